@@ -1,0 +1,239 @@
+"""The settings: read once, checked at once, frozen.
+
+One field a setting; its environment name is ``COLLEGIUM_`` and the field's name in capitals.
+A field's type says how its text is read; what must not be seen in a log has ``repr=False``.
+This module is a leaf: it opens no database and knows nothing of the rooms.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import get_type_hints
+
+from collegium.settings_kinds import (
+    KEY_LENGTH,
+    Countries,
+    DatabaseUrl,
+    Duration,
+    Flag,
+    Folder,
+    Kind,
+    Line,
+    Link,
+    LogFormat,
+    LogLevel,
+    Mailbox,
+    MailUrl,
+    MaybeDuration,
+    MaybeWebUrl,
+    Networks,
+    OnlyTrue,
+    ProfileChanges,
+    ProfileChangesJson,
+    SecretKey,
+    Text,
+    WebUrl,
+    Words,
+)
+
+PREFIX = "COLLEGIUM_"
+CONFIG = "COLLEGIUM_CONFIG"  # names a TOML file with the same keys; the environment wins over it
+
+_COUNTRIES = (
+    "AL AT BA BE BG CH CY CZ DE DK EE ES EU FI FR GB GE GR HR HU "
+    "IE IS IT LT LU LV MC MK MT NL NO PL PT RO RS SE SI SK UA"
+)
+
+
+class SettingsError(Exception):
+    """What is wrong with the settings, one line a problem."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting. Durations are seconds."""
+
+    # The service itself.
+
+    # sqlite:///relative.db, sqlite:////absolute.db or postgresql://user:password@host/name
+    database_url: DatabaseUrl = field(default="sqlite:///var/collegium.db", repr=False)
+    # Signs links and seals tokens. None on SQLite: made once and kept beside the database.
+    secret_key: SecretKey = field(default=None, repr=False)
+    # Where people reach us; links in mails begin with it.
+    base_url: WebUrl = "http://127.0.0.1:8000"
+    # Where a front end of its own is reached; links in mails then lead there.
+    homeport_url: MaybeWebUrl = None
+    # file:folder (one .eml a mail), smtp://[user:password@]host:port[?starttls=1] or smtps://…
+    mail_url: MailUrl = field(default="file:var/mail", repr=False)
+    mail_from: Mailbox = "Collegium <no-reply@localhost>"
+    # Host names we answer to. Empty: any on loopback, elsewhere only the host of BASE_URL.
+    allowed_hosts: Words = ()
+    # Proxies whose X-Forwarded-For is believed.
+    trusted_proxies: Networks = ()
+    rate_limits: Flag = True
+    # A folder whose files replace our mail templates of the same name.
+    templates: Folder = None
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
+
+    # What mails and pages say.
+
+    site_name: Line = "Collegium"
+    common_footer_text: Text = ""
+    common_footer_html: Text = ""
+
+    # Signing in, tokens.
+
+    # Password login is on while LOCAL_SIGNIN is among them.
+    authentication_methods: Words = ("LOCAL_SIGNIN",)
+    # How long a new account's token lives after its last use; None: for ever.
+    token_lifetime: MaybeDuration = 3600
+    # How long a token lives at most, used or not; None: no limit.
+    token_max_age: MaybeDuration = None
+    local_idp_name: Line = "Local DB"
+    local_idp_label: Line = "Local DB"
+    local_idp_management_url: Link = ""
+    # Fields of a profile that people with a local account cannot change.
+    local_idp_protected_fields: Words = ()
+    brainstem_password_login: Flag = True
+    # Whether the BrainSTEM wire shows addresses to people who only share a group.
+    brainstem_public_emails: Flag = False
+
+    # Accounts.
+
+    email_change_max_age: Duration = 86400
+    # Accounts registered by these methods cannot change their details here.
+    protect_user_details_for_registration_methods: Words = ()
+    user_mandatory_fields: Words = ("first_name", "last_name", "email")  # for front ends to ask
+    native_name_enabled: Flag = False  # for front ends to show
+    # Which changes of a profile are told, and to whom.
+    notifications_profile_changes: ProfileChangesJson = field(default=ProfileChanges())
+
+    # Organisations and projects.
+
+    create_default_project_on_organization_creation: Flag = False
+    # Codes that an organisation's country may have.
+    countries: Countries = field(default=tuple(_COUNTRIES.split()))
+    oecd_fos_2007_code_mandatory: Flag = False
+
+    # Invitations and requests.
+
+    invitations_enabled: Flag = True  # for front ends to show; the server does not ask
+    invitation_lifetime: Duration = 7 * 86400
+    group_invitation_lifetime: Duration = 7 * 86400
+    # How long a link to approve or reject an invitation works; None: as long as the invitation.
+    invitation_max_age: MaybeDuration = 7 * 86400
+    # Only invitations to the account's own address count as its own.
+    validate_invitation_email: Flag = False
+    # Accepting needs the invited address.
+    enable_strict_check_accepting_invitation: Flag = False
+    # Nobody with a role in a scope accepts another role there.
+    invitation_disable_multiple_roles: Flag = False
+    # Invitations of everyone else wait for a member of staff.
+    only_staff_can_invite_users: Flag = False
+    invitation_create_missing_user: Flag = False
+    # Hand invitations to a service of one's own instead of mailing them.
+    invitation_use_webhooks: Flag = False
+    invitation_webhook_url: Link = ""
+    invitation_webhook_token_url: Link = ""
+    invitation_webhook_token_client_id: Text = ""
+    invitation_webhook_token_secret: Text = field(default="", repr=False)
+    invitation_civil_number_label: Line = ""
+    invitation_tax_number_label: Line = ""
+
+    # eduTEAMS, asked for the details of remote users.
+
+    remote_eduteams_enabled: Flag = False
+    remote_eduteams_token_url: WebUrl = "https://proxy.acc.researcher-access.org/OIDC/token"  # noqa: S105 - an address, no token
+    remote_eduteams_userinfo_url: WebUrl = "https://proxy.acc.researcher-access.org/api/userinfo"
+    remote_eduteams_client_id: Text = ""
+    remote_eduteams_secret: Text = field(default="", repr=False)
+    remote_eduteams_refresh_token: Text = field(default="", repr=False)
+    remote_eduteams_ssh_api_url: Link = ""
+    remote_eduteams_ssh_api_username: Text = ""
+    remote_eduteams_ssh_api_password: Text = field(default="", repr=False)
+
+    # Named by the Waldur contract, and not a choice here: a deed happens as a whole or not at all.
+
+    use_atomic_transaction: OnlyTrue = True
+
+    @property
+    def database_is_sqlite(self) -> bool:
+        """Whether the database is a file of ours."""
+        return self.database_url.startswith("sqlite:")
+
+    @property
+    def database_path(self) -> Path | None:
+        """The SQLite file; None on PostgreSQL."""
+        return Path(self.database_url[len("sqlite:///") :]) if self.database_is_sqlite else None
+
+
+_FIELDS: dict[str, Field[object]] = {PREFIX + f.name.upper(): f for f in fields(Settings)}
+_KINDS: dict[str, Kind] = {
+    PREFIX + name.upper(): hint.__metadata__[0]
+    for name, hint in get_type_hints(Settings, include_extras=True).items()
+}
+# What only shows when settings are seen together: whose line it is, when it is wrong, what to do.
+_TOGETHER: tuple[tuple[str, Callable[[Settings], bool], str], ...] = (
+    (
+        PREFIX + "SECRET_KEY",
+        lambda s: not s.database_is_sqlite and s.secret_key is None,
+        f"is required on PostgreSQL: at least {KEY_LENGTH} characters, the same on every node",
+    ),
+    (
+        PREFIX + "INVITATION_WEBHOOK_URL",
+        lambda s: s.invitation_use_webhooks and not s.invitation_webhook_url,
+        "is required while COLLEGIUM_INVITATION_USE_WEBHOOKS is true",
+    ),
+)
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from the environment, over the file that ``COLLEGIUM_CONFIG`` names.
+
+    Raises SettingsError with every problem there is.
+    """
+    problems: dict[str, str] = {}
+    given: dict[str, str] = {}
+    if environ.get(CONFIG):
+        try:
+            given.update(_from_file(Path(environ[CONFIG])))
+        except (OSError, ValueError) as error:
+            problems[CONFIG] = f"names a file that cannot be read: {error}"
+    given.update((n, text) for n, text in environ.items() if n.startswith(PREFIX) and n != CONFIG)
+    values: dict[str, object] = {}
+    for name, text in given.items():
+        try:
+            values[_FIELDS[name].name] = _KINDS[name].read(text.strip())
+        except (LookupError, TypeError, ValueError, AttributeError):
+            problems[name] = _remedy(name, text)
+    settings = Settings(**values)  # type: ignore[arg-type]  # a Kind reads what its field holds
+    for name, is_wrong, remedy in _TOGETHER:
+        if is_wrong(settings):
+            problems.setdefault(name, remedy)
+    if problems:
+        lines = (f"{name} {remedy}" for name, remedy in sorted(problems.items()))
+        raise SettingsError("\n".join(lines))
+    return settings
+
+
+def _from_file(path: Path) -> Iterator[tuple[str, str]]:
+    """The file's settings as the environment would spell them."""
+    seen = set()
+    for key, value in tomllib.loads(path.read_text("utf-8")).items():
+        name = PREFIX + key.upper().removeprefix(PREFIX)
+        if name in seen:
+            raise ValueError(f"it gives {name} twice")
+        seen.add(name)
+        yield name, value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _remedy(name: str, text: str) -> str:
+    if name not in _FIELDS:
+        nearest = difflib.get_close_matches(name.upper(), _FIELDS, n=1, cutoff=0)[0]
+        return f"is not a setting; the nearest is {nearest}"
+    shown = f", not {text[:60]!r}" if _FIELDS[name].repr else ""
+    return f"must be {_KINDS[name].wants}{shown}"

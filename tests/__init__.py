@@ -1,0 +1,1 @@
+"""Tests: what has been promised, and nothing about how it is kept."""

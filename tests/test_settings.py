@@ -1,0 +1,314 @@
+"""Settings: what an operator may write, and what the answer to a mistake is."""
+
+import dataclasses
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from collegium.settings import Settings, SettingsError, load
+from collegium.settings_kinds import ProfileChanges
+
+KEY = "k" * 32
+POSTGRESQL = "postgresql://ada:pa55word@db.example.org/roll"
+
+
+def field_names() -> list[str]:
+    """Every setting's field."""
+    return [field.name for field in dataclasses.fields(Settings)]
+
+
+def problems(environ: dict[str, str]) -> list[str]:
+    """The lines of the error that these settings must raise."""
+    with pytest.raises(SettingsError) as caught:
+        load(environ)
+    return str(caught.value).splitlines()
+
+
+def test_nothing_set_means_the_defaults() -> None:
+    """The contract's defaults, and no others."""
+    settings = load({"HOME": "/root", "PATH": "/bin"})
+    assert settings == Settings()
+    assert settings.database_path == Path("var/collegium.db")
+    assert (settings.token_lifetime, settings.invitation_max_age) == (3600, 7 * 86400)
+    assert (settings.token_max_age, settings.homeport_url, settings.secret_key) == (None,) * 3
+    assert settings.authentication_methods == ("LOCAL_SIGNIN",)
+    assert len(settings.countries) == len(set(settings.countries)) == 39
+    assert settings.brainstem_public_emails is False
+
+
+@pytest.mark.parametrize("name", field_names())
+def test_every_default_can_be_written_down(name: str) -> None:
+    """What a default is can also be said, so an operator can set it back."""
+    default = getattr(Settings(), name)
+    written = {
+        "secret_key": None,  # "made once" is no text
+        "countries": ",".join(Settings().countries),
+        "authentication_methods": "LOCAL_SIGNIN",
+        "user_mandatory_fields": "first_name,last_name,email",
+        "notifications_profile_changes": '{"fields": ["email", "phone_number", "job_title"]}',
+    }
+    text = written.get(name, "" if default in {None, ()} else str(default))
+    if text is not None:
+        assert getattr(load({f"COLLEGIUM_{name.upper()}": text}), name) == default
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("TOKEN_LIFETIME", "90", 90),
+        ("TOKEN_LIFETIME", "30s", 30),
+        ("TOKEN_LIFETIME", "90m", 5400),
+        ("TOKEN_LIFETIME", "1h", 3600),
+        ("TOKEN_LIFETIME", "7d", 604800),
+        ("TOKEN_LIFETIME", "2w", 1209600),
+        ("TOKEN_LIFETIME", "0", None),
+        ("TOKEN_LIFETIME", "", None),
+        ("INVITATION_MAX_AGE", "none", None),
+        ("RATE_LIMITS", "FALSE", False),
+        ("RATE_LIMITS", "0", False),
+        ("ONLY_STAFF_CAN_INVITE_USERS", "1", True),
+        ("ALLOWED_HOSTS", " a.example , b.example ,", ("a.example", "b.example")),
+        ("ALLOWED_HOSTS", '["a.example", "b.example"]', ("a.example", "b.example")),
+        ("COUNTRIES", "ee,fi", ("EE", "FI")),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.5, 192.168.1.0/24, ::1",
+            (ip_network("10.0.0.5"), ip_network("192.168.1.0/24"), ip_network("::1")),
+        ),
+        ("BASE_URL", "https://roll.example.org/", "https://roll.example.org"),
+        ("HOMEPORT_URL", "https://portal.example.org/app/", "https://portal.example.org/app"),
+        ("HOMEPORT_URL", "", None),
+        ("LOG_LEVEL", "DEBUG", "debug"),
+        ("MAIL_URL", "smtp://mx:25?starttls=1", "smtp://mx:25?starttls=1"),
+        ("MAIL_URL", "smtps://u:p@mx.example.org", "smtps://u:p@mx.example.org"),
+        ("MAIL_URL", "file:/srv/mail", "file:/srv/mail"),
+        ("MAIL_FROM", "Roll <roll@example.org>", "Roll <roll@example.org>"),
+        (
+            "NOTIFICATIONS_PROFILE_CHANGES",
+            '{"FIELDS": ["email"], "OPERATOR_NOTIFICATION_EMAILS": ["ops@example.org"]}',
+            ProfileChanges(("email",), operator_notification_emails=("ops@example.org",)),
+        ),
+    ],
+)
+def test_what_may_be_written(name: str, text: str, value: object) -> None:
+    """Each spelling the contract allows."""
+    assert getattr(load({f"COLLEGIUM_{name}": text}), name.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("TOKEN_LIFETIME", "soon"),
+        ("TOKEN_LIFETIME", "-1"),
+        ("TOKEN_LIFETIME", "1.5h"),
+        ("TOKEN_LIFETIME", "1y"),
+        ("TOKEN_LIFETIME", "9999999999w"),
+        ("INVITATION_LIFETIME", "0"),
+        ("EMAIL_CHANGE_MAX_AGE", ""),
+        ("RATE_LIMITS", "yes"),
+        ("RATE_LIMITS", ""),
+        ("USE_ATOMIC_TRANSACTION", "false"),
+        ("ALLOWED_HOSTS", '["a", 1]'),
+        ("ALLOWED_HOSTS", '["a"'),
+        ("COUNTRIES", "EE,Finland"),
+        ("TRUSTED_PROXIES", "proxy.example.org"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("BASE_URL", ""),
+        ("BASE_URL", "roll.example.org"),
+        ("BASE_URL", "ftp://roll.example.org"),
+        ("BASE_URL", "https://roll.example.org/?a=b"),
+        ("BASE_URL", "https://u:p@roll.example.org"),
+        ("BASE_URL", "https://roll.example.org:99999"),
+        ("HOMEPORT_URL", "/app"),
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "mysql://u:p@db/roll"),
+        ("DATABASE_URL", "sqlite://"),
+        ("DATABASE_URL", "sqlite:///"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "sqlite://var/collegium.db"),
+        ("DATABASE_URL", "postgresql://db.example.org"),
+        ("DATABASE_URL", "postgresql://u:p[@db/roll"),
+        ("SECRET_KEY", "k" * 31),
+        ("MAIL_URL", "file:"),
+        ("MAIL_URL", "file://var/mail"),
+        ("MAIL_URL", "smtp://"),
+        ("MAIL_URL", "smtp://mx:0"),
+        ("MAIL_URL", "smtp://mx?tls=1"),
+        ("MAIL_URL", "http://mx"),
+        ("MAIL_FROM", "Collegium"),
+        ("MAIL_FROM", "a@example.org\r\nBcc: b@example.org"),
+        ("SITE_NAME", "two\nlines"),
+        ("TEMPLATES", "/nowhere/at/all"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("NOTIFICATIONS_PROFILE_CHANGES", "email"),
+        ("NOTIFICATIONS_PROFILE_CHANGES", "[]"),
+        ("NOTIFICATIONS_PROFILE_CHANGES", '{"FIELD": ["email"]}'),
+        ("NOTIFICATIONS_PROFILE_CHANGES", '{"FIELDS": 3}'),
+        ("NOTIFICATIONS_PROFILE_CHANGES", '{"ENABLE_OPERATOR_OWNER_NOTIFICATIONS": "no"}'),
+    ],
+)
+def test_what_may_not_be_written_is_told_on_one_line_with_the_remedy(name: str, text: str) -> None:
+    """The twin of what may be written."""
+    (line,) = problems({f"COLLEGIUM_{name}": text})
+    assert line.startswith(f"COLLEGIUM_{name} must be ")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Nobody likes to mend a file one start at a time."""
+    lines = problems(
+        {
+            "COLLEGIUM_TOKEN_LIFETIME": "soon",
+            "COLLEGIUM_RATE_LIMIT": "true",
+            "COLLEGIUM_DATABASE_URL": POSTGRESQL,
+        }
+    )
+    assert [line.split()[0] for line in lines] == [
+        "COLLEGIUM_RATE_LIMIT",
+        "COLLEGIUM_SECRET_KEY",
+        "COLLEGIUM_TOKEN_LIFETIME",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("COLLEGIUM_INVITATION_LIFE_TIME", "COLLEGIUM_INVITATION_LIFETIME"),
+        ("COLLEGIUM_BASEURL", "COLLEGIUM_BASE_URL"),
+        ("COLLEGIUM_base_url", "COLLEGIUM_BASE_URL"),
+        ("COLLEGIUM_", "COLLEGIUM_"),
+    ],
+)
+def test_an_unknown_name_is_an_error_that_names_the_nearest(wrong: str, nearest: str) -> None:
+    """A typing error must not quietly leave a default in force."""
+    (line,) = problems({wrong: "x"})
+    assert line.startswith(f"{wrong} is not a setting; the nearest is {nearest}")
+
+
+def test_a_secret_key_is_required_on_postgresql_only() -> None:
+    """Many nodes must share it, so none may make its own."""
+    (line,) = problems({"COLLEGIUM_DATABASE_URL": POSTGRESQL})
+    assert line.startswith("COLLEGIUM_SECRET_KEY is required on PostgreSQL")
+    load({"COLLEGIUM_DATABASE_URL": POSTGRESQL, "COLLEGIUM_SECRET_KEY": KEY})
+
+
+def test_webhooks_need_an_address() -> None:
+    """Invitations handed to nobody would be lost."""
+    (line,) = problems({"COLLEGIUM_INVITATION_USE_WEBHOOKS": "true"})
+    assert line.startswith("COLLEGIUM_INVITATION_WEBHOOK_URL is required")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///var/collegium.db", Path("var/collegium.db")),
+        ("sqlite:////srv/collegium.db", Path("/srv/collegium.db")),
+        ("SQLite:///roll.db", Path("roll.db")),
+        (POSTGRESQL, None),
+        ("postgresql:///roll?host=/run/postgresql", None),
+    ],
+)
+def test_the_database_is_a_file_or_a_server(url: str, path: Path | None) -> None:
+    """Three slashes and a name are relative, four absolute."""
+    settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": KEY})
+    assert settings.database_path == path
+    assert settings.database_is_sqlite is (path is not None)
+
+
+def test_the_short_name_of_postgresql_is_understood() -> None:
+    """Hosters hand out postgres:// addresses; the rest of the code sees one spelling."""
+    settings = load(
+        {
+            "COLLEGIUM_DATABASE_URL": POSTGRESQL.replace("postgresql", "postgres"),
+            "COLLEGIUM_SECRET_KEY": KEY,
+        }
+    )
+    assert settings.database_url == POSTGRESQL
+
+
+def test_no_secret_is_shown() -> None:
+    """Settings end up in logs and tracebacks."""
+    secrets = {
+        "COLLEGIUM_DATABASE_URL": "postgresql://ada:hidden-1@db/roll",
+        "COLLEGIUM_SECRET_KEY": "hidden-2".ljust(40, "x"),
+        "COLLEGIUM_MAIL_URL": "smtps://ada:hidden-3@mx",
+        "COLLEGIUM_INVITATION_WEBHOOK_TOKEN_SECRET": "hidden-4",
+        "COLLEGIUM_REMOTE_EDUTEAMS_SECRET": "hidden-5",
+        "COLLEGIUM_REMOTE_EDUTEAMS_REFRESH_TOKEN": "hidden-6",
+        "COLLEGIUM_REMOTE_EDUTEAMS_SSH_API_PASSWORD": "hidden-7",
+    }
+    assert "hidden" not in repr(load(secrets))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DATABASE_URL", "mysql://ada:hidden@db/roll"),
+        ("DATABASE_URL", "postgresql://ada:hidden\uff0f@db/roll"),
+        ("SECRET_KEY", "hidden"),
+        ("MAIL_URL", "smtp://ada:hidden[@mx"),
+    ],
+)
+def test_no_secret_is_shown_when_it_is_wrong(name: str, text: str) -> None:
+    """Not even by the words of a library."""
+    with pytest.raises(SettingsError) as caught:
+        load({f"COLLEGIUM_{name}": text})
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_file_says_the_same_and_the_environment_wins(tmp_path: Path) -> None:
+    """Same keys, with or without the prefix, in any case; native values where TOML has them."""
+    file = tmp_path / "collegium.toml"
+    file.write_text(
+        """
+        site_name = "Rolle"
+        COLLEGIUM_TOKEN_LIFETIME = "2h"
+        invitation_lifetime = 60
+        RATE_LIMITS = false
+        allowed_hosts = ["a.example", "b.example"]
+        [notifications_profile_changes]
+        FIELDS = ["email"]
+        ENABLE_OPERATOR_OWNER_NOTIFICATIONS = true
+        """,
+        "utf-8",
+    )
+    settings = load({"COLLEGIUM_CONFIG": str(file), "COLLEGIUM_SITE_NAME": "Roll"})
+    assert settings == Settings(
+        site_name="Roll",
+        token_lifetime=7200,
+        invitation_lifetime=60,
+        rate_limits=False,
+        allowed_hosts=("a.example", "b.example"),
+        notifications_profile_changes=ProfileChanges(
+            fields=("email",), enable_operator_owner_notifications=True
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "site_name = ",
+        "site_name = 'a'\nSITE_NAME = 'b'",
+        "token_lifetime = 1979-05-27",
+        "nonsense = 1",
+    ],
+)
+def test_a_file_with_a_mistake_is_refused(text: str, tmp_path: Path) -> None:
+    """Neither half a file nor one of two values is taken."""
+    file = tmp_path / "collegium.toml"
+    file.write_text(text, "utf-8")
+    assert len(problems({"COLLEGIUM_CONFIG": str(file)})) == 1
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """A mistyped path must not mean defaults."""
+    (line,) = problems({"COLLEGIUM_CONFIG": str(tmp_path / "none.toml")})
+    assert line.startswith("COLLEGIUM_CONFIG names a file that cannot be read")
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes them on the way through the house."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().site_name = "Other"  # type: ignore[misc]  # that it is refused is the point
