@@ -1,0 +1,116 @@
+"""The states of an invitation, the acts that move it, and who may take it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from collegium.rules.access import Permission, may, may_give
+from collegium.rules.refusals import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import date, datetime
+
+    from collegium.rules.access import Actor
+
+
+class State(StrEnum):
+    """The states of an invitation. ``EXPIRED`` is read off the clock and never stored."""
+
+    HELD = "held"
+    REQUESTED = "requested"
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+STORED: Final = tuple(state for state in State if state is not State.EXPIRED)
+
+
+class Act(StrEnum):
+    """What can happen to an invitation after it was made."""
+
+    ACCEPT = "accept"
+    CANCEL = "cancel"
+    SEND = "send"
+    APPROVE = "approve"
+    REJECT = "reject"
+    RELEASE = "release"
+
+
+MOVES: Final = {
+    (State.PENDING, Act.ACCEPT): State.ACCEPTED,
+    (State.PENDING, Act.CANCEL): State.CANCELED,
+    (State.PENDING, Act.SEND): State.PENDING,
+    (State.HELD, Act.CANCEL): State.CANCELED,
+    (State.HELD, Act.RELEASE): State.PENDING,
+    (State.CANCELED, Act.SEND): State.PENDING,
+    (State.EXPIRED, Act.SEND): State.PENDING,
+    (State.REQUESTED, Act.APPROVE): State.PENDING,
+    (State.REQUESTED, Act.REJECT): State.REJECTED,
+}
+
+
+def seen(stored: str, expires: datetime, now: datetime) -> State:
+    """Give the state as it is at ``now``: a pending invitation past its time has expired."""
+    if stored == State.PENDING and expires <= now:
+        return State.EXPIRED
+    return State(stored)
+
+
+def move(state: State, act: Act) -> State:
+    """Give the state that an act leads to.
+
+    Refuses: Conflict ``invitation.wrong_state`` when the act is not open in that state.
+    """
+    try:
+        return MOVES[state, act]
+    except KeyError:
+        raise Conflict("invitation.wrong_state", act=act, state=state) from None
+
+
+def opening(*, needs_approval: bool, approved: bool, starts: date | None, today: date) -> State:
+    """Give the state in which an invitation begins, or begins again when it is sent anew.
+
+    Approval is asked before the start date is looked at:
+    an invitation that waits for a project to start must not slip past the staff.
+    """
+    if needs_approval and not approved:
+        return State.REQUESTED
+    if starts is not None and starts > today:
+        return State.HELD
+    return State.PENDING
+
+
+def same_address(one: str, other: str) -> bool:
+    """Tell whether two e-mail addresses are the same to a mail server: letter case aside."""
+    return bool(one) and one.casefold() == other.casefold()
+
+
+def may_take(actor: Actor, email: str, civil_number: str, *, by_address: bool) -> bool:
+    """Tell whether an invitation is one that this actor could take.
+
+    Args:
+        email: the invited address.
+        civil_number: the number that it is locked to; empty: to none.
+        by_address: only somebody with the invited address may take it.
+    """
+    if civil_number and civil_number != actor.civil_number:
+        return False
+    return not by_address or same_address(email, actor.email)
+
+
+def merely_reads(
+    actor: Actor, held: Collection[str], grant: Permission, role_permissions: Collection[str]
+) -> bool:
+    """Tell whether the actor knows the invitation from reading, without the right to give it.
+
+    Its UUID is a capability for whoever was mailed it and for those who could grant the role
+    anyway; it must not become one for those who only look.
+    """
+    reads = actor.is_support or Permission.INVITATION_LIST in held
+    gives = may(actor, held, grant) and may_give(actor, held, role_permissions)
+    return reads and not gives
