@@ -1,0 +1,1 @@
+"""The rows, and every question asked of them."""

@@ -1,0 +1,190 @@
+"""Accounts: the rows of people, and who may see whom."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, bindparam, exists, insert, not_, or_, select, true, update
+
+from collegium.rules.refusals import Conflict, Invalid, NotFound
+from collegium.store.access import live, visible_scopes
+from collegium.store.db import Duplicate, Prepared
+from collegium.store.listing import Listing
+from collegium.store.tables import Number, accounts, grants, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import ColumnElement
+
+    from collegium.rules.access import Actor
+    from collegium.store.db import Read, Row, Write
+
+_COLUMNS = [c for c in accounts.c if c.name != "password"]
+
+_rows = select(
+    *_COLUMNS,
+    tokens.c.used.label("token_used"),
+    tokens.c.digest.label("token_digest"),
+    tokens.c.sealed.label("token_sealed"),
+).outerjoin(tokens, tokens.c.account_id == accounts.c.id)
+
+
+def visible() -> ColumnElement[bool]:
+    """Say which accounts an ordinary actor may see.
+
+    Oneself, and the active accounts, staff aside, that hold a grant in a scope the actor sees.
+    """
+    return or_(
+        accounts.c.id == bindparam("actor", type_=Number),
+        and_(
+            accounts.c.is_active,
+            not_(accounts.c.is_staff),
+            accounts.c.id.in_(
+                select(grants.c.account_id).where(live(), grants.c.scope_id.in_(visible_scopes()))
+            ),
+        ),
+    )
+
+
+listing = Listing(
+    _rows,
+    visible=visible,
+    key=accounts.c.id,
+    default="username",
+    orders={
+        "full_name": (accounts.c.first_name, accounts.c.last_name),
+        "native_name": (accounts.c.native_name,),
+        "email": (accounts.c.email,),
+        "phone_number": (accounts.c.phone_number,),
+        "description": (accounts.c.description,),
+        "organization": (accounts.c.organization,),
+        "job_title": (accounts.c.job_title,),
+        "username": (accounts.c.username,),
+        "is_active": (accounts.c.is_active,),
+        "registration_method": (accounts.c.registration_method,),
+        "is_staff": (accounts.c.is_staff,),
+        "is_support": (accounts.c.is_support,),
+    },
+)
+
+
+@lru_cache(maxsize=2)
+def _seen(*, sees_all: bool) -> Prepared:
+    return Prepared(
+        _rows.where(accounts.c.uuid == bindparam("uuid"), true() if sees_all else visible())
+    )
+
+
+_BY_ID = Prepared(_rows.where(accounts.c.id == bindparam("id")))
+_BY_USERNAME = Prepared(
+    select(*_COLUMNS, accounts.c.password).where(accounts.c.username == bindparam("username"))
+)
+_BY_UUID = Prepared(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid")))
+_ANY = Prepared(select(exists(select(accounts.c.id)).label("any")))
+
+
+@lru_cache(maxsize=64)
+def _insert(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        insert(accounts)
+        .values({name: bindparam(name) for name in columns})
+        .returning(accounts.c.id)
+    )
+
+
+@lru_cache(maxsize=256)
+def _update(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        update(accounts)
+        .where(accounts.c.id == bindparam("account"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+def reach(tx: Read, actor: Actor, uuid: str) -> Row:
+    """Load an account that the actor may see.
+
+    Args:
+        uuid: 32 hex digits.
+
+    Refuses: NotFound ``account.unknown`` when there is none or it is hidden from the actor.
+    """
+    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **_seer(tx, actor))
+    if row is None:
+        raise NotFound("account.unknown")
+    return row
+
+
+def _seer(tx: Read, actor: Actor) -> dict[str, Any]:
+    return {} if actor.sees_all else {"actor": actor.id, "now": tx.now}
+
+
+def own(tx: Read, actor: Actor) -> Row:
+    """Load the account of the actor."""
+    return tx.one(_BY_ID, id=actor.id)
+
+
+def by_username(tx: Read, username: str) -> Row | None:
+    """Find an account to log in to, password hash included."""
+    return tx.one(_BY_USERNAME, username=username)
+
+
+def by_uuid(tx: Read, uuid: str) -> Row | None:
+    """Find an account whoever asks; for deeds on somebody named by a manager."""
+    return tx.one(_BY_UUID, uuid=uuid)
+
+
+def by_number(tx: Read, number: int) -> Row | None:
+    """Find an account by its number, for ourselves."""
+    return tx.one(_BY_ID, id=number)
+
+
+def there_are_any(tx: Read) -> bool:
+    """Tell whether this database has an account yet."""
+    return bool(tx.value(_ANY))
+
+
+def is_taken(tx: Read, username: str | None) -> bool:
+    """Tell whether a user name belongs to somebody, active or not."""
+    return username is not None and tx.one(_BY_USERNAME, username=username) is not None
+
+
+def add(tx: Write, values: Mapping[str, Any]) -> int:
+    """Insert an account and give its number.
+
+    Refuses: Invalid ``account.username_taken`` or ``account.slug_taken``; the constraint
+    decides, so two creations at one moment cannot both win.
+    """
+    try:
+        with tx.point():
+            return int(tx.value(_insert(tuple(sorted(values))), **values))
+    except Duplicate as error:
+        raise _taken(error) from error
+
+
+def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
+    """Write the given columns of an account, and no other.
+
+    Refuses: Invalid ``account.slug_taken``.
+    """
+    try:
+        with tx.point():
+            tx.run(_update(tuple(sorted(values))), account=account, **values)
+    except Duplicate as error:
+        raise _taken(error) from error
+
+
+def _taken(error: Duplicate) -> Invalid | Conflict:
+    # SQLite names the column in its message, PostgreSQL the constraint, which holds the column.
+    text = str(error)
+    for column in ("username", "slug"):
+        if column in text.split("DETAIL", maxsplit=1)[0]:
+            return Invalid(f"account.{column}_taken", field=column)
+    return Conflict("account.duplicate")
+
+
+def full_name(row: Row) -> str:
+    """Give first and last name as one text."""
+    return f"{row.first_name} {row.last_name}".strip()

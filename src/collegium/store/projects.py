@@ -1,0 +1,76 @@
+"""Projects: the scopes under an organisation."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, select, true
+
+from collegium.rules.access import Kind
+from collegium.rules.refusals import NotFound
+from collegium.store.access import organisation
+from collegium.store.db import Prepared
+from collegium.store.listing import Listing
+from collegium.store.scopes import visible
+from collegium.store.tables import accounts, organisations, projects, scopes
+
+if TYPE_CHECKING:
+    from collegium.rules.access import Actor
+    from collegium.store.db import Read, Row
+
+_rows = (
+    select(
+        *(c for c in scopes.c if c.name not in {"kind", "parent_id"}),
+        *(c for c in projects.c if c.name not in {"scope_id", "ends_requested_by"}),
+        accounts.c.uuid.label("ends_requested_by"),
+        organisation.c.uuid.label("organisation_uuid"),
+        organisation.c.name.label("organisation_name"),
+        organisation.c.slug.label("organisation_slug"),
+        organisations.c.native_name.label("organisation_native_name"),
+        organisations.c.abbreviation.label("organisation_abbreviation"),
+        organisations.c.display_billing_info_in_projects,
+    )
+    .join(projects, projects.c.scope_id == scopes.c.id)
+    .join(organisation, organisation.c.id == scopes.c.parent_id)
+    .join(organisations, organisations.c.scope_id == organisation.c.id)
+    .outerjoin(accounts, accounts.c.id == projects.c.ends_requested_by)
+    .where(scopes.c.removed.is_(None))
+)
+
+listing = Listing(
+    _rows,
+    visible=lambda: visible(Kind.PROJECT),
+    key=scopes.c.id,
+    default="name",
+    orders={
+        "name": (scopes.c.name,),
+        "created": (scopes.c.created,),
+        "start_date": (projects.c.starts,),
+        "end_date": (projects.c.ends,),
+        "customer_name": (organisation.c.name,),
+        "customer_native_name": (organisations.c.native_name,),
+        "customer_abbreviation": (organisations.c.abbreviation,),
+    },
+)
+
+
+@lru_cache(maxsize=2)
+def _seen(*, sees_all: bool) -> Prepared:
+    return Prepared(
+        _rows.where(
+            scopes.c.uuid == bindparam("uuid"), true() if sees_all else visible(Kind.PROJECT)
+        )
+    )
+
+
+def find(tx: Read, actor: Actor, uuid: str) -> Row:
+    """Load a project to show it.
+
+    Refuses: NotFound ``project.unknown`` when there is none or it is hidden.
+    """
+    seer = {} if actor.sees_all else {"actor": actor.id, "now": tx.now}
+    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer)
+    if row is None:
+        raise NotFound("project.unknown")
+    return row

@@ -1,0 +1,115 @@
+"""What organisations, projects and groups have in common: one row each in one tree."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, bindparam, func, insert, select, update
+
+from collegium.rules.refusals import Conflict, Invalid
+from collegium.store.access import visible_scopes
+from collegium.store.db import Duplicate, Prepared
+from collegium.store.tables import scopes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import ColumnElement, Table
+
+    from collegium.rules.access import Kind
+    from collegium.store.db import Read, Write
+
+_NEW = Prepared(
+    insert(scopes)
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("uuid", "kind", "parent_id", "name", "slug", "description", "created")
+        }
+    )
+    .returning(scopes.c.id)
+)
+_REMOVE = Prepared(
+    update(scopes).where(scopes.c.id == bindparam("scope")).values(removed=bindparam("moment"))
+)
+_CHILDREN = Prepared(
+    select(func.count().label("count"))
+    .select_from(scopes)
+    .where(scopes.c.parent_id == bindparam("parent"), scopes.c.removed.is_(None))
+)
+
+
+@lru_cache(maxsize=64)
+def _insert(table: Table, columns: tuple[str, ...]) -> Prepared:
+    return Prepared(insert(table).values({name: bindparam(name) for name in columns}))
+
+
+@lru_cache(maxsize=256)
+def _update(table: Table, columns: tuple[str, ...]) -> Prepared:
+    key = table.c.id if table is scopes else table.c.scope_id
+    return Prepared(
+        update(table)
+        .where(key == bindparam("scope"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+def visible(kind: Kind) -> ColumnElement[bool]:
+    """Say which scopes of a kind an ordinary actor may see."""
+    return and_(scopes.c.kind == kind.value, scopes.c.id.in_(visible_scopes()))
+
+
+def add(
+    tx: Write,
+    kind: Kind,
+    table: Table,
+    common: Mapping[str, Any],
+    own: Mapping[str, Any],
+    parent: int | None = None,
+) -> int:
+    """Insert a scope and the row of its own table; give its number.
+
+    Args:
+        common: ``uuid name slug description``.
+        own: columns of ``table``.
+    """
+    scope = int(tx.value(_NEW, kind=kind.value, parent_id=parent, created=tx.now, **common))
+    values = {"scope_id": scope, **own}
+    tx.run(_insert(table, tuple(sorted(values))), **values)
+    return scope
+
+
+def change(tx: Write, scope: int, table: Table, changes: Mapping[str, Any]) -> None:
+    """Write the given columns, those of the scope and those of its own table.
+
+    Refuses: Invalid ``scope.slug_taken``.
+    """
+    for target in (scopes, table):
+        values = {
+            name: value
+            for name, value in changes.items()
+            if name in target.c and (target is scopes or name not in scopes.c or name == "kind")
+        }
+        if target is scopes:
+            values.pop("kind", None)
+        if values:
+            try:
+                with tx.point():
+                    tx.run(_update(target, tuple(sorted(values))), scope=scope, **values)
+            except Duplicate as error:
+                raise Invalid("scope.slug_taken", field="slug") from error
+
+
+def remove(tx: Write, scope: int) -> None:
+    """Hide a scope for good; its history stays."""
+    tx.run(_REMOVE, scope=scope, moment=tx.now)
+
+
+def check_childless(tx: Read, scope: int) -> None:
+    """Make sure that nothing stands under a scope.
+
+    Refuses: Conflict ``organisation.has_projects``.
+    """
+    if tx.value(_CHILDREN, parent=scope):
+        raise Conflict("organisation.has_projects")

@@ -1,0 +1,328 @@
+"""The tables, with the constraints that make promises true in the database itself."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from collegium.rules import access
+from collegium.rules.invitations import STORED
+from collegium.store.db import Key, Time
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Number = BigInteger().with_variant(Integer(), "sqlite")
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+
+def _id() -> Column[int]:
+    return Column("id", Number, primary_key=True, autoincrement=True)
+
+
+def _one_of(column: str, values: object) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)  # type: ignore[attr-defined]
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _text(name: str, length: int | None = None) -> Column[str]:
+    """Give a text that is never null: nothing said is the empty text."""
+    kind = Text() if length is None else String(length)
+    return Column(name, kind, nullable=False, server_default="")
+
+
+def _flag(name: str, *, default: bool = False) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default="1" if default else "0")
+
+
+def _account(name: str, **options: object) -> Column[int]:
+    return Column(name, Number, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]
+
+
+# Where a table says sqlite_autoincrement, its numbers are part of a wire or of a mail and must
+# never come back after a deletion; without it SQLite gives the highest freed number away again.
+# PostgreSQL's sequences never do.
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("username", String(128), nullable=False, unique=True),
+    Column("slug", String(64), nullable=False, unique=True),
+    Column("password", String(255)),
+    Column("email", String(320), nullable=False),
+    _text("first_name", 100),
+    _text("last_name", 100),
+    _text("native_name", 100),
+    _text("job_title", 120),
+    _text("phone_number", 255),
+    _text("organization", 255),
+    Column("civil_number", String(50), unique=True),
+    _text("description", 2000),
+    Column("birth_date", Date),
+    _text("preferred_language", 10),
+    _flag("is_active", default=True),
+    _flag("is_staff"),
+    _flag("is_support"),
+    _flag("is_identity_manager"),
+    _flag("notifications_enabled", default=True),
+    Column("token_lifetime", Integer),
+    Column("registration_method", String(50), nullable=False, server_default="default"),
+    _text("identity_source", 50),
+    Column("affiliations", Json, nullable=False),
+    Column("joined", Time, nullable=False),
+    Column("modified", Time, nullable=False),
+    Column("agreed", Time),
+    Column("last_login", Time),
+    CheckConstraint("token_lifetime IS NULL OR token_lifetime >= 60", name="token_lifetime"),
+    sqlite_autoincrement=True,
+)
+Index("ix_accounts_email_folded", func.lower(accounts.c.email))
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _id(),
+    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("issued", Time, nullable=False),
+    Column("used", Time, nullable=False),
+    # The Waldur wire knows one token an account; personal tokens will be other rows.
+    UniqueConstraint("account_id"),
+)
+
+scopes = Table(
+    "scopes",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("parent_id", Number, ForeignKey("scopes.id"), index=True),
+    Column("name", String(500), nullable=False),
+    Column("slug", String(64), nullable=False),
+    _text("description"),
+    Column("created", Time, nullable=False),
+    Column("removed", Time),
+    _one_of("kind", access.Kind),
+    CheckConstraint("(kind = 'project') = (parent_id IS NOT NULL)", name="parent"),
+    UniqueConstraint("kind", "slug"),
+    sqlite_autoincrement=True,
+)
+Index("ix_scopes_kind_name", scopes.c.kind, scopes.c.name, scopes.c.id)
+
+organisations = Table(
+    "organisations",
+    metadata,
+    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    _text("native_name", 160),
+    _text("abbreviation", 12),
+    _text("contact_details", 500),
+    _text("agreement_number", 160),
+    _text("registration_code", 160),
+    _text("email", 75),
+    _text("phone_number", 255),
+    _text("access_subnets", 140),
+    _text("homepage", 255),
+    _text("domain", 255),
+    _text("vat_code", 20),
+    _text("postal", 20),
+    _text("address", 300),
+    _text("bank_name", 150),
+    _text("bank_account", 50),
+    Column("latitude", Float),
+    Column("longitude", Float),
+    _text("country", 2),
+    _text("backend_id", 255),
+    _flag("blocked"),
+    _flag("archived"),
+    Column("default_tax_percent", String(8), nullable=False, server_default="0.00"),
+    Column("accounting_started", Time),
+    Column("sponsor_number", Integer),
+    Column("max_service_accounts", Integer),
+    Column("grace_period_days", Integer),
+    _text("notification_emails"),
+    _flag("display_billing_info_in_projects", default=True),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    _text("backend_id", 255),
+    Column("starts", Date),
+    Column("ends", Date),
+    _account("ends_requested_by"),
+    _text("oecd_fos_2007_code", 80),
+    _flag("is_industry"),
+    Column("kind", String(16), nullable=False, server_default="default"),
+    Column("max_service_accounts", Integer),
+    Column("grace_period_days", Integer),
+    _text("staff_notes"),
+    _one_of("kind", ("default", "course", "public")),
+)
+
+slugs = Table(
+    "slugs",
+    metadata,
+    Column("prefix", String(64), primary_key=True),
+    Column("last", Integer, nullable=False),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("name", String(150), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    _text("description"),
+    Column("descriptions", Json, nullable=False),
+    _flag("is_system"),
+    _flag("is_active", default=True),
+    _one_of("kind", access.Kind),
+)
+
+role_permissions = Table(
+    "role_permissions",
+    metadata,
+    Column("role_id", Number, ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True),
+    Column("permission", String(64), primary_key=True),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    # A grant outlives its account in no case: deleting an account keeps the row of the account.
+    Column("account_id", Number, ForeignKey("accounts.id"), nullable=False),
+    Column("role_id", Number, ForeignKey("roles.id"), nullable=False),
+    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
+    Column("since", Time, nullable=False),
+    Column("until", Time),
+    _account("given_by"),
+    Column("ended", Time),
+    _account("ended_by"),
+    CheckConstraint("ended IS NULL OR ended >= since", name="ended"),
+)
+Index(
+    "uq_grants_active",
+    grants.c.account_id,
+    grants.c.scope_id,
+    grants.c.role_id,
+    unique=True,
+    sqlite_where=grants.c.ended.is_(None),
+    postgresql_where=grants.c.ended.is_(None),
+)
+Index(
+    "ix_grants_scope_active",
+    grants.c.scope_id,
+    grants.c.account_id,
+    sqlite_where=grants.c.ended.is_(None),
+    postgresql_where=grants.c.ended.is_(None),
+)
+Index("ix_grants_role_id", grants.c.role_id)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _id(),
+    Column("kind", String(64), nullable=False),
+    Column("recipient", String(320), nullable=False),
+    # What the mail is about, never a secret: links are made when the mail is rendered.
+    Column("facts", Json, nullable=False),
+    Column("state", String(16), nullable=False, server_default="owed"),
+    Column("created", Time, nullable=False),
+    Column("due", Time, nullable=False),
+    Column("leased", Time),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _text("error"),
+    Column("settled", Time),
+    _one_of("state", ("owed", "sent", "void", "abandoned")),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_outbox_owed",
+    outbox.c.due,
+    sqlite_where=outbox.c.state == "owed",
+    postgresql_where=outbox.c.state == "owed",
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", Number, ForeignKey("roles.id"), nullable=False),
+    Column("email", String(320), nullable=False),
+    _text("full_name", 100),
+    _text("native_name", 100),
+    _text("phone_number", 255),
+    _text("organization", 255),
+    _text("job_title", 120),
+    _text("civil_number", 50),
+    _text("extra_text"),
+    Column("state", String(16), nullable=False),
+    # Links name the generation they were made in; reviving an invitation starts a new one,
+    # and with that the links in older mails are dead.
+    Column("generation", Integer, nullable=False, server_default="1"),
+    Column("created", Time, nullable=False),
+    Column("expires", Time, nullable=False),
+    _account("created_by"),
+    # Whoever sent it last answers for it: their right is judged again when it is accepted.
+    _account("vouched_by"),
+    _account("approved_by"),
+    _account("accepted_by"),
+    Column("mail_id", Number, ForeignKey("outbox.id", ondelete="SET NULL")),
+    _one_of("state", STORED),
+)
+Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created)
+Index("ix_invitations_email_folded", func.lower(invitations.c.email))
+Index("ix_invitations_created", invitations.c.created, invitations.c.id)
+
+events = Table(
+    "events",
+    metadata,
+    _id(),
+    Column("at", Time, nullable=False),
+    Column("kind", String(64), nullable=False),
+    _account("actor_id"),
+    # The names as they were: history stays readable after a name has changed or gone.
+    _text("actor_name"),
+    _text("address", 64),
+    _text("request", 64),
+    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="SET NULL")),
+    _account("account_id"),
+    Column("facts", Json, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_events_scope_id", events.c.scope_id, events.c.id)
+Index("ix_events_account_id", events.c.account_id, events.c.id)

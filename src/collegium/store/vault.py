@@ -1,0 +1,80 @@
+"""What turns a secret into something that may rest in the database.
+
+Three keys are derived from ``SECRET_KEY``: one to look tokens up, one to seal the tokens that a
+wire must give back, one to sign the links in mails. Passwords need no key: argon2id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from itsdangerous import BadSignature, URLSafeSerializer
+
+_NONCE: Final = 12
+_HASHER: Final = PasswordHasher()
+# Verified when the account is unknown, so that the answer takes as long as for a known one.
+_NOBODY: Final = _HASHER.hash(secrets.token_hex(16))
+
+
+class Vault:
+    """Everything that is done with ``SECRET_KEY``."""
+
+    def __init__(self, secret_key: str) -> None:
+        self._lookup = _derive(secret_key, b"token look-up")
+        self._seal = AESGCM(_derive(secret_key, b"token seal"))
+        self._sign = _derive(secret_key, b"links")
+
+    def new_token(self) -> str:
+        """Make a token of 40 hex digits, as the Waldur wire has them."""
+        return secrets.token_hex(20)
+
+    def digest(self, token: str) -> bytes:
+        """Give the 32 bytes under which a token is found."""
+        return hmac.digest(self._lookup, token.encode(), hashlib.sha256)
+
+    def seal(self, token: str) -> bytes:
+        """Encrypt a token; bound to its digest, so that rows cannot be exchanged."""
+        nonce = secrets.token_bytes(_NONCE)
+        return nonce + self._seal.encrypt(nonce, token.encode(), self.digest(token))
+
+    def unseal(self, sealed: bytes, digest: bytes) -> str:
+        """Decrypt a token that the wire must give back."""
+        return self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], digest).decode()
+
+    def link(self, purpose: str, *facts: str | int) -> str:
+        """Sign facts for a URL; what is signed for one purpose is worthless for another."""
+        return str(URLSafeSerializer(self._sign, salt=purpose).dumps(list(facts)))
+
+    def follow(self, purpose: str, link: str) -> list[str | int] | None:
+        """Give the facts of a signed link, or None when it is not ours or not for this."""
+        try:
+            facts = URLSafeSerializer(self._sign, salt=purpose).loads(link)
+        except BadSignature:
+            return None
+        return facts if isinstance(facts, list) else None
+
+
+def _derive(secret_key: str, purpose: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt=None, info=b"collegium " + purpose).derive(secret_key.encode())
+
+
+def hash_password(password: str) -> str:
+    """Hash a password with argon2id. Slow on purpose: never call it inside a transaction."""
+    return _HASHER.hash(password)
+
+
+def check_password(stored: str | None, password: str) -> bool:
+    """Tell whether the password is right, in the same time when there is none to compare."""
+    try:
+        _HASHER.verify(stored or _NOBODY, password)
+    except (VerificationError, InvalidHashError):
+        return False
+    return stored is not None
