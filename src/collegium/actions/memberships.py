@@ -1,0 +1,120 @@
+"""What can be done to the team of a scope."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
+
+from collegium.rules import memberships as rules
+from collegium.rules.access import TEAM, Kind, may_give
+from collegium.rules.refusals import Conflict, Forbidden, NotFound
+from collegium.store import events, memberships, roles
+from collegium.store.access import lock
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from collegium.rules.access import Actor, Permission
+    from collegium.store.access import Reached
+    from collegium.store.db import Row, Write
+
+
+class Seat(NamedTuple):
+    """A place in a team: who, in which role, where."""
+
+    reached: Reached
+    role: Row
+    account: Row
+
+
+def add(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
+    """Give somebody a role in a scope that the actor reached with the right to.
+
+    Refuses: Conflict ``organisation.unavailable``, ``role.other_kind``, ``role.inactive``,
+    ``membership.own_role`` and ``grant.exists``, Forbidden ``role.above_ceiling``,
+    Invalid ``grant.ends_in_the_past``.
+    """
+    right = TEAM[Kind(seat.reached.scope.kind)].grant
+    _judge(tx, actor, seat, right)
+    if seat.role.kind != seat.reached.scope.kind:
+        raise Conflict("role.other_kind")
+    if not seat.role.is_active:
+        raise Conflict("role.inactive")
+    rules.check_end(until, tx.now)
+    memberships.grant(
+        tx,
+        uuid4().hex,
+        seat.account.id,
+        seat.role.id,
+        seat.reached.scope.id,
+        until,
+        actor.id,
+    )
+    _record(tx, "role.granted", actor, seat, until)
+
+
+def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
+    """Set the end of somebody's grant; None: without end.
+
+    Refuses: as ``add``, and NotFound ``grant.unknown`` when there is no such grant now,
+    Conflict ``scope.last_owner`` when the last owner would be given an end.
+    """
+    _judge(tx, actor, seat, TEAM[Kind(seat.reached.scope.kind)].regrant)
+    rules.check_end(until, tx.now)
+    held = memberships.held(tx, seat.account.id, seat.role.id, seat.reached.scope.id)
+    if held is None:
+        raise NotFound("grant.unknown")
+    if until is not None:
+        _keep_an_owner(tx, seat, held)
+    memberships.set_end(tx, held.id, until)
+    _record(tx, "role.updated", actor, seat, until)
+
+
+def remove(tx: Write, actor: Actor, seat: Seat) -> None:
+    """Take a role away; nothing happens when it is not held.
+
+    Refuses: Conflict ``organisation.unavailable``, ``membership.own_role``,
+    ``scope.last_owner``, Forbidden ``role.above_ceiling``.
+    """
+    _judge(tx, actor, seat, TEAM[Kind(seat.reached.scope.kind)].revoke)
+    held = memberships.held(tx, seat.account.id, seat.role.id, seat.reached.scope.id)
+    if held is None:
+        return
+    _keep_an_owner(tx, seat, held)
+    memberships.end(tx, held.id, actor.id)
+    _record(tx, "role.revoked", actor, seat, tx.now)
+
+
+def _judge(tx: Write, actor: Actor, seat: Seat, right: Permission) -> None:
+    scope = seat.reached.scope
+    # The rules below speak of the whole team; two managers at once must take turns.
+    lock(tx, scope.id)
+    if scope.blocked or scope.archived:
+        raise Conflict("organisation.unavailable")
+    from_below = not actor.is_staff and right not in seat.reached.above
+    if from_below and seat.account.id == actor.id and scope.kind != Kind.ORGANISATION:
+        raise Conflict("membership.own_role")
+    carried = roles.permissions_of(tx, [seat.role.id]).get(seat.role.id, [])
+    if not may_give(actor, seat.reached.held, carried):
+        raise Forbidden("role.above_ceiling")
+
+
+def _keep_an_owner(tx: Write, seat: Seat, held: Row) -> None:
+    scope = seat.reached.scope
+    if held.until is None and rules.is_owner_role(scope.kind, seat.role.name):
+        others = memberships.other_owners(tx, scope.id, seat.role.id, held.id)
+        rules.keep_an_owner(scope.kind, seat.role.name, others)
+
+
+def _record(tx: Write, kind: str, actor: Actor, seat: Seat, until: datetime | None) -> None:
+    events.record(
+        tx,
+        kind,
+        actor,
+        scope=seat.reached.scope.id,
+        account=seat.account.id,
+        role=seat.role.name,
+        scope_name=seat.reached.scope.name,
+        username=seat.account.username,
+        until=until.isoformat() if until else None,
+    )

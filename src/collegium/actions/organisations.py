@@ -1,0 +1,121 @@
+"""What can be done to organisations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from collegium.actions import projects
+from collegium.actions.accounts import check_staff
+from collegium.rules.access import Kind
+from collegium.rules.refusals import Conflict
+from collegium.store import accounts, events, memberships, scopes, slugs
+from collegium.store.access import lock
+from collegium.store.tables import organisations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from collegium.rules.access import Actor
+    from collegium.settings import Settings
+    from collegium.store.access import Reached
+    from collegium.store.db import Read, Row, Write
+
+STAFF_ONLY = frozenset(
+    {
+        "access_subnets",
+        "accounting_started",
+        "default_tax_percent",
+        "agreement_number",
+        "domain",
+        "blocked",
+        "archived",
+        "sponsor_number",
+    }
+)
+"""The columns that nobody but staff may write; sent by others they are passed over."""
+
+
+def check_available(scope: Row) -> None:
+    """Let nothing happen in an organisation that is blocked or archived.
+
+    Refuses: Conflict ``organisation.blocked`` and ``organisation.archived``.
+    """
+    if scope.blocked:
+        raise Conflict("organisation.blocked")
+    if scope.archived:
+        raise Conflict("organisation.archived")
+
+
+def home_of(tx: Read, actor: Actor) -> str:
+    """Give the organisation that the actor's profile names: the default domain of a new one."""
+    return str(accounts.own(tx, actor).organization)
+
+
+def create(tx: Write, actor: Actor, settings: Settings, values: Mapping[str, Any]) -> str:
+    """Create an organisation and give its UUID.
+
+    Args:
+        values: columns of the organisation; ``name`` at least.
+
+    Refuses: Forbidden ``permission.missing`` for anybody but staff.
+    """
+    check_staff(actor)
+    uuid = uuid4().hex
+    own = {name: value for name, value in values.items() if name in organisations.c}
+    number = scopes.add(
+        tx,
+        Kind.ORGANISATION,
+        organisations,
+        {
+            "uuid": uuid,
+            "name": values["name"],
+            "slug": values.get("slug") or slugs.new(tx, "organisation", values["name"]),
+            "description": values.get("description", ""),
+        },
+        own,
+    )
+    events.record(tx, "organisation.created", actor, scope=number, name=values["name"])
+    if settings.create_default_project_on_organization_creation:
+        projects.add(tx, actor, number, {"name": "First project"})
+    return uuid
+
+
+def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]) -> None:
+    """Change an organisation that the actor reached with the right to change it.
+
+    Refuses: Conflict ``organisation.blocked`` and ``organisation.archived`` (staff may change
+    those, otherwise nobody could open them again), Invalid ``scope.slug_taken``.
+    """
+    if not actor.is_staff:
+        check_available(reached.scope)
+        changes = {
+            name: value
+            for name, value in changes.items()
+            if name not in STAFF_ONLY and name != "slug"
+        }
+    scopes.change(tx, reached.scope.id, organisations, changes)
+    events.record(
+        tx,
+        "organisation.updated",
+        actor,
+        scope=reached.scope.id,
+        name=reached.scope.name,
+        fields=sorted(changes),
+    )
+
+
+def delete(tx: Write, actor: Actor, reached: Reached) -> None:
+    """Remove an organisation; its grants end, its history stays.
+
+    Refuses: Conflict ``organisation.blocked``, ``organisation.archived`` and
+    ``organisation.has_projects``.
+    """
+    lock(tx, reached.scope.id)
+    check_available(reached.scope)
+    scopes.check_childless(tx, reached.scope.id)
+    memberships.end_all(tx, reached.scope.id, actor.id)
+    scopes.remove(tx, reached.scope.id)
+    events.record(
+        tx, "organisation.deleted", actor, scope=reached.scope.id, name=reached.scope.name
+    )

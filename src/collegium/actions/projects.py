@@ -1,0 +1,115 @@
+"""What can be done to projects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from collegium.rules.access import Kind, Permission, may
+from collegium.rules.refusals import Conflict, Forbidden, Invalid
+from collegium.store import events, memberships, scopes, slugs
+from collegium.store.access import lock
+from collegium.store.tables import projects
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from collegium.rules.access import Actor
+    from collegium.store.access import Reached
+    from collegium.store.db import Write
+
+
+def create(tx: Write, actor: Actor, parent: Reached, values: Mapping[str, Any]) -> str:
+    """Create a project in an organisation that the actor can see.
+
+    Args:
+        values: columns of the project; ``name`` at least.
+
+    Refuses: Forbidden ``permission.missing``, Conflict ``organisation.unavailable``,
+    Invalid ``project.date_in_the_past``.
+    """
+    if not may(actor, parent.held, Permission.PROJECT_CREATE):
+        raise Forbidden("permission.missing")
+    lock(tx, parent.scope.id)
+    if parent.scope.blocked or parent.scope.archived:
+        raise Conflict("organisation.unavailable")
+    check_dates(tx.now, values)
+    return add(tx, actor, parent.scope.id, values)
+
+
+def add(tx: Write, actor: Actor, parent: int, values: Mapping[str, Any]) -> str:
+    """Write a project whose creation was judged before; give its UUID."""
+    uuid = uuid4().hex
+    number = scopes.add(
+        tx,
+        Kind.PROJECT,
+        projects,
+        {
+            "uuid": uuid,
+            "name": values["name"],
+            "slug": values.get("slug") or slugs.new(tx, "project", values["name"]),
+            "description": values.get("description", ""),
+        },
+        {name: value for name, value in values.items() if name in projects.c},
+        parent,
+    )
+    events.record(tx, "project.created", actor, scope=number, name=values["name"])
+    return uuid
+
+
+def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
+    """Let a project begin and end today at the earliest.
+
+    Refuses: Invalid ``project.date_in_the_past``.
+    """
+    for name in ("starts", "ends"):
+        if values.get(name) is not None and values[name] < now.date():
+            raise Invalid("project.date_in_the_past", field=name)
+
+
+def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]) -> None:
+    """Change a project that the actor reached with the right to change it.
+
+    A start that has passed stays as it is.
+
+    Refuses: Forbidden when an end is set without the right to delete,
+    Conflict ``organisation.unavailable``, Invalid ``project.date_in_the_past``
+    and ``scope.slug_taken``.
+    """
+    lock(tx, reached.scope.id)
+    if reached.scope.blocked or reached.scope.archived:
+        raise Conflict("organisation.unavailable")
+    changes = dict(changes)
+    if reached.scope.starts is not None and reached.scope.starts <= tx.now.date():
+        changes.pop("starts", None)
+    if not actor.is_staff:
+        changes.pop("slug", None)
+        changes.pop("staff_notes", None)
+    check_dates(tx.now, changes)
+    if changes.get("ends") is not None:
+        if not may(actor, reached.held, Permission.PROJECT_DELETE):
+            raise Forbidden("permission.missing")
+        changes["ends_requested_by"] = actor.id
+    scopes.change(tx, reached.scope.id, projects, changes)
+    events.record(
+        tx,
+        "project.updated",
+        actor,
+        scope=reached.scope.id,
+        name=reached.scope.name,
+        fields=sorted(changes),
+    )
+
+
+def delete(tx: Write, actor: Actor, reached: Reached) -> None:
+    """Remove a project; its grants end, its history stays.
+
+    Refuses: Forbidden unless the right to delete comes from the organisation above.
+    """
+    if not may(actor, reached.above, Permission.PROJECT_DELETE):
+        raise Forbidden("permission.missing")
+    lock(tx, reached.scope.id)
+    memberships.end_all(tx, reached.scope.id, actor.id)
+    scopes.remove(tx, reached.scope.id)
+    events.record(tx, "project.deleted", actor, scope=reached.scope.id, name=reached.scope.name)

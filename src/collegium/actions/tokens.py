@@ -1,0 +1,89 @@
+"""Logging in and out. A token of any dialect is a row of the one token store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.rules.access import Actor
+from collegium.rules.refusals import Unauthenticated
+from collegium.store import access, accounts, events, tokens
+
+if TYPE_CHECKING:
+    from collegium.store.db import Row, Write
+    from collegium.store.vault import Vault
+
+
+def actor_of(
+    account: Row, address: str = "", request: str = "", behind: Actor | None = None
+) -> Actor:
+    """Give the actor that an account is, or that somebody ``behind`` it acts as."""
+    return Actor(
+        id=account.id,
+        uuid=account.uuid,
+        username=account.username,
+        name=accounts.full_name(account),
+        email=account.email,
+        is_staff=account.is_staff,
+        is_support=account.is_support,
+        is_identity_manager=account.is_identity_manager,
+        civil_number=account.civil_number,
+        address=address,
+        request=request,
+        behind=behind,
+    )
+
+
+def issue(tx: Write, vault: Vault, actor: Actor | None, account: int) -> str:
+    """Give an account a new token; the old one is dead at once."""
+    tokens.revoke(tx, account)
+    token = vault.new_token()
+    tokens.add(tx, account, vault.digest(token), vault.seal(token))
+    events.record(tx, "token.created", actor, account=account)
+    return token
+
+
+def renew(tx: Write, vault: Vault, actor: Actor | None, account: Row) -> str:
+    """Give the account's token: the one it has, its lifetime begun anew, or a new one."""
+    kept = tokens.of_account(tx, account.id)
+    if kept is not None:
+        ends = tokens.expires(kept.used, account.token_lifetime)
+        if ends is None or ends >= tx.now:
+            tokens.touch_now(tx, kept.id)
+            return vault.unseal(kept.sealed, kept.digest)
+    return issue(tx, vault, actor, account.id)
+
+
+def log_in(tx: Write, vault: Vault, actor: Actor, method: str) -> str:
+    """Let somebody in whose password was right, and give the token.
+
+    Args:
+        actor: whose password was verified, before this transaction began.
+
+    Refuses: Unauthenticated ``login.failed`` when the account was switched off meanwhile.
+    """
+    access.lock_account(tx, actor.id)
+    account = accounts.by_uuid(tx, actor.uuid)
+    if account is None or not account.is_active:
+        raise Unauthenticated("login.failed")
+    token = renew(tx, vault, actor, account)
+    accounts.change(tx, account.id, {"last_login": tx.now})
+    events.record(tx, "login.succeeded", actor, account=account.id, method=method)
+    return token
+
+
+def fail(tx: Write, account: Row | None, username: str, address: str) -> None:
+    """Write down that somebody did not get in."""
+    events.record(
+        tx,
+        "login.failed",
+        None,
+        account=account.id if account is not None else None,
+        username=username[:128],
+        address=address,
+    )
+
+
+def log_out(tx: Write, actor: Actor) -> None:
+    """End the actor's token, and with it every session that uses it."""
+    tokens.revoke(tx, actor.id)
+    events.record(tx, "logout", actor, account=actor.id)
