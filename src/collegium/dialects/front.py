@@ -1,0 +1,139 @@
+"""What happens to every request before a dialect sees it, and to every answer after.
+
+A request id in and out, the host's name, security headers, the log line, the counters.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = structlog.get_logger("collegium.access")
+
+_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_SECURITY: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (
+        b"content-security-policy",
+        (
+            b"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+            b"base-uri 'none'; frame-ancestors 'none'"
+        ),
+    ),
+    (b"cache-control", b"no-store"),
+)
+
+registry: Final = CollectorRegistry()
+_requests: Final = Counter(
+    "collegium_requests", "Requests answered.", ("method", "status"), registry=registry
+)
+_seconds: Final = Histogram(
+    "collegium_request_seconds", "Time to the answer, in seconds.", registry=registry
+)
+# Probes come every few seconds and say nothing about what happened.
+_QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Front:
+    """Wraps the application.
+
+    Args:
+        hosts: names this service answers to, lower case, without port; empty: to any.
+    """
+
+    def __init__(self, app: App, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take one request through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request = given if _ID.fullmatch(given) else secrets.token_hex(8).encode()
+        scope["collegium.request"] = request.decode()
+        # The framework's router takes the final slash off the path in the scope.
+        path = scope["collegium.path"] = scope["path"]
+        began = time.perf_counter()
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    *_SECURITY,
+                    (b"x-request-id", request),
+                ]
+            await send(message)
+
+        try:
+            if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts:
+                await _misdirected(answer)
+            else:
+                await self._app(scope, receive, answer)
+        finally:
+            took = time.perf_counter() - began
+            method = scope["method"] if scope["method"].isalpha() else "?"
+            _requests.labels(method, status).inc()
+            _seconds.observe(took)
+            if path not in _QUIET:
+                # The path only: a query may hold somebody's address, and some paths a secret.
+                _log.info(
+                    "request",
+                    method=method,
+                    path=_without_secrets(path),
+                    status=status,
+                    ms=round(took * 1000, 1),
+                    request=scope["collegium.request"],
+                )
+
+
+_SECRET_PATH: Final = re.compile(
+    r"^(/(?:invitation|invitation_approve|invitation_reject|user_email_change)/)[^/]+"
+)
+
+
+def _without_secrets(path: str) -> str:
+    return _SECRET_PATH.sub(r"\1…", path)
+
+
+def _host(header: bytes) -> str:
+    name = header.decode("latin-1").lower()
+    if name.startswith("["):
+        return name.split("]")[0] + "]"
+    return name.split(":")[0]
+
+
+async def _misdirected(send: Send) -> None:
+    body = b'{"detail":"This service does not answer to that host name."}'
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 400,
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

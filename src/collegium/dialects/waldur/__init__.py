@@ -1,0 +1,1 @@
+"""The wire of Waldur MasterMind, as its official client speaks it."""

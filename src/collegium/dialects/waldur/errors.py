@@ -1,0 +1,166 @@
+"""How this wire says no: one table from refusal to status, shape and words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from collegium.dialects.http import Answer
+from collegium.rules.refusals import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Limited,
+    NotFound,
+    Refusal,
+    Unauthenticated,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_encode = msgspec.json.Encoder().encode
+
+DENIED: Final = "You do not have permission to perform this action."
+
+_DENIED: Final = {
+    "impersonation.no_session": "Unable to impersonate user that does not have an active session.",
+}
+
+_LOGIN_FAILURES: Final = {
+    "login.failed": "Invalid username/password.",
+    "login.disabled": "Authentication method is disabled. "
+    "Please use another authentication method or contact staff.",
+}
+
+_CREDENTIALS: Final = {
+    "credentials.missing": "Authentication credentials were not provided.",
+    "credentials.empty": "Invalid token. No credentials provided.",
+    "credentials.spaces": "Invalid token. Token string should not contain spaces.",
+    "credentials.characters": "Invalid token header. "
+    "Token string should not contain invalid characters.",
+    "token.unknown": "Invalid token.",
+    "token.inactive": "User inactive or deleted.",
+    "token.expired": "Token has expired.",
+}
+
+_UNKNOWN: Final = {
+    "account.unknown": "No User matches the given query.",
+    "organisation.unknown": "No Customer matches the given query.",
+    "project.unknown": "No Project matches the given query.",
+    "role.unknown": "No Role matches the given query.",
+    "grant.unknown": "No UserRole matches the given query.",
+    "invitation.unknown": "No Invitation matches the given query.",
+    "page.unknown": "Invalid page.",
+}
+
+_WHOLE: Final = "non_field_errors"
+_LIST: Final = None
+
+# Code → (where the message goes, message). A field name, the whole object, or (None) a bare
+# array, which is how this wire reports what an action refuses.
+_REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
+    "account.username_taken": ("username", "user with this username already exists."),
+    "account.slug_taken": ("slug", "user with this slug already exists."),
+    "scope.slug_taken": ("slug", "This field must be unique."),
+    "role.other_kind": (_WHOLE, "Role and scope should belong to the same content type."),
+    "role.not_for_scope": (_WHOLE, "Role is not valid for this scope."),
+    "role.inactive": (_WHOLE, "Role is not active."),
+    "organisation.unavailable": (_WHOLE, "Customer is not available."),
+    "organisation.blocked": (_LIST, "Blocked organization is not available."),
+    "organisation.archived": (_LIST, "Archived organization is not available."),
+    "membership.own_role": (_WHOLE, "User can not manage own role."),
+    "scope.last_owner": (_WHOLE, "The last owner cannot be removed."),
+    "grant.exists": (_WHOLE, "User has already the same role in this scope."),
+    "grant.held": (_LIST, "User has already the same role in this scope."),
+    "grant.elsewhere": (_LIST, "User already has role within another scope."),
+    "grant.ends_in_the_past": (
+        "expiration_time",
+        "Expiration time should be greater than current time.",
+    ),
+    "invitation.other_address": (
+        _LIST,
+        "User\N{RIGHT SINGLE QUOTATION MARK}s email and email of the invitation are not equal.",
+    ),
+    "invitation.not_cancelable": (
+        _LIST,
+        "Only pending or planned invitations can be canceled.",
+    ),
+    "invitation.not_sendable": (
+        _LIST,
+        "Only pending, expired and canceled invitations can be resent.",
+    ),
+    "project.date_in_the_past": ("ends", "Cannot be earlier than the current date."),
+}
+
+_DATE_FIELDS: Final = {"starts": "start_date", "ends": "end_date"}
+
+
+class Malformed(Exception):  # noqa: N818 - a name for what the request is
+    """The request cannot be understood as it stands; carries the finished body."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Answer:
+    """Answer with one sentence."""
+    return Answer(status, _encode({"detail": text}), headers or {})
+
+
+def unauthenticated(code: str) -> Answer:
+    """Answer a caller whose credentials are missing or bad."""
+    return detail(401, _CREDENTIALS[code], {"WWW-Authenticate": "Token"})
+
+
+def malformed(error: Malformed) -> Answer:
+    """Answer a request that cannot be understood."""
+    return Answer(error.status, _encode(error.body))
+
+
+def not_allowed(method: str, allowed: list[str]) -> Answer:
+    """Answer a method that this path does not have."""
+    return detail(405, f'Method "{method}" not allowed.', {"Allow": ", ".join(allowed)})
+
+
+def not_found() -> Answer:
+    """Answer a path that leads nowhere."""
+    return detail(404, "Not found.")
+
+
+def refused(refusal: Refusal) -> Answer:
+    """Answer a refusal of the rules in the words of this wire."""
+    match refusal:
+        case Unauthenticated(code=code) if code in _LOGIN_FAILURES:
+            answer = detail(401, _LOGIN_FAILURES[code])
+        case Unauthenticated():
+            answer = unauthenticated(refusal.code)
+        case NotFound():
+            answer = detail(404, _UNKNOWN.get(refusal.code, "Not found."))
+        case Forbidden():
+            answer = detail(403, _DENIED.get(refusal.code, DENIED))
+        case Limited():
+            answer = _limited(int(str(refusal.facts["seconds"])))
+        case Conflict(code="organisation.has_projects"):
+            answer = detail(409, "Cannot delete organization with existing projects")
+        case Conflict() | Invalid():
+            answer = _reason(refusal)
+        case _:
+            raise refusal
+    return answer
+
+
+def _limited(seconds: int) -> Answer:
+    unit = "second" if seconds == 1 else "seconds"
+    text = f"Request was throttled. Expected available in {seconds} {unit}."
+    return detail(429, text, {"Retry-After": str(seconds)})
+
+
+def _reason(refusal: Refusal) -> Answer:
+    where, text = _REASONS[refusal.code]
+    if refusal.code == "project.date_in_the_past":
+        where = _DATE_FIELDS[str(refusal.facts["field"])]
+    return Answer(400, _encode([text] if where is None else {where: [text]}))

@@ -1,0 +1,397 @@
+"""Bodies: read in three encodings, judged field by field, all errors at once.
+
+A form is a table of names and kinds of field. The same table describes the body in the
+published schema.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from urllib.parse import parse_qsl
+
+from email_validator import EmailNotValidError, validate_email
+from multipart import MultipartError, MultipartParser, parse_options_header
+
+from collegium.dialects.http import hex_uuid
+from collegium.dialects.waldur.errors import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from collegium.dialects.http import Call
+
+REQUIRED: Final = "This field is required."
+NULL: Final = "This field may not be null."
+BLANK: Final = "This field may not be blank."
+_Found = TypeVar("_Found")
+_PARTS: Final = 256
+_INT_MAX: Final = 2**31 - 1
+
+
+class Wrong(Exception):  # noqa: N818 - names the value
+    """The value of one field cannot be taken; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One field of a body.
+
+    Args:
+        required: must be there, unless the form is partial.
+        null: may be null.
+        to: the name under which the value is handed on; empty: the same.
+    """
+
+    required: bool = False
+    null: bool = False
+    to: str = ""
+
+    def read(self, raw: Any, *, form: bool) -> Any:
+        """Give the value, or raise ``Wrong``; ``form`` says that all values came as text."""
+        raise NotImplementedError
+
+    def schema(self) -> dict[str, Any]:
+        """Describe the field for the published schema."""
+        raise NotImplementedError
+
+    def is_null(self, raw: Any, *, form: bool) -> bool:
+        """Tell whether the raw value stands for null; the official client writes ``None``."""
+        return raw is None or (form and self.null and raw in {"", "None"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Field):
+    """A text, stripped of white space around it."""
+
+    max: int | None = None
+    blank: bool = True
+    pattern: re.Pattern[str] | None = None
+    message: str = "Enter a valid value."
+    strip: bool = True
+    form: str = ""
+
+    def is_null(self, raw: Any, *, form: bool) -> bool:
+        """Tell null only by null: ``None`` may be somebody's name."""
+        del form
+        return raw is None
+
+    def read(self, raw: Any, *, form: bool) -> str:
+        """Read a text; numbers count as what they look like."""
+        del form
+        if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
+            raise Wrong("Not a valid string.")
+        text = str(raw)
+        if "\0" in text:
+            raise Wrong("Null characters are not allowed.")
+        for sign in text:
+            if "\ud800" <= sign <= "\udfff":
+                raise Wrong(f"Surrogate characters are not allowed: U+{ord(sign):X}.")
+        if self.strip:
+            text = text.strip()
+        if not text and not self.blank:
+            raise Wrong(BLANK)
+        if self.max is not None and len(text) > self.max:
+            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+        if text and self.pattern is not None and not self.pattern.fullmatch(text):
+            raise Wrong(self.message)
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a string."""
+        said: dict[str, Any] = {"type": "string"}
+        if self.max is not None:
+            said["maxLength"] = self.max
+        if not self.blank:
+            said["minLength"] = 1
+        if self.pattern is not None:
+            said["pattern"] = f"^(?:{self.pattern.pattern})$"
+        if self.form:
+            said["format"] = self.form
+        return said
+
+
+@dataclass(frozen=True, kw_only=True)
+class Email(Text):
+    """An e-mail address, kept as it was written."""
+
+    blank: bool = False
+    form: str = "email"
+
+    def read(self, raw: Any, *, form: bool) -> str:
+        """Read an address; whether its domain exists is for the mail server to find out."""
+        text = super().read(raw, form=form)
+        if text:
+            try:
+                validate_email(text, check_deliverability=False, globally_deliverable=False)
+            except EmailNotValidError:
+                raise Wrong("Enter a valid email address.") from None
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boolean(Field):
+    """A truth value."""
+
+    def read(self, raw: Any, *, form: bool) -> bool:
+        """Read a truth value in any of its usual spellings."""
+        del form
+        if isinstance(raw, (bool, int, str)):
+            text = str(raw).strip().lower()
+            if text in {"true", "1", "t", "yes", "y", "on"}:
+                return True
+            if text in {"false", "0", "f", "no", "n", "off"}:
+                return False
+        raise Wrong("Must be a valid boolean.")
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a boolean."""
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integer(Field):
+    """A whole number."""
+
+    min: int = 0
+    max: int = _INT_MAX
+
+    def read(self, raw: Any, *, form: bool) -> int:
+        """Read a whole number within its bounds."""
+        del form
+        text = str(raw).strip()
+        if isinstance(raw, bool) or not re.fullmatch(r"[+-]?[0-9]{1,20}(\.0{1,9})?", text):
+            raise Wrong("A valid integer is required.")
+        number = int(text.split(".")[0])
+        if number < self.min:
+            raise Wrong(f"Ensure this value is greater than or equal to {self.min}.")
+        if number > self.max:
+            raise Wrong(f"Ensure this value is less than or equal to {self.max}.")
+        return number
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an integer."""
+        return {"type": "integer", "minimum": self.min, "maximum": self.max}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decimal(Field):
+    """A number with a fraction."""
+
+    min: float = -1e12
+    max: float = 1e12
+
+    def read(self, raw: Any, *, form: bool) -> float:
+        """Read a number within its bounds."""
+        del form
+        text = str(raw).strip()
+        if isinstance(raw, bool) or not re.fullmatch(
+            r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", text
+        ):
+            raise Wrong("A valid number is required.")
+        number = float(text)
+        if not self.min <= number <= self.max:
+            raise Wrong("A valid number is required.")
+        return number
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a number."""
+        return {"type": "number", "minimum": self.min, "maximum": self.max}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uuid(Field):
+    """A UUID in any form; handed on as 32 hex digits."""
+
+    def read(self, raw: Any, *, form: bool) -> str:
+        """Read a UUID."""
+        del form
+        found = hex_uuid(raw)
+        if found is None:
+            raise Wrong("Must be a valid UUID.")
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a UUID."""
+        return {"type": "string", "format": "uuid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Day(Field):
+    """A date."""
+
+    def read(self, raw: Any, *, form: bool) -> date:
+        """Read ``YYYY-MM-DD``."""
+        del form
+        if isinstance(raw, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", raw.strip(), re.ASCII):
+            try:
+                return date.fromisoformat(raw.strip())
+            except ValueError:
+                pass
+        raise Wrong("Date has wrong format. Use one of these formats instead: YYYY-MM-DD.")
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a date."""
+        return {"type": "string", "format": "date"}
+
+
+def instant(text: str) -> datetime | None:
+    """Read an ISO 8601 date-time; without an offset it is UTC. None when it is none."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=UTC)
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment(Field):
+    """A date-time; a bare date is its midnight in UTC."""
+
+    def read(self, raw: Any, *, form: bool) -> datetime:
+        """Read an ISO 8601 date-time."""
+        del form
+        found = instant(raw) if isinstance(raw, str) else None
+        if found is None:
+            raise Wrong(
+                "Datetime has wrong format. Use one of these formats instead: "
+                "YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
+            )
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a date-time."""
+        return {"type": "string", "format": "date-time"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Field):
+    """One of some words."""
+
+    of: Collection[str]
+
+    def is_null(self, raw: Any, *, form: bool) -> bool:
+        """Tell null only by null: the empty word may be a choice."""
+        del form
+        return raw is None
+
+    def read(self, raw: Any, *, form: bool) -> str:
+        """Read one of the words."""
+        del form
+        if not isinstance(raw, str) or raw not in self.of:
+            raise Wrong(f'"{str(raw)[:100]}" is not a valid choice.')
+        return raw
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an enumeration."""
+        return {"type": "string", "enum": list(self.of)}
+
+
+@dataclass
+class Form:
+    """A body that was read: what could be taken, and what is wrong with the rest."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, list[str]] = field(default_factory=dict)
+
+    def reject(self, name: str, text: str) -> None:
+        """Add an error that only the database could tell."""
+        self.errors.setdefault(name, []).append(text)
+
+    def check(self) -> None:
+        """Go no further with a body that has errors: raise ``Malformed`` with all of them."""
+        if self.errors:
+            raise Malformed(400, self.errors)
+
+    def checked(self, found: _Found | None) -> _Found:
+        """Give what a field named, once nothing is wrong; it is missing only with an error."""
+        self.check()
+        if found is None:
+            raise Malformed(400, self.errors)
+        return found
+
+
+def read(call: Call, kinds: Mapping[str, Field], *, partial: bool = False) -> Form:
+    """Read the body by a table of fields; unknown names are passed over."""
+    body, as_form = decode(call)
+    form = Form()
+    for name, kind in kinds.items():
+        if name not in body:
+            if kind.required and not partial:
+                form.reject(name, REQUIRED)
+            continue
+        raw = body[name]
+        target = kind.to or name
+        if kind.is_null(raw, form=as_form):
+            if kind.null:
+                form.values[target] = None
+            else:
+                form.reject(name, NULL)
+            continue
+        try:
+            form.values[target] = kind.read(raw, form=as_form)
+        except Wrong as wrong:
+            form.reject(name, str(wrong))
+    return form
+
+
+def decode(call: Call) -> tuple[dict[str, Any], bool]:
+    """Give the body as a dictionary, and whether all its values are text."""
+    header = call.headers.get("content-type", "")
+    kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]
+    kind = kind.lower()
+    if kind == "multipart/form-data":
+        return _multipart(call.body, options.get("boundary", "")), True
+    if kind == "application/x-www-form-urlencoded":
+        return _urlencoded(call.body), True
+    if kind == "application/json":
+        return _json(call.body), False
+    if not call.body:
+        return {}, False
+    raise Malformed(415, {"detail": f'Unsupported media type "{header}" in request.'})
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    try:
+        found = json.loads(body, parse_constant=_no_constant)
+    except RecursionError:
+        raise Malformed(400, {"detail": "JSON parse error - nested too deeply"}) from None
+    except ValueError as error:
+        raise Malformed(400, {"detail": f"JSON parse error - {error}"}) from None
+    if not isinstance(found, dict):
+        text = f"Invalid data. Expected a dictionary, but got {type(found).__name__}."
+        raise Malformed(400, {"non_field_errors": [text]})
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    message = f"Out of range float values are not JSON compliant: {name}"
+    raise ValueError(message)
+
+
+def _urlencoded(body: bytes) -> dict[str, Any]:
+    try:
+        text = body.decode("utf-8")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_PARTS)
+    except ValueError as error:
+        raise Malformed(400, {"detail": f"Form parse error - {error}"}) from None
+    return dict(pairs)
+
+
+def _multipart(body: bytes, boundary: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    try:
+        parts = MultipartParser(BytesIO(body), boundary, len(body), part_limit=_PARTS)  # type: ignore[no-untyped-call]
+        for part in parts:
+            found[part.name] = part.raw if part.filename else part.value
+    except (MultipartError, ValueError) as error:
+        raise Malformed(400, {"detail": f"Multipart form parse error - {error}"}) from None
+    return found

@@ -1,0 +1,139 @@
+"""``/api/user-permissions/``, and the team of a customer or project."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from collegium.actions import memberships as actions
+from collegium.dialects.http import Answer, Operation, Routes, hex_uuid
+from collegium.dialects.waldur import lists, wire
+from collegium.dialects.waldur.fields import Form, Moment, Text, Uuid, read
+from collegium.rules.access import TEAM, Kind, Permission
+from collegium.rules.refusals import Conflict
+from collegium.store import access, accounts, memberships, roles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from collegium.dialects.http import Call
+    from collegium.rules.access import Actor
+    from collegium.store.db import Read, Write
+
+_SEAT: Final = {
+    "role": Text(required=True, blank=False, max=150),
+    "user": Uuid(required=True),
+    "expiration_time": Moment(null=True),
+}
+
+
+def _list(call: Call, tx: Read) -> Answer:
+    return lists.answer(
+        call, tx, memberships.listing, lambda rows: [wire.permission(row) for row in rows]
+    )
+
+
+def _retrieve(call: Call, tx: Read) -> Answer:
+    row = memberships.find(tx, call.actor, call.uuid("grant"))
+    return Answer(200, wire.encode(wire.permission(row)))
+
+
+def _seat(tx: Write, form: Form, reached: access.Reached) -> actions.Seat:
+    """Find who and what a body names; what is not found is an error of its field."""
+    role = account = None
+    if "role" in form.values:
+        name = form.values["role"]
+        role = roles.named(tx, name, hex_uuid(name))
+        if role is None:
+            form.reject("role", "Role is not found.")
+    if "user" in form.values:
+        account = accounts.by_uuid(tx, form.values["user"])
+        if account is None or not account.is_active:
+            form.reject("user", "User is not found.")
+    form.check()
+    return actions.Seat(reached, role, account)
+
+
+def team_routes(base: str, kind: Kind) -> Routes:
+    """Give the routes of the team of one kind of scope.
+
+    Args:
+        base: the path of the scope itself, ``/api/projects/{uuid}/``.
+    """
+    rights = TEAM[kind]
+
+    def _team(call: Call, tx: Read) -> Answer:
+        scope = access.reach(tx, call.actor, kind, call.uuid(kind)).scope
+        return lists.answer(
+            call,
+            tx,
+            memberships.team,
+            lambda rows: [wire.team_member(row) for row in rows],
+            filters={"scope": scope.id},
+            sparse=True,
+        )
+
+    def _change(
+        call: Call,
+        right: Permission,
+        do: Callable[[Write, Actor, actions.Seat, datetime | None], None],
+    ) -> datetime | None:
+        uuid = call.uuid(kind)
+        form = read(call, _SEAT)
+        with call.write() as tx:
+            reached = access.reach(tx, call.actor, kind, uuid, right)
+            seat = _seat(tx, form, reached)
+            until: datetime | None = form.values.get("expiration_time")
+            do(tx, call.actor, seat, until)
+        return until
+
+    def _add(call: Call) -> Answer:
+        try:
+            until = _change(call, rights.grant, actions.add)
+        except Conflict as refusal:
+            # Only here is the role's kind a matter of where it is given.
+            if refusal.code == "role.other_kind":
+                raise Conflict("role.not_for_scope") from refusal
+            raise
+        return Answer(201, wire.encode(wire.Expiry(until)))
+
+    def _update(call: Call) -> Answer:
+        until = _change(call, rights.regrant, actions.update)
+        return Answer(200, wire.encode(wire.Expiry(until)))
+
+    def _delete(call: Call) -> Answer:
+        _change(
+            call, rights.revoke, lambda tx, actor, seat, _until: actions.remove(tx, actor, seat)
+        )
+        return Answer(200)
+
+    return {
+        f"{base}list_users/": {
+            "GET": Operation(_team, "List the team.", answers=wire.TeamMember, many=True),
+        },
+        f"{base}add_user/": {
+            "POST": Operation(
+                _add, "Give somebody a role.", form=_SEAT, answers=wire.Expiry, status=201
+            ),
+        },
+        f"{base}update_user/": {
+            "POST": Operation(
+                _update, "Set the end of somebody's role.", form=_SEAT, answers=wire.Expiry
+            ),
+        },
+        f"{base}delete_user/": {
+            "POST": Operation(_delete, "Take a role away.", form=_SEAT),
+        },
+    }
+
+
+ROUTES: Routes = {
+    "/api/user-permissions/": {
+        "GET": Operation(
+            _list, "List your grants, or all of them.", answers=wire.Permission, many=True
+        ),
+    },
+    "/api/user-permissions/{uuid}/": {
+        "GET": Operation(_retrieve, "Show a grant.", answers=wire.Permission),
+    },
+}

@@ -1,0 +1,179 @@
+"""``/api/customers/``: organisations."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any, Final
+
+from collegium.actions import organisations as actions
+from collegium.dialects.http import Answer, Operation, Routes
+from collegium.dialects.waldur import lists, wire
+from collegium.dialects.waldur.accounts import SLUG
+from collegium.dialects.waldur.fields import (
+    Boolean,
+    Decimal,
+    Email,
+    Field,
+    Form,
+    Integer,
+    Moment,
+    Text,
+    Wrong,
+    read,
+)
+from collegium.dialects.waldur.memberships import team_routes
+from collegium.rules.access import Kind, Permission
+from collegium.store import access, organisations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collegium.dialects.http import Call
+    from collegium.store.db import Read, Row
+
+
+class Subnets(Text):
+    """Networks, separated by commas."""
+
+    def read(self, raw: Any, *, form: bool) -> str:
+        """Read networks in CIDR notation."""
+        text = super().read(raw, form=form)
+        found = []
+        for part in filter(None, map(str.strip, text.split(","))):
+            try:
+                found.append(str(ip_network(part, strict=False)))
+            except ValueError:
+                raise Wrong(f'"{part[:50]}" is not a valid network.') from None
+        return ",".join(found)
+
+
+_SHORT: Final = Text(max=160)
+FIELDS: Final[dict[str, Field]] = {
+    "name": Text(required=True, blank=False, max=150),
+    "slug": SLUG,
+    "description": Text(max=4000),
+    "native_name": _SHORT,
+    "abbreviation": Text(max=12),
+    "contact_details": Text(max=500),
+    "agreement_number": _SHORT,
+    "registration_code": _SHORT,
+    "email": Email(blank=True, max=75),
+    "phone_number": Text(max=255),
+    "access_subnets": Subnets(max=140),
+    "homepage": Text(
+        max=255, pattern=re.compile(r"https?://[^\s<>\"]+"), message="Enter a valid URL."
+    ),
+    "domain": Text(max=255),
+    "vat_code": Text(max=20),
+    "postal": Text(max=20),
+    "address": Text(max=300),
+    "bank_name": Text(max=150),
+    "bank_account": Text(max=50),
+    "latitude": Decimal(null=True, min=-90, max=90),
+    "longitude": Decimal(null=True, min=-180, max=180),
+    "backend_id": Text(max=255),
+    "blocked": Boolean(),
+    "archived": Boolean(),
+    "default_tax_percent": Text(
+        max=8, pattern=re.compile(r"\d{1,3}(\.\d{1,2})?"), message="A valid number is required."
+    ),
+    "accounting_start_date": Moment(to="accounting_started"),
+    "sponsor_number": Integer(null=True),
+    "max_service_accounts": Integer(null=True),
+    "grace_period_days": Integer(null=True),
+    "notification_emails": Text(max=2000),
+    "display_billing_info_in_projects": Boolean(),
+    "country": Text(max=2),
+}
+
+
+def _form(call: Call, *, partial: bool = False) -> Form:
+    form = read(call, FIELDS, partial=partial)
+    country = form.values.get("country")
+    if country and country not in call.settings.countries:
+        form.reject("country", f'"{country}" is not a valid choice.')
+    return form
+
+
+def _shown(call: Call, tx: Read, rows: Sequence[Row]) -> list[wire.Customer]:
+    ids = [row.id for row in rows]
+    below: dict[int, list[Row]] = {}
+    for project in organisations.projects_of(tx, call.actor, ids):
+        below.setdefault(project.parent_id, []).append(project)
+    people = organisations.people_in(tx, ids)
+    return [wire.customer(call, row, below.get(row.id, ()), people) for row in rows]
+
+
+def _one(call: Call, tx: Read, uuid: str) -> wire.Customer:
+    return _shown(call, tx, [organisations.find(tx, call.actor, uuid)])[0]
+
+
+def _list(call: Call, tx: Read) -> Answer:
+    return lists.answer(
+        call, tx, organisations.listing, lambda rows: _shown(call, tx, rows), sparse=True
+    )
+
+
+def _retrieve(call: Call, tx: Read) -> Answer:
+    shown = _one(call, tx, call.uuid("organisation"))
+    return Answer(200, wire.encode(lists.fields(call, shown)))
+
+
+def _create(call: Call) -> Answer:
+    form = _form(call)
+    form.check()
+    with call.write() as tx:
+        own = {"domain": actions.home_of(tx, call.actor)} | form.values
+        uuid = actions.create(tx, call.actor, call.settings, own)
+        return Answer(201, wire.encode(_one(call, tx, uuid)))
+
+
+def _update(call: Call) -> Answer:
+    uuid = call.uuid("organisation")
+    with call.write() as tx:
+        reached = access.reach(
+            tx, call.actor, Kind.ORGANISATION, uuid, Permission.ORGANISATION_UPDATE
+        )
+        form = _form(call, partial=call.method == "PATCH")
+        form.check()
+        actions.update(tx, call.actor, reached, form.values)
+        return Answer(200, wire.encode(_one(call, tx, uuid)))
+
+
+def _delete(call: Call) -> Answer:
+    with call.write() as tx:
+        reached = access.reach(
+            tx,
+            call.actor,
+            Kind.ORGANISATION,
+            call.uuid("organisation"),
+            Permission.ORGANISATION_DELETE,
+        )
+        actions.delete(tx, call.actor, reached)
+    return Answer(204)
+
+
+ROUTES: Routes = {
+    "/api/customers/": {
+        "GET": Operation(
+            _list, "List the organisations that you can see.", answers=wire.Customer, many=True
+        ),
+        "POST": Operation(
+            _create, "Create an organisation.", form=FIELDS, answers=wire.Customer, status=201
+        ),
+    },
+    "/api/customers/{uuid}/": {
+        "GET": Operation(_retrieve, "Show an organisation.", answers=wire.Customer),
+        "PUT": Operation(_update, "Change an organisation.", form=FIELDS, answers=wire.Customer),
+        "PATCH": Operation(
+            _update,
+            "Change some fields of an organisation.",
+            form=FIELDS,
+            answers=wire.Customer,
+            partial=True,
+        ),
+        "DELETE": Operation(_delete, "Remove an organisation.", status=204),
+    },
+    **team_routes("/api/customers/{uuid}/", Kind.ORGANISATION),
+}

@@ -1,0 +1,158 @@
+"""``/api/projects/``: projects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import nh3
+
+from collegium.actions import projects as actions
+from collegium.dialects.http import Answer, Operation, Routes, hex_uuid
+from collegium.dialects.waldur import lists, wire
+from collegium.dialects.waldur.accounts import SLUG
+from collegium.dialects.waldur.fields import (
+    Boolean,
+    Choice,
+    Day,
+    Field,
+    Form,
+    Integer,
+    Text,
+    read,
+)
+from collegium.dialects.waldur.memberships import team_routes
+from collegium.rules.access import Kind, Permission
+from collegium.rules.refusals import NotFound
+from collegium.store import access, projects
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Call
+    from collegium.store.access import Reached
+    from collegium.store.db import Read, Write
+
+CHANGE: Final[dict[str, Field]] = {
+    "name": Text(required=True, blank=False, max=500),
+    "slug": SLUG,
+    "description": Text(max=20000),
+    "backend_id": Text(max=255),
+    "start_date": Day(null=True, to="starts"),
+    "end_date": Day(null=True, to="ends"),
+    "oecd_fos_2007_code": Text(max=80, null=True),
+    "is_industry": Boolean(),
+    "kind": Choice(of=("default", "course", "public")),
+    "max_service_accounts": Integer(null=True),
+    "grace_period_days": Integer(null=True),
+    "staff_notes": Text(max=4000),
+}
+NEW: Final[dict[str, Field]] = {"customer": Text(required=True, blank=False, max=2000), **CHANGE}
+
+
+def scope_of(url: str) -> tuple[Kind, str] | None:
+    """Read the URL of a customer or project on this wire; the host does not matter.
+
+    Gives the kind and 32 hex digits, or None when it is no such URL.
+    """
+    try:
+        parts = urlsplit(url).path.strip("/").split("/")
+    except ValueError:
+        return None
+    match parts:
+        case ["api", "customers", text]:
+            kind = Kind.ORGANISATION
+        case ["api", "projects", text]:
+            kind = Kind.PROJECT
+        case _:
+            return None
+    uuid = hex_uuid(text)
+    return None if uuid is None else (kind, uuid)
+
+
+def _clean(form: Form) -> Form:
+    if form.values.get("description"):
+        form.values["description"] = nh3.clean(form.values["description"])
+    if "oecd_fos_2007_code" in form.values:
+        form.values["oecd_fos_2007_code"] = form.values["oecd_fos_2007_code"] or ""
+    return form
+
+
+def _parent(tx: Write, call: Call, form: Form) -> Reached | None:
+    named = scope_of(form.values.get("customer", ""))
+    if named is None or named[0] is not Kind.ORGANISATION:
+        if "customer" in form.values:
+            form.reject("customer", "Invalid hyperlink - No URL match.")
+        return None
+    try:
+        return access.reach(tx, call.actor, Kind.ORGANISATION, named[1])
+    except NotFound:
+        form.reject("customer", "Invalid hyperlink - Object does not exist.")
+        return None
+
+
+def _one(call: Call, tx: Read, uuid: str) -> wire.Project:
+    return wire.project(call, projects.find(tx, call.actor, uuid))
+
+
+def _list(call: Call, tx: Read) -> Answer:
+    return lists.answer(
+        call,
+        tx,
+        projects.listing,
+        lambda rows: [wire.project(call, row) for row in rows],
+        sparse=True,
+    )
+
+
+def _retrieve(call: Call, tx: Read) -> Answer:
+    shown = _one(call, tx, call.uuid("project"))
+    return Answer(200, wire.encode(lists.fields(call, shown)))
+
+
+def _create(call: Call) -> Answer:
+    form = _clean(read(call, NEW))
+    with call.write() as tx:
+        parent = _parent(tx, call, form)
+        parent = form.checked(parent)
+        form.values.pop("customer")
+        uuid = actions.create(tx, call.actor, parent, form.values)
+        return Answer(201, wire.encode(_one(call, tx, uuid)))
+
+
+def _update(call: Call) -> Answer:
+    uuid = call.uuid("project")
+    with call.write() as tx:
+        reached = access.reach(tx, call.actor, Kind.PROJECT, uuid, Permission.PROJECT_UPDATE)
+        form = _clean(read(call, CHANGE, partial=call.method == "PATCH"))
+        form.check()
+        actions.update(tx, call.actor, reached, form.values)
+        return Answer(200, wire.encode(_one(call, tx, uuid)))
+
+
+def _delete(call: Call) -> Answer:
+    with call.write() as tx:
+        reached = access.reach(tx, call.actor, Kind.PROJECT, call.uuid("project"))
+        actions.delete(tx, call.actor, reached)
+    return Answer(204)
+
+
+ROUTES: Routes = {
+    "/api/projects/": {
+        "GET": Operation(
+            _list, "List the projects that you can see.", answers=wire.Project, many=True
+        ),
+        "POST": Operation(_create, "Create a project.", form=NEW, answers=wire.Project, status=201),
+    },
+    "/api/projects/{uuid}/": {
+        "GET": Operation(_retrieve, "Show a project.", answers=wire.Project),
+        "PUT": Operation(_update, "Change a project.", form=CHANGE, answers=wire.Project),
+        "PATCH": Operation(
+            _update,
+            "Change some fields of a project.",
+            form=CHANGE,
+            answers=wire.Project,
+            partial=True,
+        ),
+        "DELETE": Operation(_delete, "Remove a project.", status=204),
+    },
+    **team_routes("/api/projects/{uuid}/", Kind.PROJECT),
+}

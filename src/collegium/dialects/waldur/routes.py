@@ -1,0 +1,142 @@
+"""The way of one request on this wire, and the table of all its routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from collegium.actions.tokens import actor_of
+from collegium.dialects.http import Answer, Call, Operation, Routes, hex_uuid
+from collegium.dialects.waldur import (
+    accounts,
+    errors,
+    invitations,
+    memberships,
+    organisations,
+    projects,
+    roles,
+    tokens,
+    wire,
+)
+from collegium.dialects.waldur.errors import Malformed
+from collegium.rules.refusals import Forbidden, Refusal, Unauthenticated
+from collegium.store import accounts as account_rows
+from collegium.store import tokens as token_rows
+from collegium.store.db import Unavailable
+
+if TYPE_CHECKING:
+    from collegium.store.db import Read
+
+_log = structlog.get_logger()
+
+_RETRY_SECONDS: Final = 5
+
+
+def _root(call: Call, _tx: Read) -> Answer:
+    return Answer(
+        200,
+        wire.encode(
+            {
+                path.removeprefix("/api/").strip("/"): call.base + path
+                for path in ROUTES
+                if path.startswith("/api/") and path.count("/") == 3  # noqa: PLR2004 - a list
+            }
+        ),
+    )
+
+
+ROUTES: Routes = {
+    "/api/": {"GET": Operation(_root, "List what there is.")},
+    **tokens.ROUTES,
+    **accounts.ROUTES,
+    **organisations.ROUTES,
+    **projects.ROUTES,
+    **roles.ROUTES,
+    **memberships.ROUTES,
+    **invitations.ROUTES,
+}
+
+
+def perform(call: Call, operations: dict[str, Operation]) -> Answer:
+    """Take a call from its path to its answer: whoever asks first, then what is asked."""
+    try:
+        answer = _perform(call, operations)
+        call.settle()
+    except Malformed as error:
+        answer = errors.malformed(error)
+    except Refusal as refusal:
+        answer = errors.refused(refusal)
+    except Unavailable as outage:
+        _log.warning("database unavailable", reason=str(outage))
+        answer = errors.detail(
+            503,
+            "The service is busy. Please try again in a moment.",
+            {"Retry-After": str(_RETRY_SECONDS)},
+        )
+    if call.impersonator is not None:
+        answer.headers["X-impersonator-uuid"] = call.impersonator.uuid
+    return answer
+
+
+def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
+    if not _accepts_json(call):
+        return errors.detail(406, "Could not satisfy the request Accept header.")
+    operation = operations.get("GET" if call.method == "HEAD" else call.method)
+    token = _token(call.headers.get("authorization", ""))
+    is_open = operation.open if operation else any(one.open for one in operations.values())
+    if token is None:
+        if not is_open:
+            raise Unauthenticated("credentials.missing")
+        return _run(call, operations, operation)
+    with call.read() as tx:
+        call.authenticate(tx, token)
+        _impersonate(call, tx)
+        if operation is not None and call.method in {"GET", "HEAD"}:
+            return operation.run(call, tx)
+    # A write opens its own transaction, after this reading one has given its connection back.
+    return _run(call, operations, operation)
+
+
+def _run(call: Call, operations: dict[str, Operation], operation: Operation | None) -> Answer:
+    if operation is None:
+        allowed = [*operations, *(["HEAD"] if "GET" in operations else [])]
+        return errors.not_allowed(call.method, allowed)
+    return operation.run(call)
+
+
+def _accepts_json(call: Call) -> bool:
+    accepted = call.headers.get("accept", "*/*").lower()
+    return any(
+        kind.split(";")[0].strip() in {"application/json", "application/*", "*/*", ""}
+        for kind in accepted.split(",")
+    )
+
+
+def _token(header: str) -> str | None:
+    """Read the ``Authorization`` header; None: nobody, or a scheme that is not ours."""
+    scheme, *parts = header.split() or ("",)
+    if scheme.lower() != "token":
+        return None
+    if not parts:
+        raise Unauthenticated("credentials.empty")
+    if len(parts) > 1:
+        raise Unauthenticated("credentials.spaces")
+    try:
+        # The server hands headers on as Latin-1; the token itself should be UTF-8.
+        return parts[0].encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        raise Unauthenticated("credentials.characters") from None
+
+
+def _impersonate(call: Call, tx: Read) -> None:
+    wanted = hex_uuid(call.headers.get("x-impersonated-user-uuid"))
+    if wanted is None or not call.actor.is_staff:
+        return
+    account = account_rows.by_uuid(tx, wanted)
+    if account is None or account.id == call.actor.id:
+        return
+    if token_rows.of_account(tx, account.id) is None:
+        raise Forbidden("impersonation.no_session")
+    call.impersonator = call.actor
+    call.actor = actor_of(account, call.address, call.request_id, behind=call.actor)

@@ -1,0 +1,601 @@
+"""The shapes that go out on this wire, and how our rows fill them.
+
+Field names are the wire's. ``UNSET`` leaves a key out altogether.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from collegium.rules.access import Kind
+from collegium.rules.invitations import State
+from collegium.rules.invitations import seen as _seen
+from collegium.store.accounts import full_name
+from collegium.store.tokens import expires
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from collegium.dialects.http import Call
+    from collegium.store.db import Row
+
+encode = msgspec.json.Encoder().encode
+
+KINDS: Final = {Kind.ORGANISATION: "customer", Kind.PROJECT: "project"}
+"""Our kinds of scope, as this wire calls them."""
+
+STATES: Final = {state: ("project" if state is State.HELD else state.value) for state in State}
+"""Our states of an invitation, as this wire calls them."""
+
+LANGUAGES: Final = tuple("en et lt lv ru it de da sv es fr nb ar cs".split())  # noqa: SIM905
+
+
+class Permission(Struct, frozen=True):
+    """A grant, as it shows on an account."""
+
+    user_uuid: str
+    user_name: str
+    user_slug: str
+    created: datetime
+    expiration_time: datetime | None
+    role_name: str
+    role_description: str
+    role_uuid: str
+    scope_type: str
+    scope_uuid: str
+    scope_name: str
+    customer_uuid: str
+    customer_name: str
+    created_by_full_name: str | UnsetType = UNSET
+    created_by_username: str | UnsetType = UNSET
+
+
+class TeamMember(Struct, frozen=True):
+    """A grant, as it shows in the team of a scope."""
+
+    uuid: str
+    created: datetime
+    expiration_time: datetime | None
+    role_name: str
+    role_uuid: str
+    user_email: str
+    user_full_name: str
+    user_username: str
+    user_uuid: str
+    user_image: str | None
+    created_by_full_name: str | None
+    created_by_uuid: str | UnsetType = UNSET
+
+
+class User(Struct, frozen=True):
+    """An account. What a viewer may not see is left out."""
+
+    url: str
+    uuid: str
+    username: str
+    slug: str
+    full_name: str
+    native_name: str
+    job_title: str
+    email: str
+    phone_number: str
+    organization: str
+    registration_method: str
+    identity_source: str
+    date_joined: datetime
+    agreement_date: datetime | None
+    notifications_enabled: bool
+    preferred_language: str
+    permissions: list[Permission]
+    affiliations: list[str]
+    first_name: str
+    last_name: str
+    identity_provider_name: str
+    identity_provider_label: str
+    identity_provider_management_url: str
+    identity_provider_fields: list[str]
+    token_expires_at: datetime | None = None
+    image: str | None = None
+    civil_number: str | UnsetType | None = UNSET
+    birth_date: date | UnsetType | None = UNSET
+    requested_email: str | UnsetType | None = UNSET
+    description: str | UnsetType = UNSET
+    is_staff: bool | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
+    is_support: bool | UnsetType = UNSET
+    has_active_session: bool | UnsetType = UNSET
+    token: str | UnsetType = UNSET
+    token_lifetime: int | UnsetType | None = UNSET
+    ip_address: str | UnsetType | None = UNSET
+
+
+class ProjectOfCustomer(Struct, frozen=True):
+    """A project, as it shows in its organisation."""
+
+    url: str
+    uuid: str
+    name: str
+    image: str | None
+    resource_count: int
+    end_date: date | None
+
+
+class Customer(Struct, frozen=True):
+    """An organisation. What belongs to billing and marketplaces is there, and empty."""
+
+    url: str
+    uuid: str
+    created: datetime
+    name: str
+    slug: str
+    native_name: str
+    abbreviation: str
+    description: str
+    contact_details: str
+    agreement_number: str
+    email: str
+    phone_number: str
+    access_subnets: str
+    registration_code: str
+    homepage: str
+    domain: str
+    vat_code: str
+    postal: str
+    address: str
+    bank_name: str
+    bank_account: str
+    latitude: float | None
+    longitude: float | None
+    country: str
+    country_name: str
+    backend_id: str
+    blocked: bool
+    archived: bool
+    default_tax_percent: str
+    accounting_start_date: datetime
+    sponsor_number: int | None
+    max_service_accounts: int | None
+    grace_period_days: int | None
+    notification_emails: str
+    display_billing_info_in_projects: bool
+    display_name: str
+    projects: list[ProjectOfCustomer]
+    projects_count: int
+    users_count: int
+    organization_groups: list[str] = []
+    payment_profiles: list[str] = []
+    image: str | None = None
+    project_metadata_checklist: str | None = None
+    customer_credit: float | None = None
+    customer_unallocated_credit: float | None = None
+    is_service_provider: bool = False
+    service_provider: str | None = None
+    service_provider_uuid: str | None = None
+    call_managing_organization_uuid: str | None = None
+
+
+class Project(Struct, frozen=True):
+    """A project. What belongs to billing and marketplaces is there, and empty."""
+
+    url: str
+    uuid: str
+    name: str
+    slug: str
+    customer: str
+    customer_uuid: str
+    customer_name: str
+    customer_slug: str
+    customer_native_name: str
+    customer_abbreviation: str
+    customer_display_billing_info_in_projects: bool
+    description: str
+    created: datetime
+    backend_id: str
+    start_date: date | None
+    end_date: date | None
+    end_date_requested_by: str | None
+    oecd_fos_2007_code: str | None
+    oecd_fos_2007_label: str
+    is_industry: bool
+    kind: str
+    is_removed: bool
+    max_service_accounts: int | None
+    grace_period_days: int | None
+    staff_notes: str | UnsetType = UNSET
+    type: str | None = None
+    type_name: str | None = None
+    type_uuid: str | None = None
+    image: str | None = None
+    resources_count: int = 0
+    project_credit: float | None = None
+    termination_metadata: None = None
+    marketplace_resource_count: dict[str, int] = {}
+
+
+class Invitation(Struct, frozen=True):
+    """An invitation, as those see it who may manage or read it."""
+
+    url: str
+    uuid: str
+    role: str
+    created: datetime
+    expires: datetime
+    full_name: str
+    native_name: str
+    phone_number: str
+    organization: str
+    job_title: str
+    civil_number: str
+    extra_invitation_text: str
+    email: str
+    state: str
+    execution_state: str
+    error_message: str
+    scope_uuid: str
+    scope_name: str
+    scope_description: str
+    scope_type: str
+    customer_uuid: str
+    customer_name: str
+    role_name: str
+    role_description: str
+    created_by_full_name: str
+    created_by_username: str
+    created_by_image: str | None
+
+
+class InvitationDetails(Struct, frozen=True):
+    """An invitation, as the invitee sees it."""
+
+    email: str
+    state: str
+    execution_state: str
+    error_message: str
+    scope_uuid: str
+    scope_name: str
+    scope_description: str
+    scope_type: str
+    customer_uuid: str
+    customer_name: str
+    role_name: str
+    role_description: str
+    created_by_full_name: str
+    created_by_username: str
+    created_by_image: str | None
+
+
+class InvitationCheck(Struct, frozen=True):
+    """What the holder of an invitation's UUID is told before logging in."""
+
+    email: str
+    civil_number_required: bool | UnsetType = UNSET
+
+
+class Role(Struct, frozen=True):
+    """A role, with its description in every language of the wire."""
+
+    uuid: str
+    name: str
+    description: str
+    permissions: list[str]
+    is_system_role: bool
+    is_active: bool
+    content_type: str
+    users_count: int | UnsetType = UNSET
+    description_en: str | None = None
+    description_et: str | None = None
+    description_lt: str | None = None
+    description_lv: str | None = None
+    description_ru: str | None = None
+    description_it: str | None = None
+    description_de: str | None = None
+    description_da: str | None = None
+    description_sv: str | None = None
+    description_es: str | None = None
+    description_fr: str | None = None
+    description_nb: str | None = None
+    description_ar: str | None = None
+    description_cs: str | None = None
+
+
+class Detail(Struct, frozen=True):
+    """One sentence."""
+
+    detail: str
+
+
+class Status(Struct, frozen=True):
+    """What was done, in a word."""
+
+    status: str
+
+
+class Token(Struct, frozen=True):
+    """A token, just obtained."""
+
+    token: str
+
+
+class Expiry(Struct, frozen=True):
+    """The end of a grant."""
+
+    expiration_time: datetime | None
+
+
+def permission(row: Row) -> Permission:
+    """Show a grant on its account."""
+    known = row.giver_username is not None
+    return Permission(
+        user_uuid=row.account_uuid,
+        user_name=full_name(row),
+        user_slug=row.slug,
+        created=row.since,
+        expiration_time=row.until,
+        role_name=row.role_name,
+        role_description=row.role_description,
+        role_uuid=row.role_uuid,
+        scope_type=KINDS[row.scope_kind],
+        scope_uuid=row.scope_uuid,
+        scope_name=row.scope_name,
+        customer_uuid=row.organisation_uuid,
+        customer_name=row.organisation_name,
+        created_by_full_name=_giver(row) if known else UNSET,
+        created_by_username=row.giver_username if known else UNSET,
+    )
+
+
+def team_member(row: Row) -> TeamMember:
+    """Show a grant in its team."""
+    return TeamMember(
+        uuid=row.uuid,
+        created=row.since,
+        expiration_time=row.until,
+        role_name=row.role_name,
+        role_uuid=row.role_uuid,
+        user_email=row.email,
+        user_full_name=full_name(row),
+        user_username=row.username,
+        user_uuid=row.account_uuid,
+        user_image=None,
+        created_by_full_name=_giver(row) if row.giver_uuid else None,
+        created_by_uuid=row.giver_uuid or UNSET,
+    )
+
+
+def _giver(row: Row) -> str:
+    return f"{row.giver_first_name} {row.giver_last_name}".strip()
+
+
+def user(
+    call: Call,
+    row: Row,
+    grants: Sequence[Row],
+    *,
+    token: str | UnsetType = UNSET,
+    address: str | UnsetType | None = UNSET,
+) -> User:
+    """Show an account to the caller.
+
+    Args:
+        token: the account's own token, where it is to be given back.
+        address: the caller's own address, where it is asked.
+    """
+    viewer = call.actor
+    own = row.id == viewer.id
+    privileged = viewer.sees_all
+    settings = call.settings
+    local = row.registration_method == "default"
+    return User(
+        url=f"{call.base}/api/users/{row.uuid}/",
+        uuid=row.uuid,
+        username=row.username,
+        slug=row.slug,
+        full_name=full_name(row),
+        native_name=row.native_name,
+        job_title=row.job_title,
+        email=row.email,
+        phone_number=row.phone_number,
+        organization=row.organization,
+        registration_method=row.registration_method,
+        identity_source=row.identity_source,
+        date_joined=row.joined,
+        agreement_date=row.agreed,
+        notifications_enabled=row.notifications_enabled,
+        preferred_language=row.preferred_language,
+        permissions=[permission(grant) for grant in grants],
+        affiliations=row.affiliations,
+        first_name=row.first_name,
+        last_name=row.last_name,
+        identity_provider_name=settings.local_idp_name if local else "",
+        identity_provider_label=settings.local_idp_label if local else "",
+        identity_provider_management_url=settings.local_idp_management_url if local else "",
+        identity_provider_fields=list(settings.local_idp_protected_fields) if local else [],
+        token_expires_at=expires(row.token_used, row.token_lifetime)
+        if (own or privileged) and row.token_used is not None
+        else None,
+        civil_number=row.civil_number if own or privileged else UNSET,
+        birth_date=row.birth_date if own or privileged else UNSET,
+        requested_email=None if own or privileged else UNSET,
+        description=row.description if privileged else UNSET,
+        is_staff=row.is_staff if privileged else UNSET,
+        is_active=row.is_active if privileged else UNSET,
+        is_support=row.is_support if privileged else UNSET,
+        has_active_session=row.token_used is not None if privileged else UNSET,
+        token=token,
+        token_lifetime=row.token_lifetime if own and call.impersonator is None else UNSET,
+        ip_address=address,
+    )
+
+
+def customer(call: Call, row: Row, projects: Sequence[Row], people: Mapping[int, int]) -> Customer:
+    """Show an organisation."""
+    named = f"{row.name} ({row.domain})" if row.domain else row.name
+    return Customer(
+        url=f"{call.base}/api/customers/{row.uuid}/",
+        uuid=row.uuid,
+        created=row.created,
+        name=row.name,
+        slug=row.slug,
+        native_name=row.native_name,
+        abbreviation=row.abbreviation,
+        description=row.description,
+        contact_details=row.contact_details,
+        agreement_number=row.agreement_number,
+        email=row.email,
+        phone_number=row.phone_number,
+        access_subnets=row.access_subnets,
+        registration_code=row.registration_code,
+        homepage=row.homepage,
+        domain=row.domain,
+        vat_code=row.vat_code,
+        postal=row.postal,
+        address=row.address,
+        bank_name=row.bank_name,
+        bank_account=row.bank_account,
+        latitude=row.latitude,
+        longitude=row.longitude,
+        country=row.country,
+        country_name=row.country,
+        backend_id=row.backend_id,
+        blocked=row.blocked,
+        archived=row.archived,
+        default_tax_percent=row.default_tax_percent,
+        accounting_start_date=row.accounting_started or row.created,
+        sponsor_number=row.sponsor_number,
+        max_service_accounts=row.max_service_accounts,
+        grace_period_days=row.grace_period_days,
+        notification_emails=row.notification_emails,
+        display_billing_info_in_projects=row.display_billing_info_in_projects,
+        display_name=row.abbreviation or named,
+        projects=[
+            ProjectOfCustomer(
+                url=f"{call.base}/api/projects/{project.uuid}/",
+                uuid=project.uuid,
+                name=project.name,
+                image=None,
+                resource_count=0,
+                end_date=project.ends,
+            )
+            for project in projects
+        ],
+        projects_count=len(projects),
+        users_count=people.get(row.id, 0),
+    )
+
+
+def project(call: Call, row: Row) -> Project:
+    """Show a project; the staff's notes to those who see everything."""
+    return Project(
+        url=f"{call.base}/api/projects/{row.uuid}/",
+        uuid=row.uuid,
+        name=row.name,
+        slug=row.slug,
+        customer=f"{call.base}/api/customers/{row.organisation_uuid}/",
+        customer_uuid=row.organisation_uuid,
+        customer_name=row.organisation_name,
+        customer_slug=row.organisation_slug,
+        customer_native_name=row.organisation_native_name,
+        customer_abbreviation=row.organisation_abbreviation,
+        customer_display_billing_info_in_projects=row.display_billing_info_in_projects,
+        description=row.description,
+        created=row.created,
+        backend_id=row.backend_id,
+        start_date=row.starts,
+        end_date=row.ends,
+        end_date_requested_by=f"{call.base}/api/users/{row.ends_requested_by}/"
+        if row.ends_requested_by
+        else None,
+        oecd_fos_2007_code=row.oecd_fos_2007_code or None,
+        oecd_fos_2007_label="",
+        is_industry=row.is_industry,
+        kind=row.kind,
+        is_removed=row.removed is not None,
+        max_service_accounts=row.max_service_accounts,
+        grace_period_days=row.grace_period_days,
+        staff_notes=row.staff_notes if call.actor.sees_all else UNSET,
+    )
+
+
+def execution(row: Row, now: datetime) -> tuple[str, str]:
+    """Tell what became of an invitation's mail: the wire's state and the reason in words."""
+    if row.mail_state == "sent":
+        return "OK", ""
+    if row.mail_state in {"abandoned", "void"}:
+        return "Erred", row.mail_error
+    if row.mail_state == "owed":
+        if row.mail_leased is not None and row.mail_leased > now:
+            return "Processing", ""
+        if row.mail_error:
+            return "Erred", row.mail_error
+    return "Scheduled", ""
+
+
+def _common(row: Row, now: datetime) -> dict[str, Any]:
+    happened, reason = execution(row, now)
+    creator = f"{row.creator_first_name or ''} {row.creator_last_name or ''}".strip()
+    return {
+        "email": row.email,
+        "state": STATES[seen(row, now)],
+        "execution_state": happened,
+        "error_message": reason,
+        "scope_uuid": row.scope_uuid,
+        "scope_name": row.scope_name,
+        "scope_description": row.scope_description,
+        "scope_type": KINDS[row.scope_kind],
+        "customer_uuid": row.organisation_uuid,
+        "customer_name": row.organisation_name,
+        "role_name": row.role_name,
+        "role_description": row.role_description,
+        "created_by_full_name": creator,
+        "created_by_username": row.creator_username or "",
+        "created_by_image": None,
+    }
+
+
+def seen(row: Row, now: datetime) -> State:
+    """Give the state of an invitation's row as it is now."""
+    return _seen(row.state, row.expires, now)
+
+
+def invitation(call: Call, row: Row, now: datetime) -> Invitation:
+    """Show an invitation to those who manage it."""
+    return Invitation(
+        url=f"{call.base}/api/user-invitations/{row.uuid}/",
+        uuid=row.uuid,
+        role=row.role_uuid,
+        created=row.created,
+        expires=row.expires,
+        full_name=row.full_name,
+        native_name=row.native_name,
+        phone_number=row.phone_number,
+        organization=row.organization,
+        job_title=row.job_title,
+        civil_number=row.civil_number,
+        extra_invitation_text=row.extra_text,
+        **_common(row, now),
+    )
+
+
+def invitation_details(row: Row, now: datetime) -> InvitationDetails:
+    """Show an invitation to the invitee."""
+    return InvitationDetails(**_common(row, now))
+
+
+def role(row: Row, permissions: Sequence[str], people: int | None) -> Role:
+    """Show a role; how many people hold it only where ``people`` is given."""
+    said = {f"description_{code}": row.descriptions.get(code) for code in LANGUAGES}
+    return Role(
+        uuid=row.uuid,
+        name=row.name,
+        description=row.description,
+        permissions=list(permissions),
+        is_system_role=row.is_system,
+        is_active=row.is_active,
+        content_type=KINDS.get(row.kind, row.kind),
+        users_count=UNSET if people is None else people,
+        **said,
+    )
