@@ -1,0 +1,196 @@
+"""Where everything is put together; the command line is the only one to import it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+import structlog
+from litestar import Litestar, Response
+from litestar.datastructures import State
+
+from collegium import logs
+from collegium.dialects import http, openapi
+from collegium.dialects.front import Front
+from collegium.dialects.waldur import errors as waldur_errors
+from collegium.dialects.waldur import routes as waldur
+from collegium.dialects.web import routes as web
+from collegium.post.worker import Worker
+from collegium.settings import SettingsError, load
+from collegium.store.db import Database
+from collegium.store.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from litestar import Request
+
+    from collegium.dialects.front import App
+    from collegium.settings import Settings
+
+SERVE_HOST: Final = "_COLLEGIUM_SERVE_HOST"
+"""How ``serve`` tells its workers the address they listen on."""
+
+PAYS_POST: Final = "_COLLEGIUM_PAYS_POST"
+"""How ``serve`` tells its workers to pay the outbox."""
+
+PARENT: Final = "_COLLEGIUM_PARENT"
+"""How ``serve`` tells its workers who to outlive in no case."""
+
+BODY_MAX: Final = 2 * 1024 * 1024
+"""Bytes of the largest body that is read; the largest thing anybody sends is a picture."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_WATCH_SECONDS: Final = 0.5
+
+_log = structlog.get_logger()
+
+
+def assemble(settings: Settings) -> tuple[Database, Vault]:
+    """Give the database and the vault that the settings name.
+
+    Raises SettingsError when the key beside a SQLite database cannot be kept.
+    """
+    path = settings.database_path
+    if path is None:
+        # The settings have made sure of it.
+        return Database(settings.database_url), Vault(settings.secret_key or "")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Names and addresses of people: nobody else on the machine needs to read them.
+        path.touch(mode=0o600)
+        key = settings.secret_key or _kept_key(path.with_name(path.name + ".key"))
+    except OSError as error:
+        message = f"COLLEGIUM_DATABASE_URL names a place that cannot be used: {error}"
+        raise SettingsError(message) from error
+    return Database(settings.database_url), Vault(key)
+
+
+def _kept_key(path: Path) -> str:
+    """Read the secret key beside the database, or make it once, readable to us alone."""
+    try:
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        key = path.read_text("ascii").strip()
+        if not key:
+            message = f"COLLEGIUM_SECRET_KEY: the file {path} is empty; restore it, or remove it"
+            raise SettingsError(message) from None
+        return key
+    key = secrets.token_urlsafe(48)
+    with os.fdopen(made, "w", encoding="ascii") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+def build() -> App:
+    """Make the application of one worker process; what Granian is given to call."""
+    _die_with(int(os.environ.get(PARENT, "0")))
+    settings = load(os.environ)
+    logs.configure(settings)
+    database, vault = assemble(settings)
+    worker = Worker(database, settings, vault) if os.environ.get(PAYS_POST) else None
+    return application(settings, database, vault, worker, os.environ.get(SERVE_HOST, ""))
+
+
+def _die_with(parent: int) -> None:
+    """End this process when ``serve`` is gone, however it went.
+
+    Killed with SIGKILL it cannot stop its workers; they would keep the port,
+    and the service could not be started again.
+    """
+    if not parent:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    if sys.platform == "linux":
+        # The kernel does it at once; the watch is for what came before, and other systems.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def application(
+    settings: Settings, database: Database, vault: Vault, worker: Worker | None, host: str
+) -> App:
+    """Put the dialects on one application.
+
+    Args:
+        worker: pays the outbox in a thread beside it; None: somebody else does.
+        host: the address that is listened on.
+    """
+    house = http.House(settings, database, vault, worker.wake if worker else _nobody_wakes)
+
+    description = web.description_routes(openapi.describe(waldur.ROUTES))
+
+    @asynccontextmanager
+    async def life(_app: Litestar) -> AsyncIterator[None]:
+        stop = threading.Event()
+        thread = None
+        if worker is not None:
+            thread = threading.Thread(target=worker.run, args=(stop,), name="post", daemon=True)
+            thread.start()
+        yield
+        stop.set()
+        if worker is not None and thread is not None:
+            worker.wake()
+            thread.join(timeout=5)
+        database.close()
+
+    app = Litestar(
+        route_handlers=[
+            *http.handlers(waldur.ROUTES, waldur.perform),
+            *http.handlers(web.ROUTES | description, web.perform),
+        ],
+        state=State({"house": house}),
+        lifespan=[life],
+        openapi_config=None,
+        request_max_body_size=BODY_MAX,
+        exception_handlers={Exception: _failed},
+    )
+    return Front(cast("App", app), allowed_hosts(settings, host))
+
+
+def _nobody_wakes() -> None:
+    """Leave a posted mail to the separate worker, which looks by itself."""
+
+
+def allowed_hosts(settings: Settings, host: str) -> frozenset[str]:
+    """Give the names that are answered; none given: all of them, on loopback only."""
+    if "*" in settings.allowed_hosts:
+        return frozenset()
+    if settings.allowed_hosts:
+        return frozenset(name.lower() for name in settings.allowed_hosts)
+    if host in {"", "127.0.0.1", "::1", "localhost"}:
+        return frozenset()
+    return frozenset({(urlsplit(settings.base_url).hostname or "").lower()})
+
+
+def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer what no route answered: an unknown path, a body too large, a fault of ours."""
+    status = getattr(error, "status_code", 500)
+    if status == 500:  # noqa: PLR2004 - HTTP
+        _log.error("request failed", path=request.scope["path"], exc_info=error)
+        text = "The service met an error; it was written down."
+    else:
+        text = {404: "Not found.", 413: "The request is too large."}.get(status, "Bad request.")
+    wire = request.scope["path"].startswith(("/api", "/schema"))
+    answer = waldur_errors.detail(status, text) if wire else web.plain(status, text)
+    return Response(
+        b"" if request.method == "HEAD" else answer.body,
+        status_code=answer.status,
+        media_type=answer.media,
+    )

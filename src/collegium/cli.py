@@ -1,0 +1,225 @@
+"""The command line: serve, migrate, staff, post, doctor, demo.
+
+What can go wrong before anything runs is said in one line that tells what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from collegium import app, logs
+from collegium.settings import Settings, SettingsError, load
+from collegium.store import schema
+from collegium.store.db import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collegium.store.db import Database
+    from collegium.store.vault import Vault
+
+NOT_EMPTY: Final = 3
+"""Exit code of ``demo`` on a database that has accounts already."""
+
+
+def _stop(text: str, code: int = 1) -> NoReturn:
+    click.echo(f"collegium: {text}", err=True)
+    raise SystemExit(code)
+
+
+def _settings() -> Settings:
+    try:
+        settings = load(os.environ)
+    except SettingsError as error:
+        _stop(str(error).replace("\n", "\ncollegium: "), 2)
+    logs.configure(settings)
+    return settings
+
+
+@contextmanager
+def _house(settings: Settings, *, migrated: bool = True) -> Iterator[tuple[Database, Vault]]:
+    """Open the database and the vault; whatever is wrong with them ends the command."""
+    try:
+        database, vault = app.assemble(settings)
+        try:
+            if migrated:
+                _bring_up_to_date(settings, database)
+            yield database, vault
+        finally:
+            database.close()
+    except SettingsError as error:
+        _stop(str(error), 2)
+    except Unavailable as error:
+        _stop(
+            f"the database cannot be reached: {error}. "
+            "Check COLLEGIUM_DATABASE_URL, and that it is running."
+        )
+
+
+def _bring_up_to_date(settings: Settings, database: Database) -> None:
+    match schema.standing(database):
+        case schema.Standing.AHEAD:
+            _stop("the database was made by a newer Collegium. Install that version, or newer.")
+        case schema.Standing.EMPTY | schema.Standing.BEHIND:
+            if not settings.database_is_sqlite:
+                _stop("the schema is not up to date. Run: collegium migrate")
+            schema.migrate(database)
+        case _:
+            pass
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="collegium", prog_name="collegium")
+def main() -> None:
+    """Keep the roll: who belongs to what, in which role, until when."""
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option("--no-post", is_flag=True, help="Leave the outbox to `collegium post`.")
+def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
+    """Run the service.
+
+    On SQLite it brings the schema up to date and pays the outbox in the background;
+    on PostgreSQL run `collegium migrate` before and `collegium post` beside it.
+    """
+    settings = _settings()
+    with _house(settings):
+        pass
+    _check_free(host, port)
+    if "COLLEGIUM_BASE_URL" not in os.environ and settings.base_url == Settings.base_url:
+        # Nobody said where people reach us, so links lead to where we listen.
+        shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared
+        shown = f"[{shown}]" if ":" in shown else shown
+        os.environ["COLLEGIUM_BASE_URL"] = f"http://{shown}:{port}"
+    os.environ[app.SERVE_HOST] = host
+    if settings.database_is_sqlite and not no_post:
+        os.environ[app.PAYS_POST] = "1"
+    else:
+        os.environ.pop(app.PAYS_POST, None)
+    _run_server(host, port, workers)
+
+
+def _run_server(host: str, port: int, workers: int) -> None:
+    from granian.constants import Interfaces  # noqa: PLC0415 - no other command needs it
+    from granian.log import LogLevels  # noqa: PLC0415
+    from granian.server import Server  # noqa: PLC0415
+
+    os.environ[app.PARENT] = str(os.getpid())
+    Server(
+        "collegium.app:build",
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=workers,
+        factory=True,
+        websockets=False,
+        log_level=LogLevels.warning,
+        respawn_failed_workers=workers > 1,
+        workers_kill_timeout=15,
+    ).serve()
+
+
+def _check_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As the server will: a port that only waits for its last connections to fade is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            _stop(f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port.")
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the schema up to date."""
+    with _house(_settings(), migrated=False) as (database, _vault):
+        before = schema.standing(database)
+        if before is schema.Standing.AHEAD:
+            _stop("the database was made by a newer Collegium. Install that version, or newer.")
+        schema.migrate(database)
+        done = "was up to date" if before is schema.Standing.CURRENT else "is up to date now"
+        click.echo(f"The schema {done}.")
+
+
+@main.command()
+@click.argument("username")
+@click.option("--email", required=True, help="Address of the account.")
+@click.option("--password", help="For logging in; without it only the token works.")
+@click.option("--json", "as_json", is_flag=True, help="Print username, uuid and token as JSON.")
+def staff(username: str, email: str, password: str | None, *, as_json: bool) -> None:
+    """Create a staff account, or make an existing account one; print its token."""
+    from collegium.actions import accounts  # noqa: PLC0415 - quick to say --help
+
+    settings = _settings()
+    with _house(settings) as (database, vault):
+        try:
+            uuid, token = accounts.ensure_staff(
+                database, settings, vault, username, email, password
+            )
+        except accounts.Unfit as error:
+            _stop(str(error), 2)
+    if as_json:
+        click.echo(json.dumps({"username": username, "uuid": uuid, "token": token}))
+    else:
+        click.echo(token)
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Do what is due now, then end.")
+def post(*, once: bool) -> None:
+    """Send the mails that are owed."""
+    from collegium.post.worker import Worker  # noqa: PLC0415
+
+    settings = _settings()
+    with _house(settings) as (database, vault):
+        worker = Worker(database, settings, vault)
+        if once:
+            worker.once()
+            return
+        stop = threading.Event()
+
+        def _end(_number: int, _frame: Any) -> None:
+            stop.set()
+            worker.wake()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _end)
+        worker.run(stop)
+
+
+@main.command()
+def doctor() -> None:
+    """Look at everything that can be wrong, one line each; exit 1 when something is."""
+    from collegium import doctor as examination  # noqa: PLC0415
+
+    findings = examination.examine(os.environ)
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.well else 'BAD '} {finding.what}: {finding.text}")
+    if not all(finding.well for finding in findings):
+        raise SystemExit(1)
+
+
+@main.command()
+def demo() -> None:
+    """Fill an empty database with a small, believable data set."""
+    from collegium import demo as data  # noqa: PLC0415
+
+    settings = _settings()
+    with _house(settings) as (database, vault):
+        try:
+            data.fill(database, settings, vault)
+        except data.NotEmpty:
+            _stop("the database has accounts already; demo data goes into an empty one.", NOT_EMPTY)
+    click.echo("Demo data is in place.")

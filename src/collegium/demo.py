@@ -1,0 +1,150 @@
+"""A small, believable data set, the same on every machine."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from collegium.actions import accounts as account_actions
+from collegium.actions import invitations as invitation_actions
+from collegium.actions import memberships as membership_actions
+from collegium.actions import organisations as organisation_actions
+from collegium.actions import projects as project_actions
+from collegium.actions.tokens import actor_of
+from collegium.rules.access import Kind
+from collegium.store import access, accounts, roles
+from collegium.store.vault import hash_password
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from collegium.rules.access import Actor
+    from collegium.settings import Settings
+    from collegium.store.db import Database, Row, Write
+    from collegium.store.vault import Vault
+
+PASSWORD: Final = "demo-only-harbour-lantern"  # noqa: S105 - everybody may know it
+"""The password of every demo account but the staff's."""
+
+PEOPLE: Final = (
+    ("ines", "Ines", "Moreau", "Head of department"),
+    ("tomasz", "Tomasz", "Zielinski", "Group leader"),
+    ("aiko", "Aiko", "Tanaka", "Postdoctoral researcher"),
+    ("samuel", "Samuel", "Okafor", "Doctoral student"),
+    ("lena", "Lena", "Bergstrom", "Data steward"),
+)
+
+# Organisation → its owners, its projects → (user name, role, days until the end or None).
+ORGANISATIONS: Final[
+    Mapping[str, tuple[tuple[str, ...], Mapping[str, Sequence[tuple[str, str, int | None]]]]]
+] = {
+    "Institute for Coastal Research": (
+        ("ines",),
+        {
+            "Tidal energy survey": (
+                ("tomasz", "PROJECT.MANAGER", None),
+                ("aiko", "PROJECT.MEMBER", 180),
+            ),
+            "Sediment archive": (("lena", "PROJECT.ADMIN", None),),
+        },
+    ),
+    "Department of Linguistics": (
+        ("lena",),
+        {"Endangered dialects corpus": (("samuel", "PROJECT.MEMBER", 90),)},
+    ),
+}
+
+INVITED: Final = (
+    ("Tidal energy survey", "PROJECT.MEMBER", "newcomer@example.org"),
+    ("Sediment archive", "PROJECT.MEMBER", "archivist@example.org"),
+)
+
+
+class NotEmpty(Exception):  # noqa: N818 - says what is the case
+    """The database has accounts already."""
+
+
+def fill(database: Database, settings: Settings, vault: Vault) -> None:
+    """Write the demo data, all of it or none.
+
+    Raises NotEmpty on a database that has accounts.
+    """
+    hashed = hash_password(PASSWORD)
+    with database.write() as tx:
+        if accounts.there_are_any(tx):
+            raise NotEmpty
+        keeper = _person(tx, settings, vault, ("demo", "Demo", "Keeper", ""), None)
+        accounts.change(tx, keeper.id, {"is_staff": True})
+        staff = actor_of(accounts.by_number(tx, keeper.id))
+        people = {who[0]: _person(tx, settings, vault, who, hashed) for who in PEOPLE}
+        for name, (owners, projects) in ORGANISATIONS.items():
+            uuid = organisation_actions.create(tx, staff, settings, {"name": name})
+            for owner in owners:
+                _seat(tx, staff, Kind.ORGANISATION, uuid, people[owner], "CUSTOMER.OWNER", None)
+            _projects(tx, actor_of(people[owners[0]]), settings, uuid, projects, people)
+        # The demo's own keeper has done its work; nobody can log in as it.
+        accounts.change(tx, keeper.id, {"is_active": False})
+
+
+def _person(
+    tx: Write,
+    settings: Settings,
+    vault: Vault,
+    who: tuple[str, str, str, str],
+    hashed: str | None,
+) -> Row:
+    username, first, last, job = who
+    number = account_actions.create(
+        tx,
+        None,
+        settings,
+        vault,
+        {
+            "username": username,
+            "email": f"{username}@example.org",
+            "first_name": first,
+            "last_name": last,
+            "job_title": job,
+        },
+    )
+    if hashed is not None:
+        account_actions.set_password(tx, None, number, hashed)
+    return accounts.by_number(tx, number)
+
+
+def _projects(
+    tx: Write,
+    owner: Actor,
+    settings: Settings,
+    parent: str,
+    projects: Mapping[str, Sequence[tuple[str, str, int | None]]],
+    people: Mapping[str, Row],
+) -> None:
+    for name, seats in projects.items():
+        reached = access.reach(tx, owner, Kind.ORGANISATION, parent)
+        uuid = project_actions.create(tx, owner, reached, {"name": name})
+        for username, role, days in seats:
+            _seat(tx, owner, Kind.PROJECT, uuid, people[username], role, days)
+        for project, role, address in INVITED:
+            if project == name:
+                invitation_actions.create(
+                    tx,
+                    owner,
+                    settings,
+                    access.reach(tx, owner, Kind.PROJECT, uuid),
+                    roles.named(tx, role, None),
+                    {"email": address},
+                )
+
+
+def _seat(
+    tx: Write, staff: Actor, kind: Kind, scope: str, person: Row, role: str, days: int | None
+) -> None:
+    membership_actions.add(
+        tx,
+        staff,
+        membership_actions.Seat(
+            access.reach(tx, staff, kind, scope), roles.named(tx, role, None), person
+        ),
+        None if days is None else tx.now + timedelta(days=days),
+    )
