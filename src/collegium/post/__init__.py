@@ -1,0 +1,1 @@
+"""What is owed to the outside: mails, written and sent after the deed that owes them."""

@@ -1,0 +1,157 @@
+"""Mails in words: what each kind needs to know, and how it becomes a message.
+
+Names and texts that people typed are made harmless here, once, before any template sees them;
+in HTML the templates escape everything besides.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import default
+from email.utils import format_datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from email_validator import EmailNotValidError, validate_email
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from collegium.actions.mails import InvitationCreated
+from collegium.post.outcomes import Undeliverable, Void
+from collegium.post.text import one_line, paragraph, short
+from collegium.rules.invitations import State, seen
+from collegium.settings import Settings
+from collegium.store import invitations
+from collegium.store.db import Read, Row
+from collegium.store.vault import Vault
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+# One address and nothing that could make a header hold two.
+_ADDRESS: Final = re.compile(r"""[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+""")
+_LONGEST_LINE: Final = 900  # octets; SMTP ends at 998
+
+
+def render(tx: Read, settings: Settings, vault: Vault, row: Row) -> EmailMessage:
+    """Write a mail, as things are at ``tx.now``.
+
+    Args:
+        row: ``id kind recipient facts`` of the outbox.
+
+    Raises Void when it has lost its point, Undeliverable for a recipient that is no address.
+    """
+    to = _recipient(row.recipient)
+    facts = LOADERS[row.kind](tx, settings, vault, row.facts)
+    common = {
+        "site_name": settings.site_name,
+        "base_url": settings.homeport_url or settings.base_url,
+        "common_footer_text": settings.common_footer_text,
+        "common_footer_html": settings.common_footer_html,
+    }
+    templates = _templates(settings.templates)
+    subject, text, html = (
+        templates.get_template(f"{row.kind}.{part}").render(common | facts)
+        for part in ("subject.txt", "txt", "html")
+    )
+    message = EmailMessage(policy=default)
+    message["From"] = settings.mail_from
+    message["To"] = to
+    message["Subject"] = one_line(subject)
+    message["Date"] = format_datetime(tx.now)
+    # The same on every attempt, so that a mail sent twice can be told from two mails.
+    message["Message-ID"] = f"<outbox.{row.id}@{_host(settings.base_url)}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Collegium-Mail"] = row.kind
+    message.set_content(text, cte=_encoding(text))
+    message.add_alternative(html, subtype="html", cte=_encoding(html))
+    return message
+
+
+def _invitation_created(
+    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    invitation = invitations.by_number(tx, facts["invitation"])
+    if invitation is None or invitation.scope_removed is not None:
+        raise Void("The invitation no longer exists.")
+    state = seen(invitation.state, invitation.expires, tx.now)
+    if state is not State.PENDING:
+        raise Void(f"The invitation is no longer pending: it is {state}.")
+    if settings.homeport_url:
+        link = f"{settings.homeport_url.rstrip('/')}/invitation/{invitation.uuid}/"
+    else:
+        token = vault.link("invitation", invitation.uuid, invitation.generation)
+        link = f"{settings.base_url.rstrip('/')}/invitation/{token}/"
+    inviter = ""
+    if invitation.creator_username is not None:
+        name = f"{invitation.creator_first_name} {invitation.creator_last_name}"
+        inviter = one_line(name) or one_line(invitation.creator_username)
+    in_organisation = invitation.scope_kind == "project"
+    return {
+        "inviter": inviter,
+        "role": one_line(invitation.role_description) or one_line(invitation.role_name),
+        "scope_kind": invitation.scope_kind,
+        "scope_name": one_line(invitation.scope_name),
+        "organisation_name": one_line(invitation.organisation_name) if in_organisation else "",
+        "expires": invitation.expires,
+        "extra_invitation_text": paragraph(invitation.extra_text),
+        "link": link,
+    }
+
+
+Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
+
+LOADERS: Final[dict[str, Loader]] = {
+    InvitationCreated.kind: _invitation_created,
+}
+"""Kind of mail to what gives the variables of its templates; they are the keys it returns."""
+
+
+@lru_cache(maxsize=4)
+def _templates(folder: Path | None) -> Environment:
+    """Find templates in the operator's folder first."""
+    folders = [TEMPLATES] if folder is None else [folder, TEMPLATES]
+    environment = Environment(
+        loader=ChoiceLoader([FileSystemLoader(one) for one in folders]),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["short"] = short
+    environment.filters["moment"] = _moment
+    return environment
+
+
+def _moment(at: datetime) -> str:
+    at = at.astimezone(UTC)
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def _recipient(address: str) -> Address:
+    if _ADDRESS.fullmatch(address) is None or one_line(address) != address:
+        raise Undeliverable("This is no address that mail can be sent to.", permanent=True)
+    if not address.isascii():
+        # A domain has a spelling in ASCII; only what stands before the @ may have none.
+        try:
+            valid = validate_email(address, check_deliverability=False, globally_deliverable=False)
+        except EmailNotValidError:
+            pass
+        else:
+            address = valid.ascii_email or f"{valid.local_part}@{valid.ascii_domain}"
+    local, _, domain = address.rpartition("@")
+    return Address(username=local, domain=domain)
+
+
+def _host(url: str) -> str:
+    host = urlsplit(url).hostname or "localhost"
+    return f"[{host}]" if ":" in host else host.encode("idna").decode()
+
+
+def _encoding(text: str) -> str:
+    """Leave a text readable on the wire and in the folder of mails where that is possible."""
+    plain = text.isascii() and all(len(line) < _LONGEST_LINE for line in text.splitlines())
+    return "7bit" if plain else "quoted-printable"

@@ -1,0 +1,204 @@
+"""The worker that pays the outbox: claim, write, send, settle.
+
+Each mail goes out at least once. It is claimed and settled in two short transactions, and
+written and sent in between, outside both; a worker that dies there leaves a lease that runs out.
+
+Mails are claimed one at a time, though many go over one connection: a lease then covers just the
+mail that is being sent, and none waits behind another for the lease of a worker that died.
+"""
+
+import random
+import threading
+import traceback
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from collegium.post import mails
+from collegium.post.outcomes import Undeliverable, Unreachable, Void
+from collegium.post.text import one_line, short
+from collegium.post.transport import Transport, open_transport
+from collegium.settings import Settings
+from collegium.store import outbox
+from collegium.store.db import Database, Row, Unavailable, Write
+from collegium.store.vault import Vault
+
+RETRY_DELAYS: Final = (
+    timedelta(seconds=10),
+    timedelta(minutes=1),
+    timedelta(minutes=5),
+    timedelta(minutes=15),
+    timedelta(hours=1),
+    timedelta(hours=4),
+    timedelta(hours=12),
+    timedelta(hours=24),
+)
+"""How long a mail waits after its first, second, … attempt has failed."""
+
+MAX_ATTEMPTS: Final = len(RETRY_DELAYS) + 1
+"""Nine attempts, the last some 41 hours after the first; then the mail is abandoned."""
+
+JITTER: Final = 0.2
+"""Delays vary by so much either way, so that mails that failed together come back apart."""
+
+LEASE_SECONDS: Final = 120
+
+OUTAGE_DELAYS: Final = RETRY_DELAYS[:3]
+"""How long nothing is tried after the way out was found closed once, twice, and ever after."""
+
+_PAUSE: Final = 5.0  # seconds; another process may owe a mail without waking us
+_BREATH: Final = 0.1  # seconds; what is due may be in somebody else's hands
+_LONGEST_REASON: Final = 300
+
+_log = structlog.get_logger()
+
+
+class Worker:
+    """Pays the outbox, in one thread; any number of workers may share a database.
+
+    Args:
+        transport: the way out, if not the one that ``MAIL_URL`` names.
+        clock: what gives now, if not the database's own reading of the clock.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        vault: Vault,
+        transport: Transport | None = None,
+        *,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._vault = vault
+        self._transport = transport or open_transport(settings.mail_url)
+        self._clock = clock
+        self._woken = threading.Event()
+        self._outages = 0
+
+    def once(self) -> int:
+        """Try everything that is due now, and give the number of mails that went out.
+
+        What fails is due again in the future only, so this comes to an end.
+
+        Raises Unavailable while the database is out of reach.
+        """
+        return self._pay_all(threading.Event())
+
+    def run(self, stop: threading.Event) -> None:
+        """Pay whatever becomes due until ``stop`` is set; set it, then ``wake()``.
+
+        Nothing ends it early: what goes wrong is logged, and tried again after a pause.
+        """
+        while not stop.is_set():
+            pause = _PAUSE
+            try:
+                if self._seconds_until_due() <= 0:
+                    self._pay_all(stop)
+                pause = max(self._seconds_until_due(), _BREATH)
+            except Unavailable as error:
+                _log.warning("outbox waits for the database", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, mails stay owed
+                _log.error("outbox failed", traceback=_told(error))
+            self._woken.wait(pause)
+            self._woken.clear()
+
+    def wake(self) -> None:
+        """Have ``run`` look at once; for any thread, after the commit that owes a mail."""
+        self._woken.set()
+
+    def _now(self) -> datetime | None:
+        return self._clock() if self._clock else None
+
+    def _seconds_until_due(self) -> float:
+        with self._database.read(self._now()) as tx:
+            due = outbox.next_due(tx)
+        return _PAUSE if due is None else min((due - tx.now).total_seconds(), _PAUSE)
+
+    def _pay_all(self, stop: threading.Event) -> int:
+        sent = 0
+        try:
+            while not stop.is_set() and (row := self._claim()) is not None:
+                sent += self._pay(row)
+        finally:
+            self._transport.close()
+        return sent
+
+    def _claim(self) -> Row | None:
+        with self._database.write(self._now()) as tx:
+            return next(iter(outbox.claim(tx, 1, LEASE_SECONDS)), None)
+
+    def _pay(self, row: Row) -> bool:
+        """Try one claimed mail; tell whether it went out. Lets only Unavailable through."""
+        log = _log.bind(mail=row.id, kind=row.kind, attempt=row.attempts)
+        outcome = self._try(row, log)
+        with self._database.write(self._now()) as tx:
+            if isinstance(outcome, Void):
+                settled = outbox.void(tx, row.id, row.attempts, outcome.reason)
+            elif outcome is not None:
+                settled = self._fail(tx, row, outcome)
+            else:
+                settled = outbox.sent(tx, row.id, row.attempts)
+        if not settled:
+            log.warning("mail settled too late: another worker has claimed it since")
+        return outcome is None
+
+    def _try(self, row: Row, log: Any) -> Void | Undeliverable | None:
+        """Write and send a mail; give what came in the way."""
+        try:
+            self._send(row)
+        except Void as void:
+            log.info("mail void", reason=void.reason)
+            return void
+        except Undeliverable as error:
+            log.warning("mail not sent", reason=_reason(error), permanent=error.permanent)
+            return error
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug in one mail must not stop the others
+            log.error("mail cannot be written", traceback=_told(error))  # noqa: TRY400 - see _told
+            return Undeliverable(
+                "The mail could not be written; the log says why.", permanent=False
+            )
+        self._outages = 0
+        log.info("mail sent")
+        return None
+
+    def _send(self, row: Row) -> None:
+        if row.attempts > MAX_ATTEMPTS:
+            # The worker died each time; perhaps it is this mail that kills it.
+            raise Undeliverable("No attempt to send it ever came to an end.", permanent=True)
+        with self._database.read(self._now()) as tx:
+            message = mails.render(tx, self._settings, self._vault, row)
+        self._transport.send(message)
+
+    def _fail(self, tx: Write, row: Row, error: Undeliverable) -> bool:
+        reason = _reason(error)
+        settled = outbox.failed(
+            tx, row.id, row.attempts, reason, self._retry_at(tx.now, row.attempts, error)
+        )
+        if isinstance(error, Unreachable):
+            # One mail has paid with an attempt to find out; the others wait without paying,
+            # and whoever looks at one of them reads why.
+            delay = OUTAGE_DELAYS[min(self._outages, len(OUTAGE_DELAYS) - 1)]
+            self._outages += 1
+            outbox.put_off(tx, tx.now + delay, reason)
+        return settled
+
+    def _retry_at(self, now: datetime, attempts: int, error: Undeliverable) -> datetime | None:
+        if error.permanent or attempts >= MAX_ATTEMPTS:
+            return None
+        return now + RETRY_DELAYS[attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
+
+
+def _reason(error: Undeliverable) -> str:
+    return short(one_line(error.reason), _LONGEST_REASON)
+
+
+def _told(error: Exception) -> str:
+    """Give a traceback as plain text: a prettier one shows local variables, links among them."""
+    return "".join(traceback.format_exception(error))

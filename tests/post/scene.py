@@ -1,0 +1,268 @@
+"""What the tests of mails begin with: an invitation, a clock, mail servers of every temper."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from sqlalchemy import Table, bindparam, insert, select
+
+from collegium.actions.mails import InvitationCreated, Mail
+from collegium.post import mails
+from collegium.post.outcomes import Undeliverable
+from collegium.post.worker import LEASE_SECONDS, Worker
+from collegium.settings import Settings
+from collegium.store import outbox
+from collegium.store.db import Database, Prepared, Row, Write
+from collegium.store.tables import accounts, invitations, roles, scopes
+from collegium.store.tables import outbox as outbox_rows
+from collegium.store.vault import Vault
+
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+VAULT = Vault("a key for tests, long enough to pass")
+USER, PASSWORD = "post", "p@ss/word"
+
+
+@dataclass
+class Clock:
+    """A clock that moves when it is told to."""
+
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **passed: float) -> None:
+        self.now += timedelta(**passed)
+
+
+@dataclass
+class Recorder:
+    """A way out that keeps what it is given, or says no to everything."""
+
+    says_no: Undeliverable | None = None
+    before: Callable[[], None] = lambda: None
+    sent: list[EmailMessage] = field(default_factory=list)
+    tries: int = 0
+    closed: int = 0
+
+    def send(self, message: EmailMessage) -> None:
+        self.tries += 1
+        self.before()
+        if self.says_no is not None:
+            raise self.says_no
+        self.sent.append(message)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def _insert(tx: Write, table: Table, **values: Any) -> int:
+    statement = insert(table).values({name: bindparam(name) for name in values})
+    return int(tx.value(Prepared(statement.returning(table.c.id)), **values))
+
+
+def add_account(tx: Write, **changes: Any) -> int:
+    """Insert an account; Ada Lovelace, if nothing else is said."""
+    name = f"ada-{uuid4().hex[:8]}"
+    values = {
+        "uuid": uuid4().hex,
+        "username": name,
+        "slug": name,
+        "email": "ada@example.org",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "affiliations": [],
+        "joined": tx.now,
+        "modified": tx.now,
+    }
+    return _insert(tx, accounts, **values | changes)
+
+
+def add_scope(tx: Write, kind: str, name: str, parent: int | None = None) -> int:
+    """Insert the row that every scope has."""
+    uuid = uuid4().hex
+    return _insert(
+        tx,
+        scopes,
+        uuid=uuid,
+        kind=kind,
+        name=name,
+        slug=uuid[:12],
+        parent_id=parent,
+        created=tx.now,
+    )
+
+
+def add_invitation(
+    tx: Write,
+    *,
+    organisation: str = "Royal Society",
+    project: str | None = "Analytical Engines",
+    inviter: dict[str, Any] | None = None,
+    role_description: str = "Reviewer of papers",
+    **changes: Any,
+) -> int:
+    """Insert a pending invitation, from Ada to Bob, with everything that it names."""
+    scope, kind = add_scope(tx, "organisation", organisation), "organisation"
+    if project is not None:
+        scope, kind = add_scope(tx, "project", project, scope), "project"
+    role = _insert(
+        tx,
+        roles,
+        uuid=uuid4().hex,
+        name=f"REVIEWER.{uuid4().hex[:8]}",
+        kind=kind,
+        description=role_description,
+        descriptions={},
+    )
+    values = {
+        "uuid": uuid4().hex,
+        "scope_id": scope,
+        "role_id": role,
+        "email": "bob@example.org",
+        "state": "pending",
+        "created": tx.now,
+        "expires": tx.now + timedelta(days=7),
+        "created_by": add_account(tx, **inviter or {}),
+    }
+    return _insert(tx, invitations, **values | changes)
+
+
+def owe(database: Database, now: datetime = START, **changes: Any) -> int:
+    """Commit an invitation with its mail, as the deed does; give the number of the mail."""
+    with database.write(now) as tx:
+        recipient = changes.get("email", "bob@example.org")
+        return outbox.post(tx, InvitationCreated(recipient, add_invitation(tx, **changes)))
+
+
+def owed(database: Database, mail: int) -> Row:
+    """The row of a mail as it stands."""
+    return rows(database)[mail]
+
+
+def rows(database: Database) -> dict[int, Row]:
+    """Every row of the outbox."""
+    with database.read() as tx:
+        return {row.id: row for row in tx.all(Prepared(select(outbox_rows)))}
+
+
+def claim(database: Database, clock: Clock, limit: int = 1) -> list[Row]:
+    """Take mails as a worker does that then falls silent."""
+    with database.write(clock.now) as tx:
+        return outbox.claim(tx, limit, LEASE_SECONDS)
+
+
+@dataclass(frozen=True)
+class Unknown(Mail):
+    """A mail that only another version knows."""
+
+    kind: ClassVar[str] = "of_another_version"
+
+
+def worker(database: Database, clock: Clock, transport: Any, **settings: Any) -> Worker:
+    """A worker of the tests' own clock."""
+    return Worker(database, Settings(**settings), VAULT, transport, clock=clock)
+
+
+def written(database: Database, mail: int, now: datetime = START, **settings: Any) -> EmailMessage:
+    """A mail as a client reads it after its journey."""
+    with database.read(now) as tx:
+        message = mails.render(tx, Settings(**settings), VAULT, owed(database, mail))
+    read = message_from_bytes(message.as_bytes(), policy=default)
+    assert isinstance(read, EmailMessage)
+    return read
+
+
+def words(message: EmailMessage, subtype: str) -> str:
+    """The text of one of its two parts."""
+    body = message.get_body((subtype,))
+    assert isinstance(body, EmailMessage)
+    text = body.get_content()
+    assert isinstance(text, str)
+    return text
+
+
+class Mailbox:
+    """A mail server that keeps what it gets; each answer can be replaced."""
+
+    def __init__(self, *, rcpt: str = "", data: str = "", drops: bool = False) -> None:
+        self.rcpt = rcpt
+        self.data = data
+        self.drops = drops
+        self.envelopes: list[Envelope] = []
+        self.connections: set[Any] = set()
+        self.enough = 0  # how many more times MAIL is answered by 421
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd calls it so
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.enough:
+            self.enough -= 1
+            return "421 4.7.0 Enough"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
+    async def handle_RCPT(  # noqa: N802
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.rcpt:
+            return self.rcpt
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        if self.data:
+            return self.data
+        self.envelopes.append(envelope)
+        self.connections.add(session.peer)
+        if self.drops:
+            assert isinstance(server.transport, asyncio.WriteTransport)
+            server.transport.abort()
+            await asyncio.sleep(0)
+        return "250 OK"
+
+
+class _Controller(Controller):
+    """Takes whatever port is free."""
+
+    def _trigger_server(self) -> None:
+        assert isinstance(self.server, asyncio.Server)
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()  # type: ignore[no-untyped-call]
+
+
+def _knows(
+    _server: SMTP, _session: Session, _envelope: Envelope, _how: str, data: Any
+) -> AuthResult:
+    right = data == LoginPassword(USER.encode(), PASSWORD.encode())
+    # What a server says to a wrong password may quote it.
+    answer = None if right else f"535 5.7.8 no such login: {PASSWORD}"
+    return AuthResult(success=right, handled=False, message=answer)
+
+
+@contextmanager
+def mail_server(
+    handler: Mailbox, *, tls: ssl.SSLContext | None = None, **more: Any
+) -> Iterator[int]:
+    """Run a server on loopback and give its port."""
+    if tls is not None:
+        more |= {"tls_context": tls, "require_starttls": True}
+        more |= {"authenticator": _knows, "auth_required": True}
+    controller = _Controller(handler, hostname="127.0.0.1", port=0, **more)
+    controller.start()
+    try:
+        yield controller.port
+    finally:
+        controller.stop()

@@ -1,0 +1,168 @@
+"""People, organisations, projects and invitations to test with: the only fixture data.
+
+Everything is made by the actions themselves, so that no test stands on rows
+that the service could not have written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from collegium.actions import accounts as account_actions
+from collegium.actions import invitations as invitation_actions
+from collegium.actions import memberships as membership_actions
+from collegium.actions import organisations as organisation_actions
+from collegium.actions import projects as project_actions
+from collegium.actions import tokens as token_actions
+from collegium.rules.access import Kind
+from collegium.store import access, accounts, invitations, memberships, roles
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from collegium.rules.access import Actor
+    from collegium.settings import Settings
+    from collegium.store.db import Database, Row
+    from collegium.store.vault import Vault
+
+
+@dataclass(frozen=True)
+class Person:
+    """An account with its token."""
+
+    actor: Actor
+    token: str
+
+    @property
+    def id(self) -> int:
+        return self.actor.id
+
+    @property
+    def uuid(self) -> str:
+        return self.actor.uuid
+
+    @property
+    def email(self) -> str:
+        return self.actor.email
+
+
+@dataclass(frozen=True)
+class Place:
+    """An organisation or a project."""
+
+    kind: Kind
+    uuid: str
+    id: int
+    name: str
+
+    @property
+    def path(self) -> str:
+        plural = "customers" if self.kind is Kind.ORGANISATION else "projects"
+        return f"/api/{plural}/{self.uuid}/"
+
+
+class World:
+    """Builds what a test needs, in one line each."""
+
+    def __init__(self, database: Database, settings: Settings, vault: Vault) -> None:
+        self.database = database
+        self.settings = settings
+        self.vault = vault
+        self._number = count(1)
+        self.staff = self.person("staff", is_staff=True)
+
+    def person(self, name: str = "", **values: Any) -> Person:
+        """Make an account; other columns by their names."""
+        username = name or f"person{next(self._number)}"
+        with self.database.write() as tx:
+            number = account_actions.create(
+                tx,
+                None,
+                self.settings,
+                self.vault,
+                {
+                    "username": username,
+                    "email": f"{username}@example.org",
+                    "first_name": username.title(),
+                    "last_name": "Lee",
+                    **values,
+                },
+            )
+            row: Row = accounts.by_number(tx, number)
+            token = token_actions.renew(tx, self.vault, None, row)
+        return Person(token_actions.actor_of(row), token)
+
+    def organisation(self, name: str = "", *, owner: Person | None = None, **values: Any) -> Place:
+        name = name or f"Organisation {next(self._number)}"
+        with self.database.write() as tx:
+            uuid = organisation_actions.create(
+                tx, self.staff.actor, self.settings, {"name": name, **values}
+            )
+            found = access.reach(tx, self.staff.actor, Kind.ORGANISATION, uuid)
+        place = Place(Kind.ORGANISATION, uuid, found.scope.id, name)
+        if owner is not None:
+            self.seat(owner, "CUSTOMER.OWNER", place)
+        return place
+
+    def project(
+        self, parent: Place, name: str = "", *, starts: date | None = None, **values: Any
+    ) -> Place:
+        name = name or f"Project {next(self._number)}"
+        with self.database.write() as tx:
+            above = access.reach(tx, self.staff.actor, Kind.ORGANISATION, parent.uuid)
+            given = {"name": name, **values} | ({"starts": starts} if starts else {})
+            uuid = project_actions.create(tx, self.staff.actor, above, given)
+            found = access.reach(tx, self.staff.actor, Kind.PROJECT, uuid)
+        return Place(Kind.PROJECT, uuid, found.scope.id, name)
+
+    def role(self, name: str) -> Row:
+        with self.database.read() as tx:
+            return roles.named(tx, name, None)
+
+    def seat(self, person: Person, role: str, place: Place, until: datetime | None = None) -> None:
+        """Give a person a role."""
+        with self.database.write() as tx:
+            reached = access.reach(tx, self.staff.actor, place.kind, place.uuid)
+            seat = membership_actions.Seat(
+                reached, roles.named(tx, role, None), accounts.by_uuid(tx, person.uuid)
+            )
+            membership_actions.add(tx, self.staff.actor, seat, until)
+
+    def unseat(self, person: Person, role: str, place: Place) -> None:
+        """Take a role away, without asking any rule."""
+        number = self.role(role).id
+        with self.database.write() as tx:
+            held: Row = memberships.held(tx, person.id, number, place.id)
+            memberships.end(tx, held.id, self.staff.id)
+
+    def invite(
+        self,
+        inviter: Person,
+        email: str,
+        role: str,
+        place: Place,
+        now: datetime | None = None,
+        **details: Any,
+    ) -> str:
+        """Invite an address; give the UUID."""
+        with self.database.write(now) as tx:
+            reached = access.reach(tx, inviter.actor, place.kind, place.uuid)
+            return invitation_actions.create(
+                tx,
+                inviter.actor,
+                self.settings,
+                reached,
+                roles.named(tx, role, None),
+                {"email": email, **details},
+            )
+
+    def invitation(self, uuid: str) -> Row:
+        with self.database.read() as tx:
+            return invitations.by_uuid(tx, uuid)
+
+    def grants_in(self, place: Place) -> list[Row]:
+        """The living grants in a scope."""
+        with self.database.read() as tx:
+            return memberships.team.page(tx, self.staff.actor, {"scope": place.id}, (), 300, 0)
