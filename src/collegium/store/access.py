@@ -151,11 +151,13 @@ _RIGHTS = Prepared(
     )
 )
 
+# FOR NO KEY UPDATE: every row that names the scope takes a weak lock on it for its foreign key,
+# and must not wait for, or deadlock with, a deed that has it locked.
 _LOCK = Prepared(
     select(literal(1).label("locked"))
     .select_from(scopes)
     .where(scopes.c.id == bindparam("id"))
-    .with_for_update(of=scopes)
+    .with_for_update(of=scopes, key_share=True)
 )
 
 
@@ -163,7 +165,7 @@ _LOCK_ACCOUNT = Prepared(
     select(literal(1).label("locked"))
     .select_from(accounts)
     .where(accounts.c.id == bindparam("id"))
-    .with_for_update(of=accounts)
+    .with_for_update(of=accounts, key_share=True)
 )
 
 
