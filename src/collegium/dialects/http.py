@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from litestar import HttpMethod, Request, route
+from litestar.params import RawBody
 from litestar.response.base import ASGIResponse
 
 from collegium.actions.tokens import actor_of
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 TOUCH_EVERY: Final = timedelta(seconds=60)
 """A token's sliding lifetime is written this often at most."""
 
-METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ def _handler(
     operations: dict[str, Operation],
     perform: Callable[[Call, dict[str, Operation]], Answer],
 ) -> HTTPRouteHandler:
-    def handle(request: Request[Any, Any, Any], body: bytes) -> ASGIResponse:
+    def handle(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
         call = Call(request.app.state.house, request, body)
         return respond(perform(call, operations), head=request.method == "HEAD")
 

@@ -1,12 +1,13 @@
 """The main job, told by an official client. Run by that client's own interpreter.
 
-Usage: main_job.py BASE_URL STAFF_TOKEN INVITED_ADDRESS…; prints one JSON object at the end.
+Usage: main_job.py BASE_URL STAFF_TOKEN NAME [--wait-for-mail]; prints one JSON object at the end.
 Every step asserts what it sees, so that a failure says which promise is broken.
 """
 
 import datetime as dt
 import json
 import sys
+import time
 
 from waldur_api_client import AuthenticatedClient, Client
 from waldur_api_client.api.api_auth import api_auth_password
@@ -45,6 +46,7 @@ from waldur_api_client.models import (
 )
 
 base, staff_token, stamp = sys.argv[1:4]
+waits = sys.argv[4:] == ["--wait-for-mail"]
 nobody = Client(base_url=base)
 staff = AuthenticatedClient(base_url=base, token=staff_token)
 
@@ -61,6 +63,16 @@ def refused(status, call, *args, **kwargs):
         assert error.status_code == status, error
     else:
         raise AssertionError(f"{call.__module__} was not refused")
+
+
+def mailed(invitation, client):
+    """Wait until the service says that the invitation's mail is out."""
+    for _ in range(400 if waits else 0):
+        shown = user_invitations_retrieve.sync(uuid=invitation.uuid, client=client)
+        if value(shown.execution_state) == "OK":
+            return
+        time.sleep(0.05)
+    assert not waits, shown
 
 
 def log_in(username, password):
@@ -123,6 +135,7 @@ assert value(invitation.state) == "pending", invitation
 assert invitation.scope_uuid == project.uuid and invitation.customer_uuid == customer.uuid
 assert invitation.expires - invitation.created == dt.timedelta(days=7)
 assert invitation.uuid in [one.uuid for one in user_invitations_list.sync(client=owner)]
+mailed(invitation, owner)
 
 # 3. The invitee takes it.
 invitee = log_in(bob[1], bob[3])
@@ -153,10 +166,12 @@ second = user_invitations_create.sync(
     client=owner,
     body=InvitationRequest(email=bob[2], scope=project.url, role=roles["PROJECT.ADMIN"].uuid),
 )
+mailed(second, owner)
 user_invitations_cancel.sync_detailed(uuid=second.uuid, client=owner)
 refused(400, user_invitations_cancel.sync_detailed, uuid=second.uuid, client=owner)
 refused(404, user_invitations_accept.sync_detailed, uuid=second.uuid, client=invitee)
 user_invitations_send.sync_detailed(uuid=second.uuid, client=owner)
+mailed(second, owner)
 user_invitations_accept.sync_detailed(uuid=second.uuid, client=invitee)
 team = projects_list_users_list.sync(uuid=project.uuid, client=owner)
 assert sorted(one.role_name for one in team) == ["PROJECT.ADMIN", "PROJECT.MEMBER"], team
@@ -165,6 +180,7 @@ third = user_invitations_create.sync(
     client=owner,
     body=InvitationRequest(email=bob[2], scope=project.url, role=roles["PROJECT.MANAGER"].uuid),
 )
+mailed(third, owner)
 print(
     json.dumps(
         {

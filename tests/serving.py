@@ -1,0 +1,123 @@
+"""The real program on a real socket: started, asked, killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROGRAM = Path(sys.executable).with_name("collegium")
+PATIENCE = 20.0
+"""Seconds that a machine under load may need for what takes a fraction of one."""
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def bare_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Give an environment with nothing of ours in it but the settings."""
+    kept = {name: value for name, value in os.environ.items() if "COLLEGIUM" not in name}
+    return kept | {f"COLLEGIUM_{name.upper()}": value for name, value in settings.items()}
+
+
+class Service:
+    """``collegium serve`` under some settings, in a folder of its own.
+
+    Args:
+        settings: by name, without the prefix.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.environment = bare_environment({"base_url": self.base, **settings})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._post: subprocess.Popen[bytes] | None = None
+        self.log = folder / "serve.log"
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of the program under the same settings."""
+        return subprocess.run(
+            [PROGRAM, *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def staff(self, name: str = "boss") -> str:
+        """Make a staff account and give its token."""
+        done = self.run("staff", name, "--email", f"{name}@example.org", "--json")
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(done.stdout)["token"])
+
+    def start(self, *options: str) -> float:
+        """Start it, wait until it answers, give the seconds that took.
+
+        Args:
+            options: further words for ``serve``.
+        """
+        began = time.perf_counter()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [PROGRAM, "serve", "--port", str(self.port), *options],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        while True:
+            if self._process.poll() is not None:
+                raise AssertionError(f"it ended: {self.log.read_text()[-2000:]}")
+            try:
+                if httpx.get(f"{self.base}/healthz", timeout=1).status_code == 200:
+                    return time.perf_counter() - began
+            except httpx.TransportError:
+                pass
+            if time.perf_counter() - began > PATIENCE:
+                raise AssertionError(f"no answer: {self.log.read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def start_post(self) -> None:
+        """Pay the outbox in a process of its own, as one does on PostgreSQL."""
+        with self.log.open("ab") as log:
+            self._post = subprocess.Popen(
+                [PROGRAM, "post"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        """Kill the process that was started, as ``kill -9`` does; its children must follow."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(timeout=10)
+        self._process = None
+
+    def stop(self) -> None:
+        """End it as a service manager does."""
+        for process in (self._process, self._post):
+            if process is not None:
+                process.terminate()
+                process.wait(timeout=PATIENCE)
+        self._process = self._post = None
+
+    def call(self, method: str, path: str, token: str = "", **options: Any) -> httpx.Response:
+        """Send one request over the socket."""
+        headers = {"Authorization": f"Token {token}"} if token else {}
+        return httpx.request(method, self.base + path, headers=headers, timeout=20, **options)
