@@ -219,7 +219,7 @@ def demo() -> None:
     settings = _settings()
     with _house(settings) as (database, vault):
         try:
-            data.fill(database, settings, vault)
+            project, role = data.fill(database, settings, vault)
         except data.NotEmpty:
             _stop("the database has accounts already; demo data goes into an empty one.", NOT_EMPTY)
-    click.echo("Demo data is in place.")
+    click.echo(data.HINT.format(base=settings.base_url, project=project, role=role))

@@ -12,7 +12,7 @@ from collegium.actions import organisations as organisation_actions
 from collegium.actions import projects as project_actions
 from collegium.actions.tokens import actor_of
 from collegium.rules.access import Kind
-from collegium.store import access, accounts, roles
+from collegium.store import access, accounts, projects, roles
 from collegium.store.vault import hash_password
 
 if TYPE_CHECKING:
@@ -60,12 +60,26 @@ INVITED: Final = (
 )
 
 
+HINT: Final = f"""\
+Demo data is in place. Its people log in with {PASSWORD}:
+{", ".join(who[0] for who in PEOPLE)}.
+
+Bring a colleague into the project "{INVITED[0][0]}":
+
+  curl -X POST {{base}}/api/user-invitations/ \\
+    -H "Authorization: Token $TOKEN" -H "Content-Type: application/json" \\
+    -d '{{{{"scope": "/api/projects/{{project}}/", "role": "{{role}}",
+         "email": "you@example.org"}}}}'
+"""
+"""What ``collegium demo`` says in the end."""
+
+
 class NotEmpty(Exception):  # noqa: N818 - says what is the case
     """The database has accounts already."""
 
 
-def fill(database: Database, settings: Settings, vault: Vault) -> None:
-    """Write the demo data, all of it or none.
+def fill(database: Database, settings: Settings, vault: Vault) -> tuple[str, str]:
+    """Write the demo data, all of it or none; give the UUIDs of a project and a role to try.
 
     Raises NotEmpty on a database that has accounts.
     """
@@ -77,13 +91,16 @@ def fill(database: Database, settings: Settings, vault: Vault) -> None:
         accounts.change(tx, keeper.id, {"is_staff": True})
         staff = actor_of(accounts.by_number(tx, keeper.id))
         people = {who[0]: _person(tx, settings, vault, who, hashed) for who in PEOPLE}
-        for name, (owners, projects) in ORGANISATIONS.items():
+        for name, (owners, below) in ORGANISATIONS.items():
             uuid = organisation_actions.create(tx, staff, settings, {"name": name})
             for owner in owners:
                 _seat(tx, staff, Kind.ORGANISATION, uuid, people[owner], "CUSTOMER.OWNER", None)
-            _projects(tx, actor_of(people[owners[0]]), settings, uuid, projects, people)
+            _projects(tx, actor_of(people[owners[0]]), settings, uuid, below, people)
+        shown = projects.listing.page(tx, staff, {}, ("-name",), 1, 0)
+        role: Row = roles.named(tx, INVITED[0][1], None)
         # The demo's own keeper has done its work; nobody can log in as it.
         accounts.change(tx, keeper.id, {"is_active": False})
+    return str(shown[0].uuid), str(role.uuid)
 
 
 def _person(
@@ -117,10 +134,10 @@ def _projects(
     owner: Actor,
     settings: Settings,
     parent: str,
-    projects: Mapping[str, Sequence[tuple[str, str, int | None]]],
+    below: Mapping[str, Sequence[tuple[str, str, int | None]]],
     people: Mapping[str, Row],
 ) -> None:
-    for name, seats in projects.items():
+    for name, seats in below.items():
         reached = access.reach(tx, owner, Kind.ORGANISATION, parent)
         uuid = project_actions.create(tx, owner, reached, {"name": name})
         for username, role, days in seats:
