@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from collegium.rules.access import Actor
     from collegium.settings import Settings
-    from collegium.store.db import Database, Row
+    from collegium.store.db import Database, Read, Row
     from collegium.store.vault import Vault
 
 
@@ -91,7 +91,7 @@ class World:
                 },
             )
             row: Row = accounts.by_number(tx, number)
-            token = token_actions.renew(tx, self.vault, None, row)
+            token = token_actions.renew(tx, self.vault, self.settings, None, row)
         return Person(token_actions.actor_of(row), token)
 
     def organisation(self, name: str = "", *, owner: Person | None = None, **values: Any) -> Place:
@@ -120,6 +120,10 @@ class World:
     def role(self, name: str) -> Row:
         with self.database.read() as tx:
             return roles.named(tx, name, None)
+
+    def number_of(self, tx: Read, role: str) -> int:
+        row: Row = roles.named(tx, role, None)
+        return int(row.id)
 
     def seat(self, person: Person, role: str, place: Place, until: datetime | None = None) -> None:
         """Give a person a role."""

@@ -19,7 +19,7 @@ from litestar.datastructures import State
 
 from collegium import logs
 from collegium.dialects import http, openapi
-from collegium.dialects.front import Front
+from collegium.dialects.front import Front, without_secrets
 from collegium.dialects.waldur import errors as waldur_errors
 from collegium.dialects.waldur import routes as waldur
 from collegium.dialects.web import routes as web
@@ -51,6 +51,12 @@ BODY_MAX: Final = 2 * 1024 * 1024
 
 _PR_SET_PDEATHSIG: Final = 1
 _WATCH_SECONDS: Final = 0.5
+
+_TEXTS: Final = {
+    404: "Not found.",
+    405: 'Method "{method}" not allowed.',
+    413: "The request is too large.",
+}
 
 _log = structlog.get_logger()
 
@@ -182,15 +188,20 @@ def allowed_hosts(settings: Settings, host: str) -> frozenset[str]:
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer what no route answered: an unknown path, a body too large, a fault of ours."""
     status = getattr(error, "status_code", 500)
+    path = request.scope["path"]
+    headers = {}
     if status == 500:  # noqa: PLR2004 - HTTP
-        _log.error("request failed", path=request.scope["path"], exc_info=error)
+        _log.error("request failed", path=without_secrets(path), exc_info=error)
         text = "The service met an error; it was written down."
     else:
-        text = {404: "Not found.", 413: "The request is too large."}.get(status, "Bad request.")
-    wire = request.scope["path"].startswith(("/api", "/schema"))
+        text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
+    if status == 405:  # noqa: PLR2004 - HTTP; a method that no path here has
+        headers["Allow"] = ", ".join(http.METHODS)
+    wire = path.startswith(("/api", "/schema"))
     answer = waldur_errors.detail(status, text) if wire else web.plain(status, text)
     return Response(
         b"" if request.method == "HEAD" else answer.body,
         status_code=answer.status,
+        headers=headers,
         media_type=answer.media,
     )

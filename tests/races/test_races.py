@@ -186,19 +186,25 @@ def test_a_user_name_taken_by_two_at_once_is_given_to_one_and_the_other_is_told(
 
 
 def test_two_logins_at_once_give_one_token_that_works(
-    world: World, database: Database, vault: Vault, together: Callable[..., list[Any]]
+    world: World,
+    database: Database,
+    vault: Vault,
+    settings: Settings,
+    together: Callable[..., list[Any]],
 ) -> None:
     for turn in range(10):
         ada = world.person(f"ada{turn}")
         with database.write() as tx:
             token_actions.log_out(tx, ada.actor)
-        tokens = together(*(lambda who=ada: _log_in(database, vault, who) for _ in range(4)))
+        tokens = together(
+            *(lambda who=ada: _log_in(database, vault, settings, who) for _ in range(4))
+        )
         assert len(set(tokens)) == 1
 
 
-def _log_in(database: Database, vault: Vault, who: Person) -> str:
+def _log_in(database: Database, vault: Vault, settings: Settings, who: Person) -> str:
     with database.write() as tx:
-        return token_actions.log_in(tx, vault, who.actor, "password")
+        return token_actions.log_in(tx, vault, settings, who.actor, "password")
 
 
 def test_slugs_of_the_same_name_made_at_once_differ(

@@ -105,7 +105,7 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
         if hashed is not None:
             set_password(tx, None, number, hashed)
         account: Row = accounts.by_number(tx, number)
-        return str(account.uuid), tokens.renew(tx, vault, None, account)
+        return str(account.uuid), tokens.renew(tx, vault, settings, None, account)
 
 
 def _check_fit(username: str, email: str, password: str | None) -> None:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from collegium.rules.access import Actor
 from collegium.rules.refusals import Unauthenticated
+from collegium.rules.tokens import end
 from collegium.store import access, accounts, events, tokens
 
 if TYPE_CHECKING:
+    from collegium.settings import Settings
     from collegium.store.db import Row, Write
     from collegium.store.vault import Vault
 
@@ -42,18 +44,18 @@ def issue(tx: Write, vault: Vault, actor: Actor | None, account: int) -> str:
     return token
 
 
-def renew(tx: Write, vault: Vault, actor: Actor | None, account: Row) -> str:
+def renew(tx: Write, vault: Vault, settings: Settings, actor: Actor | None, account: Row) -> str:
     """Give the account's token: the one it has, its lifetime begun anew, or a new one."""
     kept = tokens.of_account(tx, account.id)
     if kept is not None:
-        ends = tokens.expires(kept.used, account.token_lifetime)
+        ends = end(kept.issued, kept.used, account.token_lifetime, settings.token_max_age)
         if ends is None or ends >= tx.now:
             tokens.touch_now(tx, kept.id)
             return vault.unseal(kept.sealed, kept.digest)
     return issue(tx, vault, actor, account.id)
 
 
-def log_in(tx: Write, vault: Vault, actor: Actor, method: str) -> str:
+def log_in(tx: Write, vault: Vault, settings: Settings, actor: Actor, method: str) -> str:
     """Let somebody in whose password was right, and give the token.
 
     Args:
@@ -65,7 +67,7 @@ def log_in(tx: Write, vault: Vault, actor: Actor, method: str) -> str:
     account = accounts.by_uuid(tx, actor.uuid)
     if account is None or not account.is_active:
         raise Unauthenticated("login.failed")
-    token = renew(tx, vault, actor, account)
+    token = renew(tx, vault, settings, actor, account)
     accounts.change(tx, account.id, {"last_login": tx.now})
     events.record(tx, "login.succeeded", actor, account=account.id, method=method)
     return token

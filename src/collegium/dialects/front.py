@@ -48,6 +48,8 @@ _seconds: Final = Histogram(
 )
 # Probes come every few seconds and say nothing about what happened.
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+# Anybody can make up a method, and a counter that is once made is kept for good.
+_COUNTED: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Front:
@@ -93,7 +95,7 @@ class Front:
                 await self._app(scope, receive, answer)
         finally:
             took = time.perf_counter() - began
-            method = scope["method"] if scope["method"].isalpha() else "?"
+            method = scope["method"] if scope["method"] in _COUNTED else "?"
             _requests.labels(method, status).inc()
             _seconds.observe(took)
             if path not in _QUIET:
@@ -101,7 +103,7 @@ class Front:
                 _log.info(
                     "request",
                     method=method,
-                    path=_without_secrets(path),
+                    path=without_secrets(path),
                     status=status,
                     ms=round(took * 1000, 1),
                     request=scope["collegium.request"],
@@ -113,7 +115,8 @@ _SECRET_PATH: Final = re.compile(
 )
 
 
-def _without_secrets(path: str) -> str:
+def without_secrets(path: str) -> str:
+    """Give a path as it may be logged: without the secret that some paths carry."""
     return _SECRET_PATH.sub(r"\1…", path)
 
 

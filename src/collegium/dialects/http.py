@@ -19,6 +19,7 @@ from litestar.response.base import ASGIResponse
 
 from collegium.actions.tokens import actor_of
 from collegium.rules.refusals import NotFound, Unauthenticated
+from collegium.rules.tokens import end
 from collegium.store import tokens
 from collegium.store.db import Unavailable
 
@@ -154,10 +155,10 @@ class Call:
             raise Unauthenticated("token.unknown")
         if not account.is_active:
             raise Unauthenticated("token.inactive")
-        ends = tokens.expires(account.used, account.token_lifetime)
-        max_age = self.settings.token_max_age
-        oldest = account.issued + timedelta(seconds=max_age) if max_age else None
-        if (ends is not None and ends < tx.now) or (oldest is not None and oldest < tx.now):
+        ends = end(
+            account.issued, account.used, account.token_lifetime, self.settings.token_max_age
+        )
+        if ends is not None and ends < tx.now:
             raise Unauthenticated("token.expired")
         if account.used < tx.now - TOUCH_EVERY:
             self._stale = account.token_id

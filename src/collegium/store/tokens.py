@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -75,8 +75,3 @@ def touch_now(tx: Write, token: int) -> None:
 def revoke(tx: Write, account: int) -> bool:
     """End the token of an account; tell whether there was one."""
     return tx.run(_REVOKE, account=account) > 0
-
-
-def expires(used: datetime, lifetime: int | None) -> datetime | None:
-    """Give the moment until which a token counts; None: without end."""
-    return None if lifetime is None else used + timedelta(seconds=lifetime)

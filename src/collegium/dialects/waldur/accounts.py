@@ -33,7 +33,9 @@ PROFILE: Final = {
     "native_name": _NAME,
     "job_title": Text(max=120),
     "phone_number": Text(
-        max=255, pattern=re.compile(r"\+?[\d \-()]+"), message="Invalid phone number format."
+        max=255,
+        pattern=re.compile(r"\+?[\d \-()]+", re.ASCII),
+        message="Invalid phone number format.",
     ),
     "organization": Text(max=255),
     "description": Text(max=2000),

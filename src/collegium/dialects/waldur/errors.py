@@ -55,7 +55,9 @@ _UNKNOWN: Final = {
     "page.unknown": "Invalid page.",
 }
 
-_WHOLE: Final = "non_field_errors"
+WHOLE: Final = "non_field_errors"
+"""Where an error goes that is no one field's."""
+
 _LIST: Final = None
 
 # Code → (where the message goes, message). A field name, the whole object, or (None) a bare
@@ -64,15 +66,15 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
     "account.username_taken": ("username", "user with this username already exists."),
     "account.slug_taken": ("slug", "user with this slug already exists."),
     "scope.slug_taken": ("slug", "This field must be unique."),
-    "role.other_kind": (_WHOLE, "Role and scope should belong to the same content type."),
-    "role.not_for_scope": (_WHOLE, "Role is not valid for this scope."),
-    "role.inactive": (_WHOLE, "Role is not active."),
-    "organisation.unavailable": (_WHOLE, "Customer is not available."),
+    "role.other_kind": (WHOLE, "Role and scope should belong to the same content type."),
+    "role.not_for_scope": (WHOLE, "Role is not valid for this scope."),
+    "role.inactive": (WHOLE, "Role is not active."),
+    "organisation.unavailable": (WHOLE, "Customer is not available."),
     "organisation.blocked": (_LIST, "Blocked organization is not available."),
     "organisation.archived": (_LIST, "Archived organization is not available."),
-    "membership.own_role": (_WHOLE, "User can not manage own role."),
-    "scope.last_owner": (_WHOLE, "The last owner cannot be removed."),
-    "grant.exists": (_WHOLE, "User has already the same role in this scope."),
+    "membership.own_role": (WHOLE, "User can not manage own role."),
+    "scope.last_owner": (WHOLE, "The last owner cannot be removed."),
+    "grant.exists": (WHOLE, "User has already the same role in this scope."),
     "grant.held": (_LIST, "User has already the same role in this scope."),
     "grant.elsewhere": (_LIST, "User already has role within another scope."),
     "grant.ends_in_the_past": (
@@ -121,14 +123,9 @@ def malformed(error: Malformed) -> Answer:
     return Answer(error.status, _encode(error.body))
 
 
-def not_allowed(method: str, allowed: list[str]) -> Answer:
+def not_allowed(method: str, allowed: str) -> Answer:
     """Answer a method that this path does not have."""
-    return detail(405, f'Method "{method}" not allowed.', {"Allow": ", ".join(allowed)})
-
-
-def not_found() -> Answer:
-    """Answer a path that leads nowhere."""
-    return detail(404, "Not found.")
+    return detail(405, f'Method "{method}" not allowed.', {"Allow": allowed})
 
 
 def refused(refusal: Refusal) -> Answer:
@@ -159,8 +156,14 @@ def _limited(seconds: int) -> Answer:
     return detail(429, text, {"Retry-After": str(seconds)})
 
 
-def _reason(refusal: Refusal) -> Answer:
+def reason(refusal: Refusal) -> tuple[str | None, str]:
+    """Give what a refusal is about, a field or None for the deed as such, and its words."""
     where, text = _REASONS[refusal.code]
     if refusal.code == "project.date_in_the_past":
         where = _DATE_FIELDS[str(refusal.facts["field"])]
+    return where, text
+
+
+def _reason(refusal: Refusal) -> Answer:
+    where, text = reason(refusal)
     return Answer(400, _encode([text] if where is None else {where: [text]}))

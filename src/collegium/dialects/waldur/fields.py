@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from io import BytesIO
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
@@ -18,12 +19,13 @@ from email_validator import EmailNotValidError, validate_email
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from collegium.dialects.http import hex_uuid
-from collegium.dialects.waldur.errors import Malformed
+from collegium.dialects.waldur.errors import WHOLE, Malformed, reason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from collegium.dialects.http import Call
+    from collegium.rules.refusals import Refusal
 
 REQUIRED: Final = "This field is required."
 NULL: Final = "This field may not be null."
@@ -31,6 +33,7 @@ BLANK: Final = "This field may not be blank."
 _Found = TypeVar("_Found")
 _PARTS: Final = 256
 _INT_MAX: Final = 2**31 - 1
+_SPACED_OFFSET: Final = re.compile(r"(:\S+) (\d\d:?\d\d)$", re.ASCII)
 
 
 class Wrong(Exception):  # noqa: N818 - names the value
@@ -75,15 +78,12 @@ class Text(Field):
     strip: bool = True
     form: str = ""
 
-    def is_null(self, raw: Any, *, form: bool) -> bool:
-        """Tell null only by null: ``None`` may be somebody's name."""
-        del form
-        return raw is None
-
     def read(self, raw: Any, *, form: bool) -> str:
         """Read a text; numbers count as what they look like."""
         del form
         if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
+            raise Wrong("Not a valid string.")
+        if isinstance(raw, float) and not isfinite(raw):
             raise Wrong("Not a valid string.")
         text = str(raw)
         if "\0" in text:
@@ -109,7 +109,7 @@ class Text(Field):
         if not self.blank:
             said["minLength"] = 1
         if self.pattern is not None:
-            said["pattern"] = f"^(?:{self.pattern.pattern})$"
+            said["pattern"] = f"^(?:{self.pattern.pattern}){'?' if self.blank else ''}$"
         if self.form:
             said["format"] = self.form
         return said
@@ -242,7 +242,8 @@ class Day(Field):
 def instant(text: str) -> datetime | None:
     """Read an ISO 8601 date-time; without an offset it is UTC. None when it is none."""
     try:
-        found = datetime.fromisoformat(text.strip())
+        # A plus sign that nobody percent-encoded arrives as a space.
+        found = datetime.fromisoformat(_SPACED_OFFSET.sub(r"\1+\2", text.strip()))
         if found.tzinfo is None:
             found = found.replace(tzinfo=UTC)
         return found.astimezone(UTC)
@@ -276,16 +277,13 @@ class Choice(Field):
 
     of: Collection[str]
 
-    def is_null(self, raw: Any, *, form: bool) -> bool:
-        """Tell null only by null: the empty word may be a choice."""
-        del form
-        return raw is None
-
     def read(self, raw: Any, *, form: bool) -> str:
         """Read one of the words."""
         del form
         if not isinstance(raw, str) or raw not in self.of:
-            raise Wrong(f'"{str(raw)[:100]}" is not a valid choice.')
+            # Half a character cannot be said back.
+            shown = str(raw)[:100].encode("utf-8", "replace").decode()
+            raise Wrong(f'"{shown}" is not a valid choice.')
         return raw
 
     def schema(self) -> dict[str, Any]:
@@ -303,6 +301,16 @@ class Form:
     def reject(self, name: str, text: str) -> None:
         """Add an error that only the database could tell."""
         self.errors.setdefault(name, []).append(text)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Add what a rule refuses of one field, so that it is told with all the others."""
+        where, text = reason(refusal)
+        self.reject(where or WHOLE, text)
+
+    def drop_blank(self, name: str) -> None:
+        """Take a field that was sent empty for one that was not sent."""
+        if self.values.get(name) == "":
+            del self.values[name]
 
     def check(self) -> None:
         """Go no further with a body that has errors: raise ``Malformed`` with all of them."""
@@ -368,7 +376,7 @@ def _json(body: bytes) -> dict[str, Any]:
         raise Malformed(400, {"detail": f"JSON parse error - {error}"}) from None
     if not isinstance(found, dict):
         text = f"Invalid data. Expected a dictionary, but got {type(found).__name__}."
-        raise Malformed(400, {"non_field_errors": [text]})
+        raise Malformed(400, {WHOLE: [text]})
     return found
 
 
@@ -389,9 +397,12 @@ def _urlencoded(body: bytes) -> dict[str, Any]:
 def _multipart(body: bytes, boundary: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
-        parts = MultipartParser(BytesIO(body), boundary, len(body), part_limit=_PARTS)  # type: ignore[no-untyped-call]
+        # The body is in memory already; a part of it has no need of a file on the disk.
+        parts = MultipartParser(  # type: ignore[no-untyped-call]
+            BytesIO(body), boundary, len(body), part_limit=_PARTS, spool_limit=len(body) + 1
+        )
         for part in parts:
             found[part.name] = part.raw if part.filename else part.value
-    except (MultipartError, ValueError) as error:
+    except (MultipartError, ValueError, LookupError) as error:  # LookupError: no such charset
         raise Malformed(400, {"detail": f"Multipart form parse error - {error}"}) from None
     return found

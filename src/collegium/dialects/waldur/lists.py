@@ -63,9 +63,12 @@ def fields(call: Call, made: Any) -> Any:
     names = call.query.get("field")
     if not names:
         return made
-    known = {name: getattr(made, name) for name in names if name in made.__struct_fields__}
-    kept = {name: value for name, value in known.items() if value is not msgspec.UNSET}
-    return kept if known else made
+    write_only = getattr(made, "write_only", ())
+    known = [name for name in names if name in made.__struct_fields__ or name in write_only]
+    if not known:
+        return made
+    values = {name: getattr(made, name) for name in known if name not in write_only}
+    return {name: value for name, value in values.items() if value is not msgspec.UNSET}
 
 
 def ordering(call: Call, listing: Listing) -> tuple[str, ...]:
@@ -81,7 +84,10 @@ def ordering(call: Call, listing: Listing) -> tuple[str, ...]:
         ]
         raise Malformed(400, {"o": texts})
     # A column sorts once; what follows with the same name could not change the order.
-    return tuple({name.removeprefix("-"): name for name in reversed(names)}.values())[::-1]
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.removeprefix("-"), name)
+    return tuple(first.values())
 
 
 def _size(call: Call) -> int:

@@ -8,8 +8,9 @@ from collegium.actions import memberships as actions
 from collegium.dialects.http import Answer, Operation, Routes, hex_uuid
 from collegium.dialects.waldur import lists, wire
 from collegium.dialects.waldur.fields import Form, Moment, Text, Uuid, read
+from collegium.rules import memberships as rules
 from collegium.rules.access import TEAM, Kind, Permission
-from collegium.rules.refusals import Conflict
+from collegium.rules.refusals import Conflict, Invalid
 from collegium.store import access, accounts, memberships, roles
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _retrieve(call: Call, tx: Read) -> Answer:
     return Answer(200, wire.encode(wire.permission(row)))
 
 
-def _seat(tx: Write, form: Form, reached: access.Reached) -> actions.Seat:
+def _seat(tx: Write, form: Form, reached: access.Reached, *, judge_end: bool) -> actions.Seat:
     """Find who and what a body names; what is not found is an error of its field."""
     role = account = None
     if "role" in form.values:
@@ -50,6 +51,11 @@ def _seat(tx: Write, form: Form, reached: access.Reached) -> actions.Seat:
         account = accounts.by_uuid(tx, form.values["user"])
         if account is None or not account.is_active:
             form.reject("user", "User is not found.")
+    if judge_end:
+        try:
+            rules.check_end(form.values.get("expiration_time"), tx.now)
+        except Invalid as refusal:
+            form.refuse(refusal)
     form.check()
     return actions.Seat(reached, role, account)
 
@@ -79,10 +85,10 @@ def team_routes(base: str, kind: Kind) -> Routes:
         do: Callable[[Write, Actor, actions.Seat, datetime | None], None],
     ) -> datetime | None:
         uuid = call.uuid(kind)
-        form = read(call, _SEAT)
         with call.write() as tx:
             reached = access.reach(tx, call.actor, kind, uuid, right)
-            seat = _seat(tx, form, reached)
+            form = read(call, _SEAT)
+            seat = _seat(tx, form, reached, judge_end=right is not rights.revoke)
             until: datetime | None = form.values.get("expiration_time")
             do(tx, call.actor, seat, until)
         return until

@@ -76,7 +76,10 @@ FIELDS: Final[dict[str, Field]] = {
     "blocked": Boolean(),
     "archived": Boolean(),
     "default_tax_percent": Text(
-        max=8, pattern=re.compile(r"\d{1,3}(\.\d{1,2})?"), message="A valid number is required."
+        max=8,
+        blank=False,
+        pattern=re.compile(r"\d{1,3}(\.\d{1,2})?", re.ASCII),
+        message="A valid number is required.",
     ),
     "accounting_start_date": Moment(to="accounting_started"),
     "sponsor_number": Integer(null=True),
@@ -90,6 +93,7 @@ FIELDS: Final[dict[str, Field]] = {
 
 def _form(call: Call, *, partial: bool = False) -> Form:
     form = read(call, FIELDS, partial=partial)
+    form.drop_blank("slug")
     country = form.values.get("country")
     if country and country not in call.settings.countries:
         form.reject("country", f'"{country}" is not a valid choice.')

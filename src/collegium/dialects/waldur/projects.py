@@ -23,13 +23,22 @@ from collegium.dialects.waldur.fields import (
 )
 from collegium.dialects.waldur.memberships import team_routes
 from collegium.rules.access import Kind, Permission
-from collegium.rules.refusals import NotFound
+from collegium.rules.refusals import Invalid, NotFound
 from collegium.store import access, projects
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
     from collegium.dialects.http import Call
     from collegium.store.access import Reached
     from collegium.store.db import Read, Write
+
+OECD_CODES: Final = tuple(
+    f"{area}.{field}"
+    for area, fields in ((1, 7), (2, 12), (3, 5), (4, 5), (5, 9), (6, 5))
+    for field in range(1, fields + 1)
+)
+"""Fields of science; the official clients know these and fail on any other."""
 
 CHANGE: Final[dict[str, Field]] = {
     "name": Text(required=True, blank=False, max=500),
@@ -38,7 +47,7 @@ CHANGE: Final[dict[str, Field]] = {
     "backend_id": Text(max=255),
     "start_date": Day(null=True, to="starts"),
     "end_date": Day(null=True, to="ends"),
-    "oecd_fos_2007_code": Text(max=80, null=True),
+    "oecd_fos_2007_code": Choice(of=("", *OECD_CODES), null=True),
     "is_industry": Boolean(),
     "kind": Choice(of=("default", "course", "public")),
     "max_service_accounts": Integer(null=True),
@@ -69,11 +78,23 @@ def scope_of(url: str) -> tuple[Kind, str] | None:
 
 
 def _clean(form: Form) -> Form:
+    form.drop_blank("slug")
     if form.values.get("description"):
         form.values["description"] = nh3.clean(form.values["description"])
     if "oecd_fos_2007_code" in form.values:
         form.values["oecd_fos_2007_code"] = form.values["oecd_fos_2007_code"] or ""
     return form
+
+
+def _judge_dates(form: Form, now: datetime, starts: date | None = None) -> None:
+    """Reject each date that lies in the past; a start that has passed is not written anyway."""
+    for name in ("starts", "ends"):
+        if name == "starts" and starts is not None and starts <= now.date():
+            continue
+        try:
+            actions.check_dates(now, {name: form.values.get(name)})
+        except Invalid as refusal:
+            form.refuse(refusal)
 
 
 def _parent(tx: Write, call: Call, form: Form) -> Reached | None:
@@ -112,6 +133,7 @@ def _create(call: Call) -> Answer:
     form = _clean(read(call, NEW))
     with call.write() as tx:
         parent = _parent(tx, call, form)
+        _judge_dates(form, tx.now)
         parent = form.checked(parent)
         form.values.pop("customer")
         uuid = actions.create(tx, call.actor, parent, form.values)
@@ -123,6 +145,7 @@ def _update(call: Call) -> Answer:
     with call.write() as tx:
         reached = access.reach(tx, call.actor, Kind.PROJECT, uuid, Permission.PROJECT_UPDATE)
         form = _clean(read(call, CHANGE, partial=call.method == "PATCH"))
+        _judge_dates(form, tx.now, reached.scope.starts)
         form.check()
         actions.update(tx, call.actor, reached, form.values)
         return Answer(200, wire.encode(_one(call, tx, uuid)))

@@ -61,12 +61,8 @@ ROUTES: Routes = {
 def perform(call: Call, operations: dict[str, Operation]) -> Answer:
     """Take a call from its path to its answer: whoever asks first, then what is asked."""
     try:
-        answer = _perform(call, operations)
+        answer = _answer(call, operations)
         call.settle()
-    except Malformed as error:
-        answer = errors.malformed(error)
-    except Refusal as refusal:
-        answer = errors.refused(refusal)
     except Unavailable as outage:
         _log.warning("database unavailable", reason=str(outage))
         answer = errors.detail(
@@ -79,9 +75,21 @@ def perform(call: Call, operations: dict[str, Operation]) -> Answer:
     return answer
 
 
+def _answer(call: Call, operations: dict[str, Operation]) -> Answer:
+    # Whoever is refused was there all the same: the lifetime of the token moves on.
+    try:
+        return _perform(call, operations)
+    except Malformed as error:
+        return errors.malformed(error)
+    except Refusal as refusal:
+        return errors.refused(refusal)
+
+
 def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
     if not _accepts_json(call):
         return errors.detail(406, "Could not satisfy the request Accept header.")
+    if call.method == "OPTIONS":
+        return Answer(204, headers={"Allow": _allowed(operations)})
     operation = operations.get("GET" if call.method == "HEAD" else call.method)
     token = _token(call.headers.get("authorization", ""))
     is_open = operation.open if operation else any(one.open for one in operations.values())
@@ -100,9 +108,12 @@ def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
 
 def _run(call: Call, operations: dict[str, Operation], operation: Operation | None) -> Answer:
     if operation is None:
-        allowed = [*operations, *(["HEAD"] if "GET" in operations else [])]
-        return errors.not_allowed(call.method, allowed)
+        return errors.not_allowed(call.method, _allowed(operations))
     return operation.run(call)
+
+
+def _allowed(operations: dict[str, Operation]) -> str:
+    return ", ".join([*operations, *(["HEAD"] if "GET" in operations else []), "OPTIONS"])
 
 
 def _accepts_json(call: Call) -> bool:
@@ -115,16 +126,16 @@ def _accepts_json(call: Call) -> bool:
 
 def _token(header: str) -> str | None:
     """Read the ``Authorization`` header; None: nobody, or a scheme that is not ours."""
-    scheme, *parts = header.split() or ("",)
-    if scheme.lower() != "token":
+    # The server hands headers on as Latin-1; in bytes, white space is that of ASCII only.
+    scheme, *parts = header.encode("latin-1").split() or (b"",)
+    if scheme.lower() != b"token":
         return None
     if not parts:
         raise Unauthenticated("credentials.empty")
     if len(parts) > 1:
         raise Unauthenticated("credentials.spaces")
     try:
-        # The server hands headers on as Latin-1; the token itself should be UTF-8.
-        return parts[0].encode("latin-1").decode("utf-8")
+        return parts[0].decode("utf-8")
     except UnicodeError:
         raise Unauthenticated("credentials.characters") from None
 

@@ -33,7 +33,7 @@ def _log_in(call: Call) -> Answer:
         raise Unauthenticated("login.failed")
     actor = actions.actor_of(account, call.address, call.request_id)
     with call.write() as tx:
-        token = actions.log_in(tx, call.house.vault, actor, "password")
+        token = actions.log_in(tx, call.house.vault, call.settings, actor, "password")
     return Answer(200, wire.encode(wire.Token(token)))
 
 

@@ -6,7 +6,7 @@ Field names are the wire's. ``UNSET`` leaves a key out altogether.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -14,8 +14,8 @@ from msgspec import UNSET, Struct, UnsetType
 from collegium.rules.access import Kind
 from collegium.rules.invitations import State
 from collegium.rules.invitations import seen as _seen
+from collegium.rules.tokens import end
 from collegium.store.accounts import full_name
-from collegium.store.tokens import expires
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +73,8 @@ class TeamMember(Struct, frozen=True):
 
 class User(Struct, frozen=True):
     """An account. What a viewer may not see is left out."""
+
+    write_only: ClassVar = frozenset({"agree_with_policy"})
 
     url: str
     uuid: str
@@ -414,7 +416,9 @@ def user(
         identity_provider_label=settings.local_idp_label if local else "",
         identity_provider_management_url=settings.local_idp_management_url if local else "",
         identity_provider_fields=list(settings.local_idp_protected_fields) if local else [],
-        token_expires_at=expires(row.token_used, row.token_lifetime)
+        token_expires_at=end(
+            row.token_issued, row.token_used, row.token_lifetime, settings.token_max_age
+        )
         if (own or privileged) and row.token_used is not None
         else None,
         civil_number=row.civil_number if own or privileged else UNSET,
