@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from collegium.rules.access import Kind, Permission, may
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collegium.store.db import Write
 
 
+STAFF_ONLY: Final = frozenset({"slug", "staff_notes"})
+"""The columns that nobody but staff may write; sent by others they are passed over."""
+
+
 def create(tx: Write, actor: Actor, parent: Reached, values: Mapping[str, Any]) -> str:
     """Create a project in an organisation that the actor can see.
 
@@ -27,7 +31,7 @@ def create(tx: Write, actor: Actor, parent: Reached, values: Mapping[str, Any]) 
         values: columns of the project; ``name`` at least.
 
     Refuses: Forbidden ``permission.missing``, Conflict ``organisation.unavailable``,
-    Invalid ``project.date_in_the_past``.
+    Invalid ``project.date_in_the_past`` and ``scope.slug_taken``.
     """
     if not may(actor, parent.held, Permission.PROJECT_CREATE):
         raise Forbidden("permission.missing")
@@ -35,7 +39,7 @@ def create(tx: Write, actor: Actor, parent: Reached, values: Mapping[str, Any]) 
     if parent.scope.blocked or parent.scope.archived:
         raise Conflict("organisation.unavailable")
     check_dates(tx.now, values)
-    return add(tx, actor, parent.scope.id, values)
+    return add(tx, actor, parent.scope.id, _writable(actor, values))
 
 
 def add(tx: Write, actor: Actor, parent: int, values: Mapping[str, Any]) -> str:
@@ -56,6 +60,12 @@ def add(tx: Write, actor: Actor, parent: int, values: Mapping[str, Any]) -> str:
     )
     events.record(tx, "project.created", actor, scope=number, name=values["name"])
     return uuid
+
+
+def _writable(actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value for name, value in values.items() if actor.is_staff or name not in STAFF_ONLY
+    }
 
 
 def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
@@ -80,12 +90,9 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
     lock(tx, reached.scope.id)
     if reached.scope.blocked or reached.scope.archived:
         raise Conflict("organisation.unavailable")
-    changes = dict(changes)
+    changes = _writable(actor, changes)
     if reached.scope.starts is not None and reached.scope.starts <= tx.now.date():
         changes.pop("starts", None)
-    if not actor.is_staff:
-        changes.pop("slug", None)
-        changes.pop("staff_notes", None)
     check_dates(tx.now, changes)
     if changes.get("ends") is not None:
         if not may(actor, reached.held, Permission.PROJECT_DELETE):

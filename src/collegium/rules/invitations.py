@@ -109,8 +109,9 @@ def merely_reads(
     """Tell whether the actor knows the invitation from reading, without the right to give it.
 
     Its UUID is a capability for whoever was mailed it and for those who could grant the role
-    anyway; it must not become one for those who only look.
+    anyway; it must not become one for those who only look, nor for those who may invite here,
+    but not to a role above their own ceiling.
     """
-    reads = actor.is_support or Permission.INVITATION_LIST in held
+    reads = actor.is_support or Permission.INVITATION_LIST in held or grant in held
     gives = may(actor, held, grant) and may_give(actor, held, role_permissions)
     return reads and not gives

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
 LENGTH: Final = 8
 _JUDGED: Final = 72
 """Beyond this many characters the judge only gets slower, not wiser."""
+_WORD: Final = 3
+"""A shorter part of a name is found in any password by chance."""
+_SIMILAR: Final = 0.7
+"""How much of a password may not be made of what is known of the person."""
 
 
 def faults(password: str, about: Iterable[str]) -> list[str]:
@@ -18,19 +23,37 @@ def faults(password: str, about: Iterable[str]) -> list[str]:
     Args:
         about: what is known of the person, which a guesser would try first.
     """
-    from zxcvbn import zxcvbn  # noqa: PLC0415 - its dictionaries cost start-up time, few need them
+    # Its dictionaries cost start-up time, few need them.
+    from zxcvbn import matching  # noqa: PLC0415
 
     found = []
     if len(password) < LENGTH:
         found.append(f"This password is too short. It must contain at least {LENGTH} characters.")
     if password.isdigit():
         found.append("This password is entirely numeric.")
-    words = [word for text in about for word in (text, text.split("@")[0]) if word]
-    judged = zxcvbn(password[:_JUDGED], user_inputs=words, max_length=_JUDGED)
-    whole = [match for match in judged["sequence"] if match["token"] == password]
-    for match in whole:
-        if match.get("dictionary_name") == "user_inputs":
-            found.append("This password is too similar to what is known of you.")
-        elif match.get("dictionary_name") == "passwords":
-            found.append("This password is too common.")
+    words = {word.lower() for text in about for word in (text, *re.split(r"[\W_]+", text))}
+    # Not the library's own front door: that one leaves the person's words in a dictionary
+    # which all threads share.
+    dictionaries = {
+        **matching.RANKED_DICTIONARIES,
+        "user_inputs": {word: 1 for word in words if len(word) >= _WORD},
+    }
+    matches = matching.omnimatch(password[:_JUDGED], dictionaries)
+    about_them = {
+        at
+        for match in matches
+        if match.get("dictionary_name") == "user_inputs"
+        for at in range(match["i"], match["j"] + 1)
+    }
+    if about_them and len(about_them) >= _SIMILAR * len(password):
+        found.append("This password is too similar to what is known of you.")
+    if any(
+        match["token"] == password
+        and (
+            match.get("dictionary_name") == "passwords"
+            or match["pattern"] in {"repeat", "sequence"}
+        )
+        for match in matches
+    ):
+        found.append("This password is too common.")
     return found

@@ -17,6 +17,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    union,
     update,
 )
 
@@ -88,26 +89,36 @@ READERS = (
 """The permissions that let somebody read the invitations of a scope."""
 
 
-def to_actor() -> ColumnElement[bool]:
+def to_actor(table: Any = invitations) -> ColumnElement[bool]:
     """Say which invitations are addressed to the actor and not yet decided."""
     return and_(
-        func.lower(invitations.c.email) == func.lower(bindparam("actor_email", type_=String())),
+        func.lower(table.c.email) == func.lower(bindparam("actor_email", type_=String())),
         or_(
-            invitations.c.state == State.HELD.value,
-            and_(invitations.c.state == State.PENDING.value, invitations.c.expires > _now),
+            table.c.state == State.HELD.value,
+            and_(table.c.state == State.PENDING.value, table.c.expires > _now),
         ),
     )
 
 
+_mine = invitations.alias("mine")
+
+
 def visible() -> ColumnElement[bool]:
     """Say which invitations an ordinary actor may see."""
-    return or_(invitations.c.scope_id.in_(holding(*READERS)), to_actor())
+    # As with accounts: two small sets, each found through an index, and not one OR.
+    return invitations.c.id.in_(
+        union(
+            select(_mine.c.id).where(_mine.c.scope_id.in_(holding(*READERS))),
+            select(_mine.c.id).where(to_actor(_mine)),
+        )
+    )
 
 
 listing = Listing(
     _rows,
     visible=visible,
     key=invitations.c.id,
+    counted=select(invitations.c.id),
     default="-created",
     orders={
         "created": (invitations.c.created,),

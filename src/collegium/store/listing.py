@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Integer, and_, bindparam, func, select
+from sqlalchemy import Integer, bindparam, func, select
 
 from collegium.store.db import Prepared
 
@@ -29,7 +29,7 @@ class Listing:
         filters: name to predicate; the predicate binds parameters named after the filter.
         orders: name to the columns it sorts by.
         default: the order when none is asked: column names of ``orders``, ``-`` for descending.
-        always: a predicate that holds for everybody.
+        counted: the same rows without what is joined only to be shown, for counting.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Listing:
         orders: Mapping[str, tuple[ColumnElement[Any], ...]],
         default: str,
         filters: Mapping[str, ColumnElement[bool]] | None = None,
-        always: ColumnElement[bool] | None = None,
+        counted: Select[Any] | None = None,
     ) -> None:
         self._rows = rows
         self._visible = visible
         self._key = key
-        self._always = always
+        self._counted = counted
         self.orders = orders
         self.filters = filters or {}
         self._default = default
@@ -58,17 +58,14 @@ class Listing:
         self, *, sees_all: bool, filters: tuple[str, ...], order: tuple[str, ...] | None
     ) -> Prepared:
         wanted = [self.filters[name] for name in filters]
-        if self._always is not None:
-            wanted.append(self._always)
         if not sees_all:
             wanted.append(self._visible())
-        statement = self._rows.where(and_(True, *wanted))
         if order is None:
-            return Prepared(
-                select(func.count().label("count")).select_from(
-                    statement.with_only_columns(self._key).subquery()
-                )
-            )
+            # Filters may speak of any joined table, so with one the full select is counted.
+            rows = self._rows if filters or self._counted is None else self._counted
+            keys = rows.where(*wanted).with_only_columns(self._key).subquery()
+            return Prepared(select(func.count().label("count")).select_from(keys))
+        statement = self._rows.where(*wanted)
         for name in order or (self._default,):
             for column in self.orders[name.removeprefix("-")]:
                 statement = statement.order_by(

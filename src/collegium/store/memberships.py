@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _giver = accounts.alias("giver")
 
-_rows = (
+_shown = (
     select(
         *(c for c in grants.c if c.name not in {"given_by", "ended_by"}),
         accounts.c.uuid.label("account_uuid"),
@@ -50,8 +50,8 @@ _rows = (
     .join(scopes, scopes.c.id == grants.c.scope_id)
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
     .outerjoin(_giver, _giver.c.id == grants.c.given_by)
-    .where(live(), scopes.c.removed.is_(None))
 )
+_rows = _shown.where(live(), scopes.c.removed.is_(None))
 
 _ORDERS = {
     "created": (grants.c.since,),
@@ -70,6 +70,9 @@ listing = Listing(
     key=grants.c.id,
     default="created",
     orders=_ORDERS,
+    counted=select(grants.c.id)
+    .join(scopes, scopes.c.id == grants.c.scope_id)
+    .where(live(), scopes.c.removed.is_(None), scopes.c.kind != Kind.GROUP.value),
 )
 
 team = Listing(
@@ -108,6 +111,16 @@ def _of_accounts(*, sees_all: bool) -> Prepared:
         ).order_by(grants.c.since, grants.c.id)
     )
 
+
+# The past: what a grant's own row says of a moment, whatever happened to it later.
+_HELD_AT = Prepared(
+    _shown.where(
+        grants.c.scope_id == bindparam("scope", type_=Number),
+        grants.c.since <= bindparam("moment", type_=Time),
+        or_(grants.c.ended.is_(None), grants.c.ended > bindparam("moment", type_=Time)),
+        or_(grants.c.until.is_(None), grants.c.until > bindparam("moment", type_=Time)),
+    ).order_by(grants.c.since, grants.c.id)
+)
 
 _same = and_(
     grants.c.account_id == bindparam("account", type_=Number),
@@ -214,6 +227,11 @@ def of_accounts(tx: Read, actor: Actor, ids: Iterable[int]) -> dict[int, list[Ro
     for row in tx.all(statement, ids=list(ids), now=tx.now, **seer):
         found.setdefault(row.account_id, []).append(row)
     return found
+
+
+def held_at(tx: Read, scope: int, moment: datetime) -> list[Row]:
+    """Give the grants that counted in a scope at a moment, in the past as well as now."""
+    return tx.all(_HELD_AT, scope=scope, moment=moment)
 
 
 def held(tx: Read, account: int, role: int, scope: int) -> Row | None:

@@ -73,8 +73,14 @@ def add(
     Args:
         common: ``uuid name slug description``.
         own: columns of ``table``.
+
+    Refuses: Invalid ``scope.slug_taken``.
     """
-    scope = int(tx.value(_NEW, kind=kind.value, parent_id=parent, created=tx.now, **common))
+    try:
+        with tx.point():
+            scope = int(tx.value(_NEW, kind=kind.value, parent_id=parent, created=tx.now, **common))
+    except Duplicate as error:
+        raise Invalid("scope.slug_taken", field="slug") from error
     values = {"scope_id": scope, **own}
     tx.run(_insert(table, tuple(sorted(values))), **values)
     return scope

@@ -245,6 +245,15 @@ Index(
     "ix_grants_scope_active",
     grants.c.scope_id,
     grants.c.account_id,
+    # Covers whether the grant lives, so that who sees what is answered from the index alone.
+    grants.c.until,
+    sqlite_where=grants.c.ended.is_(None),
+    postgresql_where=grants.c.ended.is_(None),
+)
+Index(
+    "ix_grants_since_active",
+    grants.c.since,
+    grants.c.id,
     sqlite_where=grants.c.ended.is_(None),
     postgresql_where=grants.c.ended.is_(None),
 )

@@ -187,11 +187,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_grants")),
         sa.UniqueConstraint("uuid", name=op.f("uq_grants_uuid")),
     )
+    op.create_index(
+        "ix_grants_since_active",
+        "grants",
+        ["since", "id"],
+        sqlite_where=sa.text("ended IS NULL"),
+        postgresql_where=sa.text("ended IS NULL"),
+    )
     op.create_index("ix_grants_role_id", "grants", ["role_id"], unique=False)
     op.create_index(
         "ix_grants_scope_active",
         "grants",
-        ["scope_id", "account_id"],
+        ["scope_id", "account_id", "until"],
         unique=False,
         sqlite_where=sa.text("ended IS NULL"),
         postgresql_where=sa.text("ended IS NULL"),

@@ -1,0 +1,198 @@
+"""The invitation machine and the questions around it, without a database."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collegium.rules.access import Actor, Permission
+from collegium.rules.invitations import (
+    MOVES,
+    STORED,
+    Act,
+    State,
+    may_take,
+    merely_reads,
+    move,
+    opening,
+    same_address,
+    seen,
+)
+from collegium.rules.refusals import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
+TODAY = NOW.date()
+TICK = timedelta(microseconds=1)
+GRANT = Permission.PROJECT_GRANT
+LIST = Permission.INVITATION_LIST
+
+# Written by hand from the table of the specification; a dash: the act is refused there.
+MACHINE = """
+            accept    cancel    send     approve  reject    release
+held        -         canceled  -        -        -         pending
+requested   -         -         -        pending  rejected  -
+pending     accepted  canceled  pending  -        -         -
+accepted    -         -         -        -        -         -
+rejected    -         -         -        -        -         -
+canceled    -         -         pending  -        -         -
+expired     -         -         pending  -        -         -
+"""
+
+
+def _machine() -> dict[tuple[str, str], str]:
+    head, *lines = MACHINE.strip().splitlines()
+    acts = head.split()
+    found: dict[tuple[str, str], str] = {}
+    for line in lines:
+        state, *leads_to = line.split()
+        found |= {(state, act): end for act, end in zip(acts, leads_to, strict=True)}
+    return found
+
+
+EXPECTED = _machine()
+
+
+def person(*, staff: bool = False, support: bool = False, civil: str | None = None) -> Actor:
+    return Actor(
+        id=1,
+        uuid="1" * 32,
+        username="ada",
+        name="Ada Lovelace",
+        email="Ada@Example.org",
+        is_staff=staff,
+        is_support=support,
+        civil_number=civil,
+    )
+
+
+def test_the_table_speaks_of_every_state_and_every_act() -> None:
+    assert set(EXPECTED) == {(state.value, act.value) for state in State for act in Act}
+
+
+@pytest.mark.parametrize("act", Act)
+@pytest.mark.parametrize("state", State)
+def test_every_act_moves_as_specified_or_is_refused(state: State, act: Act) -> None:
+    leads_to = EXPECTED[state.value, act.value]
+    if leads_to == "-":
+        with pytest.raises(Conflict) as refused:
+            move(state, act)
+        assert refused.value.code == "invitation.wrong_state"
+        assert refused.value.facts == {"act": act, "state": state}
+    else:
+        assert move(state, act) is State(leads_to)
+
+
+def test_no_move_leads_into_a_state_that_is_never_stored() -> None:
+    assert State.EXPIRED not in STORED
+    assert set(MOVES.values()) <= set(STORED)
+
+
+@pytest.mark.parametrize(
+    ("expires", "state"),
+    [(NOW - TICK, State.EXPIRED), (NOW, State.EXPIRED), (NOW + TICK, State.PENDING)],
+    ids=["a_moment_ago", "this_very_instant", "in_a_moment"],
+)
+def test_a_pending_invitation_expires_at_the_very_instant(expires: datetime, state: State) -> None:
+    assert seen("pending", expires, NOW) is state
+
+
+@pytest.mark.parametrize("stored", [state for state in STORED if state is not State.PENDING])
+def test_only_a_pending_invitation_expires(stored: State) -> None:
+    assert seen(stored.value, NOW - timedelta(days=900), NOW) is stored
+
+
+@pytest.mark.parametrize(
+    ("starts", "state"),
+    [
+        (None, State.PENDING),
+        (TODAY - timedelta(days=1), State.PENDING),
+        (TODAY, State.PENDING),
+        (TODAY + timedelta(days=1), State.HELD),
+    ],
+    ids=["no_start", "yesterday", "today", "tomorrow"],
+)
+def test_an_invitation_waits_for_a_start_in_the_future(starts: date | None, state: State) -> None:
+    def opened(*, needs: bool, approved: bool) -> State:
+        return opening(needs_approval=needs, approved=approved, starts=starts, today=TODAY)
+
+    assert opened(needs=False, approved=False) is state
+    assert opened(needs=True, approved=True) is state
+    # The staff are asked first, whatever the project waits for.
+    assert opened(needs=True, approved=False) is State.REQUESTED
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("ada@example.org", "ADA@Example.ORG", True),
+        ("ada@example.org", "ada@example.com", False),
+        ("ada@example.org", "", False),
+        ("", "", False),
+    ],
+    ids=["letter_case", "another_domain", "no_address", "neither_has_one"],
+)
+def test_addresses_are_the_same_but_for_letter_case(one: str, other: str, same: bool) -> None:
+    assert same_address(one, other) is same
+    assert same_address(other, one) is same
+
+
+@pytest.mark.parametrize(
+    ("email", "locked_to", "civil", "anybody", "by_address"),
+    [
+        ("ada@example.org", "", None, True, True),
+        ("bob@example.org", "", None, True, False),
+        ("ada@example.org", "EE1", "EE1", True, True),
+        ("bob@example.org", "EE1", "EE1", True, False),
+        ("ada@example.org", "EE1", "EE2", False, False),
+        ("ada@example.org", "EE1", None, False, False),
+    ],
+    ids=["own", "another", "own_number", "own_number_only", "foreign_number", "no_number"],
+)
+def test_who_may_take_it(
+    email: str, locked_to: str, civil: str | None, *, anybody: bool, by_address: bool
+) -> None:
+    ada = person(civil=civil)
+    assert may_take(ada, email, locked_to, by_address=False) is anybody
+    assert may_take(ada, email, locked_to, by_address=True) is by_address
+
+
+@pytest.mark.parametrize(
+    ("who", "held", "reads"),
+    [
+        (person, (), False),
+        (person, (LIST,), True),
+        (person, (LIST, GRANT, Permission.PROJECT_UPDATE), False),
+        (person, (GRANT, Permission.PROJECT_UPDATE), False),
+        # May invite here, but not to this role: sees it in the list, must not help themselves.
+        (person, (GRANT,), True),
+        (person, (LIST, GRANT), True),
+        (person, (Permission.PROJECT_UPDATE,), False),
+        (lambda: person(support=True), (), True),
+        (lambda: person(support=True), (GRANT, Permission.PROJECT_UPDATE), False),
+        (lambda: person(staff=True), (), False),
+        (lambda: person(staff=True, support=True), (), False),
+    ],
+    ids=[
+        "outsider",
+        "reader",
+        "reader_who_gives",
+        "giver",
+        "giver_below_the_role",
+        "reader_and_giver_below_the_role",
+        "neither",
+        "support",
+        "support_who_gives",
+        "staff",
+        "staff_and_support",
+    ],
+)
+def test_who_knows_an_invitation_from_reading_only(
+    who: Callable[[], Actor], held: tuple[Permission, ...], reads: bool
+) -> None:
+    carried = {Permission.PROJECT_UPDATE}
+    assert merely_reads(who(), held, GRANT, carried) is reads

@@ -1,0 +1,58 @@
+"""What holds of grants, without a database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from collegium.rules.access import SYSTEM_ROLES, Kind
+from collegium.rules.memberships import check_end, is_owner_role, keep_an_owner
+from collegium.rules.refusals import Conflict, Invalid
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("until", [None, NOW + TICK], ids=["never", "in_a_moment"])
+def test_a_grant_may_end_never_or_later(until: datetime | None) -> None:
+    check_end(until, NOW)
+
+
+@pytest.mark.parametrize("until", [NOW, NOW - TICK], ids=["this_very_instant", "a_moment_ago"])
+def test_a_grant_must_not_end_before_it_is_given(until: datetime) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_end(until, NOW)
+    assert refused.value.code == "grant.ends_in_the_past"
+    assert refused.value.facts == {"field": "until"}
+
+
+def test_the_owner_role_is_that_of_organisations_and_no_other() -> None:
+    owners = {
+        (kind, role.name)
+        for kind in Kind
+        for role in SYSTEM_ROLES
+        if is_owner_role(kind.value, role.name)
+    }
+    assert owners == {(Kind.ORGANISATION, "CUSTOMER.OWNER")}
+
+
+def test_the_last_owner_stays() -> None:
+    with pytest.raises(Conflict) as refused:
+        keep_an_owner("organisation", "CUSTOMER.OWNER", 0)
+    assert refused.value.code == "scope.last_owner"
+
+
+@pytest.mark.parametrize(
+    ("kind", "role", "others"),
+    [
+        ("organisation", "CUSTOMER.OWNER", 1),
+        ("organisation", "CUSTOMER.SUPPORT", 0),
+        ("project", "PROJECT.MANAGER", 0),
+        ("project", "CUSTOMER.OWNER", 0),
+        ("group", "GROUP.OWNER", 0),
+    ],
+    ids=["another_owner", "no_owner_role", "project", "role_of_another_kind", "group"],
+)
+def test_anybody_else_may_go(kind: str, role: str, others: int) -> None:
+    keep_an_owner(kind, role, others)

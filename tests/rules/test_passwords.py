@@ -1,0 +1,92 @@
+"""Which passwords are refused, and with which words."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from collegium.rules.passwords import faults
+
+ADA = ("ada.lovelace", "countess@analytical.example", "Ada", "Lovelace", "")
+
+SHORT = "This password is too short. It must contain at least 8 characters."
+NUMERIC = "This password is entirely numeric."
+COMMON = "This password is too common."
+SIMILAR = "This password is too similar to what is known of you."
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "purple-tram-lifts-9",
+        "correct horse battery",
+        "x7!kQ92m",
+        "Zwölf Boxkämpfer",
+        "a-lucky-lovelace-walks-home",
+        "\N{SNOWMAN}" + "tundra-41-okapi",
+    ],
+)
+def test_good_ones_pass(password: str) -> None:
+    assert faults(password, ADA) == []
+
+
+@pytest.mark.parametrize("password", ["", "x7!kQ92"], ids=["empty", "seven"])
+def test_too_short(password: str) -> None:
+    assert faults(password, ADA) == [SHORT]
+
+
+@pytest.mark.parametrize("password", ["8391750264", "\N{ARABIC-INDIC DIGIT FIVE}7193046280"])
+def test_numeric(password: str) -> None:
+    assert NUMERIC in faults(password, ADA)
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["password", "PASSWORD", "p@ssw0rd", "drowssap", "iloveyou1", "aaaaaaaa", "abcdefgh"],
+)
+def test_common(password: str) -> None:
+    assert faults(password, ADA) == [COMMON]
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "ada.lovelace",
+        "ADA.LOVELACE",
+        "Ada Lovelace",
+        "adalovelace",
+        "lovelace1",
+        "10v3l4c3",
+        "ecalevol",
+        "countess@analytical.example",
+        "countess",
+        "analytical",
+    ],
+)
+def test_similar_to_the_person(password: str) -> None:
+    assert SIMILAR in faults(password, ADA)
+
+
+def test_what_is_known_of_one_person_says_nothing_of_another() -> None:
+    assert faults("lovelace1", ADA) == [SIMILAR]
+    assert faults("lovelace1", ("bob", "bob@example.org")) == []
+
+
+def test_a_short_name_does_not_forbid_its_letters() -> None:
+    assert faults("zq-al-vx-al", ("al", "al@e.io", "Al", "")) == []
+
+
+def test_everything_wrong_is_said_at_once() -> None:
+    assert faults("123456", ()) == [SHORT, NUMERIC, COMMON]
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "ab1!", "password", "\N{SNOWMAN}", "9"], ids=["a", "mix", "word", "snow", "digit"]
+)
+def test_ten_thousand_characters_are_judged_at_once(unit: str) -> None:
+    faults("warm the dictionaries up", ())
+    long = (unit * 10_000)[:10_000]
+    begun = time.perf_counter()
+    faults(long, ADA)
+    assert time.perf_counter() - begun < 1
