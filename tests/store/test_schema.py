@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -35,7 +36,15 @@ def test_migrations_lead_to_the_tables_that_the_code_speaks_of(database: Databas
     with database.engine.connect() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SQLite's indexes on expressions cannot be read back
         context = MigrationContext.configure(
-            connection, opts={"compare_type": False, "target_metadata": metadata}
+            connection,
+            opts={
+                "compare_type": False,
+                "target_metadata": metadata,
+                # The index of the search is beyond what tables can say, on both.
+                "include_name": lambda name, _kind, _parents: (
+                    not re.match("(account|ix_accounts)_search", str(name))
+                ),
+            },
         )
         assert compare_metadata(context, metadata) == []
 

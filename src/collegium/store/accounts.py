@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, exists, insert, not_, or_, select, true, union, update
 
 from collegium.rules.refusals import Conflict, Invalid, NotFound
+from collegium.store import search
 from collegium.store.access import live, visible_scopes
 from collegium.store.db import Duplicate, Prepared
 from collegium.store.listing import Listing
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Row, Write
 
-_COLUMNS = [c for c in accounts.c if c.name != "password"]
+_COLUMNS = [c for c in accounts.c if c.name not in {"password", "search", "details"}]
 
 _rows = select(
     *_COLUMNS,
@@ -161,6 +162,7 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     Refuses: Invalid ``account.username_taken`` or ``account.slug_taken``; the constraint
     decides, so two creations at one moment cannot both win.
     """
+    values = {**values, "search": search.text_of(values)}
     try:
         with tx.point():
             return int(tx.value(_insert(tuple(sorted(values))), **values))
@@ -173,6 +175,9 @@ def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
 
     Refuses: Invalid ``account.slug_taken``.
     """
+    if not search.COLUMNS.isdisjoint(values):
+        row: Row = tx.one(_BY_ID, id=account)
+        values = {**values, "search": search.text_of({**row._asdict(), **values})}
     try:
         with tx.point():
             tx.run(_update(tuple(sorted(values))), account=account, **values)

@@ -100,10 +100,30 @@ accounts = Table(
     Column("modified", Time, nullable=False),
     Column("agreed", Time),
     Column("last_login", Time),
+    Column("last_synced", Time),
+    # What a remote directory says of the account and nobody here reads, as it came.
+    Column("details", Json, nullable=False, server_default="{}"),
+    # Switched off by staff: a remote directory must not switch it on again.
+    _flag("is_barred"),
+    Column("picture", Key),
+    # A deleted account keeps its number and its name, so that history stays readable.
+    Column("deleted", Time),
+    # What is looked for in it, folded, in one text; see ``store.search``.
+    _text("search"),
     CheckConstraint("token_lifetime IS NULL OR token_lifetime >= 60", name="token_lifetime"),
     sqlite_autoincrement=True,
 )
 Index("ix_accounts_email_folded", func.lower(accounts.c.email))
+Index("ix_accounts_phone_number", accounts.c.phone_number)
+Index("ix_accounts_registration_method", accounts.c.registration_method, accounts.c.username)
+Index("ix_accounts_joined", accounts.c.joined)
+Index("ix_accounts_modified", accounts.c.modified)
+Index("ix_accounts_agreed", accounts.c.agreed)
+Index("ix_accounts_is_active", accounts.c.is_active, accounts.c.username)
+Index("ix_accounts_is_staff", accounts.c.is_staff, accounts.c.username)
+Index("ix_accounts_is_support", accounts.c.is_support, accounts.c.username)
+Index("ix_accounts_description", func.substr(accounts.c.description, 1, 100))
+Index("ix_accounts_last_synced", accounts.c.last_synced)
 
 tokens = Table(
     "tokens",
@@ -117,6 +137,62 @@ tokens = Table(
     # The Waldur wire knows one token an account; personal tokens will be other rows.
     UniqueConstraint("account_id"),
 )
+
+email_changes = Table(
+    "email_changes",
+    metadata,
+    Column(
+        "account_id",
+        Number,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("email", String(320), nullable=False),
+    # The code itself is in the mail alone.
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("created", Time, nullable=False),
+)
+Index("ix_email_changes_email_folded", func.lower(email_changes.c.email))
+
+pictures = Table(
+    "pictures",
+    metadata,
+    Column("uuid", Key, primary_key=True),
+    Column("media", String(32), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("created", Time, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    _text("name", 150),
+    Column("public_key", String(2000), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("fingerprint_md5", String(47), nullable=False, index=True),
+    Column("fingerprint_sha256", String(64), nullable=False, index=True),
+    Column("fingerprint_sha512", String(128), nullable=False, index=True),
+    _flag("is_shared"),
+    Column("created", Time, nullable=False),
+    Column("modified", Time, nullable=False),
+    UniqueConstraint("account_id", "name"),
+)
+Index("ix_keys_name", keys.c.name, keys.c.id)
+
+tries = Table(
+    "tries",
+    metadata,
+    # What is counted, ``login address 192.0.2.1``; a digest where it would name a person.
+    Column("subject", String(128), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("last", Time, nullable=False),
+    Column("until", Time, nullable=False),
+)
+Index("ix_tries_last", tries.c.last)
 
 scopes = Table(
     "scopes",

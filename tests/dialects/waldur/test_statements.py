@@ -1,0 +1,157 @@
+"""A request runs a fixed number of SQL statements, however long the page is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from collegium.actions import accounts as account_actions
+from collegium.actions import invitations as invitation_actions
+from collegium.actions import memberships as membership_actions
+from collegium.actions import organisations as organisation_actions
+from collegium.actions import projects as project_actions
+from collegium.dialects.waldur.routes import ROUTES
+from collegium.rules.access import Kind
+from collegium.store import access, accounts
+from tests.site import counted_statements
+from tests.store.test_access import add_role
+
+if TYPE_CHECKING:
+    from tests.site import Site
+    from tests.world import Person, Place, World
+
+FEW, MANY = 10, 100
+MOST = 6
+
+
+class Crowd:
+    """Two organisations that differ in their size only, each with its own owner.
+
+    What an owner lists is theirs alone, so a page of the small one holds ``FEW`` rows and a
+    page of the large one ``MANY``. Staff see all; for them the page size makes the difference.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.small = self._organisation(FEW)
+        self.large = self._organisation(MANY)
+
+    def _organisation(self, size: int) -> tuple[Person, Place, Place]:
+        world, staff = self.world, self.world.staff.actor
+        owner = world.person(f"owner{size}")
+        organisation = world.organisation(f"With {size}", owner=owner)
+        project = world.project(organisation, "First")
+        role, owner_role = world.role("PROJECT.MEMBER"), world.role("CUSTOMER.OWNER")
+        with world.database.write() as tx:
+            above = access.reach(tx, staff, Kind.ORGANISATION, organisation.uuid)
+            below = access.reach(tx, staff, Kind.PROJECT, project.uuid)
+            myself = accounts.by_uuid(tx, owner.uuid)
+            for at in range(size):
+                name = f"m{size}-{at}"
+                values = {"username": name, "email": f"{name}@example.org"}
+                number = account_actions.create(tx, None, world.settings, world.vault, values)
+                account: Any = accounts.by_number(tx, number)
+                for reached, given in ((above, owner_role), (below, role)):
+                    seat = membership_actions.Seat(reached, given, account)
+                    membership_actions.add(tx, staff, seat, None)
+                project_actions.create(tx, staff, above, {"name": f"Project {size}-{at}"})
+                uuid = organisation_actions.create(tx, staff, world.settings, {"name": name})
+                reached = access.reach(tx, staff, Kind.ORGANISATION, uuid)
+                seat = membership_actions.Seat(reached, owner_role, myself)
+                membership_actions.add(tx, staff, seat, None)
+                details = {"email": values["email"]}
+                invitation_actions.create(tx, staff, world.settings, below, role, details)
+                add_role(tx, f"CUSTOM.{name}", Kind.PROJECT, ())
+        return owner, organisation, project
+
+
+# Each with the most statements that it may run: whose token it is, how many rows there are, the
+# rows; and what belongs to the rows, for all of them at once.
+LISTS = {
+    "/api/users/": 4,  # their grants
+    "/api/customers/": 5,  # their projects, their people
+    "/api/projects/": 3,
+    "/api/roles/": 5,  # their permissions; for staff, their people
+    "/api/user-permissions/": 3,
+    "/api/user-invitations/": 3,
+    "/api/customers/{uuid}/list_users/": 5,  # the organisation, what one may do there
+    "/api/projects/{uuid}/list_users/": 5,
+}
+ONES = {
+    "/api/users/me/": 3,
+    "/api/users/{uuid}/": 3,
+    "/api/customers/{uuid}/": 4,
+    "/api/projects/{uuid}/": 2,
+    "/api/roles/{uuid}/": 4,
+    "/api/user-permissions/{uuid}/": 2,
+    "/api/user-invitations/{uuid}/": 2,
+    "/api/user-invitations/{uuid}/details/": 3,
+}
+
+
+def statements(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str, who: Person
+) -> tuple[int, Any]:
+    """How many statements a request runs once everything is warm, and what it answers."""
+    site.get(path, who)
+    with counted_statements(monkeypatch) as seen:
+        answer = site.get(path, who)
+    assert answer.status_code == 200, answer.text
+    return len(seen), answer.json()
+
+
+def test_every_list_has_its_number() -> None:
+    lists = {path for path, known in ROUTES.items() if "GET" in known and known["GET"].many}
+    assert lists == set(LISTS)
+    ones = {path for path, known in ROUTES.items() if "GET" in known} - lists - {"/api/"}
+    assert ones == set(ONES)
+    assert max(LISTS.values()) <= MOST
+    assert max(ONES.values()) <= MOST
+
+
+def test_a_list_runs_as_many_statements_for_a_hundred_rows_as_for_ten(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = Crowd(world)
+    for path, most in LISTS.items():
+        numbers = set()
+        for owner, organisation, project in (crowd.small, crowd.large):
+            place = organisation if "customers" in path else project
+            asked = path.replace("{uuid}", place.uuid)
+            size = MANY if owner is crowd.large[0] else FEW
+            for who in (owner, world.staff):
+                number, rows = statements(site, monkeypatch, f"{asked}?page_size={size}", who)
+                # Of what an owner sees there is at least that much, and so there is for staff.
+                assert len(rows) == size, (path, who.actor.username)
+                numbers.add((who is world.staff, number))
+        by_staff = {number for staff, number in numbers if staff}
+        by_owner = {number for staff, number in numbers if not staff}
+        assert len(by_staff) == len(by_owner) == 1, (path, numbers)
+        assert max(by_staff | by_owner) == most, (path, numbers)
+
+
+def test_one_object_has_its_number(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, member = world.person("owner"), world.person("member")
+    organisation = world.organisation(owner=owner)
+    project = world.project(organisation)
+    until = datetime.now(UTC) + timedelta(days=1)
+    world.seat(member, "PROJECT.MEMBER", project, until)
+    world.seat(owner, "PROJECT.MEMBER", project)
+    uuids = {
+        "users": member.uuid,
+        "customers": organisation.uuid,
+        "projects": project.uuid,
+        "roles": world.role("PROJECT.MEMBER").uuid,
+        "user-permissions": next(
+            row.uuid for row in world.grants_in(project) if row.account_uuid == owner.uuid
+        ),
+        "user-invitations": world.invite(owner, "new@example.org", "PROJECT.ADMIN", project),
+    }
+    for path, most in ONES.items():
+        asked = path.replace("{uuid}", uuids[path.split("/")[2]])
+        numbers = {statements(site, monkeypatch, asked, who)[0] for who in (owner, world.staff)}
+        assert max(numbers) == most, (path, numbers)
