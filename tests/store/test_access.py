@@ -277,6 +277,9 @@ class Gardener:
             scope.removed = True
             for grant in self.forest.grants:
                 grant.ended = grant.ended or grant.scope is scope
+            for invitation in self.forest.invitations:
+                if invitation.scope is scope:
+                    invitation.state = State.CANCELED
 
     def _switch_some_off(self, tx: Write) -> None:
         for account in self.forest.people[:2]:

@@ -39,12 +39,14 @@ def create(
         details: ``email`` and what is known of the person besides.
 
     Refuses: Invalid ``role.other_kind``, Forbidden ``permission.missing`` and
-    ``role.above_ceiling``, Conflict ``organisation.unavailable``.
+    ``role.above_ceiling``, Conflict ``organisation.unavailable`` and ``role.inactive``.
     """
     scope = reached.scope
     if role.kind != scope.kind:
         raise Invalid("role.other_kind")
     _check_may_invite(tx, actor, reached, role.id)
+    if not role.is_active:
+        raise Conflict("role.inactive")
     if scope.blocked or scope.archived:
         raise Conflict("organisation.unavailable")
     uuid = uuid4().hex
@@ -82,6 +84,9 @@ def accept(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
     invitation = _open_to(tx, actor, settings, invitations.by_uuid_locked(tx, uuid))
     if not _still_vouched_for(tx, invitation):
         raise NotFound("invitation.unknown")
+    held = memberships.held(tx, actor.id, invitation.role_id, invitation.scope_id)
+    if held is not None and held.until is None:
+        raise Conflict("grant.exists")
     if settings.enable_strict_check_accepting_invitation and not rules.same_address(
         invitation.email, actor.email
     ):
@@ -90,20 +95,24 @@ def accept(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
         access.lock_account(tx, actor.id)
         if memberships.holds_any(tx, actor.id):
             raise Conflict("grant.elsewhere")
-    memberships.grant(
-        tx,
-        uuid4().hex,
-        actor.id,
-        invitation.role_id,
-        invitation.scope_id,
-        None,
-        invitation.created_by,
-    )
+    if held is not None:
+        # A grant with an end becomes one without: that is what was offered.
+        memberships.set_end(tx, held.id, None)
+    else:
+        memberships.grant(
+            tx,
+            uuid4().hex,
+            actor.id,
+            invitation.role_id,
+            invitation.scope_id,
+            None,
+            invitation.created_by,
+        )
     invitations.step(tx, invitation, rules.move(State.PENDING, Act.ACCEPT), accepted_by=actor.id)
     _record(tx, "invitation.accepted", actor, invitation.scope_id, uuid, role=invitation.role_name)
     events.record(
         tx,
-        "role.granted",
+        "role.granted" if held is None else "role.updated",
         actor,
         scope=invitation.scope_id,
         account=actor.id,
@@ -161,13 +170,15 @@ def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
     for whatever it would have to wait for today.
 
     Refuses: NotFound when hidden, Forbidden without the right to invite,
-    Conflict ``invitation.wrong_state`` and ``organisation.unavailable``.
+    Conflict ``invitation.wrong_state``, ``organisation.unavailable`` and ``role.inactive``.
     """
     invitation = _managed(tx, actor, uuid)
     before = _seen(tx, invitation)
     rules.move(before, Act.SEND)
     if invitation.blocked or invitation.archived or invitation.scope_removed is not None:
         raise Conflict("organisation.unavailable")
+    if not invitation.role_is_active:
+        raise Conflict("role.inactive")
     changes: dict[str, Any] = {"vouched_by": actor.id}
     state = State.PENDING
     if before is not State.PENDING:

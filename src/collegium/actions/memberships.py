@@ -9,7 +9,7 @@ from collegium.rules import memberships as rules
 from collegium.rules.access import TEAM, Kind, may_give
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
 from collegium.store import events, memberships, roles
-from collegium.store.access import lock
+from collegium.store.access import hold
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,7 +35,7 @@ def add(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
     Invalid ``grant.ends_in_the_past``.
     """
     right = TEAM[Kind(seat.reached.scope.kind)].grant
-    _judge(tx, actor, seat, right)
+    seat = _judge(tx, actor, seat, right)
     if seat.role.kind != seat.reached.scope.kind:
         raise Conflict("role.other_kind")
     if not seat.role.is_active:
@@ -59,7 +59,7 @@ def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
     Refuses: as ``add``, and NotFound ``grant.unknown`` when there is no such grant now,
     Conflict ``scope.last_owner`` when the last owner would be given an end.
     """
-    _judge(tx, actor, seat, TEAM[Kind(seat.reached.scope.kind)].regrant)
+    seat = _judge(tx, actor, seat, TEAM[Kind(seat.reached.scope.kind)].regrant)
     rules.check_end(until, tx.now)
     held = memberships.held(tx, seat.account.id, seat.role.id, seat.reached.scope.id)
     if held is None:
@@ -76,7 +76,7 @@ def remove(tx: Write, actor: Actor, seat: Seat) -> None:
     Refuses: Conflict ``organisation.unavailable``, ``membership.own_role``,
     ``scope.last_owner``, Forbidden ``role.above_ceiling``.
     """
-    _judge(tx, actor, seat, TEAM[Kind(seat.reached.scope.kind)].revoke)
+    seat = _judge(tx, actor, seat, TEAM[Kind(seat.reached.scope.kind)].revoke)
     held = memberships.held(tx, seat.account.id, seat.role.id, seat.reached.scope.id)
     if held is None:
         return
@@ -85,10 +85,10 @@ def remove(tx: Write, actor: Actor, seat: Seat) -> None:
     _record(tx, "role.revoked", actor, seat, tx.now)
 
 
-def _judge(tx: Write, actor: Actor, seat: Seat, right: Permission) -> None:
-    scope = seat.reached.scope
+def _judge(tx: Write, actor: Actor, seat: Seat, right: Permission) -> Seat:
     # The rules below speak of the whole team; two managers at once must take turns.
-    lock(tx, scope.id)
+    seat = seat._replace(reached=hold(tx, actor, seat.reached, right))
+    scope = seat.reached.scope
     if scope.blocked or scope.archived:
         raise Conflict("organisation.unavailable")
     from_below = not actor.is_staff and right not in seat.reached.above
@@ -97,6 +97,7 @@ def _judge(tx: Write, actor: Actor, seat: Seat, right: Permission) -> None:
     carried = roles.permissions_of(tx, [seat.role.id]).get(seat.role.id, [])
     if not may_give(actor, seat.reached.held, carried):
         raise Forbidden("role.above_ceiling")
+    return seat
 
 
 def _keep_an_owner(tx: Write, seat: Seat, held: Row) -> None:

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 from collegium.actions import projects
 from collegium.actions.accounts import check_staff
-from collegium.rules.access import Kind
+from collegium.rules.access import Kind, Permission
 from collegium.rules.refusals import Conflict
-from collegium.store import accounts, events, memberships, scopes, slugs
-from collegium.store.access import lock
+from collegium.store import accounts, events, invitations, memberships, scopes, slugs
+from collegium.store.access import hold
 from collegium.store.tables import organisations
 
 if TYPE_CHECKING:
@@ -111,9 +111,10 @@ def delete(tx: Write, actor: Actor, reached: Reached) -> None:
     Refuses: Conflict ``organisation.blocked``, ``organisation.archived`` and
     ``organisation.has_projects``.
     """
-    lock(tx, reached.scope.id)
+    reached = hold(tx, actor, reached, Permission.ORGANISATION_DELETE)
     check_available(reached.scope)
     scopes.check_childless(tx, reached.scope.id)
+    invitations.close_all(tx, reached.scope.id)
     memberships.end_all(tx, reached.scope.id, actor.id)
     scopes.remove(tx, reached.scope.id)
     events.record(

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from collegium.rules.access import Kind, Permission, may
 from collegium.rules.refusals import Conflict, Forbidden, Invalid
-from collegium.store import events, memberships, scopes, slugs
-from collegium.store.access import lock
+from collegium.store import events, invitations, memberships, scopes, slugs
+from collegium.store.access import hold
 from collegium.store.tables import projects
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ def create(tx: Write, actor: Actor, parent: Reached, values: Mapping[str, Any]) 
     Args:
         values: columns of the project; ``name`` at least.
 
-    Refuses: Forbidden ``permission.missing``, Conflict ``organisation.unavailable``,
-    Invalid ``project.date_in_the_past`` and ``scope.slug_taken``.
+    Refuses: Forbidden ``permission.missing`` (also for an end without the right to delete),
+    Conflict ``organisation.unavailable``, Invalid ``project.date_in_the_past`` and
+    ``scope.slug_taken``.
     """
-    if not may(actor, parent.held, Permission.PROJECT_CREATE):
-        raise Forbidden("permission.missing")
-    lock(tx, parent.scope.id)
+    parent = hold(tx, actor, parent, Permission.PROJECT_CREATE)
     if parent.scope.blocked or parent.scope.archived:
         raise Conflict("organisation.unavailable")
+    values = _writable(actor, values)
     check_dates(tx.now, values)
-    return add(tx, actor, parent.scope.id, _writable(actor, values))
+    return add(tx, actor, parent.scope.id, _with_end(actor, parent, values))
 
 
 def add(tx: Write, actor: Actor, parent: int, values: Mapping[str, Any]) -> str:
@@ -68,6 +68,15 @@ def _writable(actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _with_end(actor: Actor, reached: Reached, values: dict[str, Any]) -> dict[str, Any]:
+    """Let only somebody who could delete a project say when it ends, and remember who did."""
+    if values.get("ends") is None:
+        return values
+    if not may(actor, reached.held, Permission.PROJECT_DELETE):
+        raise Forbidden("permission.missing")
+    return values | {"ends_requested_by": actor.id}
+
+
 def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
     """Let a project begin and end today at the earliest.
 
@@ -87,17 +96,14 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
     Conflict ``organisation.unavailable``, Invalid ``project.date_in_the_past``
     and ``scope.slug_taken``.
     """
-    lock(tx, reached.scope.id)
+    reached = hold(tx, actor, reached, Permission.PROJECT_UPDATE)
     if reached.scope.blocked or reached.scope.archived:
         raise Conflict("organisation.unavailable")
     changes = _writable(actor, changes)
     if reached.scope.starts is not None and reached.scope.starts <= tx.now.date():
         changes.pop("starts", None)
     check_dates(tx.now, changes)
-    if changes.get("ends") is not None:
-        if not may(actor, reached.held, Permission.PROJECT_DELETE):
-            raise Forbidden("permission.missing")
-        changes["ends_requested_by"] = actor.id
+    changes = _with_end(actor, reached, changes)
     scopes.change(tx, reached.scope.id, projects, changes)
     events.record(
         tx,
@@ -114,9 +120,10 @@ def delete(tx: Write, actor: Actor, reached: Reached) -> None:
 
     Refuses: Forbidden unless the right to delete comes from the organisation above.
     """
+    reached = hold(tx, actor, reached)
     if not may(actor, reached.above, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
-    lock(tx, reached.scope.id)
+    invitations.close_all(tx, reached.scope.id)
     memberships.end_all(tx, reached.scope.id, actor.id)
     scopes.remove(tx, reached.scope.id)
     events.record(tx, "project.deleted", actor, scope=reached.scope.id, name=reached.scope.name)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 LENGTH: Final = 8
 _JUDGED: Final = 72
 """Beyond this many characters the judge only gets slower, not wiser."""
+_LOOK_ALIKES: Final = str.maketrans("0134567@$!", "oleasbtasi")
+_REPEATED: Final = re.compile(r"(.{1,4})\1+", re.DOTALL)
 _WORD: Final = 3
 """A shorter part of a name is found in any password by chance."""
 _SIMILAR: Final = 0.7
@@ -38,7 +40,15 @@ def faults(password: str, about: Iterable[str]) -> list[str]:
         **matching.RANKED_DICTIONARIES,
         "user_inputs": {word: 1 for word in words if len(word) >= _WORD},
     }
-    matches = matching.omnimatch(password[:_JUDGED], dictionaries)
+    # Of its judges only these: the ones for look-alike signs and repetitions take seconds over
+    # a password made to be slow.
+    judged = password[:_JUDGED]
+    matches = [
+        *matching.dictionary_match(judged, dictionaries),
+        *matching.dictionary_match(judged.translate(_LOOK_ALIKES), dictionaries),
+        *matching.reverse_dictionary_match(judged, dictionaries),
+        *matching.sequence_match(judged),
+    ]
     about_them = {
         at
         for match in matches
@@ -47,12 +57,9 @@ def faults(password: str, about: Iterable[str]) -> list[str]:
     }
     if about_them and len(about_them) >= _SIMILAR * len(password):
         found.append("This password is too similar to what is known of you.")
-    if any(
-        match["token"] == password
-        and (
-            match.get("dictionary_name") == "passwords"
-            or match["pattern"] in {"repeat", "sequence"}
-        )
+    if _REPEATED.fullmatch(password) or any(
+        match["j"] - match["i"] + 1 == len(password)
+        and (match.get("dictionary_name") == "passwords" or match["pattern"] == "sequence")
         for match in matches
     ):
         found.append("This password is too common.")

@@ -196,6 +196,20 @@ def reach(tx: Read, actor: Actor, kind: Kind, uuid: str, *needed: Permission) ->
     return _judged(tx, actor, scope, needed)
 
 
+def hold(tx: Write, actor: Actor, reached: Reached, *needed: Permission) -> Reached:
+    """Lock a scope that was reached, and judge it again as it is under the lock.
+
+    Whatever was read before the lock may have changed while another deed had it: the
+    scope removed, its organisation blocked, the actor's own right taken away.
+
+    Refuses: as ``reach``.
+    """
+    if reached.scope.parent_id is not None:
+        lock(tx, reached.scope.parent_id)
+    lock(tx, reached.scope.id)
+    return reach_number(tx, actor, reached.scope.id, *needed)
+
+
 def reach_number(tx: Read, actor: Actor, scope_id: int, *needed: Permission) -> Reached:
     """Load a scope by its number; otherwise as ``reach``."""
     scope = tx.one(_BY_ID, id=scope_id)

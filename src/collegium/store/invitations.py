@@ -181,6 +181,18 @@ _CLOSE_OTHERS = Prepared(
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
+_CLOSE_ALL = Prepared(
+    update(invitations)
+    .where(
+        invitations.c.scope_id == bindparam("scope"),
+        or_(
+            invitations.c.state == State.PENDING.value,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+    )
+    .values(state=State.CANCELED.value)
+)
 _DELETE = Prepared(delete(invitations).where(invitations.c.id == bindparam("invitation")))
 
 
@@ -252,6 +264,11 @@ def close_others(tx: Write, invitation: Row, address: str) -> list[str]:
         other=address,
     )
     return [row.uuid for row in rows]
+
+
+def close_all(tx: Write, scope: int) -> None:
+    """Cancel every open invitation to a scope that goes."""
+    tx.run(_CLOSE_ALL, scope=scope)
 
 
 def delete_row(tx: Write, invitation: int) -> None:

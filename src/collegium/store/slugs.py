@@ -6,12 +6,13 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
+from collegium.rules.access import Kind
 from collegium.store.db import Prepared
-from collegium.store.tables import slugs
+from collegium.store.tables import accounts, scopes, slugs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +34,30 @@ def _next(insert: Callable[..., object]) -> Prepared:
 _NEXT = {"sqlite": _next(_insert_sqlite), "postgresql": _next(_insert_postgresql)}
 
 
+_TAKEN = {
+    "user": Prepared(select(accounts.c.id).where(accounts.c.slug == bindparam("slug"))),
+    **{
+        kind.value: Prepared(
+            select(scopes.c.id).where(
+                scopes.c.kind == kind.value, scopes.c.slug == bindparam("slug")
+            )
+        )
+        for kind in Kind
+    },
+}
+
+
 def new(tx: Write, noun: str, name: str) -> str:
-    """Give a slug that was never given for this noun: one statement, no race, no search.
+    """Give a slug that nobody has: a counter gives the number, so there is no race.
 
     Args:
-        noun: what is named; each counts for itself.
+        noun: ``user`` or a kind of scope; each counts for itself.
         name: any text; without a letter of ASCII in it the noun stands in.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     prefix = re.sub(r"[^a-z0-9]+", "-", plain)[:_PREFIX].strip("-") or noun
-    return f"{prefix}-{tx.value(_NEXT[tx.dialect_name], prefix=f'{noun}:{prefix}')}"
+    while True:
+        slug = f"{prefix}-{tx.value(_NEXT[tx.dialect_name], prefix=f'{noun}:{prefix}')}"
+        # Somebody may have written it by hand; then the next number is tried.
+        if tx.one(_TAKEN[noun], slug=slug) is None:
+            return slug
