@@ -5,14 +5,28 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, exists, insert, not_, or_, select, true, union, update
+from sqlalchemy import (
+    String,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    union,
+    update,
+)
 
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store import search
 from collegium.store.access import live, visible_scopes
-from collegium.store.db import Duplicate, Prepared
+from collegium.store.db import Duplicate, Prepared, Time
 from collegium.store.listing import Listing
-from collegium.store.tables import Number, accounts, grants, tokens
+from collegium.store.tables import Number, accounts, email_changes, grants, keys, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,13 +38,18 @@ if TYPE_CHECKING:
 
 _COLUMNS = [c for c in accounts.c if c.name not in {"password", "search", "details"}]
 
-_rows = select(
-    *_COLUMNS,
-    tokens.c.issued.label("token_issued"),
-    tokens.c.used.label("token_used"),
-    tokens.c.digest.label("token_digest"),
-    tokens.c.sealed.label("token_sealed"),
-).outerjoin(tokens, tokens.c.account_id == accounts.c.id)
+_rows = (
+    select(
+        *_COLUMNS,
+        tokens.c.issued.label("token_issued"),
+        tokens.c.used.label("token_used"),
+        tokens.c.digest.label("token_digest"),
+        tokens.c.sealed.label("token_sealed"),
+        email_changes.c.email.label("requested_email"),
+    )
+    .outerjoin(tokens, tokens.c.account_id == accounts.c.id)
+    .outerjoin(email_changes, email_changes.c.account_id == accounts.c.id)
+)
 
 
 def visible() -> ColumnElement[bool]:
@@ -48,15 +67,21 @@ def visible() -> ColumnElement[bool]:
                 select(grants.c.account_id).where(live(), grants.c.scope_id.in_(visible_scopes())),
             )
         ),
-        or_(oneself, and_(accounts.c.is_active, not_(accounts.c.is_staff))),
+        # Active and no staff; said like this, so that SQLite does not go and fetch all of those.
+        or_(oneself, accounts.c.is_active > accounts.c.is_staff),
     )
 
 
+# A deleted account is nobody to anybody; only history still knows it, by its number.
+_here = accounts.c.deleted.is_(None)
+
 listing = Listing(
-    _rows,
+    _rows.where(_here),
     visible=visible,
     key=accounts.c.id,
-    counted=select(accounts.c.id),
+    counted=select(accounts.c.id).where(_here),
+    filters=search.FILTERS,
+    ties=accounts.c.username,
     default="username",
     orders={
         "full_name": (accounts.c.first_name, accounts.c.last_name),
@@ -78,16 +103,56 @@ listing = Listing(
 @lru_cache(maxsize=2)
 def _seen(*, sees_all: bool) -> Prepared:
     return Prepared(
-        _rows.where(accounts.c.uuid == bindparam("uuid"), true() if sees_all else visible())
+        _rows.where(accounts.c.uuid == bindparam("uuid"), _here, true() if sees_all else visible())
     )
 
 
 _BY_ID = Prepared(_rows.where(accounts.c.id == bindparam("id")))
 _BY_USERNAME = Prepared(
-    select(*_COLUMNS, accounts.c.password).where(accounts.c.username == bindparam("username"))
+    select(*_COLUMNS, accounts.c.password).where(
+        accounts.c.username == bindparam("username"), _here
+    )
 )
-_BY_UUID = Prepared(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid")))
+_BY_UUID = Prepared(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _here))
 _ANY = Prepared(select(exists(select(accounts.c.id)).label("any")))
+
+
+# No user name can begin with this sign, so nobody's can be in the way.
+_TOMB = Prepared(
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"))
+    .values(
+        username=literal("~deleted-").concat(cast(accounts.c.id, String)),
+        slug=literal("~deleted-").concat(cast(accounts.c.id, String)),
+        email="",
+        password=None,
+        native_name="",
+        job_title="",
+        phone_number="",
+        organization="",
+        civil_number=None,
+        description="",
+        birth_date=None,
+        preferred_language="",
+        is_active=False,
+        is_staff=False,
+        is_support=False,
+        is_identity_manager=False,
+        affiliations=literal([], type_=accounts.c.affiliations.type),
+        details=literal({}, type_=accounts.c.details.type),
+        picture=None,
+        search="",
+        modified=bindparam("moment", type_=Time),
+        deleted=bindparam("moment", type_=Time),
+    )
+)
+_BURY = (
+    _TOMB,
+    *(
+        Prepared(delete(table).where(table.c.account_id == bindparam("account")))
+        for table in (tokens, keys, email_changes)
+    ),
+)
 
 
 @lru_cache(maxsize=64)
@@ -192,6 +257,12 @@ def _taken(error: Duplicate) -> Invalid | Conflict:
         if column in text.split("DETAIL", maxsplit=1)[0]:
             return Invalid(f"account.{column}_taken", field=column)
     return Conflict("account.duplicate")
+
+
+def bury(tx: Write, account: int) -> None:
+    """Take everything personal from an account but the name, under which history tells of it."""
+    for statement in _BURY:
+        tx.run(statement, account=account, **({"moment": tx.now} if statement is _TOMB else {}))
 
 
 def full_name(row: Row) -> str:

@@ -60,6 +60,7 @@ _rows = (
         accounts.c.username.label("creator_username"),
         accounts.c.first_name.label("creator_first_name"),
         accounts.c.last_name.label("creator_last_name"),
+        accounts.c.picture.label("creator_picture"),
         outbox.c.state.label("mail_state"),
         outbox.c.leased.label("mail_leased"),
         outbox.c.error.label("mail_error"),

@@ -29,6 +29,7 @@ _shown = (
         accounts.c.uuid.label("account_uuid"),
         accounts.c.username,
         accounts.c.email,
+        accounts.c.picture,
         accounts.c.slug,
         accounts.c.first_name,
         accounts.c.last_name,
@@ -139,6 +140,22 @@ _ANY_OF_ACCOUNT = Prepared(
     )
     .limit(1)
 )
+_STANDING = Prepared(
+    select(
+        grants.c.id,
+        grants.c.scope_id,
+        grants.c.role_id,
+        grants.c.until,
+        roles.c.name.label("role_name"),
+        scopes.c.kind.label("scope_kind"),
+        scopes.c.name.label("scope_name"),
+    )
+    .join(roles, roles.c.id == grants.c.role_id)
+    .join(scopes, scopes.c.id == grants.c.scope_id)
+    .where(grants.c.account_id == bindparam("account", type_=Number), grants.c.ended.is_(None))
+    # In the order of the scopes, as everybody locks them.
+    .order_by(grants.c.scope_id, grants.c.id)
+)
 _IN_SCOPE = Prepared(
     select(grants.c.id)
     .where(
@@ -242,6 +259,11 @@ def held(tx: Read, account: int, role: int, scope: int) -> Row | None:
 def holds_any(tx: Read, account: int) -> bool:
     """Tell whether an account has a role anywhere."""
     return tx.one(_ANY_OF_ACCOUNT, account=account, now=tx.now) is not None
+
+
+def standing(tx: Read, account: int) -> list[Row]:
+    """Give all grants of an account that were not ended, also in scopes that are gone."""
+    return tx.all(_STANDING, account=account)
 
 
 def is_member(tx: Read, account: int, scope: int) -> bool:

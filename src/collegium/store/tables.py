@@ -114,14 +114,17 @@ accounts = Table(
     sqlite_autoincrement=True,
 )
 Index("ix_accounts_email_folded", func.lower(accounts.c.email))
-Index("ix_accounts_phone_number", accounts.c.phone_number)
-Index("ix_accounts_registration_method", accounts.c.registration_method, accounts.c.username)
+# The columns that sort a list, each with the one that decides between equals; and, where many
+# rows may be counted, whether they are deleted, so that the index answers alone.
+Index("ix_accounts_username", accounts.c.username, accounts.c.deleted)
+for _name in ("is_active", "is_staff", "is_support", "registration_method"):
+    Index(f"ix_accounts_{_name}", accounts.c[_name], accounts.c.username, accounts.c.deleted)
+for _name in ("email", "organization", "phone_number"):
+    Index(f"ix_accounts_{_name}", accounts.c[_name], accounts.c.username)
+Index("ix_accounts_name", accounts.c.first_name, accounts.c.last_name, accounts.c.username)
 Index("ix_accounts_joined", accounts.c.joined)
 Index("ix_accounts_modified", accounts.c.modified)
 Index("ix_accounts_agreed", accounts.c.agreed)
-Index("ix_accounts_is_active", accounts.c.is_active, accounts.c.username)
-Index("ix_accounts_is_staff", accounts.c.is_staff, accounts.c.username)
-Index("ix_accounts_is_support", accounts.c.is_support, accounts.c.username)
 Index("ix_accounts_description", func.substr(accounts.c.description, 1, 100))
 Index("ix_accounts_last_synced", accounts.c.last_synced)
 
@@ -180,6 +183,12 @@ keys = Table(
     Column("created", Time, nullable=False),
     Column("modified", Time, nullable=False),
     UniqueConstraint("account_id", "name"),
+)
+Index(
+    "ix_keys_shared",
+    keys.c.id,
+    sqlite_where=keys.c.is_shared,
+    postgresql_where=keys.c.is_shared,
 )
 Index("ix_keys_name", keys.c.name, keys.c.id)
 

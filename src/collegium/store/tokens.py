@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, false, insert, select, update
 
+from collegium.rules.refusals import NotFound
 from collegium.store.db import Prepared, Time
+from collegium.store.listing import Listing
 from collegium.store.tables import accounts, tokens
 
 if TYPE_CHECKING:
@@ -45,6 +47,39 @@ _TOUCH = Prepared(
     .values(used=bindparam("moment", type_=Time))
 )
 _REVOKE = Prepared(delete(tokens).where(tokens.c.account_id == bindparam("account")))
+
+# Never the token itself, nor anything it could be made of.
+_shown = select(
+    accounts.c.id,
+    accounts.c.uuid,
+    accounts.c.username,
+    accounts.c.first_name,
+    accounts.c.last_name,
+    accounts.c.is_active,
+    accounts.c.token_lifetime,
+    tokens.c.used,
+).join(tokens, tokens.c.account_id == accounts.c.id)
+_SHOWN = Prepared(_shown.where(tokens.c.account_id == bindparam("account")))
+
+listing = Listing(
+    _shown,
+    visible=false,
+    key=tokens.c.account_id,
+    counted=select(tokens.c.account_id),
+    default="user",
+    orders={"user": (tokens.c.account_id,)},
+)
+
+
+def shown(tx: Read, account: int) -> Row:
+    """Give what is told of the token of an account.
+
+    Refuses: NotFound ``token.none``.
+    """
+    row = tx.one(_SHOWN, account=account)
+    if row is None:
+        raise NotFound("token.none")
+    return row
 
 
 def owner(tx: Read, digest: bytes) -> Row | None:

@@ -77,6 +77,13 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_keys_fingerprint_sha512"), "keys", ["fingerprint_sha512"], unique=False
     )
+    op.create_index(
+        "ix_keys_shared",
+        "keys",
+        ["id"],
+        sqlite_where=sa.text("is_shared"),
+        postgresql_where=sa.text("is_shared"),
+    )
     op.create_index("ix_keys_name", "keys", ["name", "id"], unique=False)
     op.add_column("accounts", sa.Column("last_synced", Time(), nullable=True))
     op.add_column("accounts", sa.Column("details", Json, server_default="{}", nullable=False))
@@ -87,19 +94,21 @@ def upgrade() -> None:
     op.add_column("accounts", sa.Column("deleted", Time(), nullable=True))
     op.add_column("accounts", sa.Column("search", sa.Text(), server_default="", nullable=False))
     op.create_index("ix_accounts_agreed", "accounts", ["agreed"], unique=False)
-    op.create_index("ix_accounts_is_active", "accounts", ["is_active", "username"], unique=False)
-    op.create_index("ix_accounts_is_staff", "accounts", ["is_staff", "username"], unique=False)
-    op.create_index("ix_accounts_is_support", "accounts", ["is_support", "username"], unique=False)
+    for name, columns in (
+        ("username", ["username", "deleted"]),
+        ("is_active", ["is_active", "username", "deleted"]),
+        ("is_staff", ["is_staff", "username", "deleted"]),
+        ("is_support", ["is_support", "username", "deleted"]),
+        ("registration_method", ["registration_method", "username", "deleted"]),
+        ("email", ["email", "username"]),
+        ("organization", ["organization", "username"]),
+        ("phone_number", ["phone_number", "username"]),
+        ("name", ["first_name", "last_name", "username"]),
+    ):
+        op.create_index(f"ix_accounts_{name}", "accounts", columns, unique=False)
     op.create_index("ix_accounts_joined", "accounts", ["joined"], unique=False)
     op.create_index("ix_accounts_last_synced", "accounts", ["last_synced"], unique=False)
     op.create_index("ix_accounts_modified", "accounts", ["modified"], unique=False)
-    op.create_index("ix_accounts_phone_number", "accounts", ["phone_number"], unique=False)
-    op.create_index(
-        "ix_accounts_registration_method",
-        "accounts",
-        ["registration_method", "username"],
-        unique=False,
-    )
     for name, expression in (
         ("ix_accounts_description", "substr(description, 1, 100)"),
         ("ix_email_changes_email_folded", "lower(email)"),

@@ -1,0 +1,53 @@
+"""How long somebody waits who has failed too often.
+
+Nobody is shut out for good: a delay that a stranger can cause on another's account stays short,
+and only the pair of account and address, and the address itself, wait long.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+
+class Limit(NamedTuple):
+    """How often something may fail, and what follows.
+
+    Args:
+        free: failures that cost nothing.
+        first: the delay after the next one; each further failure doubles it.
+        longest: the delay that no failure exceeds.
+        forgotten: failures older than this no longer count.
+    """
+
+    free: int
+    first: timedelta
+    longest: timedelta
+    forgotten: timedelta
+
+
+_TEN_MINUTES: Final = timedelta(minutes=10)
+
+LOGIN_PAIR: Final = Limit(3, _TEN_MINUTES, _TEN_MINUTES, _TEN_MINUTES)
+"""One account from one address: the fourth failure within ten minutes locks for ten."""
+
+LOGIN_ACCOUNT: Final = Limit(10, timedelta(seconds=1), timedelta(seconds=30), _TEN_MINUTES)
+"""One account from anywhere: short delays, since a stranger can cause them."""
+
+LOGIN_ADDRESS: Final = Limit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""One address, whatever accounts it tries."""
+
+CODE_ADDRESS: Final = Limit(10, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""One address that guesses codes or invitations."""
+
+MAIL_ACCOUNT: Final = Limit(10, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
+"""One account that has mails sent to addresses of its choice."""
+
+
+def wait(limit: Limit, count: int) -> timedelta:
+    """Give the delay after so many failures."""
+    over = count - limit.free
+    if over <= 0:
+        return timedelta()
+    # Beyond twenty doublings every limit is at its longest, and a float at its end.
+    return min(limit.first * int(2 ** min(over - 1, 20)), limit.longest)

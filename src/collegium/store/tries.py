@@ -1,0 +1,92 @@
+"""Counting what failed, for all workers together."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Integer, bindparam, case, delete, select
+from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
+
+from collegium.rules.tries import wait
+from collegium.store.db import Prepared, Time, any_of
+from collegium.store.tables import tries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from collegium.rules.tries import Limit
+    from collegium.store.db import Read, Write
+
+_BLOCKED = Prepared(
+    select(tries.c.subject, tries.c.until).where(
+        any_of(tries.c.subject, "subjects"), tries.c.until > bindparam("now", type_=Time)
+    )
+)
+
+
+def _count(insert: Callable[..., Any]) -> Prepared:
+    row = insert(tries).values(
+        subject=bindparam("subject"),
+        count=1,
+        last=bindparam("moment", type_=Time),
+        until=bindparam("moment", type_=Time),
+    )
+    # Counted by the database in one statement: two failures at one moment are two.
+    return Prepared(
+        row.on_conflict_do_update(
+            index_elements=[tries.c.subject],
+            set_={
+                "count": case(
+                    (tries.c.last <= bindparam("forgotten", type_=Time), 1),
+                    else_=tries.c.count + bindparam("one", type_=Integer),
+                ),
+                "last": row.excluded.last,
+            },
+        ).returning(tries.c.count)
+    )
+
+
+_COUNT = {"sqlite": _count(_insert_sqlite), "postgresql": _count(_insert_postgresql)}
+_SET = Prepared(
+    tries.update()
+    .where(tries.c.subject == bindparam("what"))
+    .values(until=bindparam("end", type_=Time))
+)
+_FORGET = Prepared(delete(tries).where(any_of(tries.c.subject, "subjects")))
+_SWEEP = Prepared(delete(tries).where(tries.c.last < bindparam("before", type_=Time)))
+
+
+def blocked(tx: Read, subjects: Iterable[str]) -> dict[str, datetime]:
+    """Give the subjects that have to wait, each with the end of it."""
+    rows = tx.all(_BLOCKED, subjects=list(subjects), now=tx.now)
+    return {row.subject: row.until for row in rows}
+
+
+def failed(tx: Write, subject: str, limit: Limit) -> timedelta:
+    """Count a failure and give the delay that follows."""
+    count = int(
+        tx.value(
+            _COUNT[tx.dialect_name],
+            subject=subject,
+            moment=tx.now,
+            forgotten=tx.now - limit.forgotten,
+            one=1,
+        )
+    )
+    delay = wait(limit, count)
+    if delay:
+        tx.run(_SET, what=subject, end=tx.now + delay)
+    return delay
+
+
+def forget(tx: Write, subjects: Iterable[str]) -> None:
+    """Forget the failures of subjects that have succeeded."""
+    tx.run(_FORGET, subjects=list(subjects))
+
+
+def sweep(tx: Write) -> None:
+    """Forget what nobody counts any more; for the worker, now and then."""
+    tx.run(_SWEEP, before=tx.now - timedelta(days=1))
