@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from email_validator import EmailNotValidError, validate_email
 
 from collegium.actions import tokens
+from collegium.rules import accounts as rules
+from collegium.rules.memberships import is_owner_role
 from collegium.rules.passwords import faults
-from collegium.rules.refusals import Forbidden
-from collegium.store import accounts, events, slugs
+from collegium.rules.refusals import Conflict, Forbidden, NotFound
+from collegium.store import accounts, events, memberships, pictures, slugs
+from collegium.store.access import lock, lock_account
 from collegium.store.tokens import revoke
 from collegium.store.vault import check_password, hash_password
 
@@ -62,11 +66,161 @@ def create(
         "token_lifetime": settings.token_lifetime,
         **values,
     }
+    row["picture"] = _kept(tx, row.get("picture"))
     row["slug"] = values.get("slug") or slugs.new(tx, "user", values["username"])
     number = accounts.add(tx, row)
     events.record(tx, "account.created", actor, account=number, username=row["username"])
     tokens.issue(tx, vault, actor, number)
     return number
+
+
+def check_self_or_staff(actor: Actor, account: Row) -> None:
+    """Let only staff and the account's own person pass.
+
+    Refuses: Forbidden ``permission.missing``.
+    """
+    if not actor.is_staff and actor.id != account.id:
+        raise Forbidden("permission.missing")
+
+
+def update(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    uuid: str,
+    changes: Mapping[str, Any],
+    *,
+    agrees: bool,
+) -> None:
+    """Change an account; what the actor may not write is passed over.
+
+    Args:
+        changes: columns of the account.
+        agrees: whether the policy is agreed to with it.
+
+    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself,
+    Invalid ``account.policy``, ``account.lifetime`` and ``account.slug_taken``.
+    """
+    account = accounts.reach(tx, actor, uuid)
+    check_self_or_staff(actor, account)
+    lock_account(tx, account.id)
+    before: Row = accounts.by_number(tx, account.id)
+    allowed = rules.writable(
+        changes,
+        by_staff=actor.is_staff,
+        own=actor.id == account.id,
+        method=before.registration_method,
+        local=settings.local_idp_protected_fields,
+        frozen_methods=settings.protect_user_details_for_registration_methods,
+    )
+    if not allowed.get("slug"):
+        allowed.pop("slug", None)
+    if "token_lifetime" in allowed:
+        rules.check_lifetime(allowed["token_lifetime"], settings.token_max_age)
+    changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}
+    switched_off = before.is_active and changed == {"is_active": False}
+    rules.check_policy(
+        has_agreed=before.agreed is not None,
+        agrees=agrees,
+        exempt=switched_off or before.is_staff or (actor.is_staff and actor.id != account.id),
+    )
+    if agrees and before.agreed is None:
+        changed["agreed"] = tx.now
+    if "is_active" in changed:
+        # What staff switch off, a remote directory does not switch on again.
+        changed["is_barred"] = not changed["is_active"]
+    if not changed:
+        return
+    if "picture" in changed:
+        if before.picture is not None:
+            pictures.drop(tx, before.picture)
+        changed["picture"] = _kept(tx, changed["picture"])
+    accounts.change(tx, account.id, changed | {"modified": tx.now})
+    _record_update(tx, actor, before, changed)
+
+
+def _kept(tx: Write, picture: tuple[str, bytes] | None) -> str | None:
+    """Keep a picture, media type and bytes, and give its UUID."""
+    return None if picture is None else pictures.add(tx, *picture)
+
+
+def _record_update(tx: Write, actor: Actor, before: Row, changed: Mapping[str, Any]) -> None:
+    told = {
+        name: [_told(getattr(before, name)), _told(value)]
+        for name, value in changed.items()
+        if name != "is_barred"
+    }
+    events.record(
+        tx,
+        "account.updated",
+        actor,
+        account=before.id,
+        username=before.username,
+        changes=told,
+    )
+    if "is_active" in changed:
+        kind = "account.activated" if changed["is_active"] else "account.deactivated"
+        events.record(tx, kind, actor, account=before.id, username=before.username)
+
+
+def _told(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, (date, datetime)) else value
+
+
+def delete(tx: Write, actor: Actor, uuid: str) -> None:
+    """Delete an account: its rights end and what is personal goes, its history stays readable.
+
+    The row keeps its number and the person's name, under which it did what it did.
+
+    Refuses: NotFound when hidden, Forbidden for anybody but staff,
+    Conflict ``account.last_owner`` for the last owner of a scope.
+    """
+    account = accounts.reach(tx, actor, uuid)
+    check_staff(actor)
+    lock_account(tx, account.id)
+    for grant in memberships.standing(tx, account.id):
+        lock(tx, grant.scope_id)
+        if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
+            others = memberships.other_owners(tx, grant.scope_id, grant.role_id, grant.id)
+            if others == 0:
+                raise Conflict("account.last_owner", scope=grant.scope_name)
+        memberships.end(tx, grant.id, actor.id)
+    if account.picture is not None:
+        pictures.drop(tx, account.picture)
+    accounts.bury(tx, account.id)
+    events.record(
+        tx,
+        "account.deleted",
+        actor,
+        account=account.id,
+        username=account.username,
+        name=accounts.full_name(account),
+    )
+
+
+def read_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
+    """Show somebody's token to staff, and write down that it was shown.
+
+    Refuses: NotFound when hidden or without a token, Forbidden for anybody but staff.
+    """
+    account = accounts.reach(tx, actor, uuid)
+    check_staff(actor)
+    if account.token_sealed is None:
+        raise NotFound("token.none")
+    events.record(tx, "token.read", actor, account=account.id)
+    return account, vault.unseal(account.token_sealed, account.token_digest)
+
+
+def refresh_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
+    """Give an account another token; the old one is dead at once.
+
+    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself.
+    """
+    account = accounts.reach(tx, actor, uuid)
+    check_self_or_staff(actor, account)
+    lock_account(tx, account.id)
+    token = tokens.issue(tx, vault, actor, account.id)
+    return accounts.by_number(tx, account.id), token
 
 
 class Unfit(Exception):  # noqa: N818 - says what is the case

@@ -35,3 +35,31 @@ class InvitationCreated(Mail):
 
     kind: ClassVar[str] = "invitation_created"
     invitation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEmailRequest(Mail):
+    """Confirm that this address is yours: to the new address.
+
+    Args:
+        account: number of the row.
+        asked: the moment it was asked for, ISO 8601; with it the code is derived again.
+    """
+
+    kind: ClassVar[str] = "change_email_request"
+    account: int
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmailChanged(Mail):
+    """Your account has another address now: to the old one.
+
+    Args:
+        account: number of the row.
+        email: the new address.
+    """
+
+    kind: ClassVar[str] = "email_changed"
+    account: int
+    email: str

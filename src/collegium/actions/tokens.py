@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collegium.rules.access import Actor
-from collegium.rules.refusals import Unauthenticated
+from collegium.rules.refusals import Forbidden, NotFound, Unauthenticated
 from collegium.rules.tokens import end
 from collegium.store import access, accounts, events, tokens
 
@@ -89,3 +89,23 @@ def log_out(tx: Write, actor: Actor) -> None:
     """End the actor's token, and with it every session that uses it."""
     tokens.revoke(tx, actor.id)
     events.record(tx, "logout", actor, account=actor.id)
+
+
+def check_may_oversee(actor: Actor) -> None:
+    """Let only staff see and end what others are logged in with.
+
+    Refuses: Forbidden ``permission.missing``.
+    """
+    if not actor.is_staff:
+        raise Forbidden("permission.missing")
+
+
+def end_of(tx: Write, actor: Actor, account: int) -> None:
+    """End somebody's token, and with it every session that uses it.
+
+    Refuses: Forbidden ``permission.missing``, NotFound ``token.none``.
+    """
+    check_may_oversee(actor)
+    if not tokens.revoke(tx, account):
+        raise NotFound("token.none")
+    events.record(tx, "token.revoked", actor, account=account)

@@ -6,7 +6,7 @@ in HTML the templates escape everything besides.
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import default
@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 from email_validator import EmailNotValidError, validate_email
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from collegium.actions.mails import InvitationCreated
+from collegium.actions.mails import ChangeEmailRequest, EmailChanged, InvitationCreated
 from collegium.post.outcomes import Undeliverable, Void
 from collegium.post.text import one_line, paragraph, short
 from collegium.rules.invitations import State, seen
 from collegium.settings import Settings
-from collegium.store import invitations
+from collegium.store import accounts, addresses, invitations
 from collegium.store.db import Read, Row
 from collegium.store.vault import Vault
 
@@ -101,9 +101,42 @@ def _invitation_created(
     }
 
 
+def _change_email_request(
+    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    change = addresses.of_account(tx, facts["account"])
+    if change is None or change.created.isoformat() != facts["asked"]:
+        raise Void("The change was canceled, confirmed, or asked for again.")
+    code = vault.code(change.account_id, change.email, facts["asked"])
+    base = (settings.homeport_url or settings.base_url).rstrip("/")
+    return {
+        "name": one_line(f"{change.first_name} {change.last_name}") or one_line(change.username),
+        "username": one_line(change.username),
+        "new_email": one_line(change.email),
+        "expires": change.created + timedelta(seconds=settings.email_change_max_age),
+        "link": f"{base}/user_email_change/{code}/",
+    }
+
+
+def _email_changed(
+    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    account = accounts.by_number(tx, facts["account"])
+    if account is None or account.deleted is not None:
+        raise Void("The account no longer exists.")
+    return {
+        "name": one_line(f"{account.first_name} {account.last_name}") or one_line(account.username),
+        "username": one_line(account.username),
+        "new_email": one_line(facts["email"]),
+        "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
+    }
+
+
 Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 LOADERS: Final[dict[str, Loader]] = {
+    ChangeEmailRequest.kind: _change_email_request,
+    EmailChanged.kind: _email_changed,
     InvitationCreated.kind: _invitation_created,
 }
 """Kind of mail to what gives the variables of its templates; they are the keys it returns."""

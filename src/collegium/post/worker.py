@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from collegium.post import mails
+from collegium.post.directory import Puller
 from collegium.post.outcomes import Undeliverable, Unreachable, Void
 from collegium.post.text import one_line, short
 from collegium.post.transport import Transport, open_transport
@@ -77,6 +78,7 @@ class Worker:
         self._vault = vault
         self._transport = transport or open_transport(settings.mail_url)
         self._clock = clock
+        self._puller = Puller(database, settings, vault, clock=clock)
         self._woken = threading.Event()
         self._outages = 0
 
@@ -87,7 +89,10 @@ class Worker:
 
         Raises Unavailable while the database is out of reach.
         """
-        return self._pay_all(threading.Event())
+        sent = self._pay_all(threading.Event())
+        while self._puller.due():
+            self._puller.run_once()
+        return sent
 
     def run(self, stop: threading.Event) -> None:
         """Pay whatever becomes due until ``stop`` is set; set it, then ``wake()``.
@@ -100,6 +105,9 @@ class Worker:
                 if self._seconds_until_due() <= 0:
                     self._pay_all(stop)
                 pause = max(self._seconds_until_due(), _BREATH)
+                if self._puller.due():
+                    self._puller.run_once()
+                    pause = 0.0
             except Unavailable as error:
                 _log.warning("outbox waits for the database", reason=str(error))
             except Exception as error:  # noqa: BLE001 - whatever it is, mails stay owed

@@ -1,0 +1,222 @@
+"""A remote directory on a socket of this machine, of every temper; and keys to put into it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from base64 import b64encode
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qs, unquote
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from collegium.actions.asking import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET = "what-nobody-may-read-7071"
+"""In every answer that goes wrong, and in the address: it must come back nowhere."""
+
+HASTE = Patience(connect=1.0, read=0.4, total=0.8)
+
+
+def new_key(comment: str = "") -> str:
+    """Make an SSH key, as one line of OpenSSH."""
+    public = Ed25519PrivateKey.generate().public_key()
+    line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return f"{line} {comment}".strip()
+
+
+def claims(username: str, **others: Any) -> dict[str, Any]:
+    """What a well-kept directory says of somebody."""
+    return {
+        "sub": username,
+        "mail": [f"{username.split('@', maxsplit=1)[0]}@example.org"],
+        "given_name": "Ada",
+        "family_name": "Lovelace",
+        "voperson_external_affiliation": ["member@example.org"],
+        "eduperson_assurance": ["https://refeds.org/assurance/IAP/low"],
+        "ssh_public_key": [],
+        **others,
+    }
+
+
+class Asked(BaseHTTPRequestHandler):
+    """One request to the directory."""
+
+    protocol_version = "HTTP/1.1"
+    form: dict[str, list[str]]
+
+    @property
+    def remote(self) -> Remote:
+        return cast("Server", self.server).remote
+
+    def log_message(self, *_words: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        self.form = {}
+        self._answer()
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", "0"))
+        self.form = parse_qs(self.rfile.read(length).decode())
+        self._answer()
+
+    def _answer(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):  # whoever asked may have gone
+            self.remote.answer(self)
+
+    def send(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+Temper = Callable[[Asked], None]
+
+
+def says(value: Any, status: int = 200, **headers: str) -> Temper:
+    """Answer some JSON, or some bytes."""
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return lambda asked: asked.send(status, body, **headers)
+
+
+def hangs(asked: Asked) -> None:
+    """Take the request, and never say a word."""
+    asked.remote.gone.wait(20)
+
+
+def _drip(asked: Asked, beginning: bytes) -> None:
+    asked.wfile.write(beginning)
+    while not asked.remote.gone.wait(0.05):
+        asked.wfile.write(b"x")
+
+
+def drips(asked: Asked) -> None:
+    """Send a body for ever, a byte at a time."""
+    _drip(asked, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+
+
+def drips_chunks(asked: Asked) -> None:
+    """Send small parts of a body without an end."""
+    asked.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while not asked.remote.gone.wait(0.05):
+        asked.wfile.write(b"1\r\n \r\n")
+
+
+def drips_headers(asked: Asked) -> None:
+    """Never come to the end of the first header."""
+    _drip(asked, b"HTTP/1.1 200 OK\r\nX-Slow: ")
+
+
+def floods(asked: Asked) -> None:
+    """Send ten megabytes of good JSON."""
+    asked.send(200, b'{"sub": "' + b"x" * 10_000_000 + b'"}')
+
+
+def floods_without_end(asked: Asked) -> None:
+    """Send without saying how much, and without an end."""
+    asked.wfile.write(b'HTTP/1.1 200 OK\r\n\r\n{"sub": "')
+    while not asked.remote.gone.is_set():
+        asked.wfile.write(b"x" * 65536)
+
+
+def breaks_off(asked: Asked) -> None:
+    """Promise more than is sent."""
+    asked.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"sub": ')
+
+
+def talks_nonsense(asked: Asked) -> None:
+    """Speak another protocol."""
+    asked.wfile.write(b"220 mail.example.org ESMTP " + SECRET.encode() + b"\r\n")
+
+
+class Server(ThreadingHTTPServer):
+    """The listening socket; its threads end with the test."""
+
+    daemon_threads = True
+    block_on_close = True
+    remote: Remote
+
+    def handle_error(self, *_where: object) -> None:
+        """Say nothing: who asked may have hung up."""
+
+
+class Remote:
+    """The directory.
+
+    ``people`` holds what is known of somebody, JSON or a temper; whoever is not there is 404.
+    ``token`` and ``feed`` are tempers.
+    """
+
+    def __init__(self) -> None:
+        self.people: dict[str, Any] = {}
+        self.token: Temper = says({"access_token": "good-token", "expires_in": 3600})
+        self.feed: Temper = says({"data": {}})
+        self.taken = {"good-token"}
+        self.asked: list[str] = []
+        self.forms: list[dict[str, list[str]]] = []
+        self.gone = threading.Event()
+        self._server = Server(("127.0.0.1", 0), Asked)
+        self._server.remote = self
+        self.base = f"http://127.0.0.1:{self._server.server_port}/{SECRET}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    def running(self) -> Iterator[Remote]:
+        """Listen until the generator goes on."""
+        self._thread.start()
+        yield self
+        self.gone.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def settings(self, base: str = "", *, feed: bool = False) -> dict[str, str]:
+        """The settings that lead here."""
+        base = base or self.base
+        named = {
+            "enabled": "true",
+            "token_url": f"{base}/token",
+            "userinfo_url": f"{base}/userinfo",
+            "client_id": "collegium",
+            "secret": f"client {SECRET}",
+            "refresh_token": f"refresh {SECRET}",
+            "ssh_api_username": "keys",
+            "ssh_api_password": SECRET,
+        } | ({"ssh_api_url": base} if feed else {})
+        return {f"remote_eduteams_{name}": value for name, value in named.items()}
+
+    def answer(self, asked: Asked) -> None:
+        path = unquote(asked.path.removeprefix(f"/{SECRET}"))
+        self.asked.append(path)
+        self.forms.append(asked.form)
+        scheme, _, credentials = asked.headers.get("Authorization", "").partition(" ")
+        if path == "/token":
+            assert asked.command == "POST"
+            right = b64encode(f"collegium:client {SECRET}".encode()).decode()
+            self.token(asked) if (scheme, credentials) == ("Basic", right) else asked.send(401, b"")
+        elif path == "/api/vo/puhuri/ssh_keys":
+            right = b64encode(f"keys:{SECRET}".encode()).decode()
+            self.feed(asked) if (scheme, credentials) == ("Basic", right) else asked.send(401, b"")
+        elif scheme != "Bearer" or credentials not in self.taken:
+            asked.send(401, SECRET.encode())
+        else:
+            self._tell(asked, path.removeprefix("/userinfo/"))
+
+    def _tell(self, asked: Asked, username: str) -> None:
+        known = self.people.get(username)
+        if callable(known):
+            known(asked)
+        elif known is None:
+            asked.send(404, SECRET.encode())
+        else:
+            says(known)(asked)
