@@ -81,9 +81,10 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                given_names = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *_SECURITY,
+                    *(pair for pair in _SECURITY if pair[0] not in given_names),
                     (b"x-request-id", request),
                 ]
             await send(message)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from ipaddress import ip_address
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -18,9 +19,9 @@ from litestar.params import RawBody
 from litestar.response.base import ASGIResponse
 
 from collegium.actions.tokens import actor_of
-from collegium.rules.refusals import NotFound, Unauthenticated
+from collegium.rules.refusals import Limited, NotFound, Refusal, Unauthenticated
 from collegium.rules.tokens import end
-from collegium.store import tokens
+from collegium.store import tokens, tries
 from collegium.store.db import Unavailable
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
     from collegium.rules.access import Actor
+    from collegium.rules.tries import Limit
     from collegium.settings import Settings
     from collegium.store.db import Database, Read, Write
     from collegium.store.vault import Vault
@@ -163,6 +165,38 @@ class Call:
         if account.used < tx.now - TOUCH_EVERY:
             self._stale = account.token_id
         self.actor = actor_of(account, self.address, self.request_id)
+
+    def check_tries(self, *subjects: str) -> None:
+        """Let nobody go on who has to wait after too many tries.
+
+        Refuses: Limited ``tries.wait`` with the seconds to wait.
+        """
+        if not self.settings.rate_limits:
+            return
+        with self.read() as tx:
+            ends = tries.blocked(tx, subjects)
+        if ends:
+            left = max(ends.values()) - self.now
+            raise Limited("tries.wait", seconds=max(1, ceil(left.total_seconds())))
+
+    def count(self, tx: Write, subject: str, limit: Limit) -> None:
+        """Count a try; in its own deed's transaction, or in one of its own when it failed."""
+        if self.settings.rate_limits:
+            tries.failed(tx, subject, limit)
+
+    @contextmanager
+    def guarded(self, subject: str, limit: Limit) -> Iterator[None]:
+        """Count every refusal that the block meets, and refuse at once when there were too many.
+
+        Refuses: Limited ``tries.wait``.
+        """
+        self.check_tries(subject)
+        try:
+            yield
+        except Refusal:
+            with self.write() as tx:
+                self.count(tx, subject, limit)
+            raise
 
     def settle(self) -> None:
         """Move the token's lifetime on, after the answer is made and outside its transaction."""

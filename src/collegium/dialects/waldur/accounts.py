@@ -9,17 +9,22 @@ from msgspec import UNSET, UnsetType
 
 from collegium.actions import accounts as actions
 from collegium.dialects.http import Answer, Operation, Routes
-from collegium.dialects.waldur import lists, wire
-from collegium.dialects.waldur.fields import Boolean, Day, Email, Integer, Text, read
+from collegium.dialects.waldur import filters, lists, wire
+from collegium.dialects.waldur.fields import Boolean, Day, Email, File, Form, Integer, Text, read
+from collegium.dialects.waldur.filters import Exact, Many, Since, Truth, Uuid
 from collegium.rules.passwords import faults
-from collegium.rules.refusals import Forbidden
+from collegium.rules.pictures import NoPicture, harmless
 from collegium.store import accounts, memberships, vault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from collegium.dialects.http import Call
+    from collegium.dialects.waldur.fields import Field
     from collegium.store.db import Read, Row
+
+PICTURE_MAX: Final = 1024 * 1024
+"""Bytes of the largest picture that is taken."""
 
 _NAME: Final = Text(max=100)
 SLUG: Final = Text(
@@ -47,6 +52,7 @@ PROFILE: Final = {
     "first_name": _NAME,
     "last_name": _NAME,
     "birth_date": Day(null=True),
+    "image": File(null=True, max=PICTURE_MAX, to="picture"),
 }
 NEW: Final = {
     "username": Text(
@@ -61,7 +67,32 @@ NEW: Final = {
     "token_lifetime": Integer(null=True, min=60),
     "agree_with_policy": Boolean(),
 }
+CHANGE: Final = {name: kind for name, kind in NEW.items() if name not in {"username", "email"}}
 _PASSWORD: Final = {"new_password": Text(required=True, blank=False, max=128, strip=False)}
+
+FILTERS: Final = {
+    **dict.fromkeys(("agreement_date", "date_joined", "modified"), Since()),
+    **dict.fromkeys(("customer_uuid", "project_uuid"), Uuid()),
+    **dict.fromkeys(("is_active", "is_staff", "is_support"), Truth()),
+    **dict.fromkeys(("organization_roles", "project_roles", "username_list"), Many()),
+    **dict.fromkeys(
+        (
+            "civil_number",
+            "description",
+            "email",
+            "full_name",
+            "job_title",
+            "native_name",
+            "organization",
+            "phone_number",
+            "query",
+            "registration_method",
+            "user_keyword",
+            "username",
+        ),
+        Exact(),
+    ),
+}
 
 
 def _list(call: Call, tx: Read) -> Answer:
@@ -72,7 +103,8 @@ def _list(call: Call, tx: Read) -> Answer:
         grants = memberships.of_accounts(tx, call.actor, [row.id for row in rows])
         return [wire.user(call, row, grants.get(row.id, ())) for row in rows]
 
-    return lists.answer(call, tx, accounts.listing, render, sparse=True)
+    wanted = filters.read(call, FILTERS)
+    return lists.answer(call, tx, accounts.listing, render, filters=wanted, sparse=True)
 
 
 def _retrieve(call: Call, tx: Read) -> Answer:
@@ -88,7 +120,7 @@ def _me(call: Call, tx: Read) -> Answer:
     return Answer(200, wire.encode(lists.fields(call, shown)), {"X-Result-Count": "1"})
 
 
-def _shown(call: Call, tx: Read, row: Row, *, address: str | UnsetType | None = UNSET) -> wire.User:
+def _shown(call: Call, tx: Read, row: Row, *, address: str | None = None) -> wire.User:
     grants = memberships.of_accounts(tx, call.actor, [row.id]).get(row.id, ())
     token: str | UnsetType = UNSET
     if row.id == call.actor.id and call.impersonator is None and row.token_sealed is not None:
@@ -96,9 +128,24 @@ def _shown(call: Call, tx: Read, row: Row, *, address: str | UnsetType | None = 
     return wire.user(call, row, grants, token=token, address=address)
 
 
+def _profile(call: Call, kinds: Mapping[str, Field]) -> Form:
+    """Read a body with a picture in it; the picture is made anew before any transaction."""
+    form = read(call, kinds)
+    if form.values.get("picture") is not None:
+        try:
+            form.values["picture"] = harmless(form.values["picture"])
+        except NoPicture:
+            form.reject(
+                "image",
+                "Upload a valid image. The file you uploaded was either not an image or a "
+                "corrupted image.",
+            )
+    return form
+
+
 def _create(call: Call) -> Answer:
     actions.check_staff(call.actor)
-    form = read(call, NEW)
+    form = _profile(call, NEW)
     values: dict[str, Any] = form.values
     for ignored in ("agree_with_policy", "token_lifetime"):
         values.pop(ignored, None)
@@ -111,11 +158,30 @@ def _create(call: Call) -> Answer:
         return Answer(201, wire.encode(wire.user(call, row, ())))
 
 
+def _update(call: Call) -> Answer:
+    uuid = call.uuid("account")
+    with call.read() as tx:
+        # Who may not change it is told so before what is wrong with the body.
+        actions.check_self_or_staff(call.actor, accounts.reach(tx, call.actor, uuid))
+    form = _profile(call, CHANGE)
+    form.check()
+    agrees = bool(form.values.pop("agree_with_policy", False))
+    with call.write() as tx:
+        actions.update(tx, call.actor, call.settings, uuid, form.values, agrees=agrees)
+        row = accounts.reach(tx, call.actor, uuid)
+        return Answer(200, wire.encode(_shown(call, tx, row)))
+
+
+def _delete(call: Call) -> Answer:
+    with call.write() as tx:
+        actions.delete(tx, call.actor, call.uuid("account"))
+    return Answer(204)
+
+
 def _change_password(call: Call) -> Answer:
     with call.read() as tx:
         target = accounts.reach(tx, call.actor, call.uuid("account"))
-    if not call.actor.is_staff:
-        raise Forbidden("permission.missing")
+    actions.check_staff(call.actor)
     form = read(call, _PASSWORD)
     password = form.values.get("new_password", "")
     if password:
@@ -127,6 +193,19 @@ def _change_password(call: Call) -> Answer:
     with call.write() as tx:
         actions.set_password(tx, call.actor, target.id, hashed)
     return Answer(200, wire.encode(wire.Status("password set")))
+
+
+def _token(call: Call, _tx: Read) -> Answer:
+    # A reading that leaves a trace, so it needs a transaction that writes.
+    with call.write() as tx:
+        row, token = actions.read_token(tx, call.actor, call.house.vault, call.uuid("account"))
+    return Answer(200, wire.encode(wire.user_token(row, token)))
+
+
+def _refresh_token(call: Call) -> Answer:
+    with call.write() as tx:
+        row, token = actions.refresh_token(tx, call.actor, call.house.vault, call.uuid("account"))
+    return Answer(200, wire.encode(wire.user_token(row, token)))
 
 
 ROUTES: Routes = {
@@ -141,6 +220,21 @@ ROUTES: Routes = {
     },
     "/api/users/{uuid}/": {
         "GET": Operation(_retrieve, "Show an account.", answers=wire.User),
+        "PUT": Operation(_update, "Change an account.", form=CHANGE, answers=wire.User),
+        "PATCH": Operation(
+            _update,
+            "Change some fields of an account.",
+            form=CHANGE,
+            answers=wire.User,
+            partial=True,
+        ),
+        "DELETE": Operation(_delete, "Delete an account; its history stays readable.", status=204),
+    },
+    "/api/users/{uuid}/token/": {
+        "GET": Operation(_token, "Show the token of an account to staff.", answers=wire.UserToken),
+    },
+    "/api/users/{uuid}/refresh_token/": {
+        "POST": Operation(_refresh_token, "Give an account another token.", answers=wire.UserToken),
     },
     "/api/users/{uuid}/change_password/": {
         "POST": Operation(

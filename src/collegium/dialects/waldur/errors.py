@@ -25,11 +25,13 @@ _encode = msgspec.json.Encoder().encode
 DENIED: Final = "You do not have permission to perform this action."
 
 _DENIED: Final = {
+    "key.shared": "Only staff users are allowed to delete shared SSH public key.",
     "impersonation.no_session": "Unable to impersonate user that does not have an active session.",
 }
 
 _LOGIN_FAILURES: Final = {
     "login.failed": "Invalid username/password.",
+    "login.locked": "Username is locked out. Try in 10 minutes.",
     "login.disabled": "Authentication method is disabled. "
     "Please use another authentication method or contact staff.",
 }
@@ -52,8 +54,28 @@ _UNKNOWN: Final = {
     "role.unknown": "No Role matches the given query.",
     "grant.unknown": "No UserRole matches the given query.",
     "invitation.unknown": "No Invitation matches the given query.",
+    "key.unknown": "No SshPublicKey matches the given query.",
+    "token.none": "No Token matches the given query.",
+    "address.unknown_code": "No ChangeEmailRequest matches the given query.",
     "page.unknown": "Invalid page.",
 }
+
+_DEPENDED_ON: Final = {
+    "organisation.has_projects": "Cannot delete organization with existing projects",
+    "account.last_owner": "Cannot delete the last owner of an organization",
+}
+"""Refusals that answer 409: something else would be left without what it needs."""
+
+_SENTENCES: Final = {
+    "account.address_protected": "The registration method does not allow direct email "
+    "modification.",
+    "directory.no_token": "Unable to get access token.",
+    "directory.token_unreadable": "Unable to parse JSON in access token response.",
+    "directory.unreachable": "Unable to get user info.",
+    "directory.unreadable": "Unable to parse JSON in user info response.",
+    "directory.invalid": "The user info response cannot be used: {field}.",
+}
+"""Refusals that answer 400 with one sentence."""
 
 WHOLE: Final = "non_field_errors"
 """Where an error goes that is no one field's."""
@@ -65,6 +87,20 @@ _LIST: Final = None
 _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
     "account.username_taken": ("username", "user with this username already exists."),
     "account.slug_taken": ("slug", "user with this slug already exists."),
+    "account.policy": ("agree_with_policy", "User must agree with the policy."),
+    "account.lifetime": (
+        "token_lifetime",
+        "Ensure this value is less than or equal to {longest}.",
+    ),
+    "address.code_expired": (_LIST, "Request has expired."),
+    "key.lines": ("public_key", "Key is not valid: it should be single line."),
+    "key.invalid": ("public_key", "Invalid SSH public key."),
+    "key.name_taken": ("name", "This field must be unique."),
+    "directory.not_managed": (_LIST, "User is not managed by eduTEAMS."),
+    "directory.disabled": (
+        _LIST,
+        "Remote eduTEAMS account synchronization extension is disabled.",
+    ),
     "scope.slug_taken": ("slug", "This field must be unique."),
     "role.other_kind": (WHOLE, "Role and scope should belong to the same content type."),
     "role.not_for_scope": (WHOLE, "Role is not valid for this scope."),
@@ -141,8 +177,10 @@ def refused(refusal: Refusal) -> Answer:
             answer = detail(403, _DENIED.get(refusal.code, DENIED))
         case Limited():
             answer = _limited(int(str(refusal.facts["seconds"])))
-        case Conflict(code="organisation.has_projects"):
-            answer = detail(409, "Cannot delete organization with existing projects")
+        case Conflict(code=code) if code in _DEPENDED_ON:
+            answer = detail(409, _DEPENDED_ON[code])
+        case Conflict(code=code) | Invalid(code=code) if code in _SENTENCES:
+            answer = detail(400, _SENTENCES[code].format(**refusal.facts))
         case Conflict() | Invalid():
             answer = _reason(refusal)
         case _:
@@ -159,6 +197,8 @@ def _limited(seconds: int) -> Answer:
 def reason(refusal: Refusal) -> tuple[str | None, str]:
     """Give what a refusal is about, a field or None for the deed as such, and its words."""
     where, text = _REASONS[refusal.code]
+    if refusal.code == "account.lifetime":
+        text = text.format(longest=refusal.facts["longest"])
     if refusal.code == "project.date_in_the_past":
         where = _DATE_FIELDS[str(refusal.facts["field"])]
     return where, text

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
 from email_validator import EmailNotValidError, validate_email
-from multipart import MultipartError, MultipartParser, parse_options_header
+from multipart import MultipartError, MultipartParser, MultipartPart, parse_options_header
 
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.waldur.errors import WHOLE, Malformed, reason
@@ -291,6 +291,27 @@ class Choice(Field):
         return {"type": "string", "enum": list(self.of)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class File(Field):
+    """A file of a multipart body; handed on as its bytes."""
+
+    max: int
+
+    def read(self, raw: Any, *, form: bool) -> bytes:
+        """Read a file that was sent as one."""
+        if not form or not isinstance(raw, bytes):
+            raise Wrong("The submitted data was not a file. Check the encoding type on the form.")
+        if not raw:
+            raise Wrong("The submitted file is empty.")
+        if len(raw) > self.max:
+            raise Wrong(f"The submitted file is larger than {self.max} bytes.")
+        return raw
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a file."""
+        return {"type": "string", "format": "binary"}
+
+
 @dataclass
 class Form:
     """A body that was read: what could be taken, and what is wrong with the rest."""
@@ -394,6 +415,12 @@ def _urlencoded(body: bytes) -> dict[str, Any]:
     return dict(pairs)
 
 
+def _value(part: MultipartPart) -> Any:
+    """Give a part as text; one of another type is a file whose name was left out."""
+    kind = str(part.content_type or "text/plain")
+    return part.value if kind.startswith("text/") else part.raw
+
+
 def _multipart(body: bytes, boundary: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
@@ -402,7 +429,7 @@ def _multipart(body: bytes, boundary: str) -> dict[str, Any]:
             BytesIO(body), boundary, len(body), part_limit=_PARTS, spool_limit=len(body) + 1
         )
         for part in parts:
-            found[part.name] = part.raw if part.filename else part.value
+            found[part.name] = part.raw if part.filename else _value(part)
     except (MultipartError, ValueError, LookupError) as error:  # LookupError: no such charset
         raise Malformed(400, {"detail": f"Multipart form parse error - {error}"}) from None
     return found

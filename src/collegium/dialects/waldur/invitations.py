@@ -15,6 +15,7 @@ from collegium.dialects.waldur.fields import Email, Field, Form, Text, Uuid, rea
 from collegium.dialects.waldur.projects import scope_of
 from collegium.rules.access import Kind
 from collegium.rules.refusals import Conflict, NotFound
+from collegium.rules.tries import CODE_ADDRESS
 from collegium.store import access, invitations, roles
 
 if TYPE_CHECKING:
@@ -108,13 +109,14 @@ def _create(call: Call) -> Answer:
 
 def _details(call: Call, tx: Read) -> Answer:
     row = actions.find_for_invitee(tx, call.actor, call.settings, call.uuid("invitation"))
-    return Answer(200, wire.encode(wire.invitation_details(row, tx.now)))
+    return Answer(200, wire.encode(wire.invitation_details(call, row, tx.now)))
 
 
 def _check(call: Call) -> Answer:
-    with call.read() as tx:
+    with call.guarded(f"check address {call.address}", CODE_ADDRESS):
         try:
-            row = actions.find_open(tx, call.uuid("invitation"))
+            with call.read() as tx:
+                row = actions.find_open(tx, call.uuid("invitation"))
         except NotFound as refusal:
             if refusal.code == "invitation.closed":
                 return Answer(404)

@@ -74,7 +74,7 @@ def team_routes(base: str, kind: Kind) -> Routes:
             call,
             tx,
             memberships.team,
-            lambda rows: [wire.team_member(row) for row in rows],
+            lambda rows: [wire.team_member(call, row) for row in rows],
             filters={"scope": scope.id},
             sparse=True,
         )

@@ -10,8 +10,12 @@ from collegium.actions.tokens import actor_of
 from collegium.dialects.http import Answer, Call, Operation, Routes, hex_uuid
 from collegium.dialects.waldur import (
     accounts,
+    addresses,
+    configuration,
+    directory,
     errors,
     invitations,
+    keys,
     memberships,
     organisations,
     projects,
@@ -39,8 +43,8 @@ def _root(call: Call, _tx: Read) -> Answer:
         wire.encode(
             {
                 path.removeprefix("/api/").strip("/"): call.base + path
-                for path in ROUTES
-                if path.startswith("/api/") and path.count("/") == 3  # noqa: PLR2004 - a list
+                for path, operations in ROUTES.items()
+                if "GET" in operations and path.startswith("/api/") and path.count("/") == 3  # noqa: PLR2004 - a list
             }
         ),
     )
@@ -49,12 +53,16 @@ def _root(call: Call, _tx: Read) -> Answer:
 ROUTES: Routes = {
     "/api/": {"GET": Operation(_root, "List what there is.")},
     **tokens.ROUTES,
+    **addresses.ROUTES,
     **accounts.ROUTES,
     **organisations.ROUTES,
     **projects.ROUTES,
     **roles.ROUTES,
     **memberships.ROUTES,
     **invitations.ROUTES,
+    **keys.ROUTES,
+    **directory.ROUTES,
+    **configuration.ROUTES,
 }
 
 

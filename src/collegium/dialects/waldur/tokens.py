@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from collegium.actions import tokens as actions
 from collegium.dialects.http import Answer, Call, Operation, Routes
-from collegium.dialects.waldur import wire
+from collegium.dialects.waldur import lists, wire
 from collegium.dialects.waldur.fields import Text, read
-from collegium.rules.refusals import Unauthenticated
-from collegium.store import accounts, vault
+from collegium.rules.refusals import NotFound, Unauthenticated
+from collegium.rules.tries import LOGIN_ACCOUNT, LOGIN_ADDRESS, LOGIN_PAIR
+from collegium.store import accounts, tokens, tries, vault
+
+if TYPE_CHECKING:
+    from collegium.store.db import Read, Row
 
 _LOGIN: Final = {
     "username": Text(required=True, blank=False, max=128),
@@ -23,23 +30,96 @@ def _log_in(call: Call) -> Answer:
     if "LOCAL_SIGNIN" not in call.settings.authentication_methods:
         raise Unauthenticated("login.disabled")
     username = form.values["username"]
+    pair, account_try, address_try = _subjects(call, username)
+    call.check_tries(account_try, address_try)
     with call.read() as tx:
         account = accounts.by_username(tx, username)
+        if call.settings.rate_limits and tries.blocked(tx, [pair]):
+            # The described text; the same for a name that nobody has.
+            raise Unauthenticated("login.locked")
     # Slow on purpose, hence between the transactions; just as slow when there is no account.
     right = vault.check_password(account.password if account else None, form.values["password"])
     if account is None or not right or not account.is_active:
         with call.write() as tx:
             actions.fail(tx, account, username, call.address)
+            call.count(tx, pair, LOGIN_PAIR)
+            call.count(tx, account_try, LOGIN_ACCOUNT)
+            call.count(tx, address_try, LOGIN_ADDRESS)
         raise Unauthenticated("login.failed")
     actor = actions.actor_of(account, call.address, call.request_id)
     with call.write() as tx:
         token = actions.log_in(tx, call.house.vault, call.settings, actor, "password")
+        tries.forget(tx, [pair, account_try])
     return Answer(200, wire.encode(wire.Token(token)))
+
+
+def _subjects(call: Call, username: str) -> tuple[str, str, str]:
+    """Name what is counted: account and address together, the account, the address.
+
+    The account as a keyed digest: the table must not tell who tried to log in.
+    """
+    named = call.house.vault.digest(username).hex()[:32]
+    return (
+        f"login pair {named} {call.address}"[:128],
+        f"login account {named}",
+        f"login address {call.address}"[:128],
+    )
 
 
 def _log_out(call: Call) -> Answer:
     with call.write() as tx:
         actions.log_out(tx, call.actor)
+    return Answer(204)
+
+
+class AuthToken(Struct, frozen=True):
+    """That somebody has a token; the token itself is never in it."""
+
+    url: str
+    created: datetime
+    user: str
+    user_first_name: str
+    user_last_name: str
+    user_username: str
+    user_is_active: bool
+    user_token_lifetime: int | None
+
+
+def _shown(call: Call, row: Row) -> AuthToken:
+    return AuthToken(
+        url=f"{call.base}/api/auth-tokens/{row.id}/",
+        created=row.used,
+        user=f"{call.base}/api/users/{row.uuid}/",
+        user_first_name=row.first_name,
+        user_last_name=row.last_name,
+        user_username=row.username,
+        user_is_active=row.is_active,
+        user_token_lifetime=row.token_lifetime,
+    )
+
+
+def _number(call: Call) -> int:
+    text = call.segments["user_id"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
+        raise NotFound("token.none")
+    return int(text)
+
+
+def _list(call: Call, tx: Read) -> Answer:
+    actions.check_may_oversee(call.actor)
+    return lists.answer(call, tx, tokens.listing, lambda rows: [_shown(call, row) for row in rows])
+
+
+def _retrieve(call: Call, tx: Read) -> Answer:
+    actions.check_may_oversee(call.actor)
+    return Answer(200, wire.encode(_shown(call, tokens.shown(tx, _number(call)))))
+
+
+def _end(call: Call) -> Answer:
+    actions.check_may_oversee(call.actor)
+    account = _number(call)
+    with call.write() as tx:
+        actions.end_of(tx, call.actor, account)
     return Answer(204)
 
 
@@ -55,5 +135,12 @@ ROUTES: Routes = {
     },
     "/api-auth/logout/": {
         "POST": Operation(_log_out, "Log out; the token ends.", status=204),
+    },
+    "/api/auth-tokens/": {
+        "GET": Operation(_list, "List who has a token.", answers=AuthToken, many=True),
+    },
+    "/api/auth-tokens/{user_id}/": {
+        "GET": Operation(_retrieve, "Show when a token was used.", answers=AuthToken),
+        "DELETE": Operation(_end, "End somebody's token.", status=204),
     },
 }

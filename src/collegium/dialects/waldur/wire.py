@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from collegium.rules.access import Kind
+from collegium.rules.accounts import protected_fields
 from collegium.rules.invitations import State
 from collegium.rules.invitations import seen as _seen
 from collegium.rules.tokens import end
@@ -112,7 +113,7 @@ class User(Struct, frozen=True):
     has_active_session: bool | UnsetType = UNSET
     token: str | UnsetType = UNSET
     token_lifetime: int | UnsetType | None = UNSET
-    ip_address: str | UnsetType | None = UNSET
+    ip_address: str | None = None
 
 
 class ProjectOfCustomer(Struct, frozen=True):
@@ -322,10 +323,40 @@ class Token(Struct, frozen=True):
     token: str
 
 
+class UserToken(Struct, frozen=True):
+    """A token with whose it is."""
+
+    created: datetime
+    user_first_name: str
+    user_last_name: str
+    user_username: str
+    user_is_active: bool
+    user_token_lifetime: int | None
+    token: str
+
+
 class Expiry(Struct, frozen=True):
     """The end of a grant."""
 
     expiration_time: datetime | None
+
+
+def picture_url(call: Call, uuid: str | None) -> str | None:
+    """Give the address of a picture; None: there is none."""
+    return None if uuid is None else f"{call.base}/api/media/{uuid}/"
+
+
+def user_token(row: Row, token: str) -> UserToken:
+    """Show a token with whose it is."""
+    return UserToken(
+        created=row.token_used,
+        user_first_name=row.first_name,
+        user_last_name=row.last_name,
+        user_username=row.username,
+        user_is_active=row.is_active,
+        user_token_lifetime=row.token_lifetime,
+        token=token,
+    )
 
 
 def permission(row: Row) -> Permission:
@@ -350,7 +381,7 @@ def permission(row: Row) -> Permission:
     )
 
 
-def team_member(row: Row) -> TeamMember:
+def team_member(call: Call, row: Row) -> TeamMember:
     """Show a grant in its team."""
     return TeamMember(
         uuid=row.uuid,
@@ -362,7 +393,7 @@ def team_member(row: Row) -> TeamMember:
         user_full_name=full_name(row),
         user_username=row.username,
         user_uuid=row.account_uuid,
-        user_image=None,
+        user_image=picture_url(call, row.picture),
         created_by_full_name=_giver(row) if row.giver_uuid else None,
         created_by_uuid=row.giver_uuid or UNSET,
     )
@@ -378,7 +409,7 @@ def user(
     grants: Sequence[Row],
     *,
     token: str | UnsetType = UNSET,
-    address: str | UnsetType | None = UNSET,
+    address: str | None = None,
 ) -> User:
     """Show an account to the caller.
 
@@ -415,7 +446,9 @@ def user(
         identity_provider_name=settings.local_idp_name if local else "",
         identity_provider_label=settings.local_idp_label if local else "",
         identity_provider_management_url=settings.local_idp_management_url if local else "",
-        identity_provider_fields=list(settings.local_idp_protected_fields) if local else [],
+        identity_provider_fields=list(
+            protected_fields(row.registration_method, settings.local_idp_protected_fields)
+        ),
         token_expires_at=end(
             row.token_issued, row.token_used, row.token_lifetime, settings.token_max_age
         )
@@ -423,7 +456,8 @@ def user(
         else None,
         civil_number=row.civil_number if own or privileged else UNSET,
         birth_date=row.birth_date if own or privileged else UNSET,
-        requested_email=None if own or privileged else UNSET,
+        requested_email=row.requested_email if own or privileged else UNSET,
+        image=picture_url(call, row.picture),
         description=row.description if privileged else UNSET,
         is_staff=row.is_staff if privileged else UNSET,
         is_active=row.is_active if privileged else UNSET,
@@ -538,7 +572,7 @@ def execution(row: Row, now: datetime) -> tuple[str, str]:
     return "Scheduled", ""
 
 
-def _common(row: Row, now: datetime) -> dict[str, Any]:
+def _common(call: Call, row: Row, now: datetime) -> dict[str, Any]:
     happened, reason = execution(row, now)
     creator = f"{row.creator_first_name or ''} {row.creator_last_name or ''}".strip()
     return {
@@ -556,7 +590,7 @@ def _common(row: Row, now: datetime) -> dict[str, Any]:
         "role_description": row.role_description,
         "created_by_full_name": creator,
         "created_by_username": row.creator_username or "",
-        "created_by_image": None,
+        "created_by_image": picture_url(call, row.creator_picture),
     }
 
 
@@ -580,13 +614,13 @@ def invitation(call: Call, row: Row, now: datetime) -> Invitation:
         job_title=row.job_title,
         civil_number=row.civil_number,
         extra_invitation_text=row.extra_text,
-        **_common(row, now),
+        **_common(call, row, now),
     )
 
 
-def invitation_details(row: Row, now: datetime) -> InvitationDetails:
+def invitation_details(call: Call, row: Row, now: datetime) -> InvitationDetails:
     """Show an invitation to the invitee."""
-    return InvitationDetails(**_common(row, now))
+    return InvitationDetails(**_common(call, row, now))
 
 
 def role(row: Row, permissions: Sequence[str], people: int | None) -> Role:

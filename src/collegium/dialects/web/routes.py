@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from collegium.dialects import front
 from collegium.dialects.http import Answer, Operation, Routes
-from collegium.dialects.web import invitations
+from collegium.dialects.web import addresses, invitations, pictures
 from collegium.dialects.web.page import HTML, page
 from collegium.store import outbox, schema
 from collegium.store.db import Unavailable
@@ -91,6 +91,13 @@ ROUTES: Routes = {
     "/static/style.css": {"GET": Operation(_stylesheet, "The style sheet.", open=True)},
     "/invitation/{token}/": {
         "GET": Operation(invitations.show, "What an invitation is to.", open=True, asks=True)
+    },
+    "/user_email_change/{code}/": {
+        "GET": Operation(addresses.ask, "Confirm a new address?", open=True),
+        "POST": Operation(addresses.confirm, "Confirm a new address.", open=True),
+    },
+    "/api/media/{uuid}/": {
+        "GET": Operation(pictures.show, "A picture.", open=True, asks=True),
     },
 }
 

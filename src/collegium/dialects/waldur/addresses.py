@@ -1,0 +1,77 @@
+"""``/api/users/…``: changing an e-mail address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from collegium.actions import addresses as actions
+from collegium.actions.accounts import check_self_or_staff
+from collegium.dialects.http import Answer, Operation, Routes, hex_uuid
+from collegium.dialects.waldur import wire
+from collegium.dialects.waldur.errors import Malformed
+from collegium.dialects.waldur.fields import Email, Text, decode, read
+from collegium.rules.tries import CODE_ADDRESS, MAIL_ACCOUNT
+from collegium.store import accounts
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Call
+
+_ASK: Final = {"email": Email(required=True, max=320)}
+_CONFIRM: Final = {"code": Text(required=True, blank=False, max=100)}
+
+
+def _change(call: Call) -> Answer:
+    uuid = call.uuid("account")
+    with call.read() as tx:
+        # Who may not do it is told so before what is wrong with the body.
+        check_self_or_staff(call.actor, accounts.reach(tx, call.actor, uuid))
+    form = read(call, _ASK)
+    form.check()
+    call.check_tries(mailed := f"mail account {call.actor.id}")
+    with call.write() as tx:
+        email = form.values["email"]
+        actions.ask(tx, call.actor, call.settings, call.house.vault, uuid, email)
+        # Each mail goes to an address of the caller's choice, so each one counts.
+        call.count(tx, mailed, MAIL_ACCOUNT)
+    return _done("The change email request has been successfully created.")
+
+
+def _cancel(call: Call) -> Answer:
+    with call.write() as tx:
+        found = actions.cancel(tx, call.actor, call.uuid("account"))
+    done = "successfully deleted" if found else "not been found"
+    text = f"The change email request has {'been ' if found else ''}{done}."
+    return _done(text)
+
+
+def _confirm(call: Call) -> Answer:
+    body, _ = decode(call)
+    code = hex_uuid(body.get("code"))
+    if code is None:
+        raise Malformed(400, ["The confirmation code is required."])
+    with call.guarded(f"code address {call.address}", CODE_ADDRESS), call.write() as tx:
+        actions.confirm(tx, call.settings, call.house.vault, code)
+    return _done("Email has been successfully updated.")
+
+
+def _done(text: str) -> Answer:
+    return Answer(200, wire.encode(wire.Detail(text)))
+
+
+ROUTES: Routes = {
+    "/api/users/confirm_email/": {
+        "POST": Operation(
+            _confirm,
+            "Confirm a new address by the code that was mailed to it.",
+            open=True,
+            form=_CONFIRM,
+            answers=wire.Detail,
+        ),
+    },
+    "/api/users/{uuid}/change_email/": {
+        "POST": Operation(_change, "Ask for another address.", form=_ASK, answers=wire.Detail),
+    },
+    "/api/users/{uuid}/cancel_change_email/": {
+        "POST": Operation(_cancel, "Take that wish back.", answers=wire.Detail),
+    },
+}

@@ -1,0 +1,165 @@
+"""Every printed example of the users API runs as printed: with HTTPie, and with client 7.9.0."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.clients.seeds import HOST, TOKEN, UUID, Example, examples
+from tests.conftest import KEY
+from tests.serving import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+HTTPIE = Path(sys.executable).with_name("http")
+CLIENT = ROOT / ".venv-waldur-7.9.0" / "bin" / "python"
+
+EXAMPLES = [
+    example
+    for example in examples("004_*.txt")
+    # It asks a remote directory; the tests of the directory bring one.
+    if not example.call[1].endswith("/pull_remote_user/")
+]
+# What only oneself is shown, and never in a list or of somebody else.
+OWN = {"token", "token_lifetime"}
+_number = count(1)
+
+
+class Stage:
+    """A running service with staff, and a person to try each example on."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.token = service.staff()
+        self.me = self.call("GET", "/api/users/me/").json()
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        return self.service.call(method, path, self.token, **options)
+
+    def person(self) -> dict[str, Any]:
+        name = f"person{next(_number)}"
+        body = {"username": name, "email": f"{name}@example.org"}
+        made: dict[str, Any] = self.call("POST", "/api/users/", json=body).json()
+        return made
+
+    def code(self) -> str:
+        """Ask for another address, and take the code out of the mail."""
+        address = f"new{next(_number)}@example.org"
+        path = f"/api/users/{self.person()['uuid']}/change_email/"
+        assert self.call("POST", path, json={"email": address}).status_code == 200
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            self.service.run("post", "--once")
+            for mail in (self.service.folder / "var" / "mail").glob("*change_email*.eml"):
+                text = mail.read_text()
+                if f"To: {address}" in text:
+                    found = re.search(r"/user_email_change/([0-9a-f]{32})/", text)
+                    assert found
+                    return found[1]
+        raise AssertionError("the mail did not come")
+
+    def put_in(self, text: str, example: Example) -> str:
+        """Put host, token and ids into an example."""
+        oneself = example.call == ("GET", "/api/users/{uuid}/")
+        text = text.replace(HOST, self.service.base).replace(TOKEN, self.token)
+        if UUID in text:
+            text = text.replace(UUID, (self.me if oneself else self.person())["uuid"])
+        text = text.replace("********", "a quiet harbour 41")
+        text = text.replace("alice", f"alice{next(_number)}")
+        if "string-value" in text and example.call[1].endswith("/confirm_email/"):
+            text = text.replace("string-value", self.code())
+        return text
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    service = Service(tmp_path_factory.mktemp("seed"), {"secret_key": KEY, "rate_limits": "false"})
+    try:
+        service.staff()
+        service.start()
+        yield Stage(service)
+    finally:
+        service.stop()
+
+
+@pytest.fixture(scope="module")
+def told(stage: Stage) -> dict[str, str]:
+    """What each Python example ended with; all in one process, for its start is the slow part."""
+    # Where an operation has no body in its answer, this client has only the detailed call.
+    programs = {
+        example.title: re.sub(
+            r"(\w+)\.sync\(",
+            r'getattr(\1, "sync", \1.sync_detailed)(',
+            stage.put_in(example.python, example),
+        )
+        for example in EXAMPLES
+    }
+    done = subprocess.run(
+        [CLIENT, "-c", RUNNER],
+        input=json.dumps(programs),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+RUNNER = """
+import json, sys, traceback
+told = {}
+for title, program in json.load(sys.stdin).items():
+    try:
+        exec(program, {})
+        told[title] = ""
+    except Exception:
+        told[title] = traceback.format_exc()
+print(json.dumps(told))
+"""
+
+
+def test_the_examples_are_those_of_the_described_operations() -> None:
+    assert len({example.call for example in EXAMPLES}) in {0, 13}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)
+def test_httpie_runs_as_printed_and_every_named_field_is_answered(
+    stage: Stage, example: Example
+) -> None:
+    words = shlex.split(stage.put_in(example.httpie, example))[1:]
+    done = subprocess.run(
+        [HTTPIE, "--check-status", "--ignore-stdin", "--body", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if example.fields:
+        answer = json.loads(done.stdout)
+        rows = answer if isinstance(answer, list) else [answer]
+        whole = example.call[1].endswith(("token/", "/me/")) or example.call == (
+            "GET",
+            "/api/users/{uuid}/",
+        )
+        assert rows
+        for row in rows:
+            assert (example.fields if whole else example.fields - OWN) <= set(row)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)
+def test_the_python_example_runs_as_printed(told: dict[str, str], example: Example) -> None:
+    assert told[example.title] == ""
