@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(300)
 
 LIMIT: Final = 0.05
 LATE: Final = big.START + timedelta(minutes=10 * (big.ACCOUNTS - 100))
-STAFF, ANYBODY, SOMEBODY = 5000, 101, 77_777
+STAFF, SOMEBODY = 5000, 77_777
 INDEXED: Final = sorted(set(accounts.listing.orders) - {"native_name", "job_title", "description"})
 
 
@@ -97,7 +97,7 @@ def selective(somebody: Row) -> dict[str, Any]:
         "is_active": False,
         "is_staff": True,
         "is_support": True,
-        "job_title": "r 5004",
+        "job_title": " 5004",
         "modified": LATE + timedelta(days=1),
         "native_name": " 500",
         "organization": somebody.organization.upper(),
@@ -166,11 +166,11 @@ def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: Read) -> None:
 
 
 def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: Read) -> None:
-    anybody = actor_of(person(tx, ANYBODY))
-    assert not anybody.sees_all
     listing, slow = accounts.listing, {}
-    assert 1 < listing.count(tx, anybody, {}) < 1000
-    for filters in ({}, *({name: value} for name, value in selective(person(tx, 101)).items())):
+    someone = (actor_of(person(tx, number)) for number in range(SOMEBODY, SOMEBODY + 100))
+    anybody = next(one for one in someone if 20 < listing.count(tx, one, {}) < 1000)
+    wanted = selective(person(tx, SOMEBODY))
+    for filters in ({}, *({name: value} for name, value in wanted.items())):
         if tx.dialect_name == "postgresql":
             for plan in plans(tx, anybody, filters):
                 assert "Seq Scan on accounts" not in plan, (filters, plan)

@@ -101,7 +101,7 @@ def _list(call: Call, tx: Read) -> Answer:
 
     def render(rows: Sequence[Row]) -> list[wire.User]:
         grants = memberships.of_accounts(tx, call.actor, [row.id for row in rows])
-        return [wire.user(call, row, grants.get(row.id, ())) for row in rows]
+        return [wire.user(call, row, grants.get(row.id, ()), listed=True) for row in rows]
 
     wanted = filters.read(call, FILTERS)
     return lists.answer(call, tx, accounts.listing, render, filters=wanted, sparse=True)

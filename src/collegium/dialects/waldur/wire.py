@@ -410,12 +410,14 @@ def user(
     *,
     token: str | UnsetType = UNSET,
     address: str | None = None,
+    listed: bool = False,
 ) -> User:
     """Show an account to the caller.
 
     Args:
         token: the account's own token, where it is to be given back.
         address: the caller's own address, where it is asked.
+        listed: whether it stands in a list, where nothing of a token is shown.
     """
     viewer = call.actor
     own = row.id == viewer.id
@@ -464,7 +466,9 @@ def user(
         is_support=row.is_support if privileged else UNSET,
         has_active_session=row.token_used is not None if privileged else UNSET,
         token=token,
-        token_lifetime=row.token_lifetime if own and call.impersonator is None else UNSET,
+        token_lifetime=row.token_lifetime
+        if own and call.impersonator is None and not listed
+        else UNSET,
         ip_address=address,
     )
 
