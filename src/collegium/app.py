@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -17,34 +16,24 @@ import structlog
 from litestar import Litestar, Response
 from litestar.datastructures import State
 
-from collegium import logs
+from collegium import logs, opening
 from collegium.dialects import http, openapi
 from collegium.dialects.front import Front, without_secrets
 from collegium.dialects.waldur import errors as waldur_errors
 from collegium.dialects.waldur import routes as waldur
 from collegium.dialects.web import routes as web
 from collegium.post.worker import Worker
-from collegium.settings import SettingsError, load
+from collegium.settings import load
 from collegium.store.db import Database
 from collegium.store.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from litestar import Request
 
     from collegium.dialects.front import App
     from collegium.settings import Settings
-
-SERVE_HOST: Final = "_COLLEGIUM_SERVE_HOST"
-"""How ``serve`` tells its workers the address they listen on."""
-
-PAYS_POST: Final = "_COLLEGIUM_PAYS_POST"
-"""How ``serve`` tells its workers to pay the outbox."""
-
-PARENT: Final = "_COLLEGIUM_PARENT"
-"""How ``serve`` tells its workers who to outlive in no case."""
 
 BODY_MAX: Final = 2 * 1024 * 1024
 """Bytes of the largest body that is read; the largest thing anybody sends is a picture."""
@@ -61,52 +50,14 @@ _TEXTS: Final = {
 _log = structlog.get_logger()
 
 
-def assemble(settings: Settings) -> tuple[Database, Vault]:
-    """Give the database and the vault that the settings name.
-
-    Raises SettingsError when the key beside a SQLite database cannot be kept.
-    """
-    path = settings.database_path
-    if path is None:
-        # The settings have made sure of it.
-        return Database(settings.database_url), Vault(settings.secret_key or "")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Names and addresses of people: nobody else on the machine needs to read them.
-        path.touch(mode=0o600)
-        key = settings.secret_key or _kept_key(path.with_name(path.name + ".key"))
-    except OSError as error:
-        message = f"COLLEGIUM_DATABASE_URL names a place that cannot be used: {error}"
-        raise SettingsError(message) from error
-    return Database(settings.database_url), Vault(key)
-
-
-def _kept_key(path: Path) -> str:
-    """Read the secret key beside the database, or make it once, readable to us alone."""
-    try:
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = path.read_text("ascii").strip()
-        if not key:
-            message = f"COLLEGIUM_SECRET_KEY: the file {path} is empty; restore it, or remove it"
-            raise SettingsError(message) from None
-        return key
-    key = secrets.token_urlsafe(48)
-    with os.fdopen(made, "w", encoding="ascii") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    return key
-
-
 def build() -> App:
     """Make the application of one worker process; what Granian is given to call."""
-    _die_with(int(os.environ.get(PARENT, "0")))
+    _die_with(int(os.environ.get(opening.PARENT, "0")))
     settings = load(os.environ)
     logs.configure(settings)
-    database, vault = assemble(settings)
-    worker = Worker(database, settings, vault) if os.environ.get(PAYS_POST) else None
-    return application(settings, database, vault, worker, os.environ.get(SERVE_HOST, ""))
+    database, vault = opening.assemble(settings)
+    worker = Worker(database, settings, vault) if os.environ.get(opening.PAYS_POST) else None
+    return application(settings, database, vault, worker, os.environ.get(opening.SERVE_HOST, ""))
 
 
 def _die_with(parent: int) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from collegium import app, logs
+from collegium import logs, opening
 from collegium.settings import Settings, SettingsError, load
 from collegium.store import schema
 from collegium.store.db import Unavailable
@@ -48,7 +48,7 @@ def _settings() -> Settings:
 def _house(settings: Settings, *, migrated: bool = True) -> Iterator[tuple[Database, Vault]]:
     """Open the database and the vault; whatever is wrong with them ends the command."""
     try:
-        database, vault = app.assemble(settings)
+        database, vault = opening.assemble(settings)
         try:
             if migrated:
                 _bring_up_to_date(settings, database)
@@ -102,11 +102,11 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
         shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared
         shown = f"[{shown}]" if ":" in shown else shown
         os.environ["COLLEGIUM_BASE_URL"] = f"http://{shown}:{port}"
-    os.environ[app.SERVE_HOST] = host
+    os.environ[opening.SERVE_HOST] = host
     if settings.database_is_sqlite and not no_post:
-        os.environ[app.PAYS_POST] = "1"
+        os.environ[opening.PAYS_POST] = "1"
     else:
-        os.environ.pop(app.PAYS_POST, None)
+        os.environ.pop(opening.PAYS_POST, None)
     _run_server(host, port, workers)
 
 
@@ -115,7 +115,7 @@ def _run_server(host: str, port: int, workers: int) -> None:
     from granian.log import LogLevels  # noqa: PLC0415
     from granian.server import Server  # noqa: PLC0415
 
-    os.environ[app.PARENT] = str(os.getpid())
+    os.environ[opening.PARENT] = str(os.getpid())
     Server(
         "collegium.app:build",
         address=host,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import func, select
 
-from collegium import app
+from collegium import opening
 from collegium.post.worker import MAX_ATTEMPTS
 from collegium.settings import SettingsError, load
 from collegium.store import outbox, schema
@@ -38,7 +38,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
 def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         settings = load(environ)
-        database, _vault = app.assemble(settings)
+        database, _vault = opening.assemble(settings)
     except SettingsError as error:
         for line in str(error).splitlines():
             yield Finding(well=False, what="configuration", text=line)
