@@ -328,3 +328,14 @@ def test_a_token_rests_nowhere_in_clear(world: World, database: Database) -> Non
     with database.read() as tx:
         rows = tx.all(Prepared(select(token_rows)))
     assert ada.token.encode() not in b"".join(row.sealed + row.digest for row in rows)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_asking_for_a_few_fields_loses_nothing_of_what_is_written(
+    site: Site, world: World, method: str
+) -> None:
+    ada = world.person("ada")
+    path = f"{path_of(ada)}?field=uuid"
+    answer = site.request(method, path, ada, json={"job_title": "Countess", **AGREES})
+    assert answer.status_code == 200
+    assert row_of(world, ada).job_title == "Countess"

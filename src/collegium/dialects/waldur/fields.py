@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from io import BytesIO
@@ -41,7 +42,7 @@ class Wrong(Exception):  # noqa: N818 - names the value
 
 
 @dataclass(frozen=True, kw_only=True)
-class Field:
+class Field(ABC):
     """One field of a body.
 
     Args:
@@ -54,13 +55,13 @@ class Field:
     null: bool = False
     to: str = ""
 
+    @abstractmethod
     def read(self, raw: Any, *, form: bool) -> Any:
         """Give the value, or raise ``Wrong``; ``form`` says that all values came as text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schema(self) -> dict[str, Any]:
         """Describe the field for the published schema."""
-        raise NotImplementedError
 
     def is_null(self, raw: Any, *, form: bool) -> bool:
         """Tell whether the raw value stands for null; the official client writes ``None``."""
