@@ -11,7 +11,16 @@ from sqlalchemy import select
 
 from collegium.store import search
 from collegium.store.db import Prepared
-from collegium.store.tables import accounts, grants, organisations, projects, roles, scopes
+from collegium.store.tables import (
+    account_texts,
+    accounts,
+    grants,
+    invitations,
+    organisations,
+    projects,
+    roles,
+    scopes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
 
 ACCOUNTS: Final = 100_000
 GRANTS: Final = 2 * ACCOUNTS
+INVITATIONS: Final = ACCOUNTS
 ORGANISATIONS: Final = 1_000
 PROJECTS: Final = 4_000
 START: Final = datetime(2020, 1, 1, tzinfo=UTC)
@@ -79,6 +89,15 @@ def _accounts() -> list[dict[str, Any]]:
     return [_account(number, chance) for number in range(1, ACCOUNTS + 1)]
 
 
+@cache
+def _texts() -> list[dict[str, Any]]:
+    return [
+        {"account_id": row["id"], **search.texts_of(row)}
+        for row in _accounts()
+        if row["deleted"] is None
+    ]
+
+
 def _scope(number: int, kind: str, parent: int | None, word: str) -> dict[str, Any]:
     return {
         "id": number,
@@ -116,6 +135,35 @@ def _grants(chance: random.Random, role_ids: dict[str, int]) -> list[dict[str, A
     return list(made.values())
 
 
+def _invitations(chance: random.Random, role_ids: dict[str, int]) -> list[dict[str, Any]]:
+    """As after years: nearly all are decided, to the common roles."""
+    people = _accounts()
+    made = []
+    for number in range(1, INVITATIONS + 1):
+        created = START + timedelta(minutes=10 * number)
+        scope = chance.randrange(1, ORGANISATIONS + PROJECTS + 1)
+        common, rare = ("OWNER", "SUPPORT") if scope <= ORGANISATIONS else ("MEMBER", "MANAGER")
+        kind = "CUSTOMER" if scope <= ORGANISATIONS else "PROJECT"
+        late = number > INVITATIONS - 200
+        made.append(
+            {
+                "id": number,
+                "uuid": f"{number:032x}",
+                "scope_id": scope,
+                "role_id": role_ids[f"{kind}.{rare if number % 500 == 0 else common}"],
+                "email": people[number - 1]["email"].title(),
+                "civil_number": f"{number:011}" if number % 50 == 0 else "",
+                "state": "requested"
+                if number % 400 == 0
+                else ("pending" if late or number % 300 == 0 else "accepted"),
+                "created": created,
+                "expires": created + timedelta(days=3000 if late else 7),
+                "created_by": chance.randrange(1, 1000),
+            }
+        )
+    return made
+
+
 def fill(database: Database) -> None:
     """Write the accounts, their places and their grants into a migrated, empty database.
 
@@ -131,10 +179,12 @@ def fill(database: Database) -> None:
     ]
     tables: Tables = [
         (accounts, _accounts()),
+        (account_texts, _texts()),
         (scopes, places),
         (organisations, [{"scope_id": one["id"]} for one in places if one["parent_id"] is None]),
         (projects, [{"scope_id": one["id"]} for one in places if one["parent_id"]]),
         (grants, _grants(chance, role_ids)),
+        (invitations, _invitations(chance, role_ids)),
     ]
     connection = database.engine.raw_connection()
     try:
@@ -150,13 +200,15 @@ def _fill_sqlite(cursor: Any, tables: Tables) -> None:
     cursor.execute("BEGIN")
     later = cursor.execute(
         "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND "
-        "(name = 'account_search_insert' OR type = 'index' AND tbl_name IN ('accounts', 'grants'))"
+        "(name IN ('account_search_insert', 'invitation_search_insert')"
+        " OR type = 'index' AND tbl_name IN ('accounts', 'grants', 'invitations'))"
     ).fetchall()
     for kind, name, _ in later:
         cursor.execute(f"DROP {kind} {name}")
     for table, rows in tables:
         _insert(cursor, table.name, list(rows[0]), rows)
-    cursor.execute("INSERT INTO account_search(account_search) VALUES ('rebuild')")
+    for name in ("account_search", "invitation_search"):
+        cursor.execute(f"INSERT INTO {name}({name}) VALUES ('rebuild')")
     for _, _, statement in later:
         cursor.execute(statement)
     cursor.execute("COMMIT")
@@ -166,7 +218,7 @@ def _fill_sqlite(cursor: Any, tables: Tables) -> None:
 def _fill_postgresql(cursor: Any, tables: Tables) -> None:
     later = cursor.execute(
         "SELECT indexname, indexdef FROM pg_indexes "
-        "WHERE tablename IN ('accounts', 'grants') AND indexname LIKE 'ix%'"
+        "WHERE tablename IN ('accounts', 'grants', 'invitations') AND indexname LIKE 'ix%'"
     ).fetchall()
     for line in (
         "SET maintenance_work_mem = '256MB'",
@@ -181,7 +233,7 @@ def _fill_postgresql(cursor: Any, tables: Tables) -> None:
     for _, statement in later:
         cursor.execute(statement)
     cursor.execute("COMMIT")
-    cursor.execute("VACUUM ANALYZE accounts, scopes, grants, roles")
+    cursor.execute("VACUUM ANALYZE accounts, account_texts, scopes, grants, invitations, roles")
 
 
 def _insert(cursor: Any, table: str, names: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

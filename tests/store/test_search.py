@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 
-from collegium.store import accounts
+from collegium.actions import accounts as deeds
+from collegium.store import accounts, search
 from collegium.store.db import Prepared
+from collegium.store.listing import Listing, Way
+from collegium.store.tables import account_texts, grants, scopes
 from collegium.store.tables import accounts as table
 
 if TYPE_CHECKING:
@@ -108,9 +114,16 @@ def add(tx: Write, person: Person) -> int:
 
 
 def found(tx: Write, world: World, **filters: Any) -> set[int]:
-    rows = accounts.listing.page(tx, world.staff.actor, filters, (), 300, 0)
-    assert accounts.listing.count(tx, world.staff.actor, filters) == len(rows)
-    return {row.id for row in rows} - {world.staff.id}
+    """Look in every way, whichever the list would choose, and as it would choose."""
+    answers = []
+    for way in (None, *Way):
+        chosen = Listing._way if way is None else lambda *_, way=way: way
+        with patch.object(Listing, "_way", chosen):
+            rows = accounts.listing.page(tx, world.staff.actor, filters, (), 300, 0)
+            assert accounts.listing.count(tx, world.staff.actor, filters) == len(rows), way
+        answers.append([row.id for row in rows])
+    assert answers == answers[:1] * len(answers)
+    return set(answers[0]) - {world.staff.id}
 
 
 @on_both
@@ -198,12 +211,88 @@ def test_whoever_does_not_see_all_searches_no_civil_number(world: World) -> None
         assert place.count(tx, bob.actor, {"query": "850"}) == 0
 
 
+def texts(tx: Write) -> dict[int, dict[str, str]]:
+    rows = [row._asdict() for row in tx.all(Prepared(select(account_texts)))]
+    return {row.pop("account_id"): row for row in rows}
+
+
+def told(tx: Write) -> dict[int, dict[str, str]]:
+    here = select(table).where(table.c.deleted.is_(None))
+    return {row.id: search.texts_of(row._asdict()) for row in tx.all(Prepared(here))}
+
+
+def test_the_texts_are_those_of_the_accounts_that_are_not_deleted(world: World, ada: int) -> None:
+    bob = world.person("bob")
+    with world.database.write() as tx:
+        assert set(texts(tx)) == {world.staff.id, ada, bob.id}
+        assert texts(tx) == told(tx)
+        changes: dict[str, Any] = {name: f"{name} É" for name in search.COLUMNS}
+        for name, value in changes.items():
+            accounts.change(tx, ada, {name: value})
+            assert texts(tx) == told(tx), name
+        deeds.delete(tx, world.staff.actor, bob.uuid)
+        assert set(texts(tx)) == {world.staff.id, ada}
+        assert texts(tx) == told(tx)
+
+
+def test_two_who_change_one_account_at_once_do_not_undo_each_others_text(
+    world: World, ada: int
+) -> None:
+    met = Barrier(2)
+
+    def change(name: str) -> None:
+        met.wait()
+        with world.database.write() as tx:
+            accounts.change(tx, ada, {name: f"new {name}"})
+
+    for _ in range(10):
+        with world.database.write() as tx:
+            accounts.change(tx, ada, {"first_name": "old", "organization": "old", "email": "old"})
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(change, ("first_name", "organization")))
+        with world.database.write() as tx:
+            assert texts(tx) == told(tx)
+            assert found(tx, world, organization="new o") == {ada}
+            assert found(tx, world, full_name="new f") == {ada}
+
+
+def test_a_role_is_found_in_every_way(world: World) -> None:
+    ada, bob, place = world.person("ada"), world.person("bob"), world.organisation()
+    other = world.organisation()
+    world.seat(ada, "CUSTOMER.OWNER", place)
+    world.seat(bob, "CUSTOMER.OWNER", other)
+    late = update(grants).where(grants.c.account_id == bob.id).values(ended=grants.c.since)
+    with world.database.write() as tx:
+        assert found(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id, bob.id}
+        assert found(tx, world, project_roles=["CUSTOMER.OWNER"]) == set()
+        assert found(tx, world, organization_roles=["CUSTOMER.OWNER"], email="ada") == {ada.id}
+        tx.run(Prepared(late))
+        assert found(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id}
+        remove = update(scopes).where(scopes.c.id == place.id).values(removed=scopes.c.created)
+        tx.run(Prepared(remove))
+        assert found(tx, world, organization_roles=["CUSTOMER.OWNER"]) == set()
+
+
+def test_the_longest_description_of_the_widest_letters_can_be_sorted_and_found(
+    world: World, ada: int
+) -> None:
+    with world.database.write() as tx:
+        wide = "".join(map(chr, range(0x1F300, 0x1F300 + 1000))) * 2
+        accounts.change(tx, ada, {"description": wide})
+        assert found(tx, world, description=wide) == {ada}
+        assert found(tx, world, description=wide[:-1]) == set()
+        rows = accounts.listing.page(tx, world.staff.actor, {}, ("-description",), 1, 0)
+        assert [row.id for row in rows] == [ada]
+
+
 @pytest.fixture
 def gone(world: World) -> Any:
     bob = world.person("bob")
     mark = update(table).where(table.c.id == bob.id).values(deleted=table.c.joined)
+    texts = delete(account_texts).where(account_texts.c.account_id == bob.id)
     with world.database.write() as tx:
         tx.run(Prepared(mark))
+        tx.run(Prepared(texts))
     return bob
 
 

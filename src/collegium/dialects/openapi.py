@@ -10,14 +10,14 @@ import msgspec
 from collegium import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from collegium.dialects.http import Operation, Routes
 
 _JSON: Final = "application/json"
-_LIST_PARAMETERS: Final = (
-    ("page", "Number of the page, from 1, or `last`."),
-    ("page_size", "Rows a page, 300 at most."),
-    ("o", "Order: names, `-` before a name for descending."),
-)
+_TEXT: Final = {"type": "string"}
+_PAGE: Final = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "last"}]}
+_SIZE: Final = {"type": "integer", "minimum": 1}
 
 
 def describe(routes: Routes) -> dict[str, Any]:
@@ -52,7 +52,8 @@ def describe(routes: Routes) -> dict[str, Any]:
                     "type": "apiKey",
                     "in": "header",
                     "name": "Authorization",
-                    "description": "`Token` and a space before the token.",
+                    "description": "`Token`, or `Bearer` where paths begin with "
+                    "`/api/private/`, and a space before the token.",
                 }
             },
         },
@@ -67,19 +68,22 @@ def _operation(
         schema = known[operation.answers]
         shown = {"type": "array", "items": schema} if operation.many else schema
         answer["content"] = {_JSON: {"schema": shown}}
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": _TEXT}
         for name in re.findall(r"{(\w+)}", path)
     ]
-    if operation.many:
-        parameters += [
-            {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
-            for name, text in _LIST_PARAMETERS
-        ]
+    parameters += [
+        {"name": name, "in": "query", "schema": kind.schema()}
+        for name, kind in sorted((operation.filters or {}).items())
+    ]
+    parameters += [
+        {"name": name, "in": "query", "description": text, "schema": schema}
+        for name, text, schema in _asked(operation)
+    ]
     said: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": _name(path, method),
-        "tags": [path.split("/")[2] if path.startswith("/api/") else "login"],
+        "tags": [_tag(path)],
         "parameters": parameters,
         "responses": {str(operation.status): answer, **_refusals(path, operation)},
         "security": [{}] if operation.open else [{"token": []}],
@@ -90,6 +94,33 @@ def _operation(
             "content": {_JSON: {"schema": _form(operation)}},
         }
     return said
+
+
+def _tag(path: str) -> str:
+    match path.split("/"):
+        case ["", "api", "private" | "public", _app, noun, *_rest]:
+            return noun
+        case ["", "api", noun, *_rest]:
+            return noun
+    return "login"
+
+
+def _asked(operation: Operation) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Give the parameters that are the same for every list: name, description, schema."""
+    if operation.sparse:
+        names = [*operation.answers.__struct_fields__]
+        names += sorted(getattr(operation.answers, "write_only", ()))
+        yield "field", "Only these fields are shown.", _some_of(names)
+    if operation.many and not operation.whole:
+        names = [sign + name for name in sorted(operation.orders) for sign in ("", "-")]
+        order = _some_of(names) if names else _TEXT
+        yield "o", "Order: names, `-` before a name for descending.", order
+        yield "page", "Number of the page, from 1, or `last`.", _PAGE
+        yield "page_size", "Rows a page, 300 at most.", _SIZE
+
+
+def _some_of(names: list[str]) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "string", "enum": names}}
 
 
 def _refusals(path: str, operation: Operation) -> dict[str, Any]:

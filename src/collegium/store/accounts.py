@@ -12,6 +12,7 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
+    func,
     insert,
     literal,
     or_,
@@ -23,20 +24,31 @@ from sqlalchemy import (
 
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store import search
-from collegium.store.access import live, visible_scopes
-from collegium.store.db import Duplicate, Prepared, Time
+from collegium.store.access import live, lock_account, seer, visible_scopes
+from collegium.store.db import Duplicate, Prepared, Time, any_of
 from collegium.store.listing import Listing
-from collegium.store.tables import Number, accounts, email_changes, grants, keys, tokens
+from collegium.store.tables import (
+    API_TOKEN,
+    Number,
+    account_texts,
+    accounts,
+    email_changes,
+    grants,
+    keys,
+    recovery_codes,
+    second_factors,
+    tokens,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import ColumnElement
 
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Row, Write
 
-_COLUMNS = [c for c in accounts.c if c.name not in {"password", "search", "details"}]
+_COLUMNS = [c for c in accounts.c if c.name not in {"password", "search", "details", "profile"}]
 
 _rows = (
     select(
@@ -47,7 +59,8 @@ _rows = (
         tokens.c.sealed.label("token_sealed"),
         email_changes.c.email.label("requested_email"),
     )
-    .outerjoin(tokens, tokens.c.account_id == accounts.c.id)
+    .select_from(accounts)
+    .outerjoin(tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN))
     .outerjoin(email_changes, email_changes.c.account_id == accounts.c.id)
 )
 
@@ -80,7 +93,9 @@ listing = Listing(
     visible=visible,
     key=accounts.c.id,
     counted=select(accounts.c.id).where(_here),
+    lean=True,
     filters=search.FILTERS,
+    texts=search.TEXTS,
     ties=accounts.c.username,
     default="username",
     orders={
@@ -88,7 +103,7 @@ listing = Listing(
         "native_name": (accounts.c.native_name,),
         "email": (accounts.c.email,),
         "phone_number": (accounts.c.phone_number,),
-        "description": (accounts.c.description,),
+        "description": (search.beginning(),),
         "organization": (accounts.c.organization,),
         "job_title": (accounts.c.job_title,),
         "username": (accounts.c.username,),
@@ -115,6 +130,38 @@ _BY_USERNAME = Prepared(
 )
 _BY_UUID = Prepared(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _here))
 _ANY = Prepared(select(exists(select(accounts.c.id)).label("any")))
+_known = select(*_COLUMNS, accounts.c.password).where(_here)
+_KNOWN = {
+    "civil_number": Prepared(_known.where(accounts.c.civil_number == bindparam("civil_number"))),
+    "email": Prepared(
+        _known.where(func.lower(accounts.c.email) == func.lower(bindparam("email", type_=String())))
+        .order_by(accounts.c.is_active.desc(), accounts.c.id)
+        .limit(1)
+    ),
+    "username": _BY_USERNAME,
+    "id": Prepared(_known.where(accounts.c.id == bindparam("id"))),
+}
+_KNOWN_BY_UUID = Prepared(_known.where(accounts.c.uuid == bindparam("uuid")))
+# Accounts of ours that can sign in with a password; a few may share an address, not a crowd.
+_WITH_ADDRESS = Prepared(
+    select(accounts.c.id, accounts.c.email)
+    .where(
+        func.lower(accounts.c.email) == func.lower(bindparam("email", type_=String())),
+        accounts.c.is_active,
+        accounts.c.registration_method == "default",
+        _here,
+    )
+    .order_by(accounts.c.id)
+    .limit(5)
+)
+_AT_ADDRESSES = Prepared(
+    select(*_COLUMNS)
+    .where(
+        any_of(func.lower(accounts.c.email, type_=String()), "emails"), accounts.c.is_active, _here
+    )
+    .order_by(accounts.c.id)
+)
+_TAKEN = Prepared(select(accounts.c.username).where(any_of(accounts.c.username, "usernames")))
 
 
 # No user name can begin with this sign, so nobody's can be in the way.
@@ -140,6 +187,7 @@ _TOMB = Prepared(
         is_identity_manager=False,
         affiliations=literal([], type_=accounts.c.affiliations.type),
         details=literal({}, type_=accounts.c.details.type),
+        profile=literal({}, type_=accounts.c.profile.type),
         picture=None,
         search="",
         modified=bindparam("moment", type_=Time),
@@ -150,8 +198,26 @@ _BURY = (
     _TOMB,
     *(
         Prepared(delete(table).where(table.c.account_id == bindparam("account")))
-        for table in (tokens, keys, email_changes)
+        for table in (
+            account_texts,
+            tokens,
+            keys,
+            email_changes,
+            recovery_codes,
+            second_factors,
+        )
     ),
+)
+_TEXTS = [column for column in account_texts.c if column is not search.TEXTS.key]
+_ADD_TEXTS = Prepared(
+    insert(account_texts).values(
+        account_id=bindparam("account"), **{c.name: bindparam(c.name) for c in _TEXTS}
+    )
+)
+_CHANGE_TEXTS = Prepared(
+    update(account_texts)
+    .where(account_texts.c.account_id == bindparam("account"))
+    .values({c: bindparam(c.name) for c in _TEXTS})
 )
 
 
@@ -181,14 +247,10 @@ def reach(tx: Read, actor: Actor, uuid: str) -> Row:
 
     Refuses: NotFound ``account.unknown`` when there is none or it is hidden from the actor.
     """
-    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **_seer(tx, actor))
+    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
     if row is None:
         raise NotFound("account.unknown")
     return row
-
-
-def _seer(tx: Read, actor: Actor) -> dict[str, Any]:
-    return {} if actor.sees_all else {"actor": actor.id, "now": tx.now}
 
 
 def own(tx: Read, actor: Actor) -> Row:
@@ -221,6 +283,45 @@ def is_taken(tx: Read, username: str | None) -> bool:
     return username is not None and tx.one(_BY_USERNAME, username=username) is not None
 
 
+def known(tx: Read, **facts: Any) -> Row | None:
+    """Find an account, password hash included, by the first of the facts that somebody has.
+
+    Args:
+        facts: any of ``civil_number email username id``; what is empty is nobody's.
+    """
+    for name, value in facts.items():
+        if value and (row := tx.one(_KNOWN[name], **{name: value})) is not None:
+            return row
+    return None
+
+
+def known_by_uuid(tx: Read, uuid: str) -> Row | None:
+    """Find an account, password hash included, for ourselves."""
+    return tx.one(_KNOWN_BY_UUID, uuid=uuid)
+
+
+def with_address(tx: Read, email: str) -> list[Row]:
+    """Give ``id email`` of the accounts at an address that may have a password of ours."""
+    return tx.all(_WITH_ADDRESS, email=email)
+
+
+def with_addresses(tx: Read, emails: Collection[str]) -> dict[str, Row]:
+    """Give the active account at each address, the first where several share one.
+
+    By the address, folded.
+    """
+    found: dict[str, Row] = {}
+    wanted = sorted({email.lower() for email in emails})
+    for row in tx.all(_AT_ADDRESSES, emails=wanted) if wanted else ():
+        found.setdefault(row.email.casefold(), row)
+    return found
+
+
+def taken(tx: Read, usernames: Collection[str]) -> set[str]:
+    """Give those of the user names that belong to somebody."""
+    return {row.username for row in tx.all(_TAKEN, usernames=list(usernames))}
+
+
 def add(tx: Write, values: Mapping[str, Any]) -> int:
     """Insert an account and give its number.
 
@@ -230,9 +331,11 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     values = {**values, "search": search.text_of(values)}
     try:
         with tx.point():
-            return int(tx.value(_insert(tuple(sorted(values))), **values))
+            account = int(tx.value(_insert(tuple(sorted(values))), **values))
     except Duplicate as error:
         raise _taken(error) from error
+    tx.run(_ADD_TEXTS, account=account, **search.texts_of(values))
+    return account
 
 
 def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
@@ -241,8 +344,12 @@ def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
     Refuses: Invalid ``account.slug_taken``.
     """
     if not search.COLUMNS.isdisjoint(values):
+        # Two who change different columns at once must not each write the other's old one.
+        lock_account(tx, account)
         row: Row = tx.one(_BY_ID, id=account)
-        values = {**values, "search": search.text_of({**row._asdict(), **values})}
+        told = {**row._asdict(), **values}
+        values = {**values, "search": search.text_of(told)}
+        tx.run(_CHANGE_TEXTS, account=account, **search.texts_of(told))
     try:
         with tx.point():
             tx.run(_update(tuple(sorted(values))), account=account, **values)

@@ -63,6 +63,13 @@ class Duplicate(Exception):  # noqa: N818 - says what is the case
     """A unique constraint said no; the caller knows which one its statement can meet."""
 
 
+class Referenced(Unavailable):
+    """A foreign key said no: a row is still named, or the one that it names has just gone.
+
+    Asked again, the request meets the rows as they are.
+    """
+
+
 class Time(TypeDecorator[datetime]):
     """An instant in UTC with microseconds; text of fixed width on SQLite, so that it sorts."""
 
@@ -154,8 +161,11 @@ class _Contains(FunctionElement[bool]):
 @compiles(_Contains)
 def _contains(element: _Contains, compiler: SQLCompiler, **kw: Any) -> str:
     column, pattern = element.clauses
-    like = "ILIKE" if compiler.dialect.name == "postgresql" else "LIKE"
-    return f"{compiler.process(column, **kw)} {like} {compiler.process(pattern, **kw)} ESCAPE '\\'"
+    found, wanted = compiler.process(column, **kw), compiler.process(pattern, **kw)
+    if compiler.dialect.name == "postgresql":
+        return f"{found} ILIKE {wanted} ESCAPE '\\'"
+    # For SQLite the letters end with ASCII.
+    return f"casefold({found}) LIKE casefold({wanted}) ESCAPE '\\'"
 
 
 def contains(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -285,6 +295,8 @@ class Read:
         except (sqlite3.IntegrityError, psycopg.IntegrityError) as error:
             if _is_duplicate(error):
                 raise Duplicate(str(error)) from error
+            if _is_referenced(error):
+                raise Referenced("rows that belong together are changing") from error
             raise
         return compiled
 
@@ -340,6 +352,12 @@ def _is_duplicate(error: Exception) -> bool:
             sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
         }
     return isinstance(error, psycopg.errors.UniqueViolation)
+
+
+def _is_referenced(error: Exception) -> bool:
+    if isinstance(error, sqlite3.IntegrityError):
+        return error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+    return isinstance(error, psycopg.errors.ForeignKeyViolation)
 
 
 class Database:
@@ -456,6 +474,7 @@ def _engine(url: str, size: int) -> Engine:
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     raw = connection
     raw.isolation_level = None
+    raw.create_function("casefold", 1, _casefold, deterministic=True)
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
@@ -467,9 +486,15 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
         raw.execute(f"PRAGMA {pragma}")
 
 
+def _casefold(text: str | None) -> str | None:
+    return None if text is None else text.casefold()
+
+
 def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
     raw = connection
     raw.adapters.register_loader("uuid", _HexLoader)
     raw.execute("SET TIME ZONE 'UTC'")
+    # Compiling a statement takes longer than any of ours should run.
+    raw.execute("SET jit = off")
     raw.execute("SET lock_timeout = '10s'")
     raw.execute("SET idle_in_transaction_session_timeout = '60s'")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, Integer, bindparam, func, select
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, select, true
 
+from collegium.store.access import seer
 from collegium.store.db import Prepared
+from collegium.store.narrowing import alone, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,10 +29,46 @@ class Filter:
     Args:
         read: gives the form that a value asks for, and the parameters that it binds.
         where: gives the predicate of a form, for an actor who sees all or does not.
+        scan: the same said of ``Texts``.
+        rough: what an index tells of a form, said of ``Texts``; None where no index can help.
+        walk: the same as ``where`` said of one row, of which it is given the key; for pages of
+            what many rows meet, and an actor who sees all.
     """
 
     read: Callable[[Any], tuple[str, dict[str, Any]]]
     where: Callable[[str, bool], ColumnElement[bool]]
+    scan: Callable[[str, bool], ColumnElement[bool]] | None = None
+    rough: Callable[[str], ColumnElement[bool] | None] = lambda _form: None
+    walk: Callable[[ColumnElement[Any]], ColumnElement[bool]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A narrow table with what is searched of each row of a list, and no other row.
+
+    Args:
+        key: its primary key, the same as that of the list.
+        sample: selects the keys of ``SAMPLE`` rows that chance has drawn.
+    """
+
+    key: ColumnElement[Any]
+    sample: Select[Any]
+
+
+SAMPLE: Final = 1000
+_MANY: Final = SAMPLE * 3 // 100
+"""So many of the sample meet a search that many rows do."""
+
+
+class Way(StrEnum):
+    """How a search finds its rows."""
+
+    INDEX = "index"
+    """An index names few, and those are compared."""
+    SCAN = "scan"
+    """Few, but no index names them: they are found in the texts, before anything else."""
+    WALK = "walk"
+    """Many: the rows are compared one by one as the list has them, until a page is full."""
 
 
 class Listing:
@@ -46,6 +85,8 @@ class Listing:
         default: the order when none is asked: column names of ``orders``, ``-`` for descending.
         counted: the same rows without what is joined only to be shown, for counting.
         ties: a unique column that decides between equals in place of the key.
+        lean: whether the filters speak of nothing but what ``counted`` selects from.
+        texts: where filters that have a ``scan`` can be looked up.
     """
 
     def __init__(
@@ -59,18 +100,23 @@ class Listing:
         filters: Mapping[str, ColumnElement[bool] | Filter] | None = None,
         counted: Select[Any] | None = None,
         ties: ColumnElement[Any] | None = None,
+        lean: bool = False,
+        texts: Texts | None = None,
     ) -> None:
         self._rows = rows
         self._visible = visible
         self._key = key
         self._counted = counted
         self._ties = key if ties is None else ties
+        self._lean = lean
+        self._texts = texts
         self.orders = orders
         self.filters = filters or {}
         self._default = default
         # Names come from a request, but only known ones reach this far; the bound is for
         # their combinations.
         self._statement = lru_cache(maxsize=256)(self._build)
+        self._sample = lru_cache(maxsize=256)(self._sampled)
 
     def _build(
         self,
@@ -78,18 +124,35 @@ class Listing:
         sees_all: bool,
         filters: tuple[tuple[str, str], ...],
         order: tuple[str, ...] | None,
+        way: Way,
     ) -> Prepared:
-        wanted = []
+        wanted, scans = [], []
         for name, form in filters:
             known = self.filters[name]
-            wanted.append(known.where(form, sees_all) if isinstance(known, Filter) else known)
+            if not isinstance(known, Filter):
+                wanted.append(known)
+            elif way is not Way.INDEX and known.scan is not None:
+                scans.append(known.scan(form, sees_all))
+            elif way is Way.WALK and known.walk is not None and order is not None and sees_all:
+                wanted.append(known.walk(self._key))
+            else:
+                wanted.append(known.where(form, sees_all))
         if not sees_all:
             wanted.append(self._visible())
+        if self._texts is not None and scans:
+            found = select(self._texts.key).where(*scans)
+            if order is None and not wanted:
+                return _counting(found)
+            wanted.append(
+                one_of(self._key, found)
+                if way is Way.SCAN
+                else alone(found.where(self._texts.key == self._key))
+            )
         if order is None:
-            # Filters may speak of any joined table, so with one the full select is counted.
-            rows = self._rows if filters or self._counted is None else self._counted
-            keys = rows.where(*wanted).with_only_columns(self._key).subquery()
-            return Prepared(select(func.count().label("count")).select_from(keys))
+            # Filters may speak of any joined table; then the full select is counted.
+            is_lean = self._lean or not filters
+            rows = self._counted if self._counted is not None and is_lean else self._rows
+            return _counting(rows.where(*wanted).with_only_columns(self._key))
         names = order or (self._default,)
         columns = [
             (column, name.startswith("-"))
@@ -105,6 +168,46 @@ class Listing:
             .offset(bindparam("offset", type_=Integer))
         )
 
+    def _sampled(self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]) -> Prepared | None:
+        """Build the question how many of the sample a search finds, and its index names."""
+        if self._texts is None:
+            return None
+        found, named = [], []
+        for name, form in filters:
+            known = self.filters[name]
+            if not isinstance(known, Filter):
+                continue
+            if known.scan is not None:
+                found.append(known.scan(form, sees_all))
+            elif known.walk is not None and sees_all:
+                found.append(known.walk(self._texts.key))
+            if (rough := known.rough(form)) is not None:
+                named.append(rough)
+        if not found:
+            return None
+        return Prepared(
+            select(
+                func.count().filter(and_(*found)).label("found"),
+                func.count().filter(and_(true(), *named)).label("named"),
+            ).where(one_of(self._texts.key, self._texts.sample))
+        )
+
+    def _way(
+        self,
+        tx: Read,
+        actor: Actor,
+        filters: tuple[tuple[str, str], ...],
+        binds: dict[str, Any],
+    ) -> Way:
+        sample = self._sample(sees_all=actor.sees_all, filters=filters)
+        if sample is None:
+            return Way.INDEX
+        row: Row = tx.one(sample, **seer(tx, actor), **binds)
+        if row.named < _MANY:
+            return Way.INDEX
+        # Whoever does not see all begins with the few that are seen.
+        return Way.SCAN if row.found < _MANY and actor.sees_all else Way.WALK
+
     def page(
         self,
         tx: Read,
@@ -116,14 +219,16 @@ class Listing:
     ) -> list[Row]:
         """Give the rows of a page, ``limit`` at most, after ``offset``."""
         forms, binds = self._read(filters)
-        statement = self._statement(sees_all=actor.sees_all, filters=forms, order=order)
-        return tx.all(statement, **_seer(tx, actor), **binds, limit=limit, offset=offset)
+        way = self._way(tx, actor, forms, binds)
+        statement = self._statement(sees_all=actor.sees_all, filters=forms, order=order, way=way)
+        return tx.all(statement, **seer(tx, actor), **binds, limit=limit, offset=offset)
 
     def count(self, tx: Read, actor: Actor, filters: Mapping[str, Any]) -> int:
         """Give the number of rows on all pages together."""
         forms, binds = self._read(filters)
-        statement = self._statement(sees_all=actor.sees_all, filters=forms, order=None)
-        return int(tx.value(statement, **_seer(tx, actor), **binds))
+        way = self._way(tx, actor, forms, binds)
+        statement = self._statement(sees_all=actor.sees_all, filters=forms, order=None, way=way)
+        return int(tx.value(statement, **seer(tx, actor), **binds))
 
     def _read(
         self, filters: Mapping[str, Any]
@@ -138,5 +243,5 @@ class Listing:
         return tuple(forms), binds
 
 
-def _seer(tx: Read, actor: Actor) -> dict[str, Any]:
-    return {"actor": actor.id, "actor_email": actor.email, "now": tx.now}
+def _counting(keys: Select[Any]) -> Prepared:
+    return Prepared(select(func.count().label("count")).select_from(keys.subquery()))

@@ -9,7 +9,8 @@ from sqlalchemy import and_, bindparam, func, select, true
 
 from collegium.rules.access import Kind
 from collegium.rules.refusals import NotFound
-from collegium.store.access import live, visible_scopes
+from collegium.store import finding
+from collegium.store.access import live, seer, visible_scopes
 from collegium.store.db import Prepared, any_of
 from collegium.store.listing import Listing
 from collegium.store.scopes import visible
@@ -45,6 +46,7 @@ listing = Listing(
         "contact_details": (organisations.c.contact_details,),
         "accounting_start_date": (organisations.c.accounting_started,),
     },
+    filters=finding.ORGANISATIONS,
 )
 
 
@@ -96,8 +98,7 @@ def find(tx: Read, actor: Actor, uuid: str) -> Row:
 
     Refuses: NotFound ``organisation.unknown`` when there is none or it is hidden.
     """
-    seer = {} if actor.sees_all else {"actor": actor.id, "now": tx.now}
-    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer)
+    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
     if row is None:
         raise NotFound("organisation.unknown")
     return row
@@ -105,8 +106,7 @@ def find(tx: Read, actor: Actor, uuid: str) -> Row:
 
 def projects_of(tx: Read, actor: Actor, ids: Iterable[int]) -> list[Row]:
     """Give the projects of organisations that the actor may see: ``parent_id uuid name ends``."""
-    seer = {} if actor.sees_all else {"actor": actor.id, "now": tx.now}
-    return tx.all(_projects(sees_all=actor.sees_all), ids=list(ids), **seer)
+    return tx.all(_projects(sees_all=actor.sees_all), ids=list(ids), **seer(tx, actor))
 
 
 def people_in(tx: Read, ids: Iterable[int]) -> dict[int, int]:

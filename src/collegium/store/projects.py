@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select, true
+from sqlalchemy import Boolean, and_, bindparam, or_, select, true
 
-from collegium.rules.access import Kind
+from collegium.rules.access import Kind, Permission
 from collegium.rules.refusals import NotFound
-from collegium.store.access import organisation
+from collegium.store import finding
+from collegium.store.access import holding, organisation, seer
 from collegium.store.db import Prepared
 from collegium.store.listing import Listing
 from collegium.store.scopes import visible
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Row
 
-_rows = (
+_all = (
     select(
         *(c for c in scopes.c if c.name not in {"kind", "parent_id"}),
         *(c for c in projects.c if c.name not in {"scope_id", "ends_requested_by"}),
@@ -36,27 +37,51 @@ _rows = (
     .join(organisations, organisations.c.scope_id == organisation.c.id)
     .outerjoin(accounts, accounts.c.id == projects.c.ends_requested_by)
     # The kind is said although the join implies it: the index for the order begins with it.
-    .where(scopes.c.kind == Kind.PROJECT.value, scopes.c.removed.is_(None))
+    .where(scopes.c.kind == Kind.PROJECT.value)
 )
+_here = scopes.c.removed.is_(None)
+_rows = _all.where(_here)
+_ORDERS = {
+    "name": (scopes.c.name,),
+    "created": (scopes.c.created,),
+    "start_date": (projects.c.starts,),
+    "end_date": (projects.c.ends,),
+    "customer_name": (organisation.c.name,),
+    "customer_native_name": (organisations.c.native_name,),
+    "customer_abbreviation": (organisations.c.abbreviation,),
+    # Nothing costs anything here, so by their costs all are equal.
+    "estimated_cost": (),
+}
 
 listing = Listing(
     _rows,
     visible=lambda: visible(Kind.PROJECT),
     key=scopes.c.id,
-    counted=select(scopes.c.id).where(
-        scopes.c.kind == Kind.PROJECT.value, scopes.c.removed.is_(None)
-    ),
+    counted=select(scopes.c.id).where(scopes.c.kind == Kind.PROJECT.value, _here),
     default="name",
-    orders={
-        "name": (scopes.c.name,),
-        "created": (scopes.c.created,),
-        "start_date": (projects.c.starts,),
-        "end_date": (projects.c.ends,),
-        "customer_name": (organisation.c.name,),
-        "customer_native_name": (organisations.c.native_name,),
-        "customer_abbreviation": (organisations.c.abbreviation,),
+    orders=_ORDERS,
+    filters=finding.PROJECTS,
+)
+
+history = Listing(
+    _all,
+    # Whoever was in a removed project is so no more; it is shown to those who could remove it.
+    visible=lambda: or_(
+        and_(_here, visible(Kind.PROJECT)),
+        and_(
+            scopes.c.removed.is_not(None),
+            scopes.c.id.in_(holding((Kind.PROJECT, Permission.PROJECT_DELETE))),
+        ),
+    ),
+    key=scopes.c.id,
+    default="name",
+    orders=_ORDERS,
+    filters={
+        **finding.PROJECTS,
+        "is_removed": scopes.c.removed.is_not(None) == bindparam("is_removed", type_=Boolean()),
     },
 )
+"""The removed projects as well."""
 
 
 @lru_cache(maxsize=2)
@@ -73,8 +98,7 @@ def find(tx: Read, actor: Actor, uuid: str) -> Row:
 
     Refuses: NotFound ``project.unknown`` when there is none or it is hidden.
     """
-    seer = {} if actor.sees_all else {"actor": actor.id, "now": tx.now}
-    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer)
+    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
     if row is None:
         raise NotFound("project.unknown")
     return row

@@ -1,10 +1,9 @@
 """Finding people by what is known of them, at a million accounts.
 
-One folded text an account holds everything that is looked for by a part of it.
-Both databases index the trigrams of that text themselves (PostgreSQL by a function of ours, so
-that no extension is needed; SQLite by its full-text index), and that index narrows a
-search before anything is compared. A search of less than three letters has no trigram and
-compares the texts.
+One folded text an account holds everything that is looked for by a part of it, and the index of
+its trigrams narrows a search before anything is compared. A search that the index does not narrow,
+because it is of less than three letters or because many meet it, reads ``account_texts``, where
+the same stands field by field and nothing else, so that reading all of it takes no time.
 
 What an actor may not see of others is not searched either: a filter would tell it letter by letter.
 """
@@ -12,10 +11,10 @@ What an actor may not see of others is not searched either: a filter would tell 
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
-    ARRAY,
     Text,
     and_,
     bindparam,
@@ -29,25 +28,22 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from collegium.rules.access import Kind
 from collegium.store.access import live, visible_scopes
-from collegium.store.db import Key, Time, any_of
-from collegium.store.listing import Filter
-from collegium.store.tables import Number, accounts, grants, roles, scopes
+from collegium.store.db import Key, any_of
+from collegium.store.listing import SAMPLE, Filter, Texts
+from collegium.store.narrowing import TRIGRAM, alone, near, one_of, since
+from collegium.store.tables import Number, account_texts, accounts, grants, roles, scopes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import ColumnElement
-    from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.compiler import SQLCompiler
 
-TRIGRAM: Final = 3
-_BEGINNING: Final = 100
-_NARROWING: Final = 60
-"""So many letters of what is looked for are enough to narrow a search."""
+_BEGINNING: Final = 500
+"""So many letters of a description fit into an index."""
 
 _FIELDS: Final = (
     "civil_number",
@@ -60,6 +56,7 @@ _FIELDS: Final = (
     "native_name",
     "organization",
     "job_title",
+    "slug",
     "",
 )
 _SIGN: Final = {name: chr(0x10 + number) for number, name in enumerate(_FIELDS)}
@@ -67,6 +64,17 @@ _SIGN: Final = {name: chr(0x10 + number) for number, name in enumerate(_FIELDS)}
 
 COLUMNS: Final = frozenset(_FIELDS) - {"plain_name", "full_name", ""}
 """The columns whose change changes the text."""
+
+_PEOPLE: Final = ("first_name", "last_name", "username", "email")
+"""What stands in one text once more, to be compared at once."""
+
+_SCANNED: Final = tuple(name for name in _FIELDS if name in account_texts.c)
+
+TEXTS: Final = Texts(
+    account_texts.c.account_id,
+    # A UUID is nothing but chance.
+    select(accounts.c.id).order_by(accounts.c.uuid).limit(literal_column(str(SAMPLE))),
+)
 
 _CONTROLS: Final = dict.fromkeys(range(0x20), " ")
 
@@ -82,54 +90,30 @@ def plain(text: str) -> str:
     return folded(bare)
 
 
+def _told(values: Mapping[str, Any]) -> dict[str, str]:
+    name = f"{values.get('first_name') or ''} {values.get('last_name') or ''}".strip()
+    told = {one: folded(values.get(one) or "") for one in COLUMNS}
+    told |= {"plain_name": plain(name), "full_name": folded(name), "": ""}
+    if told["full_name"] == told["plain_name"]:
+        told["full_name"] = ""
+    return told
+
+
 def text_of(values: Mapping[str, Any]) -> str:
     """Give the text of an account.
 
     Args:
         values: all of ``COLUMNS``, by name.
     """
-    name = f"{values.get('first_name') or ''} {values.get('last_name') or ''}".strip()
-    told = {one: folded(values.get(one) or "") for one in COLUMNS}
-    told |= {"plain_name": plain(name), "full_name": folded(name), "": ""}
-    if told["full_name"] == told["plain_name"]:
-        told["full_name"] = ""
+    told = _told(values)
     return "".join(_SIGN[field] + told[field] for field in _FIELDS)
 
 
-class _Trigrams(TypeDecorator[str]):
-    """A text bound as what the index of the database is asked for."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Choose the parameter type of the database."""
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(Text()))
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Write a phrase for the full-text index, or the trigrams themselves."""
-        text = (value or "")[:_NARROWING]
-        if dialect.name == "sqlite":
-            return '"' + text.replace('"', '""') + '"'
-        return sorted({text[at : at + TRIGRAM] for at in range(len(text) - TRIGRAM + 1)})
-
-
-class _Near(FunctionElement[bool]):
-    inherit_cache = True
-    name = "near"
-
-
-@compiles(_Near, "sqlite")
-def _near_sqlite(element: _Near, compiler: SQLCompiler, **kw: Any) -> str:
-    phrase = compiler.process(next(iter(element.clauses)), **kw)
-    found = f"SELECT rowid FROM account_search WHERE account_search MATCH {phrase}"
-    return f"accounts.id IN ({found})"
-
-
-@compiles(_Near, "postgresql")
-def _near_postgresql(element: _Near, compiler: SQLCompiler, **kw: Any) -> str:
-    trigrams = compiler.process(next(iter(element.clauses)), **kw)
-    return f"collegium_trigrams(accounts.search) @> {trigrams}"
+def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Give the row of an account in ``account_texts``, but for its number; else as ``text_of``."""
+    told = _told(values)
+    people = "\n".join(told[name] for name in _PEOPLE)
+    return {"people": people, **{name: told[name] for name in _SCANNED}}
 
 
 class _Place(FunctionElement[int]):
@@ -145,7 +129,7 @@ def _place(element: _Place, compiler: SQLCompiler, **kw: Any) -> str:
 
 def _near(*names: str) -> ColumnElement[bool]:
     """Narrow to the accounts that hold all the trigrams of one of the texts."""
-    return or_(*(_Near(bindparam(f"{name}_near", type_=_Trigrams())) for name in names))
+    return near(accounts.c.id, accounts.c.search, "account_search", *names)
 
 
 def _within(name: str, first: str, last: str = "") -> ColumnElement[bool]:
@@ -166,27 +150,48 @@ def _within(name: str, first: str, last: str = "") -> ColumnElement[bool]:
     )
 
 
+def _has(field: str, name: str) -> ColumnElement[bool]:
+    """Compare within ``account_texts``."""
+    return _Place(account_texts.c[field], bindparam(name, type_=Text)) > literal_column("0")
+
+
+def _rough(form: str, *names: str) -> ColumnElement[bool] | None:
+    """Say nearly what the index of trigrams tells: that one of the texts is in any field."""
+    fields = ["people", *(field for field in _SCANNED if field not in _PEOPLE)]
+    said = or_(*(_has(field, name) for name in names for field in fields))
+    return said if form.endswith(" near") else None
+
+
 def _form(kind: str, **texts: str) -> tuple[str, dict[str, Any]]:
     """Give the form of a search, and everything that it may bind."""
-    near = all(len(text) >= TRIGRAM for text in texts.values())
+    long = all(len(text) >= TRIGRAM for text in texts.values())
     binds = {**texts, **{f"{name}_near": text for name, text in texts.items()}}
-    return f"{kind} {'near' if near else 'far'}", binds
+    return f"{kind} {'near' if long else 'far'}", binds
 
 
 def _narrowed(form: str, names: tuple[str, ...], exact: ColumnElement[bool]) -> ColumnElement[bool]:
     return and_(_near(*names), exact) if form.endswith(" near") else exact
 
 
-def _part_of(name: str) -> Filter:
-    """Look for a part of one field."""
+def part_of(first: str, last: str = "", *, name: str = "") -> Filter:
+    """Look for a part of a field, or of one of the fields from ``first`` to ``last``.
+
+    Args:
+        name: what it binds; empty: the name of the field.
+    """
+    bound = name or first
 
     def read(value: str) -> tuple[str, dict[str, Any]]:
-        return _form("", **{name: folded(value)})
+        return _form("", **{bound: folded(value)})
 
     def where(form: str, _sees_all: bool) -> ColumnElement[bool]:
-        return _narrowed(form, (name,), _within(name, name))
+        return _narrowed(form, (bound,), _within(bound, first, last))
 
-    return Filter(read, where)
+    if last or first not in account_texts.c:
+        return Filter(read, where)
+    return Filter(
+        read, where, lambda _form, _sees_all: _has(first, bound), lambda form: _rough(form, bound)
+    )
 
 
 def _name(value: str) -> tuple[str, str]:
@@ -207,6 +212,14 @@ def _where_full_name(form: str, _sees_all: bool) -> ColumnElement[bool]:
     return _narrowed(form, ("full_name",), _within("full_name", form.split(maxsplit=1)[0]))
 
 
+FULL_NAME: Final = Filter(
+    _full_name,
+    _where_full_name,
+    lambda form, _sees_all: _has(form.split(maxsplit=1)[0], "full_name"),
+    lambda form: _rough(form, "full_name"),
+)
+
+
 def _keyword(value: str) -> tuple[str, dict[str, Any]]:
     field, text = _name(value)
     return _form(field, user_keyword_name=text, user_keyword=folded(value))
@@ -220,6 +233,14 @@ def _where_keyword(form: str, _sees_all: bool) -> ColumnElement[bool]:
             _within("user_keyword_name", form.split(maxsplit=1)[0]),
             _within("user_keyword", "username", "email"),
         ),
+    )
+
+
+def _scan_keyword(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    return or_(
+        _has(form.split(maxsplit=1)[0], "user_keyword_name"),
+        _has("username", "user_keyword"),
+        _has("email", "user_keyword"),
     )
 
 
@@ -245,6 +266,20 @@ def _where_query(form: str, sees_all: bool) -> ColumnElement[bool]:
     )
 
 
+def _scan_query(form: str, sees_all: bool) -> ColumnElement[bool]:
+    found = [_has("people", "query")]
+    if sees_all:
+        found.append(_has("civil_number", "query"))
+    if form.startswith("words "):
+        found += [_has("first_name", "query_first"), _has("last_name", "query_second")]
+    return or_(*found)
+
+
+def _rough_query(form: str) -> ColumnElement[bool] | None:
+    names = ("query",) if form.startswith("word ") else ("query_first", "query_second")
+    return _rough(form, *names)
+
+
 def _by_right(
     name: str, all_see: ColumnElement[bool], others: ColumnElement[bool] | None = None
 ) -> Filter:
@@ -255,39 +290,18 @@ def _by_right(
     )
 
 
-class _OneOf(FunctionElement[bool]):
-    """``IN`` a subquery that is run first.
-
-    PostgreSQL cannot foresee how many hold a rare role, and would rather read all accounts.
-    """
-
-    inherit_cache = True
-    name = "one_of"
-
-
-@compiles(_OneOf)
-def _one_of(element: _OneOf, compiler: SQLCompiler, **kw: Any) -> str:
-    column, subquery = (compiler.process(one, **kw) for one in element.clauses)
-    is_sqlite = compiler.dialect.name == "sqlite"
-    return f"{column} IN {subquery}" if is_sqlite else f"{column} = ANY(ARRAY{subquery})"
-
-
 _held = grants.alias("held")
 _inner = scopes.alias("inner_scope")
 
 
-def _holders(
-    name: str, condition: ColumnElement[bool], *joined: tuple[Any, ColumnElement[bool]]
-) -> Filter:
+def _holders(name: str, condition: ColumnElement[bool]) -> Filter:
     """Look for whoever holds a living grant; of foreign scopes an actor learns nothing."""
 
     def where(_form: str, sees_all: bool) -> ColumnElement[bool]:
         holders = select(_held.c.account_id).where(live(_held), condition)
-        for table, on in joined:
-            holders = holders.join(table, on)
         if not sees_all:
             holders = holders.where(_held.c.scope_id.in_(visible_scopes()))
-        return _OneOf(accounts.c.id, holders.scalar_subquery())
+        return one_of(accounts.c.id, holders)
 
     return Filter(lambda value: ("", {name: value}), where)
 
@@ -310,12 +324,20 @@ def _in_scope(name: str, kind: Kind) -> Filter:
 
 def _in_role(name: str, kind: Kind) -> Filter:
     """Look for whoever holds a role of that kind in any scope there is."""
-    return _holders(
-        name,
-        and_(any_of(roles.c.name, name), roles.c.kind == kind.value, scopes.c.removed.is_(None)),
-        (roles, roles.c.id == _held.c.role_id),
-        (scopes, scopes.c.id == _held.c.scope_id),
+    gone = select(scopes.c.id).where(scopes.c.removed.is_not(None))
+    # The role first: of all scopes there are more.
+    holding = and_(
+        roles.c.id == _held.c.role_id,
+        any_of(roles.c.name, name),
+        roles.c.kind == kind.value,
+        _held.c.scope_id.not_in(gone),
     )
+
+    def walk(key: ColumnElement[Any]) -> ColumnElement[bool]:
+        mine = select(_held.c.role_id).where(live(_held), holding, _held.c.account_id == key)
+        return alone(mine.correlate(key.table))
+
+    return replace(_holders(name, holding), walk=walk)
 
 
 def _is(name: str) -> ColumnElement[bool]:
@@ -323,42 +345,26 @@ def _is(name: str) -> ColumnElement[bool]:
     return column == bindparam(name, type_=column.type)
 
 
-class _Rare(FunctionElement[bool]):
-    """A condition that few rows meet: SQLite, which counts no values, is told so."""
-
-    inherit_cache = True
-    name = "rare"
-
-
-@compiles(_Rare)
-def _rare(element: _Rare, compiler: SQLCompiler, **kw: Any) -> str:
-    condition = compiler.process(next(iter(element.clauses)), **kw)
-    return f"likelihood({condition}, 0.001)" if compiler.dialect.name == "sqlite" else condition
-
-
-def _since(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
-    return _Rare(column >= bindparam(name, type_=Time))
+def beginning() -> ColumnElement[str]:
+    """Give the beginning of a description as the index has it, to the letter."""
+    return func.substr(accounts.c.description, literal_column("1"), literal_column(str(_BEGINNING)))
 
 
 def _where_description(_form: str, sees_all: bool) -> ColumnElement[bool]:
-    # The beginning is in an index, whose expression must be repeated to the letter.
-    beginning = func.substr(
-        accounts.c.description, literal_column("1"), literal_column(str(_BEGINNING))
-    )
     if not sees_all:
         return false()
     # Plainly equal to a value, SQLite would put that value into the expression, and lose the index.
     whole = accounts.c.description.concat("") == bindparam("description", type_=Text)
-    return and_(beginning == bindparam("description_beginning", type_=Text), whole)
+    return and_(beginning() == bindparam("description_beginning", type_=Text), whole)
 
 
 FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
-    "agreement_date": _since("agreement_date", accounts.c.agreed),
+    "agreement_date": since("agreement_date", accounts.c.agreed),
     "civil_number": _by_right(
         "civil_number", _is("civil_number"), accounts.c.id == bindparam("actor", type_=Number)
     ),
     "customer_uuid": _in_scope("customer_uuid", Kind.ORGANISATION),
-    "date_joined": _since("date_joined", accounts.c.joined),
+    "date_joined": since("date_joined", accounts.c.joined),
     "description": Filter(
         lambda value: (
             "",
@@ -366,22 +372,27 @@ FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
         ),
         _where_description,
     ),
-    "email": _part_of("email"),
-    "full_name": Filter(_full_name, _where_full_name),
+    "email": part_of("email"),
+    "full_name": FULL_NAME,
     "is_active": _is("is_active"),
     "is_staff": _by_right("is_staff", _is("is_staff")),
     "is_support": _by_right("is_support", _is("is_support")),
-    "job_title": _part_of("job_title"),
-    "modified": _since("modified", accounts.c.modified),
-    "native_name": _part_of("native_name"),
-    "organization": _part_of("organization"),
+    "job_title": part_of("job_title"),
+    "modified": since("modified", accounts.c.modified),
+    "native_name": part_of("native_name"),
+    "organization": part_of("organization"),
     "organization_roles": _in_role("organization_roles", Kind.ORGANISATION),
     "phone_number": _is("phone_number"),
     "project_roles": _in_role("project_roles", Kind.PROJECT),
     "project_uuid": _in_scope("project_uuid", Kind.PROJECT),
-    "query": Filter(_query, _where_query),
+    "query": Filter(_query, _where_query, _scan_query, _rough_query),
     "registration_method": _is("registration_method"),
-    "user_keyword": Filter(_keyword, _where_keyword),
+    "user_keyword": Filter(
+        _keyword,
+        _where_keyword,
+        _scan_keyword,
+        lambda form: _rough(form, "user_keyword_name", "user_keyword"),
+    ),
     "username": _is("username"),
     "username_list": any_of(accounts.c.username, "username_list"),
 }

@@ -19,12 +19,17 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     func,
+    literal_column,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from collegium.rules import access
+from collegium.rules import devices as device_rules
+from collegium.rules import tokens as token_rules
 from collegium.rules.invitations import STORED
+from collegium.rules.requests import STORED as DECIDABLE
 from collegium.store.db import Key, Time
 
 metadata = MetaData(
@@ -108,6 +113,8 @@ accounts = Table(
     Column("picture", Key),
     # A deleted account keeps its number and its name, so that history stays readable.
     Column("deleted", Time),
+    # What a person shows of their work: pages, numbers elsewhere, tastes.
+    Column("profile", Json, nullable=False, server_default="{}"),
     # What is looked for in it, folded, in one text; see ``store.search``.
     _text("search"),
     CheckConstraint("token_lifetime IS NULL OR token_lifetime >= 60", name="token_lifetime"),
@@ -119,14 +126,39 @@ Index("ix_accounts_email_folded", func.lower(accounts.c.email))
 Index("ix_accounts_username", accounts.c.username, accounts.c.deleted)
 for _name in ("is_active", "is_staff", "is_support", "registration_method"):
     Index(f"ix_accounts_{_name}", accounts.c[_name], accounts.c.username, accounts.c.deleted)
-for _name in ("email", "organization", "phone_number"):
+for _name in ("email", "job_title", "native_name", "organization", "phone_number"):
     Index(f"ix_accounts_{_name}", accounts.c[_name], accounts.c.username)
 Index("ix_accounts_name", accounts.c.first_name, accounts.c.last_name, accounts.c.username)
 Index("ix_accounts_joined", accounts.c.joined)
 Index("ix_accounts_modified", accounts.c.modified)
 Index("ix_accounts_agreed", accounts.c.agreed)
-Index("ix_accounts_description", func.substr(accounts.c.description, 1, 100))
+Index("ix_accounts_description", func.substr(accounts.c.description, 1, 500), accounts.c.username)
 Index("ix_accounts_last_synced", accounts.c.last_synced)
+
+# What is looked for in an account once more, field by field, and not in the rows of the deleted:
+# so narrow that a search may read all of it.
+account_texts = Table(
+    "account_texts",
+    metadata,
+    Column(
+        "account_id",
+        Number,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    _text("people"),
+    _text("username"),
+    _text("email"),
+    _text("civil_number"),
+    _text("first_name"),
+    _text("last_name"),
+    _text("plain_name"),
+    _text("full_name"),
+    _text("native_name"),
+    _text("organization"),
+    _text("job_title"),
+)
 
 tokens = Table(
     "tokens",
@@ -134,11 +166,78 @@ tokens = Table(
     _id(),
     Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
-    Column("sealed", LargeBinary, nullable=False),
+    # Kept for the one kind that a wire must give back.
+    Column("sealed", LargeBinary),
     Column("issued", Time, nullable=False),
     Column("used", Time, nullable=False),
-    # The Waldur wire knows one token an account; personal tokens will be other rows.
-    UniqueConstraint("account_id"),
+    Column("kind", String(16), nullable=False, server_default="api"),
+    _text("name", 150),
+    # Seconds it lives after its last use; for the kind ``api`` the account says it.
+    Column("lifetime", Integer),
+    Column("ends", Time),
+    # What an access and a refresh token that came together share.
+    Column("family", Key),
+    _one_of("kind", token_rules.Kind),
+    sqlite_autoincrement=True,
+)
+# Written into the text, so that a statement with the same text can use the index.
+API_TOKEN = tokens.c.kind == literal_column("'api'")
+Index(
+    "uq_tokens_api",
+    tokens.c.account_id,
+    unique=True,
+    sqlite_where=API_TOKEN,
+    postgresql_where=API_TOKEN,
+)
+Index("ix_tokens_account_id", tokens.c.account_id, tokens.c.kind)
+
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column(
+        "account_id",
+        Number,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", Time, nullable=False),
+    # It asks for nothing until a first code has shown that the authenticator works.
+    Column("confirmed", Time),
+    # The latest step whose code was taken: none counts twice.
+    Column("step", Number, nullable=False, server_default="0"),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column(
+        "account_id",
+        Number,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("digest", LargeBinary(32), primary_key=True),
+)
+
+# Programs that wait for a person to let them in from a browser.
+devices = Table(
+    "devices",
+    metadata,
+    _id(),
+    # What the address in the browser says; it opens the page and decides nothing.
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("user_digest", LargeBinary(32), nullable=False, unique=True),
+    _text("name", 150),
+    Column("state", String(16), nullable=False),
+    Column("created", Time, nullable=False),
+    Column("expires", Time, nullable=False, index=True),
+    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE")),
+    _one_of("state", device_rules.State),
 )
 
 email_changes = Table(
@@ -256,6 +355,21 @@ organisations = Table(
     _flag("display_billing_info_in_projects", default=True),
 )
 
+# From where an organisation with access subnets is closed; see ``rules.subnets``.
+closed_ranges = Table(
+    "closed_ranges",
+    metadata,
+    Column(
+        "scope_id",
+        Number,
+        ForeignKey("scopes.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("low", LargeBinary(16), primary_key=True),
+    Column("high", LargeBinary(16), nullable=False),
+)
+
 projects = Table(
     "projects",
     metadata,
@@ -271,6 +385,14 @@ projects = Table(
     Column("grace_period_days", Integer),
     _text("staff_notes"),
     _one_of("kind", ("default", "course", "public")),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    # The name, folded: no two groups share one. A removed group gives its name free.
+    Column("folded", String(500), unique=True),
 )
 
 slugs = Table(
@@ -342,7 +464,21 @@ Index(
     sqlite_where=grants.c.ended.is_(None),
     postgresql_where=grants.c.ended.is_(None),
 )
-Index("ix_grants_role_id", grants.c.role_id)
+# Covers who holds a role, and whether the grant lives.
+Index(
+    "ix_grants_role_id",
+    grants.c.role_id,
+    grants.c.account_id,
+    grants.c.scope_id,
+    grants.c.until,
+    grants.c.ended,
+)
+Index(
+    "ix_grants_until_active",
+    grants.c.until,
+    sqlite_where=and_(grants.c.ended.is_(None), grants.c.until.is_not(None)),
+    postgresql_where=and_(grants.c.ended.is_(None), grants.c.until.is_not(None)),
+)
 
 outbox = Table(
     "outbox",
@@ -396,16 +532,118 @@ invitations = Table(
     _account("approved_by"),
     _account("accepted_by"),
     Column("mail_id", Number, ForeignKey("outbox.id", ondelete="SET NULL")),
+    # When the invitee was reminded, and when the inviter was told that the time is over.
+    Column("reminded", Time),
+    Column("told", Time),
+    # The generation in which the invitee asked for a new link.
+    Column("wished", Integer),
     _one_of("state", STORED),
 )
 Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created)
 Index("ix_invitations_email_folded", func.lower(invitations.c.email))
 Index("ix_invitations_created", invitations.c.created, invitations.c.id)
+Index("ix_invitations_state", invitations.c.state, invitations.c.created, invitations.c.id)
+_NUMBERED = invitations.c.civil_number != literal_column("''")
+Index(
+    "ix_invitations_civil_number",
+    invitations.c.civil_number,
+    sqlite_where=_NUMBERED,
+    postgresql_where=_NUMBERED,
+)
+# What the clock waits for. The states are written into the text, so that a statement with the
+# same text can use the index whatever its parameters are.
+_PENDING = invitations.c.state == literal_column("'pending'")
+_UNTOLD = and_(_PENDING, invitations.c.told.is_(None))
+_HELD = invitations.c.state == literal_column("'held'")
+Index(
+    "ix_invitations_untold", invitations.c.expires, sqlite_where=_UNTOLD, postgresql_where=_UNTOLD
+)
+Index("ix_invitations_held", invitations.c.scope_id, sqlite_where=_HELD, postgresql_where=_HELD)
+Index("ix_invitations_role_id", invitations.c.role_id, invitations.c.created, invitations.c.id)
+
+open_invitations = Table(
+    "open_invitations",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", Number, ForeignKey("roles.id"), nullable=False, index=True),
+    Column("created", Time, nullable=False),
+    Column("expires", Time, nullable=False),
+    _account("created_by"),
+    Column("canceled", Time),
+    _flag("is_public"),
+    _flag("auto_approve"),
+    _flag("auto_create_project"),
+    Column("template", String(255)),
+    Column("project_role_id", Number, ForeignKey("roles.id")),
+    _flag("allow_multiple_requests"),
+    _text("custom_text"),
+    Column("affiliations", Json, nullable=False),
+    Column("email_patterns", Json, nullable=False),
+)
+Index("ix_open_invitations_scope_id", open_invitations.c.scope_id, open_invitations.c.created)
+Index("ix_open_invitations_created", open_invitations.c.created, open_invitations.c.id)
+Index(
+    "ix_open_invitations_public",
+    open_invitations.c.created,
+    open_invitations.c.id,
+    sqlite_where=open_invitations.c.is_public,
+    postgresql_where=open_invitations.c.is_public,
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    # Through which link; none where people ask at the scope itself.
+    Column("open_invitation_id", Number, ForeignKey("open_invitations.id"), index=True),
+    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", Number, ForeignKey("roles.id"), nullable=False, index=True),
+    # A request outlives its account in no case: deleting an account keeps its row.
+    Column("account_id", Number, ForeignKey("accounts.id"), nullable=False),
+    Column("state", String(16), nullable=False),
+    _text("message"),
+    Column("created", Time, nullable=False),
+    Column("decided", Time),
+    _account("decided_by"),
+    Column("comment", Text),
+    _flag("is_automatic"),
+    # The project that was made for whoever asked.
+    Column("project_id", Number, ForeignKey("scopes.id")),
+    # What only one request may wait for: the open invitation's number, or 0 for the scope
+    # itself; null where any number may.
+    Column("sole", Number),
+    _one_of("state", DECIDABLE),
+)
+_WAITING = requests.c.state == literal_column("'pending'")
+Index(
+    "uq_requests_sole",
+    requests.c.account_id,
+    requests.c.scope_id,
+    requests.c.sole,
+    unique=True,
+    sqlite_where=_WAITING,
+    postgresql_where=_WAITING,
+)
+Index(
+    "ix_requests_waiting",
+    requests.c.created,
+    requests.c.id,
+    sqlite_where=_WAITING,
+    postgresql_where=_WAITING,
+)
+Index("ix_requests_account_id", requests.c.account_id, requests.c.created)
+Index("ix_requests_scope_id", requests.c.scope_id, requests.c.created)
+Index("ix_requests_created", requests.c.created, requests.c.id)
 
 events = Table(
     "events",
     metadata,
     _id(),
+    # The default stood in the rows of earlier releases until the migration named them.
+    Column("uuid", Key, nullable=False, server_default="0" * 32),
     Column("at", Time, nullable=False),
     Column("kind", String(64), nullable=False),
     _account("actor_id"),
@@ -418,5 +656,7 @@ events = Table(
     Column("facts", Json, nullable=False),
     sqlite_autoincrement=True,
 )
-Index("ix_events_scope_id", events.c.scope_id, events.c.id)
-Index("ix_events_account_id", events.c.account_id, events.c.id)
+Index("uq_events_uuid", events.c.uuid, unique=True)
+Index("ix_events_at", events.c.at, events.c.id)
+for _name in ("kind", "actor_id", "account_id", "scope_id"):
+    Index(f"ix_events_{_name}", events.c[_name], events.c.at, events.c.id)

@@ -6,21 +6,26 @@ values for the filters of a ``Listing``. Nothing here knows what a list makes of
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.waldur.errors import Malformed
 from collegium.dialects.waldur.fields import Wrong, instant
+from collegium.dialects.waldur.wire import KINDS
+from collegium.rules import access
 from collegium.store.db import part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from collegium.dialects.http import Call
 
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+_NOBODY: Final = "0" * 32
+"""A UUID that nothing has."""
 
 
 class Kind:
@@ -33,6 +38,10 @@ class Kind:
             texts: all values of the parameter, stripped, empty ones left out; one at least.
         """
         return texts[-1]
+
+    def schema(self) -> dict[str, Any]:
+        """Describe the parameter for the published schema."""
+        return {"type": "string"}
 
 
 class Exact(Kind):
@@ -57,6 +66,10 @@ class Uuid(Kind):
             raise Wrong("Enter a valid UUID.")
         return found
 
+    def schema(self) -> dict[str, Any]:
+        """Describe a UUID."""
+        return {"type": "string", "format": "uuid"}
+
 
 class Since(Kind):
     """The earliest date-time wanted; a space before its offset was a plus sign."""
@@ -68,6 +81,10 @@ class Since(Kind):
             raise Wrong("Enter a valid date/time.")
         return found
 
+    def schema(self) -> dict[str, Any]:
+        """Describe a date-time."""
+        return {"type": "string", "format": "date-time"}
+
 
 class Truth(Kind):
     """A truth value; what is none is passed over."""
@@ -75,6 +92,91 @@ class Truth(Kind):
     def read(self, texts: Sequence[str]) -> bool | None:
         """Read ``true``, ``false``, ``1`` or ``0``."""
         return _TRUTH.get(texts[-1].lower())
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a truth value."""
+        return {"type": "boolean"}
+
+
+class Wish(Truth):
+    """A truth value that asks for something; asked for or not, nothing is asked against it."""
+
+    def read(self, texts: Sequence[str]) -> bool | None:
+        """Read ``true`` or ``1``."""
+        return super().read(texts) or None
+
+
+class UserLink(Kind):
+    """The URL of a user; handed on as a UUID, a text that is none as that of nobody."""
+
+    def read(self, texts: Sequence[str]) -> str:
+        """Read a URL."""
+        plural, uuid = _linked(texts[-1])
+        return uuid if plural == "users" else _NOBODY
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a URL."""
+        return {"type": "string", "format": "uri"}
+
+
+@dataclass(frozen=True)
+class ScopeLink(Kind):
+    """The URL of a scope; handed on as kind and UUID, a text that is none as that of nothing.
+
+    Args:
+        kinds: the part of the path to what it is handed on as.
+    """
+
+    kinds: Mapping[str, str]
+
+    def read(self, texts: Sequence[str]) -> tuple[str, str]:
+        """Read a URL."""
+        plural, uuid = _linked(texts[-1])
+        return self.kinds.get(plural, ""), uuid
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a URL."""
+        return {"type": "string", "format": "uri"}
+
+
+SCOPE: Final = ScopeLink(
+    {"customers": access.Kind.ORGANISATION.value, "projects": access.Kind.PROJECT.value}
+)
+
+
+def _linked(url: str) -> tuple[str, str]:
+    """Read what a URL names; its host does not matter."""
+    try:
+        parts = urlsplit(url).path.strip("/").split("/")
+    except ValueError:
+        parts = []
+    match parts:
+        case ["api", plural, text]:
+            return plural, hex_uuid(text) or _NOBODY
+        case _:
+            return "", _NOBODY
+
+
+@dataclass(frozen=True)
+class Word(Kind):
+    """One of some words; any other finds nothing.
+
+    Args:
+        to: word to what it is handed on as.
+    """
+
+    to: Mapping[str, str]
+
+    def read(self, texts: Sequence[str]) -> str:
+        """Read a word."""
+        return self.to.get(texts[-1], "")
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an enumeration."""
+        return {"type": "string", "enum": list(self.to)}
+
+
+SCOPE_TYPE: Final = Word({word: kind.value for kind, word in KINDS.items()})
 
 
 @dataclass(frozen=True)
@@ -100,6 +202,42 @@ class Many(Kind):
                 shown = name[:100]
                 raise Wrong(f"Select a valid choice. {shown} is not one of the available choices.")
         return names
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an array."""
+        item = {"type": "string"} if self.of is None else {"type": "string", "enum": list(self.of)}
+        return {"type": "array", "items": item}
+
+
+@dataclass(frozen=True)
+class Words(Kind):
+    """A list of words that there are.
+
+    Args:
+        to: word to what it is handed on as.
+    """
+
+    to: Mapping[str, str]
+
+    def read(self, texts: Sequence[str]) -> list[str]:
+        """Read the list."""
+        return [self.to[name] for name in Many(self.to).read(texts)]
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an array of words."""
+        return Many(self.to).schema()
+
+
+class Uuids(Many):
+    """A list of UUIDs."""
+
+    def read(self, texts: Sequence[str]) -> list[str]:
+        """Read the list."""
+        return [Uuid().read([name]) for name in super().read(texts)]
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an array of UUIDs."""
+        return {"type": "array", "items": Uuid().schema()}
 
 
 def read(call: Call, table: Mapping[str, Kind]) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+"""Filters by field and operator: the comparisons that a list can be asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, String, and_, bindparam, func, not_, or_
+
+from collegium.store.db import any_of
+from collegium.store.listing import Filter
+from collegium.store.search import folded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Filters = dict[str, ColumnElement[bool] | Filter]
+"""Field, or field, two underscores and operator, to the comparison."""
+
+
+def numbers(field: str, column: ColumnElement[Any]) -> Filters:
+    """Compare numbers: the same, less, more, one of some, or whether there is one."""
+
+    def bound(operator: str) -> ColumnElement[Any]:
+        return bindparam(f"{field}__{operator}", type_=column.type)
+
+    return {
+        field: column == bindparam(field, type_=column.type),
+        f"{field}__gt": column > bound("gt"),
+        f"{field}__gte": column >= bound("gte"),
+        f"{field}__lt": column < bound("lt"),
+        f"{field}__lte": column <= bound("lte"),
+        f"{field}__in": any_of(column, f"{field}__in"),
+        f"{field}__isnull": _is_null(column),
+    }
+
+
+def keys(field: str, column: ColumnElement[Any]) -> Filters:
+    """Compare UUIDs: the same, one of some, or whether there is one."""
+    return {
+        field: column == bindparam(field, type_=column.type),
+        f"{field}__in": any_of(column, f"{field}__in"),
+        f"{field}__isnull": _is_null(column),
+    }
+
+
+def truths(field: str, predicate: ColumnElement[bool]) -> Filters:
+    """Compare truth values."""
+    return {
+        field: Filter(
+            lambda value: ("yes" if value else "no", {}),
+            lambda form, _sees_all: predicate if form == "yes" else not_(predicate),
+        )
+    }
+
+
+def texts(field: str, column: ColumnElement[Any], folds: ColumnElement[Any]) -> Filters:
+    """Compare texts, as they are written or letter case aside.
+
+    Args:
+        folds: the column with the same text, folded as ``store.search`` does.
+    """
+    found: Filters = {
+        field: column == bindparam(field, type_=String()),
+        f"{field}__in": any_of(column, f"{field}__in"),
+        f"{field}__isnull": _is_null(column),
+        f"{field}__iexact": _folded(f"{field}__iexact", lambda value: folds == value),
+    }
+    for operator, compare in (
+        ("contains", _contains),
+        ("startswith", _begins),
+        ("endswith", _ends),
+    ):
+        name, other = f"{field}__{operator}", f"{field}__i{operator}"
+        found[name] = compare(column, bindparam(name, type_=String()))
+        found[other] = _folded(other, lambda value, compare=compare: compare(folds, value))  # type: ignore[misc]
+    return found
+
+
+def _folded(name: str, compare: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Filter:
+    predicate = compare(bindparam(name, type_=String()))
+    return Filter(lambda value: ("", {name: folded(value)}), lambda _form, _sees_all: predicate)
+
+
+def _is_null(column: ColumnElement[Any]) -> Filter:
+    return Filter(
+        lambda value: ("yes" if value else "no", {}),
+        lambda form, _sees_all: column.is_(None) if form == "yes" else column.is_not(None),
+    )
+
+
+# LIKE knows letter case on one database and not on the other; these know it on both.
+
+
+def _contains(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(value == "", func.replace(column, value, "") != column)
+
+
+def _begins(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
+    return func.substr(column, 1, func.length(value)) == value
+
+
+def _ends(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
+    start = func.length(column) - func.length(value) + 1
+    return and_(func.length(column) >= func.length(value), func.substr(column, start) == value)

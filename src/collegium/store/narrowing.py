@@ -1,0 +1,139 @@
+"""Predicates that find few among many, on both databases, without reading the many.
+
+What is looked for by a part of it is narrowed by its trigrams first, which both databases index
+(PostgreSQL by a function of ours, so that no extension is needed; SQLite by a full-text index).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Text, bindparam, literal_column, or_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from collegium.store.db import Time
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+TRIGRAM: Final = 3
+_NARROWING: Final = 60
+"""So many letters of what is looked for are enough to narrow a search."""
+
+
+class _Trigrams(TypeDecorator[str]):
+    """A text bound as what the index of the database is asked for."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the parameter type of the database."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(Text()))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """Write a phrase for the full-text index, or the trigrams themselves."""
+        text = (value or "")[:_NARROWING]
+        if dialect.name == "sqlite":
+            return '"' + text.replace('"', '""') + '"'
+        return sorted({text[at : at + TRIGRAM] for at in range(len(text) - TRIGRAM + 1)})
+
+
+class _Near(FunctionElement[bool]):
+    inherit_cache = True
+    name = "near"
+
+
+@compiles(_Near, "sqlite")
+def _near_sqlite(element: _Near, compiler: SQLCompiler, **kw: Any) -> str:
+    key, _, index, phrase = (compiler.process(one, **kw) for one in element.clauses)
+    return f"{key} IN (SELECT rowid FROM {index} WHERE {index} MATCH {phrase})"
+
+
+@compiles(_Near, "postgresql")
+def _near_postgresql(element: _Near, compiler: SQLCompiler, **kw: Any) -> str:
+    _, text, _, trigrams = (compiler.process(one, **kw) for one in element.clauses)
+    return f"collegium_trigrams({text}) @> {trigrams}"
+
+
+def near(
+    key: ColumnElement[Any], text: ColumnElement[str], index: str, *names: str
+) -> ColumnElement[bool]:
+    """Narrow to the rows that hold all the trigrams of one of the texts.
+
+    Args:
+        key: the number of the row.
+        text: what PostgreSQL indexes the trigrams of.
+        index: the full-text index of SQLite.
+        names: the texts; each binds ``<name>_near``.
+    """
+    return or_(
+        *(
+            _Near(key, text, literal_column(index), bindparam(f"{name}_near", type_=_Trigrams()))
+            for name in names
+        )
+    )
+
+
+class _OneOf(FunctionElement[bool]):
+    inherit_cache = True
+    name = "one_of"
+
+
+@compiles(_OneOf)
+def _one_of(element: _OneOf, compiler: SQLCompiler, **kw: Any) -> str:
+    column, subquery = (compiler.process(one, **kw) for one in element.clauses)
+    is_sqlite = compiler.dialect.name == "sqlite"
+    return f"{column} IN {subquery}" if is_sqlite else f"{column} = ANY(ARRAY{subquery})"
+
+
+def one_of(column: ColumnElement[Any], found: Select[Any]) -> ColumnElement[bool]:
+    """Say ``IN`` a subquery that stands for itself and is run first.
+
+    PostgreSQL cannot foresee how few it will find, and would rather read the whole table.
+    """
+    return _OneOf(column, found.correlate(None).scalar_subquery())
+
+
+def alone(found: Select[Any]) -> ColumnElement[bool]:
+    """Say ``EXISTS`` of a subquery that is asked again for every row.
+
+    PostgreSQL would rather join, and read both tables whole before the first row of a page.
+    """
+    return found.offset(literal_column("0")).exists()
+
+
+class _Rare(FunctionElement[bool]):
+    """A condition that few rows meet: SQLite, which counts no values, is told so."""
+
+    inherit_cache = True
+    name = "rare"
+
+
+@compiles(_Rare)
+def _rare(element: _Rare, compiler: SQLCompiler, **kw: Any) -> str:
+    condition = compiler.process(next(iter(element.clauses)), **kw)
+    return f"likelihood({condition}, 0.001)" if compiler.dialect.name == "sqlite" else condition
+
+
+def rare(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Say that few rows meet a condition."""
+    return _Rare(condition)
+
+
+def key_of(text: str) -> str | None:
+    """Read a UUID that may stand in a searched text; None when it is none."""
+    try:
+        return UUID(text).hex
+    except ValueError:
+        return None
+
+
+def since(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Say that a moment is not before the one bound as ``name``."""
+    return _Rare(column >= bindparam(name, type_=Time))
