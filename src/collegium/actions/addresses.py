@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from collegium.actions import mails
+from collegium.actions import mails, profiles
 from collegium.actions.accounts import check_self_or_staff
 from collegium.rules.accounts import check_address_free, protected_fields
 from collegium.rules.refusals import Conflict, NotFound
@@ -68,6 +68,7 @@ def confirm(tx: Write, settings: Settings, vault: Vault, code: str) -> None:
     if again.created + timedelta(seconds=settings.email_change_max_age) < tx.now:
         raise Conflict("address.code_expired")
     addresses.drop_address(tx, again.email)
+    before: Row = accounts.by_number(tx, again.account_id)
     accounts.change(tx, again.account_id, {"email": again.email, "modified": tx.now})
     events.record(
         tx,
@@ -77,5 +78,6 @@ def confirm(tx: Write, settings: Settings, vault: Vault, code: str) -> None:
         old=again.old_email,
         new=again.email,
     )
+    profiles.tell(tx, None, settings, before, {"email": again.email})
     if again.old_email:
         outbox.post(tx, mails.EmailChanged(again.old_email, again.account_id, again.email))

@@ -14,12 +14,13 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from collegium.actions import keys as key_actions
-from collegium.actions import tokens
-from collegium.actions.asking import OK, Patience, Unanswered, ask
+from collegium.actions import profiles, tokens
+from collegium.actions.asking import OK, Patience, Unanswered, ask, is_word
 from collegium.rules.directory import NAME, Claims, Feed, Grant, decode, unfit
 from collegium.rules.directory import person as person_of
 from collegium.rules.refusals import Conflict, Forbidden, Invalid
 from collegium.store import access, accounts, directory, events, slugs
+from collegium.store.tokens import revoke_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,7 +40,6 @@ FEED_PATIENCE: Final = Patience(total=30.0)
 
 _SIZE: Final = 256 * 1024
 _FEED_SIZE: Final = 16 * 1024 * 1024
-_TOKEN_MAX: Final = 16 * 1024
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
 
@@ -202,9 +202,7 @@ def _new_token(settings: Settings, patience: Patience, end: float) -> str:
         token = decode(body, Grant, "directory.token_unreadable").access_token if body else ""
     except (Unanswered, Invalid):
         raise Conflict("directory.no_token") from None
-    # It becomes a word of a header.
-    is_word = token.isascii() and token.isprintable() and " " not in token
-    if status != OK or not is_word or not 0 < len(token) <= _TOKEN_MAX:
+    if status != OK or not is_word(token):
         raise Conflict("directory.no_token")
     return token
 
@@ -252,7 +250,7 @@ def apply(
             account = _locked(tx, person.username)
             if account is None:
                 raise
-    return _update(tx, actor, account, person)
+    return _update(tx, actor, settings, account, person)
 
 
 def apply_keys(tx: Write, username: str, wanted: Iterable[PublicKey]) -> None:
@@ -308,7 +306,9 @@ def _create(
     return uuid
 
 
-def _update(tx: Write, actor: Actor | None, account: Row, person: Person) -> str:
+def _update(
+    tx: Write, actor: Actor | None, settings: Settings, account: Row, person: Person
+) -> str:
     said = {
         "email": person.email or account.email,
         "first_name": person.first_name,
@@ -319,6 +319,7 @@ def _update(tx: Write, actor: Actor | None, account: Row, person: Person) -> str
         "is_active": account.is_active if account.is_barred else True,
     }
     _write(tx, actor, account, said)
+    profiles.tell(tx, actor, settings, account, said)
     if person.keys is not None:
         key_actions.mirror(tx, actor, account.id, person.keys)
     return str(account.uuid)
@@ -334,6 +335,8 @@ def _write(tx: Write, actor: Actor | None, account: Row, said: Mapping[str, Any]
     changed = {name: value for name, value in said.items() if getattr(account, name) != value}
     moments = {"last_synced": tx.now} | ({"modified": tx.now} if changed else {})
     accounts.change(tx, account.id, changed | moments)
+    if not changed.get("is_active", True):
+        revoke_others(tx, account.id)
     if changed:
         events.record(
             tx,

@@ -7,9 +7,11 @@ from uuid import uuid4
 
 from collegium.actions import projects
 from collegium.actions.accounts import check_staff
+from collegium.actions.scopes import close
 from collegium.rules.access import Kind, Permission
 from collegium.rules.refusals import Conflict
-from collegium.store import accounts, events, invitations, memberships, scopes, slugs
+from collegium.rules.subnets import closed
+from collegium.store import accounts, events, scopes, slugs, subnets
 from collegium.store.access import hold
 from collegium.store.tables import organisations
 
@@ -75,6 +77,7 @@ def create(tx: Write, actor: Actor, settings: Settings, values: Mapping[str, Any
         },
         own,
     )
+    subnets.put(tx, number, closed(own.get("access_subnets", "")))
     events.record(tx, "organisation.created", actor, scope=number, name=values["name"])
     if settings.create_default_project_on_organization_creation:
         projects.add(tx, actor, number, {"name": "First project"})
@@ -95,6 +98,8 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
             if name not in STAFF_ONLY and name != "slug"
         }
     scopes.change(tx, reached.scope.id, organisations, changes)
+    if "access_subnets" in changes:
+        subnets.put(tx, reached.scope.id, closed(changes["access_subnets"]))
     events.record(
         tx,
         "organisation.updated",
@@ -114,9 +119,7 @@ def delete(tx: Write, actor: Actor, reached: Reached) -> None:
     reached = hold(tx, actor, reached, Permission.ORGANISATION_DELETE)
     check_available(reached.scope)
     scopes.check_childless(tx, reached.scope.id)
-    invitations.close_all(tx, reached.scope.id)
-    memberships.end_all(tx, reached.scope.id, actor.id)
-    scopes.remove(tx, reached.scope.id)
+    close(tx, actor, reached.scope.id)
     events.record(
         tx, "organisation.deleted", actor, scope=reached.scope.id, name=reached.scope.name
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from collegium.actions.scopes import close
 from collegium.rules.access import Kind, Permission, may
 from collegium.rules.refusals import Conflict, Forbidden, Invalid
-from collegium.store import events, invitations, memberships, scopes, slugs
+from collegium.store import events, scopes, slugs
 from collegium.store.access import hold
 from collegium.store.tables import projects
 
@@ -39,11 +40,11 @@ def create(tx: Write, actor: Actor, parent: Reached, values: Mapping[str, Any]) 
         raise Conflict("organisation.unavailable")
     values = _writable(actor, values)
     check_dates(tx.now, values)
-    return add(tx, actor, parent.scope.id, _with_end(actor, parent, values))
+    return add(tx, actor, parent.scope.id, _with_end(actor, parent, values))[1]
 
 
-def add(tx: Write, actor: Actor, parent: int, values: Mapping[str, Any]) -> str:
-    """Write a project whose creation was judged before; give its UUID."""
+def add(tx: Write, actor: Actor | None, parent: int, values: Mapping[str, Any]) -> tuple[int, str]:
+    """Write a project whose creation was judged before; give its number and its UUID."""
     uuid = uuid4().hex
     number = scopes.add(
         tx,
@@ -59,7 +60,7 @@ def add(tx: Write, actor: Actor, parent: int, values: Mapping[str, Any]) -> str:
         parent,
     )
     events.record(tx, "project.created", actor, scope=number, name=values["name"])
-    return uuid
+    return number, uuid
 
 
 def _writable(actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +124,5 @@ def delete(tx: Write, actor: Actor, reached: Reached) -> None:
     reached = hold(tx, actor, reached)
     if not may(actor, reached.above, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
-    invitations.close_all(tx, reached.scope.id)
-    memberships.end_all(tx, reached.scope.id, actor.id)
-    scopes.remove(tx, reached.scope.id)
+    close(tx, actor, reached.scope.id)
     events.record(tx, "project.deleted", actor, scope=reached.scope.id, name=reached.scope.name)

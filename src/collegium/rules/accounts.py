@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.rules.refusals import Conflict, Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 STAFF_ONLY: Final = frozenset(
     {"is_active", "is_staff", "is_support", "description", "slug", "notifications_enabled"}
@@ -32,6 +35,31 @@ DETAILS: Final = frozenset(
 
 SYNCHRONISED: Final = {"eduteams": ("email", "first_name", "last_name")}
 """Registration method to what its directory says of a person, so that nobody here need."""
+
+
+_USERNAME_MAX: Final = 128
+_NOT_IN_USERNAMES: Final = re.compile(r"[^0-9a-z_.@+-]+")
+_RESERVED: Final = frozenset(
+    {"admin", "administrator", "collegium", "operator", "root", "staff", "support", "system"}
+)
+"""Names that sound like authority, and that an operator may want to give away."""
+
+
+def username_from(text: str) -> str:
+    """Leave of a text what a user name may hold; nothing, where nothing of it can be one."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    left = _NOT_IN_USERNAMES.sub("", plain)[:_USERNAME_MAX]
+    return left if any(sign.isalnum() for sign in left) else ""
+
+
+def usernames_for(address: str) -> Iterator[str]:
+    """Give user names for whoever has that address, the best first, the same ones every time."""
+    name = username_from(address.rpartition("@")[0]) or "user"
+    if name not in _RESERVED:
+        yield name
+    for number in count(2):
+        tail = f"-{number}"
+        yield name[: _USERNAME_MAX - len(tail)] + tail
 
 
 def protected_fields(method: str, local: Collection[str]) -> tuple[str, ...]:

@@ -7,17 +7,31 @@ its organisation be seen: the tree has two levels, so no recursion is needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, func, literal, null, or_, select, union_all
+from sqlalchemy import (
+    LargeBinary,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal,
+    not_,
+    null,
+    or_,
+    select,
+    union_all,
+)
 
 from collegium.rules.access import Actor, Kind, Permission, may
 from collegium.rules.refusals import Forbidden, NotFound
+from collegium.rules.subnets import place
 from collegium.store.db import Prepared, Time
 from collegium.store.tables import (
     Number,
     accounts,
+    closed_ranges,
     grants,
     organisations,
     projects,
@@ -55,21 +69,52 @@ def live(table: Any = grants) -> ColumnElement[bool]:
     )
 
 
-def _mine() -> ColumnElement[bool]:
-    return and_(grants.c.account_id == bindparam("actor", type_=Number), live())
+_place = scopes.alias("place")
+
+
+def _open() -> ColumnElement[bool]:
+    """Say that the organisation of a grant is not closed where the actor is: access subnets."""
+    address = bindparam("actor_address", type_=LargeBinary)
+    return not_(
+        exists()
+        .where(
+            _place.c.id == grants.c.scope_id,
+            closed_ranges.c.scope_id == func.coalesce(_place.c.parent_id, _place.c.id),
+            closed_ranges.c.low <= address,
+            closed_ranges.c.high >= address,
+        )
+        .correlate(grants)
+    )
+
+
+def mine() -> ColumnElement[bool]:
+    """Say that a grant counts for the actor, now and here."""
+    return and_(grants.c.account_id == bindparam("actor", type_=Number), live(), _open())
 
 
 _child = scopes.alias("child")
+_above = scopes.alias("above")
+
+
+def seer(tx: Read, actor: Actor) -> dict[str, Any]:
+    """Give what every statement binds that asks what an actor may see."""
+    return {
+        "actor": actor.id,
+        "actor_email": actor.email,
+        # Nowhere is within no range, so whom we judge ourselves is shut out by none.
+        "actor_address": None if actor.address is None else place(actor.address),
+        "now": tx.now,
+    }
 
 
 def visible_scopes() -> CompoundSelect[Any]:
     """Select the ids of the scopes that the actor may see by grants."""
     return union_all(
-        select(grants.c.scope_id).where(_mine()),
+        select(grants.c.scope_id).where(mine()),
         select(scopes.c.parent_id)
         .join(grants, grants.c.scope_id == scopes.c.id)
-        .where(_mine(), scopes.c.parent_id.is_not(None)),
-        select(_child.c.id).join(grants, grants.c.scope_id == _child.c.parent_id).where(_mine()),
+        .where(mine(), scopes.c.parent_id.is_not(None)),
+        select(_child.c.id).join(grants, grants.c.scope_id == _child.c.parent_id).where(mine()),
     )
 
 
@@ -94,8 +139,22 @@ def holding(*needs: tuple[Kind | None, Permission]) -> CompoundSelect[Any]:
         .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
     )
     return union_all(
-        carried.join(scopes, scopes.c.id == grants.c.scope_id).where(_mine(), wanted),
-        carried.join(scopes, scopes.c.parent_id == grants.c.scope_id).where(_mine(), wanted),
+        carried.join(scopes, scopes.c.id == grants.c.scope_id).where(mine(), wanted),
+        carried.join(scopes, scopes.c.parent_id == grants.c.scope_id).where(mine(), wanted),
+    )
+
+
+def in_organisations() -> CompoundSelect[Any]:
+    """Select the ids of the organisations in which the actor has a role, and of their projects."""
+    above = (
+        select(scopes.c.id)
+        .select_from(grants)
+        .join(_above, _above.c.id == grants.c.scope_id)
+        .where(mine(), _above.c.kind == Kind.ORGANISATION.value)
+    )
+    return union_all(
+        above.join(scopes, scopes.c.id == _above.c.id),
+        above.join(scopes, scopes.c.parent_id == _above.c.id),
     )
 
 
@@ -138,7 +197,7 @@ _RIGHTS = Prepared(
         .select_from(grants)
         .outerjoin(role_permissions, role_permissions.c.role_id == grants.c.role_id)
         .where(
-            _mine(),
+            mine(),
             or_(
                 grants.c.scope_id == bindparam("scope", type_=Number),
                 grants.c.scope_id == bindparam("parent", type_=Number),
@@ -147,7 +206,7 @@ _RIGHTS = Prepared(
         select(null().label("permission"), grants.c.scope_id)
         .select_from(grants)
         .join(scopes, scopes.c.id == grants.c.scope_id)
-        .where(_mine(), scopes.c.parent_id == bindparam("scope", type_=Number)),
+        .where(mine(), scopes.c.parent_id == bindparam("scope", type_=Number)),
     )
 )
 
@@ -171,7 +230,7 @@ _LOCK_ACCOUNT = Prepared(
 
 def _rights(tx: Read, actor: Actor, scope: Row) -> tuple[bool, Reached]:
     """Tell whether the actor may see the scope, and what is held there."""
-    rows = tx.all(_RIGHTS, actor=actor.id, scope=scope.id, parent=scope.parent_id, now=tx.now)
+    rows = tx.all(_RIGHTS, **seer(tx, actor), scope=scope.id, parent=scope.parent_id)
     held = [row for row in rows if row.permission is not None]
     return actor.sees_all or bool(rows), Reached(
         scope,
@@ -204,9 +263,7 @@ def hold(tx: Write, actor: Actor, reached: Reached, *needed: Permission) -> Reac
 
     Refuses: as ``reach``.
     """
-    if reached.scope.parent_id is not None:
-        lock(tx, reached.scope.parent_id)
-    lock(tx, reached.scope.id)
+    lock_both(tx, reached.scope.id, reached.scope.parent_id)
     return reach_number(tx, actor, reached.scope.id, *needed)
 
 
@@ -218,9 +275,16 @@ def reach_number(tx: Read, actor: Actor, scope_id: int, *needed: Permission) -> 
     return _judged(tx, actor, scope, needed)
 
 
-def held_by(tx: Read, actor: Actor, scope_id: int) -> Reached | None:
-    """Give a scope with what an actor holds there, seen or not; None when it is gone."""
+def held_by(tx: Read, actor: Actor, scope_id: int, *, anywhere: bool = False) -> Reached | None:
+    """Give a scope with what an actor holds there, seen or not; None when it is gone.
+
+    Args:
+        anywhere: whether what is held counts also where its organisation is closed to the
+            actor's address.
+    """
     scope = tx.one(_BY_ID, id=scope_id)
+    if anywhere:
+        actor = replace(actor, address=None)
     return None if scope is None else _rights(tx, actor, scope)[1]
 
 
@@ -236,6 +300,13 @@ def _judged(tx: Read, actor: Actor, scope: Row, needed: tuple[Permission, ...]) 
 def lock_account(tx: Write, account: int) -> None:
     """Hold everybody else's deeds on the account back, where a rule speaks of all its grants."""
     tx.value(_LOCK_ACCOUNT, id=account)
+
+
+def lock_both(tx: Write, scope_id: int, parent_id: int | None) -> None:
+    """Lock a scope and what is above it, in the order in which everybody does."""
+    if parent_id is not None:
+        lock(tx, parent_id)
+    lock(tx, scope_id)
 
 
 def lock(tx: Write, scope_id: int) -> None:

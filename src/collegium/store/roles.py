@@ -2,38 +2,74 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, func, or_, select, true
+from sqlalchemy import (
+    Boolean,
+    String,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
-from collegium.rules.refusals import NotFound
+from collegium.rules.access import Kind
+from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store.access import live
-from collegium.store.db import Prepared, any_of
+from collegium.store.db import Duplicate, Prepared, Referenced, any_of, contains
 from collegium.store.listing import Listing
-from collegium.store.tables import accounts, grants, role_permissions, roles
+from collegium.store.tables import Number, accounts, grants, role_permissions, roles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read, Row, Write
 
 listing = Listing(
-    select(roles),
+    select(roles).where(roles.c.kind != Kind.GROUP.value),
     visible=true,
     key=roles.c.id,
     default="name",
-    orders={"name": (roles.c.name,)},
+    orders={
+        "name": (roles.c.name,),
+        "is_active": (roles.c.is_active,),
+        "scope": (roles.c.kind,),
+    },
+    filters={
+        "content_type": roles.c.kind == bindparam("content_type", type_=String()),
+        "description": contains(roles.c.description, "description"),
+        "is_active": roles.c.is_active == bindparam("is_active", type_=Boolean()),
+        "is_system_role": roles.c.is_system == bindparam("is_system_role", type_=Boolean()),
+        "name": contains(roles.c.name, "name"),
+        "query": or_(contains(roles.c.name, "query"), contains(roles.c.description, "query")),
+    },
 )
 
-_BY_UUID = Prepared(select(roles).where(roles.c.uuid == bindparam("uuid")))
-_BY_NAME_OR_UUID = Prepared(
-    select(roles).where(
-        or_(
-            roles.c.name == bindparam("name"),
-            roles.c.uuid == bindparam("uuid"),
+# The roles of groups are spelled by another wire; what is found by its UUID is in the tree.
+_of_the_tree = select(roles).where(
+    roles.c.uuid == bindparam("uuid"), roles.c.kind != Kind.GROUP.value
+)
+_BY_UUID = Prepared(_of_the_tree)
+# Not the weaker lock: whoever names the role in a new row waits until it stands or is gone.
+_BY_UUID_LOCKED = Prepared(_of_the_tree.with_for_update(of=roles))
+_BY_NAME_OR_UUID = {
+    groups: Prepared(
+        select(roles).where(
+            or_(
+                roles.c.name == bindparam("name"),
+                roles.c.uuid == bindparam("uuid"),
+            ),
+            (roles.c.kind == Kind.GROUP.value) if groups else (roles.c.kind != Kind.GROUP.value),
         )
     )
-)
+    for groups in (False, True)
+}
 _PERMISSIONS = Prepared(
     select(role_permissions)
     .where(any_of(role_permissions.c.role_id, "ids"))
@@ -44,6 +80,45 @@ _PEOPLE = Prepared(
     .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
     .where(any_of(grants.c.role_id, "ids"), live())
     .group_by(grants.c.role_id)
+)
+
+
+@lru_cache(maxsize=16)
+def _insert(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        insert(roles).values({name: bindparam(name) for name in columns}).returning(roles.c.id)
+    )
+
+
+@lru_cache(maxsize=32)
+def _update(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        update(roles)
+        .where(roles.c.id == bindparam("role"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+@lru_cache(maxsize=32)
+def _carry(count: int) -> Prepared:
+    return Prepared(
+        insert(role_permissions).values(
+            [
+                {"role_id": bindparam("role"), "permission": bindparam(f"permission{at}")}
+                for at in range(count)
+            ]
+        )
+    )
+
+
+_DROP = Prepared(
+    delete(role_permissions).where(role_permissions.c.role_id == bindparam("role", type_=Number))
+)
+_DELETE = Prepared(delete(roles).where(roles.c.id == bindparam("role")))
+_TAKEN = Prepared(
+    select(roles.c.id).where(
+        roles.c.name == bindparam("name"), roles.c.id != bindparam("besides", type_=Number)
+    )
 )
 
 
@@ -58,9 +133,21 @@ def find(tx: Read, uuid: str) -> Row:
     return row
 
 
-def named(tx: Read, name: str, uuid: str | None) -> Row | None:
-    """Find a role by its name or its UUID, whichever was given."""
-    return tx.one(_BY_NAME_OR_UUID, name=name, uuid=uuid)
+def find_locked(tx: Write, uuid: str) -> Row:
+    """Load a role as ``find``, and hold everybody else's deeds on it back."""
+    row = tx.one(_BY_UUID_LOCKED, uuid=uuid)
+    if row is None:
+        raise NotFound("role.unknown")
+    return row
+
+
+def named(tx: Read, name: str, uuid: str | None, *, groups: bool = False) -> Row | None:
+    """Find a role by its name or its UUID, whichever was given.
+
+    Args:
+        groups: a role of groups, or (the default) of organisations or projects.
+    """
+    return tx.one(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
 
 
 def permissions_of(tx: Read, ids: Iterable[int]) -> dict[int, list[str]]:
@@ -74,3 +161,52 @@ def permissions_of(tx: Read, ids: Iterable[int]) -> dict[int, list[str]]:
 def people_in(tx: Read, ids: Iterable[int]) -> dict[int, int]:
     """Count the active accounts that hold each role somewhere."""
     return {row.role_id: row.people for row in tx.all(_PEOPLE, ids=list(ids), now=tx.now)}
+
+
+def is_taken(tx: Read, name: str, besides: int = 0) -> bool:
+    """Tell whether another role than the one of that number has a name."""
+    return tx.one(_TAKEN, name=name, besides=besides) is not None
+
+
+def add(tx: Write, values: Mapping[str, Any]) -> int:
+    """Insert a role and give its number.
+
+    Refuses: Invalid ``role.name_taken``; the constraint decides.
+    """
+    try:
+        with tx.point():
+            return int(tx.value(_insert(tuple(sorted(values))), **values))
+    except Duplicate as error:
+        raise Invalid("role.name_taken", field="name") from error
+
+
+def change(tx: Write, role: int, values: Mapping[str, Any]) -> None:
+    """Write the given columns of a role, and no other.
+
+    Refuses: Invalid ``role.name_taken``.
+    """
+    try:
+        with tx.point():
+            tx.run(_update(tuple(sorted(values))), role=role, **values)
+    except Duplicate as error:
+        raise Invalid("role.name_taken", field="name") from error
+
+
+def carry(tx: Write, role: int, permissions: Collection[str]) -> None:
+    """Let a role carry these permissions, each given once, and no other."""
+    tx.run(_DROP, role=role)
+    if permissions:
+        names = {f"permission{at}": name for at, name in enumerate(permissions)}
+        tx.run(_carry(len(permissions)), role=role, **names)
+
+
+def remove(tx: Write, role: int) -> None:
+    """Delete a role; the foreign keys of whatever names it decide.
+
+    Refuses: Conflict ``role.used``.
+    """
+    try:
+        with tx.point():
+            tx.run(_DELETE, role=role)
+    except Referenced as error:
+        raise Conflict("role.used") from error

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, func, insert, select, update
 
 from collegium.rules.refusals import Conflict, Invalid
-from collegium.store.access import visible_scopes
+from collegium.store.access import organisation, visible_scopes
 from collegium.store.db import Duplicate, Prepared
-from collegium.store.tables import scopes
+from collegium.store.tables import organisations, projects, roles, scopes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import ColumnElement, Select, Table
 
     from collegium.rules.access import Kind
     from collegium.store.db import Read, Write
@@ -52,6 +52,44 @@ def _update(table: Table, columns: tuple[str, ...]) -> Prepared:
         update(table)
         .where(key == bindparam("scope"))
         .values({name: bindparam(name) for name in columns})
+    )
+
+
+def placed(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Select rows that speak of a role in a scope, with what is shown of both.
+
+    Args:
+        table: has ``scope_id`` and ``role_id``.
+        columns: what is selected besides; join its tables to what this gives.
+    """
+    return (
+        select(
+            *table.c,
+            scopes.c.uuid.label("scope_uuid"),
+            scopes.c.kind.label("scope_kind"),
+            scopes.c.name.label("scope_name"),
+            scopes.c.slug.label("scope_slug"),
+            scopes.c.description.label("scope_description"),
+            scopes.c.removed.label("scope_removed"),
+            organisation.c.id.label("organisation_id"),
+            organisation.c.uuid.label("organisation_uuid"),
+            organisation.c.name.label("organisation_name"),
+            organisations.c.blocked,
+            organisations.c.archived,
+            projects.c.starts,
+            roles.c.uuid.label("role_uuid"),
+            roles.c.name.label("role_name"),
+            roles.c.kind.label("role_kind"),
+            roles.c.description.label("role_description"),
+            roles.c.is_active.label("role_is_active"),
+            *columns,
+        )
+        .select_from(table)
+        .join(scopes, scopes.c.id == table.c.scope_id)
+        .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
+        .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
+        .outerjoin(projects, projects.c.scope_id == scopes.c.id)
+        .join(roles, roles.c.id == table.c.role_id)
     )
 
 

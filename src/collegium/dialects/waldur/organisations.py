@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collegium.actions import organisations as actions
 from collegium.dialects.http import Answer, Operation, Routes
-from collegium.dialects.waldur import lists, wire
+from collegium.dialects.waldur import filters, lists, wire
 from collegium.dialects.waldur.accounts import SLUG
 from collegium.dialects.waldur.fields import (
     Boolean,
@@ -45,7 +45,8 @@ class Subnets(Text):
                 found.append(str(ip_network(part, strict=False)))
             except ValueError:
                 raise Wrong(f'"{part[:50]}" is not a valid network.') from None
-        return ",".join(found)
+        # Written out, they may have become longer.
+        return super().read(",".join(found), form=form)
 
 
 _SHORT: Final = Text(max=160)
@@ -113,9 +114,38 @@ def _one(call: Call, tx: Read, uuid: str) -> wire.Customer:
     return _shown(call, tx, [organisations.find(tx, call.actor, uuid)])[0]
 
 
+FILTERS: Final = {
+    **dict.fromkeys(("abbreviation", "contact_details", "name", "native_name"), filters.Contains()),
+    **dict.fromkeys(
+        (
+            "agreement_number",
+            "backend_id",
+            "name_exact",
+            "query",
+            "registration_code",
+            "slug",
+        ),
+        filters.Exact(),
+    ),
+    "archived": filters.Truth(),
+    "current_user_has_project_create_permission": filters.Wish(),
+    "owned_by_current_user": filters.Wish(),
+    "user_uuid": filters.Uuid(),
+}
+
+
 def _list(call: Call, tx: Read) -> Answer:
+    wanted = filters.read(call, FILTERS)
+    if call.actor.is_staff:
+        # Staff may create projects everywhere.
+        wanted.pop("current_user_has_project_create_permission", None)
     return lists.answer(
-        call, tx, organisations.listing, lambda rows: _shown(call, tx, rows), sparse=True
+        call,
+        tx,
+        organisations.listing,
+        lambda rows: _shown(call, tx, rows),
+        filters=wanted,
+        sparse=True,
     )
 
 
@@ -161,14 +191,20 @@ def _delete(call: Call) -> Answer:
 ROUTES: Routes = {
     "/api/customers/": {
         "GET": Operation(
-            _list, "List the organisations that you can see.", answers=wire.Customer, many=True
+            _list,
+            "List the organisations that you can see.",
+            answers=wire.Customer,
+            many=True,
+            filters=FILTERS,
+            orders=organisations.listing.orders,
+            sparse=True,
         ),
         "POST": Operation(
             _create, "Create an organisation.", form=FIELDS, answers=wire.Customer, status=201
         ),
     },
     "/api/customers/{uuid}/": {
-        "GET": Operation(_retrieve, "Show an organisation.", answers=wire.Customer),
+        "GET": Operation(_retrieve, "Show an organisation.", answers=wire.Customer, sparse=True),
         "PUT": Operation(_update, "Change an organisation.", form=FIELDS, answers=wire.Customer),
         "PATCH": Operation(
             _update,
