@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from collegium.actions import accounts as account_actions
 from collegium.actions import invitations as invitation_actions
 from collegium.actions import memberships as membership_actions
+from collegium.actions import open_invitations as open_invitation_actions
 from collegium.actions import organisations as organisation_actions
 from collegium.actions import projects as project_actions
+from collegium.actions import requests as request_actions
 from collegium.actions import tokens as token_actions
 from collegium.rules.access import Kind
-from collegium.store import access, accounts, invitations, memberships, roles
+from collegium.store import access, accounts, invitations, memberships, requests, roles
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -165,6 +167,38 @@ class World:
     def invitation(self, uuid: str) -> Row:
         with self.database.read() as tx:
             return invitations.by_uuid(tx, uuid)
+
+    def open(
+        self,
+        opener: Person,
+        role: str,
+        place: Place,
+        now: datetime | None = None,
+        project_role: str | None = None,
+        **details: Any,
+    ) -> str:
+        """Open a place to whoever has the link; give the UUID."""
+        with self.database.write(now) as tx:
+            reached = access.reach(tx, opener.actor, place.kind, place.uuid)
+            return open_invitation_actions.create(
+                tx,
+                opener.actor,
+                self.settings,
+                reached,
+                roles.named(tx, role, None),
+                roles.named(tx, project_role, None) if project_role else None,
+                details,
+            )
+
+    def ask(self, asker: Person, link: str, message: str = "") -> str:
+        """Ask through an open invitation; give the UUID of the request."""
+        with self.database.write() as tx:
+            asked = request_actions.submit(tx, asker.actor, self.settings, link, message)
+        return str(asked.request.uuid)
+
+    def request(self, uuid: str) -> Row:
+        with self.database.read() as tx:
+            return requests.reach(tx, self.staff.actor, uuid)
 
     def grants_in(self, place: Place) -> list[Row]:
         """The living grants in a scope."""

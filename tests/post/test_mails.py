@@ -279,4 +279,7 @@ def test_every_kind_of_mail_has_a_loader_and_templates() -> None:
 
 
 def test_facts_are_all_that_the_row_holds() -> None:
-    assert InvitationCreated("bob@example.org", 7).facts() == {"invitation": 7}
+    assert InvitationCreated("bob@example.org", 7).facts() == {
+        "invitation": 7,
+        "reminder": False,
+    }

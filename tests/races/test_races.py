@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from collegium.actions import invitations as invitation_actions
 from collegium.actions import memberships as membership_actions
@@ -16,7 +17,8 @@ from collegium.rules.access import Kind
 from collegium.rules.refusals import Conflict, NotFound, Refusal
 from collegium.settings import Settings, load
 from collegium.store import access, accounts, roles
-from collegium.store.db import Database
+from collegium.store.db import Database, Prepared
+from collegium.store.tables import outbox
 from collegium.store.vault import Vault
 from tests.conftest import KEY
 from tests.site import Site
@@ -70,7 +72,7 @@ def test_one_account_that_accepts_two_invitations_at_once_holds_one_grant(
 ) -> None:
     owner, ada = world.person("owner"), world.person("ada")
     organisation = world.organisation(owner=owner)
-    for turn in range(10):
+    for turn in range(ROUNDS):
         project = world.project(organisation, f"Round {turn}")
         uuids = [
             world.invite(owner, address, "PROJECT.MEMBER", project)
@@ -87,7 +89,7 @@ def test_an_invitation_that_is_taken_and_called_back_at_once_ends_in_one_of_both
 ) -> None:
     owner, ada = world.person("owner"), world.person("ada")
     organisation = world.organisation(owner=owner)
-    for turn in range(20):
+    for turn in range(ROUNDS):
         project = world.project(organisation, f"Round {turn}")
         path = f"/api/user-invitations/{world.invite(owner, ada.email, 'PROJECT.MEMBER', project)}/"
         accepted, canceled = together(
@@ -100,6 +102,86 @@ def test_an_invitation_that_is_taken_and_called_back_at_once_ends_in_one_of_both
             (200, 400, "accepted", 1),
             (404, 200, "canceled", 0),
         }
+
+
+def test_an_invitation_that_is_taken_and_sent_again_at_once_is_taken(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    owner, ada = world.person("owner"), world.person("ada")
+    organisation = world.organisation(owner=owner)
+    for turn in range(ROUNDS):
+        project = world.project(organisation, f"Round {turn}")
+        path = f"/api/user-invitations/{world.invite(owner, ada.email, 'PROJECT.MEMBER', project)}/"
+        accepted, sent = together(
+            lambda p=path: site.post(f"{p}accept/", ada),
+            lambda p=path: site.post(f"{p}send/", owner),
+        )
+        # Whoever comes second to a row is told; nothing is half done.
+        if accepted.status_code == 404:
+            assert sent.status_code == 200
+            assert site.post(f"{path}accept/", ada).status_code == 200
+        assert sent.status_code in {200, 400}
+        assert site.get(path, owner).json()["state"] == "accepted"
+        assert len(world.grants_in(project)) == 1
+
+
+def test_of_two_managers_who_approve_one_request_at_once_one_does(
+    site: Site, world: World, database: Database, together: Callable[..., list[Any]]
+) -> None:
+    owner, other, ada = world.person("owner"), world.person("other"), world.person("ada")
+    organisation = world.organisation(owner=owner)
+    world.seat(other, "CUSTOMER.OWNER", organisation)
+    for turn in range(ROUNDS):
+        project = world.project(organisation, f"Round {turn}")
+        uuid = world.ask(ada, world.open(owner, "PROJECT.MEMBER", project))
+        path = f"/api/user-permission-requests/{uuid}/approve/"
+        answers = together(*(lambda p=path, w=who: site.post(p, w) for who in (owner, other)))
+        assert sorted(answer.status_code for answer in answers) == [200, 409]
+        assert len(world.grants_in(project)) == 1
+    with database.read() as tx:
+        assert len(tx.all(_GRANTED)) == ROUNDS, "one mail for each grant"
+
+
+_GRANTED = Prepared(select(outbox.c.id).where(outbox.c.kind == "structure_role_granted"))
+
+
+def test_a_request_that_is_approved_and_taken_back_at_once_ends_in_one_of_both(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    owner, ada = world.person("owner"), world.person("ada")
+    organisation = world.organisation(owner=owner)
+    for turn in range(ROUNDS):
+        project = world.project(organisation, f"Round {turn}")
+        uuid = world.ask(ada, world.open(owner, "PROJECT.MEMBER", project))
+        path = f"/api/user-permission-requests/{uuid}/"
+        approved, canceled = together(
+            lambda p=path: site.post(f"{p}approve/", owner),
+            lambda p=path: site.post(f"{p}cancel_request/", ada),
+        )
+        outcome = (
+            approved.status_code,
+            canceled.status_code,
+            world.request(uuid).state,
+            len(world.grants_in(project)),
+        )
+        assert outcome in {(200, 400, "approved", 1), (409, 200, "canceled", 0)}
+
+
+def test_who_asks_twice_at_once_has_one_request(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    owner = world.person("owner")
+    organisation = world.organisation(owner=owner)
+    for turn in range(ROUNDS):
+        project = world.project(organisation, f"Round {turn}")
+        # Somebody else each time: so many requests of one account would have to wait.
+        ada = world.person(f"ada{turn}")
+        path = f"/api/user-group-invitations/{world.open(owner, 'PROJECT.MEMBER', project)}/"
+        answers = together(*(lambda p=path, w=ada: site.post(f"{p}submit_request/", w),) * 2)
+        assert sorted(answer.status_code for answer in answers) == [200, 400]
+        refused = next(answer for answer in answers if answer.status_code == 400)
+        assert refused.json() == ["Request has been created already."]
+        assert len(site.get("/api/user-permission-requests/", ada).json()) == 1
 
 
 def test_two_managers_who_seat_one_person_at_once_write_one_grant(

@@ -33,14 +33,14 @@ LIST = Permission.INVITATION_LIST
 
 # Written by hand from the table of the specification; a dash: the act is refused there.
 MACHINE = """
-            accept    cancel    send     approve  reject    release
-held        -         canceled  -        -        -         pending
-requested   -         -         -        pending  rejected  -
-pending     accepted  canceled  pending  -        -         -
-accepted    -         -         -        -        -         -
-rejected    -         -         -        -        -         -
-canceled    -         -         pending  -        -         -
-expired     -         -         pending  -        -         -
+            accept    cancel    send     approve  reject    release  decline
+held        -         canceled  -        -        -         pending  -
+requested   -         -         -        pending  rejected  -        -
+pending     accepted  canceled  pending  -        -         -        rejected
+accepted    -         -         -        -        -         -        -
+rejected    -         -         -        -        -         -        -
+canceled    -         -         pending  -        -         -        -
+expired     -         -         pending  -        -         -        -
 """
 
 

@@ -27,20 +27,27 @@ def test_a_grant_must_not_end_before_it_is_given(until: datetime) -> None:
     assert refused.value.facts == {"field": "until"}
 
 
-def test_the_owner_role_is_that_of_organisations_and_no_other() -> None:
+def test_the_owner_roles_are_those_of_organisations_and_groups() -> None:
     owners = {
         (kind, role.name)
         for kind in Kind
         for role in SYSTEM_ROLES
         if is_owner_role(kind.value, role.name)
     }
-    assert owners == {(Kind.ORGANISATION, "CUSTOMER.OWNER")}
+    assert owners == {
+        (Kind.ORGANISATION, "CUSTOMER.OWNER"),
+        (Kind.GROUP, "GROUP.OWNER"),
+        (Kind.GROUP, "GROUP.LEAD"),
+    }
 
 
 def test_the_last_owner_stays() -> None:
     with pytest.raises(Conflict) as refused:
         keep_an_owner("organisation", "CUSTOMER.OWNER", 0)
     assert refused.value.code == "scope.last_owner"
+    for role in ("GROUP.OWNER", "GROUP.LEAD"):
+        with pytest.raises(Conflict):
+            keep_an_owner("group", role, 0)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +57,10 @@ def test_the_last_owner_stays() -> None:
         ("organisation", "CUSTOMER.SUPPORT", 0),
         ("project", "PROJECT.MANAGER", 0),
         ("project", "CUSTOMER.OWNER", 0),
-        ("group", "GROUP.OWNER", 0),
+        ("group", "GROUP.OWNER", 1),
+        ("group", "GROUP.MANAGER", 0),
     ],
-    ids=["another_owner", "no_owner_role", "project", "role_of_another_kind", "group"],
+    ids=["another_owner", "no_owner_role", "project", "role_of_another_kind", "group", "manager"],
 )
 def test_anybody_else_may_go(kind: str, role: str, others: int) -> None:
     keep_an_owner(kind, role, others)

@@ -9,14 +9,14 @@ from uuid import uuid4
 
 from email_validator import EmailNotValidError, validate_email
 
-from collegium.actions import tokens
+from collegium.actions import profiles, tokens
 from collegium.rules import accounts as rules
 from collegium.rules.memberships import is_owner_role
 from collegium.rules.passwords import faults
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
-from collegium.store import accounts, events, memberships, pictures, slugs
+from collegium.store import accounts, events, memberships, pictures, requests, slugs
 from collegium.store.access import lock, lock_account
-from collegium.store.tokens import revoke
+from collegium.store.tokens import revoke_all, revoke_others
 from collegium.store.vault import check_password, hash_password
 
 if TYPE_CHECKING:
@@ -46,12 +46,14 @@ def create(
     settings: Settings,
     vault: Vault,
     values: Mapping[str, Any],
+    **facts: Any,
 ) -> int:
     """Create an account and give its number.
 
     Args:
         actor: staff; None for the operator at the command line.
         values: columns of the account; ``username`` and ``email`` at least.
+        facts: what history tells of it besides.
 
     Refuses: Forbidden ``permission.missing``, Invalid ``account.username_taken`` and
     ``account.slug_taken``.
@@ -69,7 +71,7 @@ def create(
     row["picture"] = _kept(tx, row.get("picture"))
     row["slug"] = values.get("slug") or slugs.new(tx, "user", values["username"])
     number = accounts.add(tx, row)
-    events.record(tx, "account.created", actor, account=number, username=row["username"])
+    events.record(tx, "account.created", actor, account=number, username=row["username"], **facts)
     tokens.issue(tx, vault, actor, number)
     return number
 
@@ -136,7 +138,10 @@ def update(
             pictures.drop(tx, before.picture)
         changed["picture"] = _kept(tx, changed["picture"])
     accounts.change(tx, account.id, changed | {"modified": tx.now})
+    if not changed.get("is_active", True):
+        revoke_others(tx, account.id)
     _record_update(tx, actor, before, changed)
+    profiles.tell(tx, actor, settings, before, changed)
 
 
 def _kept(tx: Write, picture: tuple[str, bytes] | None) -> str | None:
@@ -167,21 +172,37 @@ def _told(value: Any) -> Any:
     return value.isoformat() if isinstance(value, (date, datetime)) else value
 
 
-def delete(tx: Write, actor: Actor, uuid: str) -> None:
+def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
     """Delete an account: its rights end and what is personal goes, its history stays readable.
 
     The row keeps its number and the person's name, under which it did what it did.
 
+    Args:
+        closes: whether a request of theirs that waits is closed, instead of standing in the way.
+
     Refuses: NotFound when hidden, Forbidden for anybody but staff,
-    Conflict ``account.last_owner`` for the last owner of a scope.
+    Conflict ``account.last_owner`` for the last owner of a scope and ``account.has_requests``
+    while a request of theirs waits to be decided.
     """
     account = accounts.reach(tx, actor, uuid)
     check_staff(actor)
     lock_account(tx, account.id)
+    if closes:
+        for request in requests.close_everywhere(tx, account.id, actor.id):
+            events.record(
+                tx,
+                "request.canceled",
+                actor,
+                scope=request.scope_id,
+                account=account.id,
+                request_uuid=request.uuid,
+            )
+    elif requests.waiting_of(tx, account.id):
+        raise Conflict("account.has_requests")
     for grant in memberships.standing(tx, account.id):
         lock(tx, grant.scope_id)
         if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
-            others = memberships.other_owners(tx, grant.scope_id, grant.role_id, grant.id)
+            others = memberships.other_owners(tx, grant.scope_id, grant.id)
             if others == 0:
                 raise Conflict("account.last_owner", scope=grant.scope_name)
         memberships.end(tx, grant.id, actor.id)
@@ -288,5 +309,5 @@ def set_password(tx: Write, actor: Actor | None, account: int, hashed: str) -> N
     if actor is not None:
         check_staff(actor)
     accounts.change(tx, account, {"password": hashed, "modified": tx.now})
-    revoke(tx, account)
+    revoke_all(tx, account)
     events.record(tx, "account.password_changed", actor, account=account)

@@ -8,12 +8,20 @@ from uuid import uuid4
 
 from collegium.actions import mails
 from collegium.actions.accounts import check_staff
-from collegium.actions.tokens import actor_of
+from collegium.actions.scopes import joined
 from collegium.rules import invitations as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
 from collegium.rules.invitations import Act, State
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
-from collegium.store import access, accounts, events, invitations, memberships, outbox, roles
+from collegium.store import (
+    access,
+    events,
+    invitations,
+    memberships,
+    outbox,
+    requests,
+    roles,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +58,7 @@ def create(
     if scope.blocked or scope.archived:
         raise Conflict("organisation.unavailable")
     uuid = uuid4().hex
-    state = _opening(tx, actor, settings, scope.starts, approved=False)
+    state = opening(tx, actor, settings, scope.starts, approved=False)
     number = invitations.add(
         tx,
         {
@@ -60,7 +68,7 @@ def create(
             "role_id": role.id,
             "state": state.value,
             "created": tx.now,
-            "expires": _expiry(tx.now, settings),
+            "expires": expiry(tx.now, settings),
             "created_by": actor.id,
             "vouched_by": actor.id,
             "mail_id": None,
@@ -68,22 +76,41 @@ def create(
     )
     _record(tx, "invitation.created", actor, scope.id, uuid, email=details["email"])
     if state is State.PENDING:
-        invitation = invitations.by_number(tx, number)
-        _mail(tx, invitation, state)
+        mail(tx, invitations.by_number(tx, number), state)
+    if state is State.REQUESTED:
+        _ask_staff(tx, number)
     return uuid
 
 
-def accept(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
+def accept(
+    tx: Write, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+) -> None:
     """Turn an invitation into a grant.
+
+    Args:
+        in_tree: it must be one to an organisation or a project.
 
     Refuses: NotFound when it is not open to the actor: unknown, not pending any more, locked
     to somebody else, its role or organisation closed, or its inviter without the right now.
     Conflict ``invitation.other_address`` under the strict check, ``grant.elsewhere`` under the
     one-role rule, ``grant.exists``.
     """
-    invitation = _open_to(tx, actor, settings, invitations.by_uuid_locked(tx, uuid))
-    if not _still_vouched_for(tx, invitation):
+    found = _of_tree(invitations.by_uuid_locked(tx, uuid), in_tree=in_tree)
+    invitation = _open_to(tx, actor, settings, found)
+    if not is_vouched_for(tx, invitation):
         raise NotFound("invitation.unknown")
+    take(tx, actor, settings, invitation)
+
+
+def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
+    """Give the actor what a pending invitation offers; its scope is locked, its sender judged.
+
+    Refuses: Conflict as ``accept``.
+    """
+    uuid = invitation.uuid
+    in_group = invitation.scope_kind == Kind.GROUP
+    if in_group and memberships.in_scope(tx, actor.id, invitation.scope_id):
+        raise Conflict("grant.exists")
     held = memberships.held(tx, actor.id, invitation.role_id, invitation.scope_id)
     if held is not None and held.until is None:
         raise Conflict("grant.exists")
@@ -120,17 +147,24 @@ def accept(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
         scope_name=invitation.scope_name,
         username=actor.username,
     )
+    if creator_wants_mail(invitation) and invitation.created_by != actor.id:
+        outbox.post(tx, mails.InvitationAccepted(invitation.creator_email, invitation.id))
     for other in invitations.close_others(tx, invitation, actor.email):
         _record(tx, "invitation.canceled", actor, invitation.scope_id, other, because=uuid)
+    if in_group:
+        joined(tx, actor, actor.id, actor.email, invitation.scope_id)
 
 
-def find_open(tx: Read, uuid: str) -> Row:
+def find_open(tx: Read, uuid: str, *, in_tree: bool = False) -> Row:
     """Give an invitation that is pending now to whoever holds its UUID.
+
+    Args:
+        in_tree: it must be one to an organisation or a project.
 
     Refuses: NotFound ``invitation.unknown``, or ``invitation.closed`` for one that is not
     pending.
     """
-    invitation = invitations.by_uuid(tx, uuid)
+    invitation = _of_tree(invitations.by_uuid(tx, uuid), in_tree=in_tree)
     if invitation is None or invitation.scope_removed is not None:
         raise NotFound("invitation.unknown")
     if rules.seen(invitation.state, invitation.expires, tx.now) is not State.PENDING:
@@ -138,14 +172,19 @@ def find_open(tx: Read, uuid: str) -> Row:
     return invitation
 
 
-def find_for_invitee(tx: Read, actor: Actor, settings: Settings, uuid: str) -> Row:
+def find_for_invitee(
+    tx: Read, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+) -> Row:
     """Give an invitation to somebody who may take it, is in its team, or sees everything.
+
+    Args:
+        in_tree: it must be one to an organisation or a project.
 
     Refuses: NotFound ``invitation.unknown``.
     """
-    invitation = invitations.by_uuid(tx, uuid)
+    invitation = _of_tree(invitations.by_uuid(tx, uuid), in_tree=in_tree)
     if invitation is not None and (
-        actor.sees_all or memberships.is_member(tx, actor.id, invitation.scope_id)
+        actor.sees_all or memberships.is_member(tx, actor, invitation.scope_id)
     ):
         return invitation
     return _open_to(tx, actor, settings, invitation)
@@ -183,16 +222,82 @@ def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
     state = State.PENDING
     if before is not State.PENDING:
         approved = invitation.approved_by is not None
-        state = _opening(tx, actor, settings, invitation.starts, approved=approved)
+        state = opening(tx, actor, settings, invitation.starts, approved=approved)
         changes |= {
             "created": tx.now,
-            "expires": _expiry(tx.now, settings),
+            "expires": expiry(tx.now, settings),
             "generation": invitation.generation + 1,
+            "reminded": None,
+            "told": None,
         }
     invitations.step(tx, invitation, state, **changes)
     _record(tx, "invitation.sent", actor, invitation.scope_id, uuid, email=invitation.email)
     if state is State.PENDING:
-        _mail(tx, invitations.by_number(tx, invitation.id), state)
+        mail(tx, invitations.by_number(tx, invitation.id), state)
+    if state is State.REQUESTED:
+        _ask_staff(tx, invitation.id)
+
+
+def release(tx: Write, settings: Settings, number: int) -> bool:
+    """Send an invitation that was held until its project began; its time begins only now.
+
+    Tells whether there was anything to do: another worker may have been first.
+    """
+    invitation = _locked(tx, number)
+    if invitation is None or invitation.state != State.HELD:
+        return False
+    if invitation.starts is not None and invitation.starts > tx.now.date():
+        return False
+    state = rules.move(State.HELD, Act.RELEASE)
+    invitations.step(tx, invitation, state, created=tx.now, expires=expiry(tx.now, settings))
+    _record(tx, "invitation.released", None, invitation.scope_id, invitation.uuid)
+    mail(tx, invitations.by_number(tx, number), state)
+    return True
+
+
+def remind(tx: Write, number: int) -> bool:
+    """Remind an invitee, once, of an invitation that ends soon; tell whether it was to be done."""
+    invitation = _locked(tx, number)
+    if (
+        invitation is None
+        or invitation.reminded is not None
+        or _seen(tx, invitation) is not State.PENDING
+    ):
+        return False
+    invitations.step(tx, invitation, State.PENDING, reminded=tx.now)
+    if can_be_accepted(tx, invitation):
+        outbox.post(tx, mails.InvitationCreated(invitation.email, number, reminder=True))
+    return True
+
+
+def tell_expired(tx: Write, number: int) -> bool:
+    """Tell who made an invitation, once, that nobody took it; tell whether it was to be done."""
+    invitation = _locked(tx, number)
+    if (
+        invitation is None
+        or invitation.told is not None
+        or _seen(tx, invitation) is not State.EXPIRED
+    ):
+        return False
+    invitations.step(tx, invitation, State.PENDING, told=tx.now)
+    _record(tx, "invitation.expired", None, invitation.scope_id, invitation.uuid)
+    if creator_wants_mail(invitation):
+        outbox.post(tx, mails.InvitationExpired(invitation.creator_email, number))
+    return True
+
+
+def _locked(tx: Write, number: int) -> Row | None:
+    invitation = invitations.by_number(tx, number)
+    return invitation and invitations.by_uuid_locked(tx, invitation.uuid)
+
+
+def creator_wants_mail(invitation: Row) -> bool:
+    """Tell whether news of an invitation can be mailed to whoever made it."""
+    return bool(
+        invitation.creator_is_active
+        and invitation.creator_notifications_enabled
+        and invitation.creator_email
+    )
 
 
 def delete(tx: Write, actor: Actor, uuid: str) -> None:
@@ -206,11 +311,17 @@ def delete(tx: Write, actor: Actor, uuid: str) -> None:
     _record(tx, "invitation.deleted", actor, invitation.scope_id, uuid, email=invitation.email)
 
 
+def _of_tree(invitation: Row | None, *, in_tree: bool) -> Row | None:
+    in_group = invitation is not None and invitation.scope_kind == Kind.GROUP
+    return None if in_tree and in_group else invitation
+
+
 def _seen(tx: Read, invitation: Row) -> State:
     return rules.seen(invitation.state, invitation.expires, tx.now)
 
 
-def _opening(tx: Write, actor: Actor, settings: Settings, starts: Any, *, approved: bool) -> State:
+def opening(tx: Write, actor: Actor, settings: Settings, starts: Any, *, approved: bool) -> State:
+    """Give the state in which an invitation begins, or begins again, today."""
     return rules.opening(
         needs_approval=settings.only_staff_can_invite_users and not actor.is_staff,
         approved=approved,
@@ -219,7 +330,8 @@ def _opening(tx: Write, actor: Actor, settings: Settings, starts: Any, *, approv
     )
 
 
-def _expiry(now: datetime, settings: Settings) -> datetime:
+def expiry(now: datetime, settings: Settings) -> datetime:
+    """Give the end of an invitation that begins now."""
     return now + timedelta(seconds=settings.invitation_lifetime)
 
 
@@ -241,16 +353,10 @@ def _managed(tx: Write, actor: Actor, uuid: str) -> Row:
 
 def _open_to(tx: Read, actor: Actor, settings: Settings, invitation: Row | None) -> Row:
     """Give the invitation back when it is pending and this actor could take it."""
-    if (
-        invitation is None
-        or invitation.scope_removed is not None
-        or _seen(tx, invitation) is not State.PENDING
-        or not invitation.role_is_active
-        or invitation.blocked
-        or invitation.archived
-    ):
+    if invitation is None or not _is_open(tx, invitation):
         raise NotFound("invitation.unknown")
-    reached = access.held_by(tx, actor, invitation.scope_id)
+    # Whoever reads must not come to hold more by asking from where they read nothing.
+    reached = access.held_by(tx, actor, invitation.scope_id, anywhere=True)
     carried = roles.permissions_of(tx, [invitation.role_id]).get(invitation.role_id, [])
     by_address = settings.validate_invitation_email or rules.merely_reads(
         actor,
@@ -263,30 +369,36 @@ def _open_to(tx: Read, actor: Actor, settings: Settings, invitation: Row | None)
     return invitation
 
 
-def _still_vouched_for(tx: Read, invitation: Row) -> bool:
-    """Tell whether whoever sent the invitation could still give the role today."""
-    if invitation.vouched_by is None:
-        return False
-    account = accounts.by_number(tx, invitation.vouched_by)
-    if account is None or not account.is_active:
-        return False
-    voucher = actor_of(account)
-    reached = access.held_by(tx, voucher, invitation.scope_id)
-    if reached is None:
-        return False
-    try:
-        _check_may_invite(tx, voucher, reached, invitation.role_id)
-    except Forbidden:
-        return False
-    return True
-
-
-def _mail(tx: Write, invitation: Row, state: State) -> None:
-    mail = outbox.post(
-        tx, mails.InvitationCreated(recipient=invitation.email, invitation=invitation.id)
+def _is_open(tx: Read, invitation: Row) -> bool:
+    return (
+        _seen(tx, invitation) is State.PENDING
+        and invitation.scope_removed is None
+        and invitation.role_is_active
+        and not invitation.blocked
+        and not invitation.archived
     )
-    invitations.step(tx, invitation, state, mail_id=mail)
 
 
-def _record(tx: Write, kind: str, actor: Actor, scope: int, uuid: str, **facts: Any) -> None:
+def can_be_accepted(tx: Read, invitation: Row) -> bool:
+    """Tell whether an invitation leads anywhere now, whoever takes it."""
+    return _is_open(tx, invitation) and is_vouched_for(tx, invitation)
+
+
+def is_vouched_for(tx: Read, invitation: Row) -> bool:
+    """Tell whether whoever sent the invitation could still give the role today."""
+    return bool(invitations.vouched(tx, [invitation]))
+
+
+def mail(tx: Write, invitation: Row, state: State) -> None:
+    """Owe the invitee the mail, and remember which one it is."""
+    owed = outbox.post(tx, mails.InvitationCreated(invitation.email, invitation.id))
+    invitations.step(tx, invitation, state, mail_id=owed)
+
+
+def _ask_staff(tx: Write, number: int) -> None:
+    for one in requests.staff(tx):
+        outbox.post(tx, mails.InvitationRequested(one.email, number, one.id))
+
+
+def _record(tx: Write, kind: str, actor: Actor | None, scope: int, uuid: str, **facts: Any) -> None:
     events.record(tx, kind, actor, scope=scope, invitation=uuid, **facts)

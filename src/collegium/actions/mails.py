@@ -31,10 +31,28 @@ class InvitationCreated(Mail):
 
     Args:
         invitation: number of the row; the link is made when the mail is written.
+        reminder: the time to decide is nearly over.
     """
 
     kind: ClassVar[str] = "invitation_created"
     invitation: int
+    reminder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationApproved(Mail):
+    """You are invited, and this is your account: to the invited address.
+
+    What was owed as ``InvitationCreated`` becomes this when there was nobody to accept it.
+
+    Args:
+        invitation: number of the row.
+        account: number of the row; its first password is derived when the mail is written.
+    """
+
+    kind: ClassVar[str] = "invitation_approved"
+    invitation: int
+    account: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +81,131 @@ class EmailChanged(Mail):
     kind: ClassVar[str] = "email_changed"
     account: int
     email: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationRequested(Mail):
+    """May this invitation go out? To a member of staff.
+
+    Args:
+        invitation: number of the row; the links are made when the mail is written.
+        staff: number of the account that may decide by them.
+    """
+
+    kind: ClassVar[str] = "invitation_requested"
+    invitation: int
+    staff: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationRejected(Mail):
+    """Your invitation does not go out: to whoever made it.
+
+    Args:
+        invitation: number of the row.
+    """
+
+    kind: ClassVar[str] = "invitation_rejected"
+    invitation: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationExpired(Mail):
+    """Nobody took your invitation in time: to whoever made it.
+
+    Args:
+        invitation: number of the row.
+    """
+
+    kind: ClassVar[str] = "invitation_expired"
+    invitation: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationAccepted(Mail):
+    """Your invitation was taken: to whoever made it.
+
+    Args:
+        invitation: number of the row.
+    """
+
+    kind: ClassVar[str] = "invitation_accepted"
+    invitation: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationRenewalWished(Mail):
+    """The link that you sent has expired, and somebody wants a new one: to whoever invited.
+
+    Args:
+        invitation: number of the row.
+    """
+
+    kind: ClassVar[str] = "invitation_renewal_wished"
+    invitation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordReset(Mail):
+    """Set a new password: to the address of an account.
+
+    Args:
+        account: number of the row.
+        asked: the moment it was asked for, ISO 8601; with it the link is made.
+    """
+
+    kind: ClassVar[str] = "password_reset"
+    account: int
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionRequestSubmitted(Mail):
+    """Somebody asks to be let in: to those who may decide.
+
+    Args:
+        request: number of the row.
+    """
+
+    kind: ClassVar[str] = "permission_request_submitted"
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionRequestRejected(Mail):
+    """You were turned down: to whoever asked.
+
+    Args:
+        request: number of the row.
+    """
+
+    kind: ClassVar[str] = "permission_request_rejected"
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class StructureRoleGranted(Mail):
+    """You are in: to whoever asked.
+
+    Args:
+        request: number of the row.
+    """
+
+    kind: ClassVar[str] = "structure_role_granted"
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileChangesOperator(Mail):
+    """Somebody in charge of organisations has other details: to an operator.
+
+    Args:
+        account: number of the row.
+        changes: field of the profile to what it was and what it is; what it was is nowhere else.
+        organizations: names of those that the person is an owner of.
+    """
+
+    kind: ClassVar[str] = "notifications_profile_changes_operator"
+    account: int
+    changes: dict[str, list[str]]
+    organizations: list[str]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
+from collegium.actions.scopes import joined
 from collegium.rules import memberships as rules
-from collegium.rules.access import TEAM, Kind, may_give
+from collegium.rules.access import TEAM, Kind, may, may_give
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
 from collegium.store import events, memberships, roles
 from collegium.store.access import hold
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from collegium.rules.access import Actor, Permission
@@ -41,6 +43,10 @@ def add(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
     if not seat.role.is_active:
         raise Conflict("role.inactive")
     rules.check_end(until, tx.now)
+    scope = seat.reached.scope
+    in_group = scope.kind == Kind.GROUP
+    if in_group and memberships.in_scope(tx, seat.account.id, scope.id):
+        raise Conflict("grant.exists")
     memberships.grant(
         tx,
         uuid4().hex,
@@ -51,6 +57,8 @@ def add(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
         actor.id,
     )
     _record(tx, "role.granted", actor, seat, until)
+    if in_group:
+        joined(tx, actor, seat.account.id, seat.account.email, scope.id)
 
 
 def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
@@ -85,25 +93,61 @@ def remove(tx: Write, actor: Actor, seat: Seat) -> None:
     _record(tx, "role.revoked", actor, seat, tx.now)
 
 
+def tell_ended(tx: Write, grant: int) -> bool:
+    """Write down that the time of a grant is over; tell whether it was to be done."""
+    ended = memberships.end_run_out(tx, grant)
+    if ended is None:
+        return False
+    events.record(
+        tx,
+        "role.expired",
+        None,
+        scope=ended.scope_id,
+        account=ended.account_id,
+        role=ended.role_name,
+        scope_name=ended.scope_name,
+        username=ended.username,
+        until=ended.until.isoformat(),
+    )
+    return True
+
+
 def _judge(tx: Write, actor: Actor, seat: Seat, right: Permission) -> Seat:
     # The rules below speak of the whole team; two managers at once must take turns.
     seat = seat._replace(reached=hold(tx, actor, seat.reached, right))
-    scope = seat.reached.scope
+    carried = roles.permissions_of(tx, [seat.role.id]).get(seat.role.id, [])
+    check_may(actor, seat.reached, right, seat.account.id, carried)
+    return seat
+
+
+def check_may(
+    actor: Actor, reached: Reached, right: Permission, account: int, carried: Collection[str]
+) -> None:
+    """Let somebody use a right of the team on somebody's role.
+
+    Args:
+        account: the number of whom it is about.
+        carried: the permissions of the role.
+
+    Refuses: Forbidden ``permission.missing`` and ``role.above_ceiling``,
+    Conflict ``organisation.unavailable`` and ``membership.own_role``.
+    """
+    scope = reached.scope
+    if not may(actor, reached.held, right):
+        raise Forbidden("permission.missing")
     if scope.blocked or scope.archived:
         raise Conflict("organisation.unavailable")
-    from_below = not actor.is_staff and right not in seat.reached.above
-    if from_below and seat.account.id == actor.id and scope.kind != Kind.ORGANISATION:
+    from_below = not actor.is_staff and right not in reached.above
+    if from_below and account == actor.id and scope.kind != Kind.ORGANISATION:
         raise Conflict("membership.own_role")
-    carried = roles.permissions_of(tx, [seat.role.id]).get(seat.role.id, [])
-    if not may_give(actor, seat.reached.held, carried):
+    if not may_give(actor, reached.held, carried):
         raise Forbidden("role.above_ceiling")
-    return seat
 
 
 def _keep_an_owner(tx: Write, seat: Seat, held: Row) -> None:
     scope = seat.reached.scope
     if held.until is None and rules.is_owner_role(scope.kind, seat.role.name):
-        others = memberships.other_owners(tx, scope.id, seat.role.id, held.id)
+        others = memberships.other_owners(tx, scope.id, held.id)
         rules.keep_an_owner(scope.kind, seat.role.name, others)
 
 

@@ -19,7 +19,17 @@ from urllib.parse import urlsplit
 from email_validator import EmailNotValidError, validate_email
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from collegium.actions.mails import ChangeEmailRequest, EmailChanged, InvitationCreated
+from collegium.actions import invitees, links
+from collegium.actions.mails import (
+    ChangeEmailRequest,
+    EmailChanged,
+    InvitationApproved,
+    InvitationCreated,
+    ProfileChangesOperator,
+)
+from collegium.post import invitations as invitation_news
+from collegium.post import passwords
+from collegium.post import requests as request_news
 from collegium.post.outcomes import Undeliverable, Void
 from collegium.post.text import one_line, paragraph, short
 from collegium.rules.invitations import State, seen
@@ -33,6 +43,8 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 # One address and nothing that could make a header hold two.
 _ADDRESS: Final = re.compile(r"""[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+""")
 _LONGEST_LINE: Final = 900  # octets; SMTP ends at 998
+# Where front ends show a scope.
+_PATHS: Final = {"organisation": "organizations", "project": "projects", "group": "groups"}
 
 
 def render(tx: Read, settings: Settings, vault: Vault, row: Row) -> EmailMessage:
@@ -62,12 +74,17 @@ def render(tx: Read, settings: Settings, vault: Vault, row: Row) -> EmailMessage
     message["Subject"] = one_line(subject)
     message["Date"] = format_datetime(tx.now)
     # The same on every attempt, so that a mail sent twice can be told from two mails.
-    message["Message-ID"] = f"<outbox.{row.id}@{_host(settings.base_url)}>"
+    message["Message-ID"] = f"<{key(settings, row.id)}>"
     message["Auto-Submitted"] = "auto-generated"
     message["X-Collegium-Mail"] = row.kind
     message.set_content(text, cte=_encoding(text))
     message.add_alternative(html, subtype="html", cte=_encoding(html))
     return message
+
+
+def key(settings: Settings, number: int) -> str:
+    """Give the name of a row of the outbox that is the same on every attempt, and nobody else's."""
+    return f"outbox.{number}@{_host(settings.base_url)}"
 
 
 def _invitation_created(
@@ -79,26 +96,43 @@ def _invitation_created(
     state = seen(invitation.state, invitation.expires, tx.now)
     if state is not State.PENDING:
         raise Void(f"The invitation is no longer pending: it is {state}.")
-    if settings.homeport_url:
-        link = f"{settings.homeport_url.rstrip('/')}/invitation/{invitation.uuid}/"
-    else:
-        token = vault.link("invitation", invitation.uuid, invitation.generation)
-        link = f"{settings.base_url.rstrip('/')}/invitation/{token}/"
-    inviter = ""
+    username = name = ""
     if invitation.creator_username is not None:
-        name = f"{invitation.creator_first_name} {invitation.creator_last_name}"
-        inviter = one_line(name) or one_line(invitation.creator_username)
+        username = one_line(invitation.creator_username)
+        name = one_line(f"{invitation.creator_first_name} {invitation.creator_last_name}")
+    role_name, description = map(one_line, (invitation.role_name, invitation.role_description))
+    base = (settings.homeport_url or settings.base_url).rstrip("/")
     in_organisation = invitation.scope_kind == "project"
     return {
-        "inviter": inviter,
-        "role": one_line(invitation.role_description) or one_line(invitation.role_name),
+        "invitation_uuid": invitation.uuid,
+        "inviter": name or username,
+        "inviter_name": name,
+        "inviter_username": username,
+        "role": description or role_name,
+        "role_name": role_name,
+        "role_description": description,
         "scope_kind": invitation.scope_kind,
         "scope_name": one_line(invitation.scope_name),
+        "scope_uuid": invitation.scope_uuid,
+        "scope_slug": invitation.scope_slug,
+        "scope_link": f"{base}/{_PATHS[invitation.scope_kind]}/{invitation.scope_uuid}/",
         "organisation_name": one_line(invitation.organisation_name) if in_organisation else "",
         "expires": invitation.expires,
+        "reminder": bool(facts.get("reminder")),
         "extra_invitation_text": paragraph(invitation.extra_text),
-        "link": link,
+        "link": links.to_invitation(settings, vault, invitation),
     }
+
+
+def _invitation_approved(
+    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    said = _invitation_created(tx, settings, vault, facts)
+    account = accounts.by_number(tx, facts["account"])
+    if account is None or account.deleted is not None:
+        raise Void("The account no longer exists.")
+    password = invitees.first_password(vault, account.uuid)
+    return said | {"username": one_line(account.username), "password": password}
 
 
 def _change_email_request(
@@ -132,12 +166,41 @@ def _email_changed(
     }
 
 
+def _profile_changes(
+    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    account = accounts.by_number(tx, facts["account"])
+    if account is None or account.deleted is not None:
+        raise Void("The account no longer exists.")
+    username = one_line(account.username)
+    return {
+        "user": one_line(f"{account.first_name} {account.last_name}") or username,
+        "username": username,
+        "fields": [
+            {
+                "name": name,
+                "label": name.replace("_", " "),
+                "old": one_line(old),
+                "new": one_line(new),
+            }
+            for name, (old, new) in facts["changes"].items()
+        ],
+        "organizations": [one_line(name) for name in facts["organizations"]],
+        "link": f"{(settings.homeport_url or settings.base_url).rstrip('/')}/users/{account.uuid}/",
+    }
+
+
 Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 LOADERS: Final[dict[str, Loader]] = {
     ChangeEmailRequest.kind: _change_email_request,
     EmailChanged.kind: _email_changed,
+    InvitationApproved.kind: _invitation_approved,
     InvitationCreated.kind: _invitation_created,
+    ProfileChangesOperator.kind: _profile_changes,
+    **invitation_news.LOADERS,
+    **request_news.LOADERS,
+    **passwords.LOADERS,
 }
 """Kind of mail to what gives the variables of its templates; they are the keys it returns."""
 

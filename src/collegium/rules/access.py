@@ -40,6 +40,11 @@ class Permission(StrEnum):
     PROJECT_REGRANT = "PROJECT.UPDATE_PERMISSION"
     PROJECT_REVOKE = "PROJECT.DELETE_PERMISSION"
     INVITATION_LIST = "INVITATION.LIST"
+    GROUP_UPDATE = "GROUP.UPDATE"
+    GROUP_DELETE = "GROUP.DELETE"
+    GROUP_GRANT = "GROUP.CREATE_PERMISSION"
+    GROUP_REGRANT = "GROUP.UPDATE_PERMISSION"
+    GROUP_REVOKE = "GROUP.DELETE_PERMISSION"
     SUBNET_CREATE = "ACCESS_SUBNET.CREATE"
     SUBNET_UPDATE = "ACCESS_SUBNET.UPDATE"
     SUBNET_DELETE = "ACCESS_SUBNET.DELETE"
@@ -62,6 +67,9 @@ TEAM: Final = {
     Kind.PROJECT: TeamRights(
         Permission.PROJECT_GRANT, Permission.PROJECT_REGRANT, Permission.PROJECT_REVOKE
     ),
+    Kind.GROUP: TeamRights(
+        Permission.GROUP_GRANT, Permission.GROUP_REGRANT, Permission.GROUP_REVOKE
+    ),
 }
 
 
@@ -75,8 +83,16 @@ class SystemRole(NamedTuple):
     permissions: tuple[Permission, ...]
 
 
-OWNER_ROLE: Final = {Kind.ORGANISATION: "CUSTOMER.OWNER"}
-"""The role without which a scope of that kind has nobody in charge."""
+_RULE_GROUPS: Final = frozenset(
+    {*TEAM[Kind.GROUP], Permission.GROUP_UPDATE, Permission.GROUP_DELETE}
+)
+
+OWNER_ROLES: Final = {
+    Kind.ORGANISATION: frozenset({"CUSTOMER.OWNER"}),
+    Kind.PROJECT: frozenset[str](),
+    Kind.GROUP: frozenset({"GROUP.OWNER", "GROUP.LEAD"}),
+}
+"""The roles without which a scope of that kind has nobody in charge."""
 
 SYSTEM_ROLES: Final = (
     SystemRole(
@@ -141,6 +157,31 @@ SYSTEM_ROLES: Final = (
         is_active=True,
         permissions=(),
     ),
+    *(
+        # A lead is owner and manager, as whoever founds a group; an owner may do the same.
+        SystemRole(
+            name,
+            Kind.GROUP,
+            description,
+            is_active=True,
+            permissions=(
+                Permission.GROUP_GRANT,
+                Permission.GROUP_REGRANT,
+                Permission.GROUP_REVOKE,
+                Permission.GROUP_UPDATE,
+                Permission.GROUP_DELETE,
+            ),
+        )
+        for name, description in (("GROUP.LEAD", "Group lead"), ("GROUP.OWNER", "Group owner"))
+    ),
+    SystemRole(
+        "GROUP.MANAGER",
+        Kind.GROUP,
+        "Group manager",
+        is_active=True,
+        permissions=(Permission.GROUP_GRANT, Permission.GROUP_REVOKE),
+    ),
+    SystemRole("GROUP.MEMBER", Kind.GROUP, "Group member", is_active=True, permissions=()),
 )
 
 
@@ -150,6 +191,8 @@ class Actor:
 
     ``sees_all`` and ``is_staff`` are the two privileges outside roles:
     support reads everything and changes nothing, staff may do everything.
+    ``address`` is where the request comes from, "" when that cannot be told; None for an
+    account that asks nothing and is judged by ourselves, wherever it may be.
     ``behind`` is the member of staff who acts as this account; history names both.
     """
 
@@ -162,7 +205,7 @@ class Actor:
     is_support: bool
     is_identity_manager: bool = False
     civil_number: str | None = None
-    address: str = ""
+    address: str | None = None
     request: str = ""
     behind: Actor | None = None
 
@@ -170,6 +213,12 @@ class Actor:
     def sees_all(self) -> bool:
         """Tell whether nothing is hidden from this actor."""
         return self.is_staff or self.is_support
+
+
+NOBODY: Final = Actor(
+    id=0, uuid="", username="", name="", email="", is_staff=False, is_support=False
+)
+"""Whoever asks without credentials: sees what everybody may see."""
 
 
 def may(actor: Actor, held: Collection[str], *needed: Permission) -> bool:
@@ -180,6 +229,17 @@ def may(actor: Actor, held: Collection[str], *needed: Permission) -> bool:
 def may_give(actor: Actor, held: Collection[str], role_permissions: Collection[str]) -> bool:
     """Tell whether a role stays under the giver's own ceiling on the scope.
 
-    Nobody hands out more than they hold there; staff may.
+    Staff may give everything.
     """
-    return actor.is_staff or set(role_permissions) <= set(held)
+    return actor.is_staff or under_ceiling(held, role_permissions)
+
+
+def under_ceiling(held: Collection[str], role_permissions: Collection[str]) -> bool:
+    """Tell whether somebody who holds so much may hand out a role.
+
+    Nobody hands out more than they hold; and in groups, where nobody is raised but by
+    owners, managers bring in plain members only, not others of their own kind.
+    """
+    carried = set(role_permissions)
+    raises = not carried.isdisjoint(_RULE_GROUPS)
+    return carried <= set(held) and (not raises or Permission.GROUP_REGRANT in held)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from collegium.rules.access import Permission, may, may_give
+from collegium.rules.access import Permission, may, may_give, under_ceiling
 from collegium.rules.refusals import Conflict
 
 if TYPE_CHECKING:
@@ -39,12 +39,44 @@ class Act(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
     RELEASE = "release"
+    DECLINE = "decline"
+    """The invited person says no."""
+
+
+class Fate(StrEnum):
+    """What became of the mail of an invitation."""
+
+    SCHEDULED = "Scheduled"
+    PROCESSING = "Processing"
+    OK = "OK"
+    ERRED = "Erred"
+
+
+def fate(mail: str | None, leased: datetime | None, error: str | None, now: datetime) -> Fate:
+    """Tell what became of a mail by its row of the outbox.
+
+    Args:
+        mail: the state of the row; None when there is none.
+        leased: until when somebody is at work on it.
+        error: what went wrong so far.
+    """
+    if mail == "sent":
+        return Fate.OK
+    if mail in {"abandoned", "void"}:
+        return Fate.ERRED
+    if mail == "owed":
+        if leased is not None and leased > now:
+            return Fate.PROCESSING
+        if error:
+            return Fate.ERRED
+    return Fate.SCHEDULED
 
 
 MOVES: Final = {
     (State.PENDING, Act.ACCEPT): State.ACCEPTED,
     (State.PENDING, Act.CANCEL): State.CANCELED,
     (State.PENDING, Act.SEND): State.PENDING,
+    (State.PENDING, Act.DECLINE): State.REJECTED,
     (State.HELD, Act.CANCEL): State.CANCELED,
     (State.HELD, Act.RELEASE): State.PENDING,
     (State.CANCELED, Act.SEND): State.PENDING,
@@ -88,6 +120,23 @@ def opening(*, needs_approval: bool, approved: bool, starts: date | None, today:
 def same_address(one: str, other: str) -> bool:
     """Tell whether two e-mail addresses are the same to a mail server: letter case aside."""
     return bool(one) and one.casefold() == other.casefold()
+
+
+def stands_by(
+    held: Collection[str],
+    grant: Permission,
+    role_permissions: Collection[str],
+    *,
+    is_active: bool,
+    is_staff: bool,
+) -> bool:
+    """Tell whether whoever sent an invitation could still give its role today.
+
+    Args:
+        held: what they hold on the scope now, from above too.
+        is_active: whether they still have an account to speak of.
+    """
+    return is_active and (is_staff or (grant in held and under_ceiling(held, role_permissions)))
 
 
 def may_take(actor: Actor, email: str, civil_number: str, *, by_address: bool) -> bool:

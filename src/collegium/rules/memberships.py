@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collegium.rules.access import OWNER_ROLE, Kind
+from collegium.rules.access import OWNER_ROLES, Kind
 from collegium.rules.refusals import Conflict, Invalid
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
 
@@ -21,8 +22,8 @@ def check_end(until: datetime | None, now: datetime) -> None:
 
 
 def is_owner_role(kind: str, role_name: str) -> bool:
-    """Tell whether the role is the one without which nobody is in charge."""
-    return OWNER_ROLE.get(Kind(kind)) == role_name
+    """Tell whether the role is one without which nobody is in charge."""
+    return role_name in OWNER_ROLES[Kind(kind)]
 
 
 def keep_an_owner(kind: str, role_name: str, other_owners: int) -> None:
@@ -32,3 +33,9 @@ def keep_an_owner(kind: str, role_name: str, other_owners: int) -> None:
     """
     if is_owner_role(kind, role_name) and other_owners == 0:
         raise Conflict("scope.last_owner")
+
+
+def may_list_people(role_names: Collection[str]) -> bool:
+    """Tell whether somebody with these roles in an organisation may list all its people."""
+    readers = OWNER_ROLES[Kind.ORGANISATION] | {"CUSTOMER.SUPPORT"}
+    return not readers.isdisjoint(role_names)

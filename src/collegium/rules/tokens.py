@@ -3,10 +3,41 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What a token is for."""
+
+    API = "api"
+    """The one that the Waldur wire shows: one an account."""
+    SESSION = "session"
+    """What a browser holds; counts for the pages alone."""
+    PERSONAL = "personal"
+    """Made by a person for a program of theirs."""
+    ACCESS = "access"
+    REFRESH = "refresh"
+    """Good for another pair of the two, and for nothing else."""
+
+
+BEARERS: Final = frozenset({Kind.API, Kind.PERSONAL, Kind.ACCESS})
+"""What a program may show to be let in."""
+
+PERSONAL_LIFETIME: Final = 365 * 24 * 3600
+ACCESS_LIFETIME: Final = 3600
+REFRESH_LIFETIME: Final = 30 * 24 * 3600
+SESSION_LIFETIME: Final = 12 * 3600
+SESSION_AGE: Final = 30 * 24 * 3600
+"""How long a browser stays signed in at most, however much it is used."""
 
 
 def end(
-    issued: datetime, used: datetime, lifetime: int | None, max_age: int | None
+    issued: datetime,
+    used: datetime,
+    lifetime: int | None,
+    max_age: int | None,
+    ends: datetime | None = None,
 ) -> datetime | None:
     """Give the moment after which a token no longer counts; None: it has no end.
 
@@ -15,10 +46,13 @@ def end(
         used: when it was last used, to a minute.
         lifetime: seconds it lives without being used; None: for ever.
         max_age: seconds it lives at most, used or not; None: no limit.
+        ends: the moment that was set when it was made, if one was.
     """
-    ends = [
+    bounds = [
         since + timedelta(seconds=seconds)
         for since, seconds in ((used, lifetime), (issued, max_age))
         if seconds is not None
     ]
-    return min(ends, default=None)
+    if ends is not None:
+        bounds.append(ends)
+    return min(bounds, default=None)

@@ -43,6 +43,21 @@ CODE_ADDRESS: Final = Limit(10, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES
 MAIL_ACCOUNT: Final = Limit(10, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
 """One account that has mails sent to addresses of its choice."""
 
+JOIN_ACCOUNT: Final = Limit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""One account that asks to be let in, again and again."""
+
+PEOPLE_ACCOUNT: Final = Limit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""One account that names people by addresses, to find out who has an account."""
+
+INVITE_ACCOUNT: Final = Limit(200, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
+"""One account that has people mailed: whole laboratories are invited at once."""
+
+DEVICE_ADDRESS: Final = Limit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""One address from which programs wait to be let in."""
+
+MAIL_INVITEE: Final = Limit(5, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
+"""One invitation that is mailed again and again."""
+
 
 def wait(limit: Limit, count: int) -> timedelta:
     """Give the delay after so many failures."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
+    Date,
     Integer,
     String,
     and_,
     bindparam,
     case,
     delete,
+    exists,
     func,
     insert,
+    literal_column,
+    not_,
     or_,
     select,
     true,
@@ -21,17 +25,33 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.rules.access import TEAM, Permission
-from collegium.rules.invitations import State
+from collegium.rules.access import TEAM, Kind, Permission
+from collegium.rules.groups import role_of
+from collegium.rules.invitations import State, stands_by
 from collegium.rules.refusals import Conflict, NotFound
-from collegium.store.access import holding, lock, organisation
-from collegium.store.db import Prepared, Time
-from collegium.store.listing import Listing
-from collegium.store.tables import accounts, invitations, organisations, outbox, roles, scopes
-from collegium.store.tables import projects as project_rows
+from collegium.store import comparing, finding
+from collegium.store import roles as role_rows
+from collegium.store.access import holding, live, lock, seer
+from collegium.store.db import Prepared, Time, any_of
+from collegium.store.listing import Filter, Listing
+from collegium.store.narrowing import rare
+from collegium.store.scopes import placed
+from collegium.store.tables import (
+    accounts,
+    grants,
+    groups,
+    invitations,
+    organisations,
+    outbox,
+    projects,
+    role_permissions,
+    roles,
+    scopes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import timedelta
 
     from sqlalchemy import ColumnElement
 
@@ -40,37 +60,26 @@ if TYPE_CHECKING:
 
 _now = bindparam("now", type_=Time)
 
+_voucher = accounts.alias("voucher")
+
 _rows = (
-    select(
-        *invitations.c,
-        scopes.c.uuid.label("scope_uuid"),
-        scopes.c.kind.label("scope_kind"),
-        scopes.c.name.label("scope_name"),
-        scopes.c.description.label("scope_description"),
-        scopes.c.removed.label("scope_removed"),
-        organisation.c.uuid.label("organisation_uuid"),
-        organisation.c.name.label("organisation_name"),
-        organisations.c.blocked,
-        organisations.c.archived,
-        project_rows.c.starts,
-        roles.c.uuid.label("role_uuid"),
-        roles.c.name.label("role_name"),
-        roles.c.description.label("role_description"),
-        roles.c.is_active.label("role_is_active"),
+    placed(
+        invitations,
         accounts.c.username.label("creator_username"),
         accounts.c.first_name.label("creator_first_name"),
         accounts.c.last_name.label("creator_last_name"),
         accounts.c.picture.label("creator_picture"),
+        accounts.c.email.label("creator_email"),
+        accounts.c.is_active.label("creator_is_active"),
+        accounts.c.notifications_enabled.label("creator_notifications_enabled"),
+        _voucher.c.is_active.label("voucher_is_active"),
+        _voucher.c.is_staff.label("voucher_is_staff"),
         outbox.c.state.label("mail_state"),
         outbox.c.leased.label("mail_leased"),
         outbox.c.error.label("mail_error"),
     )
-    .join(scopes, scopes.c.id == invitations.c.scope_id)
-    .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-    .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
-    .outerjoin(project_rows, project_rows.c.scope_id == scopes.c.id)
-    .join(roles, roles.c.id == invitations.c.role_id)
     .outerjoin(accounts, accounts.c.id == invitations.c.created_by)
+    .outerjoin(_voucher, _voucher.c.id == invitations.c.vouched_by)
     .outerjoin(outbox, outbox.c.id == invitations.c.mail_id)
 )
 
@@ -82,6 +91,9 @@ seen_state = case(
     else_=invitations.c.state,
 )
 """The state as it is now, as SQL: the twin of ``rules.invitations.seen``."""
+
+# Written into the text: against a bound value, a partial index cannot be used.
+_WAITING = invitations.c.state == literal_column("'pending'")
 
 READERS = (
     (None, Permission.INVITATION_LIST),
@@ -115,28 +127,170 @@ def visible() -> ColumnElement[bool]:
     )
 
 
+_PASSING: Final = frozenset({State.HELD, State.REQUESTED, State.REJECTED})
+"""States that few invitations are in."""
+
+
+def _read_states(value: list[str]) -> tuple[str, dict[str, Any]]:
+    stored = sorted({State.PENDING.value if one == State.EXPIRED else one for one in value})
+    if len(stored) == 1:
+        return "one", {"state": value, "state_stored": stored[0]}
+    return "few" if _PASSING.issuperset(stored) else "some", {
+        "state": value,
+        "state_stored": stored,
+    }
+
+
+def _where_state(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    # The stored state is in an index, the seen one is not; a single one comes out of it in order.
+    if form == "one":
+        stored = invitations.c.state == bindparam("state_stored", type_=String())
+    else:
+        stored = any_of(invitations.c.state, "state_stored")
+    return and_(rare(stored) if form == "few" else stored, any_of(seen_state, "state"))
+
+
+_shown = scopes.c.kind != Kind.GROUP.value
+
 listing = Listing(
-    _rows,
+    # Groups are spelled by another wire; whoever lists invitations here lists the tree.
+    _rows.where(_shown),
     visible=visible,
     key=invitations.c.id,
-    counted=select(invitations.c.id),
+    # Said like this, because from a join SQLite would begin with all the scopes.
+    counted=select(invitations.c.id).where(
+        invitations.c.scope_id.not_in(select(scopes.c.id).where(scopes.c.kind == Kind.GROUP.value))
+    ),
+    lean=True,
     default="-created",
     orders={
         "created": (invitations.c.created,),
         "created_by": (invitations.c.created_by,),
         "email": (invitations.c.email,),
-        "state": (seen_state,),
+        # What is held comes after what is pending, as it does on the wire.
+        "state": (
+            case((invitations.c.state == State.HELD.value, "pending, held"), else_=seen_state),
+        ),
+    },
+    filters={
+        **finding.INVITATIONS,
+        "state": Filter(_read_states, _where_state),
     },
 )
 
 
-@lru_cache(maxsize=2)
-def _seen(*, sees_all: bool) -> Prepared:
-    return Prepared(
-        _rows.where(invitations.c.uuid == bindparam("uuid"), true() if sees_all else visible())
+_to_address = func.lower(invitations.c.email) == func.lower(
+    bindparam("actor_email", type_=String())
+)
+# Whom an invitation to a group is for: accounts have a number there, and addresses are not shown.
+_invitee = (
+    select(func.min(accounts.c.id))
+    .where(
+        func.lower(accounts.c.email) == func.lower(invitations.c.email),
+        accounts.c.is_active,
+        accounts.c.deleted.is_(None),
+    )
+    .correlate(invitations)
+    .scalar_subquery()
+)
+_is_manager, _is_owner = (
+    or_(*(roles.c.name == role_of(**{flag: True, other: both}) for both in (False, True)))
+    for flag, other in (("is_manager", "is_owner"), ("is_owner", "is_manager"))
+)
+_in_groups = _rows.add_columns(_invitee.label("invitee_id")).join(
+    groups, groups.c.scope_id == scopes.c.id
+)
+
+
+def visible_in_groups() -> ColumnElement[bool]:
+    """Say which of the invitations to groups an ordinary actor may see."""
+    rights = ((Kind.GROUP, TEAM[Kind.GROUP].grant), (Kind.GROUP, Permission.INVITATION_LIST))
+    return invitations.c.id.in_(
+        union(
+            select(_mine.c.id).where(_mine.c.scope_id.in_(holding(*rights))),
+            select(_mine.c.id).where(to_actor(_mine)),
+        )
     )
 
 
+group_listing = Listing(
+    # Few tables, as with requests.
+    select(
+        *(invitations.c[name] for name in ("id", "uuid", "state", "created", "scope_id", "email")),
+        _invitee.label("invitee_id"),
+        roles.c.name.label("role_name"),
+    )
+    .join(groups, groups.c.scope_id == invitations.c.scope_id)
+    .join(scopes, scopes.c.id == invitations.c.scope_id)
+    .join(roles, roles.c.id == invitations.c.role_id)
+    .where(_WAITING, invitations.c.expires > _now),
+    visible=visible_in_groups,
+    key=invitations.c.id,
+    default="created",
+    orders={
+        "created": (invitations.c.created,),
+        "id": (invitations.c.uuid,),
+        "authgroup": (invitations.c.scope_id,),
+        "user_account_invitation": (_invitee,),
+    },
+    filters={
+        **comparing.keys("id", invitations.c.uuid),
+        **comparing.numbers("authgroup", invitations.c.scope_id),
+        **comparing.texts("authgroup__name", scopes.c.name, groups.c.folded),
+        **comparing.numbers("user_account_invitation", _invitee),
+        **comparing.texts(
+            "user_account_invitation__email", invitations.c.email, func.lower(invitations.c.email)
+        ),
+        **comparing.truths("new_manager", _is_manager),
+        **comparing.truths("new_owner", _is_owner),
+    },
+)
+"""What is open to groups."""
+
+
+@lru_cache(maxsize=4)
+def _seen(*, sees_all: bool, in_groups: bool) -> Prepared:
+    uuid = invitations.c.uuid == bindparam("uuid")
+    if not in_groups:
+        return Prepared(_rows.where(uuid, _shown, true() if sees_all else visible()))
+    # Whoever was invited goes on seeing what became of it, and can be told once more.
+    seen = or_(_to_address, invitations.c.scope_id.in_(holding(*READERS)))
+    return Prepared(_in_groups.where(uuid, true() if sees_all else seen))
+
+
+_OPEN_TO = Prepared(
+    select(invitations.c.id)
+    .where(
+        invitations.c.scope_id == bindparam("scope"),
+        func.lower(invitations.c.email) == func.lower(bindparam("email", type_=String())),
+        or_(
+            _WAITING,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+    )
+    .order_by(invitations.c.id.desc())
+    .limit(1)
+)
+
+
+_OPEN_AT = Prepared(
+    select(func.lower(invitations.c.email).label("email")).where(
+        invitations.c.scope_id == bindparam("scope"),
+        invitations.c.role_id == bindparam("role"),
+        any_of(func.lower(invitations.c.email, type_=String()), "emails"),
+        or_(
+            and_(_WAITING, invitations.c.expires > _now),
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+    )
+)
+_TO_ACTOR = Prepared(
+    _rows.where(to_actor(), scopes.c.removed.is_(None)).order_by(
+        invitations.c.created.desc(), invitations.c.id.desc()
+    )
+)
 _SCOPE_OF = Prepared(select(invitations.c.scope_id).where(invitations.c.uuid == bindparam("uuid")))
 _BY_UUID = Prepared(_rows.where(invitations.c.uuid == bindparam("uuid")))
 _BY_ID = Prepared(_rows.where(invitations.c.id == bindparam("id")))
@@ -182,6 +336,20 @@ _CLOSE_OTHERS = Prepared(
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
+_CLOSE_OF = Prepared(
+    update(invitations)
+    .where(
+        invitations.c.scope_id == bindparam("scope"),
+        or_(
+            invitations.c.state == State.PENDING.value,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+        func.lower(invitations.c.email) == func.lower(bindparam("email", type_=String())),
+    )
+    .values(state=State.CANCELED.value)
+    .returning(invitations.c.uuid)
+)
 _CLOSE_ALL = Prepared(
     update(invitations)
     .where(
@@ -194,19 +362,104 @@ _CLOSE_ALL = Prepared(
     )
     .values(state=State.CANCELED.value)
 )
+_carrying = invitations.alias("carrying")
+_CARRIED = Prepared(
+    select(
+        exists(
+            select(_carrying.c.id)
+            .join(outbox, outbox.c.id == _carrying.c.mail_id)
+            .where(
+                func.lower(_carrying.c.email) == func.lower(bindparam("email", type_=String())),
+                _carrying.c.id != bindparam("besides"),
+                outbox.c.kind == bindparam("kind"),
+                or_(outbox.c.state == "owed", outbox.c.state == "sent"),
+            )
+        ).label("carried")
+    )
+)
+_HELD_BY = Prepared(
+    select(grants.c.account_id, grants.c.scope_id, role_permissions.c.permission)
+    .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
+    .where(any_of(grants.c.account_id, "accounts"), any_of(grants.c.scope_id, "scopes"), live())
+)
+
+# What the clock has brought, a few at a time; each is judged again when its turn comes.
+_LAPSED = Prepared(
+    select(invitations.c.id)
+    .where(_WAITING, invitations.c.told.is_(None), invitations.c.expires <= _now)
+    .order_by(invitations.c.expires)
+    .limit(bindparam("limit", type_=Integer))
+)
+_LAPSING = Prepared(
+    select(invitations.c.id)
+    .where(
+        _WAITING,
+        invitations.c.told.is_(None),
+        invitations.c.expires > _now,
+        invitations.c.expires <= bindparam("soon", type_=Time),
+        invitations.c.reminded.is_(None),
+        invitations.c.created <= bindparam("long_ago", type_=Time),
+    )
+    .order_by(invitations.c.expires)
+    .limit(bindparam("limit", type_=Integer))
+)
+_STARTING = Prepared(
+    select(invitations.c.id)
+    .join(projects, projects.c.scope_id == invitations.c.scope_id)
+    .join(scopes, scopes.c.id == invitations.c.scope_id)
+    .join(organisations, organisations.c.scope_id == scopes.c.parent_id)
+    .where(
+        invitations.c.state == literal_column("'held'"),
+        # Nobody could accept it there now.
+        not_(organisations.c.blocked),
+        not_(organisations.c.archived),
+        projects.c.starts <= bindparam("today", type_=Date),
+    )
+    .order_by(invitations.c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
 _DELETE = Prepared(delete(invitations).where(invitations.c.id == bindparam("invitation")))
 
 
-def reach(tx: Read, actor: Actor, uuid: str) -> Row:
+def lapsed(tx: Read, limit: int) -> list[int]:
+    """Give the numbers of those that have expired and whose senders do not know."""
+    return [row.id for row in tx.all(_LAPSED, now=tx.now, limit=limit)]
+
+
+def lapsing(tx: Read, within: timedelta, limit: int) -> list[int]:
+    """Give the numbers of those that expire soon, were open for longer, and nobody reminded of."""
+    return [
+        row.id
+        for row in tx.all(
+            _LAPSING, now=tx.now, soon=tx.now + within, long_ago=tx.now - within, limit=limit
+        )
+    ]
+
+
+def starting(tx: Read, limit: int) -> list[int]:
+    """Give the numbers of those that were held for a project that has begun."""
+    return [row.id for row in tx.all(_STARTING, today=tx.now.date(), limit=limit)]
+
+
+def reach(tx: Read, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
     """Load an invitation that the actor may see.
+
+    Args:
+        in_groups: one to a group, with ``invitee_id``, or (the default) to an organisation or
+            a project.
 
     Refuses: NotFound ``invitation.unknown`` when there is none or it is hidden.
     """
-    seer = {} if actor.sees_all else {"actor": actor.id, "actor_email": actor.email, "now": tx.now}
-    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer)
+    statement = _seen(sees_all=actor.sees_all, in_groups=in_groups)
+    row = tx.one(statement, uuid=uuid, **seer(tx, actor))
     if row is None:
         raise NotFound("invitation.unknown")
     return row
+
+
+def to_address(tx: Read, actor: Actor) -> list[Row]:
+    """Give the invitations that wait for the actor's address, of every kind of scope."""
+    return tx.all(_TO_ACTOR, **seer(tx, actor))
 
 
 def by_uuid(tx: Read, uuid: str) -> Row | None:
@@ -223,9 +476,44 @@ def by_uuid_locked(tx: Write, uuid: str) -> Row | None:
     return by_uuid(tx, uuid)
 
 
+def open_to(tx: Read, scope: int, email: str) -> Row | None:
+    """Give the invitation of an address to a scope that was not decided, expired or not."""
+    number = tx.value(_OPEN_TO, scope=scope, email=email)
+    return None if number is None else by_number(tx, number)
+
+
+def open_at(tx: Read, scope: int, role: int, emails: Collection[str]) -> set[str]:
+    """Give those of some addresses, in small letters, that are invited to a role and may be in."""
+    found = tx.all(_OPEN_AT, scope=scope, role=role, emails=list(emails), now=tx.now)
+    return {row.email for row in found}
+
+
 def by_number(tx: Read, number: int) -> Row | None:
     """Find an invitation for ourselves."""
     return tx.one(_BY_ID, id=number)
+
+
+def vouched(tx: Read, rows: Sequence[Row]) -> set[int]:
+    """Give the numbers of those invitations whose senders could still give the role now."""
+    grouped: dict[tuple[int, int], set[str]] = {}
+    vouchers = {row.vouched_by for row in rows if row.vouched_by is not None}
+    places = {place for row in rows for place in (row.scope_id, row.organisation_id)}
+    for held in tx.all(_HELD_BY, accounts=list(vouchers), scopes=list(places), now=tx.now):
+        grouped.setdefault((held.account_id, held.scope_id), set()).add(held.permission)
+    carried = role_rows.permissions_of(tx, {row.role_id for row in rows})
+    nothing: set[str] = set()
+    return {
+        row.id
+        for row in rows
+        if stands_by(
+            grouped.get((row.vouched_by, row.scope_id), nothing)
+            | grouped.get((row.vouched_by, row.organisation_id), nothing),
+            TEAM[Kind(row.scope_kind)].grant,
+            carried.get(row.role_id, ()),
+            is_active=bool(row.voucher_is_active),
+            is_staff=bool(row.voucher_is_staff),
+        )
+    }
 
 
 def add(tx: Write, values: Mapping[str, Any]) -> int:
@@ -267,9 +555,19 @@ def close_others(tx: Write, invitation: Row, address: str) -> list[str]:
     return [row.uuid for row in rows]
 
 
+def close_of(tx: Write, scope: int, email: str) -> list[str]:
+    """Cancel whatever invites an address to a scope; give the UUIDs."""
+    return [row.uuid for row in tx.all(_CLOSE_OF, scope=scope, email=email)]
+
+
 def close_all(tx: Write, scope: int) -> None:
     """Cancel every open invitation to a scope that goes."""
     tx.run(_CLOSE_ALL, scope=scope)
+
+
+def is_carried(tx: Read, invitation: Row, kind: str) -> bool:
+    """Tell whether another invitation to the same address goes out, or went, by such a mail."""
+    return bool(tx.value(_CARRIED, email=invitation.email, besides=invitation.id, kind=kind))
 
 
 def delete_row(tx: Write, invitation: int) -> None:

@@ -5,17 +5,32 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, case, func, insert, or_, select, true, update
+from sqlalchemy import (
+    Integer,
+    String,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
 
-from collegium.rules.access import Kind
+from collegium.rules.access import OWNER_ROLES, Kind
 from collegium.rules.refusals import Conflict, NotFound
-from collegium.store.access import live, organisation, visible_scopes
+from collegium.store import finding
+from collegium.store.access import live, mine, organisation, seer, visible_scopes
 from collegium.store.db import Duplicate, Prepared, Time, any_of
 from collegium.store.listing import Listing
 from collegium.store.tables import Number, accounts, grants, roles, scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
     from collegium.rules.access import Actor
@@ -54,6 +69,8 @@ _shown = (
 )
 _rows = _shown.where(live(), scopes.c.removed.is_(None))
 
+_viewer = accounts.alias("viewer")
+
 _ORDERS = {
     "created": (grants.c.since,),
     "email": (accounts.c.email,),
@@ -71,9 +88,17 @@ listing = Listing(
     key=grants.c.id,
     default="created",
     orders=_ORDERS,
-    counted=select(grants.c.id)
-    .join(scopes, scopes.c.id == grants.c.scope_id)
-    .where(live(), scopes.c.removed.is_(None), scopes.c.kind != Kind.GROUP.value),
+    # The few scopes that do not count are found first; from a join SQLite would begin with all.
+    counted=select(grants.c.id).where(
+        live(),
+        grants.c.scope_id.not_in(
+            select(scopes.c.id).where(
+                or_(scopes.c.removed.is_not(None), scopes.c.kind == Kind.GROUP.value)
+            )
+        ),
+    ),
+    lean=True,
+    filters=finding.GRANTS,
 )
 
 team = Listing(
@@ -81,8 +106,27 @@ team = Listing(
     visible=true,  # whoever reached the scope sees its team
     key=grants.c.id,
     default="created",
-    orders=_ORDERS,
-    filters={"scope": grants.c.scope_id == bindparam("scope", type_=Number)},
+    orders={
+        **_ORDERS,
+        # As with the filter: an order would tell it too, name by name.
+        "native_name": (
+            case(
+                (
+                    or_(
+                        exists().where(
+                            _viewer.c.id == bindparam("actor", type_=Number),
+                            or_(_viewer.c.is_staff, _viewer.c.is_support),
+                        ),
+                        accounts.c.id == bindparam("actor", type_=Number),
+                        not_(accounts.c.is_staff),
+                    ),
+                    accounts.c.native_name,
+                ),
+                else_="",
+            ),
+        ),
+    },
+    filters=finding.TEAM,
 )
 
 
@@ -112,6 +156,11 @@ def _of_accounts(*, sees_all: bool) -> Prepared:
         ).order_by(grants.c.since, grants.c.id)
     )
 
+
+# Groups among them: what somebody holds is shown to them wherever it is.
+_OWN = _rows.where(grants.c.account_id == bindparam("account", type_=Number))
+_OWN_ALL = Prepared(_OWN.order_by(scopes.c.name, grants.c.since, grants.c.id))
+_OWN_ONE = Prepared(_OWN.where(grants.c.uuid == bindparam("uuid")))
 
 # The past: what a grant's own row says of a moment, whatever happened to it later.
 _HELD_AT = Prepared(
@@ -158,6 +207,12 @@ _STANDING = Prepared(
 )
 _IN_SCOPE = Prepared(
     select(grants.c.id)
+    .where(mine(), grants.c.scope_id == bindparam("scope", type_=Number))
+    .limit(1)
+)
+_OF_ACCOUNT_IN_SCOPE = Prepared(
+    select(grants, roles.c.name.label("role_name"))
+    .join(roles, roles.c.id == grants.c.role_id)
     .where(
         grants.c.account_id == bindparam("account", type_=Number),
         grants.c.scope_id == bindparam("scope", type_=Number),
@@ -209,13 +264,31 @@ _END_ALL = Prepared(
     )
     .returning(grants.c.account_id)
 )
+_RUN_OUT = Prepared(
+    select(grants.c.id)
+    .where(grants.c.ended.is_(None), grants.c.until <= bindparam("now", type_=Time))
+    .order_by(grants.c.until)
+    .limit(bindparam("limit", type_=Integer))
+)
+_OVER = Prepared(
+    update(grants)
+    .where(
+        grants.c.id == bindparam("grant"),
+        grants.c.ended.is_(None),
+        grants.c.until <= bindparam("now", type_=Time),
+    )
+    .values(ended=grants.c.until)
+    .returning(grants.c.account_id, grants.c.scope_id, grants.c.role_id)
+)
+_BY_ID = Prepared(_shown.where(grants.c.id == bindparam("grant")))
 _LASTING_OWNERS = Prepared(
     select(func.count().label("count"))
     .select_from(grants)
     .join(accounts, accounts.c.id == grants.c.account_id)
+    .join(roles, roles.c.id == grants.c.role_id)
     .where(
         grants.c.scope_id == bindparam("scope"),
-        grants.c.role_id == bindparam("role"),
+        or_(*(roles.c.name == name for names in OWNER_ROLES.values() for name in sorted(names))),
         grants.c.id != bindparam("besides"),
         grants.c.ended.is_(None),
         grants.c.until.is_(None),
@@ -223,14 +296,50 @@ _LASTING_OWNERS = Prepared(
     )
 )
 
+_IN_TEAM = Prepared(
+    _rows.where(
+        grants.c.uuid == bindparam("uuid"),
+        grants.c.scope_id == bindparam("scope", type_=Number),
+        accounts.c.is_active,
+    )
+)
+_AT_ADDRESSES = Prepared(
+    select(func.lower(accounts.c.email).label("email"))
+    .select_from(grants)
+    .join(accounts, accounts.c.id == grants.c.account_id)
+    .where(
+        grants.c.scope_id == bindparam("scope", type_=Number),
+        grants.c.role_id == bindparam("role", type_=Number),
+        live(),
+        accounts.c.is_active,
+        any_of(func.lower(accounts.c.email, type_=String()), "emails"),
+    )
+)
+
+
+def in_team(tx: Read, scope: int, uuid: str) -> Row:
+    """Load a grant of a team for somebody who reached its scope.
+
+    Refuses: NotFound ``grant.unknown`` for one of another scope too.
+    """
+    row = tx.one(_IN_TEAM, uuid=uuid, scope=scope, now=tx.now)
+    if row is None:
+        raise NotFound("grant.unknown")
+    return row
+
+
+def at_addresses(tx: Read, scope: int, role: int, emails: Collection[str]) -> set[str]:
+    """Give those of some addresses, in small letters, whose people have a role in a scope."""
+    found = tx.all(_AT_ADDRESSES, scope=scope, role=role, emails=list(emails), now=tx.now)
+    return {row.email for row in found}
+
 
 def find(tx: Read, actor: Actor, uuid: str) -> Row:
     """Load a grant to show it.
 
     Refuses: NotFound ``grant.unknown`` when there is none or it is hidden.
     """
-    seer = {} if actor.sees_all else {"actor": actor.id}
-    row = tx.one(_one(sees_all=actor.sees_all), uuid=uuid, now=tx.now, **seer)
+    row = tx.one(_one(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
     if row is None:
         raise NotFound("grant.unknown")
     return row
@@ -238,12 +347,27 @@ def find(tx: Read, actor: Actor, uuid: str) -> Row:
 
 def of_accounts(tx: Read, actor: Actor, ids: Iterable[int]) -> dict[int, list[Row]]:
     """Give the grants of accounts, in one statement; of others only where the actor sees."""
-    seer = {} if actor.sees_all else {"actor": actor.id}
     found: dict[int, list[Row]] = {}
     statement = _of_accounts(sees_all=actor.sees_all)
-    for row in tx.all(statement, ids=list(ids), now=tx.now, **seer):
+    for row in tx.all(statement, ids=list(ids), **seer(tx, actor)):
         found.setdefault(row.account_id, []).append(row)
     return found
+
+
+def own(tx: Read, account: int) -> list[Row]:
+    """Give the grants that an account has now, of every kind of scope."""
+    return tx.all(_OWN_ALL, account=account, now=tx.now)
+
+
+def own_one(tx: Read, account: int, uuid: str) -> Row:
+    """Load a grant that an account has now.
+
+    Refuses: NotFound ``grant.unknown`` for somebody else's too.
+    """
+    row = tx.one(_OWN_ONE, account=account, uuid=uuid, now=tx.now)
+    if row is None:
+        raise NotFound("grant.unknown")
+    return row
 
 
 def held_at(tx: Read, scope: int, moment: datetime) -> list[Row]:
@@ -266,9 +390,14 @@ def standing(tx: Read, account: int) -> list[Row]:
     return tx.all(_STANDING, account=account)
 
 
-def is_member(tx: Read, account: int, scope: int) -> bool:
-    """Tell whether an account has a role directly in a scope."""
-    return tx.one(_IN_SCOPE, account=account, scope=scope, now=tx.now) is not None
+def in_scope(tx: Read, account: int, scope: int) -> Row | None:
+    """Give the grant that an account has directly in a scope now, in whatever role."""
+    return tx.one(_OF_ACCOUNT_IN_SCOPE, account=account, scope=scope, now=tx.now)
+
+
+def is_member(tx: Read, actor: Actor, scope: int) -> bool:
+    """Tell whether the actor has a role directly in a scope that is open here."""
+    return tx.one(_IN_SCOPE, scope=scope, **seer(tx, actor)) is not None
 
 
 def grant(
@@ -319,6 +448,18 @@ def end_all(tx: Write, scope: int, by: int | None) -> list[int]:
     return [row.account_id for row in rows]
 
 
-def other_owners(tx: Read, scope: int, role: int, besides: int) -> int:
-    """Count the lasting grants of the owner role that stand beside a given one."""
-    return int(tx.value(_LASTING_OWNERS, scope=scope, role=role, besides=besides))
+def run_out(tx: Read, limit: int) -> list[int]:
+    """Give the numbers of grants whose time is over and that nobody has ended."""
+    return [row.id for row in tx.all(_RUN_OUT, now=tx.now, limit=limit)]
+
+
+def end_run_out(tx: Write, grant_id: int) -> Row | None:
+    """End a grant as of the moment its time was over; None when somebody else did."""
+    if tx.one(_OVER, grant=grant_id, now=tx.now) is None:
+        return None
+    return tx.one(_BY_ID, grant=grant_id)
+
+
+def other_owners(tx: Read, scope: int, besides: int) -> int:
+    """Count the lasting grants of an owner's role that stand beside a given one."""
+    return int(tx.value(_LASTING_OWNERS, scope=scope, besides=besides))

@@ -1,0 +1,129 @@
+"""Decisions of staff on invitations that wait for them, by the links in their mails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from collegium.actions import mails
+from collegium.actions.invitations import creator_wants_mail, expiry, mail, opening
+from collegium.actions.tokens import actor_of
+from collegium.rules import invitations as rules
+from collegium.rules.invitations import Act, State
+from collegium.rules.refusals import Conflict, Invalid
+from collegium.store import accounts, events, invitations, outbox
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from collegium.rules.access import Actor
+    from collegium.settings import Settings
+    from collegium.store.db import Row, Write
+    from collegium.store.vault import Vault
+
+APPROVE = "invitation_approve"
+REJECT = "invitation_reject"
+"""What a link is signed for; also the segment of its path before the last."""
+
+
+class Decision(NamedTuple):
+    """What a link in a mail to staff says.
+
+    Args:
+        staff: UUID of the account that decides.
+        invitation: UUID of what is decided.
+        generation: of the invitation; the link dies with it.
+    """
+
+    staff: str
+    invitation: str
+    generation: int
+
+
+def read_link(vault: Vault, settings: Settings, purpose: str, link: str, now: datetime) -> Decision:
+    """Give what a link says that was signed for this purpose, and for no other.
+
+    Refuses: Invalid ``decision.signature`` (also for one that is too old) and
+    ``decision.payload``.
+    """
+    facts = vault.follow(purpose, link)
+    if facts is None:
+        raise Invalid("decision.signature")
+    match facts:
+        case [str(staff), str(invitation), int(generation), int(signed)]:
+            age = settings.invitation_max_age
+            if age is not None and now.timestamp() > signed + age:
+                raise Invalid("decision.signature")
+            return Decision(staff, invitation, generation)
+    raise Invalid("decision.payload")
+
+
+def approve(tx: Write, settings: Settings, link: Decision, address: str, request: str) -> None:
+    """Let an invitation go out that waited for a member of staff.
+
+    Args:
+        address: whence the link was followed; for history.
+        request: in which request.
+
+    Refuses: Invalid ``decision.no_staff``, ``decision.no_invitation``,
+    Conflict ``organisation.unavailable`` and ``role.inactive``.
+    """
+    actor, invitation = _decided(tx, link, address, request)
+    if invitation.blocked or invitation.archived:
+        raise Conflict("organisation.unavailable")
+    if not invitation.role_is_active:
+        raise Conflict("role.inactive")
+    rules.move(State(invitation.state), Act.APPROVE)
+    state = opening(tx, actor, settings, invitation.starts, approved=True)
+    invitations.step(
+        tx,
+        invitation,
+        state,
+        approved_by=actor.id,
+        created=tx.now,
+        expires=expiry(tx.now, settings),
+    )
+    _record(tx, "invitation.approved", actor, invitation)
+    if state is State.PENDING:
+        mail(tx, invitations.by_number(tx, invitation.id), state)
+
+
+def reject(tx: Write, link: Decision, address: str, request: str) -> None:
+    """Let an invitation go no further that waited for a member of staff, and tell who made it.
+
+    Args:
+        address: whence the link was followed; for history.
+        request: in which request.
+
+    Refuses: Invalid ``decision.no_staff`` and ``decision.no_invitation``.
+    """
+    actor, invitation = _decided(tx, link, address, request)
+    invitations.step(tx, invitation, rules.move(State(invitation.state), Act.REJECT))
+    _record(tx, "invitation.rejected", actor, invitation)
+    if creator_wants_mail(invitation):
+        outbox.post(tx, mails.InvitationRejected(invitation.creator_email, invitation.id))
+
+
+def _decided(tx: Write, link: Decision, address: str, request: str) -> tuple[Actor, Row]:
+    account = accounts.by_uuid(tx, link.staff)
+    if account is None or not account.is_active or not account.is_staff:
+        raise Invalid("decision.no_staff")
+    invitation = invitations.by_uuid_locked(tx, link.invitation)
+    if (
+        invitation is None
+        or invitation.scope_removed is not None
+        or invitation.generation != link.generation
+        or invitation.state != State.REQUESTED
+    ):
+        raise Invalid("decision.no_invitation")
+    return actor_of(account, address, request), invitation
+
+
+def _record(tx: Write, kind: str, actor: Actor, invitation: Row) -> None:
+    events.record(
+        tx,
+        kind,
+        actor,
+        scope=invitation.scope_id,
+        invitation=invitation.uuid,
+        email=invitation.email,
+    )

@@ -1,0 +1,143 @@
+"""What can be done to open invitations: made and closed. Following one is asking: ``requests``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from collegium.rules import open_invitations as rules
+from collegium.rules.access import TEAM, Kind, Permission, may, may_give
+from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.store import access, events, open_invitations, roles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from collegium.rules.access import Actor
+    from collegium.settings import Settings
+    from collegium.store.access import Reached
+    from collegium.store.db import Read, Row, Write
+
+
+def create(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    reached: Reached,
+    role: Row,
+    project_role: Row | None,
+    details: Mapping[str, Any],
+) -> str:
+    """Open a scope that the actor can see to whoever has the link; give the UUID.
+
+    Args:
+        project_role: what is given in a project that is made for whoever asks.
+        details: the other columns; ``is_public``, ``auto_create_project`` and so on.
+
+    Refuses: Invalid as ``problems`` gives it, Forbidden ``permission.missing`` and
+    ``role.above_ceiling``, Conflict ``organisation.unavailable`` and ``role.inactive``.
+    """
+    scope = reached.scope
+    for problem in problems(actor, scope.kind, role, project_role, details):
+        raise problem
+    makes = bool(details.get("auto_create_project"))
+    gives = [role.id] + ([project_role.id] if project_role else [])
+    check_may_give(tx, actor, reached, gives, makes_projects=makes)
+    if not role.is_active or (project_role is not None and not project_role.is_active):
+        raise Conflict("role.inactive")
+    if scope.blocked or scope.archived:
+        raise Conflict("organisation.unavailable")
+    uuid = uuid4().hex
+    open_invitations.add(
+        tx,
+        {
+            "is_public": False,
+            "auto_approve": False,
+            "auto_create_project": False,
+            "template": None,
+            "allow_multiple_requests": False,
+            "custom_text": "",
+            "affiliations": [],
+            "email_patterns": [],
+            **details,
+            "uuid": uuid,
+            "scope_id": scope.id,
+            "role_id": role.id,
+            "project_role_id": project_role.id if project_role else None,
+            "created": tx.now,
+            "expires": tx.now + timedelta(seconds=settings.group_invitation_lifetime),
+            "created_by": actor.id,
+        },
+    )
+    events.record(
+        tx, "open_invitation.created", actor, scope=scope.id, invitation=uuid, role=role.name
+    )
+    return uuid
+
+
+def problems(
+    actor: Actor,
+    kind: str,
+    role: Row,
+    project_role: Row | None,
+    details: Mapping[str, Any],
+) -> Iterator[Invalid]:
+    """Give everything that an open invitation says and nobody could keep."""
+    makes = bool(details.get("auto_create_project"))
+    project_kind = project_role.kind if project_role else None
+    checks: tuple[Callable[[], None], ...] = (
+        partial(
+            rules.check_public,
+            is_public=bool(details.get("is_public")),
+            is_staff=actor.is_staff,
+            auto_create_project=makes,
+            role_kind=role.kind,
+        ),
+        partial(rules.check_roles, kind, role.kind, project_kind, auto_create_project=makes),
+        partial(rules.check_template, details.get("template") or ""),
+        partial(rules.check_patterns, details.get("email_patterns", ())),
+    )
+    for check in checks:
+        try:
+            check()
+        except Invalid as refusal:
+            yield refusal
+
+
+def cancel(tx: Write, actor: Actor, uuid: str) -> None:
+    """Close an open invitation; what was asked through it stays to be decided.
+
+    Refuses: NotFound, Forbidden without the right to invite there,
+    Conflict ``open_invitation.closed``.
+    """
+    row = open_invitations.by_uuid_locked(tx, uuid)
+    reached = access.held_by(tx, actor, row.scope_id)
+    if reached is None:
+        raise NotFound("open_invitation.unknown")
+    if not may(actor, reached.held, TEAM[Kind(row.scope_kind)].grant):
+        raise Forbidden("permission.missing")
+    rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
+    open_invitations.cancel(tx, row.id)
+    events.record(tx, "open_invitation.canceled", actor, scope=row.scope_id, invitation=uuid)
+
+
+def check_may_give(
+    tx: Read, actor: Actor, reached: Reached, gives: Collection[int], *, makes_projects: bool
+) -> None:
+    """Let somebody open, or decide on, what they could give themselves.
+
+    Args:
+        gives: numbers of the roles.
+        makes_projects: a project is made for whoever is let in.
+
+    Refuses: Forbidden ``permission.missing`` and ``role.above_ceiling``.
+    """
+    if not may(actor, reached.held, TEAM[Kind(reached.scope.kind)].grant):
+        raise Forbidden("permission.missing")
+    if makes_projects and not may(actor, reached.held, Permission.PROJECT_CREATE):
+        raise Forbidden("permission.missing")
+    carried = roles.permissions_of(tx, gives)
+    if not may_give(actor, reached.held, {one for many in carried.values() for one in many}):
+        raise Forbidden("role.above_ceiling")

@@ -1,0 +1,383 @@
+"""What can be done to requests: asked, decided, taken back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
+
+from collegium.actions import mails, projects
+from collegium.actions.open_invitations import check_may_give
+from collegium.actions.scopes import joined
+from collegium.actions.tokens import actor_of
+from collegium.rules import open_invitations as links
+from collegium.rules import requests as rules
+from collegium.rules.access import TEAM, Kind, Permission
+from collegium.rules.refusals import Conflict, Forbidden, NotFound
+from collegium.rules.requests import Act, State
+from collegium.store import (
+    access,
+    accounts,
+    events,
+    memberships,
+    open_invitations,
+    outbox,
+    requests,
+    roles,
+)
+
+if TYPE_CHECKING:
+    from collegium.rules.access import Actor
+    from collegium.settings import Settings
+    from collegium.store.db import Row, Write
+
+
+class Asked(NamedTuple):
+    """What asking has led to: the request as it is now, and whether somebody has to decide."""
+
+    request: Row
+    is_approved: bool
+
+
+def submit(tx: Write, actor: Actor, settings: Settings, uuid: str, message: str = "") -> Asked:
+    """Ask for what an open invitation offers; those who may decide are mailed.
+
+    Refuses: NotFound ``open_invitation.unknown``, Conflict ``open_invitation.inactive``,
+    ``request.exists``, ``grant.held``, ``grant.elsewhere`` under the one-role rule,
+    ``organisation.unavailable``, ``role.inactive``, and ``open_invitation.not_for_you`` for
+    somebody whom its restrictions do not name.
+    """
+    link = open_invitations.by_uuid_locked(tx, uuid)
+    links.check_active(link.canceled, link.expires, tx.now, "open_invitation.inactive")
+    _check_open(link)
+    if not link.allow_multiple_requests:
+        _check_may_ask(tx, actor, link, link.id)
+    if settings.invitation_disable_multiple_roles and memberships.holds_any(tx, actor.id):
+        raise Conflict("grant.elsewhere")
+    affiliations = accounts.own(tx, actor).affiliations
+    if not links.admits(
+        link.affiliations, link.email_patterns, of_account=affiliations, email=actor.email
+    ):
+        raise Conflict("open_invitation.not_for_you")
+    sole = None if link.allow_multiple_requests else link.id
+    request = _begin(tx, actor, link, link.id, sole, message)
+    if link.auto_approve and _still_opened(tx, link):
+        _let_in(tx, None, settings, request, None)
+        return Asked(_again(tx, request.id), is_approved=True)
+    _tell_deciders(tx, request)
+    return Asked(request, is_approved=False)
+
+
+def ask(tx: Write, actor: Actor, scope: Row, role: Row, message: str = "") -> Row:
+    """Ask at a scope itself for a role in it; those who may decide are mailed.
+
+    Args:
+        scope: a row of the gate's, locked.
+        role: a row of ``roles``.
+
+    Refuses: Conflict ``request.exists`` and ``grant.held``.
+    """
+    place: Any = _Place(scope.id, scope.kind, role.id, False, None)
+    _check_may_ask(tx, actor, place, None)
+    request = _begin(tx, actor, place, None, 0, message)
+    _tell_deciders(tx, request)
+    return request
+
+
+class _Place(NamedTuple):
+    scope_id: int
+    scope_kind: str
+    role_id: int
+    auto_create_project: bool
+    project_role_id: int | None
+
+
+def approve(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    uuid: str,
+    comment: str | None,
+    *,
+    groups: bool = False,
+) -> Row:
+    """Let somebody in who asked; give the request as it is then.
+
+    Also when the open invitation has ended since: what was asked in time is to be decided.
+
+    Refuses: NotFound when hidden; Conflict ``request.wrong_state`` unless it is pending;
+    Forbidden ``permission.missing``, ``role.above_ceiling`` and ``request.own``;
+    Conflict ``organisation.unavailable``, ``role.inactive``, ``account.inactive`` and
+    ``grant.elsewhere``.
+    """
+    request = _decided(tx, actor, uuid, Act.APPROVE, groups=groups)
+    if request.state != State.PENDING:
+        return request
+    _check_open(request)
+    _let_in(tx, actor, settings, request, comment)
+    return _again(tx, request.id)
+
+
+def reject(tx: Write, actor: Actor, uuid: str, comment: str | None, *, groups: bool = False) -> Row:
+    """Turn somebody down who asked, and tell them; give the request as it is then.
+
+    Refuses: NotFound when hidden; Conflict ``request.wrong_state`` unless it is pending;
+    Forbidden ``permission.missing``, ``role.above_ceiling`` and ``request.own``.
+    """
+    request = _decided(tx, actor, uuid, Act.REJECT, groups=groups)
+    if request.state != State.PENDING:
+        return request
+    requests.step(tx, request, State.REJECTED, actor.id, comment)
+    _record(tx, "request.rejected", actor, request)
+    if _wants_mail(request):
+        outbox.post(tx, mails.PermissionRequestRejected(request.email, request.id))
+    return _again(tx, request.id)
+
+
+def cancel(tx: Write, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
+    """Take a request back; give it as it is then.
+
+    Refuses: NotFound when hidden, Forbidden ``request.not_own`` for anybody but who asked
+    and, outside groups, staff; Conflict ``request.wrong_state``.
+    """
+    request = requests.reach(tx, actor, uuid, groups=groups)
+    if request.account_id != actor.id and (groups or not actor.is_staff):
+        raise Forbidden("request.not_own")
+    access.lock(tx, request.scope_id)
+    request = _again(tx, request.id)
+    if groups and rules.is_repeated(request.state, Act.CANCEL):
+        return request
+    requests.step(tx, request, rules.move(request.state, Act.CANCEL), actor.id)
+    _record(tx, "request.canceled", actor, request)
+    return _again(tx, request.id)
+
+
+def check_may_decide(tx: Write, actor: Actor, uuid: str, act: Act) -> None:
+    """Go on only for somebody who may decide a request in this way now.
+
+    Refuses: as ``approve`` and ``reject`` do, before they look at what would be given.
+    """
+    _decided(tx, actor, uuid, act, groups=False)
+
+
+def _check_open(place: Row) -> None:
+    """Refuse what could not be given today, whoever gives it."""
+    if place.scope_removed is not None:
+        raise NotFound("request.unknown")
+    if not place.role_is_active or place.project_role_is_active is False:
+        raise Conflict("role.inactive")
+    if place.blocked or place.archived:
+        raise Conflict("organisation.unavailable")
+
+
+def _check_may_ask(tx: Write, actor: Actor, place: Any, through: int | None) -> None:
+    before = requests.earlier(tx, actor.id, place.scope_id, through)
+    approved = [row for row in before if row.state == State.APPROVED]
+    if place.scope_kind == Kind.GROUP and memberships.in_scope(tx, actor.id, place.scope_id):
+        raise Conflict("grant.held")
+    if place.auto_create_project:
+        # What was given stands in the project that was made.
+        role = place.project_role_id or place.role_id
+        holds = any(
+            row.project_id is not None
+            and memberships.held(tx, actor.id, role, row.project_id) is not None
+            for row in approved[-1:]
+        )
+    else:
+        held = memberships.held(tx, actor.id, place.role_id, place.scope_id)
+        holds = held is not None and (held.until is None or bool(approved))
+    rules.check_may_ask(
+        is_pending=any(row.state == State.PENDING for row in before),
+        was_approved=bool(approved),
+        holds=holds,
+    )
+
+
+def _begin(
+    tx: Write, actor: Actor, place: Any, through: int | None, sole: int | None, message: str
+) -> Row:
+    number = requests.add(
+        tx,
+        {
+            "uuid": uuid4().hex,
+            "open_invitation_id": through,
+            "scope_id": place.scope_id,
+            "role_id": place.role_id,
+            "account_id": actor.id,
+            "state": rules.move(State.DRAFT, Act.SUBMIT).value,
+            "message": message,
+            "created": tx.now,
+            "sole": sole,
+        },
+    )
+    request = _again(tx, number)
+    _record(tx, "request.submitted", actor, request)
+    return request
+
+
+def _decided(tx: Write, actor: Actor, uuid: str, act: Act, *, groups: bool) -> Row:
+    """Give a request that the actor may decide, its scope locked, its state fit for the act.
+
+    In groups the right is judged first, and the same decision said again is no other one: the
+    request comes back as it is.
+    """
+    request = requests.reach(tx, actor, uuid, groups=groups)
+    access.lock_both(tx, request.scope_id, _parent(request))
+    request = _again(tx, request.id)
+    if not groups:
+        rules.move(request.state, act)
+    reached = access.held_by(tx, actor, request.scope_id)
+    if reached is None:
+        raise NotFound("request.unknown")
+    check_may_give(
+        tx, actor, reached, _gives(request), makes_projects=bool(request.auto_create_project)
+    )
+    from_above = TEAM[Kind(request.scope_kind)].grant in reached.above
+    if request.account_id == actor.id and not actor.is_staff and not from_above:
+        raise Forbidden("request.own")
+    if groups and not rules.is_repeated(request.state, act):
+        rules.move(request.state, act)
+    return request
+
+
+def _gives(place: Any) -> list[int]:
+    more = place.project_role_id if place.auto_create_project else None
+    return [place.role_id] + ([more] if more else [])
+
+
+def _still_opened(tx: Write, link: Row) -> bool:
+    """Tell whether whoever made the link could still give what it offers."""
+    creator = accounts.by_number(tx, link.created_by) if link.created_by else None
+    if creator is None or not creator.is_active:
+        return False
+    giver = actor_of(creator)
+    reached = access.held_by(tx, giver, link.scope_id)
+    if reached is None:
+        return False
+    try:
+        check_may_give(tx, giver, reached, _gives(link), makes_projects=link.auto_create_project)
+    except Forbidden:
+        return False
+    return True
+
+
+def _let_in(
+    tx: Write, actor: Actor | None, settings: Settings, request: Row, comment: str | None
+) -> None:
+    """Give what was asked for; without an actor, as the open invitation itself allows."""
+    if not request.account_is_active:
+        raise Conflict("account.inactive")
+    if settings.invitation_disable_multiple_roles:
+        _check_no_role(tx, request)
+    given = False
+    if request.scope_kind == Kind.GROUP and memberships.in_scope(
+        tx, request.account_id, request.scope_id
+    ):
+        raise Conflict("grant.held")
+    if request.role_kind == request.scope_kind:
+        given = _give(tx, actor, request, request.role_id, request.scope_id)
+    project = None
+    if request.auto_create_project:
+        project = _own_project(tx, actor, request)
+        given = _give(tx, actor, request, request.project_role_id or request.role_id, project)
+    requests.step(
+        tx,
+        request,
+        State.APPROVED,
+        actor.id if actor else None,
+        comment,
+        is_automatic=actor is None,
+        project=project,
+    )
+    _record(tx, "request.approved", actor, request)
+    if request.scope_kind == Kind.GROUP:
+        joined(tx, actor, request.account_id, request.email, request.scope_id)
+    if given and _wants_mail(request):
+        outbox.post(tx, mails.StructureRoleGranted(request.email, request.id))
+
+
+def _check_no_role(tx: Write, request: Row) -> None:
+    """Keep the one-role rule, which the role that was asked for does not break when it is held."""
+    access.lock_account(tx, request.account_id)
+    same = memberships.held(tx, request.account_id, request.role_id, request.scope_id)
+    if (same is None or request.auto_create_project) and memberships.holds_any(
+        tx, request.account_id
+    ):
+        raise Conflict("grant.elsewhere")
+
+
+def _give(tx: Write, actor: Actor | None, request: Row, role: int, scope: int) -> bool:
+    """Write a lasting grant, unless it is there already; tell whether anything was written."""
+    held = memberships.held(tx, request.account_id, role, scope)
+    if held is not None and held.until is None:
+        return False
+    if held is not None:
+        memberships.set_end(tx, held.id, None)
+    else:
+        by = actor.id if actor else None
+        memberships.grant(tx, uuid4().hex, request.account_id, role, scope, None, by)
+    events.record(
+        tx,
+        "role.granted" if held is None else "role.updated",
+        actor,
+        scope=scope,
+        account=request.account_id,
+        role=request.role_name,
+        scope_name=request.scope_name,
+        username=request.username,
+        request_uuid=request.uuid,
+    )
+    return True
+
+
+def _own_project(tx: Write, actor: Actor | None, request: Row) -> int:
+    """Make a project for whoever asked: always a new one, never somebody else's of that name."""
+    name = links.project_name(
+        request.template or "",
+        username=request.username,
+        email=request.email,
+        full_name=accounts.full_name(request),
+    )
+    return projects.add(tx, actor, request.organisation_id, {"name": name})[0]
+
+
+def _tell_deciders(tx: Write, request: Row) -> None:
+    """Mail those who may decide; staff, when there is nobody else."""
+    needed = {one for many in roles.permissions_of(tx, _gives(request)).values() for one in many}
+    if request.auto_create_project:
+        needed.add(Permission.PROJECT_CREATE)
+    deciders = [
+        address
+        for number, address, held in requests.managers(
+            tx, request.scope_id, _parent(request), request.scope_kind
+        )
+        if needed <= held and number != request.account_id
+    ] or [row.email for row in requests.staff(tx)]
+    for address in deciders:
+        outbox.post(tx, mails.PermissionRequestSubmitted(address, request.id))
+
+
+def _parent(request: Row) -> int | None:
+    return None if request.organisation_id == request.scope_id else request.organisation_id
+
+
+def _wants_mail(request: Row) -> bool:
+    return bool(request.account_is_active and request.notifications_enabled and request.email)
+
+
+def _again(tx: Write, number: int) -> Row:
+    row: Row = requests.by_number(tx, number)
+    return row
+
+
+def _record(tx: Write, kind: str, actor: Actor | None, request: Row) -> None:
+    events.record(
+        tx,
+        kind,
+        actor,
+        scope=request.scope_id,
+        account=request.account_id,
+        role=request.role_name,
+        scope_name=request.scope_name,
+        username=request.username,
+        request_uuid=request.uuid,
+    )

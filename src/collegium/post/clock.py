@@ -1,0 +1,69 @@
+"""What time alone brings about, told once: invitations that end, begin or need a reminder.
+
+What is over is over whether this runs or not: every right is judged when it is used.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from collegium.actions import invitations as actions
+from collegium.actions import memberships as membership_actions
+from collegium.settings import Settings
+from collegium.store import invitations, memberships
+from collegium.store.db import Database, Write
+
+REMIND_BEFORE: Final = timedelta(days=1)
+"""How long before its end an invitation is brought to mind again."""
+
+_BATCH: Final = 100
+
+
+class Clock:
+    """Does what has become due; any number of them may share a database.
+
+    Args:
+        now: what gives now, if not the database's own reading of the clock.
+    """
+
+    def __init__(
+        self, database: Database, settings: Settings, now: Callable[[], datetime] | None = None
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = now
+
+    def run(self) -> int:
+        """Do everything that is due now, each deed in a transaction of its own; count them.
+
+        Raises Unavailable while the database is out of reach.
+        """
+        done = 0
+        while True:
+            deeds = self._due()
+            done_now = 0
+            for deed in deeds:
+                with self._database.write(self._now()) as tx:
+                    done_now += deed(tx)
+            done += done_now
+            # What another worker did first is not due any more; what nobody could do must not
+            # keep us here.
+            if not done_now:
+                return done
+
+    def _now(self) -> datetime | None:
+        return self._clock() if self._clock else None
+
+    def _due(self) -> list[Callable[[Write], bool]]:
+        settings = self._settings
+        with self._database.read(self._now()) as tx:
+            ending = memberships.run_out(tx, _BATCH)
+            lapsed = invitations.lapsed(tx, _BATCH)
+            lapsing = invitations.lapsing(tx, REMIND_BEFORE, _BATCH)
+            starting = invitations.starting(tx, _BATCH)
+        return [
+            *(lambda tx, n=n: membership_actions.tell_ended(tx, n) for n in ending),
+            *(lambda tx, n=n: actions.tell_expired(tx, n) for n in lapsed),
+            *(lambda tx, n=n: actions.remind(tx, n) for n in lapsing),
+            *(lambda tx, n=n: actions.release(tx, settings, n) for n in starting),
+        ]

@@ -1,0 +1,114 @@
+"""What the news of an invitation need to know: those to staff and to whoever made it."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from collegium.actions import decisions
+from collegium.actions.mails import (
+    InvitationAccepted,
+    InvitationExpired,
+    InvitationRejected,
+    InvitationRenewalWished,
+    InvitationRequested,
+)
+from collegium.post.outcomes import Void
+from collegium.post.text import one_line, paragraph
+from collegium.rules.invitations import State, seen
+from collegium.settings import Settings
+from collegium.store import accounts, invitations
+from collegium.store.db import Read, Row
+from collegium.store.vault import Vault
+
+Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
+
+
+def _found(tx: Read, number: int) -> Row:
+    invitation = invitations.by_number(tx, number)
+    if invitation is None or invitation.scope_removed is not None:
+        raise Void("The invitation no longer exists.")
+    return invitation
+
+
+def _common(settings: Settings, invitation: Row) -> dict[str, Any]:
+    """Give what all of them speak of."""
+    name = one_line(f"{invitation.creator_first_name or ''} {invitation.creator_last_name or ''}")
+    in_organisation = invitation.scope_kind == "project"
+    return {
+        "sender": name or one_line(invitation.creator_username or ""),
+        "role": one_line(invitation.role_description) or one_line(invitation.role_name),
+        "scope_kind": invitation.scope_kind,
+        "scope_name": one_line(invitation.scope_name),
+        "organisation_name": one_line(invitation.organisation_name) if in_organisation else "",
+        "email": one_line(invitation.email),
+        "full_name": one_line(invitation.full_name),
+        "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
+    }
+
+
+def _requested(tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    invitation = _found(tx, facts["invitation"])
+    if invitation.state != State.REQUESTED:
+        raise Void("Somebody else has decided already.")
+    staff = accounts.by_number(tx, facts["staff"])
+    if staff is None or not staff.is_active or not staff.is_staff:
+        raise Void("They do not decide any more.")
+    base = (settings.homeport_url or settings.base_url).rstrip("/")
+
+    def link(purpose: str) -> str:
+        # A link for each purpose: what approves cannot reject, and the other way round.
+        signed = vault.link(
+            purpose,
+            staff.uuid,
+            invitation.uuid,
+            invitation.generation,
+            int(tx.now.timestamp()),
+        )
+        return f"{base}/{purpose}/{signed}/"
+
+    return _common(settings, invitation) | {
+        "approve_link": link(decisions.APPROVE),
+        "reject_link": link(decisions.REJECT),
+        "known": [
+            (label, one_line(value))
+            for label, value in (
+                ("Native name", invitation.native_name),
+                ("Phone number", invitation.phone_number),
+                ("Organization", invitation.organization),
+                ("Job title", invitation.job_title),
+                ("Civil number", invitation.civil_number),
+            )
+            if value
+        ],
+        "extra_invitation_text": paragraph(invitation.extra_text),
+    }
+
+
+def _rejected(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    return _common(settings, _found(tx, facts["invitation"]))
+
+
+def _expired(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    invitation = _found(tx, facts["invitation"])
+    if seen(invitation.state, invitation.expires, tx.now) is not State.EXPIRED:
+        raise Void("The invitation was sent again, called back or taken.")
+    return _common(settings, invitation) | {"expires": invitation.expires}
+
+
+def _accepted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    invitation = _found(tx, facts["invitation"])
+    taker = accounts.by_number(tx, invitation.accepted_by) if invitation.accepted_by else None
+    if taker is None:
+        raise Void("The account no longer exists.")
+    return _common(settings, invitation) | {
+        "taker": one_line(accounts.full_name(taker)) or one_line(taker.username),
+        "taker_email": one_line(taker.email),
+    }
+
+
+LOADERS: Final[dict[str, Loader]] = {
+    InvitationRequested.kind: _requested,
+    InvitationRejected.kind: _rejected,
+    InvitationRenewalWished.kind: _expired,
+    InvitationExpired.kind: _expired,
+    InvitationAccepted.kind: _accepted,
+}

@@ -1,0 +1,72 @@
+"""What the mails about a request to be let in need to know."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from collegium.actions.mails import (
+    PermissionRequestRejected,
+    PermissionRequestSubmitted,
+    StructureRoleGranted,
+)
+from collegium.post.outcomes import Void
+from collegium.post.text import one_line, paragraph
+from collegium.rules.requests import State
+from collegium.settings import Settings
+from collegium.store import requests
+from collegium.store.db import Read, Row
+from collegium.store.vault import Vault
+
+Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
+
+
+def _found(tx: Read, number: int, state: State) -> Row:
+    request = requests.by_number(tx, number)
+    if request is None or request.scope_removed is not None:
+        raise Void("The request no longer exists.")
+    if request.state != state:
+        raise Void(f"The request is not {state} any more: it is {request.state}.")
+    return request
+
+
+def _common(settings: Settings, request: Row) -> dict[str, Any]:
+    """Give what all of them speak of."""
+    name = one_line(f"{request.first_name} {request.last_name}")
+    in_organisation = request.scope_kind == "project"
+    return {
+        "name": name or one_line(request.username),
+        "email": one_line(request.email),
+        "role": one_line(request.role_description) or one_line(request.role_name),
+        "scope_kind": request.scope_kind,
+        "scope_name": one_line(request.scope_name),
+        "organisation_name": one_line(request.organisation_name) if in_organisation else "",
+        "project_name": one_line(request.project_name or ""),
+        "comment": paragraph(request.comment or ""),
+        "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
+    }
+
+
+def _submitted(
+    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    request = _found(tx, facts["request"], State.PENDING)
+    return _common(settings, request) | {
+        "message": paragraph(request.message),
+        "requests_link": f"{settings.homeport_url.rstrip('/')}/profile/permission-requests/"
+        if settings.homeport_url
+        else f"{settings.base_url.rstrip('/')}/requests/",
+    }
+
+
+def _rejected(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    return _common(settings, _found(tx, facts["request"], State.REJECTED))
+
+
+def _granted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    return _common(settings, _found(tx, facts["request"], State.APPROVED))
+
+
+LOADERS: Final[dict[str, Loader]] = {
+    PermissionRequestSubmitted.kind: _submitted,
+    PermissionRequestRejected.kind: _rejected,
+    StructureRoleGranted.kind: _granted,
+}

@@ -1,0 +1,58 @@
+"""What holds of groups: four roles for two flags, names, and what keeps people in bounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from collegium.rules.access import Permission
+from collegium.rules.refusals import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+LEAD: Final = "GROUP.LEAD"
+"""Whoever founds a group: owner and manager."""
+
+MEMBER: Final = "GROUP.MEMBER"
+
+_ROLES: Final = {
+    (True, True): LEAD,
+    (False, True): "GROUP.OWNER",
+    (True, False): "GROUP.MANAGER",
+    (False, False): MEMBER,
+}
+_FLAGS: Final = {role: flags for flags, role in _ROLES.items()}
+
+NAME_LENGTH: Final = 150
+
+WAITING: Final = 100
+"""So many requests of one person may wait to be decided."""
+
+
+def role_of(*, is_manager: bool, is_owner: bool) -> str:
+    """Give the role that somebody with these flags has."""
+    return _ROLES[is_manager, is_owner]
+
+
+def flags_of(role_name: str) -> tuple[bool, bool]:
+    """Tell whether a role makes somebody a manager, and an owner; one of no known name neither."""
+    return _FLAGS.get(role_name, (False, False))
+
+
+def folded(name: str) -> str:
+    """Give a name as it is compared: no two groups differ in letter case and spaces alone."""
+    return " ".join(name.split()).casefold()
+
+
+def right_to_remove(role_permissions: Collection[str]) -> Permission:
+    """Give the permission that removing somebody needs: managers remove plain members only."""
+    return Permission.GROUP_REGRANT if role_permissions else Permission.GROUP_REVOKE
+
+
+def check_few_waiting(waiting: int) -> None:
+    """Let nobody wait at too many doors.
+
+    Refuses: Conflict ``request.too_many``.
+    """
+    if waiting >= WAITING:
+        raise Conflict("request.too_many", most=WAITING)

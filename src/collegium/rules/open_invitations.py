@@ -1,0 +1,159 @@
+"""Open invitations: a link that many may follow, and what keeps it in bounds.
+
+Whoever follows it does not join but asks; somebody who may give the role decides.
+"""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+from typing import TYPE_CHECKING, Final
+
+import re2
+
+from collegium.rules.access import Kind
+from collegium.rules.refusals import Conflict, Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+PLACEHOLDERS: Final = ("email", "full_name", "username")
+"""What a template for the name of a project may speak of."""
+
+DEFAULT_TEMPLATE: Final = "{username}_project"
+
+PROJECT_NAME_MAX: Final = 500
+
+PATTERN_MAX: Final = 255
+PATTERNS_MAX: Final = 50
+
+_options = re2.Options()
+_options.case_sensitive = False
+_options.log_errors = False
+# Patterns come from people: an engine without backtracking answers in linear time, and this
+# bounds what one of them may cost in memory.
+_options.max_mem = 1 << 20
+
+_DOUBLED: Final = re.compile(r"\{\{|\}\}")
+
+
+def is_active(canceled: datetime | None, expires: datetime, now: datetime) -> bool:
+    """Tell whether an open invitation can still be followed."""
+    return canceled is None and expires > now
+
+
+def check_active(canceled: datetime | None, expires: datetime, now: datetime, code: str) -> None:
+    """Go on only while an open invitation is active.
+
+    Refuses: Conflict ``code``.
+    """
+    if not is_active(canceled, expires, now):
+        raise Conflict(code)
+
+
+def check_roles(
+    kind: str, role_kind: str, project_role_kind: str | None, *, auto_create_project: bool
+) -> None:
+    """Let an open invitation give only what can be held where it leads.
+
+    A role of projects fits an organisation too, when everybody gets a project made there.
+
+    Refuses: Invalid ``role.other_kind``, ``open_invitation.not_in_organisation``,
+    ``open_invitation.project_role``.
+    """
+    projects = auto_create_project and kind == Kind.ORGANISATION and role_kind == Kind.PROJECT
+    if role_kind != kind and not projects:
+        raise Invalid("role.other_kind")
+    if auto_create_project and kind not in {Kind.ORGANISATION, Kind.PROJECT}:
+        raise Invalid("open_invitation.not_in_organisation", field="auto_create_project")
+    if project_role_kind not in {None, Kind.PROJECT.value}:
+        raise Invalid("open_invitation.project_role", field="project_role")
+
+
+def check_public(
+    *, is_public: bool, is_staff: bool, auto_create_project: bool, role_kind: str
+) -> None:
+    """Let an invitation be shown to everybody only by staff, and only for projects of one's own.
+
+    Refuses: Invalid ``open_invitation.public_staff``, ``open_invitation.public_auto``,
+    ``open_invitation.public_role``.
+    """
+    if not is_public:
+        return
+    if not is_staff:
+        raise Invalid("open_invitation.public_staff", field="is_public")
+    if not auto_create_project:
+        raise Invalid("open_invitation.public_auto", field="auto_create_project")
+    if role_kind != Kind.PROJECT:
+        raise Invalid("open_invitation.public_role", field="role")
+
+
+def check_template(template: str) -> None:
+    """Take a template that will give a name whoever asks.
+
+    Refuses: Invalid ``open_invitation.template`` with the placeholders that nobody fills.
+    """
+    wrong = []
+    try:
+        for _text, name, form, conversion in Formatter().parse(template):
+            if name is not None and (name not in PLACEHOLDERS or form or conversion):
+                wrong.append(name + (f"!{conversion}" if conversion else "") or "{}")
+    except ValueError:
+        # A brace that is opened and not closed, or the other way round.
+        wrong.append(_DOUBLED.sub("", template))
+    if wrong:
+        raise Invalid(
+            "open_invitation.template",
+            field="template",
+            wrong=", ".join(wrong),
+            allowed=", ".join(PLACEHOLDERS),
+        )
+
+
+def project_name(template: str, *, username: str, email: str, full_name: str) -> str:
+    """Give the name of the project made for somebody."""
+    name = (template or DEFAULT_TEMPLATE).format(
+        username=username, email=email, full_name=full_name or username
+    )
+    return " ".join(name.split())[:PROJECT_NAME_MAX] or username
+
+
+def check_patterns(patterns: Iterable[str]) -> None:
+    """Take patterns that compile, and that cost little whatever they are matched against.
+
+    Refuses: Invalid ``open_invitation.patterns`` with those that do not.
+    """
+    wrong = [pattern for pattern in patterns if not _compiles(pattern)]
+    if wrong:
+        raise Invalid("open_invitation.patterns", field="email_patterns", wrong=wrong)
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re2.compile(pattern, _options)
+    except re2.error:
+        return False
+    return True
+
+
+def admits(
+    affiliations: Sequence[str],
+    patterns: Sequence[str],
+    *,
+    of_account: Iterable[str],
+    email: str,
+) -> bool:
+    """Tell whether somebody is among those that an open invitation is meant for.
+
+    Args:
+        affiliations: of which one is enough; letter case counts.
+        patterns: of which one must match the whole address, letter case aside.
+        of_account: the affiliations of whoever asks.
+        email: their address.
+    """
+    if not affiliations and not patterns:
+        return True
+    if set(affiliations) & set(of_account):
+        return True
+    return any(re2.fullmatch(pattern, email, _options) for pattern in patterns)

@@ -1,0 +1,167 @@
+"""Open invitations: the rows, and who may see them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, bindparam, insert, select, true, union, update
+
+from collegium.rules.access import Kind
+from collegium.rules.refusals import NotFound
+from collegium.store import finding
+from collegium.store.access import holding, lock_both
+from collegium.store.db import Prepared, Time
+from collegium.store.invitations import READERS
+from collegium.store.listing import Filter, Listing
+from collegium.store.scopes import placed
+from collegium.store.tables import accounts, open_invitations, roles, scopes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import ColumnElement
+
+    from collegium.rules.access import Actor
+    from collegium.store.db import Read, Row, Write
+
+_now = bindparam("now", type_=Time)
+_project_role = roles.alias("project_role")
+_one = open_invitations.alias("one")
+
+_rows = (
+    placed(
+        open_invitations,
+        accounts.c.username.label("creator_username"),
+        accounts.c.first_name.label("creator_first_name"),
+        accounts.c.last_name.label("creator_last_name"),
+        accounts.c.picture.label("creator_picture"),
+        _project_role.c.uuid.label("project_role_uuid"),
+        _project_role.c.kind.label("project_role_kind"),
+        _project_role.c.is_active.label("project_role_is_active"),
+    )
+    .outerjoin(accounts, accounts.c.id == open_invitations.c.created_by)
+    .outerjoin(_project_role, _project_role.c.id == open_invitations.c.project_role_id)
+    .where(scopes.c.removed.is_(None))
+)
+
+
+def _active(table: Any) -> ColumnElement[bool]:
+    """Say which can be followed now: the twin of ``rules.open_invitations.is_active``."""
+    return and_(table.c.canceled.is_(None), table.c.expires > _now)
+
+
+def _public(table: Any) -> ColumnElement[bool]:
+    return and_(table.c.is_public, _active(table))
+
+
+def visible() -> ColumnElement[bool]:
+    """Say which open invitations anybody may see who does not see all: nobody as well."""
+    return open_invitations.c.id.in_(
+        union(
+            select(_one.c.id).where(_one.c.scope_id.in_(holding(*READERS))),
+            select(_one.c.id).where(_public(_one)),
+        )
+    )
+
+
+listing = Listing(
+    _rows.where(scopes.c.kind != Kind.GROUP.value),
+    visible=visible,
+    key=open_invitations.c.id,
+    counted=select(open_invitations.c.id)
+    .join(scopes, scopes.c.id == open_invitations.c.scope_id)
+    .where(scopes.c.removed.is_(None), scopes.c.kind != Kind.GROUP.value),
+    lean=True,
+    default="-created",
+    orders={"created": (open_invitations.c.created,)},
+    filters={
+        **finding.OPEN_INVITATIONS,
+        "is_active": Filter(
+            lambda value: ("yes" if value else "no", {}),
+            lambda form, _sees_all: (
+                _active(open_invitations) if form == "yes" else ~_active(open_invitations)
+            ),
+        ),
+        "is_public": Filter(
+            lambda value: ("yes" if value else "no", {}),
+            lambda form, _sees_all: (
+                open_invitations.c.is_public if form == "yes" else ~open_invitations.c.is_public
+            ),
+        ),
+    },
+)
+
+
+@lru_cache(maxsize=2)
+def _seen(*, public: bool) -> Prepared:
+    return Prepared(
+        _rows.where(
+            open_invitations.c.uuid == bindparam("uuid"),
+            _public(open_invitations) if public else true(),
+        )
+    )
+
+
+_SCOPE_OF = Prepared(
+    select(scopes.c.id, scopes.c.parent_id)
+    .join(open_invitations, open_invitations.c.scope_id == scopes.c.id)
+    .where(open_invitations.c.uuid == bindparam("uuid"))
+)
+_ADD = Prepared(
+    insert(open_invitations)
+    .values(
+        {c.name: bindparam(c.name) for c in open_invitations.c if c.name not in {"id", "canceled"}}
+    )
+    .returning(open_invitations.c.id)
+)
+_CANCEL = Prepared(
+    update(open_invitations)
+    .where(open_invitations.c.id == bindparam("number"), open_invitations.c.canceled.is_(None))
+    .values(canceled=_now)
+)
+_CANCEL_ALL = Prepared(
+    update(open_invitations)
+    .where(open_invitations.c.scope_id == bindparam("scope"), open_invitations.c.canceled.is_(None))
+    .values(canceled=_now)
+)
+
+
+def find(tx: Read, actor: Actor, uuid: str) -> Row:
+    """Load an open invitation for somebody who has its link; nobody in particular: a public one.
+
+    Refuses: NotFound ``open_invitation.unknown``.
+    """
+    row = tx.one(_seen(public=actor.id == 0), uuid=uuid, now=tx.now)
+    if row is None:
+        raise NotFound("open_invitation.unknown")
+    return row
+
+
+def by_uuid_locked(tx: Write, uuid: str) -> Row:
+    """Load an open invitation with its scope, and what is above, locked before it is read.
+
+    Refuses: NotFound ``open_invitation.unknown``.
+    """
+    scope = tx.one(_SCOPE_OF, uuid=uuid)
+    if scope is not None:
+        lock_both(tx, scope.id, scope.parent_id)
+    row = tx.one(_seen(public=False), uuid=uuid, now=tx.now)
+    if row is None:
+        raise NotFound("open_invitation.unknown")
+    return row
+
+
+def add(tx: Write, values: Mapping[str, Any]) -> int:
+    """Insert an open invitation and give its number."""
+    return int(tx.value(_ADD, **values))
+
+
+def cancel(tx: Write, number: int) -> bool:
+    """Close an open invitation; tell whether it was open."""
+    return tx.run(_CANCEL, number=number, now=tx.now) > 0
+
+
+def cancel_all(tx: Write, scope: int) -> None:
+    """Close every open invitation to a scope that goes."""
+    tx.run(_CANCEL_ALL, scope=scope, now=tx.now)

@@ -1,0 +1,49 @@
+"""What holds of groups, without a database."""
+
+from __future__ import annotations
+
+import pytest
+
+from collegium.rules.access import SYSTEM_ROLES, Kind, Permission
+from collegium.rules.groups import (
+    WAITING,
+    check_few_waiting,
+    flags_of,
+    folded,
+    right_to_remove,
+    role_of,
+)
+from collegium.rules.refusals import Conflict
+
+
+def test_two_flags_are_one_role_and_back() -> None:
+    told = {
+        role_of(is_manager=manager, is_owner=owner): (manager, owner)
+        for manager in (False, True)
+        for owner in (False, True)
+    }
+    assert set(told) == {role.name for role in SYSTEM_ROLES if role.kind is Kind.GROUP}
+    assert {role: flags_of(role) for role in told} == told
+    assert flags_of("GROUP.OF_SOMEBODYS_OWN") == (False, False)
+
+
+@pytest.mark.parametrize("other", ["lab  one", " Lab One ", "LAB ONE"])
+def test_names_that_look_alike_are_one_name(other: str) -> None:
+    assert folded("Lab One") == folded(other)
+
+
+def test_names_of_other_letters_are_others() -> None:
+    assert folded("Lab One") != folded("Lab 0ne")
+    assert folded("STRASSE") == folded("straße")
+
+
+def test_plain_members_are_removed_by_managers_and_all_others_by_owners() -> None:
+    assert right_to_remove(()) is Permission.GROUP_REVOKE
+    assert right_to_remove({Permission.GROUP_GRANT}) is Permission.GROUP_REGRANT
+
+
+def test_nobody_waits_at_too_many_doors() -> None:
+    check_few_waiting(WAITING - 1)
+    with pytest.raises(Conflict) as refused:
+        check_few_waiting(WAITING)
+    assert refused.value.code == "request.too_many"

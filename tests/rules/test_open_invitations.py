@@ -1,0 +1,249 @@
+"""What keeps an open invitation in bounds, without a database."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from collegium.rules.open_invitations import (
+    PROJECT_NAME_MAX,
+    admits,
+    check_active,
+    check_patterns,
+    check_public,
+    check_roles,
+    check_template,
+    is_active,
+    project_name,
+)
+from collegium.rules.refusals import Conflict, Invalid
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
+ADA = {"username": "ada", "email": "ada@example.org", "full_name": "Ada Lovelace"}
+
+
+@pytest.mark.parametrize(
+    ("canceled", "expires", "active"),
+    [
+        (None, NOW + TICK, True),
+        (None, NOW, False),
+        (None, NOW - TICK, False),
+        (NOW - TICK, NOW + TICK, False),
+        (NOW, NOW - TICK, False),
+    ],
+    ids=["open", "ends_now", "ended", "canceled", "both"],
+)
+def test_a_link_is_active_until_its_very_end(
+    canceled: datetime | None, expires: datetime, *, active: bool
+) -> None:
+    assert is_active(canceled, expires, NOW) is active
+    if active:
+        check_active(canceled, expires, NOW, "any.code")
+    else:
+        with pytest.raises(Conflict, match=r"any\.code"):
+            check_active(canceled, expires, NOW, "any.code")
+
+
+# Names of projects.
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("", "ada_project"),
+        ("{username}", "ada"),
+        ("Lab of {full_name} <{email}>", "Lab of Ada Lovelace <ada@example.org>"),
+        ("{{{username}}}", "{ada}"),
+        ("{{username}}", "{username}"),
+        ("plain", "plain"),
+        ("  {username} \n lab\t", "ada lab"),
+        (" ", "ada"),
+        ("{username}" * 200, ("ada" * 200)[:PROJECT_NAME_MAX]),
+    ],
+)
+def test_a_good_template_gives_whoever_asks_a_name(template: str, name: str) -> None:
+    check_template(template)
+    assert project_name(template, **ADA) == name
+
+
+def test_somebody_without_a_name_goes_by_the_user_name() -> None:
+    assert project_name("Lab of {full_name}", **ADA | {"full_name": ""}) == "Lab of ada"
+
+
+def test_what_people_are_called_is_no_template() -> None:
+    name = "{email.__class__} {username} {"
+    assert project_name("{full_name}", **ADA | {"full_name": name}) == name
+
+
+@pytest.mark.parametrize(
+    ("template", "wrong"),
+    [
+        ("{user}", "user"),
+        ("{a} {b} {username}", "a, b"),
+        ("{}", "{}"),
+        ("{0}", "0"),
+        ("{USERNAME}", "USERNAME"),
+        ("{ username }", " username "),
+        ("{username.__class__}", "username.__class__"),
+        ("{email[0]}", "email[0]"),
+        ("{username!r}", "username!r"),
+        ("{username:>99999999}", "username"),
+        ("{username:{email}}", "username"),
+        ("{", "{"),
+        ("}", "}"),
+        ("{username", "{username"),
+        ("a {{ b } c", "a  b } c"),
+        ("{username}}", "{username"),
+    ],
+)
+def test_a_template_that_nobody_could_fill_is_refused(template: str, wrong: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_template(template)
+    assert refused.value.code == "open_invitation.template"
+    assert refused.value.facts["wrong"] == wrong
+    assert refused.value.facts["allowed"] == "email, full_name, username"
+
+
+# Whom it is meant for.
+
+
+@pytest.mark.parametrize(
+    ("pattern", "email", "matches"),
+    [
+        (r".*@uni\.example", "ada@uni.example", True),
+        (r".*@uni\.example", "ada@uni.example.evil.example", False),
+        (r".*@uni\.example", "ada@uni-example", False),
+        (r"ada@", "ada@uni.example", False),
+        (r"uni\.example", "ada@uni.example", False),
+        (r"ADA@Uni\.Example", "ada@uni.example", True),
+        (r"ada@uni\.example", "ADA@UNI.EXAMPLE", True),
+        (r"ada@uni\.example$", "ada@uni.example\n", False),
+        (r"ada|.*@uni\.example", "ada@uni.example", True),
+        (r"", "ada@uni.example", False),
+    ],
+)
+def test_a_pattern_must_match_the_whole_address(pattern: str, email: str, *, matches: bool) -> None:
+    check_patterns([pattern])
+    assert admits([], [pattern], of_account=(), email=email) is matches
+
+
+@pytest.mark.parametrize(
+    ("affiliations", "patterns", "allowed"),
+    [
+        ([], [], True),
+        (["staff@uni.example"], [], True),
+        (["member@uni.example", "staff@uni.example"], [], True),
+        (["Staff@uni.example"], [], False),
+        (["staff@uni"], [], False),
+        ([], [".*@elsewhere", r"ada@.*"], True),
+        ([], [".*@elsewhere"], False),
+        # One of all of them is enough.
+        (["nobody"], ["ada@.*"], True),
+        (["staff@uni.example"], [".*@elsewhere"], True),
+        (["nobody"], [".*@elsewhere"], False),
+    ],
+)
+def test_one_affiliation_or_one_pattern_is_enough(
+    affiliations: list[str], patterns: list[str], *, allowed: bool
+) -> None:
+    of_ada = ("staff@uni.example", "alum@uni.example")
+    assert admits(affiliations, patterns, of_account=of_ada, email="ada@uni.example") is allowed
+
+
+def test_somebody_with_no_affiliation_shares_none() -> None:
+    assert not admits(["x"], [], of_account=(), email="ada@uni.example")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(", "[a", "*", "a**", "(?=a)", r"(a)\1", "(?P<n", "x{1001}", r"\8"]
+)
+def test_a_pattern_that_cannot_be_kept_cheap_is_refused(pattern: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_patterns([".*", pattern])
+    assert refused.value.code == "open_invitation.patterns"
+    assert refused.value.facts["wrong"] == [pattern]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "(a|aa)+$",
+        "(a*)*b",
+        "([a-z]+)*@evil",
+        "(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)@evil",
+        "(.*a){20}",
+        "(((a{10}){10}){10}){10}",
+        "(x?){500}" * 2,
+    ],
+)
+def test_a_catastrophic_pattern_costs_nobody_anything(pattern: str) -> None:
+    began = time.thread_time()
+    try:
+        check_patterns([pattern])
+    except Invalid:
+        pass
+    else:
+        # An address of the longest kind, as unlucky as can be.
+        assert not admits([], [pattern], of_account=(), email="a" * 306 + "!@example.org")
+    assert time.thread_time() - began < 0.05
+
+
+# What it gives.
+
+
+@pytest.mark.parametrize(
+    ("kind", "role", "project_role", "makes", "refused"),
+    [
+        ("organisation", "organisation", None, False, None),
+        ("organisation", "organisation", None, True, None),
+        ("organisation", "organisation", "project", True, None),
+        ("organisation", "project", None, True, None),
+        ("organisation", "project", "project", True, None),
+        ("organisation", "project", None, False, "role.other_kind"),
+        ("project", "project", None, False, None),
+        ("project", "organisation", None, False, "role.other_kind"),
+        ("project", "organisation", None, True, "role.other_kind"),
+        ("organisation", "organisation", "organisation", True, "open_invitation.project_role"),
+    ],
+)
+def test_a_link_gives_only_what_can_be_held_where_it_leads(
+    kind: str, role: str, project_role: str | None, refused: str | None, *, makes: bool
+) -> None:
+    def check() -> None:
+        check_roles(kind, role, project_role, auto_create_project=makes)
+
+    if refused is None:
+        check()
+    else:
+        with pytest.raises(Invalid) as caught:
+            check()
+        assert caught.value.code == refused
+
+
+@pytest.mark.parametrize(
+    ("staff", "makes", "role", "field"),
+    [
+        (True, True, "project", None),
+        (False, True, "project", "is_public"),
+        (True, False, "project", "auto_create_project"),
+        (True, True, "organisation", "role"),
+    ],
+    ids=["as_it_should_be", "not_staff", "no_project_of_ones_own", "role_of_organisations"],
+)
+def test_only_staff_show_a_link_to_everybody(
+    role: str, field: str | None, *, staff: bool, makes: bool
+) -> None:
+    def check(*, is_public: bool) -> None:
+        check_public(is_public=is_public, is_staff=staff, auto_create_project=makes, role_kind=role)
+
+    check(is_public=False)
+    if field is None:
+        check(is_public=True)
+    else:
+        with pytest.raises(Invalid) as caught:
+            check(is_public=True)
+        assert caught.value.facts["field"] == field
