@@ -1,14 +1,15 @@
-"""A remote directory on a socket of this machine, of every temper; and keys to put into it."""
+"""Services on a socket of this machine, of every temper: a remote directory among them."""
 
 from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import parse_qs, unquote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -51,21 +52,23 @@ class Asked(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     form: dict[str, list[str]]
+    body: bytes
 
     @property
-    def remote(self) -> Remote:
+    def remote(self) -> Answering:
         return cast("Server", self.server).remote
 
     def log_message(self, *_words: object) -> None:
         """Say nothing."""
 
     def do_GET(self) -> None:
-        self.form = {}
+        self.form, self.body = {}, b""
         self._answer()
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", "0"))
-        self.form = parse_qs(self.rfile.read(length).decode())
+        self.body = self.rfile.read(length)
+        self.form = parse_qs(self.body.decode())
         self._answer()
 
     def _answer(self) -> None:
@@ -145,33 +148,27 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = True
-    remote: Remote
+    remote: Answering
 
     def handle_error(self, *_where: object) -> None:
         """Say nothing: who asked may have hung up."""
 
 
-class Remote:
-    """The directory.
-
-    ``people`` holds what is known of somebody, JSON or a temper; whoever is not there is 404.
-    ``token`` and ``feed`` are tempers.
-    """
+class Answering(ABC):
+    """Somebody who answers on a socket."""
 
     def __init__(self) -> None:
-        self.people: dict[str, Any] = {}
-        self.token: Temper = says({"access_token": "good-token", "expires_in": 3600})
-        self.feed: Temper = says({"data": {}})
-        self.taken = {"good-token"}
-        self.asked: list[str] = []
-        self.forms: list[dict[str, list[str]]] = []
         self.gone = threading.Event()
         self._server = Server(("127.0.0.1", 0), Asked)
         self._server.remote = self
         self.base = f"http://127.0.0.1:{self._server.server_port}/{SECRET}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
-    def running(self) -> Iterator[Remote]:
+    @abstractmethod
+    def answer(self, asked: Asked) -> None:
+        """Answer a request."""
+
+    def running(self) -> Iterator[Self]:
         """Listen until the generator goes on."""
         self._thread.start()
         yield self
@@ -179,6 +176,23 @@ class Remote:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class Remote(Answering):
+    """The directory.
+
+    ``people`` holds what is known of somebody, JSON or a temper; whoever is not there is 404.
+    ``token`` and ``feed`` are tempers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.people: dict[str, Any] = {}
+        self.token: Temper = says({"access_token": "good-token", "expires_in": 3600})
+        self.feed: Temper = says({"data": {}})
+        self.taken = {"good-token"}
+        self.asked: list[str] = []
+        self.forms: list[dict[str, list[str]]] = []
 
     def settings(self, base: str = "", *, feed: bool = False) -> dict[str, str]:
         """The settings that lead here."""

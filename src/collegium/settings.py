@@ -18,6 +18,7 @@ from collegium.settings_kinds import (
     Countries,
     DatabaseUrl,
     Duration,
+    Endpoint,
     Flag,
     Folder,
     Kind,
@@ -98,9 +99,12 @@ class Settings:
     local_idp_management_url: Link = ""
     # Fields of a profile that people with a local account cannot change.
     local_idp_protected_fields: Words = ()
+    # Logging in on the BrainSTEM wire with a password; never to accounts with a second factor.
     brainstem_password_login: Flag = True
-    # Whether the BrainSTEM wire shows addresses to people who only share a group.
+    # Whether the public portal of the BrainSTEM wire shows addresses.
     brainstem_public_emails: Flag = False
+    # Whether deeds of the BrainSTEM wire can be done by GET, as its clients do.
+    brainstem_get_actions: Flag = True
 
     # Accounts.
 
@@ -137,8 +141,8 @@ class Settings:
     invitation_create_missing_user: Flag = False
     # Hand invitations to a service of one's own instead of mailing them.
     invitation_use_webhooks: Flag = False
-    invitation_webhook_url: Link = ""
-    invitation_webhook_token_url: Link = ""
+    invitation_webhook_url: Endpoint = field(default="", repr=False)
+    invitation_webhook_token_url: Endpoint = field(default="", repr=False)
     invitation_webhook_token_client_id: Text = ""
     invitation_webhook_token_secret: Text = field(default="", repr=False)
     invitation_civil_number_label: Line = ""

@@ -74,11 +74,16 @@ def _networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(word) for word in _words(text))
 
 
-def _web_url(text: str) -> str:
+def _endpoint(text: str) -> str:
     url = urlsplit(_line(text))
-    _need(url.scheme in {"http", "https"} and url.hostname and not url.query + url.fragment)
+    _need(url.scheme in {"http", "https"} and url.hostname and not url.fragment)
     _need(url.username is None and url.port != 0 and " " not in text)
-    return text.rstrip("/")
+    return text
+
+
+def _web_url(text: str) -> str:
+    _need(not urlsplit(_line(text)).query)
+    return _endpoint(text).rstrip("/")
 
 
 def _database_url(text: str) -> str:
@@ -168,6 +173,10 @@ WebUrl = Annotated[str, _WEB_URL]
 MaybeWebUrl = Annotated[str | None, _or_none(_WEB_URL)]
 # Addresses that the Waldur wire publishes as "" when there are none.
 Link = Annotated[str, Kind(lambda text: text and _web_url(text), f"{_WEB_URL.wants}, or nothing")]
+# An address that is asked exactly as it is written: a slash or a query at its end may matter.
+Endpoint = Annotated[
+    str, Kind(lambda text: text and _endpoint(text), f"{_WEB_URL.wants}/hook?a=1, or nothing")
+]
 DatabaseUrl = Annotated[
     str, Kind(_database_url, "sqlite:///var/collegium.db or postgresql://user:password@host/name")
 ]

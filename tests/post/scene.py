@@ -202,10 +202,12 @@ class Mailbox:
         self.envelopes: list[Envelope] = []
         self.connections: set[Any] = set()
         self.enough = 0  # how many more times MAIL is answered by 421
+        self.pause = 0.0  # seconds before MAIL is answered
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd calls it so
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
+        await asyncio.sleep(self.pause)
         if self.enough:
             self.enough -= 1
             return "421 4.7.0 Enough"

@@ -3,8 +3,10 @@
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -18,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from collegium.post.outcomes import Undeliverable, Unreachable
-from collegium.post.transport import Server, open_transport
+from collegium.post.transport import DEADLINE, TIMEOUT, Server, open_transport
+from collegium.post.worker import LEASE_SECONDS
 from tests.post.scene import PASSWORD, START, USER, Mailbox, mail_server
 
 
@@ -181,6 +184,121 @@ def test_a_server_that_says_nothing_is_unreachable() -> None:
         transport = Server("127.0.0.1", mute.getsockname()[1], timeout=0.2)
         with pytest.raises(Unreachable):
             transport.send(_mail())
+
+
+Lines = Callable[[socket.socket], None]
+
+
+def _a_word_at_a_time(wire: socket.socket) -> None:
+    """Begin an answer, and go on with it for ever, always before anybody's patience ends."""
+    while True:
+        wire.sendall(b"250-")
+        time.sleep(0.05)
+        wire.sendall(b"x\r\n")
+
+
+def _an_answer_now_and_then(wire: socket.socket) -> None:
+    """Answer everything right, each time as late as can be."""
+    with wire.makefile("rb") as said:
+        while line := said.readline():
+            time.sleep(0.15)
+            is_data = line.upper().startswith(b"DATA")
+            wire.sendall(b"354 Go on\r\n" if is_data else b"250 OK\r\n")
+
+
+def _no_goodbye(wire: socket.socket) -> None:
+    """Take a mail as it should be, and never let go."""
+    with wire.makefile("rb") as said:
+        while line := said.readline():
+            word = line.strip().upper()
+            if word == b"QUIT":
+                _a_word_at_a_time(wire)
+            wire.sendall(b"354 Go on\r\n" if word == b"DATA" else b"250 OK\r\n")
+            while word == b"DATA" and line != b".\r\n":
+                line = said.readline()
+            if word == b"DATA":
+                wire.sendall(b"250 OK\r\n")
+
+
+def _nothing(wire: socket.socket) -> None:
+    while wire.recv(4096):
+        pass
+
+
+@contextmanager
+def _slow_server(greeting: bytes, then: Lines) -> Iterator[int]:
+    """Greet whoever comes, and then be slow with them."""
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                wire, _ = listening.accept()
+                with wire, suppress(OSError):
+                    wire.sendall(greeting)
+                    then(wire)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("greeting", "then"),
+    [
+        (b"", _a_word_at_a_time),
+        (b"220 hello\r\n", _a_word_at_a_time),
+        (b"220 hello\r\n", _an_answer_now_and_then),
+    ],
+    ids=["greeting", "answers", "all-of-it"],
+)
+def test_a_server_that_is_slow_with_everything_is_left_in_time(
+    greeting: bytes, then: Lines
+) -> None:
+    with _slow_server(greeting, then) as port:
+        transport = Server("127.0.0.1", port, timeout=0.3, deadline=0.4)
+        began = time.monotonic()
+        with pytest.raises(Unreachable) as caught:
+            transport.send(_mail())
+        assert 0.4 <= time.monotonic() - began < 2
+        transport.close()
+    assert caught.value.reason == "The mail server takes too long."
+
+
+def test_a_slow_handshake_is_left_in_time() -> None:
+    with _slow_server(b"\x16\x03\x03", _nothing) as port:
+        transport = Server("127.0.0.1", port, implicit_tls=True, timeout=9, deadline=0.3)
+        with pytest.raises(Unreachable, match="takes too long"):
+            transport.send(_mail())
+
+
+def test_a_connection_that_was_good_once_is_left_in_time_too() -> None:
+    box = Mailbox()
+    with mail_server(box) as port:
+        transport = Server("127.0.0.1", port, timeout=1.0, deadline=0.5)
+        transport.send(_mail(1))
+        box.pause = 0.7
+        with pytest.raises(Unreachable, match="takes too long"):
+            transport.send(_mail(2))
+        box.pause = 0.0
+        transport.send(_mail(3))
+        transport.close()
+    assert len(box.connections) == 2
+
+
+def test_goodbye_does_not_take_for_ever() -> None:
+    with _slow_server(b"220 hello\r\n", _no_goodbye) as port:
+        transport = Server("127.0.0.1", port, timeout=0.3)
+        transport.send(_mail())
+        began = time.monotonic()
+        transport.close()
+        assert 0.3 <= time.monotonic() - began < 2
+
+
+def test_all_the_time_of_a_mail_is_over_before_its_lease() -> None:
+    assert DEADLINE + TIMEOUT < LEASE_SECONDS
 
 
 def test_logs_in_over_starttls(tls: ssl.SSLContext, trusting: ssl.SSLContext) -> None:

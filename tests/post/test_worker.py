@@ -94,7 +94,7 @@ def test_a_lease_is_respected_until_it_runs_out(database: Database, clock: Clock
 def test_retries_follow_the_table_and_end_with_an_abandoned_mail(
     database: Database, clock: Clock
 ) -> None:
-    mail = owe(database, expires=START + timedelta(days=30))
+    mail = owe(database, expires=START + timedelta(days=90))
     out = Recorder(LATER)
     paying = worker(database, clock, out)
     for attempt, delay in enumerate(RETRY_DELAYS, start=1):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OK: Final = 200
+_TOKEN_MAX: Final = 16 * 1024
 
 
 class Patience(NamedTuple):
@@ -29,15 +30,16 @@ class Unanswered(Exception):  # noqa: N818 - says what is the case
     """There is no answer that can be used. Says nothing of whom we asked, nor of what came."""
 
 
-class _Alarm:
-    """Cuts a connection when the time is up, whatever the other end is doing.
+class Alarm:
+    """Cuts connections when the time is up, whatever the other end is doing.
 
-    The client library's own time-outs count from byte to byte: whoever sends one every other
+    The client libraries' own time-outs count from byte to byte: whoever sends one every other
     second could hold us for ever.
     """
 
     def __init__(self, seconds: float) -> None:
         self.rang = False
+        self._end = time.monotonic() + seconds
         self._wires: list[socket.socket] = []
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._ring)
@@ -54,15 +56,22 @@ class _Alarm:
                 wire.close()
             self._wires.clear()
 
+    def left(self) -> float:
+        """Give the seconds until the time is up; fewer than none afterwards."""
+        return self._end - time.monotonic()
+
+    def watch(self, wire: socket.socket) -> None:
+        """Cut this connection too when the time is up."""
+        # A duplicate, for TLS will take the original over.
+        with self._lock:
+            self._wires.append(wire.dup())
+        if self.rang:
+            self._ring()
+
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Take note of a connection; the client library calls it at every step."""
         if event == "connection.connect_tcp.complete":
-            # A duplicate, for TLS will take the original over.
-            wire = info["return_value"].get_extra_info("socket").dup()
-            with self._lock:
-                self._wires.append(wire)
-            if self.rang:
-                self._ring()
+            self.watch(info["return_value"].get_extra_info("socket"))
 
     def _ring(self) -> None:
         self.rang = True
@@ -77,7 +86,7 @@ def ask(
     url: str,
     patience: Patience,
     end: float,
-    size: int,
+    size: int | None,
     *,
     headers: Mapping[str, str] | None = None,
     **options: Any,
@@ -88,7 +97,7 @@ def ask(
 
     Args:
         end: the moment, of ``time.monotonic()``, by which all of it must be done.
-        size: bytes of the longest body that is read.
+        size: bytes of the longest body that is read; None: the status says it all.
 
     Raises Unanswered for whatever comes in the way.
     """
@@ -101,13 +110,13 @@ def ask(
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
     try:
         with (
-            _Alarm(left) as alarm,
+            Alarm(left) as alarm,
             httpx.Client(timeout=times, follow_redirects=False) as client,
             client.stream(
                 method, url, headers=sent, extensions={"trace": alarm.trace}, **options
             ) as response,
         ):
-            if response.status_code != OK:
+            if size is None or response.status_code != OK:
                 return response.status_code, b""
             body = bytearray()
             for part in response.iter_raw():
@@ -120,3 +129,13 @@ def ask(
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError):
         # What went wrong names the address, so it goes no further.
         raise Unanswered from None
+
+
+def is_word(token: str) -> bool:
+    """Tell whether what was given as a token can stand in a header."""
+    return (
+        token.isascii()
+        and token.isprintable()
+        and " " not in token
+        and 0 < len(token) <= _TOKEN_MAX
+    )

@@ -7,6 +7,7 @@ No reason it gives holds a credential.
 import os
 import re
 import smtplib
+import socket
 import ssl
 import tempfile
 from contextlib import suppress
@@ -16,10 +17,14 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
+from collegium.actions.asking import Alarm
 from collegium.post.outcomes import Undeliverable, Unreachable
 
 TIMEOUT: Final = 20.0
 """Seconds that a mail server may take over each answer."""
+
+DEADLINE: Final = 90.0
+"""Seconds that a mail may take in all, so that it is settled before the worker's lease ends."""
 
 _PERMANENT: Final = 500
 _CLOSING: Final = 421
@@ -115,6 +120,67 @@ def _file_name(message: EmailMessage) -> str:
     return f"{int(number[1]):010}-{kind}.eml"
 
 
+class _Connection(smtplib.SMTP):
+    """A connection that an alarm can cut.
+
+    Args:
+        tls: spoken from the start.
+    """
+
+    def __init__(
+        self, host: str, port: int, timeout: float, alarm: Alarm, tls: ssl.SSLContext | None
+    ) -> None:
+        self._alarm = alarm
+        self._tls = tls
+        self._wire: socket.socket | None = None
+        super().__init__(host, port, timeout=timeout)
+
+    def watched_by(self, alarm: Alarm) -> None:
+        """Have another alarm cut it from now on."""
+        if self._wire is not None:
+            alarm.watch(self._wire)
+
+    def close(self) -> None:
+        """Close it."""
+        super().close()
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        # What the library calls for a connection, and means to be replaced.
+        wire = _call(host, port, timeout, self._alarm)
+        # A duplicate, for TLS will take the original over.
+        self._wire = wire.dup()
+        self.watched_by(self._alarm)
+        if self._tls is None:
+            return wire
+        try:
+            return self._tls.wrap_socket(wire, server_hostname=host)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _call(host: str, port: int, timeout: float, alarm: Alarm) -> socket.socket:
+    """Connect to the first address of a host that answers, while there is time."""
+    first: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        wire = socket.socket(family, kind, protocol)
+        try:
+            wire.settimeout(max(min(timeout, alarm.left()), 0.001))
+            wire.connect(address)
+        except OSError as error:
+            wire.close()
+            first = first or error
+        else:
+            wire.settimeout(timeout)
+            return wire
+    raise first or OSError("a host without an address")
+
+
 class Server:
     """A mail server; one connection serves mail after mail until it breaks or is closed."""
 
@@ -129,6 +195,7 @@ class Server:
         starttls: bool = False,
         context: ssl.SSLContext | None = None,
         timeout: float = TIMEOUT,
+        deadline: float = DEADLINE,
     ) -> None:
         if not (user + password).isascii():
             raise ValueError("MAIL_URL: user name and password can only be ASCII")
@@ -140,11 +207,22 @@ class Server:
         self._starttls = starttls
         self._context = context
         self._timeout = timeout
-        self._smtp: smtplib.SMTP | None = None
+        self._deadline = deadline
+        self._smtp: _Connection | None = None
 
     def send(self, message: EmailMessage) -> None:
         """Hand the mail to the server."""
-        smtp, used_before = self._connection()
+        with Alarm(self._deadline) as alarm:
+            try:
+                self._send(message, alarm)
+            except Undeliverable as error:
+                if error.permanent or not alarm.rang:
+                    raise
+                self._drop()
+                raise Unreachable("The mail server takes too long.") from error
+
+    def _send(self, message: EmailMessage, alarm: Alarm) -> None:
+        smtp, used_before = self._connection(alarm)
         try:
             sender, recipient = _envelope(message)
             smtp.send_message(message, sender, [recipient])
@@ -153,8 +231,8 @@ class Server:
                 said = _said(error.smtp_code, error.smtp_error)
                 raise Unreachable(f"The mail server takes no mail from us: {said}") from error
             # It has served enough mails on this connection and wants another.
-            self.close()
-            self.send(message)
+            self._leave(alarm)
+            self._send(message, alarm)
         except smtplib.SMTPRecipientsRefused as error:
             ((code, text),) = error.recipients.values()
             raise _refused(code, text) from error
@@ -172,31 +250,34 @@ class Server:
 
     def close(self) -> None:
         """Say goodbye."""
+        with Alarm(self._timeout) as alarm:
+            self._leave(alarm)
+
+    def _leave(self, alarm: Alarm) -> None:
         if self._smtp is not None:
+            self._smtp.watched_by(alarm)
             with suppress(OSError):
                 self._smtp.quit()
             self._drop()
 
-    def _connection(self) -> tuple[smtplib.SMTP, bool]:
+    def _connection(self, alarm: Alarm) -> tuple[_Connection, bool]:
         """Give a connection that answers, and whether it has been used before."""
         if self._smtp is not None:
+            self._smtp.watched_by(alarm)
             with suppress(OSError):
                 if self._smtp.noop()[0] == _OK:
                     return self._smtp, True
             self._drop()
         try:
-            self._smtp = self._connect()
+            self._smtp = self._connect(alarm)
         except OSError as error:
             raise Unreachable(_why(error)) from error
         return self._smtp, False
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self, alarm: Alarm) -> _Connection:
         context = self._context or ssl.create_default_context()
-        smtp: smtplib.SMTP
-        if self._implicit_tls:
-            smtp = smtplib.SMTP_SSL(self._host, self._port, timeout=self._timeout, context=context)
-        else:
-            smtp = smtplib.SMTP(self._host, self._port, timeout=self._timeout)
+        tls = context if self._implicit_tls else None
+        smtp = _Connection(self._host, self._port, self._timeout, alarm, tls)
         try:
             if self._starttls:
                 smtp.starttls(context=context)

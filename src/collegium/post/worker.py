@@ -1,5 +1,7 @@
 """The worker that pays the outbox: claim, write, send, settle.
 
+Most of it leaves as mails; what an operator's own service is to tell, that is told instead.
+
 Each mail goes out at least once. It is claimed and settled in two short transactions, and
 written and sent in between, outside both; a worker that dies there leaves a lease that runs out.
 
@@ -9,21 +11,27 @@ mail that is being sent, and none waits behind another for the lease of a worker
 
 import random
 import threading
+import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
 
-from collegium.post import mails
+from collegium.actions import invitees
+from collegium.actions.mails import InvitationCreated
+from collegium.post import mails, webhook
+from collegium.post.clock import Clock
 from collegium.post.directory import Puller
 from collegium.post.outcomes import Undeliverable, Unreachable, Void
 from collegium.post.text import one_line, short
 from collegium.post.transport import Transport, open_transport
+from collegium.rules.refusals import Conflict
 from collegium.settings import Settings
 from collegium.store import outbox
-from collegium.store.db import Database, Row, Unavailable, Write
+from collegium.store.db import Database, Read, Row, Unavailable, Write
 from collegium.store.vault import Vault
 
 RETRY_DELAYS: Final = (
@@ -50,17 +58,32 @@ OUTAGE_DELAYS: Final = RETRY_DELAYS[:3]
 """How long nothing is tried after the way out was found closed once, twice, and ever after."""
 
 _PAUSE: Final = 5.0  # seconds; another process may owe a mail without waking us
+_LOOK_EVERY: Final = 1.0  # seconds; how late the news of an ended invitation may be
 _BREATH: Final = 0.1  # seconds; what is due may be in somebody else's hands
 _LONGEST_REASON: Final = 300
 
 _log = structlog.get_logger()
 
 
+@dataclass
+class _Way:
+    """A way out.
+
+    Args:
+        write: what makes of a row what ``out`` takes.
+        outages: how often in a row it was found closed.
+    """
+
+    write: Callable[[Read, Settings, Vault, Row], Any]
+    out: Any
+    outages: int = 0
+
+
 class Worker:
     """Pays the outbox, in one thread; any number of workers may share a database.
 
     Args:
-        transport: the way out, if not the one that ``MAIL_URL`` names.
+        transport: the way out for mails, if not the one that ``MAIL_URL`` names.
         clock: what gives now, if not the database's own reading of the clock.
     """
 
@@ -76,11 +99,17 @@ class Worker:
         self._database = database
         self._settings = settings
         self._vault = vault
-        self._transport = transport or open_transport(settings.mail_url)
+        self._mail = _Way(mails.render, transport or open_transport(settings.mail_url))
+        # The kinds that leave another way, and which.
+        self._others: dict[str, _Way] = {}
+        if settings.invitation_use_webhooks:
+            way = _Way(webhook.render, webhook.Webhook(settings))
+            self._others[InvitationCreated.kind] = way
         self._clock = clock
+        self._time = Clock(database, settings, clock)
+        self._next_look = 0.0
         self._puller = Puller(database, settings, vault, clock=clock)
         self._woken = threading.Event()
-        self._outages = 0
 
     def once(self) -> int:
         """Try everything that is due now, and give the number of mails that went out.
@@ -89,6 +118,7 @@ class Worker:
 
         Raises Unavailable while the database is out of reach.
         """
+        self._time.run()
         sent = self._pay_all(threading.Event())
         while self._puller.due():
             self._puller.run_once()
@@ -102,12 +132,16 @@ class Worker:
         while not stop.is_set():
             pause = _PAUSE
             try:
+                if time.monotonic() >= self._next_look:
+                    self._next_look = time.monotonic() + _LOOK_EVERY
+                    self._time.run()
                 if self._seconds_until_due() <= 0:
                     self._pay_all(stop)
                 pause = max(self._seconds_until_due(), _BREATH)
                 if self._puller.due():
                     self._puller.run_once()
                     pause = 0.0
+                pause = min(pause, max(self._next_look - time.monotonic(), _BREATH))
             except Unavailable as error:
                 _log.warning("outbox waits for the database", reason=str(error))
             except Exception as error:  # noqa: BLE001 - whatever it is, mails stay owed
@@ -133,7 +167,8 @@ class Worker:
             while not stop.is_set() and (row := self._claim()) is not None:
                 sent += self._pay(row)
         finally:
-            self._transport.close()
+            for way in (self._mail, *self._others.values()):
+                way.out.close()
         return sent
 
     def _claim(self) -> Row | None:
@@ -143,22 +178,23 @@ class Worker:
     def _pay(self, row: Row) -> bool:
         """Try one claimed mail; tell whether it went out. Lets only Unavailable through."""
         log = _log.bind(mail=row.id, kind=row.kind, attempt=row.attempts)
-        outcome = self._try(row, log)
+        way = self._others.get(row.kind, self._mail)
+        outcome = self._try(row, way, log)
         with self._database.write(self._now()) as tx:
             if isinstance(outcome, Void):
                 settled = outbox.void(tx, row.id, row.attempts, outcome.reason)
             elif outcome is not None:
-                settled = self._fail(tx, row, outcome)
+                settled = self._fail(tx, row, way, outcome)
             else:
                 settled = outbox.sent(tx, row.id, row.attempts)
         if not settled:
             log.warning("mail settled too late: another worker has claimed it since")
         return outcome is None
 
-    def _try(self, row: Row, log: Any) -> Void | Undeliverable | None:
+    def _try(self, row: Row, way: _Way, log: Any) -> Void | Undeliverable | None:
         """Write and send a mail; give what came in the way."""
         try:
-            self._send(row)
+            self._send(row, way)
         except Void as void:
             log.info("mail void", reason=void.reason)
             return void
@@ -172,29 +208,40 @@ class Worker:
             return Undeliverable(
                 "The mail could not be written; the log says why.", permanent=False
             )
-        self._outages = 0
+        way.outages = 0
         log.info("mail sent")
         return None
 
-    def _send(self, row: Row) -> None:
+    def _send(self, row: Row, way: _Way) -> None:
         if row.attempts > MAX_ATTEMPTS:
             # The worker died each time; perhaps it is this mail that kills it.
             raise Undeliverable("No attempt to send it ever came to an end.", permanent=True)
+        if way is self._mail and row.kind in invitees.KINDS:
+            row = self._provided(row)
         with self._database.read(self._now()) as tx:
-            message = mails.render(tx, self._settings, self._vault, row)
-        self._transport.send(message)
+            message = way.write(tx, self._settings, self._vault, row)
+        way.out.send(message)
 
-    def _fail(self, tx: Write, row: Row, error: Undeliverable) -> bool:
+    def _provided(self, row: Row) -> Row:
+        """Give the mail of an invitation as it is once the person has an account."""
+        try:
+            return invitees.provide(self._database, self._settings, self._vault, row, self._now())
+        except Conflict as refusal:
+            if refusal.code != "mail.overtaken":
+                raise
+            raise Undeliverable("Another worker has claimed it since.", permanent=False) from None
+
+    def _fail(self, tx: Write, row: Row, way: _Way, error: Undeliverable) -> bool:
         reason = _reason(error)
         settled = outbox.failed(
             tx, row.id, row.attempts, reason, self._retry_at(tx.now, row.attempts, error)
         )
         if isinstance(error, Unreachable):
-            # One mail has paid with an attempt to find out; the others wait without paying,
-            # and whoever looks at one of them reads why.
-            delay = OUTAGE_DELAYS[min(self._outages, len(OUTAGE_DELAYS) - 1)]
-            self._outages += 1
-            outbox.put_off(tx, tx.now + delay, reason)
+            # One mail has paid with an attempt to find out; the others that go the same way wait
+            # without paying, and whoever looks at one of them reads why.
+            delay = OUTAGE_DELAYS[min(way.outages, len(OUTAGE_DELAYS) - 1)]
+            way.outages += 1
+            outbox.put_off(tx, tx.now + delay, reason, self._others, those=way is not self._mail)
         return settled
 
     def _retry_at(self, now: datetime, attempts: int, error: Undeliverable) -> datetime | None:

@@ -4,6 +4,7 @@ A worker claims a mail by a lease. Whatever it then says about it names the atte
 so that a worker whose lease ran out cannot settle the attempt of another.
 """
 
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -17,12 +18,14 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    not_,
     or_,
     select,
     update,
 )
 
-from collegium.store.db import Prepared, Read, Row, Time, Write
+from collegium.rules.refusals import Conflict
+from collegium.store.db import Prepared, Read, Row, Time, Write, any_of
 from collegium.store.tables import Number, outbox
 
 OVERDUE_AFTER: Final = timedelta(minutes=1)
@@ -105,7 +108,25 @@ _SENT = Prepared(_settle().values(state="sent", settled=_NOW))
 _VOID = Prepared(_settle().values(state="void", settled=_NOW))
 _ABANDON = Prepared(_settle().values(state="abandoned", settled=_NOW))
 _RETRY = Prepared(_settle().values(due=_UNTIL))
-_PUT_OFF = Prepared(update(outbox).where(_free()).values(due=_UNTIL, error=_ERROR))
+_TURN = Prepared(
+    update(outbox)
+    .where(
+        _OWED,
+        outbox.c.id == bindparam("mail", type_=Number),
+        outbox.c.attempts == bindparam("attempt", type_=Integer),
+    )
+    .values(kind=bindparam("kind"), facts=bindparam("facts"))
+)
+
+
+def _put_off(which: ColumnElement[bool]) -> Prepared:
+    return Prepared(update(outbox).where(_free(), which).values(due=_UNTIL, error=_ERROR))
+
+
+_PUT_OFF = {
+    True: _put_off(any_of(outbox.c.kind, "kinds")),
+    False: _put_off(not_(any_of(outbox.c.kind, "kinds"))),
+}
 
 _COUNTS = Prepared(
     select(
@@ -140,6 +161,15 @@ def claim(tx: Write, limit: int, lease_seconds: int) -> list[Row]:
     return tx.all(_CLAIM, now=tx.now, limit=limit, until=until)
 
 
+def turn(tx: Write, mail: int, attempt: int, kind: str, facts: Mapping[str, Any]) -> None:
+    """Make another kind of mail of one that is claimed.
+
+    Refuses: Conflict ``mail.overtaken`` when the attempt is no longer the latest.
+    """
+    if not tx.run(_TURN, mail=mail, attempt=attempt, kind=kind, facts=facts):
+        raise Conflict("mail.overtaken")
+
+
 def sent(tx: Write, mail: int, attempt: int) -> bool:
     """Note that a mail went out; False when the attempt is no longer the latest."""
     return tx.run(_SENT, mail=mail, attempt=attempt, now=tx.now, reason="") > 0
@@ -162,9 +192,15 @@ def failed(tx: Write, mail: int, attempt: int, reason: str, retry_at: datetime |
     return tx.run(_RETRY, mail=mail, attempt=attempt, until=retry_at, reason=reason) > 0
 
 
-def put_off(tx: Write, until: datetime, reason: str) -> int:
-    """Let everything that could be claimed now wait, without counting an attempt."""
-    return tx.run(_PUT_OFF, now=tx.now, until=until, reason=reason)
+def put_off(
+    tx: Write, until: datetime, reason: str, kinds: Collection[str] = (), *, those: bool = False
+) -> int:
+    """Let what could be claimed now wait, without counting an attempt.
+
+    Args:
+        kinds: the kinds of mail that wait; or, unless ``those``, that do not.
+    """
+    return tx.run(_PUT_OFF[those], now=tx.now, until=until, reason=reason, kinds=list(kinds))
 
 
 def counts(tx: Read) -> Row:
