@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collegium import __version__
+from collegium.dialects.brainstem import routes as brainstem
 from collegium.dialects.http import METHODS
 from collegium.dialects.openapi import describe
-from collegium.dialects.waldur.routes import ROUTES
+from collegium.dialects.waldur import routes as waldur
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tests.site import Site
     from tests.world import World
 
+ROUTES = waldur.ROUTES | brainstem.DESCRIBED
 OPERATIONS = [
     (path, method, operation)
     for path, table in ROUTES.items()
@@ -27,7 +29,7 @@ OPERATIONS = [
 # What a schema object may hold here, of the vocabulary of JSON Schema 2020-12.
 SCHEMA_WORDS = (
     "$ref type title description properties required items anyOf enum const default format "
-    "pattern minLength maxLength minimum maximum additionalProperties contentEncoding"
+    "pattern minLength maxLength maxItems minimum maximum additionalProperties contentEncoding"
 )
 TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
 
@@ -193,9 +195,64 @@ def test_lists_describe_how_they_are_asked(document: dict[str, Any]) -> None:
         said = document["paths"][path][method.lower()]
         asked = {one["name"] for one in said["parameters"] if one["in"] == "query"}
         if operation.many:
-            assert {"page", "page_size", "o"} <= asked
+            paged = {"page", "page_size", "o"}
+            assert not paged & asked if operation.whole else paged <= asked
             assert "404" in said["responses"]
+            assert asked - paged - {"field"} == set(operation.filters or {})
+        assert ("field" in asked) is operation.sparse
         assert {"400", "401", "403", "406"} <= set(said["responses"])
+
+
+def test_the_parameters_of_lists_are_described_as_they_are_judged(
+    site: Site, world: World, document: dict[str, Any]
+) -> None:
+    place = world.organisation(owner=world.person("ada"))
+    tried = 0
+    for path, method, operation in OPERATIONS:
+        if not (operation.many and operation.filters):
+            continue
+        base = path.format(uuid=place.uuid).replace("/api/projects/", "/api/customers/", 1)
+        if "{uuid}" not in path:
+            base = path
+        for one in document["paths"][path][method.lower()]["parameters"]:
+            if one["in"] != "query":
+                continue
+            tried += 1
+            schema = one["schema"].get("items", one["schema"])
+            refused = site.get(f"{base}?{one['name']}=nonsense", world.staff).status_code
+            if schema.get("format") in {"uuid", "date-time"} or one["name"] in {"o", "state"}:
+                assert refused == 400, (path, one["name"])
+            elif one["name"] == "page":
+                assert refused == 404
+            elif schema["type"] == "boolean":
+                assert refused == 200, (path, one["name"])
+            else:
+                assert refused in {200, 400}, (path, one["name"])
+            for word in schema.get("enum", ()):
+                answer = site.get(f"{base}?{one['name']}={word}", world.staff)
+                assert answer.status_code == 200, (path, one["name"], word)
+    assert tried > 100
+
+
+@pytest.mark.parametrize(
+    ("path", "some"),
+    [
+        ("/api/users/", {"username_list", "customer_uuid", "is_active", "field"}),
+        ("/api/keys/", {"fingerprint_md5", "created", "field"}),
+        ("/api/user-invitations/", {"state", "scope", "email_exact"}),
+        ("/api/user-permissions/", {"user_url", "expiration_time"}),
+        ("/api/roles/", {"is_active", "field"}),
+        ("/api/customers/", {"owned_by_current_user", "field"}),
+        ("/api/projects/", {"customer", "include_terminated", "field"}),
+        ("/api/projects/{uuid}/list_users/", {"search_string", "role", "field"}),
+    ],
+)
+def test_every_list_of_the_tree_tells_its_filters(
+    document: dict[str, Any], path: str, some: set[str]
+) -> None:
+    asked = {one["name"]: one["schema"] for one in document["paths"][path]["get"]["parameters"]}
+    assert some <= set(asked)
+    assert "enum" in asked["o"]["items"]
 
 
 def test_what_is_answered_fits_its_description(

@@ -17,12 +17,15 @@ from sqlalchemy import select
 
 from collegium.actions import keys as key_actions
 from collegium.dialects.http import METHODS, Operation
-from collegium.dialects.waldur import fields
+from collegium.dialects.waldur import fields, roles
 from collegium.dialects.waldur.routes import ROUTES
+from collegium.rules.access import Kind
 from collegium.rules.keys import parse
+from collegium.store import events
 from collegium.store.db import Prepared
 from collegium.store.tables import metadata
 from tests.remote import new_key
+from tests.store.test_access import add_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,20 +43,41 @@ CIVIL = "38001085718"
 OF_EVERYBODY = {
     "/api/": "says which resources there are",
     "/api/users/me/": "is oneself",
+    "/api/customers/countries/": "the countries are the same for all",
     "/api/roles/": "the roles are the same for all",
     "/api/roles/{uuid}/": "the roles are the same for all",
+    "/api/events/count/": "counts what one may list",
+    "/api/events/event_groups/": "the types are the same for all",
+    "/api/events/scope_types/": "the types are the same for all",
     "/api/configuration/": "front ends ask it before anybody is logged in",
     "/api/version/": "says what is installed",
 }
 # What is staff's alone: everybody else is told so, whatever they ask for. It has a test of its own.
 OF_STAFF = {"/api/auth-tokens/", "/api/auth-tokens/{user_id}/"}
 # Who may is refused all the same, for want of a directory to ask; it has tests of its own.
-ELSEWHERE = {("/api/remote-eduteams/", "POST"), ("/api/users/{uuid}/pull_remote_user/", "POST")}
+# So is whoever has no link from a mail to staff.
+ELSEWHERE = {
+    ("/api/remote-eduteams/", "POST"),
+    ("/api/users/{uuid}/pull_remote_user/", "POST"),
+    ("/api/user-invitations/approve/", "POST"),
+    ("/api/user-invitations/reject/", "POST"),
+}
 # What ends one's own session is no question of outsiders; the sweep would be logged out.
 # Nor is what everybody adds to their own account.
-OWN_DEEDS = {("/api-auth/logout/", "POST"), ("/api/keys/", "POST")}
+OWN_DEEDS = {
+    ("/api-auth/logout/", "POST"),
+    ("/api/keys/", "POST"),
+    ("/api/user-group-invitations/{uuid}/submit_request/", "POST"),
+}
 # The UUID of an invitation is a capability: this is what it opens without an account.
 CAPABILITIES = {("/api/user-invitations/{uuid}/check/", "POST")}
+# So is that of an open invitation, for whoever is logged in; only a public one is for nobody too.
+_LINK = "/api/user-group-invitations/{uuid}/"
+LINKS = {
+    *((_LINK, method) for method in ("GET", "HEAD")),
+    *((f"{_LINK}projects/", method) for method in ("GET", "HEAD")),
+}
+CLOSING = (f"{_LINK}cancel/", "POST")  # tells whoever has it that it is there
 
 
 @dataclass(frozen=True)
@@ -66,10 +90,14 @@ class Scene:
     owner: Person
     invitation: str
     locked: str
+    link: str
+    request: str
     grant: str
     role: str
     owner_role: str
+    unused_role: str
     key: str
+    event: str
     stranger: Person
     foreigner: Person
     former: Person
@@ -83,9 +111,12 @@ class Scene:
             "customers": self.organisation.uuid,
             "projects": self.project.uuid,
             "user-invitations": self.locked,
+            "user-group-invitations": self.link,
+            "user-permission-requests": self.request,
             "user-permissions": self.grant,
-            "roles": self.role,
+            "roles": self.unused_role,
             "keys": self.key,
+            "events": self.event,
         }
         assert resource in known, (
             f"/api/{resource}/ is new: add an object of that kind to the scene of the outsider "
@@ -106,8 +137,11 @@ class Scene:
             self.owner.email,
             self.invitation,
             self.locked,
+            self.link,
+            self.request,
             self.grant,
             self.key,
+            self.event,
         }
 
 
@@ -132,6 +166,12 @@ def scene(world: World) -> Scene:
 
     with world.database.write() as tx:
         key = key_actions.create(tx, owner.actor, parse(new_key()), "of the owner")
+        add_role(tx, "CUSTOM.UNUSED", Kind.PROJECT, ())
+        named = {"related": member.uuid, "project": project.uuid}
+        (event,) = events.listing.page(tx, world.staff.actor, named, (), 2, 0)
+
+    asker = world.person("asker")
+    link = world.open(world.staff, "CUSTOMER.OWNER", organisation)
 
     return Scene(
         organisation=organisation,
@@ -142,10 +182,14 @@ def scene(world: World) -> Scene:
         locked=world.invite(
             owner, "locked@example.org", "PROJECT.ADMIN", project, civil_number=CIVIL
         ),
+        link=link,
+        request=world.ask(asker, world.open(owner, "PROJECT.ADMIN", project)),
         grant=next(row.uuid for row in world.grants_in(project)),
         role=world.role("PROJECT.MEMBER").uuid,
         owner_role=world.role("CUSTOMER.OWNER").uuid,
+        unused_role=world.role("CUSTOM.UNUSED").uuid,
         key=key,
+        event=event.uuid,
         stranger=world.person("stranger"),
         foreigner=foreigner,
         former=former,
@@ -175,6 +219,9 @@ SAMPLES: dict[type[fields.Field], Any] = {
     fields.Moment: (datetime.now(UTC) + timedelta(days=30)).isoformat(),
     fields.Uuid: uuid4().hex,
     fields.File: None,
+    fields.Texts: ["x"],
+    roles.ContentType: "project",
+    roles.Permissions: ["PROJECT.UPDATE"],
 }
 TEXTS = (
     "EE",
@@ -215,12 +262,15 @@ def body_for(
         "customer": scene.organisation.path,
         "scope": scene.project.path,
         "role": scene.owner_role if resource_of(path) == "customers" else scene.role,
+        "project_role": scene.role,
         "user": (who or scene.stranger).uuid,
         "slug": f"s-{uuid4().hex}",
         "code": uuid4().hex,
         "password": "not-the-right-one-41",
         "new_password": "purple-tram-lifts-9",
     }
+    if resource_of(path) == "roles":
+        objects["name"] = f"CUSTOM.{uuid4().hex}"
     return body | {name: value for name, value in objects.items() if name in body}
 
 
@@ -266,7 +316,7 @@ def test_the_exceptions_are_routes() -> None:
         for path, method, operation in operations()
         if operation is not None and operation.open and "{uuid}" in path
     }
-    assert is_open == CAPABILITIES
+    assert is_open == CAPABILITIES | {one for one in LINKS if "projects" not in one[0]}
 
 
 def test_the_bodies_are_well_formed(site: Site, scene: Scene, world: World) -> None:
@@ -279,6 +329,10 @@ def test_the_bodies_are_well_formed(site: Site, scene: Scene, world: World) -> N
         if (path, method) in OWN_DEEDS | ELSEWHERE:
             continue
         uuid = scene.named(resource_of(path)) if "{uuid}" in path else ""
+        if resource_of(path) == "user-permission-requests":
+            # Each can be decided once.
+            link = world.open(world.staff, "PROJECT.ADMIN", scene.project)
+            uuid = world.ask(world.person(), link)
         body = body_for(path, operation, scene, scene.stranger)
         answer = call(site, path.replace("{uuid}", uuid), method, world.staff, body)
         assert answer.status_code in {200, 201, 204, 401, 404, 409}, (
@@ -340,6 +394,9 @@ def test_nobody_is_asked_who_they_are(site: Site, scene: Scene, database: Databa
         elif (path, method) in CAPABILITIES:
             assert answer.status_code == 200, why
             assert set(answer.json()) <= {"email", "civil_number_required"}, why
+        elif operation.many:
+            assert answer.status_code == 200, why
+            assert answer.text in {"", "[]"}, why
         else:
             assert answer.status_code in {400, 401, 404}, why
     assert contents(database) == before
@@ -356,7 +413,7 @@ def test_an_outsider_learns_and_changes_nothing(
             continue
         answer = ask_as_outsider(site, scene, who, path, method, operation)
         why = f"{method} {path} as {name}: {answer.status_code} {answer.text}"
-        if (path, method) not in CAPABILITIES:
+        if (path, method) not in CAPABILITIES | LINKS:
             leaked = [mark for mark in scene.marks() if mark in without(answer.text, *sent(scene))]
             assert not leaked, why
         if answer.is_success and "{uuid}" not in path and path not in OF_EVERYBODY:
@@ -399,8 +456,15 @@ def ask_as_outsider(
     why = f"{method} {path}: {answer.status_code} {answer.text}"
     if operation is None:
         assert answer.status_code == 405, why
-    elif path in OF_EVERYBODY or (path, method) in CAPABILITIES:
+    elif resource_of(path) == "roles" and method not in READS:
+        # Whoever reads what everybody reads is told that the deed is staff's.
+        assert answer.status_code == 403, why
+    elif path in OF_EVERYBODY or (path, method) in CAPABILITIES | LINKS:
         assert answer.status_code == 200, why
+        # Where a link leads is no secret; what else there is stays one.
+        assert scene.project.uuid not in answer.text, why
+    elif (path, method) == CLOSING:
+        assert answer.status_code == 403, why
     else:
         assert answer.status_code == 404, why
         same = call(site, path.replace("{uuid}", unknown), method, who, body)
@@ -428,7 +492,8 @@ def test_a_sibling_sees_the_organisation_and_nothing_of_the_other_project(
                 who,
                 body_for(path, operation, scene, who),
             )
-            expected = 405 if operation is None else 200 if method in READS else 403
+            may = method in READS and not path.endswith("/users/")
+            expected = 405 if operation is None else 200 if may else 403
             assert answer.status_code == expected, f"{method} {path}: {answer.text}"
         elif (path, method) == ("/api/projects/", "POST"):
             answer = call(site, path, method, who, body_for(path, operation, scene, who))
@@ -436,7 +501,7 @@ def test_a_sibling_sees_the_organisation_and_nothing_of_the_other_project(
         else:
             answer = ask_as_outsider(site, scene, who, path, method, operation)
         why = f"{method} {path}: {answer.status_code} {answer.text}"
-        if (path, method) not in CAPABILITIES:
+        if (path, method) not in CAPABILITIES | LINKS:
             hidden = scene.marks() - ours
             assert not [m for m in hidden if m in without(answer.text, *sent(scene))], why
     assert contents(database) == before
@@ -485,7 +550,7 @@ def test_lists_show_to_those_who_may_what_they_hide_from_strangers(
     """The twin of the sweep: the marks that it looks for are there to be found."""
     who: Person = getattr(scene, name)
     text = "".join(
-        site.get(path, who).text
+        site.get(f"{path}?page_size=300", who).text
         for path, known in ROUTES.items()
         if "GET" in known and known["GET"].many and "{" not in path
     )

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from alembic import command
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from collegium.store import schema
+from collegium.rules.subnets import closed
+from collegium.store import schema, tokens
 from collegium.store.db import Database
+from collegium.store.tables import closed_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +60,10 @@ def test_the_accounts_of_the_first_schema_can_be_found_after_the_upgrade(empty: 
     )
     with empty.engine.connect() as connection:
         assert connection.execute(text(found)).scalars().all() == ["ada"]
+        told = connection.execute(text("SELECT people, plain_name, email FROM account_texts")).all()
+        assert [tuple(row) for row in told] == [
+            ("ada\njürimäe\nada\nada@example.org", "ada jurimae", "ada@example.org")
+        ]
 
 
 def test_an_upgrade_that_fails_half_way_leaves_the_old_schema(
@@ -86,3 +92,62 @@ def test_an_upgrade_that_fails_half_way_leaves_the_old_schema(
     assert schema.standing(empty) is schema.Standing.BEHIND
     schema.migrate(empty)
     assert schema.standing(empty) is schema.Standing.CURRENT
+
+
+def test_the_subnets_of_an_earlier_release_restrict_after_the_upgrade(empty: Database) -> None:
+    config = schema._config()
+    with empty.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for number, subnets in enumerate(("", "10.0.0.0/8", "nonsense")):
+            connection.execute(
+                text(
+                    "INSERT INTO scopes (id, uuid, kind, name, slug, created) VALUES"
+                    f" ({number + 1}, '{number:032x}', 'organisation', 'O', 'o-{number}',"
+                    " '2026-01-01T00:00:00.000000')"
+                )
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO organisations (scope_id, access_subnets)"
+                    f" VALUES ({number + 1}, '{subnets}')"
+                )
+            )
+        connection.exec_driver_sql("COMMIT")
+    schema.migrate(empty)
+    with empty.engine.connect() as connection:
+        rows = connection.execute(select(closed_ranges).order_by(*closed_ranges.c)).all()
+    assert [tuple(row) for row in rows] == [
+        *((2, low, high) for low, high in closed("10.0.0.0/8")),
+        *((3, low, high) for low, high in closed("nonsense")),
+    ]
+
+
+def test_a_token_of_an_earlier_release_is_kept_as_the_one_of_its_wire(empty: Database) -> None:
+    config = schema._config()
+    with empty.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for line in (
+            (
+                "INSERT INTO accounts"
+                " (id, uuid, username, slug, email, affiliations, joined, modified)"
+                " VALUES (7, '12345678123456781234567812345678', 'ada', 'ada', 'a@example.org',"
+                " '[]', '2026-01-01T00:00:00.000000', '2026-01-01T00:00:00.000000')"
+            ),
+            (
+                "INSERT INTO tokens (id, account_id, digest, sealed, issued, used) VALUES"
+                " (3, 7, 'digest', 'sealed', '2026-01-01T00:00:00.000000',"
+                " '2026-01-02T00:00:00.000000')"
+            ),
+        ):
+            connection.execute(text(line))
+        connection.exec_driver_sql("COMMIT")
+    schema.migrate(empty)
+    with empty.read() as tx:
+        row = tokens.of_account(tx, 7)
+    assert row is not None
+    assert (row.id, row.kind, row.name, row.lifetime, row.ends) == (3, "api", "", None, None)
+    assert (row.issued.day, row.used.day) == (1, 2)

@@ -199,9 +199,12 @@ def test_the_page_of_the_link_changes_nothing_until_its_button_is_pressed(
     ask(site, ada, ada)
     path = f"/user_email_change/{code_in(mailed(world))}/"
     for method in ("GET", "HEAD", "GET"):
-        assert site.request(method, path).status_code == 200
+        page = site.request(method, path)
+        assert page.status_code == 200
+    assert site.post(path).status_code == 403
     assert email_of(world, ada) == ada.email
-    assert "is confirmed" in site.post(path).text
+    form = dict([re.findall(r'name="(csrf)" value="(\w+)"', page.text)[0]])
+    assert "is confirmed" in site.post(path, data=form).text
     assert email_of(world, ada) == "new@example.org"
-    assert site.post(path).status_code == 410
-    assert site.post("/user_email_change/nonsense/").status_code == 404
+    assert site.post(path, data=form).status_code == 410
+    assert site.post("/user_email_change/nonsense/", data=form).status_code == 404

@@ -22,14 +22,17 @@ from sqlalchemy import bindparam, insert, select, update
 from collegium.actions import accounts as account_actions
 from collegium.actions import invitations as invitation_actions
 from collegium.actions import memberships as membership_actions
+from collegium.actions import open_invitations as open_invitation_actions
 from collegium.actions import organisations as organisation_actions
 from collegium.actions import projects as project_actions
+from collegium.actions import requests as request_actions
 from collegium.actions import tokens as token_actions
 from collegium.actions.tokens import actor_of
 from collegium.rules.access import TEAM, Kind, Permission
 from collegium.rules.refusals import NotFound
 from collegium.settings import load
 from collegium.store import access, accounts, invitations
+from collegium.store import roles as role_rows
 from collegium.store.db import Database, Prepared
 from collegium.store.tables import role_permissions, roles
 from collegium.store.vault import Vault
@@ -68,6 +71,7 @@ replace_organisation        200   403     200   403     403    404    404    404
 delete_organisation         409   403     409   403     403    404    404    404      401
 delete_empty_organisation   204   403     204   404     404    404    404    404      401
 list_organisation_team      200   200     200   200     200    404    404    404      401
+list_people                 200   200     200   403     403    404    404    404      401
 add_owner                   201   403     403   403     403    404    404    404      401
 end_owner                   200   403     403   403     403    404    404    404      401
 remove_owner                200   403     403   403     403    404    404    404      401
@@ -99,6 +103,27 @@ cancel                      200   403     200   200     404    404    404    404
 cancel_to_owner             200   403     403   404     404    404    404    404      401
 delete                      200   403     403   403     404    404    404    404      401
 """
+OPEN_INVITATIONS = """
+                            staff support owner manager member lapsed former stranger nobody
+open_project                201   403     201   201     403    400    400    400      401
+open_organisation           201   403     403   403     403    400    400    400      401
+open_to_public              201   400     400   400     400    400    400    400      401
+see_link                    200   200     200   200     200    200    200    200      404
+see_public_link             200   200     200   200     200    200    200    200      200
+close_link                  200   403     200   200     403    403    403    403      401
+submit                      200   200     200   200     200    200    200    200      401
+submit_closed               400   400     400   400     400    400    400    400      401
+"""
+REQUESTS = """
+                            staff support owner manager member lapsed former stranger nobody
+see_request                 200   200     200   200     404    404    404    404      401
+approve_request             200   403     200   200     404    404    404    404      401
+reject_request              200   403     200   200     404    404    404    404      401
+approve_decided             409   409     409   409     404    404    404    404      401
+cancel_request              200   403     403   403     404    404    404    404      401
+see_organisation_request    200   200     200   404     404    404    404    404      401
+approve_organisation        200   403     403   404     404    404    404    404      401
+"""
 # The UUID is a capability for whoever was given it; not for those who came by it in reading.
 CAPABILITIES = """
                             staff support owner manager member lapsed former stranger nobody
@@ -109,6 +134,17 @@ details                     200   200     200   200     200    200    200    200
 details_canceled            200   200     404   200     200    404    404    404      401
 check                       200   200     200   200     200    200    200    200      200
 check_canceled              404   404     404   404     404    404    404    404      404
+"""
+ROLES = """
+                            staff support owner manager member lapsed former stranger nobody
+see_role                    200   200     200   200     200    200    200    200      401
+create_role                 201   403     403   403     403    403    403    403      401
+replace_role                200   403     403   403     403    403    403    403      401
+change_role                 200   403     403   403     403    403    403    403      401
+describe_role               200   403     403   403     403    403    403    403      401
+disable_role                200   403     403   403     403    403    403    403      401
+enable_role                 200   403     403   403     403    403    403    403      401
+delete_role                 204   403     403   403     403    403    403    403      401
 """
 
 
@@ -182,6 +218,10 @@ class Scene:
             self.people["nobody"] = None
             self.colleague = self._person(tx, "colleague")
             self.outsider = self._person(tx, "outsider")
+            unused: Any = role_rows.named(
+                tx, add_role(tx, f"CUSTOM.{uuid4().hex}", Kind.PROJECT, ()), None
+            )
+            self.unused = str(unused.uuid)
         # A while ago, so that something can have ended since.
         with hall.database.write(now - timedelta(days=1)) as tx:
             name = f"Acme {self._number}"
@@ -234,6 +274,27 @@ class Scene:
         assert found is not None
         return found
 
+    def link(self, role: str = "PROJECT.ADMIN", place: Place | None = None, **more: Any) -> str:
+        """An open invitation of staff's."""
+        return self.hall.world.open(self.hall.world.staff, role, place or self.project, **more)
+
+    def closed(self, uuid: str) -> str:
+        with self.hall.database.write() as tx:
+            open_invitation_actions.cancel(tx, self._boss, uuid)
+        return uuid
+
+    def asked(self, role: str = "PROJECT.ADMIN", place: Place | None = None) -> str:
+        """A request of the outsider's."""
+        return self.hall.world.ask(self.outsider, self.link(role, place))
+
+    def decided(self, uuid: str) -> str:
+        with self.hall.database.write() as tx:
+            request_actions.reject(tx, self._boss, uuid, None)
+        return uuid
+
+    def opened(self, role: str, place: Place, **more: Any) -> dict[str, Any]:
+        return {"scope": place.path, "role": self.hall.roles[role].uuid, **more}
+
     def canceled(self, uuid: str) -> str:
         with self.hall.database.write() as tx:
             invitation_actions.cancel(tx, self._boss, uuid)
@@ -258,6 +319,23 @@ class Scene:
 
 def invitation_path(uuid: str, deed: str = "") -> str:
     return f"/api/user-invitations/{uuid}/" + (f"{deed}/" if deed else "")
+
+
+def link_path(uuid: str, deed: str = "") -> str:
+    return f"/api/user-group-invitations/{uuid}/" + (f"{deed}/" if deed else "")
+
+
+def request_path(uuid: str, deed: str = "") -> str:
+    return f"/api/user-permission-requests/{uuid}/" + (f"{deed}/" if deed else "")
+
+
+def role_path(uuid: str, deed: str = "") -> str:
+    return f"/api/roles/{uuid}/" + (f"{deed}/" if deed else "")
+
+
+def role_body() -> dict[str, Any]:
+    name = f"CUSTOM.{uuid4().hex}"
+    return {"name": name, "permissions": ["PROJECT.UPDATE"], "content_type": "project"}
 
 
 def tomorrow() -> str:
@@ -300,6 +378,7 @@ DEEDS: dict[str, Callable[[Scene, Person], Request]] = {
     "delete_organisation": lambda s, _w: ("DELETE", s.organisation.path, {}),
     "delete_empty_organisation": lambda s, _w: ("DELETE", s.without_project().path, {}),
     "list_organisation_team": lambda s, _w: ("GET", f"{s.organisation.path}list_users/", {}),
+    "list_people": lambda s, _w: ("GET", f"{s.organisation.path}users/", {}),
     "add_owner": lambda s, _w: (
         "POST",
         f"{s.organisation.path}add_user/",
@@ -364,6 +443,45 @@ DEEDS: dict[str, Callable[[Scene, Person], Request]] = {
     "cancel": lambda s, _w: ("POST", invitation_path(s.invitation, "cancel"), {}),
     "cancel_to_owner": lambda s, _w: ("POST", invitation_path(s.ownership, "cancel"), {}),
     "delete": lambda s, _w: ("POST", invitation_path(s.invitation, "delete"), {}),
+    "open_project": lambda s, _w: (
+        "POST",
+        "/api/user-group-invitations/",
+        s.opened("PROJECT.MANAGER", s.project),
+    ),
+    "open_organisation": lambda s, _w: (
+        "POST",
+        "/api/user-group-invitations/",
+        s.opened("CUSTOMER.OWNER", s.organisation),
+    ),
+    "open_to_public": lambda s, _w: (
+        "POST",
+        "/api/user-group-invitations/",
+        s.opened("PROJECT.ADMIN", s.organisation, is_public=True, auto_create_project=True),
+    ),
+    "see_link": lambda s, _w: ("GET", link_path(s.link()), {}),
+    "see_public_link": lambda s, _w: (
+        "GET",
+        link_path(s.link(place=s.organisation, is_public=True, auto_create_project=True)),
+        {},
+    ),
+    "close_link": lambda s, _w: ("POST", link_path(s.link(), "cancel"), {}),
+    "submit": lambda s, _w: ("POST", link_path(s.link(), "submit_request"), {}),
+    "submit_closed": lambda s, _w: ("POST", link_path(s.closed(s.link()), "submit_request"), {}),
+    "see_request": lambda s, _w: ("GET", request_path(s.asked()), {}),
+    "approve_request": lambda s, _w: ("POST", request_path(s.asked(), "approve"), {}),
+    "reject_request": lambda s, _w: ("POST", request_path(s.asked(), "reject"), {}),
+    "approve_decided": lambda s, _w: ("POST", request_path(s.decided(s.asked()), "approve"), {}),
+    "cancel_request": lambda s, _w: ("POST", request_path(s.asked(), "cancel_request"), {}),
+    "see_organisation_request": lambda s, _w: (
+        "GET",
+        request_path(s.asked("CUSTOMER.OWNER", s.organisation)),
+        {},
+    ),
+    "approve_organisation": lambda s, _w: (
+        "POST",
+        request_path(s.asked("CUSTOMER.OWNER", s.organisation), "approve"),
+        {},
+    ),
     "accept": lambda s, _w: ("POST", invitation_path(s.invitation, "accept"), {}),
     "accept_ownership": lambda s, _w: ("POST", invitation_path(s.ownership, "accept"), {}),
     "accept_canceled": lambda s, _w: (
@@ -378,6 +496,18 @@ DEEDS: dict[str, Callable[[Scene, Person], Request]] = {
         {},
     ),
     "check": lambda s, _w: ("POST", invitation_path(s.invitation, "check"), {}),
+    "see_role": lambda s, _w: ("GET", role_path(s.unused), {}),
+    "create_role": lambda _s, _w: ("POST", "/api/roles/", role_body()),
+    "replace_role": lambda s, _w: ("PUT", role_path(s.unused), role_body()),
+    "change_role": lambda s, _w: ("PATCH", role_path(s.unused), {"description": "D"}),
+    "describe_role": lambda s, _w: (
+        "PUT",
+        role_path(s.unused, "update_descriptions"),
+        {"description": "D"},
+    ),
+    "disable_role": lambda s, _w: ("POST", role_path(s.unused, "disable"), {}),
+    "enable_role": lambda s, _w: ("POST", role_path(s.unused, "enable"), {}),
+    "delete_role": lambda s, _w: ("DELETE", role_path(s.unused), {}),
     "check_canceled": lambda s, _w: (
         "POST",
         invitation_path(s.canceled(s.invitation), "check"),
@@ -386,8 +516,17 @@ DEEDS: dict[str, Callable[[Scene, Person], Request]] = {
 }
 
 
-TABLES = (USERS, ORGANISATIONS, PROJECTS, INVITATIONS, CAPABILITIES)
-ONCE = {"revive", "delete_empty_organisation"}
+TABLES = (
+    USERS,
+    ORGANISATIONS,
+    PROJECTS,
+    INVITATIONS,
+    OPEN_INVITATIONS,
+    REQUESTS,
+    CAPABILITIES,
+    ROLES,
+)
+ONCE = {"revive", "delete_empty_organisation", "submit_closed", "approve_decided"}
 """Deeds whose request changes the scene while it is made; so do those on what was canceled."""
 
 

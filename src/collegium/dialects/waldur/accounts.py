@@ -211,15 +211,21 @@ def _refresh_token(call: Call) -> Answer:
 ROUTES: Routes = {
     "/api/users/": {
         "GET": Operation(
-            _list, "List the accounts that you can see.", answers=wire.User, many=True
+            _list,
+            "List the accounts that you can see.",
+            answers=wire.User,
+            many=True,
+            filters=FILTERS,
+            orders=accounts.listing.orders,
+            sparse=True,
         ),
         "POST": Operation(_create, "Create an account.", form=NEW, answers=wire.User, status=201),
     },
     "/api/users/me/": {
-        "GET": Operation(_me, "Show your own account.", answers=wire.User),
+        "GET": Operation(_me, "Show your own account.", answers=wire.User, sparse=True),
     },
     "/api/users/{uuid}/": {
-        "GET": Operation(_retrieve, "Show an account.", answers=wire.User),
+        "GET": Operation(_retrieve, "Show an account.", answers=wire.User, sparse=True),
         "PUT": Operation(_update, "Change an account.", form=CHANGE, answers=wire.User),
         "PATCH": Operation(
             _update,

@@ -26,6 +26,7 @@ DENIED: Final = "You do not have permission to perform this action."
 
 _DENIED: Final = {
     "key.shared": "Only staff users are allowed to delete shared SSH public key.",
+    "request.not_own": "You can only cancel your own permission requests.",
     "impersonation.no_session": "Unable to impersonate user that does not have an active session.",
 }
 
@@ -54,17 +55,22 @@ _UNKNOWN: Final = {
     "role.unknown": "No Role matches the given query.",
     "grant.unknown": "No UserRole matches the given query.",
     "invitation.unknown": "No Invitation matches the given query.",
+    "open_invitation.unknown": "No GroupInvitation matches the given query.",
+    "request.unknown": "No PermissionRequest matches the given query.",
     "key.unknown": "No SshPublicKey matches the given query.",
+    "event.unknown": "No Event matches the given query.",
     "token.none": "No Token matches the given query.",
     "address.unknown_code": "No ChangeEmailRequest matches the given query.",
     "page.unknown": "Invalid page.",
 }
 
 _DEPENDED_ON: Final = {
+    "request.wrong_state": "Valid states for operation: pending.",
+    "account.has_requests": "Cannot delete user with existing permission requests",
     "organisation.has_projects": "Cannot delete organization with existing projects",
     "account.last_owner": "Cannot delete the last owner of an organization",
 }
-"""Refusals that answer 409: something else would be left without what it needs."""
+"""Refusals that answer 409."""
 
 _SENTENCES: Final = {
     "account.address_protected": "The registration method does not allow direct email "
@@ -102,6 +108,12 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
         "Remote eduTEAMS account synchronization extension is disabled.",
     ),
     "scope.slug_taken": ("slug", "This field must be unique."),
+    "role.name_taken": (WHOLE, "Name should be unique."),
+    "role.permissions": ("permissions", "Invalid permissions {names}"),
+    "role.kind_is_fixed": ("content_type", "Content type of an existing role cannot be changed."),
+    "role.system_name": (_LIST, "Changing name for system role is not possible."),
+    "role.is_system": (_LIST, "Destroying of system role is not available."),
+    "role.used": (_LIST, "Role is still used."),
     "role.other_kind": (WHOLE, "Role and scope should belong to the same content type."),
     "role.not_for_scope": (WHOLE, "Role is not valid for this scope."),
     "role.inactive": (WHOLE, "Role is not active."),
@@ -129,6 +141,39 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
         _LIST,
         "Only pending, expired and canceled invitations can be resent.",
     ),
+    "open_invitation.inactive": (_LIST, "Only pending invitation can be requested."),
+    "open_invitation.closed": (_LIST, "Only pending invitation can be canceled."),
+    "open_invitation.not_for_you": (
+        _LIST,
+        (
+            "You are not allowed to accept this invitation. "
+            "Your email or organization must match the invitation restrictions."
+        ),
+    ),
+    "open_invitation.public_staff": (
+        "is_public",
+        "Only staff users can create public invitations.",
+    ),
+    "open_invitation.public_auto": (
+        "auto_create_project",
+        "Public invitations must have auto_create_project enabled.",
+    ),
+    "open_invitation.public_role": (
+        "role",
+        "Public invitations can only use project-level roles, not customer-level roles.",
+    ),
+    "open_invitation.template": (
+        "project_name_template",
+        "Invalid placeholders in template: {wrong}. Allowed placeholders are: {allowed}",
+    ),
+    "open_invitation.patterns": ("user_email_patterns", "Invalid regex patterns: [{wrong}]"),
+    "request.exists": (_LIST, "Request has been created already."),
+    "request.not_cancelable": (_LIST, "Only pending or draft requests can be canceled."),
+    "account.inactive": (_LIST, "User is not active."),
+    "decision.signature": (_LIST, "Invalid signature."),
+    "decision.payload": (_LIST, "Invalid payload."),
+    "decision.no_staff": (_LIST, "Invalid user UUID."),
+    "decision.no_invitation": (_LIST, "Invalid invitation UUID."),
     "project.date_in_the_past": ("ends", "Cannot be earlier than the current date."),
 }
 
@@ -197,11 +242,14 @@ def _limited(seconds: int) -> Answer:
 def reason(refusal: Refusal) -> tuple[str | None, str]:
     """Give what a refusal is about, a field or None for the deed as such, and its words."""
     where, text = _REASONS[refusal.code]
-    if refusal.code == "account.lifetime":
-        text = text.format(longest=refusal.facts["longest"])
+    text = text.format(**{name: _said(fact) for name, fact in refusal.facts.items()})
     if refusal.code == "project.date_in_the_past":
         where = _DATE_FIELDS[str(refusal.facts["field"])]
     return where, text
+
+
+def _said(fact: object) -> str:
+    return ",".join(map(str, fact)) if isinstance(fact, (list, tuple)) else str(fact)
 
 
 def _reason(refusal: Refusal) -> Answer:

@@ -293,6 +293,38 @@ class Choice(Field):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Texts(Field):
+    """A list of texts; in a form, as the text of a JSON array.
+
+    Args:
+        max: characters that one of them has at most.
+        many: how many there are at most.
+    """
+
+    max: int
+    many: int
+
+    def read(self, raw: Any, *, form: bool) -> list[str]:
+        """Read a list, each text once."""
+        if form and isinstance(raw, str):
+            try:
+                raw = json.loads(raw) if raw.strip() else []
+            except (ValueError, RecursionError):
+                raise Wrong("Value must be valid JSON.") from None
+        if not isinstance(raw, list):
+            raise Wrong(f'Expected a list of items but got type "{type(raw).__name__}".')
+        if len(raw) > self.many:
+            raise Wrong(f"Ensure this field has no more than {self.many} elements.")
+        one = Text(blank=False, max=self.max)
+        return list(dict.fromkeys(one.read(item, form=form) for item in raw))
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an array of strings."""
+        item = {"type": "string", "minLength": 1, "maxLength": self.max}
+        return {"type": "array", "items": item, "maxItems": self.many}
+
+
+@dataclass(frozen=True, kw_only=True)
 class File(Field):
     """A file of a multipart body; handed on as its bytes."""
 

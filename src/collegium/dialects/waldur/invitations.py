@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
+from collegium.actions import decisions
 from collegium.actions import invitations as actions
 from collegium.dialects.http import Answer, Operation, Routes
-from collegium.dialects.waldur import lists, wire
+from collegium.dialects.waldur import filters, lists, wire
 from collegium.dialects.waldur.accounts import PROFILE
-from collegium.dialects.waldur.fields import Email, Field, Form, Text, Uuid, read
+from collegium.dialects.waldur.errors import Malformed
+from collegium.dialects.waldur.fields import Email, Field, Form, Text, Uuid, decode, read
 from collegium.dialects.waldur.projects import scope_of
 from collegium.rules.access import Kind
+from collegium.rules.invitations import State
 from collegium.rules.refusals import Conflict, NotFound
-from collegium.rules.tries import CODE_ADDRESS
+from collegium.rules.tries import CODE_ADDRESS, MAIL_INVITEE
 from collegium.store import access, invitations, roles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from collegium.dialects.http import Call
     from collegium.store.access import Reached
@@ -39,8 +42,11 @@ FIELDS: Final[dict[str, Field]] = {
 }
 
 
+_DECISION: Final[dict[str, Field]] = {"token": Text(required=True, blank=False, max=1000)}
+
+
 @contextmanager
-def _saying(**words: str) -> Iterator[None]:
+def saying(**words: str) -> Iterator[None]:
     """Word a conflict as this operation does: our code, without its noun, to another one."""
     try:
         yield
@@ -53,21 +59,41 @@ def _saying(**words: str) -> Iterator[None]:
         raise Conflict(code) from refusal
 
 
+def _shown(call: Call, tx: Read, rows: Sequence[Row]) -> list[wire.Invitation]:
+    """Show invitations, and to those who may read them why one cannot be accepted any more."""
+    pending = [row for row in rows if wire.seen(row, tx.now) is State.PENDING]
+    vouched = invitations.vouched(tx, pending) if pending else set()
+    dead = {row.id for row in pending} - vouched
+    return [wire.invitation(call, row, tx.now, is_dead=row.id in dead) for row in rows]
+
+
+FILTERS: Final = {
+    **dict.fromkeys(("civil_number", "email", "email_exact", "role_name"), filters.Exact()),
+    **dict.fromkeys(("customer_uuid", "role_uuid"), filters.Uuid()),
+    **dict.fromkeys(("scope_description", "scope_name"), filters.Contains()),
+    "scope": filters.SCOPE,
+    "scope_type": filters.SCOPE_TYPE,
+    "state": filters.Words({word: state.value for state, word in wire.STATES.items()}),
+}
+
+
 def _list(call: Call, tx: Read) -> Answer:
     return lists.answer(
         call,
         tx,
         invitations.listing,
-        lambda rows: [wire.invitation(call, row, tx.now) for row in rows],
+        lambda rows: _shown(call, tx, rows),
+        filters=filters.read(call, FILTERS),
     )
 
 
 def _retrieve(call: Call, tx: Read) -> Answer:
     row = invitations.reach(tx, call.actor, call.uuid("invitation"))
-    return Answer(200, wire.encode(wire.invitation(call, row, tx.now)))
+    return Answer(200, wire.encode(_shown(call, tx, [row])[0]))
 
 
-def _scope(tx: Write, call: Call, form: Form) -> Reached | None:
+def named_scope(tx: Write, call: Call, form: Form) -> Reached | None:
+    """Find the scope that a body names by its URL; what is not to be seen is an error there."""
     if "scope" not in form.values:
         return None
     url = form.values.pop("scope")
@@ -85,13 +111,19 @@ def _scope(tx: Write, call: Call, form: Form) -> Reached | None:
     return None
 
 
-def _role(tx: Write, form: Form) -> Row | None:
-    if "role" not in form.values:
+def named_role(tx: Write, form: Form, field: str = "role", kind: Kind | None = None) -> Row | None:
+    """Find the role that a body names, of a kind where one is needed; else it is an error there."""
+    uuid = form.values.pop(field, None)
+    if uuid is None:
         return None
-    uuid = form.values.pop("role")
     role = roles.named(tx, "", uuid)
-    if role is None or not role.is_active or role.kind == Kind.GROUP:
-        form.reject("role", f"Object with uuid={uuid} does not exist.")
+    if (
+        role is None
+        or not role.is_active
+        or role.kind == Kind.GROUP
+        or kind not in {None, Kind(role.kind)}
+    ):
+        form.reject(field, f"Object with uuid={uuid} does not exist.")
         return None
     return role
 
@@ -99,8 +131,8 @@ def _role(tx: Write, form: Form) -> Row | None:
 def _create(call: Call) -> Answer:
     form = read(call, FIELDS)
     with call.write() as tx:
-        reached = _scope(tx, call, form)
-        role = _role(tx, form)
+        reached = named_scope(tx, call, form)
+        role = named_role(tx, form)
         reached, role = form.checked(reached), form.checked(role)
         uuid = actions.create(tx, call.actor, call.settings, reached, role, form.values)
         row: Any = invitations.by_uuid(tx, uuid)
@@ -108,7 +140,9 @@ def _create(call: Call) -> Answer:
 
 
 def _details(call: Call, tx: Read) -> Answer:
-    row = actions.find_for_invitee(tx, call.actor, call.settings, call.uuid("invitation"))
+    row = actions.find_for_invitee(
+        tx, call.actor, call.settings, call.uuid("invitation"), in_tree=True
+    )
     return Answer(200, wire.encode(wire.invitation_details(call, row, tx.now)))
 
 
@@ -116,7 +150,7 @@ def _check(call: Call) -> Answer:
     with call.guarded(f"check address {call.address}", CODE_ADDRESS):
         try:
             with call.read() as tx:
-                row = actions.find_open(tx, call.uuid("invitation"))
+                row = actions.find_open(tx, call.uuid("invitation"), in_tree=True)
         except NotFound as refusal:
             if refusal.code == "invitation.closed":
                 return Answer(404)
@@ -126,30 +160,62 @@ def _check(call: Call) -> Answer:
 
 
 def _accept(call: Call) -> Answer:
-    with _saying(wrong_state="invitation.unknown", exists="grant.held"), call.write() as tx:
-        actions.accept(tx, call.actor, call.settings, call.uuid("invitation"))
-    return _done("Invitation has been successfully accepted.")
+    with saying(wrong_state="invitation.unknown", exists="grant.held"), call.write() as tx:
+        actions.accept(tx, call.actor, call.settings, call.uuid("invitation"), in_tree=True)
+    return done("Invitation has been successfully accepted.")
 
 
 def _cancel(call: Call) -> Answer:
-    with _saying(wrong_state="invitation.not_cancelable"), call.write() as tx:
+    with saying(wrong_state="invitation.not_cancelable"), call.write() as tx:
         actions.cancel(tx, call.actor, call.uuid("invitation"))
-    return _done("Invitation has been successfully canceled.")
+    return done("Invitation has been successfully canceled.")
 
 
 def _send(call: Call) -> Answer:
-    with _saying(wrong_state="invitation.not_sendable"), call.write() as tx:
-        actions.send(tx, call.actor, call.settings, call.uuid("invitation"))
-    return _done("Invitation sending has been successfully scheduled.")
+    uuid = call.uuid("invitation")
+    call.check_tries(mailed := f"send invitation {uuid}")
+    with saying(wrong_state="invitation.not_sendable"), call.write() as tx:
+        actions.send(tx, call.actor, call.settings, uuid)
+        # Each mail goes to the same address, whoever sends it.
+        call.count(tx, mailed, MAIL_INVITEE)
+    return done("Invitation sending has been successfully scheduled.")
+
+
+def _decide(call: Call, purpose: str, do: Callable[[Write, decisions.Decision], None]) -> None:
+    token = decode(call)[0].get("token")
+    if not token or not isinstance(token, str):
+        raise Malformed(400, ["token is required parameter"])
+    with call.guarded(f"decision address {call.address}", CODE_ADDRESS), call.write() as tx:
+        link = decisions.read_link(call.house.vault, call.settings, purpose, token, tx.now)
+        do(tx, link)
+
+
+def _approve(call: Call) -> Answer:
+    _decide(
+        call,
+        decisions.APPROVE,
+        lambda tx, link: decisions.approve(tx, call.settings, link, call.address, call.request_id),
+    )
+    return done("Invitation has been approved.")
+
+
+def _reject(call: Call) -> Answer:
+    _decide(
+        call,
+        decisions.REJECT,
+        lambda tx, link: decisions.reject(tx, link, call.address, call.request_id),
+    )
+    return done("Invitation has been rejected.")
 
 
 def _delete(call: Call) -> Answer:
     with call.write() as tx:
         actions.delete(tx, call.actor, call.uuid("invitation"))
-    return _done("Invitation has been successfully deleted.")
+    return done("Invitation has been successfully deleted.")
 
 
-def _done(text: str) -> Answer:
+def done(text: str) -> Answer:
+    """Answer a deed that has nothing to show with a sentence."""
     return Answer(200, wire.encode(wire.Detail(text)))
 
 
@@ -158,7 +224,12 @@ _ONE: Final = "/api/user-invitations/{uuid}/"
 ROUTES: Routes = {
     "/api/user-invitations/": {
         "GET": Operation(
-            _list, "List the invitations that you can see.", answers=wire.Invitation, many=True
+            _list,
+            "List the invitations that you can see.",
+            answers=wire.Invitation,
+            many=True,
+            filters=FILTERS,
+            orders=invitations.listing.orders,
         ),
         "POST": Operation(
             _create,
@@ -166,6 +237,24 @@ ROUTES: Routes = {
             form=FIELDS,
             answers=wire.Invitation,
             status=201,
+        ),
+    },
+    "/api/user-invitations/approve/": {
+        "POST": Operation(
+            _approve,
+            "Let an invitation go out that waits for staff.",
+            open=True,
+            form=_DECISION,
+            answers=wire.Detail,
+        ),
+    },
+    "/api/user-invitations/reject/": {
+        "POST": Operation(
+            _reject,
+            "Let an invitation go no further that waits for staff.",
+            open=True,
+            form=_DECISION,
+            answers=wire.Detail,
         ),
     },
     _ONE: {

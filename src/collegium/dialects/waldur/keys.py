@@ -115,12 +115,18 @@ def _delete(call: Call) -> Answer:
 ROUTES: Routes = {
     "/api/keys/": {
         "GET": Operation(
-            _list, "List your SSH keys and the shared ones.", answers=SshKey, many=True
+            _list,
+            "List your SSH keys and the shared ones.",
+            answers=SshKey,
+            many=True,
+            filters=_FILTERS,
+            orders=keys.listing.orders,
+            sparse=True,
         ),
         "POST": Operation(_create, "Add an SSH key.", form=_NEW, answers=SshKey, status=201),
     },
     "/api/keys/{uuid}/": {
-        "GET": Operation(_retrieve, "Show an SSH key.", answers=SshKey),
+        "GET": Operation(_retrieve, "Show an SSH key.", answers=SshKey, sparse=True),
         "DELETE": Operation(_delete, "Delete an SSH key.", status=204),
     },
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from collegium.actions import memberships as actions
 from collegium.dialects.http import Answer, Operation, Routes, hex_uuid
-from collegium.dialects.waldur import lists, wire
+from collegium.dialects.waldur import filters, lists, wire
 from collegium.dialects.waldur.fields import Form, Moment, Text, Uuid, read
 from collegium.rules import memberships as rules
 from collegium.rules.access import TEAM, Kind, Permission
@@ -28,9 +28,32 @@ _SEAT: Final = {
 }
 
 
+_PEOPLE: Final = {
+    **dict.fromkeys(("full_name", "native_name", "user_slug", "username"), filters.Exact()),
+    "user": filters.Uuid(),
+    "user_url": filters.UserLink(),
+}
+FILTERS: Final = {
+    **_PEOPLE,
+    **dict.fromkeys(("created", "expiration_time", "modified"), filters.Since()),
+    **dict.fromkeys(("customer_uuid", "role_uuid", "scope_uuid"), filters.Uuid()),
+    **dict.fromkeys(("role_name", "scope_name"), filters.Contains()),
+    "scope_type": filters.SCOPE_TYPE,
+}
+TEAM_FILTERS: Final = {
+    **_PEOPLE,
+    "role": filters.Many(commas=False),
+    "search_string": filters.Exact(),
+}
+
+
 def _list(call: Call, tx: Read) -> Answer:
     return lists.answer(
-        call, tx, memberships.listing, lambda rows: [wire.permission(row) for row in rows]
+        call,
+        tx,
+        memberships.listing,
+        lambda rows: [wire.permission(row) for row in rows],
+        filters=filters.read(call, FILTERS),
     )
 
 
@@ -75,7 +98,7 @@ def team_routes(base: str, kind: Kind) -> Routes:
             tx,
             memberships.team,
             lambda rows: [wire.team_member(call, row) for row in rows],
-            filters={"scope": scope.id},
+            filters={**filters.read(call, TEAM_FILTERS), "scope": scope.id},
             sparse=True,
         )
 
@@ -115,7 +138,15 @@ def team_routes(base: str, kind: Kind) -> Routes:
 
     return {
         f"{base}list_users/": {
-            "GET": Operation(_team, "List the team.", answers=wire.TeamMember, many=True),
+            "GET": Operation(
+                _team,
+                "List the team.",
+                answers=wire.TeamMember,
+                many=True,
+                filters=TEAM_FILTERS,
+                orders=memberships.team.orders,
+                sparse=True,
+            ),
         },
         f"{base}add_user/": {
             "POST": Operation(
@@ -136,7 +167,12 @@ def team_routes(base: str, kind: Kind) -> Routes:
 ROUTES: Routes = {
     "/api/user-permissions/": {
         "GET": Operation(
-            _list, "List your grants, or all of them.", answers=wire.Permission, many=True
+            _list,
+            "List your grants, or all of them.",
+            answers=wire.Permission,
+            many=True,
+            filters=FILTERS,
+            orders=memberships.listing.orders,
         ),
     },
     "/api/user-permissions/{uuid}/": {

@@ -9,7 +9,7 @@ import nh3
 
 from collegium.actions import projects as actions
 from collegium.dialects.http import Answer, Operation, Routes, hex_uuid
-from collegium.dialects.waldur import lists, wire
+from collegium.dialects.waldur import filters, lists, wire
 from collegium.dialects.waldur.accounts import SLUG
 from collegium.dialects.waldur.fields import (
     Boolean,
@@ -114,12 +114,40 @@ def _one(call: Call, tx: Read, uuid: str) -> wire.Project:
     return wire.project(call, projects.find(tx, call.actor, uuid))
 
 
+FILTERS: Final = {
+    **dict.fromkeys(
+        (
+            "customer_abbreviation",
+            "customer_name",
+            "customer_native_name",
+            "description",
+            "name",
+        ),
+        filters.Contains(),
+    ),
+    **dict.fromkeys(("backend_id", "name_exact", "query", "slug"), filters.Exact()),
+    **dict.fromkeys(
+        ("can_admin", "can_manage", "conceal_finished_projects", "include_terminated"),
+        filters.Wish(),
+    ),
+    **dict.fromkeys(("created", "modified"), filters.Since()),
+    "customer": filters.Uuids(),
+    "is_removed": filters.Truth(),
+}
+
+
 def _list(call: Call, tx: Read) -> Answer:
+    wanted = filters.read(call, FILTERS)
+    removed_too = wanted.pop("include_terminated", False)
+    listing = projects.history if removed_too or wanted.get("is_removed") else projects.listing
+    if listing is projects.listing:
+        wanted.pop("is_removed", None)
     return lists.answer(
         call,
         tx,
-        projects.listing,
+        listing,
         lambda rows: [wire.project(call, row) for row in rows],
+        filters=wanted,
         sparse=True,
     )
 
@@ -161,12 +189,18 @@ def _delete(call: Call) -> Answer:
 ROUTES: Routes = {
     "/api/projects/": {
         "GET": Operation(
-            _list, "List the projects that you can see.", answers=wire.Project, many=True
+            _list,
+            "List the projects that you can see.",
+            answers=wire.Project,
+            many=True,
+            filters=FILTERS,
+            orders=projects.listing.orders,
+            sparse=True,
         ),
         "POST": Operation(_create, "Create a project.", form=NEW, answers=wire.Project, status=201),
     },
     "/api/projects/{uuid}/": {
-        "GET": Operation(_retrieve, "Show a project.", answers=wire.Project),
+        "GET": Operation(_retrieve, "Show a project.", answers=wire.Project, sparse=True),
         "PUT": Operation(_update, "Change a project.", form=CHANGE, answers=wire.Project),
         "PATCH": Operation(
             _update,

@@ -12,18 +12,23 @@ from collegium.dialects.waldur import (
     accounts,
     addresses,
     configuration,
+    customer_users,
     directory,
     errors,
+    events,
     invitations,
     keys,
     memberships,
+    open_invitations,
     organisations,
     projects,
+    requests,
     roles,
     tokens,
     wire,
 )
 from collegium.dialects.waldur.errors import Malformed
+from collegium.rules.access import NOBODY
 from collegium.rules.refusals import Forbidden, Refusal, Unauthenticated
 from collegium.store import accounts as account_rows
 from collegium.store import tokens as token_rows
@@ -56,11 +61,15 @@ ROUTES: Routes = {
     **addresses.ROUTES,
     **accounts.ROUTES,
     **organisations.ROUTES,
+    **customer_users.ROUTES,
     **projects.ROUTES,
     **roles.ROUTES,
     **memberships.ROUTES,
     **invitations.ROUTES,
+    **open_invitations.ROUTES,
+    **requests.ROUTES,
     **keys.ROUTES,
+    **events.ROUTES,
     **directory.ROUTES,
     **configuration.ROUTES,
 }
@@ -117,6 +126,10 @@ def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
 def _run(call: Call, operations: dict[str, Operation], operation: Operation | None) -> Answer:
     if operation is None:
         return errors.not_allowed(call.method, _allowed(operations))
+    if operation.asks and call.method in {"GET", "HEAD"}:
+        call.actor = NOBODY
+        with call.read() as tx:
+            return operation.run(call, tx)
     return operation.run(call)
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from collegium.actions import tokens as actions
+from collegium.dialects import signing_in
 from collegium.dialects.http import Answer, Call, Operation, Routes
 from collegium.dialects.waldur import lists, wire
 from collegium.dialects.waldur.fields import Text, read
-from collegium.rules.refusals import NotFound, Unauthenticated
-from collegium.rules.tries import LOGIN_ACCOUNT, LOGIN_ADDRESS, LOGIN_PAIR
-from collegium.store import accounts, tokens, tries, vault
+from collegium.rules.refusals import NotFound
+from collegium.store import tokens, tries
 
 if TYPE_CHECKING:
     from collegium.store.db import Read, Row
@@ -27,43 +27,13 @@ _LOGIN: Final = {
 def _log_in(call: Call) -> Answer:
     form = read(call, _LOGIN)
     form.check()
-    if "LOCAL_SIGNIN" not in call.settings.authentication_methods:
-        raise Unauthenticated("login.disabled")
     username = form.values["username"]
-    pair, account_try, address_try = _subjects(call, username)
-    call.check_tries(account_try, address_try)
-    with call.read() as tx:
-        account = accounts.by_username(tx, username)
-        if call.settings.rate_limits and tries.blocked(tx, [pair]):
-            # The described text; the same for a name that nobody has.
-            raise Unauthenticated("login.locked")
-    # Slow on purpose, hence between the transactions; just as slow when there is no account.
-    right = vault.check_password(account.password if account else None, form.values["password"])
-    if account is None or not right or not account.is_active:
-        with call.write() as tx:
-            actions.fail(tx, account, username, call.address)
-            call.count(tx, pair, LOGIN_PAIR)
-            call.count(tx, account_try, LOGIN_ACCOUNT)
-            call.count(tx, address_try, LOGIN_ADDRESS)
-        raise Unauthenticated("login.failed")
+    account = signing_in.check(call, username, form.values["password"], alone=True)
     actor = actions.actor_of(account, call.address, call.request_id)
     with call.write() as tx:
         token = actions.log_in(tx, call.house.vault, call.settings, actor, "password")
-        tries.forget(tx, [pair, account_try])
+        tries.forget(tx, signing_in.subjects(call, username)[:2])
     return Answer(200, wire.encode(wire.Token(token)))
-
-
-def _subjects(call: Call, username: str) -> tuple[str, str, str]:
-    """Name what is counted: account and address together, the account, the address.
-
-    The account as a keyed digest: the table must not tell who tried to log in.
-    """
-    named = call.house.vault.digest(username).hex()[:32]
-    return (
-        f"login pair {named} {call.address}"[:128],
-        f"login account {named}",
-        f"login address {call.address}"[:128],
-    )
 
 
 def _log_out(call: Call) -> Answer:

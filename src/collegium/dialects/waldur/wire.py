@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from collegium.rules.access import Kind
 from collegium.rules.accounts import protected_fields
-from collegium.rules.invitations import State
+from collegium.rules.invitations import Fate, State, fate
 from collegium.rules.invitations import seen as _seen
 from collegium.rules.tokens import end
 from collegium.store.accounts import full_name
@@ -305,6 +305,26 @@ class Role(Struct, frozen=True):
     description_cs: str | None = None
 
 
+class RoleDescription(Struct, frozen=True):
+    """What a role is, in every language of the wire."""
+
+    description: str
+    description_en: str | None = None
+    description_et: str | None = None
+    description_lt: str | None = None
+    description_lv: str | None = None
+    description_ru: str | None = None
+    description_it: str | None = None
+    description_de: str | None = None
+    description_da: str | None = None
+    description_sv: str | None = None
+    description_es: str | None = None
+    description_fr: str | None = None
+    description_nb: str | None = None
+    description_ar: str | None = None
+    description_cs: str | None = None
+
+
 class Detail(Struct, frozen=True):
     """One sentence."""
 
@@ -564,16 +584,8 @@ def project(call: Call, row: Row) -> Project:
 
 def execution(row: Row, now: datetime) -> tuple[str, str]:
     """Tell what became of an invitation's mail: the wire's state and the reason in words."""
-    if row.mail_state == "sent":
-        return "OK", ""
-    if row.mail_state in {"abandoned", "void"}:
-        return "Erred", row.mail_error
-    if row.mail_state == "owed":
-        if row.mail_leased is not None and row.mail_leased > now:
-            return "Processing", ""
-        if row.mail_error:
-            return "Erred", row.mail_error
-    return "Scheduled", ""
+    happened = fate(row.mail_state, row.mail_leased, row.mail_error, now)
+    return happened.value, row.mail_error if happened is Fate.ERRED else ""
 
 
 def _common(call: Call, row: Row, now: datetime) -> dict[str, Any]:
@@ -598,13 +610,23 @@ def _common(call: Call, row: Row, now: datetime) -> dict[str, Any]:
     }
 
 
+_DEAD: Final = (
+    "It cannot be accepted: whoever sent it may not give this role any more. "
+    "Somebody who may can send it again."
+)
+
+
 def seen(row: Row, now: datetime) -> State:
     """Give the state of an invitation's row as it is now."""
     return _seen(row.state, row.expires, now)
 
 
-def invitation(call: Call, row: Row, now: datetime) -> Invitation:
-    """Show an invitation to those who manage it."""
+def invitation(call: Call, row: Row, now: datetime, *, is_dead: bool = False) -> Invitation:
+    """Show an invitation to those who manage it.
+
+    Args:
+        is_dead: nobody can accept it, since its sender may not give the role any more.
+    """
     return Invitation(
         url=f"{call.base}/api/user-invitations/{row.uuid}/",
         uuid=row.uuid,
@@ -618,7 +640,7 @@ def invitation(call: Call, row: Row, now: datetime) -> Invitation:
         job_title=row.job_title,
         civil_number=row.civil_number,
         extra_invitation_text=row.extra_text,
-        **_common(call, row, now),
+        **_common(call, row, now) | ({"error_message": _DEAD} if is_dead else {}),
     )
 
 
@@ -629,7 +651,6 @@ def invitation_details(call: Call, row: Row, now: datetime) -> InvitationDetails
 
 def role(row: Row, permissions: Sequence[str], people: int | None) -> Role:
     """Show a role; how many people hold it only where ``people`` is given."""
-    said = {f"description_{code}": row.descriptions.get(code) for code in LANGUAGES}
     return Role(
         uuid=row.uuid,
         name=row.name,
@@ -639,5 +660,14 @@ def role(row: Row, permissions: Sequence[str], people: int | None) -> Role:
         is_active=row.is_active,
         content_type=KINDS.get(row.kind, row.kind),
         users_count=UNSET if people is None else people,
-        **said,
+        **_in_languages(row),
     )
+
+
+def role_description(row: Row) -> RoleDescription:
+    """Show how a role is described."""
+    return RoleDescription(description=row.description, **_in_languages(row))
+
+
+def _in_languages(row: Row) -> dict[str, str | None]:
+    return {f"description_{code}": row.descriptions.get(code) for code in LANGUAGES}

@@ -1,0 +1,184 @@
+"""The shapes of open invitations and requests on this wire, and how our rows fill them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from collegium.dialects.waldur.wire import KINDS, picture_url
+from collegium.rules.open_invitations import is_active
+from collegium.rules.requests import State
+from collegium.store.accounts import full_name
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Call
+    from collegium.store.db import Row
+
+
+class GroupInvitation(Struct, frozen=True):
+    """A link that many may follow."""
+
+    url: str
+    uuid: str
+    role: str
+    created: datetime
+    expires: datetime
+    is_active: bool
+    is_public: bool
+    auto_create_project: bool
+    auto_approve: bool
+    project_name_template: str | None
+    project_role: str | None
+    user_affiliations: list[str]
+    user_email_patterns: list[str]
+    custom_text: str
+    allow_multiple_requests: bool
+    scope_uuid: str
+    scope_name: str
+    scope_description: str
+    scope_type: str
+    scope_image: str | None
+    customer_uuid: str
+    customer_name: str
+    role_name: str
+    role_description: str
+    created_by_full_name: str
+    created_by_username: str
+    created_by_image: str | None
+
+
+class PermissionRequest(Struct, frozen=True):
+    """Somebody who asks to be let in."""
+
+    url: str
+    uuid: str
+    invitation: str
+    state: str
+    created: datetime
+    created_by_full_name: str
+    created_by_username: str
+    created_by_email: str
+    reviewed_by_full_name: str | None
+    reviewed_by_username: str | None
+    reviewed_at: datetime | None
+    review_comment: str | None
+    scope_uuid: str
+    scope_name: str
+    customer_uuid: str
+    customer_name: str
+    role_name: str
+    role_description: str
+    project_name_template: str
+
+
+class ProjectLink(Struct, frozen=True):
+    """Where a project is."""
+
+    uuid: str
+    url: str
+
+
+class Submitted(Struct, frozen=True):
+    """What asking has led to."""
+
+    uuid: str
+    scope_name: str
+    scope_uuid: str
+    scope_type: str
+    auto_approved: bool
+    project_uuid: str | None
+    project_created: bool
+
+
+class Canceled(Struct, frozen=True):
+    """What was taken back."""
+
+    uuid: str
+    scope_name: str
+    scope_uuid: str
+
+
+def group_invitation(call: Call, row: Row, now: datetime) -> GroupInvitation:
+    """Show an open invitation; whom it is meant for to everybody who has it."""
+    creator = f"{row.creator_first_name or ''} {row.creator_last_name or ''}".strip()
+    return GroupInvitation(
+        url=_link(call, row.uuid),
+        uuid=row.uuid,
+        role=row.role_uuid,
+        created=row.created,
+        expires=row.expires,
+        is_active=is_active(row.canceled, row.expires, now),
+        is_public=row.is_public,
+        auto_create_project=row.auto_create_project,
+        auto_approve=row.auto_approve,
+        project_name_template=row.template,
+        project_role=row.project_role_uuid,
+        user_affiliations=row.affiliations,
+        user_email_patterns=row.email_patterns,
+        custom_text=row.custom_text,
+        allow_multiple_requests=row.allow_multiple_requests,
+        scope_uuid=row.scope_uuid,
+        scope_name=row.scope_name,
+        scope_description=row.scope_description,
+        scope_type=KINDS[row.scope_kind],
+        scope_image=None,
+        customer_uuid=row.organisation_uuid,
+        customer_name=row.organisation_name,
+        role_name=row.role_name,
+        role_description=row.role_description,
+        created_by_full_name=creator,
+        created_by_username=row.creator_username or "",
+        created_by_image=picture_url(call, row.creator_picture),
+    )
+
+
+def permission_request(call: Call, row: Row) -> PermissionRequest:
+    """Show a request; taking it back is no review."""
+    decider = f"{row.decider_first_name or ''} {row.decider_last_name or ''}".strip()
+    reviewed = row.state != State.CANCELED
+    known = reviewed and row.decider_username is not None
+    return PermissionRequest(
+        url=f"{call.base}/api/user-permission-requests/{row.uuid}/",
+        uuid=row.uuid,
+        invitation=_link(call, row.open_invitation_uuid) if row.open_invitation_uuid else "",
+        state=row.state,
+        created=row.created,
+        created_by_full_name=full_name(row),
+        created_by_username=row.username,
+        created_by_email=row.email,
+        reviewed_by_full_name=decider if known else None,
+        reviewed_by_username=row.decider_username if known else None,
+        reviewed_at=row.decided if reviewed else None,
+        review_comment=row.comment,
+        scope_uuid=row.scope_uuid,
+        scope_name=row.scope_name,
+        customer_uuid=row.organisation_uuid,
+        customer_name=row.organisation_name,
+        role_name=row.role_name,
+        role_description=row.role_description,
+        project_name_template=row.template or "",
+    )
+
+
+def submitted(row: Row, *, is_approved: bool) -> Submitted:
+    """Show what asking has led to."""
+    return Submitted(
+        uuid=row.uuid,
+        scope_name=row.scope_name,
+        scope_uuid=row.scope_uuid,
+        scope_type=KINDS[row.scope_kind],
+        auto_approved=is_approved,
+        project_uuid=row.project_uuid,
+        project_created=row.project_uuid is not None,
+    )
+
+
+def canceled(row: Row) -> Canceled:
+    """Show what was taken back."""
+    return Canceled(row.uuid, row.scope_name, row.scope_uuid)
+
+
+def _link(call: Call, uuid: str) -> str:
+    return f"{call.base}/api/user-group-invitations/{uuid}/"

@@ -1,0 +1,86 @@
+"""Every operation around invitations and requests, by the official clients over a socket."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collegium.dialects.waldur import open_invitations, requests
+from tests.conftest import KEY
+from tests.serving import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+STORY = Path(__file__).parent / "stories" / "requests.py"
+
+OPERATIONS = {
+    "user_invitations": "accept approve cancel check count create delete details_retrieve list "
+    "reject retrieve send",
+    "user_group_invitations": "cancel count create list projects_list retrieve submit_request",
+    "user_permission_requests": "approve cancel_request count list reject retrieve",
+    "customers": "add_user create delete_user list_users_list update_user",
+    "projects": "add_user create delete_user list list_users_list update_user",
+    "roles": "count list",
+    "user_permissions": "count list",
+    "users": "change_password create",
+}
+EVERY_LIST = {"o", "page", "page_size"}
+NEWER = {"scope"}
+"""What only the newer client can ask for."""
+
+
+@pytest.fixture
+def service(url: str, tmp_path: Path) -> Iterator[Service]:
+    settings = {
+        "database_url": url,
+        "secret_key": KEY,
+        "rate_limits": "false",
+        "only_staff_can_invite_users": "true",
+    }
+    service = Service(tmp_path, settings)
+    service.staff()
+    service.start()
+    if url.startswith("postgresql"):
+        service.start_post()
+    yield service
+    service.stop()
+
+
+@pytest.mark.parametrize("version", ["7.9.0", "8.1.3"])
+def test_an_official_client_gets_people_in_by_every_way_there_is(
+    version: str, service: Service
+) -> None:
+    done = subprocess.run(
+        [
+            ROOT / f".venv-waldur-{version}" / "bin" / "python",
+            STORY,
+            service.base,
+            service.staff("keeper"),
+            service.folder / "var" / "mail",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:] + service.log.read_text()[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    newer = {f"{group} list_users_count" for group in ("customers", "projects")}
+    assert set(told["called"]) - newer == {
+        f"{group} {name}" for group, names in OPERATIONS.items() for name in names.split()
+    }
+    unknown = set() if version == "8.1.3" else NEWER
+    assert set(told["asked"]) == {
+        f"{group} {name}"
+        for group, known in (
+            ("user_permission_requests", requests.FILTERS),
+            ("user_group_invitations", open_invitations.FILTERS),
+        )
+        for name in (set(known) | EVERY_LIST) - unknown
+    }

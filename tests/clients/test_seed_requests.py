@@ -1,0 +1,52 @@
+"""Every printed example of requests runs as printed: with HTTPie, and with client 7.9.0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clients.seeds import Example, examples
+from tests.clients.stage import Stage, httpie, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLES = examples("000_*.txt")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("stage"))
+    yield stage
+    stage.service.stop()
+
+
+def test_the_examples_are_those_of_the_described_operations() -> None:
+    assert len({example.call for example in EXAMPLES}) in {0, 5}
+
+
+def test_httpie_runs_as_printed_and_every_named_field_is_answered(
+    stage: Stage, subtests: pytest.Subtests
+) -> None:
+    for example in EXAMPLES:
+        with subtests.test(example.title):
+            check(stage, example)
+
+
+def check(stage: Stage, example: Example) -> None:
+    answer = httpie(stage, example)
+    if not example.fields:
+        # A sentence, or nothing: clients read neither.
+        assert answer is None or set(answer) == {"detail"}
+        return
+    rows = answer if isinstance(answer, list) else [answer]
+    assert rows
+    for row in rows:
+        # Every described field, and nothing that is not described.
+        assert set(row) == example.fields
+
+
+def test_the_python_examples_run_as_printed(stage: Stage) -> None:
+    told = programs(stage, EXAMPLES)
+    assert told == {example.title: "" for example in EXAMPLES}
