@@ -18,6 +18,7 @@ from litestar.datastructures import State
 
 from collegium import logs, opening
 from collegium.dialects import http, openapi
+from collegium.dialects.brainstem import routes as brainstem
 from collegium.dialects.front import Front, without_secrets
 from collegium.dialects.waldur import errors as waldur_errors
 from collegium.dialects.waldur import routes as waldur
@@ -91,7 +92,7 @@ def application(
     """
     house = http.House(settings, database, vault, worker.wake if worker else _nobody_wakes)
 
-    description = web.description_routes(openapi.describe(waldur.ROUTES))
+    description = web.description_routes(openapi.describe(waldur.ROUTES | brainstem.DESCRIBED))
 
     @asynccontextmanager
     async def life(_app: Litestar) -> AsyncIterator[None]:
@@ -110,6 +111,7 @@ def application(
     app = Litestar(
         route_handlers=[
             *http.handlers(waldur.ROUTES, waldur.perform),
+            *http.handlers(brainstem.ROUTES, brainstem.perform),
             *http.handlers(web.ROUTES | description, web.perform),
         ],
         state=State({"house": house}),

@@ -112,8 +112,14 @@ def test_nothing_is_lost_or_doubled_when_it_is_killed_before_the_mail_is_out(
             ]
             assert service.call("POST", accept, told["invitee"]).status_code == 404
             assert service.run("post", "--once").returncode == 0
+            sent = [(mail["X-Collegium-Mail"], mail["To"]) for mail in mailbox.messages]
             # The invitations of the story were used before their mails could leave.
-            assert [mail["To"] for mail in mailbox.messages] == ["later@example.org"]
+            assert [to for kind, to in sent if kind == "invitation_created"] == [
+                "later@example.org"
+            ]
+            # Whoever made them is told of each one that was taken, once.
+            assert [kind for kind, _ in sent].count("invitation_accepted") == len(team)
+            assert len({mail["Message-ID"] for mail in mailbox.messages}) == len(sent)
             assert service.run("doctor").returncode == 0
         finally:
             service.stop()

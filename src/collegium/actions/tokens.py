@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
 from collegium.rules.access import Actor
 from collegium.rules.refusals import Forbidden, NotFound, Unauthenticated
-from collegium.rules.tokens import end
+from collegium.rules.tokens import (
+    ACCESS_LIFETIME,
+    PERSONAL_LIFETIME,
+    REFRESH_LIFETIME,
+    Kind,
+    end,
+)
 from collegium.store import access, accounts, events, tokens
 
 if TYPE_CHECKING:
@@ -16,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def actor_of(
-    account: Row, address: str = "", request: str = "", behind: Actor | None = None
+    account: Row, address: str | None = None, request: str = "", behind: Actor | None = None
 ) -> Actor:
     """Give the actor that an account is, or that somebody ``behind`` it acts as."""
     return Actor(
@@ -42,6 +50,95 @@ def issue(tx: Write, vault: Vault, actor: Actor | None, account: int) -> str:
     tokens.add(tx, account, vault.digest(token), vault.seal(token))
     events.record(tx, "token.created", actor, account=account)
     return token
+
+
+def issue_personal(tx: Write, vault: Vault, actor: Actor, name: str) -> tuple[str, int]:
+    """Give a person another token for a program of theirs; it is told this once.
+
+    Args:
+        name: by which its owner knows it again.
+
+    Gives the token and its number.
+    """
+    token = vault.new_personal()
+    number = tokens.add(
+        tx,
+        actor.id,
+        vault.digest(token),
+        kind=Kind.PERSONAL,
+        name=name,
+        lifetime=PERSONAL_LIFETIME,
+    )
+    events.record(tx, "token.created", actor, account=actor.id, name=name)
+    return token, number
+
+
+def revoke_personal(tx: Write, actor: Actor, number: int) -> None:
+    """End one of the actor's personal tokens.
+
+    Refuses: NotFound ``token.none``.
+    """
+    if not tokens.revoke_one(tx, actor.id, number):
+        raise NotFound("token.none")
+    events.record(tx, "token.revoked", actor, account=actor.id)
+
+
+class Pair(NamedTuple):
+    """A token to be let in with for an hour, and one that is good for the next pair."""
+
+    access: str
+    refresh: str
+
+
+def log_in_briefly(tx: Write, vault: Vault, actor: Actor, method: str) -> Pair:
+    """Let somebody in whose password was right, and give a pair of tokens.
+
+    Refuses: Unauthenticated ``login.failed`` when the account was switched off meanwhile.
+    """
+    access.lock_account(tx, actor.id)
+    account = accounts.by_uuid(tx, actor.uuid)
+    if account is None or not account.is_active:
+        raise Unauthenticated("login.failed")
+    accounts.change(tx, account.id, {"last_login": tx.now})
+    events.record(tx, "login.succeeded", actor, account=account.id, method=method)
+    return _issue_pair(tx, vault, account.id)
+
+
+def refresh(tx: Write, vault: Vault, settings: Settings, token: str) -> Pair:
+    """Give the next pair for a refresh token; the pair that it came with is dead at once.
+
+    Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
+    """
+    owner = tokens.owner(tx, vault.digest(token))
+    if owner is None or owner.token_kind != Kind.REFRESH:
+        raise Unauthenticated("token.unknown")
+    if not owner.is_active:
+        raise Unauthenticated("token.inactive")
+    ends = end(owner.issued, owner.used, owner.lifetime, settings.token_max_age, owner.ends)
+    if ends is not None and ends < tx.now:
+        raise Unauthenticated("token.expired")
+    if not tokens.revoke_family(tx, owner.family):
+        # Somebody else was first with it.
+        raise Unauthenticated("token.unknown")
+    return _issue_pair(tx, vault, owner.id)
+
+
+def _issue_pair(tx: Write, vault: Vault, account: int) -> Pair:
+    pair = Pair(vault.new_personal(), vault.new_personal())
+    family = uuid4().hex
+    for token, kind, seconds in (
+        (pair.access, Kind.ACCESS, ACCESS_LIFETIME),
+        (pair.refresh, Kind.REFRESH, REFRESH_LIFETIME),
+    ):
+        tokens.add(
+            tx,
+            account,
+            vault.digest(token),
+            kind=kind,
+            ends=tx.now + timedelta(seconds=seconds),
+            family=family,
+        )
+    return pair
 
 
 def renew(tx: Write, vault: Vault, settings: Settings, actor: Actor | None, account: Row) -> str:

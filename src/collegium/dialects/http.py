@@ -20,12 +20,12 @@ from litestar.response.base import ASGIResponse
 
 from collegium.actions.tokens import actor_of
 from collegium.rules.refusals import Limited, NotFound, Refusal, Unauthenticated
-from collegium.rules.tokens import end
+from collegium.rules.tokens import BEARERS, end
 from collegium.store import tokens, tries
 from collegium.store.db import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
     from litestar.handlers import HTTPRouteHandler
@@ -54,12 +54,13 @@ class House:
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back: status, body in bytes, headers."""
+    """What goes back: status, body in bytes, headers; cookies as their header says them."""
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     media: str = "application/json"
+    cookies: list[str] = field(default_factory=list)
 
 
 def hex_uuid(text: object) -> str | None:
@@ -91,6 +92,7 @@ class Call:
         self.body = body
         self.request_id = str(request.scope.get("collegium.request", ""))
         self.impersonator: Actor | None = None
+        self.token_id = 0
         self.now: datetime = datetime.now(UTC)
         self._request = request
         self._stale: int | None = None
@@ -147,23 +149,31 @@ class Call:
         if tx.owes:
             self.house.wake()
 
-    def authenticate(self, tx: Read, token: str) -> None:
+    def authenticate(self, tx: Read, token: str, kinds: Collection[str] = BEARERS) -> None:
         """Find out whose token it is.
+
+        Args:
+            kinds: of tokens, that count here; one of another kind is unknown.
 
         Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
         """
         account = tokens.owner(tx, self.house.vault.digest(token))
-        if account is None:
+        if account is None or account.token_kind not in kinds:
             raise Unauthenticated("token.unknown")
         if not account.is_active:
             raise Unauthenticated("token.inactive")
         ends = end(
-            account.issued, account.used, account.token_lifetime, self.settings.token_max_age
+            account.issued,
+            account.used,
+            account.lifetime,
+            self.settings.token_max_age,
+            account.ends,
         )
         if ends is not None and ends < tx.now:
             raise Unauthenticated("token.expired")
         if account.used < tx.now - TOUCH_EVERY:
             self._stale = account.token_id
+        self.token_id = account.token_id
         self.actor = actor_of(account, self.address, self.request_id)
 
     def check_tries(self, *subjects: str) -> None:
@@ -249,8 +259,13 @@ class Operation:
         form: the names and kinds of the body's fields, for the description.
         answers: what a good answer holds, and its status.
         many: whether it answers a list.
+        whole: whether the list is short, and given without pages.
         partial: whether fields may be left out.
         asks: whether an open operation is given a reading transaction.
+        filters: the names and kinds of a list's query parameters, for the description.
+        orders: what a list can be sorted by.
+        sparse: whether the parameter ``field`` leaves fields out.
+        acts: whether it changes something although it is called by GET.
     """
 
     run: Callable[..., Answer]
@@ -260,8 +275,13 @@ class Operation:
     answers: Any = None
     status: int = 200
     many: bool = False
+    whole: bool = False
     partial: bool = False
     asks: bool = False
+    filters: Mapping[str, Any] | None = None
+    orders: Collection[str] = ()
+    sparse: bool = False
+    acts: bool = False
 
 
 Routes = dict[str, dict[str, Operation]]
@@ -302,7 +322,7 @@ def respond(answer: Answer, *, head: bool = False) -> ASGIResponse:
     return ASGIResponse(
         body=b"" if head else answer.body,
         status_code=answer.status,
-        headers=answer.headers,
+        headers=[*answer.headers.items(), *(("set-cookie", one) for one in answer.cookies)],
         media_type=answer.media,
         is_head_response=head,
     )

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, false, insert, select, update
+from sqlalchemy import (
+    and_,
+    bindparam,
+    case,
+    delete,
+    false,
+    insert,
+    literal_column,
+    not_,
+    select,
+    update,
+)
 
 from collegium.rules.refusals import NotFound
-from collegium.store.db import Prepared, Time
+from collegium.rules.tokens import Kind, end
+from collegium.store.db import Key, Prepared, Time, any_of
 from collegium.store.listing import Listing
-from collegium.store.tables import accounts, tokens
+from collegium.store.tables import API_TOKEN, accounts, tokens
 
 if TYPE_CHECKING:
     from collegium.store.db import Read, Row, Write
@@ -29,24 +41,61 @@ _OWNER = (
     accounts.c.is_identity_manager,
     accounts.c.token_lifetime,
 )
+_NEW = (
+    "account_id",
+    "digest",
+    "sealed",
+    "issued",
+    "used",
+    "kind",
+    "name",
+    "lifetime",
+    "ends",
+    "family",
+)
 
 _OF = Prepared(
-    select(*_OWNER, tokens.c.id.label("token_id"), tokens.c.issued, tokens.c.used)
+    select(
+        *_OWNER,
+        tokens.c.id.label("token_id"),
+        tokens.c.kind.label("token_kind"),
+        case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
+        *(tokens.c[name] for name in ("issued", "used", "ends", "family")),
+    )
+    .select_from(tokens)
     .join(accounts, accounts.c.id == tokens.c.account_id)
     .where(tokens.c.digest == bindparam("digest"))
 )
-_FOR_ACCOUNT = Prepared(select(tokens).where(tokens.c.account_id == bindparam("account")))
+_mine = tokens.c.account_id == bindparam("account")
+_FOR_ACCOUNT = Prepared(select(tokens).where(_mine, API_TOKEN))
 _ISSUE = Prepared(
-    insert(tokens).values(
-        {name: bindparam(name) for name in ("account_id", "digest", "sealed", "issued", "used")}
-    )
+    insert(tokens).values({name: bindparam(name) for name in _NEW}).returning(tokens.c.id)
 )
+_others = select(
+    *(tokens.c[name] for name in ("id", "kind", "name", "issued", "used", "lifetime", "ends"))
+).where(_mine, not_(API_TOKEN))
+_OTHERS = Prepared(_others)
+_PERSONAL = Prepared(
+    _others.where(tokens.c.kind == literal_column("'personal'")).order_by(tokens.c.id)
+)
+_SESSIONS = Prepared(
+    _others.where(tokens.c.kind == literal_column("'session'")).order_by(tokens.c.used.desc())
+)
+_FORGET = Prepared(delete(tokens).where(any_of(tokens.c.id, "dead")))
 _TOUCH = Prepared(
     update(tokens)
     .where(tokens.c.id == bindparam("token"), tokens.c.used < bindparam("before", type_=Time))
     .values(used=bindparam("moment", type_=Time))
 )
-_REVOKE = Prepared(delete(tokens).where(tokens.c.account_id == bindparam("account")))
+_REVOKE = Prepared(delete(tokens).where(_mine, API_TOKEN))
+_REVOKE_ALL = Prepared(delete(tokens).where(_mine))
+_REVOKE_OTHERS = Prepared(delete(tokens).where(_mine, not_(API_TOKEN)))
+_REVOKE_ONE = Prepared(
+    delete(tokens).where(
+        _mine, tokens.c.id == bindparam("token"), tokens.c.kind == bindparam("kind")
+    )
+)
+_REVOKE_FAMILY = Prepared(delete(tokens).where(tokens.c.family == bindparam("family", type_=Key)))
 
 # Never the token itself, nor anything it could be made of.
 _shown = select(
@@ -58,14 +107,17 @@ _shown = select(
     accounts.c.is_active,
     accounts.c.token_lifetime,
     tokens.c.used,
-).join(tokens, tokens.c.account_id == accounts.c.id)
-_SHOWN = Prepared(_shown.where(tokens.c.account_id == bindparam("account")))
+)
+_shown = _shown.select_from(accounts).join(
+    tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN)
+)
+_SHOWN = Prepared(_shown.where(_mine))
 
 listing = Listing(
     _shown,
     visible=false,
     key=tokens.c.account_id,
-    counted=select(tokens.c.account_id),
+    counted=select(tokens.c.account_id).where(API_TOKEN),
     default="user",
     orders={"user": (tokens.c.account_id,)},
 )
@@ -83,18 +135,75 @@ def shown(tx: Read, account: int) -> Row:
 
 
 def owner(tx: Read, digest: bytes) -> Row | None:
-    """Give the account that a token belongs to, with ``token_id`` and ``used``."""
+    """Give the account that a token belongs to, and what its end is judged by.
+
+    ``token_id``, ``token_kind`` and ``issued used lifetime ends family`` are those of the token.
+    """
     return tx.one(_OF, digest=digest)
 
 
 def of_account(tx: Read, account: int) -> Row | None:
-    """Give the token of an account."""
+    """Give the token of an account that the Waldur wire shows."""
     return tx.one(_FOR_ACCOUNT, account=account)
 
 
-def add(tx: Write, account: int, digest: bytes, sealed: bytes) -> None:
-    """Keep a new token."""
-    tx.run(_ISSUE, account_id=account, digest=digest, sealed=sealed, issued=tx.now, used=tx.now)
+def personal(tx: Read, account: int) -> list[Row]:
+    """Give the personal tokens of an account, oldest first; those that ran out among them."""
+    return tx.all(_PERSONAL, account=account)
+
+
+def sessions(tx: Read, account: int) -> list[Row]:
+    """Give the browsers an account is signed in with, last used first; also those that ran out."""
+    return tx.all(_SESSIONS, account=account)
+
+
+def add(
+    tx: Write,
+    account: int,
+    digest: bytes,
+    sealed: bytes | None = None,
+    *,
+    kind: Kind = Kind.API,
+    name: str = "",
+    lifetime: int | None = None,
+    ends: datetime | None = None,
+    family: str | None = None,
+) -> int:
+    """Keep a new token and give its number; those of the account that ran out are forgotten.
+
+    Args:
+        sealed: the token itself, for the kind that is given back.
+        lifetime: seconds it lives after its last use; None: no limit.
+        ends: when it ends, used or not.
+        family: a UUID that tokens share which go together.
+    """
+    if kind is not Kind.API:
+        _forget(tx, account)
+    return int(
+        tx.value(
+            _ISSUE,
+            account_id=account,
+            digest=digest,
+            sealed=sealed,
+            issued=tx.now,
+            used=tx.now,
+            kind=kind.value,
+            name=name,
+            lifetime=lifetime,
+            ends=ends,
+            family=family,
+        )
+    )
+
+
+def _forget(tx: Write, account: int) -> None:
+    dead = [
+        row.id
+        for row in tx.all(_OTHERS, account=account)
+        if (ends := end(row.issued, row.used, row.lifetime, None, row.ends)) and ends < tx.now
+    ]
+    if dead:
+        tx.run(_FORGET, dead=dead)
 
 
 def touch(tx: Write, token: int, every: timedelta) -> None:
@@ -108,5 +217,25 @@ def touch_now(tx: Write, token: int) -> None:
 
 
 def revoke(tx: Write, account: int) -> bool:
-    """End the token of an account; tell whether there was one."""
+    """End the token of an account that the Waldur wire shows; tell whether there was one."""
     return tx.run(_REVOKE, account=account) > 0
+
+
+def revoke_all(tx: Write, account: int) -> None:
+    """End every token of an account, of whatever kind."""
+    tx.run(_REVOKE_ALL, account=account)
+
+
+def revoke_others(tx: Write, account: int) -> None:
+    """End every token of an account but the one that the Waldur wire shows."""
+    tx.run(_REVOKE_OTHERS, account=account)
+
+
+def revoke_one(tx: Write, account: int, token: int, kind: Kind = Kind.PERSONAL) -> bool:
+    """End one token of an account by its number; tell whether there was one of that kind."""
+    return tx.run(_REVOKE_ONE, account=account, token=token, kind=kind.value) > 0
+
+
+def revoke_family(tx: Write, family: str) -> bool:
+    """End the tokens that go together; tell whether there were any."""
+    return tx.run(_REVOKE_FAMILY, family=family) > 0

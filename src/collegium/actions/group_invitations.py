@@ -1,0 +1,145 @@
+"""What can be done to invitations to groups; an account is invited, and only it decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from collegium.actions import invitations as common
+from collegium.rules import invitations as rules
+from collegium.rules.access import TEAM, Kind, may, may_give
+from collegium.rules.invitations import Act, State
+from collegium.rules.refusals import Conflict, Forbidden, NotFound
+from collegium.store import access, events, invitations, roles
+
+if TYPE_CHECKING:
+    from collegium.rules.access import Actor
+    from collegium.settings import Settings
+    from collegium.store.access import Reached
+    from collegium.store.db import Row, Write
+
+
+def invite(
+    tx: Write, actor: Actor, settings: Settings, reached: Reached, role: Row, account: Row
+) -> bool:
+    """Invite an account to a role in a group, or change what it is invited to.
+
+    Tells whether a mail is owed; nobody is mailed the same once more.
+
+    Refuses: as ``invitations.create``; Forbidden ``permission.missing`` also for a manager who
+    would change what an owner has offered.
+    """
+    before = invitations.open_to(tx, reached.scope.id, account.email)
+    if before is None:
+        uuid = common.create(tx, actor, settings, reached, role, {"email": account.email})
+        made: Any = invitations.by_uuid(tx, uuid)
+        return bool(made.state == State.PENDING)
+    _check_may_give(tx, actor, reached, before.role_id)
+    _check_may_give(tx, actor, reached, role.id)
+    seen = rules.seen(before.state, before.expires, tx.now)
+    if seen is State.PENDING and before.role_id == role.id:
+        invitations.step(tx, before, State.PENDING, vouched_by=actor.id)
+        return False
+    changes: dict[str, Any] = {"role_id": role.id, "vouched_by": actor.id}
+    state = State(before.state)
+    if seen is State.EXPIRED:
+        state = common.opening(
+            tx, actor, settings, before.starts, approved=before.approved_by is not None
+        )
+        changes |= {
+            "created": tx.now,
+            "generation": before.generation + 1,
+            "reminded": None,
+            "told": None,
+        }
+    changes["expires"] = common.expiry(tx.now, settings)
+    invitations.step(tx, before, state, **changes)
+    _record(tx, "invitation.sent", actor, before, email=before.email)
+    if state is not State.PENDING:
+        return False
+    common.mail(tx, invitations.by_number(tx, before.id), state)
+    return True
+
+
+def accept(tx: Write, actor: Actor, settings: Settings, uuid: str) -> Row:
+    """Join a group as one was invited to; give the invitation as it is then.
+
+    Refuses: NotFound when hidden, Forbidden ``invitation.not_yours``,
+    Conflict ``invitation.wrong_state`` unless it is pending, ``invitation.not_vouched`` while
+    whoever sent it could not give the role, ``role.inactive``, and as ``invitations.accept``.
+    """
+    invitation = _own(tx, actor, uuid)
+    if invitation.state == State.ACCEPTED:
+        return invitation
+    _check_moves(tx, invitation, Act.ACCEPT)
+    if not invitation.role_is_active:
+        raise Conflict("role.inactive")
+    if not common.is_vouched_for(tx, invitation):
+        raise Conflict("invitation.not_vouched")
+    common.take(tx, actor, settings, invitation)
+    return _again(tx, actor, uuid)
+
+
+def decline(tx: Write, actor: Actor, uuid: str) -> Row:
+    """Say no to an invitation; give it as it is then.
+
+    Refuses: NotFound when hidden, Forbidden ``invitation.not_yours``,
+    Conflict ``invitation.wrong_state`` unless it is pending.
+    """
+    invitation = _own(tx, actor, uuid)
+    if invitation.state == State.REJECTED:
+        return invitation
+    state = _check_moves(tx, invitation, Act.DECLINE)
+    invitations.step(tx, invitation, state)
+    _record(tx, "invitation.declined", actor, invitation)
+    return _again(tx, actor, uuid)
+
+
+def cancel(tx: Write, actor: Actor, uuid: str) -> Row:
+    """Call an invitation back; give it as it is then.
+
+    Refuses: NotFound when hidden, Forbidden ``permission.missing`` and ``role.above_ceiling`` for
+    who could not give the role, Conflict ``invitation.wrong_state`` unless it is pending.
+    """
+    invitation = _locked(tx, actor, uuid)
+    reached = access.held_by(tx, actor, invitation.scope_id)
+    if reached is None:
+        raise NotFound("invitation.unknown")
+    _check_may_give(tx, actor, reached, invitation.role_id)
+    if invitation.state == State.CANCELED:
+        return invitation
+    state = _check_moves(tx, invitation, Act.CANCEL)
+    invitations.step(tx, invitation, state)
+    _record(tx, "invitation.canceled", actor, invitation)
+    return _again(tx, actor, uuid)
+
+
+def _locked(tx: Write, actor: Actor, uuid: str) -> Row:
+    invitation = invitations.reach(tx, actor, uuid, in_groups=True)
+    access.lock(tx, invitation.scope_id)
+    return _again(tx, actor, uuid)
+
+
+def _own(tx: Write, actor: Actor, uuid: str) -> Row:
+    invitation = _locked(tx, actor, uuid)
+    if not rules.same_address(invitation.email, actor.email):
+        raise Forbidden("invitation.not_yours")
+    return invitation
+
+
+def _again(tx: Write, actor: Actor, uuid: str) -> Row:
+    return invitations.reach(tx, actor, uuid, in_groups=True)
+
+
+def _check_moves(tx: Write, invitation: Row, act: Act) -> State:
+    return rules.move(rules.seen(invitation.state, invitation.expires, tx.now), act)
+
+
+def _check_may_give(tx: Write, actor: Actor, reached: Reached, role: int) -> None:
+    if not may(actor, reached.held, TEAM[Kind.GROUP].grant):
+        raise Forbidden("permission.missing")
+    if not may_give(actor, reached.held, roles.permissions_of(tx, [role]).get(role, [])):
+        raise Forbidden("role.above_ceiling")
+
+
+def _record(tx: Write, kind: str, actor: Actor, invitation: Row, **facts: Any) -> None:
+    events.record(tx, kind, actor, scope=invitation.scope_id, invitation=invitation.uuid, **facts)

@@ -1,0 +1,1 @@
+"""The BrainSTEM wire: groups, requests and invitations to them, as laboratories' scripts speak."""

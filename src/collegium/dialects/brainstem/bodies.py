@@ -1,0 +1,215 @@
+"""Bodies: JSON objects, read by a table of fields, all errors at once."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from collegium.actions.groups import Wish
+from collegium.dialects.brainstem.errors import Malformed
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Call
+
+_MANY: Final = 1000
+_EMAIL: Final = 320
+
+
+class Wrong(Exception):  # noqa: N818 - names the value
+    """The value of one field cannot be taken; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field(ABC):
+    """One field of a body.
+
+    Args:
+        required: must be there.
+    """
+
+    required: bool = False
+    null: bool = False
+
+    @abstractmethod
+    def read(self, raw: Any) -> Any:
+        """Give the value, or raise ``Wrong``."""
+
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """Describe the field for the published schema."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Field):
+    """A text, stripped of white space around it."""
+
+    max: int = 1000
+    blank: bool = True
+    strip: bool = True
+
+    def read(self, raw: Any) -> str:
+        """Read a text that a database can hold."""
+        if not isinstance(raw, str):
+            raise Wrong("Not a valid string.")
+        check_storable(raw)
+        text = raw.strip() if self.strip else raw
+        if not text and not self.blank:
+            raise Wrong("This field may not be blank.")
+        if len(text) > self.max:
+            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a string."""
+        said: dict[str, Any] = {"type": "string", "maxLength": self.max}
+        return said if self.blank else said | {"minLength": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Text):
+    """A text on one line."""
+
+    def read(self, raw: Any) -> str:
+        """Read a text; what is no letter but moves the pen becomes a space."""
+        text = super().read(raw)
+        return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebAddress(Text):
+    """The address of a page; without a scheme it is ``http``."""
+
+    max: int = 200
+
+    def read(self, raw: Any) -> str:
+        """Read an address."""
+        text = super().read(raw)
+        if not text:
+            return text
+        if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) or re.match(r"[^/]+:\d", text):
+            text = f"http://{text}"
+        try:
+            parts = urlsplit(text)
+            fits = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        except ValueError:
+            fits = False
+        if not fits or re.search(r"\s", text):
+            raise Wrong("Enter a valid URL.")
+        if len(text) > self.max:
+            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projects(Field):
+    """A list of numbers or names of projects, which are kept elsewhere."""
+
+    def read(self, raw: Any) -> list[int | str]:
+        """Read the list."""
+        if not isinstance(raw, list) or len(raw) > _MANY:
+            raise Wrong(f"Expected a list of at most {_MANY} items.")
+        for one in raw:
+            if isinstance(one, str):
+                check_storable(one)
+            if isinstance(one, bool) or not isinstance(one, (int, str)) or len(str(one)) > 64:  # noqa: PLR2004 - longer than any name of a row
+                raise Wrong("Expected ids of projects.")
+        return raw
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an array."""
+        item = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+        return {"type": "array", "items": item}
+
+
+@dataclass(frozen=True, kw_only=True)
+class People(Field):
+    """What is to become of whom: address to flags, or to ``remove``."""
+
+    def read(self, raw: Any) -> list[Wish]:
+        """Read the wishes."""
+        if not isinstance(raw, Mapping) or len(raw) > _MANY:
+            raise Wrong(f"Expected an object with at most {_MANY} addresses.")
+        return [self._wish(email, flags) for email, flags in raw.items()]
+
+    def _wish(self, email: str, flags: Any) -> Wish:
+        check_storable(email)
+        if not email.strip() or len(email) > _EMAIL:
+            raise Wrong("Expected e-mail addresses.")
+        if not isinstance(flags, Mapping):
+            raise Wrong(f"Expected is_manager, is_owner or remove for {email}.")
+        for name in ("is_manager", "is_owner", "remove"):
+            if not isinstance(flags.get(name, False), bool):
+                raise Wrong(f"{name} of {email} must be true or false.")
+        return Wish(
+            email.strip(),
+            is_manager=flags.get("is_manager", False),
+            is_owner=flags.get("is_owner", False),
+            removes=flags.get("remove", False),
+        )
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an object."""
+        return {"type": "object"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secret(Text):
+    """A password or a token, taken as it is."""
+
+    max: int = 1000
+    blank: bool = False
+    strip: bool = False
+
+
+def check_storable(text: str) -> None:
+    """Raise ``Wrong`` for what no database could hold."""
+    if "\0" in text:
+        raise Wrong("Null characters are not allowed.")
+    if any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise Wrong("Surrogate characters are not allowed.")
+
+
+def read(call: Call, table: Mapping[str, Field]) -> dict[str, Any]:
+    """Read a body by a table of fields; unknown fields are passed over.
+
+    Refuses: ``Malformed`` with the errors of all fields.
+    """
+    raw = _object(call)
+    values: dict[str, Any] = {}
+    errors: dict[str, list[str]] = {}
+    for name, field in table.items():
+        if name not in raw:
+            if field.required:
+                errors[name] = ["This field is required."]
+            continue
+        if raw[name] is None:
+            errors[name] = ["This field may not be null."]
+            continue
+        try:
+            values[name] = field.read(raw[name])
+        except Wrong as wrong:
+            errors[name] = [str(wrong)]
+    if errors:
+        raise Malformed(errors)
+    return values
+
+
+def _object(call: Call) -> Mapping[str, Any]:
+    if not call.body.strip():
+        return {}
+    media = call.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+    if media != "application/json":
+        raise Malformed({"detail": "The body must be JSON."}, 415)
+    try:
+        raw = msgspec.json.decode(call.body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Malformed({"detail": f"The body is no JSON: {error}"[:200]}) from None
+    if not isinstance(raw, dict):
+        raise Malformed({"detail": "The body must be a JSON object."})
+    return raw

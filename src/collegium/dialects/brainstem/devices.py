@@ -1,0 +1,109 @@
+"""``/api/auth/device/``: letting a program in from a browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from collegium.actions import devices as actions
+from collegium.dialects.brainstem import bodies, wire
+from collegium.dialects.http import Answer, Operation, Routes
+from collegium.rules.devices import INTERVAL, LIFETIME, State
+from collegium.rules.tries import DEVICE_ADDRESS
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Call
+
+_BEGIN: Final = {"client_name": bodies.Line(max=150)}
+_POLL: Final = {"device_code": bodies.Secret(required=True)}
+_PAGE: Final = "/account/authorize/"
+_TOLD: Final = {
+    State.PENDING: {"status": "authorization_pending"},
+    State.DENIED: {"error": "access_denied"},
+    State.USED: {"error": "already_used"},
+    None: {"error": "expired_token"},
+}
+
+
+class DeviceLogin(Struct, frozen=True):
+    """What a program shows to a person, and what it asks with."""
+
+    session_id: str
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
+class DevicePoll(Struct, frozen=True, omit_defaults=True):
+    """What became of a program that waits."""
+
+    status: str = ""
+    token: str = ""
+    error: str = ""
+
+
+def _begin(call: Call) -> Answer:
+    values = bodies.read(call, _BEGIN)
+    call.check_tries(begins := f"device address {call.address}"[:128])
+    with call.write() as tx:
+        name = values.get("client_name") or "A program"
+        waiting = actions.begin(tx, call.house.vault, name)
+        call.count(tx, begins, DEVICE_ADDRESS)
+    session, page = str(UUID(waiting.uuid)), call.base + _PAGE
+    return Answer(
+        200,
+        wire.encode(
+            DeviceLogin(
+                session_id=session,
+                device_code=waiting.device_code,
+                user_code=waiting.user_code,
+                verification_uri=page,
+                verification_uri_complete=f"{page}?session={session}",
+                expires_in=LIFETIME,
+                interval=INTERVAL,
+            )
+        ),
+    )
+
+
+def _poll(call: Call) -> Answer:
+    code = bodies.read(call, _POLL)["device_code"]
+    with call.read() as tx:
+        state = actions.look(tx, call.house.vault, code)
+    told: dict[str, Any]
+    if state is State.APPROVED:
+        with call.write() as tx:
+            token = actions.fetch(tx, call.house.vault, code)
+        told = {"status": "success", "token": token} if token else _TOLD[State.USED]
+    else:
+        told = _TOLD[state]
+    # Always 200: the clients take every other status for the end of the world.
+    return Answer(200, wire.encode(told))
+
+
+ROUTES: Routes = {
+    "/api/auth/device/": {
+        "POST": Operation(
+            _begin,
+            "Let a program wait until a person lets it in from a browser.",
+            open=True,
+            form=_BEGIN,
+            answers=DeviceLogin,
+        )
+    },
+    "/api/auth/device/token/": {
+        "POST": Operation(
+            _poll,
+            "Tell a program whether it was let in; gives the token, once.",
+            open=True,
+            form=_POLL,
+            answers=DevicePoll,
+        )
+    },
+}
+DESCRIBED: Final = ROUTES

@@ -1,0 +1,91 @@
+"""``/api/private/users/groupmembershipinvitation/``: invitations to groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from collegium.actions import group_invitations as actions
+from collegium.dialects.brainstem import query, wire
+from collegium.dialects.brainstem.paths import deed, spelled
+from collegium.dialects.http import Answer, Operation, Routes
+from collegium.rules.invitations import State, seen
+from collegium.rules.refusals import NotFound
+from collegium.store import invitations
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Call
+    from collegium.store.db import Read, Row
+
+_TABLE: Final = query.Table(
+    invitations.group_listing,
+    {
+        "id": query.Uuid(),
+        "authgroup": query.Number(),
+        "authgroup.name": query.Text(),
+        "user_account_invitation": query.Number(),
+        "user_account_invitation.email": query.Text(),
+        "new_manager": query.Truth(),
+        "new_owner": query.Truth(),
+    },
+    orders=("id", "authgroup", "user_account_invitation"),
+    includes=("authgroup", "user_account_invitation"),
+)
+
+
+def _one(tx: Read, row: Row) -> Answer:
+    (shown,) = wire.invitations(tx, [row], frozenset())
+    return Answer(200, wire.encode(wire.OneMembershipInvitation(shown)))
+
+
+def _list(call: Call, tx: Read) -> Answer:
+    found = query.find(call, tx, call.actor, _TABLE)
+    shown = wire.invitations(tx, found.rows, found.embedded)
+    page = wire.MembershipInvitationPage(shown, found.meta, found.count, found.next, found.previous)
+    return Answer(200, wire.encode(page))
+
+
+def _retrieve(call: Call, tx: Read) -> Answer:
+    row = invitations.reach(tx, call.actor, call.uuid("invitation"), in_groups=True)
+    if seen(row.state, row.expires, tx.now) is not State.PENDING:
+        raise NotFound("invitation.unknown")
+    return _one(tx, row)
+
+
+def _accept(call: Call) -> Answer:
+    with call.write() as tx:
+        return _one(tx, actions.accept(tx, call.actor, call.settings, call.uuid("invitation")))
+
+
+def _reject(call: Call) -> Answer:
+    with call.write() as tx:
+        return _one(tx, actions.decline(tx, call.actor, call.uuid("invitation")))
+
+
+def _cancel(call: Call) -> Answer:
+    with call.write() as tx:
+        return _one(tx, actions.cancel(tx, call.actor, call.uuid("invitation")))
+
+
+def _routes(base: str) -> Routes:
+    one, answers = f"{base}{{uuid}}/", wire.OneMembershipInvitation
+    return {
+        base: {
+            "GET": Operation(
+                _list,
+                "List what is open: your own invitations, and those to your groups.",
+                answers=wire.MembershipInvitationPage,
+                filters=_TABLE.described(),
+            )
+        },
+        one: {"GET": Operation(_retrieve, "Show an invitation.", answers=answers)},
+        **deed(f"{one}accept/", _accept, "Join as you were invited.", answers),
+        **deed(f"{one}reject/", _reject, "Say no to an invitation.", answers),
+        **deed(f"{one}cancel/", _cancel, "Call an invitation back.", answers),
+    }
+
+
+DESCRIBED, ROUTES = spelled(
+    _routes,
+    "/api/private/users/groupmembershipinvitation/",
+    "/api/private/users/group_membership_invitation/",
+)

@@ -1,0 +1,62 @@
+"""Who knows a password: asked in the same way, and counted together, wherever it is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.actions import tokens as actions
+from collegium.rules.refusals import Unauthenticated
+from collegium.rules.tries import LOGIN_ACCOUNT, LOGIN_ADDRESS, LOGIN_PAIR
+from collegium.store import accounts, second_factors, tries, vault
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Call
+    from collegium.store.db import Row
+
+
+def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
+    """Give the account that a user name and its password belong to.
+
+    Args:
+        alone: whether nothing is asked beside the password; an account with a second factor is
+            not to be had for so little.
+
+    Refuses: Unauthenticated ``login.failed``, the same for an unknown name, a wrong password and
+    an account that is switched off; ``login.locked`` after too many tries; ``login.disabled``;
+    Limited ``tries.wait``.
+    """
+    if "LOCAL_SIGNIN" not in call.settings.authentication_methods:
+        raise Unauthenticated("login.disabled")
+    pair, account_try, address_try = subjects(call, username)
+    call.check_tries(account_try, address_try)
+    with call.read() as tx:
+        account = accounts.by_username(tx, username)
+        if call.settings.rate_limits and tries.blocked(tx, [pair]):
+            # The described text; the same for a name that nobody has.
+            raise Unauthenticated("login.locked")
+        asks_more = alone and account is not None and second_factors.is_on(tx, account.id)
+    # Slow on purpose, hence between the transactions; just as slow when there is no account.
+    right = vault.check_password(account.password if account else None, password)
+    if account is None or not right or not account.is_active:
+        with call.write() as tx:
+            actions.fail(tx, account, username, call.address)
+            call.count(tx, pair, LOGIN_PAIR)
+            call.count(tx, account_try, LOGIN_ACCOUNT)
+            call.count(tx, address_try, LOGIN_ADDRESS)
+        raise Unauthenticated("login.failed")
+    if asks_more:
+        raise Unauthenticated("login.disabled")
+    return account
+
+
+def subjects(call: Call, username: str) -> tuple[str, str, str]:
+    """Name what is counted: account and address together, the account, the address.
+
+    The account as a keyed digest: the table must not tell who tried to log in.
+    """
+    named = call.house.vault.digest(username).hex()[:32]
+    return (
+        f"login pair {named} {call.address}"[:128],
+        f"login account {named}",
+        f"login address {call.address}"[:128],
+    )

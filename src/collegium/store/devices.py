@@ -1,0 +1,83 @@
+"""Programs that wait until a person lets them in: the rows; their codes rest nowhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from collegium.store.db import Prepared, Time
+from collegium.store.tables import devices
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from collegium.rules.devices import State
+    from collegium.store.db import Read, Row, Write
+
+_FORGET = Prepared(delete(devices).where(devices.c.expires < bindparam("now", type_=Time)))
+_ADD = Prepared(
+    insert(devices).values(
+        {
+            name: bindparam(name)
+            for name in ("uuid", "digest", "user_digest", "name", "state", "created", "expires")
+        }
+    )
+)
+_BY_DIGEST = Prepared(select(devices).where(devices.c.digest == bindparam("digest")))
+_BY_USER_DIGEST = Prepared(select(devices).where(devices.c.user_digest == bindparam("user_digest")))
+_BY_UUID = Prepared(select(devices).where(devices.c.uuid == bindparam("uuid")))
+_STEP = Prepared(
+    update(devices)
+    .where(devices.c.id == bindparam("device"), devices.c.state == bindparam("was"))
+    .values(state=bindparam("becomes"), account_id=bindparam("account"))
+)
+
+
+def add(
+    tx: Write,
+    uuid: str,
+    digest: bytes,
+    user_digest: bytes,
+    name: str,
+    state: State,
+    expires: datetime,
+) -> None:
+    """Keep a program that begins to wait; those whose time is over are forgotten.
+
+    Raises Duplicate when somebody waits with the same code.
+    """
+    tx.run(_FORGET, now=tx.now)
+    with tx.point():
+        tx.run(
+            _ADD,
+            uuid=uuid,
+            digest=digest,
+            user_digest=user_digest,
+            name=name,
+            state=state.value,
+            created=tx.now,
+            expires=expires,
+        )
+
+
+def by_digest(tx: Read, digest: bytes) -> Row | None:
+    """Find a program by the digest of what it shows."""
+    return tx.one(_BY_DIGEST, digest=digest)
+
+
+def by_user_digest(tx: Read, user_digest: bytes) -> Row | None:
+    """Find a program by the digest of what a person types."""
+    return tx.one(_BY_USER_DIGEST, user_digest=user_digest)
+
+
+def by_uuid(tx: Read, uuid: str) -> Row | None:
+    """Find a program by what the address in the browser says."""
+    return tx.one(_BY_UUID, uuid=uuid)
+
+
+def step(tx: Write, device: Row, state: State, account: int | None) -> bool:
+    """Move a program on, if it still stands where it was read; tell whether it did."""
+    return (
+        tx.run(_STEP, device=device.id, was=device.state, becomes=state.value, account=account) > 0
+    )

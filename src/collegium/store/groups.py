@@ -1,0 +1,138 @@
+"""Groups: the scopes that stand alone, and who is what in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, or_, select, true, update
+
+from collegium.rules.access import OWNER_ROLES, Kind
+from collegium.rules.refusals import Invalid, NotFound
+from collegium.store import comparing, scopes
+from collegium.store.access import live
+from collegium.store.db import Duplicate, Prepared, any_of
+from collegium.store.listing import Listing
+from collegium.store.tables import accounts, grants, groups, roles
+from collegium.store.tables import scopes as scope_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from collegium.store.db import Read, Row, Write
+
+_rows = (
+    select(
+        *(c for c in scope_rows.c if c.name not in {"kind", "removed", "parent_id"}),
+    )
+    .join(groups, groups.c.scope_id == scope_rows.c.id)
+    .where(scope_rows.c.removed.is_(None))
+)
+
+listing = Listing(
+    _rows,
+    visible=true,  # that there is a group is no secret; who may know its people, dialects say
+    key=scope_rows.c.id,
+    default="id",
+    orders={"id": (scope_rows.c.id,), "name": (scope_rows.c.name,)},
+    filters={
+        **comparing.numbers("id", scope_rows.c.id),
+        **comparing.texts("name", scope_rows.c.name, groups.c.folded),
+    },
+)
+
+_BY_NUMBER = Prepared(_rows.where(scope_rows.c.id == bindparam("id")))
+_SOME = Prepared(_rows.where(any_of(scope_rows.c.id, "ids")))
+_MEMBERS = Prepared(
+    select(
+        grants.c.id.label("grant_id"),
+        grants.c.scope_id,
+        grants.c.account_id,
+        grants.c.role_id,
+        grants.c.until,
+        roles.c.name.label("role_name"),
+        accounts.c.username,
+        accounts.c.email,
+        accounts.c.is_active,
+    )
+    .join(accounts, accounts.c.id == grants.c.account_id)
+    .join(roles, roles.c.id == grants.c.role_id)
+    .where(any_of(grants.c.scope_id, "ids"), live())
+    .order_by(grants.c.scope_id, grants.c.since, grants.c.id)
+)
+_OWNED = Prepared(
+    select(grants.c.account_id, scope_rows.c.id, scope_rows.c.name)
+    .select_from(grants)
+    .join(roles, roles.c.id == grants.c.role_id)
+    .join(scope_rows, scope_rows.c.id == grants.c.scope_id)
+    .where(
+        any_of(grants.c.account_id, "ids"),
+        or_(*(roles.c.name == name for name in sorted(OWNER_ROLES[Kind.GROUP]))),
+        scope_rows.c.removed.is_(None),
+        live(),
+    )
+    .order_by(scope_rows.c.id)
+)
+_FREE = Prepared(update(groups).where(groups.c.scope_id == bindparam("scope")).values(folded=None))
+
+
+def by_number(tx: Read, number: int) -> Row:
+    """Load a group.
+
+    Refuses: NotFound ``group.unknown``.
+    """
+    row = tx.one(_BY_NUMBER, id=number)
+    if row is None:
+        raise NotFound("group.unknown")
+    return row
+
+
+def some(tx: Read, numbers: Collection[int]) -> dict[int, Row]:
+    """Give the groups with some numbers, in one statement."""
+    return {row.id: row for row in tx.all(_SOME, ids=list(numbers))} if numbers else {}
+
+
+def members(tx: Read, numbers: Collection[int]) -> dict[int, list[Row]]:
+    """Give who is what in some groups, longest members first, in one statement."""
+    found: dict[int, list[Row]] = {number: [] for number in numbers}
+    for row in tx.all(_MEMBERS, ids=list(numbers), now=tx.now) if numbers else ():
+        found[row.scope_id].append(row)
+    return found
+
+
+def owned(tx: Read, people: Collection[int]) -> dict[int, list[Row]]:
+    """Give the groups, ``id name``, that some accounts own, in one statement."""
+    found: dict[int, list[Row]] = {number: [] for number in people}
+    for row in tx.all(_OWNED, ids=list(people), now=tx.now) if people else ():
+        found[row.account_id].append(row)
+    return found
+
+
+def add(tx: Write, uuid: str, name: str, slug: str, folded: str) -> int:
+    """Insert a group and give its number.
+
+    Refuses: Invalid ``group.name_taken``; the constraint decides, whoever else writes now.
+    """
+    common = {"uuid": uuid, "name": name, "slug": slug, "description": ""}
+    try:
+        with tx.point():
+            return scopes.add(tx, Kind.GROUP, groups, common, {"folded": folded})
+    except Duplicate as error:
+        raise Invalid("group.name_taken", field="name") from error
+
+
+def rename(tx: Write, scope: int, name: str, folded: str) -> None:
+    """Give a group another name.
+
+    Refuses: Invalid ``group.name_taken``.
+    """
+    changes: Mapping[str, Any] = {"name": name, "folded": folded}
+    try:
+        scopes.change(tx, scope, groups, changes)
+    except Invalid as error:
+        # Nothing else that is unique is changed here.
+        raise Invalid("group.name_taken", field="name") from error
+
+
+def free_name(tx: Write, scope: int) -> None:
+    """Let another group have the name of one that goes."""
+    tx.run(_FREE, scope=scope)

@@ -1,0 +1,122 @@
+"""Profiles: what people show of themselves to whoever has groups in common use with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, or_, select, true, update
+
+from collegium.rules.access import Kind
+from collegium.rules.refusals import NotFound
+from collegium.store import accounts as account_rows
+from collegium.store import comparing
+from collegium.store.access import live, seer
+from collegium.store.db import Prepared, any_of
+from collegium.store.listing import Listing
+from collegium.store.tables import Number, account_texts, accounts, grants, scopes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from sqlalchemy import ColumnElement
+
+    from collegium.rules.access import Actor
+    from collegium.store.db import Read, Row, Write
+
+_rows = (
+    select(
+        *(
+            accounts.c[name]
+            for name in ("id", "uuid", "username", "email", "first_name", "last_name", "profile")
+        )
+    )
+    .join(account_texts, account_texts.c.account_id == accounts.c.id)
+    .where(accounts.c.is_active, accounts.c.deleted.is_(None))
+)
+
+
+def in_groups() -> ColumnElement[bool]:
+    """Say who takes part in a group: groups and their people are there to be found."""
+    return accounts.c.id.in_(
+        select(grants.c.account_id)
+        .join(scopes, scopes.c.id == grants.c.scope_id)
+        .where(scopes.c.kind == Kind.GROUP.value, live())
+    )
+
+
+def visible() -> ColumnElement[bool]:
+    """Say whose profile an ordinary actor may see.
+
+    That of people in groups, and that of everybody whom they may see anyway.
+    """
+    return or_(in_groups(), account_rows.visible())
+
+
+_FILTERS = {
+    **comparing.numbers("id", accounts.c.id),
+    **comparing.texts("first_name", accounts.c.first_name, account_texts.c.first_name),
+    **comparing.texts("last_name", accounts.c.last_name, account_texts.c.last_name),
+}
+_ORDERS: dict[str, tuple[ColumnElement[Any], ...]] = {
+    "id": (accounts.c.id,),
+    "first_name": (accounts.c.first_name,),
+    "last_name": (accounts.c.last_name,),
+}
+
+listing = Listing(
+    _rows,
+    visible=visible,
+    key=accounts.c.id,
+    default="id",
+    orders=_ORDERS | {"email": (accounts.c.email,)},
+    filters={**_FILTERS, **comparing.texts("email", accounts.c.email, account_texts.c.email)},
+)
+
+public = Listing(
+    _rows,
+    visible=in_groups,
+    key=accounts.c.id,
+    default="id",
+    orders=_ORDERS,
+    # By address nobody is found whose address is not shown.
+    filters=_FILTERS,
+)
+
+_number = accounts.c.id == bindparam("id", type_=Number)
+_SEEN = {
+    (sees_all, is_public): Prepared(
+        _rows.where(_number, in_groups() if is_public else true() if sees_all else visible())
+    )
+    for sees_all in (False, True)
+    for is_public in (False, True)
+}
+_SOME = Prepared(_rows.where(any_of(accounts.c.id, "ids")))
+_CHANGE = Prepared(
+    update(accounts)
+    .where(_number)
+    .values(profile=bindparam("profile", type_=accounts.c.profile.type))
+)
+
+
+def reach(tx: Read, actor: Actor, number: int, *, is_public: bool = False) -> Row:
+    """Load a profile that the actor may see.
+
+    Args:
+        is_public: whether it is shown to everybody, whoever asks.
+
+    Refuses: NotFound ``account.unknown``.
+    """
+    row = tx.one(_SEEN[actor.sees_all, is_public], id=number, **seer(tx, actor))
+    if row is None:
+        raise NotFound("account.unknown")
+    return row
+
+
+def some(tx: Read, numbers: Collection[int]) -> dict[int, Row]:
+    """Give profiles for those who may see them anyway, in one statement."""
+    return {row.id: row for row in tx.all(_SOME, ids=list(numbers))} if numbers else {}
+
+
+def change(tx: Write, number: int, profile: Mapping[str, Any]) -> None:
+    """Write a profile."""
+    tx.run(_CHANGE, id=number, profile=dict(profile))

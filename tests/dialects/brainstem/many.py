@@ -1,0 +1,37 @@
+"""A group at whose door many people wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from sqlalchemy import bindparam, insert
+
+from collegium.actions import accounts as account_actions
+from collegium.rules import groups as rules
+from collegium.store import roles
+from collegium.store.db import Prepared
+from collegium.store.tables import requests
+
+if TYPE_CHECKING:
+    from tests.world import World
+
+_ROW = ("uuid", "scope_id", "role_id", "account_id", "state", "message", "created", "sole")
+_ASK = Prepared(insert(requests).values({name: bindparam(name) for name in _ROW}))
+
+
+def ask_many(world: World, group: int, many: int) -> None:
+    """So many people ask to be let in."""
+    with world.database.write() as tx:
+        role: Any = roles.named(tx, rules.MEMBER, None, groups=True)
+        for number in range(many):
+            name = f"asker{number}"
+            person = account_actions.create(
+                tx,
+                None,
+                world.settings,
+                world.vault,
+                {"username": name, "email": f"{name}@example.org"},
+            )
+            values = (uuid4().hex, group, role.id, person, "pending", "", tx.now, 0)
+            tx.run(_ASK, **dict(zip(_ROW, values, strict=True)))
