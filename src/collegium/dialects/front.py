@@ -112,7 +112,7 @@ class Front:
 
 
 _SECRET_PATH: Final = re.compile(
-    r"^(/(?:invitation|invitation_approve|invitation_reject|user_email_change)/)[^/]+"
+    r"^(/(?:invitation|invitation_approve|invitation_reject|user_email_change|password_reset)/)[^/]+"
 )
 
 

@@ -37,6 +37,15 @@ class Vault:
         """Make a token of 40 hex digits, as the Waldur wire has them."""
         return secrets.token_hex(20)
 
+    def new_personal(self) -> str:
+        """Make a token for a person's programs, which one recognises where it should not be."""
+        return "clg_" + secrets.token_urlsafe(30)
+
+    def new_user_code(self) -> str:
+        """Make a code that a person can type; without letters that are taken for others."""
+        letters = "".join(secrets.choice("BCDFGHJKLMNPQRSTVWXZ") for _ in range(4))
+        return f"{letters}-{secrets.randbelow(10_000):04}"
+
     def digest(self, token: str) -> bytes:
         """Give the 32 bytes under which a token is found."""
         return hmac.digest(self._lookup, token.encode(), hashlib.sha256)
@@ -63,7 +72,7 @@ class Vault:
         """Give the facts of a signed link, or None when it is not ours or not for this."""
         try:
             facts = URLSafeSerializer(self._sign, salt=purpose).loads(link)
-        except BadSignature:
+        except (BadSignature, UnicodeError):
             return None
         return facts if isinstance(facts, list) else None
 

@@ -1,39 +1,188 @@
-"""The page that the link in a mail leads to."""
+"""The page that the link in a mail leads to: who invites, to what; and what one does about it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from collegium.dialects.web.page import page
-from collegium.rules.invitations import State, seen
-from collegium.store import invitations
+from collegium.actions import accounts as account_actions
+from collegium.actions import invitations as actions
+from collegium.actions import links, renewals
+from collegium.actions.tokens import actor_of
+from collegium.dialects.web import passwords
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.page import Page, page
+from collegium.dialects.web.words import place, role
+from collegium.rules.accounts import usernames_for
+from collegium.rules.invitations import State, same_address, seen
+from collegium.rules.refusals import Conflict, Invalid, NotFound
+from collegium.store import accounts, invitations
 
 if TYPE_CHECKING:
-    from collegium.dialects.http import Answer, Call
-    from collegium.store.db import Read
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.store.db import Read, Row
+
+_METHOD: Final = "mailed link"
 
 
-def show(call: Call, tx: Read) -> Answer:
-    """Show what somebody is invited to. Opening the page changes nothing.
+def _follow(visit: Visit, tx: Read) -> Row:
+    """Give the invitation of a link.
 
-    A link that is not ours, or whose invitation was revived since, says no more than that.
+    Refuses: NotFound ``invitation.unknown`` for a link that is not ours, or whose invitation was
+    sent anew since.
     """
-    facts = call.house.vault.follow("invitation", call.segments["token"])
-    row = None
-    if facts is not None and len(facts) == 2 and isinstance(facts[0], str):  # noqa: PLR2004 - uuid, generation
-        row = invitations.by_uuid(tx, facts[0])
-    if row is None or facts is None or row.generation != facts[1]:
-        return page(call.settings, "invitation_gone", 404)
+    for purpose in (links.MAILED, links.HANDED_ON):
+        match visit.house.vault.follow(purpose, visit.segments["token"]):
+            case [str(uuid), int(generation)]:
+                row = invitations.by_uuid(tx, uuid)
+                if row is not None and row.generation == generation:
+                    return row
+    raise NotFound("invitation.unknown")
+
+
+def _is_mailed(visit: Visit) -> bool:
+    """Tell whether the link proves the address: one that was handed on by somebody does not."""
+    return visit.house.vault.follow(links.MAILED, visit.segments["token"]) is not None
+
+
+def _state(tx: Read, row: Row) -> str:
+    """Say how an invitation stands, seen by whoever holds its link."""
     state = seen(row.state, row.expires, tx.now)
-    if row.scope_removed is not None and state is State.PENDING:
-        state = State.CANCELED
-    inviter = f"{row.creator_first_name or ''} {row.creator_last_name or ''}".strip()
+    if state is not State.PENDING:
+        return state.value
+    if row.scope_removed is not None:
+        return State.CANCELED.value
+    if not row.role_is_active or row.blocked or row.archived:
+        return "unavailable"
+    return state.value if actions.is_vouched_for(tx, row) else "unvouched"
+
+
+def _show(visit: Visit, tx: Read) -> Answer:
+    """Show what somebody is invited to. Opening the page changes nothing."""
+    try:
+        row = _follow(visit, tx)
+    except NotFound:
+        return page(visit, "invitation_gone", 404)
+    first, _, last = row.full_name.partition(" ")
+    form = Form.showing(username=next(usernames_for(row.email)), first_name=first, last_name=last)
+    return _shown(visit, tx, row, form)
+
+
+def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> Answer:
+    state = _state(tx, row)
+    own = visit.settings.validate_invitation_email
+    strict = own or visit.settings.enable_strict_check_accepting_invitation
+    is_same = same_address(row.email, visit.actor.email)
+    fits = is_same or not strict
+    if row.civil_number and visit.actor.civil_number != row.civil_number:
+        fits = False
     return page(
-        call.settings,
+        visit,
         "invitation",
-        200 if state is State.PENDING else 410,
+        status if state == State.PENDING else 410,
         invitation=row,
-        inviter=inviter or row.creator_username or "",
-        state=state.value,
-        base=call.base,
+        state=state,
+        form=form,
+        strict=strict,
+        is_same=is_same,
+        fits=fits,
+        wished=row.wished == row.generation,
+        is_mailed=_is_mailed(visit),
     )
+
+
+def _answer(visit: Visit) -> Answer:
+    with visit.read() as tx:
+        try:
+            row = _follow(visit, tx)
+        except NotFound:
+            return page(visit, "invitation_gone", 404)
+        state = _state(tx, row)
+        if state == State.EXPIRED and visit.form.raw("deed") == "renew":
+            deed = _renew
+        elif state != State.PENDING:
+            return _shown(visit, tx, row, Form())
+        else:
+            deed = _accept if visit.is_signed_in else _join
+            if deed is _join and not _is_mailed(visit):
+                return visit.to_sign_in()
+    return deed(visit, row)
+
+
+def _accept(visit: Visit, row: Row) -> Answer:
+    try:
+        with visit.write() as tx:
+            actions.accept(tx, visit.actor, visit.settings, row.uuid)
+    except (NotFound, Conflict) as refusal:
+        return _again(visit, row, refusal)
+    return visit.go("/account/", _welcome(row))
+
+
+def _join(visit: Visit, row: Row) -> Answer:
+    """Make an account and accept, both or neither. Its address was proven by the link."""
+    form = visit.form
+    values: dict[str, Any] = {
+        "username": form.text("username", 128, required=True),
+        "first_name": form.text("first_name", 100, required=True),
+        "last_name": form.text("last_name", 100, required=True),
+    }
+    if "username" not in form.errors and not account_actions.USERNAME.fullmatch(values["username"]):
+        form.wrong("username", "A user name is made of small letters a to z, digits, and _ . @ + -")
+    if not form.flag("agrees"):
+        form.wrong("agrees", "Please agree to the rules of this service.")
+    hashed = passwords.chosen(form, (row.email, *values.values()))
+    if row.civil_number:
+        # Only who has that number can accept, and a form's word gives it to nobody.
+        raise NotFound("invitation.unknown")
+    if hashed is None:
+        return _again(visit, row)
+    try:
+        with visit.write() as tx:
+            values |= {
+                "email": row.email,
+                "password": hashed,
+                "agreed": tx.now,
+                "native_name": row.native_name,
+                "phone_number": row.phone_number,
+                "organization": row.organization,
+                "job_title": row.job_title,
+            }
+            number = account_actions.create(
+                tx, None, visit.settings, visit.house.vault, values, invitation=row.uuid
+            )
+            account: Row = accounts.by_number(tx, number)
+            actor = actor_of(account, visit.address, visit.request_id)
+            actions.accept(tx, actor, visit.settings, row.uuid)
+            visit.sign_in(tx, actor, _METHOD)
+    except (NotFound, Conflict, Invalid) as refusal:
+        visit.set_cookies.clear()
+        return _again(visit, row, refusal)
+    return visit.go("/account/", _welcome(row))
+
+
+def _renew(visit: Visit, row: Row) -> Answer:
+    with visit.write() as tx:
+        renewals.wish(tx, row.uuid, row.generation)
+    return visit.go(
+        visit.path,
+        "Whoever invited you gets a mail that says so. If they agree, you get a new link by mail.",
+    )
+
+
+def _again(visit: Visit, row: Row, refusal: NotFound | Conflict | Invalid | None = None) -> Answer:
+    if refusal is not None:
+        visit.form.refused(refusal)
+    with visit.read() as tx:
+        return _shown(visit, tx, row, visit.form, 422)
+
+
+def _welcome(row: Row) -> str:
+    return f"Welcome! You are now {role(row)} in the {place(row)}."
+
+
+ROUTES: Routes = {
+    "/invitation/{token}/": {
+        "GET": Page(_show, "What an invitation is to.", open=True),
+        "POST": Page(_answer, "Accept an invitation, or wish for a new link.", open=True),
+    },
+}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -12,8 +10,27 @@ from prometheus_client import generate_latest
 
 from collegium.dialects import front
 from collegium.dialects.http import Answer, Operation, Routes
-from collegium.dialects.web import addresses, invitations, pictures
-from collegium.dialects.web.page import HTML, page
+from collegium.dialects.web import (
+    account,
+    addresses,
+    decisions,
+    groups,
+    invitations,
+    keys,
+    open_invitations,
+    passwords,
+    pictures,
+    profile,
+    requests,
+    second_factors,
+    signing_in,
+    teams,
+    tokens,
+)
+from collegium.dialects.web.page import HTML, Page, page, style, templates, trouble
+from collegium.dialects.web.visit import Visit
+from collegium.dialects.web.words import say
+from collegium.rules.refusals import Forbidden, Limited, NotFound, Refusal
 from collegium.store import outbox, schema
 from collegium.store.db import Unavailable
 
@@ -25,11 +42,11 @@ _log = structlog.get_logger()
 
 _METRICS: Final = "text/plain; version=1.0.0"
 _TEXT: Final = "text/plain"
-_STATIC: Final = Path(__file__).parent / "static"
+_RETRY_SECONDS: Final = 5
 
 
-def _home(call: Call) -> Answer:
-    return page(call.settings, "home", base=call.base)
+def _home(visit: Visit, _tx: Read) -> Answer:
+    return page(visit, "home", base=visit.base)
 
 
 def _alive(_call: Call) -> Answer:
@@ -53,13 +70,10 @@ def _metrics(call: Call, tx: Read) -> Answer:
     return Answer(200, generate_latest(front.registry) + lines.encode(), media=_METRICS)
 
 
-@cache
-def _style() -> bytes:
-    return (_STATIC / "style.css").read_bytes()
-
-
-def _stylesheet(_call: Call) -> Answer:
-    return Answer(200, _style(), media="text/css")
+def _stylesheet(call: Call) -> Answer:
+    # Its address changes with its text; without that part it may have changed since.
+    kept = "max-age=31536000, immutable" if call.raw_query else "no-cache"
+    return Answer(200, style()[1], {"Cache-Control": f"public, {kept}"}, "text/css")
 
 
 def description_routes(document: dict[str, Any]) -> Routes:
@@ -74,31 +88,38 @@ def description_routes(document: dict[str, Any]) -> Routes:
     def _document(_call: Call) -> Answer:
         return Answer(200, encoded)
 
-    def _described(call: Call) -> Answer:
-        return page(call.settings, "schema", operations=listed)
+    def _described(visit: Visit, _tx: Read) -> Answer:
+        return page(visit, "schema", operations=listed)
 
     return {
         "/schema/openapi.json": {"GET": Operation(_document, "The description.", open=True)},
-        "/schema/": {"GET": Operation(_described, "The description as a page.", open=True)},
+        "/schema/": {"GET": Page(_described, "The description as a page.", open=True)},
     }
 
 
 ROUTES: Routes = {
-    "/": {"GET": Operation(_home, "The front page.", open=True)},
+    "/": {"GET": Page(_home, "The front page.", open=True)},
     "/healthz": {"GET": Operation(_alive, "Is the process alive?", open=True)},
     "/readyz": {"GET": Operation(_ready, "Can it answer?", open=True)},
     "/metrics": {"GET": Operation(_metrics, "Counters.", open=True, asks=True)},
     "/static/style.css": {"GET": Operation(_stylesheet, "The style sheet.", open=True)},
-    "/invitation/{token}/": {
-        "GET": Operation(invitations.show, "What an invitation is to.", open=True, asks=True)
-    },
-    "/user_email_change/{code}/": {
-        "GET": Operation(addresses.ask, "Confirm a new address?", open=True),
-        "POST": Operation(addresses.confirm, "Confirm a new address.", open=True),
-    },
     "/api/media/{uuid}/": {
         "GET": Operation(pictures.show, "A picture.", open=True, asks=True),
     },
+    **signing_in.ROUTES,
+    **passwords.ROUTES,
+    **addresses.ROUTES,
+    **invitations.ROUTES,
+    **decisions.ROUTES,
+    **open_invitations.ROUTES,
+    **groups.ROUTES,
+    **requests.ROUTES,
+    **account.ROUTES,
+    **profile.ROUTES,
+    **keys.ROUTES,
+    **second_factors.ROUTES,
+    **tokens.ROUTES,
+    **teams.ROUTES,
 }
 
 
@@ -109,7 +130,13 @@ def perform(call: Call, operations: dict[str, Operation]) -> Answer:
         answer = plain(405, "This page cannot do that.")
         answer.headers["Allow"] = ", ".join([*operations, "HEAD"])
         return answer
+    visit = Visit(call)
     try:
+        if isinstance(operation, Page):
+            answer = _answer(visit, operation, operations)
+            answer.cookies += visit.set_cookies
+            visit.settle()
+            return answer
         if operation.asks:
             with call.read() as tx:
                 return operation.run(call, tx)
@@ -117,16 +144,52 @@ def perform(call: Call, operations: dict[str, Operation]) -> Answer:
     except Unavailable as outage:
         _log.warning("database unavailable", reason=str(outage))
         answer = plain(503, "The service is busy. Please try again in a moment.")
-        answer.headers["Retry-After"] = "5"
+        answer.headers["Retry-After"] = str(_RETRY_SECONDS)
         return answer
 
 
+def _answer(visit: Visit, operation: Page, operations: dict[str, Operation]) -> Answer:
+    try:
+        if visit.method in {"GET", "HEAD"}:
+            with visit.read() as tx:
+                visit.recognise(tx)
+                if not operation.open and not visit.is_signed_in:
+                    return visit.to_sign_in()
+                return operation.run(visit, tx)
+        with visit.read() as tx:
+            visit.recognise(tx)
+        visit.check_form()
+        if not operation.open and not visit.is_signed_in:
+            return visit.to_sign_in() if "GET" in operations else visit.go("/sign_in/")
+        # A write opens its own transaction, after this reading one has given its connection back.
+        return operation.run(visit)
+    except Refusal as refusal:
+        return refused(visit, refusal)
+
+
+def refused(visit: Visit, refusal: Refusal) -> Answer:
+    """Say a refusal on a page of its own."""
+    match refusal:
+        case NotFound():
+            # The same for what is not there and for what is hidden.
+            return trouble(
+                visit,
+                404,
+                "There is nothing here",
+                "The address is wrong, or what was here is gone, or it is not for this account.",
+            )
+        case Forbidden():
+            return trouble(visit, 403, "This was not done", say(refusal))
+        case Limited():
+            answer = trouble(visit, 429, "Please wait a little", say(refusal))
+            answer.headers["Retry-After"] = str(refusal.facts["seconds"])
+            return answer
+    return trouble(visit, 409, "This was not done", say(refusal))
+
+
 def plain(status: int, text: str) -> Answer:
-    """Answer with one sentence that needs no template to be right."""
-    body = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>Collegium</title>'
-        f'<link rel="stylesheet" href="/static/style.css"><main><h1>{text}</h1>'
-        '<p><a href="/">To the front page</a></p></main></html>'
-    )
-    return Answer(status, body.encode(), media=HTML)
+    """Answer with one sentence that needs no visit, and no database, to be right."""
+    title = "There is nothing here" if status == 404 else "This was not done"  # noqa: PLR2004 - HTTP
+    said = "Perhaps the address is not complete." if status == 404 else text  # noqa: PLR2004
+    made = templates().get_template("plain.html").render(title=title, said=said)
+    return Answer(status, made.encode(), media=HTML)

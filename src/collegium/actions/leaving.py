@@ -1,0 +1,60 @@
+"""Giving a role up by oneself: nobody needs a right for that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.rules.memberships import is_owner_role, keep_an_owner
+from collegium.rules.refusals import Conflict, NotFound
+from collegium.store import access, events, memberships
+
+if TYPE_CHECKING:
+    from collegium.rules.access import Actor
+    from collegium.store.db import Read, Row, Write
+
+
+def weigh(tx: Read, actor: Actor, uuid: str) -> tuple[Row, bool]:
+    """Give a grant of the actor's own, and whether it could be given up now.
+
+    Refuses: NotFound ``grant.unknown``.
+    """
+    grant = memberships.own_one(tx, actor.id, uuid)
+    try:
+        _keep_an_owner(tx, grant)
+    except Conflict:
+        return grant, False
+    return grant, True
+
+
+def leave(tx: Write, actor: Actor, uuid: str) -> None:
+    """End a grant of the actor's own.
+
+    Args:
+        uuid: of the grant.
+
+    Refuses: NotFound ``grant.unknown``, Conflict ``scope.last_owner``.
+    """
+    grant = memberships.own_one(tx, actor.id, uuid)
+    access.lock(tx, grant.scope_id)
+    if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
+        others = memberships.other_owners(tx, grant.scope_id, grant.id)
+        keep_an_owner(grant.scope_kind, grant.role_name, others)
+    if not memberships.end(tx, grant.id, actor.id):
+        raise NotFound("grant.unknown")
+    events.record(
+        tx,
+        "role.revoked",
+        actor,
+        scope=grant.scope_id,
+        account=actor.id,
+        role=grant.role_name,
+        scope_name=grant.scope_name,
+        username=actor.username,
+        until=tx.now.isoformat(),
+    )
+
+
+def _keep_an_owner(tx: Read, grant: Row) -> None:
+    if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
+        others = memberships.other_owners(tx, grant.scope_id, grant.id)
+        keep_an_owner(grant.scope_kind, grant.role_name, others)

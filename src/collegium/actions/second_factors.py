@@ -1,0 +1,149 @@
+"""The second factor: set up, asked for, turned off."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyotp
+
+from collegium.actions.accounts import check_staff
+from collegium.rules import second_factors as rules
+from collegium.rules.refusals import Conflict, Invalid
+from collegium.store import access, accounts, events, second_factors
+
+if TYPE_CHECKING:
+    from collegium.rules.access import Actor
+    from collegium.store.db import Read, Row, Write
+    from collegium.store.vault import Vault
+
+
+class Secret(NamedTuple):
+    """What an authenticator is told once.
+
+    Args:
+        text: to be typed in.
+        link: the same as an ``otpauth:`` URL, for a QR code.
+    """
+
+    text: str
+    link: str
+
+
+def begin(tx: Write, actor: Actor, vault: Vault) -> None:
+    """Make a secret for an authenticator; nothing is asked for until a code confirms it.
+
+    Refuses: Conflict ``second_factor.exists``.
+    """
+    access.lock_account(tx, actor.id)
+    rules.check_off(is_on=second_factors.is_on(tx, actor.id))
+    secret = pyotp.random_base32()
+    second_factors.put(tx, actor.id, vault.digest(secret), vault.seal(secret))
+
+
+def unconfirmed(tx: Read, actor: Actor, vault: Vault, site: str) -> Secret | None:
+    """Give the secret that waits for its first code; once it is confirmed, nobody gets it.
+
+    Args:
+        site: the name under which an authenticator lists it.
+    """
+    row = second_factors.of_account(tx, actor.id)
+    if row is None or row.confirmed is not None:
+        return None
+    secret = vault.unseal(row.sealed, row.digest)
+    link = pyotp.TOTP(secret).provisioning_uri(name=actor.username, issuer_name=site)
+    return Secret(secret, link)
+
+
+def confirm(tx: Write, actor: Actor, vault: Vault, code: str) -> list[str]:
+    """Turn the second factor on; give the recovery codes, which nobody can show again.
+
+    Refuses: Conflict ``second_factor.none`` and ``second_factor.exists``,
+    Invalid ``second_factor.wrong``.
+    """
+    access.lock_account(tx, actor.id)
+    row = second_factors.of_account(tx, actor.id)
+    if row is None:
+        raise Conflict("second_factor.none")
+    rules.check_off(is_on=row.confirmed is not None)
+    _take(tx, vault, row, rules.plain(code))
+    second_factors.confirm(tx, actor.id)
+    events.record(tx, "second_factor.enabled", actor, account=actor.id)
+    return _new_codes(tx, vault, actor.id)
+
+
+def check(tx: Write, vault: Vault, actor: Actor, code: str) -> None:
+    """Go on only with a code of the authenticator, or a recovery code; either counts once.
+
+    Refuses: Conflict ``second_factor.none``, Invalid ``second_factor.wrong``.
+    """
+    access.lock_account(tx, actor.id)
+    row = second_factors.of_account(tx, actor.id)
+    if row is None or row.confirmed is None:
+        raise Conflict("second_factor.none")
+    code = rules.plain(code)
+    if not rules.is_recovery(code):
+        _take(tx, vault, row, code)
+        return
+    if not second_factors.use_code(tx, actor.id, _digest(vault, actor.id, code)):
+        raise Invalid("second_factor.wrong", field="code")
+    events.record(tx, "second_factor.recovered", actor, account=actor.id)
+
+
+def renew_codes(tx: Write, actor: Actor, vault: Vault, code: str) -> list[str]:
+    """Give other recovery codes; the earlier ones are dead.
+
+    Refuses: as ``check``.
+    """
+    check(tx, vault, actor, code)
+    events.record(tx, "second_factor.codes_renewed", actor, account=actor.id)
+    return _new_codes(tx, vault, actor.id)
+
+
+def remove(tx: Write, actor: Actor, vault: Vault, code: str) -> None:
+    """Turn the second factor off; whoever has no code any more needs staff.
+
+    Refuses: as ``check``.
+    """
+    check(tx, vault, actor, code)
+    second_factors.remove(tx, actor.id)
+    events.record(tx, "second_factor.disabled", actor, account=actor.id)
+
+
+def reset(tx: Write, actor: Actor, uuid: str) -> None:
+    """Turn off the second factor of somebody who has lost theirs.
+
+    Refuses: NotFound when hidden, Forbidden for anybody but staff,
+    Conflict ``second_factor.none``.
+    """
+    account = accounts.reach(tx, actor, uuid)
+    check_staff(actor)
+    access.lock_account(tx, account.id)
+    if not second_factors.is_on(tx, account.id):
+        raise Conflict("second_factor.none")
+    second_factors.remove(tx, account.id)
+    events.record(
+        tx, "second_factor.disabled", actor, account=account.id, username=account.username
+    )
+
+
+def _take(tx: Write, vault: Vault, row: Row, code: str) -> None:
+    """Use up the step whose code was given."""
+    authenticator = pyotp.TOTP(vault.unseal(row.sealed, row.digest))
+    given = code.encode()
+    found = None
+    for step in rules.steps(int(tx.now.timestamp())):
+        if hmac.compare_digest(authenticator.at(step * rules.STEP_SECONDS).encode(), given):
+            found = step
+    second_factors.take(tx, row.account_id, rules.check_step(found, row.step))
+
+
+def _new_codes(tx: Write, vault: Vault, account: int) -> list[str]:
+    codes = [secrets.token_hex(8) for _ in range(rules.RECOVERY_CODES)]
+    second_factors.put_codes(tx, account, [_digest(vault, account, code) for code in codes])
+    return rules.shown(codes)
+
+
+def _digest(vault: Vault, account: int, code: str) -> bytes:
+    return vault.digest(f"recovery {account} {code}")

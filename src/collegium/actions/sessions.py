@@ -1,0 +1,54 @@
+"""Signing in to the pages: what a browser holds is a token of the one store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from collegium.rules.refusals import NotFound, Unauthenticated
+from collegium.rules.tokens import SESSION_AGE, SESSION_LIFETIME, Kind
+from collegium.store import access, accounts, events, tokens
+
+if TYPE_CHECKING:
+    from collegium.rules.access import Actor
+    from collegium.store.db import Write
+    from collegium.store.vault import Vault
+
+
+def begin(tx: Write, vault: Vault, actor: Actor, method: str, browser: str) -> str:
+    """Let a browser in; give what it holds from now on.
+
+    Args:
+        actor: who has shown who they are, before this transaction began.
+        method: how: ``password``, ``second factor``, ``mailed link``.
+        browser: what it calls itself, so that its owner knows it again.
+
+    Refuses: Unauthenticated ``login.failed`` when the account was switched off meanwhile.
+    """
+    access.lock_account(tx, actor.id)
+    account = accounts.by_uuid(tx, actor.uuid)
+    if account is None or not account.is_active:
+        raise Unauthenticated("login.failed")
+    token = vault.new_token()
+    tokens.add(
+        tx,
+        actor.id,
+        vault.digest(token),
+        kind=Kind.SESSION,
+        name=browser,
+        lifetime=SESSION_LIFETIME,
+        ends=tx.now + timedelta(seconds=SESSION_AGE),
+    )
+    accounts.change(tx, actor.id, {"last_login": tx.now})
+    events.record(tx, "login.succeeded", actor, account=actor.id, method=method)
+    return token
+
+
+def end(tx: Write, actor: Actor, session: int) -> None:
+    """Sign one browser of the actor out.
+
+    Refuses: NotFound ``token.none``.
+    """
+    if not tokens.revoke_one(tx, actor.id, session, Kind.SESSION):
+        raise NotFound("token.none")
+    events.record(tx, "logout", actor, account=actor.id)

@@ -1,0 +1,162 @@
+"""What a form has sent: read field by field, every error kept for its field."""
+
+from __future__ import annotations
+
+from datetime import date
+from io import BytesIO
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
+
+from email_validator import EmailNotValidError, validate_email
+from multipart import MultipartError, MultipartParser, parse_options_header
+
+from collegium.dialects.web.words import say
+
+if TYPE_CHECKING:
+    from collegium.rules.refusals import Refusal
+
+_PARTS: Final = 300
+WHOLE: Final = ""
+"""Where an error goes that is no one field's."""
+
+
+class Form:
+    """The fields of a form, to be shown, or as they were posted.
+
+    Each reader gives the value as far as it can be taken, and notes what is wrong with it;
+    ``ok`` tells whether nothing was. A template shows value and error again by the name.
+
+    Args:
+        values: name to texts, in the order in which they came.
+        files: name to bytes.
+    """
+
+    def __init__(
+        self, values: dict[str, list[str]] | None = None, files: dict[str, bytes] | None = None
+    ) -> None:
+        self.values = values or {}
+        self.files = files or {}
+        self.errors: dict[str, str] = {}
+
+    @classmethod
+    def showing(cls, **values: str) -> Form:
+        """Make a form that shows these values."""
+        return cls({name: [value] for name, value in values.items()})
+
+    @classmethod
+    def read(cls, header: str, body: bytes) -> Form:
+        """Read a posted body; one that is no form has no fields, and so is refused as stale."""
+        kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]
+        try:
+            if kind == "application/x-www-form-urlencoded":
+                return cls(_pairs(body))
+            if kind == "multipart/form-data":
+                return cls(*_parts(body, options.get("boundary", "")))
+        except (MultipartError, ValueError, LookupError):
+            pass
+        return cls()
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing was wrong so far."""
+        return not self.errors
+
+    def raw(self, name: str) -> str:
+        """Give a field as it came; empty when it did not."""
+        return self.values.get(name, [""])[0]
+
+    def many(self, name: str) -> list[str]:
+        """Give all values of a field, for boxes that may be ticked together."""
+        return self.values.get(name, [])
+
+    def flag(self, name: str) -> bool:
+        """Tell whether a box is ticked."""
+        return bool(self.raw(name))
+
+    def text(
+        self,
+        name: str,
+        most: int,
+        *,
+        required: bool = False,
+        strip: bool = True,
+        lines: bool = False,
+    ) -> str:
+        """Read a text.
+
+        Args:
+            most: characters that it may have.
+            lines: whether it may have several.
+        """
+        text = self.raw(name).replace("\r\n", "\n")
+        if strip:
+            text = text.strip()
+        if any(sign < " " and not (lines and sign in "\n\t") for sign in text):
+            self.wrong(name, "This has signs in it that cannot be kept. Please type it anew.")
+        elif not text and required:
+            self.wrong(name, "Please fill this in.")
+        elif len(text) > most:
+            self.wrong(name, f"This is too long: at most {most} characters.")
+        return text
+
+    def email(self, name: str) -> str:
+        """Read an e-mail address."""
+        text = self.text(name, 320, required=True)
+        if name not in self.errors:
+            try:
+                validate_email(text, check_deliverability=False, globally_deliverable=False)
+            except EmailNotValidError:
+                self.wrong(name, "This is not an e-mail address. It looks like name@example.org.")
+        return text
+
+    def date(self, name: str) -> date | None:
+        """Read a day; None when the field is empty."""
+        text = self.raw(name).strip()
+        if not text:
+            return None
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            self.wrong(name, "This is not a date. Please write it like 2026-12-31.")
+            return None
+
+    def choice(self, name: str, *known: str) -> str:
+        """Read one of some words; anything else could only come from elsewhere."""
+        text = self.raw(name)
+        if text not in known:
+            self.wrong(name, "Please choose one of these.")
+            return known[0]
+        return text
+
+    def wrong(self, name: str, sentence: str) -> None:
+        """Say what is wrong with a field; ``WHOLE`` for what is no one field's."""
+        self.errors.setdefault(name, sentence)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Say what a rule has refused, at its field where the form has it."""
+        where = str(refusal.facts.get("field", WHOLE))
+        self.wrong(where if where in self.values else WHOLE, say(refusal))
+
+
+def _pairs(body: bytes) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    text = body.decode("ascii")
+    for name, value in parse_qsl(
+        text, keep_blank_values=True, errors="strict", max_num_fields=_PARTS
+    ):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _parts(body: bytes, boundary: str) -> tuple[dict[str, list[str]], dict[str, bytes]]:
+    found: dict[str, list[str]] = {}
+    files: dict[str, bytes] = {}
+    parts = MultipartParser(  # type: ignore[no-untyped-call]
+        BytesIO(body), boundary, len(body), part_limit=_PARTS, spool_limit=len(body) + 1
+    )
+    for part in parts:
+        if part.filename is not None:
+            files[part.name] = part.raw
+        else:
+            found.setdefault(part.name, []).append(part.value)
+    return found, files

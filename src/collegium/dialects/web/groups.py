@@ -1,0 +1,64 @@
+"""Asking to be let in to a group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.actions import groups as actions
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.open_invitations import MESSAGE_MAX
+from collegium.dialects.web.page import Page, page
+from collegium.rules.refusals import Conflict, NotFound
+from collegium.store import groups, memberships, requests
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.store.db import Read
+
+
+def _number(visit: Visit) -> int:
+    text = visit.segments["number"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
+        raise NotFound("group.unknown")
+    return int(text)
+
+
+def _show(visit: Visit, tx: Read) -> Answer:
+    return _shown(visit, tx, Form())
+
+
+def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    group = groups.by_number(tx, _number(visit))
+    return page(
+        visit,
+        "group",
+        status,
+        group=group,
+        grant=memberships.in_scope(tx, visit.actor.id, group.id),
+        mine=requests.latest(tx, visit.actor.id, group.id, None),
+        form=form,
+    )
+
+
+def _ask(visit: Visit) -> Answer:
+    form = visit.form
+    message = form.text("message", MESSAGE_MAX, lines=True)
+    if form.ok:
+        try:
+            with visit.write() as tx:
+                actions.join(tx, visit.actor, _number(visit), message)
+        except Conflict as refusal:
+            form.refused(refusal)
+        else:
+            return visit.go(visit.path, "You have asked. You get a mail as soon as it is decided.")
+    with visit.read() as tx:
+        return _shown(visit, tx, form, 422)
+
+
+ROUTES: Routes = {
+    "/group/{number}/": {
+        "GET": Page(_show, "A group."),
+        "POST": Page(_ask, "Ask to be let in to a group."),
+    },
+}

@@ -1,0 +1,87 @@
+"""A forgotten password: a link by mail, and the page that it leads to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.actions import passwords as actions
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.page import Page, page
+from collegium.rules.refusals import NotFound
+from collegium.rules.tries import CODE_ADDRESS, MAIL_ACCOUNT
+from collegium.store.vault import hash_password
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.store.db import Read
+
+
+def _ask(visit: Visit, _tx: Read) -> Answer:
+    return page(visit, "forgotten_password", form=Form(), sent=False)
+
+
+def _send(visit: Visit) -> Answer:
+    """Say the same whether anybody has that address, and do nearly as much."""
+    form = visit.form
+    email = form.email("email")
+    if not form.ok:
+        return page(visit, "forgotten_password", 422, form=form, sent=False)
+    mailbox = f"password mail {visit.house.vault.digest(email.casefold()).hex()[:32]}"
+    address = f"password address {visit.address}"[:128]
+    visit.check_tries(mailbox, address)
+    with visit.write() as tx:
+        actions.ask(tx, email, visit.address)
+        visit.count(tx, mailbox, MAIL_ACCOUNT)
+        visit.count(tx, address, MAIL_ACCOUNT)
+    return page(visit, "forgotten_password", form=form, sent=True)
+
+
+def _open(visit: Visit, tx: Read) -> Answer:
+    try:
+        account = actions.follow(tx, visit.house.vault, visit.segments["token"])
+    except NotFound:
+        return page(visit, "password_reset", 410, account=None, form=Form())
+    return page(visit, "password_reset", account=account, form=Form())
+
+
+def _set(visit: Visit) -> Answer:
+    link = visit.segments["token"]
+    subject = f"code address {visit.address}"
+    try:
+        with visit.guarded(subject, CODE_ADDRESS), visit.read() as tx:
+            account = actions.follow(tx, visit.house.vault, link)
+        form = visit.form
+        hashed = chosen(form, actions.about(account))
+        if hashed is None:
+            return page(visit, "password_reset", 422, account=account, form=form)
+        with visit.write() as tx:
+            actions.reset(tx, visit.house.vault, link, hashed)
+    except NotFound:
+        return page(visit, "password_reset", 410, account=None, form=Form())
+    return visit.go("/sign_in/", "Your new password is set. Sign in with it.")
+
+
+def chosen(form: Form, about: tuple[str, ...]) -> str | None:
+    """Read a new password that was typed twice; give its hash, or None with errors in the form."""
+    password = form.text("password", 128, required=True, strip=False)
+    again = form.text("again", 128, strip=False)
+    if "password" not in form.errors:
+        wrong = actions.judge(password, about)
+        if wrong:
+            form.wrong("password", " ".join(wrong))
+        elif password != again:
+            form.wrong("again", "This is not the same. Please type the new password once more.")
+    return hash_password(password) if form.ok else None
+
+
+ROUTES: Routes = {
+    "/forgotten_password/": {
+        "GET": Page(_ask, "Ask for a link?", open=True),
+        "POST": Page(_send, "Ask for a link.", open=True),
+    },
+    "/password_reset/{token}/": {
+        "GET": Page(_open, "Choose a new password?", open=True),
+        "POST": Page(_set, "Choose a new password.", open=True),
+    },
+}

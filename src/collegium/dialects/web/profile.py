@@ -1,0 +1,216 @@
+"""My profile: names, picture, address, password."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from collegium.actions import accounts as actions
+from collegium.actions import addresses
+from collegium.actions import passwords as password_actions
+from collegium.dialects import signing_in
+from collegium.dialects.web import passwords
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.page import Page, page
+from collegium.rules.accounts import writable
+from collegium.rules.pictures import NoPicture, harmless
+from collegium.rules.refusals import Conflict, Invalid, Unauthenticated
+from collegium.rules.tries import MAIL_ACCOUNT
+from collegium.store import accounts
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.store.db import Read, Row
+
+_FIELDS: Final = {
+    "first_name": ("First name", "given-name", 100),
+    "last_name": ("Last name", "family-name", 100),
+    "native_name": ("Name in its own script", "name", 100),
+    "organization": ("Institution", "organization", 255),
+    "job_title": ("Job title", "organization-title", 120),
+    "phone_number": ("Phone number", "tel", 255),
+}
+"""Column to label, what a browser may fill in, and length."""
+
+_HERE: Final = "/account/profile/"
+
+
+def _editable(visit: Visit, account: Row) -> dict[str, Any]:
+    asked = dict.fromkeys([*_FIELDS, "email"])
+    found = writable(
+        asked,
+        by_staff=visit.actor.is_staff,
+        own=True,
+        method=account.registration_method,
+        local=visit.settings.local_idp_protected_fields,
+        frozen_methods=visit.settings.protect_user_details_for_registration_methods,
+    )
+    if not visit.settings.native_name_enabled:
+        found.pop("native_name", None)
+    return found
+
+
+def _show(visit: Visit, tx: Read) -> Answer:
+    account = accounts.own(tx, visit.actor)
+    return _shown(
+        visit, account, Form.showing(**{name: getattr(account, name) for name in _FIELDS})
+    )
+
+
+def _shown(visit: Visit, account: Row, form: Form, status: int = 200) -> Answer:
+    return page(
+        visit,
+        "profile",
+        status,
+        account=account,
+        form=form,
+        fields=_FIELDS,
+        editable=_editable(visit, account),
+        native=visit.settings.native_name_enabled,
+    )
+
+
+def _again(visit: Visit) -> Answer:
+    with visit.read() as tx:
+        account = accounts.own(tx, visit.actor)
+    for name in _FIELDS:
+        visit.form.values.setdefault(name, [getattr(account, name)])
+    return _shown(visit, account, visit.form, 422)
+
+
+def _save(visit: Visit) -> Answer:
+    with visit.read() as tx:
+        editable = _editable(visit, accounts.own(tx, visit.actor))
+    form = visit.form
+    changes = {
+        name: form.text(name, most)
+        for name, (_label, _fill, most) in _FIELDS.items()
+        if name in editable and name in form.values
+    }
+    if not form.ok:
+        return _again(visit)
+    return _update(visit, changes, "Your profile is saved.")
+
+
+def _update(visit: Visit, changes: dict[str, Any], said: str) -> Answer:
+    agrees = visit.form.flag("agree_with_policy")
+    try:
+        with visit.write() as tx:
+            actions.update(
+                tx, visit.actor, visit.settings, visit.actor.uuid, changes, agrees=agrees
+            )
+    except Invalid as refusal:
+        visit.form.refused(refusal)
+        return _again(visit)
+    return visit.go(_HERE, said)
+
+
+def _picture(visit: Visit) -> Answer:
+    if visit.form.flag("remove"):
+        return _update(visit, {"picture": None}, "Your picture is gone.")
+    data = visit.form.files.get("picture", b"")
+    try:
+        # Slow, and hence before any transaction.
+        picture = harmless(data)
+    except NoPicture:
+        visit.form.wrong(
+            "picture",
+            "This is no picture that can be shown. Please choose a PNG, JPEG, GIF or WebP.",
+        )
+        return _again(visit)
+    return _update(visit, {"picture": picture}, "Your new picture is saved.")
+
+
+def _ask_address(visit: Visit, tx: Read) -> Answer:
+    return _address(visit, accounts.own(tx, visit.actor), Form())
+
+
+def _address(visit: Visit, account: Row, form: Form, status: int = 200) -> Answer:
+    return page(
+        visit,
+        "new_address",
+        status,
+        account=account,
+        form=form,
+        may_change="email" in _editable(visit, account),
+    )
+
+
+def _change_address(visit: Visit) -> Answer:
+    if visit.form.flag("cancel"):
+        with visit.write() as tx:
+            addresses.cancel(tx, visit.actor, visit.actor.uuid)
+        return visit.go(
+            "/account/address/", "Your address stays as it is. The link in the mail is dead."
+        )
+    form = visit.form
+    email = form.email("email")
+    if form.ok:
+        visit.check_tries(mailed := f"mail account {visit.actor.id}")
+        try:
+            with visit.write() as tx:
+                vault = visit.house.vault
+                addresses.ask(tx, visit.actor, visit.settings, vault, visit.actor.uuid, email)
+                visit.count(tx, mailed, MAIL_ACCOUNT)
+        except Conflict as refusal:
+            form.refused(refusal)
+        else:
+            return visit.go(
+                "/account/address/",
+                f"A mail with a link is on its way to {email}. Open it to confirm the address.",
+            )
+    with visit.read() as tx:
+        return _address(visit, accounts.own(tx, visit.actor), form, 422)
+
+
+def _ask_password(visit: Visit, tx: Read) -> Answer:
+    del tx
+    return page(visit, "new_password", form=Form())
+
+
+def _change_password(visit: Visit) -> Answer:
+    form = visit.form
+    current = form.text("current", 128, required=True, strip=False)
+    with visit.read() as tx:
+        account = accounts.own(tx, visit.actor)
+    hashed = passwords.chosen(form, password_actions.about(account))
+    if hashed is not None and knows(visit, "current", current):
+        with visit.write() as tx:
+            password_actions.change(tx, visit.actor, hashed)
+            visit.sign_in(tx, visit.actor, "password")
+        return visit.go(
+            "/account/password/",
+            "Your new password is set. Wherever else this account was signed in, it is signed out.",
+        )
+    return page(visit, "new_password", 422, form=form)
+
+
+def knows(visit: Visit, field: str, password: str) -> bool:
+    """Tell whether this is the password of whoever is signed in; else say so at its field."""
+    if not password:
+        visit.form.wrong(field, "Please fill this in.")
+        return False
+    try:
+        signing_in.check(visit, visit.actor.username, password, alone=False)
+    except Unauthenticated as refusal:
+        is_wrong = refusal.code == "login.failed"
+        if is_wrong:
+            visit.form.wrong(field, "This is not your password.")
+        else:
+            visit.form.refused(refusal)
+        return False
+    return True
+
+
+ROUTES: Routes = {
+    _HERE: {"GET": Page(_show, "My profile."), "POST": Page(_save, "Save my profile.")},
+    "/account/picture/": {"POST": Page(_picture, "Change or remove my picture.")},
+    "/account/address/": {
+        "GET": Page(_ask_address, "Another address?"),
+        "POST": Page(_change_address, "Ask for another address, or take that back."),
+    },
+    "/account/password/": {
+        "GET": Page(_ask_password, "Another password?"),
+        "POST": Page(_change_password, "Set another password."),
+    },
+}

@@ -1,0 +1,113 @@
+"""The inbox: every request that one may decide, in whatever scope."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from collegium.actions import requests as actions
+from collegium.dialects.http import hex_uuid
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.page import Page, Paging, page
+from collegium.dialects.web.words import person, place, role, say
+from collegium.rules.refusals import Refusal
+from collegium.store import requests
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.rules.access import Actor
+    from collegium.store.db import Read, Row
+
+_HERE: Final = "/requests/"
+_COMMENT_MAX: Final = 1000
+_GROUP: Final = "group"
+_LATEST: Final = 25
+
+
+class Result(NamedTuple):
+    """What became of one request."""
+
+    what: str
+    said: str
+    is_done: bool
+
+
+def _show(visit: Visit, tx: Read) -> Answer:
+    return _shown(visit, tx, Form())
+
+
+def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    decided = visit.asked("show") == "decided"
+    wanted = {"waits": not decided}
+    decider = _decider(visit.actor)
+    # Of what is decided the latest is enough; nobody counts the rest.
+    total = _LATEST if decided else requests.deciding.count(tx, decider, wanted)
+    paging = Paging(visit, total, _LATEST)
+    order = ("-created",) if decided else ()
+    rows = requests.deciding.page(tx, decider, wanted, order, paging.size, paging.offset)
+    return page(visit, "requests", status, rows=rows, paging=paging, form=form, decided=decided)
+
+
+def _decider(actor: Actor) -> Actor:
+    """Give the actor as one who decides: support sees everything, and decides nothing by that."""
+    return replace(actor, is_support=False)
+
+
+def _decide(visit: Visit) -> Answer:
+    form = visit.form
+    deed = form.choice("deed", "approve", "reject")
+    comment = form.text("comment", _COMMENT_MAX, lines=True)
+    chosen = [one for one in map(_named, form.many("request")) if one is not None]
+    if not chosen:
+        form.wrong("", "Please tick at least one request first.")
+    if not form.ok:
+        with visit.read() as tx:
+            return _shown(visit, tx, form, 422)
+    results = [
+        _decided(visit, deed, uuid, comment or None, is_group=is_group) for uuid, is_group in chosen
+    ]
+    return page(visit, "requests_decided", results=results, deed=deed)
+
+
+def _named(text: str) -> tuple[str, bool] | None:
+    """Read what a ticked box says: the kind of scope, and the UUID."""
+    kind, _, rest = text.partition(" ")
+    uuid = hex_uuid(rest)
+    return None if uuid is None else (uuid, kind == _GROUP)
+
+
+def _decided(visit: Visit, deed: str, uuid: str, comment: str | None, *, is_group: bool) -> Result:
+    """Decide one request in a transaction of its own: one that fails holds no other one back."""
+    try:
+        with visit.write() as tx:
+            if deed == "approve":
+                row = actions.approve(
+                    tx, visit.actor, visit.settings, uuid, comment, groups=is_group
+                )
+            else:
+                row = actions.reject(tx, visit.actor, uuid, comment, groups=is_group)
+    except Refusal as refusal:
+        with visit.read() as tx:
+            return Result(_titled(tx, visit, uuid, is_group=is_group), say(refusal), is_done=False)
+    said = "Approved; they are in." if deed == "approve" else "Rejected; they get a mail."
+    return Result(_title(row), said, is_done=True)
+
+
+def _titled(tx: Read, visit: Visit, uuid: str, *, is_group: bool) -> str:
+    try:
+        return _title(requests.reach(tx, visit.actor, uuid, groups=is_group))
+    except Refusal:
+        return "A request"
+
+
+def _title(row: Row) -> str:
+    return f"{person(row)}, {role(row)} in the {place(row)}"
+
+
+ROUTES: Routes = {
+    _HERE: {
+        "GET": Page(_show, "Requests to decide."),
+        "POST": Page(_decide, "Approve or reject requests."),
+    },
+}

@@ -1,0 +1,91 @@
+"""My second factor: turned on with an authenticator, turned off with a code of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from collegium.actions import second_factors as actions
+from collegium.dialects.web import profile, qr
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.page import Page, page
+from collegium.rules.refusals import Conflict, Invalid
+from collegium.rules.second_factors import TRIES
+from collegium.store import second_factors, tries
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.store.db import Read
+
+_HERE: Final = "/account/second_factor/"
+
+
+def _show(visit: Visit, tx: Read) -> Answer:
+    return _shown(visit, tx, Form())
+
+
+def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    is_on = second_factors.is_on(tx, visit.actor.id)
+    secret = actions.unconfirmed(tx, visit.actor, visit.house.vault, visit.settings.site_name)
+    return page(
+        visit,
+        "second_factor",
+        status,
+        is_on=is_on,
+        left=second_factors.codes_left(tx, visit.actor.id) if is_on else 0,
+        secret=secret,
+        picture=qr.draw(secret.link, "QR code for your authenticator") if secret else "",
+        form=form,
+    )
+
+
+def _change(visit: Visit) -> Answer:
+    """Do what the pressed button says."""
+    form = visit.form
+    deed = form.choice("deed", "begin", "confirm", "codes", "remove")
+    if deed == "begin":
+        return _begin(visit)
+    code = form.text("code", 100, required=True)
+    codes: list[str] = []
+    vault = visit.house.vault
+    if form.ok:
+        subject = f"second factor {visit.actor.id}"
+        try:
+            with visit.guarded(subject, TRIES), visit.write() as tx:
+                if deed == "confirm":
+                    codes = actions.confirm(tx, visit.actor, vault, code)
+                elif deed == "codes":
+                    codes = actions.renew_codes(tx, visit.actor, vault, code)
+                else:
+                    actions.remove(tx, visit.actor, vault, code)
+                tries.forget(tx, [subject])
+        except (Invalid, Conflict) as refusal:
+            form.refused(refusal)
+    if not form.ok:
+        with visit.read() as tx:
+            return _shown(visit, tx, form, 422)
+    if codes:
+        # Not sent on to another page: nowhere could they be kept on the way.
+        return page(visit, "recovery_codes", codes=codes, is_new=deed == "confirm")
+    return visit.go(_HERE, "The second factor is off. A password is enough to sign in.")
+
+
+def _begin(visit: Visit) -> Answer:
+    if profile.knows(visit, "password", visit.form.raw("password")[:128]):
+        try:
+            with visit.write() as tx:
+                actions.begin(tx, visit.actor, visit.house.vault)
+        except Conflict as refusal:
+            visit.form.refused(refusal)
+        else:
+            return visit.go(_HERE)
+    with visit.read() as tx:
+        return _shown(visit, tx, visit.form, 422)
+
+
+ROUTES: Routes = {
+    _HERE: {
+        "GET": Page(_show, "My second factor."),
+        "POST": Page(_change, "Turn the second factor on or off."),
+    },
+}

@@ -1,0 +1,114 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from collegium.actions import second_factors as second_factor_actions
+from collegium.actions.tokens import actor_of
+from collegium.dialects import signing_in
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.page import Page, page
+from collegium.rules.refusals import Conflict, Invalid, Unauthenticated
+from collegium.rules.second_factors import TRIES
+from collegium.store import accounts, second_factors, tries
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.store.db import Read
+
+_HALF: Final = "half"
+"""The password was right, and a code is asked for."""
+
+_HALF_SECONDS: Final = 10 * 60
+_HOME: Final = "/account/"
+
+
+def _ask(visit: Visit, _tx: Read) -> Answer:
+    if visit.is_signed_in:
+        return visit.go(visit.next or _HOME)
+    return page(visit, "sign_in", form=Form(), next=visit.next)
+
+
+def _check(visit: Visit) -> Answer:
+    if visit.is_signed_in:
+        return visit.go(visit.next or _HOME)
+    form = visit.form
+    username = form.text("username", 128, required=True)
+    password = form.text("password", 128, required=True, strip=False)
+    if not form.ok:
+        return page(visit, "sign_in", 422, form=form, next=visit.next)
+    try:
+        account = signing_in.check(visit, username, password, alone=False)
+    except Unauthenticated as refusal:
+        form.refused(refusal)
+        return page(visit, "sign_in", 401, form=form, next=visit.next)
+    with visit.write() as tx:
+        tries.forget(tx, signing_in.subjects(visit, username)[:2])
+        if not second_factors.is_on(tx, account.id):
+            visit.sign_in(tx, actor_of(account, visit.address, visit.request_id), "password")
+            return visit.go(visit.next or _HOME)
+    # Bound to the password as well: where that is changed meanwhile, this half is worth nothing.
+    half = visit.offer(_HALF, account.uuid, _mark(visit, account.password))
+    visit.set_cookie(_HALF, half, _HALF_SECONDS)
+    after = f"?next={quote(visit.next, safe='/')}" if visit.next else ""
+    return visit.go(f"/sign_in/code/{after}")
+
+
+def _ask_code(visit: Visit, _tx: Read) -> Answer:
+    if visit.taken(_HALF, visit.cookie(_HALF), _HALF_SECONDS) is None:
+        return visit.go("/sign_in/")
+    return page(visit, "sign_in_code", form=Form(), next=visit.next)
+
+
+def _check_code(visit: Visit) -> Answer:
+    match visit.taken(_HALF, visit.cookie(_HALF), _HALF_SECONDS):
+        case [str(uuid), str(mark)]:
+            with visit.read() as tx:
+                account = accounts.known_by_uuid(tx, uuid)
+        case _:
+            account = None
+    if account is None or not account.is_active or _mark(visit, account.password) != mark:
+        visit.set_cookie(_HALF, "", 0)
+        return visit.go("/sign_in/", "That took too long. Please sign in again.", kind="not")
+    form = visit.form
+    code = form.text("code", 100, required=True)
+    if form.ok:
+        actor = actor_of(account, visit.address, visit.request_id)
+        subject = f"second factor {account.id}"
+        try:
+            with visit.guarded(subject, TRIES), visit.write() as tx:
+                second_factor_actions.check(tx, visit.house.vault, actor, code)
+                tries.forget(tx, [subject])
+                visit.sign_in(tx, actor, "second factor")
+        except (Conflict, Invalid) as refusal:
+            form.refused(refusal)
+        else:
+            visit.set_cookie(_HALF, "", 0)
+            return visit.go(visit.next or _HOME)
+    return page(visit, "sign_in_code", 422, form=form, next=visit.next)
+
+
+def _mark(visit: Visit, password: str | None) -> str:
+    return visit.house.vault.code(_HALF, password or "")
+
+
+def _sign_out(visit: Visit) -> Answer:
+    with visit.write() as tx:
+        visit.sign_out(tx)
+    return visit.go("/sign_in/", "You are signed out.")
+
+
+ROUTES: Routes = {
+    "/sign_in/": {
+        "GET": Page(_ask, "Sign in?", open=True),
+        "POST": Page(_check, "Sign in.", open=True),
+    },
+    "/sign_in/code/": {
+        "GET": Page(_ask_code, "Which code does the authenticator show?", open=True),
+        "POST": Page(_check_code, "Sign in with a second factor.", open=True),
+    },
+    "/sign_out/": {"POST": Page(_sign_out, "Sign out.")},
+}

@@ -1,0 +1,115 @@
+"""The frame of the pages about one organisation or project: what it is, what the viewer may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from collegium.rules.access import TEAM, Kind, Permission, may, may_give
+from collegium.rules.refusals import Forbidden
+from collegium.store import access, roles
+
+if TYPE_CHECKING:
+    from collegium.dialects.web.forms import Form
+    from collegium.dialects.web.visit import Visit
+    from collegium.rules.access import Actor, TeamRights
+    from collegium.store.access import Reached
+    from collegium.store.db import Read, Row
+
+BASES: Final = {Kind.ORGANISATION: "/organisation/", Kind.PROJECT: "/project/"}
+
+_ROLES_MAX: Final = 300
+_SEARCH_MAX: Final = 200
+
+Right = Literal["", "grant", "invitations"]
+
+
+@dataclass(frozen=True)
+class Team:
+    """A scope that somebody reached, and what its pages show of it."""
+
+    actor: Actor
+    reached: Reached
+    path: str
+
+    @classmethod
+    def reach(cls, visit: Visit, tx: Read, kind: Kind, right: Right = "") -> Self:
+        """Load the scope of the path.
+
+        Args:
+            right: ``grant`` to let people in, ``invitations`` to read who is invited.
+
+        Refuses: NotFound when it is hidden, Forbidden ``permission.missing``.
+        """
+        uuid = visit.uuid(kind)
+        team = cls(visit.actor, access.reach(tx, visit.actor, kind, uuid), f"{BASES[kind]}{uuid}/")
+        if (right == "grant" and not team.may_let_in) or (
+            right == "invitations" and not team.reads_invitations
+        ):
+            raise Forbidden("permission.missing")
+        return team
+
+    @property
+    def scope(self) -> Row:
+        """Give the row of the scope."""
+        return self.reached.scope
+
+    @property
+    def rights(self) -> TeamRights:
+        """Give the permissions that rule this kind of team."""
+        return TEAM[Kind(self.scope.kind)]
+
+    def holds(self, *rights: Permission) -> bool:
+        """Tell whether the viewer has one of some rights here."""
+        return may(self.actor, self.reached.held, *rights)
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether nothing about the team can change at the moment."""
+        return bool(self.scope.blocked or self.scope.archived)
+
+    @property
+    def may_let_in(self) -> bool:
+        """Tell whether the viewer may give roles and invite to them."""
+        return self.holds(self.rights.grant)
+
+    @property
+    def reads_invitations(self) -> bool:
+        """Tell whether the viewer may see who is invited."""
+        return self.actor.sees_all or self.holds(Permission.INVITATION_LIST, self.rights.grant)
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Give path and text of the pages about this scope that the viewer may open."""
+        parts = [(self.path, "People")]
+        if self.reads_invitations:
+            parts += [
+                (f"{self.path}invitations/", "Invitations"),
+                (f"{self.path}links/", "Links for many"),
+            ]
+        return [*parts, (f"{self.path}history/", "History")]
+
+
+def searched(visit: Visit) -> str:
+    """Read what somebody searches; signs that are in no name are left out."""
+    return "".join(filter(str.isprintable, visit.asked("q")))[:_SEARCH_MAX].strip()
+
+
+def offered(tx: Read, team: Team) -> list[tuple[str, str]]:
+    """Give UUID and words of the roles that the viewer may give here, the smallest first."""
+    wanted = {"content_type": team.scope.kind, "is_active": True}
+    rows = roles.listing.page(tx, team.actor, wanted, ("name",), _ROLES_MAX, 0)
+    carried = roles.permissions_of(tx, [row.id for row in rows])
+    able = [row for row in rows if may_give(team.actor, team.reached.held, carried.get(row.id, ()))]
+    # So that nobody is made an owner who was to be a member, for want of a choice.
+    able.sort(key=lambda row: (len(carried.get(row.id, ())), -row.id))
+    return [(row.uuid, row.description or row.name) for row in able]
+
+
+def chosen(tx: Read, team: Team, form: Form) -> Row | None:
+    """Read which role a form names; one that was not offered is an error of its field."""
+    uuid = form.choice("role", "", *(uuid for uuid, _ in offered(tx, team)))
+    if not uuid:
+        form.wrong("role", "Please choose one of these.")
+        return None
+    return roles.find(tx, uuid)

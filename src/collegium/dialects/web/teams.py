@@ -1,0 +1,242 @@
+"""A team: who is in it, in which role, since when, and until when; letting in and seeing out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from collegium.actions import memberships as actions
+from collegium.dialects.http import hex_uuid
+from collegium.dialects.web import teams_history, teams_invitations, teams_links
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.page import Page, Paging, page
+from collegium.dialects.web.team import BASES, Team, chosen, offered, searched
+from collegium.dialects.web.words import person, role
+from collegium.rules.memberships import is_owner_role
+from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.store import accounts, memberships, roles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.rules.access import Kind, Permission
+    from collegium.store.db import Read, Row
+
+SORTS: Final = {
+    "name": ("Name", "full_name"),
+    "role": ("Role", "role"),
+    "oldest": ("Longest in", "created"),
+    "newest": ("Newest", "-created"),
+}
+"""What the team can be sorted by: the word of the address, ours, the store's."""
+
+_FOUND_MAX: Final = 20
+
+
+def _people(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    team = Team.reach(visit, tx, kind)
+    search = searched(visit)
+    sort = visit.asked("sort") if visit.asked("sort") in SORTS else "name"
+    wanted: dict[str, Any] = {"scope": team.scope.id}
+    if search:
+        wanted["search_string" if "@" in search else "full_name"] = search
+    paging = Paging(visit, memberships.team.count(tx, visit.actor, wanted))
+    rows = memberships.team.page(
+        tx, visit.actor, wanted, (SORTS[sort][1],), paging.size, paging.offset
+    )
+    return page(
+        visit,
+        "team_people",
+        team=team,
+        rows=rows,
+        paging=paging,
+        open=_changeable(tx, team, rows),
+        form=Form.showing(q=search, sort=sort),
+        sorts=[(word, said) for word, (said, _) in SORTS.items()],
+        search=search,
+    )
+
+
+def _changeable(tx: Read, team: Team, rows: Sequence[Row]) -> set[int]:
+    """Give the numbers of the grants about which the viewer may do anything."""
+    rights = (team.rights.regrant, team.rights.revoke)
+    if not any(team.holds(right) for right in rights):
+        return set()
+    carried = roles.permissions_of(tx, {row.role_id for row in rows})
+    return {
+        row.id
+        for row in rows
+        if any(_refused(team, right, row, carried) is None for right in rights)
+    }
+
+
+def _refused(
+    team: Team, right: Permission, row: Row, carried: dict[int, list[str]]
+) -> Forbidden | Conflict | None:
+    """Give what the deed would refuse, so that no button promises what it will not do."""
+    try:
+        actions.check_may(
+            team.actor, team.reached, right, row.account_id, carried.get(row.role_id, ())
+        )
+    except (Forbidden, Conflict) as refusal:
+        return refusal
+    return None
+
+
+def _seat(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    return _seat_shown(kind, visit, tx)
+
+
+def _seat_shown(
+    kind: Kind, visit: Visit, tx: Read, form: Form | None = None, status: int = 200
+) -> Answer:
+    team = Team.reach(visit, tx, kind)
+    row = memberships.in_team(tx, team.scope.id, _one(visit, "grant.unknown"))
+    carried = roles.permissions_of(tx, [row.role_id])
+    may_end = _refused(team, team.rights.regrant, row, carried)
+    may_remove = _refused(team, team.rights.revoke, row, carried)
+    if may_end and may_remove:
+        raise may_remove
+    is_last = (
+        is_owner_role(team.scope.kind, row.role_name)
+        and row.until is None
+        and memberships.other_owners(tx, team.scope.id, row.id) == 0
+    )
+    return page(
+        visit,
+        "team_seat",
+        status,
+        team=team,
+        row=row,
+        may_end=may_end is None,
+        may_remove=may_remove is None,
+        is_last=is_last,
+        form=form or Form.showing(until=row.until.date().isoformat() if row.until else ""),
+    )
+
+
+def _change(kind: Kind, visit: Visit) -> Answer:
+    """Do what the pressed button says: give the role another end, or take it away."""
+    form = visit.form
+    deed = form.choice("deed", "end", "remove")
+    until = _until(form) if deed == "end" else None
+    if form.ok:
+        try:
+            with visit.write() as tx:
+                team = Team.reach(visit, tx, kind)
+                row = memberships.in_team(tx, team.scope.id, _one(visit, "grant.unknown"))
+                seat = actions.Seat(
+                    team.reached,
+                    roles.find(tx, row.role_uuid),
+                    accounts.by_uuid(tx, row.account_uuid),
+                )
+                if deed == "end":
+                    actions.update(tx, visit.actor, seat, until)
+                else:
+                    actions.remove(tx, visit.actor, seat)
+        except (Conflict, Invalid) as refusal:
+            form.refused(refusal)
+        else:
+            if deed == "remove":
+                said = f"{person(row)} is no longer {role(row)} here."
+                # Whoever has gone may see nothing here any more.
+                return visit.go(
+                    "/account/" if row.account_id == visit.actor.id else team.path, said
+                )
+            return visit.go(team.path, f"The role of {person(row)} has another end now.")
+    with visit.read() as tx:
+        return _seat_shown(kind, visit, tx, form, 422)
+
+
+def _until(form: Form) -> datetime | None:
+    """Read the last day of a role: it ends when that day does."""
+    last = form.date("until")
+    return None if last is None else datetime.combine(last, time(23, 59, 59), UTC)
+
+
+def _one(visit: Visit, code: str) -> str:
+    """Give the second UUID of the path.
+
+    Refuses: NotFound ``code`` when it is none.
+    """
+    uuid = hex_uuid(visit.segments["one"])
+    if uuid is None:
+        raise NotFound(code)
+    return uuid
+
+
+def _find(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    return _found(kind, visit, tx, Form.showing(q=searched(visit)))
+
+
+def _found(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    """Show whom one could mean among the accounts that the viewer sees anyway."""
+    team = Team.reach(visit, tx, kind, right="grant")
+    search = "".join(filter(str.isprintable, form.raw("q"))).strip()
+    rows: list[Row] = []
+    if search:
+        wanted = {"user_keyword": search, "is_active": True}
+        rows = accounts.listing.page(tx, visit.actor, wanted, ("full_name",), _FOUND_MAX + 1, 0)
+    return page(
+        visit,
+        "team_add",
+        status,
+        team=team,
+        form=form,
+        search=search,
+        people=[(row.uuid, f"{person(row)}, {row.email}") for row in rows[:_FOUND_MAX]],
+        is_more=len(rows) > _FOUND_MAX,
+        options=offered(tx, team),
+    )
+
+
+def _add(kind: Kind, visit: Visit) -> Answer:
+    form = visit.form
+    until = _until(form)
+    uuid = hex_uuid(form.raw("account"))
+    if uuid is None:
+        form.wrong("account", "Please choose one of these.")
+    try:
+        with visit.write() as tx:
+            team = Team.reach(visit, tx, kind, right="grant")
+            given = chosen(tx, team, form)
+            if uuid is not None and given is not None and form.ok:
+                account = _account(tx, visit, uuid)
+                actions.add(tx, visit.actor, actions.Seat(team.reached, given, account), until)
+                said = f"{person(account)} is {given.description or given.name} now."
+                return visit.go(team.path, said)
+    except (Conflict, Invalid) as refusal:
+        form.refused(refusal)
+    with visit.read() as tx:
+        return _found(kind, visit, tx, form, 422)
+
+
+def _account(tx: Read, visit: Visit, uuid: str) -> Row:
+    row = accounts.reach(tx, visit.actor, uuid)
+    if not row.is_active:
+        raise Conflict("account.inactive")
+    return row
+
+
+def _routes(kind: Kind) -> Routes:
+    here = f"{BASES[kind]}{{uuid}}/"
+    return {
+        here: {"GET": Page(partial(_people, kind), "A team.")},
+        f"{here}people/{{one}}/": {
+            "GET": Page(partial(_seat, kind), "Somebody's role."),
+            "POST": Page(partial(_change, kind), "Change the end of a role, or take it away."),
+        },
+        f"{here}add/": {
+            "GET": Page(partial(_find, kind), "Whom to give a role."),
+            "POST": Page(partial(_add, kind), "Give somebody a role."),
+        },
+        **teams_invitations.routes(kind, here),
+        **teams_links.routes(kind, here),
+        **teams_history.routes(kind, here),
+    }
+
+
+ROUTES: Routes = {path: table for kind in BASES for path, table in _routes(kind).items()}

@@ -1,0 +1,145 @@
+"""What happened in a scope, in sentences; told to each reader as far as the API would tell."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from collegium.dialects.web.page import Page, Paging, day, page
+from collegium.dialects.web.team import Team
+from collegium.store import events, roles
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.rules.access import Actor, Kind
+    from collegium.store.db import Read, Row
+
+_ROLES_MAX: Final = 300
+
+SENTENCES: Final = {
+    "organisation.created": "{who} founded the organisation.",
+    "organisation.updated": "{who} changed the organisation{fields}.",
+    "organisation.deleted": "{who} deleted the organisation.",
+    "project.created": "{who} began the project.",
+    "project.updated": "{who} changed the project{fields}.",
+    "project.deleted": "{who} deleted the project.",
+    "role.granted": "{who} gave {whom} the role {role}{until}.",
+    "role.updated": "{who} gave the role {role} of {whom} another end{until}.",
+    "role.revoked": "{who} took the role {role} from {whom}.",
+    "role.expired": "The role {role} of {whom} ran out.",
+    "invitation.created": "{who} invited {email}.",
+    "invitation.sent": "{who} sent the invitation of {email} again.",
+    "invitation.accepted": "{who} accepted the invitation of {email}.",
+    "invitation.declined": "{who} turned the invitation of {email} down.",
+    "invitation.canceled": "{who} called the invitation of {email} back.",
+    "invitation.deleted": "{who} deleted the invitation of {email}.",
+    "invitation.approved": "{who} let the invitation of {email} go out.",
+    "invitation.rejected": "{who} held the invitation of {email} back for good.",
+    "invitation.released": "The invitation of {email} went out, for the project begins.",
+    "invitation.expired": "The invitation of {email} expired.",
+    "invitation.renewal_wished": "A new link was asked for in place of an expired one.",
+    "open_invitation.created": "{who} opened a link for many.",
+    "open_invitation.canceled": "{who} closed a link for many.",
+    "request.submitted": "{who} asked to be let in.",
+    "request.approved": "{who} let {whom} in.",
+    "request.rejected": "{who} turned the request of {whom} down.",
+    "request.canceled": "The request of {whom} was taken back.",
+}
+"""Every kind of event that happens in an organisation or a project."""
+
+_OWN: Final = {
+    "role.granted": "{who} got the role {role}{until}.",
+    "role.revoked": "{who} gave the role {role} up.",
+}
+"""The same where somebody did it to themselves."""
+
+_UNKNOWN: Final = "{who} did something."
+_SOMEBODY: Final = "somebody"
+_CLOSED_FIELDS: Final = frozenset({"staff_notes"})
+
+
+class Entry(NamedTuple):
+    """A point of the time line."""
+
+    at: datetime
+    said: str
+    where: str
+
+
+def _show(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    team = Team.reach(visit, tx, kind)
+    wanted = {"scope": (kind.value, team.scope.uuid)}
+    paging = Paging(visit, events.listing.count(tx, visit.actor, wanted))
+    rows = events.listing.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
+    known = roles.listing.page(tx, visit.actor, {}, (), _ROLES_MAX, 0)
+    named = {row.name: row.description or row.name for row in known}
+    return page(
+        visit,
+        "team_history",
+        team=team,
+        entries=[_entry(visit.actor, team, row, named) for row in rows],
+        paging=paging,
+        is_all=visit.actor.sees_all
+        or team.holds(*(right for of, right in events.MANAGERS if of in {None, kind})),
+    )
+
+
+def _entry(viewer: Actor, team: Team, row: Row, named: dict[str, str]) -> Entry:
+    where = ""
+    if row.scope_id != team.scope.id and (viewer.sees_all or row.sees_scope):
+        where = f"{row.scope_kind} {row.scope_name}"
+    return Entry(row.at, sentence(viewer, row, named), where)
+
+
+def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
+    """Say what happened.
+
+    Args:
+        named: the names of roles to what people call them.
+    """
+    every = viewer.sees_all
+    own, did = row.account_id == viewer.id, row.actor_id == viewer.id
+    here = every or bool(row.sees_scope)
+    is_request = row.kind.startswith("request.")
+    # Who asks is told to deciders alone, and who is invited to those who may read invitations.
+    reads = own or row.reads_requests if is_request else row.reads_invitations
+    inside = every or (here and reads)
+    people = here and (inside or not is_request)
+    facts = row.facts
+    words = defaultdict(str)
+    words["who"] = (row.actor_name or "The service") if every or did or people else "Somebody"
+    words["whom"] = _whom(row, named=every or own) if every or own or people else _SOMEBODY
+    words["email"] = str(facts.get("email") or _SOMEBODY) if inside else _SOMEBODY
+    words["role"] = named.get(str(facts.get("role")), str(facts.get("role") or ""))
+    if facts.get("until") and row.kind in {"role.granted", "role.updated"}:
+        words["until"] = f", until {day(datetime.fromisoformat(facts['until']))}"
+    fields = [name for name in facts.get("fields", ()) if every or name not in _CLOSED_FIELDS]
+    if fields and here:
+        words["fields"] = ": " + ", ".join(name.replace("_", " ") for name in fields)
+    itself = row.actor_id is not None and row.actor_id == row.account_id
+    says = (_OWN if itself else SENTENCES).get(row.kind) or SENTENCES.get(row.kind, _UNKNOWN)
+    said = says.format_map(words)
+    if (every or did) and "impersonated_by" in facts:
+        said = f"{said} Done for them by {facts['impersonated_by']}."
+    return said[:1].upper() + said[1:]
+
+
+def _whom(row: Row, *, named: bool) -> str:
+    """Give the person it happened to: by user name, to those who know no more of former people."""
+    name = f"{row.account_first_name or ''} {row.account_last_name or ''}".strip()
+    if named and name and row.account_deleted is None:
+        return name
+    gone = row.account_username is None or row.account_deleted is not None
+    return str((row.facts.get("username") if gone else row.account_username) or _SOMEBODY)
+
+
+def routes(kind: Kind, here: str) -> Routes:
+    """Give the routes of one kind of scope.
+
+    Args:
+        here: the path of the scope itself.
+    """
+    return {f"{here}history/": {"GET": Page(partial(_show, kind), "What happened.")}}

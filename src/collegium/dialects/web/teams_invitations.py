@@ -1,0 +1,294 @@
+"""Inviting to a team, one or many at once, and what became of whom one has invited."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from email_validator import EmailNotValidError, validate_email
+
+from collegium.actions import invitations as actions
+from collegium.actions import links
+from collegium.dialects.http import hex_uuid
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.page import Page, Paging, page
+from collegium.dialects.web.team import Team, chosen, offered, searched
+from collegium.dialects.web.words import say
+from collegium.rules.access import may_give
+from collegium.rules.invitations import MOVES, Act, Fate, State, fate, seen
+from collegium.rules.refusals import Conflict, NotFound, Refusal
+from collegium.rules.tries import MAIL_INVITEE
+from collegium.store import invitations, memberships, roles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.rules.access import Kind
+    from collegium.store.db import Read, Row
+
+LINES_MAX: Final = 200
+_LINE_MAX: Final = 500
+_EMAIL_MAX: Final = 254
+_NAME_MAX: Final = 100
+_TEXT_MAX: Final = 250
+
+_ADDRESS: Final = re.compile(r"[^\s<>,;\"()]+@[^\s<>,;\"()]+")
+_AROUND: Final = " \t<>,;\"'()"
+
+STATES: Final = {
+    State.PENDING: "waits",
+    State.HELD: "goes out when the project begins",
+    State.REQUESTED: "waits for staff",
+    State.ACCEPTED: "accepted",
+    State.REJECTED: "turned down",
+    State.CANCELED: "called back",
+    State.EXPIRED: "expired",
+}
+"""The states of an invitation as people call them."""
+
+FATES: Final = {
+    Fate.SCHEDULED: "mail is scheduled",
+    Fate.PROCESSING: "mail is being sent",
+    Fate.OK: "mail sent",
+    Fate.ERRED: "mail not sent",
+}
+"""The fates of its mail."""
+
+_SENT: Final = {
+    State.PENDING: "Invited; the mail is on its way.",
+    State.HELD: "Kept; the mail goes out when the project begins.",
+    State.REQUESTED: "Kept; the mail goes out as soon as staff agree.",
+}
+
+
+class Line(NamedTuple):
+    """One row of what was pasted, and what is wrong with it; or what became of it."""
+
+    text: str
+    email: str
+    name: str
+    fault: str = ""
+    said: str = ""
+
+
+def read_lines(text: str) -> list[Line]:
+    """Take a pasted column apart: a line holds an address and perhaps a name, or some addresses."""
+    lines = []
+    for each in text.splitlines():
+        line = each.strip()
+        found = _ADDRESS.findall(line)
+        if len(found) > 1:
+            lines += [Line(one, one, "") for one in found]
+        elif found:
+            name = " ".join(line.replace(found[0], " ").strip(_AROUND).split())
+            lines.append(Line(line, found[0], name))
+        elif line:
+            lines.append(Line(line, line, ""))
+    return [_checked(line) for line in lines]
+
+
+def _checked(line: Line) -> Line:
+    if len(line.text) > _LINE_MAX:
+        return line._replace(text=line.text[:_LINE_MAX], fault="This line is too long.")
+    try:
+        validate_email(line.email, check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError:
+        return line._replace(fault="There is no e-mail address in this line.")
+    if len(line.email) > _EMAIL_MAX or len(line.name) > _NAME_MAX:
+        return line._replace(fault="The address or the name is too long.")
+    return line
+
+
+def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
+    """Say of each line whether it can be sent, in two questions for all of them."""
+    keys = {line.email.lower() for line in lines if not line.fault}
+    inside = memberships.at_addresses(tx, team.scope.id, role.id, keys) if keys else set()
+    invited = invitations.open_at(tx, team.scope.id, role.id, keys) if keys else set()
+    before: set[str] = set()
+    judged = []
+    for one in lines:
+        line, key = one, one.email.lower()
+        if not line.fault:
+            if key in before:
+                line = line._replace(fault="This address is in the list twice.")
+            elif key in inside:
+                line = line._replace(fault="Has this role here already.")
+            elif key in invited:
+                line = line._replace(fault="Is invited to this role already.")
+            before.add(key)
+        judged.append(line)
+    return judged
+
+
+def _ask(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    return _asked(kind, visit, tx, Form())
+
+
+def _asked(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    team = Team.reach(visit, tx, kind, right="grant")
+    return page(visit, "team_invite", status, team=team, form=form, options=offered(tx, team))
+
+
+def _invite(kind: Kind, visit: Visit) -> Answer:
+    """Judge what was pasted and show it; only what is sent a second time goes out."""
+    form = visit.form
+    deed = form.choice("deed", "check", "edit", "send")
+    text = form.text("addresses", LINES_MAX * _LINE_MAX, required=True, lines=True)
+    extra = form.text("extra_text", _TEXT_MAX, lines=True)
+    lines = read_lines(text)
+    if len(lines) > LINES_MAX:
+        form.wrong("addresses", f"These are too many at once: {LINES_MAX} at most.")
+    with visit.read() as tx:
+        team = Team.reach(visit, tx, kind, right="grant")
+        role = chosen(tx, team, form)
+        if role is None or not form.ok or deed == "edit":
+            return _asked(kind, visit, tx, form, 200 if form.ok else 422)
+        if team.is_closed:
+            raise Conflict("organisation.unavailable")
+        lines = judge(tx, team, role, lines)
+    if deed == "send":
+        lines = [
+            line if line.fault else _sent(kind, visit, role.uuid, line, extra) for line in lines
+        ]
+        # What was not sent is given back, to be put right and tried again.
+        form.values["addresses"] = ["\n".join(line.text for line in lines if line.fault)]
+    good = sum(not line.fault for line in lines)
+    return page(
+        visit,
+        "team_invite_check",
+        team=team,
+        form=form,
+        role=role,
+        lines=lines,
+        good=good,
+        bad=len(lines) - good,
+        is_sent=deed == "send",
+    )
+
+
+def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str) -> Line:
+    """Send one in a transaction of its own: one that fails holds no other one back."""
+    try:
+        with visit.write() as tx:
+            team = Team.reach(visit, tx, kind, right="grant")
+            role = roles.find(tx, role_uuid)
+            (line,) = judge(tx, team, role, [line])
+            if line.fault:
+                return line
+            details = {"email": line.email, "full_name": line.name, "extra_text": extra}
+            uuid = actions.create(tx, visit.actor, visit.settings, team.reached, role, details)
+            row = invitations.by_uuid(tx, uuid)
+    except Refusal as refusal:
+        return line._replace(fault=say(refusal))
+    return line._replace(said=_SENT[State(row.state)] if row is not None else "")
+
+
+class Shown(NamedTuple):
+    """An invitation as the list shows it."""
+
+    row: Row
+    state: State
+    mail: str
+    reason: str
+    link: str
+    may_send: bool
+    may_cancel: bool
+    is_dead: bool
+
+
+def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    team = Team.reach(visit, tx, kind, right="invitations")
+    search = searched(visit)
+    state = visit.asked("state") if visit.asked("state") in list(State) else ""
+    wanted: dict[str, object] = {"scope": (kind.value, team.scope.uuid)}
+    if search:
+        wanted["email"] = search
+    if state:
+        wanted["state"] = [state]
+    paging = Paging(visit, invitations.listing.count(tx, visit.actor, wanted))
+    rows = invitations.listing.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
+    return page(
+        visit,
+        "team_invitations",
+        team=team,
+        rows=_shown(visit, tx, team, rows),
+        paging=paging,
+        form=Form.showing(q=search, state=state),
+        options=[("", "All"), *((one.value, said) for one, said in STATES.items())],
+        states=STATES,
+        is_filtered=bool(search or state),
+    )
+
+
+def _shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Shown]:
+    pending = [row for row in rows if seen(row.state, row.expires, tx.now) is State.PENDING]
+    vouched = invitations.vouched(tx, pending) if pending else set()
+    carried = roles.permissions_of(tx, {row.role_id for row in rows}) if rows else {}
+    shown = []
+    for row in rows:
+        state = seen(row.state, row.expires, tx.now)
+        may = team.may_let_in and may_give(
+            team.actor, team.reached.held, carried.get(row.role_id, ())
+        )
+        happened = fate(row.mail_state, row.mail_leased, row.mail_error, tx.now)
+        link = ""
+        if may and state is State.PENDING:
+            link = links.to_invitation(visit.settings, visit.house.vault, row, links.HANDED_ON)
+        shown.append(
+            Shown(
+                row,
+                state,
+                FATES[happened] if row.mail_state is not None else "",
+                row.mail_error if happened is Fate.ERRED else "",
+                link,
+                may and (state, Act.SEND) in MOVES and row.role_is_active and not team.is_closed,
+                may and (state, Act.CANCEL) in MOVES,
+                state is State.PENDING and row.id not in vouched,
+            )
+        )
+    return shown
+
+
+def _change(kind: Kind, visit: Visit) -> Answer:
+    """Do what the pressed button says: mail an invitation again, or call it back."""
+    deed = visit.form.raw("deed")
+    uuid = hex_uuid(visit.segments["one"])
+    if uuid is None or deed not in {"send", "cancel"}:
+        raise NotFound("invitation.unknown")
+    mailed = f"send invitation {uuid}"
+    if deed == "send":
+        visit.check_tries(mailed)
+    with visit.write() as tx:
+        team = Team.reach(visit, tx, kind, right="invitations")
+        row = invitations.reach(tx, visit.actor, uuid)
+        if row.scope_id != team.scope.id:
+            raise NotFound("invitation.unknown")
+        if deed == "send":
+            actions.send(tx, visit.actor, visit.settings, uuid)
+            visit.count(tx, mailed, MAIL_INVITEE)
+            said = f"The invitation of {row.email} goes out again."
+        else:
+            actions.cancel(tx, visit.actor, uuid)
+            said = f"The invitation of {row.email} is called back; its link is dead."
+    return visit.go(f"{team.path}invitations/", said)
+
+
+def routes(kind: Kind, here: str) -> Routes:
+    """Give the routes of one kind of scope.
+
+    Args:
+        here: the path of the scope itself.
+    """
+    return {
+        f"{here}invite/": {
+            "GET": Page(partial(_ask, kind), "Whom to invite."),
+            "POST": Page(partial(_invite, kind), "Check a list of addresses, or invite them."),
+        },
+        f"{here}invitations/": {"GET": Page(partial(_list, kind), "Who is invited.")},
+        f"{here}invitations/{{one}}/": {
+            "POST": Page(partial(_change, kind), "Send an invitation again, or call it back."),
+        },
+    }

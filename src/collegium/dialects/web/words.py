@@ -1,0 +1,143 @@
+"""What a refusal is to a person: what happened, and what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from collegium.rules.access import Kind
+
+if TYPE_CHECKING:
+    from collegium.rules.refusals import Refusal
+
+_SENTENCES: Final = {
+    "account.username_taken": "Somebody has this user name already. Please choose another one.",
+    "account.slug_taken": "Somebody has this short name already. Please choose another one.",
+    "account.policy": "Please agree to the rules of this service first.",
+    "account.address_protected": "The address of this account is kept by the service it came "
+    "from. Please change it there.",
+    "account.inactive": "That account is switched off, so it cannot get a role.",
+    "account.lifetime": "That is longer than this service allows.",
+    "address.unknown_code": "This link does not work any more.",
+    "address.code_expired": "This link has expired. Please ask for a new one.",
+    "decision.no_invitation": "There is nothing to decide any more: somebody else was first, or "
+    "the invitation was called back.",
+    "decision.no_staff": "This link was made for a member of staff who does not decide any more.",
+    "decision.payload": "This link is not complete. Please open it from the mail again.",
+    "decision.signature": "This link is not complete, or it is too old.",
+    "device.unknown": "Nobody waits with this code. It may have expired; have the program show a "
+    "new one.",
+    "form.foreign": "This form came from another site, so nothing was done.",
+    "form.stale": "This page had been open for too long, so nothing was done. Please go back, load "
+    "it again, and try once more.",
+    "grant.elsewhere": "Somebody may have one role only here, and there is one already.",
+    "grant.exists": "The role is there already. Nothing needs to be done.",
+    "grant.held": "You have this role already. There is nothing to ask for.",
+    "grant.unknown": "This role has ended already.",
+    "grant.ends_in_the_past": "Please choose a day to come.",
+    "group.unknown": "There is no such group any more.",
+    "invitation.other_address": "This invitation can be accepted only by an account with the "
+    "address that it was sent to.",
+    "invitation.unknown": "This invitation cannot be accepted with this account, or not any more. "
+    "Please ask whoever invited you.",
+    "invitation.wrong_state": "Somebody was faster: the invitation is not open any more.",
+    "key.invalid": "This is no SSH public key. Please paste the one line of a file that ends in "
+    ".pub.",
+    "key.lines": "A public key is one line. Please paste nothing else with it.",
+    "key.name_taken": "You have a key of this name already. Please choose another one.",
+    "key.unknown": "This key is gone already.",
+    "key.shared": "This key belongs to everybody; only staff can remove it.",
+    "login.failed": "User name and password do not fit together. Please try again.",
+    "login.locked": "There were too many tries with this user name. Please wait ten minutes, and "
+    "try again.",
+    "login.disabled": "Signing in with a password is switched off here. Please ask whoever runs "
+    "this service.",
+    "membership.own_role": "Nobody changes their own role. Please ask somebody else in charge.",
+    "open_invitation.closed": "This link was closed already.",
+    "open_invitation.inactive": "This link was closed, or its time is over. Please ask whoever "
+    "gave it to you.",
+    "open_invitation.not_for_you": "This link is meant for people of certain institutions, and "
+    "your account is not one of theirs. Please ask whoever gave it to you.",
+    "organisation.unavailable": "The organisation takes no changes at the moment.",
+    "permission.missing": "You may see this, but not change it.",
+    "request.exists": "You have asked already. You need not do anything; you will get a mail.",
+    "request.not_own": "Only whoever asked can take a request back.",
+    "request.own": "Nobody decides about themselves. Somebody else in charge has to.",
+    "request.too_many": "You wait at too many doors already. Take a request back first.",
+    "request.unknown": "This request is not there any more.",
+    "request.wrong_state": "Somebody was faster: this request is decided, or was taken back.",
+    "role.above_ceiling": "This role may do more than you may yourself, so you cannot give it.",
+    "role.inactive": "This role is not given to anybody at the moment.",
+    "scope.last_owner": "Somebody has to stay in charge, and there is nobody else. Make somebody "
+    "else an owner first.",
+    "second_factor.exists": "It is on already.",
+    "second_factor.none": "It is off already.",
+    "second_factor.wrong": "This code is wrong, or was used before. Please wait for the next one, "
+    "and type that.",
+    "token.none": "This is gone already.",
+}
+
+_KINDS: Final = {
+    Kind.ORGANISATION.value: "organisation",
+    Kind.PROJECT.value: "project",
+    Kind.GROUP.value: "group",
+}
+
+
+def say(refusal: Refusal) -> str:
+    """Give the sentence for a refusal."""
+    if refusal.code == "tries.wait":
+        return f"There were too many tries. Please wait {span(int(str(refusal.facts['seconds'])))}."
+    return _SENTENCES.get(refusal.code, "That cannot be done as things stand now.")
+
+
+_LABELS: Final = {
+    "account": "Who",
+    "custom_text": "What it says",
+    "extra_text": "A word of yours in the mail",
+    "until": "Last day",
+    "again": "Once more",
+    "agree_with_policy": "Rules",
+    "agrees": "Rules",
+    "current": "Current password",
+    "email": "E-mail address",
+    "username": "User name",
+}
+
+
+def label(name: str) -> str:
+    """Give the name of a field as people know it."""
+    return _LABELS.get(name, name.replace("_", " ").capitalize())
+
+
+def span(seconds: int) -> str:
+    """Give a time to wait as people say it."""
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds} second{'s' if seconds != 1 else ''}"
+    minutes = -(-seconds // 60)
+    return f"{minutes} minute{'s' if minutes != 1 else ''}"
+
+
+def place(row: Any) -> str:
+    """Give where a row's scope is: ``project Atlas of Initech``."""
+    text = f"{_KINDS[row.scope_kind]} {row.scope_name}"
+    return f"{text} of {row.organisation_name}" if row.scope_kind == Kind.PROJECT else text
+
+
+def role(row: Any) -> str:
+    """Give the role of a row as people call it."""
+    return str(row.role_description or row.role_name)
+
+
+def person(row: Any, prefix: str = "") -> str:
+    """Give the person of a row by name, or by user name where there is no name."""
+    names = (getattr(row, f"{prefix}{part}_name") or "" for part in ("first", "last"))
+    return " ".join(filter(None, names)).strip() or getattr(row, f"{prefix}username") or ""
+
+
+def deciders(kind: str) -> str:
+    """Say which kind of people decide who is let in."""
+    return {
+        Kind.ORGANISATION.value: "the owners of the organisation",
+        Kind.PROJECT.value: "the managers of the project and the owners of its organisation",
+        Kind.GROUP.value: "the owners and managers of the group",
+    }[kind]

@@ -1,0 +1,327 @@
+"""A small world in which every page has something to show."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pyotp
+
+from collegium.actions import addresses, decisions, open_invitations, passwords, requests, sessions
+from collegium.actions import keys as key_actions
+from collegium.actions import second_factors as second_factor_actions
+from collegium.actions import tokens as token_actions
+from collegium.actions.renewals import wish
+from collegium.rules.keys import parse
+from collegium.settings import load
+from collegium.store import access, accounts, memberships, roles
+from tests.browser.conftest import PASSWORD
+from tests.remote import new_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Page
+
+    from tests.browser.conftest import House
+    from tests.world import Person, Place
+
+    Stop = tuple[str, Callable[[Page], object]]
+
+LONG = "The Royal Commission for the Charting of Tides, Currents and Everything that Floats"
+
+
+class Scene:
+    """People, places, and what waits between them."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        world = self.world = house.world
+        self.owner = house.person("olga", "Olga", "Owner")
+        self.ada = house.person("ada", "Ada", "Adams", organization="Tidal Institute")
+        self.safe = house.person("sara", "Sara", "Safe")
+        self.half = house.person("hugo", "Hugo", "Half")
+        self.empty = house.person("emil", "Emil", "Empty")
+        self.organisation = world.organisation("Institute of Tides", owner=self.owner)
+        self.project = world.project(self.organisation, "Tide Table")
+        self.commission = world.organisation(LONG, owner=self.ada)
+        world.seat(self.ada, "PROJECT.MEMBER", self.project, datetime.now(UTC) + timedelta(days=40))
+        self.group = house.group(self.owner, "Night Watch")
+        self.invited = world.invite(
+            self.owner,
+            "ines@example.org",
+            "PROJECT.ADMIN",
+            self.project,
+            full_name="Ines Invited",
+            extra_text="Dear Ines,\nwe would like to have you with us.",
+        )
+        self.for_ada = world.invite(self.owner, self.ada.email, "PROJECT.ADMIN", self.project)
+        long_ago = datetime.now(UTC) - timedelta(days=30)
+        self.expired = world.invite(
+            self.owner, "late@example.org", "PROJECT.ADMIN", self.project, now=long_ago
+        )
+        self.wished = world.invite(
+            self.owner, "wish@example.org", "PROJECT.ADMIN", self.project, now=long_ago
+        )
+        with world.database.write() as tx:
+            wish(tx, self.wished, 1)
+        self.link = self._open()
+        self.closed = self._open(is_closed=True)
+        self.askers = [
+            house.person(f"asker{at}", first, "Asker")
+            for at, first in enumerate(("Aron", "Berta", "Carl"))
+        ]
+        for asker in self.askers:
+            self._ask(asker, f"I am {asker.actor.name}, and good with numbers.")
+        self._ask(self.ada, "May I?")
+        self._own_things()
+        self.requested = self._requested()
+
+    def _open(self, *, is_closed: bool = False) -> str:
+        world = self.world
+        with world.database.write() as tx:
+            place = self.project
+            reached = access.reach(tx, self.owner.actor, place.kind, place.uuid)
+            role = roles.named(tx, "PROJECT.MEMBER", None)
+            uuid = open_invitations.create(
+                tx,
+                self.owner.actor,
+                world.settings,
+                reached,
+                role,
+                None,
+                {"custom_text": "For everybody who counts waves."},
+            )
+            if is_closed:
+                open_invitations.cancel(tx, self.owner.actor, uuid)
+        return uuid
+
+    def _ask(self, asker: Person, message: str) -> None:
+        with self.world.database.write() as tx:
+            requests.submit(tx, asker.actor, self.world.settings, self.link, message)
+
+    def _own_things(self) -> None:
+        world = self.world
+        with world.database.write() as tx:
+            key_actions.create(tx, self.ada.actor, parse(new_key("ada@lighthouse")))
+            token_actions.issue_personal(tx, world.vault, self.ada.actor, "backup script")
+            addresses.ask(
+                tx,
+                self.ada.actor,
+                world.settings,
+                world.vault,
+                self.ada.uuid,
+                "ada.adams@example.org",
+            )
+            second_factor_actions.begin(tx, self.half.actor, world.vault)
+
+    def _requested(self) -> str:
+        world = self.world
+        world.settings, kept = (
+            load(
+                {
+                    "COLLEGIUM_ONLY_STAFF_CAN_INVITE_USERS": "true",
+                    "COLLEGIUM_DATABASE_URL": world.settings.database_url,
+                }
+            ),
+            world.settings,
+        )
+        uuid = world.invite(self.owner, "new@example.org", "PROJECT.MEMBER", self.project)
+        world.settings = kept
+        return uuid
+
+    def session(self, person: Person) -> str:
+        with self.world.database.write() as tx:
+            browser = "Firefox on Linux"
+            return sessions.begin(tx, self.world.vault, person.actor, "password", browser)
+
+    def _invitation(self, uuid: str) -> str:
+        return f"/invitation/{self.world.vault.link('invitation', uuid, 1)}/"
+
+    def _decision(self, purpose: str) -> str:
+        now = int(datetime.now(UTC).timestamp())
+        staff = self.world.staff.uuid
+        return f"/{purpose}/{self.world.vault.link(purpose, staff, self.requested, 1, now)}/"
+
+    def _reset(self) -> str:
+        with self.world.database.read() as tx:
+            account = accounts.known(tx, id=self.empty.id)
+        return f"/password_reset/{passwords.link(self.world.vault, account, datetime.now(UTC))}/"
+
+    def _leave(self, person: Person, place: Place) -> str:
+        with self.world.database.read() as tx:
+            (uuid,) = (
+                row.uuid for row in memberships.own(tx, person.id) if row.scope_id == place.id
+            )
+        return f"/account/leave/{uuid}/"
+
+    def tour(self) -> Iterator[tuple[Person | None, list[Stop]]]:
+        """Who sees what: the name of each picture, and how to get there."""
+        yield (
+            None,
+            [
+                ("home", to("/")),
+                ("schema", to("/schema/")),
+                ("sign-in", to("/sign_in/")),
+                ("sign-in-wrong", signing_in("nobody", "wrong")),
+                ("sign-in-empty", press("Sign in")),
+                ("forgotten", to("/forgotten_password/")),
+                ("forgotten-sent", fill_and_press("E-mail", "who@example.org", "Send the link")),
+                ("reset", to(self._reset())),
+                ("reset-weak", fill_and_press("New password", "short", "Set the password")),
+                ("reset-gone", to("/password_reset/abc/")),
+                ("invitation", to(self._invitation(self.invited))),
+                ("invitation-wrong", press("Make the account and accept")),
+                ("invitation-expired", to(self._invitation(self.expired))),
+                ("invitation-wished", to(self._invitation(self.wished))),
+                ("invitation-gone", to("/invitation/abc/")),
+                ("approve", to(self._decision(decisions.APPROVE))),
+                ("reject", to(self._decision(decisions.REJECT))),
+                ("approved", both(to(self._decision(decisions.APPROVE)), press("Approve"))),
+                ("decided-gone", to(self._decision(decisions.REJECT))),
+                ("address", to(f"/user_email_change/{'0' * 32}/")),
+                ("address-gone", press("Confirm the address")),
+                ("not-found", to("/nowhere/")),
+            ],
+        )
+        yield (
+            self.ada,
+            [
+                ("account", to("/account/")),
+                ("leave", to(self._leave(self.ada, self.project))),
+                ("leave-last-owner", to(self._leave(self.ada, self.commission))),
+                ("profile", to("/account/profile/")),
+                ("profile-picture-wrong", press("Save the picture")),
+                ("new-address", to("/account/address/")),
+                ("password", to("/account/password/")),
+                ("password-wrong", press("Set the password")),
+                ("second-factor-off", to("/account/second_factor/")),
+                ("keys", to("/account/keys/")),
+                ("keys-wrong", fill_and_press("Public key", "this is none", "Add the key")),
+                ("tokens", to("/account/tokens/")),
+                ("token-made", fill_and_press("What is it for?", "my phone", "Make a token")),
+                ("authorize", to("/account/authorize/")),
+                ("authorize-wrong", fill_and_press("Code", "AAAA-1111", "Go on")),
+                ("authorize-decide", to(self._device())),
+                ("authorize-done", press("Let it in")),
+                ("authorize-gone", to("/account/authorize/?session=1")),
+                ("invitation-accept", to(self._invitation(self.for_ada))),
+                ("invitation-other-address", to(self._invitation(self.invited))),
+                ("open-invitation-waits", to(f"/open_invitation/{self.link}/")),
+                ("open-invitation-closed", to(f"/open_invitation/{self.closed}/")),
+                ("group", to(f"/group/{self.group}/")),
+                ("requests-none", to("/requests/")),
+                ("trouble", to("/account/leave/1/")),
+            ],
+        )
+        yield (
+            self.empty,
+            [
+                ("account-empty", to("/account/")),
+                ("open-invitation", to(f"/open_invitation/{self.link}/")),
+                ("open-invitation-asked", press("Ask to be let in")),
+                ("keys-none", to("/account/keys/")),
+            ],
+        )
+        yield (
+            self.owner,
+            [
+                ("requests", to("/requests/")),
+                ("requests-wrong", press("Approve")),
+                ("requests-decided", both(tick("Choose Aron Asker"), press("Approve"))),
+                ("requests-past", to("/requests/?show=decided")),
+                ("group-member", to(f"/group/{self.group}/")),
+                *self._team(),
+            ],
+        )
+        yield (
+            self.half,
+            [
+                ("second-factor-setup", to("/account/second_factor/")),
+                ("second-factor-wrong", fill_and_press("The six digits", "1", "Turn it on")),
+                ("recovery-codes", self._turn_on),
+                ("second-factor-on", to("/account/second_factor/")),
+                (
+                    "sign-in-code",
+                    both(press("Sign out"), to("/sign_in/"), signing_in("hugo", PASSWORD)),
+                ),
+                ("sign-in-code-wrong", fill_and_press("Code", "000000", "Sign in")),
+            ],
+        )
+
+    def _team(self) -> Iterator[Stop]:
+        """The pages of a team, to somebody in charge of it."""
+        here = f"/project/{self.project.uuid}/"
+        pasted = "Nora New <nora@example.org>\nno address\nines@example.org\nolaf@example.org"
+        yield "team", to(here)
+        yield "team-none", to(f"{here}?q=nobody")
+        yield "team-organisation", to(f"/organisation/{self.organisation.uuid}/")
+        yield "team-seat", both(to(here), follow("Change the role of Ada Adams"))
+        yield "team-seat-wrong", fill_and_press("Last day", "2001-01-01", "Set the end")
+        yield "team-add", to(f"{here}add/?q=a")
+        yield "team-add-wrong", fill_and_press("Last day", "2001-01-01", "Give the role")
+        yield "team-invite", to(f"{here}invite/")
+        yield "team-invite-wrong", press("Check the list")
+        yield "team-invite-check", fill_and_press("Addresses", pasted, "Check the list")
+        yield "team-invite-sent", press("Invite 3 people")
+        yield "team-invitations", to(f"{here}invitations/")
+        yield "team-invitations-link", both(to(f"{here}invitations/"), unfold())
+        yield "team-links", to(f"{here}links/")
+        yield "team-links-picture", both(to(f"{here}links/"), unfold())
+        yield "team-history", to(f"{here}history/")
+
+    def _device(self) -> str:
+        return f"/account/authorize/?session={self.house.device('a lamp script').uuid}"
+
+    def _turn_on(self, page: Page) -> None:
+        code = pyotp.TOTP(page.inner_text(".secret")).now()
+        fill_and_press("The six digits", code, "Turn it on")(page)
+
+
+def to(path: str) -> Callable[[Page], object]:
+    return lambda page: page.goto(path)
+
+
+def press(name: str) -> Callable[[Page], object]:
+    return lambda page: page.get_by_role("button", name=name, exact=True).click()
+
+
+def follow(name: str) -> Callable[[Page], object]:
+    return lambda page: page.get_by_role("link", name=name, exact=True).click()
+
+
+def unfold() -> Callable[[Page], object]:
+    return lambda page: page.locator("summary").first.click()
+
+
+def tick(name: str) -> Callable[[Page], object]:
+    def go(page: Page) -> None:
+        page.goto("/requests/")
+        page.get_by_label(name).check()
+
+    return go
+
+
+def fill_and_press(label: str, text: str, button: str) -> Callable[[Page], object]:
+    def go(page: Page) -> None:
+        page.get_by_label(label).first.fill(text)
+        press(button)(page)
+
+    return go
+
+
+def signing_in(name: str, password: str) -> Callable[[Page], object]:
+    def go(page: Page) -> None:
+        page.get_by_label("User name").fill(name)
+        page.get_by_label("Password").fill(password)
+        press("Sign in")(page)
+
+    return go
+
+
+def both(*steps: Callable[[Page], object]) -> Callable[[Page], object]:
+    def go(page: Page) -> None:
+        for step in steps:
+            step(page)
+
+    return go

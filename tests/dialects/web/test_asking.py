@@ -1,0 +1,233 @@
+"""Asking to be let in, and deciding on who asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from collegium.actions import groups, open_invitations, requests
+from collegium.store import access, roles
+from tests.dialects.web.browser import Browser, text
+from tests.site import counted_statements
+
+if TYPE_CHECKING:
+    from tests.world import Person, Place, World
+
+
+@pytest.fixture
+def owner(world: World) -> Person:
+    return world.person("olga")
+
+
+@pytest.fixture
+def project(world: World, owner: Person) -> Place:
+    return world.project(world.organisation("Initech", owner=owner), "Atlas")
+
+
+def opened(world: World, who: Person, place: Place, role: str, **details: Any) -> str:
+    project_role = details.pop("project_role", None)
+    with world.database.write() as tx:
+        reached = access.reach(tx, who.actor, place.kind, place.uuid)
+        found: Any = roles.named(tx, role, None)
+        other: Any = project_role and roles.named(tx, project_role, None)
+        return open_invitations.create(
+            tx, who.actor, world.settings, reached, found, other, details
+        )
+
+
+def group(world: World, lead: Person, name: str = "Night Watch") -> int:
+    with world.database.write() as tx:
+        return groups.create(tx, lead.actor, name)
+
+
+def ask(world: World, who: Person, uuid: str, message: str = "") -> str:
+    with world.database.write() as tx:
+        return str(requests.submit(tx, who.actor, world.settings, uuid, message).request.uuid)
+
+
+def test_somebody_asks_sees_how_it_stands_and_takes_it_back(
+    browser: Browser, world: World, owner: Person, project: Place
+) -> None:
+    here = f"/open_invitation/{opened(world, owner, project, 'PROJECT.MEMBER')}/"
+    browser.sign_in(world, world.person("ada"))
+    seen = text(browser.open(here))
+    assert "project Atlas of Initech , as Project member" in seen
+    assert "managers of the project and the owners of its organisation decide" in seen
+    assert owner.email not in seen
+    answer = browser.send(here, message="May I?")
+    seen = text(browser.follow(answer))
+    assert "You have asked" in seen
+    assert "May I?" in seen
+    assert browser.send(here, message="Please?").status_code == 422
+    assert "waits" in text(browser.open("/account/"))
+    page = browser.open(here)
+    withdraw = page.text.split('action="')[2].split('"')[0]
+    assert withdraw.startswith("/account/requests/")
+    back = browser.send(withdraw, next=here)
+    assert back.headers["location"] == here
+    assert "taken back" in text(browser.follow(back))
+    assert browser.send(here).status_code == 303
+
+
+def test_a_link_that_lets_in_by_itself_says_so(
+    browser: Browser, world: World, owner: Person, project: Place
+) -> None:
+    here = f"/open_invitation/{opened(world, owner, project, 'PROJECT.MEMBER', auto_approve=True)}/"
+    browser.sign_in(world, world.person("ada"))
+    assert "You are in as soon as you have asked" in text(browser.open(here))
+    assert "Welcome! You are now Project member" in text(browser.follow(browser.send(here)))
+
+
+def test_a_closed_link_lets_nobody_ask(
+    browser: Browser, world: World, owner: Person, project: Place
+) -> None:
+    uuid = opened(world, owner, project, "PROJECT.MEMBER")
+    with world.database.write() as tx:
+        open_invitations.cancel(tx, owner.actor, uuid)
+    browser.sign_in(world, world.person("ada"))
+    page = browser.open(f"/open_invitation/{uuid}/")
+    assert "Nobody can ask by this link any more" in text(page)
+    assert browser.send(f"/open_invitation/{uuid}/").status_code == 422
+
+
+def test_a_link_for_some_turns_others_away(
+    browser: Browser, world: World, owner: Person, project: Place
+) -> None:
+    uuid = opened(world, owner, project, "PROJECT.MEMBER", email_patterns=[".*@elsewhere.org"])
+    here = f"/open_invitation/{uuid}/"
+    browser.sign_in(world, world.person("ada"))
+    browser.open(here)
+    answer = browser.send(here)
+    assert answer.status_code == 422
+    assert "of certain institutions" in text(answer)
+    browser.sign_in(world, world.person("bob", email="bob@elsewhere.org"))
+    browser.open(here)
+    assert browser.send(here).status_code == 303
+
+
+def test_a_visitor_sees_public_links_alone_and_cannot_tell_others_from_none(
+    browser: Browser, world: World, owner: Person, project: Place
+) -> None:
+    hidden = opened(world, owner, project, "PROJECT.MEMBER")
+    organisation = world.organisation("Public Works")
+    public = opened(
+        world,
+        world.staff,
+        organisation,
+        "PROJECT.ADMIN",
+        is_public=True,
+        auto_create_project=True,
+    )
+    for uuid in (hidden, "0" * 32):
+        answer = browser.call("GET", f"/open_invitation/{uuid}/")
+        assert answer.status_code == 303
+        assert answer.headers["location"] == f"/sign_in/?next=/open_invitation/{uuid}/"
+    seen = text(browser.open(f"/open_invitation/{public}/"))
+    assert "you get a project of your own there" in seen
+    assert "Sign in and ask" in seen
+
+
+def test_a_group_is_asked_and_its_managers_decide(
+    browser: Browser, other: Browser, world: World, owner: Person
+) -> None:
+    number = group(world, owner)
+    here = f"/group/{number}/"
+    browser.sign_in(world, world.person("ada"))
+    assert owner.email not in browser.open(here).text
+    assert "May I?" in text(browser.follow(browser.send(here, message="May I?")))
+    other.sign_in(world, owner)
+    page = other.open("/requests/")
+    assert "Ada Lee" in text(page)
+    box = page.text.split('name="request" value="')[1].split('"')[0]
+    assert box.startswith("group ")
+    done = other.send("/requests/", request=box, deed="approve", comment="Yes.")
+    assert "Approved; they are in." in text(done)
+    assert "You belong to this group" in text(browser.open(here))
+    assert "Yes." in text(browser.open("/account/"))
+    assert browser.open("/group/999999/").status_code == 404
+    assert browser.open("/group/x/").status_code == 404
+
+
+def _boxes(page: Any) -> list[str]:
+    return [part.split('"')[0] for part in page.text.split('name="request" value="')[1:]]
+
+
+def test_several_are_decided_at_once_and_each_is_told(
+    browser: Browser, world: World, owner: Person, project: Place
+) -> None:
+    uuid = opened(world, owner, project, "PROJECT.MEMBER")
+    people = [world.person(name) for name in ("ada", "bob", "cyd")]
+    for person in people:
+        ask(world, person, uuid)
+    browser.sign_in(world, owner)
+    boxes = _boxes(browser.open("/requests/"))
+    assert len(boxes) == 3
+    assert browser.send("/requests/", deed="approve").status_code == 422
+    with world.database.write() as tx:
+        requests.cancel(tx, people[0].actor, boxes[0].split()[1])
+    done = browser.send(
+        "/requests/", request=[*boxes, "tree " + "0" * 32, "nonsense"], deed="approve"
+    )
+    seen = text(done)
+    assert seen.count("Approved; they are in.") == 2
+    assert "Ada Lee, Project member in the project Atlas of Initech : Somebody was faster" in seen
+    assert "2 of 4 done" in seen
+    assert sorted(row.username for row in world.grants_in(project)) == ["bob", "cyd"]
+    decided = text(browser.open("/requests/?show=decided"))
+    assert decided.count("approved by Olga Lee") == 2
+
+
+def test_a_rejection_with_a_word_reaches_who_asked(
+    browser: Browser, world: World, owner: Person, project: Place
+) -> None:
+    ada = world.person("ada")
+    ask(world, ada, opened(world, owner, project, "PROJECT.MEMBER"))
+    browser.sign_in(world, owner)
+    (box,) = _boxes(browser.open("/requests/"))
+    browser.send("/requests/", request=box, deed="reject", comment="Full <for> now")
+    browser.sign_in(world, ada)
+    page = browser.open("/account/")
+    assert "rejected" in text(page)
+    assert "Full &lt;for&gt; now" in page.text
+
+
+def test_who_may_not_decide_sees_and_decides_nothing(
+    browser: Browser, world: World, owner: Person, project: Place
+) -> None:
+    asker, member = world.person("asker"), world.person("member")
+    world.seat(member, "PROJECT.MEMBER", project)
+    elsewhere = world.person("elsewhere")
+    world.organisation("Hooli", owner=elsewhere)
+    support = world.person("support", is_support=True)
+    uuid = ask(world, asker, opened(world, owner, project, "PROJECT.MEMBER"))
+    for person in (asker, member, elsewhere, support):
+        browser.sign_in(world, person)
+        page = browser.open("/requests/")
+        assert "Nobody waits for you" in text(page), person.actor.username
+        browser.open("/account/tokens/")
+        done = browser.send("/requests/", request=f"tree {uuid}", deed="approve")
+        assert "Nothing was done" in text(done), person.actor.username
+        if person in {elsewhere, member}:
+            assert "Asker" not in done.text or person is member
+    assert [row.username for row in world.grants_in(project)] == ["member"]
+    for person in (owner, world.staff):
+        browser.sign_in(world, person)
+        assert len(_boxes(browser.open("/requests/"))) == 1
+
+
+def test_the_inbox_asks_as_many_questions_for_many_as_for_one(
+    browser: Browser, world: World, owner: Person, project: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uuid = opened(world, owner, project, "PROJECT.MEMBER")
+    browser.sign_in(world, owner)
+    counts = []
+    for many in (1, 6):
+        for _ in range(many):
+            ask(world, world.person(), uuid)
+        with counted_statements(monkeypatch) as seen:
+            browser.open("/requests/")
+        counts.append(len(seen))
+    assert counts[0] == counts[1] <= 4
+    assert len(_boxes(browser.open("/requests/?page=99"))) == 7
+    assert len(_boxes(browser.open("/requests/?page=-1"))) == 7

@@ -1,0 +1,323 @@
+"""Signing in with a password, with a second factor, and after forgetting it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pyotp
+import pytest
+
+from collegium.actions import passwords, second_factors
+from collegium.post import mails
+from collegium.rules.refusals import Conflict, Forbidden, Invalid
+from collegium.store import accounts, outbox
+from collegium.store import second_factors as rows
+from collegium.store.db import Prepared
+from collegium.store.tables import outbox as outbox_table
+from collegium.store.tables import recovery_codes
+from collegium.store.vault import hash_password
+from tests.dialects.web.browser import Browser, text
+from tests.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from collegium.settings import Settings
+    from collegium.store.db import Database
+    from tests.world import Person, World
+
+PASSWORD = "four winds over quiet water"
+HASHED = hash_password(PASSWORD)
+
+
+def owed(database: Database, kind: str) -> list[str]:
+    """To whom mails of a kind are owed."""
+    with database.read() as tx:
+        rows = tx.all(Prepared(outbox_table.select().order_by(outbox_table.c.id)))
+    return [row.recipient for row in rows if row.kind == kind]
+
+
+def try_in(browser: Browser, name: str, password: str, **more: str) -> httpx.Response:
+    browser.open("/sign_in/")
+    return browser.send("/sign_in/", username=name, password=password, **more)
+
+
+def turned_on(world: World, person: Person) -> tuple[pyotp.TOTP, list[str]]:
+    """Turn somebody's second factor on, a minute ago; give authenticator and recovery codes."""
+    then = datetime.now(UTC) - timedelta(minutes=2)
+    with world.database.write(then) as tx:
+        second_factors.begin(tx, person.actor, world.vault)
+        secret = second_factors.unconfirmed(tx, person.actor, world.vault, "Collegium")
+        assert secret is not None
+        authenticator = pyotp.TOTP(secret.text)
+        codes = second_factors.confirm(tx, person.actor, world.vault, authenticator.at(then))
+    return authenticator, codes
+
+
+def test_the_right_password_lets_in_and_leads_where_one_wanted_to_go(
+    browser: Browser, world: World
+) -> None:
+    world.person("ada", password=HASHED)
+    answer = try_in(browser, "ada", PASSWORD, next="/account/keys/")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/account/keys/"
+    assert browser.open("/account/").status_code == 200
+    browser.send("/sign_out/")
+    assert browser.open("/account/").status_code == 303
+    away = try_in(browser, "ada", PASSWORD, next="//evil.example/")
+    assert away.headers["location"] == "/account/"
+
+
+def test_a_wrong_password_an_unknown_name_and_an_account_switched_off_look_the_same(
+    browser: Browser, world: World
+) -> None:
+    world.person("ada", password=HASHED)
+    world.person("off", password=HASHED, is_active=False)
+    seen = set()
+    for name, password in (("ada", "wrong"), ("nobody", "wrong"), ("off", PASSWORD)):
+        answer = try_in(browser, name, password)
+        assert answer.status_code == 401
+        seen.add(text(answer))
+    assert len(seen) == 1
+
+
+def test_tries_are_counted_together_with_those_of_the_api(
+    browser: Browser, site: Site, world: World
+) -> None:
+    world.person("ada", password=HASHED)
+    for _ in range(4):
+        site.post("/api-auth/password/", json={"username": "ada", "password": "wrong"})
+    answer = try_in(browser, "ada", PASSWORD)
+    assert answer.status_code == 401
+    assert "Please wait ten minutes" in text(answer)
+
+
+def test_passwords_can_be_switched_off(
+    make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings], world: World
+) -> None:
+    world.person("ada", password=HASHED)
+    browser = Browser(make_site(make_settings(authentication_methods="SAML2")))
+    answer = try_in(browser, "ada", PASSWORD)
+    assert answer.status_code == 401
+    assert "switched off" in text(answer)
+
+
+def test_a_second_factor_is_asked_for_and_each_code_counts_once(
+    browser: Browser, other: Browser, world: World
+) -> None:
+    ada = world.person("ada", password=HASHED)
+    authenticator, codes = turned_on(world, ada)
+    code = authenticator.now()
+    answer = try_in(browser, "ada", PASSWORD, next="/account/keys/")
+    assert answer.headers["location"] == "/sign_in/code/?next=/account/keys/"
+    assert "collegium_session" not in browser.cookies
+    browser.follow(answer)
+    wrong = browser.send("/sign_in/code/", code="000000")
+    assert wrong.status_code == 422
+    assert "collegium_session" not in browser.cookies
+    right = browser.send("/sign_in/code/", code=code, next="/account/keys/")
+    assert right.headers["location"] == "/account/keys/"
+    assert browser.open("/account/").status_code == 200
+
+    # The same code a second time, and a recovery code twice.
+    for given, status in ((code, 422), (codes[0], 303), (codes[0].upper(), 422)):
+        other.cookies.clear()
+        other.follow(try_in(other, "ada", PASSWORD))
+        assert other.send("/sign_in/code/", code=given).status_code == status, given
+
+
+def test_nobody_gets_to_the_code_without_the_password(browser: Browser, world: World) -> None:
+    ada = world.person("ada", password=HASHED)
+    authenticator, _codes = turned_on(world, ada)
+    assert browser.open("/sign_in/code/").headers["location"] == "/sign_in/"
+    browser.open("/sign_in/")
+    for half in ("", "forged", world.vault.link("half", ada.uuid, "x")):
+        browser.cookies["collegium_half"] = half
+        answer = browser.send("/sign_in/code/", code=authenticator.now())
+        assert answer.headers["location"] == "/sign_in/"
+        assert "collegium_session" not in browser.cookies
+
+
+def test_half_a_sign_in_dies_with_the_password(browser: Browser, world: World) -> None:
+    ada = world.person("ada", password=HASHED)
+    authenticator, _codes = turned_on(world, ada)
+    browser.follow(try_in(browser, "ada", PASSWORD))
+    with world.database.write() as tx:
+        passwords.change(tx, ada.actor, "another hash")
+    answer = browser.send("/sign_in/code/", code=authenticator.now())
+    assert answer.headers["location"] == "/sign_in/"
+    assert "collegium_session" not in browser.cookies
+
+
+def test_codes_cannot_be_guessed_for_long(browser: Browser, world: World) -> None:
+    ada = world.person("ada", password=HASHED)
+    authenticator, _codes = turned_on(world, ada)
+    browser.follow(try_in(browser, "ada", PASSWORD))
+    for _ in range(6):
+        assert browser.send("/sign_in/code/", code="000000").status_code == 422
+    answer = browser.send("/sign_in/code/", code=authenticator.now())
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert "Please wait" in text(answer)
+
+
+def test_the_password_alone_opens_no_api_where_a_second_factor_is_on(
+    site: Site, world: World
+) -> None:
+    ada, bob = (world.person(name, password=HASHED) for name in ("ada", "bob"))
+    turned_on(world, ada)
+    given = {"username": "ada", "password": PASSWORD}
+    assert site.post("/api-auth/password/", json=given).status_code == 401
+    assert site.get("/api/users/me/", ada).status_code == 200
+    given["username"] = bob.actor.username
+    assert site.post("/api-auth/password/", json=given).status_code == 200
+
+
+def test_a_second_factor_is_turned_on_and_off_with_its_codes(
+    browser: Browser, world: World
+) -> None:
+    ada = world.person("ada", password=HASHED)
+    browser.sign_in(world, ada)
+    here = "/account/second_factor/"
+    browser.open(here)
+    assert browser.send(here, deed="begin", password="wrong").status_code == 422
+    page = browser.follow(browser.send(here, deed="begin", password=PASSWORD))
+    assert '<svg role="img"' in page.text
+    secret = re.search(r'class="secret">(\w+)<', page.text)
+    assert secret
+    authenticator = pyotp.TOTP(secret[1])
+    with world.database.read() as tx:
+        assert not rows.is_on(tx, ada.id)
+    assert browser.send(here, deed="confirm", code="000000").status_code == 422
+    shown = browser.send(here, deed="confirm", code=authenticator.now())
+    codes = re.findall(r'class="code">([\w-]+)<', shown.text)
+    assert len(set(codes)) == 10
+    page = browser.open(here)
+    assert secret[1] not in page.text
+    assert not any(code in page.text for code in codes)
+    with world.database.read() as tx:
+        assert rows.is_on(tx, ada.id)
+        stored = tx.all(Prepared(recovery_codes.select()))
+        row = rows.of_account(tx, ada.id)
+    assert row is not None
+    assert secret[1].encode() not in bytes(row.sealed)
+    plain = {code.replace("-", "").encode() for code in codes}
+    assert not plain & {bytes(one.digest) for one in stored}
+    # Not with a wrong code; with a recovery code, the others are dead afterwards.
+    assert browser.send(here, deed="remove", code="000000").status_code == 422
+    renewed = browser.send(here, deed="codes", code=codes[0])
+    fresh = re.findall(r'class="code">([\w-]+)<', renewed.text)
+    assert not set(fresh) & set(codes)
+    browser.open(here)
+    assert browser.send(here, deed="remove", code=codes[1]).status_code == 422
+    assert browser.send(here, deed="remove", code=fresh[0]).status_code == 303
+    with world.database.read() as tx:
+        assert not rows.is_on(tx, ada.id)
+
+
+def test_a_step_is_never_taken_twice_nor_one_before_it(world: World) -> None:
+    ada = world.person("ada")
+    authenticator, _codes = turned_on(world, ada)
+    now = datetime.now(UTC)
+    for at, code_of, is_taken in (
+        (now, now, True),
+        (now, now, False),
+        (now, now - timedelta(seconds=30), False),
+        (now, now + timedelta(seconds=30), True),
+        (now, now + timedelta(seconds=90), False),
+        (now + timedelta(minutes=5), now, False),
+    ):
+        with world.database.write(at) as tx:
+            code = authenticator.at(code_of)
+            if is_taken:
+                second_factors.check(tx, world.vault, ada.actor, code)
+            else:
+                with pytest.raises(Invalid, match=r"second_factor\.wrong"):
+                    second_factors.check(tx, world.vault, ada.actor, code)
+
+
+def test_staff_alone_turns_off_the_second_factor_of_another(world: World) -> None:
+    ada = world.person("ada")
+    turned_on(world, ada)
+    with world.database.write() as tx, pytest.raises(Forbidden):
+        second_factors.reset(tx, ada.actor, ada.uuid)
+    with world.database.write() as tx:
+        second_factors.reset(tx, world.staff.actor, ada.uuid)
+    with world.database.write() as tx, pytest.raises(Conflict):
+        second_factors.reset(tx, world.staff.actor, ada.uuid)
+
+
+def test_a_forgotten_password_tells_nobody_who_has_an_account(
+    browser: Browser, world: World, database: Database
+) -> None:
+    world.person("ada", password=HASHED)
+    world.person("far", registration_method="eduteams")
+    world.person("off", is_active=False)
+    seen = set()
+    for address in ("ADA@example.org", "nobody@example.org", "far@example.org", "off@example.org"):
+        browser.open("/forgotten_password/")
+        answer = browser.send("/forgotten_password/", email=address)
+        assert answer.status_code == 200
+        seen.add(text(answer).replace(address, "…"))
+    assert len(seen) == 1
+    assert owed(database, "password_reset") == ["ada@example.org"]
+    browser.open("/forgotten_password/")
+    assert browser.send("/forgotten_password/", email="no address").status_code == 422
+
+
+def _link(world: World, person: Person, ago: timedelta = timedelta()) -> str:
+    with world.database.read() as tx:
+        account = accounts.known(tx, id=person.id)
+    made = passwords.link(world.vault, account, datetime.now(UTC) - ago)
+    return f"/{passwords.RESET}/{made}/"
+
+
+def test_a_link_sets_a_password_once(browser: Browser, other: Browser, world: World) -> None:
+    ada = world.person("ada", password=HASHED)
+    other.sign_in(world, ada)
+    link = _link(world, ada)
+    twin = _link(world, ada)
+    assert "ada" in text(browser.open(link))
+    for password, again in (("short", "short"), ("adaadaada", "adaadaada"), (PASSWORD, "other")):
+        assert browser.send(link, password=password, again=again).status_code == 422
+    new = "a quiet harbour at night"
+    assert browser.send(link, password=new, again=new).headers["location"] == "/sign_in/"
+    # Whoever was signed in is out, the link is used up, and so is the one beside it.
+    assert other.open("/account/").status_code == 303
+    for used in (link, twin):
+        assert browser.open(used).status_code == 410
+    assert try_in(browser, "ada", PASSWORD).status_code == 401
+    assert try_in(browser, "ada", new).status_code == 303
+
+
+def test_a_link_to_set_a_password_dies(browser: Browser, world: World) -> None:
+    ada = world.person("ada", password=HASHED)
+    assert browser.open(_link(world, ada, timedelta(minutes=59))).status_code == 200
+    assert browser.open(_link(world, ada, timedelta(minutes=61))).status_code == 410
+    other_purpose = world.vault.link("invitation", ada.uuid, datetime.now(UTC).isoformat(), "x")
+    for token in ("abc", other_purpose):
+        assert browser.open(f"/{passwords.RESET}/{token}/").status_code == 410
+    link = _link(world, ada)
+    with world.database.write() as tx:
+        accounts.change(tx, ada.id, {"email": "moved@example.org"})
+    assert browser.open(link).status_code == 410
+
+
+def test_the_mail_holds_a_link_that_works(
+    browser: Browser, world: World, database: Database, settings: Settings
+) -> None:
+    world.person("ada", password=HASHED)
+    browser.open("/forgotten_password/")
+    browser.send("/forgotten_password/", email="ada@example.org")
+    with database.write() as tx:
+        (row,) = (one for one in outbox.claim(tx, 10, 60) if one.kind == "password_reset")
+        message = mails.render(tx, settings, world.vault, row)
+    body = message.get_body(("plain",))
+    assert body is not None
+    found = re.search(r"http://[^/]+(/password_reset/[^\s]+/)", body.get_content())
+    assert found
+    assert browser.open(found[1]).status_code == 200
