@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from structlog.testing import capture_logs
 
 from collegium.post.outcomes import Undeliverable, Unreachable
@@ -60,6 +60,21 @@ def test_once_sends_everything_that_is_due_and_nothing_else(
     assert owed(database, mails[0]).settled == START
     assert owed(database, tomorrow).state == "owed"
     assert worker(database, clock, out).once() == 0
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_worker_lets_sqlite_learn_how_its_rows_are_spread(
+    database: Database, clock: Clock
+) -> None:
+    for _ in range(3):
+        owe(database)
+    learned = text("SELECT 1 FROM sqlite_stat1 WHERE tbl = 'outbox'")
+    there = text("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'")
+    with database.engine.connect() as connection:
+        assert connection.execute(there).all() == []
+    worker(database, clock, Recorder()).once()
+    with database.engine.connect() as connection:
+        assert connection.execute(learned).all()
 
 
 @pytest.mark.parametrize("number", [2, 6])

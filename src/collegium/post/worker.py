@@ -58,6 +58,7 @@ OUTAGE_DELAYS: Final = RETRY_DELAYS[:3]
 """How long nothing is tried after the way out was found closed once, twice, and ever after."""
 
 _PAUSE: Final = 5.0  # seconds; another process may owe a mail without waking us
+_TEND_EVERY: Final = 3600.0  # seconds
 _LOOK_EVERY: Final = 1.0  # seconds; how late the news of an ended invitation may be
 _BREATH: Final = 0.1  # seconds; what is due may be in somebody else's hands
 _LONGEST_REASON: Final = 300
@@ -107,7 +108,7 @@ class Worker:
             self._others[InvitationCreated.kind] = way
         self._clock = clock
         self._time = Clock(database, settings, clock)
-        self._next_look = 0.0
+        self._next_look = self._next_tending = 0.0
         self._puller = Puller(database, settings, vault, clock=clock)
         self._woken = threading.Event()
 
@@ -118,6 +119,7 @@ class Worker:
 
         Raises Unavailable while the database is out of reach.
         """
+        self._database.tend()
         self._time.run()
         sent = self._pay_all(threading.Event())
         while self._puller.due():
@@ -132,6 +134,9 @@ class Worker:
         while not stop.is_set():
             pause = _PAUSE
             try:
+                if time.monotonic() >= self._next_tending:
+                    self._next_tending = time.monotonic() + _TEND_EVERY
+                    self._database.tend()
                 if time.monotonic() >= self._next_look:
                     self._next_look = time.monotonic() + _LOOK_EVERY
                     self._time.run()
