@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import pyotp
+from pyotp.totp import TOTP
 
 from collegium.actions import addresses, decisions, open_invitations, passwords, requests, sessions
 from collegium.actions import keys as key_actions
@@ -274,7 +274,7 @@ class Scene:
         return f"/account/authorize/?session={self.house.device('a lamp script').uuid}"
 
     def _turn_on(self, page: Page) -> None:
-        code = pyotp.TOTP(page.inner_text(".secret")).now()
+        code = TOTP(page.inner_text(".secret")).now()
         fill_and_press("The six digits", code, "Turn it on")(page)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pyotp
+from pyotp.totp import TOTP
 
 from tests.browser.conftest import PASSWORD
 
@@ -108,7 +108,7 @@ def test_a_second_factor(house: House, visit: Callable[..., Page]) -> None:
     page.get_by_role("link", name="Second factor").click()
     page.get_by_label("Your password").fill(PASSWORD)
     page.get_by_role("button", name="Set it up").click()
-    authenticator = pyotp.TOTP(page.inner_text(".secret"))
+    authenticator = TOTP(page.inner_text(".secret"))
     page.get_by_label("The six digits").fill(authenticator.now())
     page.get_by_role("button", name="Turn it on").click()
     shows(page, "The second factor is on")

@@ -6,7 +6,8 @@ import hmac
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-import pyotp
+from pyotp import random_base32
+from pyotp.totp import TOTP
 
 from collegium.actions.accounts import check_staff
 from collegium.rules import second_factors as rules
@@ -38,7 +39,7 @@ def begin(tx: Write, actor: Actor, vault: Vault) -> None:
     """
     access.lock_account(tx, actor.id)
     rules.check_off(is_on=second_factors.is_on(tx, actor.id))
-    secret = pyotp.random_base32()
+    secret = random_base32()
     second_factors.put(tx, actor.id, vault.digest(secret), vault.seal(secret))
 
 
@@ -52,7 +53,7 @@ def unconfirmed(tx: Read, actor: Actor, vault: Vault, site: str) -> Secret | Non
     if row is None or row.confirmed is not None:
         return None
     secret = vault.unseal(row.sealed, row.digest)
-    link = pyotp.TOTP(secret).provisioning_uri(name=actor.username, issuer_name=site)
+    link = TOTP(secret).provisioning_uri(name=actor.username, issuer_name=site)
     return Secret(secret, link)
 
 
@@ -130,7 +131,7 @@ def reset(tx: Write, actor: Actor, uuid: str) -> None:
 
 def _take(tx: Write, vault: Vault, row: Row, code: str) -> None:
     """Use up the step whose code was given."""
-    authenticator = pyotp.TOTP(vault.unseal(row.sealed, row.digest))
+    authenticator = TOTP(vault.unseal(row.sealed, row.digest))
     given = code.encode()
     found = None
     for step in rules.steps(int(tx.now.timestamp())):

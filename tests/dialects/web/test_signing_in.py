@@ -6,8 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import pyotp
 import pytest
+from pyotp.totp import TOTP
 
 from collegium.actions import passwords, second_factors
 from collegium.post import mails
@@ -46,14 +46,14 @@ def try_in(browser: Browser, name: str, password: str, **more: str) -> httpx.Res
     return browser.send("/sign_in/", username=name, password=password, **more)
 
 
-def turned_on(world: World, person: Person) -> tuple[pyotp.TOTP, list[str]]:
+def turned_on(world: World, person: Person) -> tuple[TOTP, list[str]]:
     """Turn somebody's second factor on, a minute ago; give authenticator and recovery codes."""
     then = datetime.now(UTC) - timedelta(minutes=2)
     with world.database.write(then) as tx:
         second_factors.begin(tx, person.actor, world.vault)
         secret = second_factors.unconfirmed(tx, person.actor, world.vault, "Collegium")
         assert secret is not None
-        authenticator = pyotp.TOTP(secret.text)
+        authenticator = TOTP(secret.text)
         codes = second_factors.confirm(tx, person.actor, world.vault, authenticator.at(then))
     return authenticator, codes
 
@@ -189,7 +189,7 @@ def test_a_second_factor_is_turned_on_and_off_with_its_codes(
     assert '<svg role="img"' in page.text
     secret = re.search(r'class="secret">(\w+)<', page.text)
     assert secret
-    authenticator = pyotp.TOTP(secret[1])
+    authenticator = TOTP(secret[1])
     with world.database.read() as tx:
         assert not rows.is_on(tx, ada.id)
     assert browser.send(here, deed="confirm", code="000000").status_code == 422
