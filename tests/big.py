@@ -191,7 +191,7 @@ def fill(database: Database) -> None:
         cursor = connection.cursor()
         (_fill_sqlite if database.is_sqlite else _fill_postgresql)(cursor, tables)
     finally:
-        connection.invalidate()
+        connection.close()
 
 
 def _fill_sqlite(cursor: Any, tables: Tables) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
-from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import httpx
-from anyio.from_thread import start_blocking_portal
 
 from collegium import app
 from collegium.store.db import Read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from wsgiref.types import WSGIApplication
 
     from collegium.settings import Settings
     from collegium.store.db import Database
@@ -23,19 +25,45 @@ if TYPE_CHECKING:
 BASE = "http://collegium.test"
 
 
+class _Transport(httpx.BaseTransport):
+    """Calls the application as a server does: paths and headers are bytes, spelled as Latin-1."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        path, _, query = request.url.raw_path.partition(b"?")
+        env = {
+            "REQUEST_METHOD": request.method,
+            "PATH_INFO": unquote(path.decode("ascii"), "latin-1"),
+            "QUERY_STRING": query.decode("latin-1"),
+            "REMOTE_ADDR": "127.0.0.1",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.url_scheme": request.url.scheme,
+            "wsgi.errors": sys.stderr,
+            "wsgi.input": BytesIO(request.read()),
+        }
+        for name, value in request.headers.raw:
+            key = name.decode().upper().replace("-", "_")
+            env[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = value.decode(
+                "latin-1"
+            )
+        begun: list[Any] = []
+        body = b"".join(self._application(env, lambda *start: begun.append(start)))  # type: ignore[arg-type]
+        status, headers = begun[0]
+        return httpx.Response(int(status[:3]), headers=headers, content=body)
+
+
 class Site:
     """Calls routes: ``site.get("/api/users/", ada)``; without a person as nobody."""
 
     def __init__(self, settings: Settings, database: Database, vault: Vault) -> None:
-        application = app.application(settings, database, vault, None, "")
-        transport = httpx.ASGITransport(application, raise_app_exceptions=False)
-        self._client = httpx.AsyncClient(transport=transport, base_url=BASE)
-        self._portal = start_blocking_portal()
-        self._call = self._portal.__enter__().call
+        application = app.application(settings, database, vault, lambda: None, "")
+        transport = _Transport(application)
+        self._client = httpx.Client(transport=transport, base_url=BASE)
 
     def close(self) -> None:
-        self._call(self._client.aclose)
-        self._portal.__exit__(None, None, None)
+        self._client.close()
 
     def request(
         self,
@@ -50,7 +78,7 @@ class Site:
         token = who if isinstance(who, str) or who is None else who.token
         if token is not None:
             sent.setdefault("Authorization", f"Token {token}")
-        return self._call(partial(self._client.request, method, path, headers=sent, **options))
+        return self._client.request(method, path, headers=sent, **options)
 
     def get(self, path: str, who: Person | str | None = None, **options: Any) -> httpx.Response:
         return self.request("GET", path, who, **options)

@@ -8,13 +8,12 @@ import signal
 import sys
 import threading
 import time
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from multiprocessing.util import Finalize
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+import falcon
 import structlog
-from litestar import Litestar, Response
-from litestar.datastructures import State
 
 from collegium import logs, opening
 from collegium.dialects import http, openapi
@@ -29,15 +28,9 @@ from collegium.store.db import Database
 from collegium.store.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
 
-    from litestar import Request
-
-    from collegium.dialects.front import App
     from collegium.settings import Settings
-
-BODY_MAX: Final = 2 * 1024 * 1024
-"""Bytes of the largest body that is read; the largest thing anybody sends is a picture."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _WATCH_SECONDS: Final = 0.5
@@ -51,14 +44,17 @@ _TEXTS: Final = {
 _log = structlog.get_logger()
 
 
-def build() -> App:
+def build() -> Front:
     """Make the application of one worker process; what Granian is given to call."""
     _die_with(int(os.environ.get(opening.PARENT, "0")))
     settings = load(os.environ)
     logs.configure(settings)
     database, vault = opening.assemble(settings)
     worker = Worker(database, settings, vault) if os.environ.get(opening.PAYS_POST) else None
-    return application(settings, database, vault, worker, os.environ.get(opening.SERVE_HOST, ""))
+    if worker is not None:
+        _pay(worker, database)
+    wake = worker.wake if worker else _nobody_wakes
+    return application(settings, database, vault, wake, os.environ.get(opening.SERVE_HOST, ""))
 
 
 def _die_with(parent: int) -> None:
@@ -82,45 +78,46 @@ def _die_with(parent: int) -> None:
 
 
 def application(
-    settings: Settings, database: Database, vault: Vault, worker: Worker | None, host: str
-) -> App:
+    settings: Settings,
+    database: Database,
+    vault: Vault,
+    wake: Callable[[], None],
+    host: str,
+) -> Front:
     """Put the dialects on one application.
 
     Args:
-        worker: pays the outbox in a thread beside it; None: somebody else does.
+        wake: tells whoever pays the outbox that something is owed.
         host: the address that is listened on.
     """
-    house = http.House(settings, database, vault, worker.wake if worker else _nobody_wakes)
+    house = http.House(settings, database, vault, wake)
 
     description = web.description_routes(openapi.describe(waldur.ROUTES | brainstem.DESCRIBED))
 
-    @asynccontextmanager
-    async def life(_app: Litestar) -> AsyncIterator[None]:
-        stop = threading.Event()
-        thread = None
-        if worker is not None:
-            thread = threading.Thread(target=worker.run, args=(stop,), name="post", daemon=True)
-            thread.start()
-        yield
+    app = falcon.App()
+    app.req_options.strip_url_path_trailing_slash = True
+    app.add_error_handler(Exception, _failed)
+    app.add_error_handler(falcon.HTTPError, _failed)
+    http.serve(app, house, waldur.ROUTES, waldur.perform)
+    http.serve(app, house, brainstem.ROUTES, brainstem.perform)
+    http.serve(app, house, web.ROUTES | description, web.perform)
+    return Front(app, allowed_hosts(settings, host))
+
+
+def _pay(worker: Worker, database: Database) -> None:
+    """Pay the outbox in a thread beside the service, until the process is told to end."""
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,), name="post", daemon=True)
+    thread.start()
+
+    def end() -> None:
         stop.set()
-        if worker is not None and thread is not None:
-            worker.wake()
-            thread.join(timeout=5)
+        worker.wake()
+        thread.join(timeout=5)
         database.close()
 
-    app = Litestar(
-        route_handlers=[
-            *http.handlers(waldur.ROUTES, waldur.perform),
-            *http.handlers(brainstem.ROUTES, brainstem.perform),
-            *http.handlers(web.ROUTES | description, web.perform),
-        ],
-        state=State({"house": house}),
-        lifespan=[life],
-        openapi_config=None,
-        request_max_body_size=BODY_MAX,
-        exception_handlers={Exception: _failed},
-    )
-    return Front(cast("App", app), allowed_hosts(settings, host))
+    # The server's processes end without what ``atexit`` holds.
+    Finalize(None, end, exitpriority=10)
 
 
 def _nobody_wakes() -> None:
@@ -138,23 +135,21 @@ def allowed_hosts(settings: Settings, host: str) -> frozenset[str]:
     return frozenset({(urlsplit(settings.base_url).hostname or "").lower()})
 
 
-def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def _failed(
+    request: falcon.Request, response: falcon.Response, error: Exception, _segments: object
+) -> None:
     """Answer what no route answered: an unknown path, a body too large, a fault of ours."""
-    status = getattr(error, "status_code", 500)
-    path = request.scope["path"]
-    headers = {}
+    status = error.status_code if isinstance(error, falcon.HTTPError) else 500
+    if status == 400 and request.method not in http.METHODS:  # noqa: PLR2004 - HTTP
+        status = 405  # to the framework a method that it does not know is a malformed request
+    path = request.path
     if status == 500:  # noqa: PLR2004 - HTTP
         _log.error("request failed", path=without_secrets(path), exc_info=error)
         text = "The service met an error; it was written down."
     else:
         text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
-    if status == 405:  # noqa: PLR2004 - HTTP; a method that no path here has
-        headers["Allow"] = ", ".join(http.METHODS)
     wire = path.startswith(("/api", "/schema"))
     answer = waldur_errors.detail(status, text) if wire else web.plain(status, text)
-    return Response(
-        b"" if request.method == "HEAD" else answer.body,
-        status_code=answer.status,
-        headers=headers,
-        media_type=answer.media,
-    )
+    if status == 405:  # noqa: PLR2004 - HTTP; a method that no path here has
+        answer.headers["Allow"] = ", ".join(http.METHODS)
+    http.fill(response, answer, head=request.method == "HEAD")

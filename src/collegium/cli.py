@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from collegium.store.db import Database
     from collegium.store.vault import Vault
 
+THREADS: Final = 64
+"""Requests that a worker process has begun at most; a slow body keeps a thread waiting."""
+
 NOT_EMPTY: Final = 3
 """Exit code of ``demo`` on a database that has accounts already."""
 
@@ -120,7 +123,8 @@ def _run_server(host: str, port: int, workers: int) -> None:
         "collegium.app:build",
         address=host,
         port=port,
-        interface=Interfaces.ASGI,
+        interface=Interfaces.WSGI,
+        blocking_threads=THREADS,
         workers=workers,
         factory=True,
         websockets=False,

@@ -13,30 +13,27 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+from collegium.dialects.http import REQUEST_ID, text
 
-    Scope = MutableMapping[str, Any]
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
-    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _log = structlog.get_logger("collegium.access")
 
-_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECURITY: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"same-origin"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),
     (
-        b"content-security-policy",
+        "content-security-policy",
         (
-            b"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-            b"base-uri 'none'; frame-ancestors 'none'"
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'"
         ),
     ),
-    (b"cache-control", b"no-store"),
+    ("cache-control", "no-store"),
 )
 
 registry: Final = CollectorRegistry()
@@ -59,55 +56,45 @@ class Front:
         hosts: names this service answers to, lower case, without port; empty: to any.
     """
 
-    def __init__(self, app: App, hosts: frozenset[str]) -> None:
+    def __init__(self, app: WSGIApplication, hosts: frozenset[str]) -> None:
         self._app = app
         self._hosts = hosts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Take one request through."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
-        request = given if _ID.fullmatch(given) else secrets.token_hex(8).encode()
-        scope["collegium.request"] = request.decode()
-        # The framework's router takes the final slash off the path in the scope.
-        path = scope["collegium.path"] = scope["path"]
+        given = env.get("HTTP_X_REQUEST_ID", "")
+        request = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        env[REQUEST_ID] = request
         began = time.perf_counter()
-        status = 500
+        code = "500"
 
-        async def answer(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                given_names = {name for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *(pair for pair in _SECURITY if pair[0] not in given_names),
-                    (b"x-request-id", request),
-                ]
-            await send(message)
+        def answer(status: str, headers: list[tuple[str, str]], _fault: Any = None) -> Any:
+            nonlocal code
+            code = status[:3]
+            names = {name for name, _ in headers}
+            headers += [pair for pair in _SECURITY if pair[0] not in names]
+            headers.append(("x-request-id", request))
+            return start_response(status, headers)
 
         try:
-            if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts:
-                await _misdirected(answer)
-            else:
-                await self._app(scope, receive, answer)
+            if self._hosts and _host(env.get("HTTP_HOST", "")) not in self._hosts:
+                return _misdirected(answer)
+            return self._app(env, answer)
         finally:
             took = time.perf_counter() - began
-            method = scope["method"] if scope["method"] in _COUNTED else "?"
-            _requests.labels(method, status).inc()
+            method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "?"
+            _requests.labels(method, code).inc()
             _seconds.observe(took)
+            path = text(env["PATH_INFO"])
             if path not in _QUIET:
                 # The path only: a query may hold somebody's address, and some paths a secret.
                 _log.info(
                     "request",
                     method=method,
                     path=without_secrets(path),
-                    status=status,
+                    status=int(code),
                     ms=round(took * 1000, 1),
-                    request=scope["collegium.request"],
+                    request=request,
                 )
 
 
@@ -121,23 +108,17 @@ def without_secrets(path: str) -> str:
     return _SECRET_PATH.sub(r"\1…", path)
 
 
-def _host(header: bytes) -> str:
-    name = header.decode("latin-1").lower()
+def _host(header: str) -> str:
+    name = header.lower()
     if name.startswith("["):
         return name.split("]")[0] + "]"
     return name.split(":")[0]
 
 
-async def _misdirected(send: Send) -> None:
+def _misdirected(start_response: StartResponse) -> Iterable[bytes]:
     body = b'{"detail":"This service does not answer to that host name."}'
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 400,
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-            ],
-        }
+    start_response(
+        "400 Bad Request",
+        [("content-type", "application/json"), ("content-length", str(len(body)))],
     )
-    await send({"type": "http.response.body", "body": body})
+    return [body]

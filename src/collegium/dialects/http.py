@@ -1,6 +1,8 @@
 """What all dialects share: a request, who makes it, one transaction, the table of routes.
 
-Types of the web framework stop in this room.
+Types of the web framework stop in this room. It is WSGI all the way: our code is synchronous,
+and handing each request from an event loop to a thread and back cost more than most answers
+(docs/decisions/0015-wsgi.md).
 """
 
 from __future__ import annotations
@@ -12,11 +14,10 @@ from functools import cached_property
 from ipaddress import ip_address
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
 from uuid import UUID
 
-from litestar import HttpMethod, Request, route
-from litestar.params import RawBody
-from litestar.response.base import ASGIResponse
+from falcon import HTTPContentTooLarge
 
 from collegium.actions.tokens import actor_of
 from collegium.rules.refusals import Limited, NotFound, Refusal, Unauthenticated
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-    from litestar.handlers import HTTPRouteHandler
+    from falcon import App, Request, Response
 
     from collegium.rules.access import Actor
     from collegium.rules.tries import Limit
@@ -40,6 +41,12 @@ TOUCH_EVERY: Final = timedelta(seconds=60)
 """A token's sliding lifetime is written this often at most."""
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+BODY_MAX: Final = 2 * 1024 * 1024
+"""Bytes of the largest body that is read; the largest thing anybody sends is a picture."""
+
+REQUEST_ID: Final = "collegium.request"
+"""Where the front leaves the request's id in the environment of a request."""
 
 
 @dataclass(frozen=True)
@@ -82,48 +89,53 @@ class Call:
 
     actor: Actor
 
-    def __init__(self, house: House, request: Request[Any, Any, Any], body: bytes) -> None:
+    def __init__(
+        self, house: House, request: Request, body: bytes, segments: Mapping[str, str]
+    ) -> None:
         self.house = house
         self.settings = house.settings
-        self.method: str = request.method
-        self.headers = request.headers
-        self.path = str(request.scope.get("collegium.path", request.scope["path"]))
-        self.segments: Mapping[str, str] = request.path_params
+        self.method = request.method
+        self.path = text(request.env["PATH_INFO"])
+        self.segments = segments
         self.body = body
-        self.request_id = str(request.scope.get("collegium.request", ""))
+        self.request_id: str = request.env.get(REQUEST_ID, "")
         self.impersonator: Actor | None = None
         self.token_id = 0
         self.now: datetime = datetime.now(UTC)
-        self._request = request
+        self._env = request.env
         self._stale: int | None = None
+
+    def header(self, name: str, default: str = "") -> str:
+        """Give a header of the request, as Latin-1 text, whatever the case of its name."""
+        return header(self._env, name, default)
 
     @cached_property
     def query(self) -> dict[str, list[str]]:
         """Give the query parameters, each with all its values in order of appearance."""
         found: dict[str, list[str]] = {}
-        for name, value in self._request.query_params.multi_items():
+        for name, value in parse_qsl(self.raw_query, keep_blank_values=True):
             found.setdefault(name, []).append(value)
         return found
 
     @cached_property
     def address(self) -> str:
         """Give the caller's address, as a trusted proxy says it or as the socket does."""
-        return client_address(self._request, self.settings.trusted_proxies)
+        return client_address(self._env, self.settings.trusted_proxies)
 
     @cached_property
     def base(self) -> str:
         """Give ``scheme://host`` as the caller used it."""
-        scheme = self._request.url.scheme
-        host = self.headers.get("host", "localhost")
-        if trusted(self._request, self.settings.trusted_proxies):
-            scheme = self.headers.get("x-forwarded-proto", scheme).split(",")[0].strip()
-            host = self.headers.get("x-forwarded-host", host).split(",")[0].strip()
+        scheme: str = self._env["wsgi.url_scheme"]
+        host = self.header("host", "localhost")
+        if trusted(self._env, self.settings.trusted_proxies):
+            scheme = self.header("x-forwarded-proto", scheme).split(",")[0].strip()
+            host = self.header("x-forwarded-host", host).split(",")[0].strip()
         return f"{scheme}://{host}"
 
     @property
     def raw_query(self) -> str:
         """Give the query string as it came."""
-        return bytes(self._request.scope["query_string"]).decode("ascii", "replace")
+        return str(self._env["QUERY_STRING"])
 
     def uuid(self, noun: str) -> str:
         """Give the UUID in the path as 32 hex digits.
@@ -217,11 +229,21 @@ class Call:
                 tokens.touch(tx, self._stale, TOUCH_EVERY)
 
 
-def trusted(request: Request[Any, Any, Any], proxies: Sequence[IPv4Network | IPv6Network]) -> bool:
+def header(env: Mapping[str, Any], name: str, default: str = "") -> str:
+    """Give a header of a request."""
+    key = name.upper().replace("-", "_")
+    found: str = env.get("CONTENT_TYPE" if key == "CONTENT_TYPE" else f"HTTP_{key}", default)
+    return found
+
+
+def text(wire: str) -> str:
+    """Read what WSGI gives as Latin-1, and means as UTF-8."""
+    return wire if wire.isascii() else wire.encode("latin-1").decode("utf-8", "replace")
+
+
+def trusted(env: Mapping[str, Any], proxies: Sequence[IPv4Network | IPv6Network]) -> bool:
     """Tell whether the socket's other end is a proxy whose headers are believed."""
-    if not proxies or request.client is None:
-        return False
-    return _within(request.client.host, proxies)
+    return bool(proxies) and _within(env.get("REMOTE_ADDR", ""), proxies)
 
 
 def _within(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
@@ -232,13 +254,11 @@ def _within(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool
     return any(parsed in network for network in networks)
 
 
-def client_address(
-    request: Request[Any, Any, Any], proxies: Sequence[IPv4Network | IPv6Network]
-) -> str:
+def client_address(env: Mapping[str, Any], proxies: Sequence[IPv4Network | IPv6Network]) -> str:
     """Give the address of the caller: the last one in the chain that no trusted proxy owns."""
-    address = request.client.host if request.client else ""
-    if trusted(request, proxies):
-        for hop in reversed(request.headers.get("x-forwarded-for", "").split(",")):
+    address: str = env.get("REMOTE_ADDR", "")
+    if trusted(env, proxies):
+        for hop in reversed(header(env, "x-forwarded-for").split(",")):
             try:
                 address = str(ip_address(hop.strip()))
             except ValueError:
@@ -288,41 +308,63 @@ Routes = dict[str, dict[str, Operation]]
 """Path to method to operation; ``{uuid}`` stands for a path segment."""
 
 
-def handlers(
-    routes: Routes, perform: Callable[[Call, dict[str, Operation]], Answer]
-) -> list[HTTPRouteHandler]:
-    """Turn a dialect's routes into the framework's handlers.
+def serve(
+    app: App[Any, Any],
+    house: House,
+    routes: Routes,
+    perform: Callable[[Call, dict[str, Operation]], Answer],
+) -> None:
+    """Have an application answer a dialect's routes.
 
     Args:
         perform: what the dialect does with a call that met the path, whatever its method.
     """
-    return [_handler(path, operations, perform) for path, operations in routes.items()]
+    for path, operations in routes.items():
+        # With or without the final slash: the router is given neither.
+        app.add_route(path.rstrip("/") or "/", _Resource(house, operations, perform))
 
 
-def _handler(
-    path: str,
-    operations: dict[str, Operation],
-    perform: Callable[[Call, dict[str, Operation]], Answer],
-) -> HTTPRouteHandler:
-    def handle(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
-        call = Call(request.app.state.house, request, body)
-        return respond(perform(call, operations), head=request.method == "HEAD")
+class _Resource:
+    """A path, as the router wants it: the dialect decides about the method."""
 
-    return route(
-        path.replace("}", ":str}"),
-        http_method=[HttpMethod(method) for method in METHODS],
-        name=path,
-        sync_to_thread=True,
-        include_in_schema=False,
-    )(handle)
+    def __init__(
+        self,
+        house: House,
+        operations: dict[str, Operation],
+        perform: Callable[[Call, dict[str, Operation]], Answer],
+    ) -> None:
+        self._house = house
+        self._operations = operations
+        self._perform = perform
+
+    def on_get(self, request: Request, response: Response, **segments: str) -> None:
+        call = Call(self._house, request, _body(request), segments)
+        fill(response, self._perform(call, self._operations), head=request.method == "HEAD")
+
+    on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
 
 
-def respond(answer: Answer, *, head: bool = False) -> ASGIResponse:
+def _body(request: Request) -> bytes:
+    env = request.env
+    if "CONTENT_LENGTH" not in env and "HTTP_TRANSFER_ENCODING" not in env:
+        return b""
+    length = env.get("CONTENT_LENGTH") or ""
+    if length.isdigit() and int(length) > BODY_MAX:
+        raise HTTPContentTooLarge
+    body: bytes = env["wsgi.input"].read(BODY_MAX + 1)
+    if len(body) > BODY_MAX:
+        raise HTTPContentTooLarge
+    return body
+
+
+def fill(response: Response, answer: Answer, *, head: bool = False) -> None:
     """Turn an answer into what the server sends."""
-    return ASGIResponse(
-        body=b"" if head else answer.body,
-        status_code=answer.status,
-        headers=[*answer.headers.items(), *(("set-cookie", one) for one in answer.cookies)],
-        media_type=answer.media,
-        is_head_response=head,
-    )
+    response.status = answer.status
+    response.set_headers(answer.headers)
+    for cookie in answer.cookies:
+        response.append_header("set-cookie", cookie)
+    response.content_type = answer.media
+    if head:
+        response.content_length = len(answer.body)
+    else:
+        response.data = answer.body

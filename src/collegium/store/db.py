@@ -17,32 +17,37 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from psycopg.adapt import Loader
 from sqlalchemy import (
     ARRAY,
     BindParameter,
     ColumnElement,
     DateTime,
-    Engine,
     String,
     Text,
     bindparam,
-    create_engine,
-    event,
 )
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from collegium.store.connections import (
+    BUSY_SECONDS,
+    OUTAGES,
+    Connections,
+    Unavailable,
+    first_line,
+    is_closed,
+)
+
+__all__ = ("Unavailable",)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlalchemy.engine import Dialect
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import PoolProxiedConnection
     from sqlalchemy.sql.compiler import SQLCompiler
 
 # The one type whose reader on PostgreSQL asks for the wire type of the column; ours are doubles.
@@ -50,13 +55,6 @@ _FLOAT8: Final = 701
 
 Row = Any
 """A named tuple of one result row; its names are those of the statement's columns."""
-
-BUSY_SECONDS: Final = 10
-"""How long a SQLite writer waits for another one before the request is told to come back."""
-
-
-class Unavailable(Exception):  # noqa: N818 - says what is the case
-    """The database cannot be reached or is too busy; the same request may succeed later."""
 
 
 class Duplicate(Exception):  # noqa: N818 - says what is the case
@@ -178,13 +176,6 @@ def part(text: str) -> str:
     for sign in ("\\", "%", "_"):
         text = text.replace(sign, "\\" + sign)
     return f"%{text}%"
-
-
-class _HexLoader(Loader):
-    """Reads a PostgreSQL UUID as the 32 hex digits that we speak everywhere."""
-
-    def load(self, data: Any) -> str:
-        return bytes(data).decode().replace("-", "")
 
 
 class Prepared:
@@ -369,7 +360,8 @@ class Database:
     """
 
     def __init__(self, url: str, size: int = 8) -> None:
-        self.engine = _engine(url, size)
+        self._connections = Connections(url, size)
+        self.engine = self._connections.engine
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # Named parameters on both, so that one dictionary serves either driver.
         self.dialect: Dialect = (
@@ -381,14 +373,12 @@ class Database:
         self._turn = threading.Lock() if self.is_sqlite else None
 
     def close(self) -> None:
-        """Close the pooled connections."""
-        self.engine.dispose()
+        """Close the connections that nobody uses."""
+        self._connections.close()
 
-    @contextmanager
-    def read(self, now: datetime | None = None) -> Iterator[Read]:
+    def read(self, now: datetime | None = None) -> AbstractContextManager[Read]:
         """Ask; nothing can be changed through it."""
-        with self._borrowed() as connection:
-            yield Read(connection.cursor(), self.dialect, now or datetime.now(UTC))
+        return _Reading(self._connections, self.dialect, now)
 
     @contextmanager
     def write(self, now: datetime | None = None) -> Iterator[Write]:
@@ -396,7 +386,7 @@ class Database:
         if self._turn is not None and not self._turn.acquire(timeout=BUSY_SECONDS):
             raise Unavailable("the database is busy")
         try:
-            with self._borrowed() as connection:
+            with _Borrowed(self._connections) as connection:
                 cursor = connection.cursor()
                 cursor.execute(self._begin)
                 # The clock is read once the turn has come: judged earlier, something that
@@ -408,6 +398,8 @@ class Database:
                 except BaseException:
                     _undo(cursor, connection)
                     raise
+                finally:
+                    cursor.close()
         finally:
             if self._turn is not None:
                 self._turn.release()
@@ -422,89 +414,51 @@ class Database:
                 for line in ("PRAGMA analysis_limit = 1000", "ANALYZE"):
                     tx._cursor.execute(line)  # noqa: SLF001 - of this module
 
-    @contextmanager
-    def _borrowed(self) -> Iterator[PoolProxiedConnection]:
-        try:
-            connection = self.engine.raw_connection()
-        except Exception as error:
-            if _is_outage(error):
-                raise Unavailable(_first_line(error)) from error
-            raise
-        try:
-            yield connection
-        except (sqlite3.OperationalError, psycopg.OperationalError) as error:
-            connection.invalidate()
-            raise Unavailable(_first_line(error)) from error
-        finally:
-            connection.close()
+
+class _Borrowed:
+    """A connection for the time of a block; one that failed is not used again."""
+
+    __slots__ = ("_connections", "connection")
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def __enter__(self) -> Any:
+        self.connection = self._connections.take()
+        return self.connection
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OUTAGES):
+            self._connections.drop(self.connection)
+            raise Unavailable(first_line(error)) from error
+        if is_closed(self.connection):
+            self._connections.drop(self.connection)
+        else:
+            self._connections.give(self.connection)
 
 
-def _undo(cursor: Any, connection: PoolProxiedConnection) -> None:
+class _Reading(_Borrowed):
+    """A block that asks."""
+
+    __slots__ = ("_cursor", "_dialect", "_now")
+
+    def __init__(self, connections: Connections, dialect: Dialect, now: datetime | None) -> None:
+        super().__init__(connections)
+        self._dialect = dialect
+        self._now = now
+
+    def __enter__(self) -> Read:
+        self._cursor = super().__enter__().cursor()
+        return Read(self._cursor, self._dialect, self._now or datetime.now(UTC))
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # A question that was not read to its end would keep SQLite at this moment's rows.
+        self._cursor.close()
+        super().__exit__(kind, error, trace)
+
+
+def _undo(cursor: Any, connection: Any) -> None:
     try:
         cursor.execute("ROLLBACK")
     except (sqlite3.Error, psycopg.Error):
-        connection.invalidate()
-
-
-def _is_outage(error: Exception) -> bool:
-    original = getattr(error, "orig", error)
-    return isinstance(original, (sqlite3.OperationalError, psycopg.OperationalError)) or (
-        type(error).__name__ == "TimeoutError"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(getattr(error, "orig", error)).splitlines() or ["no reason given"])[0]
-
-
-def _engine(url: str, size: int) -> Engine:
-    address = make_url(url)
-    if address.get_backend_name() == "sqlite":
-        engine = create_engine(
-            address,
-            pool_size=size,
-            max_overflow=32,
-            pool_reset_on_return=None,
-            connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS},
-        )
-        event.listen(engine, "connect", _prepare_sqlite)
-        return engine
-    engine = create_engine(
-        address.set(drivername="postgresql+psycopg"),
-        pool_size=size,
-        max_overflow=32,
-        pool_pre_ping=True,
-        pool_reset_on_return=None,
-        connect_args={"autocommit": True, "connect_timeout": 5},
-    )
-    event.listen(engine, "connect", _prepare_postgresql)
-    return engine
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    raw = connection
-    raw.isolation_level = None
-    raw.create_function("casefold", 1, _casefold, deterministic=True)
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={BUSY_SECONDS * 1000}",
-        "cache_size=-16000",
-        "temp_store=MEMORY",
-    ):
-        raw.execute(f"PRAGMA {pragma}")
-
-
-def _casefold(text: str | None) -> str | None:
-    return None if text is None else text.casefold()
-
-
-def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
-    raw = connection
-    raw.adapters.register_loader("uuid", _HexLoader)
-    raw.execute("SET TIME ZONE 'UTC'")
-    # Compiling a statement takes longer than any of ours should run.
-    raw.execute("SET jit = off")
-    raw.execute("SET lock_timeout = '10s'")
-    raw.execute("SET idle_in_transaction_session_timeout = '60s'")
+        connection.close()

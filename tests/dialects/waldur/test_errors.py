@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.app import BODY_MAX
+from collegium.dialects.http import BODY_MAX
 from collegium.dialects.waldur.routes import ROUTES
 from collegium.rules.refusals import Conflict, Limited
 from collegium.store.db import Database
 from tests.site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import httpx
@@ -292,7 +292,7 @@ def test_a_path_that_leads_nowhere_is_not_found_in_json(site: Site, world: World
 
 @once
 def test_a_body_that_is_too_large_is_refused_in_json(site: Site, world: World) -> None:
-    async def trickle() -> AsyncIterator[bytes]:
+    def trickle() -> Iterator[bytes]:
         for _ in range(33):
             yield b" " * (BODY_MAX // 32)
 

@@ -203,7 +203,7 @@ def read(call: Call, table: Mapping[str, Field]) -> dict[str, Any]:
 def _object(call: Call) -> Mapping[str, Any]:
     if not call.body.strip():
         return {}
-    media = call.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+    media = call.header("content-type", "application/json").split(";")[0].strip().lower()
     if media != "application/json":
         raise Malformed({"detail": "The body must be JSON."}, 415)
     try:

@@ -95,7 +95,7 @@ def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
     if any(one.open for one in operations.values()):
         return _run_open(call, operation, headers)
     with call.read() as tx:
-        call.authenticate(tx, _token(call.headers.get("authorization", "")))
+        call.authenticate(tx, _token(call.header("authorization")))
         if operation is not None and not operation.acts and call.method in {"GET", "HEAD"}:
             return operation.run(call, tx)
     if operation is None:
@@ -138,7 +138,7 @@ def _check_meant(call: Call) -> None:
 
     Refuses: Forbidden ``prefetch``.
     """
-    purposes = " ".join(call.headers.get(name, "").lower() for name in _IN_ADVANCE)
+    purposes = " ".join(call.header(name, "").lower() for name in _IN_ADVANCE)
     if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
         raise Forbidden("prefetch")
 

@@ -405,7 +405,7 @@ def read(call: Call, kinds: Mapping[str, Field], *, partial: bool = False) -> Fo
 
 def decode(call: Call) -> tuple[dict[str, Any], bool]:
     """Give the body as a dictionary, and whether all its values are text."""
-    header = call.headers.get("content-type", "")
+    header = call.header("content-type")
     kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]
     kind = kind.lower()
     if kind == "multipart/form-data":

@@ -108,7 +108,7 @@ def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
     if call.method == "OPTIONS":
         return Answer(204, headers={"Allow": _allowed(operations)})
     operation = operations.get("GET" if call.method == "HEAD" else call.method)
-    token = _token(call.headers.get("authorization", ""))
+    token = _token(call.header("authorization"))
     is_open = operation.open if operation else any(one.open for one in operations.values())
     if token is None:
         if not is_open:
@@ -138,7 +138,7 @@ def _allowed(operations: dict[str, Operation]) -> str:
 
 
 def _accepts_json(call: Call) -> bool:
-    accepted = call.headers.get("accept", "*/*").lower()
+    accepted = call.header("accept", "*/*").lower()
     return any(
         kind.split(";")[0].strip() in {"application/json", "application/*", "*/*", ""}
         for kind in accepted.split(",")
@@ -162,7 +162,7 @@ def _token(header: str) -> str | None:
 
 
 def _impersonate(call: Call, tx: Read) -> None:
-    wanted = hex_uuid(call.headers.get("x-impersonated-user-uuid"))
+    wanted = hex_uuid(call.header("x-impersonated-user-uuid"))
     if wanted is None or not call.actor.is_staff:
         return
     account = account_rows.by_uuid(tx, wanted)

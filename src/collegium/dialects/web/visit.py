@@ -54,7 +54,7 @@ class Visit(Call):
     @cached_property
     def _cookies(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for part in self.headers.get("cookie", "").split(";"):
+        for part in self.header("cookie").split(";"):
             name, _, value = part.partition("=")
             found.setdefault(name.strip(), value.strip())
         return found
@@ -90,7 +90,7 @@ class Visit(Call):
 
     def sign_in(self, tx: Write, actor: Actor, method: str) -> None:
         """Sign this browser in from now on; forms of before are worthless."""
-        browser = self.headers.get("user-agent", "")
+        browser = self.header("user-agent")
         token = sessions.begin(tx, self.house.vault, actor, method, _short(browser))
         self.set_cookie(_SESSION, token, SESSION_AGE)
         self.set_cookie(_EARLY, "", 0)
@@ -125,18 +125,18 @@ class Visit(Call):
     @cached_property
     def form(self) -> Form:
         """Give what was posted."""
-        return Form.read(self.headers.get("content-type", ""), self.body)
+        return Form.read(self.header("content-type"), self.body)
 
     def check_form(self) -> None:
         """Go on only with a form that one of our pages gave to this very browser.
 
         Refuses: Forbidden ``form.foreign``, ``form.stale``.
         """
-        origin = self.headers.get("origin")
+        origin = self.header("origin")
         ours = {self.base, _origin(self.settings.base_url)}
-        if origin is not None and origin not in ours:
+        if origin and origin not in ours:
             raise Forbidden("form.foreign")
-        if self.headers.get("sec-fetch-site", "none") not in _SAME_SITE:
+        if self.header("sec-fetch-site", "none") not in _SAME_SITE:
             raise Forbidden("form.foreign")
         secret = self.cookie(_SESSION if self.is_signed_in else _EARLY)
         is_fresh = self.is_signed_in or self._is_early(secret, _EARLY_SECONDS)

@@ -1,0 +1,197 @@
+"""Open connections to one database, kept for the next request.
+
+Few lines of our own instead of SQLAlchemy's pool: borrowing and giving back through that one took
+half as long as everything that is asked for ``users/me``, and its question whether a connection
+still lives is a round trip before each request.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import suppress
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg.adapt import Loader
+from sqlalchemy import Engine, NullPool, create_engine, event
+from sqlalchemy.engine import make_url
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
+BUSY_SECONDS: Final = 10
+"""How long one waits for a SQLite writer, or a free connection, before being told to come back."""
+
+_MOST: Final = 40
+"""Connections that one process has open at most."""
+
+_TRUST_SECONDS: Final = 1.0
+"""A connection that was in use so short a time ago is not asked whether it still lives."""
+
+_STATEMENTS: Final = 500
+"""Prepared statements that a connection keeps; both drivers keep about a hundred by themselves."""
+
+
+class Unavailable(Exception):  # noqa: N818 - says what is the case
+    """The database cannot be reached or is too busy; the same request may succeed later."""
+
+
+class Connections:
+    """A pool.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
+        size: connections kept open; further ones are made under load and closed again.
+    """
+
+    def __init__(self, url: str, size: int) -> None:
+        self.engine = _engine(url)
+        self._size = size
+        # Used last, taken first: what is not needed cools down at the bottom.
+        self._idle: list[tuple[Any, float]] = []
+        self._room = BoundedSemaphore(_MOST)
+
+    def take(self) -> Any:
+        """Give a connection of the driver to whoever will ``give`` or ``drop`` it.
+
+        Raises: Unavailable when there is none to be had.
+        """
+        if not self._room.acquire(timeout=BUSY_SECONDS):
+            raise Unavailable("all connections are in use")
+        try:
+            while self._idle:
+                try:
+                    connection, since = self._idle.pop()
+                except IndexError:
+                    break  # another thread was quicker
+                if time.monotonic() - since < _TRUST_SECONDS or _lives(connection):
+                    return connection
+                _close(connection)
+            return self._open()
+        except BaseException:
+            self._room.release()
+            raise
+
+    def give(self, connection: Any) -> None:
+        """Take back a connection that is in order, and in no transaction."""
+        if len(self._idle) < self._size:
+            self._idle.append((connection, time.monotonic()))
+        else:
+            _close(connection)
+        self._room.release()
+
+    def drop(self, connection: Any) -> None:
+        """Take back a connection that went wrong. Those that wait may have gone the same way."""
+        _close(connection)
+        self._room.release()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        while self._idle:
+            try:
+                connection, _ = self._idle.pop()
+            except IndexError:
+                break
+            _close(connection)
+
+    def _open(self) -> Any:
+        try:
+            proxied = self.engine.raw_connection()
+        except Exception as error:
+            if isinstance(getattr(error, "orig", error), OUTAGES):
+                raise Unavailable(first_line(error)) from error
+            raise
+        connection = proxied.dbapi_connection
+        proxied.detach()
+        return connection
+
+
+OUTAGES: Final = (sqlite3.OperationalError, psycopg.OperationalError)
+
+
+def first_line(error: Exception) -> str:
+    """Give what a driver's error says first; the rest is for its developers."""
+    return (str(getattr(error, "orig", error)).splitlines() or ["no reason given"])[0]
+
+
+def _lives(connection: Any) -> bool:
+    if isinstance(connection, sqlite3.Connection):
+        return True
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.Error:
+        return False
+    return True
+
+
+def is_closed(connection: Any) -> bool:
+    """Tell whether a connection is of no more use."""
+    return not isinstance(connection, sqlite3.Connection) and bool(connection.closed)
+
+
+def _close(connection: Any) -> None:
+    with suppress(sqlite3.Error, psycopg.Error):
+        connection.close()
+
+
+def _engine(url: str) -> Engine:
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite":
+        engine = create_engine(
+            address,
+            poolclass=NullPool,
+            connect_args={
+                "check_same_thread": False,
+                "timeout": BUSY_SECONDS,
+                "cached_statements": _STATEMENTS,
+            },
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    engine = create_engine(
+        address.set(drivername="postgresql+psycopg"),
+        poolclass=NullPool,
+        connect_args={"autocommit": True, "connect_timeout": 5},
+    )
+    event.listen(engine, "connect", _prepare_postgresql)
+    return engine
+
+
+class _HexLoader(Loader):
+    """Reads a PostgreSQL UUID as the 32 hex digits that we speak everywhere."""
+
+    def load(self, data: Any) -> str:
+        return bytes(data).decode().replace("-", "")
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    raw = connection
+    raw.isolation_level = None
+    raw.create_function("casefold", 1, _casefold, deterministic=True)
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+        "cache_size=-16000",
+        "temp_store=MEMORY",
+    ):
+        raw.execute(f"PRAGMA {pragma}")
+
+
+def _casefold(text: str | None) -> str | None:
+    return None if text is None else text.casefold()
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
+    raw = connection
+    raw.adapters.register_loader("uuid", _HexLoader)
+    raw.prepared_max = _STATEMENTS
+    raw.execute("SET TIME ZONE 'UTC'")
+    # Compiling a statement takes longer than any of ours should run.
+    raw.execute("SET jit = off")
+    raw.execute("SET lock_timeout = '10s'")
+    raw.execute("SET idle_in_transaction_session_timeout = '60s'")
