@@ -8,7 +8,7 @@ import os
 import click
 import structlog
 
-from bench import data, reading
+from bench import data, reading, writing
 from bench.machine import LOAD_CORE, PostgreSQL
 
 
@@ -29,6 +29,22 @@ def main(accounts: int, seconds: float, rounds: int, only: tuple[str, ...]) -> N
     if "sqlite-reads" in only:
         url = f"sqlite:///{data.sqlite(accounts, _say)}"
         reading.run(url, accounts, seconds, rounds, _say)
+    if "sqlite-writes" in only:
+        first = data.sqlite(accounts, _say)
+
+        def copies(name: str) -> str:
+            source = first if name == "template" else first.with_name("template.db")
+            return f"sqlite:///{data.copy(source, name)}"
+
+        writing.run(copies, accounts, seconds, rounds, _say)
+    if "postgresql-writes" in only:
+        server = PostgreSQL()
+        base = data.postgresql(server, accounts, _say)
+        writing.run(
+            lambda name: server.url(server.copy(base if name == "template" else "template", name)),
+            accounts, seconds, rounds, _say,
+        )
+        server.stop()
     if "postgresql-reads" in only:
         server = PostgreSQL()
         url = server.url(data.postgresql(server, accounts, _say))

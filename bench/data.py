@@ -56,7 +56,7 @@ PROJECTS_OF_ONE: Final = 4
 _LIVELY: Final = 10
 _SHARE: Final = 20
 _YEARS: Final = timedelta(days=4 * 365)
-_LONG: Final = timedelta(days=3650)
+LONG: Final = timedelta(days=3650)
 
 
 def token_of(number: int) -> str:
@@ -216,7 +216,7 @@ class _Maker:
                     "scope_id": scope,
                     "role_id": self._roles[role],
                     "since": since,
-                    "until": self._now + _LONG if number % 10 == 0 else None,
+                    "until": self._now + LONG if number % 10 == 0 else None,
                     "given_by": self._cast.home(number),
                 }
 
@@ -249,7 +249,7 @@ class _Maker:
             "organization": f"Institute {number % 3000}" if number % 3 else "",
             "state": state,
             "created": created,
-            "expires": self._now + _LONG if state == "pending" else created + timedelta(days=7),
+            "expires": self._now + LONG if state == "pending" else created + timedelta(days=7),
             "created_by": home,
             "vouched_by": home,
             "accepted_by": number if state == "accepted" else None,
@@ -267,7 +267,7 @@ class _Maker:
                 "scope_id": self._cast.project(home, self._which(number)),
                 "role_id": self._roles["PROJECT.MEMBER"],
                 "created": self._now - _YEARS,
-                "expires": self._now + _LONG,
+                "expires": self._now + LONG,
                 "created_by": home,
                 "is_public": True,
                 "allow_multiple_requests": True,
@@ -398,13 +398,14 @@ def _carry(origin: Database, to: Database) -> None:
     connection.invalidate()
 
 
-def refresh(database: Database, numbers: Iterable[int]) -> None:
-    """Have the tokens of some accounts used just now, so that they count."""
+def refresh(database: Database, numbers: Iterable[int] = ()) -> None:
+    """Have the tokens of some accounts, or of all, used just now, so that they count."""
     listed = ", ".join(map(str, numbers))
+    those = f"WHERE account_id IN ({listed})" if listed else ""
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     connection = database.engine.raw_connection()
     connection.cursor().execute(
-        f"UPDATE tokens SET issued = '{now}', used = '{now}' WHERE account_id IN ({listed})"
+        f"UPDATE tokens SET issued = '{now}', used = '{now}' {those}"
     )
     connection.close()
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pickle
 import re
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
+from uuid import UUID
 
 import click
 import granian.server
@@ -25,6 +28,7 @@ from psycopg.adapt import Loader
 
 from bench import floor_sql as sql
 from bench.floor_wire import Invitation, Permission, Request, User
+from bench.replay import Meal, Recipe
 from collegium import cli
 from collegium.rules.access import TEAM, Kind
 from collegium.rules.invitations import Fate, State, fate, seen, stands_by
@@ -36,6 +40,9 @@ if TYPE_CHECKING:
 
 IN_THREADS: Final = "_FLOOR_IN_THREADS"
 """Whether the database is asked in threads; else on the event loop."""
+
+RECIPES: Final = "_FLOOR_RECIPES"
+"""The file with what it writes; empty: it only reads."""
 
 _KINDS: Final = {"organisation": "customer", "project": "project"}
 _STATES: Final = {state: "project" if state is State.HELD else state.value for state in State}
@@ -61,6 +68,7 @@ class SQLite:
 
     def __init__(self, url: str) -> None:
         self._path = url.removeprefix("sqlite:///")
+        self._turn = threading.Lock()
         self._local = threading.local()
         self._texts: dict[str, str] = {}
 
@@ -111,6 +119,15 @@ class SQLite:
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
     read_json = staticmethod(json.loads)
+
+    def ready(self, recipe: Recipe) -> Meal:
+        """Give a deed as it is done here."""
+        return Meal(recipe, "BEGIN IMMEDIATE", as_text=True)
+
+    def do(self, meal: Meal, inputs: Mapping[str, Any]) -> bytes:
+        """Do a deed: whoever writes waits for the others."""
+        with self._turn:
+            return meal.make(self._connection, inputs)
 
 
 class _Hex(Loader):
@@ -167,6 +184,14 @@ class PostgreSQL:
         """Give what the driver has read."""
         return value
 
+    def ready(self, recipe: Recipe) -> Meal:
+        """Give a deed as it is done here."""
+        return Meal(recipe, "BEGIN", as_text=False)
+
+    def do(self, meal: Meal, inputs: Mapping[str, Any]) -> bytes:
+        """Do a deed."""
+        return meal.make(self._connection, inputs)
+
 
 class Viewer:
     """Who asks, and how."""
@@ -184,8 +209,11 @@ class Viewer:
 class Floor:
     """The answers."""
 
-    def __init__(self, database: Any, vault: Vault) -> None:
+    def __init__(
+        self, database: Any, vault: Vault, recipes: Mapping[str, Recipe] | None = None
+    ) -> None:
         self._db = database
+        self._deeds = {name: database.ready(one) for name, one in (recipes or {}).items()}
         self._vault = vault
         self._lists: dict[str, Callable[..., tuple[int, bytes]]] = {
             "/api/users/": self._users,
@@ -206,6 +234,18 @@ class Floor:
         size = min(int(asked.get(b"page_size", [b"10"])[-1]), 300)
         number = int(asked.get(b"page", [b"1"])[-1])
         return page(viewer, size, (number - 1) * size)
+
+    def write(self, path: str, body: bytes, token: str) -> tuple[int, bytes]:
+        """Give the status and the body of a deed."""
+        inputs: dict[str, Any] = {"digest": self._vault.digest(token)}
+        *_, uuid, deed, _ = path.split("/")
+        if deed in self._deeds:
+            inputs["uuid"] = UUID(uuid).hex
+        else:
+            deed = "create"
+            inputs |= msgspec.json.decode(body)
+        meal = self._deeds[deed]
+        return meal.status, self._db.do(meal, inputs)
 
     def _judge(self, kind: str, lifetime: int | None, issued: Any, used: Any, ends: Any) -> None:
         del issued  # no age is set
@@ -485,15 +525,22 @@ class Floor:
         )
 
 
-def application(url: str, secret_key: str, *, in_threads: bool) -> Callable[..., Any]:
+def application(
+    url: str, secret_key: str, recipes: Mapping[str, Recipe], *, in_threads: bool
+) -> Callable[..., Any]:
     """Make the program that the server calls.
 
     Args:
         in_threads: whether the database is asked in threads; else on the event loop.
     """
     database = SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)
-    floor = Floor(database, Vault(secret_key))
+    floor = Floor(database, Vault(secret_key), recipes)
     threads = ThreadPoolExecutor(8) if in_threads else None
+
+    async def run(answer: Callable[..., Any], *asked: Any) -> Any:
+        if threads is None:
+            return answer(*asked)
+        return await asyncio.get_running_loop().run_in_executor(threads, answer, *asked)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -505,16 +552,15 @@ def application(url: str, secret_key: str, *, in_threads: bool) -> Callable[...,
                 token = value[6:].decode()
             elif name == b"host":
                 base = f"http://{value.decode()}"
-        asked = (scope["path"], scope["query_string"], token, base, scope["client"][0])
+        total, status = 0, 200
         try:
-            if threads is None:
-                total, body = floor.answer(*asked)
+            if scope["method"] == "POST":
+                status, body = await run(floor.write, scope["path"], await _body(receive), token)
             else:
-                loop = asyncio.get_running_loop()
-                total, body = await loop.run_in_executor(threads, floor.answer, *asked)
-            status = 200
+                asked = (scope["path"], scope["query_string"], token, base, scope["client"][0])
+                total, body = await run(floor.answer, *asked)
         except Refused as refusal:
-            status, total, body = refusal.status, 0, b""
+            status, body = refusal.status, b""
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -524,6 +570,15 @@ def application(url: str, secret_key: str, *, in_threads: bool) -> Callable[...,
         await send({"type": "http.response.body", "body": body})
 
     return app
+
+
+async def _body(receive: Any) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
 
 
 async def _live(receive: Any, send: Any) -> None:
@@ -536,9 +591,11 @@ async def _live(receive: Any, send: Any) -> None:
 
 def build(environment: Mapping[str, str] = os.environ) -> Callable[..., Any]:
     """Make the program of one worker; what Granian is given to call."""
+    recipes = environment.get(RECIPES)
     return application(
         environment["COLLEGIUM_DATABASE_URL"],
         environment["COLLEGIUM_SECRET_KEY"],
+        pickle.loads(Path(recipes).read_bytes()) if recipes else {},  # noqa: S301 - our own
         in_threads=bool(environment.get(IN_THREADS)),
     )
 
