@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from collegium.store.db import Database
 
-    Tables = list[tuple[Table, list[dict[str, Any]]]]
+    Tables = Sequence[tuple[Table, Iterable[dict[str, Any]]]]
 
 ACCOUNTS: Final = 100_000
 GRANTS: Final = 2 * ACCOUNTS
@@ -52,7 +54,8 @@ def _word(chance: random.Random, syllables: int) -> str:
     return (inner + chance.choice(_ENDINGS)).title()
 
 
-def _account(number: int, chance: random.Random) -> dict[str, Any]:
+def account_row(number: int, chance: random.Random) -> dict[str, Any]:
+    """Give somebody made up, with a number."""
     first, last = _word(chance, 2), _word(chance, 3)
     username = f"{search.plain(first)[:4]}.{search.plain(last)[:6]}{number}"
     joined = START + timedelta(minutes=10 * number)
@@ -86,7 +89,7 @@ def _account(number: int, chance: random.Random) -> dict[str, Any]:
 @cache
 def _accounts() -> list[dict[str, Any]]:
     chance = random.Random(0)  # noqa: S311 - to be the same every time
-    return [_account(number, chance) for number in range(1, ACCOUNTS + 1)]
+    return [account_row(number, chance) for number in range(1, ACCOUNTS + 1)]
 
 
 @cache
@@ -98,7 +101,8 @@ def _texts() -> list[dict[str, Any]]:
     ]
 
 
-def _scope(number: int, kind: str, parent: int | None, word: str) -> dict[str, Any]:
+def scope_row(number: int, kind: str, parent: int | None, word: str) -> dict[str, Any]:
+    """Give an organisation, or a project in one."""
     return {
         "id": number,
         "uuid": f"{number:032x}",
@@ -165,19 +169,16 @@ def _invitations(chance: random.Random, role_ids: dict[str, int]) -> list[dict[s
 
 
 def fill(database: Database) -> None:
-    """Write the accounts, their places and their grants into a migrated, empty database.
-
-    What is indexed in one go is indexed several times faster than row by row.
-    """
+    """Write the accounts, their places and their grants into a migrated, empty database."""
     chance = random.Random(1)  # noqa: S311 - to be the same every time
     with database.read() as tx:
         role_ids = {row.name: row.id for row in tx.all(Prepared(select(roles)))}
-    places = [_scope(n, "organisation", None, "Institute") for n in range(1, ORGANISATIONS + 1)]
+    places = [scope_row(n, "organisation", None, "Institute") for n in range(1, ORGANISATIONS + 1)]
     places += [
-        _scope(ORGANISATIONS + n, "project", chance.randrange(1, ORGANISATIONS + 1), "Survey")
+        scope_row(ORGANISATIONS + n, "project", chance.randrange(1, ORGANISATIONS + 1), "Survey")
         for n in range(1, PROJECTS + 1)
     ]
-    tables: Tables = [
+    tables = [
         (accounts, _accounts()),
         (account_texts, _texts()),
         (scopes, places),
@@ -186,27 +187,41 @@ def fill(database: Database) -> None:
         (grants, _grants(chance, role_ids)),
         (invitations, _invitations(chance, role_ids)),
     ]
+    write(database, tables)
+
+
+def write(database: Database, tables: Tables) -> None:
+    """Write rows in bulk, in the order of the tables; all rows of a table name the same columns.
+
+    What is indexed in one go is indexed several times faster than row by row.
+    """
     connection = database.engine.raw_connection()
     try:
         cursor = connection.cursor()
-        (_fill_sqlite if database.is_sqlite else _fill_postgresql)(cursor, tables)
+        (_write_sqlite if database.is_sqlite else _write_postgresql)(cursor, tables)
     finally:
         connection.close()
 
 
-def _fill_sqlite(cursor: Any, tables: Tables) -> None:
+def _write_sqlite(cursor: Any, tables: Tables) -> None:
     for name, value in (("cache_size", "-200000"), ("synchronous", "OFF"), ("foreign_keys", "OFF")):
         cursor.execute(f"PRAGMA {name} = {value}")
     cursor.execute("BEGIN")
     later = cursor.execute(
         "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND "
-        "(name IN ('account_search_insert', 'invitation_search_insert')"
-        " OR type = 'index' AND tbl_name IN ('accounts', 'grants', 'invitations'))"
+        "tbl_name IN (SELECT value FROM json_each(?)) AND "
+        "(type = 'index' OR type = 'trigger' AND name LIKE '%_search_insert')",
+        [json.dumps([table.name for table, _ in tables])],
     ).fetchall()
     for kind, name, _ in later:
         cursor.execute(f"DROP {kind} {name}")
     for table, rows in tables:
-        _insert(cursor, table.name, list(rows[0]), rows)
+        names, found = _named(rows)
+        values = ", ".join(f":{name}" for name in names)
+        cursor.executemany(
+            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values})",
+            ({name: _plain(value) for name, value in row.items()} for row in found),
+        )
     for name in ("account_search", "invitation_search"):
         cursor.execute(f"INSERT INTO {name}({name}) VALUES ('rebuild')")
     for _, _, statement in later:
@@ -215,10 +230,12 @@ def _fill_sqlite(cursor: Any, tables: Tables) -> None:
     cursor.execute("ANALYZE")
 
 
-def _fill_postgresql(cursor: Any, tables: Tables) -> None:
+def _write_postgresql(cursor: Any, tables: Tables) -> None:
+    written = [table.name for table, _ in tables]
     later = cursor.execute(
         "SELECT indexname, indexdef FROM pg_indexes "
-        "WHERE tablename IN ('accounts', 'grants', 'invitations') AND indexname LIKE 'ix%'"
+        "WHERE tablename = ANY(%s) AND indexname LIKE 'ix%%'",
+        [written],
     ).fetchall()
     for line in (
         "SET maintenance_work_mem = '256MB'",
@@ -229,28 +246,24 @@ def _fill_postgresql(cursor: Any, tables: Tables) -> None:
     ):
         cursor.execute(line)
     for table, rows in tables:
-        _copy(cursor, table.name, list(rows[0]), rows)
+        names, found = _named(rows)
+        with cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as stream:
+            for row in found:
+                stream.write_row([row[name] for name in names])
     for _, statement in later:
         cursor.execute(statement)
     cursor.execute("COMMIT")
-    cursor.execute("VACUUM ANALYZE accounts, account_texts, scopes, grants, invitations, roles")
+    cursor.execute(f"VACUUM ANALYZE roles, {', '.join(written)}")
 
 
-def _insert(cursor: Any, table: str, names: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    values = ", ".join(f":{name}" for name in names)
-    cursor.executemany(
-        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})",
-        ({name: _plain(value) for name, value in row.items()} for row in rows),
-    )
+def _named(rows: Iterable[dict[str, Any]]) -> tuple[list[str], Iterable[dict[str, Any]]]:
+    """Give the names of the columns, and all the rows."""
+    remaining = iter(rows)
+    first = next(remaining)
+    return list(first), chain([first], remaining)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.replace(tzinfo=None).isoformat(timespec="microseconds")
     return value
-
-
-def _copy(cursor: Any, table: str, names: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    with cursor.copy(f"COPY {table} ({', '.join(names)}) FROM STDIN") as stream:
-        for row in rows:
-            stream.write_row([row[name] for name in names])

@@ -1,0 +1,430 @@
+"""The rows that everything is measured on: made once a size, and kept in ``var/bench/``.
+
+A tenth of the organisations is lively: all invitations and requests are theirs. Whoever owns one
+is the ordinary manager, who sees some hundred people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from sqlalchemy import select
+
+from collegium.store import migrations, schema, search
+from collegium.store.db import Database, Prepared
+from collegium.store.tables import (
+    account_texts,
+    accounts,
+    grants,
+    invitations,
+    metadata,
+    open_invitations,
+    organisations,
+    outbox,
+    projects,
+    requests,
+    roles,
+    scopes,
+    tokens,
+)
+from collegium.store.vault import Vault, hash_password
+from tests import big
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from bench.machine import PostgreSQL
+
+SMALL: Final = 10_000
+BIG: Final = 1_000_000
+SECRET_KEY: Final = "a key for the bench, which guards nothing at all"  # noqa: S105 - what it says
+PASSWORD: Final = "correct horse battery staple 7"  # noqa: S105 - of all who were made up
+FOLDER: Final = Path("var/bench")
+
+PEOPLE_OF_ONE: Final = 100
+"""So many accounts has an organisation."""
+PROJECTS_OF_ONE: Final = 4
+_LIVELY: Final = 10
+_SHARE: Final = 20
+_YEARS: Final = timedelta(days=4 * 365)
+LONG: Final = timedelta(days=3650)
+
+
+def token_of(number: int) -> str:
+    """Give the token of an account."""
+    return f"{number:040x}"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who asks, by the numbers of their accounts.
+
+    Args:
+        size: how many accounts there are.
+    """
+
+    size: int
+
+    @property
+    def person(self) -> int:
+        """Somebody with two grants."""
+        return self.size - 7
+
+    @property
+    def manager(self) -> int:
+        """The owner of a lively organisation."""
+        return 1
+
+    @property
+    def staff(self) -> int:
+        """Whoever sees everything."""
+        return self.size // 2
+
+    @property
+    def organisations(self) -> int:
+        """So many organisations there are; theirs are the first scopes, and accounts."""
+        return self.size // PEOPLE_OF_ONE
+
+    def home(self, number: int) -> int:
+        """Give the organisation of an account."""
+        return (number - 1) % self.organisations + 1
+
+    def project(self, organisation: int, which: int) -> int:
+        """Give a project of an organisation."""
+        at = (organisation - 1) * PROJECTS_OF_ONE + which % PROJECTS_OF_ONE
+        return self.organisations + 1 + at
+
+    def lively(self, number: int) -> int:
+        """Give a lively organisation."""
+        return number % max(1, self.organisations // _LIVELY) + 1
+
+
+class _Maker:
+    """Makes the rows, table by table; a row is thrown away as soon as it is written."""
+
+    def __init__(self, size: int, role_ids: dict[str, int], now: datetime) -> None:
+        self._cast = Cast(size)
+        self._size = size
+        self._roles = role_ids
+        self._now = now
+        self._chance = random.Random(size)  # noqa: S311 - to be the same every time
+        self._vault = Vault(SECRET_KEY)
+        self._password = hash_password(PASSWORD)
+
+    def tables(self) -> big.Tables:
+        """Give everything, in an order in which it can be written."""
+        return (
+            (accounts, map(self._account, self._numbers())),
+            (account_texts, self._texts()),
+            (tokens, map(self._token, self._numbers())),
+            (scopes, self._scopes()),
+            (organisations, ({"scope_id": n} for n in range(1, self._cast.organisations + 1))),
+            (projects, ({"scope_id": one["id"]} for one in self._scopes() if one["parent_id"])),
+            (grants, self._grants()),
+            (outbox, map(self._mail, self._few())),
+            (invitations, map(self._invitation, self._few())),
+            (open_invitations, self._open_invitations()),
+            (requests, map(self._request, self._few())),
+        )
+
+    def _numbers(self) -> range:
+        return range(1, self._size + 1)
+
+    def _few(self) -> range:
+        return range(1, self._size // _SHARE + 1)
+
+    def _uuid(self) -> str:
+        return UUID(int=self._chance.getrandbits(128), version=4).hex
+
+    def _moment(self, number: int, of: int) -> datetime:
+        return self._now - _YEARS * (1 - number / (of + 1))
+
+    def _is_gone(self, number: int) -> bool:
+        return number % 997 == 0 and number > self._cast.organisations
+
+    def _account(self, number: int) -> dict[str, Any]:
+        # A name must not depend on how many rows came before: the texts are made of it once more.
+        row = big.account_row(number, random.Random(number))  # noqa: S311 - as above
+        joined = self._moment(number, self._size)
+        return row | {
+            "uuid": self._uuid(),
+            "password": self._password,
+            "token_lifetime": 3600,
+            "is_staff": number == self._cast.staff,
+            "is_active": number % 200 != 0
+            or number == self._cast.staff
+            or number <= self._cast.organisations,
+            "joined": joined,
+            "modified": joined + timedelta(hours=1),
+            "agreed": joined if number % 3 else None,
+            "deleted": joined if self._is_gone(number) else None,
+        }
+
+    def _texts(self) -> Iterator[dict[str, Any]]:
+        for number in self._numbers():
+            if not self._is_gone(number):
+                row = big.account_row(number, random.Random(number))  # noqa: S311 - as above
+                yield {"account_id": number, **search.texts_of(row)}
+
+    def _token(self, number: int) -> dict[str, Any]:
+        token = token_of(number)
+        return {
+            "account_id": number,
+            "digest": self._vault.digest(token),
+            "sealed": self._vault.seal(token),
+            "issued": self._now,
+            "used": self._now,
+        }
+
+    def _scopes(self) -> Iterator[dict[str, Any]]:
+        chance = random.Random(1)  # noqa: S311 - the same each time it is asked
+        for number in range(1, self._cast.organisations * (1 + PROJECTS_OF_ONE) + 1):
+            after = number - self._cast.organisations - 1
+            parent = after // PROJECTS_OF_ONE + 1 if after >= 0 else None
+            kind, word = ("project", "Survey") if parent else ("organisation", "Institute")
+            uuid = UUID(int=chance.getrandbits(128), version=4).hex
+            yield big.scope_row(number, kind, parent, word) | {"uuid": uuid}
+
+    def _places(self, number: int) -> Iterator[tuple[int, str]]:
+        home, which = self._cast.home(number), number // self._cast.organisations
+        if number == home:
+            yield home, "CUSTOMER.OWNER"
+            yield self._cast.project(home, 0), "PROJECT.MANAGER"
+        else:
+            yield self._cast.project(home, which), "PROJECT.MEMBER"
+            rare = "PROJECT.MANAGER" if number % 50 == 0 else "PROJECT.ADMIN"
+            yield self._cast.project(home, which + 1), rare
+
+    def _grants(self) -> Iterator[dict[str, Any]]:
+        for number in self._numbers():
+            if self._is_gone(number):
+                continue
+            since = self._moment(number, self._size)
+            for scope, role in self._places(number):
+                yield {
+                    "uuid": self._uuid(),
+                    "account_id": number,
+                    "scope_id": scope,
+                    "role_id": self._roles[role],
+                    "since": since,
+                    "until": self._now + LONG if number % 10 == 0 else None,
+                    "given_by": self._cast.home(number),
+                }
+
+    def _mail(self, number: int) -> dict[str, Any]:
+        sent = self._moment(number, self._size // _SHARE)
+        return {
+            "id": number,
+            "kind": "invitation_created",
+            "recipient": f"guest{number}@example.org",
+            "facts": f'{{"invitation": {number}}}',
+            "state": "sent",
+            "created": sent,
+            "due": sent,
+            "attempts": 1,
+            "settled": sent,
+        }
+
+    def _invitation(self, number: int) -> dict[str, Any]:
+        home = self._cast.lively(number)
+        in_project = number % 9 != 0
+        state = ("accepted", "accepted", "accepted", "pending", "canceled")[number // 7 % 5]
+        created = self._moment(number, self._size // _SHARE)
+        return {
+            "id": number,
+            "uuid": self._uuid(),
+            "scope_id": self._cast.project(home, number) if in_project else home,
+            "role_id": self._roles["PROJECT.MEMBER" if in_project else "CUSTOMER.OWNER"],
+            "email": f"guest{number}@example.org",
+            "full_name": f"Guest {number}",
+            "organization": f"Institute {number % 3000}" if number % 3 else "",
+            "state": state,
+            "created": created,
+            "expires": self._now + LONG if state == "pending" else created + timedelta(days=7),
+            "created_by": home,
+            "vouched_by": home,
+            "accepted_by": number if state == "accepted" else None,
+            "mail_id": number,
+        }
+
+    def _open_invitations(self) -> Iterator[dict[str, Any]]:
+        for number in range(1, self._size // _SHARE + 1):
+            home = self._cast.lively(number)
+            if number > max(1, self._cast.organisations // _LIVELY) * PROJECTS_OF_ONE:
+                return
+            yield {
+                "id": number,
+                "uuid": self._uuid(),
+                "scope_id": self._cast.project(home, self._which(number)),
+                "role_id": self._roles["PROJECT.MEMBER"],
+                "created": self._now - _YEARS,
+                "expires": self._now + LONG,
+                "created_by": home,
+                "is_public": True,
+                "allow_multiple_requests": True,
+                "affiliations": "[]",
+                "email_patterns": "[]",
+            }
+
+    def _which(self, number: int) -> int:
+        return (number - 1) // max(1, self._cast.organisations // _LIVELY)
+
+    def _request(self, number: int) -> dict[str, Any]:
+        links = max(1, self._cast.organisations // _LIVELY) * PROJECTS_OF_ONE
+        through = (number - 1) % links + 1
+        home = self._cast.lively(through)
+        state = ("approved", "approved", "approved", "pending", "rejected")[number // 7 % 5]
+        created = self._moment(number, self._size // _SHARE)
+        decided = state != "pending"
+        return {
+            "id": number,
+            "uuid": self._uuid(),
+            "open_invitation_id": through,
+            "scope_id": self._cast.project(home, self._which(through)),
+            "role_id": self._roles["PROJECT.MEMBER"],
+            "account_id": self._size // 2 + number + (number % 2),
+            "state": state,
+            "created": created,
+            "decided": created + timedelta(days=1) if decided else None,
+            "decided_by": home if decided else None,
+            "comment": "Welcome." if state == "approved" and number % 3 == 0 else None,
+        }
+
+
+def fill(database: Database, size: int) -> None:
+    """Write everything into a migrated, empty database."""
+    with database.read() as tx:
+        role_ids = {row.name: row.id for row in tx.all(Prepared(select(roles)))}
+        now = tx.now
+    big.write(database, _Maker(size, role_ids, now).tables())
+
+
+def sqlite(size: int, say: Callable[[str], None]) -> Path:
+    """Give the SQLite database of a size, made now if need be."""
+    path = FOLDER / f"{size}.db"
+    if _is_kept(path):
+        return path
+    say(f"making the SQLite database of {size:,} accounts")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        old.unlink(missing_ok=True)
+    with closing(Database(f"sqlite:///{path}", size=1)) as database:
+        schema.migrate(database)
+        fill(database, size)
+    settle(path)
+    _keep(path)
+    return path
+
+
+def settle(path: Path) -> None:
+    """Bring what was written into the one file, so that it can be copied."""
+    with closing(Database(f"sqlite:///{path}", size=1)) as database:
+        connection = database.engine.raw_connection()
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.close()
+
+
+def copy(path: Path, name: str) -> Path:
+    """Give a copy of a SQLite database that may be changed."""
+    to = path.with_name(f"{name}.db")
+    for end in ("-wal", "-shm"):
+        to.with_name(to.name + end).unlink(missing_ok=True)
+    shutil.copyfile(path, to)
+    return to
+
+
+def postgresql(server: PostgreSQL, size: int, say: Callable[[str], None]) -> str:
+    """Give the name of the PostgreSQL database of a size, made now if need be."""
+    name = f"bench_{size}"
+    stamp = FOLDER / f"{size}.postgresql"
+    if _is_kept(stamp) and server.has(name):
+        return name
+    source = sqlite(size, say)
+    say(f"making the PostgreSQL database of {size:,} accounts")
+    server.drop(name)
+    server.run(f"CREATE DATABASE {name}")
+    with closing(Database(server.url(name), size=1)) as database:
+        schema.migrate(database)
+        with closing(Database(f"sqlite:///{source}", size=1)) as origin:
+            _carry(origin, database)
+    stamp.touch()
+    _keep(stamp)
+    return name
+
+
+def _carry(origin: Database, to: Database) -> None:
+    """Take all rows from SQLite to PostgreSQL, which reads their spelling as well."""
+    names = [table.name for table in metadata.sorted_tables]
+    source = origin.engine.raw_connection().cursor()
+    connection = to.engine.raw_connection()
+    cursor: Any = connection.cursor()
+    later = cursor.execute(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+        " AND indexname LIKE 'ix%'"
+    ).fetchall()
+    for line in (
+        "SET maintenance_work_mem = '512MB'",
+        "SET session_replication_role = replica",  # no foreign key is looked after
+        "BEGIN",
+        f"TRUNCATE {', '.join(names)}",
+        *(f"DROP INDEX {name}" for name, _ in later),
+    ):
+        cursor.execute(line)
+    for table in metadata.sorted_tables:
+        columns = ", ".join(column.name for column in table.c)
+        with cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as stream:
+            source.execute(f"SELECT {columns} FROM {table.name}")
+            for row in source:
+                stream.write_row(row)
+        if "id" in table.c:
+            cursor.execute(
+                f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'),"
+                f" (SELECT coalesce(max(id), 0) + 1 FROM {table.name}), false)"
+            )
+    for _, statement in later:
+        cursor.execute(statement)
+    cursor.execute("COMMIT")
+    cursor.execute("VACUUM ANALYZE")
+    cursor.execute("CHECKPOINT")
+    connection.invalidate()
+
+
+def refresh(database: Database, numbers: Iterable[int] = ()) -> None:
+    """Have the tokens of some accounts, or of all, used just now, so that they count."""
+    listed = ", ".join(map(str, numbers))
+    those = f"WHERE account_id IN ({listed})" if listed else ""
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    connection = database.engine.raw_connection()
+    connection.cursor().execute(
+        f"UPDATE tokens SET issued = '{now}', used = '{now}' {those}"
+    )
+    connection.close()
+
+
+def _stamp_of(path: Path) -> Path:
+    return path.with_name(path.name + ".made")
+
+
+def _is_kept(path: Path) -> bool:
+    stamp = _stamp_of(path)
+    return path.exists() and stamp.exists() and stamp.read_text("ascii") == _fingerprint()
+
+
+def _keep(path: Path) -> None:
+    _stamp_of(path).write_text(_fingerprint(), "ascii")
+
+
+def _fingerprint() -> str:
+    """Tell whether a database would be made the same today: by the maker and the schema."""
+    versions = Path(os.fspath(migrations.__path__[0])) / "versions"
+    files = [Path(__file__), Path(big.__file__), *sorted(versions.glob("*.py"))]
+    return hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()

@@ -1,0 +1,616 @@
+"""The floor: the same answers from the same database on the same server, and nothing else.
+
+No framework, no log, no counters: what somebody would write by hand who is in a hurry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import re
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+from uuid import UUID
+
+import click
+import granian.server
+import msgspec
+import psycopg
+from msgspec import UNSET
+from psycopg.adapt import Loader
+
+from bench import floor_sql as sql
+from bench.floor_wire import Invitation, Permission, Request, User
+from bench.replay import Meal, Recipe
+from collegium import cli
+from collegium.rules.access import TEAM, Kind
+from collegium.rules.invitations import Fate, State, fate, seen, stands_by
+from collegium.rules.subnets import place
+from collegium.store.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+IN_THREADS: Final = "_FLOOR_IN_THREADS"
+"""Whether the database is asked in threads; else on the event loop."""
+
+RECIPES: Final = "_FLOOR_RECIPES"
+"""The file with what it writes; empty: it only reads."""
+
+_KINDS: Final = {"organisation": "customer", "project": "project"}
+_STATES: Final = {state: "project" if state is State.HELD else state.value for state in State}
+_DEAD: Final = (
+    "It cannot be accepted: whoever sent it may not give this role any more. "
+    "Somebody who may can send it again."
+)
+_ANY: Final = re.compile(r"= ANY\(:(\w+)\)")
+_NAME: Final = re.compile(r"(?<!:):(\w+)")
+_encode = msgspec.json.Encoder().encode
+
+
+class Refused(Exception):
+    """There is nothing to answer; the floor has no words for it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class SQLite:
+    """Asks SQLite: one connection a thread; times are texts."""
+
+    def __init__(self, url: str) -> None:
+        self._path = url.removeprefix("sqlite:///")
+        self._turn = threading.Lock()
+        self._local = threading.local()
+        self._texts: dict[str, str] = {}
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = sqlite3.connect(self._path, isolation_level=None, timeout=10)
+            for line in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "foreign_keys=ON",
+                "cache_size=-16000",
+                "temp_store=MEMORY",
+            ):
+                found.execute(f"PRAGMA {line}")
+            self._local.connection = found
+        return found
+
+    def ask(self, text: str, **binds: Any) -> list[Any]:
+        """Give all rows."""
+        known = self._texts.get(text)
+        if known is None:
+            known = self._texts[text] = _ANY.sub(r"IN (SELECT value FROM json_each(:\1))", text)
+        for name, value in binds.items():
+            if value.__class__ is list:
+                binds[name] = json.dumps(value)
+        return self._connection.execute(known, binds).fetchall()
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        self._connection.close()
+
+    def now(self) -> str:
+        """Give the moment, as it is bound and compared."""
+        return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+
+    @staticmethod
+    def out(value: str | None) -> str | None:
+        """Give a time as the wire has it."""
+        if value is None:
+            return None
+        return f"{value[:-7] if value.endswith('.000000') else value}Z"
+
+    @staticmethod
+    def time(value: str) -> datetime:
+        """Give a time to count with."""
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+    read_json = staticmethod(json.loads)
+
+    def ready(self, recipe: Recipe) -> Meal:
+        """Give a deed as it is done here."""
+        return Meal(recipe, "BEGIN IMMEDIATE", as_text=True)
+
+    def do(self, meal: Meal, inputs: Mapping[str, Any]) -> bytes:
+        """Do a deed: whoever writes waits for the others."""
+        with self._turn:
+            return meal.make(self._connection, inputs)
+
+
+class _Hex(Loader):
+    def load(self, data: Any) -> str:
+        return bytes(data).decode().replace("-", "")
+
+
+class PostgreSQL:
+    """Asks PostgreSQL: one connection a thread; psycopg prepares what it meets often."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._local = threading.local()
+        self._texts: dict[str, str] = {}
+
+    @property
+    def _connection(self) -> psycopg.Connection[Any]:
+        found: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = psycopg.connect(self._url, autocommit=True)
+            found.adapters.register_loader("uuid", _Hex)
+            found.execute("SET TIME ZONE 'UTC'")
+            found.execute("SET jit = off")
+            self._local.connection = found
+        return found
+
+    def ask(self, text: str, **binds: Any) -> list[Any]:
+        """Give all rows."""
+        known = self._texts.get(text)
+        if known is None:
+            known = self._texts[text] = _NAME.sub(r"%(\1)s", text.replace("%", "%%"))
+        return self._connection.execute(known, binds).fetchall()
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        self._connection.close()
+
+    def now(self) -> datetime:
+        """Give the moment, as it is bound and compared."""
+        return datetime.now(UTC)
+
+    @staticmethod
+    def out(value: datetime | None) -> datetime | None:
+        """Give a time as the wire has it."""
+        return value
+
+    @staticmethod
+    def time(value: datetime) -> datetime:
+        """Give a time to count with."""
+        return value
+
+    @staticmethod
+    def read_json(value: Any) -> Any:
+        """Give what the driver has read."""
+        return value
+
+    def ready(self, recipe: Recipe) -> Meal:
+        """Give a deed as it is done here."""
+        return Meal(recipe, "BEGIN", as_text=False)
+
+    def do(self, meal: Meal, inputs: Mapping[str, Any]) -> bytes:
+        """Do a deed."""
+        return meal.make(self._connection, inputs)
+
+
+class Viewer:
+    """Who asks, and how."""
+
+    __slots__ = ("address", "base", "email", "id", "is_staff", "sees_all")
+
+    def __init__(self, number: int, email: str, base: str, address: str) -> None:
+        self.id = number
+        self.email = email
+        self.base = base
+        self.address = address
+        self.is_staff = self.sees_all = False
+
+
+class Floor:
+    """The answers."""
+
+    def __init__(
+        self, database: Any, vault: Vault, recipes: Mapping[str, Recipe] | None = None
+    ) -> None:
+        self._db = database
+        self._deeds = {name: database.ready(one) for name, one in (recipes or {}).items()}
+        self._vault = vault
+        self._lists: dict[str, Callable[..., tuple[int, bytes]]] = {
+            "/api/users/": self._users,
+            "/api/user-invitations/": self._invitations,
+            "/api/user-permission-requests/": self._requests,
+        }
+
+    def answer(self, path: str, query: bytes, token: str, base: str, address: str) -> Any:
+        """Give the number of all rows and the body."""
+        digest = self._vault.digest(token)
+        if path == "/api/users/me/":
+            return 1, self._me(digest, base, address)
+        viewer = self._viewer(digest, base, address)
+        page = self._lists.get(path)
+        if page is None:
+            return 0, self._user(viewer, path[len("/api/users/") : -1])
+        asked = parse_qs(query)
+        size = min(int(asked.get(b"page_size", [b"10"])[-1]), 300)
+        number = int(asked.get(b"page", [b"1"])[-1])
+        return page(viewer, size, (number - 1) * size)
+
+    def write(self, path: str, body: bytes, token: str) -> tuple[int, bytes]:
+        """Give the status and the body of a deed."""
+        inputs: dict[str, Any] = {"digest": self._vault.digest(token)}
+        *_, uuid, deed, _ = path.split("/")
+        if deed in self._deeds:
+            inputs["uuid"] = UUID(uuid).hex
+        else:
+            deed = "create"
+            inputs |= msgspec.json.decode(body)
+        meal = self._deeds[deed]
+        return meal.status, self._db.do(meal, inputs)
+
+    def _judge(self, kind: str, lifetime: int | None, issued: Any, used: Any, ends: Any) -> None:
+        del issued  # no age is set
+        time = self._db.time
+        bounds = [] if lifetime is None else [time(used) + timedelta(seconds=lifetime)]
+        if ends is not None:
+            bounds.append(time(ends))
+        if kind not in {"api", "personal", "access"} or (
+            bounds and min(bounds) < datetime.now(UTC)
+        ):
+            raise Refused(401)
+
+    def _viewer(self, digest: bytes, base: str, address: str) -> Viewer:
+        for row in self._db.ask(sql.WHO, digest=digest):
+            number, active, staff, support, email, own_lifetime, kind, *rest = row
+            issued, used, lifetime, ends = rest
+            if not active:
+                break
+            self._judge(kind, own_lifetime if kind == "api" else lifetime, issued, used, ends)
+            viewer = Viewer(number, email, base, address)
+            viewer.is_staff = bool(staff)
+            viewer.sees_all = bool(staff or support)
+            return viewer
+        raise Refused(401)
+
+    def _me(self, digest: bytes, base: str, address: str) -> bytes:
+        for row in self._db.ask(sql.ME, digest=digest):
+            kind, issued, used, lifetime, ends, *account = row
+            staff, active, support, own_lifetime = account[22:26]
+            if not active:
+                break
+            self._judge(kind, own_lifetime if kind == "api" else lifetime, issued, used, ends)
+            viewer = Viewer(account[0], account[8], base, address)
+            viewer.is_staff = bool(staff)
+            viewer.sees_all = bool(staff or support)
+            grants = self._db.ask(sql.GRANTS_OF_ONE, actor=viewer.id, now=self._db.now())
+            return _encode(self._shown(viewer, account, grants, address=address))
+        raise Refused(401)
+
+    def _user(self, viewer: Viewer, uuid: str) -> bytes:
+        if not viewer.sees_all:
+            raise Refused(404)
+        for row in self._db.ask(sql.USER, uuid=uuid):
+            grants = self._db.ask(sql.GRANTS_OF_ONE, actor=row[0], now=self._db.now())
+            return _encode(self._shown(viewer, row, grants))
+        raise Refused(404)
+
+    def _users(self, viewer: Viewer, limit: int, offset: int) -> tuple[int, bytes]:
+        ask, now = self._db.ask, self._db.now()
+        if viewer.sees_all:
+            [[total]] = ask(sql.USERS_COUNT)
+            rows = ask(sql.USERS, limit=limit, offset=offset)
+            found = ask(sql.GRANTS, accounts=[row[0] for row in rows], now=now)
+        else:
+            about = {"actor": viewer.id, "now": now}
+            scopes = [one for (one,) in ask(sql.SCOPES, **about, address=place(viewer.address))]
+            [[total]] = ask(sql.USERS_SEEN_COUNT, **about, scopes=scopes)
+            rows = ask(sql.USERS_SEEN, **about, scopes=scopes, limit=limit, offset=offset)
+            found = ask(
+                sql.GRANTS_SEEN, **about, scopes=scopes, accounts=[row[0] for row in rows]
+            )
+        held: dict[int, list[Any]] = {}
+        for one in found:
+            held.setdefault(one[0], []).append(one)
+        return total, _encode(
+            [self._shown(viewer, row, held.get(row[0], ()), listed=True) for row in rows]
+        )
+
+    def _shown(
+        self,
+        viewer: Viewer,
+        row: Any,
+        grants: Iterable[Any],
+        *,
+        listed: bool = False,
+        address: str | None = None,
+    ) -> User:
+        (
+            number, uuid, username, slug, first, last, native, job, email, phone, organization,
+            method, source, joined, agreed, notified, language, affiliations, picture, civil,
+            birth, description, staff, active, support, lifetime, _issued, used, digest, sealed,
+            requested,
+        ) = row  # fmt: skip
+        out = self._db.out
+        name = f"{first} {last}".strip()
+        own, privileged = number == viewer.id, viewer.sees_all
+        local = method == "default"
+        user = User(
+            f"{viewer.base}/api/users/{uuid}/",
+            uuid,
+            username,
+            slug,
+            name,
+            native,
+            job,
+            email,
+            phone,
+            organization,
+            method,
+            source,
+            out(joined),
+            out(agreed),
+            bool(notified),
+            language,
+            [self._permission(one, uuid, name, slug) for one in grants],
+            [] if affiliations == "[]" else self._db.read_json(affiliations),
+            first,
+            last,
+            "Local DB" if local else "",
+            "Local DB" if local else "",
+            "",
+            ["email", "first_name", "last_name"] if method == "eduteams" else [],
+            image=picture and f"{viewer.base}/api/media/{picture}/",
+            ip_address=address,
+        )
+        if own or privileged:
+            if used is not None and lifetime is not None:
+                user.token_expires_at = self._db.time(used) + timedelta(seconds=lifetime)
+            user.civil_number, user.birth_date, user.requested_email = civil, birth, requested
+        if privileged:
+            user.description = description
+            user.is_staff, user.is_active = bool(staff), bool(active)
+            user.is_support = bool(support)
+            user.has_active_session = used is not None
+        if own and not listed:
+            user.token_lifetime = lifetime
+            user.token = self._vault.unseal(sealed, digest) if sealed is not None else UNSET
+        return user
+
+    def _permission(self, grant: Any, uuid: str, name: str, slug: str) -> Permission:
+        _, since, until, *role, kind, scope, scope_name, top, top_name, first, last, by = grant
+        out = self._db.out
+        return Permission(
+            uuid,
+            name,
+            slug,
+            out(since),
+            out(until),
+            *role,
+            _KINDS[kind],
+            scope,
+            scope_name,
+            top,
+            top_name,
+            UNSET if by is None else f"{first} {last}".strip(),
+            UNSET if by is None else by,
+        )
+
+    def _invitations(self, viewer: Viewer, limit: int, offset: int) -> tuple[int, bytes]:
+        ask, now = self._db.ask, self._db.now()
+        if viewer.sees_all:
+            [[total]] = ask(sql.INVITATIONS_COUNT)
+            rows = ask(sql.INVITATIONS, limit=limit, offset=offset)
+        else:
+            found = ask(
+                sql.READ_SCOPES, actor=viewer.id, now=now, address=place(viewer.address)
+            )
+            about = {"scopes": [one for (one,) in found], "email": viewer.email, "now": now}
+            [[total]] = ask(sql.INVITATIONS_SEEN_COUNT, **about)
+            rows = ask(sql.INVITATIONS_SEEN, **about, limit=limit, offset=offset)
+        dead = self._dead(rows, now)
+        return total, _encode([self._invitation(viewer, row, now, dead) for row in rows])
+
+    def _dead(self, rows: list[Any], now: Any) -> set[int]:
+        """Give those that are pending although who sent them may not give the role any more."""
+        pending = [row for row in rows if seen(row[12], row[3], now) is State.PENDING]
+        if not pending:
+            return set()
+        held: dict[tuple[int, int], set[str]] = {}
+        for account, scope, permission in self._db.ask(
+            sql.HELD_BY,
+            accounts=list({row[15] for row in pending}),
+            scopes=list({scope for row in pending for scope in (row[14], row[23])}),
+            now=now,
+        ):
+            held.setdefault((account, scope), set()).add(permission)
+        carried: dict[int, set[str]] = {}
+        for role, permission in self._db.ask(
+            sql.CARRIED, roles=list({row[13] for row in pending})
+        ):
+            carried.setdefault(role, set()).add(permission)
+        nothing: set[str] = set()
+        return {
+            row[0]
+            for row in pending
+            if not stands_by(
+                held.get((row[15], row[14]), nothing) | held.get((row[15], row[23]), nothing),
+                TEAM[Kind(row[22])].grant,
+                carried.get(row[13], nothing),
+                is_active=bool(row[33]),
+                is_staff=bool(row[34]),
+            )
+        }
+
+    def _invitation(self, viewer: Viewer, row: Any, now: Any, dead: set[int]) -> Invitation:
+        (
+            number, uuid, created, expires, full_name, native, phone, organization, job, civil,
+            extra, email, state, _role_id, _scope_id, _voucher, mail, leased, error, scope,
+            scope_name, scope_text, kind, _top_id, top, top_name, role, role_name, role_text,
+            first, last, by, picture, _is_active, _is_staff,
+        ) = row  # fmt: skip
+        happened = fate(mail, leased, error, now)
+        reason = error if happened is Fate.ERRED else ""
+        return Invitation(
+            f"{viewer.base}/api/user-invitations/{uuid}/",
+            uuid,
+            role,
+            self._db.out(created),
+            self._db.out(expires),
+            full_name,
+            native,
+            phone,
+            organization,
+            job,
+            civil,
+            extra,
+            email,
+            _STATES[seen(state, expires, now)],
+            happened.value,
+            _DEAD if number in dead else reason,
+            scope,
+            scope_name,
+            scope_text,
+            _KINDS[kind],
+            top,
+            top_name,
+            role_name,
+            role_text,
+            f"{first or ''} {last or ''}".strip(),
+            by or "",
+            picture and f"{viewer.base}/api/media/{picture}/",
+        )
+
+    def _requests(self, viewer: Viewer, limit: int, offset: int) -> tuple[int, bytes]:
+        ask = self._db.ask
+        if viewer.sees_all:
+            [[total]] = ask(sql.REQUESTS_COUNT)
+            rows = ask(sql.REQUESTS, limit=limit, offset=offset)
+        else:
+            address = place(viewer.address)
+            found = ask(
+                sql.DECIDED_SCOPES, actor=viewer.id, now=self._db.now(), address=address
+            )
+            about = {"scopes": [one for (one,) in found], "actor": viewer.id}
+            [[total]] = ask(sql.REQUESTS_SEEN_COUNT, **about)
+            rows = ask(sql.REQUESTS_SEEN, **about, limit=limit, offset=offset)
+        return total, _encode([self._request(viewer, row) for row in rows])
+
+    def _request(self, viewer: Viewer, row: Any) -> Request:
+        (
+            uuid, link, state, created, first, last, username, email, by_first, by_last, by,
+            decided, comment, scope, scope_name, top, top_name, role, role_text, template,
+        ) = row  # fmt: skip
+        reviewed = state != "canceled"
+        known = reviewed and by is not None
+        base, out = viewer.base, self._db.out
+        return Request(
+            f"{base}/api/user-permission-requests/{uuid}/",
+            uuid,
+            f"{base}/api/user-group-invitations/{link}/" if link else "",
+            state,
+            out(created),
+            f"{first} {last}".strip(),
+            username,
+            email,
+            f"{by_first or ''} {by_last or ''}".strip() if known else None,
+            by if known else None,
+            out(decided) if reviewed else None,
+            comment,
+            scope,
+            scope_name,
+            top,
+            top_name,
+            role,
+            role_text,
+            template or "",
+        )
+
+
+def application(
+    url: str, secret_key: str, recipes: Mapping[str, Recipe], *, in_threads: bool
+) -> Callable[..., Any]:
+    """Make the program that the server calls.
+
+    Args:
+        in_threads: whether the database is asked in threads; else on the event loop.
+    """
+    database = SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)
+    floor = Floor(database, Vault(secret_key), recipes)
+    threads = ThreadPoolExecutor(8) if in_threads else None
+
+    async def run(answer: Callable[..., Any], *asked: Any) -> Any:
+        if threads is None:
+            return answer(*asked)
+        return await asyncio.get_running_loop().run_in_executor(threads, answer, *asked)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await _live(receive, send)
+            return
+        token = base = ""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                token = value[6:].decode()
+            elif name == b"host":
+                base = f"http://{value.decode()}"
+        total, status = 0, 200
+        try:
+            if scope["method"] == "POST":
+                status, body = await run(floor.write, scope["path"], await _body(receive), token)
+            else:
+                asked = (scope["path"], scope["query_string"], token, base, scope["client"][0])
+                total, body = await run(floor.answer, *asked)
+        except Refused as refusal:
+            status, body = refusal.status, b""
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-result-count", b"%d" % total),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+async def _body(receive: Any) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+async def _live(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def build(environment: Mapping[str, str] = os.environ) -> Callable[..., Any]:
+    """Make the program of one worker; what Granian is given to call."""
+    recipes = environment.get(RECIPES)
+    return application(
+        environment["COLLEGIUM_DATABASE_URL"],
+        environment["COLLEGIUM_SECRET_KEY"],
+        pickle.loads(Path(recipes).read_bytes()) if recipes else {},  # noqa: S301 - our own
+        in_threads=bool(environment.get(IN_THREADS)),
+    )
+
+
+@click.command()
+@click.option("--port", required=True, type=int)
+@click.option("--workers", default=1)
+@click.option("--threads/--loop", default=False)
+def main(port: int, workers: int, *, threads: bool) -> None:
+    """Serve the floor as the service is served: with its own start of the server."""
+    os.environ[IN_THREADS] = "1" if threads else ""
+    server = granian.server.Server
+    granian.server.Server = lambda _theirs, **options: server("bench.floor:build", **options)
+    cli._run_server("127.0.0.1", port, workers)  # noqa: SLF001 - whatever it is, ours must be the same
+
+
+if __name__ == "__main__":
+    main()

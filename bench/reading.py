@@ -1,0 +1,211 @@
+"""Reading: the service against the floor, by turns, on the same database."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import bindparam, select
+
+from bench import data, drive
+from bench.floor import Floor, PostgreSQL, SQLite
+from bench.machine import Program
+from collegium.settings import load
+from collegium.store.db import Database, Prepared, Read
+from collegium.store.tables import accounts
+from collegium.store.vault import Vault
+from tests.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.drive import Round
+
+UUID: Final = Prepared(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
+SERVICE: Final = ("-c", "from collegium.cli import main; main()", "serve", "--no-post")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that is asked.
+
+    Args:
+        name: how the results call it.
+        who: the number of the account that asks.
+        bar: the least ratio to the floor that is wanted; 0: none.
+    """
+
+    name: str
+    who: int
+    path: str
+    bar: float = 0.0
+
+    @property
+    def token(self) -> str:
+        """The token that is shown."""
+        return data.token_of(self.who)
+
+
+def cases(database: Database, size: int) -> list[Case]:
+    """Give everything that is read."""
+    cast = data.Cast(size)
+    with database.read() as tx:
+        uuid = tx.value(UUID, id=cast.person)
+    lists = {
+        "users": "/api/users/",
+        "invitations": "/api/user-invitations/",
+        "requests": "/api/user-permission-requests/",
+    }
+    return [
+        Case("me", cast.person, "/api/users/me/", 0.5),
+        *(
+            Case(f"{size} {name}", cast.staff, f"{path}?page_size={size}", 0.6)
+            for name, path in lists.items()
+            for size in (10, 100)
+        ),
+        Case("one user", cast.staff, f"/api/users/{uuid}/"),
+        *(
+            Case(f"{size} {name}, as a manager", cast.manager, f"{path}?page_size={size}")
+            for name, path in lists.items()
+            for size in (10, 100)
+        ),
+    ]
+
+
+def measured(program: Program, ask: Callable[[], Round]) -> Round:
+    """Give a round with what it cost the program."""
+    before = program.cpu()
+    seen = ask()
+    return replace(seen, cpu=(program.cpu() - before) * 1e3 / seen.requests)
+
+
+@contextmanager
+def both(url: str, *, workers: int = 1) -> Iterator[tuple[Program, Program, str]]:
+    """Start the service and the floor, and tell how the floor asks its database."""
+    service = Program(*SERVICE, "--workers", str(workers), url=url)
+    try:
+        floor, how = _faster(url)
+        try:
+            yield service, floor, how
+        finally:
+            floor.stop()
+    finally:
+        service.stop()
+
+
+def _faster(url: str) -> tuple[Program, str]:
+    """Give the floor as it is faster: asking on the event loop, or in threads."""
+    token = data.token_of(1)
+    found = []
+    for how in ("loop", "threads"):
+        floor = Program("-m", "bench.floor", f"--{how}", url=url)
+        paths = ("/api/users/me/", "/api/users/?page_size=10")
+        rates = [drive.read(floor.port, path, token, 1).rate for path in paths]
+        found.append((rates[0] * rates[1], how, floor))
+    (_, _, slower), (_, how, faster) = sorted(found, key=lambda one: one[0])
+    slower.stop()
+    return faster, how
+
+
+def run(
+    url: str, size: int, seconds: float, rounds: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure everything that is read; give the rounds of both, by case."""
+    with closing(Database(url, size=1)) as database:
+        wanted = cases(database, size)
+        data.refresh(database, {case.who for case in wanted} | {1})
+    told = {}
+    with both(url) as (service, floor, how):
+        say(f"the floor asks on its {how}")
+        for case in wanted:
+            seen: list[tuple[Round, Round]] = []
+            for number in range(rounds + 1):
+                length = seconds if number else 1
+                pair = tuple(
+                    measured(
+                        one,
+                        lambda one=one, length=length: drive.read(  # type: ignore[misc]
+                            one.port, case.path, case.token, length
+                        ),
+                    )
+                    for one in (service, floor)
+                )
+                if number:  # the first was to warm up
+                    seen.append(pair)  # type: ignore[arg-type]
+            told[case.name] = entry(case.bar, seen, statements(url, size, case))
+            say(line(case.name, told[case.name]))
+        resident = service.resident()
+    return {"floor": how, "resident": resident, "cases": told}
+
+
+def entry(
+    bar: float, seen: list[tuple[Round, Round]], statements: tuple[int, int]
+) -> dict[str, Any]:
+    """Give what is kept of the rounds of a case."""
+    return {
+        "bar": bar,
+        "ratio": median(ours.rate / floor.rate for ours, floor in seen),
+        "statements": statements,
+        "service": [vars_of(ours) for ours, _ in seen],
+        "floor": [vars_of(floor) for _, floor in seen],
+    }
+
+
+def vars_of(one: Round) -> dict[str, float]:
+    """Give what a round has shown, by name."""
+    return {
+        "rate": round(one.rate, 1),
+        "p50": round(one.p50, 3),
+        "p99": round(one.p99, 3),
+        "cpu": round(one.cpu, 4),
+        "requests": one.requests,
+    }
+
+
+def line(name: str, found: dict[str, Any]) -> str:
+    """Tell a case in a line."""
+    rates = [median(one["rate"] for one in found[side]) for side in ("service", "floor")]
+    return f"{name:32} {rates[0]:8.0f}/s  floor {rates[1]:8.0f}/s  ratio {found['ratio']:.2f}"
+
+
+def statements(url: str, size: int, case: Case) -> tuple[int, int]:
+    """Count the statements that a request runs, in the service and in the floor."""
+    settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
+    path, _, query = case.path.partition("?")
+    with closing(Database(url)) as database, counted() as ours:
+        site = Site(settings, database, Vault(data.SECRET_KEY))
+        site.get(case.path, case.token)
+        site.close()
+    asked = SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)
+    theirs = 0
+    ask = asked.ask
+
+    def noted(text: str, **binds: Any) -> list[Any]:
+        nonlocal theirs
+        theirs += 1
+        return ask(text, **binds)
+
+    asked.ask = noted  # type: ignore[method-assign]
+    floor = Floor(asked, Vault(data.SECRET_KEY))
+    floor.answer(path, query.encode(), case.token, "http://localhost", "127.0.0.1")
+    asked.close()
+    return len(ours), theirs
+
+
+@contextmanager
+def counted() -> Iterator[list[str]]:
+    """Collect the text of every statement that the service runs in this process."""
+    seen: list[str] = []
+    execute = Read._execute  # noqa: SLF001 - as the tests do
+
+    def noted(self: Read, prepared: Any, given: dict[str, Any]) -> Any:
+        seen.append(prepared.compiled(self._dialect).text)
+        return execute(self, prepared, given)
+
+    Read._execute = noted  # type: ignore[method-assign]  # noqa: SLF001
+    try:
+        yield seen
+    finally:
+        Read._execute = execute  # type: ignore[method-assign]  # noqa: SLF001

@@ -1,0 +1,358 @@
+"""What the floor writes: exactly the statements that the service runs, learned from watching it.
+
+The service does a deed a few times over, in this process. Whatever it binds is then traced to
+where it came from: the request, a row that was read before, the clock, chance; the rest is
+always the same. So the floor follows every change of the service, and judges nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+from psycopg import Binary
+from psycopg.types.json import Json, Jsonb
+
+from collegium.store.db import Read, Write
+
+_HEX: Final = frozenset("0123456789abcdef")
+_SHORTEST: Final = 16
+"""Hex digits from which on a text was drawn by chance."""
+
+
+@dataclass
+class Step:
+    """A statement as it ran once."""
+
+    text: str
+    binds: dict[str, Any]
+    now: datetime
+    writes: bool
+    rows: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class Sample:
+    """A deed as it was done once.
+
+    Args:
+        inputs: what the request brought, by name.
+    """
+
+    inputs: dict[str, Any]
+    steps: list[Step]
+    status: int
+    body: bytes
+
+
+class _Cursor:
+    """A driver's cursor that writes down what it runs."""
+
+    def __init__(self, cursor: Any, now: datetime, steps: list[Step], *, writes: bool) -> None:
+        self._cursor = cursor
+        self._now = now
+        self._steps = steps
+        self._writes = writes
+        self.rowcount = 0
+
+    def execute(self, text: str, binds: Any = None) -> None:
+        self._cursor.execute(text, binds or {})
+        self.rowcount = self._cursor.rowcount
+        if text != "COMMIT":
+            rows = self._cursor.fetchall() if self._cursor.description else []
+            step = Step(text, dict(binds or {}), self._now, self._writes, [*map(tuple, rows)])
+            self._steps.append(step)
+
+    def fetchall(self) -> list[Any]:
+        return self._steps[-1].rows
+
+    def fetchone(self) -> Any:
+        rows = self._steps[-1].rows
+        return rows[0] if rows else None
+
+
+@contextmanager
+def watched() -> Iterator[list[Step]]:
+    """Collect every statement that the service runs in this process."""
+    steps: list[Step] = []
+    execute = Read._execute  # noqa: SLF001 - as the tests do
+
+    def noted(self: Any, prepared: Any, given: dict[str, Any]) -> Any:
+        if not isinstance(self._cursor, _Cursor):
+            self._cursor = _Cursor(
+                self._cursor, self.now, steps, writes=isinstance(self, Write)
+            )
+        return execute(self, prepared, given)
+
+    Read._execute = noted  # type: ignore[method-assign]  # noqa: SLF001
+    try:
+        yield steps
+    finally:
+        Read._execute = execute  # type: ignore[method-assign]  # noqa: SLF001
+
+
+# Where a value comes from:
+# ("same", value), ("input", name), ("cell" or "name", step, column), ("fresh", which, digits),
+# ("now" or "told", seconds), ("list", [..]), ("object", {..}),
+# ("wrapped", type of the driver, origin), ("json text", origin).
+Origin = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A deed, as the floor does it.
+
+    Args:
+        steps: text, what is always bound, what is bound each time, and whether it stands in
+            the writing transaction.
+        body: pieces of the answer, bytes or origins.
+    """
+
+    steps: list[tuple[str, dict[str, Any], list[tuple[str, Origin]], bool]]
+    status: int
+    body: list[bytes | Origin]
+
+
+def learn(samples: list[Sample]) -> Recipe:
+    """Give the recipe that does what was done in all the samples.
+
+    Raises ValueError when they differ in more than values.
+    """
+    texts = [[(step.text, step.writes) for step in sample.steps] for sample in samples]
+    if any(text != texts[0] for text in texts):
+        raise ValueError("the samples ran different statements")
+    learner = _Learner(samples)
+    steps = []
+    for at, (text, writes) in enumerate(texts[0]):
+        same: dict[str, Any] = {}
+        varied: list[tuple[str, Origin]] = []
+        for name in samples[0].steps[at].binds:
+            origin = learner.origin(at, [sample.steps[at].binds[name] for sample in samples])
+            if origin[0] == "same":
+                same[name] = origin[1]
+            else:
+                varied.append((name, origin))
+        steps.append((text, same, varied, writes))
+    return Recipe(steps, samples[0].status, learner.pieces([sample.body for sample in samples]))
+
+
+class _Learner:
+    def __init__(self, samples: list[Sample]) -> None:
+        self._samples = samples
+        self._fresh: list[list[Any]] = []
+
+    def origin(self, at: int, values: list[Any]) -> Origin:
+        """Tell where the values of the samples come from, for a statement."""
+        first = values[0]
+        if isinstance(first, (Json, Jsonb, Binary)):
+            return ("wrapped", type(first), self.origin(at, [value.obj for value in values]))
+        for name in self._samples[0].inputs:
+            if [sample.inputs[name] for sample in self._samples] == values:
+                return ("input", name)
+        if all(value == first for value in values):
+            return ("same", first)
+        if isinstance(first, list):
+            parts = zip(*map(sorted, values), strict=True)
+            return ("list", [self.origin(at, list(part)) for part in parts])
+        if isinstance(first, dict):
+            return ("object", {k: self.origin(at, [v[k] for v in values]) for k in first})
+        found = self._known(at, values)
+        if found is not None:
+            return found
+        if isinstance(first, str) and first[:1] in {"{", "["}:
+            return ("json text", self.origin(at, [json.loads(value) for value in values]))
+        times = [_time(value) for value in values]
+        if None not in times:
+            nows = [sample.steps[at].now for sample in self._samples]
+            return self._after(times, nows)
+        if isinstance(first, str) and len(first) >= _SHORTEST and _HEX.issuperset(first):
+            self._fresh.append(values)
+            return ("fresh", len(self._fresh) - 1, len(first))
+        raise ValueError(f"nobody knows where {values} come from")
+
+    def _known(self, steps: int, values: list[Any]) -> Origin | None:
+        if values in self._fresh:
+            return ("fresh", self._fresh.index(values), 0)
+        for before in range(steps):
+            rows = [sample.steps[before].rows for sample in self._samples]
+            if all(rows):
+                columns = [list(cells) for cells in zip(*(row[0] for row in rows), strict=True)]
+                if values in columns:
+                    return ("cell", before, columns.index(values))
+                for at, (one, other) in enumerate(pairwise(columns)):
+                    if [f"{a} {b}" for a, b in zip(one, other, strict=True)] == values:
+                        return ("name", before, at)
+        return None
+
+    def _after(self, times: list[Any], nows: list[datetime]) -> Origin:
+        spans = {time - now for time, now in zip(times, nows, strict=True)}
+        if len(spans) != 1:
+            raise ValueError(f"nobody knows where {times} come from")
+        return ("now", spans.pop().total_seconds())
+
+    def pieces(self, bodies: list[bytes]) -> list[bytes | Origin]:
+        """Cut the answers where they differ."""
+        if all(body == bodies[0] for body in bodies):
+            return [bodies[0]]
+        at = len(self._samples[0].steps)
+        made: list[bytes | Origin] = []
+        splits = [body.split(b'"') for body in bodies]
+        for parts in zip(*splits, strict=True):
+            if made:
+                made.append(b'"')
+            if all(part == parts[0] for part in parts):
+                made.append(parts[0])
+                continue
+            texts = [part.decode() for part in parts]
+            head = texts[0].rpartition("invitations/")[0] + "invitations/"
+            if all(text.startswith(head) for text in texts) and head != "invitations/":
+                made.append(head.encode())
+                texts = [text.removeprefix(head).rstrip("/") for text in texts]
+                made += [self.origin(at, texts), b"/"]
+            else:
+                made.append(self._said(at, texts))
+        return made
+
+    def _said(self, at: int, texts: list[str]) -> Origin:
+        times = [_time(text.removesuffix("Z")) for text in texts]
+        if None in times:
+            return self.origin(at, texts)
+        nows = [sample.steps[-1].now for sample in self._samples]
+        return ("told", self._after(times, nows)[1])
+
+
+def _time(value: Any) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or "T" not in value:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+class Kitchen:
+    """Where a recipe is followed once.
+
+    Args:
+        inputs: what the request brought.
+        now: the moment of the transaction.
+    """
+
+    __slots__ = ("fresh", "inputs", "now", "rows")
+
+    def __init__(self, inputs: Mapping[str, Any], now: datetime) -> None:
+        self.inputs = inputs
+        self.fresh: dict[int, str] = {}
+        self.now = now
+        self.rows: list[list[Any]] = []
+
+    def drawn(self, which: int, digits: int) -> str:
+        """Give what chance has drawn, the same each time."""
+        if which not in self.fresh:
+            self.fresh[which] = secrets.token_hex(digits // 2)
+        return self.fresh[which]
+
+
+Cook = Callable[[Kitchen], Any]
+
+
+def cook(origin: Origin, *, as_text: bool) -> Cook:
+    """Give the function that brings a value from where it comes.
+
+    Args:
+        as_text: whether times are bound as text.
+    """
+
+    def inner(one: Origin) -> Cook:
+        return cook(one, as_text=as_text)
+
+    match origin:
+        case ("same", value):
+            return lambda _: value
+        case ("input", name):
+            return lambda kitchen: kitchen.inputs[name]
+        case ("cell", step, column):
+            return lambda kitchen: kitchen.rows[step][0][column]
+        case ("name", step, at):
+            return lambda kitchen: "{} {}".format(*kitchen.rows[step][0][at : at + 2])
+        case ("fresh", which, digits):
+            return lambda kitchen: kitchen.drawn(which, digits)
+        case ("now", seconds):
+            span = timedelta(seconds=seconds)
+            if as_text:
+                return lambda kitchen: _text(kitchen.now + span)
+            return lambda kitchen: kitchen.now + span
+        case ("told", seconds):
+            later = timedelta(seconds=seconds)
+            return lambda kitchen: _text(kitchen.now + later) + "Z"
+        case ("list", origins):
+            parts = [inner(one) for one in origins]
+            return lambda kitchen: [part(kitchen) for part in parts]
+        case ("object", origins):
+            fields = {name: inner(one) for name, one in origins.items()}
+            return lambda kitchen: {name: field(kitchen) for name, field in fields.items()}
+        case ("json text", one):
+            told = inner(one)
+            return lambda kitchen: json.dumps(told(kitchen))
+        case ("wrapped", wrapper, one):
+            bare = inner(one)
+            return lambda kitchen: wrapper(bare(kitchen))
+    raise ValueError(origin)
+
+
+def _text(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+class Meal:
+    """A recipe, ready to be followed.
+
+    Args:
+        begin: how a transaction begins that writes.
+        as_text: whether times are bound as text.
+    """
+
+    def __init__(self, recipe: Recipe, begin: str, *, as_text: bool) -> None:
+        self.status = recipe.status
+        self._begin = begin
+        self._steps = [
+            (text, same, [(name, cook(one, as_text=as_text)) for name, one in varied], writes)
+            for text, same, varied, writes in recipe.steps
+        ]
+        self._body = [
+            piece if isinstance(piece, bytes) else cook(piece, as_text=as_text)
+            for piece in recipe.body
+        ]
+
+    def make(self, connection: Any, inputs: Mapping[str, Any]) -> bytes:
+        """Do it: what is only read first, then the one transaction; give the answer."""
+        kitchen = Kitchen(inputs, datetime.now(UTC))
+        cursor = connection.cursor()
+        writing = False
+        try:
+            for text, same, varied, writes in self._steps:
+                if writes and not writing:
+                    cursor.execute(self._begin)
+                    writing = True
+                    kitchen.now = datetime.now(UTC)
+                binds = {**same, **{name: made(kitchen) for name, made in varied}}
+                cursor.execute(text, binds)
+                kitchen.rows.append(cursor.fetchall() if cursor.description else [])
+            cursor.execute("COMMIT")
+        except BaseException:
+            if writing:
+                cursor.execute("ROLLBACK")
+            raise
+        return b"".join(
+            piece if isinstance(piece, bytes) else str(piece(kitchen)).encode()
+            for piece in self._body
+        )

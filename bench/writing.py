@@ -1,0 +1,209 @@
+"""Writing: the service against a floor that runs the same statements, each on its own copy."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from sqlalchemy import bindparam, select
+
+from bench import data, drive
+from bench.floor import RECIPES
+from bench.machine import Program
+from bench.reading import SERVICE, entry, line, measured
+from bench.replay import Recipe, Sample, learn, watched
+from collegium.settings import load
+from collegium.store.db import Database, Prepared
+from collegium.store.tables import invitations, requests, roles, scopes
+from collegium.store.vault import Vault
+from tests import big
+from tests.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.drive import Round
+
+BAR: Final = 0.5
+SAMPLES: Final = 3
+_SCOPE: Final = Prepared(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
+_ROLE: Final = Prepared(select(roles.c.uuid).where(roles.c.name == bindparam("name")))
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What waits to be taken or decided, and by whom.
+
+    Args:
+        who: the number of the account that may.
+    """
+
+    uuid: str
+    who: int
+
+
+def add_pending(database: Database, size: int, count: int) -> tuple[list[Pending], list[Pending]]:
+    """Write invitations and requests that wait; whoever gets in comes from somewhere else."""
+    cast, chance = data.Cast(size), random.Random(count)  # noqa: S311 - to be the same every time
+    with database.read() as tx:
+        role = {row.name: row.id for row in tx.all(Prepared(select(roles)))}["PROJECT.MEMBER"]
+        now = tx.now
+    people = range(cast.organisations + 1, size)
+    there = [n for n in people if n % 997 and n % 200 and n != cast.staff]
+    invited, asked = [], []
+    for number in range(count):
+        account = there[number % len(there)]
+        # Another place each time round, and never one of the person's own.
+        away = 1 + number // len(there)
+        home = (cast.home(account) - 1 + away) % cast.organisations + 1
+        common = {"role_id": role, "state": "pending", "created": now}
+        invited.append(
+            common
+            | {
+                "uuid": UUID(int=chance.getrandbits(128), version=4).hex,
+                "scope_id": cast.project(home, number),
+                "email": f"guest{number}@example.net",
+                "expires": now + data.LONG,
+                "created_by": home,
+                "vouched_by": home,
+            }
+        )
+        asked.append(
+            common
+            | {
+                "uuid": UUID(int=chance.getrandbits(128), version=4).hex,
+                "scope_id": cast.project(home, number + 1),
+                "account_id": account,
+            }
+        )
+    big.write(database, ((invitations, invited), (requests, asked)))
+    owners = {
+        cast.project(home, which): home
+        for home in range(1, cast.organisations + 1)
+        for which in range(data.PROJECTS_OF_ONE)
+    }
+    return (
+        [Pending(row["uuid"], there[at % len(there)]) for at, row in enumerate(invited)],
+        [Pending(row["uuid"], owners[row["scope_id"]]) for row in asked],
+    )
+
+
+class Deeds:
+    """Requests that change something; each can be sent once.
+
+    Args:
+        count: of each kind.
+    """
+
+    def __init__(self, database: Database, size: int, count: int) -> None:
+        self._cast = data.Cast(size)
+        with database.read() as tx:
+            self._scope = tx.value(_SCOPE, id=self._cast.project(self._cast.manager, 0))
+            self._role = tx.value(_ROLE, name="PROJECT.MEMBER")
+        self._invitations, self._requests = add_pending(database, size, count)
+        data.refresh(database)
+
+    def all(self, deed: str) -> Iterator[tuple[str, int, Any]]:
+        """Give path, who asks and body of one after the other."""
+        if deed == "create":
+            for number in count():
+                yield (
+                    "/api/user-invitations/",
+                    self._cast.manager,
+                    {
+                        "scope": f"http://{drive.HOST}/api/projects/{self._scope}/",
+                        "role": self._role,
+                        "email": f"somebody{number}@example.com",
+                        "full_name": f"Somebody {number}",
+                    },
+                )
+        noun, waiting = {
+            "accept": ("user-invitations", self._invitations),
+            "approve": ("user-permission-requests", self._requests),
+        }[deed]
+        for one in waiting:
+            yield f"/api/{noun}/{one.uuid}/{deed}/", one.who, None
+
+
+def recipes(url: str, deeds: Deeds) -> dict[str, Recipe]:
+    """Watch the service do each deed a few times, and learn it."""
+    settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
+    vault = Vault(data.SECRET_KEY)
+    found = {}
+    with closing(Database(url)) as database:
+        site = Site(settings, database, vault)
+        for deed in ("create", "accept", "approve"):
+            samples = []
+            for _, (path, who, body) in zip(range(SAMPLES), deeds.all(deed), strict=False):
+                token = data.token_of(who)
+                with watched() as steps:
+                    answer = site.post(path, token, json=body, headers={"Host": drive.HOST})
+                if not answer.is_success:
+                    raise drive.Failed(f"{deed}: {answer.text}")
+                inputs = {"digest": vault.digest(token)} | (body or {"uuid": path.split("/")[-3]})
+                samples.append(Sample(inputs, steps, answer.status_code, answer.content))
+            found[deed] = learn(samples)
+        site.close()
+    return found
+
+
+def run(
+    copies: Callable[[str], str], size: int, seconds: float, rounds: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure everything that is written.
+
+    Args:
+        copies: makes a copy of the database under a name, and gives its URL; of the first
+            one, which is then as it was left.
+    """
+    most = int((rounds + 1) * seconds * 2500)
+    with closing(Database(copies("template"), size=1)) as database:
+        deeds = Deeds(database, size, most)
+    urls = {name: copies(name) for name in ("learning", "service", "floor")}
+    known = recipes(urls["learning"], deeds)
+    file = data.FOLDER / "recipes"
+    file.write_bytes(pickle.dumps(known))
+    told: dict[str, Any] = {}
+    service = Program(*SERVICE, url=urls["service"])
+    floors = [
+        Program("-m", "bench.floor", f"--{how}", url=urls["floor"], more={RECIPES: str(file)})
+        for how in ("loop", "threads")
+    ]
+    try:
+        for deed in ("create", "accept", "approve"):
+            # Each program has its own copy, so both are sent the same.
+            ours, theirs = (_sent(deeds, deed) for _ in range(2))
+            trial = [
+                measured(floor, lambda floor=floor: drive.own(floor.port, theirs, 1)).rate  # type: ignore[misc]
+                for floor in floors
+            ]
+            floor = floors[trial.index(max(trial))]
+            measured(service, lambda: drive.own(service.port, ours, 1))
+            seen: list[tuple[Round, Round]] = []
+            for _ in range(rounds):
+                seen.append(
+                    (
+                        measured(service, lambda: drive.own(service.port, ours, seconds)),
+                        measured(floor, lambda: drive.own(floor.port, theirs, seconds)),
+                    )
+                )
+            number = sum(text != "BEGIN" for text, *_ in known[deed].steps)
+            told[deed] = entry(BAR, seen, (number, number))
+            told[deed]["floor asks"] = "loop" if floor is floors[0] else "threads"
+            say(line(deed, told[deed]))
+        resident = service.resident()
+    finally:
+        for one in (service, *floors):
+            one.stop()
+    return {"resident": resident, "cases": told}
+
+
+def _sent(deeds: Deeds, deed: str) -> Iterator[bytes]:
+    for path, who, body in deeds.all(deed):
+        yield drive.request("POST", path, data.token_of(who), body)

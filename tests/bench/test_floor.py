@@ -1,0 +1,72 @@
+"""The floor of the bench answers what the service answers, to the byte."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench import data
+from bench.floor import Floor, PostgreSQL, SQLite
+from collegium.store.db import Database, Prepared
+from collegium.store.tables import accounts
+from collegium.store.vault import Vault
+from sqlalchemy import bindparam, select
+from tests.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from collegium.settings import Settings
+
+SIZE = 400
+CAST = data.Cast(SIZE)
+_UUID = Prepared(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
+
+
+@pytest.fixture
+def floor(url: str) -> Iterator[Floor]:
+    with closing(SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)) as asked:
+        yield Floor(asked, Vault(data.SECRET_KEY))
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    data.fill(database, SIZE)
+    return database
+
+
+@pytest.fixture
+def service(
+    filled: Database, make_settings: Callable[..., Settings], request: Any
+) -> Site:
+    site = Site(make_settings(secret_key=data.SECRET_KEY), filled, Vault(data.SECRET_KEY))
+    request.addfinalizer(site.close)
+    return site
+
+
+def test_every_answer_is_the_same_to_the_byte(
+    service: Site, filled: Database, floor: Floor
+) -> None:
+    with filled.read() as tx:
+        uuid = tx.value(_UUID, id=CAST.person)
+    lists = ("users", "user-invitations", "user-permission-requests")
+    paths = [
+        *((CAST.person, path, b"") for path in ["/api/users/me/"]),
+        (CAST.staff, f"/api/users/{uuid}/", b""),
+        *(
+            (who, f"/api/{name}/", query)
+            for who in (CAST.staff, CAST.manager)
+            for name in lists
+            for query in (b"page_size=10", b"page_size=100", b"page_size=10&page=2")
+        ),
+    ]
+    for who, path, query in paths:
+        token = data.token_of(who)
+        theirs = service.get(f"{path}?{query.decode()}", token)
+        total, body = floor.answer(path, query, token, "http://collegium.test", "127.0.0.1")
+        assert theirs.status_code == 200, (path, theirs.text)
+        assert body == theirs.content, (who, path)
+        assert theirs.headers.get("x-result-count", "0") == str(total), (who, path)
+        assert len(body) > 400, (who, path)
