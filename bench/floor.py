@@ -23,6 +23,7 @@ import click
 import granian.server
 import msgspec
 import psycopg
+from granian.constants import Interfaces
 from msgspec import UNSET
 from psycopg.adapt import Loader
 
@@ -605,10 +606,15 @@ def build(environment: Mapping[str, str] = os.environ) -> Callable[..., Any]:
 @click.option("--workers", default=1)
 @click.option("--threads/--loop", default=False)
 def main(port: int, workers: int, *, threads: bool) -> None:
-    """Serve the floor as the service is served: with its own start of the server."""
+    """Serve the floor as the service is served: with its own start of the server, but bare ASGI."""
     os.environ[IN_THREADS] = "1" if threads else ""
     server = granian.server.Server
-    granian.server.Server = lambda _theirs, **options: server("bench.floor:build", **options)
+
+    def bare(_theirs: str, **options: Any) -> Any:
+        options |= {"interface": Interfaces.ASGI, "blocking_threads": None}
+        return server("bench.floor:build", **options)
+
+    granian.server.Server = bare
     cli._run_server("127.0.0.1", port, workers)  # noqa: SLF001 - whatever it is, ours must be the same
 
 

@@ -86,11 +86,14 @@ MOVES: Final = {
 }
 
 
+_STATES: Final = {state.value: state for state in State}
+
+
 def seen(stored: str, expires: datetime, now: datetime) -> State:
     """Give the state as it is at ``now``: a pending invitation past its time has expired."""
     if stored == State.PENDING and expires <= now:
         return State.EXPIRED
-    return State(stored)
+    return _STATES[stored]
 
 
 def move(state: State, act: Act) -> State:

@@ -13,8 +13,10 @@ from contextlib import suppress
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import psycopg
 from psycopg.adapt import Loader
+from psycopg.types.json import set_json_loads
 from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.engine import make_url
 
@@ -187,9 +189,10 @@ def _casefold(text: str | None) -> str | None:
 
 
 def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
-    raw = connection
+    raw: Any = connection
     raw.adapters.register_loader("uuid", _HexLoader)
     raw.prepared_max = _STATEMENTS
+    set_json_loads(msgspec.json.decode, raw)
     raw.execute("SET TIME ZONE 'UTC'")
     # Compiling a statement takes longer than any of ours should run.
     raw.execute("SET jit = off")

@@ -33,7 +33,7 @@ from collegium.store import comparing, finding
 from collegium.store import roles as role_rows
 from collegium.store.access import holding, live, lock, seer
 from collegium.store.db import Prepared, Time, any_of
-from collegium.store.listing import Filter, Listing
+from collegium.store.listing import Filter, Listing, without
 from collegium.store.narrowing import rare
 from collegium.store.scopes import placed
 from collegium.store.tables import (
@@ -154,7 +154,12 @@ _shown = scopes.c.kind != Kind.GROUP.value
 
 listing = Listing(
     # Groups are spelled by another wire; whoever lists invitations here lists the tree.
-    _rows.where(_shown),
+    without(
+        _rows,
+        *("scope_slug", "scope_removed", "blocked", "archived", "starts", "role_kind"),
+        *("role_is_active", "creator_email", "creator_is_active"),
+        "creator_notifications_enabled",
+    ).where(_shown),
     visible=visible,
     key=invitations.c.id,
     # Said like this, because from a join SQLite would begin with all the scopes.

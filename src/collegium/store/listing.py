@@ -243,5 +243,11 @@ class Listing:
         return tuple(forms), binds
 
 
+def without(rows: Select[Any], *names: str) -> Select[Any]:
+    """Select the same rows without some columns; what they alone were joined for is not read."""
+    kept = (column for column in rows.selected_columns if column.key not in names)
+    return rows.with_only_columns(*kept)
+
+
 def _counting(keys: Select[Any]) -> Prepared:
     return Prepared(select(func.count().label("count")).select_from(keys.subquery()))

@@ -143,8 +143,32 @@ def _one(*, sees_all: bool) -> Prepared:
 
 @lru_cache(maxsize=2)
 def _of_accounts(*, sees_all: bool) -> Prepared:
+    # Shown on accounts that are at hand, a dozen of columns are enough.
     return Prepared(
-        _rows.where(
+        select(
+            grants.c.account_id,
+            grants.c.since,
+            grants.c.until,
+            roles.c.uuid.label("role_uuid"),
+            roles.c.name.label("role_name"),
+            roles.c.description.label("role_description"),
+            scopes.c.kind.label("scope_kind"),
+            scopes.c.uuid.label("scope_uuid"),
+            scopes.c.name.label("scope_name"),
+            organisation.c.uuid.label("organisation_uuid"),
+            organisation.c.name.label("organisation_name"),
+            _giver.c.username.label("giver_username"),
+            _giver.c.first_name.label("giver_first_name"),
+            _giver.c.last_name.label("giver_last_name"),
+        )
+        .select_from(grants)
+        .join(roles, roles.c.id == grants.c.role_id)
+        .join(scopes, scopes.c.id == grants.c.scope_id)
+        .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
+        .outerjoin(_giver, _giver.c.id == grants.c.given_by)
+        .where(
+            live(),
+            scopes.c.removed.is_(None),
             any_of(grants.c.account_id, "ids"),
             scopes.c.kind != Kind.GROUP.value,
             true()
@@ -153,7 +177,8 @@ def _of_accounts(*, sees_all: bool) -> Prepared:
                 grants.c.account_id == bindparam("actor", type_=Number),
                 grants.c.scope_id.in_(visible_scopes()),
             ),
-        ).order_by(grants.c.since, grants.c.id)
+        )
+        .order_by(grants.c.since, grants.c.id)
     )
 
 

@@ -27,7 +27,7 @@ from collegium.rules.requests import State
 from collegium.store import comparing, finding
 from collegium.store.access import holding, in_organisations, live, seer
 from collegium.store.db import Duplicate, Prepared, Time
-from collegium.store.listing import Filter, Listing
+from collegium.store.listing import Filter, Listing, without
 from collegium.store.narrowing import one_of
 from collegium.store.scopes import placed
 from collegium.store.tables import (
@@ -110,7 +110,14 @@ def _tree() -> ColumnElement[bool]:
 _order = case({state.value: at for at, state in enumerate(State)}, value=requests.c.state)
 
 listing = Listing(
-    _rows.where(_tree()),
+    without(
+        _rows,
+        *("role_id", "account_id", "decided_by", "message", "is_automatic", "sole", "project_id"),
+        *("scope_kind", "scope_slug", "scope_description", "scope_removed", "organisation_id"),
+        *("blocked", "archived", "starts", "role_uuid", "role_kind", "role_is_active"),
+        *("auto_create_project", "project_role_id", "account_uuid", "account_is_active"),
+        *("notifications_enabled", "project_role_is_active", "project_uuid", "project_name"),
+    ).where(_tree()),
     visible=visible,
     key=requests.c.id,
     counted=select(requests.c.id).join(scopes, scopes.c.id == requests.c.scope_id).where(_tree()),

@@ -112,11 +112,13 @@ def _page(call: Call, last: int) -> int:
 def _links(call: Call, page: int, last: int) -> str:
     # Commas and semicolons separate the parts of this header, so in addresses they are
     # written as %2C and %3B; the official client splits blindly.
-    kept = [(k, v) for k, v in parse_qsl(call.raw_query, keep_blank_values=True) if k != "page"]
+    asked = [(k, v) for k, v in parse_qsl(call.raw_query, keep_blank_values=True) if k != "page"]
+    kept = urlencode(asked, quote_via=quote, safe="")
+    path = f"{call.base}{quote(call.path)}"
 
     def link(to: int, relation: str) -> str:
-        query = urlencode(kept + ([("page", str(to))] if to > 1 else []), quote_via=quote, safe="")
-        return f'<{call.base}{quote(call.path)}{"?" if query else ""}{query}>; rel="{relation}"'
+        query = "&".join(part for part in (kept, f"page={to}" if to > 1 else "") if part)
+        return f'<{path}{"?" if query else ""}{query}>; rel="{relation}"'
 
     parts = [link(1, "first")]
     if page > 1:

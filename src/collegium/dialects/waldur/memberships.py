@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from collegium.dialects.http import Call
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Write
+    from collegium.store.db import Read, Row, Write
 
 _SEAT: Final = {
     "role": Text(required=True, blank=False, max=150),
@@ -47,19 +47,23 @@ TEAM_FILTERS: Final = {
 }
 
 
+def _shown(row: Row) -> wire.Permission:
+    return wire.permission(row, row.account_uuid, accounts.full_name(row), row.slug)
+
+
 def _list(call: Call, tx: Read) -> Answer:
     return lists.answer(
         call,
         tx,
         memberships.listing,
-        lambda rows: [wire.permission(row) for row in rows],
+        lambda rows: [_shown(row) for row in rows],
         filters=filters.read(call, FILTERS),
     )
 
 
 def _retrieve(call: Call, tx: Read) -> Answer:
     row = memberships.find(tx, call.actor, call.uuid("grant"))
-    return Answer(200, wire.encode(wire.permission(row)))
+    return Answer(200, wire.encode(_shown(row)))
 
 
 def _seat(tx: Write, form: Form, reached: access.Reached, *, judge_end: bool) -> actions.Seat:
