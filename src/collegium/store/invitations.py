@@ -157,7 +157,7 @@ listing = Listing(
     without(
         _rows,
         *("scope_slug", "scope_removed", "blocked", "archived", "starts", "role_kind"),
-        *("role_is_active", "creator_email", "creator_is_active"),
+        *("creator_email", "creator_is_active"),
         "creator_notifications_enabled",
     ).where(_shown),
     visible=visible,
