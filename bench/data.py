@@ -364,7 +364,8 @@ def postgresql(server: PostgreSQL, size: int, say: Callable[[str], None]) -> str
 def _carry(origin: Database, to: Database) -> None:
     """Take all rows from SQLite to PostgreSQL, which reads their spelling as well."""
     names = [table.name for table in metadata.sorted_tables]
-    source = origin.engine.raw_connection().cursor()
+    kept = origin.engine.raw_connection()
+    source = kept.cursor()
     connection = to.engine.raw_connection()
     cursor: Any = connection.cursor()
     later = cursor.execute(
@@ -395,7 +396,8 @@ def _carry(origin: Database, to: Database) -> None:
     cursor.execute("COMMIT")
     cursor.execute("VACUUM ANALYZE")
     cursor.execute("CHECKPOINT")
-    connection.invalidate()
+    connection.close()
+    kept.close()
 
 
 def refresh(database: Database, numbers: Iterable[int] = ()) -> None:
