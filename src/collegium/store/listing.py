@@ -7,7 +7,16 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+)
 
 from collegium.store.access import seer
 from collegium.store.db import Prepared
@@ -115,7 +124,7 @@ class Listing:
         self._default = default
         # Names come from a request, but only known ones reach this far; the bound is for
         # their combinations.
-        self._statement = lru_cache(maxsize=256)(self._build)
+        self._statement = lru_cache(maxsize=512)(self._build)
         self._sample = lru_cache(maxsize=256)(self._sampled)
 
     def _build(
@@ -125,6 +134,8 @@ class Listing:
         filters: tuple[tuple[str, str], ...],
         order: tuple[str, ...] | None,
         way: Way,
+        size: int = 0,
+        first: bool = True,
     ) -> Prepared:
         wanted, scans = [], []
         for name, form in filters:
@@ -164,8 +175,10 @@ class Listing:
         return Prepared(
             self._rows.where(*wanted)
             .order_by(*(column.desc() if down else column.asc() for column, down in columns))
-            .limit(bindparam("limit", type_=Integer))
-            .offset(bindparam("offset", type_=Integer))
+            # Written into the text: PostgreSQL plans once for all values of a parameter, and of
+            # a page of unknown length it believes that it is a tenth of the table.
+            .limit(literal_column(str(size), Integer))
+            .offset(None if first else bindparam("offset", type_=Integer))
         )
 
     def _sampled(self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]) -> Prepared | None:
@@ -220,8 +233,17 @@ class Listing:
         """Give the rows of a page, ``limit`` at most, after ``offset``."""
         forms, binds = self._read(filters)
         way = self._way(tx, actor, forms, binds)
-        statement = self._statement(sees_all=actor.sees_all, filters=forms, order=order, way=way)
-        return tx.all(statement, **seer(tx, actor), **binds, limit=limit, offset=offset)
+        statement = self._statement(
+            sees_all=actor.sees_all,
+            filters=forms,
+            order=order,
+            way=way,
+            size=limit,
+            first=not offset,
+        )
+        if offset:
+            binds["offset"] = offset
+        return tx.all(statement, **seer(tx, actor), **binds)
 
     def count(self, tx: Read, actor: Actor, filters: Mapping[str, Any]) -> int:
         """Give the number of rows on all pages together."""
