@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
-from collegium.store import search
+from collegium.store import search, tallies
 from collegium.store.db import Prepared
 from collegium.store.tables import (
     account_texts,
@@ -201,6 +201,8 @@ def write(database: Database, tables: Tables) -> None:
         (_write_sqlite if database.is_sqlite else _write_postgresql)(cursor, tables)
     finally:
         connection.close()
+    with database.write() as tx:
+        tallies.recount(tx)
 
 
 def _write_sqlite(cursor: Any, tables: Tables) -> None:

@@ -30,7 +30,7 @@ from collegium.post.text import one_line, short
 from collegium.post.transport import Transport, open_transport
 from collegium.rules.refusals import Conflict
 from collegium.settings import Settings
-from collegium.store import outbox
+from collegium.store import outbox, tallies
 from collegium.store.db import Database, Read, Row, Unavailable, Write
 from collegium.store.vault import Vault
 
@@ -59,6 +59,7 @@ OUTAGE_DELAYS: Final = RETRY_DELAYS[:3]
 
 _PAUSE: Final = 5.0  # seconds; another process may owe a mail without waking us
 _TEND_EVERY: Final = 3600.0  # seconds
+_FOLD_EVERY: Final = 60.0  # seconds; counts have one part more for each row since
 _LOOK_EVERY: Final = 1.0  # seconds; how late the news of an ended invitation may be
 _BREATH: Final = 0.1  # seconds; what is due may be in somebody else's hands
 _LONGEST_REASON: Final = 300
@@ -108,7 +109,7 @@ class Worker:
             self._others[InvitationCreated.kind] = way
         self._clock = clock
         self._time = Clock(database, settings, clock)
-        self._next_look = self._next_tending = 0.0
+        self._next_look = self._next_tending = self._next_folding = 0.0
         self._puller = Puller(database, settings, vault, clock=clock)
         self._woken = threading.Event()
 
@@ -120,6 +121,7 @@ class Worker:
         Raises Unavailable while the database is out of reach.
         """
         self._database.tend()
+        self._fold()
         self._time.run()
         sent = self._pay_all(threading.Event())
         while self._puller.due():
@@ -137,6 +139,9 @@ class Worker:
                 if time.monotonic() >= self._next_tending:
                     self._next_tending = time.monotonic() + _TEND_EVERY
                     self._database.tend()
+                if time.monotonic() >= self._next_folding:
+                    self._next_folding = time.monotonic() + _FOLD_EVERY
+                    self._fold()
                 if time.monotonic() >= self._next_look:
                     self._next_look = time.monotonic() + _LOOK_EVERY
                     self._time.run()
@@ -153,6 +158,11 @@ class Worker:
                 _log.error("outbox failed", traceback=_told(error))
             self._woken.wait(pause)
             self._woken.clear()
+
+    def _fold(self) -> None:
+        if not self._database.is_sqlite:
+            with self._database.write() as tx:
+                tallies.fold(tx)
 
     def wake(self) -> None:
         """Have ``run`` look at once; for any thread, after the commit that owes a mail."""

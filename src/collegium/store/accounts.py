@@ -39,6 +39,7 @@ from collegium.store.tables import (
     second_factors,
     tokens,
 )
+from collegium.store.tallies import tally
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -91,6 +92,7 @@ _here = accounts.c.deleted.is_(None)
 listing = Listing(
     _rows.where(_here),
     visible=visible,
+    tally=tally(accounts),
     key=accounts.c.id,
     counted=select(accounts.c.id).where(_here),
     lean=True,

@@ -48,6 +48,7 @@ from collegium.store.tables import (
     roles,
     scopes,
 )
+from collegium.store.tallies import tally
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -161,6 +162,7 @@ listing = Listing(
         "creator_notifications_enabled",
     ).where(_shown),
     visible=visible,
+    tally=tally(invitations),
     key=invitations.c.id,
     # Said like this, because from a join SQLite would begin with all the scopes.
     counted=select(invitations.c.id).where(

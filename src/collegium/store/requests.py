@@ -42,6 +42,7 @@ from collegium.store.tables import (
     roles,
     scopes,
 )
+from collegium.store.tallies import tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,6 +120,7 @@ listing = Listing(
         *("notifications_enabled", "project_role_is_active", "project_uuid", "project_name"),
     ).where(_tree()),
     visible=visible,
+    tally=tally(requests),
     key=requests.c.id,
     counted=select(requests.c.id).join(scopes, scopes.c.id == requests.c.scope_id).where(_tree()),
     lean=True,

@@ -660,3 +660,11 @@ Index("uq_events_uuid", events.c.uuid, unique=True)
 Index("ix_events_at", events.c.at, events.c.id)
 for _name in ("kind", "actor_id", "account_id", "scope_id"):
     Index(f"ix_events_{_name}", events.c[_name], events.c.at, events.c.id)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    # No key: on PostgreSQL a count is the sum of many rows, see ``tallies.py``.
+    Column("name", String(20), nullable=False),
+    Column("n", Number, nullable=False),
+)

@@ -1,0 +1,134 @@
+"""Kept counts say what counting says, whatever is written and by however many."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import delete, func, insert, literal, select, update
+
+from collegium.actions import groups
+from collegium.store import accounts as account_rows
+from collegium.store import invitations as invitation_rows
+from collegium.store import requests as request_rows
+from collegium.store import tallies
+from collegium.store.db import Prepared
+from collegium.store.tables import accounts, invitations, requests, scopes
+from collegium.store.tables import tallies as rows
+
+if TYPE_CHECKING:
+    from collegium.store.db import Database
+    from tests.world import World
+
+_IN_TREE = select(scopes.c.id).where(scopes.c.kind != "group")
+COUNTED = {
+    accounts: (account_rows.listing, accounts.c.deleted.is_(None)),
+    invitations: (invitation_rows.listing, invitations.c.scope_id.in_(_IN_TREE)),
+    requests: (request_rows.listing, requests.c.scope_id.in_(_IN_TREE)),
+}
+
+
+def check(world: World) -> dict[str, int]:
+    """See that each list has as many rows as there are, and give the numbers."""
+    found = {}
+    with world.database.read() as tx:
+        for table, (listing, listed) in COUNTED.items():
+            counted = tx.value(
+                Prepared(select(func.count().label("n")).select_from(table).where(listed))
+            )
+            found[table.name] = listing.count(tx, world.staff.actor, {})
+            assert found[table.name] == counted, table.name
+    return found
+
+
+def fold(database: Database) -> None:
+    with database.write() as tx:
+        tallies.fold(tx)
+
+
+def run(database: Database, statement: Any) -> None:
+    with database.write() as tx:
+        tx.run(Prepared(statement))
+
+
+def test_a_kept_count_follows_what_is_added_hidden_and_removed(world: World) -> None:
+    place = world.organisation()
+    asker, gone = world.person(), world.person()
+    before = check(world)
+    world.invite(world.staff, "new@example.org", "CUSTOMER.OWNER", place)
+    world.ask(asker, world.open(world.staff, "CUSTOMER.OWNER", place))
+    with world.database.write() as tx:
+        # A group's are listed elsewhere.
+        groups.create(tx, world.staff.actor, "Club")
+    for statement in (
+        insert(invitations).from_select(
+            [column.name for column in invitations.c if column.name not in {"id", "uuid"}]
+            + ["uuid"],
+            select(
+                *(
+                    select(scopes.c.id).where(scopes.c.kind == "group").scalar_subquery()
+                    if column.name == "scope_id"
+                    else column
+                    for column in invitations.c
+                    if column.name not in {"id", "uuid"}
+                ),
+                literal("0" * 32, invitations.c.uuid.type),
+            ),
+        ),
+    ):
+        run(world.database, statement)
+    after = check(world)
+    assert after["invitations"] == before["invitations"] + 1
+    assert after["requests"] == before["requests"] + 1
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    for statement in (
+        update(accounts).where(accounts.c.id == gone.id).values(deleted=moment),
+        update(accounts).values(job_title="same"),
+        update(accounts).where(accounts.c.id == gone.id).values(deleted=None),
+        delete(invitations),
+        delete(requests),
+    ):
+        run(world.database, statement)
+        check(world)
+    assert check(world) == before | {"invitations": 0, "requests": 0}
+
+
+def test_writers_do_not_wait_for_one_another_and_no_count_is_lost(world: World) -> None:
+    before = check(world)
+
+    def work(number: int) -> None:
+        world.person(f"worker{number}")
+        if number % 4 == 0:
+            fold(world.database)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(40)))
+    assert check(world)["accounts"] == before["accounts"] + 40
+    fold(world.database)
+    with world.database.read() as tx:
+        assert tx.value(Prepared(select(func.count().label("n")).select_from(rows))) == len(COUNTED)
+    assert check(world)["accounts"] == before["accounts"] + 40
+
+
+def test_a_count_that_an_unfinished_deed_has_added_to_is_read_without_waiting(
+    world: World,
+) -> None:
+    before = check(world)
+    with world.database.write() as tx:
+        tx.run(Prepared(insert(rows).values(name="accounts", n=0)))
+        if not world.database.is_sqlite:
+            world.person("meanwhile")
+            before["accounts"] += 1
+        assert check(world) == before
+
+
+def test_counting_anew_mends_what_was_written_past_the_triggers(world: World) -> None:
+    world.invite(world.staff, "new@example.org", "CUSTOMER.OWNER", world.organisation())
+    run(world.database, update(rows).values(n=7))
+    with pytest.raises(AssertionError):
+        check(world)
+    with world.database.write() as tx:
+        tallies.recount(tx)
+    check(world)
