@@ -114,7 +114,7 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
 
 
 def _run_server(host: str, port: int, workers: int) -> None:
-    from granian.constants import Interfaces  # noqa: PLC0415 - no other command needs it
+    from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415 - no other command needs it
     from granian.log import LogLevels  # noqa: PLC0415
     from granian.server import Server  # noqa: PLC0415
 
@@ -125,6 +125,7 @@ def _run_server(host: str, port: int, workers: int) -> None:
         port=port,
         interface=Interfaces.WSGI,
         blocking_threads=THREADS,
+        http=HTTPModes.http1,
         workers=workers,
         factory=True,
         websockets=False,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,12 +17,20 @@ if TYPE_CHECKING:
 
     from collegium.settings import Settings
 
+_PLAIN: Final = re.compile(r"[!#-<>-~]+")
+"""What can stand in a line as it is: no space, no quote, no equals sign, nothing invisible."""
+
 _SECRET = ("token", "password", "secret", "authorization", "cookie", "link", "code")
+
+
+_wanted, _as_json = True, False
 
 
 def configure(settings: Settings) -> None:
     """Write the log to standard error, as the settings say."""
+    global _wanted, _as_json
     level = getattr(logging, settings.log_level.upper())
+    _wanted, _as_json = level <= logging.INFO, settings.log_format == "json"
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -33,6 +43,31 @@ def configure(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(message)s")
+
+
+def request(*, method: str, path: str, status: int, ms: float, request: str) -> None:
+    """Write the line of a request: there are too many of them to take them through structlog.
+
+    Args:
+        path: without its secret; whatever else somebody thought of may stand in it.
+        ms: how long the answer took, in milliseconds.
+        request: the id.
+    """
+    if not _wanted:
+        return
+    # datetime's own format takes a third of strftime's time.
+    at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if _as_json:
+        facts = {"event": "request", "method": method, "path": path, "status": status}
+        facts |= {"ms": ms, "request": request, "level": "info", "timestamp": at}
+        line = _json(facts)
+    else:
+        shown = path if _PLAIN.fullmatch(path) else _encode(path).decode()
+        line = (
+            f"timestamp={at} level=info event=request method={method} path={shown} "
+            f"status={status} ms={ms} request={request}"
+        )
+    sys.stderr.write(line + "\n")
 
 
 def _rendered(log_format: str) -> list[Any]:

@@ -6,13 +6,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from bench import data
 from bench.floor import Floor, PostgreSQL, SQLite
+from sqlalchemy import bindparam, select
+
 from collegium.store.db import Database, Prepared
 from collegium.store.tables import accounts
 from collegium.store.vault import Vault
-from sqlalchemy import bindparam, select
 from tests.site import Site
 
 if TYPE_CHECKING:

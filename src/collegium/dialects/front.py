@@ -10,16 +10,14 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from collegium import logs
 from collegium.dialects.http import REQUEST_ID, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-_log = structlog.get_logger("collegium.access")
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECURITY: Final = (
@@ -88,8 +86,7 @@ class Front:
             path = text(env["PATH_INFO"])
             if path not in _QUIET:
                 # The path only: a query may hold somebody's address, and some paths a secret.
-                _log.info(
-                    "request",
+                logs.request(
                     method=method,
                     path=without_secrets(path),
                     status=int(code),

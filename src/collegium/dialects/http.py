@@ -27,6 +27,7 @@ from collegium.store.db import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from ipaddress import IPv4Network, IPv6Network
 
     from falcon import App, Request, Response
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collegium.rules.access import Actor
     from collegium.rules.tries import Limit
     from collegium.settings import Settings
-    from collegium.store.db import Database, Read, Write
+    from collegium.store.db import Database, Read, Row, Write
     from collegium.store.vault import Vault
 
 TOUCH_EVERY: Final = timedelta(seconds=60)
@@ -101,6 +102,7 @@ class Call:
         self.request_id: str = request.env.get(REQUEST_ID, "")
         self.impersonator: Actor | None = None
         self.token_id = 0
+        self.account: Row | None = None
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
         self._stale: int | None = None
@@ -147,11 +149,9 @@ class Call:
             raise NotFound(f"{noun}.unknown")
         return found
 
-    @contextmanager
-    def read(self) -> Iterator[Read]:
+    def read(self) -> AbstractContextManager[Read]:
         """Open questions to the database."""
-        with self.house.database.read() as tx:
-            yield tx
+        return self.house.database.read()
 
     @contextmanager
     def write(self) -> Iterator[Write]:
@@ -161,15 +161,18 @@ class Call:
         if tx.owes:
             self.house.wake()
 
-    def authenticate(self, tx: Read, token: str, kinds: Collection[str] = BEARERS) -> None:
+    def authenticate(
+        self, tx: Read, token: str, kinds: Collection[str] = BEARERS, *, shown: bool = False
+    ) -> None:
         """Find out whose token it is.
 
         Args:
             kinds: of tokens, that count here; one of another kind is unknown.
+            shown: whether the account will be shown, as ``account``: it is the same question.
 
         Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
         """
-        account = tokens.owner(tx, self.house.vault.digest(token))
+        account = tokens.owner(tx, self.house.vault.digest(token), shown=shown)
         if account is None or account.token_kind not in kinds:
             raise Unauthenticated("token.unknown")
         if not account.is_active:
@@ -186,6 +189,7 @@ class Call:
         if account.used < tx.now - TOUCH_EVERY:
             self._stale = account.token_id
         self.token_id = account.token_id
+        self.account = account if shown else None
         self.actor = actor_of(account, self.address, self.request_id)
 
     def check_tries(self, *subjects: str) -> None:
@@ -286,6 +290,7 @@ class Operation:
         orders: what a list can be sorted by.
         sparse: whether the parameter ``field`` leaves fields out.
         acts: whether it changes something although it is called by GET.
+        own: whether it shows the account that asks.
     """
 
     run: Callable[..., Answer]
@@ -302,6 +307,7 @@ class Operation:
     orders: Collection[str] = ()
     sparse: bool = False
     acts: bool = False
+    own: bool = False
 
 
 Routes = dict[str, dict[str, Operation]]

@@ -44,26 +44,38 @@ from collegium.store.tallies import tally
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, FromClause, Select
 
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Row, Write
 
 _COLUMNS = [c for c in accounts.c if c.name not in {"password", "search", "details", "profile"}]
 
-_rows = (
-    select(
-        *_COLUMNS,
-        tokens.c.issued.label("token_issued"),
-        tokens.c.used.label("token_used"),
-        tokens.c.digest.label("token_digest"),
-        tokens.c.sealed.label("token_sealed"),
-        email_changes.c.email.label("requested_email"),
+
+def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Select accounts with what is shown of them.
+
+    Args:
+        found: the accounts, or what they are joined to.
+        columns: what is selected besides.
+    """
+    return (
+        select(
+            *_COLUMNS,
+            tokens.c.issued.label("token_issued"),
+            tokens.c.used.label("token_used"),
+            tokens.c.digest.label("token_digest"),
+            tokens.c.sealed.label("token_sealed"),
+            email_changes.c.email.label("requested_email"),
+            *columns,
+        )
+        .select_from(found)
+        .outerjoin(tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN))
+        .outerjoin(email_changes, email_changes.c.account_id == accounts.c.id)
     )
-    .select_from(accounts)
-    .outerjoin(tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN))
-    .outerjoin(email_changes, email_changes.c.account_id == accounts.c.id)
-)
+
+
+_rows = shown(accounts)
 
 
 def visible() -> ColumnElement[bool]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from collegium.rules.refusals import NotFound
 from collegium.rules.tokens import Kind, end
+from collegium.store.accounts import shown as shown_accounts
 from collegium.store.db import Key, Prepared, Time, any_of
 from collegium.store.listing import Listing
 from collegium.store.tables import API_TOKEN, accounts, tokens
@@ -65,6 +66,19 @@ _OF = Prepared(
     .select_from(tokens)
     .join(accounts, accounts.c.id == tokens.c.account_id)
     .where(tokens.c.digest == bindparam("digest"))
+)
+_presented = tokens.alias("presented")
+_OF_SHOWN = Prepared(
+    shown_accounts(
+        _presented.join(accounts, accounts.c.id == _presented.c.account_id),
+        _presented.c.id.label("token_id"),
+        _presented.c.kind.label("token_kind"),
+        case(
+            (_presented.c.kind == Kind.API.value, accounts.c.token_lifetime),
+            else_=_presented.c.lifetime,
+        ).label("lifetime"),
+        *(_presented.c[name] for name in ("issued", "used", "ends", "family")),
+    ).where(_presented.c.digest == bindparam("digest"))
 )
 _mine = tokens.c.account_id == bindparam("account")
 _FOR_ACCOUNT = Prepared(select(tokens).where(_mine, API_TOKEN))
@@ -134,12 +148,15 @@ def shown(tx: Read, account: int) -> Row:
     return row
 
 
-def owner(tx: Read, digest: bytes) -> Row | None:
+def owner(tx: Read, digest: bytes, *, shown: bool = False) -> Row | None:
     """Give the account that a token belongs to, and what its end is judged by.
+
+    Args:
+        shown: whether the account is to be shown: with all that ``accounts.own`` gives.
 
     ``token_id``, ``token_kind`` and ``issued used lifetime ends family`` are those of the token.
     """
-    return tx.one(_OF, digest=digest)
+    return tx.one(_OF_SHOWN if shown else _OF, digest=digest)
 
 
 def of_account(tx: Read, account: int) -> Row | None:

@@ -114,7 +114,7 @@ def _retrieve(call: Call, tx: Read) -> Answer:
 
 
 def _me(call: Call, tx: Read) -> Answer:
-    row = accounts.own(tx, call.actor)
+    row = call.account or accounts.own(tx, call.actor)
     shown = _shown(call, tx, row, address=call.address or None)
     # Not a list, and yet the official client counts it.
     return Answer(200, wire.encode(lists.fields(call, shown)), {"X-Result-Count": "1"})
@@ -222,7 +222,7 @@ ROUTES: Routes = {
         "POST": Operation(_create, "Create an account.", form=NEW, answers=wire.User, status=201),
     },
     "/api/users/me/": {
-        "GET": Operation(_me, "Show your own account.", answers=wire.User, sparse=True),
+        "GET": Operation(_me, "Show your own account.", answers=wire.User, sparse=True, own=True),
     },
     "/api/users/{uuid}/": {
         "GET": Operation(_retrieve, "Show an account.", answers=wire.User, sparse=True),

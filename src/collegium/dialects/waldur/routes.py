@@ -115,7 +115,7 @@ def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
             raise Unauthenticated("credentials.missing")
         return _run(call, operations, operation)
     with call.read() as tx:
-        call.authenticate(tx, token)
+        call.authenticate(tx, token, shown=operation is not None and operation.own)
         _impersonate(call, tx)
         if operation is not None and call.method in {"GET", "HEAD"}:
             return operation.run(call, tx)
@@ -170,5 +170,5 @@ def _impersonate(call: Call, tx: Read) -> None:
         return
     if token_rows.of_account(tx, account.id) is None:
         raise Forbidden("impersonation.no_session")
-    call.impersonator = call.actor
+    call.impersonator, call.account = call.actor, None
     call.actor = actor_of(account, call.address, call.request_id, behind=call.actor)
