@@ -10,10 +10,9 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from ipaddress import ip_address
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -81,6 +80,26 @@ def hex_uuid(text: object) -> str | None:
         return None
 
 
+T = TypeVar("T")
+
+
+class once(Generic[T]):  # noqa: N801 - used like ``property``
+    """A property that is worked out once.
+
+    ``functools.cached_property`` takes a lock on Python 3.11, longer than what is worked out here.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, call: Any, _owner: type) -> T:
+        made = vars(call)[self._name] = self._make(call)
+        return made
+
+
 class Call:
     """One request, with the house it came to.
 
@@ -111,7 +130,7 @@ class Call:
         """Give a header of the request, as Latin-1 text, whatever the case of its name."""
         return header(self._env, name, default)
 
-    @cached_property
+    @once
     def query(self) -> dict[str, list[str]]:
         """Give the query parameters, each with all its values in order of appearance."""
         found: dict[str, list[str]] = {}
@@ -119,12 +138,12 @@ class Call:
             found.setdefault(name, []).append(value)
         return found
 
-    @cached_property
+    @once
     def address(self) -> str:
         """Give the caller's address, as a trusted proxy says it or as the socket does."""
         return client_address(self._env, self.settings.trusted_proxies)
 
-    @cached_property
+    @once
     def base(self) -> str:
         """Give ``scheme://host`` as the caller used it."""
         scheme: str = self._env["wsgi.url_scheme"]

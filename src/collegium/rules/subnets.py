@@ -6,6 +6,7 @@ has no row, and the question is one: does the address lie in one of the organisa
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
@@ -36,6 +37,7 @@ def closed(subnets: str) -> list[tuple[bytes, bytes]]:
     return ranges
 
 
+@lru_cache(maxsize=4096)
 def place(address: str) -> bytes:
     """Give an address as it lies among the ranges, IPv4 as a part of IPv6."""
     try:

@@ -162,8 +162,8 @@ def _token(header: str) -> str | None:
 
 
 def _impersonate(call: Call, tx: Read) -> None:
-    wanted = hex_uuid(call.header("x-impersonated-user-uuid"))
-    if wanted is None or not call.actor.is_staff:
+    wanted = hex_uuid(call.header("x-impersonated-user-uuid")) if call.actor.is_staff else None
+    if wanted is None:
         return
     account = account_rows.by_uuid(tx, wanted)
     if account is None or account.id == call.actor.id:

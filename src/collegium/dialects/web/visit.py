@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from collegium.actions import sessions
-from collegium.dialects.http import Answer, Call
+from collegium.dialects.http import Answer, Call, once
 from collegium.dialects.web.forms import Form
 from collegium.rules.access import NOBODY
 from collegium.rules.refusals import Forbidden, Unauthenticated
@@ -46,12 +45,12 @@ class Visit(Call):
 
     # Cookies.
 
-    @cached_property
+    @once
     def is_secure(self) -> bool:
         """Tell whether browsers reach us through TLS, so that cookies need never leave it."""
         return self.base.startswith("https:") or self.settings.base_url.startswith("https:")
 
-    @cached_property
+    @once
     def _cookies(self) -> dict[str, str]:
         found: dict[str, str] = {}
         for part in self.header("cookie").split(";"):
@@ -122,7 +121,7 @@ class Visit(Call):
                 return made <= self.now.timestamp() <= made + seconds
         return False
 
-    @cached_property
+    @once
     def form(self) -> Form:
         """Give what was posted."""
         return Form.read(self.header("content-type"), self.body)
