@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,19 +65,17 @@ def test_a_day_is_a_range_of_an_index(tx: Read) -> None:
     assert "ix_requests_waiting" in told[5] or "uq_requests_sole" in told[5]
 
 
+def listed(state: str, order: str, noting: Read) -> list[Any]:
+    return outbox.listing.page(noting, STAFF, {"state": state}, (order,), 25, 0)
+
+
 def test_counting_mails_reads_none_that_was_sent(tx: Read) -> None:
     (plan,) = plans(tx, outbox.counts)
     assert plan.count("ix_outbox_owed") == 2
     assert plan.count("ix_outbox_abandoned") == 1
     assert "SCAN outbox\n" not in plan
     for state, order in (("owed", "due"), ("abandoned", "-settled")):
-        wanted = {"state": state}
-        (plan,) = plans(
-            tx,
-            lambda noting, order=order, wanted=wanted: outbox.listing.page(
-                noting, STAFF, wanted, (order,), 25, 0
-            ),
-        )
+        (plan,) = plans(tx, partial(listed, state, order))
         assert f"ix_outbox_{state}" in plan
         assert "TEMP B-TREE" not in plan
 
