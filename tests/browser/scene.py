@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from pyotp.totp import TOTP
 
 from collegium.actions import addresses, decisions, open_invitations, passwords, requests, sessions
+from collegium.actions import invitations as invitation_actions
 from collegium.actions import keys as key_actions
 from collegium.actions import second_factors as second_factor_actions
 from collegium.actions import tokens as token_actions
+from collegium.actions.mails import EmailChanged
 from collegium.actions.renewals import wish
 from collegium.rules.keys import parse
 from collegium.settings import load
-from collegium.store import access, accounts, memberships, roles
+from collegium.store import access, accounts, memberships, outbox, roles
 from tests.browser.conftest import PASSWORD
 from tests.remote import new_key
 
@@ -76,6 +78,7 @@ class Scene:
         self._ask(self.ada, "May I?")
         self._own_things()
         self.requested = self._requested()
+        self._history()
 
     def _open(self, *, is_closed: bool = False) -> str:
         world = self.world
@@ -248,6 +251,54 @@ class Scene:
                 ("sign-in-code-wrong", fill_and_press("Code", "000000", "Sign in")),
             ],
         )
+
+        yield self.world.staff, list(self._desk())
+
+    def _desk(self) -> Iterator[Stop]:
+        """The pages of staff."""
+        accounts, mails = "/staff/accounts/", "/staff/mails/"
+        with self.world.database.read() as tx:
+            roles_now = {row.name: row.uuid for row in roles.every(tx)}
+        yield "staff-health", to("/staff/")
+        yield "staff-health-numbers", both(to("/staff/"), unfold())
+        yield "staff-accounts", to(accounts)
+        yield "staff-accounts-none", to(f"{accounts}?q=nobody")
+        yield "staff-account", to(f"{accounts}{self.ada.uuid}/")
+        yield "staff-account-off", press("Switch it off")
+        yield "staff-account-new", to(f"{accounts}new/")
+        yield "staff-account-new-wrong", press("Make the account")
+        yield "staff-organisations", to("/staff/organisations/")
+        yield "staff-organisation", to(f"/staff/organisations/{self.organisation.uuid}/")
+        yield "staff-organisation-blocked", press("Block it")
+        yield "staff-organisation-new", to("/staff/organisations/new/")
+        yield "staff-roles", to("/staff/roles/")
+        yield "staff-role", to(f"/staff/roles/{roles_now['PROJECT.MANAGER']}/")
+        yield "staff-role-new", to("/staff/roles/new/")
+        yield "staff-role-new-wrong", press("Make the role")
+        yield "staff-mails", to(mails)
+        yield "staff-mails-abandoned", to(f"{mails}?show=abandoned")
+        yield "staff-mails-none", press("Try all of them again")
+
+    def _history(self) -> None:
+        """Days with something in them, for the charts; and mails that were given up."""
+        world, now = self.world, datetime.now(UTC)
+        for at in range(24):
+            ago = timedelta(days=(at * at * 7) % 29, hours=at)
+            world.person(joined=now - ago, first_name="Nora", last_name=f"Number {at}")
+        for at, hours in enumerate((0.5, 0.2, 5, 20, 20, 50, 100, 160)):
+            taker = world.person()
+            then = now - timedelta(days=at * 3) - timedelta(hours=hours)
+            uuid = world.invite(self.owner, taker.email, "PROJECT.ADMIN", self.project, now=then)
+            with world.database.write(now - timedelta(days=at * 3)) as tx:
+                invitation_actions.accept(tx, taker.actor, world.settings, uuid)
+        with world.database.write() as tx:
+            mail = EmailChanged("ada@old.example.org", self.ada.id, self.ada.email)
+            numbers = [outbox.post(tx, mail) for _ in range(2)]
+        with world.database.write() as tx:
+            for row in outbox.claim(tx, 1000, 60):
+                if row.id in numbers:
+                    reason = "550 5.1.1 <ada@old.example.org>: Recipient address rejected."
+                    outbox.failed(tx, row.id, row.attempts, reason, None)
 
     def _team(self) -> Iterator[Stop]:
         """The pages of a team, to somebody in charge of it."""

@@ -166,3 +166,30 @@ def test_letting_a_program_in(house: House, visit: Callable[..., Page]) -> None:
     assert not house.fetch(other)
     page.goto("/account/tokens/")
     shows(page, "a lamp script")
+
+
+def test_staff_make_an_account(house: House, visit: Callable[..., Page]) -> None:
+    house.person("walk-staff", "Sven", "Staff", is_staff=True)
+    page = visit(house.base)
+    sign_in(page, "walk-staff")
+    page.get_by_role("link", name="Staff", exact=True).click()
+    shows(page, "Health at a glance", "The last 30 days")
+    page.get_by_role("link", name="Accounts", exact=True).click()
+    page.get_by_role("link", name="Make an account").click()
+    page.get_by_label("User name").fill("walk-new")
+    page.get_by_label("E-mail address").fill("walk-new@example.org")
+    page.get_by_label("First name").fill("Nils")
+    page.get_by_label("Last name").fill("New")
+    page.get_by_role("button", name="Make the account").click()
+    shows(page, "The account of Nils New is made", "Nothing at the moment")
+    other = visit(house.base)
+    other.goto(house.link("walk-new@example.org", "password_reset"))
+    for label in ("New password", "Once more"):
+        other.get_by_label(label).fill("another tide comes in")
+    other.get_by_role("button", name="Set the password").click()
+    sign_in(other, "walk-new", "another tide comes in")
+    shows(other, "You belong to nothing yet")
+    page.get_by_role("button", name="Switch it off").click()
+    shows(page, "switched off, and signed out everywhere")
+    other.goto("/account/")
+    assert "/sign_in/" in other.url

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +12,8 @@ from sqlalchemy import select, text
 
 from collegium.rules.subnets import closed
 from collegium.store import schema, tokens
-from collegium.store.db import Database
-from collegium.store.tables import closed_ranges
+from collegium.store.db import Database, Prepared
+from collegium.store.tables import closed_ranges, invitations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,3 +153,47 @@ def test_a_token_of_an_earlier_release_is_kept_as_the_one_of_its_wire(empty: Dat
     assert row is not None
     assert (row.id, row.kind, row.name, row.lifetime, row.ends) == (3, "api", "", None, None)
     assert (row.issued.day, row.used.day) == (1, 2)
+
+
+def test_history_tells_when_the_invitations_of_an_earlier_release_were_accepted(
+    empty: Database,
+) -> None:
+    config = schema._config()
+    with empty.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+        role = connection.execute(text("SELECT min(id) FROM roles")).scalar_one()
+        connection.execute(
+            text(
+                "INSERT INTO scopes (id, uuid, kind, name, slug, created) VALUES (1,"
+                f" '{1:032x}', 'organisation', 'O', 'o', '2026-01-01T00:00:00.000000')"
+            )
+        )
+        for number, state in enumerate(("accepted", "accepted", "pending"), 1):
+            connection.execute(
+                text(
+                    "INSERT INTO invitations (id, uuid, scope_id, role_id, email, state, created,"
+                    f" expires) VALUES ({number}, '{number:032x}', 1, {role}, 'a@example.org',"
+                    f" '{state}', '2026-01-01T00:00:00.000000', '2026-01-08T00:00:00.000000')"
+                )
+            )
+        for number, (kind, invitation) in enumerate(
+            (("sent", 1), ("accepted", 1), ("accepted", 3), ("canceled", 2)), 1
+        ):
+            connection.execute(
+                text(
+                    "INSERT INTO events (uuid, at, kind, facts) VALUES"
+                    f" ('{number:032x}', '2026-01-0{number}T12:00:00.000000',"
+                    " :kind, :facts)"
+                ),
+                {
+                    "kind": f"invitation.{kind}",
+                    "facts": json.dumps({"invitation": f"{invitation:032x}"}),
+                },
+            )
+        connection.exec_driver_sql("COMMIT")
+    schema.migrate(empty)
+    with empty.read() as tx:
+        rows = tx.all(Prepared(select(invitations.c.id, invitations.c.accepted)))
+    assert dict(map(tuple, rows)) == {1: datetime(2026, 1, 2, 12, tzinfo=UTC), 2: None, 3: None}

@@ -135,7 +135,8 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
             None,
             invitation.created_by,
         )
-    invitations.step(tx, invitation, rules.move(State.PENDING, Act.ACCEPT), accepted_by=actor.id)
+    accepted = {"accepted": tx.now, "accepted_by": actor.id}
+    invitations.step(tx, invitation, rules.move(State.PENDING, Act.ACCEPT), **accepted)
     _record(tx, "invitation.accepted", actor, invitation.scope_id, uuid, role=invitation.role_name)
     events.record(
         tx,

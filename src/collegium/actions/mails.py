@@ -160,6 +160,18 @@ class PasswordReset(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class SecondFactorReset(Mail):
+    """Your second factor is off: to the account that staff turned it off for.
+
+    Args:
+        account: number of the row.
+    """
+
+    kind: ClassVar[str] = "second_factor_reset"
+    account: int
+
+
+@dataclass(frozen=True, slots=True)
 class PermissionRequestSubmitted(Mail):
     """Somebody asks to be let in: to those who may decide.
 

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collegium.actions import mails
+from collegium.actions.accounts import check_staff
 from collegium.rules.passwords import faults
-from collegium.rules.refusals import NotFound
+from collegium.rules.refusals import Conflict, NotFound
 from collegium.store import access, accounts, events, outbox, tokens
 
 if TYPE_CHECKING:
@@ -49,6 +50,21 @@ def ask(tx: Write, address: str, whence: str) -> None:
     if not found:
         # As much work as for a known one, as near as can be.
         _record(tx, "account.password_reset_asked", None, None, address=whence)
+
+
+def send(tx: Write, actor: Actor, uuid: str) -> Row:
+    """Mail a link to set a new password to an account, for staff; give the account.
+
+    Refuses: NotFound when hidden, Forbidden for anybody but staff,
+    Conflict ``password.elsewhere`` for an account that cannot have a password of ours.
+    """
+    account = accounts.reach(tx, actor, uuid)
+    check_staff(actor)
+    if not is_open(account):
+        raise Conflict("password.elsewhere")
+    outbox.post(tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat()))
+    _record(tx, "account.password_reset_asked", actor, account.id)
+    return account
 
 
 def link(vault: Vault, account: Row, asked: datetime) -> str:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyotp import random_base32
 from pyotp.totp import TOTP
 
+from collegium.actions import mails
 from collegium.actions.accounts import check_staff
 from collegium.rules import second_factors as rules
 from collegium.rules.refusals import Conflict, Invalid
-from collegium.store import access, accounts, events, second_factors
+from collegium.store import access, accounts, events, outbox, second_factors
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
@@ -113,7 +114,7 @@ def remove(tx: Write, actor: Actor, vault: Vault, code: str) -> None:
 
 
 def reset(tx: Write, actor: Actor, uuid: str) -> None:
-    """Turn off the second factor of somebody who has lost theirs.
+    """Turn off the second factor of somebody who has lost theirs, and mail them that it is off.
 
     Refuses: NotFound when hidden, Forbidden for anybody but staff,
     Conflict ``second_factor.none``.
@@ -127,6 +128,7 @@ def reset(tx: Write, actor: Actor, uuid: str) -> None:
     events.record(
         tx, "second_factor.disabled", actor, account=account.id, username=account.username
     )
+    outbox.post(tx, mails.SecondFactorReset(account.email, account.id))
 
 
 def _take(tx: Write, vault: Vault, row: Row, code: str) -> None:

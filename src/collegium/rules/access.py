@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from collegium.rules.refusals import NotFound
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -219,6 +221,15 @@ NOBODY: Final = Actor(
     id=0, uuid="", username="", name="", email="", is_staff=False, is_support=False
 )
 """Whoever asks without credentials: sees what everybody may see."""
+
+
+def check_oversees(actor: Actor) -> None:
+    """Let only staff and support pass; to anybody else there is nothing.
+
+    Refuses: NotFound ``oversight.unknown``.
+    """
+    if not actor.sees_all:
+        raise NotFound("oversight.unknown")
 
 
 def may(actor: Actor, held: Collection[str], *needed: Permission) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    false,
     func,
     insert,
     literal_column,
@@ -24,8 +25,9 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.rules.refusals import Conflict
+from collegium.rules.refusals import Conflict, NotFound
 from collegium.store.db import Prepared, Read, Row, Time, Write, any_of
+from collegium.store.listing import Filter, Listing
 from collegium.store.tables import Number, outbox
 
 OVERDUE_AFTER: Final = timedelta(minutes=1)
@@ -49,6 +51,7 @@ class Owed(Protocol):
 
 # Written into the text: against a bound value, a partial index cannot be used.
 _OWED = outbox.c.state == literal_column("'owed'")
+_ABANDONED = outbox.c.state == literal_column("'abandoned'")
 _NOW = bindparam("now", type_=Time)
 _UNTIL = bindparam("until", type_=Time)
 _ERROR = bindparam("reason", type_=outbox.c.error.type)
@@ -128,14 +131,72 @@ _PUT_OFF = {
     False: _put_off(not_(any_of(outbox.c.kind, "kinds"))),
 }
 
+# Each from an index of its own: what was sent, in years, is not looked at.
 _COUNTS = Prepared(
     select(
-        func.count().filter(_OWED).label("owed"),
-        func.count().filter(_OWED, _free_from <= bindparam("before", type_=Time)).label("overdue"),
-        func.count().filter(outbox.c.state == literal_column("'abandoned'")).label("abandoned"),
-    ).select_from(outbox)
+        *(
+            select(func.count()).select_from(outbox).where(*which).scalar_subquery().label(name)
+            for name, which in (
+                ("owed", (_OWED,)),
+                ("overdue", (_OWED, _free_from <= bindparam("before", type_=Time))),
+                ("abandoned", (_ABANDONED,)),
+            )
+        )
+    )
 )
 _NEXT_DUE = Prepared(select(func.min(_free_from, type_=Time).label("due")).where(_OWED))
+
+_STATES: Final = {"owed": _OWED, "abandoned": _ABANDONED}
+
+listing = Listing(
+    select(
+        *(
+            outbox.c[name]
+            for name in (
+                *("id", "kind", "recipient", "state", "created", "due", "leased"),
+                *("attempts", "error", "settled"),
+            )
+        )
+    ),
+    visible=false,
+    key=outbox.c.id,
+    default="due",
+    orders={"due": (outbox.c.due,), "settled": (outbox.c.settled,)},
+    filters={"state": Filter(lambda value: (value, {}), lambda form, _: _STATES[form])},
+    counted=select(outbox.c.id),
+    lean=True,
+)
+"""The mails of a state, ``owed`` or ``abandoned``; for staff and support."""
+
+# Not what a worker has in its hands at this moment.
+_unheld = or_(_ABANDONED, and_(_OWED, or_(outbox.c.leased.is_(None), outbox.c.leased <= _NOW)))
+_one = and_(outbox.c.id == bindparam("mail", type_=Number), _unheld)
+_some = outbox.c.id.in_(
+    select(outbox.c.id)
+    .where(_ABANDONED)
+    .order_by(outbox.c.settled, outbox.c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
+def _owe_again(which: ColumnElement[bool]) -> Update:
+    # What was given up begins anew; what is still tried keeps the count of its attempts.
+    attempts = case((_ABANDONED, 0), else_=outbox.c.attempts)
+    return (
+        update(outbox)
+        .where(which)
+        .values(state="owed", due=_NOW, leased=None, settled=None, attempts=attempts)
+    )
+
+
+_AGAIN = Prepared(_owe_again(_one).returning(outbox.c.kind, outbox.c.recipient))
+_ALL_AGAIN = Prepared(_owe_again(and_(_some, _ABANDONED)))
+_DROP = Prepared(
+    update(outbox)
+    .where(_one)
+    .values(state="void", leased=None, settled=_NOW, error=_ERROR)
+    .returning(outbox.c.kind, outbox.c.recipient)
+)
 
 
 def post(tx: Write, mail: Owed) -> int:
@@ -201,6 +262,39 @@ def put_off(
         kinds: the kinds of mail that wait; or, unless ``those``, that do not.
     """
     return tx.run(_PUT_OFF[those], now=tx.now, until=until, reason=reason, kinds=list(kinds))
+
+
+def again(tx: Write, mail: int) -> Row:
+    """Owe a mail again, or at once; gives ``kind recipient``.
+
+    Refuses: NotFound ``mail.settled`` when it is neither abandoned nor waits to be tried.
+    """
+    row = tx.one(_AGAIN, mail=mail, now=tx.now)
+    if row is None:
+        raise NotFound("mail.settled")
+    tx.owes = True
+    return row
+
+
+def all_again(tx: Write, most: int) -> int:
+    """Owe abandoned mails again, those first that were abandoned first; give their number."""
+    number = tx.run(_ALL_AGAIN, limit=most, now=tx.now)
+    tx.owes = tx.owes or number > 0
+    return number
+
+
+def drop(tx: Write, mail: int, reason: str) -> Row:
+    """Send a mail no more; gives ``kind recipient``.
+
+    Args:
+        reason: a short sentence; people see it.
+
+    Refuses: as ``again``.
+    """
+    row = tx.one(_DROP, mail=mail, now=tx.now, reason=reason)
+    if row is None:
+        raise NotFound("mail.settled")
+    return row
 
 
 def counts(tx: Read) -> Row:

@@ -70,6 +70,7 @@ _BY_NAME_OR_UUID = {
     )
     for groups in (False, True)
 }
+_EVERY = Prepared(select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
 _PERMISSIONS = Prepared(
     select(role_permissions)
     .where(any_of(role_permissions.c.role_id, "ids"))
@@ -148,6 +149,11 @@ def named(tx: Read, name: str, uuid: str | None, *, groups: bool = False) -> Row
         groups: a role of groups, or (the default) of organisations or projects.
     """
     return tx.one(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
+
+
+def every(tx: Read) -> list[Row]:
+    """Give all roles, of groups too, those first that every installation has."""
+    return tx.all(_EVERY)
 
 
 def permissions_of(tx: Read, ids: Iterable[int]) -> dict[int, list[str]]:

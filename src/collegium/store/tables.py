@@ -504,6 +504,13 @@ Index(
     sqlite_where=outbox.c.state == "owed",
     postgresql_where=outbox.c.state == "owed",
 )
+Index(
+    "ix_outbox_abandoned",
+    outbox.c.settled,
+    outbox.c.id,
+    sqlite_where=outbox.c.state == "abandoned",
+    postgresql_where=outbox.c.state == "abandoned",
+)
 
 invitations = Table(
     "invitations",
@@ -531,6 +538,7 @@ invitations = Table(
     _account("vouched_by"),
     _account("approved_by"),
     _account("accepted_by"),
+    Column("accepted", Time),
     Column("mail_id", Number, ForeignKey("outbox.id", ondelete="SET NULL")),
     # When the invitee was reminded, and when the inviter was told that the time is over.
     Column("reminded", Time),
@@ -560,6 +568,14 @@ Index(
 )
 Index("ix_invitations_held", invitations.c.scope_id, sqlite_where=_HELD, postgresql_where=_HELD)
 Index("ix_invitations_role_id", invitations.c.role_id, invitations.c.created, invitations.c.id)
+# Covers how many were accepted on a day, and after how long.
+Index(
+    "ix_invitations_accepted",
+    invitations.c.accepted,
+    invitations.c.created,
+    sqlite_where=invitations.c.accepted.is_not(None),
+    postgresql_where=invitations.c.accepted.is_not(None),
+)
 
 open_invitations = Table(
     "open_invitations",
@@ -637,6 +653,12 @@ Index(
 Index("ix_requests_account_id", requests.c.account_id, requests.c.created)
 Index("ix_requests_scope_id", requests.c.scope_id, requests.c.created)
 Index("ix_requests_created", requests.c.created, requests.c.id)
+Index(
+    "ix_requests_decided",
+    requests.c.decided,
+    sqlite_where=requests.c.decided.is_not(None),
+    postgresql_where=requests.c.decided.is_not(None),
+)
 
 events = Table(
     "events",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -174,6 +175,18 @@ def sessions(tx: Read, account: int) -> list[Row]:
     return tx.all(_SESSIONS, account=account)
 
 
+def numbers(tx: Read, account: int) -> dict[Kind, int]:
+    """Count the tokens of an account that still work, but for the one the Waldur wire shows."""
+    return Counter(
+        Kind(row.kind) for row in tx.all(_OTHERS, account=account) if not _is_over(row, tx.now)
+    )
+
+
+def _is_over(row: Row, now: datetime) -> bool:
+    ends = end(row.issued, row.used, row.lifetime, None, row.ends)
+    return ends is not None and ends < now
+
+
 def add(
     tx: Write,
     account: int,
@@ -214,11 +227,7 @@ def add(
 
 
 def _forget(tx: Write, account: int) -> None:
-    dead = [
-        row.id
-        for row in tx.all(_OTHERS, account=account)
-        if (ends := end(row.issued, row.used, row.lifetime, None, row.ends)) and ends < tx.now
-    ]
+    dead = [row.id for row in tx.all(_OTHERS, account=account) if _is_over(row, tx.now)]
     if dead:
         tx.run(_FORGET, dead=dead)
 

@@ -99,6 +99,12 @@ def _grant(says: str) -> Type:
     return Type("permissions", f"{says}{_BY}.", _GRANT)
 
 
+def _mail(says: str) -> Type:
+    words = "Mail[ of kind {mail_kind}][ to {mail_recipient}][, {mails} in number,]"
+    facts = {"mail": "mail_kind", "recipient": "mail_recipient", "mails": "mails"}
+    return Type("mails", f"{words} {says}{_BY}.", closed=facts)
+
+
 def _role(says: str, name: str = "", facts: dict[str, str] = _ROLE) -> Type:
     return Type("permissions", f"Role {{role_name}} {says}{_BY}.", facts, name)
 
@@ -225,6 +231,8 @@ TYPES: Final = {
     "invitation.renewal_wished": _invitation("is wished for anew"),
     "open_invitation.created": _invitation("has been made", "An open invitation"),
     "open_invitation.canceled": _invitation("has been canceled", "An open invitation"),
+    "mail.retried": _mail("is owed again"),
+    "mail.dropped": _mail("is not sent any more"),
     "request.submitted": _request("has been made"),
     "request.approved": _request("has been approved"),
     "request.rejected": _request("has been rejected"),

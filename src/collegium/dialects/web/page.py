@@ -54,6 +54,9 @@ STATIC: Final = Path(__file__).parent / "static"
 NAVIGATION: Final = [("/account/", "My account"), ("/requests/", "Requests")]
 """Path and text of what the header leads to, for whoever is signed in."""
 
+STAFF_NAVIGATION: Final = [("/staff/", "Staff")]
+"""The same, besides, for staff and support."""
+
 _PAGE_SIZE: Final = 25
 _PAGE_MAX: Final = 4000
 
@@ -119,6 +122,7 @@ def templates() -> Environment:
     environment.globals["deciders"] = words.deciders
     environment.globals["style"] = lambda: style()[0]
     environment.globals["navigation"] = NAVIGATION
+    environment.globals["staff_navigation"] = STAFF_NAVIGATION
     return environment
 
 

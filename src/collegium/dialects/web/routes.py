@@ -24,6 +24,11 @@ from collegium.dialects.web import (
     requests,
     second_factors,
     signing_in,
+    staff,
+    staff_accounts,
+    staff_mails,
+    staff_organisations,
+    staff_roles,
     teams,
     tokens,
 )
@@ -120,6 +125,11 @@ ROUTES: Routes = {
     **second_factors.ROUTES,
     **tokens.ROUTES,
     **teams.ROUTES,
+    **staff.ROUTES,
+    **staff_accounts.ROUTES,
+    **staff_organisations.ROUTES,
+    **staff_roles.ROUTES,
+    **staff_mails.ROUTES,
 }
 
 

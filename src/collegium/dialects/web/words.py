@@ -58,6 +58,8 @@ _SENTENCES: Final = {
     "open_invitation.not_for_you": "This link is meant for people of certain institutions, and "
     "your account is not one of theirs. Please ask whoever gave it to you.",
     "organisation.unavailable": "The organisation takes no changes at the moment.",
+    "password.elsewhere": "This account has no password here: it is switched off, or another "
+    "service signs it in.",
     "permission.missing": "You may see this, but not change it.",
     "request.exists": "You have asked already. You need not do anything; you will get a mail.",
     "request.not_own": "Only whoever asked can take a request back.",
@@ -67,6 +69,12 @@ _SENTENCES: Final = {
     "request.wrong_state": "Somebody was faster: this request is decided, or was taken back.",
     "role.above_ceiling": "This role may do more than you may yourself, so you cannot give it.",
     "role.inactive": "This role is not given to anybody at the moment.",
+    "role.is_system": "Every installation has this role, so it stays.",
+    "role.name_taken": "Another role has this name already. Please choose another one.",
+    "role.permissions": "A role cannot carry this.",
+    "role.system_name": "Everybody knows this role by its name, so it stays.",
+    "role.used": "Somebody held this role or was invited to it, so history needs it. Let it be "
+    "given no more instead.",
     "scope.last_owner": "Somebody has to stay in charge, and there is nobody else. Make somebody "
     "else an owner first.",
     "second_factor.exists": "It is on already.",

@@ -1,0 +1,178 @@
+"""Accounts, for staff: found, looked at, made, switched off and on; a lost way in given back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from collegium.actions import accounts as actions
+from collegium.actions import passwords
+from collegium.actions import second_factors as second_factor_actions
+from collegium.dialects.web.forms import Form
+from collegium.dialects.web.page import Page, Paging
+from collegium.dialects.web.staff import desk, page
+from collegium.dialects.web.team import searched
+from collegium.dialects.web.words import person
+from collegium.rules.refusals import Conflict, Invalid
+from collegium.rules.tokens import Kind
+from collegium.store import accounts, memberships, second_factors, tokens
+
+if TYPE_CHECKING:
+    from collegium.dialects.http import Answer, Routes
+    from collegium.dialects.web.visit import Visit
+    from collegium.store.db import Read, Row
+
+HERE: Final = "/staff/accounts/"
+
+SHOWS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "all": ("All", {}),
+    "active": ("Switched on", {"is_active": True}),
+    "inactive": ("Switched off", {"is_active": False}),
+    "staff": ("Staff", {"is_staff": True}),
+    "support": ("Support", {"is_support": True}),
+}
+SORTS: Final = {
+    "username": ("User name", "username"),
+    "name": ("Name", "full_name"),
+    "email": ("E-mail address", "email"),
+    "organization": ("Institution", "organization"),
+}
+KINDS: Final = {
+    "": ("Nothing more", {}),
+    "support": ("Reads everything here (support)", {"is_support": True}),
+    "staff": ("Reads and changes everything here (staff)", {"is_staff": True}),
+}
+
+
+def _list(visit: Visit, tx: Read) -> Answer:
+    search = searched(visit)
+    show = visit.asked("show") if visit.asked("show") in SHOWS else "all"
+    sort = visit.asked("sort") if visit.asked("sort") in SORTS else "username"
+    wanted = dict(SHOWS[show][1])
+    if search:
+        wanted["query"] = search
+    paging = Paging(visit, accounts.listing.count(tx, visit.actor, wanted))
+    order = (SORTS[sort][1],)
+    return page(
+        visit,
+        "staff_accounts",
+        rows=accounts.listing.page(tx, visit.actor, wanted, order, paging.size, paging.offset),
+        paging=paging,
+        form=Form.showing(q=search, show=show, sort=sort),
+        shows=[(word, said) for word, (said, _) in SHOWS.items()],
+        sorts=[(word, said) for word, (said, _) in SORTS.items()],
+        narrowed=bool(search or show != "all"),
+    )
+
+
+def _one(visit: Visit, tx: Read) -> Answer:
+    return _shown(visit, tx, Form())
+
+
+def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    row = accounts.reach(tx, visit.actor, visit.uuid("account"))
+    # How somebody comes in is staff's to know: support could do nothing with it.
+    numbers, has_factor = {}, False
+    if visit.actor.is_staff:
+        numbers = tokens.numbers(tx, row.id)
+        has_factor = second_factors.is_on(tx, row.id)
+    return page(
+        visit,
+        "staff_account",
+        status,
+        row=row,
+        grants=memberships.own(tx, row.id),
+        sessions=numbers.get(Kind.SESSION, 0),
+        programs=numbers.get(Kind.PERSONAL, 0) + numbers.get(Kind.REFRESH, 0),
+        has_factor=has_factor,
+        has_password=passwords.is_open(row),
+        form=form,
+    )
+
+
+def _change(visit: Visit) -> Answer:
+    """Do what the pressed button says."""
+    form = visit.form
+    deed = form.choice("deed", "deactivate", "activate", "second_factor", "password")
+    if form.ok:
+        try:
+            return visit.go(visit.path, _do(visit, deed))
+        except (Conflict, Invalid) as refusal:
+            form.refused(refusal)
+    with visit.read() as tx:
+        return _shown(visit, tx, form, 422)
+
+
+def _do(visit: Visit, deed: str) -> str:
+    uuid, actor = visit.uuid("account"), visit.actor
+    with visit.write() as tx:
+        who = person(accounts.reach(tx, actor, uuid))
+        match deed:
+            case "second_factor":
+                second_factor_actions.reset(tx, actor, uuid)
+                return f"The second factor of {who} is off. A mail tells them."
+            case "password":
+                row = passwords.send(tx, actor, uuid)
+                return f"A mail with a link to set a password is on its way to {row.email}."
+        changes = {"is_active": deed == "activate"}
+        actions.update(tx, actor, visit.settings, uuid, changes, agrees=False)
+    if deed == "activate":
+        return f"The account of {who} is switched on. They can sign in again."
+    return f"The account of {who} is switched off, and signed out everywhere."
+
+
+def _ask(visit: Visit, tx: Read) -> Answer:
+    del tx
+    return _new(visit, Form.showing(send="yes"))
+
+
+def _new(visit: Visit, form: Form, status: int = 200) -> Answer:
+    kinds = [(word, said) for word, (said, _) in KINDS.items()]
+    return page(visit, "staff_account_new", status, form=form, kinds=kinds)
+
+
+def _create(visit: Visit) -> Answer:
+    form = visit.form
+    values: dict[str, Any] = {
+        "username": form.text("username", 128, required=True),
+        "email": form.email("email"),
+        "first_name": form.text("first_name", 100, required=True),
+        "last_name": form.text("last_name", 100, required=True),
+        "organization": form.text("organization", 255),
+        **KINDS[form.choice("kind", *KINDS)][1],
+    }
+    if "username" not in form.errors and not actions.USERNAME.fullmatch(values["username"]):
+        form.wrong("username", "A user name is made of small letters a to z, digits, and _ . @ + -")
+    if form.ok:
+        try:
+            return visit.go(*_made(visit, values))
+        except (Conflict, Invalid) as refusal:
+            form.refused(refusal)
+    return _new(visit, form, 422)
+
+
+def _made(visit: Visit, values: dict[str, Any]) -> tuple[str, str]:
+    with visit.write() as tx:
+        vault = visit.house.vault
+        number = actions.create(tx, visit.actor, visit.settings, vault, values)
+        row: Row = accounts.by_number(tx, number)
+        said = f"The account of {person(row)} is made."
+        if visit.form.flag("send"):
+            passwords.send(tx, visit.actor, row.uuid)
+            said += f" A mail with a link to set a password is on its way to {row.email}."
+    return f"{HERE}{row.uuid}/", said
+
+
+ROUTES: Routes = desk(
+    {
+        HERE: {"GET": Page(_list, "Find accounts.")},
+        f"{HERE}new/": {
+            "GET": Page(_ask, "What account to make."),
+            "POST": Page(_create, "Make an account."),
+        },
+        f"{HERE}{{uuid}}/": {
+            "GET": Page(_one, "An account."),
+            "POST": Page(_change, "Switch an account off or on, or give a lost way in back."),
+        },
+    },
+    only_staff=(f"{HERE}new/",),
+)

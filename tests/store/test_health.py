@@ -1,0 +1,86 @@
+"""What staff look at every day asks indexes, whatever happened in years."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from collegium.rules.access import NOBODY, Actor
+from collegium.rules.refusals import NotFound
+from collegium.store import health, outbox
+from collegium.store.db import Database, Prepared, Read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STAFF = Actor(id=1, uuid="", username="staff", name="", email="", is_staff=True, is_support=False)
+
+
+@pytest.fixture
+def tx(url: str) -> Iterator[Read]:
+    with closing(Database(url, size=1)) as database, database.read() as tx:
+        if tx.dialect_name == "postgresql":
+            # So that it tells which index it could ask, in a database with nothing in it.
+            tx._cursor.execute("SET enable_seqscan = off")
+            tx._cursor.execute("SET enable_bitmapscan = off")
+        yield tx
+
+
+def plans(tx: Read, ask: Callable[[Read], Any]) -> list[str]:
+    """How the database answers each statement of a question."""
+    ran: list[tuple[Prepared, dict[str, Any]]] = []
+
+    class Noting(Read):
+        def _execute(self, prepared: Prepared, given: dict[str, Any]) -> Any:
+            ran.append((prepared, given))
+            return super()._execute(prepared, given)
+
+    ask(Noting(tx._cursor, tx._dialect, tx.now))
+    told = []
+    for prepared, given in ran:
+        compiled = prepared.compiled(tx._dialect)
+        how = "EXPLAIN QUERY PLAN" if tx.dialect_name == "sqlite" else "EXPLAIN"
+        tx._cursor.execute(f"{how} {compiled.text}", compiled.parameters(given))
+        told.append("\n".join(str(line[-1]) for line in tx._cursor.fetchall()))
+    return told
+
+
+def test_a_day_is_a_range_of_an_index(tx: Read) -> None:
+    told = plans(tx, lambda noting: health.of_days(noting, STAFF))
+    indexes = (
+        "ix_accounts_joined",
+        "ix_invitations_accepted",
+        "ix_requests_created",
+        "ix_requests_decided",
+    )
+    assert len(told) == 6
+    for index, plan in zip(indexes, told, strict=False):
+        assert plan.count(index) == health.DAYS, plan
+        assert "Seq Scan" not in plan
+    assert "ix_invitations_accepted" in told[4]
+    # Either holds nothing but what waits.
+    assert "ix_requests_waiting" in told[5] or "uq_requests_sole" in told[5]
+
+
+def listed(state: str, order: str, noting: Read) -> list[Any]:
+    return outbox.listing.page(noting, STAFF, {"state": state}, (order,), 25, 0)
+
+
+def test_counting_mails_reads_none_that_was_sent(tx: Read) -> None:
+    (plan,) = plans(tx, outbox.counts)
+    assert plan.count("ix_outbox_owed") == 2
+    assert plan.count("ix_outbox_abandoned") == 1
+    assert "SCAN outbox\n" not in plan
+    for state, order in (("owed", "due"), ("abandoned", "-settled")):
+        (plan,) = plans(tx, partial(listed, state, order))
+        assert f"ix_outbox_{state}" in plan
+        assert "TEMP B-TREE" not in plan
+
+
+def test_they_are_for_staff_and_support_alone(tx: Read) -> None:
+    with pytest.raises(NotFound):
+        health.of_days(tx, NOBODY)
+    assert outbox.listing.page(tx, NOBODY, {"state": "owed"}, (), 10, 0) == []
