@@ -8,7 +8,7 @@ from alembic import op
 from collegium.store.tables import Number
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 
 _IN_TREE = "(SELECT kind FROM scopes WHERE id = {row}.scope_id) <> 'group'"
 # Table, what happens to a row, by how much its count changes, when it does.
