@@ -58,6 +58,7 @@ class Site:
     """Calls routes: ``site.get("/api/users/", ada)``; without a person as nobody."""
 
     def __init__(self, settings: Settings, database: Database, vault: Vault) -> None:
+        self.database = database
         application = app.application(settings, database, vault, lambda: None, "")
         transport = _Transport(application)
         self._client = httpx.Client(transport=transport, base_url=BASE)

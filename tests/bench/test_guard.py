@@ -1,0 +1,147 @@
+"""What a request costs, counted and not timed: a change that makes it dearer is seen here.
+
+Three counts that are the same on every machine: statements; steps of SQLite's machine, which is
+what its plans read; calls of Python functions. Raise a budget only with a reason in the commit.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from bench import data
+from sqlalchemy import bindparam, select
+
+import collegium
+from collegium.settings import load
+from collegium.store.db import Database, Prepared
+from collegium.store.tables import accounts
+from collegium.store.vault import Vault
+from tests.site import Site, counted_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+SIZE = 2400
+CAST = data.Cast(SIZE)
+SLACK = 1.1
+OURS = str(Path(collegium.__file__).parent)
+UUID = Prepared(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
+FEW = Prepared(select(accounts.c.uuid).limit(bindparam("limit")))
+
+# Statements, steps of SQLite, calls of Python functions.
+BUDGETS: dict[str, tuple[int, int, int]] = {
+    "me": (2, 219, 86),
+    "one user": (3, 237, 98),
+    "10 users": (4, 1894, 272),
+    "100 users": (4, 18032, 1442),
+    "10 invitations": (3, 816, 211),
+    "100 invitations": (5, 7980, 1082),
+    "10 requests": (3, 566, 142),
+    "100 requests": (3, 5039, 412),
+    "10 users, as a manager": (4, 12235, 256),
+    "10 invitations, as a manager": (3, 5624, 215),
+    "10 requests, as a manager": (3, 4856, 146),
+}
+LISTS = {
+    "users": "/api/users/",
+    "invitations": "/api/user-invitations/",
+    "requests": "/api/user-permission-requests/",
+}
+
+
+@pytest.fixture(scope="module")
+def site(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('guard') / 'guard.db'}"
+    shutil.copy(sqlite_template, url.removeprefix("sqlite:///"))
+    with closing(Database(url)) as database:
+        data.fill(database, SIZE)
+        settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
+        with closing(Site(settings, database, Vault(data.SECRET_KEY))) as made:
+            yield made
+
+
+def asked(name: str, database: Database) -> tuple[str, str]:
+    """Give the path and the token of a request by its name."""
+    what, _, who = name.partition(", as a ")
+    if what == "me":
+        return "/api/users/me/", data.token_of(CAST.person)
+    token = data.token_of(CAST.manager if who else CAST.staff)
+    if what == "one user":
+        with database.read() as tx:
+            return f"/api/users/{tx.value(UUID, id=CAST.person)}/", token
+    size, noun = what.split()
+    return f"{LISTS[noun]}?page_size={size}", token
+
+
+class Meter:
+    """Counts what happens while it is open."""
+
+    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.steps = self.calls = 0
+        self.statements: list[str] = []
+        self._database = database
+        self._patch = monkeypatch
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        connection = self._database._connections.take()
+        self._database._connections.give(connection)  # used last, taken first
+        connection.set_progress_handler(self._step, 1)
+        with counted_statements(self._patch) as self.statements:
+            sys.setprofile(self._call)
+            try:
+                yield
+            finally:
+                sys.setprofile(None)
+                connection.set_progress_handler(None, 1)
+
+    def _step(self) -> None:
+        self.steps += 1
+
+    def _call(self, frame: FrameType, event: str, _what: object) -> None:
+        # Neither the test's client nor what the meter itself calls.
+        if event == "call" and OURS in frame.f_code.co_filename:
+            self.calls += 1
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_a_request_costs_no_more_than_it_did(
+    name: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = site.database
+    path, token = asked(name, database)
+    for _ in range(3):  # what is made once is not counted
+        assert site.get(path, token).status_code == 200
+    meter = Meter(database, monkeypatch)
+    with meter.counting():
+        answer = site.get(path, token)
+    assert answer.status_code == 200
+    spent = (len(meter.statements), meter.steps, meter.calls)
+    allowed = BUDGETS[name]
+    assert all(spent), spent
+    over = [one > budget * SLACK for one, budget in zip(spent, allowed, strict=True)]
+    assert spent[0] <= allowed[0], (spent, allowed)
+    assert not any(over), (spent, allowed)
+
+
+def test_the_meter_sees_a_statement_more_and_a_row_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = site.database
+    meters = []
+    for rows in (5, 50):
+        with database.read() as tx:
+            tx.all(FEW, limit=rows)
+        meter = Meter(database, monkeypatch)
+        with meter.counting(), database.read() as tx:
+            tx.all(FEW, limit=rows)
+        meters.append(meter)
+    few, many = meters
+    assert len(few.statements) == len(many.statements) == 1
+    assert many.steps > 5 * few.steps
