@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
@@ -55,7 +56,7 @@ _NAME: Final = re.compile(r"(?<!:):(\w+)")
 _encode = msgspec.json.Encoder().encode
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - says what is the case
     """There is nothing to answer; the floor has no words for it."""
 
     def __init__(self, status: int) -> None:
@@ -111,7 +112,7 @@ class SQLite:
         """Give a time as the wire has it."""
         if value is None:
             return None
-        return f"{value[:-7] if value.endswith('.000000') else value}Z"
+        return f"{value.removesuffix('.000000')}Z"
 
     @staticmethod
     def time(value: str) -> datetime:
@@ -304,9 +305,7 @@ class Floor:
             scopes = [one for (one,) in ask(sql.SCOPES, **about, address=place(viewer.address))]
             [[total]] = ask(sql.USERS_SEEN_COUNT, **about, scopes=scopes)
             rows = ask(sql.USERS_SEEN, **about, scopes=scopes, limit=limit, offset=offset)
-            found = ask(
-                sql.GRANTS_SEEN, **about, scopes=scopes, accounts=[row[0] for row in rows]
-            )
+            found = ask(sql.GRANTS_SEEN, **about, scopes=scopes, accounts=[row[0] for row in rows])
         held: dict[int, list[Any]] = {}
         for one in found:
             held.setdefault(one[0], []).append(one)
@@ -376,7 +375,10 @@ class Floor:
         return user
 
     def _permission(self, grant: Any, uuid: str, name: str, slug: str) -> Permission:
-        _, since, until, *role, kind, scope, scope_name, top, top_name, first, last, by = grant
+        (
+            _, since, until, role, role_text, role_uuid, kind, scope, scope_name, top, top_name,
+            first, last, by,
+        ) = grant  # fmt: skip
         out = self._db.out
         return Permission(
             uuid,
@@ -384,7 +386,9 @@ class Floor:
             slug,
             out(since),
             out(until),
-            *role,
+            role,
+            role_text,
+            role_uuid,
             _KINDS[kind],
             scope,
             scope_name,
@@ -400,9 +404,7 @@ class Floor:
             [[total]] = ask(sql.INVITATIONS_COUNT)
             rows = ask(sql.INVITATIONS, limit=limit, offset=offset)
         else:
-            found = ask(
-                sql.READ_SCOPES, actor=viewer.id, now=now, address=place(viewer.address)
-            )
+            found = ask(sql.READ_SCOPES, actor=viewer.id, now=now, address=place(viewer.address))
             about = {"scopes": [one for (one,) in found], "email": viewer.email, "now": now}
             [[total]] = ask(sql.INVITATIONS_SEEN_COUNT, **about)
             rows = ask(sql.INVITATIONS_SEEN, **about, limit=limit, offset=offset)
@@ -423,9 +425,7 @@ class Floor:
         ):
             held.setdefault((account, scope), set()).add(permission)
         carried: dict[int, set[str]] = {}
-        for role, permission in self._db.ask(
-            sql.CARRIED, roles=list({row[13] for row in pending})
-        ):
+        for role, permission in self._db.ask(sql.CARRIED, roles=list({row[13] for row in pending})):
             carried.setdefault(role, set()).add(permission)
         nothing: set[str] = set()
         return {
@@ -486,9 +486,7 @@ class Floor:
             rows = ask(sql.REQUESTS, limit=limit, offset=offset)
         else:
             address = place(viewer.address)
-            found = ask(
-                sql.DECIDED_SCOPES, actor=viewer.id, now=self._db.now(), address=address
-            )
+            found = ask(sql.DECIDED_SCOPES, actor=viewer.id, now=self._db.now(), address=address)
             about = {"scopes": [one for (one,) in found], "actor": viewer.id}
             [[total]] = ask(sql.REQUESTS_SEEN_COUNT, **about)
             rows = ask(sql.REQUESTS_SEEN, **about, limit=limit, offset=offset)
@@ -573,12 +571,12 @@ def application(
 
 
 async def _body(receive: Any) -> bytes:
-    body = b""
+    parts: list[bytes] = []
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        parts.append(message.get("body", b""))
         if not message.get("more_body"):
-            return body
+            return b"".join(parts)
 
 
 async def _live(receive: Any, send: Any) -> None:
@@ -608,8 +606,9 @@ def main(port: int, workers: int, *, threads: bool) -> None:
     """Serve the floor as the service is served: with its own start of the server."""
     os.environ[IN_THREADS] = "1" if threads else ""
     server = granian.server.Server
-    granian.server.Server = lambda _theirs, **options: server("bench.floor:build", **options)
-    cli._run_server("127.0.0.1", port, workers)  # noqa: SLF001 - whatever it is, ours must be the same
+    ours = partial(server, "bench.floor:build")
+    setattr(granian.server, "Server", lambda _theirs, **options: ours(**options))  # noqa: B010 - a class, to mypy
+    cli._run_server("127.0.0.1", port, workers)
 
 
 if __name__ == "__main__":
