@@ -72,7 +72,7 @@ def _git(*words: str) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--quick", is_flag=True, help="Ten thousand accounts, short rounds, no results kept.")
 @click.option("--only", multiple=True, help="A part (reads-sqlite), all of a noun, or of a kind.")
-@click.option("--seconds", default=3.0, show_default=True, help="Length of a round.")
+@click.option("--seconds", default=2.0, show_default=True, help="Length of a round.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds of each program.")
 @click.option("--accounts", default=data.BIG, show_default=True, help="Of the big database.")
 @click.option("--render", is_flag=True, help="Measure nothing, write the results once more.")

@@ -167,7 +167,11 @@ def vars_of(one: Round) -> dict[str, float]:
 def line(name: str, found: dict[str, Any]) -> str:
     """Tell a case in a line."""
     rates = [median(one["rate"] for one in found[side]) for side in ("service", "floor")]
-    return f"{name:32} {rates[0]:8.0f}/s  floor {rates[1]:8.0f}/s  ratio {found['ratio']:.2f}"
+    cpu = [median(one["cpu"] for one in found[side]) for side in ("service", "floor")]
+    return (
+        f"{name:32} {rates[0]:8.0f}/s  floor {rates[1]:8.0f}/s  ratio {found['ratio']:.2f}"
+        f"  CPU {cpu[0]:.2f} ms  floor {cpu[1]:.2f} ms"
+    )
 
 
 def statements(url: str, case: Case) -> tuple[int, int]:
@@ -175,6 +179,7 @@ def statements(url: str, case: Case) -> tuple[int, int]:
     settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
     path, _, query = case.path.partition("?")
     with closing(Database(url)) as database, counted() as ours:
+        data.refresh(database, [case.who])
         site = Site(settings, database, Vault(data.SECRET_KEY))
         site.get(case.path, case.token)
         site.close()
