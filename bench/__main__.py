@@ -60,6 +60,12 @@ def _parts(
     return {f"{noun}-{kind}": part(noun, kind) for noun, kind in product(_NOUNS, KINDS)}
 
 
+def _kept() -> dict[str, Any]:
+    """Give what was measured before, part by part."""
+    found: dict[str, Any] = json.loads(_FOUND.read_text()) if _FOUND.exists() else {}
+    return found
+
+
 def _git(*words: str) -> str:
     return subprocess.run(  # noqa: S603 - constants
         ["git", *words],  # noqa: S607 - wherever it is
@@ -91,7 +97,7 @@ def main(
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     if quick:
         seconds, rounds, accounts = min(seconds, 1.0), min(rounds, 2), data.SMALL
-    kept = json.loads(_FOUND.read_text()) if _FOUND.exists() and not quick else {}
+    kept = _kept()
     shelf = Shelf(_say)
     parts = {} if render else _parts(shelf, accounts, seconds, rounds)
     unknown = set(only) - {word for name in parts for word in (name, *name.split("-"))}
@@ -104,6 +110,8 @@ def main(
             _say(f"\n{name}")
             began = time.perf_counter()
             found = run()
+            # Read again: another run may have measured another part meanwhile.
+            kept = _kept()
             kept[name] = {
                 "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
                 "commit": _git("rev-parse", "--short", "HEAD")

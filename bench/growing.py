@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import product, repeat
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select
 
 from bench import data, drive
 from bench.machine import Program
-from bench.reading import SERVICE, UUID
+from bench.reading import SERVICE, UUID, measured
 from collegium.store.db import Database, Prepared
 from collegium.store.tables import accounts, scopes
 
@@ -92,15 +92,16 @@ def run(
     told = {}
     try:
         for pair in zip(*asked, strict=True):
-            seen: tuple[list[float], list[float]] = ([], [])
-            for number in range(rounds + 1):
-                for service, question, times in zip(services, pair, seen, strict=True):
-                    found = _asked(service, question, seconds / 2 if number else 0.5)
-                    if number:  # the first was to warm up
-                        times.append(found.p50)
-            small, big = map(median, seen)
-            told[pair[0].name] = {"bar": pair[0].bar, "p50": [small, big], "times": big / small}
-            say(f"{pair[0].name:32} {small:8.2f} ms {big:8.2f} ms  {big / small:.2f} times")
+            seen: tuple[list[Round], list[Round]] = ([], [])
+            for service, question in zip(services, pair, strict=True):
+                _asked(service, question, 0.5)  # to warm up
+            for _, (service, question, found) in product(
+                range(rounds), zip(services, pair, seen, strict=True)
+            ):
+                found.append(_asked(service, question, seconds / 2))
+            name, one = pair[0].name, _compared(pair[0].bar, seen)
+            told[name] = one
+            say(f"{name:32} {one['p50'][0]:8.2f} ms {one['p50'][1]:8.2f} ms  {one['times']:.2f}")
         deep = _deep(services[1], sizes[1], seconds, rounds)
         say(f"{'page 900 of 100':32} {deep['p50'][0]:8.2f} ms {deep['p50'][1]:8.2f} ms")
         resident = [service.resident() for service in services]
@@ -113,21 +114,24 @@ def run(
 def _asked(service: Program, question: Question, seconds: float) -> Round:
     token = data.token_of(question.who)
     sent = drive.request(question.method, question.path, token)
-    return drive.own(service.port, repeat(sent), seconds, connections=1)
+    return measured(service, lambda: drive.own(service.port, repeat(sent), seconds, connections=1))
 
 
 def _deep(service: Program, size: int, seconds: float, rounds: int) -> dict[str, Any]:
     """Compare a page far back with the first one."""
     staff = data.Cast(size).staff
     last = min(900, size // 100)
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for at, page in enumerate((1, last)):
-            path = f"/api/users/?page_size=100&page={page}"
-            found = _asked(service, Question("", staff, path), seconds / 2)
-            times[at].append(found.p50)
-    first, deep = map(median, times)
-    return {"bar": DEEP_BAR, "page": last, "p50": [first, deep], "times": deep / first}
+    seen: tuple[list[Round], list[Round]] = ([], [])
+    for _, (page, found) in product(range(rounds), zip((1, last), seen, strict=True)):
+        path = f"/api/users/?page_size=100&page={page}"
+        found.append(_asked(service, Question("", staff, path), seconds / 2))
+    return {"page": last, **_compared(DEEP_BAR, seen)}
+
+
+def _compared(bar: float, seen: tuple[list[Round], list[Round]]) -> dict[str, Any]:
+    few, many = (median(one.p50 for one in found) for found in seen)
+    cpu = [median(one.cpu for one in found) for found in seen]
+    return {"bar": bar, "p50": [few, many], "times": many / few, "cpu": cpu}
 
 
 def _starts(url: str, say: Callable[[str], None]) -> list[float]:

@@ -29,8 +29,9 @@ _NAMES: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 _INTRO: Final = """\
 # How fast it is
 
-Made by `script/bench`, which makes the data, measures part by part and writes this page. Absolute figures drift with the
-machine; what counts are the ratios, measured by turns in one run. What limits next, on paper: `docs/scaling.md`.
+Made by `script/bench`, which makes the data, measures part by part and writes this page; the rounds themselves are in
+[raw.json](raw.json). Absolute figures drift with the machine; what counts are the ratios, measured by turns in one run.
+What limits next, on paper: [docs/scaling.md](../docs/scaling.md).
 
 * **The floor** (`bench/floor.py`) is a bare ASGI program on the same server with the same options, with the same driver
   and database and hand-written SQL: it looks the token up by its keyed digest, judges its end, and answers the same
@@ -216,9 +217,15 @@ def _pair(case: dict[str, Any], what: str, form: str) -> list[str]:
 
 
 def _growth(found: dict[str, Any], part: dict[str, Any]) -> Iterator[str]:
-    heads = ("p50 of a request, one connection", "10,000", f"{part['accounts']:,}", "times")
+    sizes = ("10,000", f"{part['accounts']:,}")
+    heads = ("p50 ms over one connection", *sizes, "times", *(f"CPU ms, {one}" for one in sizes))
     rows = [
-        (name, f"{one['p50'][0]:.2f} ms", f"{one['p50'][1]:.2f} ms", f"{one['times']:.2f}")
+        (
+            name,
+            *(f"{time:.2f}" for time in one["p50"]),
+            f"{one['times']:.2f}",
+            *(f"{time:.2f}" for time in one["cpu"]),
+        )
         for name, one in found["questions"].items()
     ]
     yield from _table(heads, rows)
