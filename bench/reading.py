@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from http.client import HTTPConnection
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ from sqlalchemy import bindparam, select
 
 from bench import data, drive
 from bench.floor import Floor, PostgreSQL, SQLite
-from bench.machine import COMMAND, Program
+from bench.machine import COMMAND, HERE, Program
 from collegium.settings import load
 from collegium.store.db import Database, Prepared, Read
 from collegium.store.tables import accounts
@@ -125,12 +126,32 @@ def run(
     with both(url) as (service, floor, how):
         say(f"the floor asks on its {how}")
         for case in wanted:
+            _compare(service, floor, case)
             _pair(service, floor, case, 1)  # to warm up
             seen = [_pair(service, floor, case, seconds) for _ in range(rounds)]
             told[case.name] = entry(case.bar, seen, statements(url, case))
             say(line(case.name, told[case.name]))
         resident = service.resident()
     return {"floor": how, "resident": resident, "cases": told}
+
+
+def _compare(service: Program, floor: Program, case: Case) -> None:
+    """Refuse to measure two programs that are one, or do not answer the same."""
+    first, theirs, second = (_answer(one, case) for one in (service, floor, service))
+    # The lifetime of the token, which is told, may have moved on meanwhile.
+    if theirs[1] not in {first[1], second[1]}:
+        raise drive.Failed(f"{case.name}: the floor answers something else")
+    if not first[0] or theirs[0]:
+        raise drive.Failed(f"{case.name}: the floor is not the floor, but the service")
+
+
+def _answer(program: Program, case: Case) -> tuple[bool, bytes]:
+    """Tell whether the answer has what only the service gives, and its body."""
+    with closing(HTTPConnection(HERE, program.port)) as connection:
+        headers = {"Authorization": f"Token {case.token}", "Host": drive.HOST}
+        connection.request("GET", case.path, headers=headers)
+        answer = connection.getresponse()
+        return answer.getheader("x-request-id") is not None, answer.read()
 
 
 def _pair(service: Program, floor: Program, case: Case, seconds: float) -> tuple[Round, Round]:
