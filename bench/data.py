@@ -365,7 +365,7 @@ def _carry(origin: Database, to: Database) -> None:
     """Take all rows from SQLite to PostgreSQL, which reads their spelling as well."""
     names = [table.name for table in metadata.sorted_tables]
     kept = origin.engine.raw_connection()
-    source = kept.cursor()
+    source: Any = kept.cursor()
     connection = to.engine.raw_connection()
     cursor: Any = connection.cursor()
     later = cursor.execute(
@@ -387,10 +387,7 @@ def _carry(origin: Database, to: Database) -> None:
             for row in source:
                 stream.write_row(row)
         if "id" in table.c:
-            cursor.execute(
-                f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'),"
-                f" (SELECT coalesce(max(id), 0) + 1 FROM {table.name}), false)"
-            )
+            big.go_on_after(cursor, table.name)
     for _, statement in later:
         cursor.execute(statement)
     cursor.execute("COMMIT")
@@ -406,9 +403,7 @@ def refresh(database: Database, numbers: Iterable[int] = ()) -> None:
     those = f"WHERE account_id IN ({listed})" if listed else ""
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     connection = database.engine.raw_connection()
-    connection.cursor().execute(
-        f"UPDATE tokens SET issued = '{now}', used = '{now}' {those}"
-    )
+    connection.cursor().execute(f"UPDATE tokens SET issued = '{now}', used = '{now}' {those}")
     connection.close()
 
 

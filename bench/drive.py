@@ -9,14 +9,16 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.machine import HERE, LOAD_CORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CONNECTIONS: Final = 8
 HOST: Final = "collegium.example"
@@ -110,36 +112,58 @@ class Wrk:
 
 @dataclass
 class _Tally:
-    until: float
+    """What a few connections have seen."""
+
+    goes_on: Callable[[], bool]
+    began: float = field(default_factory=time.perf_counter)
     taken: list[float] = field(default_factory=list)
     failures: list[bytes] = field(default_factory=list)
     last: float = 0.0
+
+    def round(self) -> Round:
+        """Give what it comes to."""
+        if self.failures or not self.taken:
+            raise Failed(f"{len(self.failures)} failed: {self.failures[:2]!r}")
+        times = sorted(self.taken)
+        return Round(
+            len(times),
+            self.last - self.began,
+            median(times) * 1e3,
+            times[min(len(times) - 1, len(times) * 99 // 100)] * 1e3,
+        )
 
 
 class _Connection(asyncio.Protocol):
     """One connection: the next request as soon as the answer is there."""
 
-    def __init__(self, requests: Iterator[bytes], tally: _Tally, done: asyncio.Future[None]) -> None:
+    def __init__(
+        self, requests: Iterator[bytes], tally: _Tally, done: asyncio.Future[None]
+    ) -> None:
         self._requests = requests
         self._tally = tally
         self._done = done
         self._buffer = b""
         self._transport: Any = None
         self._began = 0.0
+        self._bare = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._next()
 
     def _next(self) -> None:
-        sent = next(self._requests, None) if time.perf_counter() < self._tally.until else None
+        sent = next(self._requests, None) if self._tally.goes_on() else None
         if sent is None:
-            self._transport.close()
-            if not self._done.done():
-                self._done.set_result(None)
+            self._end()
             return
+        self._bare = sent.startswith(b"HEAD")
         self._began = time.perf_counter()
         self._transport.write(sent)
+
+    def _end(self) -> None:
+        self._transport.close()
+        if not self._done.done():
+            self._done.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -147,7 +171,7 @@ class _Connection(asyncio.Protocol):
         if not found:
             return
         at = head.lower().find(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 and not self._bare else 0
         if len(body) < length:
             return
         self._buffer = b""
@@ -163,42 +187,42 @@ class _Connection(asyncio.Protocol):
             self._done.set_result(None)
 
 
+async def _load(port: int, requests: Iterator[bytes], tally: _Tally, connections: int) -> None:
+    loop = asyncio.get_running_loop()
+    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
+    for end in ends:
+        await loop.create_connection(partial(_Connection, requests, tally, end), HERE, port)
+    await asyncio.gather(*ends)
+
+
 def own(
     port: int, requests: Iterator[bytes], seconds: float, connections: int = CONNECTIONS
 ) -> Round:
     """Send requests, each once, until they or the time are over."""
-
-    async def load() -> tuple[_Tally, float]:
-        loop = asyncio.get_running_loop()
-        began = time.perf_counter()
-        tally = _Tally(began + seconds)
-        ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
-        for end in ends:
-            await loop.create_connection(lambda e=end: _Connection(requests, tally, e), HERE, port)
-        await asyncio.gather(*ends)
-        return tally, tally.last - began
-
-    tally, took = asyncio.run(load())
-    if tally.failures or len(tally.taken) < 2:  # noqa: PLR2004 - a quantile needs two
-        raise Failed(f"{len(tally.failures)} failed: {tally.failures[:2]!r}")
-    return Round(
-        len(tally.taken),
-        took,
-        median(tally.taken) * 1e3,
-        quantiles(tally.taken, n=100, method="inclusive")[98] * 1e3,
-    )
+    until = time.perf_counter() + seconds
+    tally = _Tally(lambda: time.perf_counter() < until)
+    asyncio.run(_load(port, requests, tally, connections))
+    return tally.round()
 
 
-def read(
-    port: int, path: str, token: str, seconds: float, connections: int = CONNECTIONS
-) -> Round:
+def beside(port: int, again: bytes, at_once: list[bytes]) -> tuple[Round, Round]:
+    """Send one request again and again while others, all at once, are under way."""
+
+    async def load() -> tuple[_Tally, _Tally]:
+        few = _Tally(lambda: True)
+        others = asyncio.ensure_future(_load(port, iter(at_once), few, len(at_once)))
+        many = _Tally(lambda: not others.done())
+        await _load(port, repeat(again), many, CONNECTIONS)
+        await others
+        return many, few
+
+    many, few = asyncio.run(load())
+    return many.round(), few.round()
+
+
+def read(port: int, path: str, token: str, seconds: float, connections: int = CONNECTIONS) -> Round:
     """Ask for the same again and again."""
     if wrk():
         return Wrk(port, path, token, seconds, connections).end()
     sent = request("GET", path, token)
-
-    def again() -> Iterator[bytes]:
-        while True:
-            yield sent
-
-    return own(port, again(), seconds, connections)
+    return own(port, repeat(sent), seconds, connections)

@@ -56,7 +56,7 @@ _NAME: Final = re.compile(r"(?<!:):(\w+)")
 _encode = msgspec.json.Encoder().encode
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - says what is the case
     """There is nothing to answer; the floor has no words for it."""
 
     def __init__(self, status: int) -> None:
@@ -112,7 +112,7 @@ class SQLite:
         """Give a time as the wire has it."""
         if value is None:
             return None
-        return f"{value[:-7] if value.endswith('.000000') else value}Z"
+        return f"{value.removesuffix('.000000')}Z"
 
     @staticmethod
     def time(value: str) -> datetime:
@@ -152,6 +152,7 @@ class PostgreSQL:
             found.adapters.register_loader("uuid", _Hex)
             found.execute("SET TIME ZONE 'UTC'")
             found.execute("SET jit = off")
+            found.execute("SET random_page_cost = 1.1")
             self._local.connection = found
         return found
 
@@ -192,6 +193,11 @@ class PostgreSQL:
     def do(self, meal: Meal, inputs: Mapping[str, Any]) -> bytes:
         """Do a deed."""
         return meal.make(self._connection, inputs)
+
+
+def _page(text: str, limit: int, offset: int) -> str:
+    """Cut a page out; in numbers, by which PostgreSQL sees that it is a short one."""
+    return f"{text} LIMIT {limit}" + (f" OFFSET {offset}" if offset else "")
 
 
 class Viewer:
@@ -298,16 +304,14 @@ class Floor:
         ask, now = self._db.ask, self._db.now()
         if viewer.sees_all:
             [[total]] = ask(sql.USERS_COUNT)
-            rows = ask(sql.USERS, limit=limit, offset=offset)
+            rows = ask(_page(sql.USERS, limit, offset))
             found = ask(sql.GRANTS, accounts=[row[0] for row in rows], now=now)
         else:
             about = {"actor": viewer.id, "now": now}
             scopes = [one for (one,) in ask(sql.SCOPES, **about, address=place(viewer.address))]
             [[total]] = ask(sql.USERS_SEEN_COUNT, **about, scopes=scopes)
-            rows = ask(sql.USERS_SEEN, **about, scopes=scopes, limit=limit, offset=offset)
-            found = ask(
-                sql.GRANTS_SEEN, **about, scopes=scopes, accounts=[row[0] for row in rows]
-            )
+            rows = ask(_page(sql.USERS_SEEN, limit, offset), **about, scopes=scopes)
+            found = ask(sql.GRANTS_SEEN, **about, scopes=scopes, accounts=[row[0] for row in rows])
         held: dict[int, list[Any]] = {}
         for one in found:
             held.setdefault(one[0], []).append(one)
@@ -377,7 +381,10 @@ class Floor:
         return user
 
     def _permission(self, grant: Any, uuid: str, name: str, slug: str) -> Permission:
-        _, since, until, *role, kind, scope, scope_name, top, top_name, first, last, by = grant
+        (
+            _, since, until, role, role_text, role_uuid, kind, scope, scope_name, top, top_name,
+            first, last, by,
+        ) = grant  # fmt: skip
         out = self._db.out
         return Permission(
             uuid,
@@ -385,7 +392,9 @@ class Floor:
             slug,
             out(since),
             out(until),
-            *role,
+            role,
+            role_text,
+            role_uuid,
             _KINDS[kind],
             scope,
             scope_name,
@@ -399,14 +408,12 @@ class Floor:
         ask, now = self._db.ask, self._db.now()
         if viewer.sees_all:
             [[total]] = ask(sql.INVITATIONS_COUNT)
-            rows = ask(sql.INVITATIONS, limit=limit, offset=offset)
+            rows = ask(_page(sql.INVITATIONS, limit, offset))
         else:
-            found = ask(
-                sql.READ_SCOPES, actor=viewer.id, now=now, address=place(viewer.address)
-            )
+            found = ask(sql.READ_SCOPES, actor=viewer.id, now=now, address=place(viewer.address))
             about = {"scopes": [one for (one,) in found], "email": viewer.email, "now": now}
             [[total]] = ask(sql.INVITATIONS_SEEN_COUNT, **about)
-            rows = ask(sql.INVITATIONS_SEEN, **about, limit=limit, offset=offset)
+            rows = ask(_page(sql.INVITATIONS_SEEN, limit, offset), **about)
         dead = self._dead(rows, now)
         return total, _encode([self._invitation(viewer, row, now, dead) for row in rows])
 
@@ -424,9 +431,7 @@ class Floor:
         ):
             held.setdefault((account, scope), set()).add(permission)
         carried: dict[int, set[str]] = {}
-        for role, permission in self._db.ask(
-            sql.CARRIED, roles=list({row[13] for row in pending})
-        ):
+        for role, permission in self._db.ask(sql.CARRIED, roles=list({row[13] for row in pending})):
             carried.setdefault(role, set()).add(permission)
         nothing: set[str] = set()
         return {
@@ -484,15 +489,13 @@ class Floor:
         ask = self._db.ask
         if viewer.sees_all:
             [[total]] = ask(sql.REQUESTS_COUNT)
-            rows = ask(sql.REQUESTS, limit=limit, offset=offset)
+            rows = ask(_page(sql.REQUESTS, limit, offset))
         else:
             address = place(viewer.address)
-            found = ask(
-                sql.DECIDED_SCOPES, actor=viewer.id, now=self._db.now(), address=address
-            )
+            found = ask(sql.DECIDED_SCOPES, actor=viewer.id, now=self._db.now(), address=address)
             about = {"scopes": [one for (one,) in found], "actor": viewer.id}
             [[total]] = ask(sql.REQUESTS_SEEN_COUNT, **about)
-            rows = ask(sql.REQUESTS_SEEN, **about, limit=limit, offset=offset)
+            rows = ask(_page(sql.REQUESTS_SEEN, limit, offset), **about)
         return total, _encode([self._request(viewer, row) for row in rows])
 
     def _request(self, viewer: Viewer, row: Any) -> Request:
@@ -574,12 +577,12 @@ def application(
 
 
 async def _body(receive: Any) -> bytes:
-    body = b""
+    parts: list[bytes] = []
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        parts.append(message.get("body", b""))
         if not message.get("more_body"):
-            return body
+            return b"".join(parts)
 
 
 async def _live(receive: Any, send: Any) -> None:
@@ -614,8 +617,8 @@ def main(port: int, workers: int, *, threads: bool) -> None:
         options |= {"interface": Interfaces.ASGI, "blocking_threads": None}
         return server("bench.floor:build", **options)
 
-    granian.server.Server = bare
-    cli._run_server("127.0.0.1", port, workers)  # noqa: SLF001 - whatever it is, ours must be the same
+    setattr(granian.server, "Server", bare)  # noqa: B010 - a class, to mypy
+    cli._run_server("127.0.0.1", port, workers)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ USER: Final = f"""
 SELECT {_USER} FROM accounts AS a {_OF_USER} WHERE a.uuid = :uuid AND a.deleted IS NULL"""
 USERS: Final = f"""
 SELECT {_USER} FROM accounts AS a {_OF_USER} WHERE a.deleted IS NULL
-ORDER BY a.username LIMIT :limit OFFSET :offset"""
-USERS_COUNT: Final = "SELECT count(*) FROM accounts WHERE deleted IS NULL"
+ORDER BY a.username"""
+USERS_COUNT: Final = "SELECT sum(n) FROM tallies WHERE name = 'accounts'"
 
 SCOPES: Final = f"""
 SELECT g.scope_id FROM grants AS g WHERE {_MINE}
@@ -51,7 +51,7 @@ _IN_SIGHT: Final = f"""a.deleted IS NULL AND a.id IN (
 ) AND (a.id = :actor OR a.is_active > a.is_staff)"""
 USERS_SEEN: Final = f"""
 SELECT {_USER} FROM accounts AS a {_OF_USER} WHERE {_IN_SIGHT}
-ORDER BY a.username LIMIT :limit OFFSET :offset"""
+ORDER BY a.username"""
 USERS_SEEN_COUNT: Final = f"SELECT count(*) FROM accounts AS a WHERE {_IN_SIGHT}"
 
 _GRANTS: Final = f"""
@@ -76,10 +76,10 @@ FROM invitations AS i JOIN scopes AS s ON s.id = i.scope_id
 JOIN scopes AS o ON o.id = coalesce(s.parent_id, s.id) JOIN roles AS r ON r.id = i.role_id
 LEFT JOIN accounts AS b ON b.id = i.created_by LEFT JOIN accounts AS v ON v.id = i.vouched_by
 LEFT JOIN outbox AS m ON m.id = i.mail_id"""
-_NEWEST: Final = "ORDER BY i.created DESC, i.id DESC LIMIT :limit OFFSET :offset"
+_NEWEST: Final = "ORDER BY i.created DESC, i.id DESC"
 INVITATIONS: Final = f"{_INVITATION} WHERE s.kind <> 'group' {_NEWEST}"
 _IN_TREE: Final = "i.scope_id NOT IN (SELECT id FROM scopes WHERE kind = 'group')"
-INVITATIONS_COUNT: Final = f"SELECT count(*) FROM invitations AS i WHERE {_IN_TREE}"
+INVITATIONS_COUNT: Final = "SELECT sum(n) FROM tallies WHERE name = 'invitations'"
 # Where the asker may read invitations, from above too.
 _READS: Final = """(p.permission = 'INVITATION.LIST'
     OR p.permission = 'CUSTOMER.CREATE_PERMISSION' AND s.kind = 'organisation'
@@ -112,10 +112,10 @@ FROM requests AS q JOIN scopes AS s ON s.id = q.scope_id
 JOIN scopes AS o ON o.id = coalesce(s.parent_id, s.id) JOIN roles AS r ON r.id = q.role_id
 JOIN accounts AS a ON a.id = q.account_id LEFT JOIN accounts AS d ON d.id = q.decided_by
 LEFT JOIN open_invitations AS l ON l.id = q.open_invitation_id"""
-_LATEST: Final = "ORDER BY q.created DESC, q.id DESC LIMIT :limit OFFSET :offset"
+_LATEST: Final = "ORDER BY q.created DESC, q.id DESC"
 REQUESTS: Final = f"{_REQUEST} WHERE s.kind <> 'group' {_LATEST}"
 _COUNTED: Final = "q.scope_id NOT IN (SELECT id FROM scopes WHERE kind = 'group')"
-REQUESTS_COUNT: Final = f"SELECT count(*) FROM requests AS q WHERE {_COUNTED}"
+REQUESTS_COUNT: Final = "SELECT sum(n) FROM tallies WHERE name = 'requests'"
 _GIVES: Final = """(p.permission = 'CUSTOMER.CREATE_PERMISSION' AND s.kind = 'organisation'
     OR p.permission = 'PROJECT.CREATE_PERMISSION' AND s.kind = 'project')"""
 DECIDED_SCOPES: Final = f"""{_HELD.format(needed=_GIVES)}

@@ -31,13 +31,17 @@ LOAD_CORE: Final = 1
 _PATIENCE: Final = 60.0
 
 
+def there(*cores: int) -> set[int]:
+    """Give those of the cores that this machine has; or all, when it has none of them."""
+    known = set(range(os.cpu_count() or 1))
+    return known & set(cores) or known
+
+
 def pin(process: psutil.Process, *cores: int) -> None:
-    """Keep a process and its children to some cores, as far as the machine has them."""
-    there = set(range(os.cpu_count() or 1)) & set(cores)
+    """Keep a process and its children to some cores."""
     for one in (process, *process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
-            if there:
-                one.cpu_affinity(sorted(there))
+            one.cpu_affinity(sorted(there(*cores)))
 
 
 class PostgreSQL:
@@ -102,13 +106,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+COMMAND: Final = ("-c", "from collegium.cli import main; main()")
+"""``collegium``, as the interpreter's arguments."""
+
+
 class Program:
-    """A program that serves a database over HTTP.
+    """A program with a database, kept to some cores.
 
     Args:
         words: what follows the name of the interpreter.
         url: of the database.
         more: further variables of its environment.
+        serves: whether it listens, and is waited for until it answers.
     """
 
     def __init__(
@@ -117,42 +126,42 @@ class Program:
         url: str,
         cores: tuple[int, ...] = (SERVER_CORE,),
         more: Mapping[str, str] | None = None,
+        serves: bool = True,
     ) -> None:
         self.port = free_port()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the program runs
         kept = {name: value for name, value in os.environ.items() if "COLLEGIUM" not in name}
+        settings = {
+            "COLLEGIUM_DATABASE_URL": url,
+            "COLLEGIUM_SECRET_KEY": data.SECRET_KEY,
+            "COLLEGIUM_BASE_URL": f"http://{HERE}:{self.port}",
+            "COLLEGIUM_MAIL_URL": f"file:{data.FOLDER / 'mail'}",
+            "COLLEGIUM_RATE_LIMITS": "false",
+        }
         began = time.perf_counter()
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, *words, "--port", str(self.port)],
-            env=kept
-            | {
-                "COLLEGIUM_DATABASE_URL": url,
-                "COLLEGIUM_SECRET_KEY": data.SECRET_KEY,
-                "COLLEGIUM_MAIL_URL": f"file:{data.FOLDER / 'mail'}",
-                "COLLEGIUM_RATE_LIMITS": "false",
-            }
-            | dict(more or {}),
+            [sys.executable, *words, *(["--port", str(self.port)] if serves else [])],
+            env=kept | settings | dict(more or {}),
             stdout=self._log,
             stderr=self._log,
-            preexec_fn=lambda: os.sched_setaffinity(  # noqa: PLW1509 - before any thread
-                0, set(cores) & set(range(os.cpu_count() or 1)) or {0}
-            ),
             start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, there(*cores)),  # noqa: PLW1509 - no thread holds a lock yet
         )
-        self._headers = {"Authorization": f"Token {data.token_of(1)}"}
-        self._wait()
-        self.took = time.perf_counter() - began
+        self.took = 0.0
         """Seconds from start to the first answer."""
+        if serves:
+            self._wait()
+            self.took = time.perf_counter() - began
 
     def _wait(self) -> None:
+        headers = {"Authorization": f"Token {data.token_of(1)}"}
         began = time.perf_counter()
-        while time.perf_counter() - began < _PATIENCE:
-            if self._process.poll() is not None:
-                break
-            with suppress(OSError, HTTPException), closing(
-                HTTPConnection(HERE, self.port, timeout=_PATIENCE)
-            ) as connection:
-                connection.request("GET", "/api/users/me/", headers=self._headers)
+        while time.perf_counter() - began < _PATIENCE and self._process.poll() is None:
+            with (
+                suppress(OSError, HTTPException),
+                closing(HTTPConnection(HERE, self.port, timeout=_PATIENCE)) as connection,
+            ):
+                connection.request("GET", "/api/users/me/", headers=headers)
                 if connection.getresponse().status == HTTPStatus.OK:
                     return
             time.sleep(0.005)
@@ -164,22 +173,18 @@ class Program:
         return self._log.read().decode(errors="replace")[-2000:]
 
     @property
-    def workers(self) -> list[psutil.Process]:
-        """Give the processes that answer requests."""
-        return [
-            one
-            for one in psutil.Process(self._process.pid).children(recursive=True)
-            if "resource_tracker" not in " ".join(one.cmdline())
-        ]
+    def _workers(self) -> list[psutil.Process]:
+        found = psutil.Process(self._process.pid).children(recursive=True)
+        return [one for one in found if "resource_tracker" not in " ".join(one.cmdline())]
 
     def cpu(self) -> float:
         """Give the seconds of processor that it has used so far."""
-        times = [one.cpu_times() for one in (psutil.Process(self._process.pid), *self.workers)]
+        times = [one.cpu_times() for one in (psutil.Process(self._process.pid), *self._workers)]
         return float(sum(one.user + one.system for one in times))
 
     def resident(self) -> float:
         """Give the megabytes that the largest worker holds in memory."""
-        return max(one.memory_info().rss for one in self.workers) / 1e6
+        return max(one.memory_info().rss for one in self._workers) / 1e6
 
     def stop(self) -> None:
         """End it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from http.client import HTTPConnection
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ from sqlalchemy import bindparam, select
 
 from bench import data, drive
 from bench.floor import Floor, PostgreSQL, SQLite
-from bench.machine import Program
+from bench.machine import COMMAND, HERE, Program
 from collegium.settings import load
 from collegium.store.db import Database, Prepared, Read
 from collegium.store.tables import accounts
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
     from bench.drive import Round
 
 UUID: Final = Prepared(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
-SERVICE: Final = ("-c", "from collegium.cli import main; main()", "serve", "--no-post")
+SERVICE: Final = (*COMMAND, "serve", "--no-post")
+
+
+FLOORS: Final = ("loop", "threads")
+"""Where the floor can ask its database."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,9 @@ def measured(program: Program, ask: Callable[[], Round]) -> Round:
 
 
 @contextmanager
-def both(url: str, *, workers: int = 1) -> Iterator[tuple[Program, Program, str]]:
+def both(url: str) -> Iterator[tuple[Program, Program, str]]:
     """Start the service and the floor, and tell how the floor asks its database."""
-    service = Program(*SERVICE, "--workers", str(workers), url=url)
+    service = Program(*SERVICE, url=url)
     try:
         floor, how = _faster(url)
         try:
@@ -98,15 +103,16 @@ def both(url: str, *, workers: int = 1) -> Iterator[tuple[Program, Program, str]
 def _faster(url: str) -> tuple[Program, str]:
     """Give the floor as it is faster: asking on the event loop, or in threads."""
     token = data.token_of(1)
-    found = []
-    for how in ("loop", "threads"):
-        floor = Program("-m", "bench.floor", f"--{how}", url=url)
-        paths = ("/api/users/me/", "/api/users/?page_size=10")
-        rates = [drive.read(floor.port, path, token, 1).rate for path in paths]
-        found.append((rates[0] * rates[1], how, floor))
-    (_, _, slower), (_, how, faster) = sorted(found, key=lambda one: one[0])
-    slower.stop()
-    return faster, how
+    floors = {how: Program("-m", "bench.floor", f"--{how}", url=url) for how in FLOORS}
+    rates = dict.fromkeys(FLOORS, 0.0)
+    for path in ("/api/users/me/", "/api/users/?page_size=10") * 3:
+        for how, floor in floors.items():
+            rates[how] += drive.read(floor.port, path, token, 1).rate
+    faster = max(rates, key=rates.__getitem__)
+    for how, floor in floors.items():
+        if how != faster:
+            floor.stop()
+    return floors[faster], faster
 
 
 def run(
@@ -120,24 +126,39 @@ def run(
     with both(url) as (service, floor, how):
         say(f"the floor asks on its {how}")
         for case in wanted:
-            seen: list[tuple[Round, Round]] = []
-            for number in range(rounds + 1):
-                length = seconds if number else 1
-                pair = tuple(
-                    measured(
-                        one,
-                        lambda one=one, length=length: drive.read(  # type: ignore[misc]
-                            one.port, case.path, case.token, length
-                        ),
-                    )
-                    for one in (service, floor)
-                )
-                if number:  # the first was to warm up
-                    seen.append(pair)  # type: ignore[arg-type]
-            told[case.name] = entry(case.bar, seen, statements(url, size, case))
+            _compare(service, floor, case)
+            _pair(service, floor, case, 1)  # to warm up
+            seen = [_pair(service, floor, case, seconds) for _ in range(rounds)]
+            told[case.name] = entry(case.bar, seen, statements(url, case))
             say(line(case.name, told[case.name]))
         resident = service.resident()
     return {"floor": how, "resident": resident, "cases": told}
+
+
+def _compare(service: Program, floor: Program, case: Case) -> None:
+    """Refuse to measure two programs that are one, or do not answer the same."""
+    first, theirs, second = (_answer(one, case) for one in (service, floor, service))
+    # The lifetime of the token, which is told, may have moved on meanwhile.
+    if theirs[1] not in {first[1], second[1]}:
+        raise drive.Failed(f"{case.name}: the floor answers something else")
+    if not first[0] or theirs[0]:
+        raise drive.Failed(f"{case.name}: the floor is not the floor, but the service")
+
+
+def _answer(program: Program, case: Case) -> tuple[bool, bytes]:
+    """Tell whether the answer has what only the service gives, and its body."""
+    with closing(HTTPConnection(HERE, program.port)) as connection:
+        headers = {"Authorization": f"Token {case.token}", "Host": drive.HOST}
+        connection.request("GET", case.path, headers=headers)
+        answer = connection.getresponse()
+        return answer.getheader("x-request-id") is not None, answer.read()
+
+
+def _pair(service: Program, floor: Program, case: Case, seconds: float) -> tuple[Round, Round]:
+    def load(program: Program) -> Round:
+        return measured(program, lambda: drive.read(program.port, case.path, case.token, seconds))
+
+    return load(service), load(floor)
 
 
 def entry(
@@ -167,14 +188,19 @@ def vars_of(one: Round) -> dict[str, float]:
 def line(name: str, found: dict[str, Any]) -> str:
     """Tell a case in a line."""
     rates = [median(one["rate"] for one in found[side]) for side in ("service", "floor")]
-    return f"{name:32} {rates[0]:8.0f}/s  floor {rates[1]:8.0f}/s  ratio {found['ratio']:.2f}"
+    cpu = [median(one["cpu"] for one in found[side]) for side in ("service", "floor")]
+    return (
+        f"{name:32} {rates[0]:8.0f}/s  floor {rates[1]:8.0f}/s  ratio {found['ratio']:.2f}"
+        f"  CPU {cpu[0]:.2f} ms  floor {cpu[1]:.2f} ms"
+    )
 
 
-def statements(url: str, size: int, case: Case) -> tuple[int, int]:
+def statements(url: str, case: Case) -> tuple[int, int]:
     """Count the statements that a request runs, in the service and in the floor."""
     settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
     path, _, query = case.path.partition("?")
     with closing(Database(url)) as database, counted() as ours:
+        data.refresh(database, [case.who])
         site = Site(settings, database, Vault(data.SECRET_KEY))
         site.get(case.path, case.token)
         site.close()
@@ -198,14 +224,14 @@ def statements(url: str, size: int, case: Case) -> tuple[int, int]:
 def counted() -> Iterator[list[str]]:
     """Collect the text of every statement that the service runs in this process."""
     seen: list[str] = []
-    execute = Read._execute  # noqa: SLF001 - as the tests do
+    execute = Read._execute
 
     def noted(self: Read, prepared: Any, given: dict[str, Any]) -> Any:
         seen.append(prepared.compiled(self._dialect).text)
         return execute(self, prepared, given)
 
-    Read._execute = noted  # type: ignore[method-assign]  # noqa: SLF001
+    Read._execute = noted  # type: ignore[method-assign]
     try:
         yield seen
     finally:
-        Read._execute = execute  # type: ignore[method-assign]  # noqa: SLF001
+        Read._execute = execute  # type: ignore[method-assign]

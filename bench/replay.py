@@ -81,27 +81,28 @@ class _Cursor:
 def watched() -> Iterator[list[Step]]:
     """Collect every statement that the service runs in this process."""
     steps: list[Step] = []
-    execute = Read._execute  # noqa: SLF001 - as the tests do
+    execute = Read._execute
 
     def noted(self: Any, prepared: Any, given: dict[str, Any]) -> Any:
         if not isinstance(self._cursor, _Cursor):
-            self._cursor = _Cursor(
-                self._cursor, self.now, steps, writes=isinstance(self, Write)
-            )
+            self._cursor = _Cursor(self._cursor, self.now, steps, writes=isinstance(self, Write))
         return execute(self, prepared, given)
 
-    Read._execute = noted  # type: ignore[method-assign]  # noqa: SLF001
+    Read._execute = noted  # type: ignore[method-assign]
     try:
         yield steps
     finally:
-        Read._execute = execute  # type: ignore[method-assign]  # noqa: SLF001
+        Read._execute = execute  # type: ignore[method-assign]
 
 
-# Where a value comes from:
-# ("same", value), ("input", name), ("cell" or "name", step, column), ("fresh", which, digits),
-# ("now" or "told", seconds), ("list", [..]), ("object", {..}),
-# ("wrapped", type of the driver, origin), ("json text", origin).
 Origin = tuple[Any, ...]
+"""Where a value comes from, a word first:
+
+* ``same`` and the value, ``input`` and its name;
+* ``cell`` or ``name``, the number of a statement and a column of its first row, or two;
+* ``fresh``, which one, and so many digits; ``now`` or ``told`` and so many seconds later;
+* ``list`` or ``object`` and origins; ``json text`` and one; ``wrapped``, a driver's type, and one.
+"""
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class _Learner:
         self._samples = samples
         self._fresh: list[list[Any]] = []
 
-    def origin(self, at: int, values: list[Any]) -> Origin:
+    def origin(self, at: int, values: list[Any]) -> Origin:  # noqa: C901, PLR0911 - one kind after the other
         """Tell where the values of the samples come from, for a statement."""
         first = values[0]
         if isinstance(first, (Json, Jsonb, Binary)):
@@ -265,7 +266,7 @@ class Kitchen:
 Cook = Callable[[Kitchen], Any]
 
 
-def cook(origin: Origin, *, as_text: bool) -> Cook:
+def cook(origin: Origin, *, as_text: bool) -> Cook:  # noqa: C901, PLR0911 - one kind after the other
     """Give the function that brings a value from where it comes.
 
     Args:

@@ -7,7 +7,6 @@ import random
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from sqlalchemy import bindparam, select
 from bench import data, drive
 from bench.floor import RECIPES
 from bench.machine import Program
-from bench.reading import SERVICE, entry, line, measured
+from bench.reading import FLOORS, SERVICE, entry, line, measured
 from bench.replay import Recipe, Sample, learn, watched
 from collegium.settings import load
 from collegium.store.db import Database, Prepared
@@ -28,10 +27,12 @@ from tests.site import Site
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.drive import Round
+    from bench.shelf import Shelf
 
 BAR: Final = 0.5
 SAMPLES: Final = 3
+MOST: Final = 2000
+"""No machine does more of one deed in a second."""
 _SCOPE: Final = Prepared(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
 _ROLE: Final = Prepared(select(roles.c.uuid).where(roles.c.name == bindparam("name")))
 
@@ -154,54 +155,57 @@ def recipes(url: str, deeds: Deeds) -> dict[str, Recipe]:
 
 
 def run(
-    copies: Callable[[str], str], size: int, seconds: float, rounds: int, say: Callable[[str], None]
+    shelf: Shelf, kind: str, size: int, seconds: float, rounds: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Measure everything that is written.
-
-    Args:
-        copies: makes a copy of the database under a name, and gives its URL; of the first
-            one, which is then as it was left.
-    """
-    most = int((rounds + 1) * seconds * 2500)
-    with closing(Database(copies("template"), size=1)) as database:
-        deeds = Deeds(database, size, most)
-    urls = {name: copies(name) for name in ("learning", "service", "floor")}
-    known = recipes(urls["learning"], deeds)
+    """Measure everything that is written; give the rounds of both, by deed."""
+    first = shelf.copy(shelf.url(kind, size), "writing")
+    with closing(Database(first, size=1)) as database:
+        deeds = Deeds(database, size, int((rounds * seconds + 3) * MOST))
+    urls = [shelf.copy(first, f"writing_{name}") for name in ("learning", "service", "floor")]
+    known = recipes(urls[0], deeds)
     file = data.FOLDER / "recipes"
     file.write_bytes(pickle.dumps(known))
-    told: dict[str, Any] = {}
-    service = Program(*SERVICE, url=urls["service"])
-    floors = [
-        Program("-m", "bench.floor", f"--{how}", url=urls["floor"], more={RECIPES: str(file)})
-        for how in ("loop", "threads")
-    ]
+    told = {}
+    service = Program(*SERVICE, url=urls[1])
+    floors = {
+        how: Program("-m", "bench.floor", f"--{how}", url=urls[2], more={RECIPES: str(file)})
+        for how in FLOORS
+    }
     try:
-        for deed in ("create", "accept", "approve"):
-            # Each program has its own copy, so both are sent the same.
-            ours, theirs = (_sent(deeds, deed) for _ in range(2))
-            trial = [
-                measured(floor, lambda floor=floor: drive.own(floor.port, theirs, 1)).rate  # type: ignore[misc]
-                for floor in floors
-            ]
-            floor = floors[trial.index(max(trial))]
-            measured(service, lambda: drive.own(service.port, ours, 1))
-            seen: list[tuple[Round, Round]] = []
-            for _ in range(rounds):
-                seen.append(
-                    (
-                        measured(service, lambda: drive.own(service.port, ours, seconds)),
-                        measured(floor, lambda: drive.own(floor.port, theirs, seconds)),
-                    )
-                )
-            number = sum(text != "BEGIN" for text, *_ in known[deed].steps)
-            told[deed] = entry(BAR, seen, (number, number))
-            told[deed]["floor asks"] = "loop" if floor is floors[0] else "threads"
+        for deed, recipe in known.items():
+            told[deed] = _measured(deeds, deed, service, floors, seconds, rounds)
+            number = sum(not text.endswith("SAVEPOINT point") for text, *_ in recipe.steps)
+            told[deed]["statements"] = (number, number)
             say(line(deed, told[deed]))
         resident = service.resident()
     finally:
-        for one in (service, *floors):
+        for one in (service, *floors.values()):
             one.stop()
+        shelf.drop(first, *urls)
     return {"resident": resident, "cases": told}
+
+
+def _measured(
+    deeds: Deeds,
+    deed: str,
+    service: Program,
+    floors: dict[str, Program],
+    seconds: float,
+    rounds: int,
+) -> dict[str, Any]:
+    # Each program has its own copy, so both are sent the same.
+    ours, theirs = _sent(deeds, deed), _sent(deeds, deed)
+    trial = {how: drive.own(floor.port, theirs, 1).rate for how, floor in floors.items()}
+    how = max(trial, key=trial.__getitem__)
+    drive.own(service.port, ours, 1)
+    seen = [
+        (
+            measured(service, lambda: drive.own(service.port, ours, seconds)),
+            measured(floors[how], lambda: drive.own(floors[how].port, theirs, seconds)),
+        )
+        for _ in range(rounds)
+    ]
+    return entry(BAR, seen, (0, 0)) | {"asks": how}
 
 
 def _sent(deeds: Deeds, deed: str) -> Iterator[bytes]:

@@ -206,7 +206,11 @@ def write(database: Database, tables: Tables) -> None:
 
 
 def _write_sqlite(cursor: Any, tables: Tables) -> None:
-    for name, value in (("cache_size", "-200000"), ("synchronous", "OFF"), ("foreign_keys", "OFF")):
+    for name, value in (
+        ("cache_size", "-200000"),
+        ("synchronous", "OFF"),
+        ("foreign_keys", "OFF"),
+    ):
         cursor.execute(f"PRAGMA {name} = {value}")
     cursor.execute("BEGIN")
     later = cursor.execute(
@@ -252,10 +256,20 @@ def _write_postgresql(cursor: Any, tables: Tables) -> None:
         with cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as stream:
             for row in found:
                 stream.write_row([row[name] for name in names])
+        if "id" in names:
+            go_on_after(cursor, table.name)
     for _, statement in later:
         cursor.execute(statement)
     cursor.execute("COMMIT")
     cursor.execute(f"VACUUM ANALYZE roles, {', '.join(written)}")
+
+
+def go_on_after(cursor: Any, table: str) -> None:
+    """Have PostgreSQL give the next numbers to what comes after the rows that brought theirs."""
+    cursor.execute(
+        f"SELECT setval(pg_get_serial_sequence('{table}', 'id'),"
+        f" (SELECT coalesce(max(id), 0) + 1 FROM {table}), false)"
+    )
 
 
 def _named(rows: Iterable[dict[str, Any]]) -> tuple[list[str], Iterable[dict[str, Any]]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from bench import data
-from bench.floor import Floor, PostgreSQL, SQLite
 from sqlalchemy import bindparam, select
 
+from bench import data
+from bench.floor import Floor, PostgreSQL, SQLite
 from collegium.store.db import Database, Prepared
 from collegium.store.tables import accounts
 from collegium.store.vault import Vault
@@ -38,12 +38,10 @@ def filled(database: Database) -> Database:
 
 
 @pytest.fixture
-def service(
-    filled: Database, make_settings: Callable[..., Settings], request: Any
-) -> Site:
-    site = Site(make_settings(secret_key=data.SECRET_KEY), filled, Vault(data.SECRET_KEY))
-    request.addfinalizer(site.close)
-    return site
+def service(filled: Database, make_settings: Callable[..., Settings]) -> Iterator[Site]:
+    settings = make_settings(secret_key=data.SECRET_KEY)
+    with closing(Site(settings, filled, Vault(data.SECRET_KEY))) as site:
+        yield site
 
 
 def test_every_answer_is_the_same_to_the_byte(

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import data
 from sqlalchemy import bindparam, select
 
 import collegium
+from bench import data
 from collegium.settings import load
 from collegium.store.db import Database, Prepared
 from collegium.store.tables import accounts

@@ -62,7 +62,7 @@ def test_a_kept_count_follows_what_is_added_hidden_and_removed(world: World) -> 
     with world.database.write() as tx:
         # A group's are listed elsewhere.
         groups.create(tx, world.staff.actor, "Club")
-    for statement in (
+    statements: tuple[Any, ...] = (
         insert(invitations).from_select(
             [column.name for column in invitations.c if column.name not in {"id", "uuid"}]
             + ["uuid"],
@@ -77,7 +77,8 @@ def test_a_kept_count_follows_what_is_added_hidden_and_removed(world: World) -> 
                 literal("0" * 32, invitations.c.uuid.type),
             ),
         ),
-    ):
+    )
+    for statement in statements:
         run(world.database, statement)
     after = check(world)
     assert after["invitations"] == before["invitations"] + 1

@@ -1,0 +1,59 @@
+"""Where the databases are: the ones that are kept, and copies that may be changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench import data
+from bench.machine import PostgreSQL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KINDS: Final = ("sqlite", "postgresql")
+
+
+class Shelf:
+    """Gives databases by kind and size, makes what is not there yet, starts what they need."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._server: PostgreSQL | None = None
+
+    @property
+    def server(self) -> PostgreSQL:
+        """The PostgreSQL, started when first asked for."""
+        if self._server is None:
+            self._server = PostgreSQL()
+        return self._server
+
+    def url(self, kind: str, size: int) -> str:
+        """Give the URL of a database that is kept."""
+        if kind == "sqlite":
+            return f"sqlite:///{data.sqlite(size, self._say)}"
+        return self.server.url(data.postgresql(self.server, size, self._say))
+
+    def copy(self, url: str, name: str) -> str:
+        """Copy a database that nobody uses now, under a name, and give the URL."""
+        if url.startswith("sqlite"):
+            path = Path(url.removeprefix("sqlite:///"))
+            data.settle(path)
+            return f"sqlite:///{data.copy(path, name)}"
+        source = url.split("/")[3].split("?", maxsplit=1)[0]
+        return self.server.url(self.server.copy(source, f"bench_{name}"))
+
+    def drop(self, *urls: str) -> None:
+        """Remove copies."""
+        for url in urls:
+            if url.startswith("sqlite"):
+                path = Path(url.removeprefix("sqlite:///"))
+                for end in ("", "-wal", "-shm"):
+                    path.with_name(path.name + end).unlink(missing_ok=True)
+            else:
+                self.server.drop(url.split("/")[3].split("?", maxsplit=1)[0])
+
+    def close(self) -> None:
+        """Stop what was started."""
+        if self._server is not None:
+            self._server.stop()
