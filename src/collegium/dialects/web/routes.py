@@ -25,6 +25,7 @@ from collegium.dialects.web import (
     second_factors,
     signing_in,
     teams,
+    teams_own,
     tokens,
 )
 from collegium.dialects.web.page import HTML, Page, page, style, templates, trouble
@@ -119,6 +120,7 @@ ROUTES: Routes = {
     **keys.ROUTES,
     **second_factors.ROUTES,
     **tokens.ROUTES,
+    **teams_own.ROUTES,
     **teams.ROUTES,
 }
 
