@@ -56,8 +56,7 @@ _SENTENCES: Final = {
     "login.disabled": "Signing in with a password is switched off here. Please ask whoever runs "
     "this service.",
     "membership.own_role": "Nobody changes their own role. Please ask somebody else in charge.",
-    "open_invitation.end": "Please choose a day to come, and none that is later than the form "
-    "offers.",
+    "open_invitation.end": "Please choose a day to come, and none after the last one that can be.",
     "open_invitation.not_in_organisation": "Only an organisation has projects made in it.",
     "open_invitation.patterns": "These are no patterns",
     "open_invitation.project_role": "Please choose a role of projects.",
