@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)
 
-LIMIT: Final = 0.25
+LIMIT: Final = 0.5
 """Seconds; plans are judged, the clock only says when something is wrong by far."""
 STAFF: Final = 95_000
 BIG: Final = ("accounts", "account_texts", "grants", "invitations")

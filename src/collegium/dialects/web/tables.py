@@ -23,7 +23,8 @@ class Tables(Extension):
     """Says of each table in a template what it is.
 
     A row that is no ``table-row`` any more, because a telephone is too narrow for it, loses its
-    role in some browsers, and with it the way through the columns; one that is written stays.
+    role in some browsers (Chromium keeps it), and with it the way through the columns; one that
+    is written stays.
     """
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
