@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from pyotp.totp import TOTP
 
-from collegium.actions import addresses, decisions, open_invitations, passwords, requests, sessions
+from collegium.actions import (
+    addresses,
+    decisions,
+    groups,
+    open_invitations,
+    passwords,
+    requests,
+    sessions,
+)
 from collegium.actions import invitations as invitation_actions
 from collegium.actions import keys as key_actions
 from collegium.actions import second_factors as second_factor_actions
@@ -76,6 +84,7 @@ class Scene:
         for asker in self.askers:
             self._ask(asker, f"I am {asker.actor.name}, and good with numbers.")
         self._ask(self.ada, "May I?")
+        self._watch()
         self._own_things()
         self.requested = self._requested()
         self._history()
@@ -102,6 +111,14 @@ class Scene:
     def _ask(self, asker: Person, message: str) -> None:
         with self.world.database.write() as tx:
             requests.submit(tx, asker.actor, self.world.settings, self.link, message)
+
+    def _watch(self) -> None:
+        """One is in the group, another one waits to be."""
+        lead, settings = self.owner.actor, self.world.settings
+        with self.world.database.write() as tx:
+            one, _ = groups.join(tx, self.askers[1].actor, self.group)
+            requests.approve(tx, lead, settings, one.uuid, None, groups=True)
+            groups.join(tx, self.askers[2].actor, self.group, "I do not sleep much.")
 
     def _own_things(self) -> None:
         world = self.world
@@ -221,6 +238,7 @@ class Scene:
             self.empty,
             [
                 ("account-empty", to("/account/")),
+                ("teams-none", to("/teams/")),
                 ("open-invitation", to(f"/open_invitation/{self.link}/")),
                 ("open-invitation-asked", press("Ask to be let in")),
                 ("keys-none", to("/account/keys/")),
@@ -319,7 +337,23 @@ class Scene:
         yield "team-invitations-link", both(to(f"{here}invitations/"), unfold())
         yield "team-links", to(f"{here}links/")
         yield "team-links-picture", both(to(f"{here}links/"), unfold())
+        yield "team-link", to(f"{here}link/")
+        yield "team-link-wrong", fill_and_press("Open until", "2001-01-01", "Make the link")
+        yield "team-link-change", to(f"{here}links/{self.link}/")
         yield "team-history", to(f"{here}history/")
+        yield "team-history-none", to(f"{here}history/?about=links&since=2099-01-01")
+        there = f"/group/{self.group}/team/"
+        pasted = "asker0@example.org\nolga@example.org\nnora@example.org"
+        yield "teams", to("/teams/")
+        yield "teams-wrong", press("Found the group")
+        yield "group-team", to(there)
+        yield "group-seat", both(to(there), follow("Change the role of Berta Asker"))
+        yield "group-add", to(f"{there}add/?q=a")
+        yield "group-invite", to(f"{there}invite/")
+        yield "group-invite-check", fill_and_press("Addresses", pasted, "Check the list")
+        yield "group-invite-sent", press("Invite 1 person")
+        yield "group-invitations", to(f"{there}invitations/")
+        yield "group-history", to(f"{there}history/")
 
     def _device(self) -> str:
         return f"/account/authorize/?session={self.house.device('a lamp script').uuid}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WIDTHS = (1280, 360)
 NARROWEST = 320
+PARTS = ("table", "rowgroup", "row", "columnheader", "cell")
 THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
 
@@ -86,6 +87,7 @@ def _reach_with_tab(page: Page, name: str) -> None:
     assert "none" not in reached.values(), f"{name}: nothing shows where the focus is"
 
 
+@pytest.mark.timeout(300)
 def test_every_page(
     house: House, scene: Scene, axe: str, visit: Callable[..., Page], subtests: Any
 ) -> None:
@@ -105,3 +107,25 @@ def test_axe_would_find_something(axe: str, visit: Callable[..., Page]) -> None:
     page = visit("http://127.0.0.1", scripts=True)
     page.set_content("<img src='x'><p style='color: #999; background: #aaa'>Hidden</p>")
     assert {"image-alt", "color-contrast", "html-has-lang"} <= {one for one, _ in faults(page, axe)}
+
+
+def test_a_table_stays_one_on_a_telephone(
+    house: House, scene: Scene, visit: Callable[..., Page]
+) -> None:
+    """As those hear it who cannot see it: the style sheet makes cards of the rows there."""
+    page = visit(house.base)
+    page.context.add_cookies(
+        [{"name": "collegium_session", "value": scene.session(scene.owner), "url": house.base}]
+    )
+    heard = {}
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto(f"/project/{scene.project.uuid}/")
+        tree: Any = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")
+        roles = [one["role"]["value"] for one in tree["nodes"] if not one["ignored"]]
+        heard[width] = {role: roles.count(role) for role in PARTS}
+    first, *others = heard.values()
+    assert all(first.values()), heard
+    # Left to itself this browser hears no head there.
+    assert first["rowgroup"] == 2, heard
+    assert all(other == first for other in others), heard

@@ -1,24 +1,60 @@
-"""What people come for, done with a mouse and a keyboard, and no JavaScript at all."""
+"""What people come for, done with mouse and keyboard; each with JavaScript and without."""
 
 from __future__ import annotations
 
+import os
 import re
-from typing import TYPE_CHECKING
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from pyotp.totp import TOTP
 
 from tests.browser.conftest import PASSWORD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Page
 
     from tests.browser.conftest import House
+    from tests.world import Person
+
+ROOT = Path(__file__).parents[2]
+
+
+class Walk:
+    """Somebody's way through the pages, by names that no other walk has."""
+
+    def __init__(self, house: House, visit: Callable[..., Page], *, scripts: bool) -> None:
+        self.house = house
+        self.mark = "with" if scripts else "without"
+        self._visit = visit
+        self._scripts = scripts
+
+    def page(self) -> Page:
+        return self._visit(self.house.base, scripts=self._scripts)
+
+    def name(self, name: str) -> str:
+        return f"{name}-{self.mark}"
+
+    def person(self, name: str, first: str, last: str) -> Person:
+        return self.house.person(self.name(name), first, last)
+
+
+@pytest.fixture(params=[False, True], ids=["without-scripts", "with-scripts"])
+def walk(request: pytest.FixtureRequest, house: House, visit: Callable[..., Page]) -> Walk:
+    return Walk(house, visit, scripts=request.param)
 
 
 def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
     page.goto("/sign_in/")
+    fill_in(page, name, password)
+
+
+def fill_in(page: Page, name: str, password: str = PASSWORD) -> None:
     page.get_by_label("User name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
@@ -30,16 +66,16 @@ def shows(page: Page, *texts: str) -> None:
         assert text in seen, f"{text!r} is not in: {seen}"
 
 
-def test_from_the_mail_to_the_membership(house: House, visit: Callable[..., Page]) -> None:
-    owner = house.person("walk-owner", "Olga", "Owner")
+def test_from_the_mail_to_the_membership(walk: Walk) -> None:
+    house, name = walk.house, walk.name("ines")
+    owner = walk.person("mail-owner", "Olga", "Owner")
     place = house.world.project(
         house.world.organisation("Institute of Tides", owner=owner), "Tide Table"
     )
-    house.world.invite(
-        owner, "ines@example.org", "PROJECT.MEMBER", place, extra_text="We need you here."
-    )
-    page = visit(house.base)
-    page.goto(house.link("ines@example.org", "invitation"))
+    invited = f"{name}@example.org"
+    house.world.invite(owner, invited, "PROJECT.MEMBER", place, extra_text="We need you here.")
+    page = walk.page()
+    page.goto(house.link(invited, "invitation"))
     shows(page, "Olga Owner invites you to the project Tide Table of Institute", "We need you")
     page.get_by_label("First name").fill("Ines")
     page.get_by_label("Last name").fill("Invited")
@@ -50,30 +86,27 @@ def test_from_the_mail_to_the_membership(house: House, visit: Callable[..., Page
     shows(page, "Welcome! You are now Project member", "Tide Table", "Olga Owner")
     assert page.url == f"{house.base}/account/"
     page.get_by_role("button", name="Sign out").click()
-    sign_in(page, "ines")
+    sign_in(page, name)
     shows(page, "What I belong to", "Tide Table")
 
 
-def test_from_the_request_to_the_inbox_to_the_role(
-    house: House, visit: Callable[..., Page]
-) -> None:
-    lead = house.person("walk-lead", "Lena", "Lead")
-    asker = house.person("walk-asker", "Aron", "Asker")
-    number = house.group(lead, "Night Watch")
-    page = visit(house.base)
+def test_from_the_request_to_the_inbox_to_the_role(walk: Walk) -> None:
+    lead = walk.person("lead", "Lena", "Lead")
+    walk.person("asker", "Aron", "Asker")
+    title = walk.name("Watch")
+    number = walk.house.group(lead, title)
+    page = walk.page()
     page.goto(f"/group/{number}/")
-    page.get_by_label("User name").fill("walk-asker")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    shows(page, "Night Watch", "the owners and managers of the group decide")
+    fill_in(page, walk.name("asker"))
+    shows(page, title, "the owners and managers of the group decide")
     page.get_by_label("A word with it").fill("I keep the lamp.")
     page.get_by_role("button", name="Ask to be let in").click()
     shows(page, "You have asked.", "I keep the lamp.")
 
-    inbox = visit(house.base)
-    sign_in(inbox, "walk-lead")
+    inbox = walk.page()
+    sign_in(inbox, walk.name("lead"))
     inbox.get_by_role("link", name="Requests").click()
-    shows(inbox, "Aron Asker", "I keep the lamp.", "group Night Watch")
+    shows(inbox, "Aron Asker", "I keep the lamp.", f"group {title}")
     inbox.get_by_label("Choose Aron Asker").check()
     inbox.get_by_label("Comment").fill("Welcome aboard.")
     inbox.get_by_role("button", name="Approve").click()
@@ -82,29 +115,56 @@ def test_from_the_request_to_the_inbox_to_the_role(
     shows(inbox, "Nobody waits for you.")
 
     page.goto("/account/")
-    shows(page, "Night Watch", "Group member", "Lena Lead", "Welcome aboard.")
-    assert asker.email
+    shows(page, title, "Group member", "Lena Lead", "Welcome aboard.")
 
 
-def test_another_address(house: House, visit: Callable[..., Page]) -> None:
-    house.person("walk-mover", "Mona", "Mover")
-    page = visit(house.base)
-    sign_in(page, "walk-mover")
+def test_a_list_with_one_bad_row(walk: Walk) -> None:
+    house = walk.house
+    owner = walk.person("list-owner", "Olga", "Owner")
+    place = house.world.project(
+        house.world.organisation("Institute of Tides", owner=owner), walk.name("Tide Table")
+    )
+    good = [f"{walk.name(name)}@example.org" for name in ("nora", "nils")]
+    page = walk.page()
+    sign_in(page, walk.name("list-owner"))
+    page.get_by_role("link", name="Teams").click()
+    page.get_by_role("link", name=place.name).click()
+    page.get_by_role("link", name="Invite people").click()
+    page.get_by_label("Addresses").fill(f"{good[0]}\nno address at all\nNils Nimble\t{good[1]}")
+    page.get_by_role("button", name="Check the list").click()
+    shows(page, "2 can be invited", "1 cannot", "There is no e-mail address in this line")
+    house.pay()
+    assert house.mails(good[0]) == []
+    page.get_by_role("button", name="Invite 2 people").click()
+    shows(page, "2 invited", "1 not", "Invited; the mail is on its way.")
+    house.pay()
+    assert all(len(house.mails(one)) == 1 for one in good)
+    page.get_by_role("button", name="Put the others right").click()
+    assert page.get_by_label("Addresses").input_value() == "no address at all"
+    page.get_by_role("link", name="Invitations").click()
+    shows(page, *good, "waits", "mail sent", "Nils Nimble")
+
+
+def test_another_address(walk: Walk) -> None:
+    walk.person("mover", "Mona", "Mover")
+    address = f"{walk.name('mona')}@example.org"
+    page = walk.page()
+    sign_in(page, walk.name("mover"))
     page.get_by_role("link", name="E-mail address").click()
-    page.get_by_label("New address").fill("mona.new@example.org")
+    page.get_by_label("New address").fill(address)
     page.get_by_role("button", name="Send the link").click()
-    shows(page, "A mail with a link is on its way to mona.new@example.org")
-    page.goto(house.link("mona.new@example.org", "user_email_change"))
+    shows(page, f"A mail with a link is on its way to {address}")
+    page.goto(walk.house.link(address, "user_email_change"))
     page.get_by_role("button", name="Confirm the address").click()
     shows(page, "Your address is confirmed")
     page.goto("/account/address/")
-    shows(page, "Your address is mona.new@example.org")
+    shows(page, f"Your address is {address}")
 
 
-def test_a_second_factor(house: House, visit: Callable[..., Page]) -> None:
-    house.person("walk-safe", "Sara", "Safe")
-    page = visit(house.base)
-    sign_in(page, "walk-safe")
+def test_a_second_factor(walk: Walk) -> None:
+    walk.person("safe", "Sara", "Safe")
+    page = walk.page()
+    sign_in(page, walk.name("safe"))
     page.get_by_role("link", name="Second factor").click()
     page.get_by_label("Your password").fill(PASSWORD)
     page.get_by_role("button", name="Set it up").click()
@@ -115,7 +175,7 @@ def test_a_second_factor(house: House, visit: Callable[..., Page]) -> None:
     codes = page.locator(".codes li").all_inner_texts()
     assert len(codes) == 10
     page.get_by_role("button", name="Sign out").click()
-    sign_in(page, "walk-safe")
+    sign_in(page, walk.name("safe"))
     shows(page, "One more step")
     page.get_by_label("Code").fill("000000")
     page.get_by_role("button", name="Sign in").click()
@@ -127,32 +187,31 @@ def test_a_second_factor(house: House, visit: Callable[..., Page]) -> None:
     shows(page, "You have 9 unused recovery codes")
 
 
-def test_a_forgotten_password(house: House, visit: Callable[..., Page]) -> None:
-    lost = house.person("walk-lost", "Lars", "Lost")
-    page = visit(house.base)
+def test_a_forgotten_password(walk: Walk) -> None:
+    lost = walk.person("lost", "Lars", "Lost")
+    page = walk.page()
     page.goto("/sign_in/")
     page.get_by_role("link", name=re.compile("forgotten")).click()
     page.get_by_label("E-mail address").fill(lost.email)
     page.get_by_role("button", name="Send the link").click()
     shows(page, "Look into your mail")
-    page.goto(house.link(lost.email, "password_reset"))
+    page.goto(walk.house.link(lost.email, "password_reset"))
     page.get_by_label("New password").fill("another tide comes in")
     page.get_by_label("Once more").fill("another tide comes in")
     page.get_by_role("button", name="Set the password").click()
     shows(page, "Your new password is set")
-    sign_in(page, "walk-lost", "another tide comes in")
+    sign_in(page, walk.name("lost"), "another tide comes in")
     shows(page, "What I belong to")
 
 
-def test_letting_a_program_in(house: House, visit: Callable[..., Page]) -> None:
-    house.person("walk-prog", "Pia", "Programmer")
+def test_letting_a_program_in(walk: Walk) -> None:
+    house = walk.house
+    walk.person("prog", "Pia", "Programmer")
     waiting = house.device("a lamp script")
-    page = visit(house.base)
+    page = walk.page()
     page.goto(f"/account/authorize/?session={waiting.uuid}")
-    page.get_by_label("User name").fill("walk-prog")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    shows(page, "Let this program in?", "a lamp script", "walk-prog")
+    fill_in(page, walk.name("prog"))
+    shows(page, "Let this program in?", "a lamp script", walk.name("prog"))
     page.get_by_role("button", name="Let it in").click()
     shows(page, "The program is in")
     assert house.fetch(waiting)
@@ -168,28 +227,140 @@ def test_letting_a_program_in(house: House, visit: Callable[..., Page]) -> None:
     shows(page, "a lamp script")
 
 
-def test_staff_make_an_account(house: House, visit: Callable[..., Page]) -> None:
-    house.person("walk-staff", "Sven", "Staff", is_staff=True)
-    page = visit(house.base)
-    sign_in(page, "walk-staff")
+def test_staff_make_an_account(walk: Walk) -> None:
+    house, new = walk.house, walk.name("walk-new")
+    house.person(walk.name("walk-staff"), "Sven", "Staff", is_staff=True)
+    page = walk.page()
+    sign_in(page, walk.name("walk-staff"))
     page.get_by_role("link", name="Staff", exact=True).click()
     shows(page, "Health at a glance", "The last 30 days")
     page.get_by_role("link", name="Accounts", exact=True).click()
     page.get_by_role("link", name="Make an account").click()
-    page.get_by_label("User name").fill("walk-new")
-    page.get_by_label("E-mail address").fill("walk-new@example.org")
+    page.get_by_label("User name").fill(new)
+    page.get_by_label("E-mail address").fill(f"{new}@example.org")
     page.get_by_label("First name").fill("Nils")
     page.get_by_label("Last name").fill("New")
     page.get_by_role("button", name="Make the account").click()
     shows(page, "The account of Nils New is made", "Nothing at the moment")
-    other = visit(house.base)
-    other.goto(house.link("walk-new@example.org", "password_reset"))
+    other = walk.page()
+    other.goto(house.link(f"{new}@example.org", "password_reset"))
     for label in ("New password", "Once more"):
         other.get_by_label(label).fill("another tide comes in")
     other.get_by_role("button", name="Set the password").click()
-    sign_in(other, "walk-new", "another tide comes in")
+    sign_in(other, new, "another tide comes in")
     shows(other, "You belong to nothing yet")
     page.get_by_role("button", name="Switch it off").click()
     shows(page, "switched off, and signed out everywhere")
     other.goto("/account/")
     assert "/sign_in/" in other.url
+
+
+@contextmanager
+def client(base: str, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """Client 2.0.0, which tells where to let it in, waits, and then says who it is."""
+    interpreter = ROOT / ".venv-brainstem-2.0.0" / "bin" / "python"
+    assert interpreter.exists(), f"{interpreter} is missing; script/test makes it"
+    story = ROOT / "tests" / "clients" / "stories" / "brainstem" / "letting_in.py"
+    with subprocess.Popen(
+        [interpreter, "-u", story, base],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # It keeps its token at home.
+        env={**os.environ, "HOME": str(home)},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def heard(process: Any, pattern: str) -> tuple[str, ...]:
+    """Read on until a program says something; give the parts of that."""
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if found := re.search(pattern, line):
+            return found.groups()
+    raise AssertionError(f"{pattern} was not said: {''.join(said)}")
+
+
+def test_letting_the_client_in(walk: Walk, tmp_path: Path) -> None:
+    person = walk.person("lab", "Lea", "Lamp")
+    page = walk.page()
+    with client(walk.house.base, tmp_path) as process:
+        where, code = heard(process, r"Open (\S+) and enter: (\S+)")
+        page.goto(where)
+        fill_in(page, walk.name("lab"))
+        page.get_by_label("Code").fill(code)
+        page.get_by_role("button", name="Go on").click()
+        shows(page, "Let this program in?", walk.name("lab"))
+        page.get_by_role("button", name="Let it in").click()
+        shows(page, "The program is in")
+        assert heard(process, r"I am (\S+)") == (person.email,)
+
+
+class Keys:
+    """Hands that have a keyboard, and nothing else."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def to(self, name: str) -> None:
+        """Go on with Tab until something of this name has the focus."""
+        seen = []
+        for _ in range(60):
+            self.page.keyboard.press("Tab")
+            focused = self.page.locator(":focus")
+            if focused.count():
+                seen.append(focused.aria_snapshot())
+                if name in seen[-1]:
+                    return
+        raise AssertionError(f"{name} is not reached: {seen}")
+
+    def press(self, name: str) -> None:
+        self.to(name)
+        with self.page.expect_navigation():
+            self.page.keyboard.press("Enter")
+
+    def write(self, name: str, text: str) -> None:
+        self.to(name)
+        self.page.keyboard.type(text)
+
+
+def test_a_keyboard_is_enough_to_run_a_team(walk: Walk) -> None:
+    house = walk.house
+    owner = walk.person("keys", "Kim", "Keys")
+    place = house.world.project(
+        house.world.organisation("Institute of Tides", owner=owner), walk.name("Lamp Room")
+    )
+    asker = walk.person("keys-asker", "Abel", "Asker")
+    house.world.ask(asker, house.world.open(owner, "PROJECT.MEMBER", place))
+    page = walk.page()
+    keys = Keys(page)
+    page.goto("/sign_in/")
+    keys.write("User name", walk.name("keys"))
+    keys.write("Password", PASSWORD)
+    keys.press("Sign in")
+    shows(page, "What I belong to")
+    keys.press("Requests")
+    keys.to("Choose Abel Asker")
+    page.keyboard.press("Space")
+    keys.write("Comment", "Come in.")
+    keys.press("Approve")
+    shows(page, "Approved; they are in.")
+    keys.press("Teams")
+    keys.press(place.name)
+    shows(page, "Abel Asker")
+    keys.press("Change the role of Abel Asker")
+    keys.to("Role")
+    page.keyboard.press("ArrowDown")
+    keys.press("Change the role")
+    shows(page, "Abel Asker is Project manager now.")
+    keys.press("Invite people")
+    keys.write("Addresses", f"{walk.name('nele')}@example.org")
+    keys.press("Check the list")
+    keys.press("Invite 1 person")
+    shows(page, "1 invited")
+    keys.press("Sign out")
+    assert page.get_by_role("link", name="Sign in").count()

@@ -264,6 +264,10 @@ def test_whoever_invited_reads_what_became_of_it(story: Story) -> None:
     assert "old@example.org to the project Analytical Engines of Royal Society" in text
     ended = story.world.invitation(story.expired).expires
     assert f"ended on {ended.day} {ended:%B %Y, %H:%M} UTC" in text
+    # It leads to where it can be sent again; a front end of one's own has its own pages.
+    again = f"/project/{story.world.invitation(story.expired).scope_uuid}/invitations/"
+    assert f"{FRONT}{again}" in story.said("invitation_expired", base_url=FRONT)[2]
+    assert again not in story.said("invitation_expired", homeport_url=FRONT)[2]
 
     to, subject, text = story.said("invitation_accepted")
     assert (to, subject) == (story.boss.email, "Bob Lee has joined Analytical Engines")

@@ -9,13 +9,50 @@ from collegium.rules import invitations as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
 from collegium.rules.invitations import Act, State
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
-from collegium.store import access, events, invitations, roles
+from collegium.store import access, accounts, events, invitations, memberships, roles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from collegium.rules.access import Actor
     from collegium.settings import Settings
     from collegium.store.access import Reached
     from collegium.store.db import Row, Write
+
+
+def create(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    reached: Reached,
+    role: Row,
+    details: Mapping[str, Any],
+) -> str:
+    """Invite the account at an address, once, to a group that the actor can see; give the UUID.
+
+    Args:
+        details: ``email`` and what is known of the person besides.
+
+    Refuses: as ``invitations.create``; Conflict ``group.no_account``, ``grant.exists`` and
+    ``invitation.exists``.
+    """
+    reached = access.hold(tx, actor, reached, TEAM[Kind.GROUP].grant)
+    _check_stranger(tx, reached.scope.id, details["email"])
+    return common.create(tx, actor, settings, reached, role, details)
+
+
+def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
+    """Mail an invitation again, or bring it to life anew, as ``invitations.send`` does.
+
+    Refuses: as that; Conflict ``group.no_account``, ``grant.exists`` and ``invitation.exists``.
+    """
+    invitation = _locked(tx, actor, uuid)
+    reached = access.held_by(tx, actor, invitation.scope_id)
+    if reached is None:
+        raise NotFound("invitation.unknown")
+    _check_may_give(tx, actor, reached, invitation.role_id)
+    _check_stranger(tx, invitation.scope_id, invitation.email, besides=invitation.id)
+    common.send(tx, actor, settings, uuid, in_groups=True)
 
 
 def invite(
@@ -117,6 +154,26 @@ def _locked(tx: Write, actor: Actor, uuid: str) -> Row:
     invitation = invitations.reach(tx, actor, uuid, in_groups=True)
     access.lock(tx, invitation.scope_id)
     return _again(tx, actor, uuid)
+
+
+def _check_stranger(tx: Write, scope: int, email: str, besides: int = 0) -> None:
+    """Let only accounts be invited that neither are in a group nor were asked to be.
+
+    Args:
+        besides: the number of an invitation that does not count.
+    """
+    account = accounts.with_addresses(tx, [email]).get(email.casefold())
+    if account is None:
+        raise Conflict("group.no_account")
+    if memberships.in_scope(tx, account.id, scope) is not None:
+        raise Conflict("grant.exists")
+    other = invitations.open_to(tx, scope, email)
+    if (
+        other is not None
+        and other.id != besides
+        and rules.seen(other.state, other.expires, tx.now) is not State.EXPIRED
+    ):
+        raise Conflict("invitation.exists")
 
 
 def _own(tx: Write, actor: Actor, uuid: str) -> Row:

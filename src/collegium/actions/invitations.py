@@ -203,16 +203,21 @@ def cancel(tx: Write, actor: Actor, uuid: str) -> None:
     _record(tx, "invitation.canceled", actor, invitation.scope_id, uuid)
 
 
-def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
+def send(
+    tx: Write, actor: Actor, settings: Settings, uuid: str, *, in_groups: bool = False
+) -> None:
     """Mail an invitation again; one that was canceled or has expired comes to life anew.
 
     A pending one keeps its links and its end. A revived one gets new ones, and waits again
     for whatever it would have to wait for today.
 
+    Args:
+        in_groups: one to a group, of which ``group_invitations.send`` has judged more.
+
     Refuses: NotFound when hidden, Forbidden without the right to invite,
     Conflict ``invitation.wrong_state``, ``organisation.unavailable`` and ``role.inactive``.
     """
-    invitation = _managed(tx, actor, uuid)
+    invitation = _managed(tx, actor, uuid, in_groups=in_groups)
     before = _seen(tx, invitation)
     rules.move(before, Act.SEND)
     if invitation.blocked or invitation.archived or invitation.scope_removed is not None:
@@ -343,8 +348,8 @@ def _check_may_invite(tx: Read, actor: Actor, reached: Reached, role: int) -> No
         raise Forbidden("role.above_ceiling")
 
 
-def _managed(tx: Write, actor: Actor, uuid: str) -> Row:
-    invitation = invitations.reach(tx, actor, uuid)
+def _managed(tx: Write, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
+    invitation = invitations.reach(tx, actor, uuid, in_groups=in_groups)
     reached = access.held_by(tx, actor, invitation.scope_id)
     if reached is None:
         raise NotFound("invitation.unknown")

@@ -1,8 +1,10 @@
-"""The links by which somebody comes to an invitation."""
+"""The links by which somebody comes to an invitation, and to a team."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+
+from collegium.rules.access import Kind
 
 if TYPE_CHECKING:
     from collegium.settings import Settings
@@ -26,6 +28,11 @@ def to_invitation(settings: Settings, vault: Vault, invitation: Row, purpose: st
         return f"{settings.homeport_url.rstrip('/')}/invitation/{invitation.uuid}/"
     token = vault.link(purpose, invitation.uuid, invitation.generation)
     return f"{settings.base_url.rstrip('/')}/invitation/{token}/"
+
+
+def team_path(kind: str, uuid: str, number: int) -> str:
+    """Give the path of the pages about a scope; groups are known by their numbers."""
+    return f"/group/{number}/team/" if kind == Kind.GROUP else f"/{kind}/{uuid}/"
 
 
 def to_open_invitation(settings: Settings, uuid: str) -> str:

@@ -78,6 +78,33 @@ def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
     _record(tx, "role.updated", actor, seat, until)
 
 
+def exchange(tx: Write, actor: Actor, seat: Seat, role: Row) -> None:
+    """Give somebody another role in place of the one they have, with the same end.
+
+    Refuses: as ``remove`` for the one and as ``add`` for the other, and NotFound
+    ``grant.unknown`` when the one is not held now.
+    """
+    kind = Kind(seat.reached.scope.kind)
+    seat = _judge(tx, actor, seat, TEAM[kind].revoke)
+    given = _judge(tx, actor, seat._replace(role=role), TEAM[kind].grant)
+    if role.kind != kind:
+        raise Conflict("role.other_kind")
+    if not role.is_active:
+        raise Conflict("role.inactive")
+    scope, account = seat.reached.scope.id, seat.account.id
+    held = memberships.held(tx, account, seat.role.id, scope)
+    if held is None:
+        raise NotFound("grant.unknown")
+    if role.id == seat.role.id:
+        raise Conflict("grant.exists")
+    if not rules.is_owner_role(kind, role.name):
+        _keep_an_owner(tx, seat, held)
+    memberships.end(tx, held.id, actor.id)
+    memberships.grant(tx, uuid4().hex, account, role.id, scope, held.until, actor.id)
+    _record(tx, "role.revoked", actor, seat, tx.now)
+    _record(tx, "role.granted", actor, given, held.until)
+
+
 def remove(tx: Write, actor: Actor, seat: Seat) -> None:
     """Take a role away; nothing happens when it is not held.
 

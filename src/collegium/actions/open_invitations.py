@@ -1,4 +1,7 @@
-"""What can be done to open invitations: made and closed. Following one is asking: ``requests``."""
+"""What can be done to open invitations: made, changed and closed.
+
+Following one is asking: ``requests``.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +39,14 @@ def create(
         project_role: what is given in a project that is made for whoever asks.
         details: the other columns; ``is_public``, ``auto_create_project`` and so on.
 
-    Refuses: Invalid as ``problems`` gives it, Forbidden ``permission.missing`` and
-    ``role.above_ceiling``, Conflict ``organisation.unavailable`` and ``role.inactive``.
+    Refuses: Invalid as ``problems`` gives it and ``open_invitation.end``,
+    Forbidden ``permission.missing`` and ``role.above_ceiling``,
+    Conflict ``organisation.unavailable`` and ``role.inactive``.
     """
     scope = reached.scope
     for problem in problems(actor, scope.kind, role, project_role, details):
         raise problem
+    rules.check_end(details.get("expires"), tx.now, settings.group_invitation_lifetime)
     makes = bool(details.get("auto_create_project"))
     gives = [role.id] + ([project_role.id] if project_role else [])
     check_may_give(tx, actor, reached, gives, makes_projects=makes)
@@ -61,13 +66,13 @@ def create(
             "custom_text": "",
             "affiliations": [],
             "email_patterns": [],
+            "expires": tx.now + timedelta(seconds=settings.group_invitation_lifetime),
             **details,
             "uuid": uuid,
             "scope_id": scope.id,
             "role_id": role.id,
             "project_role_id": project_role.id if project_role else None,
             "created": tx.now,
-            "expires": tx.now + timedelta(seconds=settings.group_invitation_lifetime),
             "created_by": actor.id,
         },
     )
@@ -87,7 +92,7 @@ def problems(
     """Give everything that an open invitation says and nobody could keep."""
     makes = bool(details.get("auto_create_project"))
     project_kind = project_role.kind if project_role else None
-    checks: tuple[Callable[[], None], ...] = (
+    return _refused(
         partial(
             rules.check_public,
             is_public=bool(details.get("is_public")),
@@ -99,11 +104,53 @@ def problems(
         partial(rules.check_template, details.get("template") or ""),
         partial(rules.check_patterns, details.get("email_patterns", ())),
     )
+
+
+def problems_of_change(actor: Actor, row: Row, changes: Mapping[str, Any]) -> Iterator[Invalid]:
+    """Give everything that a changed open invitation would say and nobody could keep."""
+    return _refused(
+        partial(
+            rules.check_public,
+            # Whoever may change one leaves it as public as it is.
+            is_public=bool(changes.get("is_public")) and not row.is_public,
+            is_staff=actor.is_staff,
+            auto_create_project=row.auto_create_project,
+            role_kind=row.role_kind,
+        ),
+        partial(rules.check_template, changes.get("template") or ""),
+        partial(rules.check_patterns, changes.get("email_patterns", ())),
+    )
+
+
+def _refused(*checks: Callable[[], None]) -> Iterator[Invalid]:
     for check in checks:
         try:
             check()
         except Invalid as refusal:
             yield refusal
+
+
+def change(
+    tx: Write, actor: Actor, settings: Settings, uuid: str, changes: Mapping[str, Any]
+) -> None:
+    """Say otherwise whom an open invitation is meant for; what it gives stays.
+
+    Args:
+        changes: columns but those of roles and projects: who asked was promised those.
+
+    Refuses: as ``cancel``; Forbidden ``role.above_ceiling``, and Invalid as ``create``.
+    """
+    row, reached = _active(tx, actor, uuid)
+    gives = [row.role_id] + ([row.project_role_id] if row.project_role_id else [])
+    check_may_give(tx, actor, reached, gives, makes_projects=row.auto_create_project)
+    for problem in problems_of_change(actor, row, changes):
+        raise problem
+    rules.check_end(changes.get("expires"), tx.now, settings.group_invitation_lifetime)
+    open_invitations.change(tx, row.id, changes)
+    fields = sorted(name for name, value in changes.items() if value != getattr(row, name))
+    events.record(
+        tx, "open_invitation.updated", actor, scope=row.scope_id, invitation=uuid, fields=fields
+    )
 
 
 def cancel(tx: Write, actor: Actor, uuid: str) -> None:
@@ -112,6 +159,12 @@ def cancel(tx: Write, actor: Actor, uuid: str) -> None:
     Refuses: NotFound, Forbidden without the right to invite there,
     Conflict ``open_invitation.closed``.
     """
+    row, _reached = _active(tx, actor, uuid)
+    open_invitations.cancel(tx, row.id)
+    events.record(tx, "open_invitation.canceled", actor, scope=row.scope_id, invitation=uuid)
+
+
+def _active(tx: Write, actor: Actor, uuid: str) -> tuple[Row, Reached]:
     row = open_invitations.by_uuid_locked(tx, uuid)
     reached = access.held_by(tx, actor, row.scope_id)
     if reached is None:
@@ -119,8 +172,7 @@ def cancel(tx: Write, actor: Actor, uuid: str) -> None:
     if not may(actor, reached.held, TEAM[Kind(row.scope_kind)].grant):
         raise Forbidden("permission.missing")
     rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
-    open_invitations.cancel(tx, row.id)
-    events.record(tx, "open_invitation.canceled", actor, scope=row.scope_id, invitation=uuid)
+    return row, reached
 
 
 def check_may_give(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from collegium.actions import decisions
+from collegium.actions import decisions, links
 from collegium.actions.mails import (
     InvitationAccepted,
     InvitationExpired,
@@ -91,7 +91,12 @@ def _expired(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any])
     invitation = _found(tx, facts["invitation"])
     if seen(invitation.state, invitation.expires, tx.now) is not State.EXPIRED:
         raise Void("The invitation was sent again, called back or taken.")
-    return _common(settings, invitation) | {"expires": invitation.expires}
+    found = _common(settings, invitation) | {"expires": invitation.expires}
+    if not settings.homeport_url:
+        # Where it can be sent again.
+        team = links.team_path(invitation.scope_kind, invitation.scope_uuid, invitation.scope_id)
+        found["link"] = f"{settings.base_url.rstrip('/')}{team}invitations/"
+    return found
 
 
 def _accepted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Whoever follows it does not join but asks; somebody who may give the role decide
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,19 @@ def check_active(canceled: datetime | None, expires: datetime, now: datetime, co
     """
     if not is_active(canceled, expires, now):
         raise Conflict(code)
+
+
+def check_end(expires: datetime | None, now: datetime, lifetime: int) -> None:
+    """Let an open invitation end in the future, and not later than those that nobody gave an end.
+
+    Args:
+        expires: None where nobody gave one.
+        lifetime: seconds.
+
+    Refuses: Invalid ``open_invitation.end``.
+    """
+    if expires is not None and not now < expires <= now + timedelta(seconds=lifetime):
+        raise Invalid("open_invitation.end", field="expires")
 
 
 def check_roles(

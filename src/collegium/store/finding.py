@@ -106,31 +106,33 @@ def _holder(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return one_of(grants.c.account_id, select(accounts.c.id).where(condition))
 
 
-def _found(known: Filter, *, veiled: bool = False) -> Filter:
+def _found(known: Filter, *, veiled: bool = False, in_team: bool = False) -> Filter:
     """Look for grants of the people that a filter of accounts finds.
 
     Args:
         veiled: what it looks at is no part of a grant, and of staff it shows to nobody but
             those who see all; so for others it finds no staff.
+        in_team: of one scope; its few people are compared, and nobody else.
     """
 
     def where(form: str, sees_all: bool) -> ColumnElement[bool]:
         found = known.where(form, sees_all)
         if veiled and not sees_all:
             found = and_(found, or_(_oneself, not_(accounts.c.is_staff)))
-        return _holder(found)
+        return found if in_team else _holder(found)
 
     return Filter(known.read, where)
 
 
-_PEOPLE: Final[Filters] = {
-    "full_name": _found(search.FULL_NAME),
-    "native_name": _found(search.part_of("native_name"), veiled=True),
-    "user": _holder(_is(accounts.c.uuid, "user")),
-    "user_slug": _found(search.part_of("slug", name="user_slug"), veiled=True),
-    "user_url": _holder(_is(accounts.c.uuid, "user_url")),
-    "username": _holder(_is(accounts.c.username, "username")),
-}
+def _people(*, in_team: bool) -> Filters:
+    return {
+        "full_name": _found(search.FULL_NAME, in_team=in_team),
+        "native_name": _found(search.part_of("native_name"), veiled=True, in_team=in_team),
+        "user": _holder(_is(accounts.c.uuid, "user")),
+        "user_slug": _found(search.part_of("slug", name="user_slug"), veiled=True, in_team=in_team),
+        "user_url": _holder(_is(accounts.c.uuid, "user_url")),
+        "username": _holder(_is(accounts.c.username, "username")),
+    }
 
 
 def _grants_changed() -> ColumnElement[bool]:
@@ -150,7 +152,7 @@ def _grants_changed() -> ColumnElement[bool]:
 
 
 GRANTS: Final[Filters] = {
-    **_PEOPLE,
+    **_people(in_team=False),
     **_placed(grants.c.scope_id, "customer_uuid", "scope_name", "scope_type", "scope_uuid"),
     "created": since("created", grants.c.since),
     "expiration_time": and_(grants.c.until.is_not(None), since("expiration_time", grants.c.until)),
@@ -168,7 +170,7 @@ def _read_roles(value: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 TEAM: Final[Filters] = {
-    **_PEOPLE,
+    **_people(in_team=True),
     # Names and UUIDs of roles.
     "role": Filter(
         _read_roles,
@@ -180,7 +182,9 @@ TEAM: Final[Filters] = {
         ),
     ),
     "scope": _is(grants.c.scope_id, "scope"),
-    "search_string": _found(search.part_of("first_name", "email", name="search_string")),
+    "search_string": _found(
+        search.part_of("first_name", "email", name="search_string"), in_team=True
+    ),
 }
 
 

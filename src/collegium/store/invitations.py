@@ -37,6 +37,7 @@ from collegium.store.listing import Filter, Listing, without
 from collegium.store.narrowing import rare
 from collegium.store.scopes import placed
 from collegium.store.tables import (
+    Number,
     accounts,
     grants,
     groups,
@@ -153,6 +154,18 @@ def _where_state(form: str, _sees_all: bool) -> ColumnElement[bool]:
 
 _shown = scopes.c.kind != Kind.GROUP.value
 
+_ORDERS = {
+    "created": (invitations.c.created,),
+    "created_by": (invitations.c.created_by,),
+    "email": (invitations.c.email,),
+    # What is held comes after what is pending, as it does on the wire.
+    "state": (case((invitations.c.state == State.HELD.value, "pending, held"), else_=seen_state),),
+}
+_FILTERS = {
+    **finding.INVITATIONS,
+    "state": Filter(_read_states, _where_state),
+}
+
 listing = Listing(
     # Groups are spelled by another wire; whoever lists invitations here lists the tree.
     without(
@@ -170,20 +183,21 @@ listing = Listing(
     ),
     lean=True,
     default="-created",
-    orders={
-        "created": (invitations.c.created,),
-        "created_by": (invitations.c.created_by,),
-        "email": (invitations.c.email,),
-        # What is held comes after what is pending, as it does on the wire.
-        "state": (
-            case((invitations.c.state == State.HELD.value, "pending, held"), else_=seen_state),
-        ),
-    },
-    filters={
-        **finding.INVITATIONS,
-        "state": Filter(_read_states, _where_state),
-    },
+    orders=_ORDERS,
+    filters=_FILTERS,
 )
+
+team = Listing(
+    _rows,
+    visible=true,  # whoever reads the invitations of a scope was let in to it before
+    key=invitations.c.id,
+    counted=select(invitations.c.id),
+    lean=True,
+    default="-created",
+    orders=_ORDERS,
+    filters={**_FILTERS, "place": invitations.c.scope_id == bindparam("place", type_=Number)},
+)
+"""What is open, and what was, to one scope of any kind: ``place`` is its number."""
 
 
 _to_address = func.lower(invitations.c.email) == func.lower(
@@ -281,18 +295,22 @@ _OPEN_TO = Prepared(
 )
 
 
-_OPEN_AT = Prepared(
-    select(func.lower(invitations.c.email).label("email")).where(
-        invitations.c.scope_id == bindparam("scope"),
-        invitations.c.role_id == bindparam("role"),
-        any_of(func.lower(invitations.c.email, type_=String()), "emails"),
-        or_(
-            and_(_WAITING, invitations.c.expires > _now),
-            invitations.c.state == State.HELD.value,
-            invitations.c.state == State.REQUESTED.value,
-        ),
+@lru_cache(maxsize=2)
+def _open_at(*, in_role: bool) -> Prepared:
+    return Prepared(
+        select(func.lower(invitations.c.email).label("email")).where(
+            invitations.c.scope_id == bindparam("scope"),
+            invitations.c.role_id == bindparam("role") if in_role else true(),
+            any_of(func.lower(invitations.c.email, type_=String()), "emails"),
+            or_(
+                and_(_WAITING, invitations.c.expires > _now),
+                invitations.c.state == State.HELD.value,
+                invitations.c.state == State.REQUESTED.value,
+            ),
+        )
     )
-)
+
+
 _TO_ACTOR = Prepared(
     _rows.where(to_actor(), scopes.c.removed.is_(None)).order_by(
         invitations.c.created.desc(), invitations.c.id.desc()
@@ -489,10 +507,16 @@ def open_to(tx: Read, scope: int, email: str) -> Row | None:
     return None if number is None else by_number(tx, number)
 
 
-def open_at(tx: Read, scope: int, role: int, emails: Collection[str]) -> set[str]:
-    """Give those of some addresses, in small letters, that are invited to a role and may be in."""
-    found = tx.all(_OPEN_AT, scope=scope, role=role, emails=list(emails), now=tx.now)
-    return {row.email for row in found}
+def open_at(tx: Read, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
+    """Give those of some addresses, in small letters, that are invited to a role and may be in.
+
+    Args:
+        role: None for whichever.
+    """
+    binds = {"scope": scope, "emails": list(emails), "now": tx.now}
+    if role is not None:
+        binds["role"] = role
+    return {row.email for row in tx.all(_open_at(in_role=role is not None), **binds)}
 
 
 def by_number(tx: Read, number: int) -> Row | None:

@@ -331,18 +331,22 @@ _IN_TEAM = Prepared(
         accounts.c.is_active,
     )
 )
-_AT_ADDRESSES = Prepared(
-    select(func.lower(accounts.c.email).label("email"))
-    .select_from(grants)
-    .join(accounts, accounts.c.id == grants.c.account_id)
-    .where(
-        grants.c.scope_id == bindparam("scope", type_=Number),
-        grants.c.role_id == bindparam("role", type_=Number),
-        live(),
-        accounts.c.is_active,
-        any_of(func.lower(accounts.c.email, type_=String()), "emails"),
+
+
+@lru_cache(maxsize=2)
+def _at_addresses(*, in_role: bool) -> Prepared:
+    return Prepared(
+        select(func.lower(accounts.c.email).label("email"))
+        .select_from(grants)
+        .join(accounts, accounts.c.id == grants.c.account_id)
+        .where(
+            grants.c.scope_id == bindparam("scope", type_=Number),
+            grants.c.role_id == bindparam("role", type_=Number) if in_role else true(),
+            live(),
+            accounts.c.is_active,
+            any_of(func.lower(accounts.c.email, type_=String()), "emails"),
+        )
     )
-)
 
 
 def in_team(tx: Read, scope: int, uuid: str) -> Row:
@@ -356,10 +360,16 @@ def in_team(tx: Read, scope: int, uuid: str) -> Row:
     return row
 
 
-def at_addresses(tx: Read, scope: int, role: int, emails: Collection[str]) -> set[str]:
-    """Give those of some addresses, in small letters, whose people have a role in a scope."""
-    found = tx.all(_AT_ADDRESSES, scope=scope, role=role, emails=list(emails), now=tx.now)
-    return {row.email for row in found}
+def at_addresses(tx: Read, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
+    """Give those of some addresses, in small letters, whose people have a role in a scope.
+
+    Args:
+        role: None for whichever.
+    """
+    binds = {"scope": scope, "emails": list(emails), "now": tx.now}
+    if role is not None:
+        binds["role"] = role
+    return {row.email for row in tx.all(_at_addresses(in_role=role is not None), **binds)}
 
 
 def find(tx: Read, actor: Actor, uuid: str) -> Row:

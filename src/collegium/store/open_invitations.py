@@ -115,6 +115,17 @@ _ADD = Prepared(
     )
     .returning(open_invitations.c.id)
 )
+
+
+@lru_cache(maxsize=16)
+def _change(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        update(open_invitations)
+        .where(open_invitations.c.id == bindparam("number"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
 _CANCEL = Prepared(
     update(open_invitations)
     .where(open_invitations.c.id == bindparam("number"), open_invitations.c.canceled.is_(None))
@@ -155,6 +166,11 @@ def by_uuid_locked(tx: Write, uuid: str) -> Row:
 def add(tx: Write, values: Mapping[str, Any]) -> int:
     """Insert an open invitation and give its number."""
     return int(tx.value(_ADD, **values))
+
+
+def change(tx: Write, number: int, changes: Mapping[str, Any]) -> None:
+    """Write the given columns."""
+    tx.run(_change(tuple(sorted(changes))), number=number, **changes)
 
 
 def cancel(tx: Write, number: int) -> bool:

@@ -76,6 +76,12 @@ _PERMISSIONS = Prepared(
     .where(any_of(role_permissions.c.role_id, "ids"))
     .order_by(role_permissions.c.role_id, role_permissions.c.permission)
 )
+_OF_KIND = Prepared(
+    select(roles)
+    .where(roles.c.kind == bindparam("kind", type_=String()), roles.c.is_active)
+    .order_by(roles.c.name)
+)
+_NAMES = Prepared(select(roles.c.name, roles.c.description))
 _PEOPLE = Prepared(
     select(grants.c.role_id, func.count(grants.c.account_id.distinct()).label("people"))
     .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
@@ -154,6 +160,16 @@ def named(tx: Read, name: str, uuid: str | None, *, groups: bool = False) -> Row
 def every(tx: Read) -> list[Row]:
     """Give all roles, of groups too, those first that every installation has."""
     return tx.all(_EVERY)
+
+
+def of_kind(tx: Read, kind: str) -> list[Row]:
+    """Give the roles that are given in a kind of scope, groups too, by name."""
+    return tx.all(_OF_KIND, kind=kind)
+
+
+def words(tx: Read) -> dict[str, str]:
+    """Give what people call each role, those of groups too, by its name."""
+    return {row.name: row.description or row.name for row in tx.all(_NAMES)}
 
 
 def permissions_of(tx: Read, ids: Iterable[int]) -> dict[int, list[str]]:

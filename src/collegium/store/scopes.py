@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, func, insert, select, update
+from sqlalchemy import String, and_, bindparam, func, insert, select, update
 
 from collegium.rules.refusals import Conflict, Invalid
 from collegium.store.access import organisation, visible_scopes
-from collegium.store.db import Duplicate, Prepared
+from collegium.store.db import Duplicate, Prepared, contains, part
+from collegium.store.listing import Filter, Listing
 from collegium.store.tables import organisations, projects, roles, scopes
 
 if TYPE_CHECKING:
@@ -91,6 +92,33 @@ def placed(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
         .outerjoin(projects, projects.c.scope_id == scopes.c.id)
         .join(roles, roles.c.id == table.c.role_id)
     )
+
+
+listing = Listing(
+    select(
+        scopes.c.id,
+        scopes.c.uuid,
+        scopes.c.kind,
+        scopes.c.name,
+        organisation.c.name.label("organisation_name"),
+    )
+    .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
+    .where(scopes.c.removed.is_(None)),
+    visible=lambda: scopes.c.id.in_(visible_scopes()),
+    key=scopes.c.id,
+    counted=select(scopes.c.id).where(scopes.c.removed.is_(None)),
+    lean=True,
+    default="name",
+    orders={"name": (scopes.c.kind, scopes.c.name)},  # as the index has it
+    filters={
+        "kind": scopes.c.kind == bindparam("kind", type_=String()),
+        "name": Filter(
+            lambda value: ("", {"name": part(value)}),
+            lambda _form, _sees_all: contains(scopes.c.name, "name"),
+        ),
+    },
+)
+"""The scopes of every kind that somebody has a hand in; of one above or below theirs too."""
 
 
 def visible(kind: Kind) -> ColumnElement[bool]:

@@ -178,6 +178,22 @@ def test_several_are_decided_at_once_and_each_is_told(
     assert decided.count("approved by Olga Lee") == 2
 
 
+def test_groups_and_projects_are_decided_together_with_one_comment(
+    browser: Browser, other: Browser, world: World, owner: Person, project: Place
+) -> None:
+    ada, number = world.person("ada"), group(world, owner)
+    ask(world, ada, opened(world, owner, project, "PROJECT.MEMBER"))
+    with world.database.write() as tx:
+        groups.join(tx, ada.actor, number)
+    browser.sign_in(world, owner)
+    boxes = _boxes(browser.open("/requests/"))
+    assert {box.split()[0] for box in boxes} == {"tree", "group"}
+    done = text(browser.send("/requests/", request=boxes, deed="approve", comment="Welcome!"))
+    assert done.count("Approved; they are in.") == 2
+    other.sign_in(world, ada)
+    assert text(other.open("/account/")).count("Welcome!") == 2
+
+
 def test_a_rejection_with_a_word_reaches_who_asked(
     browser: Browser, world: World, owner: Person, project: Place
 ) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from collegium.actions import sessions
-from collegium.dialects.web.page import Page
+from collegium.dialects.web.page import Page, templates
 from collegium.dialects.web.routes import ROUTES
 from collegium.dialects.web.visit import is_local
 from collegium.store import accounts, tokens
@@ -284,3 +284,15 @@ def test_the_style_sheet_is_kept_under_the_name_of_its_text(browser: Browser) ->
     answer = browser.open(found[1])
     assert "immutable" in answer.headers["cache-control"]
     assert "immutable" not in browser.open("/static/style.css").headers["cache-control"]
+
+
+def test_every_part_of_a_table_says_what_it_is() -> None:
+    made = templates()
+    assert made.loader is not None
+    found = 0
+    for name in made.list_templates():
+        text = made.preprocess(made.loader.get_source(made, name)[0], name)
+        for tag in re.findall(r"<(?:table|thead|tbody|tr|th|td)\b[^>]*", text):
+            assert " role=" in tag, (name, tag)
+            found += 1
+    assert found > 50

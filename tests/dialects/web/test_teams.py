@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.dialects.web.teams_history import SENTENCES
+from collegium.dialects.web.teams_history import ABOUT, SENTENCES
 from collegium.store import memberships
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene, everybody
@@ -122,6 +122,44 @@ def test_only_those_who_may_change_a_role_can(browser: Browser, scene: Scene) ->
         assert "no longer" in text(browser.follow(browser.send(gone, deed="remove")))
         assert browser.open(gone).status_code == 404
     assert {row.username for row in scene.world.grants_in(scene.project)} == {"member", "manager"}
+
+
+def test_a_role_is_exchanged_for_one_that_could_be_given(browser: Browser, scene: Scene) -> None:
+    world = scene.world
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=40)
+    world.unseat(scene.people["member"], "PROJECT.MEMBER", scene.project)
+    world.seat(scene.people["member"], "PROJECT.MEMBER", scene.project, until)
+    here = seat_path(scene, "member")
+    given = {
+        name: world.role(name).uuid
+        for name in ("PROJECT.ADMIN", "PROJECT.MEMBER", "CUSTOMER.OWNER")
+    }
+    for name, _ in everybody(browser, scene):
+        if name not in {"manager", "owner", "staff"}:
+            sent = browser.send(here, deed="role", role=given["PROJECT.ADMIN"])
+            assert sent.status_code in {403, 404}, name
+    browser.sign_in(world, scene.people["manager"])
+    page = browser.open(here)
+    assert given["PROJECT.ADMIN"] in page.text
+    assert given["PROJECT.MEMBER"] not in page.text
+    for wrong in ("", given["CUSTOMER.OWNER"], given["PROJECT.MEMBER"]):
+        assert browser.send(here, deed="role", role=wrong).status_code == 422, wrong
+    said = text(browser.follow(browser.send(here, deed="role", role=given["PROJECT.ADMIN"])))
+    assert "Member Lee is Project administrator now." in said
+    (now,) = (row for row in world.grants_in(scene.project) if row.username == "member")
+    assert (now.role_name, now.until) == ("PROJECT.ADMIN", until)
+    # What one cannot give away, one cannot give either; nor is there a way round the last owner.
+    grant = grant_of(world, scene.people["owner"], scene.organisation)
+    owner = f"{scene.paths['organisation']}people/{grant}/"
+    assert browser.call("GET", owner).status_code == 403
+    browser.sign_in(world, world.staff)
+    support = world.role("CUSTOMER.SUPPORT")
+    answer = browser._site.request("POST", f"/api/roles/{support.uuid}/enable/", world.staff)
+    assert answer.status_code == 200, answer.text
+    browser.open(owner)
+    sent = browser.send(owner, deed="role", role=support.uuid)
+    assert sent.status_code == 422
+    assert "Somebody has to stay in charge" in text(sent)
 
 
 def test_an_end_must_be_a_day_to_come_and_nobody_changes_their_own_role(
@@ -253,6 +291,28 @@ def test_history_tells_each_reader_what_the_api_would(
     assert len(few) == len(many) <= 8
 
 
+def test_history_is_cut_down_to_what_one_looks_for(browser: Browser, scene: Scene) -> None:
+    world, here = scene.world, f"{scene.paths['project']}history/"
+    world.invite(scene.people["manager"], "new@example.org", "PROJECT.MEMBER", scene.project)
+    browser.sign_in(world, scene.people["manager"])
+    for about, inside, outside in (
+        ("people", "gave member the role", "invited new@example.org"),
+        ("invitations", "invited new@example.org", "gave member the role"),
+        ("place", "began the project", "gave member the role"),
+    ):
+        said = text(browser.open(f"{here}?about={about}"))
+        assert inside in said, about
+        assert outside not in said, about
+    assert "Nothing is like that" in text(browser.open(f"{here}?about=links"))
+    later = datetime.now(UTC).date() + timedelta(days=2)
+    assert "began the project" in text(browser.open(f"{here}?until={later}"))
+    assert "Nothing is like that" in text(browser.open(f"{here}?since={later}"))
+    assert "Nothing is like that" in text(browser.open(f"{here}?until=2001-01-01"))
+    wrong = browser.open(f"{here}?since=soon&about=nonsense&until=9999-12-31")
+    assert wrong.status_code == 200
+    assert "This is not a date" in text(wrong)
+
+
 def test_every_kind_of_event_of_a_place_has_a_sentence(scene: Scene) -> None:
     with scene.world.database.read() as tx:
         grants = memberships.own(tx, scene.people["manager"].id)
@@ -261,7 +321,11 @@ def test_every_kind_of_event_of_a_place_has_a_sentence(scene: Scene) -> None:
 
     nouns = ("organisation.", "project.", "invitation.", "open_invitation.", "request.")
     of_roles = {"role.granted", "role.updated", "role.revoked", "role.expired"}
-    assert {kind for kind in TYPES if kind.startswith(nouns)} | of_roles == set(SENTENCES)
+    of_groups = {"group.created", "group.updated", "group.deleted"}  # no words of that wire
+    told = {kind for kind in TYPES if kind.startswith(nouns)} | of_roles | of_groups
+    assert told == set(SENTENCES)
+    begins = [begin for _, all_of_one in ABOUT.values() for begin in all_of_one]
+    assert all(any(kind.startswith(begin) for begin in begins) for kind in SENTENCES)
 
 
 def test_my_account_leads_to_the_teams(browser: Browser, scene: Scene) -> None:

@@ -243,31 +243,3 @@ def test_a_link_that_is_handed_on_proves_no_address(
     other.open(link)
     assert other.send(link).status_code == 303
     assert world.invitation(uuid).state == "accepted"
-
-
-def test_links_for_many_are_made_shown_and_closed(browser: Browser, scene: Scene) -> None:
-    world, here = scene.world, f"{scene.paths['project']}links/"
-    role = world.role("PROJECT.MEMBER").uuid
-    browser.sign_in(world, scene.people["manager"])
-    browser.open(here)
-    assert browser.send(here, role="").status_code == 422
-    assert browser.send(here, role=world.role("CUSTOMER.OWNER").uuid).status_code == 422
-    page = browser.follow(browser.send(here, role=role, custom_text="For all"))
-    found = re.search(r"/open_invitation/(\w+)/", page.text)
-    assert found is not None
-    assert "<svg role=" in page.text
-    assert "For all" in text(page)
-    uuid = found[1]
-    for name, _ in everybody(browser, scene):
-        if name not in {"manager", "owner", "staff"}:
-            assert browser.send(here, role=role).status_code in {403, 404}, name
-            browser.open("/account/tokens/")
-            assert browser.send(f"{here}{uuid}/").status_code in {403, 404}, name
-    assert "svg" in browser.open(here).text
-    elsewhere = f"{scene.paths['organisation']}links/{uuid}/"
-    assert browser.send(elsewhere).status_code == 404
-    assert browser.send(f"{here}x/").status_code == 404
-    page = browser.follow(browser.send(f"{here}{uuid}/"))
-    assert "svg" not in page.text
-    assert "closed" in text(page)
-    assert browser.send(f"{here}{uuid}/").status_code == 409

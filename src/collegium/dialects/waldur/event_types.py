@@ -230,6 +230,7 @@ TYPES: Final = {
     "invitation.expired": _invitation("has expired"),
     "invitation.renewal_wished": _invitation("is wished for anew"),
     "open_invitation.created": _invitation("has been made", "An open invitation"),
+    "open_invitation.updated": _invitation("has been changed", "An open invitation"),
     "open_invitation.canceled": _invitation("has been canceled", "An open invitation"),
     "mail.retried": _mail("is owed again"),
     "mail.dropped": _mail("is not sent any more"),

@@ -99,6 +99,21 @@ class Form:
             self.wrong(name, f"This is too long: at most {most} characters.")
         return text
 
+    def lines(self, name: str, most: int, many: int) -> list[str]:
+        """Read texts, one in each line; the same one only once.
+
+        Args:
+            most: characters that a line may have.
+            many: lines that there may be.
+        """
+        text = self.text(name, (most + 1) * many, lines=True)
+        found = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
+        if len(found) > many:
+            self.wrong(name, f"These are too many: at most {many} lines.")
+        elif any(len(line) > most for line in found):
+            self.wrong(name, f"A line is too long: at most {most} characters.")
+        return found
+
     def email(self, name: str) -> str:
         """Read an e-mail address."""
         text = self.text(name, 320, required=True)

@@ -8,7 +8,8 @@ from collegium.actions import groups as actions
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.open_invitations import MESSAGE_MAX
 from collegium.dialects.web.page import Page, page
-from collegium.rules.refusals import Conflict, NotFound
+from collegium.dialects.web.team import number
+from collegium.rules.refusals import Conflict
 from collegium.store import groups, memberships, requests
 
 if TYPE_CHECKING:
@@ -17,19 +18,12 @@ if TYPE_CHECKING:
     from collegium.store.db import Read
 
 
-def _number(visit: Visit) -> int:
-    text = visit.segments["number"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
-        raise NotFound("group.unknown")
-    return int(text)
-
-
 def _show(visit: Visit, tx: Read) -> Answer:
     return _shown(visit, tx, Form())
 
 
 def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    group = groups.by_number(tx, _number(visit))
+    group = groups.by_number(tx, number(visit))
     return page(
         visit,
         "group",
@@ -47,7 +41,7 @@ def _ask(visit: Visit) -> Answer:
     if form.ok:
         try:
             with visit.write() as tx:
-                actions.join(tx, visit.actor, _number(visit), message)
+                actions.join(tx, visit.actor, number(visit), message)
         except Conflict as refusal:
             form.refused(refusal)
         else:

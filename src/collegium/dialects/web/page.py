@@ -18,7 +18,7 @@
    * ``faults(form)`` all errors together, above the form, each a link to its field;
    * ``pages(paging)`` the way through a long list; ``class="rows wide"`` on a table gives it the
      width of the page, and makes cards of its rows on a phone, where each
-     ``<td data-label="…">`` says its column.
+     ``<td data-label="…">`` says its column. ``tables.py`` keeps their roles.
 
 A refusal that the function does not catch becomes a page of its own, in the words of
 ``words.py``: NotFound 404, Forbidden 403, Limited 429, anything else 409. To show the form again
@@ -40,8 +40,10 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from collegium.actions import links
 from collegium.dialects.http import Answer, Operation
 from collegium.dialects.web import words
+from collegium.dialects.web.tables import Tables
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -51,7 +53,11 @@ if TYPE_CHECKING:
 HTML: Final = "text/html"
 STATIC: Final = Path(__file__).parent / "static"
 
-NAVIGATION: Final = [("/account/", "My account"), ("/requests/", "Requests")]
+NAVIGATION: Final = [
+    ("/account/", "My account"),
+    ("/teams/", "Teams"),
+    ("/requests/", "Requests"),
+]
 """Path and text of what the header leads to, for whoever is signed in."""
 
 STAFF_NAVIGATION: Final = [("/staff/", "Staff")]
@@ -110,6 +116,7 @@ def templates() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        extensions=[Tables],
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -120,6 +127,7 @@ def templates() -> Environment:
     environment.filters["person"] = words.person
     environment.filters["label"] = words.label
     environment.globals["deciders"] = words.deciders
+    environment.globals["team_path"] = links.team_path
     environment.globals["style"] = lambda: style()[0]
     environment.globals["navigation"] = NAVIGATION
     environment.globals["staff_navigation"] = STAFF_NAVIGATION

@@ -30,6 +30,7 @@ from collegium.dialects.web import (
     staff_organisations,
     staff_roles,
     teams,
+    teams_own,
     tokens,
 )
 from collegium.dialects.web.page import HTML, Page, page, style, templates, trouble
@@ -124,6 +125,7 @@ ROUTES: Routes = {
     **keys.ROUTES,
     **second_factors.ROUTES,
     **tokens.ROUTES,
+    **teams_own.ROUTES,
     **teams.ROUTES,
     **staff.ROUTES,
     **staff_accounts.ROUTES,

@@ -1,12 +1,13 @@
-"""The frame of the pages about one organisation or project: what it is, what the viewer may."""
+"""The frame of the pages about one scope: what it is, and what the viewer may do there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from collegium.actions.links import team_path
 from collegium.rules.access import TEAM, Kind, Permission, may, may_give
-from collegium.rules.refusals import Forbidden
+from collegium.rules.refusals import Forbidden, NotFound
 from collegium.store import access, roles
 
 if TYPE_CHECKING:
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
     from collegium.store.access import Reached
     from collegium.store.db import Read, Row
 
-BASES: Final = {Kind.ORGANISATION: "/organisation/", Kind.PROJECT: "/project/"}
+PATHS: Final = {
+    Kind.ORGANISATION: "/organisation/{uuid}/",
+    Kind.PROJECT: "/project/{uuid}/",
+    # What anybody may see of a group, and how to ask to be let in, is above it.
+    Kind.GROUP: "/group/{number}/team/",
+}
+"""Where the team of each kind of scope is."""
 
-_ROLES_MAX: Final = 300
 _SEARCH_MAX: Final = 200
 
 Right = Literal["", "grant", "invitations"]
@@ -41,8 +47,14 @@ class Team:
 
         Refuses: NotFound when it is hidden, Forbidden ``permission.missing``.
         """
-        uuid = visit.uuid(kind)
-        team = cls(visit.actor, access.reach(tx, visit.actor, kind, uuid), f"{BASES[kind]}{uuid}/")
+        if kind is Kind.GROUP:
+            reached = access.reach_number(tx, visit.actor, number(visit))
+            if reached.scope.kind != kind:
+                raise NotFound("group.unknown")
+        else:
+            reached = access.reach(tx, visit.actor, kind, visit.uuid(kind))
+        scope = reached.scope
+        team = cls(visit.actor, reached, team_path(kind, scope.uuid, scope.id))
         if (right == "grant" and not team.may_let_in) or (
             right == "invitations" and not team.reads_invitations
         ):
@@ -53,6 +65,11 @@ class Team:
     def scope(self) -> Row:
         """Give the row of the scope."""
         return self.reached.scope
+
+    @property
+    def is_group(self) -> bool:
+        """Tell whether it is a group, which has one role a person and invites accounts alone."""
+        return bool(self.scope.kind == Kind.GROUP)
 
     @property
     def rights(self) -> TeamRights:
@@ -83,11 +100,21 @@ class Team:
         """Give path and text of the pages about this scope that the viewer may open."""
         parts = [(self.path, "People")]
         if self.reads_invitations:
-            parts += [
-                (f"{self.path}invitations/", "Invitations"),
-                (f"{self.path}links/", "Links for many"),
-            ]
+            parts.append((f"{self.path}invitations/", "Invitations"))
+            if not self.is_group:
+                parts.append((f"{self.path}links/", "Links for many"))
         return [*parts, (f"{self.path}history/", "History")]
+
+
+def number(visit: Visit) -> int:
+    """Give the number in the path.
+
+    Refuses: NotFound ``group.unknown`` when it is none.
+    """
+    text = visit.segments["number"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
+        raise NotFound("group.unknown")
+    return int(text)
 
 
 def searched(visit: Visit) -> str:
@@ -95,10 +122,13 @@ def searched(visit: Visit) -> str:
     return "".join(filter(str.isprintable, visit.asked("q")))[:_SEARCH_MAX].strip()
 
 
-def offered(tx: Read, team: Team) -> list[tuple[str, str]]:
-    """Give UUID and words of the roles that the viewer may give here, the smallest first."""
-    wanted = {"content_type": team.scope.kind, "is_active": True}
-    rows = roles.listing.page(tx, team.actor, wanted, ("name",), _ROLES_MAX, 0)
+def offered(tx: Read, team: Team, kind: Kind | None = None) -> list[tuple[str, str]]:
+    """Give UUID and words of the roles that the viewer may give here, the smallest first.
+
+    Args:
+        kind: of the roles, where it is another one than that of the scope.
+    """
+    rows = roles.of_kind(tx, kind or team.scope.kind)
     carried = roles.permissions_of(tx, [row.id for row in rows])
     able = [row for row in rows if may_give(team.actor, team.reached.held, carried.get(row.id, ()))]
     # So that nobody is made an owner who was to be a member, for want of a choice.
@@ -112,4 +142,9 @@ def chosen(tx: Read, team: Team, form: Form) -> Row | None:
     if not uuid:
         form.wrong("role", "Please choose one of these.")
         return None
-    return roles.find(tx, uuid)
+    return named(tx, team, uuid)
+
+
+def named(tx: Read, team: Team, uuid: str) -> Any:
+    """Give a role that is given in such a team."""
+    return roles.named(tx, "", uuid, groups=team.is_group)

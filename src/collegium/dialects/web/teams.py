@@ -6,15 +6,18 @@ from datetime import UTC, datetime, time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from collegium.actions import group_invitations
 from collegium.actions import memberships as actions
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.web import teams_history, teams_invitations, teams_links
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, Paging, page
-from collegium.dialects.web.team import BASES, Team, chosen, offered, searched
+from collegium.dialects.web.team import PATHS, Team, chosen, named, offered, searched
 from collegium.dialects.web.words import person, role
+from collegium.rules.access import Kind
 from collegium.rules.memberships import is_owner_role
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.rules.tries import INVITE_ACCOUNT
 from collegium.store import accounts, memberships, roles
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.rules.access import Kind, Permission
+    from collegium.rules.access import Permission
     from collegium.store.db import Read, Row
 
 SORTS: Final = {
@@ -114,14 +117,18 @@ def _seat_shown(
         may_end=may_end is None,
         may_remove=may_remove is None,
         is_last=is_last,
+        # Whoever changes a role takes the one and gives the other.
+        others=[one for one in offered(tx, team) if one[0] != row.role_uuid]
+        if may_remove is None and team.may_let_in
+        else [],
         form=form or Form.showing(until=row.until.date().isoformat() if row.until else ""),
     )
 
 
 def _change(kind: Kind, visit: Visit) -> Answer:
-    """Do what the pressed button says: give the role another end, or take it away."""
+    """Do what the pressed button says: give the role another end, another role, or none."""
     form = visit.form
-    deed = form.choice("deed", "end", "remove")
+    deed = form.choice("deed", "end", "role", "remove")
     until = _until(form) if deed == "end" else None
     if form.ok:
         try:
@@ -130,23 +137,26 @@ def _change(kind: Kind, visit: Visit) -> Answer:
                 row = memberships.in_team(tx, team.scope.id, _one(visit, "grant.unknown"))
                 seat = actions.Seat(
                     team.reached,
-                    roles.find(tx, row.role_uuid),
+                    named(tx, team, row.role_uuid),
                     accounts.by_uuid(tx, row.account_uuid),
                 )
-                if deed == "end":
+                if deed == "role":
+                    given = chosen(tx, team, form)
+                    if given is not None:
+                        actions.exchange(tx, visit.actor, seat, given)
+                        said = f"{person(row)} is {given.description or given.name} now."
+                elif deed == "end":
                     actions.update(tx, visit.actor, seat, until)
+                    said = f"The role of {person(row)} has another end now."
                 else:
                     actions.remove(tx, visit.actor, seat)
+                    said = f"{person(row)} is no longer {role(row)} here."
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
-        else:
-            if deed == "remove":
-                said = f"{person(row)} is no longer {role(row)} here."
-                # Whoever has gone may see nothing here any more.
-                return visit.go(
-                    "/account/" if row.account_id == visit.actor.id else team.path, said
-                )
-            return visit.go(team.path, f"The role of {person(row)} has another end now.")
+        if form.ok:
+            # Whoever has gone may see nothing here any more.
+            is_gone = deed == "remove" and row.account_id == visit.actor.id
+            return visit.go("/account/" if is_gone else team.path, said)
     with visit.read() as tx:
         return _seat_shown(kind, visit, tx, form, 422)
 
@@ -199,12 +209,27 @@ def _add(kind: Kind, visit: Visit) -> Answer:
     uuid = hex_uuid(form.raw("account"))
     if uuid is None:
         form.wrong("account", "Please choose one of these.")
+    mailed = f"invite account {visit.actor.id}"
+    if kind is Kind.GROUP:
+        visit.check_tries(mailed)
     try:
         with visit.write() as tx:
             team = Team.reach(visit, tx, kind, right="grant")
             given = chosen(tx, team, form)
             if uuid is not None and given is not None and form.ok:
                 account = _account(tx, visit, uuid)
+                if team.is_group:
+                    # Nobody is put into a group: they are asked.
+                    group_invitations.create(
+                        tx,
+                        visit.actor,
+                        visit.settings,
+                        team.reached,
+                        given,
+                        {"email": account.email},
+                    )
+                    visit.count(tx, mailed, INVITE_ACCOUNT)
+                    return visit.go(f"{team.path}invitations/", f"{person(account)} is invited.")
                 actions.add(tx, visit.actor, actions.Seat(team.reached, given, account), until)
                 said = f"{person(account)} is {given.description or given.name} now."
                 return visit.go(team.path, said)
@@ -222,12 +247,12 @@ def _account(tx: Read, visit: Visit, uuid: str) -> Row:
 
 
 def _routes(kind: Kind) -> Routes:
-    here = f"{BASES[kind]}{{uuid}}/"
+    here = PATHS[kind]
     return {
         here: {"GET": Page(partial(_people, kind), "A team.")},
         f"{here}people/{{one}}/": {
             "GET": Page(partial(_seat, kind), "Somebody's role."),
-            "POST": Page(partial(_change, kind), "Change the end of a role, or take it away."),
+            "POST": Page(partial(_change, kind), "Change a role or its end, or take it away."),
         },
         f"{here}add/": {
             "GET": Page(partial(_find, kind), "Whom to give a role."),
@@ -239,4 +264,4 @@ def _routes(kind: Kind) -> Routes:
     }
 
 
-ROUTES: Routes = {path: table for kind in BASES for path, table in _routes(kind).items()}
+ROUTES: Routes = {path: table for kind in PATHS for path, table in _routes(kind).items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, Paging, day, page
 from collegium.dialects.web.team import Team
 from collegium.store import events, roles
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collegium.rules.access import Actor, Kind
     from collegium.store.db import Read, Row
 
-_ROLES_MAX: Final = 300
-
 SENTENCES: Final = {
     "organisation.created": "{who} founded the organisation.",
     "organisation.updated": "{who} changed the organisation{fields}.",
@@ -26,6 +25,9 @@ SENTENCES: Final = {
     "project.created": "{who} began the project.",
     "project.updated": "{who} changed the project{fields}.",
     "project.deleted": "{who} deleted the project.",
+    "group.created": "{who} founded the group.",
+    "group.updated": "{who} gave the group another name.",
+    "group.deleted": "{who} gave the group up.",
     "role.granted": "{who} gave {whom} the role {role}{until}.",
     "role.updated": "{who} gave the role {role} of {whom} another end{until}.",
     "role.revoked": "{who} took the role {role} from {whom}.",
@@ -42,19 +44,29 @@ SENTENCES: Final = {
     "invitation.expired": "The invitation of {email} expired.",
     "invitation.renewal_wished": "A new link was asked for in place of an expired one.",
     "open_invitation.created": "{who} opened a link for many.",
+    "open_invitation.updated": "{who} changed a link for many.",
     "open_invitation.canceled": "{who} closed a link for many.",
     "request.submitted": "{who} asked to be let in.",
     "request.approved": "{who} let {whom} in.",
     "request.rejected": "{who} turned the request of {whom} down.",
     "request.canceled": "The request of {whom} was taken back.",
 }
-"""Every kind of event that happens in an organisation or a project."""
+"""Every kind of event that happens in an organisation, a project or a group."""
 
 _OWN: Final = {
     "role.granted": "{who} got the role {role}{until}.",
     "role.revoked": "{who} gave the role {role} up.",
 }
 """The same where somebody did it to themselves."""
+
+ABOUT: Final = {
+    "people": ("People and roles", ("role.",)),
+    "invitations": ("Invitations", ("invitation.",)),
+    "links": ("Links for many", ("open_invitation.",)),
+    "requests": ("Requests", ("request.",)),
+    "place": ("The place itself", ("organisation.", "project.", "group.")),
+}
+"""What the time line can be cut down to: the word of the address, ours, the kinds of event."""
 
 _UNKNOWN: Final = "{who} did something."
 _SOMEBODY: Final = "somebody"
@@ -71,17 +83,29 @@ class Entry(NamedTuple):
 
 def _show(kind: Kind, visit: Visit, tx: Read) -> Answer:
     team = Team.reach(visit, tx, kind)
-    wanted = {"scope": (kind.value, team.scope.uuid)}
+    asked = ("about", "since", "until")
+    form = Form.showing(**{name: visit.asked(name) for name in asked})
+    wanted: dict[str, Any] = {"scope": (kind.value, team.scope.uuid)}
+    if form.raw("about") in ABOUT:
+        _, begins = ABOUT[form.raw("about")]
+        wanted["kinds"] = [one for one in SENTENCES if one.startswith(begins)]
+    since, until = form.date("since"), form.date("until")
+    if since is not None:
+        wanted["created_from"] = datetime.combine(since, time(), UTC)
+    if until is not None and until < date.max:
+        wanted["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
     paging = Paging(visit, events.listing.count(tx, visit.actor, wanted))
     rows = events.listing.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
-    known = roles.listing.page(tx, visit.actor, {}, (), _ROLES_MAX, 0)
-    named = {row.name: row.description or row.name for row in known}
+    named = roles.words(tx)
     return page(
         visit,
         "team_history",
         team=team,
         entries=[_entry(visit.actor, team, row, named) for row in rows],
         paging=paging,
+        form=form,
+        options=[("", "Everything"), *((word, said) for word, (said, _) in ABOUT.items())],
+        is_filtered=any(map(form.raw, asked)),
         is_all=visit.actor.sees_all
         or team.holds(*(right for of, right in events.MANAGERS if of in {None, kind})),
     )

@@ -8,25 +8,24 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from email_validator import EmailNotValidError, validate_email
 
+from collegium.actions import group_invitations, links
 from collegium.actions import invitations as actions
-from collegium.actions import links
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, Paging, page
-from collegium.dialects.web.team import Team, chosen, offered, searched
+from collegium.dialects.web.team import Team, chosen, named, offered, searched
 from collegium.dialects.web.words import say
-from collegium.rules.access import may_give
+from collegium.rules.access import Kind, may_give
 from collegium.rules.invitations import MOVES, Act, Fate, State, fate, seen
 from collegium.rules.refusals import Conflict, NotFound, Refusal
-from collegium.rules.tries import MAIL_INVITEE
-from collegium.store import invitations, memberships, roles
+from collegium.rules.tries import INVITE_ACCOUNT, MAIL_INVITEE, PEOPLE_ACCOUNT
+from collegium.store import accounts, invitations, memberships, roles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.rules.access import Kind
     from collegium.store.db import Read, Row
 
 LINES_MAX: Final = 200
@@ -62,6 +61,11 @@ _SENT: Final = {
     State.HELD: "Kept; the mail goes out when the project begins.",
     State.REQUESTED: "Kept; the mail goes out as soon as staff agree.",
 }
+
+
+_HELD: Final = ("Has this role here already.", "Is in the group already.")
+_INVITED: Final = ("Is invited to this role already.", "Is invited already.")
+_UNKNOWN: Final = say(Conflict("group.no_account"))
 
 
 class Line(NamedTuple):
@@ -103,10 +107,13 @@ def _checked(line: Line) -> Line:
 
 
 def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
-    """Say of each line whether it can be sent, in two questions for all of them."""
+    """Say of each line whether it can be sent, in a few questions for all of them."""
     keys = {line.email.lower() for line in lines if not line.fault}
-    inside = memberships.at_addresses(tx, team.scope.id, role.id, keys) if keys else set()
-    invited = invitations.open_at(tx, team.scope.id, role.id, keys) if keys else set()
+    # In a group there is one role a person, so whichever it is, it stands in the way.
+    one = None if team.is_group else role.id
+    inside = memberships.at_addresses(tx, team.scope.id, one, keys) if keys else set()
+    invited = invitations.open_at(tx, team.scope.id, one, keys) if keys else set()
+    known = accounts.with_addresses(tx, keys) if team.is_group else {}
     before: set[str] = set()
     judged = []
     for one in lines:
@@ -115,9 +122,11 @@ def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
             if key in before:
                 line = line._replace(fault="This address is in the list twice.")
             elif key in inside:
-                line = line._replace(fault="Has this role here already.")
+                line = line._replace(fault=_HELD[team.is_group])
             elif key in invited:
-                line = line._replace(fault="Is invited to this role already.")
+                line = line._replace(fault=_INVITED[team.is_group])
+            elif team.is_group and line.email.casefold() not in known:
+                line = line._replace(fault=_UNKNOWN)
             before.add(key)
         judged.append(line)
     return judged
@@ -141,6 +150,9 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
     lines = read_lines(text)
     if len(lines) > LINES_MAX:
         form.wrong("addresses", f"These are too many at once: {LINES_MAX} at most.")
+    probes, mailed = (f"{what} account {visit.actor.id}" for what in ("people", "invite"))
+    if kind is Kind.GROUP:
+        visit.check_tries(probes, mailed)
     with visit.read() as tx:
         team = Team.reach(visit, tx, kind, right="grant")
         role = chosen(tx, team, form)
@@ -149,6 +161,10 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
         if team.is_closed:
             raise Conflict("organisation.unavailable")
         lines = judge(tx, team, role, lines)
+    if any(line.fault == _UNKNOWN for line in lines):
+        # A group's list tells who has an account here, address by address.
+        with visit.write() as tx:
+            visit.count(tx, probes, PEOPLE_ACCOUNT)
     if deed == "send":
         lines = [
             line if line.fault else _sent(kind, visit, role.uuid, line, extra) for line in lines
@@ -174,12 +190,15 @@ def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str) -> L
     try:
         with visit.write() as tx:
             team = Team.reach(visit, tx, kind, right="grant")
-            role = roles.find(tx, role_uuid)
+            role = named(tx, team, role_uuid)
             (line,) = judge(tx, team, role, [line])
             if line.fault:
                 return line
             details = {"email": line.email, "full_name": line.name, "extra_text": extra}
-            uuid = actions.create(tx, visit.actor, visit.settings, team.reached, role, details)
+            create = group_invitations.create if team.is_group else actions.create
+            uuid = create(tx, visit.actor, visit.settings, team.reached, role, details)
+            if team.is_group:
+                visit.count(tx, f"invite account {visit.actor.id}", INVITE_ACCOUNT)
             row = invitations.by_uuid(tx, uuid)
     except Refusal as refusal:
         return line._replace(fault=say(refusal))
@@ -203,13 +222,13 @@ def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
     team = Team.reach(visit, tx, kind, right="invitations")
     search = searched(visit)
     state = visit.asked("state") if visit.asked("state") in list(State) else ""
-    wanted: dict[str, object] = {"scope": (kind.value, team.scope.uuid)}
+    wanted: dict[str, object] = {"place": team.scope.id}
     if search:
         wanted["email"] = search
     if state:
         wanted["state"] = [state]
-    paging = Paging(visit, invitations.listing.count(tx, visit.actor, wanted))
-    rows = invitations.listing.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
+    paging = Paging(visit, invitations.team.count(tx, visit.actor, wanted))
+    rows = invitations.team.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
     return page(
         visit,
         "team_invitations",
@@ -263,15 +282,16 @@ def _change(kind: Kind, visit: Visit) -> Answer:
         visit.check_tries(mailed)
     with visit.write() as tx:
         team = Team.reach(visit, tx, kind, right="invitations")
-        row = invitations.reach(tx, visit.actor, uuid)
+        row = invitations.reach(tx, visit.actor, uuid, in_groups=team.is_group)
         if row.scope_id != team.scope.id:
             raise NotFound("invitation.unknown")
+        where = group_invitations if team.is_group else actions
         if deed == "send":
-            actions.send(tx, visit.actor, visit.settings, uuid)
+            where.send(tx, visit.actor, visit.settings, uuid)
             visit.count(tx, mailed, MAIL_INVITEE)
             said = f"The invitation of {row.email} goes out again."
         else:
-            actions.cancel(tx, visit.actor, uuid)
+            where.cancel(tx, visit.actor, uuid)
             said = f"The invitation of {row.email} is called back; its link is dead."
     return visit.go(f"{team.path}invitations/", said)
 

@@ -1,9 +1,10 @@
-"""Links to a team for many: made, shown as text and as a picture, closed."""
+"""Links to a team for many: made, shown as text and as a picture, changed, closed."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collegium.actions import links
 from collegium.actions import open_invitations as actions
@@ -11,20 +12,26 @@ from collegium.dialects.http import hex_uuid
 from collegium.dialects.web import qr
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, Paging, page
-from collegium.dialects.web.team import Team, chosen, offered
-from collegium.rules.open_invitations import is_active
-from collegium.rules.refusals import Conflict, NotFound
-from collegium.store import open_invitations
+from collegium.dialects.web.team import Team, offered
+from collegium.rules import open_invitations as rules
+from collegium.rules.access import Kind, Permission
+from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.store import open_invitations, roles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from markupsafe import Markup
 
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.rules.access import Kind
     from collegium.store.db import Read, Row
 
 _TEXT_MAX: Final = 4000
+_TEMPLATE_MAX: Final = 255
+_AFFILIATION_MAX: Final = 255
+_AFFILIATIONS_MAX: Final = 200
+_TICKS: Final = ("auto_approve", "allow_multiple_requests", "is_public")
 
 
 class Shown(NamedTuple):
@@ -38,10 +45,6 @@ class Shown(NamedTuple):
 
 
 def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    return _listed(kind, visit, tx, Form())
-
-
-def _listed(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
     team = Team.reach(visit, tx, kind, right="invitations")
     wanted = {"scope": (kind.value, team.scope.uuid)}
     paging = Paging(visit, open_invitations.listing.count(tx, visit.actor, wanted))
@@ -49,53 +52,175 @@ def _listed(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) -
     return page(
         visit,
         "team_links",
-        status,
         team=team,
         rows=[_shown(visit, tx, row) for row in rows],
         paging=paging,
-        form=form,
-        options=offered(tx, team) if team.may_let_in else [],
     )
 
 
 def _shown(visit: Visit, tx: Read, row: Row) -> Shown:
     link = links.to_open_invitation(visit.settings, row.uuid)
-    is_open = is_active(row.canceled, row.expires, tx.now)
+    is_open = rules.is_active(row.canceled, row.expires, tx.now)
     picture = qr.draw(link, "QR code of this link") if is_open else None
     return Shown(row, link, picture, is_open, row.canceled is None and not is_open)
 
 
+def _new(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    return _form(kind, visit, tx, Form.showing(expires=_latest(visit, tx.now).date().isoformat()))
+
+
+def _form(
+    kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200, row: Row | None = None
+) -> Answer:
+    """Show what can be said of a link; of one that is there, what it gives cannot be changed."""
+    team = Team.reach(visit, tx, kind, right="grant")
+    makes_projects = _makes_projects(team)
+    return page(
+        visit,
+        "team_link",
+        status,
+        team=team,
+        row=row,
+        form=form,
+        latest=_latest(visit, tx.now),
+        options=_offered(tx, team),
+        makes_projects=row.auto_create_project if row else makes_projects,
+        projects=offered(tx, team, Kind.PROJECT) if makes_projects else [],
+        placeholders=rules.PLACEHOLDERS,
+    )
+
+
+def _makes_projects(team: Team) -> bool:
+    return team.holds(Permission.PROJECT_CREATE)
+
+
+def _offered(tx: Read, team: Team) -> list[tuple[str, str]]:
+    """Give the roles that a link can give: in an organisation those of projects made there too."""
+    own = offered(tx, team)
+    if team.scope.kind != Kind.ORGANISATION or not _makes_projects(team):
+        return own
+    return own + [
+        (uuid, f"{words}, in a project of their own")
+        for uuid, words in offered(tx, team, Kind.PROJECT)
+    ]
+
+
+def _latest(visit: Visit, now: datetime) -> datetime:
+    """Give the moment at which a link that is made now ends at the latest."""
+    return now + timedelta(seconds=visit.settings.group_invitation_lifetime)
+
+
+def _read(visit: Visit, now: datetime) -> dict[str, Any]:
+    """Read what is said of a link, save what it gives; every error is kept for its field."""
+    form, latest = visit.form, _latest(visit, now)
+    values: dict[str, Any] = {name: form.flag(name) for name in _TICKS}
+    values["custom_text"] = form.text("custom_text", _TEXT_MAX, lines=True)
+    values["template"] = form.text("template", _TEMPLATE_MAX) or None
+    values["affiliations"] = form.lines("affiliations", _AFFILIATION_MAX, _AFFILIATIONS_MAX)
+    values["email_patterns"] = form.lines("email_patterns", rules.PATTERN_MAX, rules.PATTERNS_MAX)
+    last = form.date("expires")
+    if last is not None:
+        # The last day that can be chosen ends for the link when its longest time does.
+        end = datetime.combine(last, time(23, 59, 59), UTC)
+        values["expires"] = min(end, latest) if last == latest.date() else end
+        _note(form, _checked_end(visit, values["expires"], now))
+    # An unticked box is not sent, and an error belongs to it all the same.
+    for name in (*_TICKS, "auto_create_project"):
+        form.values.setdefault(name, [""])
+    return values
+
+
+def _checked_end(visit: Visit, end: datetime, now: datetime) -> list[Invalid]:
+    try:
+        rules.check_end(end, now, visit.settings.group_invitation_lifetime)
+    except Invalid as refusal:
+        return [refusal]
+    return []
+
+
+def _note(form: Form, problems: Iterable[Invalid]) -> None:
+    for problem in problems:
+        form.refused(problem)
+
+
 def _make(kind: Kind, visit: Visit) -> Answer:
     form = visit.form
-    text = form.text("custom_text", _TEXT_MAX, lines=True)
+    values = _read(visit, visit.now)
+    values["auto_create_project"] = form.flag("auto_create_project")
     with visit.write() as tx:
         team = Team.reach(visit, tx, kind, right="grant")
-        role = chosen(tx, team, form)
+        role = _chosen(tx, form, "role", _offered(tx, team))
+        if role is None:
+            form.wrong("role", "Please choose one of these.")
+        project_role = None
+        if form.raw("project_role"):
+            options = offered(tx, team, Kind.PROJECT) if _makes_projects(team) else []
+            project_role = _chosen(tx, form, "project_role", options)
+        if role is not None:
+            _note(form, actions.problems(visit.actor, kind, role, project_role, values))
         if role is not None and form.ok:
             try:
                 actions.create(
-                    tx, visit.actor, visit.settings, team.reached, role, None, {"custom_text": text}
+                    tx, visit.actor, visit.settings, team.reached, role, project_role, values
                 )
-            except Conflict as refusal:
+            except (Conflict, Forbidden) as refusal:
                 form.refused(refusal)
     if form.ok:
         return visit.go(f"{team.path}links/", "The link is open. Give it to whom it is meant for.")
     with visit.read() as tx:
-        return _listed(kind, visit, tx, form, 422)
+        return _form(kind, visit, tx, form, 422)
 
 
-def _close(kind: Kind, visit: Visit) -> Answer:
+def _chosen(tx: Read, form: Form, name: str, options: list[tuple[str, str]]) -> Row | None:
+    uuid = form.choice(name, "", *(uuid for uuid, _ in options))
+    return roles.find(tx, uuid) if uuid else None
+
+
+def _one(kind: Kind, visit: Visit, tx: Read) -> tuple[Team, Row]:
     uuid = hex_uuid(visit.segments["one"])
-    if uuid is None:
+    team = Team.reach(visit, tx, kind, right="grant")
+    row = open_invitations.find(tx, visit.actor, uuid) if uuid else None
+    if row is None or row.scope_id != team.scope.id:
         raise NotFound("open_invitation.unknown")
-    with visit.write() as tx:
-        team = Team.reach(visit, tx, kind, right="grant")
-        if open_invitations.find(tx, visit.actor, uuid).scope_id != team.scope.id:
-            raise NotFound("open_invitation.unknown")
-        actions.cancel(tx, visit.actor, uuid)
-    return visit.go(
-        f"{team.path}links/", "The link is closed. Who has asked by it already can still be let in."
+    return team, row
+
+
+def _edit(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    _, row = _one(kind, visit, tx)
+    rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
+    form = Form.showing(
+        custom_text=row.custom_text,
+        template=row.template or "",
+        affiliations="\n".join(row.affiliations),
+        email_patterns="\n".join(row.email_patterns),
+        expires=row.expires.date().isoformat(),
+        **{name: "yes" if getattr(row, name) else "" for name in _TICKS},
     )
+    return _form(kind, visit, tx, form, row=row)
+
+
+def _change(kind: Kind, visit: Visit) -> Answer:
+    """Do what the pressed button says: change a link, or close it."""
+    form = visit.form
+    deed = form.choice("deed", "save", "close")
+    values = _read(visit, visit.now) if deed == "save" else {}
+    with visit.write() as tx:
+        team, row = _one(kind, visit, tx)
+        if deed == "close":
+            actions.cancel(tx, visit.actor, row.uuid)
+        else:
+            _note(form, actions.problems_of_change(visit.actor, row, values))
+            if form.ok:
+                actions.change(tx, visit.actor, visit.settings, row.uuid, values)
+    if not form.ok:
+        with visit.read() as tx:
+            return _form(kind, visit, tx, form, 422, row)
+    said = (
+        "The link says something else from now on."
+        if deed == "save"
+        else "The link is closed. Who has asked by it already can still be let in."
+    )
+    return visit.go(f"{team.path}links/", said)
 
 
 def routes(kind: Kind, here: str) -> Routes:
@@ -104,10 +229,17 @@ def routes(kind: Kind, here: str) -> Routes:
     Args:
         here: the path of the scope itself.
     """
+    if kind is Kind.GROUP:
+        # Anybody may ask at a group itself; nobody needs a link to be allowed to.
+        return {}
     return {
-        f"{here}links/": {
-            "GET": Page(partial(_list, kind), "The links for many."),
+        f"{here}links/": {"GET": Page(partial(_list, kind), "The links for many.")},
+        f"{here}link/": {
+            "GET": Page(partial(_new, kind), "What a new link for many is to say."),
             "POST": Page(partial(_make, kind), "Make a link for many."),
         },
-        f"{here}links/{{one}}/": {"POST": Page(partial(_close, kind), "Close a link for many.")},
+        f"{here}links/{{one}}/": {
+            "GET": Page(partial(_edit, kind), "What a link for many says."),
+            "POST": Page(partial(_change, kind), "Change a link for many, or close it."),
+        },
     }

@@ -34,7 +34,11 @@ _SENTENCES: Final = {
     "grant.held": "You have this role already. There is nothing to ask for.",
     "grant.unknown": "This role has ended already.",
     "grant.ends_in_the_past": "Please choose a day to come.",
+    "group.name_taken": "There is a group of this name already. Please choose another one.",
+    "group.no_account": "Nobody has an account with this address; a group invites those who have "
+    "one.",
     "group.unknown": "There is no such group any more.",
+    "invitation.exists": "Is invited already.",
     "invitation.other_address": "This invitation can be accepted only by an account with the "
     "address that it was sent to.",
     "invitation.unknown": "This invitation cannot be accepted with this account, or not any more. "
@@ -52,6 +56,15 @@ _SENTENCES: Final = {
     "login.disabled": "Signing in with a password is switched off here. Please ask whoever runs "
     "this service.",
     "membership.own_role": "Nobody changes their own role. Please ask somebody else in charge.",
+    "open_invitation.end": "Please choose a day to come, and none after the last one that can be.",
+    "open_invitation.not_in_organisation": "Only an organisation has projects made in it.",
+    "open_invitation.patterns": "These are no patterns",
+    "open_invitation.project_role": "Please choose a role of projects.",
+    "open_invitation.public_auto": "A link for everybody gives everybody a project of their own; "
+    "please tick that too.",
+    "open_invitation.public_role": "A link for everybody gives a role in a project of one's own.",
+    "open_invitation.public_staff": "Only staff show a link to everybody.",
+    "open_invitation.template": "Nobody fills these in",
     "open_invitation.closed": "This link was closed already.",
     "open_invitation.inactive": "This link was closed, or its time is over. Please ask whoever "
     "gave it to you.",
@@ -68,6 +81,7 @@ _SENTENCES: Final = {
     "request.unknown": "This request is not there any more.",
     "request.wrong_state": "Somebody was faster: this request is decided, or was taken back.",
     "role.above_ceiling": "This role may do more than you may yourself, so you cannot give it.",
+    "role.other_kind": "This role is not given here.",
     "role.inactive": "This role is not given to anybody at the moment.",
     "role.is_system": "Every installation has this role, so it stays.",
     "role.name_taken": "Another role has this name already. Please choose another one.",
@@ -95,7 +109,11 @@ def say(refusal: Refusal) -> str:
     """Give the sentence for a refusal."""
     if refusal.code == "tries.wait":
         return f"There were too many tries. Please wait {span(int(str(refusal.facts['seconds'])))}."
-    return _SENTENCES.get(refusal.code, "That cannot be done as things stand now.")
+    said = _SENTENCES.get(refusal.code, "That cannot be done as things stand now.")
+    wrong = refusal.facts.get("wrong")
+    if not wrong:
+        return said
+    return f"{said}: {', '.join(wrong) if isinstance(wrong, list) else wrong}."
 
 
 _LABELS: Final = {
@@ -103,6 +121,12 @@ _LABELS: Final = {
     "custom_text": "What it says",
     "extra_text": "A word of yours in the mail",
     "until": "Last day",
+    "expires": "Open until",
+    "template": "Name of the project",
+    "project_role": "Role in the project",
+    "auto_create_project": "A project for everybody",
+    "email_patterns": "Addresses",
+    "affiliations": "Institutions",
     "again": "Once more",
     "agree_with_policy": "Rules",
     "agrees": "Rules",

@@ -1,0 +1,314 @@
+"""The team of a group, on the pages of every team: who sees and does what there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from collegium.actions import groups
+from collegium.rules.tries import PEOPLE_ACCOUNT
+from collegium.store import groups as group_rows
+from collegium.store import invitations, memberships, roles
+from tests.dialects.web.browser import Browser, text
+from tests.site import counted_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collegium.store.db import Row
+    from tests.world import Person, World
+
+PARTS = ("", "invitations/", "history/", "invite/", "add/", "links/")
+SEEN = {
+    "outsider": "404 404 404 404 404 404",
+    "former": "404 404 404 404 404 404",
+    "member": "200 403 200 403 403 404",
+    "manager": "200 200 200 200 200 404",
+    "owner": "200 200 200 200 200 404",
+    "lead": "200 200 200 200 200 404",
+    "support": "200 200 200 403 403 404",
+    "staff": "200 200 200 200 200 404",
+}
+
+
+class Scene(NamedTuple):
+    """A group, and somebody of every kind to look at it."""
+
+    world: World
+    people: dict[str, Person]
+    number: int
+
+    @property
+    def path(self) -> str:
+        return f"/group/{self.number}/team/"
+
+    def role(self, name: str) -> Row:
+        with self.world.database.read() as tx:
+            return roles.named(tx, f"GROUP.{name}", None, groups=True)
+
+    def grant(self, name: str) -> Row:
+        with self.world.database.read() as tx:
+            return memberships.in_scope(tx, self.people[name].id, self.number)
+
+    def seat(self, name: str) -> str:
+        return f"{self.path}people/{self.grant(name).uuid}/"
+
+    def roles(self) -> dict[str, str]:
+        with self.world.database.read() as tx:
+            rows = group_rows.members(tx, [self.number])[self.number]
+        return {row.username: row.role_name.removeprefix("GROUP.").lower() for row in rows}
+
+    def invited(self) -> dict[str, str]:
+        with self.world.database.read() as tx:
+            wanted = {"place": self.number}
+            rows = invitations.team.page(tx, self.world.staff.actor, wanted, (), 300, 0)
+        return {row.email: row.role_name for row in rows}
+
+
+@pytest.fixture
+def scene(world: World) -> Scene:
+    names = ("outsider", "member", "manager", "owner", "lead", "former")
+    people = {name: world.person(name) for name in names}
+    people["support"] = world.person("support", is_support=True)
+    people["staff"] = world.staff
+    lead = people["lead"]
+    with world.database.write() as tx:
+        number = groups.create(tx, lead.actor, "Night Watch")
+        for name in ("member", "manager", "owner", "former"):
+            of = "MEMBER" if name == "former" else name.upper()
+            role: Row = roles.named(tx, f"GROUP.{of}", None, groups=True)
+            memberships.grant(
+                tx, f"{people[name].id:032x}", people[name].id, role.id, number, None, lead.id
+            )
+    with world.database.write() as tx:
+        groups.leave(tx, people["former"].actor, number)
+    return Scene(world, people, number)
+
+
+def everybody(browser: Browser, scene: Scene) -> Iterator[str]:
+    for name, person in scene.people.items():
+        browser.cookies.clear()
+        browser.sign_in(scene.world, person)
+        browser.open("/account/tokens/")
+        yield name
+
+
+def test_each_page_opens_to_those_who_may_see_it(browser: Browser, scene: Scene) -> None:
+    for name in everybody(browser, scene):
+        found = [browser.open(scene.path + part).status_code for part in PARTS]
+        assert " ".join(map(str, found)) == SEEN[name], name
+        first = browser.open(scene.path)
+        for part, status in zip(PARTS[1:], found[1:], strict=True):
+            assert status == 200 or f'href="{scene.path}{part}"' not in first.text, (name, part)
+        if found[0] == 200:
+            said = text(first)
+            assert all(f"{one}@example.org" in said for one in ("member", "manager", "lead"))
+            assert "former@example.org" not in said.split("Signed in")[0]
+    for path in (f"/group/{scene.number + 1}/team/", "/group/x/team/", f"/group/{'9' * 30}/team/"):
+        assert browser.open(path).status_code == 404
+
+
+def test_a_project_is_no_group(browser: Browser, scene: Scene) -> None:
+    place = scene.world.project(scene.world.organisation("Initech"))
+    browser.sign_in(scene.world, scene.world.staff)
+    assert browser.open(f"/group/{place.id}/team/").status_code == 404
+
+
+def test_roles_are_changed_as_the_rules_of_groups_have_it(browser: Browser, scene: Scene) -> None:
+    manager, member = scene.role("MANAGER").uuid, scene.role("MEMBER").uuid
+    here = scene.seat("member")
+    for name in everybody(browser, scene):
+        status = browser.send(here, deed="role", role=manager).status_code
+        assert (status == 303) == (name in {"owner", "lead", "staff"}), (name, status)
+        if status == 303:
+            browser.open("/account/tokens/")
+            here = scene.seat("member")
+            assert browser.send(here, deed="role", role=member).status_code == 303, name
+            here = scene.seat("member")
+    assert scene.roles()["member"] == "member"
+    # A manager sees plain members out, and nobody else.
+    browser.sign_in(scene.world, scene.people["manager"])
+    page = browser.open(scene.path).text
+    assert here in page
+    assert scene.seat("owner") not in page
+    assert browser.open(scene.seat("owner")).status_code == 403
+    browser.open("/account/tokens/")
+    assert browser.send(scene.seat("owner"), deed="remove").status_code == 403
+    browser.open(here)
+    assert browser.send(here, deed="remove").status_code == 303
+    assert set(scene.roles()) == {"manager", "owner", "lead"}
+
+
+def test_the_last_owner_is_told_before(browser: Browser, scene: Scene) -> None:
+    browser.sign_in(scene.world, scene.people["lead"])
+    here = scene.seat("owner")
+    browser.open(here)
+    assert browser.send(here, deed="remove").status_code == 303
+    browser.sign_in(scene.world, scene.world.staff)
+    page = browser.open(scene.seat("lead"))
+    assert "somebody has to stay in charge" in text(page)
+    assert 'name="deed"' not in page.text
+    browser.open("/account/tokens/")
+    for given in ({"deed": "remove"}, {"deed": "role", "role": scene.role("MEMBER").uuid}):
+        sent = browser.send(scene.seat("lead"), **given)
+        assert sent.status_code == 422
+        assert "Somebody has to stay in charge" in text(sent)
+    # One owner's role for the other leaves somebody in charge.
+    given = {"deed": "role", "role": scene.role("OWNER").uuid}
+    assert browser.send(scene.seat("lead"), **given).status_code == 303
+    assert scene.roles()["lead"] == "owner"
+
+
+def test_a_list_invites_accounts_and_tells_nobody_twice(browser: Browser, scene: Scene) -> None:
+    world, here = scene.world, f"{scene.path}invite/"
+    for name in ("ann", "ben"):
+        world.person(name)
+    role = scene.role("MEMBER").uuid
+    pasted = "ANN@example.org Ann\nben@example.org\nnobody@example.org\nmember@example.org\nbad"
+    given = {"addresses": pasted, "role": role, "extra_text": "Come!"}
+    for name in everybody(browser, scene):
+        if SEEN[name].split()[3] != "200":
+            assert browser.send(here, deed="send", **given).status_code in {403, 404}, name
+    assert scene.invited() == {}
+    browser.sign_in(world, scene.people["manager"])
+    page = browser.open(here)
+    # A manager brings in plain members alone.
+    assert scene.role("MANAGER").uuid not in page.text
+    assert browser.send(here, deed="send", **given | {"role": scene.role("OWNER").uuid}).is_error
+    said = text(browser.send(here, deed="check", **given))
+    for part in ("2 can be invited", "Is in the group already", "Nobody has an account with this"):
+        assert part in said, part
+    assert "2 invited" in text(browser.send(here, deed="send", **given))
+    assert set(scene.invited()) == {"ANN@example.org", "ben@example.org"}
+    # Also for another role: there is one a person.
+    browser.sign_in(world, scene.people["lead"])
+    browser.open(here)
+    again = {"addresses": "ann@example.org", "role": scene.role("MANAGER").uuid}
+    assert "Is invited already" in text(browser.send(here, deed="send", **again))
+    assert scene.invited()["ANN@example.org"] == "GROUP.MEMBER"
+
+
+def test_checking_a_list_asks_the_same_for_one_and_for_many(
+    browser: Browser, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.sign_in(scene.world, scene.people["manager"])
+    browser.open(f"{scene.path}invite/")
+    role = scene.role("MEMBER").uuid
+    counts = []
+    for number in (1, 150):
+        lines = "\n".join(f"a{at}@example.org" for at in range(number))
+        with counted_statements(monkeypatch) as seen:
+            browser.send(f"{scene.path}invite/", deed="check", addresses=lines, role=role)
+        counts.append(len(seen))
+    assert counts[0] == counts[1]
+
+
+def test_nobody_finds_out_by_lists_who_has_an_account(browser: Browser, scene: Scene) -> None:
+    browser.sign_in(scene.world, scene.people["lead"])
+    browser.open(f"{scene.path}invite/")
+    given = {"addresses": "nobody@example.org", "role": scene.role("MEMBER").uuid, "deed": "check"}
+    found = [
+        browser.send(f"{scene.path}invite/", **given).status_code
+        for _ in range(PEOPLE_ACCOUNT.free + 2)
+    ]
+    assert found[0] == 200
+    assert found[-1] == 429
+
+
+def test_an_invitation_is_called_back_revived_and_accepted(
+    browser: Browser, other: Browser, scene: Scene
+) -> None:
+    world, here = scene.world, f"{scene.path}invitations/"
+    ann = world.person("ann")
+    browser.sign_in(world, scene.people["manager"])
+    found = browser.open(f"{scene.path}add/?q=lead").text
+    assert scene.people["lead"].uuid in found
+    assert "ann@example.org" not in browser.open(f"{scene.path}add/?q=ann").text
+    browser.open(f"{scene.path}invite/")
+    given = {"addresses": ann.email, "role": scene.role("MEMBER").uuid}
+    browser.send(f"{scene.path}invite/", deed="send", **given)
+    said = text(browser.open(here))
+    for part in ("ann@example.org", "Group member", "waits", "mail is scheduled"):
+        assert part in said, part
+    with world.database.read() as tx:
+        (row,) = invitations.to_address(tx, ann.actor)
+    one = f"{here}{row.uuid}/"
+    for name in everybody(browser, scene):
+        if name not in {"manager", "owner", "lead", "staff"}:
+            for deed in ("send", "cancel"):
+                assert browser.send(one, deed=deed).status_code in {403, 404}, name
+                browser.open("/account/tokens/")
+    browser.sign_in(world, scene.people["manager"])
+    browser.open(here)
+    assert "called back" in text(browser.follow(browser.send(one, deed="cancel")))
+    assert world.invitation(row.uuid).state == "canceled"
+    # One at a time: while another one is open, this one stays as it is.
+    browser.open(f"{scene.path}invite/")
+    browser.send(f"{scene.path}invite/", deed="send", **given)
+    with world.database.read() as tx:
+        (second,) = invitations.to_address(tx, ann.actor)
+    browser.open(here)
+    refused = browser.send(one, deed="send")
+    assert refused.status_code == 409
+    assert "Is invited already" in text(refused)
+    browser.open(here)
+    browser.send(f"{here}{second.uuid}/", deed="cancel")
+    browser.open(here)
+    assert "goes out again" in text(browser.follow(browser.send(one, deed="send")))
+    assert world.invitation(row.uuid).generation == 2
+    other.sign_in(world, ann)
+    link = other.open("/account/").text.split('href="/invitation/')[1].split('"')[0]
+    other.open(f"/invitation/{link}")
+    assert other.send(f"/invitation/{link}").status_code == 303
+    assert scene.roles()["ann"] == "member"
+    told = text(browser.open(f"{scene.path}history/"))
+    assert "Manager Lee invited ann@example.org." in told
+    assert "Lead Lee founded the group." in told
+    # Whoever is in is not invited once more.
+    browser.open(here)
+    assert browser.send(f"{here}{second.uuid}/", deed="send").status_code == 409
+
+
+def test_somebody_one_knows_is_invited_and_not_just_put_in(browser: Browser, scene: Scene) -> None:
+    world, here = scene.world, f"{scene.path}add/"
+    role = scene.role("MEMBER").uuid
+    outsider = scene.people["outsider"]
+    organisation = world.organisation("Initech", owner=outsider)
+    for name in ("lead", "member"):
+        world.seat(scene.people[name], "PROJECT.MEMBER", world.project(organisation))
+    world.seat(scene.people["lead"], "CUSTOMER.OWNER", organisation)
+    for name in everybody(browser, scene):
+        if name not in {"manager", "owner", "lead", "staff"}:
+            sent = browser.send(here, account=outsider.uuid, role=role)
+            assert sent.status_code in {403, 404}, name
+    browser.sign_in(world, scene.people["lead"])
+    browser.open(f"{here}?q=outsider")
+    said = text(browser.follow(browser.send(here, account=outsider.uuid, role=role)))
+    assert "Outsider Lee is invited." in said
+    assert set(scene.invited()) == {outsider.email}
+    assert "outsider" not in scene.roles()
+    browser.open(here)
+    for uuid in (outsider.uuid, scene.people["member"].uuid):
+        assert browser.send(here, account=uuid, role=role).status_code == 422
+
+
+def test_a_list_takes_the_same_number_of_statements_however_long(
+    browser: Browser, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = scene.world
+    browser.sign_in(world, scene.people["lead"])
+    counts = []
+    for _ in range(2):
+        browser.open(f"{scene.path}invite/")
+        lines = "\n".join(world.person().email for _ in range(4))
+        given = {"addresses": lines, "role": scene.role("MEMBER").uuid}
+        assert "4 invited" in text(browser.send(f"{scene.path}invite/", deed="send", **given))
+        seen = []
+        for part in ("", "invitations/", "history/"):
+            with counted_statements(monkeypatch) as ran:
+                assert browser.open(scene.path + part).status_code == 200
+            seen.append(len(ran))
+        counts.append(seen)
+    assert counts[0] == counts[1]
+    assert max(counts[0]) <= 9
