@@ -169,6 +169,14 @@ def test_a_pattern_that_cannot_be_kept_cheap_is_refused(pattern: str) -> None:
     assert refused.value.facts == {"field": "email_patterns", "wrong": [pattern]}
 
 
+def test_whoever_types_a_bad_pattern_writes_nothing_into_our_logs(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(Invalid):
+        check_patterns(["("])
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     "pattern",
     [

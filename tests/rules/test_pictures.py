@@ -146,17 +146,30 @@ def test_so_many_pixels_and_not_one_more() -> None:
             harmless(saved(Image.new("1", size)))
 
 
-def test_a_fault_in_what_is_not_seen_does_no_harm() -> None:
-    broken = saved(halves(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\0")
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A part of a PNG."""
+    named = kind + body
+    return struct.pack(">I", len(body)) + named + struct.pack(">I", zlib.crc32(named))
+
+
+HEAD = 33  # signs of a PNG up to and with its first part
+FAULTY = {
+    "exif": saved(halves(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\0"),
+    "animation": saved(halves())[:HEAD] + chunk(b"acTL", bytes(8)) + saved(halves())[HEAD:],
+}
+
+
+@pytest.mark.parametrize("part", FAULTY)
+def test_a_fault_in_what_is_not_seen_does_no_harm(part: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert kept(broken)[1].size == (40, 20)
+        assert kept(FAULTY[part])[1].size == (40, 20)
 
 
 def claims_to_be(width: int, height: int) -> bytes:
     """The head of a PNG, whose pixels nobody would want to unpack."""
-    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n\0\0\0\r" + head + struct.pack(">I", zlib.crc32(head))
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
 
 
 @pytest.mark.parametrize("side", [5_000, 10_000, 20_000, 2**31 - 1])
