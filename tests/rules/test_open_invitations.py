@@ -160,7 +160,7 @@ def test_somebody_with_no_affiliation_shares_none() -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(", "[a", "*", "a**", "(?=a)", r"(a)\1", "(?P<n", "x{1001}", r"\8", r"\pL{100}"],
+    ["(", "[a", "*", "a**", "(?=a)", r"(a)\1", "(?P<n", "x{1001}", r"\8", r"\pL{60}"],
 )
 def test_a_pattern_that_cannot_be_kept_cheap_is_refused(pattern: str) -> None:
     with pytest.raises(Invalid) as refused:
