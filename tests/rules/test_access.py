@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules.access import SYSTEM_ROLES, TEAM, Actor, Kind, Permission, may, may_give
+from collegium.rules.access import (
+    NOBODY,
+    SYSTEM_ROLES,
+    TEAM,
+    Actor,
+    Kind,
+    Permission,
+    may,
+    may_give,
+)
 
 PERMISSIONS = st.frozensets(st.sampled_from(Permission))
 
@@ -76,6 +87,105 @@ def test_one_of_the_needed_permissions_is_enough(
 )
 def test_staff_and_support_see_all(*, staff: bool, support: bool, sees_all: bool) -> None:
     assert person(staff=staff, support=support).sees_all is sees_all
+
+
+@pytest.mark.parametrize("right", ["is_staff", "is_support", "is_identity_manager"])
+def test_nobody_gets_a_privilege_on_the_way(right: str) -> None:
+    ada = person()
+    assert getattr(ada, right) is False
+    with pytest.raises(FrozenInstanceError):
+        setattr(ada, right, True)
+
+
+def test_an_actor_is_taken_for_nothing_that_was_not_said() -> None:
+    ada = person()
+    assert (ada.civil_number, ada.address, ada.request, ada.behind) == (None, None, "", None)
+
+
+@given(PERMISSIONS)
+def test_whoever_asks_without_credentials_is_nobody_and_may_nothing(
+    needed: frozenset[Permission],
+) -> None:
+    assert (NOBODY.id, NOBODY.uuid, NOBODY.username, NOBODY.name, NOBODY.email) == (0, *[""] * 4)
+    assert not NOBODY.sees_all
+    assert not may(NOBODY, (), *needed)
+
+
+# From the specification. Operators keep these names in roles of their own.
+PERMISSION_NAMES = """
+CUSTOMER.CREATE CUSTOMER.UPDATE CUSTOMER.DELETE
+CUSTOMER.CREATE_PERMISSION CUSTOMER.UPDATE_PERMISSION CUSTOMER.DELETE_PERMISSION
+CUSTOMER.LIST_PERMISSION_REVIEWS
+PROJECT.LIST PROJECT.CREATE PROJECT.UPDATE PROJECT.DELETE
+PROJECT.CREATE_PERMISSION PROJECT.UPDATE_PERMISSION PROJECT.DELETE_PERMISSION
+INVITATION.LIST
+GROUP.UPDATE GROUP.DELETE
+GROUP.CREATE_PERMISSION GROUP.UPDATE_PERMISSION GROUP.DELETE_PERMISSION
+ACCESS_SUBNET.CREATE ACCESS_SUBNET.UPDATE ACCESS_SUBNET.DELETE
+"""
+
+
+def test_permissions_go_by_the_names_of_the_specification() -> None:
+    assert [*Permission] == PERMISSION_NAMES.split()
+
+
+@pytest.mark.parametrize(
+    ("kind", "noun"), [("organisation", "CUSTOMER"), ("project", "PROJECT"), ("group", "GROUP")]
+)
+def test_the_team_of_a_scope_is_ruled_by_the_permissions_of_its_kind(kind: str, noun: str) -> None:
+    rights = TEAM[Kind(kind)]
+    assert rights.grant == f"{noun}.CREATE_PERMISSION"
+    assert rights.regrant == f"{noun}.UPDATE_PERMISSION"
+    assert rights.revoke == f"{noun}.DELETE_PERMISSION"
+
+
+# From the specification: name, kind, whether it is in use, what people read, what it carries.
+ROLES = """
+CUSTOMER.OWNER   | organisation | active   | Organization owner    | \
+    PROJECT.CREATE PROJECT.UPDATE PROJECT.DELETE PROJECT.LIST \
+    PROJECT.CREATE_PERMISSION PROJECT.UPDATE_PERMISSION PROJECT.DELETE_PERMISSION \
+    CUSTOMER.CREATE CUSTOMER.UPDATE CUSTOMER.DELETE INVITATION.LIST \
+    ACCESS_SUBNET.CREATE ACCESS_SUBNET.UPDATE ACCESS_SUBNET.DELETE
+CUSTOMER.MANAGER | organisation | inactive | Organization manager  |
+CUSTOMER.SUPPORT | organisation | inactive | Organization support  |
+PROJECT.MANAGER  | project      | active   | Project manager       | \
+    PROJECT.CREATE_PERMISSION PROJECT.UPDATE_PERMISSION PROJECT.DELETE_PERMISSION PROJECT.UPDATE
+PROJECT.ADMIN    | project      | active   | Project administrator |
+PROJECT.MEMBER   | project      | active   | Project member        |
+GROUP.LEAD       | group        | active   | Group lead            | \
+    GROUP.CREATE_PERMISSION GROUP.UPDATE_PERMISSION GROUP.DELETE_PERMISSION \
+    GROUP.UPDATE GROUP.DELETE
+GROUP.OWNER      | group        | active   | Group owner           | \
+    GROUP.CREATE_PERMISSION GROUP.UPDATE_PERMISSION GROUP.DELETE_PERMISSION \
+    GROUP.UPDATE GROUP.DELETE
+GROUP.MANAGER    | group        | active   | Group manager         | \
+    GROUP.CREATE_PERMISSION GROUP.DELETE_PERMISSION
+GROUP.MEMBER     | group        | active   | Group member          |
+"""
+
+
+def test_system_roles_are_those_of_the_specification() -> None:
+    found = {
+        role.name: (
+            role.kind.value,
+            "active" if role.is_active else "inactive",
+            role.description,
+            {permission.value for permission in role.permissions},
+        )
+        for role in SYSTEM_ROLES
+    }
+    expected = {}
+    for line in ROLES.strip().splitlines():
+        name, kind, state, description, carries = (part.strip() for part in line.split("|"))
+        expected[name] = (kind, state, description, set(carries.split()))
+    assert found == expected
+
+
+@pytest.mark.parametrize("right", sorted(IN_GROUPS))
+def test_whoever_may_not_change_roles_gives_no_right_over_a_group(right: Permission) -> None:
+    held = set(Permission) - {Permission.GROUP_REGRANT}
+    assert not may_give(person(), held, {right})
+    assert may_give(person(), {*held, Permission.GROUP_REGRANT}, {right})
 
 
 def test_system_roles_are_named_once_and_carry_each_permission_once() -> None:

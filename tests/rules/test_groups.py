@@ -6,7 +6,7 @@ import pytest
 
 from collegium.rules.access import SYSTEM_ROLES, Kind, Permission
 from collegium.rules.groups import (
-    WAITING,
+    NAME_LENGTH,
     check_few_waiting,
     flags_of,
     folded,
@@ -32,6 +32,10 @@ def test_names_that_look_alike_are_one_name(other: str) -> None:
     assert folded("Lab One") == folded(other)
 
 
+def test_a_name_as_it_is_compared_is_kept_so() -> None:
+    assert folded("  Lab \t ONE ") == "lab one"
+
+
 def test_names_of_other_letters_are_others() -> None:
     assert folded("Lab One") != folded("Lab 0ne")
     assert folded("STRASSE") == folded("straße")
@@ -43,7 +47,12 @@ def test_plain_members_are_removed_by_managers_and_all_others_by_owners() -> Non
 
 
 def test_nobody_waits_at_too_many_doors() -> None:
-    check_few_waiting(WAITING - 1)
+    check_few_waiting(99)
     with pytest.raises(Conflict) as refused:
-        check_few_waiting(WAITING)
+        check_few_waiting(100)
     assert refused.value.code == "request.too_many"
+    assert refused.value.facts == {"most": 100}
+
+
+def test_a_name_has_at_most_150_signs() -> None:
+    assert NAME_LENGTH == 150

@@ -12,13 +12,16 @@ from collegium.rules.invitations import (
     MOVES,
     STORED,
     Act,
+    Fate,
     State,
+    fate,
     may_take,
     merely_reads,
     move,
     opening,
     same_address,
     seen,
+    stands_by,
 )
 from collegium.rules.refusals import Conflict
 
@@ -196,3 +199,75 @@ def test_who_knows_an_invitation_from_reading_only(
 ) -> None:
     carried = {Permission.PROJECT_UPDATE}
     assert merely_reads(who(), held, GRANT, carried) is reads
+
+
+UPDATE = Permission.PROJECT_UPDATE
+
+
+@pytest.mark.parametrize(
+    ("held", "active", "staff", "stands"),
+    [
+        ({GRANT, UPDATE}, True, False, True),
+        ({GRANT, UPDATE}, False, False, False),
+        ({GRANT}, True, False, False),
+        ({UPDATE}, True, False, False),
+        (set(), True, True, True),
+        (set(), False, True, False),
+        (set(), True, False, False),
+    ],
+    ids=[
+        "as_then",
+        "gone",
+        "role_above_them_now",
+        "may_not_invite_any_more",
+        "staff",
+        "staff_gone",
+        "nothing_left",
+    ],
+)
+def test_an_invitation_counts_while_whoever_sent_it_could_still_give_its_role(
+    held: set[Permission], *, active: bool, staff: bool, stands: bool
+) -> None:
+    assert stands_by(held, GRANT, {UPDATE}, is_active=active, is_staff=staff) is stands
+
+
+@pytest.mark.parametrize(
+    ("mail", "leased", "error", "told"),
+    [
+        (None, None, None, "Scheduled"),
+        (None, NOW + TICK, "no route", "Scheduled"),
+        ("owed", None, None, "Scheduled"),
+        ("owed", None, "", "Scheduled"),
+        ("owed", None, "no route", "Erred"),
+        ("owed", NOW, None, "Scheduled"),
+        ("owed", NOW, "no route", "Erred"),
+        ("owed", NOW + TICK, None, "Processing"),
+        # At work again: what went wrong before is not the last word.
+        ("owed", NOW + TICK, "no route", "Processing"),
+        ("sent", None, None, "OK"),
+        ("sent", NOW + TICK, "no route", "OK"),
+        ("abandoned", None, "no route", "Erred"),
+        ("abandoned", NOW + TICK, None, "Erred"),
+        ("void", None, None, "Erred"),
+    ],
+    ids=[
+        "none",
+        "none_whatever_else",
+        "waits",
+        "waits_without_fault",
+        "failed_so_far",
+        "lease_over",
+        "lease_over_and_failed",
+        "at_work",
+        "at_work_again",
+        "sent",
+        "sent_at_last",
+        "given_up",
+        "given_up_whatever_else",
+        "nothing_to_send",
+    ],
+)
+def test_what_became_of_the_mail(
+    mail: str | None, leased: datetime | None, error: str | None, told: str
+) -> None:
+    assert fate(mail, leased, error, NOW) is Fate(told)

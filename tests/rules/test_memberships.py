@@ -7,7 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from collegium.rules.access import SYSTEM_ROLES, Kind
-from collegium.rules.memberships import check_end, is_owner_role, keep_an_owner
+from collegium.rules.memberships import (
+    check_end,
+    is_owner_role,
+    keep_an_owner,
+    may_list_people,
+)
 from collegium.rules.refusals import Conflict, Invalid
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
@@ -64,3 +69,20 @@ def test_the_last_owner_stays() -> None:
 )
 def test_anybody_else_may_go(kind: str, role: str, others: int) -> None:
     keep_an_owner(kind, role, others)
+
+
+@pytest.mark.parametrize(
+    ("roles", "lists"),
+    [
+        (["CUSTOMER.OWNER"], True),
+        (["CUSTOMER.SUPPORT"], True),
+        (["CUSTOMER.MANAGER", "CUSTOMER.SUPPORT"], True),
+        (["CUSTOMER.MANAGER"], False),
+        (["GROUP.OWNER", "PROJECT.MANAGER"], False),
+        ([], False),
+    ],
+)
+def test_people_are_listed_to_owners_and_support_of_the_organisation(
+    roles: list[str], *, lists: bool
+) -> None:
+    assert may_list_people(roles) is lists

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from collegium.rules.open_invitations import (
-    PROJECT_NAME_MAX,
+    PATTERN_MAX,
+    PATTERNS_MAX,
     admits,
     check_active,
     check_patterns,
@@ -61,7 +62,7 @@ def test_a_link_is_active_until_its_very_end(
         ("plain", "plain"),
         ("  {username} \n lab\t", "ada lab"),
         (" ", "ada"),
-        ("{username}" * 200, ("ada" * 200)[:PROJECT_NAME_MAX]),
+        ("{username}" * 200, ("ada" * 200)[:500]),
     ],
 )
 def test_a_good_template_gives_whoever_asks_a_name(template: str, name: str) -> None:
@@ -103,8 +104,8 @@ def test_a_template_that_nobody_could_fill_is_refused(template: str, wrong: str)
     with pytest.raises(Invalid) as refused:
         check_template(template)
     assert refused.value.code == "open_invitation.template"
-    assert refused.value.facts["wrong"] == wrong
-    assert refused.value.facts["allowed"] == "email, full_name, username"
+    allowed = "email, full_name, username"
+    assert refused.value.facts == {"field": "template", "wrong": wrong, "allowed": allowed}
 
 
 # Whom it is meant for.
@@ -158,13 +159,22 @@ def test_somebody_with_no_affiliation_shares_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(", "[a", "*", "a**", "(?=a)", r"(a)\1", "(?P<n", "x{1001}", r"\8"]
+    "pattern",
+    ["(", "[a", "*", "a**", "(?=a)", r"(a)\1", "(?P<n", "x{1001}", r"\8", r"\pL{60}"],
 )
 def test_a_pattern_that_cannot_be_kept_cheap_is_refused(pattern: str) -> None:
     with pytest.raises(Invalid) as refused:
         check_patterns([".*", pattern])
     assert refused.value.code == "open_invitation.patterns"
-    assert refused.value.facts["wrong"] == [pattern]
+    assert refused.value.facts == {"field": "email_patterns", "wrong": [pattern]}
+
+
+def test_whoever_types_a_bad_pattern_writes_nothing_into_our_logs(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(Invalid):
+        check_patterns(["("])
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +202,17 @@ def test_a_catastrophic_pattern_costs_nobody_anything(pattern: str) -> None:
     assert time.thread_time() - began < 0.05
 
 
+def test_there_are_so_many_patterns_and_so_long() -> None:
+    assert (PATTERNS_MAX, PATTERN_MAX) == (50, 255)
+
+
 # What it gives.
+
+FIELDS: dict[str, dict[str, str]] = {
+    "role.other_kind": {},
+    "open_invitation.not_in_organisation": {"field": "auto_create_project"},
+    "open_invitation.project_role": {"field": "project_role"},
+}
 
 
 @pytest.mark.parametrize(
@@ -207,6 +227,9 @@ def test_a_catastrophic_pattern_costs_nobody_anything(pattern: str) -> None:
         ("project", "project", None, False, None),
         ("project", "organisation", None, False, "role.other_kind"),
         ("project", "organisation", None, True, "role.other_kind"),
+        ("project", "project", None, True, None),
+        ("group", "group", None, False, None),
+        ("group", "group", None, True, "open_invitation.not_in_organisation"),
         ("organisation", "organisation", "organisation", True, "open_invitation.project_role"),
     ],
 )
@@ -222,28 +245,30 @@ def test_a_link_gives_only_what_can_be_held_where_it_leads(
         with pytest.raises(Invalid) as caught:
             check()
         assert caught.value.code == refused
+        assert caught.value.facts == FIELDS[refused]
 
 
 @pytest.mark.parametrize(
-    ("staff", "makes", "role", "field"),
+    ("staff", "makes", "role", "code", "field"),
     [
-        (True, True, "project", None),
-        (False, True, "project", "is_public"),
-        (True, False, "project", "auto_create_project"),
-        (True, True, "organisation", "role"),
+        (True, True, "project", None, ""),
+        (False, True, "project", "open_invitation.public_staff", "is_public"),
+        (True, False, "project", "open_invitation.public_auto", "auto_create_project"),
+        (True, True, "organisation", "open_invitation.public_role", "role"),
     ],
     ids=["as_it_should_be", "not_staff", "no_project_of_ones_own", "role_of_organisations"],
 )
 def test_only_staff_show_a_link_to_everybody(
-    role: str, field: str | None, *, staff: bool, makes: bool
+    role: str, code: str | None, field: str, *, staff: bool, makes: bool
 ) -> None:
     def check(*, is_public: bool) -> None:
         check_public(is_public=is_public, is_staff=staff, auto_create_project=makes, role_kind=role)
 
     check(is_public=False)
-    if field is None:
+    if code is None:
         check(is_public=True)
     else:
         with pytest.raises(Invalid) as caught:
             check(is_public=True)
-        assert caught.value.facts["field"] == field
+        assert caught.value.code == code
+        assert caught.value.facts == {"field": field}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collegium.rules.refusals import Conflict
-from collegium.rules.requests import MOVES, STORED, Act, State, check_may_ask, move
+from collegium.rules.requests import MOVES, STORED, Act, State, check_may_ask, is_repeated, move
 
 # Written by hand from the table of the specification; a dash: the act is refused there.
 MACHINE = """
@@ -51,6 +51,14 @@ def test_every_act_moves_as_specified_or_is_refused(state: State, act: Act) -> N
 def test_no_move_leads_into_a_state_that_is_never_stored() -> None:
     assert set(STORED) == set(State) - {State.DRAFT}
     assert set(MOVES.values()) == set(STORED)
+
+
+@pytest.mark.parametrize("state", STORED)
+def test_whoever_says_the_same_twice_means_once(state: State) -> None:
+    ends = {Act.APPROVE: "approved", Act.REJECT: "rejected", Act.CANCEL: "canceled"}
+    assert [act for act in ends if is_repeated(state.value, act)] == [
+        act for act, end in ends.items() if end == state.value
+    ]
 
 
 def test_the_states_are_in_the_order_in_which_lists_sort_them() -> None:

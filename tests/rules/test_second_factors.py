@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from collegium.rules import second_factors as rules
 from collegium.rules.refusals import Conflict, Invalid
+from collegium.rules.tries import wait
 
 
 def test_the_step_before_and_after_are_taken_and_no_other() -> None:
@@ -36,7 +39,14 @@ def test_a_code_is_read_as_people_type_it() -> None:
 
 @pytest.mark.parametrize(
     ("code", "is_recovery"),
-    [("123456", False), ("0110915539081f71", True), ("1234567890123456", True), ("", True)],
+    [
+        ("123456", False),
+        ("12345678", False),
+        ("123456789", True),
+        ("0110915539081f71", True),
+        ("1234567890123456", True),
+        ("", True),
+    ],
 )
 def test_a_recovery_code_is_told_from_an_authenticators(code: str, *, is_recovery: bool) -> None:
     assert rules.is_recovery(code) is is_recovery
@@ -44,5 +54,18 @@ def test_a_recovery_code_is_told_from_an_authenticators(code: str, *, is_recover
 
 def test_there_is_one_second_factor_an_account() -> None:
     rules.check_off(is_on=False)
-    with pytest.raises(Conflict, match=r"second_factor\.exists"):
+    with pytest.raises(Conflict) as refused:
         rules.check_off(is_on=True)
+    assert refused.value.code == "second_factor.exists"
+
+
+def test_ten_recovery_codes_are_given_out() -> None:
+    assert rules.RECOVERY_CODES == 10
+
+
+def test_guessing_six_digits_costs_half_a_minute_and_soon_ten_each() -> None:
+    waits = [wait(rules.TRIES, count) for count in range(1, 11)]
+    assert waits[:5] == [timedelta()] * 5
+    assert waits[5:] == [timedelta(seconds=30 * 2**n) for n in range(4)] + [timedelta(minutes=8)]
+    assert wait(rules.TRIES, 11) == timedelta(minutes=10)
+    assert rules.TRIES.forgotten == timedelta(minutes=10)

@@ -23,6 +23,9 @@ def is_open(subnets: str, address: str) -> bool:
         ("10.0.0.0/8", "10.0.0.0", "9.255.255.255"),
         ("10.0.0.0/8", "::ffff:10.1.2.3", "::10.1.2.3"),
         ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
+        # A network may be named by any of its addresses.
+        ("10.1.2.3/8", "10.255.255.255", "11.0.0.0"),
+        ("2001:db8::1/32", "2001:db8::", "2001:db9::"),
         ("192.0.2.0/25, 192.0.2.128/25", "192.0.2.128", "192.0.3.0"),
         ("10.0.0.0/8,10.1.0.0/16,2001:db8::/32", "2001:db8::1", "2001:db9::1"),
         ("2001:db8::/32", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "10.0.0.1"),
@@ -31,6 +34,7 @@ def is_open(subnets: str, address: str) -> bool:
         ("::/1", "::", "8000::"),
         ("8000::/1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::"),
         ("::/0", "192.0.2.1", "no address"),
+        (f"{'ffff:' * 7}fffe", f"{'ffff:' * 7}fffe", f"{'ffff:' * 7}ffff"),
         ("nonsense, 192.0.2.0/24", "192.0.2.1", "192.0.3.1"),
     ],
 )
@@ -46,6 +50,21 @@ def test_an_address_that_cannot_be_told_is_in_no_network(address: str) -> None:
     for subnets in ("10.0.0.0/8", "::/0", "0.0.0.0/0,::/0", "nonsense"):
         assert not is_open(subnets, address)
     assert is_open("", address)
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("::1", "00" * 15 + "01"),
+        (" 1.2.3.4 ", "00" * 10 + "ffff" + "01020304"),
+        ("2001:db8::ff", "20010db8" + "00" * 11 + "ff"),
+        ("", ""),
+    ],
+)
+def test_an_address_lies_where_rows_that_were_written_long_ago_expect_it(
+    address: str, kept: str
+) -> None:
+    assert place(address).hex() == kept
 
 
 @pytest.mark.parametrize("subnets", ["", " ", ",", " , "])

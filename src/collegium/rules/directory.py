@@ -21,7 +21,6 @@ NAME: Final = re.compile(r"(?!\.*\Z)[0-9a-z_.@+-]{1,128}")
 """What a user name can be. Nothing but dots is one too, but no part of an address."""
 
 _NAME_MAX: Final = 100
-_EMAIL_MAX: Final = 320
 _CLAIM_MAX: Final = 1000
 _FIELD: Final = re.compile(r"\$\.(\w+)")
 _UNFIT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -155,7 +154,5 @@ def _email(claims: Claims) -> str:
                 validate_email(address, check_deliverability=False, globally_deliverable=False)
             except EmailNotValidError:
                 raise unfit("mail") from None
-            if len(address) > _EMAIL_MAX:
-                raise unfit("mail")
             return address
     return ""

@@ -35,7 +35,7 @@ def harmless(data: bytes) -> tuple[str, bytes]:
                     raise NoPicture
                 shown = ImageOps.exif_transpose(image)
                 shown.thumbnail((SIDE, SIDE))
-                clear = shown.mode in {"RGBA", "LA", "PA"} or "transparency" in shown.info
+                clear = shown.mode in {"RGBA", "LA"} or "transparency" in shown.info
                 made = BytesIO()
                 if clear:
                     shown.convert("RGBA").save(made, "PNG", optimize=True)

@@ -1,0 +1,76 @@
+"""How long a token counts, without a database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collegium.rules import tokens
+from collegium.rules.tokens import BEARERS, Kind, end
+
+ISSUED = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+USED = ISSUED + timedelta(minutes=30)
+SET = ISSUED + timedelta(minutes=45)
+HOUR = 3600
+SECONDS = st.none() | st.integers(0, 10**7)
+MOMENTS = st.integers(-(10**8), 10**8).map(lambda seconds: ISSUED + timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "max_age", "ends", "until"),
+    [
+        (None, None, None, None),
+        (HOUR, None, None, USED + timedelta(hours=1)),
+        (None, HOUR, None, ISSUED + timedelta(hours=1)),
+        (None, None, SET, SET),
+        (HOUR, HOUR, None, ISSUED + timedelta(hours=1)),
+        (60, HOUR, None, USED + timedelta(minutes=1)),
+        (HOUR, HOUR, SET, SET),
+        (0, HOUR, SET, USED),
+    ],
+    ids=["for_ever", "unused", "old", "set", "old_first", "unused_first", "set_first", "at_once"],
+)
+def test_a_token_ends_when_the_first_of_its_bounds_is_reached(
+    lifetime: int | None, max_age: int | None, ends: datetime | None, until: datetime | None
+) -> None:
+    assert end(ISSUED, USED, lifetime, max_age, ends) == until
+
+
+@given(MOMENTS, MOMENTS, SECONDS, SECONDS, st.none() | MOMENTS)
+def test_one_bound_more_never_makes_a_token_live_longer(
+    issued: datetime,
+    used: datetime,
+    lifetime: int | None,
+    max_age: int | None,
+    ends: datetime | None,
+) -> None:
+    found = end(issued, used, lifetime, max_age, ends)
+    for fewer in (
+        end(issued, used, None, max_age, ends),
+        end(issued, used, lifetime, None, ends),
+        end(issued, used, lifetime, max_age),
+    ):
+        assert fewer is None or (found is not None and found <= fewer)
+
+
+def test_a_program_is_let_in_by_these_tokens_and_no_others() -> None:
+    assert {kind.value for kind in BEARERS} == {"api", "personal", "access"}
+    assert {kind.value for kind in set(Kind) - BEARERS} == {"session", "refresh"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lasts"),
+    [
+        (tokens.PERSONAL_LIFETIME, timedelta(days=365)),
+        (tokens.ACCESS_LIFETIME, timedelta(hours=1)),
+        (tokens.REFRESH_LIFETIME, timedelta(days=30)),
+        (tokens.SESSION_LIFETIME, timedelta(hours=12)),
+        (tokens.SESSION_AGE, timedelta(days=30)),
+    ],
+    ids=["personal", "access", "refresh", "session", "session_in_all"],
+)
+def test_tokens_last_as_long_as_is_said(seconds: int, lasts: timedelta) -> None:
+    assert timedelta(seconds=seconds) == lasts

@@ -1,0 +1,58 @@
+"""How long somebody waits who has failed too often, without a database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collegium.rules import tries
+from collegium.rules.tries import Limit, wait
+
+LIMITS = {name: limit for name, limit in sorted(vars(tries).items()) if isinstance(limit, Limit)}
+# How many failures are free, what the next one costs, what none exceeds, after how long one is
+# forgotten; the last three in seconds.
+EXPECTED = {
+    "CODE_ADDRESS": (10, 5, 600, 600),
+    "DEVICE_ADDRESS": (30, 5, 600, 600),
+    "INVITE_ACCOUNT": (200, 30, 3600, 3600),
+    "JOIN_ACCOUNT": (20, 5, 600, 600),
+    "LOGIN_ACCOUNT": (10, 1, 30, 600),
+    "LOGIN_ADDRESS": (30, 5, 600, 600),
+    "LOGIN_PAIR": (3, 600, 600, 600),
+    "MAIL_ACCOUNT": (10, 30, 3600, 3600),
+    "MAIL_INVITEE": (5, 60, 3600, 3600),
+    "PEOPLE_ACCOUNT": (20, 5, 600, 600),
+}
+COUNTS = st.integers(0, 10_000)
+
+
+def test_the_limits_are_those_that_are_said() -> None:
+    found = {
+        name: (limit.free, *(int(some.total_seconds()) for some in limit[1:]))
+        for name, limit in LIMITS.items()
+    }
+    assert found == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds"),
+    [(0, 0), (2, 0), (3, 0), (4, 5), (5, 10), (6, 20), (7, 40), (8, 60), (9, 60), (10**9, 60)],
+)
+def test_each_failure_beyond_the_free_ones_doubles_the_delay(count: int, seconds: int) -> None:
+    limit = Limit(3, timedelta(seconds=5), timedelta(seconds=60), timedelta(hours=1))
+    assert wait(limit, count) == timedelta(seconds=seconds)
+
+
+@given(st.sampled_from([*LIMITS.values()]), COUNTS)
+def test_who_fails_more_often_waits_no_less_and_nobody_for_good(limit: Limit, count: int) -> None:
+    assert wait(limit, count) <= wait(limit, count + 1) <= limit.longest
+    assert bool(wait(limit, count)) is (count > limit.free)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_delay_reaches_its_longest(name: str) -> None:
+    limit = LIMITS[name]
+    assert wait(limit, limit.free + 21) == limit.longest
