@@ -15,19 +15,24 @@ from collegium.store.db import Read
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from litestar import Litestar
+
     from collegium.settings import Settings
     from collegium.store.db import Database
     from collegium.store.vault import Vault
     from tests.world import Person
 
 BASE = "http://collegium.test"
+_FREE: list[Litestar] = []
+"""Applications of sites that are closed: to build one takes longer than to run most tests."""
 
 
 class Site:
     """Calls routes: ``site.get("/api/users/", ada)``; without a person as nobody."""
 
     def __init__(self, settings: Settings, database: Database, vault: Vault) -> None:
-        application = app.application(settings, database, vault, None, "")
+        self._app = _FREE.pop() if _FREE else app.routed()
+        application = app.application(settings, database, vault, None, "", self._app)
         transport = httpx.ASGITransport(application, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url=BASE)
         self._portal = start_blocking_portal()
@@ -36,6 +41,7 @@ class Site:
     def close(self) -> None:
         self._call(self._client.aclose)
         self._portal.__exit__(None, None, None)
+        _FREE.append(self._app)
 
     def request(
         self,

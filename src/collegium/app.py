@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import structlog
 from litestar import Litestar, Response
-from litestar.datastructures import State
 
 from collegium import logs, opening
 from collegium.dialects import http, openapi
@@ -82,45 +81,57 @@ def _die_with(parent: int) -> None:
 
 
 def application(
-    settings: Settings, database: Database, vault: Vault, worker: Worker | None, host: str
+    settings: Settings,
+    database: Database,
+    vault: Vault,
+    worker: Worker | None,
+    host: str,
+    app: Litestar | None = None,
 ) -> App:
     """Put the dialects on one application.
 
     Args:
         worker: pays the outbox in a thread beside it; None: somebody else does.
         host: the address that is listened on.
+        app: what ``routed()`` gave and no other house uses; None: a new one.
     """
-    house = http.House(settings, database, vault, worker.wake if worker else _nobody_wakes)
+    app = app or routed()
+    wake = worker.wake if worker else _nobody_wakes
+    app.state.house = http.House(settings, database, vault, wake)
+    app.state.worker = worker
+    return Front(cast("App", app), allowed_hosts(settings, host))
 
+
+def routed() -> Litestar:
+    """Build the framework's part, which is the same in every house: all routes."""
     description = web.description_routes(openapi.describe(waldur.ROUTES | brainstem.DESCRIBED))
-
-    @asynccontextmanager
-    async def life(_app: Litestar) -> AsyncIterator[None]:
-        stop = threading.Event()
-        thread = None
-        if worker is not None:
-            thread = threading.Thread(target=worker.run, args=(stop,), name="post", daemon=True)
-            thread.start()
-        yield
-        stop.set()
-        if worker is not None and thread is not None:
-            worker.wake()
-            thread.join(timeout=5)
-        database.close()
-
-    app = Litestar(
+    return Litestar(
         route_handlers=[
             *http.handlers(waldur.ROUTES, waldur.perform),
             *http.handlers(brainstem.ROUTES, brainstem.perform),
             *http.handlers(web.ROUTES | description, web.perform),
         ],
-        state=State({"house": house}),
-        lifespan=[life],
+        lifespan=[_life],
         openapi_config=None,
         request_max_body_size=BODY_MAX,
         exception_handlers={Exception: _failed},
     )
-    return Front(cast("App", app), allowed_hosts(settings, host))
+
+
+@asynccontextmanager
+async def _life(app: Litestar) -> AsyncIterator[None]:
+    worker: Worker | None = app.state.worker
+    stop = threading.Event()
+    thread = None
+    if worker is not None:
+        thread = threading.Thread(target=worker.run, args=(stop,), name="post", daemon=True)
+        thread.start()
+    yield
+    stop.set()
+    if worker is not None and thread is not None:
+        worker.wake()
+        thread.join(timeout=5)
+    app.state.house.database.close()
 
 
 def _nobody_wakes() -> None:
