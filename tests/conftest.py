@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import event
 
 from collegium.settings import load
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
     from collegium.settings import Settings
 
 KEY = "a key for tests, long enough to pass for one"
+
+
+def pytest_configure() -> None:
+    """Let hashes of passwords cost next to nothing in this process; test_vault holds the true cost.
+
+    The running program knows nothing of it.
+    """
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    patch = pytest.MonkeyPatch()
+    patch.setattr("collegium.store.vault._HASHER", cheap)
+    patch.setattr("collegium.store.vault._NOBODY", cheap.hash("of nobody"))
 
 
 class PostgreSQL:
