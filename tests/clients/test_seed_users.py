@@ -27,6 +27,7 @@ HTTPIE = Path(sys.executable).with_name("http")
 CLIENT = ROOT / ".venv-waldur-7.9.0" / "bin" / "python"
 
 EXAMPLES = examples("004_*.txt")
+pytestmark = pytest.mark.xdist_group("users")
 # What only oneself is shown, and never in a list or of somebody else.
 OWN = {"token", "token_lifetime"}
 _number = count(1)
