@@ -8,11 +8,12 @@ import time
 import warnings
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import event
+from xdist.scheduler import LoadScopeScheduling
 
 from collegium.settings import load
 from collegium.store import schema
@@ -153,6 +154,21 @@ _NO_OTHER_SCHEMA = """
     END $$;
     CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION kept.refuse()
 """
+
+
+class Together(LoadScopeScheduling):
+    """Gives these folders to one worker each, and first; all other tests one by one."""
+
+    folders = ("tests/browser/", "tests/clients/", "tests/store/")
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in self.folders if nodeid.startswith(folder)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """Let what tests share and is slow to make be made once, not once a worker."""
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

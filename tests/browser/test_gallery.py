@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from tests.browser.conftest import House
 
-pytestmark = pytest.mark.xdist_group("gallery")
-
 WIDTHS = (1280, 360)
 NARROWEST = 320
 THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")

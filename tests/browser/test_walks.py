@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
 from pyotp.totp import TOTP
 
 from tests.browser.conftest import PASSWORD
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from tests.browser.conftest import House
-
-pytestmark = pytest.mark.xdist_group("walks")
 
 
 def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:

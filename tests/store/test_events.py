@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from tests.conftest import PostgreSQL
 
-pytestmark = pytest.mark.xdist_group("events")
-
 EVENTS: Final = 100_000
 PEOPLE: Final = 2_000
 ORGANISATIONS: Final = 200

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collegium.store.db import Read, Row
     from collegium.store.listing import Listing
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("big")]
+pytestmark = pytest.mark.timeout(300)
 
 LIMIT: Final = 0.25
 """Seconds; plans are judged, the clock only says when something is wrong by far."""

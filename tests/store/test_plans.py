@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collegium.rules.access import Actor
     from collegium.store.db import Row
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("big")]
+pytestmark = pytest.mark.timeout(300)
 
 LIMIT: Final = 0.05
 SLACK: Final = 20
