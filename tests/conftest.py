@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 import warnings
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from argon2 import PasswordHasher
+from sqlalchemy import event
+from xdist.scheduler import LoadScopeScheduling
 
 from collegium.settings import load
 from collegium.store import schema
@@ -20,13 +25,30 @@ from tests.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sqlalchemy import Connection
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
     from collegium.settings import Settings
 
 KEY = "a key for tests, long enough to pass for one"
 
 
+def pytest_configure() -> None:
+    """Let hashes of passwords cost next to nothing in this process; test_vault holds the true cost.
+
+    The running program knows nothing of it.
+    """
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    patch = pytest.MonkeyPatch()
+    patch.setattr("collegium.store.vault._HASHER", cheap)
+    patch.setattr("collegium.store.vault._NOBODY", cheap.hash("of nobody"))
+
+
 class PostgreSQL:
-    """A server of our own, with a migrated database to copy from."""
+    """A server of our own, with a migrated database to copy from.
+
+    Emptying a copy takes a hundredth of the time of making one, so tests lend each other theirs.
+    """
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
@@ -35,6 +57,7 @@ class PostgreSQL:
 
             self._server = get_server(folder, cleanup_mode="stop")
         self._made = 0
+        self._free: list[str] = []
         self._admin = Database(self._server.get_uri(), size=1)
         # Nothing here outlives the run; waiting for the disk would only cost time.
         for line in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
@@ -43,6 +66,8 @@ class PostgreSQL:
         self.run("CREATE DATABASE template_collegium")
         template = Database(self._server.get_uri("template_collegium"), size=1)
         schema.migrate(template)
+        with template.engine.connect() as connection:
+            self._emptying = _emptying(connection)
         template.close()
 
     def run(self, text: str) -> None:
@@ -58,12 +83,92 @@ class PostgreSQL:
         return str(self._server.get_uri(name))
 
     def drop(self, url: str) -> None:
-        name = url.split("/")[3].split("?", maxsplit=1)[0]
-        self.run(f"DROP DATABASE {name} WITH (FORCE)")
+        self.run(f"DROP DATABASE {_name(url)} WITH (FORCE)")
+
+    def lend(self) -> str:
+        """Give the URL of a migrated, otherwise empty database, whose schema must stay."""
+        if self._free:
+            return self._free.pop()
+        url = self.new()
+        _tell(url, _NO_OTHER_SCHEMA)
+        return url
+
+    def take_back(self, url: str) -> None:
+        """Empty a database for the next test; where somebody is still at work, drop it."""
+        if self._left(url):
+            _tell(url, self._emptying)
+            self._free.append(url)
+        else:
+            self.drop(url)
+
+    def _left(self, url: str) -> bool:
+        """Whether everybody has left a database; who has just hung up takes a moment."""
+        there = (
+            "SELECT FROM pg_stat_activity "
+            f"WHERE datname = '{_name(url)}' AND backend_type = 'client backend'"
+        )
+        for _ in range(200):
+            with self._admin.engine.connect() as connection:
+                if connection.exec_driver_sql(there).first() is None:
+                    return True
+            time.sleep(0.003)
+        return False
 
     def stop(self) -> None:
         self._admin.close()
         self._server.cleanup()
+
+
+def _name(url: str) -> str:
+    return url.split("/")[3].split("?", maxsplit=1)[0]
+
+
+def _tell(url: str, text: str) -> None:
+    with closing(Database(url, size=1)) as database, database.engine.connect() as connection:
+        connection.exec_driver_sql(text)
+
+
+def _emptying(connection: Connection) -> str:
+    """Keep aside what is in a migrated database; give what brings another back to that."""
+    ask = connection.exec_driver_sql
+    tables = ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").scalars().all()
+    counters = ask("SELECT sequencename, last_value FROM pg_sequences").all()
+    ask("CREATE SCHEMA kept")
+    for table in tables:
+        ask(f"CREATE TABLE kept.{table} AS TABLE {table}")
+    return ";".join(
+        [
+            "SET session_replication_role = replica",  # no foreign key is looked after
+            *(f"DELETE FROM {table}; INSERT INTO {table} TABLE kept.{table}" for table in tables),
+            *(
+                f"SELECT setval('{name}', {last or 1}, {last is not None})"
+                for name, last in counters
+            ),
+        ]
+    )
+
+
+_NO_OTHER_SCHEMA = """
+    CREATE FUNCTION kept.refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE 'this database is lent; one whose schema may change is made by postgresql.new()';
+    END $$;
+    CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION kept.refuse()
+"""
+
+
+class Together(LoadScopeScheduling):
+    """Gives these folders to one worker each, and first; all other tests one by one."""
+
+    folders = ("tests/browser/", "tests/clients/", "tests/store/")
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in self.folders if nodeid.startswith(folder)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """Let what tests share and is slow to make be made once, not once a worker."""
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -97,9 +202,9 @@ def new_sqlite(sqlite_template: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def new_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
     """The URL of a migrated PostgreSQL database of this test's own."""
-    url = postgresql.new()
+    url = postgresql.lend()
     yield url
-    postgresql.drop(url)
+    postgresql.take_back(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -111,8 +216,14 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
     database = Database(url)
+    if database.is_sqlite:
+        event.listen(database.engine, "connect", _wait_for_no_disk)
     yield database
     database.close()
+
+
+def _wait_for_no_disk(connection: DBAPIConnection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture

@@ -35,8 +35,7 @@ def one_line(text: str) -> str:
 
 def test_a_fresh_service_answers_within_two_seconds_and_is_ready(fresh: Service) -> None:
     # The machine may be busy with other tests; what it can do is what it did once.
-    took = min(_start_and_stop(fresh) for _ in range(6))
-    assert took < 2.0
+    assert any(_start_and_stop(fresh) < 2.0 for _ in range(6))
 
 
 def _start_and_stop(service: Service) -> float:

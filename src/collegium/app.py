@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from functools import cache
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -92,16 +93,19 @@ def application(
     """
     house = http.House(settings, database, vault, wake)
 
-    description = web.description_routes(openapi.describe(waldur.ROUTES | brainstem.DESCRIBED))
-
     app = falcon.App()
     app.req_options.strip_url_path_trailing_slash = True
     app.add_error_handler(Exception, _failed)
     app.add_error_handler(falcon.HTTPError, _failed)
     http.serve(app, house, waldur.ROUTES, waldur.perform)
     http.serve(app, house, brainstem.ROUTES, brainstem.perform)
-    http.serve(app, house, web.ROUTES | description, web.perform)
+    http.serve(app, house, web.ROUTES | _description(), web.perform)
     return Front(app, allowed_hosts(settings, host))
+
+
+@cache
+def _description() -> http.Routes:
+    return web.description_routes(openapi.describe(waldur.ROUTES | brainstem.DESCRIBED))
 
 
 def _pay(worker: Worker, database: Database) -> None:

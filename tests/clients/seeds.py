@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.clients.official import Official
+    from tests.serving import Service
 
 SEEDS = Path(__file__).parents[3] / "shared" / "seeds"
+HTTPIE = Path(sys.executable).with_name("http")
 HOST = "https://api.example.com"
 UUID = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 TOKEN = "YOUR_API_TOKEN"
@@ -56,3 +68,44 @@ def _example(text: str) -> Example:
         python=re.sub(r"^    ", "", python[1], flags=re.MULTILINE),
         fields=frozenset(named),
     )
+
+
+class Stage(Protocol):
+    """A running service on which examples can be tried."""
+
+    @property
+    def service(self) -> Service: ...
+
+    def put_in(self, text: str, example: Example) -> str:
+        """Put host, token and ids into an example."""
+
+
+def httpie(stage: Stage, example: Example) -> Any:
+    """Run the command line as printed; give the body of the answer."""
+    words = shlex.split(stage.put_in(example.httpie, example))[1:]
+    done = subprocess.run(
+        [HTTPIE, "--check-status", "--ignore-stdin", "--body", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def programs(client: Official, stage: Stage, examples: Sequence[Example]) -> dict[str, str]:
+    """Run the programs as printed; give what each of them ended with, by its title."""
+    # Where an operation has no body in its answer, this client has only the detailed call.
+    texts = {
+        example.title: re.sub(
+            r"(\w+)\.sync\(",
+            r'getattr(\1, "sync", \1.sync_detailed)(',
+            stage.put_in(example.python, example),
+        )
+        for example in examples
+    }
+    file = stage.service.folder / "programs.json"
+    file.write_text(json.dumps(texts))
+    told: dict[str, str] = client.tell("printed.py", stage.service, file)
+    return told

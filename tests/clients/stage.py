@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
-import subprocess
 from email import message_from_bytes
 from email.policy import default
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from tests.clients.seeds import HOST, TOKEN, UUID, Example
-from tests.clients.test_seed_users import CLIENT, HTTPIE, RUNNER
 from tests.conftest import KEY
 from tests.post.scene import words
 from tests.serving import Service
@@ -132,46 +128,3 @@ class Stage:
                 one = self.request()
             text = text.replace(UUID, one)
         return text.replace("string-value", self.project()["url"])
-
-
-def httpie(stage: Stage, example: Example) -> Any:
-    """Run the command line as printed; give the body of the answer."""
-    done = subprocess.run(
-        [
-            HTTPIE,
-            "--check-status",
-            "--ignore-stdin",
-            "--body",
-            *shlex.split(stage.put_in(example.httpie, example))[1:],
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout) if done.stdout.strip() else None
-
-
-def programs(stage: Stage, examples: list[Example]) -> dict[str, str]:
-    """Run the programs as printed, in one process; give what each of them ended with."""
-    # Where an operation has no body in its answer, this client has only the detailed call.
-    texts = {
-        example.title: re.sub(
-            r"(\w+)\.sync\(",
-            r'getattr(\1, "sync", \1.sync_detailed)(',
-            stage.put_in(example.python, example),
-        )
-        for example in examples
-    }
-    done = subprocess.run(
-        [CLIENT, "-c", RUNNER],
-        input=json.dumps(texts),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-from email.message import EmailMessage
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import KEY
 from tests.mailbox import Mailbox
 from tests.serving import Service, free_port
 
-ROOT = Path(__file__).parents[2]
-KEY = "a key for tests, long enough to pass for one"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from email.message import EmailMessage
+    from pathlib import Path
 
-
-def tell(version: str, service: Service, *words: str) -> dict[str, Any]:
-    """Run a story with the interpreter of a client's version; give what it ends with."""
-    interpreter = ROOT / f".venv-waldur-{version}" / "bin" / "python"
-    assert interpreter.exists(), f"{interpreter} is missing; script/test makes it"
-    story = Path(__file__).parent / "stories" / "main_job.py"
-    done = subprocess.run(
-        [interpreter, story, service.base, *words],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:] + service.log.read_text()[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    from tests.clients.official import Official
 
 
 def check_mail(mail: EmailMessage, service: Service) -> str:
@@ -55,9 +39,8 @@ def settings(url: str) -> dict[str, str]:
     return {"database_url": url, "secret_key": KEY}
 
 
-@pytest.mark.parametrize("version", ["7.9.0", "8.1.3"])
 def test_an_operator_with_the_official_client_brings_a_colleague_into_a_project(
-    version: str, settings: dict[str, str], tmp_path: Path
+    client: Official, settings: dict[str, str], tmp_path: Path
 ) -> None:
     with Mailbox(free_port()).listening() as mailbox:
         service = Service(tmp_path, settings | {"mail_url": mailbox.url})
@@ -66,7 +49,7 @@ def test_an_operator_with_the_official_client_brings_a_colleague_into_a_project(
         if settings["database_url"].startswith("postgresql"):
             service.start_post()
         try:
-            told = tell(version, service, token, "one", "--wait-for-mail")
+            told = client.tell("main_job.py", service, token, "one", "--wait-for-mail")
             # The first, the second, the second once more after it was called back, the third.
             mails = mailbox.to(told["address"])
             links = [check_mail(mail, service) for mail in mails]
@@ -80,7 +63,7 @@ def test_an_operator_with_the_official_client_brings_a_colleague_into_a_project(
 
 
 def test_nothing_is_lost_or_doubled_when_it_is_killed_before_the_mail_is_out(
-    settings: dict[str, str], tmp_path: Path
+    official: Callable[[str], Official], settings: dict[str, str], tmp_path: Path
 ) -> None:
     with Mailbox(free_port()).listening() as mailbox:
         service = Service(tmp_path, settings | {"mail_url": mailbox.url})
@@ -88,7 +71,7 @@ def test_nothing_is_lost_or_doubled_when_it_is_killed_before_the_mail_is_out(
         # Nobody pays the outbox, so when it is killed every mail of the story is still owed.
         service.start("--no-post")
         try:
-            told = tell("7.9.0", service, token, "two")
+            told = official("7.9.0").tell("main_job.py", service, token, "two")
             accept = f"/api/user-invitations/{told['open']}/accept/"
             assert service.call("POST", accept, told["invitee"]).status_code == 200
             team_path = f"/api/projects/{told['project']}/list_users/"

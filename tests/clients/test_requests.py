@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +12,9 @@ from tests.serving import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-STORY = Path(__file__).parent / "stories" / "requests.py"
+    from tests.clients.official import Official
 
 OPERATIONS = {
     "user_invitations": "accept approve cancel check count create delete details_retrieve list "
@@ -52,30 +49,16 @@ def service(url: str, tmp_path: Path) -> Iterator[Service]:
     service.stop()
 
 
-@pytest.mark.parametrize("version", ["7.9.0", "8.1.3"])
 def test_an_official_client_gets_people_in_by_every_way_there_is(
-    version: str, service: Service
+    client: Official, service: Service
 ) -> None:
-    done = subprocess.run(
-        [
-            ROOT / f".venv-waldur-{version}" / "bin" / "python",
-            STORY,
-            service.base,
-            service.staff("keeper"),
-            service.folder / "var" / "mail",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:] + service.log.read_text()[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
+    keeper, mails = service.staff("keeper"), service.folder / "var" / "mail"
+    told = client.tell("requests.py", service, keeper, mails)
     newer = {f"{group} list_users_count" for group in ("customers", "projects")}
     assert set(told["called"]) - newer == {
         f"{group} {name}" for group, names in OPERATIONS.items() for name in names.split()
     }
-    unknown = set() if version == "8.1.3" else NEWER
+    unknown = set() if client.version == "8.1.3" else NEWER
     assert set(told["asked"]) == {
         f"{group} {name}"
         for group, known in (

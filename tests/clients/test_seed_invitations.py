@@ -1,4 +1,4 @@
-"""Every printed example of invitations runs as printed: with HTTPie, and with client 7.9.0."""
+"""Every printed example of invitations and of requests: with HTTPie, and with client 7.9.0."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients.seeds import Example, examples
-from tests.clients.stage import Stage, httpie, programs
+from tests.clients.seeds import Example, examples, httpie, programs
+from tests.clients.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-EXAMPLES = examples("001_*.txt")
+    from tests.clients.official import Official
+
+INVITATIONS = examples("001_*.txt")
+REQUESTS = examples("000_*.txt")
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +26,15 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_the_examples_are_those_of_the_described_operations() -> None:
-    assert len({example.call for example in EXAMPLES}) in {0, 11}
+    assert len({example.call for example in INVITATIONS}) in {0, 11}
+    assert len({example.call for example in REQUESTS}) in {0, 5}
 
 
+@pytest.mark.parametrize("printed", [INVITATIONS, REQUESTS], ids=["invitations", "requests"])
 def test_httpie_runs_as_printed_and_every_named_field_is_answered(
-    stage: Stage, subtests: pytest.Subtests
+    stage: Stage, subtests: pytest.Subtests, printed: list[Example]
 ) -> None:
-    for example in EXAMPLES:
+    for example in printed:
         with subtests.test(example.title):
             check(stage, example)
 
@@ -47,6 +52,9 @@ def check(stage: Stage, example: Example) -> None:
         assert set(row) == example.fields
 
 
-def test_the_python_examples_run_as_printed(stage: Stage) -> None:
-    told = programs(stage, EXAMPLES)
-    assert told == {example.title: "" for example in EXAMPLES}
+@pytest.mark.parametrize("printed", [INVITATIONS, REQUESTS], ids=["invitations", "requests"])
+def test_the_python_examples_run_as_printed(
+    stage: Stage, official: Callable[[str], Official], printed: list[Example]
+) -> None:
+    told = programs(official("7.9.0"), stage, printed)
+    assert told == {example.title: "" for example in printed}

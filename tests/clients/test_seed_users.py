@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
-import subprocess
-import sys
 import time
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.clients.seeds import HOST, TOKEN, UUID, Example, examples
+from tests.clients.seeds import HOST, TOKEN, UUID, Example, examples, httpie, programs
 from tests.conftest import KEY
 from tests.remote import Remote, claims
 from tests.serving import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parents[2]
-HTTPIE = Path(sys.executable).with_name("http")
-CLIENT = ROOT / ".venv-waldur-7.9.0" / "bin" / "python"
+    from tests.clients.official import Official
 
 EXAMPLES = examples("004_*.txt")
 # What only oneself is shown, and never in a list or of somebody else.
@@ -107,41 +100,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
-def told(stage: Stage) -> dict[str, str]:
+def told(stage: Stage, official: Callable[[str], Official]) -> dict[str, str]:
     """What each Python example ended with; all in one process, for its start is the slow part."""
-    # Where an operation has no body in its answer, this client has only the detailed call.
-    programs = {
-        example.title: re.sub(
-            r"(\w+)\.sync\(",
-            r'getattr(\1, "sync", \1.sync_detailed)(',
-            stage.put_in(example.python, example),
-        )
-        for example in EXAMPLES
-    }
-    done = subprocess.run(
-        [CLIENT, "-c", RUNNER],
-        input=json.dumps(programs),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-RUNNER = """
-import json, sys, traceback
-told = {}
-for title, program in json.load(sys.stdin).items():
-    try:
-        exec(program, {})
-        told[title] = ""
-    except Exception:
-        told[title] = traceback.format_exc()
-print(json.dumps(told))
-"""
+    return programs(official("7.9.0"), stage, EXAMPLES)
 
 
 def test_the_examples_are_those_of_the_described_operations() -> None:
@@ -152,17 +113,8 @@ def test_the_examples_are_those_of_the_described_operations() -> None:
 def test_httpie_runs_as_printed_and_every_named_field_is_answered(
     stage: Stage, example: Example
 ) -> None:
-    words = shlex.split(stage.put_in(example.httpie, example))[1:]
-    done = subprocess.run(
-        [HTTPIE, "--check-status", "--ignore-stdin", "--body", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    answer = httpie(stage, example)
     if example.fields:
-        answer = json.loads(done.stdout)
         rows = answer if isinstance(answer, list) else [answer]
         whole = example.call[1].endswith(("token/", "/me/")) or example.call == (
             "GET",

@@ -1,0 +1,36 @@
+"""What a password's hash costs; this process has made it cheap, so the module is loaded anew."""
+
+from __future__ import annotations
+
+import runpy
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
+from argon2.profiles import RFC_9106_LOW_MEMORY
+
+from collegium.store import vault
+
+PASSWORD = "a quiet harbour"
+
+
+@pytest.fixture
+def true() -> dict[str, Any]:
+    return runpy.run_path(vault.__file__)
+
+
+def test_a_hash_costs_what_is_recommended(true: dict[str, Any]) -> None:
+    stored = true["hash_password"](PASSWORD)
+    assert extract_parameters(stored) == RFC_9106_LOW_MEMORY
+    assert true["check_password"](stored, PASSWORD)
+    assert not true["check_password"](stored, "another harbour")
+
+
+def test_to_be_unknown_takes_as_long_as_to_err_in_the_password(true: dict[str, Any]) -> None:
+    nobody = true["_NOBODY"]
+    assert extract_parameters(nobody) == RFC_9106_LOW_MEMORY
+    # Well formed to the end: it is compared, not turned away at first sight.
+    with pytest.raises(VerifyMismatchError):
+        PasswordHasher().verify(nobody, PASSWORD)
+    assert not true["check_password"](None, PASSWORD)
