@@ -188,7 +188,7 @@ def test_charts_show_each_day_and_say_it_in_words_and_numbers(
         assert part in said, part
     assert page.text.count("<svg") == page.text.count("<desc") == 4
     assert page.text.count("<rect") == 3 + 1 + 1 + 1
-    assert len(re.findall(r'<th scope="row">', page.text)) == 3 * health.DAYS + 5
+    assert len(re.findall(r'<th scope="row"', page.text)) == 3 * health.DAYS + 5
 
 
 def test_requests_are_counted_day_by_day_as_they_waited(scene: Scene) -> None:

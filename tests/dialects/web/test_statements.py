@@ -91,6 +91,8 @@ def test_every_page_takes_the_same_statements_however_much_it_shows(
     for path, table in ROUTES.items():
         if not isinstance(table.get("GET"), Page) or path in OF_ONE:
             continue
+        if path.startswith("/staff/"):
+            continue  # counted in test_staff, where somebody may see them
         begins = next((begin for begin in named if path.startswith(begin)), "")
         given = dict(named.get(begins, {}))
         if "/links/{one}/" in path:
