@@ -75,6 +75,12 @@ _others = select(
     *(tokens.c[name] for name in ("id", "kind", "name", "issued", "used", "lifetime", "ends"))
 ).where(_mine, not_(API_TOKEN))
 _OTHERS = Prepared(_others)
+_ANY_SEALED = Prepared(
+    select(tokens.c.digest, tokens.c.sealed)
+    .where(tokens.c.sealed.is_not(None))
+    .order_by(tokens.c.id.desc())
+    .limit(1)
+)
 _PERSONAL = Prepared(
     _others.where(tokens.c.kind == literal_column("'personal'")).order_by(tokens.c.id)
 )
@@ -155,6 +161,11 @@ def personal(tx: Read, account: int) -> list[Row]:
 def sessions(tx: Read, account: int) -> list[Row]:
     """Give the browsers an account is signed in with, last used first; also those that ran out."""
     return tx.all(_SESSIONS, account=account)
+
+
+def any_sealed(tx: Read) -> Row | None:
+    """Give the ``digest`` and the ``sealed`` text of the newest token that has one."""
+    return tx.one(_ANY_SEALED)
 
 
 def add(
