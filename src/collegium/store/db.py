@@ -321,12 +321,14 @@ class Read:
 class Write(Read):
     """A transaction: all of it is committed by whoever opened it, or none of it."""
 
-    __slots__ = ("owes",)
+    __slots__ = ("owes", "request")
 
     def __init__(self, cursor: Any, dialect: Dialect, now: datetime) -> None:
         super().__init__(cursor, dialect, now)
         self.owes = False
         """Whether a mail was posted: somebody should wake the worker after the commit."""
+        self.request = ""
+        """The id of the request whose transaction this is, if any; a mail is followed by it."""
 
     def run(self, prepared: Prepared, **given: Any) -> int:
         """Run a statement and give the number of rows it touched."""
@@ -415,6 +417,17 @@ class Database:
         finally:
             if self._turn is not None:
                 self._turn.release()
+
+    def check_writable(self) -> None:
+        """Go as far as one can towards writing without doing it.
+
+        Raises Unavailable when nothing can be written.
+        """
+        try:
+            with self.write() as tx:
+                tx._cursor.execute("UPDATE outbox SET error = error WHERE id < 0")  # noqa: SLF001 - of this module
+        except psycopg.InternalError as error:  # a server that only reads, as a copy does
+            raise Unavailable(first_line(error)) from error
 
     def tend(self) -> None:
         """Let SQLite learn how its rows are spread; a plan chosen blindly reads far too many.

@@ -33,6 +33,7 @@ from collegium.store.tables import Number, accounts, events, scopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Row, Write
@@ -56,6 +57,8 @@ _RECORD = Prepared(
         }
     )
 )
+
+_LATEST = Prepared(select(events.c.at).order_by(events.c.id.desc()).limit(1))
 
 
 def record(
@@ -91,6 +94,12 @@ def record(
         account_id=account,
         facts=facts,
     )
+
+
+def latest(tx: Read) -> datetime | None:
+    """Give the moment of what was written down last."""
+    at: datetime | None = tx.value(_LATEST)
+    return at
 
 
 MANAGERS: Final = (

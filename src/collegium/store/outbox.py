@@ -33,6 +33,9 @@ from collegium.store.tables import Number, outbox
 OVERDUE_AFTER: Final = timedelta(minutes=1)
 """A mail that could have been claimed for so long says that nobody pays the outbox."""
 
+REQUEST: Final = "request_id"
+"""The fact that names the request which owed the mail, so that logs can follow it."""
+
 
 class Owed(Protocol):
     """What can be posted; ``actions.mails`` has every kind."""
@@ -201,11 +204,14 @@ _DROP = Prepared(
 
 def post(tx: Write, mail: Owed) -> int:
     """Owe a mail from the moment this transaction commits; give its number."""
+    facts = mail.facts()
+    if tx.request:
+        facts[REQUEST] = tx.request
     number = tx.value(
         _POST,
         kind=mail.kind,
         recipient=mail.recipient,
-        facts=mail.facts(),
+        facts=facts,
         created=tx.now,
         due=tx.now,
     )

@@ -90,6 +90,12 @@ _others = select(
     *(tokens.c[name] for name in ("id", "kind", "name", "issued", "used", "lifetime", "ends"))
 ).where(_mine, not_(API_TOKEN))
 _OTHERS = Prepared(_others)
+_ANY_SEALED = Prepared(
+    select(tokens.c.digest, tokens.c.sealed)
+    .where(tokens.c.sealed.is_not(None))
+    .order_by(tokens.c.id.desc())
+    .limit(1)
+)
 _PERSONAL = Prepared(
     _others.where(tokens.c.kind == literal_column("'personal'")).order_by(tokens.c.id)
 )
@@ -185,6 +191,11 @@ def numbers(tx: Read, account: int) -> dict[Kind, int]:
 def _is_over(row: Row, now: datetime) -> bool:
     ends = end(row.issued, row.used, row.lifetime, None, row.ends)
     return ends is not None and ends < now
+
+
+def any_sealed(tx: Read) -> Row | None:
+    """Give the ``digest`` and the ``sealed`` text of the newest token that has one."""
+    return tx.one(_ANY_SEALED)
 
 
 def add(

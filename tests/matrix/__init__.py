@@ -1,0 +1,1 @@
+"""Every route, everybody, in their own tenant and in another one."""

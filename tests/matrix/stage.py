@@ -1,0 +1,429 @@
+"""Two tenants of the same shape on one database, which is put back after each deed."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid4
+
+from argon2 import PasswordHasher
+from sqlalchemy import bindparam, select, update
+
+from collegium.actions import addresses, decisions, devices, links, passwords, sessions
+from collegium.actions import groups as group_actions
+from collegium.actions import keys as key_actions
+from collegium.actions import tokens as token_actions
+from collegium.actions.groups import Wish
+from collegium.rules.access import Kind
+from collegium.rules.keys import parse
+from collegium.settings import load
+from collegium.store import accounts, events, memberships, roles
+from collegium.store.db import Database, Prepared
+from collegium.store.tables import (
+    accounts as account_table,
+)
+from collegium.store.tables import (
+    grants,
+    invitations,
+    metadata,
+    pictures,
+    tokens,
+)
+from collegium.store.tables import (
+    groups as group_table,
+)
+from collegium.store.vault import Vault
+from tests.conftest import KEY
+from tests.remote import new_key
+from tests.site import Site
+from tests.store.test_access import add_role
+from tests.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from collegium.settings import Settings
+    from tests.world import Person, Place
+
+PASSWORD: Final = "purple tram lifts nine"
+COLUMNS: Final = (
+    "nobody",
+    "stranger",
+    "sibling",
+    "invitee",
+    "member",
+    "manager",
+    "owner",
+    "support",
+    "staff",
+)
+WALKERS: Final = {name: (name,) for name in COLUMNS} | {
+    "stranger": ("stranger", "former", "lapsed")
+}
+"""Who walks a column: whose roles are over is a stranger."""
+
+OUTSIDE: Final = frozenset({"nobody", "stranger", "former", "lapsed", "support", "staff"})
+"""Who belongs to no tenant."""
+
+
+@dataclass
+class Tenant:
+    """An organisation with its people, a group with others, and what waits between them."""
+
+    name: str
+    organisation: Place
+    project: Place
+    sibling_project: Place
+    tree: dict[str, Person]
+    group: dict[str, Person]
+    objects: dict[str, str] = field(default_factory=dict)
+
+    def person(self, name: str, *, in_group: bool) -> Person:
+        return (self.group if in_group else self.tree)[name]
+
+
+class Stage:
+    """Everything that the matrix asks for."""
+
+    def __init__(self, url: str) -> None:
+        self.settings = load(
+            {
+                "COLLEGIUM_DATABASE_URL": url,
+                "COLLEGIUM_SECRET_KEY": KEY,
+                "COLLEGIUM_RATE_LIMITS": "false",
+            }
+        )
+        self.database, self.vault = Database(url), Vault(KEY)
+        self.site = Site(self.settings, self.database, self.vault)
+        self.world = World(self.database, self.settings, self.vault)
+        # Hundreds of cells sign in; a cheap hash is compared as any other is.
+        self._hashed = PasswordHasher(1, 8, 1).hash(PASSWORD)
+        self.outside: dict[str, Person | None] = {
+            "nobody": None,
+            "stranger": self._person("stranger"),
+            "former": self._person("former"),
+            "lapsed": self._person("lapsed"),
+            "support": self._person("support", is_support=True),
+            "staff": self._person("chief", is_staff=True),
+        }
+        with self.database.write() as tx:
+            add_role(tx, "CUSTOM.UNUSED", Kind.PROJECT, ())
+        self.role = self.world.role("CUSTOM.UNUSED").uuid
+        self.tenants = [self._tenant(name) for name in ("amber", "basalt")]
+        self.sessions = {
+            person.uuid: self._session(person) for person in self.everybody() if person is not None
+        }
+        # Nobody's token is to move on by itself while the matrix is walked.
+        self._update(tokens, used=datetime.now(UTC) + timedelta(hours=1))
+        self._update(account_table, modified=datetime.now(UTC))
+        self.kept = _KeptSQLite(url) if self.database.is_sqlite else _KeptPostgreSQL(self.database)
+        self._before = self.contents()
+
+    def close(self) -> None:
+        self.site.close()
+        self.kept.close()
+        self.database.close()
+
+    # Who is asked as whom.
+
+    def everybody(self) -> Iterable[Person | None]:
+        yield from self.outside.values()
+        for tenant in self.tenants:
+            yield from (*tenant.tree.values(), *tenant.group.values())
+
+    def walker(self, name: str, *, in_group: bool) -> Person | None:
+        """Somebody who walks; who belongs to a tenant belongs to the first."""
+        if name in OUTSIDE:
+            return self.outside[name]
+        return self.tenants[0].person(name, in_group=in_group)
+
+    def cookies(self, who: Person | None) -> tuple[dict[str, str], str]:
+        """The cookies of somebody's browser, and what each form of theirs sends along."""
+        if who is not None:
+            secret = self.sessions[who.uuid]
+            return {"collegium_session": secret}, self.vault.code("form", secret)
+        secret = self.vault.link("visit", uuid4().hex, int(datetime.now(UTC).timestamp()))
+        return {"collegium_visit": secret}, self.vault.code("form", secret)
+
+    # What a deed has changed, and putting it back.
+
+    def contents(self) -> dict[str, list[Any]]:
+        """Every row there is."""
+        found = {}
+        with self.database.read() as tx:
+            for name, prepared in _EVERYTHING.items():
+                found[name] = tx.all(prepared)
+        return found
+
+    def has_changed(self) -> bool:
+        return self.kept.touched() and self.contents() != self._before
+
+    def restore(self) -> None:
+        self.kept.restore()
+
+    # How it is built.
+
+    def _person(self, name: str, **values: Any) -> Person:
+        return self.world.person(name, password=self._hashed, **values)
+
+    def _session(self, person: Person) -> str:
+        with self.database.write() as tx:
+            return sessions.begin(tx, self.vault, person.actor, "password", "a test")
+
+    def _update(self, table: Any, **values: Any) -> None:
+        with self.database.write() as tx:
+            tx.run(Prepared(update(table).values(**values)))
+
+    def _tenant(self, name: str) -> Tenant:
+        world = self.world
+        roles_of = ("owner", "coowner", "manager", "member", "colleague", "sibling", "invitee")
+        tree = {role: self._person(f"{name}{role}") for role in roles_of}
+        group = {role: self._person(f"{name}club{role}") for role in roles_of}
+        organisation = world.organisation(f"{name.title()} Society", owner=tree["owner"])
+        project = world.project(organisation, f"{name.title()} Engine")
+        sibling = world.project(organisation, f"{name.title()} Garden")
+        for who, role, place in (
+            ("coowner", "CUSTOMER.OWNER", organisation),
+            ("manager", "PROJECT.MANAGER", project),
+            ("member", "PROJECT.MEMBER", project),
+            ("colleague", "PROJECT.MEMBER", project),
+            ("sibling", "PROJECT.MEMBER", sibling),
+        ):
+            world.seat(tree[who], role, place)
+        for who in ("former", "lapsed"):
+            person = self.outside[who]
+            assert person is not None
+            for role, place in (("CUSTOMER.OWNER", organisation), ("PROJECT.MANAGER", project)):
+                world.seat(person, role, place)
+                if who == "former":
+                    world.unseat(person, role, place)
+                else:
+                    self._lapse(person)
+        tenant = Tenant(name, organisation, project, sibling, tree, group)
+        self._fill(tenant)
+        self._fill_group(tenant)
+        return tenant
+
+    def _lapse(self, person: Person) -> None:
+        """Let somebody's roles have run out, before anybody has written that down."""
+        ended = datetime.now(UTC) - timedelta(microseconds=1)
+        with self.database.write() as tx:
+            tx.run(_LAPSE, who=person.id, at=ended)
+
+    def _fill(self, tenant: Tenant) -> None:
+        world, tree, objects = self.world, tenant.tree, tenant.objects
+        owner, colleague, invitee = tree["owner"], tree["colleague"], tree["invitee"]
+        project, organisation = tenant.project, tenant.organisation
+        objects |= {
+            "organisation": organisation.uuid,
+            "project": project.uuid,
+            "account": colleague.uuid,
+            "account number": str(colleague.id),
+            "invitation": world.invite(owner, invitee.email, "PROJECT.ADMIN", project),
+            "ownership": world.invite(world.staff, invitee.email, "CUSTOMER.OWNER", organisation),
+            "link": world.open(owner, "PROJECT.ADMIN", project),
+            "organisation's link": world.open(world.staff, "CUSTOMER.OWNER", organisation),
+            "grant": self._grant(colleague, project),
+            "organisation's grant": self._grant(tree["coowner"], organisation),
+        }
+        objects["request"] = world.ask(invitee, objects["link"], f"{tenant.name} message")
+        for person in (*tree.values(), *filter(None, self.outside.values())):
+            if person.uuid not in objects:
+                with self.database.write() as tx:
+                    own = key_actions.create(tx, person.actor, parse(new_key()), tenant.name)
+                objects[f"key of {person.uuid}"] = own
+        objects["key"] = objects[f"key of {colleague.uuid}"]
+        with self.database.write() as tx:
+            wanted = {"related": colleague.uuid, "project": project.uuid}
+            (event,) = events.listing.page(tx, world.staff.actor, wanted, (), 2, 0)
+            objects["event"] = event.uuid
+            _, number = token_actions.issue_personal(tx, self.vault, colleague.actor, tenant.name)
+            objects["token"] = str(number)
+            objects["refresh"] = token_actions.log_in_briefly(
+                tx, self.vault, colleague.actor, "password"
+            ).refresh
+            waiting = devices.begin(tx, self.vault, tenant.name)
+            objects |= {"device": waiting.uuid, "device code": waiting.device_code}
+            new = f"{tenant.name}.new@example.org"
+            addresses.ask(tx, colleague.actor, self.settings, self.vault, colleague.uuid, new)
+            objects["address code"] = self.vault.code(colleague.id, new, tx.now.isoformat())
+            picture = uuid4().hex
+            tx.run(
+                Prepared(pictures.insert()),
+                uuid=picture,
+                media="image/png",
+                data=b"a picture",
+                created=tx.now,
+            )
+            accounts.change(tx, colleague.id, {"picture": picture})
+            objects["picture"] = picture
+            account = accounts.known(tx, id=colleague.id)
+            objects["password link"] = passwords.link(self.vault, account, tx.now)
+        objects["mailed link"] = self.vault.link(links.MAILED, objects["invitation"], 1)
+        objects["waiting"] = self._waiting(tenant)
+        for purpose in (decisions.APPROVE, decisions.REJECT):
+            now = int(datetime.now(UTC).timestamp())
+            objects[purpose] = self.vault.link(
+                purpose, world.staff.uuid, objects["waiting"], 1, now
+            )
+
+    def _waiting(self, tenant: Tenant) -> str:
+        """An invitation that waits for staff."""
+        world, kept = self.world, self.world.settings
+        world.settings = _only_staff_invite(kept)
+        address = f"{tenant.name}.waiting@example.org"
+        uuid = world.invite(tenant.tree["owner"], address, "PROJECT.MEMBER", tenant.project)
+        world.settings = kept
+        return uuid
+
+    def _fill_group(self, tenant: Tenant) -> None:
+        people, objects = tenant.group, tenant.objects
+        former, lapsed = self.outside["former"], self.outside["lapsed"]
+        assert former is not None
+        assert lapsed is not None
+        with self.database.write() as tx:
+            number = group_actions.create(tx, people["owner"].actor, f"{tenant.name.title()} Club")
+            other = group_actions.create(tx, people["sibling"].actor, f"{tenant.name} annex")
+            objects |= {"group": str(number), "other group": str(other)}
+            for person, role in (
+                (people["coowner"], "GROUP.OWNER"),
+                (people["manager"], "GROUP.MANAGER"),
+                (people["member"], "GROUP.MEMBER"),
+                (people["colleague"], "GROUP.MEMBER"),
+                (former, "GROUP.LEAD"),
+            ):
+                row: Any = roles.named(tx, role, None, groups=True)
+                memberships.grant(tx, uuid4().hex, person.id, row.id, number, None, None)
+            held: Any = memberships.in_scope(tx, former.id, number)
+            memberships.end(tx, held.id, None)
+            invitee = people["invitee"]
+            objects["group's request"] = str(
+                UUID(str(group_actions.join(tx, invitee.actor, number)[0].uuid))
+            )
+            reached = group_actions.hold(tx, people["owner"].actor, number)
+            wish = [Wish(invitee.email)]
+            group_actions.change(tx, people["owner"].actor, self.settings, reached, None, wish)
+            uuid = tx.value(_INVITED, email=invitee.email)
+            objects["group's invitation"] = str(UUID(str(uuid)))
+            held = memberships.in_scope(tx, people["colleague"].id, number)
+            objects["group's grant"] = str(held.uuid)
+            objects["group member's number"] = str(people["colleague"].id)
+        now = datetime.now(UTC)
+        with self.database.write(now - timedelta(days=2)) as tx:
+            lead: Any = roles.named(tx, "GROUP.LEAD", None, groups=True)
+            ended = now - timedelta(days=1)
+            memberships.grant(tx, uuid4().hex, lapsed.id, lead.id, number, ended, None)
+
+    def _grant(self, person: Person, place: Place) -> str:
+        with self.database.read() as tx:
+            return next(
+                str(row.uuid) for row in memberships.own(tx, person.id) if row.scope_id == place.id
+            )
+
+    @cached_property
+    def grants(self) -> dict[str, str]:
+        """The first grant of everybody who has one."""
+        found = {}
+        with self.database.read() as tx:
+            for person in filter(None, self.everybody()):
+                rows = memberships.own(tx, person.id)
+                if rows:
+                    found[person.uuid] = str(rows[0].uuid)
+        return found
+
+
+_LAPSE = Prepared(
+    update(grants)
+    .where(grants.c.account_id == bindparam("who"), grants.c.ended.is_(None))
+    .values(until=bindparam("at"))
+)
+_INVITED = Prepared(
+    select(invitations.c.uuid)
+    .join(group_table, group_table.c.scope_id == invitations.c.scope_id)
+    .where(invitations.c.email == bindparam("email"))
+)
+_EVERYTHING = {
+    table.name: Prepared(
+        select(*(c for c in table.c if (table.name, c.name) != ("tokens", "used"))).order_by(
+            *table.primary_key.columns
+        )
+    )
+    for table in metadata.sorted_tables
+    if table.name != "tries"
+}
+
+
+def _only_staff_invite(settings: Settings) -> Settings:
+    return replace(settings, only_staff_can_invite_users=True)
+
+
+class _KeptSQLite:
+    """What the database was at first, page by page."""
+
+    def __init__(self, url: str) -> None:
+        self._live = sqlite3.connect(url.removeprefix("sqlite:///"), check_same_thread=False)
+        self._live.execute("PRAGMA synchronous = OFF")
+        self._first = sqlite3.connect(":memory:", check_same_thread=False)
+        self._live.backup(self._first)
+        self._seen = self._version()
+
+    def close(self) -> None:
+        self._live.close()
+        self._first.close()
+
+    def _version(self) -> int:
+        return int(self._live.execute("PRAGMA data_version").fetchone()[0])
+
+    def touched(self) -> bool:
+        """Tell whether anybody has written since this was asked last."""
+        before, self._seen = self._seen, self._version()
+        return before != self._seen
+
+    def restore(self) -> None:
+        self._first.backup(self._live)
+        self._seen = self._version()
+
+
+class _KeptPostgreSQL:
+    """What the tables held at first, in tables beside them."""
+
+    def __init__(self, database: Database) -> None:
+        self._connection = database.engine.raw_connection()
+        self._cursor = self._connection.cursor()
+        names = [table.name for table in metadata.sorted_tables]
+        self._run("CREATE SCHEMA stage")
+        for name in names:
+            self._run(f"CREATE TABLE stage.{name} AS TABLE public.{name}")
+        # Without triggers, foreign keys among them, the order of tables is of no matter.
+        self._restore = "; ".join(
+            (
+                "BEGIN",
+                "SET LOCAL session_replication_role = replica",
+                *(f"DELETE FROM public.{name}" for name in names),
+                *(f"INSERT INTO public.{name} SELECT * FROM stage.{name}" for name in names),
+                "COMMIT",
+            )
+        )
+        self._seen = self._version()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _run(self, text: str) -> None:
+        self._cursor.execute(text)
+
+    def _version(self) -> str:
+        # A transaction that writes takes a number, and one that reads takes none.
+        self._run("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+        return str(self._cursor.fetchone())
+
+    def touched(self) -> bool:
+        before, self._seen = self._seen, self._version()
+        return before != self._seen
+
+    def restore(self) -> None:
+        self._run(self._restore)
+        self._seen = self._version()

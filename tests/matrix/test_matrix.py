@@ -1,0 +1,81 @@
+"""Who may do what, as ``matrix.txt`` has it: every route of every dialect is walked by everybody.
+
+A route without a row fails, and so does a row without a route. What is refused changes nothing,
+and so does what is opened; a foreign object is refused as one is that is not there; and no answer
+holds what is hidden from who asks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collegium.dialects.brainstem import routes as brainstem
+from tests.matrix import asks
+from tests.matrix.walk import REFUSED, ROUTES, ROWS, Walk
+
+if TYPE_CHECKING:
+    from tests.matrix.stage import Stage
+
+
+def spelling(dialect: str, path: str) -> str:
+    """The path under which a route stands in the file, which may be spelled twice."""
+    if dialect != "brainstem" or path in brainstem.DESCRIBED or "laboratory" in path:
+        return path
+    return path.replace("group_membership_", "groupmembership").replace("/auth/g", "/users/g")
+
+
+def test_every_route_has_a_row_and_every_row_a_route() -> None:
+    routes = {
+        (dialect, method, spelling(dialect, path))
+        for dialect, table in ROUTES.items()
+        for path, operations in table.items()
+        for method in operations
+    }
+    assert {(row.dialect, row.method, row.path) for row in ROWS} == routes
+    assert len({(row.dialect, str(row)) for row in ROWS}) == len(ROWS)
+    for row in ROWS:
+        assert "{" not in asks.places(row.path).keys() ^ set(re.findall(r"{(\w+)}", row.path)), (
+            f"{row.path} is new: say in asks.py which object it is asked for"
+        )
+        assert set("".join(row.cells.values())) <= REFUSED | {"+"}, row
+    assert {row.path for row in ROWS} >= asks.OBJECTS.keys() & asks.TELLING.keys()
+
+
+def test_the_other_spelling_of_a_route_is_the_same_route() -> None:
+    for path, operations in brainstem.ROUTES.items():
+        other = brainstem.ROUTES[spelling("brainstem", path)]
+        for method, one in operations.items():
+            same = other[method]
+            assert (one.run, one.open, one.acts) == (same.run, same.open, same.acts), path
+
+
+@pytest.mark.parametrize("chapter", sorted({row.chapter for row in ROWS}))
+def test_everybody_may_what_the_matrix_says_and_no_more(stage: Stage, chapter: str) -> None:
+    faults = [
+        fault for row in ROWS if row.chapter == chapter for fault in Walk(stage, row).faults()
+    ]
+    assert not faults, "\n".join([f"{len(faults)} faults", *faults])
+
+
+@pytest.mark.parametrize("stage", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("dialect", ROUTES)
+def test_a_method_that_a_path_does_not_have_does_nothing_for_anybody(
+    stage: Stage, dialect: str
+) -> None:
+    tried = 0
+    for path, operations in ROUTES[dialect].items():
+        is_open = dialect == "web" or any(one.open for one in operations.values())
+        where = asks.fill(stage, spelling(dialect, path), stage.tenants[0], None)
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            for who in (None, stage.tenants[0].tree["owner"], stage.outside["staff"]):
+                if method in operations:
+                    continue
+                answer = stage.site.request(method, where, who)
+                wanted = 405 if who is not None or is_open else 401
+                assert answer.status_code == wanted, (method, path)
+                tried += 1
+    assert tried > 100
+    assert not stage.has_changed()
