@@ -19,7 +19,7 @@ from litestar.datastructures import State
 from collegium import logs, opening
 from collegium.dialects import http, openapi
 from collegium.dialects.brainstem import routes as brainstem
-from collegium.dialects.front import Front, without_secrets
+from collegium.dialects.front import BODY_SECONDS, Front, without_secrets
 from collegium.dialects.waldur import errors as waldur_errors
 from collegium.dialects.waldur import routes as waldur
 from collegium.dialects.web import routes as web
@@ -45,7 +45,8 @@ _WATCH_SECONDS: Final = 0.5
 _TEXTS: Final = {
     404: "Not found.",
     405: 'Method "{method}" not allowed.',
-    413: "The request is too large.",
+    408: f"The request took too long to arrive: {BODY_SECONDS} seconds at most.",
+    413: f"The request is too large: {BODY_MAX} bytes at most.",
 }
 
 _log = structlog.get_logger()

@@ -5,6 +5,7 @@ A request id in and out, the host's name, security headers, the log line, the co
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -14,7 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Collection, MutableMapping
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("collegium.access")
 
 _ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_HOST: Final = re.compile(rb"(?:[\w.~-]+|\[[0-9a-fA-F:.]+\])?(?::([0-9]{0,5}))?", re.ASCII)
+_PORT_MAX: Final = 65535
 _SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -38,6 +41,9 @@ _SECURITY: Final = (
     ),
     (b"cache-control", b"no-store"),
 )
+
+BODY_SECONDS: Final = 60
+"""How long a body may take to arrive; the largest one that is read needs 35 kB a second."""
 
 registry: Final = CollectorRegistry()
 _requests: Final = Counter(
@@ -90,7 +96,9 @@ class Front:
             await send(message)
 
         try:
-            if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts:
+            if b"content-length" in headers or b"transfer-encoding" in headers:
+                receive = _bounded(receive)
+            if not self._is_meant(scope["headers"], headers.get(b"host", b"")):
                 await _misdirected(answer)
             else:
                 await self._app(scope, receive, answer)
@@ -111,9 +119,45 @@ class Front:
                 )
 
 
+    def _is_meant(self, headers: Collection[tuple[bytes, bytes]], host: bytes) -> bool:
+        """Tell whether a request names one host, rightly spelled, and ours."""
+        spelled = _HOST.fullmatch(host)
+        return (
+            spelled is not None
+            and int(spelled[1] or 0) <= _PORT_MAX
+            and sum(name == b"host" for name, _ in headers) <= 1
+            and (not self._hosts or _host(host) in self._hosts)
+        )
+
+
 _SECRET_PATH: Final = re.compile(
     r"^(/(?:invitation|invitation_approve|invitation_reject|user_email_change|password_reset)/)[^/]+"
 )
+
+
+class Cut(Exception):  # noqa: N818 - says what is the case
+    """A body did not arrive as a whole."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status_code = status
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Wait for a body so long and no longer; one that breaks off is no fault of ours."""
+    end = asyncio.get_running_loop().time() + BODY_SECONDS
+
+    async def part() -> Message:
+        try:
+            async with asyncio.timeout_at(end):
+                message = await receive()
+        except TimeoutError:
+            raise Cut(408) from None
+        if message["type"] == "http.disconnect":
+            raise Cut(400)
+        return message
+
+    return part
 
 
 def without_secrets(path: str) -> str:

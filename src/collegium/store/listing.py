@@ -7,11 +7,12 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, func, select, true
 
 from collegium.store.access import seer
 from collegium.store.db import Prepared
 from collegium.store.narrowing import alone, one_of
+from collegium.store.tables import Number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -164,8 +165,8 @@ class Listing:
         return Prepared(
             self._rows.where(*wanted)
             .order_by(*(column.desc() if down else column.asc() for column, down in columns))
-            .limit(bindparam("limit", type_=Integer))
-            .offset(bindparam("offset", type_=Integer))
+            .limit(bindparam("limit", type_=Number))
+            .offset(bindparam("offset", type_=Number))
         )
 
     def _sampled(self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]) -> Prepared | None:

@@ -153,7 +153,7 @@ def _check(call: Call) -> Answer:
                 row = actions.find_open(tx, call.uuid("invitation"), in_tree=True)
         except NotFound as refusal:
             if refusal.code == "invitation.closed":
-                return Answer(404)
+                return Answer(404, media="text/plain")
             raise
     locked = True if row.civil_number else UNSET
     return Answer(200, wire.encode(wire.InvitationCheck(row.email, locked)))

@@ -88,7 +88,7 @@ def _projects(call: Call, tx: Read) -> Answer:
     """Only those that the caller may see anyway: a link is no key to names."""
     row = _found(call, tx)
     if row.scope_kind != Kind.ORGANISATION:
-        return Answer(404)
+        return Answer(404, media="text/plain")
     return Answer(
         200,
         wire.encode(

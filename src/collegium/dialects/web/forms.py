@@ -158,5 +158,6 @@ def _parts(body: bytes, boundary: str) -> tuple[dict[str, list[str]], dict[str, 
         if part.filename is not None:
             files[part.name] = part.raw
         else:
-            found.setdefault(part.name, []).append(part.value)
+            # Browsers write UTF-8; in other encodings half a character can be written.
+            found.setdefault(part.name, []).append(part.raw.decode("utf-8"))
     return found, files
