@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 import pytest
+from argon2 import PasswordHasher
 
 from collegium.actions import tokens
 from collegium.settings import load
+from collegium.store import vault
 from collegium.store.db import Database
 from collegium.store.vault import Vault
 from tests.conftest import KEY
@@ -54,9 +56,7 @@ class Running(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def running(
-    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
-) -> Iterator[Running]:
+def running(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("hostile")
     given = {
         "database_url": f"sqlite:///{folder / 'collegium.db'}",
@@ -75,3 +75,11 @@ def running(
     database.close()
     service.stop()
     assert "Traceback" not in service.log.read_text()
+
+
+@pytest.fixture
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords quickly; for tests in which they are many, and not the point."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(vault, "_HASHER", cheap)
+    monkeypatch.setattr(vault, "_NOBODY", cheap.hash("nobody"))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from argon2 import PasswordHasher
 
 from collegium.dialects.brainstem import bodies
 from collegium.dialects.brainstem.routes import DESCRIBED
@@ -19,7 +18,6 @@ from collegium.dialects.waldur.routes import ROUTES as WALDUR
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page
 from collegium.dialects.web.routes import ROUTES as WEB
-from collegium.store import vault
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.test_outsiders import Scene, body_for
 from tests.dialects.web.browser import Browser
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from collegium.dialects.http import Operation, Routes
     from collegium.settings import Settings
     from tests.site import Site
-    from tests.world import Person, World
+    from tests.world import World
 
 JSON = {"Content-Type": "application/json"}
 CALCULATED = "454706269079"
@@ -44,12 +42,9 @@ CALCULATED = "454706269079"
 def open_site(
     make_site: Callable[[Settings], Site],
     make_settings: Callable[..., Settings],
-    monkeypatch: pytest.MonkeyPatch,
+    quick_hashes: None,
 ) -> Site:
     """A site that lets one try without end, and hashes quickly."""
-    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(vault, "_HASHER", cheap)
-    monkeypatch.setattr(vault, "_NOBODY", cheap.hash("nobody"))
     return make_site(make_settings(rate_limits="false"))
 
 
@@ -121,15 +116,16 @@ def test_every_field_of_the_brainstem_wire(open_site: Site, world: World) -> Non
                 headers = {**JSON, "Authorization": f"Bearer {world.staff.token}"}
                 check(
                     open_site.request(method, at, headers=headers, content=body),
-                    method, path, name, value,
+                    method,
+                    path,
+                    name,
+                    value,
                 )
                 tried += 1
         for value in some(TEXTS, 12, path, method):
             people = {str(value): {"is_owner": value}, "a@example.org": value}
             body = json.dumps({"users": people}).encode()
-            check(
-                open_site.request(method, at, headers=headers, content=body), method, path, value
-            )
+            check(open_site.request(method, at, headers=headers, content=body), method, path, value)
     assert tried > 150
 
 
@@ -193,66 +189,74 @@ PLAIN = {
 }
 
 
+class Poster:
+    """Somebody's browser, that posts to one page whatever it is told."""
+
+    def __init__(self, browser: Browser, at: str, csrf: str) -> None:
+        self.browser = browser
+        self.at = at
+        self.csrf = csrf
+
+    def post(self, **fields: str) -> None:
+        content = "&".join(
+            f"{quote(name)}={quote(text, errors='surrogatepass')}"
+            for name, text in {"csrf": self.csrf, **fields}.items()
+        )
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = self.browser.call("POST", self.at, content=content.encode(), headers=kind)
+        check(answer, self.at, fields)
+
+    def fields(self, spy: Spy) -> set[str]:
+        """Find out which fields the page reads, by giving it what it asked for before."""
+        known: set[str] = set()
+        spy.words.clear()
+        while True:
+            spy.names.clear()
+            self.post(**{name: PLAIN.get(name, "x") for name in known})
+            for deed in sorted(spy.words.get("deed", ())):
+                self.post(deed=deed)
+            if spy.names - {"csrf"} <= known:
+                return known
+            known |= spy.names - {"csrf"}
+
+
+def segments(scene: Scene, world: World, path: str) -> dict[str, str]:
+    """What stands for the places of a page's path."""
+    places = {"/organisation/": scene.organisation.uuid, "/project/": scene.project.uuid}
+    base = "/".join(path.split("/")[:2]) + "/"
+    return {
+        "token": world.vault.link("invitation", scene.invitation, 1),
+        "code": "0" * 32,
+        "uuid": places.get(base, scene.link),
+        "number": "1",
+        "one": scene.invitation,
+    }
+
+
 def test_every_field_of_every_page(
     open_site: Site, scene: Scene, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = Spy(monkeypatch)
-    browser, visitor = Browser(open_site), Browser(open_site)
-    browser.sign_in(world, scene.owner)
-    csrf = world.vault.code("form", browser.cookies["collegium_session"])
-    visitor.open("/sign_in/")
-    segments = {
-        "token": world.vault.link("invitation", scene.invitation, 1),
-        "code": "0" * 32,
-        "uuid": scene.link,
-        "number": "1",
-        "one": scene.invitation,
-    }
     tried = 0
     for path, table in WEB.items():
         operation = table.get("POST")
         if not isinstance(operation, Page):
             continue
-        who, token = (visitor, visitor.csrf) if operation.open else (browser, csrf)
-        here = {**segments}
-        if path.startswith("/organisation/"):
-            here["uuid"] = scene.organisation.uuid
-        if path.startswith("/project/"):
-            here["uuid"] = scene.project.uuid
-        at = path.format_map(here)
-
-        def post(fields: dict[str, str], who: Browser = who, at: str = at) -> httpx.Response:
-            content = "&".join(
-                f"{quote(name)}={quote(text, errors='surrogatepass')}"
-                for name, text in fields.items()
-            )
-            return who.call(
-                "POST",
-                at,
-                content=content.encode(),
-                headers={"Content-Type": "application/x-www-form-urlencoded"},
-            )
-
-        known: set[str] = set()
-        spy.words.clear()
-        while True:
-            spy.names.clear()
-            check(post({"csrf": token, **{name: PLAIN.get(name, "x") for name in known}}), path)
-            for deed in sorted(spy.words.get("deed", ())):
-                check(post({"csrf": token, "deed": deed}), path, deed)
-            if spy.names - {"csrf"} <= known:
-                break
-            known |= spy.names - {"csrf"}
-        if path == "/sign_out/":
+        browser = Browser(open_site)
+        if operation.open:
+            browser.open("/sign_in/")
+            secret = browser.cookies["collegium_visit"]
+        else:
             browser.sign_in(world, scene.owner)
-            csrf = world.vault.code("form", browser.cookies["collegium_session"])
-            continue
+            secret = browser.cookies["collegium_session"]
+        at = path.format_map(segments(scene, world, path))
+        poster = Poster(browser, at, world.vault.code("form", secret))
+        known = sorted(poster.fields(spy))
         deeds = sorted(spy.words.get("deed", ())) or ["send"]
-        for name in sorted(known):
+        for name in known:
             for number, text in enumerate(some(TEXTS, 4, path, name)):
-                deed = deeds[number % len(deeds)]
-                fields = {each: PLAIN.get(each, "x") for each in known} | {"deed": deed}
-                check(post({**fields, name: text, "csrf": token}), path, name, text)
+                plain = {each: PLAIN.get(each, "x") for each in known}
+                poster.post(**{**plain, "deed": deeds[number % len(deeds)], name: text})
                 tried += 1
     assert tried > 100
 

@@ -123,13 +123,24 @@ def test_lengths_that_are_wrong_are_refused(running: Running) -> None:
             "POST", "/api/customers/", JSON, *headers, body=body, token=running.token, sized=False
         )
         assert say(running.port, sent).status == status, headers
-    for chunk in (b"zz\r\n{}\r\n", b"-2\r\n{}\r\n", b"2;" + b"x" * 100_000 + b"\r\n{}\r\n", b"2\r\n{}x"):
+    for chunk in (
+        b"zz\r\n{}\r\n",
+        b"-2\r\n{}\r\n",
+        b"2;" + b"x" * 100_000 + b"\r\n{}\r\n",
+        b"2\r\n{}x",
+    ):
         head = request("POST", "/api/customers/", JSON, CHUNKED, token=running.token, sized=False)
         assert say(running.port, head, chunk + b"0\r\n\r\n").status == 400, chunk[:20]
     # The length that chunks give counts, not the one beside it.
     both = request(
-        "POST", "/api/customers/", JSON, CHUNKED, "Content-Length: 4", token=running.token,
-        sized=False, body=b"2\r\n{}\r\n0\r\n\r\n",
+        "POST",
+        "/api/customers/",
+        JSON,
+        CHUNKED,
+        "Content-Length: 4",
+        token=running.token,
+        sized=False,
+        body=b"2\r\n{}\r\n0\r\n\r\n",
     )
     assert say(running.port, both).body == b'{"name":["This field is required."]}'
 
@@ -185,10 +196,10 @@ def test_bytes_that_are_no_text_are_refused_in_whatever_header_they_stand(runnin
         "Authorization: Token a b",
         "Cookie: collegium_session=\xff\xfe; collegium_flash=\xff; collegium_half=\xff",
         "Cookie: ;;;=;=a;",
-        "Content-Type: \xff\xfe;;;=\"",
+        'Content-Type: \xff\xfe;;;="',
         "Content-Type: multipart/form-data; boundary=" + "b" * 50_000,
         "Accept: \xff,,,;q=x",
-        "X-Request-Id: \xff\"{}",
+        'X-Request-Id: \xff"{}',
         "X-Impersonated-User-Uuid: \xff",
         "X-Forwarded-For: \xff, ::1%25, 999.1.1.1",
         "X-Forwarded-Proto: javascript",
@@ -261,7 +272,17 @@ def test_what_is_no_http_gets_no_answer_of_ours(running: Running) -> None:
 
 
 def test_an_odd_host_names_nobody(running: Running) -> None:
-    for host in ("a b<>\"'", "\xff\xfe", '"><script>', "a:x", "a:99999", "[::1", "[a", "a_b.example:80", ""):
+    for host in (
+        "a b<>\"'",
+        "\xff\xfe",
+        '"><script>',
+        "a:x",
+        "a:99999",
+        "[::1",
+        "[a",
+        "a_b.example:80",
+        "",
+    ):
         sent = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1")
         said = say(running.port, sent)
         assert said.status == (200 if host in {"", "a_b.example:80"} else 400), host

@@ -118,7 +118,6 @@ class Front:
                     request=scope["collegium.request"],
                 )
 
-
     def _is_meant(self, headers: Collection[tuple[bytes, bytes]], host: bytes) -> bool:
         """Tell whether a request names one host, rightly spelled, and ours."""
         spelled = _HOST.fullmatch(host)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from ipaddress import ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -26,7 +26,7 @@ from collegium.store.db import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from ipaddress import IPv4Network, IPv6Network
+    from ipaddress import IPv4Network
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -109,6 +109,14 @@ class Call:
     def address(self) -> str:
         """Give the caller's address, as a trusted proxy says it or as the socket does."""
         return client_address(self._request, self.settings.trusted_proxies)
+
+    @property
+    def network(self) -> str:
+        """Give what counts as one caller: the address, of IPv6 the 64 bits that one is given."""
+        if ":" not in self.address:
+            return self.address
+        address = IPv6Address(self.address)
+        return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
 
     @cached_property
     def base(self) -> str:

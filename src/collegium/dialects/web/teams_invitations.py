@@ -10,6 +10,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from collegium.actions import invitations as actions
 from collegium.actions import links
+from collegium.dialects import limits
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, Paging, page
@@ -150,6 +151,7 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
             raise Conflict("organisation.unavailable")
         lines = judge(tx, team, role, lines)
     if deed == "send":
+        limits.check(visit, limits.INVITE)
         lines = [
             line if line.fault else _sent(kind, visit, role.uuid, line, extra) for line in lines
         ]
@@ -180,6 +182,7 @@ def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str) -> L
                 return line
             details = {"email": line.email, "full_name": line.name, "extra_text": extra}
             uuid = actions.create(tx, visit.actor, visit.settings, team.reached, role, details)
+            limits.count(visit, tx, limits.INVITE)
             row = invitations.by_uuid(tx, uuid)
     except Refusal as refusal:
         return line._replace(fault=say(refusal))
@@ -260,6 +263,7 @@ def _change(kind: Kind, visit: Visit) -> Answer:
         raise NotFound("invitation.unknown")
     mailed = f"send invitation {uuid}"
     if deed == "send":
+        limits.check(visit, limits.INVITE)
         visit.check_tries(mailed)
     with visit.write() as tx:
         team = Team.reach(visit, tx, kind, right="invitations")
@@ -269,6 +273,7 @@ def _change(kind: Kind, visit: Visit) -> Answer:
         if deed == "send":
             actions.send(tx, visit.actor, visit.settings, uuid)
             visit.count(tx, mailed, MAIL_INVITEE)
+            limits.count(visit, tx, limits.INVITE)
             said = f"The invitation of {row.email} goes out again."
         else:
             actions.cancel(tx, visit.actor, uuid)
