@@ -121,7 +121,11 @@ def application(
         request_max_body_size=BODY_MAX,
         exception_handlers={Exception: _failed},
     )
-    return Front(cast("App", app), allowed_hosts(settings, host))
+    return Front(
+        cast("App", app),
+        allowed_hosts(settings, host),
+        is_secure=settings.base_url.startswith("https:"),
+    )
 
 
 def _nobody_wakes() -> None:

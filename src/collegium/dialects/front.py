@@ -32,6 +32,7 @@ _SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
     (
         b"content-security-policy",
         (
@@ -41,6 +42,8 @@ _SECURITY: Final = (
     ),
     (b"cache-control", b"no-store"),
 )
+# For a year, and of this host alone: what else is below its name is not ours to speak for.
+_TLS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 BODY_SECONDS: Final = 60
 """How long a body may take to arrive; the largest one that is read needs 35 kB a second."""
@@ -63,11 +66,13 @@ class Front:
 
     Args:
         hosts: names this service answers to, lower case, without port; empty: to any.
+        is_secure: whether people reach it through TLS.
     """
 
-    def __init__(self, app: App, hosts: frozenset[str]) -> None:
+    def __init__(self, app: App, hosts: frozenset[str], *, is_secure: bool = False) -> None:
         self._app = app
         self._hosts = hosts
+        self._guards = (*_SECURITY, _TLS) if is_secure else _SECURITY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request through."""
@@ -90,7 +95,7 @@ class Front:
                 given_names = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *(pair for pair in _SECURITY if pair[0] not in given_names),
+                    *(pair for pair in self._guards if pair[0] not in given_names),
                     (b"x-request-id", request),
                 ]
             await send(message)
