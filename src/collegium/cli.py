@@ -158,7 +158,8 @@ def migrate() -> None:
 @click.option("--email", required=True, help="Address of the account.")
 @click.option("--password", help="For logging in; without it only the token works.")
 @click.option("--json", "as_json", is_flag=True, help="Print username, uuid and token as JSON.")
-def staff(username: str, email: str, password: str | None, *, as_json: bool) -> None:
+@click.option("--promote", is_flag=True, help="Also an account that somebody made when invited.")
+def staff(username: str, email: str, password: str | None, *, as_json: bool, promote: bool) -> None:
     """Create a staff account, or make an existing account one; print its token."""
     from collegium.actions import accounts  # noqa: PLC0415 - quick to say --help
 
@@ -166,7 +167,7 @@ def staff(username: str, email: str, password: str | None, *, as_json: bool) -> 
     with _house(settings) as (database, vault):
         try:
             uuid, token = accounts.ensure_staff(
-                database, settings, vault, username, email, password
+                database, settings, vault, username, email, password, promotes=promote
             )
         except accounts.Unfit as error:
             _stop(str(error), 2)

@@ -67,9 +67,7 @@ def people(world: World) -> list[str]:
     world.person("inactive", password=hashed, is_active=False)
     world.person("elsewhere", registration_method="eduteams")
     world.person("without", password=None)
-    return {
-        name: name for name in ("known", "guarded", "inactive", "elsewhere", "without", "nobody")
-    }
+    return ["known", "guarded", "inactive", "elsewhere", "without", "nobody"]
 
 
 def attempt(site: Site, how: str, name: str, number: int) -> httpx.Response:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
-import pyotp
 import pytest
+from pyotp.totp import TOTP
 from sqlalchemy import select
 
 from collegium.rules.second_factors import RECOVERY_CODES
@@ -160,9 +160,9 @@ def pages(wire: Wire) -> Held:
     found = re.search(r"\b(?:[A-Z2-7]{4} ?){8}\b", browser.open(here).text)
     assert found
     held["second factor"] = found[0].replace(" ", "")
-    code = pyotp.TOTP(held["second factor"]).now()
+    code = TOTP(held["second factor"]).now()
     shown = browser.send(here, deed="confirm", code=code).text
-    codes = re.findall(r"<li><code>([^<]+)</code>", shown)
+    codes = re.findall(r'<li class="code">([^<]+)</li>', shown)
     assert len(codes) == RECOVERY_CODES, shown
     return held | {f"recovery code {number}": code for number, code in enumerate(codes)}
 

@@ -32,7 +32,7 @@ from collegium.store.listing import Filter, Listing
 from collegium.store.tables import Number, accounts, events, scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Row, Write
@@ -56,6 +56,20 @@ _RECORD = Prepared(
         }
     )
 )
+
+
+_FACTS = Prepared(
+    select(events.c.facts)
+    .where(events.c.kind == bindparam("kind"), events.c.account_id == bindparam("account"))
+    .order_by(events.c.id)
+    .limit(1)
+)
+
+
+def facts_of(tx: Read, kind: str, account: int) -> Mapping[str, Any]:
+    """Give the facts of the first such event of an account; none where there is none."""
+    row = tx.one(_FACTS, kind=kind, account=account)
+    return {} if row is None else dict(row.facts)
 
 
 def record(

@@ -11,6 +11,7 @@ from email_validator import EmailNotValidError, validate_email
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from collegium.dialects.web.words import say
+from collegium.rules.looks import is_plain
 
 if TYPE_CHECKING:
     from collegium.rules.refusals import Refusal
@@ -107,6 +108,8 @@ class Form:
                 validate_email(text, check_deliverability=False, globally_deliverable=False)
             except EmailNotValidError:
                 self.wrong(name, "This is not an e-mail address. It looks like name@example.org.")
+            if not is_plain(text):
+                self.wrong(name, "This address mixes alphabets. Please type it anew.")
         return text
 
     def date(self, name: str) -> date | None:

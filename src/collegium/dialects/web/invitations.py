@@ -14,6 +14,7 @@ from collegium.dialects.web.page import Page, page
 from collegium.dialects.web.words import place, role
 from collegium.rules.accounts import usernames_for
 from collegium.rules.invitations import State, same_address, seen
+from collegium.rules.looks import sounds_of_authority
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.rules.tries import CODE_ADDRESS, SIGN_UP_ADDRESS, SIGN_UP_LINK
 from collegium.store import accounts, invitations
@@ -128,6 +129,8 @@ def _join(visit: Visit, row: Row) -> Answer:
     }
     if "username" not in form.errors and not account_actions.USERNAME.fullmatch(values["username"]):
         form.wrong("username", "A user name is made of small letters a to z, digits, and _ . @ + -")
+    elif sounds_of_authority(values["username"]):
+        form.wrong("username", "This name is kept for those who run the service.")
     if not form.flag("agrees"):
         form.wrong("agrees", "Please agree to the rules of this service.")
     # Each try is an answer to whether a name is taken, and some work besides.

@@ -42,6 +42,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from collegium.dialects.http import Answer, Operation
 from collegium.dialects.web import words
+from collegium.rules.looks import TURNING
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -54,6 +55,7 @@ STATIC: Final = Path(__file__).parent / "static"
 NAVIGATION: Final = [("/account/", "My account"), ("/requests/", "Requests")]
 """Path and text of what the header leads to, for whoever is signed in."""
 
+_NO_TURNING: Final = dict.fromkeys(map(ord, TURNING))
 _PAGE_SIZE: Final = 25
 _PAGE_MAX: Final = 4000
 
@@ -109,6 +111,7 @@ def templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_straight,
     )
     environment.filters["day"] = day
     environment.filters["moment"] = moment
@@ -120,6 +123,11 @@ def templates() -> Environment:
     environment.globals["style"] = lambda: style()[0]
     environment.globals["navigation"] = NAVIGATION
     return environment
+
+
+def _straight(value: Any) -> Any:
+    """Leave out of a text what would turn the reading direction of the page around it."""
+    return value.translate(_NO_TURNING) if isinstance(value, str) else value
 
 
 def day(at: datetime) -> str:

@@ -18,6 +18,7 @@ from collegium.dialects.web.team import Team, chosen, offered, searched
 from collegium.dialects.web.words import say
 from collegium.rules.access import may_give
 from collegium.rules.invitations import MOVES, Act, Fate, State, fate, seen
+from collegium.rules.looks import is_plain
 from collegium.rules.refusals import Conflict, NotFound, Refusal
 from collegium.rules.tries import MAIL_INVITEE
 from collegium.store import invitations, memberships, roles
@@ -98,6 +99,8 @@ def _checked(line: Line) -> Line:
         validate_email(line.email, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError:
         return line._replace(fault="There is no e-mail address in this line.")
+    if not is_plain(line.email):
+        return line._replace(fault="The address mixes alphabets.")
     if len(line.email) > _EMAIL_MAX or len(line.name) > _NAME_MAX:
         return line._replace(fault="The address or the name is too long.")
     return line
