@@ -290,6 +290,17 @@ def test_an_odd_host_names_nobody(running: Running) -> None:
     assert say(running.port, two).status == 400
 
 
+def test_nobody_writes_a_line_of_the_log(running: Running) -> None:
+    forged = "2026-01-01T00:00:00Z [info] request status=200"
+    say(running.port, request("GET", f"/x%0d%0a{forged.replace(' ', '%20')}%1b[2J"))
+    for header in (f"X-Request-Id: a {forged}", f"User-Agent: {forged}"):
+        say(running.port, request("GET", "/here/", header))
+    lines = running.service.log.read_text().splitlines()
+    assert any("/x" in line and forged in line for line in lines)  # quoted, on a line of its own
+    assert not any(line.startswith(forged) for line in lines)
+    assert "\x1b" not in "".join(lines)
+
+
 def test_slow_bodies_keep_nobody_waiting(running: Running) -> None:
     with ExitStack() as lines:
         slow = [lines.enter_context(connect(running.port)) for _ in range(100)]
