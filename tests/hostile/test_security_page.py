@@ -17,7 +17,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 def test_every_line_says_how_it_is_shown_or_that_it_is_not() -> None:
-    rows = re.findall(r"(?m)^\| (\d+\.[\d.,– ]+) \| .+ \| (.+) \|$", PAGE)
+    rows = re.findall(r"(?m)^\| (\d+\.[\d.,\u2013 ]+) \| .+ \| (.+) \|$", PAGE)
     assert len(rows) > 100
     for number, shown in rows:
         assert "`" in shown or "not met" in shown or shown in {"does not apply", "this page"}, (
