@@ -6,6 +6,7 @@ hashed as often. ``HOSTILE=long`` measures the seconds too, where nothing else r
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 import time
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "a quiet harbour 41"
 WAYS = ("waldur", "group wire", "briefly", "page", "forgotten password")
-SAMPLES = 150
+SAMPLES = int(os.environ.get("HOSTILE_SAMPLES", "150"))
 
 
 class Hasher:

@@ -79,14 +79,14 @@ def test_every_field_of_the_waldur_wire(open_site: Site, scene: Scene, world: Wo
     for path, method, operation in with_forms(WALDUR):
         sent = body_for(path, operation, scene, scene.stranger)
         for name in operation.form or ():
-            for value in some(VALUES, 5, path, method, name):
+            for value in some(VALUES, 3, path, method, name):
                 body = json.dumps({**sent, name: value}).encode()
                 answer = open_site.request(
                     method, waldur_path(scene, path), world.staff, headers=JSON, content=body
                 )
                 check(answer, method, path, name, value)
                 tried += 1
-    assert tried > 1000
+    assert tried > 800
     check(open_site.get("/api/users/?page_size=300", world.staff), "after")
     check(open_site.get("/api/events/?page_size=300", world.staff), "after")
 
@@ -142,7 +142,7 @@ def test_every_parameter_of_every_list(
         names = [*(operation.filters or ()), "page", "page_size", "o", "field"]
         names += ["limit", "offset", "sort[]", "include[]", "filter{id.in}", "filter{x.y}"]
         for name in names:
-            for value in some(TEXTS, 4, path, name):
+            for value in some(TEXTS, 2, path, name):
                 text = quote(str(value)[:3000], errors="surrogatepass")
                 url = f"{at}?{quote(name)}={text}"
                 who = {"Authorization": f"Token {world.staff.token}"}
