@@ -165,8 +165,9 @@ def _bounded(receive: Receive) -> Receive:
 
 
 def without_secrets(path: str) -> str:
-    """Give a path as it may be logged: without the secret that some paths carry."""
-    return _SECRET_PATH.sub(r"\1…", path)
+    """Give a path as it may be logged: without the secret that some carry, on one line."""
+    told = _SECRET_PATH.sub(r"\1…", path)
+    return told if told.isprintable() else told.encode("unicode_escape").decode()
 
 
 def _host(header: bytes) -> str:
