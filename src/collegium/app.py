@@ -39,7 +39,9 @@ _WATCH_SECONDS: Final = 0.5
 _TEXTS: Final = {
     404: "Not found.",
     405: 'Method "{method}" not allowed.',
-    413: "The request is too large.",
+    408: f"The request took too long to arrive: {http.BODY_SECONDS} seconds at most.",
+    503: "The service is busy. Please try again in a moment.",
+    413: f"The request is too large: {http.BODY_MAX} bytes at most.",
 }
 
 _log = structlog.get_logger()
@@ -100,7 +102,8 @@ def application(
     http.serve(app, house, waldur.ROUTES, waldur.perform)
     http.serve(app, house, brainstem.ROUTES, brainstem.perform)
     http.serve(app, house, web.ROUTES | _description(), web.perform)
-    return Front(app, allowed_hosts(settings, host))
+    is_secure = settings.base_url.startswith("https:")
+    return Front(app, allowed_hosts(settings, host), is_secure=is_secure)
 
 
 @cache

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from collegium import logs, opening
-from collegium.settings import Settings, SettingsError, load
+from collegium.settings import THREADS, Settings, SettingsError, load
 from collegium.store import schema
 from collegium.store.db import Unavailable
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from collegium.store.db import Database
     from collegium.store.vault import Vault
-
-THREADS: Final = 64
-"""Requests that a worker process has begun at most; a slow body keeps a thread waiting."""
 
 NOT_EMPTY: Final = 3
 """Exit code of ``demo`` on a database that has accounts already."""
@@ -163,7 +160,8 @@ def migrate() -> None:
 @click.option("--email", required=True, help="Address of the account.")
 @click.option("--password", help="For logging in; without it only the token works.")
 @click.option("--json", "as_json", is_flag=True, help="Print username, uuid and token as JSON.")
-def staff(username: str, email: str, password: str | None, *, as_json: bool) -> None:
+@click.option("--promote", is_flag=True, help="Also an account that somebody made when invited.")
+def staff(username: str, email: str, password: str | None, *, as_json: bool, promote: bool) -> None:
     """Create a staff account, or make an existing account one; print its token."""
     from collegium.actions import accounts  # noqa: PLC0415 - quick to say --help
 
@@ -171,7 +169,7 @@ def staff(username: str, email: str, password: str | None, *, as_json: bool) -> 
     with _house(settings) as (database, vault):
         try:
             uuid, token = accounts.ensure_staff(
-                database, settings, vault, username, email, password
+                database, settings, vault, username, email, password, promotes=promote
             )
         except accounts.Unfit as error:
             _stop(str(error), 2)

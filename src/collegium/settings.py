@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Final, get_type_hints
 
 from collegium.settings_kinds import (
     KEY_LENGTH,
@@ -51,6 +51,10 @@ _COUNTRIES = (
 
 class SettingsError(Exception):
     """What is wrong with the settings, one line a problem."""
+
+
+THREADS: Final = 64
+"""Requests that a worker process is at work on at most."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from collegium.rules.access import Actor
     from collegium.settings import Settings
-    from collegium.store.db import Database, Row, Write
+    from collegium.store.db import Database, Read, Row, Write
     from collegium.store.vault import Vault
 
 
@@ -255,12 +255,18 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
     username: str,
     email: str,
     password: str | None,
+    *,
+    promotes: bool = False,
 ) -> tuple[str, str]:
     """Create a staff account, or make an account of that name one; give UUID and token.
 
     The password is changed only when it is another one, so that asking again ends no session.
 
-    Refuses: Unfit for a user name, address or password that cannot be taken.
+    Args:
+        promotes: whether an account counts that its person made, under a name of their choice.
+
+    Refuses: Unfit for a user name, address or password that cannot be taken, and for an account
+    that somebody else may hold.
     """
     _check_fit(username, email, password)
     with database.read() as tx:
@@ -275,12 +281,21 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
             number = create(tx, None, settings, vault, {"username": username, **wanted})
         else:
             number = known.id
+            if not (promotes or known.is_staff or _is_ours(tx, known)):
+                message = f"somebody else made the account {username}; --promote makes it staff"
+                raise Unfit(message)
             accounts.change(tx, number, {**wanted, "modified": tx.now})
             events.record(tx, "account.made_staff", None, account=number, username=username)
         if hashed is not None:
             set_password(tx, None, number, hashed)
         account: Row = accounts.by_number(tx, number)
         return str(account.uuid), tokens.renew(tx, vault, settings, None, account)
+
+
+def _is_ours(tx: Read, account: Row) -> bool:
+    """Tell whether staff or an operator made an account; names are free to whoever is invited."""
+    made_for = events.facts_of(tx, "account.created", account.id).get("invitation")
+    return made_for is None and account.registration_method == "default"
 
 
 def _check_fit(username: str, email: str, password: str | None) -> None:

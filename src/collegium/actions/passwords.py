@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -35,6 +36,10 @@ class Reset(NamedTuple):
     mark: str
 
 
+class _Nobody(Exception):  # noqa: N818 - says what is the case
+    """Nobody has that address."""
+
+
 def ask(tx: Write, address: str, whence: str) -> None:
     """Mail a link to set a new password to every account of an address; tell nobody of whom.
 
@@ -48,7 +53,10 @@ def ask(tx: Write, address: str, whence: str) -> None:
         outbox.post(tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat()))
         _record(tx, "account.password_reset_asked", None, account.id, address=whence)
     if not found:
-        # As much work as for a known one, as near as can be.
+        # As much work as for a known one: a mail is written as well, and taken back.
+        with suppress(_Nobody), tx.point():
+            outbox.post(tx, mails.PasswordReset(address, 0, tx.now.isoformat()))
+            raise _Nobody
         _record(tx, "account.password_reset_asked", None, None, address=whence)
 
 

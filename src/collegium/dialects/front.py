@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST: Final = re.compile(r"(?:[\w.~-]+|\[[0-9a-fA-F:.]+\])?(?::([0-9]{0,5}))?", re.ASCII)
+_PORT_MAX: Final = 65535
 _SECURITY: Final = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
     (
         "content-security-policy",
         (
@@ -33,6 +36,8 @@ _SECURITY: Final = (
     ),
     ("cache-control", "no-store"),
 )
+# For a year, and of this host alone: what else is below its name is not ours to speak for.
+_TLS: Final = ("strict-transport-security", "max-age=31536000")
 
 registry: Final = CollectorRegistry()
 _requests: Final = Counter(
@@ -52,11 +57,15 @@ class Front:
 
     Args:
         hosts: names this service answers to, lower case, without port; empty: to any.
+        is_secure: whether people reach it through TLS.
     """
 
-    def __init__(self, app: WSGIApplication, hosts: frozenset[str]) -> None:
+    def __init__(
+        self, app: WSGIApplication, hosts: frozenset[str], *, is_secure: bool = False
+    ) -> None:
         self._app = app
         self._hosts = hosts
+        self._guards = (*_SECURITY, _TLS) if is_secure else _SECURITY
 
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Take one request through."""
@@ -70,12 +79,12 @@ class Front:
             nonlocal code
             code = status[:3]
             names = {name for name, _ in headers}
-            headers += [pair for pair in _SECURITY if pair[0] not in names]
+            headers += [pair for pair in self._guards if pair[0] not in names]
             headers.append(("x-request-id", request))
             return start_response(status, headers)
 
         try:
-            if self._hosts and _host(env.get("HTTP_HOST", "")) not in self._hosts:
+            if not self._is_meant(env.get("HTTP_HOST", "")):
                 return _misdirected(answer)
             return self._app(env, answer)
         finally:
@@ -94,6 +103,16 @@ class Front:
                     request=request,
                 )
 
+    def _is_meant(self, host: str) -> bool:
+        """Tell whether a request names one host, rightly spelled, and ours."""
+        # Of two such headers the server makes one text with a comma, which no name has.
+        spelled = _HOST.fullmatch(host)
+        return (
+            spelled is not None
+            and int(spelled[1] or 0) <= _PORT_MAX
+            and (not self._hosts or _host(host) in self._hosts)
+        )
+
 
 _SECRET_PATH: Final = re.compile(
     r"^(/(?:invitation|invitation_approve|invitation_reject|user_email_change|password_reset)/)[^/]+"
@@ -101,8 +120,9 @@ _SECRET_PATH: Final = re.compile(
 
 
 def without_secrets(path: str) -> str:
-    """Give a path as it may be logged: without the secret that some paths carry."""
-    return _SECRET_PATH.sub(r"\1…", path)
+    """Give a path as it may be logged: without the secret that some carry, on one line."""
+    told = _SECRET_PATH.sub(r"\1…", path)
+    return told if told.isprintable() else told.encode("unicode_escape").decode()
 
 
 def _host(header: str) -> str:

@@ -89,9 +89,11 @@ def _operation(
         "security": [{}] if operation.open else [{"token": []}],
     }
     if operation.form is not None:
+        schema = _form(operation)
+        # Where nothing has to be in it, there need be none.
         said["requestBody"] = {
-            "required": True,
-            "content": {_JSON: {"schema": _form(operation)}},
+            "required": "required" in schema,
+            "content": {_JSON: {"schema": schema}},
         }
     return said
 

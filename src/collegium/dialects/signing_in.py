@@ -34,7 +34,6 @@ def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
         if call.settings.rate_limits and tries.blocked(tx, [pair]):
             # The described text; the same for a name that nobody has.
             raise Unauthenticated("login.locked")
-        asks_more = alone and account is not None and second_factors.is_on(tx, account.id)
     # Slow on purpose, hence between the transactions; just as slow when there is no account.
     right = vault.check_password(account.password if account else None, password)
     if account is None or not right or not account.is_active:
@@ -44,8 +43,11 @@ def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
             call.count(tx, account_try, LOGIN_ACCOUNT)
             call.count(tx, address_try, LOGIN_ADDRESS)
         raise Unauthenticated("login.failed")
-    if asks_more:
-        raise Unauthenticated("login.disabled")
+    # Asked only now: before, it would be a question more for a name that somebody has.
+    if alone:
+        with call.read() as tx:
+            if second_factors.is_on(tx, account.id):
+                raise Unauthenticated("login.disabled")
     return account
 
 
@@ -56,7 +58,7 @@ def subjects(call: Call, username: str) -> tuple[str, str, str]:
     """
     named = call.house.vault.digest(username).hex()[:32]
     return (
-        f"login pair {named} {call.address}"[:128],
+        f"login pair {named} {call.network}"[:128],
         f"login account {named}",
-        f"login address {call.address}"[:128],
+        f"login address {call.network}"[:128],
     )

@@ -3,8 +3,8 @@
 import unicodedata
 from typing import Final
 
-# Characters that turn the reading direction of what follows: good for dressing up an address.
-_TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+from collegium.rules.looks import TURNING
+
 # Control characters, separators of lines and paragraphs, halves of characters.
 _INVISIBLE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
@@ -25,5 +25,5 @@ def short(text: str, width: int) -> str:
 
 
 def _visible(character: str) -> str:
-    hidden = character in _TURNING or unicodedata.category(character) in _INVISIBLE
+    hidden = character in TURNING or unicodedata.category(character) in _INVISIBLE
     return " " if hidden else character

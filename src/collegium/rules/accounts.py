@@ -7,6 +7,7 @@ import unicodedata
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from collegium.rules.looks import sounds_of_authority
 from collegium.rules.refusals import Conflict, Invalid
 
 if TYPE_CHECKING:
@@ -39,10 +40,6 @@ SYNCHRONISED: Final = {"eduteams": ("email", "first_name", "last_name")}
 
 _USERNAME_MAX: Final = 128
 _NOT_IN_USERNAMES: Final = re.compile(r"[^0-9a-z_.@+-]+")
-_RESERVED: Final = frozenset(
-    {"admin", "administrator", "collegium", "operator", "root", "staff", "support", "system"}
-)
-"""Names that sound like authority, and that an operator may want to give away."""
 
 
 def username_from(text: str) -> str:
@@ -55,7 +52,7 @@ def username_from(text: str) -> str:
 def usernames_for(address: str) -> Iterator[str]:
     """Give user names for whoever has that address, the best first, the same ones every time."""
     name = username_from(address.rpartition("@")[0]) or "user"
-    if name not in _RESERVED:
+    if not sounds_of_authority(name):
         yield name
     for number in count(2):
         tail = f"-{number}"

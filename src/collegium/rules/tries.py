@@ -52,6 +52,21 @@ PEOPLE_ACCOUNT: Final = Limit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUT
 INVITE_ACCOUNT: Final = Limit(200, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
 """One account that has people mailed: whole laboratories are invited at once."""
 
+INVITE_ADDRESS: Final = Limit(1000, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
+"""One address, behind which a whole institution may be."""
+
+ASK_ADDRESS: Final = Limit(100, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
+"""One address from which many ask, as a class does that was given a link."""
+
+JOIN_ADDRESS: Final = Limit(200, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""The same for groups."""
+
+SIGN_UP_LINK: Final = Limit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""One invitation by which an account is to be made: each try tells whether a name is taken."""
+
+SIGN_UP_ADDRESS: Final = Limit(100, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""One address from which accounts are made; a course signs up from one room."""
+
 DEVICE_ADDRESS: Final = Limit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """One address from which programs wait to be let in."""
 

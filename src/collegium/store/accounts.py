@@ -158,7 +158,7 @@ _KNOWN = {
 _KNOWN_BY_UUID = Prepared(_known.where(accounts.c.uuid == bindparam("uuid")))
 # Accounts of ours that can sign in with a password; a few may share an address, not a crowd.
 _WITH_ADDRESS = Prepared(
-    select(accounts.c.id, accounts.c.email)
+    select(accounts.c.id, accounts.c.email, accounts.c.username)
     .where(
         func.lower(accounts.c.email) == func.lower(bindparam("email", type_=String())),
         accounts.c.is_active,
@@ -315,7 +315,7 @@ def known_by_uuid(tx: Read, uuid: str) -> Row | None:
 
 
 def with_address(tx: Read, email: str) -> list[Row]:
-    """Give ``id email`` of the accounts at an address that may have a password of ours."""
+    """Give ``id email username`` of those at an address that may have a password of ours."""
     return tx.all(_WITH_ADDRESS, email=email)
 
 

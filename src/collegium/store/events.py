@@ -32,7 +32,7 @@ from collegium.store.listing import Filter, Listing
 from collegium.store.tables import Number, accounts, events, scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from collegium.rules.access import Actor
@@ -59,6 +59,20 @@ _RECORD = Prepared(
 )
 
 _LATEST = Prepared(select(events.c.at).order_by(events.c.id.desc()).limit(1))
+
+
+_FACTS = Prepared(
+    select(events.c.facts)
+    .where(events.c.kind == bindparam("kind"), events.c.account_id == bindparam("account"))
+    .order_by(events.c.id)
+    .limit(1)
+)
+
+
+def facts_of(tx: Read, kind: str, account: int) -> Mapping[str, Any]:
+    """Give the facts of the first such event of an account; none where there is none."""
+    row = tx.one(_FACTS, kind=kind, account=account)
+    return {} if row is None else dict(row.facts)
 
 
 def record(

@@ -305,7 +305,7 @@ def test_a_body_that_is_too_large_is_refused_in_json(site: Site, world: World) -
             headers={"Content-Type": "application/json"},
         )
         assert answer.status_code == 413
-        assert answer.json() == {"detail": "The request is too large."}
+        assert answer.json() == {"detail": "The request is too large: 2097152 bytes at most."}
         check_json(answer)
     content = b'{"name": "x"' + b" " * (BODY_MAX - 20) + b"}"
     answer = site.post(

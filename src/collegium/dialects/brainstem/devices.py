@@ -11,7 +11,7 @@ from collegium.actions import devices as actions
 from collegium.dialects.brainstem import bodies, wire
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.rules.devices import INTERVAL, LIFETIME, State
-from collegium.rules.tries import DEVICE_ADDRESS
+from collegium.rules.tries import CODE_ADDRESS, DEVICE_ADDRESS
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
@@ -49,7 +49,7 @@ class DevicePoll(Struct, frozen=True, omit_defaults=True):
 
 def _begin(call: Call) -> Answer:
     values = bodies.read(call, _BEGIN)
-    call.check_tries(begins := f"device address {call.address}"[:128])
+    call.check_tries(begins := f"device address {call.network}"[:128])
     with call.write() as tx:
         name = values.get("client_name") or "A program"
         waiting = actions.begin(tx, call.house.vault, name)
@@ -73,8 +73,12 @@ def _begin(call: Call) -> Answer:
 
 def _poll(call: Call) -> Answer:
     code = bodies.read(call, _POLL)["device_code"]
+    call.check_tries(guesses := f"code address {call.network}")
     with call.read() as tx:
         state = actions.look(tx, call.house.vault, code)
+    if state is None:
+        with call.write() as tx:
+            call.count(tx, guesses, CODE_ADDRESS)
     told: dict[str, Any]
     if state is State.APPROVED:
         with call.write() as tx:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collegium.actions import groups as actions
+from collegium.dialects import limits
 from collegium.dialects.brainstem import bodies, query, wire
 from collegium.dialects.brainstem.paths import deed, number, spelled
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.rules.access import NOBODY
 from collegium.rules.groups import NAME_LENGTH
-from collegium.rules.tries import INVITE_ACCOUNT, JOIN_ACCOUNT, PEOPLE_ACCOUNT
+from collegium.rules.tries import PEOPLE_ACCOUNT
 from collegium.store import groups
 
 if TYPE_CHECKING:
@@ -65,15 +66,14 @@ def _create(call: Call) -> Answer:
 
 
 def _change(call: Call) -> Answer:
-    call.check_tries(mailed := f"invite account {call.actor.id}")
+    limits.check(call, limits.INVITE)
     with call.guarded(f"people account {call.actor.id}", PEOPLE_ACCOUNT), call.write() as tx:
         reached = actions.hold(tx, call.actor, number(call, "group"))
         # Only now: whoever may not change the group is told that, whatever they have sent.
         values = bodies.read(call, _CHANGE)
         wishes = values.get("users", ())
         count = actions.change(tx, call.actor, call.settings, reached, values.get("name"), wishes)
-        for _mail in range(count):
-            call.count(tx, mailed, INVITE_ACCOUNT)
+        limits.count(call, tx, limits.INVITE, count)
         return _one(tx, groups.by_number(tx, reached.scope.id))
 
 
@@ -84,11 +84,10 @@ def _delete(call: Call) -> Answer:
 
 
 def _join(call: Call) -> Answer:
-    call.check_tries(joins := f"join account {call.actor.id}")
+    limits.check(call, limits.JOIN)
     with call.write() as tx:
         row, is_new = actions.join(tx, call.actor, number(call, "group"))
-        if is_new:
-            call.count(tx, joins, JOIN_ACCOUNT)
+        limits.count(call, tx, limits.JOIN, int(is_new))
         (shown,) = wire.requests(tx, [row], frozenset())
     return Answer(200, wire.encode(wire.OneMembershipRequest(shown)))
 

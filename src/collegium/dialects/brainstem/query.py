@@ -24,6 +24,9 @@ LIMIT: Final = 20
 LIMIT_MAX: Final = 100
 _DIGITS: Final = 15
 _MANY: Final = 1000
+_LONGEST: Final = 2000
+"""Nothing that is searched is longer, and SQLite compares no pattern of 50,000 bytes."""
+
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 _PAGING: Final = frozenset({"limit", "offset", "page", "per_page"})
 
@@ -59,6 +62,8 @@ class Text(Kind):
 
     def read(self, text: str) -> str:
         """Read a text that a database can hold."""
+        if len(text) > _LONGEST:
+            raise Wrong(f"Give {_LONGEST} characters at most.")
         check_storable(text)
         return text
 

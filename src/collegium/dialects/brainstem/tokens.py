@@ -76,7 +76,7 @@ def _log_in_briefly(call: Call) -> Answer:
 
 def _refresh(call: Call) -> Answer:
     values = bodies.read(call, _REFRESH)
-    with call.guarded(f"refresh address {call.address}"[:128], CODE_ADDRESS), call.write() as tx:
+    with call.guarded(f"refresh address {call.network}"[:128], CODE_ADDRESS), call.write() as tx:
         pair = actions.refresh(tx, call.house.vault, call.settings, values["refresh"])
     return _pair(pair)
 
@@ -99,10 +99,7 @@ def _username(call: Call, name: str) -> str:
         if "@" not in name or accounts.by_username(tx, name) is not None:
             return name
         rows = accounts.with_address(tx, name)
-        if len(rows) != 1:
-            return name
-        account: Row = accounts.by_number(tx, rows[0].id)
-        return str(account.username)
+    return str(rows[0].username) if len(rows) == 1 else name
 
 
 def _forget_tries(call: Call, tx: Write, actor: Actor) -> None:

@@ -49,7 +49,7 @@ def _confirm(call: Call) -> Answer:
     code = hex_uuid(body.get("code"))
     if code is None:
         raise Malformed(400, ["The confirmation code is required."])
-    with call.guarded(f"code address {call.address}", CODE_ADDRESS), call.write() as tx:
+    with call.guarded(f"code address {call.network}", CODE_ADDRESS), call.write() as tx:
         actions.confirm(tx, call.settings, call.house.vault, code)
     return _done("Email has been successfully updated.")
 

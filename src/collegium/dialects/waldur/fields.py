@@ -21,6 +21,7 @@ from multipart import MultipartError, MultipartParser, MultipartPart, parse_opti
 
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.waldur.errors import WHOLE, Malformed, reason
+from collegium.rules.looks import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -131,6 +132,8 @@ class Email(Text):
                 validate_email(text, check_deliverability=False, globally_deliverable=False)
             except EmailNotValidError:
                 raise Wrong("Enter a valid email address.") from None
+            if not is_plain(text):
+                raise Wrong("Enter an email address in plain letters of one alphabet.")
         return text
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collegium.dialects.http import Call
 
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+_LONGEST: Final = 2000
+"""Nothing that is searched is longer, and SQLite compares no pattern of 50,000 bytes."""
+
 _NOBODY: Final = "0" * 32
 """A UUID that nothing has."""
 
@@ -37,6 +40,8 @@ class Kind:
         Args:
             texts: all values of the parameter, stripped, empty ones left out; one at least.
         """
+        if len(texts[-1]) > _LONGEST:
+            raise Wrong(f"Ensure this value has at most {_LONGEST} characters.")
         return texts[-1]
 
     def schema(self) -> dict[str, Any]:
@@ -53,7 +58,7 @@ class Contains(Kind):
 
     def read(self, texts: Sequence[str]) -> str:
         """Give the pattern that finds the text anywhere."""
-        return part(texts[-1])
+        return part(super().read(texts))
 
 
 class Uuid(Kind):

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from collegium.actions import decisions
 from collegium.actions import invitations as actions
+from collegium.dialects import limits
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.dialects.waldur import filters, lists, wire
 from collegium.dialects.waldur.accounts import PROFILE
@@ -130,11 +131,13 @@ def named_role(tx: Write, form: Form, field: str = "role", kind: Kind | None = N
 
 def _create(call: Call) -> Answer:
     form = read(call, FIELDS)
+    limits.check(call, limits.INVITE)
     with call.write() as tx:
         reached = named_scope(tx, call, form)
         role = named_role(tx, form)
         reached, role = form.checked(reached), form.checked(role)
         uuid = actions.create(tx, call.actor, call.settings, reached, role, form.values)
+        limits.count(call, tx, limits.INVITE)
         row: Any = invitations.by_uuid(tx, uuid)
         return Answer(201, wire.encode(wire.invitation(call, row, tx.now)))
 
@@ -147,13 +150,13 @@ def _details(call: Call, tx: Read) -> Answer:
 
 
 def _check(call: Call) -> Answer:
-    with call.guarded(f"check address {call.address}", CODE_ADDRESS):
+    with call.guarded(f"check address {call.network}", CODE_ADDRESS):
         try:
             with call.read() as tx:
                 row = actions.find_open(tx, call.uuid("invitation"), in_tree=True)
         except NotFound as refusal:
             if refusal.code == "invitation.closed":
-                return Answer(404)
+                return Answer(404, media="text/plain")
             raise
     locked = True if row.civil_number else UNSET
     return Answer(200, wire.encode(wire.InvitationCheck(row.email, locked)))
@@ -173,11 +176,13 @@ def _cancel(call: Call) -> Answer:
 
 def _send(call: Call) -> Answer:
     uuid = call.uuid("invitation")
+    limits.check(call, limits.INVITE)
     call.check_tries(mailed := f"send invitation {uuid}")
     with saying(wrong_state="invitation.not_sendable"), call.write() as tx:
         actions.send(tx, call.actor, call.settings, uuid)
         # Each mail goes to the same address, whoever sends it.
         call.count(tx, mailed, MAIL_INVITEE)
+        limits.count(call, tx, limits.INVITE)
     return done("Invitation sending has been successfully scheduled.")
 
 
@@ -185,7 +190,7 @@ def _decide(call: Call, purpose: str, do: Callable[[Write, decisions.Decision], 
     token = decode(call)[0].get("token")
     if not token or not isinstance(token, str):
         raise Malformed(400, ["token is required parameter"])
-    with call.guarded(f"decision address {call.address}", CODE_ADDRESS), call.write() as tx:
+    with call.guarded(f"decision address {call.network}", CODE_ADDRESS), call.write() as tx:
         link = decisions.read_link(call.house.vault, call.settings, purpose, token, tx.now)
         do(tx, link)
 

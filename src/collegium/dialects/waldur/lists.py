@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = 10
 PAGE_MAX: Final = 300
+_TOLD: Final = 20
+"""How many wrong names are told; an answer is not to be much longer than what was asked."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -76,11 +78,11 @@ def ordering(call: Call, listing: Listing) -> tuple[str, ...]:
     names = [
         name for text in call.query.get("o", ()) for name in map(str.strip, text.split(",")) if name
     ]
-    wrong = [name for name in names if name.removeprefix("-") not in listing.orders]
+    wrong = list(dict.fromkeys(n for n in names if n.removeprefix("-") not in listing.orders))
     if wrong:
         texts = [
             f"Select a valid choice. {name[:100]} is not one of the available choices."
-            for name in wrong
+            for name in wrong[:_TOLD]
         ]
         raise Malformed(400, {"o": texts})
     # A column sorts once; what follows with the same name could not change the order.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collegium.actions import open_invitations as actions
 from collegium.actions import requests as request_actions
+from collegium.dialects import limits
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.dialects.waldur import filters, lists, wire, wire_requests
 from collegium.dialects.waldur.fields import Boolean, Field, Text, Texts, Uuid, read
@@ -13,7 +14,6 @@ from collegium.dialects.waldur.invitations import done, named_role, named_scope
 from collegium.rules.access import Kind
 from collegium.rules.open_invitations import PATTERN_MAX, PATTERNS_MAX
 from collegium.rules.refusals import NotFound
-from collegium.rules.tries import MAIL_ACCOUNT
 from collegium.store import open_invitations, organisations
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _projects(call: Call, tx: Read) -> Answer:
     """Only those that the caller may see anyway: a link is no key to names."""
     row = _found(call, tx)
     if row.scope_kind != Kind.ORGANISATION:
-        return Answer(404)
+        return Answer(404, media="text/plain")
     return Answer(
         200,
         wire.encode(
@@ -108,12 +108,12 @@ def _cancel(call: Call) -> Answer:
 
 def _submit(call: Call) -> Answer:
     uuid = call.uuid("open_invitation")
-    call.check_tries(mailed := f"ask account {call.actor.id}")
+    limits.check(call, limits.ASK)
     with call.write() as tx:
         _found(call, tx)
         asked = request_actions.submit(tx, call.actor, call.settings, uuid)
         # Each of them mails people who did not ask for it.
-        call.count(tx, mailed, MAIL_ACCOUNT)
+        limits.count(call, tx, limits.ASK)
         shown = wire_requests.submitted(asked.request, is_approved=asked.is_approved)
     return Answer(200, wire.encode(shown))
 

@@ -27,7 +27,7 @@ def _confirm(visit: Visit) -> Answer:
     if code is None:
         return page(visit, "address", 404, state="gone")
     try:
-        with visit.guarded(f"code address {visit.address}", CODE_ADDRESS), visit.write() as tx:
+        with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.write() as tx:
             addresses.confirm(tx, visit.settings, visit.house.vault, code)
     except Limited as refusal:
         answer = page(visit, "address", 429, state="wait")

@@ -42,7 +42,7 @@ def _ask(purpose: str, visit: Visit, tx: Read) -> Answer:
 
 def _decide(purpose: str, visit: Visit) -> Answer:
     try:
-        with visit.guarded(f"code address {visit.address}", CODE_ADDRESS), visit.write() as tx:
+        with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.write() as tx:
             link = _read(purpose, visit)
             if purpose == actions.APPROVE:
                 actions.approve(tx, visit.settings, link, visit.address, visit.request_id)

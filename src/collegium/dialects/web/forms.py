@@ -11,6 +11,7 @@ from email_validator import EmailNotValidError, validate_email
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from collegium.dialects.web.words import say
+from collegium.rules.looks import is_plain
 
 if TYPE_CHECKING:
     from collegium.rules.refusals import Refusal
@@ -122,6 +123,8 @@ class Form:
                 validate_email(text, check_deliverability=False, globally_deliverable=False)
             except EmailNotValidError:
                 self.wrong(name, "This is not an e-mail address. It looks like name@example.org.")
+            if not is_plain(text):
+                self.wrong(name, "This address mixes alphabets. Please type it anew.")
         return text
 
     def date(self, name: str) -> date | None:
@@ -173,5 +176,6 @@ def _parts(body: bytes, boundary: str) -> tuple[dict[str, list[str]], dict[str, 
         if part.filename is not None:
             files[part.name] = part.raw
         else:
-            found.setdefault(part.name, []).append(part.value)
+            # Browsers write UTF-8; in other encodings half a character can be written.
+            found.setdefault(part.name, []).append(part.raw.decode("utf-8"))
     return found, files

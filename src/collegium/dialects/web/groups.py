@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collegium.actions import groups as actions
+from collegium.dialects import limits
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.open_invitations import MESSAGE_MAX
 from collegium.dialects.web.page import Page, page
@@ -39,9 +40,11 @@ def _ask(visit: Visit) -> Answer:
     form = visit.form
     message = form.text("message", MESSAGE_MAX, lines=True)
     if form.ok:
+        limits.check(visit, limits.JOIN)
         try:
             with visit.write() as tx:
-                actions.join(tx, visit.actor, number(visit), message)
+                _row, is_new = actions.join(tx, visit.actor, number(visit), message)
+                limits.count(visit, tx, limits.JOIN, int(is_new))
         except Conflict as refusal:
             form.refused(refusal)
         else:

@@ -14,7 +14,9 @@ from collegium.dialects.web.page import Page, page
 from collegium.dialects.web.words import place, role
 from collegium.rules.accounts import usernames_for
 from collegium.rules.invitations import State, same_address, seen
+from collegium.rules.looks import sounds_of_authority
 from collegium.rules.refusals import Conflict, Invalid, NotFound
+from collegium.rules.tries import CODE_ADDRESS, SIGN_UP_ADDRESS, SIGN_UP_LINK
 from collegium.store import accounts, invitations
 
 if TYPE_CHECKING:
@@ -92,21 +94,20 @@ def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> A
 
 
 def _answer(visit: Visit) -> Answer:
-    with visit.read() as tx:
-        try:
+    try:
+        with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
             row = _follow(visit, tx)
-        except NotFound:
-            return page(visit, "invitation_gone", 404)
-        state = _state(tx, row)
-        if state == State.EXPIRED and visit.form.raw("deed") == "renew":
-            deed = _renew
-        elif state != State.PENDING:
+            state = _state(tx, row)
+    except NotFound:
+        return page(visit, "invitation_gone", 404)
+    if state == State.EXPIRED and visit.form.raw("deed") == "renew":
+        return _renew(visit, row)
+    if state != State.PENDING:
+        with visit.read() as tx:
             return _shown(visit, tx, row, Form())
-        else:
-            deed = _accept if visit.is_signed_in else _join
-            if deed is _join and not _is_mailed(visit):
-                return visit.to_sign_in()
-    return deed(visit, row)
+    if visit.is_signed_in:
+        return _accept(visit, row)
+    return _join(visit, row) if _is_mailed(visit) else visit.to_sign_in()
 
 
 def _accept(visit: Visit, row: Row) -> Answer:
@@ -128,14 +129,21 @@ def _join(visit: Visit, row: Row) -> Answer:
     }
     if "username" not in form.errors and not account_actions.USERNAME.fullmatch(values["username"]):
         form.wrong("username", "A user name is made of small letters a to z, digits, and _ . @ + -")
+    elif sounds_of_authority(values["username"]):
+        form.wrong("username", "This name is kept for those who run the service.")
     if not form.flag("agrees"):
         form.wrong("agrees", "Please agree to the rules of this service.")
+    # Each try is an answer to whether a name is taken, and some work besides.
+    visit.check_tries(link := f"sign up {row.uuid}", address := f"sign up address {visit.network}")
     hashed = passwords.chosen(form, (row.email, *values.values()))
     if row.civil_number:
         # Only who has that number can accept, and a form's word gives it to nobody.
         raise NotFound("invitation.unknown")
     if hashed is None:
         return _again(visit, row)
+    with visit.write() as tx:
+        visit.count(tx, link, SIGN_UP_LINK)
+        visit.count(tx, address, SIGN_UP_ADDRESS)
     try:
         with visit.write() as tx:
             values |= {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collegium.actions import requests as actions
+from collegium.dialects import limits
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
 from collegium.dialects.web.words import place, role
@@ -54,9 +55,11 @@ def _ask(visit: Visit) -> Answer:
     message = form.text("message", MESSAGE_MAX, lines=True)
     if form.ok:
         uuid = visit.uuid("open_invitation")
+        limits.check(visit, limits.ASK)
         try:
             with visit.write() as tx:
                 asked = actions.submit(tx, visit.actor, visit.settings, uuid, message)
+                limits.count(visit, tx, limits.ASK)
         except Conflict as refusal:
             form.refused(refusal)
         else:

@@ -44,6 +44,7 @@ from collegium.actions import links
 from collegium.dialects.http import Answer, Operation
 from collegium.dialects.web import words
 from collegium.dialects.web.tables import Tables
+from collegium.rules.looks import TURNING
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,6 +64,7 @@ NAVIGATION: Final = [
 STAFF_NAVIGATION: Final = [("/staff/", "Staff")]
 """The same, besides, for staff and support."""
 
+_NO_TURNING: Final = dict.fromkeys(map(ord, TURNING))
 _PAGE_SIZE: Final = 25
 _PAGE_MAX: Final = 4000
 
@@ -119,6 +121,7 @@ def templates() -> Environment:
         extensions=[Tables],
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_straight,
     )
     environment.filters["day"] = day
     environment.filters["moment"] = moment
@@ -132,6 +135,11 @@ def templates() -> Environment:
     environment.globals["navigation"] = NAVIGATION
     environment.globals["staff_navigation"] = STAFF_NAVIGATION
     return environment
+
+
+def _straight(value: Any) -> Any:
+    """Leave out of a text what would turn the reading direction of the page around it."""
+    return value.translate(_NO_TURNING) if isinstance(value, str) else value
 
 
 def day(at: datetime) -> str:

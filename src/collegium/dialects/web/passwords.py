@@ -28,7 +28,7 @@ def _send(visit: Visit) -> Answer:
     if not form.ok:
         return page(visit, "forgotten_password", 422, form=form, sent=False)
     mailbox = f"password mail {visit.house.vault.digest(email.casefold()).hex()[:32]}"
-    address = f"password address {visit.address}"[:128]
+    address = f"password address {visit.network}"[:128]
     visit.check_tries(mailbox, address)
     with visit.write() as tx:
         actions.ask(tx, email, visit.address)
@@ -47,7 +47,7 @@ def _open(visit: Visit, tx: Read) -> Answer:
 
 def _set(visit: Visit) -> Answer:
     link = visit.segments["token"]
-    subject = f"code address {visit.address}"
+    subject = f"code address {visit.network}"
     try:
         with visit.guarded(subject, CODE_ADDRESS), visit.read() as tx:
             account = actions.follow(tx, visit.house.vault, link)

@@ -10,6 +10,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from collegium.actions import group_invitations, links
 from collegium.actions import invitations as actions
+from collegium.dialects import limits
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, Paging, page
@@ -17,8 +18,9 @@ from collegium.dialects.web.team import Team, chosen, named, offered, searched
 from collegium.dialects.web.words import say
 from collegium.rules.access import Kind, may_give
 from collegium.rules.invitations import MOVES, Act, Fate, State, fate, seen
+from collegium.rules.looks import is_plain
 from collegium.rules.refusals import Conflict, NotFound, Refusal
-from collegium.rules.tries import INVITE_ACCOUNT, MAIL_INVITEE, PEOPLE_ACCOUNT
+from collegium.rules.tries import MAIL_INVITEE, PEOPLE_ACCOUNT
 from collegium.store import accounts, invitations, memberships, roles
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ def _checked(line: Line) -> Line:
         validate_email(line.email, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError:
         return line._replace(fault="There is no e-mail address in this line.")
+    if not is_plain(line.email):
+        return line._replace(fault="The address mixes alphabets.")
     if len(line.email) > _EMAIL_MAX or len(line.name) > _NAME_MAX:
         return line._replace(fault="The address or the name is too long.")
     return line
@@ -166,6 +170,7 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
         with visit.write() as tx:
             visit.count(tx, probes, PEOPLE_ACCOUNT)
     if deed == "send":
+        limits.check(visit, limits.INVITE)
         lines = [
             line if line.fault else _sent(kind, visit, role.uuid, line, extra) for line in lines
         ]
@@ -197,8 +202,7 @@ def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str) -> L
             details = {"email": line.email, "full_name": line.name, "extra_text": extra}
             create = group_invitations.create if team.is_group else actions.create
             uuid = create(tx, visit.actor, visit.settings, team.reached, role, details)
-            if team.is_group:
-                visit.count(tx, f"invite account {visit.actor.id}", INVITE_ACCOUNT)
+            limits.count(visit, tx, limits.INVITE)
             row = invitations.by_uuid(tx, uuid)
     except Refusal as refusal:
         return line._replace(fault=say(refusal))
@@ -279,6 +283,7 @@ def _change(kind: Kind, visit: Visit) -> Answer:
         raise NotFound("invitation.unknown")
     mailed = f"send invitation {uuid}"
     if deed == "send":
+        limits.check(visit, limits.INVITE)
         visit.check_tries(mailed)
     with visit.write() as tx:
         team = Team.reach(visit, tx, kind, right="invitations")
@@ -289,6 +294,7 @@ def _change(kind: Kind, visit: Visit) -> Answer:
         if deed == "send":
             where.send(tx, visit.actor, visit.settings, uuid)
             visit.count(tx, mailed, MAIL_INVITEE)
+            limits.count(visit, tx, limits.INVITE)
             said = f"The invitation of {row.email} goes out again."
         else:
             where.cancel(tx, visit.actor, uuid)

@@ -96,7 +96,7 @@ def _uuid(text: str) -> str:
 
 def _device(visit: Visit, uuid: str) -> Answer:
     try:
-        with visit.guarded(f"code address {visit.address}", CODE_ADDRESS), visit.read() as tx:
+        with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
             found = devices.find_by_uuid(tx, _uuid(uuid))
     except NotFound:
         return page(visit, "authorize", 404, state="gone", form=Form())
@@ -106,7 +106,7 @@ def _device(visit: Visit, uuid: str) -> Answer:
 def _decide_device(visit: Visit) -> Answer:
     form = visit.form
     deed = form.choice("deed", "find", "approve", "deny")
-    guard = visit.guarded(f"code address {visit.address}", CODE_ADDRESS)
+    guard = visit.guarded(f"code address {visit.network}", CODE_ADDRESS)
     try:
         if deed == "find":
             code = form.text("code", 40, required=True)

@@ -1,0 +1,52 @@
+"""What a text looks like to people, who cannot see of which signs it is made."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Signs that turn the reading direction of what follows: good for dressing up an address."""
+
+_ALIKE: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
+"""Alphabets with letters that look like those of another."""
+
+_SKELETON: Final = (("0", "o"), ("1", "l"), ("i", "l"), ("rn", "m"), ("vv", "w"), ("5", "s"))
+_RESERVED: Final = frozenset(
+    {"admin", "administrator", "collegium", "operator", "root", "staff", "support", "system"}
+)
+
+
+def sounds_of_authority(username: str) -> bool:
+    """Tell whether a user name reads like that of somebody who runs the service."""
+    return username in _RESERVED or _skeleton(username) in _AUTHORITIES
+
+
+def _skeleton(username: str) -> str:
+    """Give what names that look alike have in common."""
+    plain = re.sub(r"[_.@+-]+", "", username)
+    for sign, other in _SKELETON:
+        plain = plain.replace(sign, other)
+    return plain
+
+
+_AUTHORITIES: Final = frozenset(map(_skeleton, _RESERVED))
+
+
+def is_plain(address: str) -> bool:
+    """Tell whether an e-mail address is the one that it looks like.
+
+    It is not where a sign stands for another one, as wide letters do and letters with loose
+    accents, or where one of its words mixes alphabets that share shapes.
+    """
+    if address.isascii():
+        return True
+    if unicodedata.normalize("NFKC", address) != address:
+        return False
+    return all(len(_alphabets(word)) <= 1 for word in re.split(r"[^\w]|_", address))
+
+
+def _alphabets(word: str) -> frozenset[str]:
+    names = (unicodedata.name(sign, "").partition(" ")[0] for sign in word if sign.isalpha())
+    return _ALIKE.intersection(names)
