@@ -433,7 +433,7 @@ class Database:
         try:
             yield connection
         except (sqlite3.OperationalError, psycopg.OperationalError) as error:
-            connection.invalidate()
+            _discard(connection)
             raise Unavailable(_first_line(error)) from error
         finally:
             connection.close()
@@ -443,6 +443,12 @@ def _undo(cursor: Any, connection: PoolProxiedConnection) -> None:
     try:
         cursor.execute("ROLLBACK")
     except (sqlite3.Error, psycopg.Error):
+        _discard(connection)
+
+
+def _discard(connection: PoolProxiedConnection) -> None:
+    # What could not be undone was discarded there already.
+    if connection.is_valid:
         connection.invalidate()
 
 
