@@ -58,6 +58,7 @@ class Roll:
         self.requests: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, int] = {}
         self.latest: dict[str, str | None] = {}
+        self.ended: dict[str | None, float] = {}
         self.mails: Counter[tuple[str, str]] = Counter()
 
     def copy(self) -> Roll:
@@ -65,7 +66,7 @@ class Roll:
         other = copy(self)
         for name in ("people", "scopes", "invitations", "links", "requests"):
             setattr(other, name, {key: dict(row) for key, row in getattr(self, name).items()})
-        for name in ("grants", "tokens", "latest", "mails"):
+        for name in ("grants", "tokens", "latest", "ended", "mails"):
             setattr(other, name, copy(getattr(self, name)))
         return other
 
@@ -247,8 +248,9 @@ class Roll:
         else:
             is_open = self.state(name) == "pending" and self._is_open(scope)
             held = self.held(by, scope)
-            reads = self.people[by]["support"] or held & {"list", "project.give"}
-            gives = "project.give" in held and self._under_ceiling(by, scope, role)
+            give = f"{self.scopes[scope]['kind']}.give"
+            reads = self.people[by]["support"] or held & {"list", give}
+            gives = give in held and self._under_ceiling(by, scope, role)
             by_address = reads and not gives and not self._staff(by)
             _unless(is_open and not (by_address and row["email"] != by), "invitation.unknown")
             _unless(self._vouched(row), "invitation.unknown")

@@ -129,6 +129,16 @@ def test_an_update_that_is_lost_from_the_rows_is_told(model: Roll) -> None:
     assert not makes_sense(model, calls, lambda end: held not in end.grants)
 
 
+def test_what_changes_nothing_now_may_have_come_later(model: Roll) -> None:
+    role = ("ada", "PROJECT.MEMBER", "pro")
+    calls = [
+        call(BOTH, 200, "unseat", "otto", *role),
+        call(BOTH, 200, "seat", "olga", *role, None),
+    ]
+    assert makes_sense(model, calls, lambda end: role in end.grants)
+    assert makes_sense(model, calls, lambda end: role not in end.grants)
+
+
 def test_a_mail_that_is_owed_to_nobody_is_told(model: Roll) -> None:
     calls = [call(BOTH, 200, "accept", "ada", "i")]
     assert not makes_sense(model, calls, lambda end: end.mails["invitation_accepted", "olga"] == 2)
