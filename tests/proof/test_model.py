@@ -65,7 +65,7 @@ def test_the_actions_do_what_the_model_says(
 
     try:
         name = "staff decide" if staff_decide else "free"
-        steps = play(Here, 12, f"model, actions, {database.dialect.name}, {name}")
+        steps = play(Here, 30, f"model, actions, {database.dialect.name}, {name}")
     finally:
         database.close()
     assert steps > 500
@@ -85,7 +85,7 @@ def test_the_wires_do_what_the_model_says(settings: Settings, url: str, vault: V
         send = staticmethod(ask)
 
     try:
-        steps = play(Here, 6, f"model, wires, {database.dialect.name}")
+        steps = play(Here, 12, f"model, wires, {database.dialect.name}")
     finally:
         site.close()
         database.close()
