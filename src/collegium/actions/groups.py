@@ -96,13 +96,15 @@ def change(
         groups.rename(tx, reached.scope.id, name, rules.folded(name))
         _record(tx, "group.updated", actor, reached, fields=["name"])
     mailed = 0
+    loses_owner = False
     for wish in wishes:
         member = people.members.get(wish.email.casefold())
         if member is None:
             role: Any = roles.named(tx, _role(wish), None, groups=True)
             account = people.others[wish.email.casefold()]
             mailed += group_invitations.invite(tx, actor, settings, reached, role, account)
-        elif wish.removes:
+            continue
+        if wish.removes:
             memberships.end(tx, member.grant_id, actor.id)
             _record_role(tx, "role.revoked", actor, reached, member, member.role_name)
         elif _role(wish) != member.role_name:
@@ -117,7 +119,12 @@ def change(
                 member.username,
                 _role(wish),
             )
-    _keep_an_owner(tx, reached.scope.id)
+        else:
+            continue
+        loses_owner |= is_owner_role(Kind.GROUP, member.role_name)
+    if loses_owner:
+        # A group whose owners are switched off must not be shut to others for that.
+        _keep_an_owner(tx, reached.scope.id)
     return mailed
 
 

@@ -129,9 +129,14 @@ def _lives(connection: Any) -> bool:
     return True
 
 
-def is_closed(connection: Any) -> bool:
-    """Tell whether a connection is of no more use."""
-    return not isinstance(connection, sqlite3.Connection) and bool(connection.closed)
+def is_done_for(connection: Any) -> bool:
+    """Tell whether a connection is closed, or still in a transaction that nobody could end."""
+    if not isinstance(connection, sqlite3.Connection):
+        return bool(connection.closed)
+    try:
+        return connection.in_transaction
+    except sqlite3.ProgrammingError:
+        return True
 
 
 def _close(connection: Any) -> None:

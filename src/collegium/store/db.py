@@ -40,7 +40,7 @@ from collegium.store.connections import (
     Connections,
     Unavailable,
     first_line,
-    is_closed,
+    is_done_for,
 )
 
 __all__ = ("Unavailable",)
@@ -456,7 +456,7 @@ class _Borrowed:
         if isinstance(error, OUTAGES):
             self._connections.drop(self.connection)
             raise Unavailable(first_line(error)) from error
-        if is_closed(self.connection):
+        if is_done_for(self.connection):
             self._connections.drop(self.connection)
         else:
             self._connections.give(self.connection)

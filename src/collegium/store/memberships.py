@@ -274,10 +274,13 @@ _GRANT = Prepared(
 _SET_END = Prepared(
     update(grants).where(grants.c.id == bindparam("grant"), live()).values(until=bindparam("end"))
 )
+# A deed that waited for the lock has read the clock before the grant that was written meanwhile.
+_moment = bindparam("moment", type_=Time)
+_not_before = case((grants.c.since > _moment, grants.c.since), else_=_moment)
 _END = Prepared(
     update(grants)
     .where(grants.c.id == bindparam("grant"), grants.c.ended.is_(None))
-    .values(ended=bindparam("moment"), ended_by=bindparam("by"))
+    .values(ended=_not_before, ended_by=bindparam("by"))
 )
 _END_ALL = Prepared(
     update(grants)
@@ -285,8 +288,8 @@ _END_ALL = Prepared(
     .values(
         # What ran out before keeps the moment at which it did.
         ended=case(
-            (grants.c.until <= bindparam("moment"), grants.c.until),
-            else_=bindparam("moment", type_=Time),
+            (grants.c.until <= _moment, grants.c.until),
+            else_=_not_before,
         ),
         ended_by=bindparam("by"),
     )

@@ -1,0 +1,1 @@
+"""The promises of the engine, shown by a model, by races and by crashes."""

@@ -1,0 +1,407 @@
+"""Ways into the service for the deeds of the model: the actions, and the two wires."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from collegium.actions import accounts as account_actions
+from collegium.actions import decisions, invitations, memberships, open_invitations, requests
+from collegium.actions import group_invitations as in_groups
+from collegium.actions import groups as group_actions
+from collegium.actions import organisations as organisation_actions
+from collegium.actions import tokens as token_actions
+from collegium.actions.groups import Wish
+from collegium.rules.access import Kind
+from collegium.rules.groups import flags_of
+from collegium.rules.refusals import Refusal
+from collegium.store import access, accounts, roles
+from collegium.store import invitations as invitation_rows
+from tests.proof.stage import PASSWORD, check_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from collegium.rules.access import Actor
+    from collegium.store.db import Row, Write
+    from tests.proof.stage import Piece
+
+
+class Door(Protocol):
+    """What the machine needs of a way in."""
+
+    def answer(self, deed: str, *given: Any, **more: Any) -> str:
+        """Do a deed of the model; give the code, or the status, of what came of it."""
+
+
+class Actions:
+    """The deeds as functions, each in a transaction of its own."""
+
+    def __init__(self, piece: Piece) -> None:
+        self.piece = piece
+        self.names = piece.names
+        self.settings = piece.stage.settings
+        self.database = piece.stage.database
+
+    def answer(self, deed: str, *given: Any, **more: Any) -> str:
+        try:
+            with self.database.write() as tx:
+                getattr(self, f"_{deed}")(tx, *given, **more)
+        except Refusal as refusal:
+            return refusal.code
+        return "ok"
+
+    def _actor(self, who: str) -> Actor:
+        return self.names.people[who].actor
+
+    def _reached(self, tx: Write, by: str, scope: str) -> access.Reached:
+        place = self.names.scopes[scope]
+        return access.reach(tx, self._actor(by), place.kind, place.uuid)
+
+    def _in_group(self, tx: Write, invitation: str) -> bool:
+        row: Row = invitation_rows.by_uuid(tx, invitation)
+        return bool(row.scope_kind == Kind.GROUP)
+
+    def _invite(self, tx: Write, by: str, name: str, email: str, role: str, scope: str) -> None:
+        reached = self._reached(tx, by, scope)
+        self.names.invitations[name] = invitations.create(
+            tx,
+            self._actor(by),
+            self.settings,
+            reached,
+            roles.named(tx, role, None),
+            {"email": self.names.people[email].email},
+        )
+
+    def _offer(self, tx: Write, by: str, name: str, email: str, role: str, scope: str) -> None:
+        number, person = self.names.groups[scope], self.names.people[email]
+        is_manager, is_owner = flags_of(role)
+        wish = Wish(person.email, is_manager=is_manager, is_owner=is_owner)
+        reached = group_actions.hold(tx, self._actor(by), number)
+        group_actions.change(tx, self._actor(by), self.settings, reached, None, [wish])
+        row = invitation_rows.open_to(tx, number, person.email)
+        if row is not None and row.uuid not in self.names.invitations.values():
+            self.names.in_groups.add(name)
+            self.names.invitations[name] = row.uuid
+
+    def _accept(self, tx: Write, by: str, name: str) -> None:
+        uuid = self.names.invitations[name]
+        door = in_groups.accept if self._in_group(tx, uuid) else invitations.accept
+        door(tx, self._actor(by), self.settings, uuid)
+
+    def _cancel(self, tx: Write, by: str, name: str) -> None:
+        uuid = self.names.invitations[name]
+        door = in_groups.cancel if self._in_group(tx, uuid) else invitations.cancel
+        door(tx, self._actor(by), uuid)
+
+    def _send(self, tx: Write, by: str, name: str) -> None:
+        invitations.send(tx, self._actor(by), self.settings, self.names.invitations[name])
+
+    def _decline(self, tx: Write, by: str, name: str) -> None:
+        in_groups.decline(tx, self._actor(by), self.names.invitations[name])
+
+    def _let_out(self, tx: Write, by: str, name: str, *, good: bool) -> None:
+        uuid = self.names.invitations[name]
+        row: Row = invitation_rows.by_uuid(tx, uuid)
+        link = decisions.Decision(self._actor(by).uuid, uuid, row.generation)
+        if good:
+            decisions.approve(tx, self.settings, link, "", "")
+        else:
+            decisions.reject(tx, link, "", "")
+
+    def _open(
+        self, tx: Write, by: str, name: str, role: str, scope: str, *, auto: bool, many: bool
+    ) -> None:
+        reached = self._reached(tx, by, scope)
+        self.names.links[name] = open_invitations.create(
+            tx,
+            self._actor(by),
+            self.settings,
+            reached,
+            roles.named(tx, role, None),
+            None,
+            {"auto_approve": auto, "allow_multiple_requests": many},
+        )
+
+    def _close(self, tx: Write, by: str, name: str) -> None:
+        open_invitations.cancel(tx, self._actor(by), self.names.links[name])
+
+    def _ask(self, tx: Write, by: str, name: str, through: str) -> None:
+        if through in self.names.groups:
+            row, is_new = group_actions.join(tx, self._actor(by), self.names.groups[through])
+            if is_new:
+                self.names.in_groups.add(name)
+                self.names.requests[name] = row.uuid
+        else:
+            link = self.names.links[through]
+            asked = requests.submit(tx, self._actor(by), self.settings, link)
+            self.names.requests[name] = asked.request.uuid
+
+    def _decide(self, tx: Write, by: str, name: str, *, good: bool) -> None:
+        uuid, groups = self.names.requests[name], name in self.names.in_groups
+        if good:
+            requests.approve(tx, self._actor(by), self.settings, uuid, None, groups=groups)
+        else:
+            requests.reject(tx, self._actor(by), uuid, None, groups=groups)
+
+    def _withdraw(self, tx: Write, by: str, name: str) -> None:
+        uuid = self.names.requests[name]
+        requests.cancel(tx, self._actor(by), uuid, groups=name in self.names.in_groups)
+
+    def _place(self, tx: Write, by: str, who: str, role: str, scope: str) -> memberships.Seat:
+        reached = self._reached(tx, by, scope)
+        account = accounts.by_uuid(tx, self.names.people[who].uuid)
+        return memberships.Seat(reached, roles.named(tx, role, None), account)
+
+    def _seat(self, tx: Write, by: str, who: str, role: str, scope: str, days: int | None) -> None:
+        until = check_end(days, self.piece.stage.clock)
+        memberships.add(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
+
+    def _regrant(
+        self, tx: Write, by: str, who: str, role: str, scope: str, days: int | None
+    ) -> None:
+        until = check_end(days, self.piece.stage.clock)
+        memberships.update(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
+
+    def _unseat(self, tx: Write, by: str, who: str, role: str, scope: str) -> None:
+        memberships.remove(tx, self._actor(by), self._place(tx, by, who, role, scope))
+
+    def _leave(self, tx: Write, by: str, scope: str) -> None:
+        group_actions.leave(tx, self._actor(by), self.names.groups[scope])
+
+    def _block(self, tx: Write, by: str, scope: str, *, blocked: bool) -> None:
+        reached = self._reached(tx, by, scope)
+        organisation_actions.update(tx, self._actor(by), reached, {"blocked": blocked})
+
+    def _switch(self, tx: Write, by: str, who: str, *, active: bool) -> None:
+        account_actions.update(
+            tx,
+            self._actor(by),
+            self.settings,
+            self.names.people[who].uuid,
+            {"is_active": active},
+            agrees=False,
+        )
+
+    def _log_in(self, tx: Write, who: str) -> None:
+        vault = self.piece.stage.vault
+        token_actions.log_in(tx, vault, self.settings, self._actor(who), "password")
+
+    def _log_out(self, tx: Write, by: str) -> None:
+        token_actions.log_out(tx, self._actor(by))
+
+    def _end_token(self, tx: Write, by: str, who: str) -> None:
+        token_actions.end_of(tx, self._actor(by), self.names.people[who].id)
+
+
+_STATUS = {
+    "ok": 200,
+    "login.failed": 401,
+    "permission.missing": 403,
+    "role.above_ceiling": 403,
+    "request.own": 403,
+    "request.not_own": 403,
+    "invitation.not_yours": 403,
+    "token.none": 404,
+}
+
+
+def status(deed: str, code: str, *, group: bool) -> int:
+    """Give the status in which a wire says what the model says.
+
+    Args:
+        group: whether it is about a group, and so said on BrainSTEM's wire.
+    """
+    if code in _STATUS:
+        return _STATUS[code]
+    if code.startswith("token."):
+        return 401
+    if code.endswith(".unknown"):
+        # A body that names a scope which is not to be seen is at fault, not the path.
+        return 400 if deed in {"invite", "open"} else 404
+    return 409 if code == "request.wrong_state" and deed == "decide" and not group else 400
+
+
+class Wires:
+    """The deeds as requests: what is about a group in BrainSTEM's words, the rest in Waldur's.
+
+    Args:
+        send: takes method, path, headers and perhaps a JSON body.
+        tokens: by name of person; those of the piece unless others are shown.
+    """
+
+    def __init__(self, piece: Piece, send: Callable[..., httpx.Response]) -> None:
+        self.piece = piece
+        self.names = piece.names
+        self.tokens = {name: person.token for name, person in piece.names.people.items()}
+        self._wire = send
+        self.shown: str | None = None
+        """What is shown instead of the latest token."""
+        self._roles = piece.stage.roles
+
+    def is_of_group(self, deed: str, *given: Any) -> bool:
+        """Tell whether a deed is about a group."""
+        if deed in {"accept", "cancel", "decline", "decide", "withdraw"}:
+            return given[1] in self.names.in_groups
+        return deed in {"offer", "leave"} or (deed == "ask" and given[2] in self.names.groups)
+
+    def expected(self, code: str, deed: str, *given: Any) -> str:
+        """Give the status in which the model's answer is said."""
+        return str(status(deed, code, group=self.is_of_group(deed, *given)))
+
+    def answer(self, deed: str, *given: Any, **more: Any) -> str:
+        """Do a deed; give the status, every good one as 200."""
+        group = self.is_of_group(deed, *given)
+        response = getattr(self, f"_{deed}")(*given, **more, **({"group": True} if group else {}))
+        return "200" if response.is_success else str(response.status_code)
+
+    def _ask_wire(
+        self, method: str, path: str, by: str, *, group: bool = False, json: Any = None
+    ) -> httpx.Response:
+        scheme = "Bearer" if group else "Token"
+        headers = {"Authorization": f"{scheme} {self.shown or self.tokens[by]}"}
+        body = {} if json is None else {"json": json}
+        return self._wire(method, path, headers=headers, **body)
+
+    def _post(self, path: str, by: str, json: Any = None) -> httpx.Response:
+        return self._ask_wire("POST", path, by, json=json)
+
+    def _group_get(self, path: str, by: str) -> httpx.Response:
+        return self._ask_wire("GET", f"/api/private/users/{path}/", by, group=True)
+
+    def _url(self, scope: str) -> str:
+        return f"http://collegium.test{self.names.scopes[scope].path}"
+
+    def _invite(self, by: str, name: str, email: str, role: str, scope: str) -> httpx.Response:
+        body = {
+            "email": self.names.people[email].email,
+            "role": self._roles[role],
+            "scope": self._url(scope),
+        }
+        response = self._post("/api/user-invitations/", by, body)
+        if response.is_success:
+            self.names.invitations[name] = response.json()["uuid"].replace("-", "")
+        return response
+
+    def _offer(
+        self, by: str, name: str, email: str, role: str, scope: str, *, group: bool
+    ) -> httpx.Response:
+        is_manager, is_owner = flags_of(role)
+        person = self.names.people[email]
+        flags = {"is_manager": is_manager, "is_owner": is_owner}
+        path = f"/api/private/users/group/{self.names.groups[scope]}/"
+        body = {"users": {person.email: flags}}
+        response = self._ask_wire("PATCH", path, by, group=group, json=body)
+        if response.is_success:
+            with self.piece.stage.database.read() as tx:
+                row = invitation_rows.open_to(tx, self.names.groups[scope], person.email)
+            if row is not None and row.uuid not in self.names.invitations.values():
+                self.names.in_groups.add(name)
+                self.names.invitations[name] = row.uuid
+        return response
+
+    def _of_invitation(self, deed: str, by: str, name: str, *, group: bool) -> httpx.Response:
+        uuid = self.names.invitations[name]
+        if group:
+            return self._group_get(f"groupmembershipinvitation/{uuid}/{deed}", by)
+        return self._post(f"/api/user-invitations/{uuid}/{deed}/", by)
+
+    def _accept(self, by: str, name: str, *, group: bool = False) -> httpx.Response:
+        return self._of_invitation("accept", by, name, group=group)
+
+    def _cancel(self, by: str, name: str, *, group: bool = False) -> httpx.Response:
+        return self._of_invitation("cancel", by, name, group=group)
+
+    def _decline(self, by: str, name: str, *, group: bool) -> httpx.Response:
+        return self._of_invitation("reject", by, name, group=group)
+
+    def _send(self, by: str, name: str) -> httpx.Response:
+        return self._of_invitation("send", by, name, group=False)
+
+    def _open(
+        self, by: str, name: str, role: str, scope: str, *, auto: bool, many: bool
+    ) -> httpx.Response:
+        body = {
+            "role": self._roles[role],
+            "scope": self._url(scope),
+            "auto_approve": auto,
+            "allow_multiple_requests": many,
+        }
+        response = self._post("/api/user-group-invitations/", by, body)
+        if response.is_success:
+            self.names.links[name] = response.json()["uuid"].replace("-", "")
+        return response
+
+    def _close(self, by: str, name: str) -> httpx.Response:
+        return self._post(f"/api/user-group-invitations/{self.names.links[name]}/cancel/", by)
+
+    def _ask(self, by: str, name: str, through: str, *, group: bool = False) -> httpx.Response:
+        if group:
+            response = self._group_get(f"group/{self.names.groups[through]}/join", by)
+            if response.is_success:
+                uuid = response.json()["group_membership_request"]["id"].replace("-", "")
+                if uuid not in self.names.requests.values():
+                    self.names.in_groups.add(name)
+                    self.names.requests[name] = uuid
+            return response
+        path = f"/api/user-group-invitations/{self.names.links[through]}/submit_request/"
+        response = self._post(path, by)
+        if response.is_success:
+            self.names.requests[name] = response.json()["uuid"].replace("-", "")
+        return response
+
+    def _decide(self, by: str, name: str, *, good: bool, group: bool = False) -> httpx.Response:
+        uuid = self.names.requests[name]
+        if group:
+            deed = "accept" if good else "reject"
+            return self._group_get(f"groupmembershiprequest/{uuid}/{deed}", by)
+        deed = "approve" if good else "reject"
+        return self._post(f"/api/user-permission-requests/{uuid}/{deed}/", by)
+
+    def _withdraw(self, by: str, name: str, *, group: bool = False) -> httpx.Response:
+        uuid = self.names.requests[name]
+        if group:
+            return self._group_get(f"groupmembershiprequest/{uuid}/cancel", by)
+        return self._post(f"/api/user-permission-requests/{uuid}/cancel_request/", by)
+
+    def _team(
+        self, deed: str, by: str, who: str, role: str, scope: str, days: int | None
+    ) -> httpx.Response:
+        body: dict[str, Any] = {"user": self.names.people[who].uuid, "role": self._roles[role]}
+        until = check_end(days, self.piece.stage.clock)
+        if until is not None:
+            body["expiration_time"] = until.isoformat()
+        return self._post(f"{self.names.scopes[scope].path}{deed}_user/", by, body)
+
+    def _seat(self, by: str, who: str, role: str, scope: str, days: int | None) -> httpx.Response:
+        return self._team("add", by, who, role, scope, days)
+
+    def _regrant(
+        self, by: str, who: str, role: str, scope: str, days: int | None
+    ) -> httpx.Response:
+        return self._team("update", by, who, role, scope, days)
+
+    def _unseat(self, by: str, who: str, role: str, scope: str) -> httpx.Response:
+        return self._team("delete", by, who, role, scope, None)
+
+    def _leave(self, by: str, scope: str, *, group: bool) -> httpx.Response:
+        path = f"/api/private/users/group/{self.names.groups[scope]}/leave/"
+        return self._ask_wire("GET", path, by, group=group)
+
+    def _log_out(self, by: str) -> httpx.Response:
+        return self._post("/api-auth/logout/", by)
+
+    def _end_token(self, by: str, who: str) -> httpx.Response:
+        path = f"/api/auth-tokens/{self.names.people[who].id}/"
+        return self._ask_wire("DELETE", path, by)
+
+    def _look(self, by: str) -> httpx.Response:
+        return self._ask_wire("GET", "/api/users/me/", by)
+
+    def _log_in(self, who: str) -> httpx.Response:
+        body = {"username": self.names.people[who].actor.username, "password": PASSWORD}
+        response = self._wire("POST", "/api-auth/password/", headers={}, json=body)
+        if response.is_success:
+            self.tokens[who] = response.json()["token"]
+        return response

@@ -1,0 +1,159 @@
+"""What holds of the rows at every moment, whoever was killed when: no deed is there by halves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, text
+
+from collegium.rules.access import OWNER_ROLES
+from collegium.store import tables as t
+from collegium.store.db import Prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from collegium.store.db import Database, Row
+
+_ROWS = {
+    name: Prepared(select(t.metadata.tables[name]))
+    for name in ("grants", "invitations", "requests", "events", "outbox", "roles", "scopes")
+}
+_OWNER_ROLES = frozenset[str]().union(*OWNER_ROLES.values())
+
+
+def broken(database: Database) -> list[str]:
+    """Give what does not hold, in words; nothing, if all is well."""
+    with database.read() as tx:
+        rows = {name: tx.all(one) for name, one in _ROWS.items()}
+    house = _House(rows)
+    return [*_integrity(database), *(line for check in _CHECKS for line in check(house))]
+
+
+def _integrity(database: Database) -> Iterator[str]:
+    if database.is_sqlite:
+        with database.engine.connect() as connection:
+            for pragma in ("integrity_check", "foreign_key_check"):
+                for row in connection.execute(text(f"PRAGMA {pragma}")):
+                    if tuple(row) != ("ok",):
+                        yield f"{pragma}: {tuple(row)}"
+
+
+class _House:
+    def __init__(self, rows: dict[str, list[Row]]) -> None:
+        self.rows = rows
+        self.roles = {row.id: row.name for row in rows["roles"]}
+        self.kinds = {row.id: row.kind for row in rows["scopes"]}
+        self.events: Counter[tuple[str, str]] = Counter()
+        self.given: Counter[tuple[int, int, str]] = Counter()
+        for row in rows["events"]:
+            for key in ("invitation", "request_uuid"):
+                if key in row.facts:
+                    self.events[row.kind, row.facts[key]] += 1
+            if row.kind == "role.granted":
+                self.given[row.account_id, row.scope_id, row.facts["role"]] += 1
+        self.mails: Counter[tuple[str, str, int]] = Counter()
+        for row in rows["outbox"]:
+            reminder = "again " if row.facts.get("reminder") else ""
+            for key in ("invitation", "request"):
+                if key in row.facts:
+                    self.mails[reminder + row.kind, key, row.facts[key]] += 1
+        self.grants = {(row.account_id, row.scope_id, row.role_id) for row in rows["grants"]}
+
+
+def _grants(house: _House) -> Iterator[str]:
+    """Each grant was told once; nobody has two roles in a group; every scope keeps an owner."""
+    standing = [row for row in house.rows["grants"] if row.ended is None]
+    written = Counter(
+        (row.account_id, row.scope_id, house.roles[row.role_id]) for row in house.rows["grants"]
+    )
+    for key in written.keys() | house.given.keys():
+        if written[key] != house.given[key]:
+            yield f"grant {key}: {written[key]} rows, {house.given[key]} events"
+    places = Counter((row.account_id, row.scope_id, row.role_id) for row in standing)
+    places += Counter(
+        (row.account_id, row.scope_id, 0)
+        for row in standing
+        if house.kinds[row.scope_id] == "group"
+    )
+    yield from (f"grant {key}: {many} at once" for key, many in places.items() if many > 1)
+    owned = {
+        row.scope_id for row in house.rows["grants"] if house.roles[row.role_id] in _OWNER_ROLES
+    }
+    owners = {
+        row.scope_id
+        for row in standing
+        if house.roles[row.role_id] in _OWNER_ROLES and row.until is None
+    }
+    yield from (f"scope {scope} has no owner" for scope in owned - owners)
+
+
+def _invitations(house: _House) -> Iterator[str]:
+    """An invitation has its history, its mails, and, once accepted, its grant."""
+    for row in house.rows["invitations"]:
+        name = f"invitation {row.id} ({row.state})"
+        told, mails = house.events, house.mails
+        if told["invitation.created", row.uuid] != 1:
+            yield f"{name}: made {told['invitation.created', row.uuid]} times"
+        if row.generation > 1 + told["invitation.sent", row.uuid]:
+            yield f"{name}: revived without a word"
+        accepted = row.state == "accepted"
+        if told["invitation.accepted", row.uuid] != accepted:
+            yield f"{name}: accepted {told['invitation.accepted', row.uuid]} times"
+        if (row.accepted_by is not None) != accepted:
+            yield f"{name}: accepted by {row.accepted_by}"
+        if accepted and (row.accepted_by, row.scope_id, row.role_id) not in house.grants:
+            yield f"{name}: no grant"
+        owed = mails["invitation_accepted", "invitation", row.id]
+        if owed != (accepted and row.accepted_by != row.created_by):
+            yield f"{name}: {owed} mails to who made it"
+        waited = sum(told[f"invitation.{how}", row.uuid] for how in ("approved", "released"))
+        begun = 1 + told["invitation.sent", row.uuid]
+        owed = mails["invitation_created", "invitation", row.id]
+        owed += mails["invitation_approved", "invitation", row.id]
+        asked = mails["invitation_requested", "invitation", row.id]
+        if not waited and not asked and row.state != "held" and owed != begun:
+            yield f"{name}: begun {begun} times, {owed} mails"
+        if row.state == "pending" and row.mail_id is None:
+            yield f"{name}: pending without a mail"
+
+
+def _requests(house: _House) -> Iterator[str]:
+    """A request has its history, its mail, and, once approved, its grant."""
+    ends = {"approved", "rejected", "canceled"}
+    for row in house.rows["requests"]:
+        name = f"request {row.id} ({row.state})"
+        told, mails = house.events, house.mails
+        if told["request.submitted", row.uuid] != 1:
+            yield f"{name}: asked {told['request.submitted', row.uuid]} times"
+        for end in ends:
+            if told[f"request.{end}", row.uuid] != (row.state == end):
+                yield f"{name}: {end} {told[f'request.{end}', row.uuid]} times"
+        if (row.decided is not None) != (row.state in ends):
+            yield f"{name}: decided {row.decided}"
+        approved = row.state == "approved"
+        if approved and (row.account_id, row.scope_id, row.role_id) not in house.grants:
+            yield f"{name}: no grant"
+        # Whoever held the role already is told nothing new.
+        news = told["role.granted", row.uuid] + told["role.updated", row.uuid]
+        if mails["structure_role_granted", "request", row.id] != news or news > approved:
+            yield f"{name}: given {news} times, not as often mailed"
+        rejected = row.state == "rejected"
+        if mails["permission_request_rejected", "request", row.id] != rejected:
+            yield f"{name}: not as often turned down as mailed"
+        automatic = approved and row.is_automatic
+        if not automatic and not mails["permission_request_submitted", "request", row.id]:
+            yield f"{name}: nobody was asked"
+
+
+def _outbox(house: _House) -> Iterator[str]:
+    """A mail is owed or settled, never both or neither."""
+    for row in house.rows["outbox"]:
+        if (row.state == "owed") == (row.settled is not None):
+            yield f"mail {row.id} ({row.state}): settled {row.settled}"
+        if row.state == "sent" and not row.attempts:
+            yield f"mail {row.id}: sent without an attempt"
+
+
+_CHECKS: tuple[Callable[[Any], Iterator[str]], ...] = (_grants, _invitations, _requests, _outbox)

@@ -1,0 +1,200 @@
+"""The model and the service side by side, step by step, with time that we make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from collegium.post.clock import Clock as Teller
+from tests.proof.doors import Actions, Wires
+from tests.proof.model import DAY
+from tests.proof.stage import PEOPLE, ROLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.proof.stage import Piece, Stage
+
+EVERYBODY = (*PEOPLE, "staff")
+# Whoever may do something comes up as often as whoever may not.
+DOERS = st.sampled_from(("olga", "olga", "mia", "mia", "staff", "otto", "ada", "bob", "sue"))
+PERSONS = st.sampled_from(("ada", "bob", "ada", "bob", "mia", "otto", "olga"))
+PLACES = st.sampled_from(("pro", "pro", "later", "lab"))
+SPANS = st.sampled_from((30, 90, 3_601, DAY // 2, DAY, 2 * DAY, 6 * DAY, 7 * DAY))
+DAYS = st.sampled_from((None, None, 1, 8))
+
+
+class Both(RuleBasedStateMachine):
+    """Every deed is done twice, in the model and in the service; both must say the same."""
+
+    stage: ClassVar[Stage]
+    steps: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.piece: Piece = self.stage.begin()
+        self.model = self.piece.model
+        self.door: Any = self._door()
+        self._turn = self._seen = 0
+
+    def _door(self) -> Any:
+        return Actions(self.piece)
+
+    def _do(self, deed: str, *given: Any, **more: Any) -> None:
+        """Do a deed in both, by somebody who has an account to do it with."""
+        if self.model.people[given[0]]["active"]:
+            wanted = self.model.answer(deed, *given, **more)
+            assert self.door.answer(deed, *given, **more) == wanted, (deed, given, more)
+
+    def _new(self) -> str:
+        self._turn += 1
+        return f"{self._turn:03}"
+
+    def _one(self, data: st.DataObject, where: dict[str, Any]) -> str:
+        # What waits most often: what was decided long ago has little left to say.
+        names = sorted(where, reverse=True)
+        waiting = [name for name in names if where[name].get("state", "pending") == "pending"]
+        return data.draw(st.sampled_from(waiting[:3] * 3 + names))
+
+    @rule(by=DOERS, email=PERSONS, place=PLACES, data=st.data())
+    def invite(self, by: str, email: str, place: str, data: st.DataObject) -> None:
+        role = data.draw(st.sampled_from(ROLES[place]))
+        self._do("invite", by, self._new(), email, role, place)
+
+    @rule(by=DOERS, email=PERSONS, role=st.sampled_from(ROLES["band"]))
+    def offer(self, by: str, email: str, role: str) -> None:
+        if self.model.people[email]["active"]:
+            self._do("offer", by, self._new(), email, role, "band")
+
+    @precondition(lambda self: self.model.invitations)
+    @rule(deed=st.sampled_from(("accept", "accept", "accept", "cancel", "send")), data=st.data())
+    def move_invitation(self, deed: str, data: st.DataObject) -> None:
+        name = self._one(data, self.model.invitations)
+        row = self.model.invitations[name]
+        if deed == "send" and row["scope"] == "band":
+            deed = "decline"
+        mine = st.just(row["email"]) if deed in {"accept", "decline"} else st.just(row["by"])
+        self._do(deed, data.draw(mine | DOERS), name)
+
+    @precondition(lambda self: "requested" in self._states("invitations"))
+    @rule(good=st.booleans(), data=st.data())
+    def let_out(self, good: bool, data: st.DataObject) -> None:
+        self._do("let_out", "staff", self._one(data, self.model.invitations), good=good)
+
+    @rule(by=DOERS, place=PLACES, auto=st.booleans(), many=st.booleans(), data=st.data())
+    def open(self, by: str, place: str, auto: bool, many: bool, data: st.DataObject) -> None:
+        role = data.draw(st.sampled_from(ROLES[place]))
+        self._do("open", by, self._new(), role, place, auto=auto, many=many)
+
+    @precondition(lambda self: self.model.links)
+    @rule(by=DOERS, data=st.data())
+    def close(self, by: str, data: st.DataObject) -> None:
+        self._do("close", by, self._one(data, self.model.links))
+
+    @rule(by=PERSONS, data=st.data())
+    def ask(self, by: str, data: st.DataObject) -> None:
+        through = data.draw(st.sampled_from(["band", *sorted(self.model.links, reverse=True)]))
+        self._do("ask", by, self._new(), through)
+
+    @precondition(lambda self: self.model.requests)
+    @rule(good=st.booleans(), data=st.data())
+    def decide(self, good: bool, data: st.DataObject) -> None:
+        name = self._one(data, self.model.requests)
+        by = data.draw(st.just(self.model.requests[name]["who"]) | DOERS | DOERS)
+        self._do("decide", by, name, good=good)
+
+    @precondition(lambda self: self.model.requests)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        name = self._one(data, self.model.requests)
+        by = data.draw(st.just(self.model.requests[name]["who"]) | DOERS)
+        self._do("withdraw", by, name)
+
+    @rule(by=DOERS, who=PERSONS, place=PLACES, days=DAYS, data=st.data())
+    def seat(self, by: str, who: str, place: str, days: int | None, data: st.DataObject) -> None:
+        role = data.draw(st.sampled_from(ROLES[place]))
+        if self.model.people[who]["active"]:
+            self._do("seat", by, who, role, place, days)
+
+    @rule(by=DOERS, days=DAYS, data=st.data())
+    def change_seat(self, by: str, days: int | None, data: st.DataObject) -> None:
+        taken = [key for key in sorted(self.model.grants) if key[2] != "band"]
+        who, role, place = data.draw(st.sampled_from(taken))
+        if not self.model.people[who]["active"]:
+            return
+        if data.draw(st.booleans()):
+            self._do("regrant", by, who, role, place, days)
+        else:
+            self._do("unseat", by, who, role, place)
+
+    @precondition(lambda self: "pending" in self._states("invitations") or self.model.links)
+    @rule(data=st.data())
+    def take_the_giver_away(self, data: st.DataObject) -> None:
+        """What somebody has offered is left behind by them."""
+        offers = [*self.model.invitations.values(), *self.model.links.values()]
+        givers = sorted({row.get("voucher", row["by"]) for row in offers} - {"staff"})
+        who = data.draw(st.sampled_from([*givers, "mia"]))
+        for key in sorted(self.model.grants):
+            if key[0] == who and key[2] != "band" and self.model.people[who]["active"]:
+                self._do("unseat", "staff", *key)
+
+    @rule(by=PERSONS)
+    def leave(self, by: str) -> None:
+        self._do("leave", by, "band")
+
+    @rule(blocked=st.booleans())
+    def block(self, blocked: bool) -> None:
+        self._do("block", "staff", "lab", blocked=blocked)
+
+    @rule(who=PERSONS, active=st.booleans())
+    def switch(self, who: str, active: bool) -> None:
+        self._do("switch", "staff", who, active=active)
+
+    @rule(who=PERSONS, deed=st.sampled_from(("log_in", "log_in", "log_out", "end_token")))
+    def change_token(self, who: str, deed: str) -> None:
+        self._do(deed, *(("staff", who) if deed == "end_token" else (who,)))
+
+    @rule(seconds=SPANS)
+    def wait(self, seconds: int) -> None:
+        self.piece.forward(seconds)
+
+    @rule()
+    def tell(self) -> None:
+        self.model.tick()
+        stage = self.stage
+        Teller(stage.database, stage.settings, stage.clock).run()
+
+    def _states(self, table: str) -> set[str]:
+        return {row["state"] for row in getattr(self.model, table).values()}
+
+    @invariant()
+    def the_rows_say_what_the_model_says(self) -> None:
+        type(self).steps += 1
+        told, found = self.piece.told(), self.piece.found()
+        for what, wanted in told.items():
+            assert found[what] == wanted, (what, found[what], wanted)
+        self._seen += 1
+        who = EVERYBODY[self._seen % len(EVERYBODY)]
+        assert self.piece.shown_to(who) == self.piece.to_be_shown_to(who), who
+
+
+class BothWired(Both):
+    """The same, through requests that show a token; the model judges the token as well."""
+
+    send: ClassVar[Callable[..., Any]]
+
+    def _door(self) -> Any:
+        return Wires(self.piece, type(self).send)
+
+    def _do(self, deed: str, *given: Any, **more: Any) -> None:
+        if deed in {"let_out", "block", "switch"}:
+            Actions(self.piece).answer(deed, *given, **more)
+            self.model.answer(deed, *given, **more)
+            return
+        door = self.model.answer if deed == "log_in" else self.model.by_token
+        code = door(deed, *given, **more)
+        wanted = self.door.expected(code, deed, *given)
+        answer = self.door.answer(deed, *given, **more)
+        assert answer == wanted, (deed, given, more, code)

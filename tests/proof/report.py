@@ -1,0 +1,70 @@
+"""Writes the figures of a long run into ``docs/proof.md``; the words around them stay."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "proof.md"
+BEGIN, END = "<!-- script/prove writes from here -->", "<!-- to here -->"
+
+
+def written(page: str, lines: list[str], seed: str, status: str, day: str) -> str:
+    """Give the page with the figures of a run.
+
+    Args:
+        lines: of the record, JSON each.
+        status: what pytest ended with.
+    """
+    runs = [json.loads(line) for line in lines]
+    spent = sum(int(run.get("seconds", 0)) for run in runs)
+    verdict = "no violation" if status == "0" else "**it failed; the figures are of what did not**"
+    said = [
+        (
+            f"Run of {day}, seed {seed}, Python {platform.python_version()}: {verdict}. "
+            f"{spent // 60} minutes of running things, {_kills(runs)} kills."
+        ),
+        "",
+        "| what | how long | figures |",
+        "|---|---|---|",
+        *(_line(run) for run in runs),
+    ]
+    block = "\n".join([BEGIN, "", *said, "", END])
+    return re.sub(re.escape(BEGIN) + ".*" + re.escape(END), lambda _: block, page, flags=re.DOTALL)
+
+
+def _kills(runs: list[dict[str, object]]) -> int:
+    found = (run.get("kills") for run in runs)
+    return sum(sum(one.values()) for one in found if isinstance(one, dict))
+
+
+def _line(run: dict[str, object]) -> str:
+    seconds = run.get("seconds")
+    figures = "; ".join(
+        f"{_words(name)} {_told(value)}"
+        for name, value in run.items()
+        if name not in {"what", "seconds", "seed"}
+    )
+    return f"| {run['what']} | {f'{seconds} s' if seconds is not None else ''} | {figures} |"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {count}" for name, count in sorted(value.items()))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+if __name__ == "__main__":
+    record, seed, status = sys.argv[1:]
+    lines = Path(record).read_text("utf-8").splitlines() if Path(record).exists() else []
+    day = datetime.now(UTC).date().isoformat()
+    PAGE.write_text(written(PAGE.read_text("utf-8"), lines, seed, status, day), "utf-8")
+    print(f"{PAGE.name} is written.")  # noqa: T201 - a command

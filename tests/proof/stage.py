@@ -1,0 +1,336 @@
+"""Where the model and the service play the same piece: people, scopes, and what the rows say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, event, func, select
+
+from collegium.actions import groups as group_actions
+from collegium.post.clock import Clock as Teller
+from collegium.store import invitations, requests
+from collegium.store import tables as t
+from collegium.store.db import Database, Prepared
+from collegium.store.tables import Number
+from collegium.store.vault import hash_password
+from tests.proof.model import DAY, Roll
+from tests.world import Person, World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from collegium.settings import Settings
+    from collegium.store.vault import Vault
+
+PASSWORD = "correct horse battery staple"
+START = datetime(2031, 3, 1, tzinfo=UTC)
+PEOPLE = ("olga", "otto", "mia", "ada", "bob", "sue")
+SCOPES = ("lab", "pro", "later", "band")
+ROLES = {
+    "lab": ("CUSTOMER.OWNER",),
+    "pro": ("PROJECT.MANAGER", "PROJECT.MEMBER"),
+    "later": ("PROJECT.MEMBER",),
+    "band": ("GROUP.OWNER", "GROUP.MANAGER", "GROUP.MEMBER"),
+}
+STARTS = 12
+"""The day on which the project ``later`` begins."""
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class KeptClock(Clock):
+    """A clock that stands in a file, for a program to read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "now":
+            # Renamed, so that nobody reads half a moment.
+            new = self._path.with_suffix(".new")
+            new.write_text(value.isoformat(), "ascii")
+            new.replace(self._path)
+
+
+class TrueClock:
+    """The clock on the wall."""
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Timed(Database):
+    """A database that lives by a clock of ours."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        super().__init__(url, size=4)
+        self._clock = clock
+        if self.is_sqlite:
+            # No crash is part of the piece; waiting for the disk would only cost time.
+            event.listen(
+                self.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF")
+            )
+
+    def read(self, now: datetime | None = None) -> Any:
+        return super().read(now or self._clock())
+
+    def write(self, now: datetime | None = None) -> Any:
+        return super().write(now or self._clock())
+
+
+_newest = {
+    name: Prepared(select(func.coalesce(func.max(t.metadata.tables[name].c.id), 0).label("id")))
+    for name in ("outbox", "scopes")
+}
+_scope = bindparam("scope", type_=Number)
+_GRANTS = Prepared(
+    select(t.grants.c.account_id, t.grants.c.scope_id, t.grants.c.until, t.roles.c.name)
+    .join(t.roles, t.roles.c.id == t.grants.c.role_id)
+    .where(t.grants.c.ended.is_(None), t.grants.c.scope_id > _scope)
+)
+_INVITATIONS = Prepared(
+    select(t.invitations, t.roles.c.name)
+    .join(t.roles, t.roles.c.id == t.invitations.c.role_id)
+    .where(t.invitations.c.scope_id > _scope)
+)
+_LINKS = Prepared(select(t.open_invitations).where(t.open_invitations.c.scope_id > _scope))
+_REQUESTS = Prepared(select(t.requests).where(t.requests.c.scope_id > _scope))
+_MAILS = Prepared(
+    select(t.outbox.c.kind, t.outbox.c.recipient).where(
+        t.outbox.c.id > bindparam("mail", type_=Number)
+    )
+)
+_TOKENS = Prepared(select(t.tokens.c.account_id, t.tokens.c.used).where(t.API_TOKEN))
+
+
+@dataclass
+class Names:
+    """What the model calls what."""
+
+    people: dict[str, Person] = field(default_factory=dict)
+    scopes: dict[str, Any] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+    invitations: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    requests: dict[str, str] = field(default_factory=dict)
+    in_groups: set[str] = field(default_factory=set)
+    """Those of the invitations and requests that are about a group."""
+
+
+class Stage:
+    """One database on which piece after piece is played, each with people of its own."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        vault: Vault,
+        clock: Clock | TrueClock | None = None,
+    ) -> None:
+        self.database = database
+        self.settings = settings
+        self.vault = vault
+        self.clock = clock or TrueClock()
+        self.world = World(database, settings, vault)
+        self.password = hash_password(PASSWORD)
+        tree = ("CUSTOMER.OWNER", "PROJECT.MANAGER", "PROJECT.MEMBER")
+        self.roles = {name: self.world.role(name).uuid for name in tree}
+        self._pieces = count(1)
+
+    def begin(self) -> Piece:
+        """Begin anew, when the clock has nothing left to tell of all that was."""
+        clock = self.clock
+        if isinstance(clock, Clock):
+            for _ in range(2):
+                clock.now += timedelta(days=30)
+                Teller(self.database, self.settings, clock).run()
+            midnight = clock.now.replace(hour=0, minute=0, second=0, microsecond=0)
+            clock.now = midnight + timedelta(days=1)
+        return Piece(self, next(self._pieces))
+
+
+class Piece:
+    """The people and scopes of one run, in the model and in the rows."""
+
+    def __init__(self, stage: Stage, number: int) -> None:
+        self.stage = stage
+        self.began = stage.clock.now
+        self.model = Roll(staff_decide=stage.settings.only_staff_can_invite_users)
+        self.names = Names()
+        with stage.database.read() as tx:
+            self._marks = {name: tx.value(one) for name, one in _newest.items()}
+        self._cast(number)
+
+    def _cast(self, number: int) -> None:
+        world, model, names = self.stage.world, self.model, self.names
+        names.people["staff"] = world.staff
+        for name in PEOPLE:
+            names.people[name] = world.person(
+                f"{name}{number}", is_support=name == "sue", password=self.stage.password
+            )
+        for name in names.people:
+            model.people[name] = {
+                "staff": name == "staff",
+                "support": name == "sue",
+                "active": True,
+            }
+        olga, otto, mia = (names.people[name] for name in ("olga", "otto", "mia"))
+        lab = world.organisation(f"Lab {number}", owner=olga)
+        starts = (self.began + timedelta(days=STARTS)).date()
+        names.scopes = {
+            "lab": lab,
+            "pro": world.project(lab),
+            "later": world.project(lab, starts=starts),
+        }
+        world.seat(otto, "CUSTOMER.OWNER", lab)
+        world.seat(mia, "PROJECT.MANAGER", names.scopes["pro"])
+        with self.stage.database.write() as tx:
+            names.groups["band"] = group_actions.create(tx, olga.actor, f"Band {number}")
+        for name, kind, parent in (
+            ("lab", "organisation", None),
+            ("pro", "project", "lab"),
+            ("later", "project", "lab"),
+            ("band", "group", None),
+        ):
+            model.scopes[name] = {
+                "kind": kind,
+                "parent": parent,
+                "starts": STARTS if name == "later" else None,
+                "blocked": False,
+            }
+        model.grants = {
+            ("olga", "CUSTOMER.OWNER", "lab"): None,
+            ("otto", "CUSTOMER.OWNER", "lab"): None,
+            ("mia", "PROJECT.MANAGER", "pro"): None,
+            ("olga", "GROUP.LEAD", "band"): None,
+        }
+        model.tokens = dict.fromkeys(PEOPLE, 0)
+
+    def forward(self, seconds: int) -> None:
+        """Let time pass for both."""
+        self.model.now += seconds
+        assert isinstance(self.stage.clock, Clock)
+        self.stage.clock.now = self.began + timedelta(seconds=self.model.now)
+
+    def _seconds(self, moment: datetime | None) -> int | None:
+        return None if moment is None else round((moment - self.began).total_seconds())
+
+    def told(self, model: Roll | None = None) -> dict[str, Any]:
+        """What the model says of everything."""
+        model = model or self.model
+        return {
+            "grants": dict(model.grants),
+            "invitations": {
+                name: (
+                    *(row[key] for key in ("state", "role", "voucher", "generation", "expires")),
+                    *(row["told"], row["reminded"]),
+                )
+                for name, row in model.invitations.items()
+            },
+            "links": {name: row["closed"] for name, row in model.links.items()},
+            "requests": {name: row["state"] for name, row in model.requests.items()},
+            "mails": Counter(model.mails),
+            "tokens": dict(model.tokens),
+        }
+
+    def found(self) -> dict[str, Any]:
+        """What the rows say of everything."""
+        names = self.names
+        people = {one.id: name for name, one in names.people.items()}
+        addresses = {one.email: name for name, one in names.people.items()}
+        scopes = {place.id: name for name, place in names.scopes.items()}
+        scopes |= {number: name for name, number in names.groups.items()}
+        known = {
+            uuid: name
+            for one in (names.invitations, names.links, names.requests)
+            for name, uuid in one.items()
+        }
+        with self.stage.database.read() as tx:
+            mark = self._marks["scopes"]
+            grants = tx.all(_GRANTS, scope=mark)
+            rows = tx.all(_INVITATIONS, scope=mark)
+            links = tx.all(_LINKS, scope=mark)
+            asked = tx.all(_REQUESTS, scope=mark)
+            mails = tx.all(_MAILS, mail=self._marks["outbox"])
+            tokens = tx.all(_TOKENS)
+        return {
+            "grants": {
+                (people[row.account_id], row.name, scopes[row.scope_id]): self._seconds(row.until)
+                for row in grants
+            },
+            "invitations": {
+                known.get(row.uuid, row.uuid): (
+                    row.state,
+                    row.name,
+                    people.get(row.vouched_by),
+                    row.generation,
+                    self._seconds(row.expires),
+                    row.told is not None,
+                    row.reminded is not None,
+                )
+                for row in rows
+            },
+            "links": {known.get(row.uuid, row.uuid): row.canceled is not None for row in links},
+            "requests": {known.get(row.uuid, row.uuid): row.state for row in asked},
+            "mails": Counter((row.kind, addresses[row.recipient]) for row in mails),
+            "tokens": {
+                people[row.account_id]: self._seconds(row.used)
+                for row in tokens
+                if people.get(row.account_id, "staff") != "staff"
+            },
+        }
+
+    def shown_to(self, who: str) -> set[str]:
+        """The invitations and requests that the service lists for somebody."""
+        actor = self.names.people[who].actor
+        known = {uuid: name for name, uuid in self.names.invitations.items()}
+        known |= {uuid: name for name, uuid in self.names.requests.items()}
+        with self.stage.database.read() as tx:
+            rows = [
+                row
+                for listing in (
+                    invitations.listing,
+                    invitations.group_listing,
+                    requests.listing,
+                    requests.group_listing,
+                )
+                for row in listing.page(tx, actor, {}, (), 1000, 0)
+            ]
+        return {known[row.uuid] for row in rows if row.uuid in known}
+
+    def to_be_shown_to(self, who: str) -> set[str]:
+        """What the model would list for them; of groups, what is open."""
+        model = self.model
+        found = set()
+        for name, row in model.invitations.items():
+            listed = model.scopes[row["scope"]]["kind"] != "group" or model.state(name) == "pending"
+            if listed and model.sees_invitation(who, name):
+                found.add(name)
+        for name, row in model.requests.items():
+            listed = model.scopes[row["scope"]]["kind"] != "group" or row["state"] == "pending"
+            if listed and model.sees_request(who, name):
+                found.add(name)
+        return found
+
+
+def check_end(days: int | None, clock: Clock | TrueClock) -> datetime | None:
+    """Give the end of a grant that is to last so long."""
+    return None if days is None else clock() + timedelta(seconds=days * DAY)

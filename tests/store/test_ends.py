@@ -1,0 +1,24 @@
+"""A grant ends no earlier than it began, whatever the clocks of two deeds say."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from collegium.store import memberships
+
+if TYPE_CHECKING:
+    from tests.world import World
+
+
+def test_a_deed_that_waited_ends_a_grant_that_was_written_meanwhile(world: World) -> None:
+    ada, place = world.person("ada"), world.organisation()
+    world.seat(ada, "CUSTOMER.OWNER", place)
+    (row,) = world.grants_in(place)
+    with world.database.write(row.since - timedelta(seconds=1)) as tx:
+        assert memberships.end(tx, row.id, None)
+    world.seat(ada, "CUSTOMER.OWNER", place)
+    (row,) = world.grants_in(place)
+    with world.database.write(row.since - timedelta(seconds=1)) as tx:
+        assert memberships.end_all(tx, place.id, None) == [ada.id]
+    assert world.grants_in(place) == []
