@@ -157,6 +157,8 @@ def _failed(
         text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
     wire = path.startswith(("/api", "/schema"))
     answer = waldur_errors.detail(status, text) if wire else web.plain(status, text)
+    if status == 503:  # noqa: PLR2004 - HTTP; too many are sending slowly
+        answer.headers["Retry-After"] = str(http.BODY_SECONDS)
     if status == 405:  # noqa: PLR2004 - HTTP; a method that no path here has
         answer.headers["Allow"] = ", ".join(http.METHODS)
     http.fill(response, answer, head=request.method == "HEAD")

@@ -126,7 +126,8 @@ def _run_server(host: str, port: int, workers: int) -> None:
         workers=workers,
         factory=True,
         websockets=False,
-        log_level=LogLevels.warning,
+        # It warns of threads, most of which only ever wait.
+        log_level=LogLevels.error,
         respawn_failed_workers=workers > 1,
         workers_kill_timeout=15,
     ).serve()

@@ -53,7 +53,7 @@ class SettingsError(Exception):
     """What is wrong with the settings, one line a problem."""
 
 
-THREADS: Final = 64
+THREADS: Final = 256
 """Requests that a worker process is at work on at most."""
 
 

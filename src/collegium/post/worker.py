@@ -144,7 +144,8 @@ class Worker:
                     self._fold()
                 if time.monotonic() >= self._next_look:
                     self._next_look = time.monotonic() + _LOOK_EVERY
-                    self._time.run()
+                    # Mails are not to wait for the end of everything that ends.
+                    self._time.run(_LOOK_EVERY)
                 if self._seconds_until_due() <= 0:
                     self._pay_all(stop)
                 pause = max(self._seconds_until_due(), _BREATH)

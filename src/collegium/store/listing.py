@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     and_,
     bindparam,
     func,
@@ -21,9 +20,10 @@ from sqlalchemy import (
 from collegium.store.access import seer
 from collegium.store.db import Prepared
 from collegium.store.narrowing import alone, one_of
+from collegium.store.tables import Number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Select
 
@@ -167,7 +167,16 @@ class Listing:
             is_lean = self._lean or not filters
             rows = self._counted if self._counted is not None and is_lean else self._rows
             return _counting(rows.where(*wanted).with_only_columns(self._key))
-        names = order or (self._default,)
+        return self._page(wanted, order or (self._default,), size, first=first)
+
+    def _page(
+        self,
+        wanted: Sequence[ColumnElement[bool]],
+        names: tuple[str, ...],
+        size: int,
+        *,
+        first: bool,
+    ) -> Prepared:
         columns = [
             (column, name.startswith("-"))
             for name in names
@@ -175,14 +184,30 @@ class Listing:
         ]
         if not any(column is self._ties for column, _ in columns):
             columns.append((self._ties, names[0].startswith("-")))
-        return Prepared(
-            self._rows.where(*wanted)
-            .order_by(*(column.desc() if down else column.asc() for column, down in columns))
-            # Written into the text: PostgreSQL plans once for all values of a parameter, and of
-            # a page of unknown length it believes that it is a tenth of the table.
-            .limit(literal_column(str(size), Integer))
-            .offset(None if first else bindparam("offset", type_=Integer))
+        ordered = [column.desc() if down else column.asc() for column, down in columns]
+        # Written into the text: PostgreSQL plans once for all values of a parameter, and of a page
+        # of unknown length it believes that it is a tenth of the table.
+        limit = literal_column(str(size), Number)
+        if first:
+            return Prepared(self._rows.where(*wanted).order_by(*ordered).limit(limit))
+        # Far into a list only keys are passed over, from an index where there is one.
+        page = (
+            self._keys(column for column, _ in columns)
+            .where(*wanted)
+            .order_by(*ordered)
+            .limit(limit)
+            .offset(bindparam("offset", type_=Number))
+            .correlate(None)
         )
+        return Prepared(self._rows.where(self._key.in_(page)).order_by(*ordered))
+
+    def _keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
+        """Select the keys, of as few tables as the filters and these columns speak of."""
+        if self._counted is not None and self._lean:
+            tables = {table for column in columns for table in column._from_objects}  # noqa: SLF001 - there is no other way to ask
+            if tables.issubset(self._counted.get_final_froms()):
+                return self._counted.with_only_columns(self._key)
+        return self._rows.with_only_columns(self._key)
 
     def _sampled(self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]) -> Prepared | None:
         """Build the question how many of the sample a search finds, and its index names."""

@@ -298,7 +298,8 @@ _END_ALL = Prepared(
 _RUN_OUT = Prepared(
     select(grants.c.id)
     .where(grants.c.ended.is_(None), grants.c.until <= bindparam("now", type_=Time))
-    .order_by(grants.c.until)
+    # Two workers take the same rows in the same order, so neither waits for the other for ever.
+    .order_by(grants.c.until, grants.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
 _OVER = Prepared(
