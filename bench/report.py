@@ -33,7 +33,7 @@ Made by `script/bench`, which makes the data, measures part by part and writes t
 [raw.json](raw.json). Absolute figures drift with the machine; what counts are the ratios, measured by turns in one run.
 What limits next, on paper: [docs/scaling.md](../docs/scaling.md).
 
-* **The floor** (`bench/floor.py`) is a bare ASGI program on the same server with the same options, with the same driver
+* **The floor** (`bench/floor.py`) is a bare ASGI program on the same server, which serves us by WSGI, with the same driver
   and database and hand-written SQL: it looks the token up by its keyed digest, judges its end, and answers the same
   bytes (`tests/bench/test_floor.py`). No framework, no log, no counters. When it writes, it runs the same statements in
   the same kind of transaction, learned from watching the service (`bench/replay.py`). It asks its database on the event

@@ -145,6 +145,9 @@ def unwritable(
     yield close
     connection.close()
     other.close()
+    if not other.is_sqlite:
+        name = patient.url.split("/")[3].split("?", maxsplit=1)[0]
+        postgresql.run(f"ALTER DATABASE {name} RESET default_transaction_read_only")
 
 
 def test_a_database_that_cannot_be_written(

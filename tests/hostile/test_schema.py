@@ -86,6 +86,7 @@ def run(running: Running, described: Path, person: Person, words: tuple[str, ...
         cwd=described.parent,
         env={
             **os.environ,
+            "PYTHONPATH": str(HERE.parent.parent),
             "SCHEMATHESIS_HOOKS": "tests.hostile.hooks",
             "HOSTILE_OWN": f"{person.uuid} {person.id}",
         },

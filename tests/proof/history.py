@@ -83,7 +83,7 @@ def makes_sense(
             raise Undecided
         for at in _next(left, calls):
             after = before.copy()
-            if _replayed(after, calls[at], strict=strict):
+            if _possible(after, calls[at], strict=strict):
                 stack.append((left - {at}, after))
     return False
 
@@ -99,7 +99,7 @@ def _without_idle(
     while True:
         for at in _next(left, calls):
             refused = calls[at].answer != "200" or calls[at].deed == "look"
-            if refused and _replayed(model.copy(), calls[at], strict=strict):
+            if refused and _possible(model.copy(), calls[at], strict=strict):
                 left -= {at}
                 break
         else:
@@ -109,6 +109,13 @@ def _without_idle(
 def _next(left: frozenset[int], calls: Sequence[Call]) -> list[int]:
     first_end = min((calls[at].end for at in left), default=0.0)
     return [at for at in sorted(left) if calls[at].start <= first_end]
+
+
+def _possible(model: Roll, call: Call, *, strict: bool) -> bool:
+    try:
+        return _replayed(model, call, strict=strict)
+    except KeyError:
+        return False  # in this order it speaks of what is not made yet
 
 
 def _replayed(model: Roll, call: Call, *, strict: bool) -> bool:

@@ -15,16 +15,21 @@ LIMITS = {name: limit for name, limit in sorted(vars(tries).items()) if isinstan
 # How many failures are free, what the next one costs, what none exceeds, after how long one is
 # forgotten; the last three in seconds.
 EXPECTED = {
+    "ASK_ADDRESS": (100, 30, 3600, 3600),
     "CODE_ADDRESS": (10, 5, 600, 600),
     "DEVICE_ADDRESS": (30, 5, 600, 600),
     "INVITE_ACCOUNT": (200, 30, 3600, 3600),
+    "INVITE_ADDRESS": (1000, 30, 3600, 3600),
     "JOIN_ACCOUNT": (20, 5, 600, 600),
+    "JOIN_ADDRESS": (200, 5, 600, 600),
     "LOGIN_ACCOUNT": (10, 1, 30, 600),
     "LOGIN_ADDRESS": (30, 5, 600, 600),
     "LOGIN_PAIR": (3, 600, 600, 600),
     "MAIL_ACCOUNT": (10, 30, 3600, 3600),
     "MAIL_INVITEE": (5, 60, 3600, 3600),
     "PEOPLE_ACCOUNT": (20, 5, 600, 600),
+    "SIGN_UP_ADDRESS": (100, 5, 600, 600),
+    "SIGN_UP_LINK": (20, 5, 600, 600),
 }
 COUNTS = st.integers(0, 10_000)
 

@@ -273,7 +273,7 @@ def test_events_of_an_earlier_release_are_named_by_the_upgrade(empty: Database) 
         for kind in ("logout", "token.created"):
             connection.execute(
                 text("INSERT INTO events (at, kind, facts) VALUES (:at, :kind, '{}')"),
-                {"at": START.isoformat(), "kind": kind},
+                {"at": START.isoformat(timespec="microseconds")[:26], "kind": kind},
             )
         connection.exec_driver_sql("COMMIT")
     schema.migrate(empty)

@@ -206,7 +206,7 @@ ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("second_factors", {"account_id": 2, "digest": b"f", "sealed": b"s", "created": AT}),
     ("recovery_codes", {"account_id": 2, "digest": b"r"}),
 )
-WRITTEN_BY_ITSELF: Final = {"account_texts"}
+WRITTEN_BY_ITSELF: Final = {"account_texts", "tallies"}
 """What a release makes of the rows that it finds."""
 
 
@@ -215,7 +215,8 @@ def dump(database: Database) -> dict[str, list[dict[str, Any]]]:
     found = {}
     with database.engine.connect() as connection:
         for name in set(inspect(connection).get_table_names()) & set(metadata.tables):
-            order = ", ".join(column.name for column in metadata.tables[name].primary_key)
+            columns = metadata.tables[name].primary_key or metadata.tables[name].c
+            order = ", ".join(column.name for column in columns)
             rows = connection.exec_driver_sql(f"SELECT * FROM {name} ORDER BY {order}")
             found[name] = [dict(row) for row in rows.mappings()]
     return found

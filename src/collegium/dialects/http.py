@@ -170,7 +170,7 @@ class Call:
     def base(self) -> str:
         """Give ``scheme://host`` as the caller used it."""
         scheme: str = self._env["wsgi.url_scheme"]
-        host = self.header("host", "localhost")
+        host = self.header("host") or "localhost"
         if trusted(self._env, self.settings.trusted_proxies):
             scheme = self.header("x-forwarded-proto", scheme).split(",")[0].strip()
             host = self.header("x-forwarded-host", host).split(",")[0].strip()

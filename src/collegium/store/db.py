@@ -412,8 +412,6 @@ class Database:
                 except BaseException:
                     _undo(cursor, connection)
                     raise
-                finally:
-                    cursor.close()
         finally:
             if self._turn is not None:
                 self._turn.release()

@@ -102,7 +102,7 @@ OTHERS = {
 # Asks the database for nothing but whose token it is.
 CONSTANT = {"/api/customers/countries/"}
 ONES = {
-    "/api/users/me/": 3,
+    "/api/users/me/": 2,
     "/api/users/{uuid}/": 3,
     "/api/customers/{uuid}/": 4,
     "/api/projects/{uuid}/": 2,
