@@ -48,11 +48,12 @@ def end(
         max_age: seconds it lives at most, used or not; None: no limit.
         ends: the moment that was set when it was made, if one was.
     """
-    bounds = [
-        since + timedelta(seconds=seconds)
-        for since, seconds in ((used, lifetime), (issued, max_age))
-        if seconds is not None
-    ]
-    if ends is not None:
-        bounds.append(ends)
-    return min(bounds, default=None)
+    # Asked for every row of a list, so without a list of its own.
+    bound = ends
+    if lifetime is not None:
+        unused = used + timedelta(seconds=lifetime)
+        bound = unused if bound is None or unused < bound else bound
+    if max_age is not None:
+        old = issued + timedelta(seconds=max_age)
+        bound = old if bound is None or old < bound else bound
+    return bound

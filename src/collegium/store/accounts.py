@@ -26,7 +26,7 @@ from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store import search
 from collegium.store.access import live, lock_account, seer, visible_scopes
 from collegium.store.db import Duplicate, Prepared, Time, any_of
-from collegium.store.listing import Listing
+from collegium.store.listing import Listing, without
 from collegium.store.tables import (
     API_TOKEN,
     Number,
@@ -102,7 +102,7 @@ def visible() -> ColumnElement[bool]:
 _here = accounts.c.deleted.is_(None)
 
 listing = Listing(
-    _rows.where(_here),
+    without(_rows, "modified", "last_synced", "is_barred", "deleted").where(_here),
     visible=visible,
     tally=tally(accounts),
     key=accounts.c.id,

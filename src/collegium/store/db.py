@@ -59,6 +59,10 @@ Row = Any
 """A named tuple of one result row; its names are those of the statement's columns."""
 
 
+_TURN_SECONDS: Final = 0.005
+"""How long one reader of SQLite waits for another; as long as the interpreter lets one run."""
+
+
 class Duplicate(Exception):  # noqa: N818 - says what is the case
     """A unique constraint said no; the caller knows which one its statement can meet."""
 
@@ -385,6 +389,9 @@ class Database:
         # SQLite's own busy handler sleeps and polls; queueing the writers of one process
         # here lets the next one start at once. Other processes still meet BEGIN IMMEDIATE.
         self._turn = threading.Lock() if self.is_sqlite else None
+        # With each row SQLite lets go of the interpreter and takes it again. Where others wait
+        # for it, that costs more than the row; so they wait here, and for a long reader not long.
+        self._readers = threading.RLock() if self.is_sqlite else None
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -392,7 +399,7 @@ class Database:
 
     def read(self, now: datetime | None = None) -> AbstractContextManager[Read]:
         """Ask; nothing can be changed through it."""
-        return _Reading(self._connections, self.dialect, now)
+        return _Reading(self._connections, self.dialect, now, self._readers)
 
     @contextmanager
     def write(self, now: datetime | None = None) -> Iterator[Write]:
@@ -463,21 +470,35 @@ class _Borrowed:
 class _Reading(_Borrowed):
     """A block that asks."""
 
-    __slots__ = ("_cursor", "_dialect", "_now")
+    __slots__ = ("_cursor", "_dialect", "_in_turn", "_now", "_turn")
 
-    def __init__(self, connections: Connections, dialect: Dialect, now: datetime | None) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        dialect: Dialect,
+        now: datetime | None,
+        turn: Any,
+    ) -> None:
         super().__init__(connections)
         self._dialect = dialect
         self._now = now
+        self._turn = turn
+        self._in_turn = False
 
     def __enter__(self) -> Read:
         self._cursor = super().__enter__().cursor()
+        if self._turn is not None:
+            self._in_turn = self._turn.acquire(timeout=_TURN_SECONDS)
         return Read(self._cursor, self._dialect, self._now or datetime.now(UTC))
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # A question that was not read to its end would keep SQLite at this moment's rows.
         self._cursor.close()
-        super().__exit__(kind, error, trace)
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            if self._in_turn and self._turn is not None:
+                self._turn.release()
 
 
 def _undo(cursor: Any, connection: Any) -> None:

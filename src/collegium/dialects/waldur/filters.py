@@ -252,8 +252,11 @@ def read(call: Call, table: Mapping[str, Kind]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
+    asked = call.query
     for name, kind in table.items():
-        texts = [text for text in map(str.strip, call.query.get(name, ())) if text]
+        if name not in asked:
+            continue
+        texts = [text for text in map(str.strip, asked[name]) if text]
         if not texts:
             continue
         try:

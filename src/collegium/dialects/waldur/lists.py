@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -111,12 +112,18 @@ def _page(call: Call, last: int) -> int:
     return number
 
 
+@lru_cache(maxsize=1024)
+def _address(path: str, query: str) -> tuple[str, str]:
+    """Spell the path of a list, and its parameters but for the page."""
+    asked = [(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if k != "page"]
+    return quote(path), urlencode(asked, quote_via=quote, safe="")
+
+
 def _links(call: Call, page: int, last: int) -> str:
     # Commas and semicolons separate the parts of this header, so in addresses they are
     # written as %2C and %3B; the official client splits blindly.
-    asked = [(k, v) for k, v in parse_qsl(call.raw_query, keep_blank_values=True) if k != "page"]
-    kept = urlencode(asked, quote_via=quote, safe="")
-    path = f"{call.base}{quote(call.path)}"
+    path, kept = _address(call.path, call.raw_query)
+    path = call.base + path
 
     def link(to: int, relation: str) -> str:
         query = "&".join(part for part in (kept, f"page={to}" if to > 1 else "") if part)

@@ -35,7 +35,7 @@ STATES: Final = {state: ("project" if state is State.HELD else state.value) for 
 LANGUAGES: Final = tuple("en et lt lv ru it de da sv es fr nb ar cs".split())  # noqa: SIM905
 
 
-class Permission(Struct, frozen=True):
+class Permission(Struct, frozen=True, gc=False):
     """A grant, as it shows on an account."""
 
     user_uuid: str
@@ -55,7 +55,7 @@ class Permission(Struct, frozen=True):
     created_by_username: str | UnsetType = UNSET
 
 
-class TeamMember(Struct, frozen=True):
+class TeamMember(Struct, frozen=True, gc=False):
     """A grant, as it shows in the team of a scope."""
 
     uuid: str
@@ -72,7 +72,7 @@ class TeamMember(Struct, frozen=True):
     created_by_uuid: str | UnsetType = UNSET
 
 
-class User(Struct, frozen=True):
+class User(Struct, frozen=True, gc=False):
     """An account. What a viewer may not see is left out."""
 
     write_only: ClassVar = frozenset({"agree_with_policy"})
@@ -116,7 +116,7 @@ class User(Struct, frozen=True):
     ip_address: str | None = None
 
 
-class ProjectOfCustomer(Struct, frozen=True):
+class ProjectOfCustomer(Struct, frozen=True, gc=False):
     """A project, as it shows in its organisation."""
 
     url: str
@@ -127,7 +127,7 @@ class ProjectOfCustomer(Struct, frozen=True):
     end_date: date | None
 
 
-class Customer(Struct, frozen=True):
+class Customer(Struct, frozen=True, gc=False):
     """An organisation. What belongs to billing and marketplaces is there, and empty."""
 
     url: str
@@ -181,7 +181,7 @@ class Customer(Struct, frozen=True):
     call_managing_organization_uuid: str | None = None
 
 
-class Project(Struct, frozen=True):
+class Project(Struct, frozen=True, gc=False):
     """A project. What belongs to billing and marketplaces is there, and empty."""
 
     url: str
@@ -219,7 +219,7 @@ class Project(Struct, frozen=True):
     marketplace_resource_count: dict[str, int] = {}
 
 
-class Invitation(Struct, frozen=True):
+class Invitation(Struct, frozen=True, gc=False):
     """An invitation, as those see it who may manage or read it."""
 
     url: str
@@ -251,7 +251,7 @@ class Invitation(Struct, frozen=True):
     created_by_image: str | None
 
 
-class InvitationDetails(Struct, frozen=True):
+class InvitationDetails(Struct, frozen=True, gc=False):
     """An invitation, as the invitee sees it."""
 
     email: str
@@ -271,14 +271,14 @@ class InvitationDetails(Struct, frozen=True):
     created_by_image: str | None
 
 
-class InvitationCheck(Struct, frozen=True):
+class InvitationCheck(Struct, frozen=True, gc=False):
     """What the holder of an invitation's UUID is told before logging in."""
 
     email: str
     civil_number_required: bool | UnsetType = UNSET
 
 
-class Role(Struct, frozen=True):
+class Role(Struct, frozen=True, gc=False):
     """A role, with its description in every language of the wire."""
 
     uuid: str
@@ -305,7 +305,7 @@ class Role(Struct, frozen=True):
     description_cs: str | None = None
 
 
-class RoleDescription(Struct, frozen=True):
+class RoleDescription(Struct, frozen=True, gc=False):
     """What a role is, in every language of the wire."""
 
     description: str
@@ -325,25 +325,25 @@ class RoleDescription(Struct, frozen=True):
     description_cs: str | None = None
 
 
-class Detail(Struct, frozen=True):
+class Detail(Struct, frozen=True, gc=False):
     """One sentence."""
 
     detail: str
 
 
-class Status(Struct, frozen=True):
+class Status(Struct, frozen=True, gc=False):
     """What was done, in a word."""
 
     status: str
 
 
-class Token(Struct, frozen=True):
+class Token(Struct, frozen=True, gc=False):
     """A token, just obtained."""
 
     token: str
 
 
-class UserToken(Struct, frozen=True):
+class UserToken(Struct, frozen=True, gc=False):
     """A token with whose it is."""
 
     created: datetime
@@ -355,7 +355,7 @@ class UserToken(Struct, frozen=True):
     token: str
 
 
-class Expiry(Struct, frozen=True):
+class Expiry(Struct, frozen=True, gc=False):
     """The end of a grant."""
 
     expiration_time: datetime | None

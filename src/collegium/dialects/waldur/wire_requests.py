@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collegium.store.db import Row
 
 
-class GroupInvitation(Struct, frozen=True):
+class GroupInvitation(Struct, frozen=True, gc=False):
     """A link that many may follow."""
 
     url: str
@@ -49,7 +49,7 @@ class GroupInvitation(Struct, frozen=True):
     created_by_image: str | None
 
 
-class PermissionRequest(Struct, frozen=True):
+class PermissionRequest(Struct, frozen=True, gc=False):
     """Somebody who asks to be let in."""
 
     url: str
@@ -73,14 +73,14 @@ class PermissionRequest(Struct, frozen=True):
     project_name_template: str
 
 
-class ProjectLink(Struct, frozen=True):
+class ProjectLink(Struct, frozen=True, gc=False):
     """Where a project is."""
 
     uuid: str
     url: str
 
 
-class Submitted(Struct, frozen=True):
+class Submitted(Struct, frozen=True, gc=False):
     """What asking has led to."""
 
     uuid: str
@@ -92,7 +92,7 @@ class Submitted(Struct, frozen=True):
     project_created: bool
 
 
-class Canceled(Struct, frozen=True):
+class Canceled(Struct, frozen=True, gc=False):
     """What was taken back."""
 
     uuid: str
@@ -139,26 +139,27 @@ def permission_request(call: Call, row: Row) -> PermissionRequest:
     decider = f"{row.decider_first_name or ''} {row.decider_last_name or ''}".strip()
     reviewed = row.state != State.CANCELED
     known = reviewed and row.decider_username is not None
+    # In the order of the fields: by their names it takes twice as long.
     return PermissionRequest(
-        url=f"{call.base}/api/user-permission-requests/{row.uuid}/",
-        uuid=row.uuid,
-        invitation=_link(call, row.open_invitation_uuid) if row.open_invitation_uuid else "",
-        state=row.state,
-        created=row.created,
-        created_by_full_name=full_name(row),
-        created_by_username=row.username,
-        created_by_email=row.email,
-        reviewed_by_full_name=decider if known else None,
-        reviewed_by_username=row.decider_username if known else None,
-        reviewed_at=row.decided if reviewed else None,
-        review_comment=row.comment,
-        scope_uuid=row.scope_uuid,
-        scope_name=row.scope_name,
-        customer_uuid=row.organisation_uuid,
-        customer_name=row.organisation_name,
-        role_name=row.role_name,
-        role_description=row.role_description,
-        project_name_template=row.template or "",
+        f"{call.base}/api/user-permission-requests/{row.uuid}/",
+        row.uuid,
+        _link(call, row.open_invitation_uuid) if row.open_invitation_uuid else "",
+        row.state,
+        row.created,
+        full_name(row),
+        row.username,
+        row.email,
+        decider if known else None,
+        row.decider_username if known else None,
+        row.decided if reviewed else None,
+        row.comment,
+        row.scope_uuid,
+        row.scope_name,
+        row.organisation_uuid,
+        row.organisation_name,
+        row.role_name,
+        row.role_description,
+        row.template or "",
     )
 
 
