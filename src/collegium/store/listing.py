@@ -190,16 +190,18 @@ class Listing:
         limit = literal_column(str(size), Number)
         if first:
             return Prepared(self._rows.where(*wanted).order_by(*ordered).limit(limit))
-        # Far into a list only keys are passed over, from an index where there is one.
+        # Far into a list only keys are passed over, from an index where there is one. Joined, since
+        # asked whether a key is among them PostgreSQL would go through the rows in their order.
         page = (
             self._keys(column for column, _ in columns)
             .where(*wanted)
             .order_by(*ordered)
             .limit(limit)
             .offset(bindparam("offset", type_=Number))
-            .correlate(None)
+            .subquery("page")
         )
-        return Prepared(self._rows.where(self._key.in_(page)).order_by(*ordered))
+        rows = self._rows.join(page, page.c[str(self._key.key)] == self._key)
+        return Prepared(rows.order_by(*ordered))
 
     def _keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
         """Select the keys, of as few tables as the filters and these columns speak of."""
