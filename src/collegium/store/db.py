@@ -190,12 +190,14 @@ class Prepared:
     Args:
         statement: a Core ``select``, ``insert``, ``update`` or ``delete`` with named
             ``bindparam``s. Column names of the result become the names of the rows.
+        anew: whether PostgreSQL plans it each time, since the best plan depends on its values.
     """
 
-    __slots__ = ("_compiled", "statement")
+    __slots__ = ("_compiled", "anew", "statement")
 
-    def __init__(self, statement: Any) -> None:
+    def __init__(self, statement: Any, *, anew: bool = False) -> None:
         self.statement = statement
+        self.anew = anew
         self._compiled: dict[str, _Compiled] = {}
 
     def compiled(self, dialect: Dialect) -> _Compiled:
@@ -296,7 +298,10 @@ class Read:
         compiled = prepared.compiled(self._dialect)
         self.statements += 1
         try:
-            self._cursor.execute(compiled.text, compiled.parameters(given))
+            if prepared.anew and self.dialect_name == "postgresql":
+                self._cursor.execute(compiled.text, compiled.parameters(given), prepare=False)
+            else:
+                self._cursor.execute(compiled.text, compiled.parameters(given))
         except (sqlite3.IntegrityError, psycopg.IntegrityError) as error:
             if _is_duplicate(error):
                 raise Duplicate(str(error)) from error

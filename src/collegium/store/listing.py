@@ -201,7 +201,7 @@ class Listing:
             .subquery("page")
         )
         rows = self._rows.join(page, page.c[str(self._key.key)] == self._key)
-        return Prepared(rows.order_by(*ordered))
+        return Prepared(rows.order_by(*ordered), anew=True)
 
     def _keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
         """Select the keys, of as few tables as the filters and these columns speak of."""
