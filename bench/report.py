@@ -93,7 +93,7 @@ def _machine(postgresql: str) -> Iterator[str]:
         "Python": platform.python_version(),
         **{
             name: version(name)
-            for name in ("granian", "litestar", "msgspec", "psycopg", "sqlalchemy")
+            for name in ("granian", "falcon", "msgspec", "psycopg", "sqlalchemy")
         },
         "SQLite": sqlite3.sqlite_version,
         "PostgreSQL": postgresql,
