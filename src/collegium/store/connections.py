@@ -29,6 +29,9 @@ BUSY_SECONDS: Final = 10
 _MOST: Final = 40
 """Connections that one process has open at most."""
 
+_LOOK_SECONDS: Final = 0.02
+"""How often whoever waits looks whether somebody gave one back."""
+
 _TRUST_SECONDS: Final = 1.0
 """A connection that was in use so short a time ago is not asked whether it still lives."""
 
@@ -53,6 +56,7 @@ class Connections:
         self._size = size
         # Used last, taken first: what is not needed cools down at the bottom.
         self._idle: list[tuple[Any, float]] = []
+        # One place for each that is open, whether it is in use or not.
         self._room = BoundedSemaphore(_MOST)
 
     def take(self) -> Any:
@@ -60,34 +64,30 @@ class Connections:
 
         Raises: Unavailable when there is none to be had.
         """
-        if not self._room.acquire(timeout=BUSY_SECONDS):
-            raise Unavailable("all connections are in use")
-        try:
-            while self._idle:
-                try:
-                    connection, since = self._idle.pop()
-                except IndexError:
-                    break  # another thread was quicker
-                if time.monotonic() - since < _TRUST_SECONDS or _lives(connection):
-                    return connection
-                _close(connection)
-            return self._open()
-        except BaseException:
-            self._room.release()
-            raise
+        ends = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                connection, since = self._idle.pop()
+            except IndexError:
+                if self._room.acquire(timeout=_LOOK_SECONDS):
+                    return self._open()
+                if time.monotonic() > ends:
+                    raise Unavailable("all connections are in use") from None
+                continue
+            if time.monotonic() - since < _TRUST_SECONDS or _lives(connection):
+                return connection
+            self._close(connection)
 
     def give(self, connection: Any) -> None:
         """Take back a connection that is in order, and in no transaction."""
         if len(self._idle) < self._size:
             self._idle.append((connection, time.monotonic()))
         else:
-            _close(connection)
-        self._room.release()
+            self._close(connection)
 
     def drop(self, connection: Any) -> None:
         """Take back a connection that went wrong. Those that wait may have gone the same way."""
-        _close(connection)
-        self._room.release()
+        self._close(connection)
         self.close()
 
     def close(self) -> None:
@@ -97,18 +97,25 @@ class Connections:
                 connection, _ = self._idle.pop()
             except IndexError:
                 break
-            _close(connection)
+            self._close(connection)
 
     def _open(self) -> Any:
         try:
             proxied = self.engine.raw_connection()
-        except Exception as error:
-            if isinstance(getattr(error, "orig", error), OUTAGES):
-                raise Unavailable(first_line(error)) from error
+            connection = proxied.dbapi_connection
+            proxied.detach()
+        except BaseException as error:
+            self._room.release()
+            told = getattr(error, "orig", error)
+            if isinstance(told, OUTAGES):
+                raise Unavailable(first_line(told)) from error
             raise
-        connection = proxied.dbapi_connection
-        proxied.detach()
         return connection
+
+    def _close(self, connection: Any) -> None:
+        with suppress(sqlite3.Error, psycopg.Error):
+            connection.close()
+        self._room.release()
 
 
 OUTAGES: Final = (sqlite3.OperationalError, psycopg.OperationalError)
@@ -137,11 +144,6 @@ def is_done_for(connection: Any) -> bool:
         return connection.in_transaction
     except sqlite3.ProgrammingError:
         return True
-
-
-def _close(connection: Any) -> None:
-    with suppress(sqlite3.Error, psycopg.Error):
-        connection.close()
 
 
 def _engine(url: str) -> Engine:
@@ -183,7 +185,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         f"busy_timeout={BUSY_SECONDS * 1000}",
-        "cache_size=-16000",
+        "cache_size=-8000",  # kB; a worker is to need no more of it for more accounts
         "temp_store=MEMORY",
     ):
         raw.execute(f"PRAGMA {pragma}")

@@ -27,12 +27,14 @@ from sqlalchemy import (
     String,
     Text,
     bindparam,
+    literal_column,
 )
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.sql.visitors import replacement_traverse
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from collegium.store.connections import (
     BUSY_SECONDS,
@@ -214,7 +216,7 @@ class _Compiled:
     __slots__ = ("defaults", "inward", "rows", "text")
 
     def __init__(self, statement: Any, dialect: Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
+        compiled = _spelled(statement, dialect).compile(dialect=dialect)
         self.text: str = str(compiled)
         self.inward: dict[str, Callable[[Any], Any]] = {}
         self.defaults: dict[str, Any] = {}
@@ -234,6 +236,27 @@ class _Compiled:
             if name in given:
                 filled[name] = convert(given[name])
         return filled
+
+
+def _spelled(statement: Any, dialect: Dialect) -> Any:
+    """Write what is the same each time into the text.
+
+    Against a bound value no partial index is used, and with parameters PostgreSQL may plan a
+    statement each time, which for many tables takes longer than to run it.
+    """
+
+    def spell(element: Any, **_: Any) -> Any:
+        if not isinstance(element, BindParameter) or element.required:
+            return None
+        # A per cent sign would be escaped twice.
+        if not isinstance(element.value, str | int) or "%" in str(element.value):
+            return None
+        if isinstance(element.type, NullType):
+            return None
+        text = element.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        return literal_column(str(text), element.type)
+
+    return replacement_traverse(statement, {}, spell)
 
 
 def _rows_of(columns: Sequence[Any], dialect: Dialect) -> Callable[[Sequence[Any]], list[Row]]:
@@ -278,16 +301,18 @@ def _result_columns(statement: Any) -> list[Any]:
 class Read:
     """Questions at one moment: a connection and the time that counts as now.
 
-    On both databases each statement sees the latest committed rows.
+    On SQLite all of them see the same rows, on PostgreSQL each the latest that were committed.
     """
 
-    __slots__ = ("_cursor", "_dialect", "now", "statements")
+    __slots__ = ("_cursor", "_dialect", "known", "now", "statements")
 
     def __init__(self, cursor: Any, dialect: Dialect, now: datetime) -> None:
         self._cursor = cursor
         self._dialect = dialect
         self.now = now
         self.statements = 0
+        self.known: dict[Any, Any] = {}
+        """What was found out once, and is true as long as this lasts."""
 
     @property
     def dialect_name(self) -> str:
@@ -494,12 +519,19 @@ class _Reading(_Borrowed):
         self._cursor = super().__enter__().cursor()
         if self._turn is not None:
             self._in_turn = self._turn.acquire(timeout=_TURN_SECONDS)
+            try:
+                # One moment, and one lock of the file, for all that is asked.
+                self._cursor.execute("BEGIN")
+            except BaseException as error:
+                self.__exit__(type(error), error, None)
+                raise
         return Read(self._cursor, self._dialect, self._now or datetime.now(UTC))
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # A question that was not read to its end would keep SQLite at this moment's rows.
-        self._cursor.close()
         try:
+            if self._turn is not None:
+                _undo(self._cursor, self.connection)
+            self._cursor.close()
             super().__exit__(kind, error, trace)
         finally:
             if self._in_turn and self._turn is not None:

@@ -16,7 +16,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    literal_column,
     not_,
     or_,
     select,
@@ -94,8 +93,7 @@ seen_state = case(
 )
 """The state as it is now, as SQL: the twin of ``rules.invitations.seen``."""
 
-# Written into the text: against a bound value, a partial index cannot be used.
-_WAITING = invitations.c.state == literal_column("'pending'")
+_WAITING = invitations.c.state == State.PENDING.value
 
 READERS = (
     (None, Permission.INVITATION_LIST),
@@ -434,7 +432,7 @@ _STARTING = Prepared(
     .join(scopes, scopes.c.id == invitations.c.scope_id)
     .join(organisations, organisations.c.scope_id == scopes.c.parent_id)
     .where(
-        invitations.c.state == literal_column("'held'"),
+        invitations.c.state == State.HELD.value,
         # Nobody could accept it there now.
         not_(organisations.c.blocked),
         not_(organisations.c.archived),

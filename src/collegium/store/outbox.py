@@ -18,7 +18,6 @@ from sqlalchemy import (
     false,
     func,
     insert,
-    literal_column,
     not_,
     or_,
     select,
@@ -52,9 +51,8 @@ class Owed(Protocol):
         """What it is about, as JSON."""
 
 
-# Written into the text: against a bound value, a partial index cannot be used.
-_OWED = outbox.c.state == literal_column("'owed'")
-_ABANDONED = outbox.c.state == literal_column("'abandoned'")
+_OWED = outbox.c.state == "owed"
+_ABANDONED = outbox.c.state == "abandoned"
 _NOW = bindparam("now", type_=Time)
 _UNTIL = bindparam("until", type_=Time)
 _ERROR = bindparam("reason", type_=outbox.c.error.type)

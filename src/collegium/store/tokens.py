@@ -13,7 +13,6 @@ from sqlalchemy import (
     delete,
     false,
     insert,
-    literal_column,
     not_,
     select,
     update,
@@ -96,12 +95,8 @@ _ANY_SEALED = Prepared(
     .order_by(tokens.c.id.desc())
     .limit(1)
 )
-_PERSONAL = Prepared(
-    _others.where(tokens.c.kind == literal_column("'personal'")).order_by(tokens.c.id)
-)
-_SESSIONS = Prepared(
-    _others.where(tokens.c.kind == literal_column("'session'")).order_by(tokens.c.used.desc())
-)
+_PERSONAL = Prepared(_others.where(tokens.c.kind == "personal").order_by(tokens.c.id))
+_SESSIONS = Prepared(_others.where(tokens.c.kind == "session").order_by(tokens.c.used.desc()))
 _FORGET = Prepared(delete(tokens).where(any_of(tokens.c.id, "dead")))
 _TOUCH = Prepared(
     update(tokens)

@@ -1,0 +1,106 @@
+"""Statements as the databases get them, and what one reading sees."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import Text, bindparam, func, insert, literal, select
+
+from collegium.store import connections
+from collegium.store.connections import Connections
+from collegium.store.db import Prepared, Unavailable
+from collegium.store.tables import requests, slugs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collegium.store.db import Database
+
+_COUNT = Prepared(select(func.count().label("count")).select_from(slugs))
+_ADD = Prepared(insert(slugs).values(prefix=bindparam("prefix"), last=bindparam("last")))
+
+
+def test_what_is_the_same_each_time_stands_in_the_text(database: Database) -> None:
+    statement = Prepared(
+        select(requests.c.id).where(
+            requests.c.state == "pending", requests.c.uuid == bindparam("uuid")
+        )
+    )
+    compiled = statement.compiled(database.dialect)
+    assert "'pending'" in compiled.text
+    assert "pending" not in compiled.parameters({"uuid": "0" * 32}).values()
+
+
+@pytest.mark.parametrize("text", ["it's", "100%", "it's 100 %s", ":name", "\\", '"', "é"])
+def test_no_sign_in_it_is_taken_for_something_else(database: Database, text: str) -> None:
+    with database.read() as tx:
+        assert tx.value(Prepared(select(literal(text, Text).label("text")))) == text
+
+
+def test_on_sqlite_one_reading_is_one_moment(database: Database) -> None:
+    with database.read() as before:
+        first = before.value(_COUNT)
+        with database.write() as tx:
+            tx.run(_ADD, prefix="new", last=1)
+        again = before.value(_COUNT)
+    with database.read() as after:
+        assert after.value(_COUNT) == first + 1
+    assert again == (first if database.is_sqlite else first + 1)
+
+
+def test_a_reading_that_fails_leaves_its_connection_in_order(database: Database) -> None:
+    for _ in range(50):  # more than there may be
+        with pytest.raises(ZeroDivisionError), database.read() as tx:
+            _ = 1 / tx.value(_COUNT)
+    with database.read() as tx:
+        assert tx.value(_COUNT) == 0
+
+
+@pytest.fixture
+def pool(url: str) -> Iterator[Connections]:
+    with closing(Connections(url, 2)) as made:
+        yield made
+
+
+def test_whoever_finds_all_connections_in_use_gets_the_next_that_is_given_back(
+    pool: Connections,
+) -> None:
+    taken = [pool.take() for _ in range(connections._MOST)]
+    timer = threading.Timer(0.1, pool.give, [taken.pop()])
+    timer.start()
+    taken.append(pool.take())
+    timer.join()
+    for one in taken:
+        pool.give(one)
+    # What was closed has made room: as many can be had once more.
+    again = [pool.take() for _ in range(connections._MOST)]
+    for one in again:
+        pool.drop(one)
+
+
+def test_whoever_waits_too_long_for_a_connection_is_told(
+    pool: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "BUSY_SECONDS", 0.1)
+    taken = [pool.take() for _ in range(connections._MOST)]
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        pool.take()
+    assert time.monotonic() - began >= 0.1
+    for one in taken:
+        pool.drop(one)
+
+
+def test_a_database_that_cannot_be_opened_takes_no_room(
+    pool: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(pool.engine, "raw_connection", lambda: 1 / 0)
+        for _ in range(connections._MOST + 1):
+            with pytest.raises(ZeroDivisionError):
+                pool.take()
+    pool.give(pool.take())
