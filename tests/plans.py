@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def plans_of(
-    listing: Listing, tx: Read, actor: Actor, filters: dict[str, Any], *order: str
+    listing: Listing,
+    tx: Read,
+    actor: Actor,
+    filters: dict[str, Any],
+    *order: str,
+    offset: int = 0,
 ) -> tuple[str, str]:
     """How the database would give a page, and how it would count."""
     ran: list[tuple[Prepared, dict[str, Any]]] = []
@@ -24,7 +29,7 @@ def plans_of(
             return super()._execute(prepared, given)
 
     noting = Noting(tx._cursor, tx._dialect, tx.now)
-    listing.page(noting, actor, filters, order, 10, 0)
+    listing.page(noting, actor, filters, order, 10, offset)
     page_at = len(ran) - 1
     listing.count(noting, actor, filters)
     told = []

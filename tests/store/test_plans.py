@@ -213,3 +213,10 @@ def test_the_first_page_comes_from_an_index_in_every_order(tx: Read) -> None:
             assert taken < LIMIT, order
         assert "tallies" in count, count
         assert not reads(tx, count, "accounts"), count
+
+
+def test_far_into_the_list_an_index_alone_is_passed_over(tx: Read) -> None:
+    actor = actor_of(person(tx, STAFF))
+    page, _ = plans_of(accounts.listing, tx, actor, {}, offset=big.ACCOUNTS - 1000)
+    alone = "USING COVERING INDEX" if tx.dialect_name == "sqlite" else "Index Only Scan"
+    assert alone in page, page

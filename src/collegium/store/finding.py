@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from collegium.rules.access import OWNER_ROLES, Kind, Permission
+from collegium.rules.requests import State
 from collegium.store import search
 from collegium.store.access import holding, live, mine, organisation, visible_scopes
 from collegium.store.db import Time, any_of, contains, part
@@ -226,19 +227,30 @@ INVITATIONS: Final[Filters] = {
     "civil_number": and_(
         _is(invitations.c.civil_number, "civil_number"),
         # As the index says it.
-        invitations.c.civil_number != literal_column("''"),
+        invitations.c.civil_number != "",
     ),
     "email": _email("email", whole=False),
     "email_exact": _email("email_exact", whole=True),
     "role_name": _with_role(invitations.c.role_id, _is(_role.c.name, "role_name")),
     "role_uuid": _with_role(invitations.c.role_id, _is(_role.c.uuid, "role_uuid")),
 }
+"""All but the state, which is told where it is read off the clock."""
 
 OPEN_INVITATIONS: Final[Filters] = {
     **_placed(open_invitations.c.scope_id, "customer_uuid", "scope", "scope_type"),
     "role_name": _with_role(open_invitations.c.role_id, _is(_role.c.name, "role_name")),
     "role_uuid": _with_role(open_invitations.c.role_id, _is(_role.c.uuid, "role_uuid")),
 }
+
+# What waits has indexes of its own, and is what is asked for.
+_STATE = Filter(
+    lambda value: ("waits" if value == [State.PENDING.value] else "any", {"state": value}),
+    lambda form, _sees_all: (
+        requests.c.state == State.PENDING.value
+        if form == "waits"
+        else any_of(requests.c.state, "state")
+    ),
+)
 
 REQUESTS: Final[Filters] = {
     **_placed(requests.c.scope_id, "customer_uuid", "scope"),
@@ -248,9 +260,8 @@ REQUESTS: Final[Filters] = {
     == select(open_invitations.c.id)
     .where(_is(open_invitations.c.uuid, "invitation"))
     .scalar_subquery(),
-    "state": any_of(requests.c.state, "state"),
+    "state": _STATE,
 }
-"""All but the state, which is told where it is read off the clock."""
 
 
 def _query(

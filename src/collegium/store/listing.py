@@ -245,7 +245,11 @@ class Listing:
         sample = self._sample(sees_all=actor.sees_all, filters=filters)
         if sample is None:
             return Way.INDEX
-        row: Row = tx.one(sample, **seer(tx, actor), **binds)
+        # Page and count ask the same.
+        asked = (sample, actor.id, repr(binds))
+        if asked not in tx.known:
+            tx.known[asked] = tx.one(sample, **seer(tx, actor), **binds)
+        row: Row = tx.known[asked]
         if row.named < _MANY:
             return Way.INDEX
         # Whoever does not see all begins with the few that are seen.
@@ -283,6 +287,23 @@ class Listing:
         way = self._way(tx, actor, forms, binds)
         statement = self._statement(sees_all=actor.sees_all, filters=forms, order=None, way=way)
         return int(tx.value(statement, **seer(tx, actor), **binds))
+
+    def total(
+        self,
+        tx: Read,
+        actor: Actor,
+        filters: Mapping[str, Any],
+        rows: Sequence[Row],
+        limit: int,
+        offset: int,
+    ) -> int:
+        """Give the number of rows on all pages together, of which one is known.
+
+        The last page says it, and what is looked for is mostly found on the first, which is that.
+        """
+        if len(rows) < limit and (rows or not offset):
+            return offset + len(rows)
+        return self.count(tx, actor, filters)
 
     def _read(
         self, filters: Mapping[str, Any]

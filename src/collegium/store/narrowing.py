@@ -25,6 +25,10 @@ TRIGRAM: Final = 3
 _NARROWING: Final = 60
 """So many letters of what is looked for are enough to narrow a search."""
 
+_LONG: Final = 10
+"""So many trigrams are enough for SQLite, even if it reads but every third: it can look for
+neighbours, and of few that is the better."""
+
 
 class _Trigrams(TypeDecorator[str]):
     """A text bound as what the index of the database is asked for."""
@@ -39,9 +43,18 @@ class _Trigrams(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
         """Write a phrase for the full-text index, or the trigrams themselves."""
         text = (value or "")[:_NARROWING]
-        if dialect.name == "sqlite":
-            return '"' + text.replace('"', '""') + '"'
-        return sorted({text[at : at + TRIGRAM] for at in range(len(text) - TRIGRAM + 1)})
+        last = len(text) - TRIGRAM
+        is_sqlite = dialect.name == "sqlite"
+        if is_sqlite and last < _LONG:
+            return _quoted(text)
+        # Of each a list is read that grows with the accounts, and half of them name as few.
+        step = TRIGRAM if is_sqlite else 2
+        some = {text[at : at + TRIGRAM] for at in (*range(0, last, step), max(0, last))}
+        return " AND ".join(map(_quoted, sorted(some))) if is_sqlite else sorted(some)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
 class _Near(FunctionElement[bool]):

@@ -122,10 +122,18 @@ accounts = Table(
 )
 Index("ix_accounts_email_folded", func.lower(accounts.c.email))
 # The columns that sort a list, each with the one that decides between equals; and, where many
-# rows may be counted, whether they are deleted, so that the index answers alone.
-Index("ix_accounts_username", accounts.c.username, accounts.c.deleted)
-for _name in ("is_active", "is_staff", "is_support", "registration_method"):
-    Index(f"ix_accounts_{_name}", accounts.c[_name], accounts.c.username, accounts.c.deleted)
+# rows may be counted or passed over, whether they are deleted and which they are, so that the
+# index answers alone. On SQLite each has the key of its row by itself.
+for _name, *_columns in (
+    ("username", "username"),
+    *((one, one, "username") for one in ("is_active", "is_staff", "is_support")),
+    ("registration_method", "registration_method", "username"),
+):
+    Index(
+        f"ix_accounts_{_name}",
+        *(accounts.c[one] for one in (*_columns, "deleted")),
+        postgresql_include=["id"],
+    )
 for _name in ("email", "job_title", "native_name", "organization", "phone_number"):
     Index(f"ix_accounts_{_name}", accounts.c[_name], accounts.c.username)
 Index("ix_accounts_name", accounts.c.first_name, accounts.c.last_name, accounts.c.username)

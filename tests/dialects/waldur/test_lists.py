@@ -79,6 +79,20 @@ def test_pages_are_numbered_from_one_and_the_last_has_a_name(site: Site, world: 
         assert answer.headers["x-result-count"] == "5"
 
 
+def test_the_count_is_the_same_whether_the_first_page_is_full_or_not(
+    site: Site, world: World
+) -> None:
+    people(world, 4)
+    for asked in ("", "&query=p00", "&query=p00&is_active=true", "&o=-username"):
+        everybody = 5 if "query" not in asked else 4
+        for size in range(1, 8):
+            for method in ("GET", "HEAD"):
+                answer = site.request(method, f"{USERS}?page_size={size}{asked}", world.staff)
+                assert answer.headers["x-result-count"] == str(everybody), (size, asked)
+    nobody = site.get(f"{USERS}?query=zzz", world.staff)
+    assert (nobody.json(), nobody.headers["x-result-count"]) == ([], "0")
+
+
 @once
 def test_a_page_that_is_not_there_is_not_found(site: Site, world: World) -> None:
     for page in ("2", "0", "-1", "x", "1.5", "%D9%A1", "%C2%B2", "9" * 30, "%00", "first", "1%201"):

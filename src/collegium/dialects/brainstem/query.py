@@ -153,7 +153,7 @@ def find(call: Call, tx: Read, actor: Actor, table: Table) -> Found:
     if errors:
         raise Malformed(errors)
     rows = table.listing.page(tx, actor, filters, order, limit, offset)
-    count = table.listing.count(tx, actor, filters)
+    count = table.listing.total(tx, actor, filters, rows, limit, offset)
     return Found(
         rows,
         embedded,
