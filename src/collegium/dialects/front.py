@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -46,6 +47,8 @@ _requests: Final = Counter(
 _seconds: Final = Histogram(
     "collegium_request_seconds", "Time to the answer, in seconds.", registry=registry
 )
+# Finding a counter by its labels takes as long as counting; of both there are few.
+_answered: Final = lru_cache(maxsize=None)(_requests.labels)
 # Probes come every few seconds and say nothing about what happened.
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 # Anybody can make up a method, and a counter that is once made is kept for good.
@@ -90,7 +93,7 @@ class Front:
         finally:
             took = time.perf_counter() - began
             method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "?"
-            _requests.labels(method, code).inc()
+            _answered(method, code).inc()
             _seconds.observe(took)
             path = text(env["PATH_INFO"])
             if path not in _QUIET:

@@ -7,9 +7,11 @@ and handing each request from an event loop to a thread and back cost more than 
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from threading import BoundedSemaphore
@@ -85,10 +87,15 @@ class Answer:
     cookies: list[str] = field(default_factory=list)
 
 
+_HEX: Final = re.compile(r"[0-9a-f]{32}")
+
+
 def hex_uuid(text: object) -> str | None:
     """Read a UUID in any form and give its 32 hex digits; None when it is none."""
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not text:
         return None
+    if _HEX.fullmatch(text):
+        return text
     try:
         return UUID(text).hex
     except ValueError:
@@ -278,9 +285,14 @@ class Call:
 
 def header(env: Mapping[str, Any], name: str, default: str = "") -> str:
     """Give a header of a request."""
-    key = name.upper().replace("-", "_")
-    found: str = env.get("CONTENT_TYPE" if key == "CONTENT_TYPE" else f"HTTP_{key}", default)
+    found: str = env.get(_variable(name), default)
     return found
+
+
+@lru_cache(maxsize=64)
+def _variable(header: str) -> str:
+    key = header.upper().replace("-", "_")
+    return key if key == "CONTENT_TYPE" else f"HTTP_{key}"
 
 
 def text(wire: str) -> str:

@@ -103,7 +103,7 @@ def _answer(call: Call, operations: dict[str, Operation]) -> Answer:
 
 
 def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
-    if not _accepts_json(call):
+    if not _means_json(call.header("accept", "*/*")):
         return errors.detail(406, "Could not satisfy the request Accept header.")
     if call.method == "OPTIONS":
         return Answer(204, headers={"Allow": _allowed(operations)})
@@ -137,11 +137,10 @@ def _allowed(operations: dict[str, Operation]) -> str:
     return ", ".join([*operations, *(["HEAD"] if "GET" in operations else []), "OPTIONS"])
 
 
-def _accepts_json(call: Call) -> bool:
-    accepted = call.header("accept", "*/*").lower()
-    return any(
+def _means_json(accepted: str) -> bool:
+    return accepted == "*/*" or any(
         kind.split(";")[0].strip() in {"application/json", "application/*", "*/*", ""}
-        for kind in accepted.split(",")
+        for kind in accepted.lower().split(",")
     )
 
 
