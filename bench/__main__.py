@@ -15,11 +15,12 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import structlog
 
 from bench import beside, data, growing, reading, report, writing
 from bench.machine import LOAD_CORE, there
 from bench.shelf import KINDS, Shelf
+from collegium import logs
+from collegium.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +95,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     os.sched_setaffinity(0, there(LOAD_CORE))
     logging.disable(logging.INFO)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logs.configure(load({"COLLEGIUM_SECRET_KEY": data.SECRET_KEY, "COLLEGIUM_LOG_LEVEL": "error"}))
     if quick:
         seconds, rounds, accounts = min(seconds, 1.0), min(rounds, 2), data.SMALL
     kept = _kept()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product, repeat
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from sqlalchemy import bindparam, select
 
@@ -53,7 +54,7 @@ def questions(database: Database, size: int) -> list[Question]:
         uuid = tx.value(UUID, id=cast.person)
         place = tx.value(_SCOPE, id=cast.manager)
         person: Any = tx.one(_NAMES, id=cast.person)
-    staff = cast.staff
+    staff, name = cast.staff, quote(person.last_name)
     users, ours = "/api/users/", "/api/user-invitations/"
     asked = "/api/user-permission-requests/"
     return [
@@ -65,10 +66,13 @@ def questions(database: Database, size: int) -> list[Question]:
         Question("requests, first page of 10", staff, f"{asked}?page_size=10"),
         Question("users, as a manager", cast.manager, f"{users}?page_size=10"),
         Question("users, query= of one", staff, f"{users}?query={person.username}"),
-        Question("users, query= of a name", staff, f"{users}?query={person.last_name.lower()}"),
         Question("users of an organisation", staff, f"{users}?customer_uuid={place}"),
-        Question("invitations that wait", staff, f"{ours}?state=pending"),
-        Question("requests that wait", staff, f"{asked}?state=pending"),
+        Question("invitations of an organisation", staff, f"{ours}?customer_uuid={place}"),
+        Question("requests to an organisation", staff, f"{asked}?customer_uuid={place}"),
+        # Of these there are a hundred times as many, and the answer says how many.
+        Question("users, query= of a name", staff, f"{users}?query={name}", bar=0),
+        Question("invitations that wait", staff, f"{ours}?state=pending", bar=0),
+        Question("requests that wait", staff, f"{asked}?state=pending", bar=0),
         Question("users, the count alone", staff, users, method="HEAD"),
     ]
 
