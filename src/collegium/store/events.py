@@ -88,7 +88,7 @@ def record(
 
     Args:
         kind: in the past and dotted, ``invitation.accepted``.
-        actor: who did it; None when nobody is logged in.
+        actor: who did it; of somebody without an account only whence is kept, and of None nothing.
         scope: number of the scope it happened in.
         account: number of the account it happened to.
         facts: names as they are now, and what changed; JSON values, never a secret.
@@ -100,7 +100,7 @@ def record(
         uuid=uuid4().hex,
         at=tx.now,
         kind=kind,
-        actor_id=actor.id if actor else None,
+        actor_id=(actor.id or None) if actor else None,
         actor_name=(actor.name or actor.username) if actor else "",
         address=(actor.address or "") if actor else "",
         request=actor.request if actor else "",

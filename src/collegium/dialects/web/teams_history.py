@@ -35,7 +35,7 @@ SENTENCES: Final = {
     "invitation.created": "{who} invited {email}.",
     "invitation.sent": "{who} sent the invitation of {email} again.",
     "invitation.accepted": "{who} accepted the invitation of {email}.",
-    "invitation.declined": "{who} turned the invitation of {email} down.",
+    "invitation.declined": "{who} declined the invitation of {email}.",
     "invitation.canceled": "{who} called the invitation of {email} back.",
     "invitation.deleted": "{who} deleted the invitation of {email}.",
     "invitation.approved": "{who} let the invitation of {email} go out.",
@@ -58,6 +58,11 @@ _OWN: Final = {
     "role.revoked": "{who} gave the role {role} up.",
 }
 """The same where somebody did it to themselves."""
+
+_BY_LINK: Final = {
+    "invitation.declined": "The invitation of {email} was declined by the link in its mail.",
+}
+"""The same where nobody was signed in."""
 
 ABOUT: Final = {
     "people": ("People and roles", ("role.",)),
@@ -144,7 +149,8 @@ def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
     if fields and here:
         words["fields"] = ": " + ", ".join(name.replace("_", " ") for name in fields)
     itself = row.actor_id is not None and row.actor_id == row.account_id
-    says = (_OWN if itself else SENTENCES).get(row.kind) or SENTENCES.get(row.kind, _UNKNOWN)
+    special = _OWN if itself else {} if row.actor_name else _BY_LINK
+    says = special.get(row.kind) or SENTENCES.get(row.kind, _UNKNOWN)
     said = says.format_map(words)
     if (every or did) and "impersonated_by" in facts:
         said = f"{said} Done for them by {facts['impersonated_by']}."
