@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collegium.dialects.web.forms import Form
-from collegium.dialects.web.page import Page, Paging, day, page
+from collegium.dialects.web.page import ROWS_MAX, Page, Paging, day, page
 from collegium.dialects.web.team import Team
 from collegium.store import events, roles
 
@@ -90,7 +90,7 @@ def _show(kind: Kind, visit: Visit, tx: Read) -> Answer:
     team = Team.reach(visit, tx, kind)
     asked = ("about", "since", "until")
     form = Form.showing(**{name: visit.asked(name) for name in asked})
-    wanted: dict[str, Any] = {"scope": (kind.value, team.scope.uuid)}
+    wanted: dict[str, Any] = {"place": (kind, team.scope.id)}
     if form.raw("about") in ABOUT:
         _, begins = ABOUT[form.raw("about")]
         wanted["kinds"] = [one for one in SENTENCES if one.startswith(begins)]
@@ -99,8 +99,8 @@ def _show(kind: Kind, visit: Visit, tx: Read) -> Answer:
         wanted["created_from"] = datetime.combine(since, time(), UTC)
     if until is not None and until < date.max:
         wanted["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
-    paging = Paging(visit, events.listing.count(tx, visit.actor, wanted))
-    rows = events.listing.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
+    paging = Paging(visit, events.team.count(tx, visit.actor, wanted, ROWS_MAX + 1))
+    rows = events.team.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
     named = roles.words(tx)
     return page(
         visit,
