@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from collegium.actions import (
     addresses,
     decisions,
     groups,
+    links,
     open_invitations,
     passwords,
     requests,
@@ -22,6 +24,7 @@ from collegium.actions import second_factors as second_factor_actions
 from collegium.actions import tokens as token_actions
 from collegium.actions.mails import EmailChanged
 from collegium.actions.renewals import wish
+from collegium.rules.access import NOBODY
 from collegium.rules.keys import parse
 from collegium.settings import load
 from collegium.store import access, accounts, memberships, outbox, roles
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     Stop = tuple[str, Callable[[Page], object]]
 
+DECLINE = "Decline the invitation to Tide Table"
 LONG = "The Royal Commission for the Charting of Tides, Currents and Everything that Floats"
 
 
@@ -73,8 +77,11 @@ class Scene:
         self.wished = world.invite(
             self.owner, "wish@example.org", "PROJECT.ADMIN", self.project, now=long_ago
         )
+        self.declined = world.invite(self.owner, "nay@example.org", "PROJECT.ADMIN", self.project)
         with world.database.write() as tx:
             wish(tx, self.wished, 1)
+            nay = replace(NOBODY, email="nay@example.org")
+            invitation_actions.decline(tx, nay, world.settings, self.declined, 1)
         self.link = self._open()
         self.closed = self._open(is_closed=True)
         self.askers = [
@@ -155,8 +162,8 @@ class Scene:
             browser = "Firefox on Linux"
             return sessions.begin(tx, self.world.vault, person.actor, "password", browser)
 
-    def _invitation(self, uuid: str) -> str:
-        return f"/invitation/{self.world.vault.link('invitation', uuid, 1)}/"
+    def _invitation(self, uuid: str, purpose: str = links.MAILED) -> str:
+        return f"/invitation/{self.world.vault.link(purpose, uuid, 1)}/"
 
     def _decision(self, purpose: str) -> str:
         now = int(datetime.now(UTC).timestamp())
@@ -194,6 +201,8 @@ class Scene:
                 ("invitation-wrong", press("Make the account and accept")),
                 ("invitation-expired", to(self._invitation(self.expired))),
                 ("invitation-wished", to(self._invitation(self.wished))),
+                ("invitation-declined", to(self._invitation(self.declined))),
+                ("invitation-copied", to(self._invitation(self.invited, links.HANDED_ON))),
                 ("invitation-gone", to("/invitation/abc/")),
                 ("approve", to(self._decision(decisions.APPROVE))),
                 ("reject", to(self._decision(decisions.REJECT))),
@@ -231,6 +240,7 @@ class Scene:
                 ("open-invitation-closed", to(f"/open_invitation/{self.closed}/")),
                 ("group", to(f"/group/{self.group}/")),
                 ("requests-none", to("/requests/")),
+                ("account-declined", both(to("/account/"), press(DECLINE))),
                 ("trouble", to("/account/leave/1/")),
             ],
         )

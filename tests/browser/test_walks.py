@@ -90,6 +90,44 @@ def test_from_the_mail_to_the_membership(walk: Walk) -> None:
     shows(page, "What I belong to", "Tide Table")
 
 
+def test_from_the_mail_to_no_thank_you(walk: Walk) -> None:
+    house = walk.house
+    owner = walk.person("nay-owner", "Olga", "Owner")
+    place = house.world.project(
+        house.world.organisation("Institute of Tides", owner=owner), walk.name("Tide Table")
+    )
+    nay, ann = f"{walk.name('nay')}@example.org", walk.person("ann", "Ann", "Able")
+    for address in (nay, ann.email):
+        house.world.invite(owner, address, "PROJECT.MEMBER", place)
+    page = walk.page()
+    link = house.link(nay, "invitation")
+    page.goto(link)
+    shows(page, "Olga Owner invites you", "Close this page.")
+    page.get_by_role("button", name="Decline the invitation").click()
+    assert page.url == link
+    shows(page, "You have declined to be Project member", "This invitation was declined")
+    page.goto(link)
+    shows(page, "This invitation was declined", "ask whoever invited you for a new")
+    assert not page.get_by_role("button").count()
+    house.pay()
+    assert f"{nay} has declined your invitation" in " ".join(house.mails(owner.email)[-1].split())
+
+    page = walk.page()
+    sign_in(page, walk.name("ann"))
+    shows(page, "You are invited", place.name)
+    page.get_by_role("button", name=f"Decline the invitation to {place.name}").click()
+    shows(page, "You have declined to be Project member", "You belong to nothing yet")
+    assert "You are invited" not in page.inner_text("main")
+
+    page = walk.page()
+    sign_in(page, walk.name("nay-owner"))
+    page.goto(f"/project/{place.uuid}/invitations/?state=rejected")
+    shows(page, nay, ann.email, "declined")
+    assert not page.get_by_role("button", name="Send again").count()
+    page.get_by_role("link", name="History").click()
+    shows(page, f"Ann Able declined the invitation of {ann.email}.", f"The invitation of {nay} was")
+
+
 def test_from_the_request_to_the_inbox_to_the_role(walk: Walk) -> None:
     lead = walk.person("lead", "Lena", "Lead")
     walk.person("asker", "Aron", "Asker")

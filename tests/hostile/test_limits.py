@@ -242,6 +242,7 @@ DEEDS: dict[str, tuple[Any, str]] = {
     "approve on page": (page_of("/invitation_approve/x/"), "address"),
     "password link": (page_of("/password_reset/x/"), "address"),
     "invitation link": (page_of("/invitation/x/"), "address"),
+    "decline": (page_of("/invitation/x/decline/"), "address"),
     "check": (check, "address"),
     "sign up": (sign_up, "account"),
     "forgotten password": (reset, "both"),
@@ -346,6 +347,7 @@ def test_everything_that_is_posted_by_nobody_is_limited_or_needs_no_limit() -> N
         "/password_reset/{token}/",
         "/user_email_change/{code}/",
         "/invitation/{token}/",
+        "/invitation/{token}/decline/",
         "/invitation_approve/{token}/",
         "/invitation_reject/{token}/",
     }

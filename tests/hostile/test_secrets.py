@@ -193,6 +193,7 @@ def mails(service: Service, wire: Wire, world: World, ada: Person, token: str) -
     held["invitation"] = mailed(service, "invitation")[0]
     for each in ("invitation", "invitation_approve", "password_reset"):
         wire.request("GET", f"/{each}/{held['invitation']}/")
+    wire.request("POST", f"/invitation/{held['invitation']}/decline/")
     visitor = Browser(wire)  # type: ignore[arg-type]  # asked in the same way
     visitor.open("/forgotten_password/")
     visitor.send("/forgotten_password/", email=owner.email)

@@ -91,6 +91,7 @@ TELLING: Final = {
     "/api/user-invitations/{uuid}/check/": "the UUID of an invitation is a capability",
     "/api/user-invitations/{uuid}/details/": "so it is here",
     "/invitation/{token}/": "its link is one",
+    "/invitation/{token}/decline/": "its link is one",
     "/api/user-group-invitations/{uuid}/": "so is that of an open invitation",
     "/api/user-group-invitations/{uuid}/submit_request/": "it says where one has asked",
     "/open_invitation/{uuid}/": "as the route of the API",

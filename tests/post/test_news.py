@@ -41,6 +41,7 @@ KINDS = (
     "invitation_rejected",
     "invitation_expired",
     "invitation_accepted",
+    "invitation_declined",
     "permission_request_submitted",
     "permission_request_rejected",
     "structure_role_granted",
@@ -78,6 +79,7 @@ class Story:
         self.requested = self.invite(self.owner, "new@example.org", **made)
         self.rejected = self.invite(self.owner, "no@example.org", **made)
         self.accepted = self.invite(self.boss, "robert@example.org", **made)
+        self.declined = self.invite(self.boss, "nay@example.org", **made)
         self.expired = self.invite(
             self.boss, "old@example.org", now=now - timedelta(days=8), **made
         )
@@ -96,6 +98,7 @@ class Story:
             facts = (self.boss.uuid, self.rejected, 1)
             decisions.reject(tx, decisions.Decision(*facts), "", "")
             invitation_actions.accept(tx, self.bob.actor, settings, self.accepted)
+            invitation_actions.decline(tx, self.bob.actor, settings, self.declined, 1)
             request_actions.reject(tx, self.owner.actor, self.denied, text)
             request_actions.approve(tx, self.owner.actor, settings, self.granted, text)
             request_actions.approve(tx, self.boss.actor, settings, self.own, text)
@@ -159,6 +162,7 @@ def test_every_kind_is_told_by_a_deed(story: Story) -> None:
         "invitation_rejected": 1,
         "invitation_expired": 1,
         "invitation_accepted": 1,
+        "invitation_declined": 1,
         # The owner may decide on three, and for the fourth there are only staff.
         "permission_request_submitted": 3 + 2,
         "permission_request_rejected": 1,
@@ -276,6 +280,41 @@ def test_whoever_invited_reads_what_became_of_it(story: Story) -> None:
     assert "It had been sent to robert@example.org" in text
     story.change(invitations, email="Bob@Elsewhere.example")
     assert "It had been sent to" not in story.said("invitation_accepted")[2]
+
+
+def test_whoever_invited_reads_who_declined(story: Story) -> None:
+    to, subject, text = story.said("invitation_declined", base_url=FRONT)
+    assert (to, subject) == (
+        story.boss.email,
+        "nay@example.org has declined your invitation to Analytical Engines",
+    )
+    assert "to the project Analytical Engines of Royal Society" in text
+    assert "if it was a mistake, invite them anew" in text
+    team = f"/project/{story.world.invitation(story.declined).scope_uuid}/invitations/"
+    assert f"{FRONT}{team}" in text
+    assert team not in story.said("invitation_declined", homeport_url=FRONT)[2]
+    # Another account than the invited one said no, by a link that was handed on.
+    other = "another account than the one you wrote to: Bob Lee <bob@elsewhere.example>."
+    assert other in text
+    story.change(
+        outbox,
+        facts={
+            "invitation": story.rows("invitation_declined")[0].facts["invitation"],
+            "account": None,
+        },
+    )
+    assert "another account" not in story.said("invitation_declined")[2]
+
+
+def test_an_account_that_is_gone_since_is_not_named(story: Story) -> None:
+    with story.world.database.write() as tx:
+        account_actions.delete(tx, story.world.staff.actor, story.bob.uuid)
+    assert "another account" not in story.said("invitation_declined")[2]
+
+
+def test_the_invited_address_of_an_account_is_no_other_one(story: Story) -> None:
+    story.change(invitations, email="Bob@Elsewhere.example")
+    assert "another account" not in story.said("invitation_declined")[2]
 
 
 def test_the_reminder_says_that_it_is_one(story: Story) -> None:
@@ -477,5 +516,5 @@ def test_nothing_of_an_account_is_in_a_row(story: Story) -> None:
     """A mail finds what it says when it is written; the row holds numbers only."""
     for kind in KINDS:
         for row in story.rows(kind):
-            assert set(row.facts) <= {"invitation", "staff", "request", "reminder"}
+            assert set(row.facts) <= {"invitation", "account", "staff", "request", "reminder"}
             assert all(isinstance(fact, int) for fact in row.facts.values())

@@ -311,6 +311,8 @@ class Roll:
         if row["state"] != "rejected":
             _unless(self.state(name) == "pending", "invitation.wrong_state")
             row["state"] = "rejected"
+            if row["by"] != by:
+                self._mail_person("invitation_declined", row["by"])
 
     def let_out(self, by: str, name: str, *, good: bool) -> None:
         """Decide, as staff and by the link in a mail, whether an invitation goes out."""

@@ -117,7 +117,7 @@ def accept(tx: Write, actor: Actor, settings: Settings, uuid: str) -> Row:
 
 
 def decline(tx: Write, actor: Actor, uuid: str) -> Row:
-    """Say no to an invitation; give it as it is then.
+    """Say no to an invitation, and tell whoever made it; give it as it is then.
 
     Refuses: NotFound when hidden, Forbidden ``invitation.not_yours``,
     Conflict ``invitation.wrong_state`` unless it is pending.
@@ -125,9 +125,7 @@ def decline(tx: Write, actor: Actor, uuid: str) -> Row:
     invitation = _own(tx, actor, uuid)
     if invitation.state == State.REJECTED:
         return invitation
-    state = _check_moves(tx, invitation, Act.DECLINE)
-    invitations.step(tx, invitation, state)
-    _record(tx, "invitation.declined", actor, invitation)
+    common.turn_down(tx, actor, invitation)
     return _again(tx, actor, uuid)
 
 

@@ -1,4 +1,4 @@
-"""What can be done to invitations: made, sent, taken, called back."""
+"""What can be done to invitations: made, sent, taken, declined, called back."""
 
 from __future__ import annotations
 
@@ -114,10 +114,7 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
     held = memberships.held(tx, actor.id, invitation.role_id, invitation.scope_id)
     if held is not None and held.until is None:
         raise Conflict("grant.exists")
-    if settings.enable_strict_check_accepting_invitation and not rules.same_address(
-        invitation.email, actor.email
-    ):
-        raise Conflict("invitation.other_address")
+    _check_address(actor, settings, invitation)
     if settings.invitation_disable_multiple_roles:
         access.lock_account(tx, actor.id)
         if memberships.holds_any(tx, actor.id):
@@ -154,6 +151,40 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
         _record(tx, "invitation.canceled", actor, invitation.scope_id, other, because=uuid)
     if in_group:
         joined(tx, actor, actor.id, actor.email, invitation.scope_id)
+
+
+def decline(tx: Write, actor: Actor, settings: Settings, uuid: str, generation: int) -> None:
+    """Say no to an invitation, for good, and tell whoever made it.
+
+    Args:
+        actor: also somebody without an account, whose address a mailed link has proven.
+        generation: of the link that was followed.
+
+    Refuses: NotFound as ``accept``, also for a link that another one has replaced since;
+    Conflict ``invitation.other_address`` under the strict check.
+    """
+    found = invitations.by_uuid_locked(tx, uuid)
+    if found is not None and found.generation != generation:
+        raise NotFound("invitation.unknown")
+    invitation = _open_to(tx, actor, settings, found)
+    if not is_vouched_for(tx, invitation):
+        raise NotFound("invitation.unknown")
+    _check_address(actor, settings, invitation)
+    turn_down(tx, actor, invitation)
+
+
+def turn_down(tx: Write, actor: Actor, invitation: Row) -> None:
+    """Leave an invitation declined, and tell whoever made it; its scope is locked.
+
+    Refuses: Conflict ``invitation.wrong_state`` unless it is pending.
+    """
+    invitations.step(tx, invitation, rules.move(_seen(tx, invitation), Act.DECLINE))
+    uuid, email = invitation.uuid, invitation.email
+    _record(tx, "invitation.declined", actor, invitation.scope_id, uuid, email=email)
+    if creator_wants_mail(invitation) and invitation.created_by != actor.id:
+        outbox.post(
+            tx, mails.InvitationDeclined(invitation.creator_email, invitation.id, actor.id or None)
+        )
 
 
 def find_open(tx: Read, uuid: str, *, in_tree: bool = False) -> Row:
@@ -373,6 +404,13 @@ def _open_to(tx: Read, actor: Actor, settings: Settings, invitation: Row | None)
     if not rules.may_take(actor, invitation.email, invitation.civil_number, by_address=by_address):
         raise NotFound("invitation.unknown")
     return invitation
+
+
+def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
+    if settings.enable_strict_check_accepting_invitation and not rules.same_address(
+        invitation.email, actor.email
+    ):
+        raise Conflict("invitation.other_address")
 
 
 def _is_open(tx: Read, invitation: Row) -> bool:

@@ -134,6 +134,20 @@ class InvitationAccepted(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class InvitationDeclined(Mail):
+    """Your invitation was declined: to whoever made it.
+
+    Args:
+        invitation: number of the row.
+        account: number of the account that declined; None for whoever followed the mailed link.
+    """
+
+    kind: ClassVar[str] = "invitation_declined"
+    invitation: int
+    account: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class InvitationRenewalWished(Mail):
     """The link that you sent has expired, and somebody wants a new one: to whoever invited.
 

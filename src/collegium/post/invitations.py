@@ -6,6 +6,7 @@ from typing import Any, Final
 from collegium.actions import decisions, links
 from collegium.actions.mails import (
     InvitationAccepted,
+    InvitationDeclined,
     InvitationExpired,
     InvitationRejected,
     InvitationRenewalWished,
@@ -13,7 +14,7 @@ from collegium.actions.mails import (
 )
 from collegium.post.outcomes import Void
 from collegium.post.text import one_line, paragraph
-from collegium.rules.invitations import State, seen
+from collegium.rules.invitations import State, same_address, seen
 from collegium.settings import Settings
 from collegium.store import accounts, invitations
 from collegium.store.db import Read, Row
@@ -43,6 +44,15 @@ def _common(settings: Settings, invitation: Row) -> dict[str, Any]:
         "full_name": one_line(invitation.full_name),
         "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
     }
+
+
+def _at_team(settings: Settings, invitation: Row) -> dict[str, Any]:
+    """Give the same, with a link to where it goes on; front ends have pages of their own."""
+    found = _common(settings, invitation)
+    if not settings.homeport_url:
+        team = links.team_path(invitation.scope_kind, invitation.scope_uuid, invitation.scope_id)
+        found["link"] = f"{settings.base_url.rstrip('/')}{team}invitations/"
+    return found
 
 
 def _requested(tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
@@ -91,12 +101,7 @@ def _expired(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any])
     invitation = _found(tx, facts["invitation"])
     if seen(invitation.state, invitation.expires, tx.now) is not State.EXPIRED:
         raise Void("The invitation was sent again, called back or taken.")
-    found = _common(settings, invitation) | {"expires": invitation.expires}
-    if not settings.homeport_url:
-        # Where it can be sent again.
-        team = links.team_path(invitation.scope_kind, invitation.scope_uuid, invitation.scope_id)
-        found["link"] = f"{settings.base_url.rstrip('/')}{team}invitations/"
-    return found
+    return _at_team(settings, invitation) | {"expires": invitation.expires}
 
 
 def _accepted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
@@ -110,10 +115,22 @@ def _accepted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
     }
 
 
+def _declined(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    invitation = _found(tx, facts["invitation"])
+    who = accounts.by_number(tx, facts["account"]) if facts["account"] else None
+    other = ""
+    # With a link that was handed on, another account may have said no than the invited one.
+    if who is not None and who.deleted is None and not same_address(who.email, invitation.email):
+        name = one_line(accounts.full_name(who)) or one_line(who.username)
+        other = f"{name} <{one_line(who.email)}>"
+    return _at_team(settings, invitation) | {"other": other}
+
+
 LOADERS: Final[dict[str, Loader]] = {
     InvitationRequested.kind: _requested,
     InvitationRejected.kind: _rejected,
     InvitationRenewalWished.kind: _expired,
     InvitationExpired.kind: _expired,
     InvitationAccepted.kind: _accepted,
+    InvitationDeclined.kind: _declined,
 }

@@ -88,7 +88,7 @@ def record(
 
     Args:
         kind: in the past and dotted, ``invitation.accepted``.
-        actor: who did it; None when nobody is logged in.
+        actor: who did it; of somebody without an account only whence is kept, and of None nothing.
         scope: number of the scope it happened in.
         account: number of the account it happened to.
         facts: names as they are now, and what changed; JSON values, never a secret.
@@ -100,7 +100,7 @@ def record(
         uuid=uuid4().hex,
         at=tx.now,
         kind=kind,
-        actor_id=actor.id if actor else None,
+        actor_id=(actor.id or None) if actor else None,
         actor_name=(actor.name or actor.username) if actor else "",
         address=(actor.address or "") if actor else "",
         request=actor.request if actor else "",
@@ -128,6 +128,7 @@ _account = accounts.alias("account")
 _place = scopes.alias("place")
 _above = scopes.alias("above")
 _mine = events.alias("mine")
+_place_or_below = scopes.alias("place_or_below")
 
 _me = bindparam("actor", type_=Number)
 
@@ -252,6 +253,21 @@ def _where_not_of(_form: str, sees_all: bool) -> ColumnElement[bool]:
     )
 
 
+def _visible_here() -> ColumnElement[bool]:
+    """Say the same of the events of one place, each of which is looked at anyhow."""
+    return or_(
+        events.c.scope_id.in_(holding(*MANAGERS)),
+        events.c.account_id == _me,
+        events.c.actor_id == _me,
+    )
+
+
+_OF_TIME: dict[str, ColumnElement[bool] | Filter] = {
+    "created_from": events.c.at >= bindparam("created_from", type_=Time),
+    "created_to": events.c.at < bindparam("created_to", type_=Time),
+    "kinds": Filter(_read_kinds, _where_kinds),
+}
+
 listing = Listing(
     _rows,
     visible=visible,
@@ -261,9 +277,7 @@ listing = Listing(
     default="-created",
     orders={"created": (events.c.at,)},
     filters={
-        "created_from": events.c.at >= bindparam("created_from", type_=Time),
-        "created_to": events.c.at < bindparam("created_to", type_=Time),
-        "kinds": Filter(_read_kinds, _where_kinds),
+        **_OF_TIME,
         # A kind of scope and a UUID; the kind may be ``account``, or empty for what is nowhere.
         "scope": Filter(_read_scope, _where_scope),
         "organisation": _by(
@@ -277,6 +291,36 @@ listing = Listing(
     },
 )
 """The history, of all kinds of scope unless ``without`` leaves one out."""
+
+_at = bindparam("place", type_=Number)
+
+team = Listing(
+    _rows,
+    visible=_visible_here,
+    key=events.c.id,
+    counted=select(events.c.id),
+    lean=True,
+    wide=True,
+    default="-created",
+    orders={"created": (events.c.at,)},
+    filters={
+        **_OF_TIME,
+        # Of one scope they come out of the index in their order.
+        "place": Filter(
+            lambda value: ("tree" if value[0] == Kind.ORGANISATION else "", {"place": value[1]}),
+            lambda form, _sees_all: (
+                events.c.scope_id.in_(
+                    select(_place_or_below.c.id).where(
+                        or_(_place_or_below.c.id == _at, _place_or_below.c.parent_id == _at)
+                    )
+                )
+                if form
+                else events.c.scope_id == _at
+            ),
+        ),
+    },
+)
+"""The history of one scope and what is below it: ``place`` is its kind and its number."""
 
 
 @lru_cache(maxsize=4)

@@ -107,6 +107,14 @@ def _holder(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return one_of(grants.c.account_id, select(accounts.c.id).where(condition))
 
 
+def _in_team() -> ColumnElement[bool]:
+    """Begin with the team: PostgreSQL would rather go through everybody in the order of a page."""
+    scope = bindparam("scope", type_=Number)
+    return one_of(
+        grants.c.id, select(_again.c.id).where(_again.c.scope_id == scope, _again.c.ended.is_(None))
+    )
+
+
 def _found(known: Filter, *, veiled: bool = False, in_team: bool = False) -> Filter:
     """Look for grants of the people that a filter of accounts finds.
 
@@ -120,7 +128,7 @@ def _found(known: Filter, *, veiled: bool = False, in_team: bool = False) -> Fil
         found = known.where(form, sees_all)
         if veiled and not sees_all:
             found = and_(found, or_(_oneself, not_(accounts.c.is_staff)))
-        return found if in_team else _holder(found)
+        return and_(found, _in_team()) if in_team else _holder(found)
 
     return Filter(known.read, where)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     ColumnElement,
+    Join,
     and_,
     bindparam,
     func,
@@ -25,7 +26,7 @@ from collegium.store.tables import Number
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import Select
+    from sqlalchemy import FromClause, Select
 
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Row
@@ -97,6 +98,7 @@ class Listing:
         lean: whether the filters speak of nothing but what ``counted`` selects from.
         texts: where filters that have a ``scan`` can be looked up.
         tally: gives the number of all rows without counting them.
+        wide: whether a row takes so much to show that the keys of a page are sorted before it.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Listing:
         lean: bool = False,
         texts: Texts | None = None,
         tally: Prepared | None = None,
+        wide: bool = False,
     ) -> None:
         self._rows = rows
         self._visible = visible
@@ -122,6 +125,7 @@ class Listing:
         self._lean = lean
         self._texts = texts
         self._tally = tally
+        self._wide = wide
         self.orders = orders
         self.filters = filters or {}
         self._default = default
@@ -156,7 +160,7 @@ class Listing:
         if self._texts is not None and scans:
             found = select(self._texts.key).where(*scans)
             if order is None and not wanted:
-                return _counting(found)
+                return _counting(found, size)
             wanted.append(
                 one_of(self._key, found)
                 if way is Way.SCAN
@@ -166,7 +170,7 @@ class Listing:
             # Filters may speak of any joined table; then the full select is counted.
             is_lean = self._lean or not filters
             rows = self._counted if self._counted is not None and is_lean else self._rows
-            return _counting(rows.where(*wanted).with_only_columns(self._key))
+            return _counting(rows.where(*wanted).with_only_columns(self._key), size)
         return self._page(wanted, order or (self._default,), size, first=first)
 
     def _page(
@@ -200,7 +204,14 @@ class Listing:
             .offset(bindparam("offset", type_=Number))
             .subquery("page")
         )
-        rows = self._rows.join(page, page.c[str(self._key.key)] == self._key)
+        key = page.c[str(self._key.key)] == self._key
+        (origin,) = self._rows.get_final_froms()
+        # First of all, for PostgreSQL joins many tables in the order in which they are said.
+        rows = select(*self._rows.selected_columns).select_from(
+            _led_by(page, key, self._key.table, origin)
+        )
+        if self._rows.whereclause is not None:
+            rows = rows.where(self._rows.whereclause)
         return Prepared(rows.order_by(*ordered), anew=True)
 
     def _keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
@@ -273,19 +284,25 @@ class Listing:
             order=order,
             way=way,
             size=limit,
-            first=not offset,
+            first=not offset and not self._wide,
         )
-        if offset:
+        if offset or self._wide:
             binds["offset"] = offset
         return tx.all(statement, **seer(tx, actor), **binds)
 
-    def count(self, tx: Read, actor: Actor, filters: Mapping[str, Any]) -> int:
-        """Give the number of rows on all pages together."""
+    def count(self, tx: Read, actor: Actor, filters: Mapping[str, Any], most: int = 0) -> int:
+        """Give the number of rows on all pages together.
+
+        Args:
+            most: where to stop counting; 0: nowhere.
+        """
         if self._tally is not None and actor.sees_all and not filters:
             return int(tx.value(self._tally))
         forms, binds = self._read(filters)
         way = self._way(tx, actor, forms, binds)
-        statement = self._statement(sees_all=actor.sees_all, filters=forms, order=None, way=way)
+        statement = self._statement(
+            sees_all=actor.sees_all, filters=forms, order=None, way=way, size=most
+        )
         return int(tx.value(statement, **seer(tx, actor), **binds))
 
     def total(
@@ -318,11 +335,23 @@ class Listing:
         return tuple(forms), binds
 
 
+def _led_by(page: FromClause, key: ColumnElement[bool], table: Any, origin: Any) -> Any:
+    """Put a page before the one of the joined tables that it gives the keys of."""
+    if origin is table:
+        return page.join(origin, key)
+    if isinstance(origin, Join):
+        left, right = (_led_by(page, key, table, one) for one in (origin.left, origin.right))
+        return left.join(right, origin.onclause, isouter=origin.isouter, full=origin.full)
+    return origin
+
+
 def without(rows: Select[Any], *names: str) -> Select[Any]:
     """Select the same rows without some columns; what they alone were joined for is not read."""
     kept = (column for column in rows.selected_columns if column.key not in names)
     return rows.with_only_columns(*kept)
 
 
-def _counting(keys: Select[Any]) -> Prepared:
+def _counting(keys: Select[Any], most: int) -> Prepared:
+    if most:
+        keys = keys.limit(literal_column(str(most), Number))
     return Prepared(select(func.count().label("count")).select_from(keys.subquery()))

@@ -33,7 +33,7 @@ from collegium.rules.access import Kind
 from collegium.store.access import live, visible_scopes
 from collegium.store.db import Key, any_of
 from collegium.store.listing import SAMPLE, Filter, Texts
-from collegium.store.narrowing import TRIGRAM, alone, near, one_of, since
+from collegium.store.narrowing import TRIGRAM, alone, near, one_of, rare, since
 from collegium.store.tables import Number, account_texts, accounts, grants, roles, scopes
 
 if TYPE_CHECKING:
@@ -285,8 +285,11 @@ def _by_right(
 ) -> Filter:
     """Look at what only some may see; ``others`` says whose it is for the rest: nobody's."""
     rest = false() if others is None else and_(all_see, others)
+    # Few have a flag that says what they may besides.
+    few = rare(all_see)
     return Filter(
-        lambda value: ("", {name: value}), lambda _form, sees_all: all_see if sees_all else rest
+        lambda value: ("few" if value is True else "", {name: value}),
+        lambda form, sees_all: (few if form else all_see) if sees_all else rest,
     )
 
 

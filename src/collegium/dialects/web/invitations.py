@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.actions import accounts as account_actions
@@ -12,6 +13,7 @@ from collegium.dialects.web import passwords
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
 from collegium.dialects.web.words import place, role
+from collegium.rules.access import NOBODY
 from collegium.rules.accounts import usernames_for
 from collegium.rules.invitations import State, same_address, seen
 from collegium.rules.looks import sounds_of_authority
@@ -45,6 +47,15 @@ def _follow(visit: Visit, tx: Read) -> Row:
 def _is_mailed(visit: Visit) -> bool:
     """Tell whether the link proves the address: one that was handed on by somebody does not."""
     return visit.house.vault.follow(links.MAILED, visit.segments["token"]) is not None
+
+
+def _is_proof(visit: Visit, row: Row) -> bool:
+    """Tell whether the link alone shows that somebody is the one who is invited."""
+    return _is_mailed(visit) and not row.civil_number
+
+
+def _here(visit: Visit) -> str:
+    return f"/invitation/{visit.segments['token']}/"
 
 
 def _state(tx: Read, row: Row) -> str:
@@ -90,14 +101,21 @@ def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> A
         fits=fits,
         wished=row.wished == row.generation,
         is_mailed=_is_mailed(visit),
+        may_decline=fits if visit.is_signed_in else _is_proof(visit, row),
+        here=_here(visit),
     )
+
+
+def _followed(visit: Visit) -> tuple[Row, str]:
+    """Give the invitation of a link and how it stands; whoever guesses links has to wait."""
+    with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
+        row = _follow(visit, tx)
+        return row, _state(tx, row)
 
 
 def _answer(visit: Visit) -> Answer:
     try:
-        with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
-            row = _follow(visit, tx)
-            state = _state(tx, row)
+        row, state = _followed(visit)
     except NotFound:
         return page(visit, "invitation_gone", 404)
     if state == State.EXPIRED and visit.form.raw("deed") == "renew":
@@ -115,7 +133,7 @@ def _accept(visit: Visit, row: Row) -> Answer:
         with visit.write() as tx:
             actions.accept(tx, visit.actor, visit.settings, row.uuid)
     except (NotFound, Conflict) as refusal:
-        return _again(visit, row, refusal)
+        return _again(visit, refusal)
     return visit.go("/account/", _welcome(row))
 
 
@@ -140,7 +158,7 @@ def _join(visit: Visit, row: Row) -> Answer:
         # Only who has that number can accept, and a form's word gives it to nobody.
         raise NotFound("invitation.unknown")
     if hashed is None:
-        return _again(visit, row)
+        return _again(visit)
     with visit.write() as tx:
         visit.count(tx, link, SIGN_UP_LINK)
         visit.count(tx, address, SIGN_UP_ADDRESS)
@@ -164,24 +182,49 @@ def _join(visit: Visit, row: Row) -> Answer:
             visit.sign_in(tx, actor, _METHOD)
     except (NotFound, Conflict, Invalid) as refusal:
         visit.set_cookies.clear()
-        return _again(visit, row, refusal)
+        return _again(visit, refusal)
     return visit.go("/account/", _welcome(row))
+
+
+def _decline(visit: Visit) -> Answer:
+    try:
+        row, state = _followed(visit)
+    except NotFound:
+        return page(visit, "invitation_gone", 404)
+    if state != State.PENDING:
+        with visit.read() as tx:
+            return _shown(visit, tx, row, Form())
+    actor = visit.actor
+    if not visit.is_signed_in:
+        if not _is_proof(visit, row):
+            return visit.to_sign_in(_here(visit))
+        actor = replace(NOBODY, email=row.email, address=visit.address, request=visit.request_id)
+    try:
+        with visit.write() as tx:
+            actions.decline(tx, actor, visit.settings, row.uuid, row.generation)
+    except (NotFound, Conflict) as refusal:
+        return _again(visit, refusal)
+    said = f"You have declined to be {role(row)} in the {place(row)}."
+    if visit.next:
+        said += " If it was a mistake, ask whoever invited you for a new invitation."
+    return visit.go(visit.next or _here(visit), said)
 
 
 def _renew(visit: Visit, row: Row) -> Answer:
     with visit.write() as tx:
         renewals.wish(tx, row.uuid, row.generation)
     return visit.go(
-        visit.path,
+        _here(visit),
         "Whoever invited you gets a mail that says so. If they agree, you get a new link by mail.",
     )
 
 
-def _again(visit: Visit, row: Row, refusal: NotFound | Conflict | Invalid | None = None) -> Answer:
+def _again(visit: Visit, refusal: NotFound | Conflict | Invalid | None = None) -> Answer:
     if refusal is not None:
         visit.form.refused(refusal)
     with visit.read() as tx:
-        return _shown(visit, tx, row, visit.form, 422)
+        # As it stands now: somebody else may have been faster.
+        return _shown(visit, tx, _follow(visit, tx), visit.form, 422)
 
 
 def _welcome(row: Row) -> str:
@@ -192,5 +235,8 @@ ROUTES: Routes = {
     "/invitation/{token}/": {
         "GET": Page(_show, "What an invitation is to.", open=True),
         "POST": Page(_answer, "Accept an invitation, or wish for a new link.", open=True),
+    },
+    "/invitation/{token}/decline/": {
+        "POST": Page(_decline, "Decline an invitation.", open=True),
     },
 }

@@ -66,7 +66,11 @@ STAFF_NAVIGATION: Final = [("/staff/", "Staff")]
 
 _NO_TURNING: Final = dict.fromkeys(map(ord, TURNING))
 _PAGE_SIZE: Final = 25
-_PAGE_MAX: Final = 4000
+_PAGE_MAX: Final = 200
+
+
+ROWS_MAX: Final = _PAGE_SIZE * _PAGE_MAX
+"""So many rows of a list can be paged to; nobody does, and each would be passed over."""
 
 
 class Page(Operation):
@@ -89,6 +93,7 @@ class Paging:
         self.total = total
         self.size = size
         self.last = max(1, min(-(-total // size), _PAGE_MAX))
+        self.is_cut = total > self.last * size
         self.number = min(max(wanted, 1), self.last)
         self.offset = (self.number - 1) * size
         self._visit = visit

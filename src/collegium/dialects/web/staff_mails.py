@@ -25,6 +25,7 @@ KINDS: Final = {
     "invitation_rejected": "An invitation does not go out",
     "invitation_expired": "An invitation has expired",
     "invitation_accepted": "An invitation was accepted",
+    "invitation_declined": "An invitation was declined",
     "invitation_renewal_wished": "A new link is wished for",
     "change_email_request": "Is this address yours?",
     "email_changed": "The address was changed",

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collegium.dialects.web.forms import Form
-from collegium.dialects.web.page import Page, Paging, day, page
+from collegium.dialects.web.page import ROWS_MAX, Page, Paging, day, page
 from collegium.dialects.web.team import Team
 from collegium.store import events, roles
 
@@ -35,7 +35,7 @@ SENTENCES: Final = {
     "invitation.created": "{who} invited {email}.",
     "invitation.sent": "{who} sent the invitation of {email} again.",
     "invitation.accepted": "{who} accepted the invitation of {email}.",
-    "invitation.declined": "{who} turned the invitation of {email} down.",
+    "invitation.declined": "{who} declined the invitation of {email}.",
     "invitation.canceled": "{who} called the invitation of {email} back.",
     "invitation.deleted": "{who} deleted the invitation of {email}.",
     "invitation.approved": "{who} let the invitation of {email} go out.",
@@ -58,6 +58,11 @@ _OWN: Final = {
     "role.revoked": "{who} gave the role {role} up.",
 }
 """The same where somebody did it to themselves."""
+
+_BY_LINK: Final = {
+    "invitation.declined": "The invitation of {email} was declined by the link in its mail.",
+}
+"""The same where nobody was signed in."""
 
 ABOUT: Final = {
     "people": ("People and roles", ("role.",)),
@@ -85,7 +90,7 @@ def _show(kind: Kind, visit: Visit, tx: Read) -> Answer:
     team = Team.reach(visit, tx, kind)
     asked = ("about", "since", "until")
     form = Form.showing(**{name: visit.asked(name) for name in asked})
-    wanted: dict[str, Any] = {"scope": (kind.value, team.scope.uuid)}
+    wanted: dict[str, Any] = {"place": (kind, team.scope.id)}
     if form.raw("about") in ABOUT:
         _, begins = ABOUT[form.raw("about")]
         wanted["kinds"] = [one for one in SENTENCES if one.startswith(begins)]
@@ -94,8 +99,8 @@ def _show(kind: Kind, visit: Visit, tx: Read) -> Answer:
         wanted["created_from"] = datetime.combine(since, time(), UTC)
     if until is not None and until < date.max:
         wanted["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
-    paging = Paging(visit, events.listing.count(tx, visit.actor, wanted))
-    rows = events.listing.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
+    paging = Paging(visit, events.team.count(tx, visit.actor, wanted, ROWS_MAX + 1))
+    rows = events.team.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
     named = roles.words(tx)
     return page(
         visit,
@@ -144,7 +149,8 @@ def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
     if fields and here:
         words["fields"] = ": " + ", ".join(name.replace("_", " ") for name in fields)
     itself = row.actor_id is not None and row.actor_id == row.account_id
-    says = (_OWN if itself else SENTENCES).get(row.kind) or SENTENCES.get(row.kind, _UNKNOWN)
+    special = _OWN if itself else {} if row.actor_name else _BY_LINK
+    says = special.get(row.kind) or SENTENCES.get(row.kind, _UNKNOWN)
     said = says.format_map(words)
     if (every or did) and "impersonated_by" in facts:
         said = f"{said} Done for them by {facts['impersonated_by']}."

@@ -44,7 +44,7 @@ STATES: Final = {
     State.HELD: "goes out when the project begins",
     State.REQUESTED: "waits for staff",
     State.ACCEPTED: "accepted",
-    State.REJECTED: "turned down",
+    State.REJECTED: "declined",
     State.CANCELED: "called back",
     State.EXPIRED: "expired",
 }
@@ -57,6 +57,8 @@ FATES: Final = {
     Fate.ERRED: "mail not sent",
 }
 """The fates of its mail."""
+
+_HELD_BACK: Final = "turned down by staff"
 
 _SENT: Final = {
     State.PENDING: "Invited; the mail is on its way.",
@@ -214,6 +216,7 @@ class Shown(NamedTuple):
 
     row: Row
     state: State
+    said: str
     mail: str
     reason: str
     link: str
@@ -241,7 +244,6 @@ def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
         paging=paging,
         form=Form.showing(q=search, state=state),
         options=[("", "All"), *((one.value, said) for one, said in STATES.items())],
-        states=STATES,
         is_filtered=bool(search or state),
     )
 
@@ -264,6 +266,7 @@ def _shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Show
             Shown(
                 row,
                 state,
+                _said(row, state),
                 FATES[happened] if row.mail_state is not None else "",
                 row.mail_error if happened is Fate.ERRED else "",
                 link,
@@ -273,6 +276,12 @@ def _shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Show
             )
         )
     return shown
+
+
+def _said(row: Row, state: State) -> str:
+    """Say how an invitation stands; what was never mailed nobody but staff can have turned down."""
+    is_mailed = row.mail_created is not None and row.mail_created >= row.created
+    return STATES[state] if is_mailed or state is not State.REJECTED else _HELD_BACK
 
 
 def _change(kind: Kind, visit: Visit) -> Answer:

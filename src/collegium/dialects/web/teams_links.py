@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collegium.dialects.web.visit import Visit
     from collegium.store.db import Read, Row
 
+_PAGE: Final = 10
 _TEXT_MAX: Final = 4000
 _TEMPLATE_MAX: Final = 255
 _AFFILIATION_MAX: Final = 255
@@ -47,7 +48,7 @@ class Shown(NamedTuple):
 def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
     team = Team.reach(visit, tx, kind, right="invitations")
     wanted = {"scope": (kind.value, team.scope.uuid)}
-    paging = Paging(visit, open_invitations.listing.count(tx, visit.actor, wanted))
+    paging = Paging(visit, open_invitations.listing.count(tx, visit.actor, wanted), _PAGE)
     rows = open_invitations.listing.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
     return page(
         visit,
@@ -61,7 +62,7 @@ def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
 def _shown(visit: Visit, tx: Read, row: Row) -> Shown:
     link = links.to_open_invitation(visit.settings, row.uuid)
     is_open = rules.is_active(row.canceled, row.expires, tx.now)
-    picture = qr.draw(link, "QR code of this link") if is_open else None
+    picture = qr.draw(link, "QR code of this link", qr.MASK) if is_open else None
     return Shown(row, link, picture, is_open, row.canceled is None and not is_open)
 
 

@@ -166,9 +166,13 @@ class Visit(Call):
             self.set_cookie(_FLASH, self.house.vault.link(_FLASH, kind, said[:600]), _FLASH_SECONDS)
         return Answer(303, headers={"Location": path}, media="text/html")
 
-    def to_sign_in(self) -> Answer:
-        """Send somebody to sign in, and back here afterwards."""
-        here = self.path + (f"?{self.raw_query}" if self.raw_query else "")
+    def to_sign_in(self, path: str = "") -> Answer:
+        """Send somebody to sign in, and back here afterwards.
+
+        Args:
+            path: where else to go then.
+        """
+        here = path or self.path + (f"?{self.raw_query}" if self.raw_query else "")
         return self.go(f"/sign_in/?next={quote(here, safe='/')}" if is_local(here) else "/sign_in/")
 
     def take_flash(self) -> dict[str, str] | None:

@@ -39,10 +39,10 @@ _SENTENCES: Final = {
     "one.",
     "group.unknown": "There is no such group any more.",
     "invitation.exists": "Is invited already.",
-    "invitation.other_address": "This invitation can be accepted only by an account with the "
-    "address that it was sent to.",
-    "invitation.unknown": "This invitation cannot be accepted with this account, or not any more. "
-    "Please ask whoever invited you.",
+    "invitation.other_address": "This invitation can be accepted or declined only by an account "
+    "with the address that it was sent to.",
+    "invitation.unknown": "This invitation cannot be accepted or declined with this account, or "
+    "not any more. Please ask whoever invited you.",
     "invitation.wrong_state": "Somebody was faster: the invitation is not open any more.",
     "key.invalid": "This is no SSH public key. Please paste the one line of a file that ends in "
     ".pub.",
