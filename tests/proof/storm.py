@@ -147,12 +147,16 @@ class Storm:
             "decide": ((giver, request), good),
             "withdraw": ((person, request), {}),
             "seat": ((giver, person, role, place, None), {}),
+            "regrant": ((giver, person, role, place, draw.choice((None, 8))), {}),
             "unseat": ((giver, draw.choice((person, "olga")), role, place), {}),
             "leave": ((anybody if anybody != "staff" else "olga", "band"), {}),
             "look": ((person,), {}),
             "log_in": ((person,), {}),
             "log_out": ((person,), {}),
             "end_token": (("staff", person), {}),
+            "switch": (("staff", person), {"active": draw.random() < 0.5}),
+            "bury": (("staff", draw.choice((person, "olga"))), {}),
+            "remove": ((giver, draw.choice(("pro", "band", "later", "lab"))), {}),
         }
         return (deed, *given[deed])
 
@@ -162,4 +166,5 @@ _DEEDS = (
     *("decide",) * 4,
     *("cancel", "send", "withdraw", "ask", "seat", "unseat", "leave", "look", "log_in") * 2,
     *("invite", "open", "close", "decline", "log_out", "end_token"),
+    *("regrant", "switch", "bury", "remove"),
 )
