@@ -303,7 +303,7 @@ class Full:
                 if not self._size:
                     _fill(stuffing)
                 use_up()
-                for _ in range(10):
+                for _ in range(20):
                     storm = ordeal.live_on(2, deeds=100)
                     refused += sum(call.answer == "503" for call in storm.calls)
                     if refused:
