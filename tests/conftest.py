@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,22 @@ class PostgreSQL:
         name = f"test_{self._made}"
         self.run(f"CREATE DATABASE {name} TEMPLATE {_name(url)} STRATEGY FILE_COPY")
         return str(self._server.get_uri(name))
+
+    @contextmanager
+    def apart(self, folder: Path) -> Iterator[str]:
+        """Make a migrated database whose tables lie in an empty folder of their own."""
+        owner = self._server.pgdata.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
+        self._made += 1
+        name = f"test_{self._made}"
+        self.run(f"CREATE TABLESPACE {name} LOCATION '{folder}'")
+        self.run(f"CREATE DATABASE {name} TEMPLATE template_collegium TABLESPACE {name}")
+        url = str(self._server.get_uri(name))
+        try:
+            yield url
+        finally:
+            self.drop(url)
+            self.run(f"DROP TABLESPACE {name}")
 
     def drop(self, url: str) -> None:
         self.run(f"DROP DATABASE {_name(url)} WITH (FORCE)")

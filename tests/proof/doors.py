@@ -9,6 +9,7 @@ from collegium.actions import decisions, invitations, memberships, open_invitati
 from collegium.actions import group_invitations as in_groups
 from collegium.actions import groups as group_actions
 from collegium.actions import organisations as organisation_actions
+from collegium.actions import projects as project_actions
 from collegium.actions import tokens as token_actions
 from collegium.actions.groups import Wish
 from collegium.rules.access import Kind
@@ -170,6 +171,22 @@ class Actions:
     def _leave(self, tx: Write, by: str, scope: str) -> None:
         group_actions.leave(tx, self._actor(by), self.names.groups[scope])
 
+    def _exchange(self, tx: Write, by: str, who: str, role: str, new: str, scope: str) -> None:
+        seat = self._place(tx, by, who, role, scope)
+        memberships.exchange(tx, self._actor(by), seat, roles.named(tx, new, None))
+
+    def _remove(self, tx: Write, by: str, scope: str) -> None:
+        if scope in self.names.groups:
+            group_actions.delete(tx, self._actor(by), self.names.groups[scope])
+            return
+        reached = self._reached(tx, by, scope)
+        is_project = self.names.scopes[scope].kind == Kind.PROJECT
+        ends = project_actions.delete if is_project else organisation_actions.delete
+        ends(tx, self._actor(by), reached)
+
+    def _bury(self, tx: Write, by: str, who: str) -> None:
+        account_actions.delete(tx, self._actor(by), self.names.people[who].uuid)
+
     def _block(self, tx: Write, by: str, scope: str, *, blocked: bool) -> None:
         reached = self._reached(tx, by, scope)
         organisation_actions.update(tx, self._actor(by), reached, {"blocked": blocked})
@@ -204,6 +221,9 @@ _STATUS = {
     "request.not_own": 403,
     "invitation.not_yours": 403,
     "token.none": 404,
+    "organisation.has_projects": 409,
+    "account.has_requests": 409,
+    "account.last_owner": 409,
 }
 
 
@@ -244,7 +264,8 @@ class Wires:
         """Tell whether a deed is about a group."""
         if deed in {"accept", "cancel", "decline", "decide", "withdraw"}:
             return given[1] in self.names.in_groups
-        return deed in {"offer", "leave"} or (deed == "ask" and given[2] in self.names.groups)
+        at = {"ask": 2, "remove": 1}.get(deed)
+        return deed in {"offer", "leave"} or (at is not None and given[at] in self.names.groups)
 
     def expected(self, code: str, deed: str, *given: Any) -> str:
         """Give the status in which the model's answer is said."""
@@ -388,6 +409,20 @@ class Wires:
     def _leave(self, by: str, scope: str, *, group: bool) -> httpx.Response:
         path = f"/api/private/users/group/{self.names.groups[scope]}/leave/"
         return self._ask_wire("GET", path, by, group=group)
+
+    def _remove(self, by: str, scope: str, *, group: bool = False) -> httpx.Response:
+        if group:
+            path = f"/api/private/users/group/{self.names.groups[scope]}/"
+        else:
+            path = self.names.scopes[scope].path
+        return self._ask_wire("DELETE", path, by, group=group)
+
+    def _bury(self, by: str, who: str) -> httpx.Response:
+        return self._ask_wire("DELETE", f"/api/users/{self.names.people[who].uuid}/", by)
+
+    def _switch(self, by: str, who: str, *, active: bool) -> httpx.Response:
+        path = f"/api/users/{self.names.people[who].uuid}/"
+        return self._ask_wire("PATCH", path, by, json={"is_active": active})
 
     def _log_out(self, by: str) -> httpx.Response:
         return self._post("/api-auth/logout/", by)

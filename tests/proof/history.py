@@ -37,6 +37,8 @@ class Call(NamedTuple):
     group: bool = False
 
 
+_ENDS = {"log_out", "end_token", "bury", "switch"}
+"""Deeds after which the token of whom they name last is not to work."""
 _REFUSALS = {"400", "403", "404", "409"}
 
 
@@ -122,7 +124,7 @@ def _replayed(model: Roll, call: Call, *, strict: bool) -> bool:
     """Do a call in the model; tell whether it answers what was answered."""
     if call.answer == "503":
         return True  # it was told to come back, and nothing was done
-    ends = {"log_out": call.given[0], "end_token": call.given[-1]}.get(call.deed)
+    ends = call.given[-1] if call.deed in _ENDS and not call.more.get("active") else None
     ended = model.latest.get(ends) if ends else None
     if call.shown is None:
         code = model.answer(call.deed, *call.given, **call.more)
@@ -130,7 +132,9 @@ def _replayed(model: Roll, call: Call, *, strict: bool) -> bool:
         code = model.by_token(call.deed, *call.given, shown=call.shown, **call.more)
         # Who asks is found out before the deed's transaction: what began before the end of its
         # token was told may be finished after it, and nothing else may.
-        if code == "token.unknown" and call.start < model.ended.get(call.shown, call.start):
+        if code in {"token.unknown", "token.inactive"} and call.start < model.ended.get(
+            call.shown, call.start
+        ):
             if call.answer == "401":
                 return True
             code = model.answer(call.deed, *call.given, **call.more)
@@ -145,7 +149,7 @@ def fingerprint(model: Roll) -> tuple[Any, ...]:
     tables = (model.invitations, model.links, model.requests, model.people, model.scopes)
     return (
         *(tuple((key, tuple(row.items())) for key, row in sorted(one.items())) for one in tables),
-        tuple(sorted(model.grants)),
+        tuple(sorted(model.grants.items())),
         tuple(sorted(model.mails.items())),
         tuple(sorted(model.latest.items(), key=str)),
         tuple(sorted(model.tokens)),

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 _ROWS = {
     name: Prepared(select(t.metadata.tables[name]))
-    for name in ("grants", "invitations", "requests", "events", "outbox", "roles", "scopes")
+    for name in (
+        *("grants", "invitations", "open_invitations", "requests"),
+        *("events", "outbox", "roles", "scopes", "accounts"),
+    )
 }
 _OWNER_ROLES = frozenset[str]().union(*OWNER_ROLES.values())
 
@@ -45,9 +48,15 @@ class _House:
         self.rows = rows
         self.roles = {row.id: row.name for row in rows["roles"]}
         self.kinds = {row.id: row.kind for row in rows["scopes"]}
+        self.gone = {row.id for row in rows["scopes"] if row.removed is not None}
+        self.buried = {row.id for row in rows["accounts"] if row.deleted is not None}
         self.events: Counter[tuple[str, str]] = Counter()
         self.given: Counter[tuple[int, int, str]] = Counter()
+        # Those who were off for a time are not mailed what happens in it.
+        self.off: set[int] = set()
         for row in rows["events"]:
+            if row.kind in {"account.deactivated", "account.deleted"}:
+                self.off.add(row.account_id)
             for key in ("invitation", "request_uuid"):
                 if key in row.facts:
                     self.events[row.kind, row.facts[key]] += 1
@@ -86,7 +95,25 @@ def _grants(house: _House) -> Iterator[str]:
         for row in standing
         if house.roles[row.role_id] in _OWNER_ROLES and row.until is None
     }
-    yield from (f"scope {scope} has no owner" for scope in owned - owners)
+    yield from (f"scope {scope} has no owner" for scope in owned - owners - house.gone)
+
+
+def _ends(house: _House) -> Iterator[str]:
+    """Nothing leads into a scope that is gone, and nobody who is gone holds or asks anything."""
+    rows = house.rows
+    waiting = {"pending", "held", "requested"}
+    left = {
+        "grant": [row for row in rows["grants"] if row.ended is None],
+        "invitation": [row for row in rows["invitations"] if row.state in waiting],
+        "open invitation": [row for row in rows["open_invitations"] if row.canceled is None],
+        "request": [row for row in rows["requests"] if row.state == "pending"],
+    }
+    for name, standing in left.items():
+        for row in standing:
+            if row.scope_id in house.gone:
+                yield f"{name} {row.id} leads into scope {row.scope_id}, which is gone"
+            if getattr(row, "account_id", None) in house.buried:
+                yield f"{name} {row.id} is of account {row.account_id}, which is gone"
 
 
 def _invitations(house: _House) -> Iterator[str]:
@@ -106,7 +133,8 @@ def _invitations(house: _House) -> Iterator[str]:
         if accepted and (row.accepted_by, row.scope_id, row.role_id) not in house.grants:
             yield f"{name}: no grant"
         owed = mails["invitation_accepted", "invitation", row.id]
-        if owed != (accepted and row.accepted_by != row.created_by):
+        wanted = accepted and row.accepted_by != row.created_by
+        if owed != wanted and not (wanted and row.created_by in house.off):
             yield f"{name}: {owed} mails to who made it"
         waited = sum(told[f"invitation.{how}", row.uuid] for how in ("approved", "released"))
         begun = 1 + told["invitation.sent", row.uuid]
@@ -128,7 +156,10 @@ def _requests(house: _House) -> Iterator[str]:
         if told["request.submitted", row.uuid] != 1:
             yield f"{name}: asked {told['request.submitted', row.uuid]} times"
         for end in ends:
-            if told[f"request.{end}", row.uuid] != (row.state == end):
+            is_told = told[f"request.{end}", row.uuid]
+            # Of what goes with its scope, the end of the scope tells.
+            with_scope = end == "canceled" and row.scope_id in house.gone and not is_told
+            if is_told != (row.state == end) and not with_scope:
                 yield f"{name}: {end} {told[f'request.{end}', row.uuid]} times"
         if (row.decided is not None) != (row.state in ends):
             yield f"{name}: decided {row.decided}"
@@ -140,7 +171,8 @@ def _requests(house: _House) -> Iterator[str]:
         if mails["structure_role_granted", "request", row.id] != news or news > approved:
             yield f"{name}: given {news} times, not as often mailed"
         rejected = row.state == "rejected"
-        if mails["permission_request_rejected", "request", row.id] != rejected:
+        owed = mails["permission_request_rejected", "request", row.id]
+        if owed != rejected and not (rejected and row.account_id in house.off):
             yield f"{name}: not as often turned down as mailed"
         automatic = approved and row.is_automatic
         if not automatic and not mails["permission_request_submitted", "request", row.id]:
@@ -156,4 +188,6 @@ def _outbox(house: _House) -> Iterator[str]:
             yield f"mail {row.id}: sent without an attempt"
 
 
-_CHECKS: tuple[Callable[[Any], Iterator[str]], ...] = (_grants, _invitations, _requests, _outbox)
+_CHECKS: tuple[Callable[[Any], Iterator[str]], ...] = (
+    *(_grants, _ends, _invitations, _requests, _outbox),
+)

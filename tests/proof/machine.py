@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from collegium.post.clock import Clock as Teller
 from tests.proof.doors import Actions, Wires
 from tests.proof.model import DAY
-from tests.proof.stage import PEOPLE, ROLES
+from tests.proof.stage import PEOPLE, ROLES, SCOPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,8 @@ PERSONS = st.sampled_from(("ada", "bob", "ada", "bob", "mia", "otto", "olga"))
 PLACES = st.sampled_from(("pro", "pro", "later", "lab"))
 SPANS = st.sampled_from((30, 90, 3_601, DAY // 2, DAY, 2 * DAY, 6 * DAY, 7 * DAY))
 DAYS = st.sampled_from((None, None, 1, 8))
+LATE = 20
+"""Steps before the first scope or account may be deleted."""
 
 
 class Both(RuleBasedStateMachine):
@@ -121,6 +123,8 @@ class Both(RuleBasedStateMachine):
     @rule(by=DOERS, days=DAYS, data=st.data())
     def change_seat(self, by: str, days: int | None, data: st.DataObject) -> None:
         taken = [key for key in sorted(self.model.grants) if key[2] != "band"]
+        if not taken:
+            return
         who, role, place = data.draw(st.sampled_from(taken))
         if not self.model.people[who]["active"]:
             return
@@ -139,6 +143,32 @@ class Both(RuleBasedStateMachine):
         for key in sorted(self.model.grants):
             if key[0] == who and key[2] != "band" and self.model.people[who]["active"]:
                 self._do("unseat", "staff", *key)
+
+    @rule(by=DOERS, data=st.data())
+    def change_role(self, by: str, data: st.DataObject) -> None:
+        taken = [key for key in sorted(self.model.grants) if key[2] == "pro"]
+        if not taken:
+            return
+        who, role, place = data.draw(st.sampled_from(taken))
+        if self.model.people[who]["active"]:
+            new = data.draw(st.sampled_from(ROLES[place]))
+            self._do("exchange", by, who, role, new, place)
+
+    # What is gone leaves little to be done, so it goes late.
+
+    @precondition(lambda self: self._seen > LATE)
+    @rule(by=st.just("olga") | DOERS, data=st.data())
+    def remove(self, by: str, data: st.DataObject) -> None:
+        left = [name for name, row in self.model.scopes.items() if not row.get("gone")]
+        place = data.draw(st.sampled_from([*left, *left, *SCOPES]))
+        if by != "staff":  # their token is not in the model
+            self._do("log_in", by)
+        self._do("remove", by, place)
+
+    @precondition(lambda self: self._seen > LATE)
+    @rule(who=PERSONS)
+    def bury(self, who: str) -> None:
+        self._do("bury", "staff", who)
 
     @rule(by=PERSONS)
     def leave(self, by: str) -> None:
@@ -177,6 +207,8 @@ class Both(RuleBasedStateMachine):
             assert found[what] == wanted, (what, found[what], wanted)
         self._seen += 1
         who = EVERYBODY[self._seen % len(EVERYBODY)]
+        if self.model.people[who].get("gone"):
+            return
         assert self.piece.shown_to(who) == self.piece.to_be_shown_to(who), who
 
 
@@ -189,7 +221,7 @@ class BothWired(Both):
         return Wires(self.piece, type(self).send)
 
     def _do(self, deed: str, *given: Any, **more: Any) -> None:
-        if deed in {"let_out", "block", "switch"}:
+        if deed in {"let_out", "block", "switch", "exchange", "bury"}:
             Actions(self.piece).answer(deed, *given, **more)
             self.model.answer(deed, *given, **more)
             return

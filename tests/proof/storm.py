@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.proof.stage import Piece
 
 CALLERS = 8
+ENDS = 3
+"""So many scopes and accounts are deleted in one room: somebody must be left to quarrel."""
 _PERSONS = ("ada", "bob", "mia", "otto")
 _GIVERS = ("olga", "olga", "otto", "mia", "staff")
 
@@ -40,6 +42,7 @@ class Storm:
         self._random = random.Random(seed)  # noqa: S311 - draws deeds, guards nothing
         self._bases = bases
         self._turns = 0
+        self._ends = ENDS
         self._lock = threading.Lock()
         for name, person in piece.names.people.items():
             piece.model.tokens[name] = 0
@@ -121,6 +124,9 @@ class Storm:
     def _drawn(self, draw: random.Random, name: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         names = self.piece.names
         deed = draw.choice(_DEEDS)
+        if deed in {"remove", "bury"}:
+            self._ends -= 1
+            deed = deed if self._ends >= 0 else "invite"
         giver, person = draw.choice(_GIVERS), draw.choice(_PERSONS)
         anybody = draw.choice((giver, person))
         invitation = draw.choice(sorted(names.invitations)[-4:] or [""])
@@ -147,12 +153,16 @@ class Storm:
             "decide": ((giver, request), good),
             "withdraw": ((person, request), {}),
             "seat": ((giver, person, role, place, None), {}),
+            "regrant": ((giver, person, role, place, draw.choice((None, 8))), {}),
             "unseat": ((giver, draw.choice((person, "olga")), role, place), {}),
             "leave": ((anybody if anybody != "staff" else "olga", "band"), {}),
             "look": ((person,), {}),
             "log_in": ((person,), {}),
             "log_out": ((person,), {}),
             "end_token": (("staff", person), {}),
+            "switch": (("staff", person), {"active": draw.random() < 0.5}),
+            "bury": (("staff", draw.choice((person, "olga"))), {}),
+            "remove": ((giver, draw.choice(("pro", "band", "later", "lab"))), {}),
         }
         return (deed, *given[deed])
 
@@ -162,4 +172,5 @@ _DEEDS = (
     *("decide",) * 4,
     *("cancel", "send", "withdraw", "ask", "seat", "unseat", "leave", "look", "log_in") * 2,
     *("invite", "open", "close", "decline", "log_out", "end_token"),
+    *("regrant", "switch", "bury", "remove"),
 )

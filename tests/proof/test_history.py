@@ -65,6 +65,22 @@ UNSEAT = ("CUSTOMER.OWNER", "lab")
             ],
             id="looked-before-the-end",
         ),
+        pytest.param(
+            [
+                call(FIRST, 200, "switch", "staff", "ada", active=False),
+                call((0.5, 4.0), 200, "look", "ada"),
+                call((0.5, 4.0), 400, "accept", "ada", "i"),
+                call(LAST, 401, "look", "ada"),
+            ],
+            id="looked-before-the-account-was-off",
+        ),
+        pytest.param(
+            [
+                call(BOTH, 200, "bury", "staff", "olga"),
+                call(BOTH, 409, "bury", "staff", "otto"),
+            ],
+            id="one-owner-stays",
+        ),
     ],
 )
 def test_what_can_have_happened_makes_sense(model: Roll, calls: list[Call]) -> None:
@@ -115,6 +131,25 @@ def test_what_can_have_happened_makes_sense(model: Roll, calls: list[Call]) -> N
             [call(FIRST, 200, "cancel", "olga", "i"), call(THEN, 200, "accept", "ada", "i")],
             id="accepted-too-late",
         ),
+        pytest.param(
+            [call(FIRST, 200, "remove", "olga", "pro"), call(THEN, 200, "accept", "ada", "i")],
+            id="accepted-where-nothing-is",
+        ),
+        pytest.param(
+            [
+                call(FIRST, 200, "switch", "staff", "ada", active=False),
+                call(THEN, 200, "seat", "olga", "ada", "PROJECT.MEMBER", "pro", None),
+            ],
+            id="given-a-role-while-switched-off",
+        ),
+        pytest.param(
+            [call(BOTH, 200, "bury", "staff", one) for one in ("olga", "otto")],
+            id="nobody-is-left-to-own-it",
+        ),
+        pytest.param(
+            [call(BOTH, 200, "bury", "staff", "ada") for _ in range(2)],
+            id="deleted-twice",
+        ),
         pytest.param([call(BOTH, 500, "look", "ada")], id="fault-of-the-service"),
     ],
 )
@@ -137,6 +172,13 @@ def test_what_changes_nothing_now_may_have_come_later(model: Roll) -> None:
     ]
     assert makes_sense(model, calls, lambda end: role in end.grants)
     assert makes_sense(model, calls, lambda end: role not in end.grants)
+
+
+def test_a_place_that_outlives_its_scope_is_told(model: Roll) -> None:
+    calls = [call(BOTH, 200, "accept", "ada", "i"), call(BOTH, 200, "remove", "olga", "pro")]
+    held = ("ada", "PROJECT.MEMBER", "pro")
+    assert makes_sense(model, calls, lambda end: held not in end.grants)
+    assert not makes_sense(model, calls, lambda end: held in end.grants)
 
 
 def test_a_mail_that_is_owed_to_nobody_is_told(model: Roll) -> None:

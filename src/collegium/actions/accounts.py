@@ -186,7 +186,8 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
     """
     account = accounts.reach(tx, actor, uuid)
     check_staff(actor)
-    lock_account(tx, account.id)
+    grants = _hold_all(tx, account.id)
+    account = accounts.reach(tx, actor, uuid)  # another may have deleted it while we waited
     if closes:
         for request in requests.close_everywhere(tx, account.id, actor.id):
             events.record(
@@ -199,8 +200,7 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
             )
     elif requests.waiting_of(tx, account.id):
         raise Conflict("account.has_requests")
-    for grant in memberships.standing(tx, account.id):
-        lock(tx, grant.scope_id)
+    for grant in grants:
         if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
             others = memberships.other_owners(tx, grant.scope_id, grant.id)
             if others == 0:
@@ -217,6 +217,22 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
         username=account.username,
         name=accounts.full_name(account),
     )
+
+
+def _hold_all(tx: Write, account: int) -> list[Row]:
+    """Lock an account and every scope where something of it stands; give its grants.
+
+    Scopes first, as every deed does that gives a role: who asks or is let in meanwhile either
+    is seen here, or finds the account gone.
+    """
+    before = memberships.places(tx, account)
+    for scope in before:
+        lock(tx, scope)
+    lock_account(tx, account)
+    for scope in memberships.places(tx, account):
+        if scope not in before:  # something came while we waited; nothing more will
+            lock(tx, scope)
+    return memberships.standing(tx, account)
 
 
 def read_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:

@@ -118,6 +118,7 @@ def change(
                 member.account_id,
                 member.username,
                 _role(wish),
+                again=True,
             )
         else:
             continue
@@ -246,10 +247,18 @@ def _keep_an_owner(tx: Write, scope: int) -> None:
 
 
 def _seat(
-    tx: Write, actor: Actor, scope: int, scope_name: str, account: int, username: str, role: str
+    tx: Write,
+    actor: Actor,
+    scope: int,
+    scope_name: str,
+    account: int,
+    username: str,
+    role: str,
+    *,
+    again: bool = False,
 ) -> None:
     row: Any = roles.named(tx, role, None, groups=True)
-    memberships.grant(tx, uuid4().hex, account, row.id, scope, None, actor.id)
+    memberships.grant(tx, uuid4().hex, account, row.id, scope, None, actor.id, again=again)
     events.record(
         tx,
         "role.granted",

@@ -381,6 +381,10 @@ def _check_may_invite(tx: Read, actor: Actor, reached: Reached, role: int) -> No
 
 def _managed(tx: Write, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
     invitation = invitations.reach(tx, actor, uuid, in_groups=in_groups)
+    if not in_groups:
+        # Who sends it and who calls it back take turns; and what goes with its scope stays so.
+        access.lock(tx, invitation.scope_id)
+        invitation = invitations.reach(tx, actor, uuid)
     reached = access.held_by(tx, actor, invitation.scope_id)
     if reached is None:
         raise NotFound("invitation.unknown")

@@ -36,9 +36,9 @@ def leave(tx: Write, actor: Actor, uuid: str) -> None:
     """
     grant = memberships.own_one(tx, actor.id, uuid)
     access.lock(tx, grant.scope_id)
-    if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
-        others = memberships.other_owners(tx, grant.scope_id, grant.id)
-        keep_an_owner(grant.scope_kind, grant.role_name, others)
+    # While we waited it may have lost its end, and become the last one that has none.
+    grant = memberships.own_one(tx, actor.id, uuid)
+    _keep_an_owner(tx, grant)
     if not memberships.end(tx, grant.id, actor.id):
         raise NotFound("grant.unknown")
     events.record(

@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
+    insert,
     literal,
     not_,
     null,
@@ -40,6 +41,8 @@ from collegium.store.tables import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import ColumnElement, CompoundSelect
 
     from collegium.store.db import Read, Row, Write
@@ -226,6 +229,28 @@ _LOCK_ACCOUNT = Prepared(
     .where(accounts.c.id == bindparam("id"))
     .with_for_update(of=accounts, key_share=True)
 )
+
+
+# FOR SHARE: waits for whoever removes the scope, or switches the account off, and lets nobody
+# do it before this transaction ends; others may say the same at the same time.
+def _while(holder: Any, key: str, holds: Any, table: Any, names: Collection[str]) -> Prepared:
+    values = [bindparam(name, type_=table.c[name].type) for name in names]
+    row = select(*values).select_from(holder).where(holder.c.id == bindparam(key), holds)
+    return Prepared(
+        insert(table)
+        .from_select(list(names), row.with_for_update(of=holder, read=True), include_defaults=False)
+        .returning(table.c.id)
+    )
+
+
+def add_to_scope(table: Any, names: Collection[str]) -> Prepared:
+    """Insert a row with a ``scope_id``; none is there when that scope has been removed."""
+    return _while(scopes, "scope_id", scopes.c.removed.is_(None), table, names)
+
+
+def add_to_account(table: Any, names: Collection[str]) -> Prepared:
+    """Insert a row with an ``account_id``; none is there when that account cannot be used."""
+    return _while(accounts, "account_id", accounts.c.is_active, table, names)
 
 
 def _rights(tx: Read, actor: Actor, scope: Row) -> tuple[bool, Reached]:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     not_,
     or_,
     select,
@@ -30,7 +29,7 @@ from collegium.rules.invitations import State, stands_by
 from collegium.rules.refusals import Conflict, NotFound
 from collegium.store import comparing, finding
 from collegium.store import roles as role_rows
-from collegium.store.access import holding, live, lock, seer
+from collegium.store.access import add_to_scope, holding, live, lock, seer
 from collegium.store.db import Prepared, Time, any_of
 from collegium.store.listing import Filter, Listing, without
 from collegium.store.narrowing import rare
@@ -322,11 +321,7 @@ _BY_ID = Prepared(_rows.where(invitations.c.id == bindparam("id")))
 
 @lru_cache(maxsize=16)
 def _insert(columns: tuple[str, ...]) -> Prepared:
-    return Prepared(
-        insert(invitations)
-        .values({name: bindparam(name) for name in columns})
-        .returning(invitations.c.id)
-    )
+    return add_to_scope(invitations, columns)
 
 
 @lru_cache(maxsize=64)
@@ -547,8 +542,14 @@ def vouched(tx: Read, rows: Sequence[Row]) -> set[int]:
 
 
 def add(tx: Write, values: Mapping[str, Any]) -> int:
-    """Insert an invitation and give its number."""
-    return int(tx.value(_insert(tuple(sorted(values))), **values))
+    """Insert an invitation and give its number.
+
+    Refuses: NotFound ``scope.unknown`` when its scope has been removed just now.
+    """
+    number = tx.value(_insert(tuple(sorted(values))), **values)
+    if number is None:
+        raise NotFound("scope.unknown")
+    return int(number)
 
 
 def step(tx: Write, invitation: Row, state: State, **changes: Any) -> None:

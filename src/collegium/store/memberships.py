@@ -18,16 +18,25 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    union,
     update,
 )
 
 from collegium.rules.access import OWNER_ROLES, Kind
 from collegium.rules.refusals import Conflict, NotFound
+from collegium.rules.requests import State
 from collegium.store import finding
-from collegium.store.access import live, mine, organisation, seer, visible_scopes
+from collegium.store.access import (
+    add_to_account,
+    live,
+    mine,
+    organisation,
+    seer,
+    visible_scopes,
+)
 from collegium.store.db import Duplicate, Prepared, Time, any_of
 from collegium.store.listing import Listing
-from collegium.store.tables import Number, accounts, grants, roles, scopes
+from collegium.store.tables import Number, accounts, grants, requests, roles, scopes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -233,6 +242,17 @@ _STANDING = Prepared(
     # In the order of the scopes, as everybody locks them.
     .order_by(grants.c.scope_id, grants.c.id)
 )
+_PLACES = Prepared(
+    union(
+        select(grants.c.scope_id).where(
+            grants.c.account_id == bindparam("account", type_=Number), grants.c.ended.is_(None)
+        ),
+        select(requests.c.scope_id).where(
+            requests.c.account_id == bindparam("account", type_=Number),
+            requests.c.state == State.PENDING.value,
+        ),
+    ).order_by("scope_id")
+)
 _IN_SCOPE = Prepared(
     select(grants.c.id)
     .where(mine(), grants.c.scope_id == bindparam("scope", type_=Number))
@@ -253,23 +273,10 @@ _OF_ACCOUNT_IN_SCOPE = Prepared(
 _RETIRE = Prepared(
     update(grants).where(_same, grants.c.until <= bindparam("moment")).values(ended=grants.c.until)
 )
-_GRANT = Prepared(
-    insert(grants)
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                "uuid",
-                "account_id",
-                "role_id",
-                "scope_id",
-                "since",
-                "until",
-                "given_by",
-            )
-        }
-    )
-    .returning(grants.c.id)
+_COLUMNS = ("uuid", "account_id", "role_id", "scope_id", "since", "until", "given_by")
+_GRANT = add_to_account(grants, _COLUMNS)
+_GRANT_AGAIN = Prepared(
+    insert(grants).values({name: bindparam(name) for name in _COLUMNS}).returning(grants.c.id)
 )
 _SET_END = Prepared(
     update(grants).where(grants.c.id == bindparam("grant"), live()).values(until=bindparam("end"))
@@ -433,6 +440,11 @@ def standing(tx: Read, account: int) -> list[Row]:
     return tx.all(_STANDING, account=account)
 
 
+def places(tx: Read, account: int) -> list[int]:
+    """Give the scopes where something of an account stands or waits, as everybody locks them."""
+    return [row.scope_id for row in tx.all(_PLACES, account=account)]
+
+
 def in_scope(tx: Read, account: int, scope: int) -> Row | None:
     """Give the grant that an account has directly in a scope now, in whatever role."""
     return tx.one(_OF_ACCOUNT_IN_SCOPE, account=account, scope=scope, now=tx.now)
@@ -451,28 +463,36 @@ def grant(
     scope: int,
     until: datetime | None,
     given_by: int | None,
+    *,
+    again: bool = False,
 ) -> int:
     """Write a grant and give its number.
 
+    Args:
+        again: in place of another that this deed has ended: also to an account that is
+            switched off.
+
     Refuses: Conflict ``grant.exists``; the unique index decides, whoever else writes now.
+    Conflict ``account.inactive``, also when that has happened only just now.
     """
     tx.run(_RETIRE, account=account, role=role, scope=scope, moment=tx.now)
     try:
         with tx.point():
-            return int(
-                tx.value(
-                    _GRANT,
-                    uuid=uuid,
-                    account_id=account,
-                    role_id=role,
-                    scope_id=scope,
-                    since=tx.now,
-                    until=until,
-                    given_by=given_by,
-                )
+            number = tx.value(
+                _GRANT_AGAIN if again else _GRANT,
+                uuid=uuid,
+                account_id=account,
+                role_id=role,
+                scope_id=scope,
+                since=tx.now,
+                until=until,
+                given_by=given_by,
             )
     except Duplicate as error:
         raise Conflict("grant.exists") from error
+    if number is None:
+        raise Conflict("account.inactive")
+    return int(number)
 
 
 def set_end(tx: Write, grant_id: int, until: datetime | None) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, insert, select, true, union, update
+from sqlalchemy import and_, bindparam, select, true, union, update
 
 from collegium.rules.access import Kind
 from collegium.rules.refusals import NotFound
 from collegium.store import finding
-from collegium.store.access import holding, lock_both
+from collegium.store.access import add_to_scope, holding, lock_both
 from collegium.store.db import Prepared, Time
 from collegium.store.invitations import READERS
 from collegium.store.listing import Filter, Listing
@@ -108,12 +108,9 @@ _SCOPE_OF = Prepared(
     .join(open_invitations, open_invitations.c.scope_id == scopes.c.id)
     .where(open_invitations.c.uuid == bindparam("uuid"))
 )
-_ADD = Prepared(
-    insert(open_invitations)
-    .values(
-        {c.name: bindparam(c.name) for c in open_invitations.c if c.name not in {"id", "canceled"}}
-    )
-    .returning(open_invitations.c.id)
+_ADD = add_to_scope(
+    open_invitations,
+    [c.name for c in open_invitations.c if c.name not in {"id", "canceled"}],
 )
 
 
@@ -164,8 +161,14 @@ def by_uuid_locked(tx: Write, uuid: str) -> Row:
 
 
 def add(tx: Write, values: Mapping[str, Any]) -> int:
-    """Insert an open invitation and give its number."""
-    return int(tx.value(_ADD, **values))
+    """Insert an open invitation and give its number.
+
+    Refuses: NotFound ``scope.unknown`` when its scope has been removed just now.
+    """
+    number = tx.value(_ADD, **values)
+    if number is None:
+        raise NotFound("scope.unknown")
+    return int(number)
 
 
 def change(tx: Write, number: int, changes: Mapping[str, Any]) -> None:

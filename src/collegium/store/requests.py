@@ -11,7 +11,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    insert,
     not_,
     or_,
     select,
@@ -24,7 +23,7 @@ from collegium.rules.access import TEAM, Kind
 from collegium.rules.refusals import Conflict, NotFound
 from collegium.rules.requests import State
 from collegium.store import comparing, finding
-from collegium.store.access import holding, in_organisations, live, seer
+from collegium.store.access import add_to_account, holding, in_organisations, live, seer
 from collegium.store.db import Duplicate, Prepared, Time
 from collegium.store.listing import Filter, Listing, without
 from collegium.store.narrowing import one_of
@@ -247,25 +246,12 @@ _EARLIER = Prepared(
     )
     .order_by(requests.c.id)
 )
-_ADD = Prepared(
-    insert(requests)
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                "uuid",
-                "open_invitation_id",
-                "scope_id",
-                "role_id",
-                "account_id",
-                "state",
-                "message",
-                "created",
-                "sole",
-            )
-        }
-    )
-    .returning(requests.c.id)
+_ADD = add_to_account(
+    requests,
+    (
+        *("uuid", "open_invitation_id", "scope_id", "role_id", "account_id"),
+        *("state", "message", "created", "sole"),
+    ),
 )
 _STEP = Prepared(
     update(requests)
@@ -412,12 +398,16 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     """Insert a request and give its number.
 
     Refuses: Conflict ``request.exists``; the unique index decides, whoever else asks now.
+    Conflict ``account.inactive``, also when that has happened only just now.
     """
     try:
         with tx.point():
-            return int(tx.value(_ADD, **values))
+            number = tx.value(_ADD, **values)
     except Duplicate as error:
         raise Conflict("request.exists") from error
+    if number is None:
+        raise Conflict("account.inactive")
+    return int(number)
 
 
 def step(

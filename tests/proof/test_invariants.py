@@ -1,0 +1,36 @@
+"""What is looked for after every run is found: rows as no deed leaves them behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collegium.store import accounts, scopes
+from tests.proof.invariants import broken
+
+if TYPE_CHECKING:
+    from collegium.store.db import Database
+    from tests.world import World
+
+
+@pytest.mark.parametrize("gone", ["scope", "account"])
+def test_what_is_left_of_something_that_is_gone_is_told(
+    world: World, database: Database, gone: str
+) -> None:
+    olga, ada, bob = world.person("olga"), world.person("ada"), world.person("bob")
+    place = world.organisation(owner=olga)
+    project = world.project(place)
+    world.seat(ada, "PROJECT.MEMBER", project)
+    world.invite(olga, "cleo@example.org", "PROJECT.MEMBER", project)
+    world.ask(bob, world.open(olga, "PROJECT.MEMBER", project))
+    assert broken(database) == []
+    with database.write() as tx:
+        if gone == "scope":
+            scopes.remove(tx, project.id)
+        else:
+            accounts.bury(tx, ada.id)
+            accounts.bury(tx, bob.id)
+    found = sorted(line.split(" ", maxsplit=1)[0] for line in broken(database))
+    scope = ["grant", "invitation", "open", "request"]
+    assert found == (scope if gone == "scope" else ["grant", "request"])

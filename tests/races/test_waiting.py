@@ -1,0 +1,396 @@
+"""A deed that had to wait for another is judged by what it finds then, on both databases."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import bindparam, select, text
+
+from collegium.actions import (
+    accounts,
+    groups,
+    invitations,
+    leaving,
+    memberships,
+    open_invitations,
+    projects,
+    requests,
+)
+from collegium.actions.groups import Wish
+from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
+from collegium.store import access, roles
+from collegium.store import accounts as account_rows
+from collegium.store import memberships as grant_rows
+from collegium.store.db import Prepared
+from collegium.store.tables import events
+from tests.proof.invariants import broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collegium.store.db import Database, Write
+    from tests.world import Person, Place, World
+
+    Deed = Callable[[Write], Any]
+
+_DELETED = Prepared(
+    select(events.c.id).where(
+        events.c.kind == "account.deleted", events.c.account_id == bindparam("account")
+    )
+)
+_WAITS = text(
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+def then(database: Database, first: Deed, second: Deed) -> Any:
+    """Do a deed, and another that begins before the first is committed; give what came of that.
+
+    Gives the refusal where it met one.
+    """
+
+    def do() -> Any:
+        try:
+            with database.write() as tx:
+                return second(tx)
+        except Refusal as refusal:
+            return refusal
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as tx:
+            first(tx)
+            later = pool.submit(do)
+            end = time.monotonic() + 5
+            while not later.done() and not _waits(database) and time.monotonic() < end:
+                time.sleep(0.01)
+        return later.result(timeout=20)
+
+
+def _waits(database: Database) -> bool:
+    if database.is_sqlite:
+        return True  # one writes at a time, and whoever else wants to waits before it begins
+    with database.engine.connect() as connection:
+        return bool(connection.execute(_WAITS).scalar())
+
+
+class House:
+    """An organisation with two owners and a project, and what can be done there."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.staff = world.staff
+        self.olga, self.otto, self.ada = (world.person(name) for name in ("olga", "otto", "ada"))
+        self.lab = world.organisation(owner=self.olga)
+        self.project = world.project(self.lab)
+
+    def _seat(self, tx: Write, who: Person, role: str, place: Place) -> memberships.Seat:
+        reached = access.reach(tx, self.staff.actor, place.kind, place.uuid)
+        account = account_rows.by_uuid(tx, who.uuid)
+        return memberships.Seat(reached, roles.named(tx, role, None), account)
+
+    def give(self, tx: Write, who: Person, role: str, place: Place) -> None:
+        memberships.add(tx, self.staff.actor, self._seat(tx, who, role, place), None)
+
+    def give_for_good(self, tx: Write, who: Person, role: str, place: Place) -> None:
+        memberships.update(tx, self.staff.actor, self._seat(tx, who, role, place), None)
+
+    def take(self, tx: Write, who: Person, role: str, place: Place) -> None:
+        memberships.remove(tx, self.staff.actor, self._seat(tx, who, role, place))
+
+    def delete(self, tx: Write, who: Person) -> None:
+        accounts.delete(tx, self.staff.actor, who.uuid)
+
+    def switch_off(self, tx: Write, who: Person) -> None:
+        settings, change = self.world.settings, {"is_active": False}
+        accounts.update(tx, self.staff.actor, settings, who.uuid, change, agrees=False)
+
+    def accept(self, tx: Write, who: Person, uuid: str) -> None:
+        invitations.accept(tx, who.actor, self.world.settings, uuid)
+
+    def send(self, tx: Write, uuid: str) -> None:
+        invitations.send(tx, self.olga.actor, self.world.settings, uuid)
+
+    def cancel(self, tx: Write, uuid: str) -> None:
+        invitations.cancel(tx, self.olga.actor, uuid)
+
+    def remove_project(self, tx: Write) -> None:
+        place = self.project
+        reached = access.reach(tx, self.staff.actor, place.kind, place.uuid)
+        projects.delete(tx, self.staff.actor, reached)
+
+    def invited(self, who: Person) -> str:
+        return self.world.invite(self.olga, who.email, "PROJECT.MEMBER", self.project)
+
+    def held(self, who: Person) -> list[Any]:
+        """What somebody holds, ended or not counted."""
+        with self.world.database.read() as tx:
+            return grant_rows.standing(tx, who.id)
+
+    def owners(self) -> set[int]:
+        with self.world.database.read() as tx:
+            now = datetime.now(UTC)
+            return {row.account_id for row in grant_rows.held_at(tx, self.lab.id, now)}
+
+
+@pytest.fixture
+def house(world: World) -> House:
+    return House(world)
+
+
+ENDS = ["delete", "switch_off"]
+
+
+def test_an_account_that_is_deleted_loses_what_it_is_given_meanwhile(
+    house: House, database: Database
+) -> None:
+    give = partial(house.give, who=house.ada, role="PROJECT.MEMBER", place=house.project)
+    assert then(database, give, partial(house.delete, who=house.ada)) is None
+    assert house.held(house.ada) == []
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_account_that_has_ended_meanwhile_takes_no_invitation(
+    house: House, database: Database, end: str
+) -> None:
+    uuid = house.invited(house.ada)
+    accept = partial(house.accept, who=house.ada, uuid=uuid)
+    refused = then(database, partial(getattr(house, end), who=house.ada), accept)
+    assert (type(refused), refused.code) == (Conflict, "account.inactive")
+    assert house.held(house.ada) == []
+    assert house.world.invitation(uuid).state == "pending"
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("role", ["CUSTOMER.OWNER", "PROJECT.MEMBER"])
+def test_an_account_that_has_ended_meanwhile_is_given_no_role(
+    house: House, database: Database, end: str, role: str
+) -> None:
+    place = house.lab if role == "CUSTOMER.OWNER" else house.project
+    seat: list[memberships.Seat] = []
+
+    def read_then_end(tx: Write) -> None:
+        seat.append(house._seat(tx, house.ada, role, place))
+        getattr(house, end)(tx, house.ada)
+
+    def give(tx: Write) -> None:
+        memberships.add(tx, house.staff.actor, seat[0], None)
+
+    refused = then(database, read_then_end, give)
+    assert (type(refused), refused.code) == (Conflict, "account.inactive")
+    assert house.held(house.ada) == []
+
+
+def test_an_account_that_has_ended_meanwhile_asks_for_nothing(
+    house: House, database: Database, world: World
+) -> None:
+    link = world.open(house.olga, "PROJECT.MEMBER", house.project)
+
+    def ask(tx: Write) -> None:
+        requests.submit(tx, house.ada.actor, world.settings, link)
+
+    refused = then(database, partial(house.delete, who=house.ada), ask)
+    assert (type(refused), refused.code) == (Conflict, "account.inactive")
+
+
+def test_an_account_is_deleted_once(house: House, database: Database) -> None:
+    delete = partial(house.delete, who=house.ada)
+    refused = then(database, delete, delete)
+    assert (type(refused), refused.code) == (NotFound, "account.unknown")
+    with database.read() as tx:
+        told = tx.all(_DELETED, account=house.ada.id)
+    assert len(told) == 1
+
+
+def _to_be_the_last_owner(house: House) -> Deed:
+    """Make Otto an owner for a day, and give what makes him the last one that has no end."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    house.world.seat(house.otto, "CUSTOMER.OWNER", house.lab, tomorrow)
+
+    def first(tx: Write) -> None:
+        house.give_for_good(tx, house.otto, "CUSTOMER.OWNER", house.lab)
+        house.take(tx, house.olga, "CUSTOMER.OWNER", house.lab)
+
+    return first
+
+
+def test_who_has_become_the_last_owner_meanwhile_is_not_deleted(
+    house: House, database: Database
+) -> None:
+    first = _to_be_the_last_owner(house)
+    refused = then(database, first, partial(house.delete, who=house.otto))
+    assert (type(refused), refused.code) == (Conflict, "account.last_owner")
+    assert house.owners() == {house.otto.id}
+
+
+def test_who_has_become_the_last_owner_meanwhile_does_not_leave(
+    house: House, database: Database
+) -> None:
+    first = _to_be_the_last_owner(house)
+    (grant,) = house.held(house.otto)
+    with database.read() as tx:
+        (own,) = grant_rows.own(tx, house.otto.id)
+    assert own.id == grant.id
+    refused = then(database, first, lambda tx: leaving.leave(tx, house.otto.actor, own.uuid))
+    assert (type(refused), refused.code) == (Conflict, "scope.last_owner")
+    assert house.owners() == {house.otto.id}
+
+
+def test_of_two_owners_who_are_deleted_at_once_one_stays(house: House, database: Database) -> None:
+    house.world.seat(house.otto, "CUSTOMER.OWNER", house.lab)
+    first, second = (partial(house.delete, who=who) for who in (house.olga, house.otto))
+    refused = then(database, first, second)
+    assert (type(refused), refused.code) == (Conflict, "account.last_owner")
+    assert house.owners() == {house.otto.id}
+
+
+@pytest.mark.parametrize("what", ["invite", "open", "send"])
+def test_nothing_is_offered_in_a_scope_that_has_gone_meanwhile(
+    house: House, database: Database, world: World, what: str
+) -> None:
+    old, settings, actor = house.invited(house.ada), world.settings, house.olga.actor
+    with database.write() as tx:
+        house.cancel(tx, old)
+        reached = access.reach(tx, actor, house.project.kind, house.project.uuid)
+        role: Any = roles.named(tx, "PROJECT.MEMBER", None)
+    email = {"email": house.ada.email}
+    deeds: dict[str, Deed] = {
+        "invite": lambda tx: invitations.create(tx, actor, settings, reached, role, email),
+        "open": lambda tx: open_invitations.create(tx, actor, settings, reached, role, None, {}),
+        "send": lambda tx: house.send(tx, old),
+    }
+    refused = then(database, house.remove_project, deeds[what])
+    assert isinstance(refused, NotFound), refused
+    assert broken(database) == []
+    assert world.invitation(old).state == "canceled"
+
+
+def test_an_invitation_that_is_called_back_and_sent_at_once_is_sent(
+    house: House, database: Database
+) -> None:
+    uuid = house.invited(house.ada)
+    cancel, send = partial(house.cancel, uuid=uuid), partial(house.send, uuid=uuid)
+    assert then(database, cancel, send) is None
+    row = house.world.invitation(uuid)
+    assert (row.state, row.generation) == ("pending", 2)
+    with database.write() as tx:
+        house.cancel(tx, uuid)
+    assert then(database, send, send) is None, "the second one mails again what the first revived"
+    row = house.world.invitation(uuid)
+    assert (row.state, row.generation) == ("pending", 3)
+
+
+class Band:
+    """A group with two owners and a member."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.olga, self.otto, self.ada = (world.person(name) for name in ("olga", "otto", "ada"))
+        with world.database.write() as tx:
+            self.number = groups.create(tx, self.olga.actor, "Band")
+            for number, (who, name) in enumerate(
+                ((self.otto, "GROUP.OWNER"), (self.ada, "GROUP.MEMBER"))
+            ):
+                role: Any = roles.named(tx, name, None, groups=True)
+                grant_rows.grant(tx, f"{number:032x}", who.id, role.id, self.number, None, None)
+
+    def wish(self, tx: Write, by: Person, who: Person, **flags: bool) -> None:
+        reached = groups.hold(tx, by.actor, self.number)
+        wishes = [Wish(who.email, **flags)]
+        groups.change(tx, by.actor, self.world.settings, reached, None, wishes)
+
+    def exchange(self, tx: Write, by: Person, who: Person, role: str, new: str) -> None:
+        """Give another role, as the page of the team does."""
+        reached: Any = access.held_by(tx, by.actor, self.number)
+        account: Any = account_rows.by_uuid(tx, who.uuid)
+        first, second = (roles.named(tx, name, None, groups=True) for name in (role, new))
+        seat = memberships.Seat(reached, first, account)
+        assert second is not None
+        memberships.exchange(tx, by.actor, seat, second)
+
+    def roles(self) -> dict[str, str]:
+        with self.world.database.read() as tx:
+            rows = grant_rows.held_at(tx, self.number, datetime.now(UTC))
+        return {row.username: row.role_name for row in rows}
+
+
+@pytest.fixture
+def band(world: World) -> Band:
+    return Band(world)
+
+
+def test_of_two_owners_who_take_each_others_place_one_does(band: Band, database: Database) -> None:
+    first = partial(
+        band.exchange, by=band.olga, who=band.otto, role="GROUP.OWNER", new="GROUP.MEMBER"
+    )
+    second = partial(
+        band.exchange, by=band.otto, who=band.olga, role="GROUP.LEAD", new="GROUP.MEMBER"
+    )
+    refused = then(database, first, second)
+    assert (type(refused), refused.code) == (Forbidden, "permission.missing")
+    assert band.roles() == {"olga": "GROUP.LEAD", "otto": "GROUP.MEMBER", "ada": "GROUP.MEMBER"}
+
+
+def test_of_two_who_hand_their_role_over_at_once_both_do_and_an_owner_is_there(
+    band: Band, database: Database
+) -> None:
+    hand_over = partial(band.wish, by=band.olga, who=band.ada, is_owner=True)
+    leave = partial(_leave, band=band, who=band.olga)
+    assert then(database, hand_over, leave) is None
+    assert band.roles() == {"otto": "GROUP.OWNER", "ada": "GROUP.OWNER"}
+    refused = then(
+        database,
+        partial(_leave, band=band, who=band.otto),
+        partial(_leave, band=band, who=band.ada),
+    )
+    assert (type(refused), refused.code) == (Conflict, "scope.last_owner")
+    assert band.roles() == {"ada": "GROUP.OWNER"}
+
+
+def _leave(tx: Write, band: Band, who: Person) -> None:
+    groups.leave(tx, who.actor, band.number)
+
+
+def test_who_is_removed_from_a_group_is_given_no_other_role_in_it(
+    band: Band, database: Database
+) -> None:
+    remove = partial(band.wish, by=band.olga, who=band.ada, removes=True)
+    promote = partial(
+        band.exchange, by=band.otto, who=band.ada, role="GROUP.MEMBER", new="GROUP.MANAGER"
+    )
+    refused = then(database, remove, promote)
+    assert (type(refused), refused.code) == (NotFound, "grant.unknown")
+    again = then(database, lambda _tx: None, remove)
+    assert (type(again), again.facts["problems"]) == (Invalid, {band.ada.email: "not_member"})
+    assert set(band.roles()) == {"olga", "otto"}
+
+
+def test_who_is_let_in_to_a_group_can_be_removed_at_once(band: Band, database: Database) -> None:
+    bob = band.world.person("bob")
+    with database.write() as tx:
+        uuid = groups.join(tx, bob.actor, band.number)[0].uuid
+
+    def let_in(tx: Write) -> None:
+        requests.approve(tx, band.otto.actor, band.world.settings, uuid, None, groups=True)
+
+    remove = partial(band.wish, by=band.olga, who=bob, removes=True)
+    assert then(database, let_in, remove) is None
+    assert "bob" not in band.roles()
+
+
+def test_who_is_switched_off_meanwhile_is_no_owner_that_counts(
+    band: Band, database: Database
+) -> None:
+    def switch_off(tx: Write) -> None:
+        world, change = band.world, {"is_active": False}
+        accounts.update(tx, world.staff.actor, world.settings, band.otto.uuid, change, agrees=False)
+        access.lock(tx, band.number)
+
+    refused = then(database, switch_off, partial(_leave, band=band, who=band.olga))
+    assert (type(refused), refused.code) == (Conflict, "scope.last_owner")
+    assert band.roles()["olga"] == "GROUP.LEAD"
