@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -32,9 +33,11 @@ pytestmark = pytest.mark.timeout(300)
 
 LIMIT: Final = 0.05
 """Seconds."""
-TRIES: Final = 40
+TRIES: Final = 25
 """How often a page may take longer, for the machine has other things to do."""
 
+OK: Final = 200
+MANY: Final = 5
 NEVER: Final = {"/sign_in/code/", "/private/users/tokens/"}
 """These lead on, or are nothing without what comes before."""
 
@@ -168,12 +171,15 @@ def test_every_page_is_made_in_less_than_fifty_milliseconds(busy_url: str, vault
         clock = time.thread_time if database.is_sqlite else time.perf_counter
         with database.read() as tx:
             every = list(paths(objects(tx, vault)))
-        for name, browser in browsers(site, database, vault).items():
-            for path in every:
-                # The first time statements and templates are made, once for all.
-                if browser.open(path).status_code == 200:
-                    shown.add(path)
-                    taken = best(partial(browser.open, path), clock)
-                    slow += [(round(taken, 4), name, path)] if taken >= LIMIT else []
+        looking = browsers(site, database, vault).items()
+        for (name, browser), path in product(looking, every):
+            # The first time statements and templates are made, once for all.
+            if browser.open(path).status_code != OK:
+                continue
+            shown.add(path)
+            if (taken := best(partial(browser.open, path), clock)) >= LIMIT:
+                slow.append((round(taken, 4), name, path))
+            # Some tell enough; to try them all as often takes long.
+            assert len(slow) < MANY, slow
     assert set(every) - shown == NEVER, "a page that nobody was shown was not judged"
     assert not slow, slow

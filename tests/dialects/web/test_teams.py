@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collegium.dialects.web.teams_history import ABOUT, SENTENCES
-from collegium.store import memberships
+from collegium.store import events, memberships
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene, everybody
 from tests.dialects.web.test_account import grant_of
@@ -306,3 +306,21 @@ def test_every_kind_of_event_of_a_place_has_a_sentence(scene: Scene) -> None:
 def test_my_account_leads_to_the_teams(browser: Browser, scene: Scene) -> None:
     browser.sign_in(scene.world, scene.people["member"])
     assert f'href="{scene.paths["project"]}"' in browser.open("/account/").text
+
+
+def test_a_long_history_is_counted_no_further_than_one_can_turn(
+    browser: Browser, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, here = scene.world, f"{scene.paths['project']}history/"
+    browser.sign_in(world, scene.people["owner"])
+    monkeypatch.setattr("collegium.dialects.web.page._PAGE_MAX", 2)
+    monkeypatch.setattr("collegium.dialects.web.teams_history.ROWS_MAX", 50)
+    for people, end in ((40, "Page 1 of 2 "), (20, "Page 1 of 2; to see more, narrow the list")):
+        for _ in range(people):
+            world.seat(world.person(), "PROJECT.MEMBER", scene.project)
+        assert end in text(browser.open(here))
+    assert "Page 2 of 2; to see more" in text(browser.open(f"{here}?page=3"))
+    with world.database.read() as tx:
+        place = {"place": (scene.project.kind, scene.project.id)}
+        assert events.team.count(tx, world.staff.actor, place, 51) == 51
+        assert events.team.count(tx, world.staff.actor, place) > 60
