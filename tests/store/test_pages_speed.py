@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -145,6 +146,27 @@ def busy_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"busy_{request.param}_url"))
 
 
+def clock_of(database: Database) -> Callable[[], float]:
+    """The time that a page takes of processors, whatever else the machine does.
+
+    SQLite works in this thread. PostgreSQL has processes, of which Linux tells; elsewhere the time
+    on the wall has to do.
+    """
+    if database.is_sqlite:
+        return time.thread_time
+    with database.read() as tx:
+        tx._cursor.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+        told = [Path(f"/proc/{row[0]}/schedstat") for row in tx._cursor.fetchall()]
+    if not all(path.exists() for path in told):
+        return time.perf_counter
+
+    def spent() -> float:
+        taken = sum(int(path.read_text("ascii").split()[0]) for path in told)
+        return time.thread_time() + taken / 1e9
+
+    return spent
+
+
 def browsers(site: Site, database: Database, vault: Vault) -> dict[str, Browser]:
     """A browser for each of those who look, signed in."""
     find = Prepared(select(accounts).where(accounts.c.id == bindparam("id")))
@@ -164,11 +186,10 @@ def test_every_page_is_made_in_less_than_fifty_milliseconds(busy_url: str, vault
     slow: list[tuple[float, str, str]] = []
     shown: set[str] = set()
     with (
-        closing(Database(busy_url, size=2)) as database,
+        closing(Database(busy_url, size=1)) as database,
         closing(Site(settings, database, vault)) as site,
     ):
-        # SQLite works in this thread, so that it does not matter what else the machine does.
-        clock = time.thread_time if database.is_sqlite else time.perf_counter
+        clock = clock_of(database)
         with database.read() as tx:
             every = list(paths(objects(tx, vault)))
         looking = browsers(site, database, vault).items()
