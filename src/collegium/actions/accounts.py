@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -219,20 +220,26 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
     )
 
 
+class _MovedOn(Exception):  # noqa: N818 - says what is the case
+    """Something was given to an account while we waited for it."""
+
+
 def _hold_all(tx: Write, account: int) -> list[Row]:
     """Lock an account and every scope where something of it stands; give its grants.
 
     Scopes first, as every deed does that gives a role: who asks or is let in meanwhile either
     is seen here, or finds the account gone.
     """
-    before = memberships.places(tx, account)
-    for scope in before:
-        lock(tx, scope)
-    lock_account(tx, account)
-    for scope in memberships.places(tx, account):
-        if scope not in before:  # something came while we waited; nothing more will
-            lock(tx, scope)
-    return memberships.standing(tx, account)
+    while True:
+        # What came while we waited is locked in its turn too, or two would wait for each other.
+        with suppress(_MovedOn), tx.point():
+            places = memberships.places(tx, account)
+            for scope in places:
+                lock(tx, scope)
+            lock_account(tx, account)
+            if not set(memberships.places(tx, account)).issubset(places):
+                raise _MovedOn
+            return memberships.standing(tx, account)
 
 
 def read_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:

@@ -208,8 +208,9 @@ _TOMB = Prepared(
         deleted=bindparam("moment", type_=Time),
     )
 )
+# Its own row last, for that is locked against whoever names it: who ends a token of theirs has the
+# token's row, and then writes history that names them.
 _BURY = (
-    _TOMB,
     *(
         Prepared(delete(table).where(table.c.account_id == bindparam("account")))
         for table in (
@@ -221,6 +222,7 @@ _BURY = (
             second_factors,
         )
     ),
+    _TOMB,
 )
 _TEXTS = [column for column in account_texts.c if column is not search.TEXTS.key]
 _ADD_TEXTS = Prepared(
