@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from collegium.store.access import seer
 from collegium.store.db import Prepared
-from collegium.store.narrowing import alone, one_of
+from collegium.store.narrowing import alone, one_of, out_of_hand
 from collegium.store.tables import Number
 
 if TYPE_CHECKING:
@@ -171,7 +171,9 @@ class Listing:
             is_lean = self._lean or not filters
             rows = self._counted if self._counted is not None and is_lean else self._rows
             return _counting(rows.where(*wanted).with_only_columns(self._key), size)
-        return self._page(wanted, order or (self._default,), size, first=first)
+        # Whoever does not see all begins with the few that are seen.
+        by_hand = bool(scans) and not sees_all
+        return self._page(wanted, order or (self._default,), size, first=first, by_hand=by_hand)
 
     def _page(
         self,
@@ -180,6 +182,7 @@ class Listing:
         size: int,
         *,
         first: bool,
+        by_hand: bool,
     ) -> Prepared:
         columns = [
             (column, name.startswith("-"))
@@ -188,6 +191,8 @@ class Listing:
         ]
         if not any(column is self._ties for column, _ in columns):
             columns.append((self._ties, names[0].startswith("-")))
+        if by_hand:
+            columns = [(out_of_hand(column), down) for column, down in columns]
         ordered = [column.desc() if down else column.asc() for column, down in columns]
         # Written into the text: PostgreSQL plans once for all values of a parameter, and of a page
         # of unknown length it believes that it is a tenth of the table.
@@ -263,7 +268,6 @@ class Listing:
         row: Row = tx.known[asked]
         if row.named < _MANY:
             return Way.INDEX
-        # Whoever does not see all begins with the few that are seen.
         return Way.SCAN if row.found < _MANY and actor.sees_all else Way.WALK
 
     def page(
