@@ -15,9 +15,11 @@ from collegium.rules.access import (
     Actor,
     Kind,
     Permission,
+    check_oversees,
     may,
     may_give,
 )
+from collegium.rules.refusals import NotFound
 
 PERMISSIONS = st.frozensets(st.sampled_from(Permission))
 
@@ -224,3 +226,12 @@ def test_the_system_roles_hand_out_what_the_specification_says() -> None:
         for giver in SYSTEM_ROLES
     }
     assert found == GIVES
+
+
+def test_only_staff_and_support_oversee() -> None:
+    check_oversees(person(staff=True))
+    check_oversees(person(support=True))
+    for one in (person(), NOBODY):
+        with pytest.raises(NotFound) as refused:
+            check_oversees(one)
+        assert refused.value.code == "oversight.unknown"

@@ -12,6 +12,7 @@ from collegium.rules.open_invitations import (
     PATTERNS_MAX,
     admits,
     check_active,
+    check_end,
     check_patterns,
     check_public,
     check_roles,
@@ -24,6 +25,18 @@ from collegium.rules.refusals import Conflict, Invalid
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
 ADA = {"username": "ada", "email": "ada@example.org", "full_name": "Ada Lovelace"}
+
+
+@pytest.mark.parametrize("expires", [None, NOW + TICK, NOW + timedelta(seconds=60)])
+def test_a_link_may_end_between_now_and_its_longest_life(expires: datetime | None) -> None:
+    check_end(expires, NOW, 60)
+
+
+@pytest.mark.parametrize("expires", [NOW - TICK, NOW, NOW + timedelta(seconds=60) + TICK])
+def test_it_may_not_have_ended_nor_last_longer(expires: datetime) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_end(expires, NOW, 60)
+    assert (refused.value.code, refused.value.facts["field"]) == ("open_invitation.end", "expires")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""What a text looks like, without a database."""
+
+from __future__ import annotations
+
+import pytest
+
+from collegium.rules import looks
+from collegium.rules.looks import TURNING, is_plain, sounds_of_authority
+
+RESERVED = ("admin", "administrator", "collegium", "operator", "root", "staff", "support", "system")
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_the_names_of_those_in_charge_are_kept_for_them(name: str) -> None:
+    assert sounds_of_authority(name)
+    assert sounds_of_authority(f"_{name}-")
+    assert not sounds_of_authority(f"x{name}")
+    assert not sounds_of_authority(f"{name}x")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("adm1n", "admln", "adrnin", "r00t", "ro0t", "5taff", "sta.ff", "supp0rt", "5y5tem"),
+        *("systern", "co11egium", "c0llegiurn", "a_d.m@i+n-", "0perator", "adrnlni5trat0r"),
+    ],
+)
+def test_nor_is_what_reads_like_them(name: str) -> None:
+    assert sounds_of_authority(name)
+
+
+def test_two_letters_that_read_like_one_are_taken_for_it() -> None:
+    assert looks._skeleton("vvide") == looks._skeleton("wide")
+    assert looks._skeleton("barn") == looks._skeleton("bam")
+    assert looks._skeleton("wide") != looks._skeleton("vide")
+
+
+@pytest.mark.parametrize("name", ["", "ada", "minad", "admiral", "stafford", "rooter", "admin-2"])
+def test_a_name_that_only_holds_letters_of_theirs_is_free(name: str) -> None:
+    assert not sounds_of_authority(name)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ada@example.org",
+        "zo\u00eb@example.org",
+        # Each word in one alphabet, whatever the others are in.
+        "\u0438\u0432\u0430\u043d@\u043f\u0440\u0438\u043c\u0435\u0440.\u0440\u0444",
+        "\u0438\u0432\u0430\u043d.petrov@example.org",
+        "\u0438\u0432\u0430\u043d_petrov@example.org",
+        "petrov-\u0438\u0432\u0430\u043d@example.org",
+        # Alphabets that share no shapes may stand in one word; figures belong to none.
+        "\u7528\u6237ada@\u4f8b\u5b50.\u4e2d\u56fd",
+        "\u0438\u0432\u0430\u043d7@example.org",
+        "\u00e9\u00e8@example.org",
+    ],
+)
+def test_an_honest_address_is_plain(address: str) -> None:
+    assert is_plain(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "\u0430da@example.org",  # Cyrillic a
+        "ada@ex\u0430mple.org",
+        "ad\u03b1@example.org",  # Greek alpha
+        "\u0585da@example.org",  # Armenian o
+        "\u13aada@example.org",  # Cherokee go
+        "\u03b1\u0430@example.org",  # neither is Latin
+        "\uff41da@example.org",  # a wide letter
+        "ada@\uff45xample.org",
+        "zoe\u0301@example.org",  # a loose accent
+        "\ufb01ona@example.org",  # one sign for two letters
+    ],
+)
+def test_an_address_that_looks_like_another_is_not(address: str) -> None:
+    assert not is_plain(address)
+
+
+def test_a_sign_without_a_name_is_of_no_alphabet() -> None:
+    assert is_plain("\u00e9\ue000@example.org")
+    assert looks._alphabets("a\u0430\u7528\ue0001") == {"LATIN", "CYRILLIC"}
+
+
+def test_all_signs_that_turn_the_reading_direction_are_known() -> None:
+    assert {f"{ord(sign):x}" for sign in TURNING} == {
+        *("202a", "202b", "202c", "202d", "202e"),
+        *("2066", "2067", "2068", "2069"),
+    }
