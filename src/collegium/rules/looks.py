@@ -20,7 +20,7 @@ _RESERVED: Final = frozenset(
 
 def sounds_of_authority(username: str) -> bool:
     """Tell whether a user name reads like that of somebody who runs the service."""
-    return username in _RESERVED or _skeleton(username) in _AUTHORITIES
+    return _skeleton(username) in _AUTHORITIES
 
 
 def _skeleton(username: str) -> str:
