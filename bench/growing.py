@@ -67,8 +67,9 @@ def questions(database: Database, size: int) -> list[Question]:
         Question("users, as a manager", cast.manager, f"{users}?page_size=10"),
         Question("users, query= of one", staff, f"{users}?query={person.username}"),
         Question("users of an organisation", staff, f"{users}?customer_uuid={place}"),
-        Question("invitations of an organisation", staff, f"{ours}?customer_uuid={place}"),
-        Question("requests to an organisation", staff, f"{asked}?customer_uuid={place}"),
+        # PostgreSQL goes through the newest until the page is full, and here it is full late.
+        Question("invitations of an organisation", staff, f"{ours}?customer_uuid={place}", bar=0),
+        Question("requests to an organisation", staff, f"{asked}?customer_uuid={place}", bar=0),
         # Of these there are a hundred times as many, and the answer says how many.
         Question("users, query= of a name", staff, f"{users}?query={name}", bar=0),
         Question("invitations that wait", staff, f"{ours}?state=pending", bar=0),

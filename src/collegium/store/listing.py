@@ -65,7 +65,7 @@ class Texts:
     sample: Select[Any]
 
 
-SAMPLE: Final = 1000
+SAMPLE: Final = 300
 _MANY: Final = SAMPLE * 3 // 100
 """So many of the sample meet a search that many rows do."""
 
