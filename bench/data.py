@@ -320,6 +320,7 @@ def sqlite(size: int, say: Callable[[str], None]) -> Path:
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
         schema.migrate(database)
         fill(database, size)
+        database.tend()  # as the worker does when it starts
     settle(path)
     _keep(path)
     return path

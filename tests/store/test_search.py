@@ -310,3 +310,21 @@ def test_a_deleted_account_is_nobody_to_anybody(world: World, gone: Any) -> None
         for actor in (staff, gone.actor):
             with pytest.raises(Exception, match=r"account\.unknown"):
                 accounts.reach(tx, actor, gone.uuid)
+
+
+def test_an_index_in_many_pieces_is_put_together_and_finds_the_same(world: World) -> None:
+    database = world.database
+    if not database.is_sqlite:
+        database.tend()  # nothing is to be done
+        return
+    with database.write() as tx:
+        tx._cursor.execute(
+            "INSERT INTO account_search (account_search, rank) VALUES ('automerge', 0)"
+        )
+    people = {world.person(f"piecemeal{number:02}").id for number in range(14)}
+    assert database._pieces("account_search") > 8  # one for each transaction
+    database.tend()
+    assert database._pieces("account_search") == 1
+    with database.write() as tx:
+        assert found(tx, world, query="piecemeal") == people
+        tx._cursor.execute("INSERT INTO account_search (account_search) VALUES ('integrity-check')")

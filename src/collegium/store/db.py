@@ -57,6 +57,13 @@ if TYPE_CHECKING:
 # The one type whose reader on PostgreSQL asks for the wire type of the column; ours are doubles.
 _FLOAT8: Final = 701
 
+_PIECES: Final = 8
+"""So many pieces may an index of texts lie in."""
+
+_PAGES: Final = 64
+_PARTS: Final = 400
+"""So many times are so many pages put together at most, each time in some milliseconds."""
+
 Row = Any
 """A named tuple of one result row; its names are those of the statement's columns."""
 
@@ -465,14 +472,37 @@ class Database:
             raise Unavailable(first_line(error)) from error
 
     def tend(self) -> None:
-        """Let SQLite learn how its rows are spread; a plan chosen blindly reads far too many.
+        """Let SQLite do for itself what PostgreSQL does unasked.
 
-        Takes milliseconds, since only samples are counted. PostgreSQL does it by itself.
+        It learns how its rows are spread, from samples and in milliseconds; a plan chosen blindly
+        reads far too many. And it puts the pieces of the indexes of texts together, a bounded part
+        of them each time and with room for writers in between: of each piece every search reads.
         """
-        if self.is_sqlite:
-            with self.write() as tx:
-                for line in ("PRAGMA analysis_limit = 1000", "ANALYZE"):
-                    tx._cursor.execute(line)  # noqa: SLF001 - of this module
+        if not self.is_sqlite:
+            return
+        with self.write() as tx:
+            for line in ("PRAGMA analysis_limit = 1000", "ANALYZE"):
+                tx._cursor.execute(line)  # noqa: SLF001 - of this module
+        for index in ("account_search", "invitation_search"):
+            if not self._merge(index, _PAGES) and self._pieces(index) > _PIECES:
+                self._merge(index, -_PAGES)  # less than none: all of them, not only those alike
+            for _ in range(_PARTS):
+                if not self._merge(index, _PAGES):
+                    break
+
+    def _pieces(self, index: str) -> int:
+        with self.read() as tx:
+            tx._cursor.execute(f"SELECT count(DISTINCT segid) FROM {index}_idx")  # noqa: SLF001 - our own words, of this module
+            return int(tx._cursor.fetchone()[0])  # noqa: SLF001 - of this module
+
+    def _merge(self, index: str, pages: int) -> bool:
+        """Put some pages of an index together; tell whether there were any."""
+        with self.write() as tx:
+            cursor = tx._cursor  # noqa: SLF001 - of this module
+            before = cursor.connection.total_changes
+            cursor.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', {pages})")
+            # The row that asks counts as one.
+            return bool(cursor.connection.total_changes - before > 1)
 
 
 class _Borrowed:

@@ -25,9 +25,8 @@ TRIGRAM: Final = 3
 _NARROWING: Final = 60
 """So many letters of what is looked for are enough to narrow a search."""
 
-_LONG: Final = 10
-"""So many trigrams are enough for SQLite, even if it reads but every third: it can look for
-neighbours, and of few that is the better."""
+_ENOUGH: Final = 5
+"""So many trigrams name hardly more than all of a text that has twice as many."""
 
 
 class _Trigrams(TypeDecorator[str]):
@@ -44,13 +43,15 @@ class _Trigrams(TypeDecorator[str]):
         """Write a phrase for the full-text index, or the trigrams themselves."""
         text = (value or "")[:_NARROWING]
         last = len(text) - TRIGRAM
-        is_sqlite = dialect.name == "sqlite"
-        if is_sqlite and last < _LONG:
-            return _quoted(text)
-        # Of each a list is read that grows with the accounts, and half of them name as few.
-        step = TRIGRAM if is_sqlite else 2
-        some = {text[at : at + TRIGRAM] for at in (*range(0, last, step), max(0, last))}
-        return " AND ".join(map(_quoted, sorted(some))) if is_sqlite else sorted(some)
+        if last >= 2 * _ENOUGH:
+            # Of each a list is read that grows with the accounts.
+            places = [round(at * last / (_ENOUGH - 1)) for at in range(_ENOUGH)]
+        elif dialect.name == "sqlite":
+            return _quoted(text)  # neighbours, which of few trigrams name the fewest
+        else:
+            places = [*range(0, last, 2), last] if last > 0 else [0]
+        some = sorted({text[at : at + TRIGRAM] for at in places})
+        return " AND ".join(map(_quoted, some)) if dialect.name == "sqlite" else some
 
 
 def _quoted(text: str) -> str:
