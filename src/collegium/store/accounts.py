@@ -27,8 +27,8 @@ from collegium.store import search
 from collegium.store.access import live, lock_account, seer, visible_scopes
 from collegium.store.db import Duplicate, Prepared, Time, any_of
 from collegium.store.listing import Listing, without
+from collegium.store.narrowing import plain
 from collegium.store.tables import (
-    API_TOKEN,
     Number,
     account_texts,
     accounts,
@@ -70,7 +70,9 @@ def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
             *columns,
         )
         .select_from(found)
-        .outerjoin(tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN))
+        .outerjoin(
+            tokens, and_(tokens.c.account_id == accounts.c.id, plain(tokens.c.kind) == "api")
+        )
         .outerjoin(email_changes, email_changes.c.account_id == accounts.c.id)
     )
 

@@ -140,6 +140,26 @@ def rare(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return _Rare(condition)
 
 
+class _Plain(FunctionElement[Any]):
+    inherit_cache = True
+    name = "plain"
+
+
+@compiles(_Plain)
+def _plain(element: _Plain, compiler: SQLCompiler, **kw: Any) -> str:
+    said = compiler.process(next(iter(element.clauses)), **kw)
+    return f"+{said}" if compiler.dialect.name == "sqlite" else said
+
+
+def plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Compare a column of a joined row and no more.
+
+    Where SQLite believes that there are fewer of the joined rows than of the others, it reads all
+    of them for each page, to know beforehand which are not there (a Bloom filter).
+    """
+    return _Plain(column)
+
+
 class _Sorted(FunctionElement[Any]):
     inherit_cache = True
     name = "sorted"
