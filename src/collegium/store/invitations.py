@@ -32,7 +32,7 @@ from collegium.store import roles as role_rows
 from collegium.store.access import add_to_scope, holding, live, lock, seer
 from collegium.store.db import Prepared, Time, any_of
 from collegium.store.listing import Filter, Listing, without
-from collegium.store.narrowing import rare
+from collegium.store.narrowing import beside, rare
 from collegium.store.scopes import placed
 from collegium.store.tables import (
     Number,
@@ -150,7 +150,7 @@ def _where_state(form: str, _sees_all: bool) -> ColumnElement[bool]:
     return and_(rare(stored) if form == "few" else stored, any_of(seen_state, "state"))
 
 
-_shown = scopes.c.kind != Kind.GROUP.value
+_shown = beside(scopes.c.kind, invitations.c.id) != Kind.GROUP.value
 
 _ORDERS = {
     "created": (invitations.c.created,),

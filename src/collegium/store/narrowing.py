@@ -152,12 +152,33 @@ def _plain(element: _Plain, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Compare a column of a joined row and no more.
+    """Compare a column when its row is read, and let no plan begin with it.
 
-    Where SQLite believes that there are fewer of the joined rows than of the others, it reads all
-    of them for each page, to know beforehand which are not there (a Bloom filter).
+    SQLite believes what a sample of a thousand rows has told it. So it would find the rows of a
+    page by the few roles that there are, and sort them all; or where it believes that there are
+    fewer of the joined rows, read all of those first, to know which are missing (a Bloom filter).
     """
     return _Plain(column)
+
+
+class _Beside(FunctionElement[Any]):
+    inherit_cache = True
+    name = "beside"
+
+
+@compiles(_Beside)
+def _beside(element: _Beside, compiler: SQLCompiler, **kw: Any) -> str:
+    column, key = (compiler.process(one, **kw) for one in element.clauses)
+    # No key is less than nothing; but so the condition speaks of both rows.
+    return f"iif({key} < 0, NULL, {column})" if compiler.dialect.name == "sqlite" else column
+
+
+def beside(column: ColumnElement[Any], key: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Compare a column of a joined row beside the row that it is joined to.
+
+    From a condition on joined rows alone SQLite makes a filter of all of them, as with ``plain``.
+    """
+    return _Beside(column, key)
 
 
 class _Sorted(FunctionElement[Any]):

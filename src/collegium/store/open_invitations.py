@@ -14,6 +14,7 @@ from collegium.store.access import add_to_scope, holding, lock_both
 from collegium.store.db import Prepared, Time
 from collegium.store.invitations import READERS
 from collegium.store.listing import Filter, Listing
+from collegium.store.narrowing import beside
 from collegium.store.scopes import placed
 from collegium.store.tables import accounts, open_invitations, roles, scopes
 
@@ -42,7 +43,7 @@ _rows = (
     )
     .outerjoin(accounts, accounts.c.id == open_invitations.c.created_by)
     .outerjoin(_project_role, _project_role.c.id == open_invitations.c.project_role_id)
-    .where(scopes.c.removed.is_(None))
+    .where(beside(scopes.c.removed, open_invitations.c.id).is_(None))
 )
 
 
@@ -66,12 +67,15 @@ def visible() -> ColumnElement[bool]:
 
 
 listing = Listing(
-    _rows.where(scopes.c.kind != Kind.GROUP.value),
+    _rows.where(beside(scopes.c.kind, open_invitations.c.id) != Kind.GROUP.value),
     visible=visible,
     key=open_invitations.c.id,
     counted=select(open_invitations.c.id)
     .join(scopes, scopes.c.id == open_invitations.c.scope_id)
-    .where(scopes.c.removed.is_(None), scopes.c.kind != Kind.GROUP.value),
+    .where(
+        beside(scopes.c.removed, open_invitations.c.id).is_(None),
+        beside(scopes.c.kind, open_invitations.c.id) != Kind.GROUP.value,
+    ),
     lean=True,
     default="-created",
     orders={"created": (open_invitations.c.created,)},

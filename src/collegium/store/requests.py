@@ -26,7 +26,7 @@ from collegium.store import comparing, finding
 from collegium.store.access import add_to_account, holding, in_organisations, live, seer
 from collegium.store.db import Duplicate, Prepared, Time
 from collegium.store.listing import Filter, Listing, without
-from collegium.store.narrowing import one_of
+from collegium.store.narrowing import beside, one_of, plain
 from collegium.store.scopes import placed
 from collegium.store.tables import (
     Number,
@@ -78,7 +78,7 @@ _rows = (
         _project.c.name.label("project_name"),
     )
     .outerjoin(open_invitations, open_invitations.c.id == requests.c.open_invitation_id)
-    .join(accounts, accounts.c.id == requests.c.account_id)
+    .join(accounts, accounts.c.id == plain(requests.c.account_id))
     .outerjoin(_decider, _decider.c.id == requests.c.decided_by)
     .outerjoin(_project, _project.c.id == requests.c.project_id)
     .outerjoin(_project_role, _project_role.c.id == open_invitations.c.project_role_id)
@@ -103,7 +103,7 @@ def visible() -> ColumnElement[bool]:
 
 def _tree() -> ColumnElement[bool]:
     """Say which requests are to organisations and projects; groups are spelled elsewhere."""
-    return scopes.c.kind != Kind.GROUP.value
+    return beside(scopes.c.kind, requests.c.id) != Kind.GROUP.value
 
 
 _order = case({state.value: at for at, state in enumerate(State)}, value=requests.c.state)
@@ -133,7 +133,7 @@ listing = Listing(
 
 deciding = Listing(
     # What waits for somebody's word, of every kind of scope.
-    _rows.where(scopes.c.removed.is_(None)),
+    _rows.where(beside(scopes.c.removed, requests.c.id).is_(None)),
     visible=lambda: one_of(
         requests.c.scope_id,
         select(holding(*((kind, team.grant) for kind, team in TEAM.items())).subquery().c.id),
@@ -141,7 +141,7 @@ deciding = Listing(
     key=requests.c.id,
     counted=select(requests.c.id)
     .join(scopes, scopes.c.id == requests.c.scope_id)
-    .where(scopes.c.removed.is_(None)),
+    .where(beside(scopes.c.removed, requests.c.id).is_(None)),
     lean=True,
     default="created",
     orders={"created": (requests.c.created,)},

@@ -11,6 +11,7 @@ from collegium.rules.refusals import Conflict, Invalid
 from collegium.store.access import organisation, visible_scopes
 from collegium.store.db import Duplicate, Prepared, contains, part
 from collegium.store.listing import Filter, Listing
+from collegium.store.narrowing import plain
 from collegium.store.tables import organisations, projects, roles, scopes
 
 if TYPE_CHECKING:
@@ -86,11 +87,11 @@ def placed(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
             *columns,
         )
         .select_from(table)
-        .join(scopes, scopes.c.id == table.c.scope_id)
+        .join(scopes, scopes.c.id == plain(table.c.scope_id))
         .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
         .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
         .outerjoin(projects, projects.c.scope_id == scopes.c.id)
-        .join(roles, roles.c.id == table.c.role_id)
+        .join(roles, roles.c.id == plain(table.c.role_id))
     )
 
 
