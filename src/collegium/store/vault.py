@@ -106,7 +106,7 @@ def _step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
-_NICE: Final = 5
+_NICE: Final = 7
 # Each takes 64 MiB and all the cores it gets: a hundred people who sign in at once would
 # otherwise keep everybody else waiting.
 _HASHING: Final = ThreadPoolExecutor(2, "argon2", _step_back)
