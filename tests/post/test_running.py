@@ -110,6 +110,23 @@ def test_run_sends_at_once_when_it_is_woken(database: Database) -> None:
         _soon(lambda: out.sent, seconds=3)
 
 
+def test_what_ends_by_itself_does_not_wait_for_all_the_mails(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collegium.post.worker._AT_ONCE", 0.2)
+    monkeypatch.setattr("collegium.post.worker._LOOK_EVERY", 0.1)
+    for _ in range(40):
+        _owe_now(database)
+    out = Recorder(before=lambda: time.sleep(0.1))
+    running = _Running(database, out)
+    looked: list[int] = []
+    monkeypatch.setattr(running.worker._time, "run", lambda _seconds: looked.append(len(out.sent)))
+    with running:
+        _soon(lambda: len(looked) >= 4)
+        assert looked[0] == 0
+        assert 0 < looked[1] < looked[3] < 40
+
+
 def test_run_finds_what_nobody_woke_it_for(database: Database) -> None:
     out = Recorder()
     with _Running(database, out):

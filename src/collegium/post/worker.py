@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any, Final
 
 import structlog
@@ -61,6 +62,7 @@ _PAUSE: Final = 5.0  # seconds; another process may owe a mail without waking us
 _TEND_EVERY: Final = 3600.0  # seconds
 _FOLD_EVERY: Final = 60.0  # seconds; counts have one part more for each row since
 _LOOK_EVERY: Final = 1.0  # seconds; how late the news of an ended invitation may be
+_AT_ONCE: Final = 2.0  # seconds; how long mails keep what ends by itself waiting
 _BREATH: Final = 0.1  # seconds; what is due may be in somebody else's hands
 _LONGEST_REASON: Final = 300
 
@@ -147,7 +149,7 @@ class Worker:
                     # Mails are not to wait for the end of everything that ends.
                     self._time.run(_LOOK_EVERY)
                 if self._seconds_until_due() <= 0:
-                    self._pay_all(stop)
+                    self._pay_all(stop, _AT_ONCE)
                 pause = max(self._seconds_until_due(), _BREATH)
                 if self._puller.due():
                     self._puller.run_once()
@@ -177,10 +179,15 @@ class Worker:
             due = outbox.next_due(tx)
         return _PAUSE if due is None else min((due - tx.now).total_seconds(), _PAUSE)
 
-    def _pay_all(self, stop: threading.Event) -> int:
+    def _pay_all(self, stop: threading.Event, seconds: float = inf) -> int:
+        """Pay what is due, and begin no more after so many seconds."""
         sent = 0
+        end = time.monotonic() + seconds
         try:
-            while not stop.is_set() and (row := self._claim()) is not None:
+            while not stop.is_set() and time.monotonic() < end:
+                row = self._claim()
+                if row is None:
+                    break
                 sent += self._pay(row)
         finally:
             for way in (self._mail, *self._others.values()):
