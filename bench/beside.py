@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOGINS: Final = 100
 LOGINS_BAR: Final = 5.0
-PATIENCE: Final = 240.0
+PATIENCE: Final = 600.0
 """So long is waited for what goes on beside the reading; what is left then is told."""
 _BOTH: Final = (SERVER_CORE, LOAD_CORE)
 _USERNAMES: Final = Prepared(select(accounts.c.username).where(any_of(accounts.c.id, "ids")))
