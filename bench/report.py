@@ -283,8 +283,8 @@ def _owing(found: dict[str, Any], _part: dict[str, Any]) -> Iterator[str]:
 def _scaling(found: dict[str, Any], _part: dict[str, Any]) -> Iterator[str]:
     forms = list(next(iter(found.values())))
     yield (
-        "All on both cores, together with the load"
-        " and the database: two cores hold no more than this.\n"
+        "All on both cores, together with the load and the database: two cores hold no more than"
+        " this. Sixteen callers, where nothing else is said.\n"
     )
     yield from _table(
         ("requests/s", *forms, "more"),

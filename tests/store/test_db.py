@@ -82,6 +82,27 @@ def test_whoever_finds_all_connections_in_use_gets_the_next_that_is_given_back(
         pool.drop(one)
 
 
+def test_what_a_rush_has_opened_is_kept_while_it_lasts_and_closed_afterwards(
+    pool: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rush = [pool.take() for _ in range(6)]
+    for one in rush:
+        pool.give(one)
+    again = [pool.take() for _ in range(6)]
+    assert {id(one) for one in again} == {id(one) for one in rush}
+    for one in again:
+        pool.give(one)
+    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.0)
+    for _ in range(6):
+        pool.give(pool.take())
+    # As many as are kept for good.
+    assert len(pool._idle) == 2
+    # And those that were closed have made room.
+    taken = [pool.take() for _ in range(connections._MOST)]
+    for one in taken:
+        pool.drop(one)
+
+
 def test_whoever_waits_too_long_for_a_connection_is_told(
     pool: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:

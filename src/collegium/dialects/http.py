@@ -61,6 +61,7 @@ BODY_SECONDS: Final = 60
 
 _PART: Final = 16 * 1024
 _SENDERS: Final = BoundedSemaphore(THREADS // 2)
+_ASKING: Final = frozenset({"GET", "HEAD"})
 
 REQUEST_ID: Final = "collegium.request"
 """Where the front leaves the request's id in the environment of a request."""
@@ -147,6 +148,9 @@ class Call:
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
         self._stale: int | None = None
+        # Of whoever only asks, from the first question to the end of the answer. What changes
+        # something may wait for others, for a password or for the disk, and must keep nobody.
+        self._turn = house.database.turn() if request.method in _ASKING else None
 
     def header(self, name: str, default: str = "") -> str:
         """Give a header of the request, as Latin-1 text, whatever the case of its name."""
@@ -200,11 +204,19 @@ class Call:
 
     def read(self) -> AbstractContextManager[Read]:
         """Open questions to the database."""
+        if self._turn is not None:
+            self._turn.take()
         return self.house.database.read()
+
+    def step_aside(self) -> None:
+        """Let others ask."""
+        if self._turn is not None:
+            self._turn.leave()
 
     @contextmanager
     def write(self) -> Iterator[Write]:
         """Open the one transaction of this request; it is committed when the block ends."""
+        self.step_aside()
         with self.house.database.write() as tx:
             tx.request = self.request_id
             yield tx
@@ -277,6 +289,7 @@ class Call:
     def settle(self) -> None:
         """Move the token's lifetime on, after the answer is made and outside its transaction."""
         if self._stale is not None:
+            self.step_aside()
             # A busy database must not turn a good answer into a bad one; the next request
             # will find the token just as stale and try again.
             with suppress(Unavailable), self.house.database.write() as tx:
@@ -400,7 +413,10 @@ class _Resource:
 
     def on_get(self, request: Request, response: Response, **segments: str) -> None:
         call = Call(self._house, request, _body(request), segments)
-        fill(response, self._perform(call, self._operations), head=request.method == "HEAD")
+        try:
+            fill(response, self._perform(call, self._operations), head=request.method == "HEAD")
+        finally:
+            call.step_aside()
 
     on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
 

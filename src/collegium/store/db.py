@@ -40,6 +40,7 @@ from collegium.store.connections import (
     BUSY_SECONDS,
     OUTAGES,
     Connections,
+    Turn,
     Unavailable,
     first_line,
     is_done_for,
@@ -409,7 +410,7 @@ class Database:
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
-        size: connections kept open; further ones are made under load and closed again.
+        size: connections kept open; further ones are made under load, and closed some time after.
     """
 
     def __init__(self, url: str, size: int = 8) -> None:
@@ -429,6 +430,8 @@ class Database:
         # With each row SQLite lets go of the interpreter and takes it again. Where others wait
         # for it, that costs more than the row; so they wait here, and for a long reader not long.
         self._readers = threading.RLock() if self.is_sqlite else None
+        # PostgreSQL works while we wait for it; so several may ask it, a kept connection each.
+        self._gate = self._readers or threading.BoundedSemaphore(size)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -437,6 +440,10 @@ class Database:
     def read(self, now: datetime | None = None) -> AbstractContextManager[Read]:
         """Ask; nothing can be changed through it."""
         return _Reading(self._connections, self.dialect, now, self._readers)
+
+    def turn(self) -> Turn:
+        """Give a place in the queue of those that only ask."""
+        return Turn(self._gate)
 
     @contextmanager
     def write(self, now: datetime | None = None) -> Iterator[Write]:

@@ -10,6 +10,7 @@ import pytest
 from collegium.store.db import Prepared
 from collegium.store.tables import events
 from tests.dialects.brainstem.scene import Groups
+from tests.dialects.test_turns import places_at_writing
 
 if TYPE_CHECKING:
     from collegium.settings import Settings
@@ -108,3 +109,13 @@ def everything(groups: Groups) -> list[Any]:
     """What the deeds would change: history tells all of it."""
     with groups.world.database.read() as tx:
         return tx.all(Prepared(events.select().order_by(events.c.id)))
+
+
+def test_whoever_changes_something_keeps_nobody_from_asking(
+    groups: Groups, deeds: list[Deed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with places_at_writing(groups.world.database, monkeypatch) as held:
+        for who, model, parts in deeds:
+            groups.get(who, model, *parts)
+    assert len(held) >= len(deeds)
+    assert not any(held)

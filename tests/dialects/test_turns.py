@@ -1,0 +1,190 @@
+"""Those that only ask wait for each other, and for nobody else; nobody else waits for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import bindparam, update
+
+from collegium.dialects import http
+from collegium.store import connections
+from collegium.store.db import Prepared, Unavailable
+from collegium.store.tables import tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collegium.store.connections import Turn
+    from collegium.store.db import Database
+    from tests.site import Site
+    from tests.world import World
+
+_CALLERS = 24
+_ME = "/api/users/me/"
+_LONG_AGO = Prepared(update(tokens).values(used=bindparam("used")))
+
+
+def _most(database: Database) -> int:
+    """So many may ask at once."""
+    return 1 if database.is_sqlite else 8
+
+
+@pytest.fixture
+def full(database: Database) -> Iterator[None]:
+    """All who may ask at once do so, until the test is over."""
+    taken, over = threading.Barrier(_most(database) + 1), threading.Event()
+
+    def ask() -> None:
+        turn = database.turn()
+        turn.take()
+        taken.wait(10)
+        over.wait(30)
+        turn.leave()
+
+    threads = [threading.Thread(target=ask) for _ in range(_most(database))]
+    for thread in threads:
+        thread.start()
+    taken.wait(10)
+    yield
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_only_so_many_ask_at_once(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = world.person("ada")
+    inside, most, count = 0, 0, threading.Lock()
+    fill = http.fill
+
+    def slow(*args: Any, **named: Any) -> None:
+        nonlocal inside, most
+        with count:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.02)
+        fill(*args, **named)
+        with count:
+            inside -= 1
+
+    monkeypatch.setattr(http, "fill", slow)
+    with ThreadPoolExecutor(_CALLERS) as pool:
+        answers = list(pool.map(lambda _: site.get(_ME, ada).status_code, range(_CALLERS)))
+    assert answers == [200] * _CALLERS
+    # Up to the last byte of the answer, not only while they ask.
+    assert most == _most(world.database)
+
+
+@pytest.mark.usefixtures("full")
+def test_nobody_waits_for_ever_for_those_that_take_long(site: Site, world: World) -> None:
+    ada = world.person("ada")
+    began = time.monotonic()
+    assert site.get(_ME, ada).status_code == 200
+    # Once, however often it asks.
+    assert (
+        0.9 * connections._TURN_SECONDS < time.monotonic() - began < 2 * connections._TURN_SECONDS
+    )
+
+
+@pytest.mark.usefixtures("full")
+def test_one_waits_once_however_often_one_asks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_TURN_SECONDS", 0.3)
+    turn = database.turn()
+    began = time.monotonic()
+    for _ in range(3):
+        turn.take()
+    turn.leave()
+    assert 0.25 < time.monotonic() - began < 0.55
+
+
+def test_a_place_is_taken_once_and_left_once(database: Database) -> None:
+    for _ in range(2):
+        turns = [database.turn() for _ in range(_most(database))]
+        for turn in turns:
+            turn.take()
+            turn.take()
+        with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(connections, "_TURN_SECONDS", 0.01)
+            one = database.turn()
+            pool.submit(one.take).result()
+            assert not one._is_taken
+        for turn in turns:
+            turn.leave()
+            turn.leave()
+
+
+@pytest.mark.usefixtures("full")
+def test_what_changes_something_and_what_asks_no_database_wait_for_nobody(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_TURN_SECONDS", 30.0)
+    ada = world.person("ada")
+    began = time.monotonic()
+    assert site.request(
+        "PATCH", f"/api/users/{ada.uuid}/", ada, json={"agree_with_policy": True}
+    ).is_success
+    assert site.get("/healthz").is_success
+    assert site.get("/readyz").is_success
+    assert time.monotonic() - began < 5
+
+
+def test_who_fails_leaves_their_place(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = world.person("ada")
+    monkeypatch.setattr(connections, "_TURN_SECONDS", 30.0)
+    for fault in (Unavailable("gone"), RuntimeError("a fault")):
+        with monkeypatch.context() as broken:
+            broken.setattr(world.database, "read", lambda fault=fault: _raise(fault))
+            for _ in range(_most(world.database) + 1):
+                assert site.get(_ME, ada).status_code >= 500
+    assert site.get("/api/users/me/", "no token").status_code == 401
+    assert site.get("/api/nothing/", ada).status_code == 404
+    began = time.monotonic()
+    for _ in range(_most(world.database) + 1):
+        assert site.get(_ME, ada).is_success
+    assert time.monotonic() - began < 5
+
+
+def test_whose_token_is_moved_on_has_left_their_place(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = world.person("ada")
+    with world.database.write() as tx:
+        tx.run(_LONG_AGO, used=tx.now - 2 * http.TOUCH_EVERY)
+    with places_at_writing(world.database, monkeypatch) as held:
+        assert site.get(_ME, ada).is_success
+    assert held == [False]
+
+
+@contextmanager
+def places_at_writing(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Collect, for each transaction that writes, whether somebody had a place as it began."""
+    turns: list[Turn] = []
+    held: list[bool] = []
+    turn, write = database.turn, database.write
+
+    def noted() -> Turn:
+        turns.append(turn())
+        return turns[-1]
+
+    def watched() -> Any:
+        held.append(any(one._is_taken for one in turns))
+        return write()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "turn", noted)
+        patch.setattr(database, "write", watched)
+        yield held
+
+
+def _raise(fault: Exception) -> None:
+    raise fault
