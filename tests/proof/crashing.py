@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from collegium.post.worker import Worker
 from collegium.store import tables as t
 from collegium.store.db import Prepared
 from tests.proof.invariants import broken
+from tests.proof.stage import LateClock
 from tests.proof.storm import Storm
 from tests.serving import PATIENCE, bare_environment, free_port
 
@@ -54,22 +54,34 @@ class Victim:
     """The service and its worker, each a process that can be killed.
 
     Args:
+        clock: how late it is for both.
         apart: the worker is a process of its own, as on PostgreSQL.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], *, apart: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str],
+        clock: LateClock | None = None,
+        *,
+        apart: bool,
+    ) -> None:
         self.folder = folder
+        self._clock = clock or LateClock()
         self.apart = apart
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
-        self.later = 0.0
         self.settings = {"base_url": self.base, "rate_limits": "false", **settings}
         self.log = folder / "victim.log"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass, for those that are started from now on."""
+        self._clock.later += seconds
+
     def _environment(self, proof: Mapping[str, str]) -> dict[str, str]:
         given = {f"PROOF_{name.upper()}": value for name, value in proof.items()}
-        given["PROOF_LATER"] = str(self.later)
+        given["PROOF_LATER"] = str(self._clock.later)
         path = os.pathsep.join([str(ROOT), *sys.path])
         return bare_environment(self.settings) | given | {"PYTHONPATH": path}
 
@@ -173,13 +185,9 @@ class Ordeal:
         """Have everything sent that is owed, as time passes and leases run out."""
         stage, victim = self.stage, self.victim
         settings = replace(stage.settings, mail_url=victim.settings["mail_url"])
-
-        def clock() -> datetime:
-            return datetime.now(UTC) + timedelta(seconds=victim.later)
-
         for _ in range(12):
-            victim.later += 1_000
-            Worker(stage.database, settings, stage.vault, clock=clock).once()
+            victim.wait(1_000)
+            Worker(stage.database, settings, stage.vault, clock=stage.clock).once()
             with stage.database.read() as tx:
                 if not tx.value(_OWED):
                     return

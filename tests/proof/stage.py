@@ -77,10 +77,21 @@ class TrueClock:
         return self.now
 
 
+class LateClock(TrueClock):
+    """The clock on the wall, set forward."""
+
+    later = 0.0
+    """Seconds."""
+
+    @property
+    def now(self) -> datetime:
+        return super().now + timedelta(seconds=self.later)
+
+
 class Timed(Database):
     """A database that lives by a clock of ours."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str, clock: Clock | TrueClock) -> None:
         super().__init__(url, size=4)
         self._clock = clock
         if self.is_sqlite:

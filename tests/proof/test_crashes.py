@@ -10,6 +10,7 @@ import os
 import random
 import threading
 import time
+from contextlib import closing
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,13 @@ from tests.post.scene import Mailbox, mail_server
 from tests.proof.crashing import Ordeal, Victim
 from tests.proof.program import MAILS, WRITES
 from tests.proof.record import LONG, record
-from tests.proof.stage import Stage
+from tests.proof.stage import LateClock, Stage, Timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from collegium.settings import Settings
-    from collegium.store.db import Database
     from collegium.store.vault import Vault
 
 ROUNDS = int(os.environ.get("PROOF_ROUNDS", "0"))
@@ -44,12 +44,14 @@ def box() -> Mailbox:
 
 @pytest.fixture
 def ordeal(
-    url: str, database: Database, settings: Settings, vault: Vault, tmp_path: Path, box: Mailbox
+    url: str, settings: Settings, vault: Vault, tmp_path: Path, box: Mailbox
 ) -> Iterator[Ordeal]:
-    with mail_server(box) as port:
+    clock = LateClock()
+    with mail_server(box) as port, closing(Timed(url, clock)) as database:
         given = {"database_url": url, "secret_key": KEY, "mail_url": f"smtp://127.0.0.1:{port}"}
-        victim = Victim(tmp_path, given, apart=not database.is_sqlite)
-        yield Ordeal(Stage(database, settings, vault), victim, box, SEED * 10_000)
+        victim = Victim(tmp_path, given, clock, apart=not database.is_sqlite)
+        # Whoever takes part lives as late as the victim, or their tokens have ended for it.
+        yield Ordeal(Stage(database, settings, vault, clock), victim, box, SEED * 10_000)
         victim.kill()
 
 
@@ -84,7 +86,7 @@ def test_nothing_is_done_by_halves_whoever_is_killed_where(ordeal: Ordeal) -> No
 def _one_life(ordeal: Ordeal, point: str, draw: random.Random) -> None:
     """Start it, load it, have it die, and look at what is left."""
     victim = ordeal.victim
-    victim.later += 130  # leases of the dead have run out
+    victim.wait(130)  # leases of the dead have run out
     if point == "random":
         victim.start()
         whom = draw.choice([("serve",), ("post",), ()]) if victim.apart else ()
