@@ -54,6 +54,8 @@ def test_a_name_that_only_holds_letters_of_theirs_is_free(name: str) -> None:
         "\u7528\u6237ada@\u4f8b\u5b50.\u4e2d\u56fd",
         "\u0438\u0432\u0430\u043d7@example.org",
         "\u00e9\u00e8@example.org",
+        # Letters that no name is known of, as those of Tangut.
+        "\U00017000ada@example.org",
     ],
 )
 def test_an_honest_address_is_plain(address: str) -> None:
