@@ -35,8 +35,8 @@ _LOOK_SECONDS: Final = 0.02
 _TRUST_SECONDS: Final = 1.0
 """A connection that was in use so short a time ago is not asked whether it still lives."""
 
-_TURN_SECONDS: Final = 1.0
-"""How long a request waits for others that ask; about as long as all threads of a process take."""
+_TURN_SECONDS: Final = 2.0
+"""How long a request waits for others that ask; longer than all threads of a process take."""
 
 _IDLE_SECONDS: Final = 10.0
 """So long one beyond those that are kept waits to be used again: to open one takes milliseconds."""
@@ -68,7 +68,7 @@ class Turn:
         self._was_wanted = False
 
     def take(self) -> None:
-        """Wait until it is one's turn; or a second, lest all wait for one that takes long."""
+        """Wait until it is one's turn; or two seconds, lest all wait for one that takes long."""
         if not self._was_wanted:
             self._was_wanted = True
             self._is_taken = self._gate.acquire(timeout=_TURN_SECONDS)
