@@ -15,7 +15,8 @@ from sqlalchemy import select
 from bench import data, drive
 from bench.machine import COMMAND, HERE, LOAD_CORE, SERVER_CORE, Program, free_port
 from bench.reading import SERVICE
-from collegium.store.db import Database, Prepared, any_of
+from collegium.store.db import Database
+from collegium.store.statements import Prepared, any_of
 from collegium.store.tables import accounts
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from uuid import UUID
 from sqlalchemy import select
 
 from collegium.store import migrations, schema, search
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import (
     account_texts,
     accounts,

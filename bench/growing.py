@@ -14,7 +14,8 @@ from sqlalchemy import bindparam, select
 from bench import data, drive
 from bench.machine import Program
 from bench.reading import SERVICE, UUID, measured
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, scopes
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from bench import data, drive
 from bench.floor import Floor, PostgreSQL, SQLite
 from bench.machine import COMMAND, HERE, Program
 from collegium.settings import load
-from collegium.store.db import Database, Prepared, Read
+from collegium.store.db import Database, Read
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts
 from collegium.store.vault import Vault
 from tests.site import Site

@@ -18,7 +18,8 @@ from bench.machine import Program
 from bench.reading import FLOORS, SERVICE, entry, line, measured
 from bench.replay import Recipe, Sample, learn, watched
 from collegium.settings import load
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import invitations, requests, roles, scopes
 from collegium.store.vault import Vault
 from tests import big

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import select
 
 from collegium.store import search, tallies
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import (
     account_texts,
     accounts,

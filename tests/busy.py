@@ -10,7 +10,7 @@ from uuid import NAMESPACE_OID, uuid5
 from sqlalchemy import bindparam, select, update
 
 from collegium.store import tallies
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import (
     accounts,
     events,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from collegium.store.db import Prepared, Read
+from collegium.store.db import Read
+from collegium.store.statements import Prepared
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor

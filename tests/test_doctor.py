@@ -10,7 +10,8 @@ from sqlalchemy import DateTime, insert, literal_column, select
 
 from collegium import doctor
 from collegium.store import db, events
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import outbox
 from tests.conftest import KEY
 from tests.serving import free_port

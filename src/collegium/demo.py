@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from collegium.rules.access import Actor
     from collegium.settings import Settings
-    from collegium.store.db import Database, Row, Write
+    from collegium.store.db import Database, Write
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
 PASSWORD: Final = "demo-only-harbour-lantern"  # noqa: S105 - everybody may know it

@@ -14,7 +14,8 @@ from collegium.post.transport import open_transport
 from collegium.post.worker import MAX_ATTEMPTS
 from collegium.settings import SettingsError, load
 from collegium.store import events, outbox, schema, tokens
-from collegium.store.db import Prepared, Unavailable
+from collegium.store.db import Unavailable
+from collegium.store.statements import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,13 +16,14 @@ from collegium.rules.directory import Person
 from collegium.rules.keys import parse
 from collegium.rules.refusals import Conflict, Invalid
 from collegium.store import accounts, directory, keys
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts as account_rows
 from collegium.store.tables import events
 from tests.remote import new_key
 
 if TYPE_CHECKING:
-    from collegium.store.db import Database, Row
+    from collegium.store.db import Database
+    from collegium.store.statements import Row
     from tests.world import World
 
 ADA = "ada@acc.example.org"

@@ -14,7 +14,7 @@ from collegium.post import mails
 from collegium.post.outcomes import Void
 from collegium.rules.directory import Person as Described
 from collegium.store import access, accounts
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import events, outbox
 
 if TYPE_CHECKING:

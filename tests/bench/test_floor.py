@@ -10,7 +10,8 @@ from sqlalchemy import bindparam, select
 
 from bench import data
 from bench.floor import Floor, PostgreSQL, SQLite
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts
 from collegium.store.vault import Vault
 from tests.site import Site

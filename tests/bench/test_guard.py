@@ -18,7 +18,8 @@ from sqlalchemy import bindparam, select
 import collegium
 from bench import data
 from collegium.settings import load
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts
 from collegium.store.vault import Vault
 from tests.site import Site, counted_statements

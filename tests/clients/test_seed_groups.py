@@ -14,7 +14,8 @@ from sqlalchemy import bindparam, update
 
 from collegium.actions import groups as group_actions
 from collegium.settings import load
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import requests
 from collegium.store.vault import Vault
 from tests.clients.seeds import SEEDS

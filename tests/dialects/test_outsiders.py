@@ -22,7 +22,7 @@ from collegium.dialects.waldur.routes import ROUTES
 from collegium.rules.access import Kind
 from collegium.rules.keys import parse
 from collegium.store import events
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import metadata
 from tests.remote import new_key
 from tests.store.test_access import add_role

@@ -13,7 +13,8 @@ from sqlalchemy import bindparam, update
 
 from collegium.dialects import http
 from collegium.store import connections
-from collegium.store.db import Prepared, Unavailable
+from collegium.store.db import Unavailable
+from collegium.store.statements import Prepared
 from collegium.store.tables import tokens
 
 if TYPE_CHECKING:

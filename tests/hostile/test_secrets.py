@@ -15,7 +15,8 @@ from pyotp.totp import TOTP
 from sqlalchemy import select
 
 from collegium.rules.second_factors import RECOVERY_CODES
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import metadata
 from collegium.store.vault import Vault, hash_password
 from tests import serving

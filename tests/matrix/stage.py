@@ -21,7 +21,8 @@ from collegium.rules.access import Kind
 from collegium.rules.keys import parse
 from collegium.settings import load
 from collegium.store import accounts, events, memberships, roles
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import (
     accounts as account_table,
 )

@@ -22,7 +22,8 @@ from collegium.post.outcomes import Undeliverable
 from collegium.post.worker import LEASE_SECONDS, Worker
 from collegium.settings import Settings
 from collegium.store import outbox
-from collegium.store.db import Database, Prepared, Row, Write
+from collegium.store.db import Database, Write
+from collegium.store.statements import Prepared, Row
 from collegium.store.tables import accounts, invitations, roles, scopes
 from collegium.store.tables import outbox as outbox_rows
 from collegium.store.vault import Vault

@@ -20,7 +20,7 @@ from collegium.actions import invitations as actions
 from collegium.post.clock import Clock as Time
 from collegium.post.worker import Worker
 from collegium.store import access
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import events, invitations, organisations, outbox, projects, roles
 from tests.conftest import KEY
 from tests.post.scene import Clock, Recorder, words
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from collegium.settings import Settings
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.world import Person, Place, World
 
 TICK = timedelta(microseconds=1)

@@ -17,7 +17,7 @@ from collegium.post.worker import Worker
 from collegium.rules.directory import Person
 from collegium.rules.keys import parse
 from collegium.store import accounts, keys
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts as account_rows
 from tests.post.scene import Clock, Recorder
 from tests.remote import Remote, claims, new_key, says
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from collegium.settings import Settings
-    from collegium.store.db import Database, Row
+    from collegium.store.db import Database
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
     from tests.world import World
 

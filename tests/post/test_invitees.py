@@ -19,7 +19,7 @@ from collegium.actions import invitees
 from collegium.post.outcomes import Undeliverable
 from collegium.post.worker import LEASE_SECONDS, Worker
 from collegium.store import accounts, outbox
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts as account_rows
 from collegium.store.tables import events, roles
 from collegium.store.tables import outbox as outbox_rows
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from collegium.settings import Settings
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 

@@ -15,7 +15,8 @@ from collegium.post import mails
 from collegium.post.outcomes import Undeliverable, Void
 from collegium.settings import Settings
 from collegium.store import invitations as store
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import invitations, scopes
 from tests.post.scene import START, VAULT, owe, owed, words, written
 

@@ -21,7 +21,7 @@ from collegium.post.clock import Clock
 from collegium.post.outcomes import Void
 from collegium.settings import Settings
 from collegium.store import accounts
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import invitations, outbox, requests, roles, scopes
 from tests.post.scene import words
 from tests.post.test_mails import EVIL, FRONT, HIDDEN, _Tags
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Table
 
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.world import Person
 
 KINDS = (

@@ -23,7 +23,7 @@ from collegium.post.webhook import PATIENCE, Notice, Webhook
 from collegium.post.worker import LEASE_SECONDS, OUTAGE_DELAYS, RETRY_DELAYS, Worker
 from collegium.settings import Settings
 from collegium.store import accounts, invitations, outbox
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import invitations as invitation_rows
 from tests import remote as tempers
 from tests.post.scene import (
@@ -44,7 +44,8 @@ from tests.serving import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collegium.store.db import Database, Row
+    from collegium.store.db import Database
+    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import World
 

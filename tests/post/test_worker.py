@@ -20,7 +20,8 @@ from collegium.post.worker import (
     RETRY_DELAYS,
 )
 from collegium.store import outbox
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import invitations
 from tests.post.scene import (
     START,

@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 
 from collegium.post.worker import Worker
 from collegium.store import tables as t
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from tests.proof.invariants import broken
 from tests.proof.stage import LateClock
 from tests.proof.storm import Storm

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import httpx
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Row, Write
+    from collegium.store.db import Write
+    from collegium.store.statements import Row
     from tests.proof.stage import Piece
 
 

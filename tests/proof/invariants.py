@@ -9,12 +9,13 @@ from sqlalchemy import select, text
 
 from collegium.rules.access import OWNER_ROLES
 from collegium.store import tables as t
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collegium.store.db import Database, Row
+    from collegium.store.db import Database
+    from collegium.store.statements import Row
 
 _ROWS = {
     name: Prepared(select(t.metadata.tables[name]))

@@ -14,7 +14,8 @@ from collegium.actions import groups as group_actions
 from collegium.post.clock import Clock as Teller
 from collegium.store import invitations, requests
 from collegium.store import tables as t
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import Number
 from collegium.store.vault import hash_password
 from tests.proof.model import DAY, Roll

@@ -17,7 +17,8 @@ from collegium.rules.access import Kind
 from collegium.rules.refusals import Conflict, NotFound, Refusal
 from collegium.settings import Settings, load
 from collegium.store import access, accounts, roles
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import outbox
 from collegium.store.vault import Vault
 from tests.conftest import KEY

@@ -26,7 +26,7 @@ from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound, Ref
 from collegium.store import access, roles
 from collegium.store import accounts as account_rows
 from collegium.store import memberships as grant_rows
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import events
 from tests.proof.invariants import broken
 

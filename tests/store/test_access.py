@@ -36,15 +36,16 @@ from collegium.store import (
 )
 from collegium.store import roles as role_rows
 from collegium.store.access import holding
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import role_permissions, roles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Database, Read, Row, Write
+    from collegium.store.db import Database, Read, Write
     from collegium.store.listing import Listing
+    from collegium.store.statements import Row
     from tests.world import World
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -12,7 +12,8 @@ from sqlalchemy import Text, bindparam, func, insert, literal, select
 
 from collegium.store import connections
 from collegium.store.connections import Connections
-from collegium.store.db import Prepared, Unavailable
+from collegium.store.db import Unavailable
+from collegium.store.statements import Prepared
 from collegium.store.tables import requests, slugs
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from sqlalchemy import func, insert, select, text
 
 from collegium.rules.access import Actor
 from collegium.store import events, schema
-from collegium.store.db import Database, Prepared, Read
+from collegium.store.db import Database, Read
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, grants, roles, scopes
 from collegium.store.tables import events as table
 

@@ -11,7 +11,8 @@ import pytest
 from collegium.rules.access import NOBODY, Actor
 from collegium.rules.refusals import NotFound
 from collegium.store import health, outbox
-from collegium.store.db import Database, Prepared, Read
+from collegium.store.db import Database, Read
+from collegium.store.statements import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,14 +11,15 @@ from sqlalchemy import select
 
 from collegium.actions.tokens import actor_of
 from collegium.store import invitations, memberships, organisations, projects
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, grants, roles
 from tests import big
 from tests.plans import best, plans_of
 
 if TYPE_CHECKING:
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
     from collegium.store.listing import Listing
+    from collegium.store.statements import Row
 
 pytestmark = pytest.mark.timeout(300)
 

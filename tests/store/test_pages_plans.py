@@ -12,7 +12,8 @@ from sqlalchemy import bindparam, select, update
 from collegium.actions import sessions
 from collegium.actions.tokens import actor_of
 from collegium.settings import load
-from collegium.store.db import Database, Prepared, Read
+from collegium.store.db import Database, Read
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, grants, roles, scopes
 from tests.conftest import KEY
 from tests.dialects.web.browser import Browser
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
 pytestmark = pytest.mark.timeout(300)

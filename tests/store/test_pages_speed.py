@@ -17,7 +17,8 @@ from collegium.actions.tokens import actor_of
 from collegium.dialects.web.page import Page
 from collegium.dialects.web.routes import ROUTES
 from collegium.settings import load
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, roles
 from tests import busy
 from tests.conftest import KEY

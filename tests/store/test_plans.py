@@ -16,14 +16,15 @@ from sqlalchemy import select
 
 from collegium.actions.tokens import actor_of
 from collegium.store import accounts
-from collegium.store.db import Prepared, Read
+from collegium.store.db import Read
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts as table
 from tests import big
 from tests.plans import best, plans_of
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
 
 pytestmark = pytest.mark.timeout(300)
 

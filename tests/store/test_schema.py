@@ -15,7 +15,8 @@ from sqlalchemy.exc import IntegrityError
 
 from collegium.rules.access import SYSTEM_ROLES
 from collegium.store import memberships, schema
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import (
     accounts,
     events,
@@ -28,7 +29,7 @@ from collegium.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.world import World
 
 

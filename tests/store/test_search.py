@@ -17,8 +17,8 @@ from sqlalchemy import delete, select, update
 
 from collegium.actions import accounts as deeds
 from collegium.store import accounts, search
-from collegium.store.db import Prepared
 from collegium.store.listing import Listing, Way
+from collegium.store.statements import Prepared
 from collegium.store.tables import account_texts, grants, scopes
 from collegium.store.tables import accounts as table
 

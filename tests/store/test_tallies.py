@@ -14,7 +14,7 @@ from collegium.store import accounts as account_rows
 from collegium.store import invitations as invitation_rows
 from collegium.store import requests as request_rows
 from collegium.store import tallies
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, invitations, requests, scopes
 from collegium.store.tables import tallies as rows
 

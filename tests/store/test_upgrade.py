@@ -12,7 +12,8 @@ from sqlalchemy import select, text
 
 from collegium.rules.subnets import closed
 from collegium.store import schema, tokens
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import closed_ranges, invitations
 
 if TYPE_CHECKING:

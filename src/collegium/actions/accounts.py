@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from collegium.rules.access import Actor
     from collegium.settings import Settings
-    from collegium.store.db import Database, Read, Row, Write
+    from collegium.store.db import Database, Read, Write
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from collegium.rules.access import Actor
     from collegium.settings import Settings
-    from collegium.store.db import Row, Write
+    from collegium.store.db import Write
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
 APPROVE = "invitation_approve"

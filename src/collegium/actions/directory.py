@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collegium.rules.directory import Person
     from collegium.rules.keys import PublicKey
     from collegium.settings import Settings
-    from collegium.store.db import Row, Write
+    from collegium.store.db import Write
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
 TOKEN_SECONDS: Final = 30 * 60

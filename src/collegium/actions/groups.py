@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collegium.rules.access import Actor
     from collegium.settings import Settings
     from collegium.store.access import Reached
-    from collegium.store.db import Row, Write
+    from collegium.store.db import Write
+    from collegium.store.statements import Row
 
 
 class Wish(NamedTuple):

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.settings import Settings
-    from collegium.store.db import Database, Read, Row, Write
+    from collegium.store.db import Database, Read, Write
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
 KINDS: Final = frozenset({InvitationCreated.kind, InvitationApproved.kind})

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from collegium.rules.access import Actor
     from collegium.rules.keys import PublicKey
-    from collegium.store.db import Row, Write
+    from collegium.store.db import Write
+    from collegium.store.statements import Row
 
 REMOTE: Final = "eduteams_"
 """How the names of keys begin that a remote directory gave us, and may take away again."""

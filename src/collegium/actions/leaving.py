@@ -10,7 +10,8 @@ from collegium.store import access, events, memberships
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 
 def weigh(tx: Read, actor: Actor, uuid: str) -> tuple[Row, bool]:

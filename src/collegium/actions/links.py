@@ -8,7 +8,7 @@ from collegium.rules.access import Kind
 
 if TYPE_CHECKING:
     from collegium.settings import Settings
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
 MAILED: Final = "invitation"

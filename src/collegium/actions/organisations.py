@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collegium.rules.access import Actor
     from collegium.settings import Settings
     from collegium.store.access import Reached
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 STAFF_ONLY = frozenset(
     {

@@ -28,7 +28,8 @@ from collegium.store import (
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
     from collegium.settings import Settings
-    from collegium.store.db import Row, Write
+    from collegium.store.db import Write
+    from collegium.store.statements import Row
 
 
 class Asked(NamedTuple):

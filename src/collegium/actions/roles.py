@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Row, Write
+    from collegium.store.db import Write
+    from collegium.store.statements import Row
 
 
 def create(tx: Write, actor: Actor, values: Mapping[str, Any], permissions: Collection[str]) -> str:

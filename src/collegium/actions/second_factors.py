@@ -17,7 +17,8 @@ from collegium.store import access, accounts, events, outbox, second_factors
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
 

@@ -19,7 +19,8 @@ from collegium.store import access, accounts, events, tokens
 
 if TYPE_CHECKING:
     from collegium.settings import Settings
-    from collegium.store.db import Row, Write
+    from collegium.store.db import Write
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
 

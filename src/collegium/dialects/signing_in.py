@@ -11,7 +11,7 @@ from collegium.store import accounts, second_factors, tries, vault
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
 
 
 def check(call: Call, username: str, password: str, *, alone: bool) -> Row:

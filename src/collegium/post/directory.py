@@ -19,7 +19,8 @@ from collegium.rules.directory import keys as keys_among
 from collegium.rules.refusals import Invalid, Refusal
 from collegium.settings import Settings
 from collegium.store import directory
-from collegium.store.db import Database, Row
+from collegium.store.db import Database
+from collegium.store.statements import Row
 from collegium.store.vault import Vault
 
 PULL_EVERY: Final = timedelta(minutes=5)

@@ -35,7 +35,8 @@ from collegium.post.text import one_line, paragraph, short
 from collegium.rules.invitations import State, seen
 from collegium.settings import Settings
 from collegium.store import accounts, addresses, invitations
-from collegium.store.db import Read, Row
+from collegium.store.db import Read
+from collegium.store.statements import Row
 from collegium.store.vault import Vault
 
 TEMPLATES: Final = Path(__file__).parent / "templates"

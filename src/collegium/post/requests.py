@@ -13,7 +13,8 @@ from collegium.post.text import one_line, paragraph
 from collegium.rules.requests import State
 from collegium.settings import Settings
 from collegium.store import requests
-from collegium.store.db import Read, Row
+from collegium.store.db import Read
+from collegium.store.statements import Row
 from collegium.store.vault import Vault
 
 Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]

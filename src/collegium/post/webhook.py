@@ -13,7 +13,8 @@ from collegium.actions.asking import OK, Patience, Unanswered, ask, is_word
 from collegium.post import mails
 from collegium.post.outcomes import Undeliverable, Unreachable
 from collegium.settings import Settings
-from collegium.store.db import Read, Row
+from collegium.store.db import Read
+from collegium.store.statements import Row
 from collegium.store.vault import Vault
 
 PATIENCE: Final = Patience(connect=5.0, read=10.0, total=20.0)

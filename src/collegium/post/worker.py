@@ -32,7 +32,8 @@ from collegium.post.transport import Transport, open_transport
 from collegium.rules.refusals import Conflict
 from collegium.settings import Settings
 from collegium.store import outbox, tallies
-from collegium.store.db import Database, Read, Row, Unavailable, Write
+from collegium.store.db import Database, Read, Unavailable, Write
+from collegium.store.statements import Row
 from collegium.store.vault import Vault
 
 RETRY_DELAYS: Final = (

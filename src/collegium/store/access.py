@@ -28,7 +28,7 @@ from sqlalchemy import (
 from collegium.rules.access import Actor, Kind, Permission, may
 from collegium.rules.refusals import Forbidden, NotFound
 from collegium.rules.subnets import place
-from collegium.store.db import Prepared, Time
+from collegium.store.statements import Prepared, Time
 from collegium.store.tables import (
     Number,
     accounts,
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, CompoundSelect
 
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 
 @dataclass(frozen=True, slots=True)

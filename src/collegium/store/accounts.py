@@ -25,9 +25,10 @@ from sqlalchemy import (
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store import search
 from collegium.store.access import live, lock_account, seer, visible_scopes
-from collegium.store.db import Duplicate, Prepared, Time, any_of
+from collegium.store.db import Duplicate
 from collegium.store.listing import Listing, without
 from collegium.store.narrowing import plain
+from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import (
     Number,
     account_texts,
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause, Select
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _COLUMNS = [c for c in accounts.c if c.name not in {"password", "search", "details", "profile"}]
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import String, bindparam, delete, func, insert, select
 
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, email_changes
 
 if TYPE_CHECKING:
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _rows = select(
     email_changes,

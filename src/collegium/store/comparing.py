@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, String, and_, bindparam, func, not_, or_
 
-from collegium.store.db import any_of
 from collegium.store.listing import Filter
 from collegium.store.search import folded
+from collegium.store.statements import any_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from collegium.store.db import Prepared, Time
+from collegium.store.statements import Prepared, Time
 from collegium.store.tables import devices
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.rules.devices import State
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _FORGET = Prepared(delete(devices).where(devices.c.expires < bindparam("now", type_=Time)))
 _ADD = Prepared(

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import and_, bindparam, not_, or_, select, update
 
-from collegium.store.db import Prepared, Time, any_of
+from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import accounts, keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 SOURCE: Final = "eduteams"
 """The registration method, and the source, of accounts that come from there."""

@@ -26,9 +26,9 @@ from sqlalchemy import (
 from collegium.rules.access import TEAM, Kind, Permission
 from collegium.rules.refusals import NotFound
 from collegium.store.access import holding, in_organisations, seer, visible_scopes
-from collegium.store.db import Prepared, Time, any_of
 from collegium.store.invitations import READERS
 from collegium.store.listing import Filter, Listing
+from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import Number, accounts, events, scopes
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _RECORD = Prepared(
     insert(events).values(

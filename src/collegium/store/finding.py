@@ -25,9 +25,9 @@ from collegium.rules.access import OWNER_ROLES, Kind, Permission
 from collegium.rules.requests import State
 from collegium.store import search
 from collegium.store.access import holding, live, mine, organisation, visible_scopes
-from collegium.store.db import Time, any_of, contains, part
 from collegium.store.listing import Filter
 from collegium.store.narrowing import TRIGRAM, key_of, near, one_of, since
+from collegium.store.statements import Time, any_of, contains, part
 from collegium.store.tables import (
     Number,
     accounts,

@@ -10,15 +10,17 @@ from collegium.rules.access import OWNER_ROLES, Kind
 from collegium.rules.refusals import Invalid, NotFound
 from collegium.store import comparing, scopes
 from collegium.store.access import live
-from collegium.store.db import Duplicate, Prepared, any_of
+from collegium.store.db import Duplicate
 from collegium.store.listing import Listing
+from collegium.store.statements import Prepared, any_of
 from collegium.store.tables import accounts, grants, groups, roles
 from collegium.store.tables import scopes as scope_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _rows = (
     select(

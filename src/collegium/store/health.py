@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
 from collegium.rules.access import check_oversees
-from collegium.store.db import Prepared, Time
+from collegium.store.statements import Prepared, Time
 from collegium.store.tables import accounts, invitations, requests
 
 if TYPE_CHECKING:

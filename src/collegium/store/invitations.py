@@ -30,10 +30,10 @@ from collegium.rules.refusals import Conflict, NotFound
 from collegium.store import comparing, finding
 from collegium.store import roles as role_rows
 from collegium.store.access import add_to_scope, holding, live, lock, seer
-from collegium.store.db import Prepared, Time, any_of
 from collegium.store.listing import Filter, Listing, without
 from collegium.store.narrowing import beside, rare
 from collegium.store.scopes import placed
+from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import (
     Number,
     accounts,
@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _now = bindparam("now", type_=Time)
 

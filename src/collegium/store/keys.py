@@ -9,8 +9,9 @@ from uuid import uuid4
 from sqlalchemy import and_, bindparam, delete, insert, or_, select, true
 
 from collegium.rules.refusals import Invalid, NotFound
-from collegium.store.db import Duplicate, Prepared, contains
+from collegium.store.db import Duplicate
 from collegium.store.listing import Listing
+from collegium.store.statements import Prepared, contains
 from collegium.store.tables import Number, accounts, keys
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from collegium.rules.access import Actor
     from collegium.rules.keys import PublicKey
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _rows = select(keys, accounts.c.uuid.label("account_uuid")).join(
     accounts, accounts.c.id == keys.c.account_id

@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 
 from collegium.store.access import seer
-from collegium.store.db import Prepared
 from collegium.store.narrowing import alone, one_of, out_of_hand
+from collegium.store.statements import Prepared
 from collegium.store.tables import Number
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from sqlalchemy import FromClause, Select
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ from collegium.store.access import (
     seer,
     visible_scopes,
 )
-from collegium.store.db import Duplicate, Prepared, Time, any_of
+from collegium.store.db import Duplicate
 from collegium.store.listing import Listing
+from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import Number, accounts, grants, requests, roles, scopes
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _giver = accounts.alias("giver")
 

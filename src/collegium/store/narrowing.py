@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from collegium.store.db import Time
+from collegium.store.statements import Time
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select

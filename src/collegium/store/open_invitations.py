@@ -11,11 +11,11 @@ from collegium.rules.access import Kind
 from collegium.rules.refusals import NotFound
 from collegium.store import finding
 from collegium.store.access import add_to_scope, holding, lock_both
-from collegium.store.db import Prepared, Time
 from collegium.store.invitations import READERS
 from collegium.store.listing import Filter, Listing
 from collegium.store.narrowing import beside
 from collegium.store.scopes import placed
+from collegium.store.statements import Prepared, Time
 from collegium.store.tables import accounts, open_invitations, roles, scopes
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _now = bindparam("now", type_=Time)
 _project_role = roles.alias("project_role")

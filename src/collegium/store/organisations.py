@@ -11,16 +11,17 @@ from collegium.rules.access import Kind
 from collegium.rules.refusals import NotFound
 from collegium.store import finding
 from collegium.store.access import live, seer, visible_scopes
-from collegium.store.db import Prepared, any_of
 from collegium.store.listing import Listing
 from collegium.store.scopes import visible
+from collegium.store.statements import Prepared, any_of
 from collegium.store.tables import accounts, grants, organisations, projects, scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _rows = (
     select(

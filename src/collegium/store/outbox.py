@@ -25,8 +25,9 @@ from sqlalchemy import (
 )
 
 from collegium.rules.refusals import Conflict, NotFound
-from collegium.store.db import Prepared, Read, Row, Time, Write, any_of
+from collegium.store.db import Read, Write
 from collegium.store.listing import Filter, Listing
+from collegium.store.statements import Prepared, Row, Time, any_of
 from collegium.store.tables import Number, outbox
 
 OVERDUE_AFTER: Final = timedelta(minutes=1)

@@ -9,9 +9,9 @@ from sqlalchemy import and_, bindparam, literal_column, or_, select, true, union
 from collegium.rules.access import OWNER_ROLES, Kind
 from collegium.store import search
 from collegium.store.access import live, mine, seer
-from collegium.store.db import Prepared, any_of
 from collegium.store.listing import Filter, Listing
 from collegium.store.narrowing import key_of
+from collegium.store.statements import Prepared, any_of
 from collegium.store.tables import Number, accounts, grants, roles, scopes
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _held = grants.alias("held")
 _scope = bindparam("scope", type_=Number)

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 from sqlalchemy import bindparam, delete, insert, select
 
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import pictures
 
 if TYPE_CHECKING:
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _ADD = Prepared(
     insert(pictures).values(

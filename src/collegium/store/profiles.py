@@ -11,8 +11,8 @@ from collegium.rules.refusals import NotFound
 from collegium.store import accounts as account_rows
 from collegium.store import comparing
 from collegium.store.access import live, seer
-from collegium.store.db import Prepared, any_of
 from collegium.store.listing import Listing
+from collegium.store.statements import Prepared, any_of
 from collegium.store.tables import Number, account_texts, accounts, grants, scopes
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _rows = (
     select(

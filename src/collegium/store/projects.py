@@ -11,14 +11,15 @@ from collegium.rules.access import Kind, Permission
 from collegium.rules.refusals import NotFound
 from collegium.store import finding
 from collegium.store.access import holding, organisation, seer
-from collegium.store.db import Prepared
 from collegium.store.listing import Listing
 from collegium.store.scopes import visible
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, organisations, projects, scopes
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _all = (
     select(

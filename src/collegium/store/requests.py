@@ -24,10 +24,11 @@ from collegium.rules.refusals import Conflict, NotFound
 from collegium.rules.requests import State
 from collegium.store import comparing, finding
 from collegium.store.access import add_to_account, holding, in_organisations, live, seer
-from collegium.store.db import Duplicate, Prepared, Time
+from collegium.store.db import Duplicate
 from collegium.store.listing import Filter, Listing, without
 from collegium.store.narrowing import beside, one_of, plain
 from collegium.store.scopes import placed
+from collegium.store.statements import Prepared, Time
 from collegium.store.tables import (
     Number,
     account_texts,
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _decider = accounts.alias("decider")
 _one = requests.alias("one")

@@ -22,14 +22,16 @@ from sqlalchemy import (
 from collegium.rules.access import Kind
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store.access import live
-from collegium.store.db import Duplicate, Prepared, Referenced, any_of, contains
+from collegium.store.db import Duplicate, Referenced
 from collegium.store.listing import Listing
+from collegium.store.statements import Prepared, any_of, contains
 from collegium.store.tables import Number, accounts, grants, role_permissions, roles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 listing = Listing(
     select(roles).where(roles.c.kind != Kind.GROUP.value),

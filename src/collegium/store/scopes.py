@@ -9,9 +9,10 @@ from sqlalchemy import String, and_, bindparam, func, insert, select, update
 
 from collegium.rules.refusals import Conflict, Invalid
 from collegium.store.access import organisation, visible_scopes
-from collegium.store.db import Duplicate, Prepared, contains, part
+from collegium.store.db import Duplicate
 from collegium.store.listing import Filter, Listing
 from collegium.store.narrowing import plain
+from collegium.store.statements import Prepared, contains, part
 from collegium.store.tables import organisations, projects, roles, scopes
 
 if TYPE_CHECKING:

@@ -31,9 +31,9 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from collegium.rules.access import Kind
 from collegium.store.access import live, visible_scopes
-from collegium.store.db import Key, any_of
 from collegium.store.listing import SAMPLE, Filter, Texts
 from collegium.store.narrowing import TRIGRAM, alone, near, one_of, rare, since
+from collegium.store.statements import Key, any_of
 from collegium.store.tables import Number, account_texts, accounts, grants, roles, scopes
 
 if TYPE_CHECKING:

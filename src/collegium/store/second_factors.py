@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from collegium.store.db import Prepared, Time
+from collegium.store.statements import Prepared, Time
 from collegium.store.tables import Number, recovery_codes, second_factors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _OF = Prepared(select(second_factors).where(second_factors.c.account_id == bindparam("account")))
 _ON = Prepared(

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
 from collegium.rules.access import Kind
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, scopes, slugs
 
 if TYPE_CHECKING:

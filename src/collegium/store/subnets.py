@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, insert
 
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import closed_ranges
 
 if TYPE_CHECKING:

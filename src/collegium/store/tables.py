@@ -30,7 +30,7 @@ from collegium.rules import devices as device_rules
 from collegium.rules import tokens as token_rules
 from collegium.rules.invitations import STORED
 from collegium.rules.requests import STORED as DECIDABLE
-from collegium.store.db import Key, Time
+from collegium.store.statements import Key, Time
 
 metadata = MetaData(
     naming_convention={

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, insert, literal, not_, select
 
 from collegium.rules.access import Kind
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import Number, accounts, invitations, requests, scopes, tallies
 
 if TYPE_CHECKING:

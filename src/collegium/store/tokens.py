@@ -21,12 +21,13 @@ from sqlalchemy import (
 from collegium.rules.refusals import NotFound
 from collegium.rules.tokens import Kind, end
 from collegium.store.accounts import shown as shown_accounts
-from collegium.store.db import Key, Prepared, Time, any_of
 from collegium.store.listing import Listing
+from collegium.store.statements import Key, Prepared, Time, any_of
 from collegium.store.tables import API_TOKEN, accounts, tokens
 
 if TYPE_CHECKING:
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _OWNER = (
     accounts.c.id,

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
 from collegium.rules.tries import wait
-from collegium.store.db import Prepared, Time, any_of
+from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import tries
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert
 from collegium.actions import accounts as account_actions
 from collegium.rules import groups as rules
 from collegium.store import roles
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import requests
 
 if TYPE_CHECKING:

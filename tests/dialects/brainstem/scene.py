@@ -14,7 +14,7 @@ from collegium.store import requests as request_rows
 if TYPE_CHECKING:
     import httpx
 
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, World
 

@@ -11,7 +11,7 @@ from collegium.actions import devices as device_actions
 from collegium.actions import tokens as token_actions
 from collegium.rules.tokens import Kind
 from collegium.store import second_factors, tokens
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import devices
 from collegium.store.vault import hash_password
 

@@ -16,7 +16,7 @@ from collegium.rules import invitations as invitation_rules
 from collegium.rules import requests as request_rules
 from collegium.store import access, invitations, memberships, roles
 from collegium.store import tables as rows
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 
 if TYPE_CHECKING:
     from tests.dialects.brainstem.scene import Groups

@@ -10,7 +10,7 @@ from collegium.actions import group_invitations
 from collegium.actions import requests as request_actions
 from collegium.post import mails
 from collegium.post.outcomes import Void
-from collegium.store.db import Prepared, Time
+from collegium.store.statements import Prepared, Time
 from collegium.store.tables import events, grants, outbox, requests
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from collegium.dialects.brainstem.routes import DESCRIBED, ROUTES
 from collegium.dialects.http import METHODS
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import events
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from collegium.actions import addresses
 from collegium.post.worker import Worker
 from collegium.store import accounts
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import email_changes, outbox
 from tests.post.scene import Recorder
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.settings import Settings
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, World
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from collegium.store import accounts, tokens
-from collegium.store.db import Prepared, Time
+from collegium.store.statements import Prepared, Time
 from collegium.store.tables import tokens as table
 from collegium.store.vault import hash_password
 

@@ -24,7 +24,7 @@ from collegium.rules.access import Kind, Permission
 from collegium.rules.keys import parse
 from collegium.store import accounts as account_rows
 from collegium.store import events
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import scopes
 from collegium.store.vault import hash_password
 from tests.remote import new_key

@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, select, update
 
 from collegium.actions import keys as actions
 from collegium.rules.keys import parse
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import events
 from collegium.store.tables import keys as key_rows
 from tests.remote import new_key

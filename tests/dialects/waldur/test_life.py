@@ -16,7 +16,7 @@ from collegium.actions import invitations as invitation_actions
 from collegium.dialects.waldur.wire import STATES
 from collegium.post.clock import Clock
 from collegium.rules import invitations
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import (
     outbox,
     projects,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from collegium.settings import Settings
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 

@@ -16,7 +16,7 @@ from collegium.actions import open_invitations as open_invitation_actions
 from collegium.rules import requests
 from collegium.rules.requests import State as Asked
 from collegium.store import access
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import (
     events,
     open_invitations,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
     from collegium.settings import Settings
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 

@@ -19,7 +19,7 @@ from collegium.store import memberships as grant_rows
 from collegium.store import organisations as organisation_rows
 from collegium.store import projects as project_rows
 from collegium.store import roles as role_rows
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import grants, scopes
 from collegium.store.tables import invitations as invitation_table
 from collegium.store.tables import organisations as organisation_table

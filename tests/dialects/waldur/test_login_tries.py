@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from collegium.rules.tries import LOGIN_ACCOUNT, LOGIN_PAIR, wait
 from collegium.store import accounts
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import tries
 from collegium.store.vault import hash_password
 

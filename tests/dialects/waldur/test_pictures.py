@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from collegium.dialects.waldur.accounts import PICTURE_MAX
 from collegium.rules.pictures import PIXELS, SIDE
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import pictures
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from collegium.rules.access import Kind, Permission
 from collegium.settings import load
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import outbox
 from tests.conftest import KEY
 from tests.site import Site

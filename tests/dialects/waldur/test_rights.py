@@ -33,7 +33,8 @@ from collegium.rules.refusals import NotFound
 from collegium.settings import load
 from collegium.store import access, accounts, invitations
 from collegium.store import roles as role_rows
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import role_permissions, roles
 from collegium.store.vault import Vault
 from tests.conftest import KEY

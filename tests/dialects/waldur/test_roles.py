@@ -12,14 +12,14 @@ from sqlalchemy import select
 
 from collegium.dialects.waldur import wire
 from collegium.rules.access import Kind, Permission
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import events, role_permissions, roles
 from tests.store.test_access import add_role
 
 if TYPE_CHECKING:
     import httpx
 
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 

@@ -19,7 +19,7 @@ from collegium.actions import requests as request_actions
 from collegium.dialects.waldur.routes import ROUTES
 from collegium.rules.access import Kind
 from collegium.store import access, accounts
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import keys
 from tests.site import counted_statements
 from tests.store.test_access import add_role

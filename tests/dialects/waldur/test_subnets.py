@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.rules.access import Kind, Permission
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import closed_ranges
 from tests.store.test_access import add_role
 

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from collegium.store import accounts
-from collegium.store.db import Database, Prepared
+from collegium.store.db import Database
+from collegium.store.statements import Prepared
 from collegium.store.tables import email_changes, events, keys
 from collegium.store.tables import tokens as token_rows
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.settings import Settings
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, World
 

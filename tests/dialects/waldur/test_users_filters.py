@@ -13,7 +13,7 @@ from collegium.dialects.waldur import filters
 from collegium.dialects.waldur.accounts import FILTERS
 from collegium.dialects.waldur.errors import Malformed
 from collegium.store import accounts
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import accounts as table
 from collegium.store.tables import grants, scopes
 

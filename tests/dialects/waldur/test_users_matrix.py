@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert
 
 from collegium.dialects.waldur.wire import User
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import email_changes
 
 if TYPE_CHECKING:

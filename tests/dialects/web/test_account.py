@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pytest
 
     from collegium.settings import Settings
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 

@@ -18,7 +18,7 @@ from collegium.actions import (
 from collegium.rules.access import Kind
 from collegium.rules.refusals import Conflict
 from collegium.store import access, roles
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import events, outbox
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_invitations import (
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.settings import Settings
-    from collegium.store.db import Database, Row
+    from collegium.store.db import Database
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
     from tests.site import Site
     from tests.world import Person, Place

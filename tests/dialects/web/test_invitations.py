@@ -9,7 +9,8 @@ import pytest
 
 from collegium.actions import decisions, invitations
 from collegium.store import accounts
-from collegium.store.db import Prepared, Write
+from collegium.store.db import Write
+from collegium.store.statements import Prepared
 from collegium.store.tables import events
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import PASSWORD, owed
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.settings import Settings
-    from collegium.store.db import Database, Row
+    from collegium.store.db import Database
+    from collegium.store.statements import Row
     from collegium.store.vault import Vault
     from tests.site import Site
     from tests.world import Person, Place

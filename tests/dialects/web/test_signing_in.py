@@ -14,7 +14,7 @@ from collegium.post import mails
 from collegium.rules.refusals import Conflict, Forbidden, Invalid
 from collegium.store import accounts, outbox
 from collegium.store import second_factors as rows
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import outbox as outbox_table
 from collegium.store.tables import recovery_codes
 from collegium.store.vault import hash_password

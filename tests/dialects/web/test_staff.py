@@ -13,7 +13,7 @@ from collegium.dialects.web import charts
 from collegium.dialects.web.staff import PARTS
 from collegium.rules.refusals import NotFound
 from collegium.store import health
-from collegium.store.db import Prepared
+from collegium.store.statements import Prepared
 from collegium.store.tables import outbox, requests
 from tests.dialects.web.browser import text
 from tests.dialects.web.team import Scene, everybody

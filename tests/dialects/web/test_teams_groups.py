@@ -16,7 +16,7 @@ from tests.site import counted_statements
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.world import Person, World
 
 PARTS = ("", "invitations/", "history/", "invite/", "add/", "links/")

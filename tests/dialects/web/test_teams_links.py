@@ -12,7 +12,7 @@ from tests.dialects.web.team import Scene, everybody
 from tests.dialects.web.test_asking import ask, opened
 
 if TYPE_CHECKING:
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
     from tests.world import Place, World
 
 

@@ -16,7 +16,8 @@ from collegium.store import groups
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _TABLE: Final = query.Table(
     groups.listing, {"id": query.Number(), "name": query.Text()}, orders=("id", "name")

@@ -14,7 +14,8 @@ from collegium.store import invitations
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _TABLE: Final = query.Table(
     invitations.group_listing,

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from collegium.dialects.http import Call
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
     from collegium.store.listing import Listing
+    from collegium.store.statements import Row
 
 LIMIT: Final = 20
 LIMIT_MAX: Final = 100

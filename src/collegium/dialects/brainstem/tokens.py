@@ -19,7 +19,8 @@ from collegium.store import accounts, tokens, tries
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
     from collegium.rules.access import Actor
-    from collegium.store.db import Row, Write
+    from collegium.store.db import Write
+    from collegium.store.statements import Row
 
 _LOGIN: Final = {
     "username": bodies.Text(required=True, blank=False, max=320),

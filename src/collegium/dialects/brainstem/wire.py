@@ -15,7 +15,8 @@ from collegium.store import profiles as profile_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 encode = msgspec.json.Encoder().encode
 

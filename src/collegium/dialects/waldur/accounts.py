@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from collegium.dialects.http import Call
     from collegium.dialects.waldur.fields import Field
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 PICTURE_MAX: Final = 1024 * 1024
 """Bytes of the largest picture that is taken."""

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from collegium.dialects.http import Call
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _ELSEWHERE: Final = {"role", "until"}
 """The facts that do not tell which scope it was, for whoever cannot see it any more."""

@@ -16,7 +16,7 @@ from collegium.dialects.waldur.errors import Malformed
 from collegium.dialects.waldur.fields import Wrong, instant
 from collegium.dialects.waldur.wire import KINDS
 from collegium.rules import access
-from collegium.store.db import part
+from collegium.store.statements import part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Exact(Kind):
 
 
 class Contains(Kind):
-    """A text that ``store.db.contains`` looks for; a ``Filter`` of the store takes it plain."""
+    """A text that is looked for in a column by ``contains``; a ``Filter`` takes it plain."""
 
     def read(self, texts: Sequence[str]) -> str:
         """Give the pattern that finds the text anywhere."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from collegium.dialects.http import Call
     from collegium.store.access import Reached
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 FIELDS: Final[dict[str, Field]] = {
     "scope": Text(required=True, blank=False, max=2000),

@@ -16,7 +16,8 @@ from collegium.store import keys
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _NEW: Final = {
     "public_key": Text(required=True, blank=False, max=LENGTH_MAX),

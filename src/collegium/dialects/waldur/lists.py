@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from collegium.dialects.http import Call
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
     from collegium.store.listing import Listing
+    from collegium.store.statements import Row
 
 PAGE: Final = 10
 PAGE_MAX: Final = 300

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from collegium.dialects.http import Call
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _SEAT: Final = {
     "role": Text(required=True, blank=False, max=150),

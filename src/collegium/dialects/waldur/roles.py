@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collegium.dialects.http import Call
-    from collegium.store.db import Read, Row, Write
+    from collegium.store.db import Read, Write
+    from collegium.store.statements import Row
 
 _KINDS: Final = {word: kind.value for kind, word in wire.KINDS.items()}
 _ONE_NAME: Final = Text(blank=False, max=64)

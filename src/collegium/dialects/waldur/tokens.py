@@ -16,7 +16,8 @@ from collegium.rules.refusals import NotFound
 from collegium.store import tokens, tries
 
 if TYPE_CHECKING:
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _LOGIN: Final = {
     "username": Text(required=True, blank=False, max=128),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from collegium.dialects.http import Call
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
 
 encode = msgspec.json.Encoder().encode
 

@@ -14,7 +14,7 @@ from collegium.store.accounts import full_name
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
-    from collegium.store.db import Row
+    from collegium.store.statements import Row
 
 
 class GroupInvitation(Struct, frozen=True, gc=False):

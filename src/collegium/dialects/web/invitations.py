@@ -24,7 +24,8 @@ from collegium.store import accounts, invitations
 if TYPE_CHECKING:
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _METHOD: Final = "mailed link"
 

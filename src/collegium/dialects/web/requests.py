@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
     from collegium.rules.access import Actor
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _HERE: Final = "/requests/"
 _COMMENT_MAX: Final = 1000

@@ -19,7 +19,8 @@ from collegium.store import accounts, memberships, second_factors, tokens
 if TYPE_CHECKING:
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 HERE: Final = "/staff/accounts/"
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collegium.dialects.web.visit import Visit
     from collegium.rules.access import Actor, TeamRights
     from collegium.store.access import Reached
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 PATHS: Final = {
     Kind.ORGANISATION: "/organisation/{uuid}/",

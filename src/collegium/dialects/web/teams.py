@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
     from collegium.rules.access import Permission
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 SORTS: Final = {
     "name": ("Name", "full_name"),

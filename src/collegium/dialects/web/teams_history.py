@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
     from collegium.rules.access import Actor, Kind
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 SENTENCES: Final = {
     "organisation.created": "{who} founded the organisation.",

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 LINES_MAX: Final = 200
 _LINE_MAX: Final = 500

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _PAGE: Final = 10
 _TEXT_MAX: Final = 4000

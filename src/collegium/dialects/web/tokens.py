@@ -17,7 +17,8 @@ from collegium.store import tokens
 if TYPE_CHECKING:
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.store.db import Read, Row
+    from collegium.store.db import Read
+    from collegium.store.statements import Row
 
 _HERE: Final = "/account/tokens/"
 _NAME_MAX: Final = 150

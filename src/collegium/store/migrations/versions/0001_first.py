@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from collegium.rules.access import SYSTEM_ROLES
-from collegium.store.db import Key, Time
+from collegium.store.statements import Key, Time
 from collegium.store.tables import Json, Number, role_permissions, roles
 
 revision = "0001"

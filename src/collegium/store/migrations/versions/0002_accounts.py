@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from collegium.store import search
-from collegium.store.db import Key, Time
+from collegium.store.statements import Key, Time
 from collegium.store.tables import Json, Number
 
 revision = "0002"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.store.db import Key
+from collegium.store.statements import Key
 
 revision = "0005"
 down_revision = "0004"

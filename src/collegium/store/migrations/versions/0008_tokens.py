@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.store.db import Key, Time
+from collegium.store.statements import Key, Time
 from collegium.store.tables import Json, Number
 
 revision = "0008"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.store.db import Time
+from collegium.store.statements import Time
 from collegium.store.tables import Number
 
 revision = "0009"
