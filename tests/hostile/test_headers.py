@@ -38,6 +38,7 @@ def check(answer: httpx.Response, path: str) -> None:
     assert "default-src 'none'" in policy
     assert "script-src" not in policy
     assert "unsafe" not in policy
+    assert "base-uri 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
     assert "access-control-allow-origin" not in answer.headers

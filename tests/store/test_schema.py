@@ -50,6 +50,11 @@ def test_migrations_lead_to_the_tables_that_the_code_speaks_of(database: Databas
         assert compare_metadata(context, metadata) == []
 
 
+def test_nobody_has_an_account_from_the_start(database: Database) -> None:
+    with database.read() as tx:
+        assert tx.all(Prepared(select(accounts.c.id))) == []
+
+
 def test_every_named_index_exists(database: Database) -> None:
     named = {index.name for table in metadata.tables.values() for index in table.indexes}
     source = (

@@ -335,6 +335,17 @@ def test_absent_fields_are_unchanged_by_every_change(site: Site, world: World) -
         assert after == before
 
 
+@once
+def test_markup_of_a_project_is_cleaned(site: Site, world: World) -> None:
+    project = world.project(world.organisation())
+    sent_text = '<b onclick="x()">We</b> <a href="javascript:x()">are</a><script>x()</script>'
+    body = {"name": "Atlas", "description": sent_text}
+    shown = sent(site, "PATCH", project.path, world.staff, body).json()["description"]
+    assert shown.startswith("<b>We</b> ")
+    for sign in ("onclick", "javascript", "script", "x()"):
+        assert sign not in shown, shown
+
+
 def test_a_blank_slug_is_one_that_was_not_given(site: Site, world: World) -> None:
     org = world.organisation("Acme")
     project = world.project(org)

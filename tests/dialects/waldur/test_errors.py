@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from collegium.dialects.http import BODY_MAX
 from collegium.dialects.waldur.routes import ROUTES
@@ -266,6 +267,28 @@ def test_a_refusal_without_words_is_a_fault_of_ours_and_shaped_like_one(
     assert answer.status_code == 500
     assert answer.json() == {"detail": "The service met an error; it was written down."}
     check_json(answer)
+
+
+@once
+def test_a_fault_of_ours_is_written_down_and_told_without_its_words(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = RuntimeError("a word of the inside")
+
+    def fail(*_any: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("collegium.dialects.waldur.accounts.actions.check_staff", fail)
+    with capture_logs() as logs:
+        answer = site.post("/api/users/", world.staff, json={})
+    assert answer.status_code == 500
+    assert "inside" not in answer.text
+    (line,) = logs
+    assert (line["event"], line["path"], line["exc_info"]) == (
+        "request failed",
+        "/api/users",
+        fault,
+    )
 
 
 @once

@@ -195,6 +195,28 @@ def test_a_session_in_use_ends_after_thirty_days(browser: Browser, world: World)
         assert browser.open("/account/").status_code == status, days
 
 
+def test_a_browser_that_signed_out_does_not_come_back_with_what_it_held(
+    browser: Browser, world: World
+) -> None:
+    browser.sign_in(world, world.person())
+    held = dict(browser.cookies)
+    browser.open("/account/")
+    assert browser.send("/sign_out/").status_code == 303
+    browser.cookies = held
+    assert browser.open("/account/").status_code == 303
+
+
+def test_every_page_of_an_account_offers_to_sign_out(browser: Browser, world: World) -> None:
+    browser.sign_in(world, world.staff)
+    shown = 0
+    for path, method in CLOSED:
+        answer = browser.call(method, path) if method == "GET" else None
+        if answer is not None and answer.status_code == 200:
+            assert 'action="/sign_out/"' in answer.text, path
+            shown += 1
+    assert shown > 10
+
+
 def test_a_session_is_no_token_and_a_token_is_no_session(browser: Browser, world: World) -> None:
     ada = world.person()
     browser.cookies = {"collegium_session": ada.token}

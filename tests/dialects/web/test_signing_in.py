@@ -196,6 +196,7 @@ def test_a_second_factor_is_turned_on_and_off_with_its_codes(
     shown = browser.send(here, deed="confirm", code=authenticator.now())
     codes = re.findall(r'class="code">([\w-]+)<', shown.text)
     assert len(set(codes)) == 10
+    assert all(re.fullmatch(r"([0-9a-f]{4}-){3}[0-9a-f]{4}", code) for code in codes)  # 64 bits
     page = browser.open(here)
     assert secret[1] not in page.text
     assert not any(code in page.text for code in codes)
@@ -291,6 +292,31 @@ def test_a_link_sets_a_password_once(browser: Browser, other: Browser, world: Wo
     for used in (link, twin):
         assert browser.open(used).status_code == 410
     assert try_in(browser, "ada", PASSWORD).status_code == 401
+    assert try_in(browser, "ada", new).status_code == 303
+
+
+def test_a_new_password_leaves_the_second_factor_on(browser: Browser, world: World) -> None:
+    ada = world.person("ada", password=HASHED)
+    turned_on(world, ada)
+    link, new = _link(world, ada), "a quiet harbour at night"
+    browser.open(link)
+    assert browser.send(link, password=new, again=new).headers["location"] == "/sign_in/"
+    assert try_in(browser, "ada", new).headers["location"] == "/sign_in/code/"
+    assert "collegium_session" not in browser.cookies
+
+
+def test_a_password_is_hidden_filled_in_by_managers_and_taken_as_it_is(
+    browser: Browser, world: World
+) -> None:
+    link = _link(world, world.person("ada", password=HASHED))
+    new = f" Two  Winds \N{SNOWMAN} {'x' * 90} "
+    page = browser.open(link)
+    assert 'name="password" type="password" autocomplete="new-password"' in page.text
+    assert browser.send(link, password=new, again=new).headers["location"] == "/sign_in/"
+    page = browser.open("/sign_in/")
+    assert 'name="password" type="password" autocomplete="current-password"' in page.text
+    for other in (new.strip(), new.lower(), new[:72]):
+        assert try_in(browser, "ada", other).status_code == 401
     assert try_in(browser, "ada", new).status_code == 303
 
 
