@@ -42,6 +42,8 @@ def check(answer: httpx.Response, path: str) -> None:
     assert "frame-ancestors 'none'" in policy
     assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
     assert "access-control-allow-origin" not in answer.headers
+    kind = answer.headers.get("content-type", "")
+    assert not kind.startswith("text/") or kind.endswith("; charset=utf-8"), (path, kind)
     if path not in KEPT:
         assert answer.headers["cache-control"] in {
             "no-store",

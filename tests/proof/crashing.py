@@ -67,7 +67,7 @@ class Victim:
         apart: bool,
     ) -> None:
         self.folder = folder
-        self._clock = clock or LateClock()
+        self.clock = clock or LateClock()
         self.apart = apart
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
@@ -77,11 +77,11 @@ class Victim:
 
     def wait(self, seconds: float) -> None:
         """Let time pass, for those that are started from now on."""
-        self._clock.later += seconds
+        self.clock.later += seconds
 
     def _environment(self, proof: Mapping[str, str]) -> dict[str, str]:
         given = {f"PROOF_{name.upper()}": value for name, value in proof.items()}
-        given["PROOF_LATER"] = str(self._clock.later)
+        given["PROOF_LATER"] = str(self.clock.later)
         path = os.pathsep.join([str(ROOT), *sys.path])
         return bare_environment(self.settings) | given | {"PYTHONPATH": path}
 
@@ -187,7 +187,7 @@ class Ordeal:
         settings = replace(stage.settings, mail_url=victim.settings["mail_url"])
         for _ in range(12):
             victim.wait(1_000)
-            Worker(stage.database, settings, stage.vault, clock=stage.clock).once()
+            Worker(stage.database, settings, stage.vault, clock=victim.clock).once()
             with stage.database.read() as tx:
                 if not tx.value(_OWED):
                     return

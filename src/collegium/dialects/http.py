@@ -461,7 +461,8 @@ def fill(response: Response, answer: Answer, *, head: bool = False) -> None:
     response.set_headers(answer.headers)
     for cookie in answer.cookies:
         response.append_header("set-cookie", cookie)
-    response.content_type = answer.media
+    is_text = answer.media.startswith("text/")
+    response.content_type = f"{answer.media}; charset=utf-8" if is_text else answer.media
     if head:
         response.content_length = len(answer.body)
     else:

@@ -66,7 +66,8 @@ def test_the_right_password_lets_in_and_leads_where_one_wanted_to_go(
     assert answer.status_code == 303
     assert answer.headers["location"] == "/account/keys/"
     assert browser.open("/account/").status_code == 200
-    browser.send("/sign_out/")
+    left = browser.send("/sign_out/")
+    assert left.headers["clear-site-data"] == '"cache", "storage"'
     assert browser.open("/account/").status_code == 303
     away = try_in(browser, "ada", PASSWORD, next="//evil.example/")
     assert away.headers["location"] == "/account/"

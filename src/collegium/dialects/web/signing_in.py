@@ -98,7 +98,10 @@ def _mark(visit: Visit, password: str | None) -> str:
 def _sign_out(visit: Visit) -> Answer:
     with visit.write() as tx:
         visit.sign_out(tx)
-    return visit.go("/sign_in/", "You are signed out.")
+    answer = visit.go("/sign_in/", "You are signed out.")
+    # Whoever comes next must not find pages by going back; cookies stay, one of them says this.
+    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return answer
 
 
 ROUTES: Routes = {
