@@ -30,6 +30,7 @@ from collegium.store.listing import Listing, without
 from collegium.store.narrowing import plain
 from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import (
+    API_TOKEN,
     Number,
     account_texts,
     accounts,
@@ -72,9 +73,7 @@ def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
             *columns,
         )
         .select_from(found)
-        .outerjoin(
-            tokens, and_(tokens.c.account_id == accounts.c.id, plain(tokens.c.kind) == "api")
-        )
+        .outerjoin(tokens, and_(tokens.c.account_id == accounts.c.id, plain(API_TOKEN)))
         .outerjoin(email_changes, email_changes.c.account_id == accounts.c.id)
     )
 

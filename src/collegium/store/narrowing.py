@@ -122,33 +122,30 @@ def alone(found: Select[Any]) -> ColumnElement[bool]:
     return found.offset(literal_column("0")).exists()
 
 
-class _Rare(FunctionElement[bool]):
-    """A condition that few rows meet: SQLite, which counts no values, is told so."""
+class _Told(FunctionElement[Any]):
+    """What SQLite alone is told: some words around what is said; to others the first is said.
 
-    inherit_cache = True
-    name = "rare"
+    Args:
+        words: a format with the place of each part.
+    """
+
+    inherit_cache = False
+    name = "told"
+
+    def __init__(self, words: str, *parts: ColumnElement[Any]) -> None:
+        super().__init__(*parts)
+        self.words = words
 
 
-@compiles(_Rare)
-def _rare(element: _Rare, compiler: SQLCompiler, **kw: Any) -> str:
-    condition = compiler.process(next(iter(element.clauses)), **kw)
-    return f"likelihood({condition}, 0.001)" if compiler.dialect.name == "sqlite" else condition
+@compiles(_Told)
+def _told(element: _Told, compiler: SQLCompiler, **kw: Any) -> str:
+    parts = [compiler.process(one, **kw) for one in element.clauses]
+    return element.words.format(*parts) if compiler.dialect.name == "sqlite" else parts[0]
 
 
 def rare(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Say that few rows meet a condition."""
-    return _Rare(condition)
-
-
-class _Plain(FunctionElement[Any]):
-    inherit_cache = True
-    name = "plain"
-
-
-@compiles(_Plain)
-def _plain(element: _Plain, compiler: SQLCompiler, **kw: Any) -> str:
-    said = compiler.process(next(iter(element.clauses)), **kw)
-    return f"+{said}" if compiler.dialect.name == "sqlite" else said
+    """Say that few rows meet a condition: SQLite counts no values."""
+    return _Told("likelihood({}, 0.001)", condition)
 
 
 def plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -158,19 +155,7 @@ def plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
     page by the few roles that there are, and sort them all; or where it believes that there are
     fewer of the joined rows, read all of those first, to know which are missing (a Bloom filter).
     """
-    return _Plain(column)
-
-
-class _Beside(FunctionElement[Any]):
-    inherit_cache = True
-    name = "beside"
-
-
-@compiles(_Beside)
-def _beside(element: _Beside, compiler: SQLCompiler, **kw: Any) -> str:
-    column, key = (compiler.process(one, **kw) for one in element.clauses)
-    # No key is less than nothing; but so the condition speaks of both rows.
-    return f"iif({key} < 0, NULL, {column})" if compiler.dialect.name == "sqlite" else column
+    return _Told("+{}", column)
 
 
 def beside(column: ColumnElement[Any], key: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -178,7 +163,8 @@ def beside(column: ColumnElement[Any], key: ColumnElement[Any]) -> ColumnElement
 
     From a condition on joined rows alone SQLite makes a filter of all of them, as with ``plain``.
     """
-    return _Beside(column, key)
+    # No key is less than nothing; but so the condition speaks of both rows.
+    return _Told("iif({1} < 0, NULL, {0})", column, key)
 
 
 class _Sorted(FunctionElement[Any]):
@@ -212,4 +198,4 @@ def key_of(text: str) -> str | None:
 
 def since(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Say that a moment is not before the one bound as ``name``."""
-    return _Rare(column >= bindparam(name, type_=Time))
+    return rare(column >= bindparam(name, type_=Time))
