@@ -1,0 +1,164 @@
+"""When two addresses are one mailbox, and what an address looks like."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from collegium.rules.addresses import (
+    MIXED,
+    address_fault,
+    ascii_domain,
+    comparable_address,
+    same_mailbox,
+)
+
+KELVIN, DOTTED_I, LIGATURE, CAPITAL_SHARP_S = "\u212a", "\u0130", "\ufb01", "\u1e9e"
+_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
+_tricky = st.text(
+    st.sampled_from(list("iIkKsS\u00df\u0130\u0131\u212a\ufb01\u1e9e\u017f\u0307\u0331\u0327;`\u037e"
+                         "\u1fef\u00dc\u00fcU\u0308\u03a3\u03c3\u03c2\u2126\u03a9\u212b\u3002.@-xn")),
+    max_size=20,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ada@Example.ORG", "ada@example.org"),
+        ("\u00dclle@example.org", "\u00fclle@example.org"),
+        ("U\u0308lle@example.org", "\u00fclle@example.org"),
+        ("ada@m\u00fcnchen.example", "ada@xn--mnchen-3ya.example"),
+        ("ada@M\u00dcNCHEN.example", "ada@XN--MNCHEN-3ya.Example"),
+        ("ada@mu\u0308nchen.example", "ada@m\u00fcnchen.example"),
+        ("ada@fa\u00df.example", "ada@xn--fa-hia.example"),
+        ("H\u0331@example.org", "\u1e96@example.org"),
+        (f"\u00e4{CAPITAL_SHARP_S}@example.org", "\u00c4\u00df@example.org"),
+    ],
+)
+def test_two_spellings_of_a_mailbox_are_one(one: str, other: str) -> None:
+    assert same_mailbox(one, other)
+    assert same_mailbox(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("stra\u00dfe@example.org", "strasse@example.org"),
+        (f"b{DOTTED_I}ll@example.org", "bill@example.org"),
+        (f"b{DOTTED_I}ll@example.org", "bi\u0307ll@example.org"),
+        ("b\u0131ll@example.org", "bill@example.org"),
+        (f"{KELVIN}im@example.org", "kim@example.org"),
+        (f"{LIGATURE}@example.org", "fi@example.org"),
+        ("\u017f@example.org", "s@example.org"),
+        ("ada@fa\u00df.example", "ada@fass.example"),
+        (f"ada@{KELVIN}im.example", "ada@kim.example"),
+        (f"ada@{LIGATURE}.example", "ada@fi.example"),
+        ("ada@example\u3002org", "ada@example.org"),
+        ("ada@\uff45xample.org", "ada@example.org"),
+        ("ada\uff20example.org", "ada@example.org"),
+        ("a\u037e@example.org", "a;@example.org"),
+        ("", ""),
+    ],
+)
+def test_addresses_that_only_resemble_each_other_are_different_people(one: str, other: str) -> None:
+    assert not same_mailbox(one, other)
+    assert not same_mailbox(other, one)
+
+
+@given(st.one_of(_texts, _tricky))
+@example("\u1e9e@\u0130")
+def test_the_comparable_form_of_a_comparable_form_is_itself(text: str) -> None:
+    assert comparable_address(comparable_address(text)) == comparable_address(text)
+
+
+@given(st.one_of(_texts, _tricky))
+def test_what_is_not_ascii_never_becomes_ascii_before_the_sign(local: str) -> None:
+    local = local.replace("@", "")
+    form, _, domain = comparable_address(f"{local}@example.org").rpartition("@")
+    assert domain == "example.org"
+    assert form.isascii() == local.isascii()
+
+
+@given(st.one_of(_texts, _tricky))
+def test_nothing_becomes_more_letters_than_it_is_made_of(text: str) -> None:
+    local = text.replace("@", "")
+    form = comparable_address(f"{local}@x").rpartition("@")[0]
+    assert len(form) <= len(unicodedata.normalize("NFD", local))
+
+
+@given(st.one_of(_texts, _tricky))
+def test_a_domain_that_is_not_ascii_equals_no_other_ascii_text_than_its_a_label(text: str) -> None:
+    domain = text.replace("@", "")
+    form = comparable_address(f"a@{domain}")
+    if form.isascii() and not domain.isascii():
+        assert "xn--" in form
+
+
+@given(
+    st.text(
+        st.sampled_from("abcxyz019\u00e4\u00f6\u00fc\u00df\u00e9\u0142\u0434\u0436"),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_domain_and_its_a_label_are_one(label: str) -> None:
+    domain = f"{label}.example"
+    assert same_mailbox(f"ada@{domain}", f"ADA@{ascii_domain(domain).upper()}")
+
+
+@pytest.mark.parametrize("sign", "a:@. 0,\u00fc\u0130\u0660\u05d0")
+def test_long_texts_are_compared_in_no_time(sign: str) -> None:
+    text = sign * 200_000
+    began = time.process_time()
+    comparable_address(text)
+    comparable_address(f"a@{text}")
+    address_fault(text)
+    address_fault(f"a@{text}")
+    assert time.process_time() - began < 0.2
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("ada@example.org", "a@b", "ada@localhost", "ada@printer.local", "ada@mail.test"),
+        *("ada@box.home.arpa", "ada@host", "Ada.L+x@Example.org", "o'brien@example.org"),
+        *("ada@m\u00fcnchen.example", "ada@xn--mnchen-3ya.example", "\u00fclle@example.org"),
+        *("U\u0308lle@example.org", "ada@hidden.onion", "ada@1.example", "ada@invalid.example"),
+        "\u0438\u0432\u0430\u043d@\u043f\u0440\u0438\u043c\u0435\u0440.\u0440\u0444",
+        f"{'a' * 64}@example.org",
+    ],
+)
+def test_syntax_is_judged_and_not_reachability(address: str) -> None:
+    assert not address_fault(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "ada", "@example.org", "ada@", "ada@@example.org", "a@b@example.org"),
+        *("ada@example,org", "ada@example..org", "ada@.org", "ada@example.org.", "ada@-a.org"),
+        *("ada@a-.org", "ada @example.org", "ada@exa mple.org", "ada@ab--c.org", "ada@xn--.org"),
+        *("ada@invalid", "ada@mail.invalid", "ada@MAIL.Invalid", "ada@127.0.0.1", "ada@[::1]"),
+        *("ada@a_b.org", ".ada@example.org", "ada.@example.org", "a..b@example.org"),
+        *('"a b"@example.org', "ada@example.org\n", "ada\x00@example.org", "ada\u200b@example.org"),
+        *("ada@exam\u200bple.org", "ada@example\u3002org", "ada\uff20example.org"),
+        "ada@\ud800.org",
+        *(f"{KELVIN}im@example.org", f"{LIGATURE}@example.org", f"ada@{LIGATURE}.example"),
+        *("p\u0430ypal@example.org", "\u202eada@example.org", "a\u037e@example.org"),
+        *(f"ada@{'a' * 64}.org", f"{'a' * 250}@example.org", "\u00fc" * 125 + "@example.org"),
+        "ada@\u05d0.1.example",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None:
+    fault = address_fault(address)
+    assert fault.endswith(".")
+    assert fault[0].isupper()
+
+
+def test_a_letter_that_stands_for_another_is_told_apart_from_syntax() -> None:
+    assert address_fault("p\u0430ypal@example.org") == MIXED
