@@ -20,6 +20,7 @@ from collegium.settings import load
 from collegium.store import schema
 from collegium.store.db import Database
 from collegium.store.vault import Vault
+from tests import recording
 from tests.site import Site
 from tests.world import World
 
@@ -43,6 +44,7 @@ def pytest_configure() -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr("collegium.store.vault._HASHER", cheap)
     patch.setattr("collegium.store.vault._NOBODY", cheap.hash("of nobody"))
+    recording.start_if_wanted()
 
 
 class PostgreSQL:
