@@ -13,13 +13,13 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
-    true,
     update,
 )
 
-from collegium.rules.access import Kind
+from collegium.rules.access import NOBODY, Kind
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store.access import live
 from collegium.store.db import Duplicate, Referenced
@@ -30,12 +30,22 @@ from collegium.store.tables import Number, accounts, grants, role_permissions, r
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from sqlalchemy import ColumnElement
+
+    from collegium.rules.access import Actor
     from collegium.store.db import Read, Write
     from collegium.store.statements import Row
 
+
+
+def _visible() -> ColumnElement[bool]:
+    """Return the SQL rule of ``reach``: without an account only built-in roles are visible."""
+    return or_(roles.c.is_system, bindparam("actor", type_=Number) > literal_column("0"))
+
+
 listing = Listing(
     select(roles).where(roles.c.kind != Kind.GROUP.value),
-    visible=true,
+    visible=_visible,
     key=roles.c.id,
     default="name",
     orders={
@@ -138,6 +148,17 @@ def find(tx: Read, uuid: str) -> Row:
     """
     row = tx.one(_BY_UUID, uuid=uuid)
     if row is None:
+        raise NotFound("role.unknown")
+    return row
+
+
+def reach(tx: Read, actor: Actor, uuid: str) -> Row:
+    """Load a role that the actor may see; without an account only built-in roles are visible.
+
+    Refuses: NotFound ``role.unknown``.
+    """
+    row = find(tx, uuid)
+    if actor.id == NOBODY.id and not row.is_system:
         raise NotFound("role.unknown")
     return row
 

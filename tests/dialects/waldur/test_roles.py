@@ -410,3 +410,42 @@ def test_two_who_change_what_a_role_carries_take_turns(site: Site, world: World)
         assert [answer.status_code for answer in answers] == [200, 200]
         found = site.get(path_of(role), world.staff).json()["permissions"]
         assert found in (sorted(every), sorted(every[:3]))
+
+
+def test_built_in_roles_are_shown_before_anybody_signs_in(site: Site, world: World) -> None:
+    custom = create(site, world.staff)
+    answer = site.get("/api/roles/?page_size=300")
+    assert answer.status_code == 200, answer.text
+    listed = answer.json()
+    assert {role["name"] for role in listed} >= {"CUSTOMER.OWNER", "PROJECT.MANAGER"}
+    assert all(role["is_system_role"] and "users_count" not in role for role in listed)
+    head = site.request("HEAD", "/api/roles/")
+    assert (head.status_code, head.content) == (200, b"")
+    counted = {one.headers["x-result-count"] for one in (answer, head)}
+    assert counted == {str(len(listed))}
+    for role in listed:
+        assert said(site.get(path_of(role))) == (200, role)
+    # What an operator calls a role of their own is told to accounts alone.
+    for query in ("name=REVIEWER", "query=REVIEWER", "is_system_role=false"):
+        assert said(site.get(f"/api/roles/?{query}")) == (200, []), query
+        assert site.request("HEAD", f"/api/roles/?{query}").headers["x-result-count"] == "0"
+        found = site.get(f"/api/roles/?{query}", world.person()).json()
+        assert [role["uuid"] for role in found] == [custom["uuid"]], query
+    unknown = site.get(path_of(uuid4().hex))
+    assert said(site.get(path_of(custom))) == said(unknown)
+    assert unknown.status_code == 404
+    assert site.get(path_of(custom), world.person()).status_code == 200
+
+
+def test_nobody_without_an_account_changes_a_role(site: Site, world: World) -> None:
+    role = create(site, world.staff)
+    for method, path in (
+        ("POST", "/api/roles/"),
+        ("PUT", path_of(role)),
+        ("PATCH", path_of(role)),
+        ("DELETE", path_of(role)),
+        ("POST", path_of(role, "disable")),
+    ):
+        assert site.request(method, path, json=body()).status_code == 401, (method, path)
+    assert site.get("/api/roles/", "not-a-token").status_code == 401
+    assert site.get(path_of(role), world.staff).json() == role

@@ -116,7 +116,7 @@ def _list(call: Call, tx: Read) -> Answer:
 
 
 def _retrieve(call: Call, tx: Read) -> Answer:
-    row = roles.find(tx, call.uuid("role"))
+    row = roles.reach(tx, call.actor, call.uuid("role"))
     return Answer(200, wire.encode(lists.fields(call, _shown(call, tx, [row])[0])))
 
 
@@ -207,7 +207,9 @@ ROUTES: Routes = {
     "/api/roles/": {
         "GET": Operation(
             _list,
-            "List the roles.",
+            "List the roles; without an account, the built-in ones.",
+            open=True,
+            asks=True,
             answers=wire.Role,
             many=True,
             filters=FILTERS,
@@ -219,7 +221,14 @@ ROUTES: Routes = {
         ),
     },
     "/api/roles/{uuid}/": {
-        "GET": Operation(_retrieve, "Show a role.", answers=wire.Role, sparse=True),
+        "GET": Operation(
+            _retrieve,
+            "Show a role; without an account, a built-in one.",
+            open=True,
+            asks=True,
+            answers=wire.Role,
+            sparse=True,
+        ),
         "PUT": Operation(_update, "Change a role; for staff.", form=_FIELDS, answers=wire.Role),
         "PATCH": Operation(
             _update,
