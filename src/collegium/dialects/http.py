@@ -265,8 +265,11 @@ class Call:
         with self.read() as tx:
             ends = tries.blocked(tx, subjects)
         if ends:
-            left = max(ends.values()) - self.now
-            raise Limited("tries.wait", seconds=max(1, ceil(left.total_seconds())))
+            raise Limited("tries.wait", seconds=self.seconds_until(max(ends.values())))
+
+    def seconds_until(self, moment: datetime) -> int:
+        """Return how many whole seconds the caller has to wait for a moment, at least one."""
+        return max(1, ceil((moment - self.now).total_seconds()))
 
     def count(self, tx: Write, subject: str, limit: Limit) -> None:
         """Count a try; in its own deed's transaction, or in one of its own when it failed."""

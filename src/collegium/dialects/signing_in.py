@@ -22,7 +22,8 @@ def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
             not to be had for so little.
 
     Refuses: Unauthenticated ``login.failed``, the same for an unknown name, a wrong password and
-    an account that is switched off; ``login.locked`` after too many tries; ``login.disabled``;
+    an account that is switched off; ``login.locked`` after too many tries, with the ``seconds``
+    to wait; ``login.disabled``;
     Limited ``tries.wait``.
     """
     if "LOCAL_SIGNIN" not in call.settings.authentication_methods:
@@ -31,9 +32,9 @@ def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
     call.check_tries(account_try, address_try)
     with call.read() as tx:
         account = accounts.by_username(tx, username)
-        if call.settings.rate_limits and tries.blocked(tx, [pair]):
+        if call.settings.rate_limits and (ends := tries.blocked(tx, [pair])):
             # The described text; the same for a name that nobody has.
-            raise Unauthenticated("login.locked")
+            raise Unauthenticated("login.locked", seconds=call.seconds_until(ends[pair]))
     # Slow on purpose, hence between the transactions; just as slow when there is no account.
     right = vault.check_password(account.password if account else None, password)
     if account is None or not right or not account.is_active:

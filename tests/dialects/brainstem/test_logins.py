@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sqlalchemy import update
 
 from collegium.actions import devices as device_actions
@@ -12,7 +13,7 @@ from collegium.actions import tokens as token_actions
 from collegium.rules.tokens import Kind
 from collegium.store import second_factors, tokens
 from collegium.store.statements import Prepared
-from collegium.store.tables import devices
+from collegium.store.tables import devices, tries
 from collegium.store.vault import hash_password
 
 if TYPE_CHECKING:
@@ -144,13 +145,48 @@ def test_password_login_can_be_switched_off(
         assert log_in(site, path).status_code == 403
 
 
-def test_failed_logins_are_counted_whatever_name_is_given(site: Site, world: World) -> None:
+@pytest.mark.parametrize("path", ["/api/token/", "/api/auth/token/"])
+def test_guessing_is_told_when_to_come_back(site: Site, world: World, path: str) -> None:
     ada(world)
     for _ in range(4):
-        assert log_in(site, password="wrong").status_code == 401
-    locked = log_in(site)
-    assert locked.status_code == 401
-    assert "10 minutes" in locked.json()["detail"]
+        assert log_in(site, path, password="wrong").status_code == 401
+    # By the right password as well, or whoever guesses would learn that it is right.
+    by_name = {"username": "ada", "password": PASSWORD}
+    for locked in (
+        log_in(site, path),
+        log_in(site, path, password="wrong"),
+        site.post("/api/token/", json=by_name),
+    ):
+        assert locked.status_code == 429, locked.text
+        assert 590 <= int(locked.headers["retry-after"]) <= 600
+        assert list(locked.json()) == ["detail"]
+        assert "www-authenticate" not in locked.headers
+    world.person("other", password=hash_password(PASSWORD))
+    other = {"username": "other", "email": "other", "password": PASSWORD}
+    assert site.post(path, json=other).status_code == 200
+    # The other wire has words for it.
+    waldur = site.post("/api-auth/password/", json=by_name)
+    assert waldur.status_code == 401
+    assert waldur.json() == {"detail": "Username is locked out. Try in 10 minutes."}
+
+
+def test_a_name_that_nobody_has_is_locked_like_any_other(site: Site) -> None:
+    answers = [log_in(site) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [401] * 4 + [429]
+    assert 590 <= int(answers[-1].headers["retry-after"]) <= 600
+
+
+def test_nobody_is_locked_for_longer_than_there_is_to_wait(site: Site, world: World) -> None:
+    ada(world)
+    for _ in range(4):
+        log_in(site, password="wrong")
+    assert log_in(site).status_code == 429
+    with world.database.write() as tx:
+        tx.run(Prepared(update(tries).values(until=datetime.now(UTC) + timedelta(seconds=2.5))))
+    assert log_in(site).headers["retry-after"] == "3"
+    with world.database.write() as tx:
+        tx.run(Prepared(update(tries).values(until=datetime.now(UTC))))
+    assert log_in(site).status_code == 200
 
 
 def test_an_address_that_two_share_is_nobodys_name(site: Site, world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -38,7 +39,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "token.inactive": "The account is switched off.",
     "token.expired": "The token has expired.",
     "login.failed": "No account has this name and password.",
-    "login.locked": "Too many failed logins. Try again in 10 minutes.",
+    "login.locked": "Too many failed logins. Try again in {seconds} s.",
     "login.disabled": "This account cannot log in with its password alone. Use a personal token "
     "or log in from a browser.",
     "password_login.off": "Logging in with a password is switched off here. Use a personal token "
@@ -108,9 +109,16 @@ def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Ans
     return Answer(status, _encode({"detail": text}), headers or {})
 
 
+def _status(refusal: Refusal) -> int:
+    if refusal.code == "login.locked":
+        # The other API has a 401 for it; here clients wait for what 429 and its header say.
+        return HTTPStatus.TOO_MANY_REQUESTS
+    return next(status for kind, status in _STATUS if isinstance(refusal, kind))
+
+
 def refused(refusal: Refusal) -> Answer:
     """Word a refusal."""
-    status = next(status for kind, status in _STATUS if isinstance(refusal, kind))
+    status = _status(refusal)
     if refusal.code == "group.people":
         problems: Any = refusal.facts["problems"]
         texts = [_PEOPLE[why].format(email=email) for email, why in problems.items()]
@@ -121,8 +129,8 @@ def refused(refusal: Refusal) -> Answer:
     words = _WORDS.get(refusal.code)
     text = words.format(**refusal.facts) if words else _DEFAULTS.get(status, _DEFAULTS[400])
     headers: dict[str, str] = {}
-    if isinstance(refusal, Unauthenticated):
+    if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(refusal, Limited):
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         headers["Retry-After"] = str(refusal.facts["seconds"])
     return detail(status, text, headers)
