@@ -83,7 +83,7 @@ def change(
 
     Refuses: Forbidden ``permission.missing`` where managers wish for more than plain members;
     Invalid ``group.name_taken``, ``group.people`` with ``problems``, the reasons by address, and
-    ``group.last_owner``.
+    ``is_name_taken``, and ``group.last_owner``.
     """
     people = _People(tx, reached.scope.id, wishes)
     if name is not None and not may(actor, reached.held, Permission.GROUP_UPDATE):
@@ -92,7 +92,9 @@ def change(
         _check_may(tx, actor, reached, wish, people)
     problems = people.problems(wishes)
     if problems:
-        raise Invalid("group.people", field="users", problems=problems)
+        # Both fields are reported together, so the name is looked up although nothing will change.
+        is_taken = name is not None and groups.is_taken(tx, rules.folded(name), reached.scope.id)
+        raise Invalid("group.people", field="users", problems=problems, is_name_taken=is_taken)
     if name is not None and name != reached.scope.name:
         groups.rename(tx, reached.scope.id, name, rules.folded(name))
         _record(tx, "group.updated", actor, reached, fields=["name"])

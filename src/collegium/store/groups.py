@@ -13,7 +13,7 @@ from collegium.store.access import live
 from collegium.store.db import Duplicate
 from collegium.store.listing import Listing
 from collegium.store.statements import Prepared, any_of
-from collegium.store.tables import accounts, grants, groups, roles
+from collegium.store.tables import Number, accounts, grants, groups, roles
 from collegium.store.tables import scopes as scope_rows
 
 if TYPE_CHECKING:
@@ -76,6 +76,13 @@ _OWNED = Prepared(
 )
 _FREE = Prepared(update(groups).where(groups.c.scope_id == bindparam("scope")).values(folded=None))
 
+_TAKEN = Prepared(
+    select(groups.c.scope_id).where(
+        groups.c.folded == bindparam("folded"),
+        groups.c.scope_id != bindparam("besides", type_=Number),
+    )
+)
+
 
 def by_number(tx: Read, number: int) -> Row:
     """Load a group.
@@ -86,6 +93,11 @@ def by_number(tx: Read, number: int) -> Row:
     if row is None:
         raise NotFound("group.unknown")
     return row
+
+
+def is_taken(tx: Read, folded: str, besides: int) -> bool:
+    """Return whether a group other than the one with that id has a name."""
+    return tx.one(_TAKEN, folded=folded, besides=besides) is not None
 
 
 def some(tx: Read, numbers: Collection[int]) -> dict[int, Row]:

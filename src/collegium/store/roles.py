@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collegium.store.statements import Row
 
 
-
 def _visible() -> ColumnElement[bool]:
     """Return the SQL rule of ``reach``: without an account only built-in roles are visible."""
     return or_(roles.c.is_system, bindparam("actor", type_=Number) > literal_column("0"))

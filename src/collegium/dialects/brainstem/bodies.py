@@ -15,14 +15,45 @@ from collegium.actions.groups import Wish
 from collegium.dialects.brainstem.errors import Malformed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from collegium.dialects.http import Call
 
 _MANY: Final = 1000
 _EMAIL: Final = 320
 
 
+TOLD: Final = 20
+"""Maximum number of sentences about one field; an answer stays about as long as the request."""
+
+
 class Wrong(Exception):  # noqa: N818 - names the value
-    """The value of one field cannot be taken; the text says why."""
+    """The value of one field cannot be taken.
+
+    Args:
+        texts: everything that is wrong with it, a sentence each; one at least.
+    """
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(*texts)
+        self.texts = list(dict.fromkeys(texts))[:TOLD]
+
+
+def all_read(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Read each of some items.
+
+    Raises:
+        Wrong: with everything that is wrong with any of them.
+    """
+    found, wrong = [], []
+    for item in items:
+        try:
+            found.append(read(item))
+        except Wrong as error:
+            wrong += error.texts
+    if wrong:
+        raise Wrong(*wrong)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +88,15 @@ class Text(Field):
         """Read a text that a database can hold."""
         if not isinstance(raw, str):
             raise Wrong("Not a valid string.")
-        check_storable(raw)
         text = raw.strip() if self.strip else raw
         if not text and not self.blank:
             raise Wrong("This field may not be blank.")
+        # What is beyond the length is not examined.
+        wrong = unstorable(text[: self.max])
         if len(text) > self.max:
-            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+            wrong.insert(0, f"Ensure this field has no more than {self.max} characters.")
+        if wrong:
+            raise Wrong(*wrong)
         return text
 
     def schema(self) -> dict[str, Any]:
@@ -114,12 +148,15 @@ class Projects(Field):
         """Read the list."""
         if not isinstance(raw, list) or len(raw) > _MANY:
             raise Wrong(f"Expected a list of at most {_MANY} items.")
-        for one in raw:
-            if isinstance(one, str):
-                check_storable(one)
-            if isinstance(one, bool) or not isinstance(one, (int, str)) or len(str(one)) > 64:  # noqa: PLR2004 - longer than any name of a row
-                raise Wrong("Expected ids of projects.")
-        return raw
+        return all_read(self._project, raw)
+
+    @staticmethod
+    def _project(one: Any) -> int | str:
+        if isinstance(one, bool) or not isinstance(one, (int, str)) or len(str(one)) > 64:  # noqa: PLR2004 - longer than any name of a row
+            raise Wrong("Expected ids of projects.")
+        if isinstance(one, str):
+            check_storable(one)
+        return one
 
     def schema(self) -> dict[str, Any]:
         """Describe an array."""
@@ -135,17 +172,23 @@ class People(Field):
         """Read the wishes."""
         if not isinstance(raw, Mapping) or len(raw) > _MANY:
             raise Wrong(f"Expected an object with at most {_MANY} addresses.")
-        return [self._wish(email, flags) for email, flags in raw.items()]
+        return all_read(self._wish, raw.items())
 
-    def _wish(self, email: str, flags: Any) -> Wish:
-        check_storable(email)
+    @staticmethod
+    def _wish(item: tuple[str, Any]) -> Wish:
+        email, flags = item
         if not email.strip() or len(email) > _EMAIL:
             raise Wrong("Expected e-mail addresses.")
+        check_storable(email)
         if not isinstance(flags, Mapping):
             raise Wrong(f"Expected is_manager, is_owner or remove for {email}.")
-        for name in ("is_manager", "is_owner", "remove"):
-            if not isinstance(flags.get(name, False), bool):
-                raise Wrong(f"{name} of {email} must be true or false.")
+        wrong = [
+            f"{name} of {email} must be true or false."
+            for name in ("is_manager", "is_owner", "remove")
+            if not isinstance(flags.get(name, False), bool)
+        ]
+        if wrong:
+            raise Wrong(*wrong)
         return Wish(
             email.strip(),
             is_manager=flags.get("is_manager", False),
@@ -167,16 +210,26 @@ class Secret(Text):
     strip: bool = False
 
 
+def unstorable(text: str) -> list[str]:
+    """Return why no database could hold a text; nothing for a good one."""
+    wrong = ["Null characters are not allowed."] if "\0" in text else []
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        wrong.append("Surrogate characters are not allowed.")
+    return wrong
+
+
 def check_storable(text: str) -> None:
     """Raise ``Wrong`` for what no database could hold."""
-    if "\0" in text:
-        raise Wrong("Null characters are not allowed.")
-    if any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise Wrong("Surrogate characters are not allowed.")
+    wrong = unstorable(text)
+    if wrong:
+        raise Wrong(*wrong)
 
 
-def read(call: Call, table: Mapping[str, Field]) -> dict[str, Any]:
+def read(call: Call, table: Mapping[str, Field], *, one_of: Sequence[str] = ()) -> dict[str, Any]:
     """Read a body by a table of fields; unknown fields are passed over.
+
+    Args:
+        one_of: fields one of which must be there; if none is, the first one is reported.
 
     Refuses: ``Malformed`` with the errors of all fields.
     """
@@ -194,7 +247,9 @@ def read(call: Call, table: Mapping[str, Field]) -> dict[str, Any]:
         try:
             values[name] = field.read(raw[name])
         except Wrong as wrong:
-            errors[name] = [str(wrong)]
+            errors[name] = wrong.texts
+    if one_of and not any(name in raw for name in one_of):
+        errors = {one_of[0]: ["This field is required."], **errors}
     if errors:
         raise Malformed(errors)
     return values

@@ -122,7 +122,11 @@ def refused(refusal: Refusal) -> Answer:
     if refusal.code == "group.people":
         problems: Any = refusal.facts["problems"]
         texts = [_PEOPLE[why].format(email=email) for email, why in problems.items()]
-        return Answer(status, _encode({"users": texts}))
+        told = {"users": texts}
+        if refusal.facts["is_name_taken"]:
+            field, text = _FIELDS["group.name_taken"]
+            told = {field: [text], **told}
+        return Answer(status, _encode(told))
     if refusal.code in _FIELDS:
         field, text = _FIELDS[refusal.code]
         return Answer(status, _encode({field: [text]}))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-from collegium.dialects.brainstem.bodies import Wrong, check_storable
+from collegium.dialects.brainstem.bodies import TOLD, Wrong, all_read, check_storable
 from collegium.dialects.brainstem.errors import Malformed
 from collegium.dialects.brainstem.wire import Meta
 from collegium.dialects.http import hex_uuid
@@ -174,7 +174,7 @@ def _filters(call: Call, table: Table, errors: dict[str, list[str]]) -> dict[str
             known, kind, many = _known(name, table)
             values[known] = _value(kind, texts, many=many, again=known in values)
         except Wrong as wrong:
-            errors[name[:100]] = [str(wrong)]
+            errors[name[:100]] = wrong.texts
     return values
 
 
@@ -182,7 +182,7 @@ def _value(kind: Kind, texts: Sequence[str], *, many: bool, again: bool) -> Any:
     if again:
         raise Wrong("This is asked in another parameter already.")
     if many and len(texts) <= _MANY:
-        return [kind.read(text) for text in texts]
+        return all_read(kind.read, texts)
     if len(texts) > 1:
         raise Wrong("Give one value; for one of several use the operator in.")
     return kind.read(texts[0])
@@ -205,16 +205,17 @@ def _known(name: str, table: Table) -> tuple[str, Kind, bool]:
 
 def _order(call: Call, table: Table, errors: dict[str, list[str]]) -> tuple[str, ...]:
     names = [name for name in call.query.get("sort[]", ()) if name]
-    for name in names:
-        if name.removeprefix("-") not in table.orders:
-            errors["sort[]"] = [f"Nothing can be sorted by {name[:100]}."]
+    wrong = [name for name in dict.fromkeys(names) if name.removeprefix("-") not in table.orders]
+    if wrong:
+        errors["sort[]"] = [f"Nothing can be sorted by {name[:100]}." for name in wrong[:TOLD]]
     return tuple(dict.fromkeys(names))
 
 
 def _embedded(call: Call, table: Table, errors: dict[str, list[str]]) -> frozenset[str]:
     names = {name.removesuffix(".*") for name in call.query.get("include[]", ()) if name}
-    for name in sorted(names - set(table.includes)):
-        errors["include[]"] = [f"{name[:100]} cannot be included."]
+    wrong = sorted(names - set(table.includes))
+    if wrong:
+        errors["include[]"] = [f"{name[:100]} cannot be included." for name in wrong[:TOLD]]
     return frozenset(names)
 
 
@@ -238,7 +239,7 @@ def _whole(
     try:
         number = Number().read(texts[-1])
     except Wrong as wrong:
-        errors[name] = [str(wrong)]
+        errors[name] = wrong.texts
         return None
     if number < least or (most is not None and number > most):
         bounds = f"at least {least}" + (f" and at most {most}" if most is not None else "")

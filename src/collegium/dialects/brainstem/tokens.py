@@ -9,7 +9,6 @@ from msgspec import Struct
 from collegium.actions import tokens as actions
 from collegium.dialects import signing_in
 from collegium.dialects.brainstem import bodies, wire
-from collegium.dialects.brainstem.errors import Malformed
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.rules.refusals import Forbidden
 from collegium.rules.tokens import ACCESS_LIFETIME
@@ -64,11 +63,8 @@ def _log_in(call: Call) -> Answer:
 
 
 def _log_in_briefly(call: Call) -> Answer:
-    values = bodies.read(call, _LOGIN_PAIR)
-    name = values.get("email") or values.get("username")
-    if name is None:
-        raise Malformed({"email": ["This field is required."]})
-    actor = _checked(call, name, values["password"])
+    values = bodies.read(call, _LOGIN_PAIR, one_of=("email", "username"))
+    actor = _checked(call, values.get("email") or values["username"], values["password"])
     with call.write() as tx:
         pair = actions.log_in_briefly(tx, call.house.vault, actor, "password")
         _forget_tries(call, tx, actor)

@@ -104,7 +104,7 @@ def _list(call: Call, tx: Read) -> Answer:
         grants = memberships.of_accounts(tx, call.actor, [row.id for row in rows])
         return [wire.user(call, row, grants.get(row.id, ()), listed=True) for row in rows]
 
-    wanted = filters.read(call, FILTERS)
+    wanted = filters.read(call, FILTERS, accounts.listing.orders)
     return lists.answer(call, tx, accounts.listing, render, filters=wanted, sparse=True)
 
 

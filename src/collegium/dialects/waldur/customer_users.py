@@ -111,7 +111,7 @@ def _list(call: Call, tx: Read) -> Answer:
         held = people.roles_of(tx, scope, [row.id for row in rows])
         return [_shown(call, row, held.get(row.id, ())) for row in rows]
 
-    wanted = filters.read(call, _FILTERS) | {"scope": scope}
+    wanted = filters.read(call, _FILTERS, people.listing.orders) | {"scope": scope}
     return lists.answer(call, tx, people.listing, render, filters=wanted, sparse=True)
 
 

@@ -17,7 +17,7 @@ from collegium.rules.refusals import NotFound
 from collegium.store import events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from collegium.dialects.http import Call
     from collegium.rules.access import Actor
@@ -232,9 +232,9 @@ _NAMES: Final = {
 }
 
 
-def _wanted(call: Call) -> dict[str, Any]:
+def _wanted(call: Call, orders: Collection[str] | None = None) -> dict[str, Any]:
     """Read the filters of the request; the history of groups is no part of this wire."""
-    given = filters.read(call, {**_FILTERS, **_REFUSED})
+    given = filters.read(call, {**_FILTERS, **_REFUSED}, orders)
     kinds = _kinds(given.pop("event_type", None), given.pop("feature", None))
     wanted = {_NAMES.get(name, name): value for name, value in given.items()}
     wanted["without"] = Kind.GROUP.value
@@ -257,7 +257,7 @@ def _list(call: Call, tx: Read) -> Answer:
         tx,
         events.listing,
         lambda rows: [_shown(call, row) for row in rows],
-        filters=_wanted(call),
+        filters=_wanted(call, events.listing.orders),
         sparse=True,
     )
 

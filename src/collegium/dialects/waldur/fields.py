@@ -24,7 +24,7 @@ from collegium.dialects.waldur.errors import WHOLE, Malformed, reason
 from collegium.rules.looks import is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from collegium.dialects.http import Call
     from collegium.rules.refusals import Refusal
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 REQUIRED: Final = "This field is required."
 NULL: Final = "This field may not be null."
 BLANK: Final = "This field may not be blank."
+TOLD: Final = 20
+"""Maximum number of sentences about one field; an answer stays about as long as the request."""
+
 _Found = TypeVar("_Found")
 _PARTS: Final = 256
 _INT_MAX: Final = 2**31 - 1
@@ -39,7 +42,15 @@ _SPACED_OFFSET: Final = re.compile(r"(:\S+) (\d\d:?\d\d)$", re.ASCII)
 
 
 class Wrong(Exception):  # noqa: N818 - names the value
-    """The value of one field cannot be taken; the text says why."""
+    """The value of one field cannot be taken.
+
+    Args:
+        texts: everything that is wrong with it, a sentence each; one at least.
+    """
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(*texts)
+        self.texts = list(dict.fromkeys(texts))[:TOLD]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,20 +99,26 @@ class Text(Field):
         if isinstance(raw, float) and not isfinite(raw):
             raise Wrong("Not a valid string.")
         text = str(raw)
-        if "\0" in text:
-            raise Wrong("Null characters are not allowed.")
-        for sign in text:
-            if "\ud800" <= sign <= "\udfff":
-                raise Wrong(f"Surrogate characters are not allowed: U+{ord(sign):X}.")
         if self.strip:
             text = text.strip()
         if not text and not self.blank:
             raise Wrong(BLANK)
-        if self.max is not None and len(text) > self.max:
-            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
-        if text and self.pattern is not None and not self.pattern.fullmatch(text):
-            raise Wrong(self.message)
+        wrong = self._faults(text)
+        if wrong:
+            raise Wrong(*wrong)
         return text
+
+    def _faults(self, text: str) -> list[str]:
+        """Return everything that is wrong with a text; the part beyond ``max`` is not examined."""
+        wrong = []
+        head = text
+        if self.max is not None and len(text) > self.max:
+            wrong.append(f"Ensure this field has no more than {self.max} characters.")
+            head = text[: self.max]
+        wrong += unstorable(head)
+        if head and self.pattern is not None and not self.pattern.fullmatch(head):
+            wrong.append(self.message)
+        return wrong
 
     def schema(self) -> dict[str, Any]:
         """Describe a string."""
@@ -117,6 +134,33 @@ class Text(Field):
         return said
 
 
+def unstorable(text: str) -> list[str]:
+    """Return why no database could hold a text; nothing for a good one."""
+    wrong = ["Null characters are not allowed."] if "\0" in text else []
+    for character in text:
+        if "\ud800" <= character <= "\udfff":
+            wrong.append(f"Surrogate characters are not allowed: U+{ord(character):X}.")
+            break
+    return wrong
+
+
+def read_items(kind: Field, items: Iterable[Any], *, form: bool) -> list[Any]:
+    """Read the items of a list.
+
+    Raises:
+        Wrong: with everything that is wrong with any of them.
+    """
+    found, wrong = [], []
+    for item in items:
+        try:
+            found.append(kind.read(item, form=form))
+        except Wrong as error:
+            wrong += error.texts
+    if wrong:
+        raise Wrong(*wrong)
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Email(Text):
     """An e-mail address, kept as it was written."""
@@ -127,14 +171,25 @@ class Email(Text):
     def read(self, raw: Any, *, form: bool) -> str:
         """Read an address; whether its domain exists is for the mail server to find out."""
         text = super().read(raw, form=form)
-        if text:
-            try:
-                validate_email(text, check_deliverability=False, globally_deliverable=False)
-            except EmailNotValidError:
-                raise Wrong("Enter a valid email address.") from None
-            if not is_plain(text):
-                raise Wrong("Enter an email address in plain letters of one alphabet.")
+        if not text:
+            return text
+        wrong = []
+        try:
+            validate_email(text, check_deliverability=False, globally_deliverable=False)
+        except EmailNotValidError:
+            wrong.append("Enter a valid email address.")
+        if not is_plain(text):
+            wrong.append("Enter an email address in plain letters of one alphabet.")
+        if wrong:
+            raise Wrong(*wrong)
         return text
+
+    def _faults(self, text: str) -> list[str]:
+        wrong = super()._faults(text)
+        if self.max is not None and len(text) > self.max:
+            # No address is that long, so there is no need to parse it.
+            wrong.append("Enter a valid email address.")
+        return wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,8 +373,7 @@ class Texts(Field):
             raise Wrong(f'Expected a list of items but got type "{type(raw).__name__}".')
         if len(raw) > self.many:
             raise Wrong(f"Ensure this field has no more than {self.many} elements.")
-        one = Text(blank=False, max=self.max)
-        return list(dict.fromkeys(one.read(item, form=form) for item in raw))
+        return list(dict.fromkeys(read_items(Text(blank=False, max=self.max), raw, form=form)))
 
     def schema(self) -> dict[str, Any]:
         """Describe an array of strings."""
@@ -358,6 +412,11 @@ class Form:
     def reject(self, name: str, text: str) -> None:
         """Add an error that only the database could tell."""
         self.errors.setdefault(name, []).append(text)
+
+    def reject_value(self, name: str, wrong: Wrong) -> None:
+        """Add everything that is wrong with the value of a field."""
+        for text in wrong.texts:
+            self.reject(name, text)
 
     def refuse(self, refusal: Refusal) -> None:
         """Add what a rule refuses of one field, so that it is told with all the others."""
@@ -402,7 +461,7 @@ def read(call: Call, kinds: Mapping[str, Field], *, partial: bool = False) -> Fo
         try:
             form.values[target] = kind.read(raw, form=as_form)
         except Wrong as wrong:
-            form.reject(name, str(wrong))
+            form.reject_value(name, wrong)
     return form
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.waldur.errors import Malformed
-from collegium.dialects.waldur.fields import Wrong, instant
+from collegium.dialects.waldur.fields import TOLD, Wrong, instant, unstorable
 from collegium.dialects.waldur.wire import KINDS
 from collegium.rules import access
 from collegium.store.statements import part
@@ -202,10 +202,10 @@ class Many(Kind):
         """Read the list, each name once."""
         names = [name for text in texts for name in (text.split(",") if self.commas else [text])]
         names = list(dict.fromkeys(name for name in map(str.strip, names) if name))
-        for name in names:
-            if self.of is not None and name not in self.of:
-                shown = name[:100]
-                raise Wrong(f"Select a valid choice. {shown} is not one of the available choices.")
+        if self.of is not None:
+            unknown = [name for name in names if name not in self.of]
+            if unknown:
+                raise Wrong(*map(no_choice, unknown[:TOLD]))
         return names
 
     def schema(self) -> dict[str, Any]:
@@ -245,8 +245,32 @@ class Uuids(Many):
         return {"type": "array", "items": Uuid().schema()}
 
 
-def read(call: Call, table: Mapping[str, Kind]) -> dict[str, Any]:
+def no_choice(name: str) -> str:
+    """Say that a word is none of those that there are."""
+    return f"Select a valid choice. {name[:100]} is not one of the available choices."
+
+
+def ordering(call: Call) -> list[str]:
+    """Return the names that the parameter ``o`` gives: repeated, comma-separated, or both."""
+    return [
+        name for text in call.query.get("o", ()) for name in map(str.strip, text.split(",")) if name
+    ]
+
+
+def bad_orders(call: Call, orders: Collection[str]) -> list[str]:
+    """Return what is wrong with the parameter ``o`` of a list with these orders."""
+    names = (name for name in ordering(call) if name.removeprefix("-") not in orders)
+    return [no_choice(name) for name in list(dict.fromkeys(names))[:TOLD]]
+
+
+def read(
+    call: Call, table: Mapping[str, Kind], orders: Collection[str] | None = None
+) -> dict[str, Any]:
     """Read the query by a table of kinds; unknown names and empty values are passed over.
+
+    Args:
+        orders: the orders of the list that is filtered, so that a bad one is reported with
+            everything else; None: nothing is ordered.
 
     Refuses: ``Malformed`` with the errors of all parameters.
     """
@@ -262,10 +286,12 @@ def read(call: Call, table: Mapping[str, Kind]) -> dict[str, Any]:
         try:
             value = kind.read([_storable(text) for text in texts])
         except Wrong as wrong:
-            errors[name] = [str(wrong)]
+            errors[name] = wrong.texts
             continue
         if value is not None:
             values[name] = value
+    if orders is not None and (wrong_orders := bad_orders(call, orders)):
+        errors["o"] = wrong_orders
     if errors:
         raise Malformed(400, errors)
     return values
@@ -273,9 +299,7 @@ def read(call: Call, table: Mapping[str, Kind]) -> dict[str, Any]:
 
 def _storable(text: str) -> str:
     """Give the text back, unless no database could hold it."""
-    if "\0" in text:
-        raise Wrong("Null characters are not allowed.")
-    for sign in text:
-        if "\ud800" <= sign <= "\udfff":
-            raise Wrong(f"Surrogate characters are not allowed: U+{ord(sign):X}.")
+    wrong = unstorable(text)
+    if wrong:
+        raise Wrong(*wrong)
     return text

@@ -85,7 +85,7 @@ def _list(call: Call, tx: Read) -> Answer:
         tx,
         invitations.listing,
         lambda rows: _shown(call, tx, rows),
-        filters=filters.read(call, FILTERS),
+        filters=filters.read(call, FILTERS, invitations.listing.orders),
     )
 
 

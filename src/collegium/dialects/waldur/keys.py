@@ -75,7 +75,7 @@ def _list(call: Call, tx: Read) -> Answer:
         tx,
         keys.listing,
         lambda rows: [_shown(call, row) for row in rows],
-        filters=filters.read(call, _FILTERS),
+        filters=filters.read(call, _FILTERS, keys.listing.orders),
         sparse=True,
     )
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import msgspec
 
 from collegium.dialects.http import Answer
+from collegium.dialects.waldur import filters as filters_of
 from collegium.dialects.waldur.errors import Malformed
 from collegium.rules.refusals import NotFound
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 PAGE: Final = 10
 PAGE_MAX: Final = 300
-_TOLD: Final = 20
-"""How many wrong names are told; an answer is not to be much longer than what was asked."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -84,20 +83,13 @@ def fields(call: Call, made: Any) -> Any:
 
 
 def ordering(call: Call, listing: Listing) -> tuple[str, ...]:
-    """Read the parameter ``o``: repeated, comma-separated, or both."""
-    names = [
-        name for text in call.query.get("o", ()) for name in map(str.strip, text.split(",")) if name
-    ]
-    wrong = list(dict.fromkeys(n for n in names if n.removeprefix("-") not in listing.orders))
+    """Read the parameter ``o``; a list with filters has had it judged together with these."""
+    wrong = filters_of.bad_orders(call, listing.orders)
     if wrong:
-        texts = [
-            f"Select a valid choice. {name[:100]} is not one of the available choices."
-            for name in wrong[:_TOLD]
-        ]
-        raise Malformed(400, {"o": texts})
+        raise Malformed(400, {"o": wrong})
     # A column sorts once; what follows with the same name could not change the order.
     first: dict[str, str] = {}
-    for name in names:
+    for name in filters_of.ordering(call):
         first.setdefault(name.removeprefix("-"), name)
     return tuple(first.values())
 

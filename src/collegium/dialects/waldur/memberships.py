@@ -58,7 +58,7 @@ def _list(call: Call, tx: Read) -> Answer:
         tx,
         memberships.listing,
         lambda rows: [_shown(row) for row in rows],
-        filters=filters.read(call, FILTERS),
+        filters=filters.read(call, FILTERS, memberships.listing.orders),
     )
 
 
@@ -103,7 +103,10 @@ def team_routes(base: str, kind: Kind) -> Routes:
             tx,
             memberships.team,
             lambda rows: [wire.team_member(call, row) for row in rows],
-            filters={**filters.read(call, TEAM_FILTERS), "scope": scope.id},
+            filters={
+                **filters.read(call, TEAM_FILTERS, memberships.team.orders),
+                "scope": scope.id,
+            },
             sparse=True,
         )
 

@@ -48,7 +48,7 @@ def _list(call: Call, tx: Read) -> Answer:
         tx,
         open_invitations.listing,
         lambda rows: [wire_requests.group_invitation(call, row, tx.now) for row in rows],
-        filters=filters.read(call, FILTERS),
+        filters=filters.read(call, FILTERS, open_invitations.listing.orders),
     )
 
 

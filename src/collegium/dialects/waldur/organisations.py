@@ -136,7 +136,7 @@ FILTERS: Final = {
 
 
 def _list(call: Call, tx: Read) -> Answer:
-    wanted = filters.read(call, FILTERS)
+    wanted = filters.read(call, FILTERS, organisations.listing.orders)
     if call.actor.is_staff:
         # Staff may create projects everywhere.
         wanted.pop("current_user_has_project_create_permission", None)

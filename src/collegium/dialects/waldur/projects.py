@@ -137,7 +137,7 @@ FILTERS: Final = {
 
 
 def _list(call: Call, tx: Read) -> Answer:
-    wanted = filters.read(call, FILTERS)
+    wanted = filters.read(call, FILTERS, projects.listing.orders)
     removed_too = wanted.pop("include_terminated", False)
     listing = projects.history if removed_too or wanted.get("is_removed") else projects.listing
     if listing is projects.listing:

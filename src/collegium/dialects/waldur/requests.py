@@ -30,7 +30,7 @@ def _list(call: Call, tx: Read) -> Answer:
         tx,
         requests.listing,
         lambda rows: [wire_requests.permission_request(call, row) for row in rows],
-        filters=filters.read(call, FILTERS),
+        filters=filters.read(call, FILTERS, requests.listing.orders),
     )
 
 

@@ -10,7 +10,15 @@ from collegium.actions import roles as actions
 from collegium.actions.accounts import check_staff
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.dialects.waldur import filters, lists, wire
-from collegium.dialects.waldur.fields import Boolean, Field, Form, Text, Wrong, read
+from collegium.dialects.waldur.fields import (
+    Boolean,
+    Field,
+    Form,
+    Text,
+    Wrong,
+    read,
+    read_items,
+)
 from collegium.rules.access import Kind
 from collegium.rules.refusals import Invalid
 from collegium.rules.roles import NAME_MAX, check_kind, check_permissions
@@ -60,7 +68,7 @@ class Permissions(Field):
         if not isinstance(raw, list):
             message = f'Expected a list of items but got type "{type(raw).__name__}".'
             raise Wrong(message)
-        return list(dict.fromkeys(_ONE_NAME.read(one, form=form) for one in raw))
+        return list(dict.fromkeys(read_items(_ONE_NAME, raw, form=form)))
 
     def schema(self) -> dict[str, Any]:
         """Describe a list of names."""
@@ -110,7 +118,7 @@ def _list(call: Call, tx: Read) -> Answer:
         tx,
         roles.listing,
         lambda rows: _shown(call, tx, rows),
-        filters=filters.read(call, FILTERS),
+        filters=filters.read(call, FILTERS, roles.listing.orders),
         sparse=True,
     )
 

@@ -92,12 +92,13 @@ class Form:
         text = self.raw(name).replace("\r\n", "\n")
         if strip:
             text = text.strip()
-        if any(sign < " " and not (lines and sign in "\n\t") for sign in text):
-            self.wrong(name, "This has signs in it that cannot be kept. Please type it anew.")
-        elif not text and required:
+        if not text and required:
             self.wrong(name, "Please fill this in.")
-        elif len(text) > most:
+        if len(text) > most:
             self.wrong(name, f"This is too long: at most {most} characters.")
+        # What is beyond the length is not examined.
+        if any(sign < " " and not (lines and sign in "\n\t") for sign in text[:most]):
+            self.wrong(name, "This has signs in it that cannot be kept. Please type it anew.")
         return text
 
     def lines(self, name: str, most: int, many: int) -> list[str]:
@@ -111,7 +112,7 @@ class Form:
         found = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
         if len(found) > many:
             self.wrong(name, f"These are too many: at most {many} lines.")
-        elif any(len(line) > most for line in found):
+        if any(len(line) > most for line in found):
             self.wrong(name, f"A line is too long: at most {most} characters.")
         return found
 
@@ -147,8 +148,10 @@ class Form:
         return text
 
     def wrong(self, name: str, sentence: str) -> None:
-        """Say what is wrong with a field; ``WHOLE`` for what is no one field's."""
-        self.errors.setdefault(name, sentence)
+        """Add what is wrong with a field; ``WHOLE`` for what is no one field's."""
+        told = self.errors.get(name, "")
+        if sentence not in told:
+            self.errors[name] = f"{told} {sentence}".strip()
 
     def refused(self, refusal: Refusal) -> None:
         """Say what a rule has refused, at its field where the form has it."""

@@ -146,7 +146,7 @@ def _join(visit: Visit, row: Row) -> Answer:
         "first_name": form.text("first_name", 100, required=True),
         "last_name": form.text("last_name", 100, required=True),
     }
-    if "username" not in form.errors and not account_actions.USERNAME.fullmatch(values["username"]):
+    if values["username"] and not account_actions.USERNAME.fullmatch(values["username"][:128]):
         form.wrong("username", "A user name is made of small letters a to z, digits, and _ . @ + -")
     elif sounds_of_authority(values["username"]):
         form.wrong("username", "This name is kept for those who run the service.")

@@ -141,7 +141,7 @@ def _create(visit: Visit) -> Answer:
         "organization": form.text("organization", 255),
         **KINDS[form.choice("kind", *KINDS)][1],
     }
-    if "username" not in form.errors and not actions.USERNAME.fullmatch(values["username"]):
+    if values["username"] and not actions.USERNAME.fullmatch(values["username"][:128]):
         form.wrong("username", "A user name is made of small letters a to z, digits, and _ . @ + -")
     if form.ok:
         try:
