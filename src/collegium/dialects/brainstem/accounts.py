@@ -36,6 +36,7 @@ _SHOWN: Final[dict[str, bodies.Field]] = {
     "active_projects": bodies.Projects(),
 }
 _CHANGE: Final = {**_NAMES, **_SHOWN}
+_READ_ONLY: Final = frozenset(wire.Profile.__struct_fields__)
 
 
 def _one(tx: Read, row: Row, *, with_email: bool = True) -> Answer:
@@ -71,7 +72,7 @@ def _change(call: Call) -> Answer:
     account = number(call, "account")
     with call.write() as tx:
         profiles.hold(tx, call.actor, account)
-        values = bodies.read(call, _CHANGE)
+        values = bodies.read(call, _CHANGE, read_only=_READ_ONLY)
         names = {name: values.pop(name) for name in _NAMES if name in values}
         profiles.change(tx, call.actor, call.settings, account, names, values)
         return _one(tx, rows.reach(tx, call.actor, account))

@@ -15,12 +15,16 @@ from collegium.actions.groups import Wish
 from collegium.dialects.brainstem.errors import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from collegium.dialects.http import Call
 
 _MANY: Final = 1000
 _EMAIL: Final = 320
+_FLAGS: Final = ("is_manager", "is_owner", "remove")
+_LISTED: Final = ", ".join(_FLAGS)
+_NAME_SHOWN: Final = 64
+_UNKNOWN_SHOWN: Final = 20
 
 
 TOLD: Final = 20
@@ -183,10 +187,18 @@ class People(Field):
         if not isinstance(flags, Mapping):
             raise Wrong(f"Expected is_manager, is_owner or remove for {email}.")
         wrong = [
+            # Ignored, a misspelled flag would be one that is not set: it would demote.
+            f"Unknown key {_shortened(name)} of {email}; known are {_LISTED}."
+            for name in flags
+            if name not in _FLAGS
+        ]
+        wrong += [
             f"{name} of {email} must be true or false."
-            for name in ("is_manager", "is_owner", "remove")
+            for name in _FLAGS
             if not isinstance(flags.get(name, False), bool)
         ]
+        if flags.get("remove") and (flags.get("is_manager") or flags.get("is_owner")):
+            wrong.append(f"{email} cannot be removed and be given a role at once.")
         if wrong:
             raise Wrong(*wrong)
         return Wish(
@@ -198,7 +210,12 @@ class People(Field):
 
     def schema(self) -> dict[str, Any]:
         """Describe an object."""
-        return {"type": "object"}
+        flags = {
+            "type": "object",
+            "properties": {name: {"type": "boolean"} for name in _FLAGS},
+            "additionalProperties": False,
+        }
+        return {"type": "object", "additionalProperties": flags}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +235,10 @@ def unstorable(text: str) -> list[str]:
     return wrong
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}…"
+
+
 def check_storable(text: str) -> None:
     """Raise ``Wrong`` for what no database could hold."""
     wrong = unstorable(text)
@@ -225,17 +246,29 @@ def check_storable(text: str) -> None:
         raise Wrong(*wrong)
 
 
-def read(call: Call, table: Mapping[str, Field], *, one_of: Sequence[str] = ()) -> dict[str, Any]:
-    """Read a body by a table of fields; unknown fields are passed over.
+def read(
+    call: Call,
+    table: Mapping[str, Field],
+    *,
+    one_of: Sequence[str] = (),
+    read_only: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Read a body by a table of fields.
 
     Args:
         one_of: fields one of which must be there; if none is, the first one is reported.
+        read_only: further keys that are accepted and ignored, as a client sends them that gives
+            back what it was shown; any other key is an error. None: every other key is ignored.
 
     Refuses: ``Malformed`` with the errors of all fields.
     """
     raw = _object(call)
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
+    if read_only is not None:
+        unknown = [name for name in raw if name not in table and name not in read_only]
+        for name in unknown[:_UNKNOWN_SHOWN]:
+            errors[_shortened(name)] = ["Unknown field."]
     for name, field in table.items():
         if name not in raw:
             if field.required:

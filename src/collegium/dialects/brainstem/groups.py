@@ -28,6 +28,7 @@ _CHANGE: Final = {
     "name": bodies.Line(blank=False, max=NAME_LENGTH),
     "users": bodies.People(),
 }
+_READ_ONLY: Final = frozenset(wire.Group.__struct_fields__)
 
 
 def _one(tx: Read, row: Row, status: int = 200, *, with_people: bool = True) -> Answer:
@@ -60,7 +61,7 @@ def _retrieve_public(call: Call, tx: Read) -> Answer:
 
 
 def _create(call: Call) -> Answer:
-    values = bodies.read(call, _NEW)
+    values = bodies.read(call, _NEW, read_only=_READ_ONLY)
     with call.write() as tx:
         group = actions.create(tx, call.actor, values["name"])
         return _one(tx, groups.by_number(tx, group), 201)
@@ -71,7 +72,7 @@ def _change(call: Call) -> Answer:
     with call.guarded(f"people account {call.actor.id}", PEOPLE_ACCOUNT), call.write() as tx:
         reached = actions.hold(tx, call.actor, number(call, "group"))
         # Only now: whoever may not change the group is told that, whatever they have sent.
-        values = bodies.read(call, _CHANGE)
+        values = bodies.read(call, _CHANGE, read_only=_READ_ONLY)
         wishes = values.get("users", ())
         count = actions.change(tx, call.actor, call.settings, reached, values.get("name"), wishes)
         limits.count(call, tx, limits.INVITE, count)
