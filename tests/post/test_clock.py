@@ -217,6 +217,45 @@ def test_one_reminder_one_day_before_the_end(
     assert pay() == []
 
 
+@pytest.mark.parametrize("lifetime", ["25h", "30h", "47h"])
+def test_invitation_of_a_day_and_a_half_is_reminded_of_when_a_day_is_left(
+    world: World,
+    owner: Person,
+    project: Place,
+    clock: Clock,
+    pay: Callable[[], list[tuple[str, str]]],
+    make_settings: Callable[..., Settings],
+    lifetime: str,
+) -> None:
+    world.settings = make_settings(invitation_lifetime=lifetime)
+    world.invite(owner, "bob@example.org", ROLE, project, clock.now)
+    assert len(pay()) == 1
+    clock.now += timedelta(seconds=world.settings.invitation_lifetime) - DAY - TICK
+    assert pay() == []
+    clock.now += TICK
+    assert pay() == [("invitation_created", "bob@example.org")]
+    clock.forward(hours=23)
+    assert pay() == []
+
+
+@pytest.mark.parametrize("closed", ["blocked", "archived"])
+def test_reminder_waits_for_a_closed_organisation_to_open_in_time(
+    world: World,
+    owner: Person,
+    project: Place,
+    clock: Clock,
+    pay: Callable[[], list[tuple[str, str]]],
+    closed: str,
+) -> None:
+    world.invite(owner, "bob@example.org", ROLE, project, clock.now)
+    pay()
+    change(world, organisations, **{closed: True})
+    clock.forward(days=6, hours=1)
+    assert pay() == []
+    change(world, organisations, **{closed: False})
+    assert pay() == [("invitation_created", "bob@example.org")]
+
+
 @pytest.mark.parametrize("lifetime", ["2s", "23h", "1d"])
 def test_what_lives_no_longer_than_a_day_needs_no_reminder(
     world: World,

@@ -300,6 +300,8 @@ def remind(tx: Write, number: int) -> bool:
         invitation is None
         or invitation.reminded is not None
         or _seen(tx, invitation) is not State.PENDING
+        or invitation.blocked
+        or invitation.archived
     ):
         return False
     invitations.step(tx, invitation, State.PENDING, reminded=tx.now)

@@ -4,7 +4,7 @@ What is over is over whether this runs or not: every right is judged when it is 
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import inf
 from time import monotonic
 from typing import Final
@@ -14,9 +14,6 @@ from collegium.actions import memberships as membership_actions
 from collegium.settings import Settings
 from collegium.store import invitations, memberships
 from collegium.store.db import Database, Write
-
-REMIND_BEFORE: Final = timedelta(days=1)
-"""How long before its end an invitation is brought to mind again."""
 
 _BATCH: Final = 100
 
@@ -65,7 +62,7 @@ class Clock:
         with self._database.read(self._now()) as tx:
             ending = memberships.run_out(tx, _BATCH)
             lapsed = invitations.lapsed(tx, _BATCH)
-            lapsing = invitations.lapsing(tx, REMIND_BEFORE, _BATCH)
+            lapsing = invitations.lapsing(tx, _BATCH)
             starting = invitations.starting(tx, _BATCH)
         return [
             # Together: each is two short writes, and a commit takes longer than both.

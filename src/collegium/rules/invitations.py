@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from collegium.rules.access import Actor
+
+
+REMIND_BEFORE: Final = timedelta(days=1)
+"""How long before its end an invitee is reminded, once, of an invitation that lives for longer."""
 
 
 class State(StrEnum):

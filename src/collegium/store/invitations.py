@@ -14,7 +14,9 @@ from sqlalchemy import (
     case,
     delete,
     exists,
+    false,
     func,
+    literal_column,
     not_,
     or_,
     select,
@@ -25,7 +27,7 @@ from sqlalchemy import (
 
 from collegium.rules.access import TEAM, Kind, Permission
 from collegium.rules.groups import role_of
-from collegium.rules.invitations import State, stands_by
+from collegium.rules.invitations import REMIND_BEFORE, State, stands_by
 from collegium.rules.refusals import Conflict, NotFound
 from collegium.store import comparing, finding
 from collegium.store import roles as role_rows
@@ -51,7 +53,6 @@ from collegium.store.tallies import tally
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from datetime import timedelta
 
     from sqlalchemy import ColumnElement
 
@@ -410,19 +411,48 @@ _LAPSED = Prepared(
     .order_by(invitations.c.expires)
     .limit(bindparam("limit", type_=Integer))
 )
-_LAPSING = Prepared(
-    select(invitations.c.id)
-    .where(
-        _WAITING,
-        invitations.c.told.is_(None),
-        invitations.c.expires > _now,
-        invitations.c.expires <= bindparam("soon", type_=Time),
-        invitations.c.reminded.is_(None),
-        invitations.c.created <= bindparam("long_ago", type_=Time),
+
+
+def _lapsing(next_day: ColumnElement[Any]) -> Prepared:
+    """Select those that need a reminder.
+
+    Args:
+        next_day: a day after ``created``, to the microsecond.
+    """
+    return Prepared(
+        select(invitations.c.id)
+        .join(scopes, scopes.c.id == invitations.c.scope_id)
+        .outerjoin(
+            organisations,
+            organisations.c.scope_id == func.coalesce(scopes.c.parent_id, scopes.c.id),
+        )
+        .where(
+            _WAITING,
+            invitations.c.told.is_(None),
+            invitations.c.expires > _now,
+            invitations.c.expires <= bindparam("soon", type_=Time),
+            invitations.c.reminded.is_(None),
+            # What lives no longer than that is mailed once: its first mail says all there is.
+            next_day < invitations.c.expires,
+            # Nobody could accept it there now; opened in time, they are reminded then.
+            func.coalesce(organisations.c.blocked, false()).is_(false()),
+            func.coalesce(organisations.c.archived, false()).is_(false()),
+        )
+        .order_by(invitations.c.expires)
+        .limit(bindparam("limit", type_=Integer))
     )
-    .order_by(invitations.c.expires)
-    .limit(bindparam("limit", type_=Integer))
-)
+
+
+_created = invitations.c.created
+_LAPSING = {
+    # SQLite's own arithmetic of times knows no microseconds; the day alone is moved on.
+    "sqlite": _lapsing(
+        func.date(func.substr(_created, 1, 10, type_=String()), "+1 day", type_=String()).concat(
+            func.substr(_created, 11, type_=String())
+        )
+    ),
+    "postgresql": _lapsing(_created + literal_column("interval '24 hours'")),
+}
 _STARTING = Prepared(
     select(invitations.c.id)
     .join(projects, projects.c.scope_id == invitations.c.scope_id)
@@ -446,14 +476,11 @@ def lapsed(tx: Read, limit: int) -> list[int]:
     return [row.id for row in tx.all(_LAPSED, now=tx.now, limit=limit)]
 
 
-def lapsing(tx: Read, within: timedelta, limit: int) -> list[int]:
-    """Give the numbers of those that expire soon, were open for longer, and nobody reminded of."""
-    return [
-        row.id
-        for row in tx.all(
-            _LAPSING, now=tx.now, soon=tx.now + within, long_ago=tx.now - within, limit=limit
-        )
-    ]
+def lapsing(tx: Read, limit: int) -> list[int]:
+    """Give the numbers of those with a day left of a longer life, of which nobody was reminded."""
+    statement = _LAPSING[tx.dialect_name]
+    soon = tx.now + REMIND_BEFORE
+    return [row.id for row in tx.all(statement, now=tx.now, soon=soon, limit=limit)]
 
 
 def starting(tx: Read, limit: int) -> list[int]:
