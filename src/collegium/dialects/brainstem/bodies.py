@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -24,7 +25,6 @@ _EMAIL: Final = 320
 _FLAGS: Final = ("is_manager", "is_owner", "remove")
 _LISTED: Final = ", ".join(_FLAGS)
 _NAME_SHOWN: Final = 64
-_UNKNOWN_SHOWN: Final = 20
 
 
 TOLD: Final = 20
@@ -189,8 +189,7 @@ class People(Field):
         wrong = [
             # Ignored, a misspelled flag would be one that is not set: it would demote.
             f"Unknown key {_shortened(name)} of {email}; known are {_LISTED}."
-            for name in flags
-            if name not in _FLAGS
+            for name in islice((name for name in flags if name not in _FLAGS), TOLD)
         ]
         wrong += [
             f"{name} of {email} must be true or false."
@@ -266,8 +265,8 @@ def read(
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
     if read_only is not None:
-        unknown = [name for name in raw if name not in table and name not in read_only]
-        for name in unknown[:_UNKNOWN_SHOWN]:
+        unknown = (name for name in raw if name not in table and name not in read_only)
+        for name in islice(unknown, TOLD):
             errors[_shortened(name)] = ["Unknown field."]
     for name, field in table.items():
         if name not in raw:
