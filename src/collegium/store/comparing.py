@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, String, and_, bindparam, func, not_, or_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
 
 from collegium.store.listing import Filter
 from collegium.store.search import folded
@@ -13,25 +15,50 @@ from collegium.store.statements import any_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy.sql.compiler import SQLCompiler
+
 Filters = dict[str, ColumnElement[bool] | Filter]
 """Field, or field, two underscores and operator, to the comparison."""
 
 
 def numbers(field: str, column: ColumnElement[Any]) -> Filters:
     """Compare numbers: the same, less, more, one of some, or whether there is one."""
-
-    def bound(operator: str) -> ColumnElement[Any]:
-        return bindparam(f"{field}__{operator}", type_=column.type)
-
     return {
         field: column == bindparam(field, type_=column.type),
+        **_bounds(field, column, column.type),
+        f"{field}__in": any_of(column, f"{field}__in"),
+        f"{field}__isnull": _is_null(column),
+    }
+
+
+def _bounds(field: str, column: ColumnElement[Any], kind: Any) -> Filters:
+    """Compare by size, with the operators ``gt gte lt lte``."""
+
+    def bound(operator: str) -> ColumnElement[Any]:
+        return bindparam(f"{field}__{operator}", type_=kind)
+
+    return {
         f"{field}__gt": column > bound("gt"),
         f"{field}__gte": column >= bound("gte"),
         f"{field}__lt": column < bound("lt"),
         f"{field}__lte": column <= bound("lte"),
-        f"{field}__in": any_of(column, f"{field}__in"),
-        f"{field}__isnull": _is_null(column),
     }
+
+
+class code_points(FunctionElement[str]):  # noqa: N801 - used like a function
+    """A text that is compared by its code points, whatever collation the database has.
+
+    SQLite does so by itself; a PostgreSQL database may have been created with any collation.
+    """
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(code_points)
+def _code_points(element: code_points, compiler: SQLCompiler, **kw: Any) -> str:
+    text = compiler.process(element.clauses, **kw)
+    return f'({text} COLLATE "C")' if compiler.dialect.name == "postgresql" else text
 
 
 def keys(field: str, column: ColumnElement[Any]) -> Filters:
@@ -54,7 +81,7 @@ def truths(field: str, predicate: ColumnElement[bool]) -> Filters:
 
 
 def texts(field: str, column: ColumnElement[Any], folds: ColumnElement[Any]) -> Filters:
-    """Compare texts, as they are written or letter case aside.
+    """Compare texts, as they are written or letter case aside; which is more say code points.
 
     Args:
         folds: the column with the same text, folded as ``store.search`` does.
@@ -63,6 +90,7 @@ def texts(field: str, column: ColumnElement[Any], folds: ColumnElement[Any]) -> 
         field: column == bindparam(field, type_=String()),
         f"{field}__in": any_of(column, f"{field}__in"),
         f"{field}__isnull": _is_null(column),
+        **_bounds(field, code_points(column), String()),
         f"{field}__iexact": _folded(f"{field}__iexact", lambda value: folds == value),
     }
     for operator, compare in (

@@ -276,7 +276,8 @@ def _seen(*, sees_all: bool, in_groups: bool) -> Prepared:
         return Prepared(_rows.where(uuid, _shown, true() if sees_all else visible()))
     # Whoever was invited goes on seeing what became of it, and can be told once more.
     seen = or_(_to_address, invitations.c.scope_id.in_(holding(*READERS)))
-    return Prepared(_in_groups.where(uuid, true() if sees_all else seen))
+    in_use = scopes.c.removed.is_(None)
+    return Prepared(_in_groups.where(uuid, in_use, true() if sees_all else seen))
 
 
 _OPEN_TO = Prepared(

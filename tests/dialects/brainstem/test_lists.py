@@ -78,6 +78,82 @@ def test_texts_and_numbers_are_compared_in_every_documented_way(groups: Groups) 
     assert found(groups.get(olga, "group", query=both), "groups") == [numbers[2]]
 
 
+COMPARED = ("A", "Alpha", "Beta", "Z", "alpine", "beach", "\u00c4ther", "\u00e4lter", "\u03a9")
+
+
+def test_texts_are_more_or_less_than_others_alike_on_both_databases(groups: Groups) -> None:
+    """By code point, whatever order of letters a database was made with."""
+    assert list(COMPARED) == sorted(COMPARED)
+    olga = groups.world.person("olga", first_name="beta")
+    group = groups.found(olga, COMPARED[0])
+    for name in COMPARED[1:]:
+        groups.found(olga, name)
+    for at, text in enumerate(COMPARED):
+        for operator, those in (
+            ("gt", COMPARED[at + 1 :]),
+            ("gte", COMPARED[at:]),
+            ("lt", COMPARED[:at]),
+            ("lte", COMPARED[: at + 1]),
+        ):
+            for portal in ("private", "public"):
+                query = asked(**{f"filter{{name.{operator}}}": text})
+                answer = groups.get(olga, "group", query=query, portal=portal)
+                assert set(found(answer, "groups", "name")) == set(those), (operator, text)
+    bob = groups.world.person("bob")
+    groups.ask(group, bob)
+    for query, number in (
+        ("filter{first_name.gt}=Z", 1),
+        ("filter{first_name.gt}=beta", 0),
+        ("filter{email.lt}=p&filter{email.gte}=olga@example.org", 1),
+    ):
+        assert len(found(groups.get(olga, "user", query=f"?{query}"), "users")) == number, query
+    for query, number in (
+        ("filter{authgroup.name.lte}=A", 1),
+        ("filter{authgroup.name.gt}=A", 0),
+        ("filter{user_account_request.email.gte}=bob@example.org", 1),
+        ("filter{user_account_request.email.lt}=bob@example.org", 0),
+    ):
+        rows = found(groups.get(olga, "request", query=f"?{query}"), "group_membership_requests")
+        assert len(rows) == number, query
+
+
+def test_only_what_is_named_has_an_id(groups: Groups) -> None:
+    olga, bob = groups.world.person("olga"), groups.world.person("bob")
+    group = groups.found(olga)
+    groups.ask(group, bob)
+    groups.invite(group, olga, bob)
+    for model, person in (
+        ("request", "user_account_request"),
+        ("invitation", "user_account_invitation"),
+    ):
+        for name in ("authgroup.id", "authgroup.id.gt", f"{person}.id", f"{person}.id.in"):
+            answer = groups.get(bob, model, query=f"?filter{{{name}}}=1")
+            assert answer.status_code == 200, (model, name)
+        for name in (
+            "authgroup.id.id",
+            "authgroup.id.id.id",
+            "authgroup.id.id.gt",
+            "authgroup.gt.id",
+            "authgroup.name.id",
+            "authgroup.id.name",
+            f"{person}.email.id.contains",
+            "id.id",
+            "id.id.in",
+            "authgroup.",
+            "authgroup.id.",
+            ".authgroup",
+            ".id",
+            "id.",
+        ):
+            answer = groups.get(bob, model, query=f"?filter{{{name}}}=1")
+            assert answer.status_code == 400, (model, name)
+            (told,) = answer.json()
+            assert told == f"filter{{{name}}}"
+    for name in ("name.id", "id.id", "name.", "name.id.contains"):
+        assert groups.get(olga, "group", query=f"?filter{{{name}}}=1").status_code == 400, name
+        assert groups.get(olga, "user", query=f"?filter{{first_{name}}}=1").status_code == 400
+
+
 WRONG = (
     "filter{nosuch}=1",
     "filter{id.nosuch}=1",

@@ -193,13 +193,17 @@ def _known(name: str, table: Table) -> tuple[str, Kind, bool]:
     if not name.endswith("}"):
         raise Wrong("Write filter{field} or filter{field.operator}.")
     words = name.removeprefix("filter{").removesuffix("}").split(".")
-    # What is named by its number is that number.
-    plain = [word for at, word in enumerate(words) if at == 0 or word != "id"]
-    for field, operator in ((plain, ""), (plain[:-1], plain[-1])):
+    readings = [(words, ""), (words[:-1], words[-1])]
+    if len(words) > 1 and words[0] in table.includes and words[1] == "id":
+        # The id of a related object stands in the field itself.
+        readings = [(words[:1], ".".join(words[2:]))]
+    for field, operator in readings:
         kind = table.fields.get(".".join(field))
         known = "__".join([*field, *([operator] if operator else [])])
-        if kind is not None and known in table.listing.filters:
-            return known, Truth() if operator == "isnull" else kind, operator == "in"
+        is_other_field = operator and ".".join([*field, operator]) in table.fields
+        if kind is None or known not in table.listing.filters or is_other_field or not words[-1]:
+            continue
+        return known, Truth() if operator == "isnull" else kind, operator == "in"
     raise Wrong("There is no such field, or it cannot be compared in this way.")
 
 
