@@ -20,17 +20,17 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 import click
-import granian.server
 import msgspec
 import psycopg
 from granian.constants import Interfaces
+from granian.server import Server
 from msgspec import UNSET
 from psycopg.adapt import Loader
 
 from bench import floor_sql as sql
 from bench.floor_wire import Invitation, Permission, Request, User
 from bench.replay import Meal, Recipe
-from collegium import cli
+from collegium import opening, server
 from collegium.rules.access import TEAM, Kind
 from collegium.rules.invitations import Fate, State, fate, seen, stands_by
 from collegium.rules.subnets import place
@@ -613,14 +613,10 @@ def build(environment: Mapping[str, str] = os.environ) -> Callable[..., Any]:
 def main(port: int, workers: int, *, threads: bool) -> None:
     """Serve the floor as the service is served: with its own start of the server, but bare ASGI."""
     os.environ[IN_THREADS] = "1" if threads else ""
-    server = granian.server.Server
-
-    def bare(_theirs: str, **options: Any) -> Any:
-        options |= {"interface": Interfaces.ASGI, "blocking_threads": None}
-        return server("bench.floor:build", **options)
-
-    setattr(granian.server, "Server", bare)  # noqa: B010 - a class, to mypy
-    cli._run_server("127.0.0.1", port, workers)
+    options = server.options("127.0.0.1", port, workers)
+    options |= {"interface": Interfaces.ASGI, "blocking_threads": None}
+    os.environ[opening.PARENT] = str(os.getpid())
+    Server("bench.floor:build", **options).serve()
 
 
 if __name__ == "__main__":

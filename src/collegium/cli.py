@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from collegium import logs, opening
-from collegium.settings import THREADS, Settings, SettingsError, load
+from collegium.settings import Settings, SettingsError, load
 from collegium.store import schema
 from collegium.store.db import Unavailable
 
@@ -93,6 +93,8 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
     On SQLite it brings the schema up to date and pays the outbox in the background;
     on PostgreSQL run `collegium migrate` before and `collegium post` beside it.
     """
+    from collegium import server  # noqa: PLC0415 - no other command needs it
+
     settings = _settings()
     with _house(settings):
         pass
@@ -107,30 +109,7 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
         os.environ[opening.PAYS_POST] = "1"
     else:
         os.environ.pop(opening.PAYS_POST, None)
-    _run_server(host, port, workers)
-
-
-def _run_server(host: str, port: int, workers: int) -> None:
-    from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415 - no other command needs it
-    from granian.log import LogLevels  # noqa: PLC0415
-    from granian.server import Server  # noqa: PLC0415
-
-    os.environ[opening.PARENT] = str(os.getpid())
-    Server(
-        "collegium.app:build",
-        address=host,
-        port=port,
-        interface=Interfaces.WSGI,
-        blocking_threads=THREADS,
-        http=HTTPModes.http1,
-        workers=workers,
-        factory=True,
-        websockets=False,
-        # It warns of threads, most of which only ever wait.
-        log_level=LogLevels.error,
-        respawn_failed_workers=workers > 1,
-        workers_kill_timeout=15,
-    ).serve()
+    server.run(host, port, workers)
 
 
 def _check_free(host: str, port: int) -> None:

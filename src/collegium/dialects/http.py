@@ -445,7 +445,14 @@ def _read(source: Any, length: int | None) -> bytes:
     end = monotonic() + BODY_SECONDS
     body = b""
     while len(body) != length:
-        part: bytes = source.read(_PART if length is None else min(_PART, length - len(body)))
+        try:
+            part: bytes = source.read(_PART if length is None else min(_PART, length - len(body)))
+        except TimeoutError:
+            raise HTTPError(HTTP_408) from None
+        except ConnectionAbortedError:
+            raise HTTPBadRequest from None  # it broke off
+        except ConnectionError:
+            raise HTTPServiceUnavailable from None  # we are being stopped
         body += part
         if len(body) > BODY_MAX:
             raise HTTPContentTooLarge

@@ -1,0 +1,38 @@
+"""An application that takes its time: what the server does with requests that are not finished."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from granian.server import Server
+
+from collegium import server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+SECONDS = 2.0
+
+
+def build() -> WSGIApplication:
+    """Return the application."""
+    return _answer
+
+
+def _answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(SECONDS)
+    try:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    except OSError as error:
+        body = type(error).__name__.encode()
+    start_response("200 OK", [("content-length", str(len(body) + 5))])
+    return [b"done ", body]
+
+
+if __name__ == "__main__":
+    options = server.options("127.0.0.1", int(os.environ["PORT"]), 1)
+    Server("tests.slow_app:build", **options).serve(spawn_target=server.worker)
