@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from collegium.actions import mails
 from collegium.actions.accounts import check_staff
-from collegium.actions.scopes import joined
+from collegium.actions.scopes import Place, grant, joined, settle
 from collegium.rules import invitations as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
 from collegium.rules.invitations import Act, State
@@ -84,20 +84,28 @@ def create(
 
 
 def accept(
-    tx: Write, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    uuid: str,
+    *,
+    in_tree: bool = False,
+    generation: int | None = None,
 ) -> None:
     """Turn an invitation into a grant.
 
     Args:
         in_tree: it must be one to an organisation or a project.
+        generation: of the link that was followed; None for a caller who shows the UUID alone.
 
     Refuses: NotFound when it is not open to the actor: unknown, not pending any more, locked
-    to somebody else, its role or organisation closed, or its inviter without the right now.
+    to somebody else, its role or organisation closed, its inviter without the right now, its
+    link replaced, or renewed and the actor has only its UUID and another address.
     Conflict ``invitation.other_address`` under the strict check, ``grant.elsewhere`` under the
     one-role rule, ``grant.exists``.
     """
     found = _of_tree(invitations.by_uuid_locked(tx, uuid), in_tree=in_tree)
-    invitation = _open_to(tx, actor, settings, found)
+    invitation = _open_to(tx, actor, settings, found, generation)
     if not is_vouched_for(tx, invitation):
         raise NotFound("invitation.unknown")
     take(tx, actor, settings, invitation)
@@ -109,6 +117,7 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
     Refuses: Conflict as ``accept``.
     """
     uuid = invitation.uuid
+    place = Place(invitation.scope_id, invitation.scope_kind)
     in_group = invitation.scope_kind == Kind.GROUP
     if in_group and memberships.in_scope(tx, actor.id, invitation.scope_id):
         raise Conflict("grant.exists")
@@ -123,16 +132,9 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
     if held is not None:
         # A grant with an end becomes one without: that is what was offered.
         memberships.set_end(tx, held.id, None)
+        settle(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
     else:
-        memberships.grant(
-            tx,
-            uuid4().hex,
-            actor.id,
-            invitation.role_id,
-            invitation.scope_id,
-            None,
-            invitation.created_by,
-        )
+        grant(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
     accepted = {"accepted": tx.now, "accepted_by": actor.id}
     invitations.step(tx, invitation, rules.move(State.PENDING, Act.ACCEPT), **accepted)
     _record(tx, "invitation.accepted", actor, invitation.scope_id, uuid, role=invitation.role_name)
@@ -151,7 +153,7 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
     for other in invitations.close_others(tx, invitation, actor.email):
         _record(tx, "invitation.canceled", actor, invitation.scope_id, other, because=uuid)
     if in_group:
-        joined(tx, actor, actor.id, actor.email, invitation.scope_id)
+        joined(tx, actor, actor.email, invitation.scope_id)
 
 
 def decline(tx: Write, actor: Actor, settings: Settings, uuid: str, generation: int) -> None:
@@ -165,9 +167,7 @@ def decline(tx: Write, actor: Actor, settings: Settings, uuid: str, generation: 
     Conflict ``invitation.other_address`` under the strict check.
     """
     found = invitations.by_uuid_locked(tx, uuid)
-    if found is not None and found.generation != generation:
-        raise NotFound("invitation.unknown")
-    invitation = _open_to(tx, actor, settings, found)
+    invitation = _open_to(tx, actor, settings, found, generation)
     if not is_vouched_for(tx, invitation):
         raise NotFound("invitation.unknown")
     _check_address(actor, settings, invitation)
@@ -188,19 +188,27 @@ def turn_down(tx: Write, actor: Actor, invitation: Row) -> None:
         )
 
 
-def find_open(tx: Read, uuid: str, *, in_tree: bool = False) -> Row:
-    """Give an invitation that is pending now to whoever holds its UUID.
+def find_open(
+    tx: Read, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+) -> Row:
+    """Return an invitation that is pending now to a caller who holds its UUID.
 
     Args:
+        actor: also nobody.
         in_tree: it must be one to an organisation or a project.
 
     Refuses: NotFound ``invitation.unknown``, or ``invitation.closed`` for one that is not
-    pending.
+    pending, or that was renewed and is not addressed to the actor. With a front end of its own
+    the new link is the UUID too, so there a renewed one is shown as well.
     """
     invitation = _of_tree(invitations.by_uuid(tx, uuid), in_tree=in_tree)
     if invitation is None or invitation.scope_removed is not None:
         raise NotFound("invitation.unknown")
     if rules.seen(invitation.state, invitation.expires, tx.now) is not State.PENDING:
+        raise NotFound("invitation.closed")
+    if not settings.homeport_url and not rules.is_known_by(
+        actor, invitation.email, invitation.generation, None
+    ):
         raise NotFound("invitation.closed")
     return invitation
 
@@ -395,9 +403,19 @@ def _managed(tx: Write, actor: Actor, uuid: str, *, in_groups: bool = False) -> 
     return invitation
 
 
-def _open_to(tx: Read, actor: Actor, settings: Settings, invitation: Row | None) -> Row:
+def _open_to(
+    tx: Read,
+    actor: Actor,
+    settings: Settings,
+    invitation: Row | None,
+    generation: int | None = None,
+) -> Row:
     """Give the invitation back when it is pending and this actor could take it."""
-    if invitation is None or not _is_open(tx, invitation):
+    if (
+        invitation is None
+        or not _is_open(tx, invitation)
+        or not rules.is_known_by(actor, invitation.email, invitation.generation, generation)
+    ):
         raise NotFound("invitation.unknown")
     # Whoever reads must not come to hold more by asking from where they read nothing.
     reached = access.held_by(tx, actor, invitation.scope_id, anywhere=True)

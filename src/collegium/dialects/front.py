@@ -117,15 +117,34 @@ class Front:
         )
 
 
-_SECRET_PATH: Final = re.compile(
-    r"^(/(?:invitation|invitation_approve|invitation_reject|user_email_change|password_reset)/)[^/]+"
-)
+# What comes after a segment that names invitations, or a page that a mailed link leads to, lets
+# somebody in: a UUID in any of its spellings, a token, a code.
+_KEY_NAMED: Final = ("invitation", "links", "user_email_change", "password_reset")
+_KEY_SEPARATOR: Final = re.compile(r"([/\\])")
+_WORD: Final = re.compile(r"[a-z_-]{0,20}", re.IGNORECASE)
+_NAME: Final = re.compile(r"[a-z_-]{0,40}", re.IGNORECASE)
 
 
 def without_secrets(path: str) -> str:
-    """Give a path as it may be logged: without the secret that some carry, on one line."""
-    told = _SECRET_PATH.sub(r"\1…", path)
+    """Return a path as it may be logged: without what opens anything by itself, on one line.
+
+    Judged by what a path could mean, not by our routes: a misspelled path is logged too.
+    """
+    told = _without_keys(path) if any(name in path.lower() for name in _KEY_NAMED) else path
     return told if told.isprintable() else told.encode("unicode_escape").decode()
+
+
+def _without_keys(path: str) -> str:
+    parts = _KEY_SEPARATOR.split(path)
+    is_after = False
+    for at, part in enumerate(parts):
+        if is_after and not _WORD.fullmatch(part) and part not in {"/", "\\"}:
+            parts[at] = "…"
+        elif any(name in part.lower() for name in _KEY_NAMED):
+            is_after = True
+            if not _NAME.fullmatch(part):
+                parts[at] = "…"
+    return "".join(parts)
 
 
 def _host(header: str) -> str:

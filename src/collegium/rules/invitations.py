@@ -147,6 +147,25 @@ def stands_by(
     return is_active and (is_staff or (grant in held and under_ceiling(held, role_permissions)))
 
 
+def is_known_by(actor: Actor, email: str, generation: int, shown: int | None) -> bool:
+    """Tell whether what a caller shows opens an invitation as it is now.
+
+    A link opens the invitation of its own generation. The UUID alone opens one that was never
+    renewed; afterwards it also stands in links that are dead, so it takes the invited address.
+
+    Args:
+        email: the invited address.
+        generation: of the invitation.
+        shown: the generation of the caller's link; None for the UUID alone.
+    """
+    if shown is not None:
+        return shown == generation
+    return generation == FIRST_GENERATION or same_address(email, actor.email)
+
+
+FIRST_GENERATION: Final = 1
+
+
 def may_take(actor: Actor, email: str, civil_number: str, *, by_address: bool) -> bool:
     """Tell whether an invitation is one that this actor could take.
 

@@ -16,7 +16,7 @@ from collegium.dialects.waldur.accounts import PROFILE
 from collegium.dialects.waldur.errors import Malformed
 from collegium.dialects.waldur.fields import Email, Field, Form, Text, Uuid, decode, read
 from collegium.dialects.waldur.projects import scope_of
-from collegium.rules.access import Kind
+from collegium.rules.access import NOBODY, Kind
 from collegium.rules.invitations import State
 from collegium.rules.refusals import Conflict, NotFound
 from collegium.rules.tries import CODE_ADDRESS, MAIL_INVITEE
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from collegium.dialects.http import Call
+    from collegium.rules.access import Actor
     from collegium.store.access import Reached
     from collegium.store.db import Read, Write
     from collegium.store.statements import Row
@@ -151,10 +152,13 @@ def _details(call: Call, tx: Read) -> Answer:
 
 
 def _check(call: Call) -> Answer:
+    actor: Actor = vars(call).get("actor", NOBODY)  # also without credentials
     with call.guarded(f"check address {call.network}", CODE_ADDRESS):
         try:
             with call.read() as tx:
-                row = actions.find_open(tx, call.uuid("invitation"), in_tree=True)
+                row = actions.find_open(
+                    tx, actor, call.settings, call.uuid("invitation"), in_tree=True
+                )
         except NotFound as refusal:
             if refusal.code == "invitation.closed":
                 return Answer(404, media="text/plain")

@@ -132,7 +132,7 @@ def _answer(visit: Visit) -> Answer:
 def _accept(visit: Visit, row: Row) -> Answer:
     try:
         with visit.write() as tx:
-            actions.accept(tx, visit.actor, visit.settings, row.uuid)
+            actions.accept(tx, visit.actor, visit.settings, row.uuid, generation=row.generation)
     except (NotFound, Conflict) as refusal:
         return _again(visit, refusal)
     return visit.go("/account/", _welcome(row))
@@ -179,7 +179,7 @@ def _join(visit: Visit, row: Row) -> Answer:
             )
             account: Row = accounts.by_number(tx, number)
             actor = actor_of(account, visit.address, visit.request_id)
-            actions.accept(tx, actor, visit.settings, row.uuid)
+            actions.accept(tx, actor, visit.settings, row.uuid, generation=row.generation)
             visit.sign_in(tx, actor, _METHOD)
     except (NotFound, Conflict, Invalid) as refusal:
         visit.set_cookies.clear()
@@ -225,7 +225,11 @@ def _again(visit: Visit, refusal: NotFound | Conflict | Invalid | None = None) -
         visit.form.refused(refusal)
     with visit.read() as tx:
         # As it stands now: somebody else may have been faster.
-        return _shown(visit, tx, _follow(visit, tx), visit.form, 422)
+        try:
+            row = _follow(visit, tx)
+        except NotFound:
+            return page(visit, "invitation_gone", 404)
+        return _shown(visit, tx, row, visit.form, 422)
 
 
 def _welcome(row: Row) -> str:
