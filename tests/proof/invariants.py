@@ -21,7 +21,7 @@ _ROWS = {
     name: Prepared(select(t.metadata.tables[name]))
     for name in (
         *("grants", "invitations", "open_invitations", "requests"),
-        *("events", "outbox", "roles", "scopes", "accounts"),
+        *("events", "outbox", "roles", "role_permissions", "scopes", "accounts"),
     )
 }
 _OWNER_ROLES = frozenset[str]().union(*OWNER_ROLES.values())
@@ -70,6 +70,22 @@ class _House:
                 if key in row.facts:
                     self.mails[reminder + row.kind, key, row.facts[key]] += 1
         self.grants = {(row.account_id, row.scope_id, row.role_id) for row in rows["grants"]}
+        self.rights: dict[int, set[str]] = {}
+        for row in rows["role_permissions"]:
+            self.rights.setdefault(row.role_id, set()).add(row.permission)
+
+    def had(self, request: Row) -> bool:
+        """Tell whether somebody ever had what they asked for: it, more, any place in a group."""
+        asked = self.rights.get(request.role_id, set())
+        return any(
+            (account, scope) == (request.account_id, request.scope_id)
+            and (
+                role == request.role_id
+                or self.kinds[scope] == "group"
+                or asked < self.rights.get(role, set())
+            )
+            for account, scope, role in self.grants
+        )
 
 
 def _grants(house: _House) -> Iterator[str]:
@@ -165,11 +181,12 @@ def _requests(house: _House) -> Iterator[str]:
         if (row.decided is not None) != (row.state in ends):
             yield f"{name}: decided {row.decided}"
         approved = row.state == "approved"
-        if approved and (row.account_id, row.scope_id, row.role_id) not in house.grants:
+        if approved and not house.had(row):
             yield f"{name}: no grant"
-        # Whoever held the role already is told nothing new.
+        # Who held the role already is told nothing new; who got it in another way, at most once.
         news = told["role.granted", row.uuid] + told["role.updated", row.uuid]
-        if mails["structure_role_granted", "request", row.id] != news or news > approved:
+        mailed = mails["structure_role_granted", "request", row.id]
+        if news > approved or mailed not in ({news} if news else {0, int(approved)}):
             yield f"{name}: given {news} times, not as often mailed"
         rejected = row.state == "rejected"
         owed = mails["permission_request_rejected", "request", row.id]

@@ -33,6 +33,7 @@ class Roll(Offers):
         self._judge(by, "give", who, role, scope)
         unless((who, role, scope) not in self._live(), "grant.exists")
         self.grants[who, role, scope] = None if days is None else self.now + days * DAY
+        self._settle(who, role, scope, told=who == by)
 
     def regrant(self, by: str, who: str, role: str, scope: str, days: int | None) -> None:
         """Set another end of somebody's role."""
@@ -41,6 +42,8 @@ class Roll(Offers):
         if days is not None:
             self._keep_an_owner(who, role, scope)
         self.grants[who, role, scope] = None if days is None else self.now + days * DAY
+        if days is None:
+            self._settle(who, role, scope, told=who == by)
 
     def unseat(self, by: str, who: str, role: str, scope: str) -> None:
         """Take a role away."""
@@ -71,6 +74,7 @@ class Roll(Offers):
             self._keep_an_owner(who, role, scope)
         unless((who, new, scope) not in self._live(), "grant.exists")
         self.grants[who, new, scope] = self.grants.pop((who, role, scope))
+        self._settle(who, new, scope, told=who == by)
 
     # Ends.
 

@@ -82,6 +82,8 @@ class Offers(Standing):
             reads = self.people[by]["support"] or held & {"list", give}
             gives = give in held and self._under_ceiling(by, scope, role)
             by_address = reads and not gives and not self._staff(by)
+            # The id of a renewed invitation stands in dead links too.
+            by_address = by_address or row["generation"] > 1
             unless(is_open and not (by_address and row["email"] != by), "invitation.unknown")
             unless(self._vouched(row), "invitation.unknown")
             unless(self.grants.get((by, role, scope), 0) is not None, "grant.exists")
@@ -98,13 +100,24 @@ class Offers(Standing):
                 and other["state"] in {"pending", "held"}
             ):
                 other["state"] = "canceled"
+        self._settle(by, role, scope, told=True)
         self._joined(by, scope)
+
+    def _settle(self, who: str, role: str, scope: str, *, told: bool = False) -> None:
+        """Approve what somebody has asked for and now has."""
+        for row in self.requests.values():
+            asked = RIGHTS[row["role"]]
+            fulfils = (
+                self.scopes[scope]["kind"] == "group" or row["role"] == role or asked < RIGHTS[role]
+            )
+            if (row["who"], row["scope"], row["state"]) == (who, scope, "pending") and fulfils:
+                row["state"] = "approved"
+                if not told:
+                    self._mail_person("structure_role_granted", who)
+                told = True
 
     def _joined(self, who: str, scope: str) -> None:
         if self.scopes[scope]["kind"] == "group":
-            for row in self.requests.values():
-                if (row["who"], row["scope"], row["state"]) == (who, scope, "pending"):
-                    row["state"] = "canceled"
             for row in self.invitations.values():
                 if (row["email"], row["scope"]) == (who, scope) and row["state"] in WAITING:
                     row["state"] = "canceled"
@@ -174,6 +187,7 @@ class Offers(Standing):
             if role != now:
                 del self.grants[email, now, scope]
                 self.grants[email, role, scope] = None
+                self._settle(email, role, scope)
             return
         unless(self.people[email]["active"], "account.inactive")
         before = [
@@ -266,6 +280,7 @@ class Offers(Standing):
         key = row["who"], row["role"], row["scope"]
         if self.grants.get(key, 0) is not None:
             self.grants[key] = None
+            self._settle(row["who"], row["role"], row["scope"], told=True)
             self._joined(row["who"], row["scope"])
             self._mail_person("structure_role_granted", row["who"])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from collegium.actions import group_invitations, requests
-from collegium.actions.scopes import close
+from collegium.actions.scopes import Place, close, grant
 from collegium.rules import groups as rules
 from collegium.rules.access import OWNER_ROLES, TEAM, Kind, Permission, may
 from collegium.rules.memberships import is_owner_role, keep_an_owner
@@ -261,7 +261,7 @@ def _seat(
     again: bool = False,
 ) -> None:
     row: Any = roles.named(tx, role, None, groups=True)
-    memberships.grant(tx, uuid4().hex, account, row.id, scope, None, actor.id, again=again)
+    grant(tx, actor, account, row.id, Place(scope, Kind.GROUP), by=actor.id, again=again)
     events.record(
         tx,
         "role.granted",

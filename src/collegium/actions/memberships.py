@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import uuid4
 
-from collegium.actions.scopes import joined
+from collegium.actions.scopes import Place, grant, joined, settle
 from collegium.rules import memberships as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
@@ -48,18 +47,10 @@ def add(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
     in_group = scope.kind == Kind.GROUP
     if in_group and memberships.in_scope(tx, seat.account.id, scope.id):
         raise Conflict("grant.exists")
-    memberships.grant(
-        tx,
-        uuid4().hex,
-        seat.account.id,
-        seat.role.id,
-        seat.reached.scope.id,
-        until,
-        actor.id,
-    )
+    grant(tx, actor, seat.account.id, seat.role.id, _place(seat), by=actor.id, until=until)
     _record(tx, "role.granted", actor, seat, until)
     if in_group:
-        joined(tx, actor, seat.account.id, seat.account.email, scope.id)
+        joined(tx, actor, seat.account.email, scope.id)
 
 
 def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
@@ -77,6 +68,9 @@ def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
         _keep_an_owner(tx, seat, held)
     memberships.set_end(tx, held.id, until)
     _record(tx, "role.updated", actor, seat, until)
+    if until is None:
+        # A role without end is what a request asks for.
+        settle(tx, actor, seat.account.id, seat.role.id, _place(seat), by=actor.id)
 
 
 def exchange(tx: Write, actor: Actor, seat: Seat, role: Row) -> None:
@@ -101,7 +95,7 @@ def exchange(tx: Write, actor: Actor, seat: Seat, role: Row) -> None:
     if not rules.is_owner_role(kind, role.name):
         _keep_an_owner(tx, seat, held)
     memberships.end(tx, held.id, actor.id)
-    memberships.grant(tx, uuid4().hex, account, role.id, scope, held.until, actor.id)
+    grant(tx, actor, account, role.id, _place(seat), by=actor.id, until=held.until)
     _record(tx, "role.revoked", actor, seat, tx.now)
     _record(tx, "role.granted", actor, given, held.until)
 
@@ -138,6 +132,10 @@ def tell_ended(tx: Write, grant: int) -> bool:
         until=ended.until.isoformat(),
     )
     return True
+
+
+def _place(seat: Seat) -> Place:
+    return Place(seat.reached.scope.id, seat.reached.scope.kind)
 
 
 def _judge(tx: Write, actor: Actor, seat: Seat, right: Permission) -> Seat:

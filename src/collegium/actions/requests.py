@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from collegium.actions import mails, projects
 from collegium.actions.open_invitations import check_may_give
-from collegium.actions.scopes import joined
+from collegium.actions.scopes import Place, grant, joined, settle, wants_mail
 from collegium.actions.tokens import actor_of
 from collegium.rules import open_invitations as links
 from collegium.rules import requests as rules
@@ -129,7 +129,7 @@ def reject(tx: Write, actor: Actor, uuid: str, comment: str | None, *, groups: b
         return request
     requests.step(tx, request, State.REJECTED, actor.id, comment)
     _record(tx, "request.rejected", actor, request)
-    if _wants_mail(request):
+    if wants_mail(request):
         outbox.post(tx, mails.PermissionRequestRejected(request.email, request.id))
     return _again(tx, request.id)
 
@@ -275,11 +275,13 @@ def _let_in(
     ):
         raise Conflict("grant.held")
     if request.role_kind == request.scope_kind:
-        given = _give(tx, actor, request, request.role_id, request.scope_id)
+        place = Place(request.scope_id, request.scope_kind)
+        given = _give(tx, actor, request, request.role_id, place)
     project = None
     if request.auto_create_project:
         project = _own_project(tx, actor, request)
-        given = _give(tx, actor, request, request.project_role_id or request.role_id, project)
+        role = request.project_role_id or request.role_id
+        given = _give(tx, actor, request, role, Place(project, Kind.PROJECT))
     requests.step(
         tx,
         request,
@@ -291,8 +293,8 @@ def _let_in(
     )
     _record(tx, "request.approved", actor, request)
     if request.scope_kind == Kind.GROUP:
-        joined(tx, actor, request.account_id, request.email, request.scope_id)
-    if given and _wants_mail(request):
+        joined(tx, actor, request.email, request.scope_id)
+    if given and wants_mail(request):
         outbox.post(tx, mails.StructureRoleGranted(request.email, request.id))
 
 
@@ -306,22 +308,23 @@ def _check_no_role(tx: Write, request: Row) -> None:
         raise Conflict("grant.elsewhere")
 
 
-def _give(tx: Write, actor: Actor | None, request: Row, role: int, scope: int) -> bool:
+def _give(tx: Write, actor: Actor | None, request: Row, role: int, place: Place) -> bool:
     """Write a lasting grant, unless it is there already; tell whether anything was written."""
-    held = memberships.held(tx, request.account_id, role, scope)
+    account, by = request.account_id, actor.id if actor else None
+    held = memberships.held(tx, account, role, place.id)
     if held is not None and held.until is None:
         return False
     if held is not None:
         memberships.set_end(tx, held.id, None)
+        settle(tx, actor, account, role, place, by=by, besides=request.id)
     else:
-        by = actor.id if actor else None
-        memberships.grant(tx, uuid4().hex, request.account_id, role, scope, None, by)
+        grant(tx, actor, account, role, place, by=by, besides=request.id)
     events.record(
         tx,
         "role.granted" if held is None else "role.updated",
         actor,
-        scope=scope,
-        account=request.account_id,
+        scope=place.id,
+        account=account,
         role=request.role_name,
         scope_name=request.scope_name,
         username=request.username,
@@ -359,10 +362,6 @@ def _tell_deciders(tx: Write, request: Row) -> None:
 
 def _parent(request: Row) -> int | None:
     return None if request.organisation_id == request.scope_id else request.organisation_id
-
-
-def _wants_mail(request: Row) -> bool:
-    return bool(request.account_is_active and request.notifications_enabled and request.email)
 
 
 def _again(tx: Write, number: int) -> Row:

@@ -2,28 +2,143 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
-from collegium.store import events, invitations, memberships, open_invitations, requests, scopes
+from collegium.actions import mails
+from collegium.actions.tokens import actor_of
+from collegium.rules import requests as rules
+from collegium.rules.access import Kind
+from collegium.rules.requests import State
+from collegium.store import (
+    accounts,
+    events,
+    invitations,
+    memberships,
+    open_invitations,
+    outbox,
+    requests,
+    roles,
+    scopes,
+)
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from collegium.rules.access import Actor
     from collegium.store.db import Write
+    from collegium.store.statements import Row
 
 
-def joined(tx: Write, actor: Actor | None, account: int, email: str, scope: int) -> None:
-    """Close what else would lead somebody into a group that they have just joined.
+class Place(NamedTuple):
+    """A scope in which a role is given: its id and its kind."""
+
+    id: int
+    kind: str
+
+
+def grant(
+    tx: Write,
+    actor: Actor | None,
+    account: int,
+    role: int,
+    place: Place,
+    *,
+    by: int | None,
+    until: datetime | None = None,
+    again: bool = False,
+    besides: int = 0,
+) -> None:
+    """Write a grant, and approve the join requests that it fulfils.
+
+    Every grant is written here. The scope is locked.
+
+    Args:
+        actor: the account that acts; None where a link approves by itself.
+        by: the id of the account that gives the role; None where a link approves by itself.
+        again: as ``memberships.grant``.
+        besides: the id of a request that the caller decides itself.
+
+    Refuses: as ``memberships.grant``.
+    """
+    memberships.grant(tx, uuid4().hex, account, role, place.id, until, by, again=again)
+    settle(tx, actor, account, role, place, by=by, besides=besides)
+
+
+def settle(
+    tx: Write,
+    actor: Actor | None,
+    account: int,
+    role: int,
+    place: Place,
+    *,
+    by: int | None,
+    besides: int = 0,
+) -> None:
+    """Approve the pending requests of an account that a role it now holds fulfils.
+
+    In a group, which has one role a person, every role does. A request that also makes a project
+    is fulfilled by nothing but its own approval.
+
+    Args:
+        by: the id of the account that gave the role; None where a link approved by itself.
+        besides: the id of a request that the caller decides itself.
+    """
+    waiting = [
+        request
+        for request in requests.pending_of(tx, account, place.id)
+        if request.id != besides and not request.auto_create_project
+    ]
+    if not waiting:
+        return
+    carried = roles.permissions_of(tx, {role, *(request.role_id for request in waiting)})
+    giver = _giver(tx, actor, by)
+    # Nobody is mailed that they did something, nor twice that something was done.
+    is_told = bool(besides) or (actor is not None and actor.id == account)
+    for request in waiting:
+        asked = request.role_id
+        if place.kind != Kind.GROUP and not rules.is_fulfilled(
+            asked, carried.get(asked, ()), role, carried.get(role, ())
+        ):
+            continue
+        requests.step(tx, request, State.APPROVED, by, is_automatic=by is None)
+        events.record(
+            tx,
+            "request.approved",
+            giver,
+            scope=place.id,
+            account=account,
+            role=request.role_name,
+            scope_name=request.scope_name,
+            username=request.username,
+            request_uuid=request.uuid,
+        )
+        if not is_told and wants_mail(request):
+            outbox.post(tx, mails.StructureRoleGranted(request.email, request.id))
+            is_told = True
+
+
+def _giver(tx: Write, actor: Actor | None, by: int | None) -> Actor | None:
+    """Return who gave a role, for the audit log: an invitation is accepted by somebody else."""
+    if by is None or (actor is not None and actor.id == by):
+        return actor if by is not None else None
+    account = accounts.by_number(tx, by)
+    return None if account is None else actor_of(account)
+
+
+def wants_mail(request: Row) -> bool:
+    """Tell whether the account that asked can be mailed about its request."""
+    return bool(request.account_is_active and request.notifications_enabled and request.email)
+
+
+def joined(tx: Write, actor: Actor | None, email: str, scope: int) -> None:
+    """Close the invitations to a group of somebody who has just joined it.
 
     There is one role a person in a group, so nothing that is still open could be answered.
 
     Args:
         scope: number of the group, which is locked.
     """
-    by = actor.id if actor else None
-    for uuid in requests.close_of(tx, account, scope, by):
-        events.record(
-            tx, "request.canceled", actor, scope=scope, account=account, request_uuid=uuid
-        )
     for uuid in invitations.close_of(tx, scope, email):
         events.record(tx, "invitation.canceled", actor, scope=scope, invitation=uuid)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from collegium.rules.refusals import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class State(StrEnum):
@@ -56,6 +59,21 @@ def move(state: str, act: Act) -> State:
 def is_repeated(state: str, act: Act) -> bool:
     """Tell whether an act has already led to where it leads: whoever says it twice means once."""
     return state == MOVES[State.PENDING, act]
+
+
+def is_fulfilled(
+    asked: int, asked_permissions: Collection[str], given: int, given_permissions: Collection[str]
+) -> bool:
+    """Tell whether a role that was given fulfils the wish for another in the same scope.
+
+    The same role does, and one with all its permissions and more. Another role beside it does
+    not: an auditor may still want to be a member.
+
+    Args:
+        asked: id of the role that was asked for.
+        given: id of the role that was given.
+    """
+    return asked == given or set(asked_permissions) < set(given_permissions)
 
 
 def check_may_ask(*, is_pending: bool, was_approved: bool, holds: bool) -> None:

@@ -271,11 +271,13 @@ _CLOSE_ALL = Prepared(
     .values(state=State.CANCELED.value, decided=bindparam("now", type_=Time))
 )
 _PENDING_OF = Prepared(
-    select(requests.c.id).where(
+    select(requests.c.id)
+    .where(
         requests.c.account_id == bindparam("account"),
         requests.c.scope_id == bindparam("scope"),
         requests.c.state == State.PENDING.value,
     )
+    .order_by(requests.c.id)
 )
 _close = (
     update(requests)
@@ -290,7 +292,6 @@ _close = (
     )
     .returning(requests.c.uuid, requests.c.scope_id)
 )
-_CLOSE_OF = Prepared(_close.where(requests.c.scope_id == bindparam("scope")))
 _CLOSE_EVERYWHERE = Prepared(_close)
 _WAITING_OF = Prepared(
     select(func.count().label("count"))
@@ -439,12 +440,6 @@ def step(
     )
     if not moved:
         raise Conflict("request.wrong_state", state=request.state)
-
-
-def close_of(tx: Write, account: int, scope: int, by: int | None) -> list[str]:
-    """Close whatever an account asks at a scope; give the UUIDs."""
-    rows: list[Any] = tx.all(_CLOSE_OF, account=account, scope=scope, now=tx.now, by=by)
-    return [row.uuid for row in rows]
 
 
 def close_everywhere(tx: Write, account: int, by: int | None) -> list[Row]:

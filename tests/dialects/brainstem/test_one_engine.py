@@ -201,8 +201,9 @@ def test_however_somebody_joins_nothing_else_stays_open(groups: Groups) -> None:
     assert groups.get(olga, "request").json()["count"] == 0
     assert groups.get(olga, "invitation").json()["count"] == 0
     assert world.invitation(invited[0].replace("-", "")).state == "canceled"
-    assert groups.request(asked[1]).state == "canceled"
-    assert groups.get(olga, "request", asked[1], "accept").status_code == 400
+    assert groups.request(asked[1]).state == "approved"
+    assert groups.get(olga, "request", asked[1], "accept").status_code == 200
+    assert groups.get(olga, "request", asked[1], "reject").status_code == 400
 
 
 def test_somebody_who_is_invited_already_is_invited_to_that_instead(groups: Groups) -> None:

@@ -187,18 +187,19 @@ def test_who_got_the_role_while_the_request_waited_is_not_given_it_twice(
     asked: Callable[[Asked], Request], world: World
 ) -> None:
     one = asked(Asked.PENDING)
-    world.seat(one.asker, "PROJECT.MEMBER", one.project, datetime.now(UTC) + timedelta(days=1))
-    assert one.do(requests.Act.APPROVE).status_code == 200
-    # A grant with an end becomes one without: that is what was asked for.
+    end = datetime.now(UTC) + timedelta(days=1)
+    world.seat(one.asker, "PROJECT.MEMBER", one.project, end)
+    # It is settled with the role, whose end is the giver's word.
+    assert one.do(requests.Act.APPROVE).status_code == 409
     assert [(row.username, row.until) for row in world.grants_in(one.project)] == [
-        (one.asker.actor.username, None)
+        (one.asker.actor.username, end)
     ]
     other = asked(Asked.PENDING)
     world.seat(other.asker, "PROJECT.MEMBER", other.project)
-    assert other.do(requests.Act.APPROVE).status_code == 200
+    assert other.do(requests.Act.APPROVE).status_code == 409
     assert other.team == [other.asker.actor.username]
-    # There was nothing to tell.
-    assert len(mails(world, "structure_role_granted")) == 1
+    # Each is told once.
+    assert len(mails(world, "structure_role_granted")) == 2
 
 
 def test_the_state_is_told_before_the_right_is_asked(

@@ -214,12 +214,13 @@ def test_approving_makes_a_passing_grant_a_lasting_one_and_never_a_second(
     assert decide(site, uuid, "approve", owner).status_code == 200
     (grant,) = world.grants_in(engine)
     assert grant.until is None
-    # Given in another way meanwhile: approved without a second grant, nor a mail about it.
+    # Given in another way meanwhile: approved with it, without a second grant or a second mail.
     bob = world.person("bob")
     uuid = submit(site, link, bob).json()["uuid"]
     world.seat(bob, "PROJECT.MEMBER", engine)
     before = posted(world, "structure_role_granted")
-    assert decide(site, uuid, "approve", owner).status_code == 200
+    assert before == ["ada@example.org", "bob@example.org"]
+    assert decide(site, uuid, "approve", owner).status_code == 409
     assert len(world.grants_in(engine)) == 2
     assert posted(world, "structure_role_granted") == before
 
