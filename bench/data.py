@@ -246,6 +246,8 @@ class _Maker:
             "scope_id": self._cast.project(home, number) if in_project else home,
             "role_id": self._roles["PROJECT.MEMBER" if in_project else "CUSTOMER.OWNER"],
             "email": f"guest{number}@example.org",
+            "email_comparable": f"guest{number}@example.org",
+            "email_search": f"guest{number}@example.org",
             "full_name": f"Guest {number}",
             "organization": f"Institute {number % 3000}" if number % 3 else "",
             "state": state,

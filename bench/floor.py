@@ -413,7 +413,7 @@ class Floor:
             rows = ask(_page(sql.INVITATIONS, limit, offset))
         else:
             found = ask(sql.READ_SCOPES, actor=viewer.id, now=now, address=place(viewer.address))
-            about = {"scopes": [one for (one,) in found], "email": viewer.email, "now": now}
+            about = {"scopes": [one for (one,) in found], "email": viewer.email.lower(), "now": now}
             [[total]] = ask(sql.INVITATIONS_SEEN_COUNT, **about)
             rows = ask(_page(sql.INVITATIONS_SEEN, limit, offset), **about)
         dead = self._dead(rows, now)

@@ -92,7 +92,7 @@ UNION SELECT s.id FROM grants AS g JOIN role_permissions AS p ON p.role_id = g.r
 READ_SCOPES: Final = _HELD.format(needed=_READS)
 _SENT: Final = """i.id IN (
     SELECT id FROM invitations WHERE scope_id = ANY(:scopes)
-    UNION SELECT id FROM invitations WHERE lower(email) = lower(:email)
+    UNION SELECT id FROM invitations WHERE email_comparable = :email
         AND (state = 'held' OR state = 'pending' AND expires > :now))"""
 INVITATIONS_SEEN: Final = f"{_INVITATION} WHERE s.kind <> 'group' AND {_SENT} {_NEWEST}"
 INVITATIONS_SEEN_COUNT: Final = (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
+from collegium.rules.addresses import comparable_address
 from collegium.store import search, tallies
 from collegium.store.statements import Prepared
 from collegium.store.tables import (
@@ -83,6 +84,7 @@ def account_row(number: int, chance: random.Random) -> dict[str, Any]:
         "agreed": joined if number % 3 else None,
         "deleted": joined if number % 997 == 0 else None,
     }
+    values["email_comparable"] = comparable_address(values["email"])
     return values | {"search": search.text_of(values)}
 
 
@@ -156,6 +158,8 @@ def _invitations(chance: random.Random, role_ids: dict[str, int]) -> list[dict[s
                 "scope_id": scope,
                 "role_id": role_ids[f"{kind}.{rare if number % 500 == 0 else common}"],
                 "email": people[number - 1]["email"].title(),
+                "email_comparable": people[number - 1]["email_comparable"],
+                "email_search": people[number - 1]["email_comparable"],
                 "civil_number": f"{number:011}" if number % 50 == 0 else "",
                 "state": "requested"
                 if number % 400 == 0

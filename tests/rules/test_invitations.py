@@ -19,7 +19,6 @@ from collegium.rules.invitations import (
     merely_reads,
     move,
     opening,
-    same_address,
     seen,
     stands_by,
 )
@@ -127,21 +126,6 @@ def test_an_invitation_waits_for_a_start_in_the_future(starts: date | None, stat
     assert opened(needs=True, approved=True) is state
     # The staff are asked first, whatever the project waits for.
     assert opened(needs=True, approved=False) is State.REQUESTED
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("ada@example.org", "ADA@Example.ORG", True),
-        ("ada@example.org", "ada@example.com", False),
-        ("ada@example.org", "", False),
-        ("", "", False),
-    ],
-    ids=["letter_case", "another_domain", "no_address", "neither_has_one"],
-)
-def test_addresses_are_the_same_but_for_letter_case(one: str, other: str, same: bool) -> None:
-    assert same_address(one, other) is same
-    assert same_address(other, one) is same
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from collegium.actions import invitations as common
 from collegium.rules import invitations as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
+from collegium.rules.addresses import comparable_address, same_mailbox
 from collegium.rules.invitations import Act, State
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
 from collegium.store import access, accounts, events, invitations, memberships, roles
@@ -161,7 +162,7 @@ def _check_stranger(tx: Write, scope: int, email: str, besides: int = 0) -> None
     Args:
         besides: the number of an invitation that does not count.
     """
-    account = accounts.with_addresses(tx, [email]).get(email.casefold())
+    account = accounts.with_addresses(tx, [email]).get(comparable_address(email))
     if account is None:
         raise Conflict("group.no_account")
     if memberships.in_scope(tx, account.id, scope) is not None:
@@ -177,7 +178,7 @@ def _check_stranger(tx: Write, scope: int, email: str, besides: int = 0) -> None
 
 def _own(tx: Write, actor: Actor, uuid: str) -> Row:
     invitation = _locked(tx, actor, uuid)
-    if not rules.same_address(invitation.email, actor.email):
+    if not same_mailbox(invitation.email, actor.email):
         raise Forbidden("invitation.not_yours")
     return invitation
 

@@ -9,6 +9,7 @@ from collegium.actions import group_invitations, requests
 from collegium.actions.scopes import Place, close, grant
 from collegium.rules import groups as rules
 from collegium.rules.access import OWNER_ROLES, TEAM, Kind, Permission, may
+from collegium.rules.addresses import comparable_address
 from collegium.rules.memberships import is_owner_role, keep_an_owner
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.store import access, accounts, events, groups, memberships, roles, slugs
@@ -101,10 +102,10 @@ def change(
     mailed = 0
     loses_owner = False
     for wish in wishes:
-        member = people.members.get(wish.email.casefold())
+        member = people.members.get(comparable_address(wish.email))
         if member is None:
             role: Any = roles.named(tx, _role(wish), None, groups=True)
-            account = people.others[wish.email.casefold()]
+            account = people.others[comparable_address(wish.email)]
             mailed += group_invitations.invite(tx, actor, settings, reached, role, account)
             continue
         if wish.removes:
@@ -193,8 +194,10 @@ class _People:
     def __init__(self, tx: Write, scope: int, wishes: Sequence[Wish]) -> None:
         self.members: dict[str, Row] = {}
         for row in groups.members(tx, [scope])[scope] if wishes else ():
-            self.members.setdefault(row.email.casefold(), row)
-        strangers = [wish.email for wish in wishes if wish.email.casefold() not in self.members]
+            self.members.setdefault(comparable_address(row.email), row)
+        strangers = [
+            wish.email for wish in wishes if comparable_address(wish.email) not in self.members
+        ]
         self.others: Mapping[str, Row] = accounts.with_addresses(tx, strangers)
 
     def problems(self, wishes: Sequence[Wish]) -> dict[str, str]:
@@ -202,7 +205,7 @@ class _People:
         found: dict[str, str] = {}
         seen: set[str] = set()
         for wish in wishes:
-            key = wish.email.casefold()
+            key = comparable_address(wish.email)
             if key in seen:
                 found[wish.email] = "twice"
             elif key not in self.members and wish.removes:
@@ -218,7 +221,7 @@ def _role(wish: Wish) -> str:
 
 
 def _check_may(tx: Write, actor: Actor, reached: Reached, wish: Wish, people: _People) -> None:
-    member = people.members.get(wish.email.casefold())
+    member = people.members.get(comparable_address(wish.email))
     if member is None:
         plain = wish.removes or _role(wish) == rules.MEMBER
         needed = Permission.GROUP_GRANT if plain else Permission.GROUP_REGRANT

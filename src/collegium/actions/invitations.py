@@ -11,6 +11,7 @@ from collegium.actions.accounts import check_staff
 from collegium.actions.scopes import Place, grant, joined, settle
 from collegium.rules import invitations as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
+from collegium.rules.addresses import same_mailbox
 from collegium.rules.invitations import Act, State
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.store import (
@@ -432,7 +433,7 @@ def _open_to(
 
 
 def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
-    if settings.enable_strict_check_accepting_invitation and not rules.same_address(
+    if settings.enable_strict_check_accepting_invitation and not same_mailbox(
         invitation.email, actor.email
     ):
         raise Conflict("invitation.other_address")

@@ -13,8 +13,8 @@ from uuid import uuid4
 from collegium.actions import accounts as account_actions
 from collegium.actions.invitations import can_be_accepted
 from collegium.actions.mails import InvitationApproved, InvitationCreated
-from collegium.rules import invitations as rules
 from collegium.rules.accounts import username_from, usernames_for
+from collegium.rules.addresses import same_mailbox
 from collegium.rules.refusals import Invalid
 from collegium.store import accounts, invitations, outbox
 from collegium.store.vault import check_password, hash_password
@@ -93,7 +93,7 @@ def _is_fresh(vault: Vault, account: Row, invitation: Row) -> bool:
         account.is_active
         and account.last_login is None
         and account.password is not None
-        and rules.same_address(account.email, invitation.email)
+        and same_mailbox(account.email, invitation.email)
         and not invitation.civil_number
         and check_password(account.password, first_password(vault, account.uuid))
     )

@@ -14,7 +14,8 @@ from collegium.actions.mails import (
 )
 from collegium.post.outcomes import Void
 from collegium.post.text import one_line, paragraph
-from collegium.rules.invitations import State, same_address, seen
+from collegium.rules.addresses import same_mailbox
+from collegium.rules.invitations import State, seen
 from collegium.settings import Settings
 from collegium.store import accounts, invitations
 from collegium.store.db import Read
@@ -121,7 +122,7 @@ def _declined(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
     who = accounts.by_number(tx, facts["account"]) if facts["account"] else None
     other = ""
     # With a link that was handed on, another account may have said no than the invited one.
-    if who is not None and who.deleted is None and not same_address(who.email, invitation.email):
+    if who is not None and who.deleted is None and not same_mailbox(who.email, invitation.email):
         name = one_line(accounts.full_name(who)) or one_line(who.username)
         other = f"{name} <{one_line(who.email)}>"
     return _at_team(settings, invitation) | {"other": other}

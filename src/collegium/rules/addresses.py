@@ -60,7 +60,7 @@ def ascii_domain(domain: str) -> str:
     if not domain or len(domain) > _DOMAIN_MAX:
         message = "The part after the @ is too long." if domain else "Nothing follows the @."
         raise ValueError(message)
-    labels = _lowered(domain).split(".")
+    labels = lower_letters(domain).split(".")
     if not all(labels):
         message = "A dot of the part after the @ has nothing before or after it."
         raise ValueError(message)
@@ -98,11 +98,32 @@ def address_fault(address: str) -> str:
     return "" if is_plain(_canonical(address)) else MIXED
 
 
+def spellings(address: str) -> tuple[str, ...]:
+    """Return the spellings that an address is looked for by: as written, as A- and as U-labels.
+
+    Lower-cased letter by letter; the same one only once.
+    """
+    written, form = lower_letters(address), comparable_address(address)
+    local, at, domain = form.rpartition("@")
+    if "xn--" not in domain:
+        return tuple(dict.fromkeys((written, form)))
+    shown = ".".join(map(_shown_label, domain.split(".")))
+    return tuple(dict.fromkeys((written, form, local + at + shown)))
+
+
+def lower_letters(text: str) -> str:
+    """Normalise to NFC and lower-case letter by letter, so that nothing becomes ASCII or longer."""
+    if text.isascii():
+        return text.lower()
+    # Twice: small letters are composed that have no composed capital, such as that of U+1E96.
+    return _canonical("".join(map(_small, _canonical(text))))
+
+
 @lru_cache(maxsize=1024)
 def _comparable(address: str) -> str:
     local, at, domain = address.rpartition("@")
-    labels = (_compared_label(label) for label in _lowered(domain).split("."))
-    return _lowered(local) + at + ".".join(labels)
+    labels = (_compared_label(label) for label in lower_letters(domain).split("."))
+    return lower_letters(local) + at + ".".join(labels)
 
 
 def _compared_label(label: str) -> str:
@@ -120,9 +141,11 @@ def _canonical(text: str) -> str:
     )
 
 
-def _lowered(text: str) -> str:
-    # Twice: small letters are composed that have no composed capital, such as that of U+1E96.
-    return _canonical("".join(map(_small, _canonical(text))))
+def _shown_label(label: str) -> str:
+    try:
+        return idna.ulabel(label) if label.startswith("xn--") else label
+    except (idna.IDNAError, UnicodeError):
+        return label
 
 
 def _small(letter: str) -> str:

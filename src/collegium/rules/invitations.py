@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from collegium.rules.access import Permission, may, may_give, under_ceiling
+from collegium.rules.addresses import same_mailbox
 from collegium.rules.refusals import Conflict
 
 if TYPE_CHECKING:
@@ -125,11 +126,6 @@ def opening(*, needs_approval: bool, approved: bool, starts: date | None, today:
     return State.PENDING
 
 
-def same_address(one: str, other: str) -> bool:
-    """Tell whether two e-mail addresses are the same to a mail server: letter case aside."""
-    return bool(one) and one.casefold() == other.casefold()
-
-
 def stands_by(
     held: Collection[str],
     grant: Permission,
@@ -176,7 +172,7 @@ def may_take(actor: Actor, email: str, civil_number: str, *, by_address: bool) -
     """
     if civil_number and civil_number != actor.civil_number:
         return False
-    return not by_address or same_address(email, actor.email)
+    return not by_address or same_mailbox(email, actor.email)
 
 
 def merely_reads(

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from collegium.rules.access import Actor, Kind, Permission, may
+from collegium.rules.addresses import comparable_address
 from collegium.rules.refusals import Forbidden, NotFound
 from collegium.rules.subnets import place
 from collegium.store.statements import Prepared, Time
@@ -104,7 +105,7 @@ def seer(tx: Read, actor: Actor) -> dict[str, Any]:
     """Give what every statement binds that asks what an actor may see."""
     return {
         "actor": actor.id,
-        "actor_email": actor.email,
+        "actor_email": comparable_address(actor.email),
         # Nowhere is within no range, so whom we judge ourselves is shut out by none.
         "actor_address": None if actor.address is None else place(actor.address),
         "now": tx.now,

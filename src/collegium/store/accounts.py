@@ -12,7 +12,6 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
-    func,
     insert,
     literal,
     or_,
@@ -22,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from collegium.rules.addresses import comparable_address
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store import search
 from collegium.store.access import live, lock_account, seer, visible_scopes
@@ -52,7 +52,11 @@ if TYPE_CHECKING:
     from collegium.store.db import Read, Write
     from collegium.store.statements import Row
 
-_COLUMNS = [c for c in accounts.c if c.name not in {"password", "search", "details", "profile"}]
+_COLUMNS = [
+    c
+    for c in accounts.c
+    if c.name not in {"password", "search", "details", "profile", "email_comparable"}
+]
 
 
 def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
@@ -147,13 +151,12 @@ _BY_USERNAME = Prepared(
 )
 _BY_UUID = Prepared(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _here))
 _ANY = Prepared(select(exists(select(accounts.c.id)).label("any")))
+_at_address = accounts.c.email_comparable == bindparam("email_comparable")
 _known = select(*_COLUMNS, accounts.c.password).where(_here)
 _KNOWN = {
     "civil_number": Prepared(_known.where(accounts.c.civil_number == bindparam("civil_number"))),
     "email": Prepared(
-        _known.where(func.lower(accounts.c.email) == func.lower(bindparam("email", type_=String())))
-        .order_by(accounts.c.is_active.desc(), accounts.c.id)
-        .limit(1)
+        _known.where(_at_address).order_by(accounts.c.is_active.desc(), accounts.c.id).limit(1)
     ),
     "username": _BY_USERNAME,
     "id": Prepared(_known.where(accounts.c.id == bindparam("id"))),
@@ -163,7 +166,7 @@ _KNOWN_BY_UUID = Prepared(_known.where(accounts.c.uuid == bindparam("uuid")))
 _WITH_ADDRESS = Prepared(
     select(accounts.c.id, accounts.c.email, accounts.c.username)
     .where(
-        func.lower(accounts.c.email) == func.lower(bindparam("email", type_=String())),
+        _at_address,
         accounts.c.is_active,
         accounts.c.registration_method == "default",
         _here,
@@ -172,10 +175,8 @@ _WITH_ADDRESS = Prepared(
     .limit(5)
 )
 _AT_ADDRESSES = Prepared(
-    select(*_COLUMNS)
-    .where(
-        any_of(func.lower(accounts.c.email, type_=String()), "emails"), accounts.c.is_active, _here
-    )
+    select(*_COLUMNS, accounts.c.email_comparable)
+    .where(any_of(accounts.c.email_comparable, "emails"), accounts.c.is_active, _here)
     .order_by(accounts.c.id)
 )
 _TAKEN = Prepared(select(accounts.c.username).where(any_of(accounts.c.username, "usernames")))
@@ -189,6 +190,7 @@ _TOMB = Prepared(
         username=literal("~deleted-").concat(cast(accounts.c.id, String)),
         slug=literal("~deleted-").concat(cast(accounts.c.id, String)),
         email="",
+        email_comparable="",
         password=None,
         native_name="",
         job_title="",
@@ -309,7 +311,12 @@ def known(tx: Read, **facts: Any) -> Row | None:
         facts: any of ``civil_number email username id``; what is empty is nobody's.
     """
     for name, value in facts.items():
-        if value and (row := tx.one(_KNOWN[name], **{name: value})) is not None:
+        if not value:
+            continue
+        bound = {name: value}
+        if name == "email":
+            bound = {"email_comparable": comparable_address(value)}
+        if (row := tx.one(_KNOWN[name], **bound)) is not None:
             return row
     return None
 
@@ -321,18 +328,18 @@ def known_by_uuid(tx: Read, uuid: str) -> Row | None:
 
 def with_address(tx: Read, email: str) -> list[Row]:
     """Give ``id email username`` of those at an address that may have a password of ours."""
-    return tx.all(_WITH_ADDRESS, email=email)
+    return tx.all(_WITH_ADDRESS, email_comparable=comparable_address(email)) if email else []
 
 
 def with_addresses(tx: Read, emails: Collection[str]) -> dict[str, Row]:
     """Give the active account at each address, the first where several share one.
 
-    By the address, folded.
+    By the comparable form of the address.
     """
     found: dict[str, Row] = {}
-    wanted = sorted({email.lower() for email in emails})
+    wanted = sorted({comparable_address(email) for email in emails if email})
     for row in tx.all(_AT_ADDRESSES, emails=wanted) if wanted else ():
-        found.setdefault(row.email.casefold(), row)
+        found.setdefault(row.email_comparable, row)
     return found
 
 
@@ -347,7 +354,7 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     Refuses: Invalid ``account.username_taken`` or ``account.slug_taken``; the constraint
     decides, so two creations at one moment cannot both win.
     """
-    values = {**values, "search": search.text_of(values)}
+    values = {**_with_comparable(values), "search": search.text_of(values)}
     try:
         with tx.point():
             account = int(tx.value(_insert(tuple(sorted(values))), **values))
@@ -362,6 +369,7 @@ def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
 
     Refuses: Invalid ``account.slug_taken``.
     """
+    values = _with_comparable(values)
     if not search.COLUMNS.isdisjoint(values):
         # Two who change different columns at once must not each write the other's old one.
         lock_account(tx, account)
@@ -374,6 +382,12 @@ def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
             tx.run(_update(tuple(sorted(values))), account=account, **values)
     except Duplicate as error:
         raise _taken(error) from error
+
+
+def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "email" not in values:
+        return values
+    return {**values, "email_comparable": comparable_address(values["email"])}
 
 
 def _taken(error: Duplicate) -> Invalid | Conflict:

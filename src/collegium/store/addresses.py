@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String, bindparam, delete, func, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
+from collegium.rules.addresses import comparable_address
 from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, email_changes
 
 if TYPE_CHECKING:
+    from collegium.rules.addresses import comparable_address
     from collegium.store.db import Read, Write
-    from collegium.store.statements import Row
+from collegium.store.statements import Row
 
 _rows = select(
     email_changes,
@@ -26,14 +28,15 @@ _OF = Prepared(_rows.where(email_changes.c.account_id == bindparam("account")))
 _BY_DIGEST = Prepared(_rows.where(email_changes.c.digest == bindparam("digest")))
 _ADD = Prepared(
     insert(email_changes).values(
-        {name: bindparam(name) for name in ("account_id", "email", "digest", "created")}
+        {
+            name: bindparam(name)
+            for name in ("account_id", "email", "email_comparable", "digest", "created")
+        }
     )
 )
 _CANCEL = Prepared(delete(email_changes).where(email_changes.c.account_id == bindparam("account")))
 _DROP_ADDRESS = Prepared(
-    delete(email_changes).where(
-        func.lower(email_changes.c.email) == func.lower(bindparam("address", type_=String()))
-    )
+    delete(email_changes).where(email_changes.c.email_comparable == bindparam("email_comparable"))
 )
 
 
@@ -50,7 +53,14 @@ def by_digest(tx: Read, digest: bytes) -> Row | None:
 def put(tx: Write, account: int, email: str, digest: bytes) -> None:
     """Ask for a change, in place of an earlier one. The account must be locked."""
     tx.run(_CANCEL, account=account)
-    tx.run(_ADD, account_id=account, email=email, digest=digest, created=tx.now)
+    tx.run(
+        _ADD,
+        account_id=account,
+        email=email,
+        email_comparable=comparable_address(email),
+        digest=digest,
+        created=tx.now,
+    )
 
 
 def cancel(tx: Write, account: int) -> bool:
@@ -60,4 +70,4 @@ def cancel(tx: Write, account: int) -> bool:
 
 def drop_address(tx: Write, address: str) -> None:
     """Drop every change to an address, whoever asked for it."""
-    tx.run(_DROP_ADDRESS, address=address)
+    tx.run(_DROP_ADDRESS, email_comparable=comparable_address(address))

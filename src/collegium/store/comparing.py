@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, String, and_, bindparam, func, not_, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
+from collegium.rules.addresses import comparable_address
 from collegium.store.listing import Filter
-from collegium.store.search import folded
+from collegium.store.search import address_text, folded
 from collegium.store.statements import any_of
 
 if TYPE_CHECKING:
@@ -102,6 +103,47 @@ def texts(field: str, column: ColumnElement[Any], folds: ColumnElement[Any]) -> 
         found[name] = compare(column, bindparam(name, type_=String()))
         found[other] = _folded(other, lambda value, compare=compare: compare(folds, value))  # type: ignore[misc]
     return found
+
+
+def addresses(
+    field: str,
+    column: ColumnElement[Any],
+    comparable: ColumnElement[Any],
+    spelled: ColumnElement[Any],
+) -> Filters:
+    """Compare e-mail addresses: as they are written, or as ``rules.addresses`` compares them.
+
+    Args:
+        comparable: the column with their comparable form.
+        spelled: the column with ``search.addresses_of`` them.
+    """
+    found = texts(field, column, comparable)
+
+    def by(
+        operator: str,
+        read: Callable[[str], str],
+        compare: Callable[[ColumnElement[str]], ColumnElement[bool]],
+    ) -> None:
+        name = f"{field}__{operator}"
+        predicate = compare(bindparam(name, type_=String()))
+        found[name] = Filter(
+            lambda value: ("", {name: read(value)}), lambda _form, _sees_all: predicate
+        )
+
+    by("iexact", comparable_address, lambda value: comparable == value)
+    by("icontains", address_text, lambda value: _contains(spelled, value))
+    by("istartswith", _beginning, lambda value: _begins(comparable, value))
+    by("iendswith", _end, lambda value: _ends(comparable, value))
+    return found
+
+
+def _beginning(value: str) -> str:
+    return comparable_address(value) if "@" in value else address_text(value)
+
+
+def _end(value: str) -> str:
+    # An address ends with its domain.
+    return comparable_address(value) if "@" in value else comparable_address(f"@{value}")[1:]
 
 
 def _folded(name: str, compare: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Filter:

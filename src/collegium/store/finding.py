@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from collegium.rules.access import OWNER_ROLES, Kind, Permission
+from collegium.rules.addresses import comparable_address
 from collegium.rules.requests import State
 from collegium.store import search
 from collegium.store.access import holding, live, mine, organisation, visible_scopes
@@ -197,30 +198,29 @@ TEAM: Final[Filters] = {
 }
 
 
-def _email(name: str, *, whole: bool) -> Filter:
-    """Look for an address, letter case aside."""
+def _email_part(value: str) -> tuple[str, dict[str, Any]]:
+    text = search.address_text(value)
+    form = "near" if len(text) >= TRIGRAM else "far"
+    return form, {"email": part(text), "email_near": text}
 
-    def read(value: str) -> tuple[str, dict[str, Any]]:
-        pattern = part(value)
-        if not whole:
-            form = "near" if len(value) >= TRIGRAM else "far"
-        elif value.isascii():
-            return "index", {name: value}
-        else:
-            # The lower case of SQLite ends with ASCII.
-            form, pattern = "near", pattern[1:-1]
-        return form, {name: pattern, f"{name}_near": value.lower()}
 
-    def where(form: str, _sees_all: bool) -> ColumnElement[bool]:
-        folded = func.lower(invitations.c.email)
-        if form == "index":
-            return folded == func.lower(bindparam(name, type_=String()))
-        exact = contains(invitations.c.email, name)
-        if form == "far":
-            return exact
-        return and_(near(invitations.c.id, folded, "invitation_search", name), exact)
+def _where_email_part(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    # Both sides are lower-cased already, each letter to one letter.
+    exact = invitations.c.email_search.like(bindparam("email", type_=String()), escape="\\")
+    if form == "far":
+        return exact
+    return and_(
+        near(invitations.c.id, invitations.c.email_search, "invitation_search", "email"), exact
+    )
 
-    return Filter(read, where)
+
+_SAME_ADDRESS = Filter(
+    lambda value: ("", {"email_exact": comparable_address(value)}),
+    lambda _form, _sees_all: and_(
+        invitations.c.email_comparable == bindparam("email_exact", type_=String()),
+        invitations.c.email_comparable != "",
+    ),
+)
 
 
 INVITATIONS: Final[Filters] = {
@@ -237,8 +237,8 @@ INVITATIONS: Final[Filters] = {
         # As the index says it.
         invitations.c.civil_number != "",
     ),
-    "email": _email("email", whole=False),
-    "email_exact": _email("email_exact", whole=True),
+    "email": Filter(_email_part, _where_email_part),
+    "email_exact": _SAME_ADDRESS,
     "role_name": _with_role(invitations.c.role_id, _is(_role.c.name, "role_name")),
     "role_uuid": _with_role(invitations.c.role_id, _is(_role.c.uuid, "role_uuid")),
 }

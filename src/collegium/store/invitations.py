@@ -26,10 +26,11 @@ from sqlalchemy import (
 )
 
 from collegium.rules.access import TEAM, Kind, Permission
+from collegium.rules.addresses import comparable_address
 from collegium.rules.groups import role_of
 from collegium.rules.invitations import REMIND_BEFORE, State, stands_by
 from collegium.rules.refusals import Conflict, NotFound
-from collegium.store import comparing, finding
+from collegium.store import comparing, finding, search
 from collegium.store import roles as role_rows
 from collegium.store.access import add_to_scope, holding, live, lock, seer
 from collegium.store.listing import Filter, Listing, without
@@ -104,10 +105,18 @@ READERS = (
 """The permissions that let somebody read the invitations of a scope."""
 
 
+def _is_addressed(table: Any) -> ColumnElement[bool]:
+    # An address that was taken away is nobody's.
+    return and_(
+        table.c.email_comparable == bindparam("actor_email", type_=String()),
+        table.c.email_comparable != "",
+    )
+
+
 def to_actor(table: Any = invitations) -> ColumnElement[bool]:
     """Say which invitations are addressed to the actor and not yet decided."""
     return and_(
-        func.lower(table.c.email) == func.lower(bindparam("actor_email", type_=String())),
+        _is_addressed(table),
         or_(
             table.c.state == State.HELD.value,
             and_(table.c.state == State.PENDING.value, table.c.expires > _now),
@@ -200,14 +209,13 @@ team = Listing(
 """What is open, and what was, to one scope of any kind: ``place`` is its number."""
 
 
-_to_address = func.lower(invitations.c.email) == func.lower(
-    bindparam("actor_email", type_=String())
-)
+_to_address = _is_addressed(invitations)
 # Whom an invitation to a group is for: accounts have a number there, and addresses are not shown.
 _invitee = (
     select(func.min(accounts.c.id))
     .where(
-        func.lower(accounts.c.email) == func.lower(invitations.c.email),
+        accounts.c.email_comparable == invitations.c.email_comparable,
+        invitations.c.email_comparable != "",
         accounts.c.is_active,
         accounts.c.deleted.is_(None),
     )
@@ -259,8 +267,11 @@ group_listing = Listing(
         **comparing.numbers("authgroup", invitations.c.scope_id),
         **comparing.texts("authgroup__name", scopes.c.name, groups.c.folded),
         **comparing.numbers("user_account_invitation", _invitee),
-        **comparing.texts(
-            "user_account_invitation__email", invitations.c.email, func.lower(invitations.c.email)
+        **comparing.addresses(
+            "user_account_invitation__email",
+            invitations.c.email,
+            invitations.c.email_comparable,
+            invitations.c.email_search,
         ),
         **comparing.truths("new_manager", _is_manager),
         **comparing.truths("new_owner", _is_owner),
@@ -284,7 +295,7 @@ _OPEN_TO = Prepared(
     select(invitations.c.id)
     .where(
         invitations.c.scope_id == bindparam("scope"),
-        func.lower(invitations.c.email) == func.lower(bindparam("email", type_=String())),
+        invitations.c.email_comparable == bindparam("email", type_=String()),
         or_(
             _WAITING,
             invitations.c.state == State.HELD.value,
@@ -299,10 +310,10 @@ _OPEN_TO = Prepared(
 @lru_cache(maxsize=2)
 def _open_at(*, in_role: bool) -> Prepared:
     return Prepared(
-        select(func.lower(invitations.c.email).label("email")).where(
+        select(invitations.c.email_comparable.label("email")).where(
             invitations.c.scope_id == bindparam("scope"),
             invitations.c.role_id == bindparam("role") if in_role else true(),
-            any_of(func.lower(invitations.c.email, type_=String()), "emails"),
+            any_of(invitations.c.email_comparable, "emails"),
             or_(
                 and_(_WAITING, invitations.c.expires > _now),
                 invitations.c.state == State.HELD.value,
@@ -351,8 +362,8 @@ _CLOSE_OTHERS = Prepared(
             invitations.c.state == State.HELD.value,
         ),
         or_(
-            func.lower(invitations.c.email) == func.lower(bindparam("one", type_=String())),
-            func.lower(invitations.c.email) == func.lower(bindparam("other", type_=String())),
+            invitations.c.email_comparable == bindparam("one", type_=String()),
+            invitations.c.email_comparable == bindparam("other", type_=String()),
         ),
     )
     .values(state=State.CANCELED.value)
@@ -367,7 +378,7 @@ _CLOSE_OF = Prepared(
             invitations.c.state == State.HELD.value,
             invitations.c.state == State.REQUESTED.value,
         ),
-        func.lower(invitations.c.email) == func.lower(bindparam("email", type_=String())),
+        invitations.c.email_comparable == bindparam("email", type_=String()),
     )
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
@@ -391,7 +402,7 @@ _CARRIED = Prepared(
             select(_carrying.c.id)
             .join(outbox, outbox.c.id == _carrying.c.mail_id)
             .where(
-                func.lower(_carrying.c.email) == func.lower(bindparam("email", type_=String())),
+                _carrying.c.email_comparable == bindparam("email", type_=String()),
                 _carrying.c.id != bindparam("besides"),
                 outbox.c.kind == bindparam("kind"),
                 or_(outbox.c.state == "owed", outbox.c.state == "sent"),
@@ -526,14 +537,15 @@ def by_uuid_locked(tx: Write, uuid: str) -> Row | None:
 
 def open_to(tx: Read, scope: int, email: str) -> Row | None:
     """Give the invitation of an address to a scope that was not decided, expired or not."""
-    number = tx.value(_OPEN_TO, scope=scope, email=email)
+    number = tx.value(_OPEN_TO, scope=scope, email=comparable_address(email))
     return None if number is None else by_number(tx, number)
 
 
 def open_at(tx: Read, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
-    """Give those of some addresses, in small letters, that are invited to a role and may be in.
+    """Give those of some addresses that are invited to a role and may be in.
 
     Args:
+        emails: in their comparable form, as they are given back.
         role: None for whichever.
     """
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}
@@ -570,11 +582,22 @@ def vouched(tx: Read, rows: Sequence[Row]) -> set[int]:
     }
 
 
+def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "email" not in values:
+        return values
+    return {
+        **values,
+        "email_comparable": comparable_address(values["email"]),
+        "email_search": search.addresses_of(values["email"]),
+    }
+
+
 def add(tx: Write, values: Mapping[str, Any]) -> int:
     """Insert an invitation and give its number.
 
     Refuses: NotFound ``scope.unknown`` when its scope has been removed just now.
     """
+    values = _with_comparable(values)
     number = tx.value(_insert(tuple(sorted(values))), **values)
     if number is None:
         raise NotFound("scope.unknown")
@@ -586,7 +609,7 @@ def step(tx: Write, invitation: Row, state: State, **changes: Any) -> None:
 
     Refuses: Conflict ``invitation.wrong_state`` for the loser of a race.
     """
-    values = {"state": state.value, **changes}
+    values = _with_comparable({"state": state.value, **changes})
     moved = tx.run(
         _step(tuple(sorted(values))),
         invitation=invitation.id,
@@ -609,15 +632,15 @@ def close_others(tx: Write, invitation: Row, address: str) -> list[str]:
         scope=invitation.scope_id,
         role=invitation.role_id,
         besides=invitation.id,
-        one=invitation.email,
-        other=address,
+        one=comparable_address(invitation.email),
+        other=comparable_address(address),
     )
     return [row.uuid for row in rows]
 
 
 def close_of(tx: Write, scope: int, email: str) -> list[str]:
     """Cancel whatever invites an address to a scope; give the UUIDs."""
-    return [row.uuid for row in tx.all(_CLOSE_OF, scope=scope, email=email)]
+    return [row.uuid for row in tx.all(_CLOSE_OF, scope=scope, email=comparable_address(email))]
 
 
 def close_all(tx: Write, scope: int) -> None:
@@ -627,7 +650,8 @@ def close_all(tx: Write, scope: int) -> None:
 
 def is_carried(tx: Read, invitation: Row, kind: str) -> bool:
     """Tell whether another invitation to the same address goes out, or went, by such a mail."""
-    return bool(tx.value(_CARRIED, email=invitation.email, besides=invitation.id, kind=kind))
+    email = comparable_address(invitation.email)
+    return bool(tx.value(_CARRIED, email=email, besides=invitation.id, kind=kind))
 
 
 def delete_row(tx: Write, invitation: int) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     Integer,
-    String,
     and_,
     bindparam,
     case,
@@ -349,7 +348,7 @@ _IN_TEAM = Prepared(
 @lru_cache(maxsize=2)
 def _at_addresses(*, in_role: bool) -> Prepared:
     return Prepared(
-        select(func.lower(accounts.c.email).label("email"))
+        select(accounts.c.email_comparable.label("email"))
         .select_from(grants)
         .join(accounts, accounts.c.id == grants.c.account_id)
         .where(
@@ -357,7 +356,7 @@ def _at_addresses(*, in_role: bool) -> Prepared:
             grants.c.role_id == bindparam("role", type_=Number) if in_role else true(),
             live(),
             accounts.c.is_active,
-            any_of(func.lower(accounts.c.email, type_=String()), "emails"),
+            any_of(accounts.c.email_comparable, "emails"),
         )
     )
 
@@ -374,9 +373,10 @@ def in_team(tx: Read, scope: int, uuid: str) -> Row:
 
 
 def at_addresses(tx: Read, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
-    """Give those of some addresses, in small letters, whose people have a role in a scope.
+    """Give those of some addresses whose people have a role in a scope.
 
     Args:
+        emails: in their comparable form, as they are given back.
         role: None for whichever.
     """
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}

@@ -70,7 +70,12 @@ listing = Listing(
     key=accounts.c.id,
     default="id",
     orders=_ORDERS | {"email": (accounts.c.email,)},
-    filters={**_FILTERS, **comparing.texts("email", accounts.c.email, account_texts.c.email)},
+    filters={
+        **_FILTERS,
+        **comparing.addresses(
+            "email", accounts.c.email, accounts.c.email_comparable, account_texts.c.email
+        ),
+    },
 )
 
 public = Listing(

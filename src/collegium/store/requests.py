@@ -217,7 +217,12 @@ group_listing = Listing(
         **comparing.numbers("authgroup", requests.c.scope_id),
         **comparing.texts("authgroup__name", scopes.c.name, groups.c.folded),
         **comparing.numbers("user_account_request", requests.c.account_id),
-        **comparing.texts("user_account_request__email", accounts.c.email, account_texts.c.email),
+        **comparing.addresses(
+            "user_account_request__email",
+            accounts.c.email,
+            accounts.c.email_comparable,
+            account_texts.c.email,
+        ),
     },
 )
 """What waits to be decided in groups."""

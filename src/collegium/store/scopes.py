@@ -67,7 +67,7 @@ def placed(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
     """
     return (
         select(
-            *table.c,
+            *(c for c in table.c if c.name not in {"email_comparable", "email_search"}),
             scopes.c.uuid.label("scope_uuid"),
             scopes.c.kind.label("scope_kind"),
             scopes.c.name.label("scope_name"),

@@ -30,6 +30,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
 from collegium.rules.access import Kind
+from collegium.rules.addresses import lower_letters, spellings
 from collegium.store.access import live, visible_scopes
 from collegium.store.listing import SAMPLE, Filter, Texts
 from collegium.store.narrowing import TRIGRAM, alone, near, one_of, rare, since
@@ -90,9 +91,20 @@ def plain(text: str) -> str:
     return folded(bare)
 
 
+def address_text(text: str) -> str:
+    """Give a part of an address for comparing: letter by letter, so that nobody else is found."""
+    return lower_letters(text.translate(_CONTROLS))
+
+
+def addresses_of(email: str) -> str:
+    """Give the text in which an address is looked for: all its spellings."""
+    return " ".join(map(address_text, spellings(email)))
+
+
 def _told(values: Mapping[str, Any]) -> dict[str, str]:
     name = f"{values.get('first_name') or ''} {values.get('last_name') or ''}".strip()
     told = {one: folded(values.get(one) or "") for one in COLUMNS}
+    told["email"] = folded(addresses_of(values.get("email") or ""))
     told |= {"plain_name": plain(name), "full_name": folded(name), "": ""}
     if told["full_name"] == told["plain_name"]:
         told["full_name"] = ""
@@ -113,7 +125,8 @@ def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
     """Give the row of an account in ``account_texts``, but for its number; else as ``text_of``."""
     told = _told(values)
     people = "\n".join(told[name] for name in _PEOPLE)
-    return {"people": people, **{name: told[name] for name in _SCANNED}}
+    scanned = {name: told[name] for name in _SCANNED}
+    return {"people": people, **scanned, "email": addresses_of(values.get("email") or "")}
 
 
 class _Place(FunctionElement[int]):
@@ -194,6 +207,27 @@ def part_of(first: str, last: str = "", *, name: str = "") -> Filter:
     )
 
 
+def _email(value: str) -> tuple[str, dict[str, Any]]:
+    form, binds = _form("", email=folded(value))
+    return form, {**binds, "email_letters": address_text(value)}
+
+
+def _where_email(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    # The index folds what no mail server does: whoever it names is compared once more.
+    same = select(account_texts.c.account_id).where(
+        account_texts.c.account_id == accounts.c.id, _has("email", "email_letters")
+    )
+    return and_(_narrowed(form, ("email",), _within("email", "email")), alone(same))
+
+
+EMAIL: Final = Filter(
+    _email,
+    _where_email,
+    lambda _form, _sees_all: _has("email", "email_letters"),
+    lambda form: _rough(form, "email"),
+)
+
+
 def _name(value: str) -> tuple[str, str]:
     """Give the field of the name to look in, and what for.
 
@@ -222,7 +256,8 @@ FULL_NAME: Final = Filter(
 
 def _keyword(value: str) -> tuple[str, dict[str, Any]]:
     field, text = _name(value)
-    return _form(field, user_keyword_name=text, user_keyword=folded(value))
+    form, binds = _form(field, user_keyword_name=text, user_keyword=folded(value))
+    return form, {**binds, "user_keyword_letters": address_text(value)}
 
 
 def _where_keyword(form: str, _sees_all: bool) -> ColumnElement[bool]:
@@ -240,7 +275,7 @@ def _scan_keyword(form: str, _sees_all: bool) -> ColumnElement[bool]:
     return or_(
         _has(form.split(maxsplit=1)[0], "user_keyword_name"),
         _has("username", "user_keyword"),
-        _has("email", "user_keyword"),
+        _has("email", "user_keyword_letters"),
     )
 
 
@@ -375,7 +410,7 @@ FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
         ),
         _where_description,
     ),
-    "email": part_of("email"),
+    "email": EMAIL,
     "full_name": FULL_NAME,
     "is_active": _is("is_active"),
     "is_staff": _by_right("is_staff", _is("is_staff")),

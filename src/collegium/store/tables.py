@@ -82,6 +82,8 @@ accounts = Table(
     Column("slug", String(64), nullable=False, unique=True),
     Column("password", String(255)),
     Column("email", String(320), nullable=False),
+    # What is compared of it; see ``rules.addresses``.
+    _text("email_comparable"),
     _text("first_name", 100),
     _text("last_name", 100),
     _text("native_name", 100),
@@ -120,7 +122,7 @@ accounts = Table(
     CheckConstraint("token_lifetime IS NULL OR token_lifetime >= 60", name="token_lifetime"),
     sqlite_autoincrement=True,
 )
-Index("ix_accounts_email_folded", func.lower(accounts.c.email))
+Index("ix_accounts_email_comparable", accounts.c.email_comparable)
 # The columns that sort a list, each with the one that decides between equals; and, where many
 # rows may be counted or passed over, whether they are deleted and which they are, so that the
 # index answers alone. On SQLite each has the key of its row by itself.
@@ -259,11 +261,12 @@ email_changes = Table(
         autoincrement=False,
     ),
     Column("email", String(320), nullable=False),
+    _text("email_comparable"),
     # The code itself is in the mail alone.
     Column("digest", LargeBinary(32), nullable=False, unique=True),
     Column("created", Time, nullable=False),
 )
-Index("ix_email_changes_email_folded", func.lower(email_changes.c.email))
+Index("ix_email_changes_email_comparable", email_changes.c.email_comparable)
 
 pictures = Table(
     "pictures",
@@ -528,6 +531,9 @@ invitations = Table(
     Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
     Column("role_id", Number, ForeignKey("roles.id"), nullable=False),
     Column("email", String(320), nullable=False),
+    _text("email_comparable"),
+    # The spellings that it can be found by a part of, in one text; indexed by their trigrams.
+    _text("email_search"),
     _text("full_name", 100),
     _text("native_name", 100),
     _text("phone_number", 255),
@@ -556,7 +562,7 @@ invitations = Table(
     _one_of("state", STORED),
 )
 Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created)
-Index("ix_invitations_email_folded", func.lower(invitations.c.email))
+Index("ix_invitations_email_comparable", invitations.c.email_comparable)
 Index("ix_invitations_created", invitations.c.created, invitations.c.id)
 Index("ix_invitations_state", invitations.c.state, invitations.c.created, invitations.c.id)
 _NUMBERED = invitations.c.civil_number != literal_column("''")

@@ -15,7 +15,8 @@ from collegium.dialects.web.page import Page, page
 from collegium.dialects.web.words import place, role
 from collegium.rules.access import NOBODY
 from collegium.rules.accounts import usernames_for
-from collegium.rules.invitations import State, same_address, seen
+from collegium.rules.addresses import same_mailbox
+from collegium.rules.invitations import State, seen
 from collegium.rules.looks import sounds_of_authority
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.rules.tries import CODE_ADDRESS, SIGN_UP_ADDRESS, SIGN_UP_LINK
@@ -86,7 +87,7 @@ def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> A
     state = _state(tx, row)
     own = visit.settings.validate_invitation_email
     strict = own or visit.settings.enable_strict_check_accepting_invitation
-    is_same = same_address(row.email, visit.actor.email)
+    is_same = same_mailbox(row.email, visit.actor.email)
     fits = is_same or not strict
     if row.civil_number and visit.actor.civil_number != row.civil_number:
         fits = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from collegium.actions import passwords as actions
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
+from collegium.rules.addresses import comparable_address
 from collegium.rules.refusals import NotFound
 from collegium.rules.tries import CODE_ADDRESS, MAIL_ACCOUNT
 from collegium.store.vault import hash_password
@@ -27,7 +28,8 @@ def _send(visit: Visit) -> Answer:
     email = form.email("email")
     if not form.ok:
         return page(visit, "forgotten_password", 422, form=form, sent=False)
-    mailbox = f"password mail {visit.house.vault.digest(email.casefold()).hex()[:32]}"
+    digest = visit.house.vault.digest(comparable_address(email)).hex()
+    mailbox = f"password mail {digest[:32]}"
     address = f"password address {visit.network}"[:128]
     visit.check_tries(mailbox, address)
     with visit.write() as tx:

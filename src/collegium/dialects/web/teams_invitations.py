@@ -17,6 +17,7 @@ from collegium.dialects.web.page import Page, Paging, page
 from collegium.dialects.web.team import Team, chosen, named, offered, searched
 from collegium.dialects.web.words import say
 from collegium.rules.access import Kind, may_give
+from collegium.rules.addresses import comparable_address
 from collegium.rules.invitations import MOVES, Act, Fate, State, fate, seen
 from collegium.rules.looks import is_plain
 from collegium.rules.refusals import Conflict, NotFound, Refusal
@@ -115,7 +116,7 @@ def _checked(line: Line) -> Line:
 
 def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
     """Say of each line whether it can be sent, in a few questions for all of them."""
-    keys = {line.email.lower() for line in lines if not line.fault}
+    keys = {comparable_address(line.email) for line in lines if not line.fault}
     # In a group there is one role a person, so whichever it is, it stands in the way.
     one = None if team.is_group else role.id
     inside = memberships.at_addresses(tx, team.scope.id, one, keys) if keys else set()
@@ -124,7 +125,7 @@ def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
     before: set[str] = set()
     judged = []
     for one in lines:
-        line, key = one, one.email.lower()
+        line, key = one, comparable_address(one.email)
         if not line.fault:
             if key in before:
                 line = line._replace(fault="This address is in the list twice.")
@@ -132,7 +133,7 @@ def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
                 line = line._replace(fault=_HELD[team.is_group])
             elif key in invited:
                 line = line._replace(fault=_INVITED[team.is_group])
-            elif team.is_group and line.email.casefold() not in known:
+            elif team.is_group and key not in known:
                 line = line._replace(fault=_UNKNOWN)
             before.add(key)
         judged.append(line)
