@@ -156,7 +156,7 @@ def is_known_by(actor: Actor, email: str, generation: int, shown: int | None) ->
     """
     if shown is not None:
         return shown == generation
-    return generation == FIRST_GENERATION or same_address(email, actor.email)
+    return generation == FIRST_GENERATION or same_mailbox(email, actor.email)
 
 
 FIRST_GENERATION: Final = 1
