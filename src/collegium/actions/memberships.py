@@ -53,8 +53,8 @@ def add(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
         joined(tx, actor, seat.account.email, scope.id)
 
 
-def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
-    """Set the end of somebody's grant; None: without end.
+def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> bool:
+    """Set the end of somebody's grant; None: without end. Tell whether it is another one.
 
     Refuses: as ``add``, and NotFound ``grant.unknown`` when there is no such grant now,
     Conflict ``scope.last_owner`` when the last owner would be given an end.
@@ -64,6 +64,8 @@ def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
     held = memberships.held(tx, seat.account.id, seat.role.id, seat.reached.scope.id)
     if held is None:
         raise NotFound("grant.unknown")
+    if until == held.until:
+        return False
     if until is not None:
         _keep_an_owner(tx, seat, held)
     memberships.set_end(tx, held.id, until)
@@ -71,6 +73,7 @@ def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
     if until is None:
         # A role without end is what a request asks for.
         settle(tx, actor, seat.account.id, seat.role.id, _place(seat), by=actor.id)
+    return True
 
 
 def exchange(tx: Write, actor: Actor, seat: Seat, role: Row) -> None:

@@ -147,8 +147,10 @@ def change(
     for problem in problems_of_change(actor, row, changes):
         raise problem
     rules.check_end(changes.get("expires"), tx.now, settings.group_invitation_lifetime)
-    open_invitations.change(tx, row.id, changes)
     fields = sorted(name for name, value in changes.items() if value != getattr(row, name))
+    if not fields:
+        return
+    open_invitations.change(tx, row.id, changes)
     events.record(
         tx, "open_invitation.updated", actor, scope=row.scope_id, invitation=uuid, fields=fields
     )

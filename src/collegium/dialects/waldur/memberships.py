@@ -113,7 +113,7 @@ def team_routes(base: str, kind: Kind) -> Routes:
     def _change(
         call: Call,
         right: Permission,
-        do: Callable[[Write, Actor, actions.Seat, datetime | None], None],
+        do: Callable[[Write, Actor, actions.Seat, datetime | None], object],
     ) -> datetime | None:
         uuid = call.uuid(kind)
         with call.write() as tx:

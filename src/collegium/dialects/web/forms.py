@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, time
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
@@ -43,6 +43,11 @@ class Form:
     def showing(cls, **values: str) -> Form:
         """Make a form that shows these values."""
         return cls({name: [value] for name, value in values.items()})
+
+    @classmethod
+    def showing_end(cls, name: str, stored: datetime | None, **values: str) -> Form:
+        """Make a form that shows an end as its day, to be read by ``end``."""
+        return cls.showing(**{name: _day(stored), f"{name}_shown": _day(stored)}, **values)
 
     @classmethod
     def read(cls, header: str, body: bytes) -> Form:
@@ -139,6 +144,22 @@ class Form:
             self.wrong(name, "This is not a date. Please write it like 2026-12-31.")
             return None
 
+    def end(self, name: str, stored: datetime | None = None) -> datetime | None:
+        """Read a last day and return the end of it; None when the field is empty.
+
+        A form shows an end as its day. The day that it showed means the end that is stored, at
+        whatever time of that day, also when another one was stored meanwhile.
+
+        Args:
+            stored: the end as it is now.
+        """
+        last = self.date(name)
+        day = last.isoformat() if last else ""
+        shown = self.values.get(f"{name}_shown")
+        if name not in self.errors and day == (shown[0] if shown else _day(stored)):
+            return stored
+        return None if last is None else datetime.combine(last, time(23, 59, 59), UTC)
+
     def choice(self, name: str, *known: str) -> str:
         """Read one of some words; anything else could only come from elsewhere."""
         text = self.raw(name)
@@ -157,6 +178,10 @@ class Form:
         """Say what a rule has refused, at its field where the form has it."""
         where = str(refusal.facts.get("field", WHOLE))
         self.wrong(where if where in self.values else WHOLE, say(refusal))
+
+
+def _day(at: datetime | None) -> str:
+    return at.astimezone(UTC).date().isoformat() if at else ""
 
 
 def _pairs(body: bytes) -> dict[str, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -122,7 +121,7 @@ def _seat_shown(
         others=[one for one in offered(tx, team) if one[0] != row.role_uuid]
         if may_remove is None and team.may_let_in
         else [],
-        form=form or Form.showing(until=row.until.date().isoformat() if row.until else ""),
+        form=form or Form.showing_end("until", row.until),
     )
 
 
@@ -130,7 +129,8 @@ def _change(kind: Kind, visit: Visit) -> Answer:
     """Do what the pressed button says: give the role another end, another role, or none."""
     form = visit.form
     deed = form.choice("deed", "end", "role", "remove")
-    until = _until(form) if deed == "end" else None
+    if deed == "end":
+        form.date("until")
     if form.ok:
         try:
             with visit.write() as tx:
@@ -147,8 +147,11 @@ def _change(kind: Kind, visit: Visit) -> Answer:
                         actions.exchange(tx, visit.actor, seat, given)
                         said = f"{person(row)} is {given.description or given.name} now."
                 elif deed == "end":
-                    actions.update(tx, visit.actor, seat, until)
+                    until = form.end("until", row.until)
+                    is_changed = actions.update(tx, visit.actor, seat, until)
                     said = f"The role of {person(row)} has another end now."
+                    if not is_changed:
+                        said = f"The role of {person(row)} ends as before."
                 else:
                     actions.remove(tx, visit.actor, seat)
                     said = f"{person(row)} is no longer {role(row)} here."
@@ -160,12 +163,6 @@ def _change(kind: Kind, visit: Visit) -> Answer:
             return visit.go("/account/" if is_gone else team.path, said)
     with visit.read() as tx:
         return _seat_shown(kind, visit, tx, form, 422)
-
-
-def _until(form: Form) -> datetime | None:
-    """Read the last day of a role: it ends when that day does."""
-    last = form.date("until")
-    return None if last is None else datetime.combine(last, time(23, 59, 59), UTC)
 
 
 def _one(visit: Visit, code: str) -> str:
@@ -206,7 +203,7 @@ def _found(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) ->
 
 def _add(kind: Kind, visit: Visit) -> Answer:
     form = visit.form
-    until = _until(form)
+    until = form.end("until")
     uuid = hex_uuid(form.raw("account"))
     if uuid is None:
         form.wrong("account", "Please choose one of these.")

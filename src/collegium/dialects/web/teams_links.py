@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,6 +20,7 @@ from collegium.store import open_invitations, roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from markupsafe import Markup
 
@@ -112,24 +113,35 @@ def _latest(visit: Visit, now: datetime) -> datetime:
     return now + timedelta(seconds=visit.settings.group_invitation_lifetime)
 
 
-def _read(visit: Visit, now: datetime) -> dict[str, Any]:
-    """Read what is said of a link, save what it gives; every error is kept for its field."""
-    form, latest = visit.form, _latest(visit, now)
+def _read(visit: Visit) -> dict[str, Any]:
+    """Read what is said of a link, save its end and what it gives.
+
+    Every error is kept for its field.
+    """
+    form = visit.form
     values: dict[str, Any] = {name: form.flag(name) for name in _TICKS}
     values["custom_text"] = form.text("custom_text", _TEXT_MAX, lines=True)
     values["template"] = form.text("template", _TEMPLATE_MAX) or None
     values["affiliations"] = form.lines("affiliations", _AFFILIATION_MAX, _AFFILIATIONS_MAX)
     values["email_patterns"] = form.lines("email_patterns", rules.PATTERN_MAX, rules.PATTERNS_MAX)
-    last = form.date("expires")
-    if last is not None:
-        # The last day that can be chosen ends for the link when its longest time does.
-        end = datetime.combine(last, time(23, 59, 59), UTC)
-        values["expires"] = min(end, latest) if last == latest.date() else end
-        _note(form, _checked_end(visit, values["expires"], now))
+    form.date("expires")
     # An unticked box is not sent, and an error belongs to it all the same.
     for name in (*_TICKS, "auto_create_project"):
         form.values.setdefault(name, [""])
     return values
+
+
+def _read_end(visit: Visit, now: datetime, stored: datetime | None = None) -> dict[str, Any]:
+    """Read the end of a link where it is another one than before."""
+    form, latest = visit.form, _latest(visit, now)
+    end = form.end("expires", stored)
+    if end is None or end == stored:
+        return {}
+    if end.date() == latest.date():
+        # The last day that can be chosen ends for the link when its longest time does.
+        end = min(end, latest)
+    _note(form, _checked_end(visit, end, now))
+    return {"expires": end}
 
 
 def _checked_end(visit: Visit, end: datetime, now: datetime) -> list[Invalid]:
@@ -147,7 +159,7 @@ def _note(form: Form, problems: Iterable[Invalid]) -> None:
 
 def _make(kind: Kind, visit: Visit) -> Answer:
     form = visit.form
-    values = _read(visit, visit.now)
+    values = _read(visit) | _read_end(visit, visit.now)
     values["auto_create_project"] = form.flag("auto_create_project")
     with visit.write() as tx:
         team = Team.reach(visit, tx, kind, right="grant")
@@ -190,12 +202,13 @@ def _one(kind: Kind, visit: Visit, tx: Read) -> tuple[Team, Row]:
 def _edit(kind: Kind, visit: Visit, tx: Read) -> Answer:
     _, row = _one(kind, visit, tx)
     rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
-    form = Form.showing(
+    form = Form.showing_end(
+        "expires",
+        row.expires,
         custom_text=row.custom_text,
         template=row.template or "",
         affiliations="\n".join(row.affiliations),
         email_patterns="\n".join(row.email_patterns),
-        expires=row.expires.date().isoformat(),
         **{name: "yes" if getattr(row, name) else "" for name in _TICKS},
     )
     return _form(kind, visit, tx, form, row=row)
@@ -205,12 +218,13 @@ def _change(kind: Kind, visit: Visit) -> Answer:
     """Do what the pressed button says: change a link, or close it."""
     form = visit.form
     deed = form.choice("deed", "save", "close")
-    values = _read(visit, visit.now) if deed == "save" else {}
+    values = _read(visit) if deed == "save" else {}
     with visit.write() as tx:
         team, row = _one(kind, visit, tx)
         if deed == "close":
             actions.cancel(tx, visit.actor, row.uuid)
         else:
+            values |= _read_end(visit, tx.now, row.expires)
             _note(form, actions.problems_of_change(visit.actor, row, values))
             if form.ok:
                 actions.change(tx, visit.actor, visit.settings, row.uuid, values)

@@ -1,0 +1,166 @@
+"""A form shows an end as its day; saving what it shows changes nothing."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, time, timedelta
+from html import unescape
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collegium.store import open_invitations
+from tests.dialects.web.browser import Browser, text
+
+if TYPE_CHECKING:
+    from collegium.store.statements import Row
+    from tests.dialects.web.team import Scene
+    from tests.site import Site
+
+DAY = (datetime.now(UTC) + timedelta(days=4)).replace(hour=0, minute=0, second=0, microsecond=0)
+ENDS = [
+    DAY,
+    DAY + timedelta(microseconds=1),
+    DAY + timedelta(hours=12, minutes=34, seconds=56, microseconds=789),
+    DAY + timedelta(hours=23, minutes=59, seconds=59),
+    DAY + timedelta(days=1, microseconds=-1),
+]
+OFFSETS = ["+00:00", "+14:00", "-11:30"]
+
+
+def fields(browser: Browser, button: str) -> dict[str, str]:
+    """Read what a browser would send with a button of the page: what its form shows."""
+    assert browser.page is not None
+    (form,) = [
+        one
+        for one in re.findall(r"(?s)<form.*?</form>", browser.page.text)
+        if f'value="{button}"' in one and "method=" in one
+    ]
+    found = {"deed": button}
+    for tag in re.findall(r"<input[^>]*>", form):
+        named = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
+        if named.get("type") != "checkbox" or " checked" in tag:
+            found[named["name"]] = unescape(named.get("value", ""))
+    for name, value in re.findall(r'(?s)<textarea[^>]*name="(\w+)"[^>]*>(.*?)</textarea>', form):
+        found[name] = unescape(value)
+    del found["csrf"]
+    return found
+
+
+def grant(scene: Scene) -> Row:
+    (row,) = [one for one in scene.world.grants_in(scene.project) if one.username == "member"]
+    return row
+
+
+def link(scene: Scene, uuid: str) -> Row:
+    with scene.world.database.read() as tx:
+        row = open_invitations.find(tx, scene.people["owner"].actor, uuid)
+    assert row is not None
+    return row
+
+
+def history(browser: Browser, scene: Scene) -> str:
+    return text(browser.open(f"{scene.paths['project']}history/"))
+
+
+@pytest.fixture
+def here(scene: Scene, browser: Browser) -> str:
+    browser.sign_in(scene.world, scene.people["owner"])
+    return f"{scene.paths['project']}people/{grant(scene).uuid}/"
+
+
+def give_end(scene: Scene, site: Site, end: str | None) -> None:
+    body = {"user": scene.people["member"].uuid, "role": "PROJECT.MEMBER", "expiration_time": end}
+    answer = site.post(f"{scene.project.path}update_user/", scene.people["owner"], json=body)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("end", ENDS, ids=str)
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_the_end_of_a_role_stays_when_it_is_saved_as_shown(
+    browser: Browser, scene: Scene, site: Site, here: str, end: datetime, offset: str
+) -> None:
+    zone = datetime.fromisoformat(f"2000-01-01T00:00:00{offset}").tzinfo
+    give_end(scene, site, end.astimezone(zone).isoformat())
+    before = history(browser, scene)
+    browser.open(here)
+    sent = fields(browser, "end")
+    assert sent["until"] == end.date().isoformat()
+    # The whole form, and the date alone.
+    for given in (sent, {"deed": "end", "until": sent["until"]}):
+        assert "ends as before" in text(browser.follow(browser.send(here, **given)))
+        assert grant(scene).until == end
+        browser.open(here)
+    assert history(browser, scene) == before
+
+
+def test_a_role_without_an_end_stays_so_when_it_is_saved_as_shown(
+    browser: Browser, scene: Scene, here: str
+) -> None:
+    browser.open(here)
+    sent = fields(browser, "end")
+    assert sent["until"] == ""
+    assert "ends as before" in text(browser.follow(browser.send(here, **sent)))
+    assert grant(scene).until is None
+
+
+def test_saving_a_role_as_shown_undoes_nothing_that_was_changed_meanwhile(
+    browser: Browser, scene: Scene, site: Site, here: str
+) -> None:
+    for shown, changed in (
+        (ENDS[2], ENDS[2] + timedelta(days=3)),
+        (None, ENDS[0]),
+        (ENDS[1], None),
+    ):
+        give_end(scene, site, shown.isoformat() if shown else None)
+        browser.open(here)
+        sent = fields(browser, "end")
+        give_end(scene, site, changed.isoformat() if changed else None)
+        assert browser.send(here, **sent).status_code == 303
+        assert grant(scene).until == changed
+
+
+def test_another_day_ends_a_role_with_that_day(
+    browser: Browser, scene: Scene, site: Site, here: str
+) -> None:
+    give_end(scene, site, ENDS[0].isoformat())
+    browser.open(here)
+    other = (DAY + timedelta(days=1)).date()
+    sent = fields(browser, "end") | {"until": other.isoformat()}
+    assert "has another end now" in text(browser.follow(browser.send(here, **sent)))
+    assert grant(scene).until == datetime.combine(other, time(23, 59, 59), UTC)
+    browser.open(here)
+    assert browser.send(here, **(fields(browser, "end") | {"until": ""})).status_code == 303
+    assert grant(scene).until is None
+
+
+@pytest.mark.parametrize("end", ENDS, ids=str)
+def test_the_end_of_a_link_stays_when_it_is_saved_as_shown(
+    browser: Browser, scene: Scene, here: str, end: datetime
+) -> None:
+    uuid = scene.world.open(scene.people["owner"], "PROJECT.MEMBER", scene.project, expires=end)
+    assert here
+    path = f"{scene.paths['project']}links/{uuid}/"
+    before = history(browser, scene)
+    browser.open(path)
+    sent = fields(browser, "save")
+    assert sent["expires"] == end.date().isoformat()
+    for given in (sent, {"deed": "save", "expires": sent["expires"]}):
+        assert browser.send(path, **given).status_code == 303
+        assert link(scene, uuid).expires == end
+        browser.open(path)
+    assert history(browser, scene) == before
+    # What is changed beside it leaves it alone, too.
+    assert browser.send(path, **(sent | {"custom_text": "For all"})).status_code == 303
+    assert (link(scene, uuid).expires, link(scene, uuid).custom_text) == (end, "For all")
+
+
+def test_another_day_ends_a_link_with_that_day(browser: Browser, scene: Scene, here: str) -> None:
+    uuid = scene.world.open(scene.people["owner"], "PROJECT.MEMBER", scene.project, expires=ENDS[0])
+    assert here
+    path = f"{scene.paths['project']}links/{uuid}/"
+    browser.open(path)
+    other = (DAY + timedelta(days=1)).date()
+    sent = fields(browser, "save") | {"expires": other.isoformat()}
+    assert browser.send(path, **sent).status_code == 303
+    assert link(scene, uuid).expires == datetime.combine(other, time(23, 59, 59), UTC)
