@@ -262,7 +262,8 @@ class Offers(Standing):
         unless(self.people[by]["active"], "account.inactive")
         row = _row(who=by, role=role, scope=scope, through=through, state="pending")
         self.requests[name] = row
-        if link and link["auto"] and self._vouched({**link, "voucher": link["by"]}):
+        sponsored = link and link["auto"] and self._vouched({**link, "voucher": link["by"]})
+        if sponsored and not self._merely_reads(by, scope, role):
             self._let_in(row)
             return
         deciders = [
@@ -273,6 +274,11 @@ class Offers(Standing):
         ]
         for one in deciders or self._all_staff():
             self._mail("permission_request_submitted", one)
+
+    def _merely_reads(self, who: str, scope: str, role: str) -> bool:
+        held, give = self.held(who, scope), f"{self.scopes[scope]['kind']}.give"
+        gives = self._staff(who) or (give in held and self._under_ceiling(who, scope, role))
+        return bool(self.people[who]["support"] or {"list", give} & held) and not gives
 
     def _let_in(self, row: dict[str, Any]) -> None:
         unless(self.people[row["who"]]["active"], "account.inactive")

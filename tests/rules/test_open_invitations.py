@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collegium.rules.open_invitations import (
     PATTERN_MAX,
@@ -13,14 +16,17 @@ from collegium.rules.open_invitations import (
     admits,
     check_active,
     check_end,
+    check_may_change,
     check_patterns,
     check_public,
     check_roles,
     check_template,
     is_active,
     project_name,
+    widens,
 )
-from collegium.rules.refusals import Conflict, Invalid
+from collegium.rules.refusals import Conflict, Forbidden, Invalid
+from collegium.store.tables import open_invitations
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
@@ -285,3 +291,82 @@ def test_only_staff_show_a_link_to_everybody(
             check(is_public=True)
         assert caught.value.code == code
         assert caught.value.facts == {"field": field}
+
+
+# Who answers for a link.
+
+TERMS: dict[str, Any] = {
+    "auto_approve": False,
+    "allow_multiple_requests": False,
+    "is_public": False,
+    "affiliations": ["a", "b"],
+    "email_patterns": ["p", "q"],
+    "expires": NOW,
+    "custom_text": "Hello",
+    "template": None,
+}
+"""The columns that a change of an invite link may name."""
+
+SWITCHES = ("auto_approve", "allow_multiple_requests", "is_public")
+
+
+@given(
+    before=st.fixed_dictionaries(
+        {
+            **dict.fromkeys(SWITCHES, st.booleans()),
+            "affiliations": st.lists(st.sampled_from("ab"), unique=True),
+            "email_patterns": st.lists(st.sampled_from("pq"), unique=True),
+            "expires": st.sampled_from([NOW, NOW + timedelta(days=1)]),
+            "custom_text": st.sampled_from(["", "Hello"]),
+            "template": st.sampled_from([None, "{username}"]),
+        }
+    ),
+    after=st.fixed_dictionaries(
+        {
+            **dict.fromkeys(SWITCHES, st.booleans()),
+            "affiliations": st.lists(st.sampled_from("ab"), unique=True),
+            "email_patterns": st.lists(st.sampled_from("pq"), unique=True),
+            "expires": st.sampled_from([NOW, NOW + timedelta(days=1)]),
+            "custom_text": st.sampled_from(["", "Hello"]),
+            "template": st.sampled_from([None, "{username}"]),
+        }
+    ),
+)
+def test_change_widens_a_link_exactly_when_somebody_gains_by_it(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    def people(terms: dict[str, Any]) -> set[str]:
+        """Who is let in, of people with one affiliation or one kind of address, or none."""
+        named = {*terms["affiliations"], *terms["email_patterns"]}
+        return named or {*"abpq", "anybody"}
+
+    gains = (
+        any(after[name] and not before[name] for name in SWITCHES)
+        or after["expires"] > before["expires"]
+        or not people(after) <= people(before)
+    )
+    assert widens(before, after) is gains
+
+
+def test_every_change_of_a_link_that_is_not_known_to_be_harmless_widens_it() -> None:
+    columns = {column.name for column in open_invitations.c}
+    for name in columns - TERMS.keys():
+        assert widens({**TERMS, name: 1}, {name: 2}), name
+        assert not widens({**TERMS, name: 1}, {name: 1}), name
+    assert TERMS.keys() <= columns
+    assert not widens(TERMS, {"custom_text": "Welcome", "template": "{email}"})
+    assert not widens(TERMS, {})
+
+
+def test_pattern_that_replaces_another_widens_a_link_whatever_it_says() -> None:
+    assert widens(TERMS, {"email_patterns": ["p"], "affiliations": ["a", "c"]})
+    assert widens(TERMS, {"email_patterns": ["P"]})
+    assert not widens(TERMS, {"email_patterns": ["q"], "affiliations": []})
+
+
+@pytest.mark.parametrize(("public", "staff"), [(True, True), (False, False), (False, True)])
+def test_public_link_is_changed_by_staff_alone(*, public: bool, staff: bool) -> None:
+    check_may_change(is_public=public, is_staff=staff)
+    with pytest.raises(Forbidden) as caught:
+        check_may_change(is_public=True, is_staff=False)
+    assert caught.value.code == "open_invitation.public"

@@ -198,3 +198,50 @@ def test_history_tells_when_the_invitations_of_an_earlier_release_were_accepted(
     with empty.read() as tx:
         rows = tx.all(Prepared(select(invitations.c.id, invitations.c.accepted)))
     assert dict(map(tuple, rows)) == {1: datetime(2026, 1, 2, 12, tzinfo=UTC), 2: None, 3: None}
+
+
+def test_whoever_changed_a_link_before_the_upgrade_answers_for_it_afterwards(
+    empty: Database,
+) -> None:
+    config = schema._config()
+    at = "2026-01-01T00:00:00.000000"
+    changed, unchanged = "a" * 32, "b" * 32
+    with empty.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0012")
+        for number, name in ((1, "staff"), (2, "manager"), (3, "other")):
+            connection.execute(
+                text(
+                    "INSERT INTO accounts (id, uuid, username, slug, email, affiliations, joined,"
+                    f" modified) VALUES ({number}, '{number:032x}', '{name}', '{name}', 'x@y.zz',"
+                    f" '[]', '{at}', '{at}')"
+                )
+            )
+        connection.execute(
+            text(
+                "INSERT INTO scopes (id, uuid, kind, name, slug, created)"
+                f" VALUES (1, '{1:032x}', 'organisation', 'Acme', 'acme', '{at}')"
+            )
+        )
+        for number, uuid in ((1, changed), (2, unchanged)):
+            connection.execute(
+                text(
+                    "INSERT INTO open_invitations (id, uuid, scope_id, role_id, created, expires,"
+                    " created_by, affiliations, email_patterns) VALUES"
+                    f" ({number}, '{uuid}', 1, 1, '{at}', '{at}', 1, '[]', '[]')"
+                )
+            )
+        for number, actor, kind in ((1, 1, "created"), (2, 3, "updated"), (3, 2, "updated")):
+            facts = json.dumps({"invitation": changed}).replace(":", "\\:")
+            connection.execute(
+                text(
+                    "INSERT INTO events (uuid, at, kind, actor_id, facts) VALUES"
+                    f" ('{number:032x}', '{at}', 'open_invitation.{kind}', {actor}, '{facts}')"
+                )
+            )
+        connection.exec_driver_sql("COMMIT")
+    schema.migrate(empty)
+    with empty.engine.connect() as connection:
+        found = connection.execute(text("SELECT id, sponsor_id FROM open_invitations ORDER BY id"))
+        assert [tuple(row) for row in found] == [(1, 2), (2, 1)]

@@ -75,6 +75,7 @@ def create(
             "project_role_id": project_role.id if project_role else None,
             "created": tx.now,
             "created_by": actor.id,
+            "sponsor_id": actor.id,
         },
     )
     events.record(
@@ -139,20 +140,35 @@ def change(
     Args:
         changes: columns but those of roles and projects: who asked was promised those.
 
-    Refuses: as ``cancel``; Forbidden ``role.above_ceiling``, and Invalid as ``create``.
+    Whoever widens it answers for it from then on, as does whoever saves it when nobody does.
+
+    Refuses: as ``cancel``; Forbidden ``role.above_ceiling`` and ``open_invitation.public``,
+    Conflict ``organisation.unavailable``, and Invalid as ``create``.
     """
     row, reached = _active(tx, actor, uuid)
+    rules.check_may_change(is_public=row.is_public, is_staff=actor.is_staff)
     gives = [row.role_id] + ([row.project_role_id] if row.project_role_id else [])
     check_may_give(tx, actor, reached, gives, makes_projects=row.auto_create_project)
+    if row.blocked or row.archived:
+        raise Conflict("organisation.unavailable")
     for problem in problems_of_change(actor, row, changes):
         raise problem
     rules.check_end(changes.get("expires"), tx.now, settings.group_invitation_lifetime)
-    fields = sorted(name for name, value in changes.items() if value != getattr(row, name))
+    fields = {name for name, value in changes.items() if value != getattr(row, name)}
+    if rules.widens(row._asdict(), changes) or not open_invitations.sponsored(tx, [row]):
+        changes = {**changes, "sponsor_id": actor.id}
+        if row.sponsor_id != actor.id:
+            fields.add("sponsor")
     if not fields:
         return
     open_invitations.change(tx, row.id, changes)
     events.record(
-        tx, "open_invitation.updated", actor, scope=row.scope_id, invitation=uuid, fields=fields
+        tx,
+        "open_invitation.updated",
+        actor,
+        scope=row.scope_id,
+        invitation=uuid,
+        fields=sorted(fields),
     )
 
 

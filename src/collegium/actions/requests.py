@@ -8,10 +8,10 @@ from uuid import uuid4
 from collegium.actions import mails, projects
 from collegium.actions.open_invitations import check_may_give
 from collegium.actions.scopes import Place, grant, joined, settle, wants_mail
-from collegium.actions.tokens import actor_of
 from collegium.rules import open_invitations as links
 from collegium.rules import requests as rules
-from collegium.rules.access import TEAM, Kind, Permission
+from collegium.rules.access import TEAM, Kind
+from collegium.rules.invitations import merely_reads
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
 from collegium.rules.requests import Act, State
 from collegium.store import (
@@ -22,13 +22,12 @@ from collegium.store import (
     open_invitations,
     outbox,
     requests,
-    roles,
 )
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
     from collegium.settings import Settings
-    from collegium.store.db import Write
+    from collegium.store.db import Read, Write
     from collegium.store.statements import Row
 
 
@@ -41,6 +40,9 @@ class Asked(NamedTuple):
 
 def submit(tx: Write, actor: Actor, settings: Settings, uuid: str, message: str = "") -> Asked:
     """Ask for what an open invitation offers; those who may decide are mailed.
+
+    With automatic approval nobody has to decide, unless its sponsor could not give that any more,
+    or the actor knows the link from reading alone.
 
     Refuses: NotFound ``open_invitation.unknown``, Conflict ``open_invitation.inactive``,
     ``request.exists``, ``grant.held``, ``grant.elsewhere`` under the one-role rule,
@@ -61,7 +63,7 @@ def submit(tx: Write, actor: Actor, settings: Settings, uuid: str, message: str 
         raise Conflict("open_invitation.not_for_you")
     sole = None if link.allow_multiple_requests else link.id
     request = _begin(tx, actor, link, link.id, sole, message)
-    if link.auto_approve and _still_opened(tx, link):
+    if is_let_in_at_once(tx, actor, link):
         _let_in(tx, None, settings, request, None)
         return Asked(_again(tx, request.id), is_approved=True)
     _tell_deciders(tx, request)
@@ -229,9 +231,8 @@ def _decided(tx: Write, actor: Actor, uuid: str, act: Act, *, groups: bool) -> R
     reached = access.held_by(tx, actor, request.scope_id)
     if reached is None:
         raise NotFound("request.unknown")
-    check_may_give(
-        tx, actor, reached, _gives(request), makes_projects=bool(request.auto_create_project)
-    )
+    gives = open_invitations.gives(request)
+    check_may_give(tx, actor, reached, gives, makes_projects=bool(request.auto_create_project))
     from_above = TEAM[Kind(request.scope_kind)].grant in reached.above
     if request.account_id == actor.id and not actor.is_staff and not from_above:
         raise Forbidden("request.own")
@@ -240,25 +241,22 @@ def _decided(tx: Write, actor: Actor, uuid: str, act: Act, *, groups: bool) -> R
     return request
 
 
-def _gives(place: Any) -> list[int]:
-    more = place.project_role_id if place.auto_create_project else None
-    return [place.role_id] + ([more] if more else [])
+def is_let_in_at_once(tx: Read, actor: Actor, link: Row) -> bool:
+    """Tell whether nobody has to decide on the request of somebody who may ask by a link.
 
-
-def _still_opened(tx: Write, link: Row) -> bool:
-    """Tell whether whoever made the link could still give what it offers."""
-    creator = accounts.by_number(tx, link.created_by) if link.created_by else None
-    if creator is None or not creator.is_active:
+    Its sponsor has to be able to give what it offers, as of now; and who knows the link from
+    reading alone waits for a decision.
+    """
+    if not link.auto_approve or not open_invitations.sponsored(tx, [link]):
         return False
-    giver = actor_of(creator)
-    reached = access.held_by(tx, giver, link.scope_id)
-    if reached is None:
-        return False
-    try:
-        check_may_give(tx, giver, reached, _gives(link), makes_projects=link.auto_create_project)
-    except Forbidden:
-        return False
-    return True
+    # Whoever reads must not come to hold more by asking from where they read nothing.
+    reached = access.held_by(tx, actor, link.scope_id, anywhere=True)
+    return not merely_reads(
+        actor,
+        reached.held if reached else (),
+        TEAM[Kind(link.scope_kind)].grant,
+        open_invitations.needed(tx, link),
+    )
 
 
 def _let_in(
@@ -346,9 +344,7 @@ def _own_project(tx: Write, actor: Actor | None, request: Row) -> int:
 
 def _tell_deciders(tx: Write, request: Row) -> None:
     """Mail those who may decide; staff, when there is nobody else."""
-    needed = {one for many in roles.permissions_of(tx, _gives(request)).values() for one in many}
-    if request.auto_create_project:
-        needed.add(Permission.PROJECT_CREATE)
+    needed = open_invitations.needed(tx, request)
     deciders = [
         address
         for number, address, held in requests.managers(

@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from string import Formatter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import re2
 
 from collegium.rules.access import Kind
-from collegium.rules.refusals import Conflict, Invalid
+from collegium.rules.refusals import Conflict, Forbidden, Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
 PLACEHOLDERS: Final = ("email", "full_name", "username")
@@ -28,6 +28,11 @@ PROJECT_NAME_MAX: Final = 500
 
 PATTERN_MAX: Final = 255
 PATTERNS_MAX: Final = 50
+
+_SWITCHES: Final = ("auto_approve", "allow_multiple_requests", "is_public")
+_RESTRICTIONS: Final = ("affiliations", "email_patterns")
+_WORDING: Final = frozenset({"custom_text", "template"})
+"""What changes neither who is let in nor what they are given."""
 
 _options = re2.Options()
 _options.case_sensitive = False
@@ -101,6 +106,44 @@ def check_public(
         raise Invalid("open_invitation.public_auto", field="auto_create_project")
     if role_kind != Kind.PROJECT:
         raise Invalid("open_invitation.public_role", field="role")
+
+
+def check_may_change(*, is_public: bool, is_staff: bool) -> None:
+    """Let only staff change an invite link that everybody is shown.
+
+    Refuses: Forbidden ``open_invitation.public``.
+    """
+    if is_public and not is_staff:
+        raise Forbidden("open_invitation.public")
+
+
+def widens(before: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Tell whether a change lets in more people, gives more, or holds for longer.
+
+    Patterns cannot be compared with each other, so a new one counts as wider even beside the old
+    ones; and a column that is not known here counts as soon as it changes.
+
+    Args:
+        before: the columns of an invite link, those that change at least.
+        changes: columns with their new values.
+    """
+    changed = {name: value for name, value in changes.items() if value != before[name]}
+    if any(changed.get(name) for name in _SWITCHES):
+        return True
+    if "expires" in changed and changed["expires"] > before["expires"]:
+        return True
+    if not changed.keys().isdisjoint(_RESTRICTIONS) and _admits_more(before, changed):
+        return True
+    return not changed.keys() <= {*_SWITCHES, *_RESTRICTIONS, *_WORDING, "expires"}
+
+
+def _admits_more(before: Mapping[str, Any], changed: Mapping[str, Any]) -> bool:
+    old, new = (
+        {(name, one) for name in _RESTRICTIONS for one in get(name)}
+        for get in (before.__getitem__, lambda name: changed.get(name, before[name]))
+    )
+    # Without any restriction everybody is let in; beside another one each admits more.
+    return bool(old) and (not new or not new <= old)
 
 
 def check_template(template: str) -> None:

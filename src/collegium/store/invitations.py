@@ -53,7 +53,7 @@ from collegium.store.tables import (
 from collegium.store.tallies import tally
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sqlalchemy import ColumnElement
 
@@ -561,19 +561,13 @@ def by_number(tx: Read, number: int) -> Row | None:
 
 def vouched(tx: Read, rows: Sequence[Row]) -> set[int]:
     """Give the numbers of those invitations whose senders could still give the role now."""
-    grouped: dict[tuple[int, int], set[str]] = {}
-    vouchers = {row.vouched_by for row in rows if row.vouched_by is not None}
-    places = {place for row in rows for place in (row.scope_id, row.organisation_id)}
-    for held in tx.all(_HELD_BY, accounts=list(vouchers), scopes=list(places), now=tx.now):
-        grouped.setdefault((held.account_id, held.scope_id), set()).add(held.permission)
+    held = held_by(tx, rows, {row.vouched_by for row in rows if row.vouched_by is not None})
     carried = role_rows.permissions_of(tx, {row.role_id for row in rows})
-    nothing: set[str] = set()
     return {
         row.id
         for row in rows
         if stands_by(
-            grouped.get((row.vouched_by, row.scope_id), nothing)
-            | grouped.get((row.vouched_by, row.organisation_id), nothing),
+            held(row.vouched_by, row),
             TEAM[Kind(row.scope_kind)].grant,
             carried.get(row.role_id, ()),
             is_active=bool(row.voucher_is_active),
@@ -590,6 +584,28 @@ def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
         "email_comparable": comparable_address(values["email"]),
         "email_search": search.addresses_of(values["email"]),
     }
+
+
+def held_by(
+    tx: Read, rows: Sequence[Row], sponsors: Collection[int]
+) -> Callable[[int | None, Row], set[str]]:
+    """Ask, once for many rows, what their sponsors hold now in the scopes of the rows.
+
+    Gives a function from a sponsor and a row to the permissions held in its scope, from above too.
+
+    Args:
+        rows: with ``scope_id`` and ``organisation_id``.
+        sponsors: ids of accounts.
+    """
+    grouped: dict[tuple[int | None, int], set[str]] = {}
+    places = {place for row in rows for place in (row.scope_id, row.organisation_id)}
+    for held in tx.all(_HELD_BY, accounts=list(sponsors), scopes=list(places), now=tx.now):
+        grouped.setdefault((held.account_id, held.scope_id), set()).add(held.permission)
+    nothing: set[str] = set()
+    return lambda sponsor, row: (
+        grouped.get((sponsor, row.scope_id), nothing)
+        | grouped.get((sponsor, row.organisation_id), nothing)
+    )
 
 
 def add(tx: Write, values: Mapping[str, Any]) -> int:

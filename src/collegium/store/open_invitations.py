@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, select, true, union, update
 
-from collegium.rules.access import Kind
+from collegium.rules.access import TEAM, Kind, Permission
+from collegium.rules.invitations import stands_by
 from collegium.rules.refusals import NotFound
 from collegium.store import finding
+from collegium.store import roles as role_rows
 from collegium.store.access import add_to_scope, holding, lock_both
-from collegium.store.invitations import READERS
+from collegium.store.invitations import READERS, held_by
 from collegium.store.listing import Filter, Listing
 from collegium.store.narrowing import beside
 from collegium.store.scopes import placed
-from collegium.store.statements import Prepared, Time
+from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import accounts, open_invitations, roles, scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy import ColumnElement
 
@@ -128,6 +130,12 @@ def _change(columns: tuple[str, ...]) -> Prepared:
     )
 
 
+# Not joined to every row: the lists have no use for it.
+_SPONSORS = Prepared(
+    select(accounts.c.id, accounts.c.is_active, accounts.c.is_staff).where(
+        any_of(accounts.c.id, "sponsors")
+    )
+)
 _CANCEL = Prepared(
     update(open_invitations)
     .where(open_invitations.c.id == bindparam("number"), open_invitations.c.canceled.is_(None))
@@ -163,6 +171,48 @@ def by_uuid_locked(tx: Write, uuid: str) -> Row:
     if row is None:
         raise NotFound("open_invitation.unknown")
     return row
+
+
+def gives(row: Row) -> list[int]:
+    """Give the ids of the roles that an invite link, or a request by one, leads to."""
+    more = row.project_role_id if row.auto_create_project else None
+    return [row.role_id] + ([more] if more else [])
+
+
+def needed(tx: Read, row: Row) -> set[str]:
+    """Give the permissions that somebody needs, besides that to let in, to give what a row offers.
+
+    Args:
+        row: an invite link, or a request by one.
+    """
+    return _needed(row, role_rows.permissions_of(tx, gives(row)))
+
+
+def _needed(row: Row, carried: Mapping[int, Collection[str]]) -> set[str]:
+    found = {one for role in gives(row) for one in carried.get(role, ())}
+    return found | {Permission.PROJECT_CREATE.value} if row.auto_create_project else found
+
+
+def sponsored(tx: Read, rows: Sequence[Row]) -> set[int]:
+    """Give the ids of those invite links whose sponsors could still give what they offer now."""
+    ids = {row.sponsor_id for row in rows if row.sponsor_id is not None}
+    if not ids:
+        return set()
+    sponsors = {row.id: row for row in tx.all(_SPONSORS, sponsors=list(ids))}
+    held = held_by(tx, rows, ids)
+    carried = role_rows.permissions_of(tx, {role for row in rows for role in gives(row)})
+    return {
+        row.id
+        for row in rows
+        if row.sponsor_id in sponsors
+        and stands_by(
+            held(row.sponsor_id, row),
+            TEAM[Kind(row.scope_kind)].grant,
+            _needed(row, carried),
+            is_active=sponsors[row.sponsor_id].is_active,
+            is_staff=sponsors[row.sponsor_id].is_staff,
+        )
+    }
 
 
 def add(tx: Write, values: Mapping[str, Any]) -> int:

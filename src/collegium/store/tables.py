@@ -611,6 +611,10 @@ open_invitations = Table(
     _text("custom_text"),
     Column("affiliations", Json, nullable=False),
     Column("email_patterns", Json, nullable=False),
+    # Who made it, or was the last to widen it: automatic approval needs their right to give the
+    # role, judged again whenever somebody asks. No foreign key, which SQLite cannot add to a table
+    # that exists: rows of accounts are never deleted.
+    Column("sponsor_id", Number),
 )
 Index("ix_open_invitations_scope_id", open_invitations.c.scope_id, open_invitations.c.created)
 Index("ix_open_invitations_created", open_invitations.c.created, open_invitations.c.id)

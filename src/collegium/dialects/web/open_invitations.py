@@ -45,6 +45,7 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
         and link.role_is_active
         and not link.blocked
         and not link.archived,
+        is_automatic=actions.is_let_in_at_once(tx, visit.actor, link),
         mine=mine,
         form=form,
     )

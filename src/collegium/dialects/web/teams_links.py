@@ -19,7 +19,7 @@ from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.store import open_invitations, roles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from markupsafe import Markup
@@ -45,6 +45,8 @@ class Shown(NamedTuple):
     picture: Markup | None
     is_open: bool
     is_over: bool
+    is_resting: bool
+    may_change: bool
 
 
 def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
@@ -56,16 +58,30 @@ def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
         visit,
         "team_links",
         team=team,
-        rows=[_shown(visit, tx, row) for row in rows],
+        rows=_all_shown(visit, tx, team, rows),
         paging=paging,
     )
 
 
-def _shown(visit: Visit, tx: Read, row: Row) -> Shown:
+def _all_shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Shown]:
+    automatic = [row for row in rows if row.auto_approve]
+    sponsored = open_invitations.sponsored(tx, automatic) if automatic else set()
+    return [_shown(visit, tx, team, row, is_sponsored=row.id in sponsored) for row in rows]
+
+
+def _shown(visit: Visit, tx: Read, team: Team, row: Row, *, is_sponsored: bool) -> Shown:
     link = links.to_open_invitation(visit.settings, row.uuid)
     is_open = rules.is_active(row.canceled, row.expires, tx.now)
     picture = qr.draw(link, "QR code of this link", qr.MASK) if is_open else None
-    return Shown(row, link, picture, is_open, row.canceled is None and not is_open)
+    return Shown(
+        row,
+        link,
+        picture,
+        is_open,
+        is_over=row.canceled is None and not is_open,
+        is_resting=is_open and row.auto_approve and not is_sponsored,
+        may_change=not team.is_closed and (visit.actor.is_staff or not row.is_public),
+    )
 
 
 def _new(kind: Kind, visit: Visit, tx: Read) -> Answer:
@@ -201,6 +217,7 @@ def _one(kind: Kind, visit: Visit, tx: Read) -> tuple[Team, Row]:
 
 def _edit(kind: Kind, visit: Visit, tx: Read) -> Answer:
     _, row = _one(kind, visit, tx)
+    rules.check_may_change(is_public=row.is_public, is_staff=visit.actor.is_staff)
     rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
     form = Form.showing_end(
         "expires",

@@ -60,6 +60,8 @@ _SENTENCES: Final = {
     "open_invitation.not_in_organisation": "Only an organisation has projects made in it.",
     "open_invitation.patterns": "These are no patterns",
     "open_invitation.project_role": "Please choose a role of projects.",
+    "open_invitation.public": "Everybody is shown this link, so only staff change it. You may "
+    "close it.",
     "open_invitation.public_auto": "A link for everybody gives everybody a project of their own; "
     "please tick that too.",
     "open_invitation.public_role": "A link for everybody gives a role in a project of one's own.",

@@ -1,0 +1,241 @@
+"""Who answers for an invite link, and for whom automatic approval holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from collegium.actions import accounts as account_actions
+from collegium.rules.access import Kind, Permission
+from collegium.store import open_invitations
+from tests.dialects.web.browser import Browser, text
+from tests.store.test_access import add_role
+
+if TYPE_CHECKING:
+    from collegium.store.statements import Row
+    from tests.dialects.web.team import Scene
+    from tests.site import Site
+    from tests.world import Person, Place, World
+
+MEMBER = "PROJECT.MEMBER"
+
+
+def link_of(world: World, uuid: str) -> Row:
+    with world.database.read() as tx:
+        return open_invitations.find(tx, world.staff.actor, uuid)
+
+
+def approved(site: Site, link: str, person: Person) -> bool:
+    """Ask by a link; tell whether nobody had to decide."""
+    answer = site.post(f"/api/user-group-invitations/{link}/submit_request/", person)
+    assert answer.status_code == 200, answer.text
+    return bool(answer.json()["auto_approved"])
+
+
+def save(browser: Browser, scene: Scene, who: Person, link: str, **given: str) -> Any:
+    here = f"{scene.paths['project']}links/{link}/"
+    browser.sign_in(scene.world, who)
+    browser.open(here)
+    return browser.send(here, deed="save", **given)
+
+
+NARROW = {"affiliations": "member@example.org", "email_patterns": r".*@example\.org"}
+
+
+def made_by_staff(scene: Scene, **details: Any) -> str:
+    narrow: dict[str, Any] = {
+        "affiliations": ["member@example.org"],
+        "email_patterns": [r".*@example\.org"],
+    }
+    return scene.world.open(scene.world.staff, MEMBER, scene.project, **narrow | details)
+
+
+WIDER: dict[str, dict[str, str]] = {
+    "no patterns": {"email_patterns": "", "affiliations": ""},
+    "another pattern": {"email_patterns": r".*@example\.org" + "\n.*"},
+    "another institution": {"affiliations": "member@example.org\nmember@example.com"},
+    "several times": {"allow_multiple_requests": "yes"},
+    "automatic": {"auto_approve": "yes"},
+}
+
+
+@pytest.mark.parametrize("wider", WIDER)
+def test_manager_who_widened_a_link_of_staff_answers_for_it_alone(
+    browser: Browser, scene: Scene, site: Site, wider: str
+) -> None:
+    world, manager = scene.world, scene.people["manager"]
+    link = made_by_staff(scene, auto_approve=wider != "automatic")
+    given = NARROW | {"auto_approve": "yes"} | WIDER[wider]
+    assert save(browser, scene, manager, link, **given).status_code == 303
+    ada, bob = world.person("ada"), world.person("bob")
+    assert approved(site, link, ada)
+    world.unseat(manager, "PROJECT.MANAGER", scene.project)
+    assert not approved(site, link, bob)
+    assert {row.username for row in world.grants_in(scene.project)} == {"member", "ada"}
+
+
+def test_link_that_lasts_longer_has_whoever_said_so_as_its_sponsor(
+    browser: Browser, scene: Scene, site: Site
+) -> None:
+    world, manager = scene.world, scene.people["manager"]
+    soon = datetime.now(UTC) + timedelta(days=1)
+    link = made_by_staff(scene, auto_approve=True, expires=soon)
+    longer = (soon + timedelta(days=2)).date().isoformat()
+    save(browser, scene, manager, link, auto_approve="yes", expires=longer, **NARROW)
+    world.unseat(manager, "PROJECT.MANAGER", scene.project)
+    assert not approved(site, link, world.person("ada"))
+
+
+NARROWER: dict[str, dict[str, str]] = {
+    "words": NARROW | {"custom_text": "Welcome"},
+    "one pattern less": {"affiliations": "member@example.org"},
+    "not automatic": NARROW,
+}
+
+
+@pytest.mark.parametrize("narrower", NARROWER)
+def test_manager_who_narrowed_a_link_of_staff_leaves_staff_as_its_sponsor(
+    browser: Browser, scene: Scene, site: Site, narrower: str
+) -> None:
+    world, manager = scene.world, scene.people["manager"]
+    link = made_by_staff(scene, auto_approve=True)
+    automatic = {} if narrower == "not automatic" else {"auto_approve": "yes"}
+    given = NARROWER[narrower] | automatic
+    assert save(browser, scene, manager, link, **given).status_code == 303
+    world.unseat(manager, "PROJECT.MANAGER", scene.project)
+    ada = world.person("ada")
+    with world.database.write() as tx:
+        own = {"affiliations": ["member@example.org"]}
+        account_actions.update(tx, world.staff.actor, world.settings, ada.uuid, own, agrees=False)
+    assert approved(site, link, ada) is bool(automatic)
+
+
+def test_staff_take_a_link_over_by_widening_it(browser: Browser, scene: Scene, site: Site) -> None:
+    world, manager = scene.world, scene.people["manager"]
+    link = world.open(manager, MEMBER, scene.project)
+    save(browser, scene, world.staff, link, auto_approve="yes")
+    world.unseat(manager, "PROJECT.MANAGER", scene.project)
+    assert approved(site, link, world.person("ada"))
+
+
+def test_link_whose_sponsor_has_gone_says_so_and_is_taken_over_by_saving_it(
+    browser: Browser, scene: Scene, site: Site
+) -> None:
+    world, manager, owner = scene.world, scene.people["manager"], scene.people["owner"]
+    link = world.open(manager, MEMBER, scene.project, auto_approve=True)
+    here = f"{scene.paths['project']}links/"
+    browser.sign_in(world, owner)
+    assert "is in at once" in text(browser.open(here))
+    asks = f"/open_invitation/{link}/"
+    browser.sign_in(world, world.person("ada"))
+    assert "You are in as soon as" in text(browser.open(asks))
+    world.unseat(manager, "PROJECT.MANAGER", scene.project)
+    assert "You are in as soon as" not in text(browser.open(asks))
+    browser.sign_in(world, owner)
+    said = text(browser.open(here))
+    assert "is in at once" not in said
+    assert "Save the link again to take that over" in said
+    assert not approved(site, link, world.person("bob"))
+    save(browser, scene, owner, link, auto_approve="yes")
+    assert approved(site, link, world.person("eve"))
+
+
+@pytest.mark.parametrize("end", ["deactivated", "no more staff"])
+def test_sponsor_who_is_staff_no_more_lets_nobody_in(scene: Scene, site: Site, end: str) -> None:
+    world = scene.world
+    chief = world.person("chief", is_staff=True)
+    link = world.open(chief, MEMBER, scene.project, auto_approve=True)
+    assert approved(site, link, world.person("ada"))
+    change = {"is_active": False} if end == "deactivated" else {"is_staff": False}
+    with world.database.write() as tx:
+        account_actions.update(
+            tx, world.staff.actor, world.settings, chief.uuid, change, agrees=False
+        )
+    assert not approved(site, link, world.person("bob"))
+
+
+def test_public_link_is_changed_by_staff_alone_and_closed_by_its_managers_too(
+    browser: Browser, scene: Scene, site: Site
+) -> None:
+    world, owner = scene.world, scene.people["owner"]
+    public: dict[str, Any] = {"is_public": True, "auto_create_project": True}
+    link = world.open(world.staff, MEMBER, scene.organisation, **public)
+    other = world.open(world.staff, MEMBER, scene.organisation, **public)
+    with world.database.write() as tx:
+        add_role(tx, "CUSTOM.INVITER", Kind.ORGANISATION, (Permission.ORGANISATION_GRANT,))
+    world.seat(owner, "CUSTOM.INVITER", scene.organisation)
+    here = f"{scene.paths['organisation']}links/"
+    browser.sign_in(world, owner)
+    assert f'href="{here}{link}/"' not in browser.open(here).text
+    for given in ({}, {"is_public": "yes"}, {"custom_text": "Ours"}, {"auto_approve": "yes"}):
+        answer = browser.send(f"{here}{link}/", deed="save", **given)
+        assert answer.status_code == 403
+        assert "only staff change it" in text(answer)
+        browser.open(here)
+    assert browser.call("GET", f"{here}{link}/").status_code == 403
+    assert link_of(world, link).is_public
+    assert browser.send(f"{here}{link}/", deed="close").status_code == 303
+    assert link_of(world, link).canceled is not None
+    browser.sign_in(world, world.staff)
+    browser.open(f"{here}{other}/")
+    given = {"is_public": "yes", "custom_text": "Ours"}
+    assert browser.send(f"{here}{other}/", deed="save", **given).status_code == 303
+    assert link_of(world, other).custom_text == "Ours"
+
+
+# Whoever merely reads.
+
+
+def reader(world: World, scene: Scene, kind: str) -> Person:
+    if kind == "support":
+        return world.person("reader", is_support=True)
+    person = world.person("reader")
+    with world.database.write() as tx:
+        if kind == "lists":
+            add_role(tx, "CUSTOM.READER", Kind.ORGANISATION, (Permission.INVITATION_LIST,))
+        else:
+            # May let people in, but not to a role above their own.
+            add_role(tx, "CUSTOM.READER", Kind.ORGANISATION, (Permission.PROJECT_GRANT,))
+    world.seat(person, "CUSTOM.READER", scene.organisation)
+    return person
+
+
+@pytest.mark.parametrize("way", ["api", "page"])
+@pytest.mark.parametrize("kind", ["support", "lists", "below the role"])
+def test_whoever_merely_reads_a_link_waits_for_a_decision(
+    browser: Browser, scene: Scene, site: Site, kind: str, way: str
+) -> None:
+    world = scene.world
+    link = world.open(scene.people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True)
+    climber, stranger = reader(world, scene, kind), world.person("stranger")
+    for who, expected in ((climber, False), (stranger, True)):
+        if way == "api":
+            assert approved(site, link, who) is expected
+        else:
+            here = f"/open_invitation/{link}/"
+            browser.sign_in(world, who)
+            assert ("as soon as you have asked" in text(browser.open(here))) is expected
+            said = text(browser.follow(browser.send(here)))
+            assert ("Welcome!" in said) is expected
+    managers = {row.username for row in world.grants_in(scene.project)}
+    assert "stranger" in managers
+    assert "reader" not in managers
+
+
+@pytest.mark.parametrize("kind", ["support", "lists"])
+def test_reader_gets_no_project_of_their_own_at_once(scene: Scene, site: Site, kind: str) -> None:
+    world = scene.world
+    details: dict[str, Any] = {"auto_create_project": True, "auto_approve": True}
+    link = world.open(world.staff, "PROJECT.MANAGER", scene.organisation, **details)
+    assert not approved(site, link, reader(world, scene, kind))
+    assert approved(site, link, world.person("stranger"))
+
+
+def test_whoever_could_give_the_role_is_let_in_at_once(scene: Scene, site: Site) -> None:
+    world: World = scene.world
+    place: Place = scene.project
+    link = world.open(world.staff, "PROJECT.MANAGER", place, auto_approve=True)
+    assert approved(site, link, scene.people["owner"])
+    assert approved(site, link, world.person("boss", is_staff=True, is_support=True))
