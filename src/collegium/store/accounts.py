@@ -133,6 +133,7 @@ listing = Listing(
         "is_staff": (accounts.c.is_staff,),
         "is_support": (accounts.c.is_support,),
     },
+    privileged=("description", "is_active", "is_staff", "is_support"),
 )
 
 

@@ -24,7 +24,7 @@ from collegium.store.statements import Prepared
 from collegium.store.tables import Number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy import FromClause, Select
 
@@ -100,6 +100,8 @@ class Listing:
         texts: where filters that have a ``scan`` can be looked up.
         tally: gives the number of all rows without counting them.
         wide: whether a row takes so much to show that the keys of a page are sorted before it.
+        privileged: the orders by what only those are shown who see all; for others they count
+            for nothing, since an order tells a value as well as a filter does.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Listing:
         texts: Texts | None = None,
         tally: Prepared | None = None,
         wide: bool = False,
+        privileged: Collection[str] = (),
     ) -> None:
         self._rows = rows
         self._visible = visible
@@ -127,6 +130,7 @@ class Listing:
         self._texts = texts
         self._tally = tally
         self._wide = wide
+        self._privileged = frozenset(privileged)
         self.orders = orders
         self.filters = filters or {}
         self._default = default
@@ -283,6 +287,8 @@ class Listing:
         """Give the rows of a page, ``limit`` at most, after ``offset``."""
         forms, binds = self._read(filters)
         way = self._way(tx, actor, forms, binds)
+        if not actor.sees_all:
+            order = tuple(n for n in order if n.removeprefix("-") not in self._privileged)
         statement = self._statement(
             sees_all=actor.sees_all,
             filters=forms,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, bindparam, literal_column, or_, select, true, union_all
 
@@ -51,6 +51,11 @@ def _belong() -> ColumnElement[bool]:
     return accounts.c.id.in_(_holders)
 
 
+# What is looked at by these is part of each row of the list.
+_SHOWN: Final = frozenset(
+    {"email", "full_name", "query", "user_keyword", "username", "username_list"}
+)
+
 listing = Listing(
     select(
         accounts.c.id,
@@ -67,7 +72,10 @@ listing = Listing(
     default="concatenated_name",
     orders={"concatenated_name": (accounts.c.first_name, accounts.c.last_name)},
     filters={
-        **search.FILTERS,
+        **{
+            name: known if name in _SHOWN else search.veiled(name, known)
+            for name, known in search.FILTERS.items()
+        },
         "scope": _belong(),
         "organization_role": _in_role("organization_role", Kind.ORGANISATION),
         "project_role": _in_role("project_role", Kind.PROJECT),

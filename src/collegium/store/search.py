@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    not_,
     or_,
     select,
     union_all,
@@ -396,11 +397,30 @@ def _where_description(_form: str, sees_all: bool) -> ColumnElement[bool]:
     return and_(beginning() == bindparam("description_beginning", type_=Text), whole)
 
 
+_oneself = accounts.c.id == bindparam("actor", type_=Number)
+
+
+def veiled(name: str, known: ColumnElement[bool] | Filter) -> Filter:
+    """Find no staff but oneself, unless the actor sees all.
+
+    For a list that shows staff among others, but not what the filter looks at.
+    """
+    if not isinstance(known, Filter):
+        predicate = known
+        inner = Filter(lambda value: ("", {name: value}), lambda _form, _sees_all: predicate)
+    else:
+        inner = known
+
+    def where(form: str, sees_all: bool) -> ColumnElement[bool]:
+        found = inner.where(form, sees_all)
+        return found if sees_all else and_(found, or_(_oneself, not_(accounts.c.is_staff)))
+
+    return replace(inner, where=where, scan=None)
+
+
 FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "agreement_date": since("agreement_date", accounts.c.agreed),
-    "civil_number": _by_right(
-        "civil_number", _is("civil_number"), accounts.c.id == bindparam("actor", type_=Number)
-    ),
+    "civil_number": _by_right("civil_number", _is("civil_number"), _oneself),
     "customer_uuid": _in_scope("customer_uuid", Kind.ORGANISATION),
     "date_joined": since("date_joined", accounts.c.joined),
     "description": Filter(
@@ -416,7 +436,8 @@ FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "is_staff": _by_right("is_staff", _is("is_staff")),
     "is_support": _by_right("is_support", _is("is_support")),
     "job_title": part_of("job_title"),
-    "modified": since("modified", accounts.c.modified),
+    # Nobody is shown it, and it tells when somebody has changed a password.
+    "modified": _by_right("modified", since("modified", accounts.c.modified), _oneself),
     "native_name": part_of("native_name"),
     "organization": part_of("organization"),
     "organization_roles": _in_role("organization_roles", Kind.ORGANISATION),
