@@ -205,12 +205,17 @@ class Offers(Standing):
         over = row["state"] == "pending" and row["expires"] <= self.now
         if row["state"] == "pending" and row["role"] == role and not over:
             return
-        if over:
-            row.update(created=self.now, told=False, reminded=False)
-            row["generation"] += 1
-            row["state"] = self._opening(by, scope, approved=row["approved"])
+        # Staff agreed to one role, and are asked again about another.
+        row["approved"] &= row["role"] == role
+        waited, anew = row["state"] == "requested", over or row["role"] != role
+        state = self._opening(by, scope, approved=row["approved"])
+        row["approved"] |= waited and self._staff(by)
+        row["generation"] += anew
         row.update(role=role, expires=self.now + LIFETIME)
-        if row["state"] == "pending":
+        if anew or state != row["state"]:
+            row.update(created=self.now, told=False, reminded=False)
+        row["state"] = state
+        if anew or state == "pending" or not waited:
             self._announce(row)
 
     # Open invitations and requests.

@@ -62,7 +62,9 @@ def invite(
 ) -> bool:
     """Invite an account to a role in a group, or change what it is invited to.
 
-    Tells whether a mail is owed; nobody is mailed the same once more.
+    Another role begins the invitation anew: links that showed the one before are dead, and where
+    staff have to agree they are asked again. Tells whether a mail is owed; nobody is mailed the
+    same once more.
 
     Refuses: as ``invitations.create``; Forbidden ``permission.missing`` also for a manager who
     would change what an owner has offered.
@@ -78,21 +80,26 @@ def invite(
     if seen is State.PENDING and before.role_id == role.id:
         invitations.step(tx, before, State.PENDING, vouched_by=actor.id)
         return False
-    changes: dict[str, Any] = {"role_id": role.id, "vouched_by": actor.id}
-    state = State(before.state)
-    if seen is State.EXPIRED:
-        state = common.opening(
-            tx, actor, settings, before.starts, approved=before.approved_by is not None
-        )
-        changes |= {
-            "created": tx.now,
-            "generation": before.generation + 1,
-            "reminded": None,
-            "told": None,
-        }
-    changes["expires"] = common.expiry(tx.now, settings)
+    # What staff agreed to was another role.
+    approved_by = before.approved_by if before.role_id == role.id else None
+    state = common.opening(tx, actor, settings, before.starts, approved=approved_by is not None)
+    if before.state == State.REQUESTED and actor.is_staff:
+        approved_by = actor.id
+    begins_anew = seen is State.EXPIRED or before.role_id != role.id
+    changes: dict[str, Any] = {
+        "role_id": role.id,
+        "vouched_by": actor.id,
+        "approved_by": approved_by,
+        "expires": common.expiry(tx.now, settings),
+    }
+    if begins_anew or state != before.state:
+        changes |= {"created": tx.now, "reminded": None, "told": None}
+    if begins_anew:
+        changes["generation"] = before.generation + 1
     invitations.step(tx, before, state, **changes)
     _record(tx, "invitation.sent", actor, before, email=before.email)
+    if state is State.REQUESTED and (begins_anew or before.state != State.REQUESTED):
+        common.ask_staff(tx, before.id)
     if state is not State.PENDING:
         return False
     common.mail(tx, invitations.by_number(tx, before.id), state)

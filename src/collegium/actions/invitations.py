@@ -80,7 +80,7 @@ def create(
     if state is State.PENDING:
         mail(tx, invitations.by_number(tx, number), state)
     if state is State.REQUESTED:
-        _ask_staff(tx, number)
+        ask_staff(tx, number)
     return uuid
 
 
@@ -282,7 +282,7 @@ def send(
     if state is State.PENDING:
         mail(tx, invitations.by_number(tx, invitation.id), state)
     if state is State.REQUESTED:
-        _ask_staff(tx, invitation.id)
+        ask_staff(tx, invitation.id)
 
 
 def release(tx: Write, settings: Settings, number: int) -> bool:
@@ -465,9 +465,12 @@ def mail(tx: Write, invitation: Row, state: State) -> None:
     invitations.step(tx, invitation, state, mail_id=owed)
 
 
-def _ask_staff(tx: Write, number: int) -> None:
+def ask_staff(tx: Write, number: int) -> None:
+    """Mail every member of staff the question whether an invitation may go out, as it is now."""
+    invitation: Any = invitations.by_number(tx, number)
     for one in requests.staff(tx):
-        outbox.post(tx, mails.InvitationRequested(one.email, number, one.id))
+        mail = mails.InvitationRequested(one.email, number, one.id, invitation.generation)
+        outbox.post(tx, mail)
 
 
 def _record(tx: Write, kind: str, actor: Actor | None, scope: int, uuid: str, **facts: Any) -> None:

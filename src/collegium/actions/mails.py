@@ -90,11 +90,13 @@ class InvitationRequested(Mail):
     Args:
         invitation: number of the row; the links are made when the mail is written.
         staff: number of the account that may decide by them.
+        generation: of the invitation that is asked about; a later one is asked about anew.
     """
 
     kind: ClassVar[str] = "invitation_requested"
     invitation: int
     staff: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,9 @@ def _requested(tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
     invitation = _found(tx, facts["invitation"])
     if invitation.state != State.REQUESTED:
         raise Void("Somebody else has decided already.")
+    # Mails that an earlier release has queued do not say.
+    if facts.get("generation", invitation.generation) != invitation.generation:
+        raise Void("The invitation was changed, and staff were asked again.")
     staff = accounts.by_number(tx, facts["staff"])
     if staff is None or not staff.is_active or not staff.is_staff:
         raise Void("They do not decide any more.")

@@ -1,0 +1,67 @@
+"""Staff decide on what they were shown, however fast it is changed; on both databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from collegium.actions import decisions
+from collegium.store.statements import Prepared
+from collegium.store.tables import invitations
+from tests.dialects.brainstem.scene import Groups
+from tests.races.test_races import together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from collegium.settings import Settings
+    from tests.site import Site
+    from tests.world import World
+
+__all__ = ["together"]
+
+ROUNDS = 25
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings(only_staff_can_invite_users="true", rate_limits="false")
+
+
+@pytest.mark.parametrize("raised", [{"is_owner": True}, {"is_manager": True}])
+def test_role_that_is_raised_while_staff_approve_is_not_what_they_have_approved(
+    world: World,
+    site: Site,
+    together: Callable[..., list[httpx.Response]],
+    raised: dict[str, bool],
+) -> None:
+    groups = Groups(world, site)
+    olga, alice = world.person("olga"), world.person("alice")
+    seen = set()
+    for turn in range(ROUNDS):
+        group = groups.found(olga, f"Round {turn}")
+        body: dict[str, Any] = {"users": {alice.email: {}}}
+        assert groups.call("PATCH", olga, "group", group, json=body).status_code == 200
+        statement = invitations.select().where(invitations.c.scope_id == group)
+        with world.database.read() as tx:
+            (row,) = tx.all(Prepared(statement))
+        now = int(datetime.now(UTC).timestamp())
+        link = world.vault.link(decisions.APPROVE, world.staff.uuid, row.uuid, 1, now)
+        body = {"users": {alice.email: raised}}
+        approved, changed = together(
+            lambda t=link: site.post("/api/user-invitations/approve/", json={"token": t}),
+            lambda g=group, b=body: groups.call("PATCH", olga, "group", g, json=b),
+        )
+        assert changed.status_code == 200
+        assert approved.status_code in {200, 400}
+        with world.database.read() as tx:
+            (row,) = tx.all(Prepared(statement))
+        # Whoever came first: the new role waits, and nobody has approved it.
+        assert (row.state, row.approved_by, row.generation) == ("requested", None, 2)
+        assert groups.get(alice, "invitation", row.uuid, "accept").status_code in {400, 404}
+        seen.add(approved.status_code)
+    assert seen
