@@ -210,6 +210,8 @@ class Scene:
                 ("decided-gone", to(self._decision(decisions.REJECT))),
                 ("address", to(f"/user_email_change/{'0' * 32}/")),
                 ("address-gone", press("Confirm the address")),
+                ("address-cancel", to(f"/user_email_change_cancel/{'0' * 32}/")),
+                ("address-cancel-gone", press("Keep my address and sign out everywhere")),
                 ("not-found", to("/nowhere/")),
             ],
         )

@@ -190,6 +190,7 @@ def test_another_address(walk: Walk) -> None:
     sign_in(page, walk.name("mover"))
     page.get_by_role("link", name="E-mail address").click()
     page.get_by_label("New address").fill(address)
+    page.get_by_label("Your password").fill(PASSWORD)
     page.get_by_role("button", name="Send the link").click()
     shows(page, f"A mail with a link is on its way to {address}")
     page.goto(walk.house.link(address, "user_email_change"))

@@ -35,7 +35,8 @@ PASSWORD = "a quiet harbour 41"
 NEW = "purple-tram-lifts-9"
 WRONG = "this is not the one 17"
 LINK = re.compile(
-    r"/(invitation|invitation_approve|invitation_reject|user_email_change|password_reset)"
+    r"/(invitation|invitation_approve|invitation_reject|user_email_change"
+    r"|user_email_change_cancel|password_reset)"
     r"/([\w.~-]{20,})/"
 )
 
@@ -180,6 +181,8 @@ def mails(service: Service, wire: Wire, world: World, ada: Person, token: str) -
     change = f"/api/users/{ada.uuid}/change_email/"
     wire.request("POST", change, token, json={"email": "b@example.org"})
     held["address"] = mailed(service, "user_email_change")[0]
+    held["cancel"] = mailed(service, "user_email_change_cancel")[0]
+    wire.request("GET", f"/user_email_change_cancel/{held['cancel']}/")
     for _ in range(2):
         wire.request("POST", "/api/users/confirm_email/", json={"code": held["address"]})
     role = world.role("PROJECT.MEMBER").uuid

@@ -251,6 +251,9 @@ class Stage:
             new = f"{tenant.name}.new@example.org"
             addresses.ask(tx, colleague.actor, self.settings, self.vault, colleague.uuid, new)
             objects["address code"] = self.vault.code(colleague.id, new, tx.now.isoformat())
+            objects["address cancel code"] = addresses.cancel_code(
+                self.vault, colleague.id, colleague.email, 0
+            )
             picture = uuid4().hex
             tx.run(
                 Prepared(pictures.insert()),

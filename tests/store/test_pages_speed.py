@@ -103,6 +103,7 @@ def objects(tx: Read, vault: Vault) -> dict[str, dict[str, object]]:
         "/invitation/": {"token": vault.link(links.MAILED, busy.uuid("invitation", 1), 1)},
         "/password_reset/": {"token": passwords.link(vault, account, tx.now)},
         "/user_email_change/": {"code": "0" * 32},
+        "/user_email_change_cancel/": {"code": "0" * 32},
         **{
             f"/{purpose}/": {
                 "token": vault.link(purpose, uuid_of(busy.STAFF), uuid_of(400), 1, now)

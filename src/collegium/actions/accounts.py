@@ -10,14 +10,14 @@ from uuid import uuid4
 
 from email_validator import EmailNotValidError, validate_email
 
-from collegium.actions import profiles, tokens
+from collegium.actions import credentials, mails, notices, profiles, tokens
 from collegium.rules import accounts as rules
 from collegium.rules.memberships import is_owner_role
 from collegium.rules.passwords import faults
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
-from collegium.store import accounts, events, memberships, pictures, requests, slugs
+from collegium.store import accounts, addresses, events, memberships, pictures, requests, slugs
 from collegium.store.access import lock, lock_account
-from collegium.store.tokens import revoke_all, revoke_others
+from collegium.store.tokens import revoke_others
 from collegium.store.vault import check_password, hash_password
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def update(
         changed["picture"] = _kept(tx, changed["picture"])
     accounts.change(tx, account.id, changed | {"modified": tx.now})
     if not changed.get("is_active", True):
+        credentials.drop_pending(tx, account.id)
         revoke_others(tx, account.id)
     _record_update(tx, actor, before, changed)
     profiles.tell(tx, actor, settings, before, changed)
@@ -264,6 +265,7 @@ def refresh_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row
     account = accounts.reach(tx, actor, uuid)
     check_self_or_staff(actor, account)
     lock_account(tx, account.id)
+    credentials.check(tx, actor)
     token = tokens.issue(tx, vault, actor, account.id)
     return accounts.by_number(tx, account.id), token
 
@@ -294,12 +296,18 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
     """
     _check_fit(username, email, password)
     with database.read() as tx:
-        known = accounts.by_username(tx, username)
+        verified = accounts.by_username(tx, username)
     hashed = None
-    if password is not None and not (known and check_password(known.password, password)):
+    if password is not None and not (verified and check_password(verified.password, password)):
         hashed = hash_password(password)
     with database.write() as tx:
         known = accounts.by_username(tx, username)
+        if known is not None:
+            lock_account(tx, known.id)
+            known = accounts.by_username(tx, username)
+        if (known and known.password) != (verified and verified.password):
+            message = f"the account {username} was changed at this moment; try again"
+            raise Unfit(message)
         wanted = {"is_staff": True, "is_active": True, "email": email}
         if known is None:
             number = create(tx, None, settings, vault, {"username": username, **wanted})
@@ -308,10 +316,12 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
             if not (promotes or known.is_staff or _is_ours(tx, known)):
                 message = f"somebody else made the account {username}; --promote makes it staff"
                 raise Unfit(message)
+            if known.email != email:
+                addresses.cancel(tx, number)
             accounts.change(tx, number, {**wanted, "modified": tx.now})
             events.record(tx, "account.made_staff", None, account=number, username=username)
         if hashed is not None:
-            set_password(tx, None, number, hashed)
+            set_password(tx, None, number, hashed, tells=known is not None)
         account: Row = accounts.by_number(tx, number)
         return str(account.uuid), tokens.renew(tx, vault, settings, None, account)
 
@@ -337,16 +347,27 @@ def _check_fit(username: str, email: str, password: str | None) -> None:
             raise Unfit("--password: " + " ".join(found))
 
 
-def set_password(tx: Write, actor: Actor | None, account: int, hashed: str) -> None:
+def set_password(
+    tx: Write, actor: Actor | None, account: int, hashed: str, *, tells: bool = True
+) -> None:
     """Give an account another password; whoever was logged in with the old one is out.
 
     Args:
         hashed: by ``vault.hash_password``, made before the transaction.
+        tells: whether its owner is mailed; needless for an account made at this moment.
 
-    Refuses: Forbidden ``permission.missing`` for anybody but staff.
+    Refuses: Forbidden ``permission.missing`` for anybody but staff, NotFound
+    ``account.unknown`` for an account that was deleted meanwhile.
     """
+    lock_account(tx, account)
     if actor is not None:
         check_staff(actor)
+        credentials.check(tx, actor)
+    owner = accounts.known(tx, id=account)
+    if owner is None:
+        raise NotFound("account.unknown")
     accounts.change(tx, account, {"password": hashed, "modified": tx.now})
-    revoke_all(tx, account)
+    credentials.end_all(tx, account)
     events.record(tx, "account.password_changed", actor, account=account)
+    if tells:
+        notices.tell(tx, mails.PasswordChanged, owner, actor)

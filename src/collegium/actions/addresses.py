@@ -1,11 +1,11 @@
-"""Changing the e-mail address of an account: asked for, proven, told to the old one."""
+"""Changing the e-mail address of an account: asked for, told to the old one, proven or canceled."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from collegium.actions import mails, profiles
+from collegium.actions import credentials, mails, notices, profiles
 from collegium.actions.accounts import check_self_or_staff
 from collegium.rules.accounts import check_address_free, protected_fields
 from collegium.rules.refusals import Conflict, NotFound
@@ -19,21 +19,33 @@ if TYPE_CHECKING:
     from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
+CANCEL: Final = "user_email_change_cancel"
+"""What a code to cancel is derived for; also the segment of its path before the last."""
+
 
 def ask(tx: Write, actor: Actor, settings: Settings, vault: Vault, uuid: str, email: str) -> None:
     """Send a code to a new address; the account keeps its old one until it comes back.
 
+    The old address is told at once, with a link that cancels the change.
+
     Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself,
-    Conflict ``account.address_protected``.
+    Conflict ``account.address_protected``; and as ``credentials.confirm``.
     """
     account = accounts.reach(tx, actor, uuid)
     check_self_or_staff(actor, account)
     closed = protected_fields(account.registration_method, settings.local_idp_protected_fields)
     check_address_free(email_is_protected="email" in closed)
-    lock_account(tx, account.id)
+    if actor.id == account.id:
+        credentials.confirm(tx, actor)
+    else:
+        lock_account(tx, account.id)
+    held: Row = accounts.by_number(tx, account.id)
+    version = held.credentials_version
     code = vault.code(account.id, email, tx.now.isoformat())
-    addresses.put(tx, account.id, email, vault.digest(code))
+    cancels = cancel_code(vault, held.id, held.email, version)
+    addresses.put(tx, account.id, email, vault.digest(code), vault.digest(cancels))
     outbox.post(tx, mails.ChangeEmailRequest(email, account.id, tx.now.isoformat()))
+    notices.tell(tx, mails.ChangeEmailNotice, held, actor, email=email, version=version)
     events.record(tx, "account.address_change_asked", actor, account=account.id, email=email)
 
 
@@ -48,6 +60,46 @@ def cancel(tx: Write, actor: Actor, uuid: str) -> bool:
     if found:
         events.record(tx, "account.address_change_canceled", actor, account=account.id)
     return found
+
+
+def cancel_code(vault: Vault, account: int, address: str, version: int) -> str:
+    """Derive the code that cancels a change of an account's address.
+
+    It is the same for every change that is asked for until one is canceled by it: who asks again
+    must not make the link in an earlier mail worthless.
+
+    Args:
+        address: the one that the account has.
+        version: of the account's credentials.
+    """
+    return vault.code(CANCEL, account, address, version)
+
+
+def cancel_everything(tx: Write, vault: Vault, code: str, whence: str) -> None:
+    """Cancel a change by the code in the old mailbox, and sign the account out everywhere.
+
+    Args:
+        code: 32 hex digits, from the mail.
+        whence: the network address it comes from; for history.
+
+    Refuses: NotFound ``address.unknown_code``.
+    """
+    change = addresses.by_cancel_digest(tx, vault.digest(code))
+    if change is not None:
+        lock_account(tx, change.account_id)
+        # Asked again under the lock: it may have been confirmed or canceled at this moment.
+        change = addresses.by_cancel_digest(tx, vault.digest(code))
+    if change is None:
+        raise NotFound("address.unknown_code")
+    credentials.end_all(tx, change.account_id)
+    events.record(
+        tx,
+        "account.address_change_canceled",
+        None,
+        account=change.account_id,
+        address=whence,
+        because="link",
+    )
 
 
 def confirm(tx: Write, settings: Settings, vault: Vault, code: str) -> None:

@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
+from collegium.actions import credentials
 from collegium.actions.tokens import actor_of, issue_personal
 from collegium.rules import devices as rules
 from collegium.rules.devices import State
 from collegium.rules.refusals import NotFound
-from collegium.store import accounts, devices, events
+from collegium.store import access, accounts, devices, events
 from collegium.store.db import Duplicate
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ def fetch(tx: Write, vault: Vault, device_code: str) -> str | None:
     device = devices.by_digest(tx, vault.digest(device_code))
     if device is None or device.expires <= tx.now or device.state != State.APPROVED:
         return None
+    # What ends the account's credentials turns the program away: it came first, or finds the token.
+    access.lock_account(tx, device.account_id)
     account = accounts.by_number(tx, device.account_id)
     if account is None or not account.is_active:
         return None
@@ -112,6 +115,7 @@ def fetch(tx: Write, vault: Vault, device_code: str) -> str | None:
 
 
 def _decide(tx: Write, actor: Actor, uuid: str, state: State) -> None:
+    credentials.confirm(tx, actor)
     device = find_by_uuid(tx, uuid)
     if not devices.step(tx, device, state, actor.id):
         raise NotFound("device.unknown")

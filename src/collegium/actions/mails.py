@@ -176,15 +176,141 @@ class PasswordReset(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class PasswordChanged(Mail):
+    """Your password was changed: to the address of an account.
+
+    Args:
+        account: number of the row.
+        at: when, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
+        address: the network address of the person; empty for staff.
+    """
+
+    kind: ClassVar[str] = "password_changed"
+    account: int
+    at: str
+    by: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCreated(Mail):
+    """A new token can use your account: to its address.
+
+    Args:
+        account: number of the row.
+        at: when, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
+        address: the network address of the person; empty for staff.
+        name: what the token or the program is called; empty for the API token.
+        program: whether a program was let in that asked by itself.
+    """
+
+    kind: ClassVar[str] = "token_created"
+    account: int
+    at: str
+    by: str
+    address: str
+    name: str = ""
+    program: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEmailNotice(Mail):
+    """Your account is to have another address: to the one it has.
+
+    Args:
+        account: number of the row.
+        at: when, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
+        address: the network address of the person; empty for staff.
+        email: the new address.
+        version: of the account's credentials; with it the code that cancels is derived again.
+    """
+
+    kind: ClassVar[str] = "change_email_notice"
+    account: int
+    at: str
+    by: str
+    address: str
+    email: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactorEnabled(Mail):
+    """Your second factor is on: to the address of an account.
+
+    Args:
+        account: number of the row.
+        at: when, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
+        address: the network address of the person; empty for staff.
+    """
+
+    kind: ClassVar[str] = "second_factor_enabled"
+    account: int
+    at: str
+    by: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactorDisabled(Mail):
+    """You turned your second factor off: to the address of an account.
+
+    Args:
+        account: number of the row.
+        at: when, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
+        address: the network address of the person; empty for staff.
+    """
+
+    kind: ClassVar[str] = "second_factor_disabled"
+    account: int
+    at: str
+    by: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class SecondFactorReset(Mail):
     """Your second factor is off: to the account that staff turned it off for.
 
     Args:
         account: number of the row.
+        at: when, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
+        address: the network address of the person; empty for staff.
     """
 
     kind: ClassVar[str] = "second_factor_reset"
     account: int
+    at: str
+    by: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactorFailed(Mail):
+    """Somebody knows your password and guesses codes: to the address of an account.
+
+    Args:
+        account: number of the row.
+        at: when, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
+        address: the network address of the person; empty for staff.
+        codes: how many wrong codes were given in a row.
+        locked: whether only a recovery code is accepted now.
+    """
+
+    kind: ClassVar[str] = "second_factor_failed"
+    account: int
+    at: str
+    by: str
+    address: str
+    codes: int
+    locked: bool
 
 
 @dataclass(frozen=True, slots=True)

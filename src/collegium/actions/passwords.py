@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from collegium.actions import mails
+from collegium.actions import credentials, mails, notices
 from collegium.actions.accounts import check_staff
 from collegium.rules.passwords import faults
 from collegium.rules.refusals import Conflict, NotFound
-from collegium.store import access, accounts, events, outbox, tokens
+from collegium.store import access, accounts, events, outbox
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
@@ -122,8 +123,11 @@ def judge(password: str, known: tuple[str, ...]) -> list[str]:
     return faults(password, known)
 
 
-def reset(tx: Write, vault: Vault, text: str, hashed: str) -> None:
+def reset(tx: Write, vault: Vault, text: str, hashed: str, whence: str) -> None:
     """Set a password by a link; whoever was signed in is out, and the link is used up.
+
+    Args:
+        whence: the network address it is set from; for history, and for the owner's mail.
 
     Refuses: NotFound ``password.unknown_link``.
     """
@@ -132,23 +136,30 @@ def reset(tx: Write, vault: Vault, text: str, hashed: str) -> None:
     # Asked again under the lock: the same link, followed at this moment, has used itself up.
     account = follow(tx, vault, text)
     _set(tx, account.id, hashed)
-    _record(tx, "account.password_changed", None, account.id, because="link")
+    _record(tx, "account.password_changed", None, account.id, because="link", address=whence)
+    notices.tell(tx, mails.PasswordChanged, account, None, by=notices.PERSON, address=whence)
 
 
-def change(tx: Write, actor: Actor, hashed: str) -> None:
+def change(tx: Write, actor: Actor, hashed: str) -> Actor:
     """Set the actor's own password, who has just shown the old one; whoever was signed in is out.
 
     Args:
         hashed: by ``vault.hash_password``, made before the transaction.
+
+    Gives the actor, who may be signed in anew in this transaction.
+
+    Refuses: as ``credentials.confirm``.
     """
-    access.lock_account(tx, actor.id)
+    account = credentials.confirm(tx, actor)
     _set(tx, actor.id, hashed)
     _record(tx, "account.password_changed", actor, actor.id)
+    notices.tell(tx, mails.PasswordChanged, account, actor)
+    return replace(actor, token=0, credentials=None)
 
 
 def _set(tx: Write, account: int, hashed: str) -> None:
     accounts.change(tx, account, {"password": hashed, "modified": tx.now})
-    tokens.revoke_all(tx, account)
+    credentials.end_all(tx, account)
 
 
 def _mark(vault: Vault, account: Row, asked: datetime) -> str:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyotp import random_base32
 from pyotp.totp import TOTP
 
-from collegium.actions import mails
+from collegium.actions import credentials, mails, notices
 from collegium.actions.accounts import check_staff
 from collegium.rules import second_factors as rules
 from collegium.rules.refusals import Conflict, Invalid
-from collegium.store import access, accounts, events, outbox, second_factors
+from collegium.store import access, accounts, events, second_factors
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
@@ -37,9 +37,9 @@ class Secret(NamedTuple):
 def begin(tx: Write, actor: Actor, vault: Vault) -> None:
     """Make a secret for an authenticator; nothing is asked for until a code confirms it.
 
-    Refuses: Conflict ``second_factor.exists``.
+    Refuses: Conflict ``second_factor.exists``; and as ``credentials.confirm``.
     """
-    access.lock_account(tx, actor.id)
+    credentials.confirm(tx, actor)
     rules.check_off(is_on=second_factors.is_on(tx, actor.id))
     secret = random_base32()
     second_factors.put(tx, actor.id, vault.digest(secret), vault.seal(secret))
@@ -63,55 +63,90 @@ def confirm(tx: Write, actor: Actor, vault: Vault, code: str) -> list[str]:
     """Turn the second factor on; give the recovery codes, which nobody can show again.
 
     Refuses: Conflict ``second_factor.none`` and ``second_factor.exists``,
-    Invalid ``second_factor.wrong``.
+    Invalid ``second_factor.wrong``; and as ``credentials.confirm``.
     """
-    access.lock_account(tx, actor.id)
+    credentials.confirm(tx, actor)
     row = second_factors.of_account(tx, actor.id)
     if row is None:
         raise Conflict("second_factor.none")
     rules.check_off(is_on=row.confirmed is not None)
     _take(tx, vault, row, rules.plain(code))
     second_factors.confirm(tx, actor.id)
+    credentials.drop_pending(tx, actor.id)
     events.record(tx, "second_factor.enabled", actor, account=actor.id)
+    account: Row = accounts.by_number(tx, actor.id)
+    notices.tell(tx, mails.SecondFactorEnabled, account, actor)
     return _new_codes(tx, vault, actor.id)
 
 
-def check(tx: Write, vault: Vault, actor: Actor, code: str) -> None:
-    """Go on only with a code of the authenticator, or a recovery code; either counts once.
+def check(tx: Write, vault: Vault, actor: Actor, code: str) -> Invalid | None:
+    """Use up a code of the authenticator, or a recovery code; give the refusal of a wrong one.
 
-    Refuses: Conflict ``second_factor.none``, Invalid ``second_factor.wrong``.
+    A wrong code is counted in this transaction, which must be committed all the same: see
+    ``dialects.signing_in.with_code``. The account's owner is told of the third in a row; after
+    twenty only a recovery code is accepted.
+
+    Refuses: Conflict ``second_factor.none``; and as ``credentials.confirm``.
     """
-    access.lock_account(tx, actor.id)
+    account = credentials.confirm(tx, actor, "login.failed")
     row = second_factors.of_account(tx, actor.id)
     if row is None or row.confirmed is None:
         raise Conflict("second_factor.none")
     code = rules.plain(code)
-    if not rules.is_recovery(code):
-        _take(tx, vault, row, code)
-        return
+    try:
+        if rules.is_recovery(code):
+            _recover(tx, vault, actor, code)
+        else:
+            rules.check_unlocked(row.wrong_codes)
+            _take(tx, vault, row, code)
+    except Invalid as refusal:
+        if refusal.code == "second_factor.wrong" and row.wrong_codes < rules.LOCKED_AT:
+            _count_wrong(tx, actor, account)
+        return refusal
+    second_factors.forget_wrong(tx, actor.id)
+    return None
+
+
+def _recover(tx: Write, vault: Vault, actor: Actor, code: str) -> None:
     if not second_factors.use_code(tx, actor.id, _digest(vault, actor.id, code)):
         raise Invalid("second_factor.wrong", field="code")
     events.record(tx, "second_factor.recovered", actor, account=actor.id)
 
 
-def renew_codes(tx: Write, actor: Actor, vault: Vault, code: str) -> list[str]:
-    """Give other recovery codes; the earlier ones are dead.
+def _count_wrong(tx: Write, actor: Actor, account: Row) -> None:
+    """Count a wrong code, which somebody gave who knows the password; tell the owner in time."""
+    wrong = second_factors.count_wrong(tx, actor.id)
+    if wrong not in {rules.TOLD_AT, rules.LOCKED_AT}:
+        return
+    kind = "second_factor.locked" if wrong == rules.LOCKED_AT else "second_factor.failed"
+    # Nobody knows whether it is the owner: history names no actor, as with a failed login.
+    events.record(
+        tx,
+        kind,
+        None,
+        account=actor.id,
+        username=account.username,
+        address=actor.address or "",
+        codes=wrong,
+    )
+    notices.tell(
+        tx, mails.SecondFactorFailed, account, actor, codes=wrong, locked=wrong == rules.LOCKED_AT
+    )
 
-    Refuses: as ``check``.
-    """
-    check(tx, vault, actor, code)
+
+def renew_codes(tx: Write, actor: Actor, vault: Vault) -> list[str]:
+    """Give other recovery codes, once a code was checked; the earlier ones are dead."""
     events.record(tx, "second_factor.codes_renewed", actor, account=actor.id)
     return _new_codes(tx, vault, actor.id)
 
 
-def remove(tx: Write, actor: Actor, vault: Vault, code: str) -> None:
-    """Turn the second factor off; whoever has no code any more needs staff.
-
-    Refuses: as ``check``.
-    """
-    check(tx, vault, actor, code)
+def remove(tx: Write, actor: Actor) -> None:
+    """Turn the second factor off, once a code was checked; without any one needs staff."""
     second_factors.remove(tx, actor.id)
+    credentials.drop_pending(tx, actor.id)
     events.record(tx, "second_factor.disabled", actor, account=actor.id)
+    account: Row = accounts.by_number(tx, actor.id)
+    notices.tell(tx, mails.SecondFactorDisabled, account, actor)
 
 
 def reset(tx: Write, actor: Actor, uuid: str) -> None:
@@ -126,10 +161,11 @@ def reset(tx: Write, actor: Actor, uuid: str) -> None:
     if not second_factors.is_on(tx, account.id):
         raise Conflict("second_factor.none")
     second_factors.remove(tx, account.id)
+    credentials.drop_pending(tx, account.id)
     events.record(
         tx, "second_factor.disabled", actor, account=account.id, username=account.username
     )
-    outbox.post(tx, mails.SecondFactorReset(account.email, account.id))
+    notices.tell(tx, mails.SecondFactorReset, account, actor)
 
 
 def _take(tx: Write, vault: Vault, row: Row, code: str) -> None:

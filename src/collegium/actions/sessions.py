@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from collegium.rules.refusals import NotFound, Unauthenticated
+from collegium.actions import credentials
+from collegium.rules.refusals import NotFound
 from collegium.rules.tokens import SESSION_AGE, SESSION_LIFETIME, Kind
-from collegium.store import access, accounts, events, tokens
+from collegium.store import accounts, events, tokens
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
@@ -23,12 +24,10 @@ def begin(tx: Write, vault: Vault, actor: Actor, method: str, browser: str) -> s
         method: how: ``password``, ``second factor``, ``mailed link``.
         browser: what it calls itself, so that its owner knows it again.
 
-    Refuses: Unauthenticated ``login.failed`` when the account was switched off meanwhile.
+    Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
+    ``credentials.confirm``.
     """
-    access.lock_account(tx, actor.id)
-    account = accounts.by_uuid(tx, actor.uuid)
-    if account is None or not account.is_active:
-        raise Unauthenticated("login.failed")
+    credentials.confirm(tx, actor, "login.failed")
     token = vault.new_token()
     tokens.add(
         tx,

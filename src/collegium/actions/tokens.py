@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
+from collegium.actions import credentials
 from collegium.rules.access import Actor
 from collegium.rules.refusals import Forbidden, NotFound, Unauthenticated
 from collegium.rules.tokens import (
@@ -25,9 +26,20 @@ if TYPE_CHECKING:
 
 
 def actor_of(
-    account: Row, address: str | None = None, request: str = "", behind: Actor | None = None
+    account: Row,
+    address: str | None = None,
+    request: str = "",
+    behind: Actor | None = None,
+    *,
+    token: int = 0,
+    credentials: int | None = None,
 ) -> Actor:
-    """Give the actor that an account is, or that somebody ``behind`` it acts as."""
+    """Give the actor that an account is, or that somebody ``behind`` it acts as.
+
+    Args:
+        token: id of the token that was shown.
+        credentials: ``credentials_version`` of the account that a password was verified at.
+    """
     return Actor(
         id=account.id,
         uuid=account.uuid,
@@ -41,6 +53,8 @@ def actor_of(
         address=address,
         request=request,
         behind=behind,
+        token=token,
+        credentials=credentials,
     )
 
 
@@ -60,7 +74,10 @@ def issue_personal(tx: Write, vault: Vault, actor: Actor, name: str) -> tuple[st
         name: by which its owner knows it again.
 
     Gives the token and its number.
+
+    Refuses: as ``credentials.confirm``.
     """
+    credentials.confirm(tx, actor)
     token = vault.new_personal()
     number = tokens.add(
         tx,
@@ -94,12 +111,10 @@ class Pair(NamedTuple):
 def log_in_briefly(tx: Write, vault: Vault, actor: Actor, method: str) -> Pair:
     """Let somebody in whose password was right, and give a pair of tokens.
 
-    Refuses: Unauthenticated ``login.failed`` when the account was switched off meanwhile.
+    Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
+    ``credentials.confirm``.
     """
-    access.lock_account(tx, actor.id)
-    account = accounts.by_uuid(tx, actor.uuid)
-    if account is None or not account.is_active:
-        raise Unauthenticated("login.failed")
+    account = credentials.confirm(tx, actor, "login.failed")
     accounts.change(tx, account.id, {"last_login": tx.now})
     events.record(tx, "login.succeeded", actor, account=account.id, method=method)
     return _issue_pair(tx, vault, account.id)
@@ -111,6 +126,10 @@ def refresh(tx: Write, vault: Vault, settings: Settings, token: str) -> Pair:
     Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
     """
     owner = tokens.owner(tx, vault.digest(token))
+    if owner is not None:
+        # Read again under the lock: what ends all tokens of the account may have come first.
+        access.lock_account(tx, owner.id)
+        owner = tokens.owner(tx, vault.digest(token))
     if owner is None or owner.token_kind != Kind.REFRESH:
         raise Unauthenticated("token.unknown")
     if not owner.is_active:
@@ -159,12 +178,10 @@ def log_in(tx: Write, vault: Vault, settings: Settings, actor: Actor, method: st
     Args:
         actor: whose password was verified, before this transaction began.
 
-    Refuses: Unauthenticated ``login.failed`` when the account was switched off meanwhile.
+    Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
+    ``credentials.confirm``.
     """
-    access.lock_account(tx, actor.id)
-    account = accounts.by_uuid(tx, actor.uuid)
-    if account is None or not account.is_active:
-        raise Unauthenticated("login.failed")
+    account = credentials.confirm(tx, actor, "login.failed")
     token = renew(tx, vault, settings, actor, account)
     accounts.change(tx, account.id, {"last_login": tx.now})
     events.record(tx, "login.succeeded", actor, account=account.id, method=method)

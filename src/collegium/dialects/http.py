@@ -28,6 +28,7 @@ from falcon import (
     HTTPServiceUnavailable,
 )
 
+from collegium.actions import credentials
 from collegium.actions.tokens import actor_of
 from collegium.rules.refusals import Limited, NotFound, Refusal, Unauthenticated
 from collegium.rules.tokens import BEARERS, end
@@ -145,6 +146,7 @@ class Call:
         self.request_id: str = request.env.get(REQUEST_ID, "")
         self.impersonator: Actor | None = None
         self.token_id = 0
+        self.token_kind = ""
         self.account: Row | None = None
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
@@ -216,10 +218,16 @@ class Call:
 
     @contextmanager
     def write(self) -> Iterator[Write]:
-        """Open the one transaction of this request; it is committed when the block ends."""
+        """Open the one transaction of this request; it is committed when the block ends.
+
+        Refuses: Unauthenticated ``token.unknown`` when the token was revoked meanwhile.
+        """
         self.step_aside()
         with self.house.database.write() as tx:
             tx.request = self.request_id
+            if self.token_id:
+                # Revoked since the request was authenticated, by another password perhaps.
+                credentials.check(tx, self.actor)
             yield tx
         if tx.owes:
             self.house.wake()
@@ -252,8 +260,9 @@ class Call:
         if account.used < tx.now - TOUCH_EVERY:
             self._stale = account.token_id
         self.token_id = account.token_id
+        self.token_kind = account.token_kind
         self.account = account if shown else None
-        self.actor = actor_of(account, self.address, self.request_id)
+        self.actor = actor_of(account, self.address, self.request_id, token=account.token_id)
 
     def check_tries(self, *subjects: str) -> None:
         """Let nobody go on who has to wait after too many tries.

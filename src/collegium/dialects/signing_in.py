@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from collegium.actions import second_factors as second_factor_actions
 from collegium.actions import tokens as actions
 from collegium.rules.refusals import Unauthenticated
+from collegium.rules.second_factors import TRIES
 from collegium.rules.tries import LOGIN_ACCOUNT, LOGIN_ADDRESS, LOGIN_PAIR
 from collegium.store import accounts, second_factors, tries, vault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from collegium.dialects.http import Call
+    from collegium.rules.access import Actor
+    from collegium.store.db import Write
     from collegium.store.statements import Row
+
+T = TypeVar("T")
 
 
 def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
@@ -50,6 +58,31 @@ def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
             if second_factors.is_on(tx, account.id):
                 raise Unauthenticated("login.disabled")
     return account
+
+
+def actor_of(call: Call, account: Row) -> Actor:
+    """Give the actor that ``check`` has verified, as of then."""
+    return actions.actor_of(
+        account, call.address, call.request_id, credentials=account.credentials_version
+    )
+
+
+def with_code(call: Call, actor: Actor, code: str, then: Callable[[Write], T]) -> T:
+    """Do something in the transaction that uses up a code of the actor's second factor.
+
+    A wrong code is counted in that transaction, so that guesses at one moment are counted as well.
+
+    Refuses: Invalid ``second_factor.wrong`` and ``second_factor.locked``, Limited ``tries.wait``,
+    Conflict ``second_factor.none``; and as ``credentials.confirm``.
+    """
+    call.check_tries(subject := f"second factor {actor.id}")
+    with call.write() as tx:
+        wrong = second_factor_actions.check(tx, call.house.vault, actor, code)
+        if wrong is None:
+            tries.forget(tx, [subject])
+            return then(tx)
+        call.count(tx, subject, TRIES)
+    raise wrong
 
 
 def subjects(call: Call, username: str) -> tuple[str, str, str]:

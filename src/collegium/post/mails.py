@@ -28,7 +28,7 @@ from collegium.actions.mails import (
     ProfileChangesOperator,
 )
 from collegium.post import invitations as invitation_news
-from collegium.post import passwords
+from collegium.post import notices, passwords
 from collegium.post import requests as request_news
 from collegium.post.outcomes import Undeliverable, Void
 from collegium.post.text import one_line, paragraph, short
@@ -202,6 +202,7 @@ LOADERS: Final[dict[str, Loader]] = {
     **invitation_news.LOADERS,
     **request_news.LOADERS,
     **passwords.LOADERS,
+    **notices.LOADERS,
 }
 """Kind of mail to what gives the variables of its templates; they are the keys it returns."""
 

@@ -1,11 +1,11 @@
-"""What the mails about a lost password, or a lost second factor, need to know."""
+"""What the mail about a lost password needs to know."""
 
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 from collegium.actions import passwords
-from collegium.actions.mails import PasswordReset, SecondFactorReset
+from collegium.actions.mails import PasswordReset
 from collegium.post.outcomes import Void
 from collegium.post.text import one_line
 from collegium.settings import Settings
@@ -33,20 +33,6 @@ def _reset(tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]) ->
     }
 
 
-def _second_factor(
-    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
-) -> dict[str, Any]:
-    account = accounts.by_number(tx, facts["account"])
-    if account is None or account.deleted is not None:
-        raise Void("The account no longer exists.")
-    return {
-        "name": one_line(accounts.full_name(account)) or one_line(account.username),
-        "username": one_line(account.username),
-        "link": f"{settings.base_url.rstrip('/')}/account/second_factor/",
-    }
-
-
 LOADERS: Final[dict[str, Loader]] = {
     PasswordReset.kind: _reset,
-    SecondFactorReset.kind: _second_factor,
 }

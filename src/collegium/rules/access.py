@@ -196,6 +196,9 @@ class Actor:
     ``address`` is where the request comes from, "" when that cannot be told; None for an
     account that asks nothing and is judged by ourselves, wherever it may be.
     ``behind`` is the member of staff who acts as this account; history names both.
+    ``token`` is the id of the token that was shown, 0 for none; ``credentials`` the version of
+    the account's credentials that a password was verified at, None where none was. Both are
+    compared again where something is written that would outlive them.
     """
 
     id: int
@@ -210,6 +213,8 @@ class Actor:
     address: str | None = None
     request: str = ""
     behind: Actor | None = None
+    token: int = 0
+    credentials: int | None = None
 
     @property
     def sees_all(self) -> bool:

@@ -19,6 +19,14 @@ DRIFT: Final = 1
 
 RECOVERY_CODES: Final = 10
 
+TOLD_AT: Final = 3
+"""After so many wrong codes since the last right one, the account's owner gets a mail."""
+
+LOCKED_AT: Final = 20
+"""After so many, a code of the authenticator is not accepted any more: three of a million codes are
+right at any moment, so twenty guesses find one in 60,000 accounts. Only somebody who knows the
+password can cause it, and a recovery code or staff end it."""
+
 TRIES: Final = Limit(5, timedelta(seconds=30), timedelta(minutes=10), timedelta(minutes=10))
 """One account whose password is known already: guessing six digits must take for ever."""
 
@@ -41,6 +49,18 @@ def check_step(found: int | None, last: int) -> int:
     if found is None or found <= last:
         raise Invalid("second_factor.wrong", field="code")
     return found
+
+
+def check_unlocked(wrong: int) -> None:
+    """Refuse codes of an authenticator after too many wrong ones, right or not.
+
+    Args:
+        wrong: wrong codes since the last right one.
+
+    Refuses: Invalid ``second_factor.locked``.
+    """
+    if wrong >= LOCKED_AT:
+        raise Invalid("second_factor.locked", field="code")
 
 
 def check_off(*, is_on: bool) -> None:

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from collegium.rules.refusals import Forbidden
+
 
 class Kind(StrEnum):
     """What a token is for."""
@@ -30,6 +32,15 @@ REFRESH_LIFETIME: Final = 30 * 24 * 3600
 SESSION_LIFETIME: Final = 12 * 3600
 SESSION_AGE: Final = 30 * 24 * 3600
 """How long a browser stays signed in at most, however much it is used."""
+
+
+def check_is_own(kind: str) -> None:
+    """Let nothing pass that was handed to a program: whoever changes the address has the account.
+
+    Refuses: Forbidden ``token.delegated``.
+    """
+    if kind != Kind.API:
+        raise Forbidden("token.delegated")
 
 
 def end(

@@ -34,6 +34,7 @@ from collegium.store.tables import (
     Number,
     account_texts,
     accounts,
+    devices,
     email_changes,
     grants,
     keys,
@@ -109,7 +110,9 @@ def visible() -> ColumnElement[bool]:
 _here = accounts.c.deleted.is_(None)
 
 listing = Listing(
-    without(_rows, "modified", "last_synced", "is_barred", "deleted").where(_here),
+    without(_rows, "modified", "last_synced", "is_barred", "deleted", "credentials_version").where(
+        _here
+    ),
     visible=visible,
     tally=tally(accounts),
     key=accounts.c.id,
@@ -223,6 +226,7 @@ _BURY = (
             account_texts,
             tokens,
             keys,
+            devices,
             email_changes,
             recovery_codes,
             second_factors,
@@ -240,6 +244,13 @@ _CHANGE_TEXTS = Prepared(
     update(account_texts)
     .where(account_texts.c.account_id == bindparam("account"))
     .values({c: bindparam(c.name) for c in _TEXTS})
+)
+
+
+_END_CREDENTIALS = Prepared(
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"))
+    .values(credentials_version=accounts.c.credentials_version + 1)
 )
 
 
@@ -404,6 +415,11 @@ def bury(tx: Write, account: int) -> None:
     """Take everything personal from an account but the name, under which history tells of it."""
     for statement in _BURY:
         tx.run(statement, account=account, **({"moment": tx.now} if statement is _TOMB else {}))
+
+
+def end_credentials(tx: Write, account: int) -> None:
+    """Have every login fail that was verified before, and is written after, this transaction."""
+    tx.run(_END_CREDENTIALS, account=account)
 
 
 def full_name(row: Row) -> str:

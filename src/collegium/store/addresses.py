@@ -25,12 +25,16 @@ _rows = select(
 ).join(accounts, accounts.c.id == email_changes.c.account_id)
 
 _OF = Prepared(_rows.where(email_changes.c.account_id == bindparam("account")))
+_BY_CANCEL_DIGEST = Prepared(_rows.where(email_changes.c.cancel_digest == bindparam("digest")))
 _BY_DIGEST = Prepared(_rows.where(email_changes.c.digest == bindparam("digest")))
 _ADD = Prepared(
     insert(email_changes).values(
         {
             name: bindparam(name)
-            for name in ("account_id", "email", "email_comparable", "digest", "created")
+            for name in (
+                *("account_id", "email", "email_comparable"),
+                *("digest", "cancel_digest", "created"),
+            )
         }
     )
 )
@@ -50,7 +54,12 @@ def by_digest(tx: Read, digest: bytes) -> Row | None:
     return tx.one(_BY_DIGEST, digest=digest)
 
 
-def put(tx: Write, account: int, email: str, digest: bytes) -> None:
+def by_cancel_digest(tx: Read, digest: bytes) -> Row | None:
+    """Find the change that a code cancels."""
+    return tx.one(_BY_CANCEL_DIGEST, digest=digest)
+
+
+def put(tx: Write, account: int, email: str, digest: bytes, cancel_digest: bytes) -> None:
     """Ask for a change, in place of an earlier one. The account must be locked."""
     tx.run(_CANCEL, account=account)
     tx.run(
@@ -59,6 +68,7 @@ def put(tx: Write, account: int, email: str, digest: bytes) -> None:
         email=email,
         email_comparable=comparable_address(email),
         digest=digest,
+        cancel_digest=cancel_digest,
         created=tx.now,
     )
 

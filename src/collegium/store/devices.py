@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 
 from collegium.store.statements import Prepared, Time
 from collegium.store.tables import devices
@@ -32,6 +32,17 @@ _STEP = Prepared(
     update(devices)
     .where(devices.c.id == bindparam("device"), devices.c.state == bindparam("was"))
     .values(state=bindparam("becomes"), account_id=bindparam("account"))
+)
+
+
+# Told to the program as a refusal: a code that is gone would count as a guess of it.
+_REVOKE = Prepared(
+    update(devices)
+    .where(
+        devices.c.account_id == bindparam("account"),
+        devices.c.state == literal_column("'approved'"),
+    )
+    .values(state="denied")
 )
 
 
@@ -82,3 +93,8 @@ def step(tx: Write, device: Row, state: State, account: int | None) -> bool:
     return (
         tx.run(_STEP, device=device.id, was=device.state, becomes=state.value, account=account) > 0
     )
+
+
+def revoke(tx: Write, account: int) -> None:
+    """Turn away the programs of an account that were approved and have not fetched a token."""
+    tx.run(_REVOKE, account=account)

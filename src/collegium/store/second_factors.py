@@ -62,13 +62,29 @@ _CODES_LEFT = Prepared(
 )
 
 
+_WRONG = Prepared(
+    update(second_factors)
+    .where(second_factors.c.account_id == bindparam("account"))
+    .values(wrong_codes=second_factors.c.wrong_codes + 1)
+    .returning(second_factors.c.wrong_codes)
+)
+_RIGHT = Prepared(
+    update(second_factors)
+    .where(
+        second_factors.c.account_id == bindparam("account"),
+        second_factors.c.wrong_codes > 0,
+    )
+    .values(wrong_codes=0)
+)
+
+
 def is_on(tx: Read, account: int) -> bool:
     """Tell whether an account needs more than its password to be signed in to."""
     return tx.one(_ON, account=account) is not None
 
 
 def of_account(tx: Read, account: int) -> Row | None:
-    """Give ``digest sealed created confirmed step``, confirmed or not."""
+    """Give ``digest sealed created confirmed step wrong_codes``, confirmed or not."""
     return tx.one(_OF, account=account)
 
 
@@ -109,3 +125,13 @@ def use_code(tx: Write, account: int, digest: bytes) -> bool:
 def codes_left(tx: Read, account: int) -> int:
     """Count the recovery codes that were not used."""
     return int(tx.value(_CODES_LEFT, account=account))
+
+
+def count_wrong(tx: Write, account: int) -> int:
+    """Count a wrong code, and give the number of them since the last right one."""
+    return int(tx.value(_WRONG, account=account))
+
+
+def forget_wrong(tx: Write, account: int) -> None:
+    """Begin to count wrong codes anew."""
+    tx.run(_RIGHT, account=account)

@@ -81,6 +81,9 @@ accounts = Table(
     Column("username", String(128), nullable=False, unique=True),
     Column("slug", String(64), nullable=False, unique=True),
     Column("password", String(255)),
+    # Grows with whatever ends every way in: a login that was verified at an earlier version is
+    # refused when it is written.
+    Column("credentials_version", Integer, nullable=False, server_default="0"),
     Column("email", String(320), nullable=False),
     # What is compared of it; see ``rules.addresses``.
     _text("email_comparable"),
@@ -218,6 +221,8 @@ second_factors = Table(
     Column("confirmed", Time),
     # The latest step whose code was taken: none counts twice.
     Column("step", Number, nullable=False, server_default="0"),
+    # Wrong codes since the last right one, however long ago they were.
+    Column("wrong_codes", Integer, nullable=False, server_default="0"),
 )
 
 recovery_codes = Table(
@@ -246,7 +251,7 @@ devices = Table(
     Column("state", String(16), nullable=False),
     Column("created", Time, nullable=False),
     Column("expires", Time, nullable=False, index=True),
-    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE")),
+    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
     _one_of("state", device_rules.State),
 )
 
@@ -264,9 +269,13 @@ email_changes = Table(
     _text("email_comparable"),
     # The code itself is in the mail alone.
     Column("digest", LargeBinary(32), nullable=False, unique=True),
+    # The same for the code that went to the old address and cancels the change; null in changes
+    # that were asked for before there were such codes.
+    Column("cancel_digest", LargeBinary(32)),
     Column("created", Time, nullable=False),
 )
 Index("ix_email_changes_email_comparable", email_changes.c.email_comparable)
+Index("uq_email_changes_cancel_digest", email_changes.c.cancel_digest, unique=True)
 
 pictures = Table(
     "pictures",

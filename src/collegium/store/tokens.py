@@ -81,6 +81,7 @@ _OF_SHOWN = Prepared(
         *(_presented.c[name] for name in ("issued", "used", "ends", "family")),
     ).where(_presented.c.digest == bindparam("digest"))
 )
+_THERE = Prepared(select(tokens.c.id).where(tokens.c.id == bindparam("token")))
 _mine = tokens.c.account_id == bindparam("account")
 _FOR_ACCOUNT = Prepared(select(tokens).where(_mine, API_TOKEN))
 _ISSUE = Prepared(
@@ -160,6 +161,11 @@ def owner(tx: Read, digest: bytes, *, shown: bool = False) -> Row | None:
     ``token_id``, ``token_kind`` and ``issued used lifetime ends family`` are those of the token.
     """
     return tx.one(_OF_SHOWN if shown else _OF, digest=digest)
+
+
+def is_there(tx: Read, token: int) -> bool:
+    """Tell whether nobody has revoked a token, by its number."""
+    return tx.one(_THERE, token=token) is not None
 
 
 def of_account(tx: Read, account: int) -> Row | None:

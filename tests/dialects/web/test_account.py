@@ -159,12 +159,12 @@ def test_a_picture_is_kept_made_harmless_and_removed(browser: Browser, world: Wo
 
 
 def test_another_address_is_confirmed_by_its_link(browser: Browser, world: World) -> None:
-    ada = world.person("ada")
+    ada = world.person("ada", password=HASHED)
     browser.sign_in(world, ada)
     here = "/account/address/"
     browser.open(here)
-    assert browser.send(here, email="nonsense").status_code == 422
-    assert browser.send(here, email="new@example.org").status_code == 303
+    assert browser.send(here, email="nonsense", password=PASSWORD).status_code == 422
+    assert browser.send(here, email="new@example.org", password=PASSWORD).status_code == 303
     assert "new@example.org as soon as you open" in text(browser.open(here))
     assert browser.send(here, cancel="yes").status_code == 303
     assert "new@example.org" not in browser.follow(browser.send(here, cancel="yes")).text

@@ -31,6 +31,7 @@ OF_ONE = {
     "/invitation_reject/{token}/",
     "/password_reset/{token}/",
     "/user_email_change/{code}/",
+    "/user_email_change_cancel/{code}/",
 }
 
 

@@ -87,7 +87,7 @@ def _checked(call: Call, name: str, password: str) -> Actor:
     if not call.settings.brainstem_password_login:
         raise Forbidden("password_login.off")
     account = signing_in.check(call, _username(call, name), password, alone=True)
-    return actions.actor_of(account, call.address, call.request_id)
+    return signing_in.actor_of(call, account)
 
 
 def _username(call: Call, name: str) -> str:

@@ -10,6 +10,7 @@ from collegium.dialects.http import Answer, Operation, Routes, hex_uuid
 from collegium.dialects.waldur import wire
 from collegium.dialects.waldur.errors import Malformed
 from collegium.dialects.waldur.fields import Email, Text, decode, read
+from collegium.rules.tokens import check_is_own
 from collegium.rules.tries import CODE_ADDRESS, MAIL_ACCOUNT
 from collegium.store import accounts
 
@@ -25,6 +26,7 @@ def _change(call: Call) -> Answer:
     with call.read() as tx:
         # Who may not do it is told so before what is wrong with the body.
         check_self_or_staff(call.actor, accounts.reach(tx, call.actor, uuid))
+    check_is_own(call.token_kind)
     form = read(call, _ASK)
     form.check()
     call.check_tries(mailed := f"mail account {call.actor.id}")

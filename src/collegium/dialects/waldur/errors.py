@@ -27,6 +27,8 @@ DENIED: Final = "You do not have permission to perform this action."
 _DENIED: Final = {
     "key.shared": "Only staff users are allowed to delete shared SSH public key.",
     "request.not_own": "You can only cancel your own permission requests.",
+    "token.delegated": "This token cannot ask for another e-mail address. Use the account's own "
+    "token, or its page.",
     "impersonation.no_session": "Unable to impersonate user that does not have an active session.",
 }
 

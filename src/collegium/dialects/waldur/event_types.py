@@ -137,7 +137,7 @@ TYPES: Final = {
     ),
     "account.made_staff": _user(f"has been made staff{_BY}"),
     "account.password_changed": _user(
-        f"has been given another password{_BY}", "user_password_updated"
+        f"has been given another password{_BY}", "user_password_updated", address="ip_address"
     ),
     "account.password_reset_asked": Type(
         "users",
@@ -148,7 +148,9 @@ TYPES: Final = {
     "account.address_change_asked": _user(
         "asked for another e-mail address[, {requested_email}]", email="requested_email"
     ),
-    "account.address_change_canceled": _user("took back the wish for another e-mail address"),
+    "account.address_change_canceled": _user(
+        "took back the wish for another e-mail address", address="ip_address"
+    ),
     "account.address_changed": _user(
         "has another e-mail address[: {new_email}]", old="old_email", new="new_email"
     ),
@@ -176,6 +178,19 @@ TYPES: Final = {
             ("disabled", "has been turned off"),
             ("recovered", "has been replaced by a recovery code"),
             ("codes_renewed", "has been given other recovery codes"),
+        )
+    },
+    **{
+        f"second_factor.{what}": Type(
+            "auth",
+            "Wrong codes of the second factor were given for user {affected_user_username}, "
+            f"after the right password[, {{codes}} in a row][ from {{ip_address}}]{says}.",
+            _USER | {"codes": "codes"},
+            closed={"address": "ip_address"},
+        )
+        for what, says in (
+            ("failed", ""),
+            ("locked", "; only a recovery code is accepted now"),
         )
     },
     "device.approved": _device("has been let in"),

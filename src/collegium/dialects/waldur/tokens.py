@@ -30,7 +30,7 @@ def _log_in(call: Call) -> Answer:
     form.check()
     username = form.values["username"]
     account = signing_in.check(call, username, form.values["password"], alone=True)
-    actor = actions.actor_of(account, call.address, call.request_id)
+    actor = signing_in.actor_of(call, account)
     with call.write() as tx:
         token = actions.log_in(tx, call.house.vault, call.settings, actor, "password")
         tries.forget(tx, signing_in.subjects(call, username)[:2])

@@ -58,7 +58,7 @@ def _set(visit: Visit) -> Answer:
         if hashed is None:
             return page(visit, "password_reset", 422, account=account, form=form)
         with visit.write() as tx:
-            actions.reset(tx, visit.house.vault, link, hashed)
+            actions.reset(tx, visit.house.vault, link, hashed, visit.address)
     except NotFound:
         return page(visit, "password_reset", 410, account=None, form=Form())
     return visit.go("/sign_in/", "Your new password is set. Sign in with it.")

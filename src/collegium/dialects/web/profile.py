@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.actions import accounts as actions
@@ -15,12 +16,12 @@ from collegium.rules.accounts import writable
 from collegium.rules.pictures import NoPicture, harmless
 from collegium.rules.refusals import Conflict, Invalid, Unauthenticated
 from collegium.rules.tries import MAIL_ACCOUNT
-from collegium.store import accounts
+from collegium.store import accounts, second_factors
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.store.db import Read
+    from collegium.store.db import Read, Write
     from collegium.store.statements import Row
 
 _FIELDS: Final = {
@@ -123,16 +124,18 @@ def _picture(visit: Visit) -> Answer:
 
 
 def _ask_address(visit: Visit, tx: Read) -> Answer:
-    return _address(visit, accounts.own(tx, visit.actor), Form())
+    return _address(visit, tx, Form())
 
 
-def _address(visit: Visit, account: Row, form: Form, status: int = 200) -> Answer:
+def _address(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    account = accounts.own(tx, visit.actor)
     return page(
         visit,
         "new_address",
         status,
         account=account,
         form=form,
+        has_factor=second_factors.is_on(tx, visit.actor.id),
         may_change="email" in _editable(visit, account),
     )
 
@@ -146,22 +149,46 @@ def _change_address(visit: Visit) -> Answer:
         )
     form = visit.form
     email = form.email("email")
-    if form.ok:
-        visit.check_tries(mailed := f"mail account {visit.actor.id}")
-        try:
-            with visit.write() as tx:
-                vault = visit.house.vault
-                addresses.ask(tx, visit.actor, visit.settings, vault, visit.actor.uuid, email)
-                visit.count(tx, mailed, MAIL_ACCOUNT)
-        except Conflict as refusal:
-            form.refused(refusal)
-        else:
-            return visit.go(
-                "/account/address/",
-                f"A mail with a link is on its way to {email}. Open it to confirm the address.",
-            )
+    try:
+        asked = _ask_for(visit, email)
+    except (Conflict, Invalid) as refusal:
+        form.refused(refusal)
+        asked = False
+    if asked:
+        return visit.go(
+            "/account/address/",
+            f"A mail with a link is on its way to {email}. Open it to confirm the address.",
+        )
     with visit.read() as tx:
-        return _address(visit, accounts.own(tx, visit.actor), form, 422)
+        return _address(visit, tx, form, 422)
+
+
+def _ask_for(visit: Visit, email: str) -> bool:
+    """Ask for another address with the password, or with a code where a second factor is on."""
+    form = visit.form
+    with visit.read() as tx:
+        has_factor = second_factors.is_on(tx, visit.actor.id)
+    if has_factor:
+        given = form.text("code", 100, required=True)
+    else:
+        given = form.text("password", 128, required=True, strip=False)
+    if not form.ok:
+        return False
+    visit.check_tries(mailed := f"mail account {visit.actor.id}")
+
+    def ask(tx: Write) -> None:
+        vault = visit.house.vault
+        addresses.ask(tx, visit.actor, visit.settings, vault, visit.actor.uuid, email)
+        visit.count(tx, mailed, MAIL_ACCOUNT)
+
+    if has_factor:
+        signing_in.with_code(visit, visit.actor, given, ask)
+        return True
+    if not knows(visit, "password", given):
+        return False
+    with visit.write() as tx:
+        ask(tx)
+    return True
 
 
 def _ask_password(visit: Visit, tx: Read) -> Answer:
@@ -177,8 +204,8 @@ def _change_password(visit: Visit) -> Answer:
     hashed = passwords.chosen(form, password_actions.about(account))
     if hashed is not None and knows(visit, "current", current):
         with visit.write() as tx:
-            password_actions.change(tx, visit.actor, hashed)
-            visit.sign_in(tx, visit.actor, "password")
+            actor = password_actions.change(tx, visit.actor, hashed)
+            visit.sign_in(tx, actor, "password")
         return visit.go(
             "/account/password/",
             "Your new password is set. Wherever else this account was signed in, it is signed out.",
@@ -187,12 +214,16 @@ def _change_password(visit: Visit) -> Answer:
 
 
 def knows(visit: Visit, field: str, password: str) -> bool:
-    """Tell whether this is the password of whoever is signed in; else say so at its field."""
+    """Tell whether this is the password of the person signed in; else say so at its field.
+
+    What is written on the strength of it compares the password again: see
+    ``credentials.confirm``.
+    """
     if not password:
         visit.form.wrong(field, "Please fill this in.")
         return False
     try:
-        signing_in.check(visit, visit.actor.username, password, alone=False)
+        account = signing_in.check(visit, visit.actor.username, password, alone=False)
     except Unauthenticated as refusal:
         is_wrong = refusal.code == "login.failed"
         if is_wrong:
@@ -200,6 +231,7 @@ def knows(visit: Visit, field: str, password: str) -> bool:
         else:
             visit.form.refused(refusal)
         return False
+    visit.actor = replace(visit.actor, credentials=account.credentials_version)
     return True
 
 

@@ -36,7 +36,7 @@ from collegium.dialects.web import (
 from collegium.dialects.web.page import HTML, Page, page, style, templates, trouble
 from collegium.dialects.web.visit import Visit
 from collegium.dialects.web.words import say
-from collegium.rules.refusals import Forbidden, Limited, NotFound, Refusal
+from collegium.rules.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
 from collegium.store import outbox, schema
 from collegium.store.db import Unavailable
 
@@ -192,6 +192,9 @@ def refused(visit: Visit, refusal: Refusal) -> Answer:
             )
         case Forbidden():
             return trouble(visit, 403, "This was not done", say(refusal))
+        case Unauthenticated():
+            # The session has ended since this request was recognised.
+            return visit.to_sign_in("/account/")
         case Limited():
             answer = trouble(visit, 429, "Please wait a little", say(refusal))
             answer.headers["Retry-After"] = str(refusal.facts["seconds"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collegium.actions import second_factors as actions
+from collegium.dialects import signing_in
 from collegium.dialects.web import profile, qr
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
@@ -47,18 +48,9 @@ def _change(visit: Visit) -> Answer:
         return _begin(visit)
     code = form.text("code", 100, required=True)
     codes: list[str] = []
-    vault = visit.house.vault
     if form.ok:
-        subject = f"second factor {visit.actor.id}"
         try:
-            with visit.guarded(subject, TRIES), visit.write() as tx:
-                if deed == "confirm":
-                    codes = actions.confirm(tx, visit.actor, vault, code)
-                elif deed == "codes":
-                    codes = actions.renew_codes(tx, visit.actor, vault, code)
-                else:
-                    actions.remove(tx, visit.actor, vault, code)
-                tries.forget(tx, [subject])
+            codes = _do(visit, deed, code)
         except (Invalid, Conflict) as refusal:
             form.refused(refusal)
     if not form.ok:
@@ -68,6 +60,22 @@ def _change(visit: Visit) -> Answer:
         # Not sent on to another page: nowhere could they be kept on the way.
         return page(visit, "recovery_codes", codes=codes, is_new=deed == "confirm")
     return visit.go(_HERE, "The second factor is off. A password is enough to sign in.")
+
+
+def _do(visit: Visit, deed: str, code: str) -> list[str]:
+    """Turn it on or off, or renew the recovery codes; give those that are to be shown."""
+    vault, actor = visit.house.vault, visit.actor
+    if deed == "confirm":
+        subject = f"second factor {actor.id}"
+        with visit.guarded(subject, TRIES), visit.write() as tx:
+            tries.forget(tx, [subject])
+            return actions.confirm(tx, actor, vault, code)
+    if deed == "codes":
+        return signing_in.with_code(
+            visit, actor, code, lambda tx: actions.renew_codes(tx, actor, vault)
+        )
+    signing_in.with_code(visit, actor, code, lambda tx: actions.remove(tx, actor))
+    return []
 
 
 def _begin(visit: Visit) -> Answer:

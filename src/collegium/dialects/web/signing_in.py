@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from collegium.actions import second_factors as second_factor_actions
-from collegium.actions.tokens import actor_of
 from collegium.dialects import signing_in
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
 from collegium.rules.refusals import Conflict, Invalid, Unauthenticated
-from collegium.rules.second_factors import TRIES
 from collegium.store import accounts, second_factors, tries
 
 if TYPE_CHECKING:
@@ -45,13 +42,18 @@ def _check(visit: Visit) -> Answer:
     except Unauthenticated as refusal:
         form.refused(refusal)
         return page(visit, "sign_in", 401, form=form, next=visit.next)
-    with visit.write() as tx:
-        tries.forget(tx, signing_in.subjects(visit, username)[:2])
-        if not second_factors.is_on(tx, account.id):
-            visit.sign_in(tx, actor_of(account, visit.address, visit.request_id), "password")
-            return visit.go(visit.next or _HOME)
-    # Bound to the password as well: where that is changed meanwhile, this half is worth nothing.
-    half = visit.offer(_HALF, account.uuid, _mark(visit, account.password))
+    try:
+        with visit.write() as tx:
+            tries.forget(tx, signing_in.subjects(visit, username)[:2])
+            # Turning it on or off changes the version that signing in compares.
+            if not second_factors.is_on(tx, account.id):
+                visit.sign_in(tx, signing_in.actor_of(visit, account), "password")
+                return visit.go(visit.next or _HOME)
+    except Unauthenticated as refusal:
+        form.refused(refusal)
+        return page(visit, "sign_in", 401, form=form, next=visit.next)
+    # Bound to what was verified: where that is changed meanwhile, this half is worth nothing.
+    half = visit.offer(_HALF, account.uuid, account.credentials_version)
     visit.set_cookie(_HALF, half, _HALF_SECONDS)
     after = f"?next={quote(visit.next, safe='/')}" if visit.next else ""
     return visit.go(f"/sign_in/code/{after}")
@@ -65,34 +67,34 @@ def _ask_code(visit: Visit, _tx: Read) -> Answer:
 
 def _check_code(visit: Visit) -> Answer:
     match visit.taken(_HALF, visit.cookie(_HALF), _HALF_SECONDS):
-        case [str(uuid), str(mark)]:
+        case [str(uuid), int(version)]:
             with visit.read() as tx:
                 account = accounts.known_by_uuid(tx, uuid)
         case _:
             account = None
-    if account is None or not account.is_active or _mark(visit, account.password) != mark:
-        visit.set_cookie(_HALF, "", 0)
-        return visit.go("/sign_in/", "That took too long. Please sign in again.", kind="not")
+    if account is None or not account.is_active or account.credentials_version != version:
+        return _over(visit)
     form = visit.form
     code = form.text("code", 100, required=True)
     if form.ok:
-        actor = actor_of(account, visit.address, visit.request_id)
-        subject = f"second factor {account.id}"
+        actor = signing_in.actor_of(visit, account)
         try:
-            with visit.guarded(subject, TRIES), visit.write() as tx:
-                second_factor_actions.check(tx, visit.house.vault, actor, code)
-                tries.forget(tx, [subject])
-                visit.sign_in(tx, actor, "second factor")
+            signing_in.with_code(
+                visit, actor, code, lambda tx: visit.sign_in(tx, actor, "second factor")
+            )
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
+        except Unauthenticated:
+            return _over(visit)
         else:
             visit.set_cookie(_HALF, "", 0)
             return visit.go(visit.next or _HOME)
     return page(visit, "sign_in_code", 422, form=form, next=visit.next)
 
 
-def _mark(visit: Visit, password: str | None) -> str:
-    return visit.house.vault.code(_HALF, password or "")
+def _over(visit: Visit) -> Answer:
+    visit.set_cookie(_HALF, "", 0)
+    return visit.go("/sign_in/", "That took too long. Please sign in again.", kind="not")
 
 
 def _sign_out(visit: Visit) -> Answer:

@@ -97,6 +97,9 @@ _SENTENCES: Final = {
     "second_factor.none": "It is off already.",
     "second_factor.wrong": "This code is wrong, or was used before. Please wait for the next one, "
     "and type that.",
+    "second_factor.locked": "There were too many wrong codes, so no code of the authenticator is "
+    "accepted any more. Please use a recovery code, or ask the staff of this service to turn the "
+    "second factor off.",
     "token.none": "This is gone already.",
 }
 
