@@ -120,8 +120,8 @@ class Stage:
         # Nobody's token is to move on by itself while the matrix is walked.
         self._update(tokens, used=datetime.now(UTC) + timedelta(hours=1))
         self._update(account_table, modified=datetime.now(UTC))
-        self.kept = _KeptSQLite(url) if self.database.is_sqlite else _KeptPostgreSQL(self.database)
-        self._before = self.contents()
+        self._url = url
+        self.keep()
 
     def close(self) -> None:
         self.site.close()
@@ -164,6 +164,12 @@ class Stage:
 
     def restore(self) -> None:
         self.kept.restore()
+
+    def keep(self) -> None:
+        """Take things as they are now for what is put back."""
+        is_sqlite = self.database.is_sqlite
+        self.kept = _KeptSQLite(self._url) if is_sqlite else _KeptPostgreSQL(self.database)
+        self._before = self.contents()
 
     # How it is built.
 

@@ -23,7 +23,7 @@ class Roll(Offers):
         unless(self.sees(by, scope), f"{kind}.unknown")
         unless(self._may(by, scope, act), "permission.missing")
         unless(self.people[who]["active"], "account.inactive")
-        unless(self._is_open(scope), "organisation.unavailable")
+        unless(act == "revoke" or self._is_open(scope), "organisation.unavailable")
         above = parent is not None and f"{kind}.{act}" in self.held(by, parent)
         unless(self._staff(by) or above or who != by, "membership.own_role")
         unless(self._staff(by) or self._under_ceiling(by, scope, role), "role.above_ceiling")
@@ -87,6 +87,8 @@ class Roll(Offers):
         right = f"{kind}.delete"
         held = self.held(by, scope if parent is None else parent)
         unless(self._staff(by) or right in held, "permission.missing")
+        if kind == "project":
+            unless(self._is_open(scope), "organisation.unavailable")
         if kind == "organisation":
             below = [at for at in self.scopes if self.scopes[at]["parent"] == scope]
             unless(not place["blocked"], "organisation.blocked")

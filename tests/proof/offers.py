@@ -23,11 +23,9 @@ class Offers(Standing):
             if pending and left <= 0:
                 row["told"] = True
                 self._mail_person("invitation_expired", row["by"])
-            elif (
-                pending and left <= DAY and not row["reminded"] and row["created"] + DAY <= self.now
-            ):
+            elif pending and left <= DAY and not row["reminded"] and self._is_open(row["scope"]):
                 row["reminded"] = True
-                if self._is_open(row["scope"]) and self._vouched(row):
+                if self._vouched(row):
                     self._mail("invitation_created", row["email"])
         for row in self.invitations.values():
             starts = self.scopes[row["scope"]]["starts"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from collegium.actions import mails
 from collegium.actions.invitations import creator_wants_mail, expiry, mail, opening
+from collegium.actions.scopes import check_open
 from collegium.actions.tokens import actor_of
 from collegium.rules import invitations as rules
 from collegium.rules.invitations import Act, State
@@ -69,8 +70,7 @@ def approve(tx: Write, settings: Settings, link: Decision, address: str, request
     Conflict ``organisation.unavailable`` and ``role.inactive``.
     """
     actor, invitation = _decided(tx, link, address, request)
-    if invitation.blocked or invitation.archived:
-        raise Conflict("organisation.unavailable")
+    check_open(invitation)
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
     rules.move(State(invitation.state), Act.APPROVE)

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from collegium.actions import mails
 from collegium.actions.accounts import check_staff
-from collegium.actions.scopes import Place, grant, joined, settle
+from collegium.actions.scopes import Place, check_open, grant, joined, settle
 from collegium.rules import invitations as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
 from collegium.rules.addresses import same_mailbox
@@ -57,8 +57,7 @@ def create(
     _check_may_invite(tx, actor, reached, role.id)
     if not role.is_active:
         raise Conflict("role.inactive")
-    if scope.blocked or scope.archived:
-        raise Conflict("organisation.unavailable")
+    check_open(scope)
     uuid = uuid4().hex
     state = opening(tx, actor, settings, scope.starts, approved=False)
     number = invitations.add(
@@ -168,7 +167,7 @@ def decline(tx: Write, actor: Actor, settings: Settings, uuid: str, generation: 
     Conflict ``invitation.other_address`` under the strict check.
     """
     found = invitations.by_uuid_locked(tx, uuid)
-    invitation = _open_to(tx, actor, settings, found, generation)
+    invitation = _open_to(tx, actor, settings, found, generation, in_closed=True)
     if not is_vouched_for(tx, invitation):
         raise NotFound("invitation.unknown")
     _check_address(actor, settings, invitation)
@@ -261,7 +260,8 @@ def send(
     invitation = _managed(tx, actor, uuid, in_groups=in_groups)
     before = _seen(tx, invitation)
     rules.move(before, Act.SEND)
-    if invitation.blocked or invitation.archived or invitation.scope_removed is not None:
+    check_open(invitation)
+    if invitation.scope_removed is not None:
         raise Conflict("organisation.unavailable")
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
@@ -294,6 +294,8 @@ def release(tx: Write, settings: Settings, number: int) -> bool:
     if invitation is None or invitation.state != State.HELD:
         return False
     if invitation.starts is not None and invitation.starts > tx.now.date():
+        return False
+    if invitation.blocked or invitation.archived:
         return False
     state = rules.move(State.HELD, Act.RELEASE)
     invitations.step(tx, invitation, state, created=tx.now, expires=expiry(tx.now, settings))
@@ -352,10 +354,12 @@ def creator_wants_mail(invitation: Row) -> bool:
 def delete(tx: Write, actor: Actor, uuid: str) -> None:
     """Remove an invitation in any state.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff.
+    Refuses: NotFound when hidden, Forbidden for anybody but staff,
+    Conflict ``organisation.unavailable``.
     """
     invitation = invitations.reach(tx, actor, uuid)
     check_staff(actor)
+    check_open(invitation)
     invitations.delete_row(tx, invitation.id)
     _record(tx, "invitation.deleted", actor, invitation.scope_id, uuid, email=invitation.email)
 
@@ -410,11 +414,17 @@ def _open_to(
     settings: Settings,
     invitation: Row | None,
     generation: int | None = None,
+    *,
+    in_closed: bool = False,
 ) -> Row:
-    """Give the invitation back when it is pending and this actor could take it."""
+    """Give the invitation back when it is pending and this actor could take it.
+
+    Args:
+        in_closed: also while its organisation is blocked or archived.
+    """
     if (
         invitation is None
-        or not _is_open(tx, invitation)
+        or not _is_open(tx, invitation, in_closed=in_closed)
         or not rules.is_known_by(actor, invitation.email, invitation.generation, generation)
     ):
         raise NotFound("invitation.unknown")
@@ -439,13 +449,12 @@ def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
         raise Conflict("invitation.other_address")
 
 
-def _is_open(tx: Read, invitation: Row) -> bool:
+def _is_open(tx: Read, invitation: Row, *, in_closed: bool = False) -> bool:
     return (
         _seen(tx, invitation) is State.PENDING
         and invitation.scope_removed is None
         and invitation.role_is_active
-        and not invitation.blocked
-        and not invitation.archived
+        and (in_closed or not (invitation.blocked or invitation.archived))
     )
 
 

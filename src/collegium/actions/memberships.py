@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from collegium.actions.scopes import Place, grant, joined, settle
+from collegium.actions.scopes import Place, check_open, grant, joined, settle
 from collegium.rules import memberships as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
@@ -106,8 +106,8 @@ def exchange(tx: Write, actor: Actor, seat: Seat, role: Row) -> None:
 def remove(tx: Write, actor: Actor, seat: Seat) -> None:
     """Take a role away; nothing happens when it is not held.
 
-    Refuses: Conflict ``organisation.unavailable``, ``membership.own_role``,
-    ``scope.last_owner``, Forbidden ``role.above_ceiling``.
+    Refuses: Conflict ``membership.own_role`` and ``scope.last_owner``,
+    Forbidden ``role.above_ceiling``.
     """
     seat = _judge(tx, actor, seat, TEAM[Kind(seat.reached.scope.kind)].revoke)
     held = memberships.held(tx, seat.account.id, seat.role.id, seat.reached.scope.id)
@@ -159,13 +159,14 @@ def check_may(
         carried: the permissions of the role.
 
     Refuses: Forbidden ``permission.missing`` and ``role.above_ceiling``,
-    Conflict ``organisation.unavailable`` and ``membership.own_role``.
+    Conflict ``membership.own_role`` and, save for taking a role away,
+    ``organisation.unavailable``.
     """
     scope = reached.scope
     if not may(actor, reached.held, right):
         raise Forbidden("permission.missing")
-    if scope.blocked or scope.archived:
-        raise Conflict("organisation.unavailable")
+    if right is not TEAM[Kind(scope.kind)].revoke:
+        check_open(scope)
     from_below = not actor.is_staff and right not in reached.above
     if from_below and account == actor.id and scope.kind != Kind.ORGANISATION:
         raise Conflict("membership.own_role")

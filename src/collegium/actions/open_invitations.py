@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from collegium.actions.scopes import check_open
 from collegium.rules import open_invitations as rules
 from collegium.rules.access import TEAM, Kind, Permission, may, may_give
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -53,8 +54,7 @@ def create(
     check_may_give(tx, actor, reached, gives, makes_projects=makes)
     if not role.is_active or (project_role is not None and not project_role.is_active):
         raise Conflict("role.inactive")
-    if scope.blocked or scope.archived:
-        raise Conflict("organisation.unavailable")
+    check_open(scope)
     uuid = uuid4().hex
     open_invitations.add(
         tx,
@@ -149,8 +149,7 @@ def change(
     rules.check_may_change(is_public=row.is_public, is_staff=actor.is_staff)
     gives = [row.role_id] + ([row.project_role_id] if row.project_role_id else [])
     check_may_give(tx, actor, reached, gives, makes_projects=row.auto_create_project)
-    if row.blocked or row.archived:
-        raise Conflict("organisation.unavailable")
+    check_open(row)
     for problem in problems_of_change(actor, row, changes):
         raise problem
     rules.check_end(changes.get("expires"), tx.now, settings.group_invitation_lifetime)

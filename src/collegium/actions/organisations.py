@@ -44,10 +44,26 @@ def check_available(scope: Row) -> None:
 
     Refuses: Conflict ``organisation.blocked`` and ``organisation.archived``.
     """
-    if scope.blocked:
+    _check_available(blocked=scope.blocked, archived=scope.archived)
+
+
+def _check_available(*, blocked: bool, archived: bool) -> None:
+    if blocked:
         raise Conflict("organisation.blocked")
-    if scope.archived:
+    if archived:
         raise Conflict("organisation.archived")
+
+
+def _check_may_change(actor: Actor, scope: Row, changes: Mapping[str, Any]) -> None:
+    if not actor.is_staff:
+        check_available(scope)
+        return
+    is_closed = scope.blocked or scope.archived
+    if is_closed and not changes.keys() <= {"blocked", "archived"}:
+        _check_available(
+            blocked=changes.get("blocked", scope.blocked),
+            archived=changes.get("archived", scope.archived),
+        )
 
 
 def home_of(tx: Read, actor: Actor) -> str:
@@ -86,13 +102,17 @@ def create(tx: Write, actor: Actor, settings: Settings, values: Mapping[str, Any
 
 
 def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]) -> None:
-    """Change an organisation that the actor reached with the right to change it.
+    """Change an organisation that the actor can see.
 
-    Refuses: Conflict ``organisation.blocked`` and ``organisation.archived`` (staff may change
-    those, otherwise nobody could open them again), Invalid ``scope.slug_taken``.
+    Staff open a closed one again, and with it whatever else they change; but while it stays
+    closed, they change nothing of it save whether it is.
+
+    Refuses: Forbidden ``permission.missing``, Conflict ``organisation.blocked`` and
+    ``organisation.archived``, Invalid ``scope.slug_taken``.
     """
+    reached = hold(tx, actor, reached, Permission.ORGANISATION_UPDATE)
+    _check_may_change(actor, reached.scope, changes)
     if not actor.is_staff:
-        check_available(reached.scope)
         changes = {
             name: value
             for name, value in changes.items()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from collegium.actions.scopes import close
+from collegium.actions.scopes import check_open, close
 from collegium.rules.access import Kind, Permission, may
-from collegium.rules.refusals import Conflict, Forbidden, Invalid
+from collegium.rules.refusals import Forbidden, Invalid
 from collegium.store import events, scopes, slugs
 from collegium.store.access import hold
 from collegium.store.tables import projects
@@ -36,8 +36,7 @@ def create(tx: Write, actor: Actor, parent: Reached, values: Mapping[str, Any]) 
     ``scope.slug_taken``.
     """
     parent = hold(tx, actor, parent, Permission.PROJECT_CREATE)
-    if parent.scope.blocked or parent.scope.archived:
-        raise Conflict("organisation.unavailable")
+    check_open(parent.scope)
     values = _writable(actor, values)
     check_dates(tx.now, values)
     return add(tx, actor, parent.scope.id, _with_end(actor, parent, values))[1]
@@ -98,8 +97,7 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
     and ``scope.slug_taken``.
     """
     reached = hold(tx, actor, reached, Permission.PROJECT_UPDATE)
-    if reached.scope.blocked or reached.scope.archived:
-        raise Conflict("organisation.unavailable")
+    check_open(reached.scope)
     changes = _writable(actor, changes)
     if reached.scope.starts is not None and reached.scope.starts <= tx.now.date():
         changes.pop("starts", None)
@@ -119,10 +117,12 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
 def delete(tx: Write, actor: Actor, reached: Reached) -> None:
     """Remove a project; its grants end, its history stays.
 
-    Refuses: Forbidden unless the right to delete comes from the organisation above.
+    Refuses: Forbidden unless the right to delete comes from the organisation above,
+    Conflict ``organisation.unavailable``.
     """
     reached = hold(tx, actor, reached)
     if not may(actor, reached.above, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
+    check_open(reached.scope)
     close(tx, actor, reached.scope.id)
     events.record(tx, "project.deleted", actor, scope=reached.scope.id, name=reached.scope.name)

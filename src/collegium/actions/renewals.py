@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from collegium.actions import mails
 from collegium.actions.invitations import creator_wants_mail
+from collegium.actions.scopes import check_open
 from collegium.rules.invitations import State, seen
 from collegium.rules.refusals import NotFound
 from collegium.store import events, invitations, outbox, requests
@@ -20,7 +21,8 @@ def wish(tx: Write, uuid: str, generation: int) -> None:
     Args:
         generation: of the link that was followed.
 
-    Refuses: NotFound ``invitation.unknown`` unless that link has just expired.
+    Refuses: NotFound ``invitation.unknown`` unless that link has just expired,
+    Conflict ``organisation.unavailable``.
     """
     invitation = invitations.by_uuid_locked(tx, uuid)
     if (
@@ -30,6 +32,7 @@ def wish(tx: Write, uuid: str, generation: int) -> None:
         or seen(invitation.state, invitation.expires, tx.now) is not State.EXPIRED
     ):
         raise NotFound("invitation.unknown")
+    check_open(invitation)
     if invitation.wished == generation:
         return
     invitations.step(tx, invitation, State(invitation.state), wished=generation)

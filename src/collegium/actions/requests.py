@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from collegium.actions import mails, projects
 from collegium.actions.open_invitations import check_may_give
-from collegium.actions.scopes import Place, grant, joined, settle, wants_mail
+from collegium.actions.scopes import Place, check_open, grant, joined, settle, wants_mail
 from collegium.rules import open_invitations as links
 from collegium.rules import requests as rules
 from collegium.rules.access import TEAM, Kind
@@ -168,8 +168,7 @@ def _check_open(place: Row) -> None:
         raise NotFound("request.unknown")
     if not place.role_is_active or place.project_role_is_active is False:
         raise Conflict("role.inactive")
-    if place.blocked or place.archived:
-        raise Conflict("organisation.unavailable")
+    check_open(place)
 
 
 def _check_may_ask(tx: Write, actor: Actor, place: Any, through: int | None) -> None:

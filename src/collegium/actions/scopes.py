@@ -9,6 +9,7 @@ from collegium.actions import mails
 from collegium.actions.tokens import actor_of
 from collegium.rules import requests as rules
 from collegium.rules.access import Kind
+from collegium.rules.refusals import Conflict
 from collegium.rules.requests import State
 from collegium.store import (
     accounts,
@@ -28,6 +29,21 @@ if TYPE_CHECKING:
     from collegium.rules.access import Actor
     from collegium.store.db import Write
     from collegium.store.statements import Row
+
+
+def check_open(row: Row) -> None:
+    """Let nothing be made, given, changed or deleted in an organisation that is closed.
+
+    Taking away stays possible: removing a member, cancelling and rejecting an invitation, closing
+    a link, leaving, declining, withdrawing.
+
+    Args:
+        row: a scope, or something that was loaded with its scope: ``blocked archived``.
+
+    Refuses: Conflict ``organisation.unavailable``.
+    """
+    if row.blocked or row.archived:
+        raise Conflict("organisation.unavailable")
 
 
 class Place(NamedTuple):

@@ -210,7 +210,7 @@ def test_what_a_rule_refuses_of_a_whole_body_is_no_fields_error(site: Site, worl
     assert answer.json() == {"non_field_errors": [text]}
     site.request("PATCH", org.path, world.staff, json={"archived": True})
     answer = site.post(
-        f"{org.path}delete_user/", world.staff, json={"user": ada.uuid, "role": "CUSTOMER.OWNER"}
+        f"{org.path}update_user/", world.staff, json={"user": ada.uuid, "role": "CUSTOMER.OWNER"}
     )
     assert answer.json() == {"non_field_errors": ["Customer is not available."]}
 

@@ -777,13 +777,21 @@ def test_a_closed_organisation_takes_nobody_in(scene: Scene, closed: str) -> Non
     for path, body in (
         ("/api/user-invitations/", invited),
         (f"{scene.project.path}add_user/", seat),
-        (f"{scene.project.path}delete_user/", scene.seat(scene.colleague, "PROJECT.MEMBER")),
+        (f"{scene.project.path}update_user/", scene.seat(scene.colleague, "PROJECT.MEMBER")),
     ):
         answer = site.post(path, owner, json=body)
         assert (answer.status_code, answer.json()) == unavailable
+    answer = site.request("DELETE", scene.project.path, owner)
+    assert (answer.status_code, answer.json()) == unavailable
+    # Members can be removed.
+    gone = scene.seat(scene.colleague, "PROJECT.MEMBER")
+    assert site.post(f"{scene.project.path}delete_user/", owner, json=gone).status_code == 200
     answer = site.request("PATCH", scene.organisation.path, owner, json={"abbreviation": "A"})
     said = [f"{closed.title()} organization is not available."]
     assert (answer.status_code, answer.json()) == (400, said)
+    for body in ({"name": "New"}, {"name": "New", closed: True}, {"domain": "d"}):
+        answer = site.request("PATCH", scene.organisation.path, scene.person("staff"), json=body)
+        assert (answer.status_code, answer.json()) == (400, said)
 
     # The owner cannot open it again, not even by the way; staff can.
     assert (

@@ -227,7 +227,6 @@ def _no_more(world: World, owner: Person, project: Place, end: str) -> str:
         ("expired", "has expired"),
         ("canceled", "was called back"),
         ("accepted", "was accepted"),
-        ("blocked", "is on hold"),
     ],
 )
 def test_only_an_open_invitation_is_declined(
@@ -240,6 +239,20 @@ def test_only_an_open_invitation_is_declined(
         assert said in text(browser.page)  # type: ignore[arg-type]
     assert world.invitation(uuid).state == state
     assert told(world) == facts(world) == []
+
+
+def test_invitation_to_a_blocked_organisation_can_be_declined_and_not_accepted(
+    site: Site, world: World, owner: Person, project: Place
+) -> None:
+    uuid = _no_more(world, owner, project, "blocked")
+    browser = Browser(site).sign_in(world, world.person("ada"))
+    page = browser.open(link(world, uuid))
+    assert "is on hold" in text(page)
+    assert "Decline the invitation" in text(page)
+    assert browser.send(link(world, uuid)).status_code == 410
+    assert world.invitation(uuid).state == "pending"
+    assert declines(browser, link(world, uuid)) == 303
+    assert world.invitation(uuid).state == "rejected"
 
 
 def test_an_older_link_declines_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -183,7 +184,14 @@ def test_a_closed_organisation_offers_nothing(browser: Browser, scene: Scene) ->
     page = browser.open(path)
     assert "takes no changes" in text(page)
     assert f"{path}invite/" not in page.text
-    assert "/people/" not in page.text
+    (seat,) = set(re.findall(rf"{path}people/\w+/", page.text))
+    buttons = re.findall(r'name="deed" value="(\w+)"', browser.open(seat).text)
+    assert buttons == ["remove"]
+    for deed in ("end", "role"):
+        refused = browser.send(seat, deed=deed, role=world.role("PROJECT.ADMIN").uuid)
+        assert refused.status_code == 422
+        assert "takes no changes" in text(refused)
+    assert browser.send(seat, deed="remove").status_code == 303
     role = world.role("PROJECT.MEMBER").uuid
     browser.open(f"{path}invite/")
     sent = browser.send(f"{path}invite/", deed="send", addresses="a@example.org", role=role)

@@ -72,6 +72,11 @@ def _state(tx: Read, row: Row) -> str:
     return state.value if actions.is_vouched_for(tx, row) else "unvouched"
 
 
+def _is_on_hold(row: Row, state: str) -> bool:
+    """Tell whether only a closed organisation keeps somebody from accepting; declining it may."""
+    return bool(state == "unavailable" and row.role_is_active)
+
+
 def _show(visit: Visit, tx: Read) -> Answer:
     """Show what somebody is invited to. Opening the page changes nothing."""
     try:
@@ -103,6 +108,7 @@ def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> A
         fits=fits,
         wished=row.wished == row.generation,
         is_mailed=_is_mailed(visit),
+        is_on_hold=_is_on_hold(row, state),
         may_decline=fits if visit.is_signed_in else _is_proof(visit, row),
         here=_here(visit),
     )
@@ -193,7 +199,7 @@ def _decline(visit: Visit) -> Answer:
         row, state = _followed(visit)
     except NotFound:
         return page(visit, "invitation_gone", 404)
-    if state != State.PENDING:
+    if state != State.PENDING and not _is_on_hold(row, state):
         with visit.read() as tx:
             return _shown(visit, tx, row, Form())
     actor = visit.actor

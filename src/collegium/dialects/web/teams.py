@@ -119,7 +119,7 @@ def _seat_shown(
         is_last=is_last,
         # Whoever changes a role takes the one and gives the other.
         others=[one for one in offered(tx, team) if one[0] != row.role_uuid]
-        if may_remove is None and team.may_let_in
+        if may_remove is None and team.may_let_in and not team.is_closed
         else [],
         form=form or Form.showing_end("until", row.until),
     )
