@@ -280,10 +280,14 @@ class Call:
         """Return how many whole seconds the caller has to wait for a moment, at least one."""
         return max(1, ceil((moment - self.now).total_seconds()))
 
-    def count(self, tx: Write, subject: str, limit: Limit) -> None:
-        """Count a try; in its own deed's transaction, or in one of its own when it failed."""
-        if self.settings.rate_limits:
-            tries.failed(tx, subject, limit)
+    def count(self, tx: Write, subject: str, limit: Limit, many: int = 1) -> timedelta:
+        """Count so many tries, in one statement; return the delay that follows.
+
+        In the transaction of the action that is tried, or in one of its own when it failed.
+        """
+        if not self.settings.rate_limits or not many:
+            return timedelta()
+        return tries.failed(tx, subject, limit, many)
 
     @contextmanager
     def guarded(self, subject: str, limit: Limit) -> Iterator[None]:

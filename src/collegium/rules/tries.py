@@ -46,8 +46,11 @@ MAIL_ACCOUNT: Final = Limit(10, timedelta(seconds=30), timedelta(hours=1), timed
 JOIN_ACCOUNT: Final = Limit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """One account that asks to be let in, again and again."""
 
-PEOPLE_ACCOUNT: Final = Limit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One account that names people by addresses, to find out who has an account."""
+PEOPLE_ACCOUNT: Final = Limit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""Unknown addresses that one account names: each answer tells who has an account."""
+
+PEOPLE_ADDRESS: Final = Limit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+"""The same for one network address."""
 
 INVITE_ACCOUNT: Final = Limit(200, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
 """One account that has people mailed: whole laboratories are invited at once."""

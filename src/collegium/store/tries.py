@@ -30,7 +30,7 @@ _BLOCKED = Prepared(
 def _count(insert: Callable[..., Any]) -> Prepared:
     row = insert(tries).values(
         subject=bindparam("subject"),
-        count=1,
+        count=bindparam("many", type_=Integer),
         last=bindparam("moment", type_=Time),
         until=bindparam("moment", type_=Time),
     )
@@ -40,8 +40,11 @@ def _count(insert: Callable[..., Any]) -> Prepared:
             index_elements=[tries.c.subject],
             set_={
                 "count": case(
-                    (tries.c.last <= bindparam("forgotten", type_=Time), 1),
-                    else_=tries.c.count + bindparam("one", type_=Integer),
+                    (
+                        tries.c.last <= bindparam("forgotten", type_=Time),
+                        bindparam("many", type_=Integer),
+                    ),
+                    else_=tries.c.count + bindparam("many", type_=Integer),
                 ),
                 "last": row.excluded.last,
             },
@@ -65,15 +68,15 @@ def blocked(tx: Read, subjects: Iterable[str]) -> dict[str, datetime]:
     return {row.subject: row.until for row in rows}
 
 
-def failed(tx: Write, subject: str, limit: Limit) -> timedelta:
-    """Count a failure and give the delay that follows."""
+def failed(tx: Write, subject: str, limit: Limit, many: int = 1) -> timedelta:
+    """Count so many failures and give the delay that follows."""
     count = int(
         tx.value(
             _COUNT[tx.dialect_name],
             subject=subject,
             moment=tx.now,
             forgotten=tx.now - limit.forgotten,
-            one=1,
+            many=many,
         )
     )
     delay = wait(limit, count)

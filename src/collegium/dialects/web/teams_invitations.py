@@ -21,7 +21,7 @@ from collegium.rules.addresses import comparable_address
 from collegium.rules.invitations import MOVES, Act, Fate, State, fate, seen
 from collegium.rules.looks import is_plain
 from collegium.rules.refusals import Conflict, NotFound, Refusal
-from collegium.rules.tries import MAIL_INVITEE, PEOPLE_ACCOUNT
+from collegium.rules.tries import MAIL_INVITEE
 from collegium.store import accounts, invitations, memberships, roles
 
 if TYPE_CHECKING:
@@ -158,9 +158,9 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
     lines = read_lines(text)
     if len(lines) > LINES_MAX:
         form.wrong("addresses", f"These are too many at once: {LINES_MAX} at most.")
-    probes, mailed = (f"{what} account {visit.actor.id}" for what in ("people", "invite"))
     if kind is Kind.GROUP:
-        visit.check_tries(probes, mailed)
+        limits.check(visit, limits.PEOPLE)
+        limits.check(visit, limits.INVITE)
     with visit.read() as tx:
         team = Team.reach(visit, tx, kind, right="grant")
         role = chosen(tx, team, form)
@@ -169,10 +169,8 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
         if team.is_closed:
             raise Conflict("organisation.unavailable")
         lines = judge(tx, team, role, lines)
-    if any(line.fault == _UNKNOWN for line in lines):
-        # A group's list tells who has an account here, address by address.
-        with visit.write() as tx:
-            visit.count(tx, probes, PEOPLE_ACCOUNT)
+    # A group's list tells who has an account here, address by address.
+    limits.count_unknown(visit, sum(line.fault == _UNKNOWN for line in lines))
     if deed == "send":
         limits.check(visit, limits.INVITE)
         lines = [
@@ -295,7 +293,18 @@ def _change(kind: Kind, visit: Visit) -> Answer:
     mailed = f"send invitation {uuid}"
     if deed == "send":
         limits.check(visit, limits.INVITE)
+        limits.check(visit, limits.PEOPLE)
         visit.check_tries(mailed)
+    try:
+        said, path = _changed(kind, visit, deed, uuid, mailed)
+    except Conflict as refusal:
+        # Whether the account that was invited is still there.
+        limits.count_unknown(visit, int(refusal.code == "group.no_account"))
+        raise
+    return visit.go(f"{path}invitations/", said)
+
+
+def _changed(kind: Kind, visit: Visit, deed: str, uuid: str, mailed: str) -> tuple[str, str]:
     with visit.write() as tx:
         team = Team.reach(visit, tx, kind, right="invitations")
         row = invitations.reach(tx, visit.actor, uuid, in_groups=team.is_group)
@@ -310,7 +319,7 @@ def _change(kind: Kind, visit: Visit) -> Answer:
         else:
             where.cancel(tx, visit.actor, uuid)
             said = f"The invitation of {row.email} is called back; its link is dead."
-    return visit.go(f"{team.path}invitations/", said)
+    return said, team.path
 
 
 def routes(kind: Kind, here: str) -> Routes:
