@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import stat
 import time
@@ -25,6 +26,12 @@ def fresh(tmp_path: Path) -> Service:
 
 def on(url: str, folder: Path, **settings: str) -> Service:
     return Service(folder, {"database_url": url, "secret_key": KEY, **settings})
+
+
+def demo_password(said: str) -> str:
+    found = re.search(r"log in with (\S+):", said)
+    assert found, said
+    return found[1]
 
 
 def one_line(text: str) -> str:
@@ -88,7 +95,9 @@ def test_staff_says_what_is_unfit(fresh: Service, words: tuple[str, ...], said: 
 
 
 def test_demo_fills_an_empty_database_the_same_way_and_refuses_another(fresh: Service) -> None:
-    assert fresh.run("demo").returncode == 0
+    filled = fresh.run("demo")
+    assert filled.returncode == 0
+    password = demo_password(filled.stdout)
     again = fresh.run("demo")
     assert again.returncode == 3
     assert "empty" in one_line(again.stderr)
@@ -97,13 +106,13 @@ def test_demo_fills_an_empty_database_the_same_way_and_refuses_another(fresh: Se
     try:
         people = fresh.call("GET", "/api/users/?page_size=100", token).json()
         assert {"ines", "tomasz", "aiko", "samuel", "lena"} <= {one["username"] for one in people}
-        body = {"username": "ines", "password": "demo-only-harbour-lantern"}
+        body = {"username": "ines", "password": password}
         ines = fresh.call("POST", "/api-auth/password/", json=body).json()["token"]
         invited = fresh.call("GET", "/api/user-invitations/", ines).json()
         assert len(invited) == 2
         # Demo invitations are real ones: somebody can take them.
         accept = f"/api/user-invitations/{invited[0]['uuid']}/accept/"
-        body = {"username": "samuel", "password": "demo-only-harbour-lantern"}
+        body = {"username": "samuel", "password": password}
         samuel = fresh.call("POST", "/api-auth/password/", json=body).json()["token"]
         assert fresh.call("POST", accept, samuel).status_code == 200
     finally:
@@ -235,11 +244,11 @@ def test_the_fixed_points_answer(fresh: Service) -> None:
 
 
 def test_no_secret_is_in_the_log(fresh: Service) -> None:
-    fresh.run("demo")
+    password = demo_password(fresh.run("demo").stdout)
     token = fresh.staff()
     fresh.start()
     try:
-        body = {"username": "ines", "password": "demo-only-harbour-lantern"}
+        body = {"username": "ines", "password": password}
         ines = fresh.call("POST", "/api-auth/password/", json=body).json()["token"]
         fresh.call("POST", "/api-auth/password/", json=body | {"password": "a wrong password"})
         fresh.call("GET", "/api/users/me/?secret=in-the-query", token)
@@ -254,6 +263,6 @@ def test_no_secret_is_in_the_log(fresh: Service) -> None:
         fresh.stop()
     log = fresh.log.read_text()
     assert "/api-auth/password/" in log
-    for secret in (token, ines, "demo-only-harbour", "a wrong password", "in-the-query"):
+    for secret in (token, ines, password, "a wrong password", "in-the-query"):
         assert secret not in log
     assert link.rstrip("/").rsplit("/", 1)[1] not in log

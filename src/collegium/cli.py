@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from collegium.store.db import Database
     from collegium.store.vault import Vault
+
+_PIPED_MAX: Final = 4096
+"""Maximum number of bytes that are read as a password."""
 
 NOT_EMPTY: Final = 3
 """Exit code of ``demo`` on a database that has accounts already."""
@@ -135,17 +139,75 @@ def migrate() -> None:
         click.echo(f"The schema {done}.")
 
 
+def _asked_password(*, required: bool) -> str | None:
+    """Ask for a password at the terminal, twice and without showing it; None for an empty one."""
+    hint = "" if required else " (empty: only the token works)"
+    while True:
+        first = click.prompt(
+            f"Password{hint}", hide_input=True, default="", show_default=False, err=True
+        )
+        if not first and not required:
+            return None
+        second = click.prompt(
+            "Password again", hide_input=True, default="", show_default=False, err=True
+        )
+        if first and first == second:
+            return str(first)
+        click.echo("These are not the same." if first else "This is empty.", err=True)
+
+
+def _piped_password() -> str:
+    """Read a password from standard input: one line, its end is not part of it."""
+    raw = sys.stdin.buffer.read(_PIPED_MAX)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        if len(raw) == _PIPED_MAX:
+            _stop("the password on standard input is too long: at most 128 characters.", 2)
+        _stop("the password on standard input is not UTF-8.", 2)
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        _stop("there is no password on standard input.", 2)
+    if "\n" in text or "\r" in text:
+        _stop("standard input must hold one line, the password.", 2)
+    return text
+
+
 @main.command()
 @click.argument("username")
 @click.option("--email", required=True, help="Address of the account.")
-@click.option("--password", help="For logging in; without it only the token works.")
+@click.option("--password", help="For logging in; others on this machine can read it.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print username, uuid and token as JSON.")
 @click.option("--promote", is_flag=True, help="Also an account that somebody made when invited.")
-def staff(username: str, email: str, password: str | None, *, as_json: bool, promote: bool) -> None:
-    """Create a staff account, or make an existing account one; print its token."""
+def staff(
+    username: str,
+    email: str,
+    password: str | None,
+    *,
+    password_stdin: bool,
+    as_json: bool,
+    promote: bool,
+) -> None:
+    """Create a staff account, or make an existing account one; print its token.
+
+    At a terminal it asks for the password. Without one only the token works.
+    """
     from collegium.actions import accounts  # noqa: PLC0415 - quick to say --help
 
     settings = _settings()
+    if password is not None:
+        if password_stdin:
+            _stop("give either --password or --password-stdin.", 2)
+        click.echo(
+            "Warning: every user of this machine can read what --password says while the command "
+            "runs. Use --password-stdin instead.",
+            err=True,
+        )
+    elif sys.stdin.isatty() and sys.stderr.isatty():
+        password = _asked_password(required=password_stdin)
+    elif password_stdin:
+        password = _piped_password()
     with _house(settings) as (database, vault):
         try:
             uuid, token = accounts.ensure_staff(
@@ -202,7 +264,7 @@ def demo() -> None:
     settings = _settings()
     with _house(settings) as (database, vault):
         try:
-            project, role = data.fill(database, settings, vault)
+            made = data.fill(database, settings, vault)
         except data.NotEmpty:
             _stop("the database has accounts already; demo data goes into an empty one.", NOT_EMPTY)
-    click.echo(data.HINT.format(base=settings.base_url, project=project, role=role))
+    click.echo(data.hint(settings.base_url, made))

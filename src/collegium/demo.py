@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collegium.actions import accounts as account_actions
 from collegium.actions import invitations as invitation_actions
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from collegium.store.statements import Row
     from collegium.store.vault import Vault
 
-PASSWORD: Final = "demo-only-harbour-lantern"  # noqa: S105 - everybody may know it
-"""The password of every demo account but the staff's."""
+PUBLISHED_PASSWORD: Final = "demo-only-harbour-lantern"  # noqa: S105 - everybody may know it
+"""The password of the demo accounts in the own file of a checkout, and nowhere else."""
 
 PEOPLE: Final = (
     ("ines", "Ines", "Moreau", "Head of department"),
@@ -61,8 +63,8 @@ INVITED: Final = (
 )
 
 
-HINT: Final = f"""\
-Demo data is in place. Its people log in with {PASSWORD}:
+_HINT: Final = f"""\
+Demo data is in place. Its people log in with {{password}}:
 {", ".join(who[0] for who in PEOPLE)}.
 
 Bring a colleague into the project "{INVITED[0][0]}":
@@ -72,19 +74,50 @@ Bring a colleague into the project "{INVITED[0][0]}":
     -d '{{{{"scope": "/api/projects/{{project}}/", "role": "{{role}}",
          "email": "you@example.org"}}}}'
 """
-"""What ``collegium demo`` says in the end."""
+
+
+class Made(NamedTuple):
+    """What one needs to try the demo data.
+
+    Args:
+        project: UUID of a project.
+        role: UUID of a role to invite to.
+        password: of all its people but staff.
+    """
+
+    project: str
+    role: str
+    password: str
+
+
+def hint(base: str, made: Made) -> str:
+    """Say what to try; ``collegium demo`` ends with it, and tells the password nowhere else."""
+    return _HINT.format(base=base, **made._asdict())
 
 
 class NotEmpty(Exception):  # noqa: N818 - says what is the case
     """The database has accounts already."""
 
 
-def fill(database: Database, settings: Settings, vault: Vault) -> tuple[str, str]:
-    """Write the demo data, all of it or none; give the UUIDs of a project and a role to try.
+def is_own_file(settings: Settings) -> bool:
+    """Return whether the database is the file that a checkout of the source keeps for itself.
+
+    Anything else may be a service that others reach, where a published password would open
+    accounts to everybody.
+    """
+    path = settings.database_path
+    root = Path(__file__).resolve().parents[2]
+    is_checkout = (root / "script" / "server").is_file() and (root / "pyproject.toml").is_file()
+    return is_checkout and path is not None and path.resolve() == root / "var" / "collegium.db"
+
+
+def fill(database: Database, settings: Settings, vault: Vault) -> Made:
+    """Write the demo data, all of it or none.
 
     Raises NotEmpty on a database that has accounts.
     """
-    hashed = hash_password(PASSWORD)
+    password = PUBLISHED_PASSWORD if is_own_file(settings) else secrets.token_urlsafe(16)
+    hashed = hash_password(password)
     with database.write() as tx:
         if accounts.there_are_any(tx):
             raise NotEmpty
@@ -101,7 +134,7 @@ def fill(database: Database, settings: Settings, vault: Vault) -> tuple[str, str
         role: Row = roles.named(tx, INVITED[0][1], None)
         # The demo's own keeper has done its work; nobody can log in as it.
         accounts.change(tx, keeper.id, {"is_active": False})
-    return str(shown[0].uuid), str(role.uuid)
+    return Made(str(shown[0].uuid), str(role.uuid), password)
 
 
 def _person(

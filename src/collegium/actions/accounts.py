@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collegium.store.vault import Vault
 
 
+PASSWORD_MAX: Final = 128
+"""Maximum number of characters of a password, as the forms and the APIs take it."""
+
 USERNAME: Final = re.compile(r"[0-9a-z_.@+-]{1,128}")
 
 
@@ -342,9 +345,15 @@ def _check_fit(username: str, email: str, password: str | None) -> None:
         message = f"--email: {error}"
         raise Unfit(message) from None
     if password is not None:
+        if len(password) > PASSWORD_MAX:
+            message = f"the password is too long: at most {PASSWORD_MAX} characters"
+            raise Unfit(message)
+        if any(character < " " or "\ud800" <= character <= "\udfff" for character in password):
+            message = "the password cannot be used: it has control characters or is not UTF-8"
+            raise Unfit(message)
         found = faults(password, (username, email))
         if found:
-            raise Unfit("--password: " + " ".join(found))
+            raise Unfit("the password cannot be used: " + " ".join(found))
 
 
 def set_password(
