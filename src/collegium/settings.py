@@ -106,6 +106,9 @@ class Settings:
     # Logging in on the BrainSTEM wire with a password; never to accounts with a second factor.
     brainstem_password_login: Flag = True
     # Whether the public portal of the BrainSTEM wire shows addresses.
+    # Show groups, and the names of their people, to everybody without an account.
+    brainstem_public_portal: Flag = False
+    # Show their addresses there as well.
     brainstem_public_emails: Flag = False
     # Whether deeds of the BrainSTEM wire can be done by GET, as its clients do.
     brainstem_get_actions: Flag = True

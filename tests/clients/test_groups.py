@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from collegium.actions import devices as device_actions
@@ -85,7 +86,9 @@ def test_a_laboratory_runs_its_scripts(
                 device = device_actions.find(tx, world.vault, line.split()[1])
                 device_actions.approve(tx, people["olga"].actor, device.uuid)
 
-    service = Service(tmp_path, {"database_url": url, "secret_key": KEY})
+    service = Service(
+        tmp_path, {"database_url": url, "secret_key": KEY, "brainstem_public_portal": "true"}
+    )
     service.start("--no-post")
     try:
         tell(version, story, service, facts, approve)
@@ -111,7 +114,9 @@ def test_the_readme_runs_as_printed(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr[-2000:]
-        listed = service.call("GET", "/api/public/users/group/").json()["groups"]
+        bearer = {"Authorization": f"Bearer {token}"}
+        answer = httpx.get(f"{service.base}/api/private/users/group/", headers=bearer)
+        listed = answer.json()["groups"]
         assert [one["name"] for one in listed] == ["Place cells"]
     finally:
         service.stop()

@@ -9,7 +9,7 @@ import pytest
 
 from collegium.dialects.waldur import routes as waldur
 from collegium.dialects.waldur.accounts import SLUG
-from tests.dialects.brainstem.scene import PRIVATE, PUBLIC, Groups
+from tests.dialects.brainstem.scene import PRIVATE, Groups
 from tests.dialects.web.browser import Browser, text
 
 if TYPE_CHECKING:
@@ -168,8 +168,10 @@ def test_the_other_api_tells_every_bad_parameter_with_all_that_is_wrong(
     assert {name: len(texts) for name, texts in told.items()} == {"sort[]": 20, "include[]": 20}
 
 
-def test_pages_of_both_spellings_are_judged_together(site: Site) -> None:
-    said = site.get(f"{PUBLIC}/group/?limit=x&page=y&sort[]=z")
+def test_pages_of_both_spellings_are_judged_together(site: Site, world: World) -> None:
+    said = site.get(
+        f"{PRIVATE}/group/?limit=x&page=y&sort[]=z", headers=bearer(world.person().token)
+    )
     assert said.status_code == 400
     assert set(said.json()) == {"limit", "page", "sort[]"}
 

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, or_, select, true, update
 from collegium.rules.access import OWNER_ROLES, Kind
 from collegium.rules.refusals import Invalid, NotFound
 from collegium.store import comparing, scopes
-from collegium.store.access import live
+from collegium.store.access import live, mine, seer
 from collegium.store.db import Duplicate
 from collegium.store.listing import Listing
 from collegium.store.statements import Prepared, any_of
@@ -19,6 +19,7 @@ from collegium.store.tables import scopes as scope_rows
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from collegium.rules.access import Actor
     from collegium.store.db import Read, Write
     from collegium.store.statements import Row
 
@@ -76,6 +77,7 @@ _OWNED = Prepared(
 )
 _FREE = Prepared(update(groups).where(groups.c.scope_id == bindparam("scope")).values(folded=None))
 
+_SHARED = Prepared(select(grants.c.scope_id).where(mine(), any_of(grants.c.scope_id, "ids")))
 _TAKEN = Prepared(
     select(groups.c.scope_id).where(
         groups.c.folded == bindparam("folded"),
@@ -103,6 +105,12 @@ def is_taken(tx: Read, folded: str, besides: int) -> bool:
 def some(tx: Read, numbers: Collection[int]) -> dict[int, Row]:
     """Give the groups with some numbers, in one statement."""
     return {row.id: row for row in tx.all(_SOME, ids=list(numbers))} if numbers else {}
+
+
+def shared(tx: Read, actor: Actor, numbers: Collection[int]) -> list[int]:
+    """Return those of some groups that the actor is in, in one statement."""
+    rows = tx.all(_SHARED, ids=list(numbers), **seer(tx, actor)) if numbers else []
+    return [row.scope_id for row in rows]
 
 
 def members(tx: Read, numbers: Collection[int]) -> dict[int, list[Row]]:

@@ -1,24 +1,33 @@
-"""Profiles: what people show of themselves to whoever has groups in common use with them."""
+"""Profiles: what people show of themselves to those they share a group with."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, or_, select, true, update
+from sqlalchemy import bindparam, not_, select, true, union, update
 
-from collegium.rules.access import Kind
+from collegium.rules.access import TEAM, Kind, Permission
+from collegium.rules.invitations import State
 from collegium.rules.refusals import NotFound
-from collegium.store import accounts as account_rows
+from collegium.rules.requests import State as RequestState
 from collegium.store import comparing
-from collegium.store.access import live, seer
+from collegium.store.access import holding, live, mine, seer, visible_scopes
 from collegium.store.listing import Listing
-from collegium.store.statements import Prepared, any_of
-from collegium.store.tables import Number, account_texts, accounts, grants, scopes
+from collegium.store.statements import Prepared, Time, any_of
+from collegium.store.tables import (
+    Number,
+    account_texts,
+    accounts,
+    grants,
+    invitations,
+    requests,
+    scopes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Select
 
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Write
@@ -45,12 +54,52 @@ def in_groups() -> ColumnElement[bool]:
     )
 
 
+_mate = accounts.alias("mate")
+_invited = accounts.alias("invited")
+
+
 def visible() -> ColumnElement[bool]:
     """Say whose profile an ordinary actor may see.
 
-    That of people in groups, and that of everybody whom they may see anyway.
+    Oneself; people of scopes that the actor sees, as in ``accounts.visible``; whoever is in a
+    group with the actor; and whose request or invitation the actor may decide about.
     """
-    return or_(in_groups(), account_rows.visible())
+    # One set of ids, so that the planner starts from it.
+    return accounts.c.id.in_(
+        union(
+            select(bindparam("actor", type_=Number)),
+            select(grants.c.account_id)
+            .join(_mate, _mate.c.id == grants.c.account_id)
+            .where(live(), grants.c.scope_id.in_(visible_scopes()), not_(_mate.c.is_staff)),
+            select(grants.c.account_id).where(live(), grants.c.scope_id.in_(_own_groups())),
+            select(requests.c.account_id).where(
+                requests.c.state == RequestState.PENDING.value,
+                requests.c.scope_id.in_(holding((Kind.GROUP, TEAM[Kind.GROUP].grant))),
+            ),
+            select(_invited.c.id)
+            .join(invitations, invitations.c.email_comparable == _invited.c.email_comparable)
+            .where(
+                invitations.c.email_comparable != "",
+                invitations.c.state == State.PENDING.value,
+                invitations.c.expires > bindparam("now", type_=Time),
+                invitations.c.scope_id.in_(
+                    holding(
+                        (Kind.GROUP, TEAM[Kind.GROUP].grant),
+                        (Kind.GROUP, Permission.INVITATION_LIST),
+                    )
+                ),
+            ),
+        )
+    )
+
+
+def _own_groups() -> Select[Any]:
+    """Select the ids of the groups that the actor is in."""
+    return (
+        select(grants.c.scope_id)
+        .join(scopes, scopes.c.id == grants.c.scope_id)
+        .where(mine(), scopes.c.kind == Kind.GROUP.value)
+    )
 
 
 _FILTERS = {

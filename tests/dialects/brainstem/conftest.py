@@ -9,8 +9,17 @@ import pytest
 from tests.dialects.brainstem.scene import Groups
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collegium.settings import Settings
     from tests.site import Site
     from tests.world import World
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    """The settings of an installation that shows its groups to everybody."""
+    return make_settings(brainstem_public_portal="true")
 
 
 @pytest.fixture

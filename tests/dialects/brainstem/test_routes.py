@@ -133,14 +133,3 @@ def test_numbers_that_are_none_name_nothing(groups: Groups) -> None:
             for portal in ("private", "public"):
                 assert groups.get(olga, model, text, portal=portal).status_code == 404, text
         assert groups.get(olga, "group", text, "join").status_code == 404
-
-
-def test_nobody_finds_out_at_leisure_who_has_an_account(groups: Groups) -> None:
-    olga = groups.world.person("olga")
-    group = groups.found(olga)
-    answers = []
-    for number in range(23):
-        wish: dict[str, Any] = {"users": {f"nobody{number}@example.org": {}}}
-        answers.append(groups.call("PATCH", olga, "group", group, json=wish).status_code)
-    assert answers[:20] == [400] * 20
-    assert answers[-1] == 429

@@ -418,8 +418,13 @@ def t23_t24_t25_people_portals_and_aliases(lab: Lab) -> None:
         "active_projects": [],
     }
     assert groups.get(alice, "user", alice.id).json() == changed.json()
+    # They have no group in common; with one, it is seen and not to be changed.
+    detail(groups.call("PATCH", alice, "user", lab.mia.id, json={"website": site}), 404)
+    detail(groups.call("DELETE", alice, "user", lab.mia.id), 404)
+    groups.seat(lab.id, alice)
     detail(groups.call("PATCH", alice, "user", lab.mia.id, json={"website": site}), 403)
     detail(groups.call("DELETE", alice, "user", lab.mia.id), 403)
+    assert groups.get(alice, "group", lab.id, "leave").status_code == 200
     detail(groups.call("PATCH", alice, "user", 999, json={}), 404)
     detail(groups.call("POST", alice, "user", json={}), 405)
     own = groups.get(lab.olga, "user", lab.olga.id).json()["user"]
@@ -443,7 +448,10 @@ def test_the_public_portal_shows_addresses_where_the_operator_says_so(
     groups: Groups, make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings]
 ) -> None:
     lab = Lab(groups)
-    shows = Groups(groups.world, make_site(make_settings(brainstem_public_emails="true")))
+    shows = Groups(
+        groups.world,
+        make_site(make_settings(brainstem_public_portal="true", brainstem_public_emails="true")),
+    )
     shown = shows.get(None, "group", lab.id, portal="public").json()["group"]["users"]
     assert shown[lab.mia.email] == {"is_manager": True, "is_owner": False}
     people = shows.get(None, "user", portal="public").json()["users"]

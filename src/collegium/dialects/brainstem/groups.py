@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from collegium.actions import groups as actions
 from collegium.dialects import limits
@@ -11,11 +11,12 @@ from collegium.dialects.brainstem.paths import deed, number, spelled
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.rules.access import NOBODY
 from collegium.rules.groups import NAME_LENGTH
-from collegium.rules.tries import PEOPLE_ACCOUNT
+from collegium.rules.refusals import Invalid
 from collegium.store import groups
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
+    from collegium.rules.access import Actor
     from collegium.store.db import Read
     from collegium.store.statements import Row
 
@@ -31,52 +32,63 @@ _CHANGE: Final = {
 _READ_ONLY: Final = frozenset(wire.Group.__struct_fields__)
 
 
-def _one(tx: Read, row: Row, status: int = 200, *, with_people: bool = True) -> Answer:
-    (shown,) = wire.groups(tx, [row], with_people=with_people)
+def _one(tx: Read, actor: Actor, row: Row, status: int = 200, *, shows_all: bool = False) -> Answer:
+    (shown,) = wire.groups(tx, actor, [row], shows_all=shows_all)
     return Answer(status, wire.encode(wire.OneGroup(shown)))
 
 
-def _page(tx: Read, found: query.Found, *, with_people: bool) -> Answer:
-    shown = wire.groups(tx, found.rows, with_people=with_people)
+def _page(tx: Read, actor: Actor, found: query.Found, *, shows_all: bool = False) -> Answer:
+    shown = wire.groups(tx, actor, found.rows, shows_all=shows_all)
     page = wire.GroupPage(shown, found.meta, found.count, found.next, found.previous)
     return Answer(200, wire.encode(page))
 
 
 def _list(call: Call, tx: Read) -> Answer:
-    return _page(tx, query.find(call, tx, call.actor, _TABLE), with_people=True)
+    return _page(tx, call.actor, query.find(call, tx, call.actor, _TABLE))
 
 
 def _retrieve(call: Call, tx: Read) -> Answer:
-    return _one(tx, groups.by_number(tx, number(call, "group")))
+    return _one(tx, call.actor, groups.by_number(tx, number(call, "group")))
 
 
 def _list_public(call: Call, tx: Read) -> Answer:
     found = query.find(call, tx, NOBODY, _TABLE)
-    return _page(tx, found, with_people=call.settings.brainstem_public_emails)
+    return _page(tx, NOBODY, found, shows_all=call.settings.brainstem_public_emails)
 
 
 def _retrieve_public(call: Call, tx: Read) -> Answer:
     row = groups.by_number(tx, number(call, "group"))
-    return _one(tx, row, with_people=call.settings.brainstem_public_emails)
+    return _one(tx, NOBODY, row, shows_all=call.settings.brainstem_public_emails)
 
 
 def _create(call: Call) -> Answer:
     values = bodies.read(call, _NEW, read_only=_READ_ONLY)
     with call.write() as tx:
         group = actions.create(tx, call.actor, values["name"])
-        return _one(tx, groups.by_number(tx, group), 201)
+        return _one(tx, call.actor, groups.by_number(tx, group), 201)
 
 
 def _change(call: Call) -> Answer:
     limits.check(call, limits.INVITE)
-    with call.guarded(f"people account {call.actor.id}", PEOPLE_ACCOUNT), call.write() as tx:
+    limits.check(call, limits.PEOPLE)
+    try:
+        return _changed(call)
+    except Invalid as refusal:
+        if refusal.code == "group.people":
+            problems: Any = refusal.facts["problems"]
+            limits.count_unknown(call, list(problems.values()).count("unknown"))
+        raise
+
+
+def _changed(call: Call) -> Answer:
+    with call.write() as tx:
         reached = actions.hold(tx, call.actor, number(call, "group"))
         # Only now: whoever may not change the group is told that, whatever they have sent.
         values = bodies.read(call, _CHANGE, read_only=_READ_ONLY)
         wishes = values.get("users", ())
         count = actions.change(tx, call.actor, call.settings, reached, values.get("name"), wishes)
         limits.count(call, tx, limits.INVITE, count)
-        return _one(tx, groups.by_number(tx, reached.scope.id))
+        return _one(tx, call.actor, groups.by_number(tx, reached.scope.id))
 
 
 def _delete(call: Call) -> Answer:
@@ -90,7 +102,7 @@ def _join(call: Call) -> Answer:
     with call.write() as tx:
         row, is_new = actions.join(tx, call.actor, number(call, "group"))
         limits.count(call, tx, limits.JOIN, int(is_new))
-        (shown,) = wire.requests(tx, [row], frozenset())
+        (shown,) = wire.requests(tx, call.actor, [row])
     return Answer(200, wire.encode(wire.OneMembershipRequest(shown)))
 
 
@@ -98,7 +110,7 @@ def _leave(call: Call) -> Answer:
     with call.write() as tx:
         group = number(call, "group")
         actions.leave(tx, call.actor, group)
-        return _one(tx, groups.by_number(tx, group))
+        return _one(tx, call.actor, groups.by_number(tx, group))
 
 
 def _private(base: str) -> Routes:

@@ -14,6 +14,7 @@ from collegium.store import invitations
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
+    from collegium.rules.access import Actor
     from collegium.store.db import Read
     from collegium.store.statements import Row
 
@@ -33,14 +34,14 @@ _TABLE: Final = query.Table(
 )
 
 
-def _one(tx: Read, row: Row) -> Answer:
-    (shown,) = wire.invitations(tx, [row], frozenset())
+def _one(tx: Read, actor: Actor, row: Row) -> Answer:
+    (shown,) = wire.invitations(tx, actor, [row])
     return Answer(200, wire.encode(wire.OneMembershipInvitation(shown)))
 
 
 def _list(call: Call, tx: Read) -> Answer:
     found = query.find(call, tx, call.actor, _TABLE)
-    shown = wire.invitations(tx, found.rows, found.embedded)
+    shown = wire.invitations(tx, call.actor, found.rows, found.embedded)
     page = wire.MembershipInvitationPage(shown, found.meta, found.count, found.next, found.previous)
     return Answer(200, wire.encode(page))
 
@@ -49,22 +50,24 @@ def _retrieve(call: Call, tx: Read) -> Answer:
     row = invitations.reach(tx, call.actor, call.uuid("invitation"), in_groups=True)
     if seen(row.state, row.expires, tx.now) is not State.PENDING:
         raise NotFound("invitation.unknown")
-    return _one(tx, row)
+    return _one(tx, call.actor, row)
 
 
 def _accept(call: Call) -> Answer:
     with call.write() as tx:
-        return _one(tx, actions.accept(tx, call.actor, call.settings, call.uuid("invitation")))
+        return _one(
+            tx, call.actor, actions.accept(tx, call.actor, call.settings, call.uuid("invitation"))
+        )
 
 
 def _reject(call: Call) -> Answer:
     with call.write() as tx:
-        return _one(tx, actions.decline(tx, call.actor, call.uuid("invitation")))
+        return _one(tx, call.actor, actions.decline(tx, call.actor, call.uuid("invitation")))
 
 
 def _cancel(call: Call) -> Answer:
     with call.write() as tx:
-        return _one(tx, actions.cancel(tx, call.actor, call.uuid("invitation")))
+        return _one(tx, call.actor, actions.cancel(tx, call.actor, call.uuid("invitation")))
 
 
 def _routes(base: str) -> Routes:

@@ -14,6 +14,7 @@ from collegium.store import requests
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
+    from collegium.rules.access import Actor
     from collegium.store.db import Read
     from collegium.store.statements import Row
 
@@ -31,14 +32,14 @@ _TABLE: Final = query.Table(
 )
 
 
-def _one(tx: Read, row: Row) -> Answer:
-    (shown,) = wire.requests(tx, [row], frozenset())
+def _one(tx: Read, actor: Actor, row: Row) -> Answer:
+    (shown,) = wire.requests(tx, actor, [row])
     return Answer(200, wire.encode(wire.OneMembershipRequest(shown)))
 
 
 def _list(call: Call, tx: Read) -> Answer:
     found = query.find(call, tx, call.actor, _TABLE)
-    shown = wire.requests(tx, found.rows, found.embedded)
+    shown = wire.requests(tx, call.actor, found.rows, found.embedded)
     page = wire.MembershipRequestPage(shown, found.meta, found.count, found.next, found.previous)
     return Answer(200, wire.encode(page))
 
@@ -48,24 +49,28 @@ def _retrieve(call: Call, tx: Read) -> Answer:
     if row.state != State.PENDING:
         # What was decided stays in the history, and is gone from here.
         raise NotFound("request.unknown")
-    return _one(tx, row)
+    return _one(tx, call.actor, row)
 
 
 def _accept(call: Call) -> Answer:
     with call.write() as tx:
         uuid = call.uuid("request")
-        return _one(tx, actions.approve(tx, call.actor, call.settings, uuid, None, groups=True))
+        return _one(
+            tx, call.actor, actions.approve(tx, call.actor, call.settings, uuid, None, groups=True)
+        )
 
 
 def _reject(call: Call) -> Answer:
     with call.write() as tx:
         uuid = call.uuid("request")
-        return _one(tx, actions.reject(tx, call.actor, uuid, None, groups=True))
+        return _one(tx, call.actor, actions.reject(tx, call.actor, uuid, None, groups=True))
 
 
 def _cancel(call: Call) -> Answer:
     with call.write() as tx:
-        return _one(tx, actions.cancel(tx, call.actor, call.uuid("request"), groups=True))
+        return _one(
+            tx, call.actor, actions.cancel(tx, call.actor, call.uuid("request"), groups=True)
+        )
 
 
 def _routes(base: str) -> Routes:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _RETRY_SECONDS: Final = 5
+_PUBLIC: Final = "/api/public/"
 _IN_ADVANCE: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
 
@@ -34,7 +35,7 @@ def _no_laboratories(_call: Call, _tx: Read | None = None) -> NoReturn:
 
 
 def _none(path: str) -> Routes:
-    is_open = path.startswith("/api/public/")
+    is_open = path.startswith(_PUBLIC)
     none = {
         method: Operation(
             _no_laboratories, "There are no laboratories here.", open=is_open, asks=is_open
@@ -85,6 +86,9 @@ def _answer(call: Call, operations: dict[str, Operation]) -> Answer:
 
 
 def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
+    if call.path.startswith(_PUBLIC) and not call.settings.brainstem_public_portal:
+        # As any path that there is not, whatever its method.
+        raise NotFound("portal.off")
     allowed = _allowed(call, operations)
     headers = {"Allow": ", ".join(allowed)}
     if call.method == "OPTIONS":

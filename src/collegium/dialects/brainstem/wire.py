@@ -15,6 +15,7 @@ from collegium.store import profiles as profile_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from collegium.rules.access import Actor
     from collegium.store.db import Read
     from collegium.store.statements import Row
 
@@ -152,9 +153,11 @@ class OneProfile(Struct, frozen=True):
     user: Profile
 
 
-def requests(tx: Read, rows: Sequence[Row], embedded: frozenset[str]) -> list[MembershipRequest]:
+def requests(
+    tx: Read, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
+) -> list[MembershipRequest]:
     """Show requests; with the objects in place of the numbers of what is embedded."""
-    people, there = _embedded(tx, rows, embedded, "user_account_request", "account_id")
+    people, there = _embedded(tx, actor, rows, embedded, "user_account_request", "account_id")
     return [
         MembershipRequest(
             _uuid(row.uuid),
@@ -166,10 +169,10 @@ def requests(tx: Read, rows: Sequence[Row], embedded: frozenset[str]) -> list[Me
 
 
 def invitations(
-    tx: Read, rows: Sequence[Row], embedded: frozenset[str]
+    tx: Read, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
 ) -> list[MembershipInvitation]:
     """Show invitations; as ``requests``."""
-    people, there = _embedded(tx, rows, embedded, "user_account_invitation", "invitee_id")
+    people, there = _embedded(tx, actor, rows, embedded, "user_account_invitation", "invitee_id")
     return [
         MembershipInvitation(
             _uuid(row.uuid),
@@ -182,7 +185,12 @@ def invitations(
 
 
 def _embedded(
-    tx: Read, rows: Sequence[Row], embedded: frozenset[str], person: str, column: str
+    tx: Read,
+    actor: Actor,
+    rows: Sequence[Row],
+    embedded: frozenset[str],
+    person: str,
+    column: str,
 ) -> tuple[dict[int, Profile], dict[int, Group]]:
     people: dict[int, Profile] = {}
     there: dict[int, Group] = {}
@@ -192,17 +200,19 @@ def _embedded(
         people = {one.id: one for one in profiles(tx, list(found.values()))}
     if "authgroup" in embedded:
         named = group_rows.some(tx, {row.scope_id for row in rows})
-        there = {one.id: one for one in groups(tx, list(named.values()))}
+        there = {one.id: one for one in groups(tx, actor, list(named.values()))}
     return people, there
 
 
-def groups(tx: Read, rows: Sequence[Row], *, with_people: bool = True) -> list[Group]:
-    """Show groups.
+def groups(tx: Read, actor: Actor, rows: Sequence[Row], *, shows_all: bool = False) -> list[Group]:
+    """Show groups, and the people of those that the actor is in.
 
     Args:
-        with_people: whether the addresses of their people may be told.
+        shows_all: whether the addresses of their people are shown to everybody.
     """
-    people = group_rows.members(tx, [row.id for row in rows]) if with_people else {}
+    ids = [row.id for row in rows]
+    shows_all = shows_all or actor.sees_all
+    people = group_rows.members(tx, ids if shows_all else group_rows.shared(tx, actor, ids))
     shown = []
     for row in rows:
         users: dict[str, Flags] = {}
