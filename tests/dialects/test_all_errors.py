@@ -187,7 +187,7 @@ def test_the_other_api_tells_everything_wrong_with_a_group(site: Site, world: Wo
     }
     answer = groups.call("PATCH", owner, "group", group, json=bad)
     assert answer.status_code == 400
-    assert {name: len(texts) for name, texts in answer.json().items()} == {"name": 1, "users": 4}
+    assert {name: len(texts) for name, texts in answer.json().items()} == {"name": 1, "users": 5}
     known = {"name": "taken", "users": {"unknown@example.org": {}, "other@example.org": {}}}
     answer = groups.call("PATCH", owner, "group", group, json=known)
     assert answer.json() == {
