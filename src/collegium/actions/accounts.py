@@ -11,6 +11,7 @@ from uuid import uuid4
 from email_validator import EmailNotValidError, validate_email
 
 from collegium.actions import credentials, mails, notices, profiles, tokens
+from collegium.actions.scopes import end_invitations
 from collegium.rules import accounts as rules
 from collegium.rules.memberships import is_owner_role
 from collegium.rules.passwords import faults
@@ -146,6 +147,7 @@ def update(
     if not changed.get("is_active", True):
         credentials.drop_pending(tx, account.id)
         revoke_others(tx, account.id)
+        end_invitations(tx, actor, account.id)
     _record_update(tx, actor, before, changed)
     profiles.tell(tx, actor, settings, before, changed)
 
@@ -212,6 +214,7 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
             if others == 0:
                 raise Conflict("account.last_owner", scope=grant.scope_name)
         memberships.end(tx, grant.id, actor.id)
+    end_invitations(tx, actor, account.id)
     if account.picture is not None:
         pictures.drop(tx, account.picture)
     accounts.bury(tx, account.id)

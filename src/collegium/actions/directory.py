@@ -16,6 +16,7 @@ from uuid import uuid4
 from collegium.actions import credentials, profiles, tokens
 from collegium.actions import keys as key_actions
 from collegium.actions.asking import OK, Patience, Unanswered, ask, is_word
+from collegium.actions.scopes import end_invitations
 from collegium.rules.directory import NAME, Claims, Feed, Grant, decode, unfit
 from collegium.rules.directory import person as person_of
 from collegium.rules.refusals import Conflict, Forbidden, Invalid
@@ -339,6 +340,7 @@ def _write(tx: Write, actor: Actor | None, account: Row, said: Mapping[str, Any]
     if not changed.get("is_active", True):
         credentials.drop_pending(tx, account.id)
         revoke_others(tx, account.id)
+        end_invitations(tx, actor, account.id)
     if changed:
         events.record(
             tx,
