@@ -18,6 +18,7 @@ import click
 
 from collegium import logs, opening
 from collegium.settings import Settings, SettingsError, load
+from collegium.settings_kinds import duration
 from collegium.store import schema
 from collegium.store.db import Unavailable
 
@@ -179,11 +180,16 @@ def _piped_password() -> str:
 @click.option("--password", help="For logging in; others on this machine can read it.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print username, uuid and token as JSON.")
+@click.option(
+    "--token-lifetime",
+    help="How long its token lives after its last use: 1h, 7d, or none for ever.",
+)
 @click.option("--promote", is_flag=True, help="Also an account that somebody made when invited.")
 def staff(
     username: str,
     email: str,
     password: str | None,
+    token_lifetime: str | None,
     *,
     password_stdin: bool,
     as_json: bool,
@@ -196,6 +202,7 @@ def staff(
     from collegium.actions import accounts  # noqa: PLC0415 - quick to say --help
 
     settings = _settings()
+    lifetime = ... if token_lifetime is None else _lifetime(token_lifetime)
     if password is not None:
         if password_stdin:
             _stop("give either --password or --password-stdin.", 2)
@@ -211,7 +218,14 @@ def staff(
     with _house(settings) as (database, vault):
         try:
             uuid, token = accounts.ensure_staff(
-                database, settings, vault, username, email, password, promotes=promote
+                database,
+                settings,
+                vault,
+                username,
+                email,
+                password,
+                promotes=promote,
+                lifetime=lifetime,
             )
         except accounts.Unfit as error:
             _stop(str(error), 2)
@@ -219,6 +233,19 @@ def staff(
         click.echo(json.dumps({"username": username, "uuid": uuid, "token": token}))
     else:
         click.echo(token)
+
+
+def _lifetime(text: str) -> int | None:
+    """Read the lifetime of a token; None: it lives for ever."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        seconds = duration(text.strip())
+    except (ValueError, LookupError):
+        seconds = 0
+    if not 60 <= seconds < 2**31:  # noqa: PLR2004 - what the column holds
+        _stop("--token-lifetime: write a duration of a minute or more: 1h or 7d; or none", 2)
+    return seconds
 
 
 @main.command()

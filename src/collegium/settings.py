@@ -15,6 +15,7 @@ from typing import Final, get_type_hints
 
 from collegium.settings_kinds import (
     KEY_LENGTH,
+    Count,
     Countries,
     DatabaseUrl,
     Duration,
@@ -98,6 +99,20 @@ class Settings:
     token_lifetime: MaybeDuration = 3600
     # How long a token lives at most, used or not; None: no limit.
     token_max_age: MaybeDuration = None
+    # The longest lifetime that people give their own API token; only staff and the command line
+    # give a longer one, or an endless one.
+    token_lifetime_max: Duration = 365 * 86400
+    # How long the token of a program lives that is let in from a browser, used or not, unless it
+    # asks for another time; and the longest time that it may ask for.
+    device_token_lifetime: Duration = 90 * 86400
+    device_token_lifetime_max: Duration = 365 * 86400
+    # How many browsers, and how many programs that log in with a password, one account may be
+    # signed in with; beyond it the one that was not used for longest is signed out.
+    max_sessions: Count = 100
+    # How many tokens for programs one account may have, personal ones and those of devices.
+    max_personal_tokens: Count = 100
+    # How often one account may log in within ten minutes, unless RATE_LIMITS is off.
+    max_logins: Count = 60
     local_idp_name: Line = "Local DB"
     local_idp_label: Line = "Local DB"
     local_idp_management_url: Link = ""
@@ -122,6 +137,11 @@ class Settings:
     native_name_enabled: Flag = False  # for front ends to show
     # Which changes of a profile are told, and to whom.
     notifications_profile_changes: ProfileChangesJson = field(default=ProfileChanges())
+
+    # How many SSH keys one account may have.
+    max_keys: Count = 100
+    # How many groups one account may have founded that still exist.
+    max_groups: Count = 200
 
     # Organisations and projects.
 
@@ -180,6 +200,10 @@ class Settings:
     def database_path(self) -> Path | None:
         """The SQLite file; None on PostgreSQL."""
         return Path(self.database_url[len("sqlite:///") :]) if self.database_is_sqlite else None
+
+
+DEFAULTS: Final = Settings()
+"""What holds where nobody has set anything."""
 
 
 _FIELDS: dict[str, Field[object]] = {PREFIX + f.name.upper(): f for f in fields(Settings)}

@@ -14,6 +14,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 KEY_LENGTH = 32  # characters; a shorter SECRET_KEY can be guessed
+_MOST = 1_000_000  # the largest number of things that a setting bounds
 LONGEST = 100 * 365 * 86400  # seconds; beyond some such point the calendar ends
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,7 +54,11 @@ def _flag(text: str) -> bool:
     return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
 
 
-def _duration(text: str) -> int:
+def duration(text: str) -> int:
+    """Read a duration such as 3600, 90m or 7d; give its seconds.
+
+    Raises ValueError or LookupError for anything else.
+    """
     unit = text[-1:].lower() if text[-1:].isalpha() else "s"
     number = text[:-1] if text[-1:].isalpha() else text
     _need(re.fullmatch("[0-9]{1,10}", number))
@@ -140,6 +145,12 @@ def _always(text: str) -> bool:
     return True
 
 
+def _count(text: str) -> int:
+    _need(re.fullmatch("[0-9]{1,7}", text))
+    _need(0 < int(text) <= _MOST)
+    return int(text)
+
+
 def _or_none(kind: Kind) -> Kind:
     def read(text: str) -> object:
         return None if text.lower() in {"", "0", "none", "null", "false"} else kind.read(text)
@@ -154,7 +165,7 @@ def _one_of(*choices: str) -> Kind:
     )
 
 
-_DURATION = Kind(_duration, "a duration such as 3600, 30s, 90m, 1h, 7d or 2w")
+_DURATION = Kind(duration, "a duration such as 3600, 30s, 90m, 1h, 7d or 2w")
 _WEB_URL = Kind(_web_url, "a web address such as https://members.example.org")
 
 # What the table in ``settings`` is written in: the type that code sees, the kind that reads it.
@@ -167,6 +178,7 @@ Countries = Annotated[tuple[str, ...], Kind(_countries, "two-letter codes: EE,FI
 Networks = Annotated[
     tuple[Network, ...], Kind(_networks, "addresses and networks: 10.0.0.5,192.168.1.0/24")
 ]
+Count = Annotated[int, Kind(_count, f"a whole number from 1 to {_MOST}")]
 Duration = Annotated[int, _DURATION]
 MaybeDuration = Annotated[int | None, _or_none(_DURATION)]
 WebUrl = Annotated[str, _WEB_URL]

@@ -84,7 +84,7 @@ EVERYTHING = dict.fromkeys([*STAFFS, *DETAILS, *LIFETIME, "full_name"], "new")
         ({}, STAFFS),
         ({"own": False}, STAFFS | LIFETIME),
         ({"by_staff": True}, set[str]()),
-        ({"by_staff": True, "own": False}, LIFETIME),
+        ({"by_staff": True, "own": False}, set[str]()),
         # What a directory says of people is nobody's to change, not even staff's.
         ({"method": "eduteams"}, STAFFS | SAID),
         ({"method": "eduteams", "by_staff": True}, SAID),

@@ -57,8 +57,8 @@ def test_one_bound_more_never_makes_a_token_live_longer(
 
 
 def test_a_program_is_let_in_by_these_tokens_and_no_others() -> None:
-    assert {kind.value for kind in BEARERS} == {"api", "personal", "access"}
-    assert {kind.value for kind in set(Kind) - BEARERS} == {"session", "refresh"}
+    assert {kind.value for kind in BEARERS} == {"api", "personal", "device", "access"}
+    assert {kind.value for kind in set(Kind) - BEARERS} == {"session", "refresh", "spent"}
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,18 @@ from uuid import uuid4
 from email_validator import EmailNotValidError, validate_email
 
 from collegium.actions import credentials, mails, notices, profiles, tokens
-from collegium.actions.scopes import end_invitations
 from collegium.rules import accounts as rules
 from collegium.rules.memberships import is_owner_role
 from collegium.rules.passwords import faults
-from collegium.rules.refusals import Conflict, Forbidden, NotFound
+from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.rules.tokens import may_hold_api_token
 from collegium.store import accounts, addresses, events, memberships, pictures, requests, slugs
 from collegium.store.access import lock, lock_account
-from collegium.store.tokens import revoke_others
 from collegium.store.vault import check_password, hash_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import EllipsisType
 
     from collegium.rules.access import Actor
     from collegium.settings import Settings
@@ -107,7 +107,8 @@ def update(
         agrees: whether the policy is agreed to with it.
 
     Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself,
-    Invalid ``account.policy``, ``account.lifetime`` and ``account.slug_taken``.
+    Invalid ``account.policy``, ``account.lifetime``, ``account.lifetime_elsewhere`` where a
+    program changes the lifetime of another token than its own, and ``account.slug_taken``.
     """
     account = accounts.reach(tx, actor, uuid)
     check_self_or_staff(actor, account)
@@ -123,8 +124,14 @@ def update(
     )
     if not allowed.get("slug"):
         allowed.pop("slug", None)
-    if "token_lifetime" in allowed:
-        rules.check_lifetime(allowed["token_lifetime"], settings.token_max_age)
+    if allowed.get("token_lifetime", before.token_lifetime) != before.token_lifetime:
+        own = actor.id == account.id
+        if own and not may_hold_api_token((actor.behind or actor).token_kind):
+            raise Invalid("account.lifetime_elsewhere", field="token_lifetime")
+        longest = rules.longest_lifetime(
+            own=own, bound=settings.token_lifetime_max, max_age=settings.token_max_age
+        )
+        rules.check_lifetime(allowed["token_lifetime"], longest)
     changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}
     switched_off = before.is_active and changed == {"is_active": False}
     rules.check_policy(
@@ -144,10 +151,8 @@ def update(
             pictures.drop(tx, before.picture)
         changed["picture"] = _kept(tx, changed["picture"])
     accounts.change(tx, account.id, changed | {"modified": tx.now})
-    if not changed.get("is_active", True):
-        credentials.drop_pending(tx, account.id)
-        revoke_others(tx, account.id)
-        end_invitations(tx, actor, account.id)
+    if "is_active" in changed:
+        credentials.switch(tx, account.id, is_active=changed["is_active"])
     _record_update(tx, actor, before, changed)
     profiles.tell(tx, actor, settings, before, changed)
 
@@ -214,7 +219,6 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
             if others == 0:
                 raise Conflict("account.last_owner", scope=grant.scope_name)
         memberships.end(tx, grant.id, actor.id)
-    end_invitations(tx, actor, account.id)
     if account.picture is not None:
         pictures.drop(tx, account.picture)
     accounts.bury(tx, account.id)
@@ -253,10 +257,12 @@ def _hold_all(tx: Write, account: int) -> list[Row]:
 def read_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
     """Show somebody's token to staff, and write down that it was shown.
 
-    Refuses: NotFound when hidden or without a token, Forbidden for anybody but staff.
+    Refuses: NotFound when hidden or without a token, Forbidden for anybody but staff, and for
+    one's own token where another one authenticated the request.
     """
     account = accounts.reach(tx, actor, uuid)
     check_staff(actor)
+    _check_holds(actor, account)
     if account.token_sealed is None:
         raise NotFound("token.none")
     events.record(tx, "token.read", actor, account=account.id)
@@ -266,14 +272,26 @@ def read_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, s
 def refresh_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
     """Give an account another token; the old one is dead at once.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself.
+    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself, and for one's own
+    token where another one authenticated the request.
     """
     account = accounts.reach(tx, actor, uuid)
     check_self_or_staff(actor, account)
+    _check_holds(actor, account)
     lock_account(tx, account.id)
     credentials.check(tx, actor)
     token = tokens.issue(tx, vault, actor, account.id)
     return accounts.by_number(tx, account.id), token
+
+
+def _check_holds(actor: Actor, account: Row) -> None:
+    """Let an API token be read and renewed by its own holder, not by other tokens of the account.
+
+    Refuses: Forbidden ``permission.missing``.
+    """
+    shown = actor.behind or actor
+    if shown.id == account.id and not may_hold_api_token(shown.token_kind):
+        raise Forbidden("permission.missing")
 
 
 class Unfit(Exception):  # noqa: N818 - says what is the case
@@ -289,6 +307,7 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
     password: str | None,
     *,
     promotes: bool = False,
+    lifetime: int | EllipsisType | None = ...,
 ) -> tuple[str, str]:
     """Create a staff account, or make an account of that name one; give UUID and token.
 
@@ -296,6 +315,8 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
 
     Args:
         promotes: whether an account counts that its person made, under a name of their choice.
+        lifetime: seconds that the token lives after its last use; None: for ever; ``...``: as it
+            was, or as it is for every new account.
 
     Refuses: Unfit for a user name, address or password that cannot be taken, and for an account
     that somebody else may hold.
@@ -314,7 +335,9 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
         if (known and known.password) != (verified and verified.password):
             message = f"the account {username} was changed at this moment; try again"
             raise Unfit(message)
-        wanted = {"is_staff": True, "is_active": True, "email": email}
+        wanted: dict[str, Any] = {"is_staff": True, "is_active": True, "email": email}
+        if lifetime is not ...:
+            wanted["token_lifetime"] = lifetime
         if known is None:
             number = create(tx, None, settings, vault, {"username": username, **wanted})
         else:
@@ -324,6 +347,8 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
                 raise Unfit(message)
             if known.email != email:
                 addresses.cancel(tx, number)
+            if not known.is_active:
+                credentials.switch(tx, number, is_active=True)
             accounts.change(tx, number, {**wanted, "modified": tx.now})
             events.record(tx, "account.made_staff", None, account=number, username=username)
         if hashed is not None:

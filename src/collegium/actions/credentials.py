@@ -58,6 +58,19 @@ def drop_pending(tx: Write, account: int) -> None:
     addresses.cancel(tx, account)
 
 
+def switch(tx: Write, account: int, *, is_active: bool) -> None:
+    """End every token and session of an account that is deactivated, or activated again.
+
+    Activation ends them too: what an earlier release left alive must not be revived. The account
+    must be locked.
+    """
+    drop_pending(tx, account)
+    if is_active:
+        tokens.revoke_all(tx, account)
+    else:
+        tokens.suspend(tx, account)
+
+
 def end_all(tx: Write, account: int) -> None:
     """Sign an account out everywhere: every session and token, and what is under way.
 

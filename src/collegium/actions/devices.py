@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
 from collegium.actions import credentials
-from collegium.actions.tokens import actor_of, issue_personal
+from collegium.actions.tokens import check_room, issue_device
 from collegium.rules import devices as rules
 from collegium.rules.devices import State
 from collegium.rules.refusals import NotFound
-from collegium.store import access, accounts, devices, events
+from collegium.settings import DEFAULTS
+from collegium.store import access, accounts, devices, events, tokens
 from collegium.store.db import Duplicate
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
+    from collegium.settings import Settings
     from collegium.store.db import Read, Write
     from collegium.store.statements import Row
     from collegium.store.vault import Vault
+
+
+_USER_CODE: Final = "user code "
 
 
 class Waiting(NamedTuple):
@@ -35,12 +40,28 @@ class Waiting(NamedTuple):
     user_code: str
 
 
-def begin(tx: Write, vault: Vault, name: str) -> Waiting:
+def begin(
+    tx: Write,
+    vault: Vault,
+    name: str,
+    *,
+    address: str = "",
+    lifetime: int | None = None,
+    settings: Settings = DEFAULTS,
+) -> Waiting:
     """Let a program wait to be let in.
 
     Args:
         name: what it calls itself; nobody has checked that.
+        address: the network address that it asks from.
+        lifetime: seconds that it wants its token to live; None: what is usual.
+
+    Refuses: Invalid ``device.lifetime``.
     """
+    longest = settings.device_token_lifetime_max
+    if lifetime is None:
+        lifetime = min(settings.device_token_lifetime, longest)
+    rules.check_lifetime(lifetime, longest)
     expires = tx.now + timedelta(seconds=rules.LIFETIME)
     while True:
         waiting = Waiting(uuid4().hex, vault.new_personal(), vault.new_user_code())
@@ -50,7 +71,10 @@ def begin(tx: Write, vault: Vault, name: str) -> Waiting:
                 waiting.uuid,
                 vault.digest(waiting.device_code),
                 _user_digest(vault, waiting.user_code),
+                vault.seal(_user_text(waiting.user_code)),
                 name,
+                address[:64],
+                lifetime,
                 State.PENDING,
                 expires,
             )
@@ -77,19 +101,53 @@ def find_by_uuid(tx: Read, uuid: str) -> Row:
     return _open(tx, devices.by_uuid(tx, uuid))
 
 
-def approve(tx: Write, actor: Actor, uuid: str) -> None:
+def user_code(vault: Vault, device: Row) -> str:
+    """Return the code that the device shows; empty for one that waits since an earlier release."""
+    if device.user_code_sealed is None:
+        return ""
+    code = vault.unseal(device.user_code_sealed, device.user_digest).removeprefix(_USER_CODE)
+    return f"{code[:4]}-{code[4:]}"
+
+
+def lifetime(device: Row, settings: Settings) -> int:
+    """Return the seconds that the token of a program will live."""
+    return rules.lifetime(
+        device.lifetime,
+        settings.device_token_lifetime,
+        settings.device_token_lifetime_max,
+        settings.token_max_age,
+    )
+
+
+def approve(
+    tx: Write,
+    actor: Actor,
+    uuid: str,
+    *,
+    lifetime: int | None = None,
+    settings: Settings = DEFAULTS,
+) -> None:
     """Let a program in as oneself; it fetches its token when it next asks.
 
-    Refuses: NotFound ``device.unknown``.
+    Args:
+        lifetime: seconds that the person lets its token live; None: as the program asked.
+
+    Refuses: NotFound ``device.unknown``, Conflict ``token.too_many``, Invalid
+    ``device.lifetime``; and as ``credentials.confirm``.
     """
-    _decide(tx, actor, uuid, State.APPROVED)
+    credentials.confirm(tx, actor)
+    check_room(tx, actor.id, settings)
+    if lifetime is not None:
+        rules.check_lifetime(lifetime, settings.device_token_lifetime_max)
+    _decide(tx, actor, uuid, State.APPROVED, lifetime)
 
 
 def deny(tx: Write, actor: Actor, uuid: str) -> None:
     """Turn a program away.
 
-    Refuses: NotFound ``device.unknown``.
+    Refuses: NotFound ``device.unknown``; and as ``credentials.confirm``.
     """
+    credentials.confirm(tx, actor)
     _decide(tx, actor, uuid, State.DENIED)
 
 
@@ -99,7 +157,9 @@ def look(tx: Read, vault: Vault, device_code: str) -> State | None:
     return None if device is None or device.expires <= tx.now else State(device.state)
 
 
-def fetch(tx: Write, vault: Vault, device_code: str) -> str | None:
+def fetch(
+    tx: Write, vault: Vault, device_code: str, *, settings: Settings = DEFAULTS
+) -> str | None:
     """Give a program that was let in its token, once; None: there is none to be had now."""
     device = devices.by_digest(tx, vault.digest(device_code))
     if device is None or device.expires <= tx.now or device.state != State.APPROVED:
@@ -111,13 +171,13 @@ def fetch(tx: Write, vault: Vault, device_code: str) -> str | None:
         return None
     if not devices.step(tx, device, State.USED, account.id):
         return None
-    return issue_personal(tx, vault, actor_of(account), device.name)[0]
+    tokens.tidy(tx, account.id, settings.token_max_age)
+    return issue_device(tx, vault, account, device.name, lifetime(device, settings))
 
 
-def _decide(tx: Write, actor: Actor, uuid: str, state: State) -> None:
-    credentials.confirm(tx, actor)
+def _decide(tx: Write, actor: Actor, uuid: str, state: State, lifetime: int | None = None) -> None:
     device = find_by_uuid(tx, uuid)
-    if not devices.step(tx, device, state, actor.id):
+    if not devices.step(tx, device, state, actor.id, lifetime):
         raise NotFound("device.unknown")
     kind = "device.approved" if state is State.APPROVED else "device.denied"
     events.record(tx, kind, actor, account=actor.id, name=device.name)
@@ -131,4 +191,8 @@ def _open(tx: Read, device: Row | None) -> Row:
 
 
 def _user_digest(vault: Vault, user_code: str) -> bytes:
-    return vault.digest(f"user code {rules.plain(user_code)}")
+    return vault.digest(_user_text(user_code))
+
+
+def _user_text(user_code: str) -> str:
+    return _USER_CODE + rules.plain(user_code)

@@ -16,12 +16,10 @@ from uuid import uuid4
 from collegium.actions import credentials, profiles, tokens
 from collegium.actions import keys as key_actions
 from collegium.actions.asking import OK, Patience, Unanswered, ask, is_word
-from collegium.actions.scopes import end_invitations
 from collegium.rules.directory import NAME, Claims, Feed, Grant, decode, unfit
 from collegium.rules.directory import person as person_of
 from collegium.rules.refusals import Conflict, Forbidden, Invalid
 from collegium.store import access, accounts, directory, events, slugs
-from collegium.store.tokens import revoke_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -337,10 +335,8 @@ def _write(tx: Write, actor: Actor | None, account: Row, said: Mapping[str, Any]
     changed = {name: value for name, value in said.items() if getattr(account, name) != value}
     moments = {"last_synced": tx.now} | ({"modified": tx.now} if changed else {})
     accounts.change(tx, account.id, changed | moments)
-    if not changed.get("is_active", True):
-        credentials.drop_pending(tx, account.id)
-        revoke_others(tx, account.id)
-        end_invitations(tx, actor, account.id)
+    if "is_active" in changed:
+        credentials.switch(tx, account.id, is_active=changed["is_active"])
     if changed:
         events.record(
             tx,

@@ -12,6 +12,7 @@ from collegium.rules.access import OWNER_ROLES, TEAM, Kind, Permission, may
 from collegium.rules.addresses import comparable_address
 from collegium.rules.memberships import is_owner_role, keep_an_owner
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.settings import DEFAULTS
 from collegium.store import access, accounts, events, groups, memberships, roles, slugs
 from collegium.store import requests as request_rows
 
@@ -39,16 +40,18 @@ class Wish(NamedTuple):
     removes: bool = False
 
 
-def create(tx: Write, actor: Actor, name: str) -> int:
+def create(tx: Write, actor: Actor, name: str, *, settings: Settings = DEFAULTS) -> int:
     """Found a group and lead it; give its number.
 
     Args:
         name: as it is shown; without spaces around it.
 
-    Refuses: Invalid ``group.name_taken``.
+    Refuses: Invalid ``group.name_taken``, Conflict ``group.too_many``.
     """
+    access.lock_account(tx, actor.id)
+    rules.check_few_founded(groups.founded(tx, actor.id), settings.max_groups)
     slug = slugs.new(tx, "group", name)
-    number = groups.add(tx, uuid4().hex, name, slug, rules.folded(name))
+    number = groups.add(tx, uuid4().hex, name, slug, rules.folded(name), actor.id)
     events.record(tx, "group.created", actor, scope=number, name=name)
     _seat(tx, actor, number, name, actor.id, actor.username, rules.LEAD)
     return number

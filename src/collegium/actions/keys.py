@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from collegium.rules.keys import NAME_MAX
+from collegium.rules.keys import MIRRORED_MAX, NAME_MAX, check_few
 from collegium.rules.refusals import Forbidden, NotFound
-from collegium.store import events, keys
+from collegium.settings import DEFAULTS
+from collegium.store import access, events, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from collegium.rules.access import Actor
     from collegium.rules.keys import PublicKey
+    from collegium.settings import Settings
     from collegium.store.db import Write
     from collegium.store.statements import Row
 
@@ -26,14 +29,23 @@ def name_of(key: PublicKey, given: str | None) -> str:
     return (key.comment if given is None else given)[:NAME_MAX].strip()
 
 
-def create(tx: Write, actor: Actor, key: PublicKey, name: str | None = None) -> str:
+def create(
+    tx: Write,
+    actor: Actor,
+    key: PublicKey,
+    name: str | None = None,
+    *,
+    settings: Settings = DEFAULTS,
+) -> str:
     """Keep a key of the actor; give its UUID.
 
     Args:
         name: None when none was given.
 
-    Refuses: Invalid ``key.name_taken``.
+    Refuses: Invalid ``key.name_taken``, Conflict ``key.too_many``.
     """
+    access.lock_account(tx, actor.id)
+    check_few(keys.count(tx, actor.id), settings.max_keys)
     return _add(tx, actor, actor.id, name_of(key, name), key)
 
 
@@ -59,7 +71,7 @@ def mirror(tx: Write, actor: Actor | None, account: int, wanted: Iterable[Public
     What the directory gave before and no longer names is forgotten; keys that the person added
     here stay, and are not doubled. The caller holds the lock on the account.
     """
-    missing = {key.sha256: key for key in wanted}
+    missing = {key.sha256: key for key in islice(wanted, MIRRORED_MAX)}
     there = keys.of_account(tx, account)
     for row in there:
         if row.name.startswith(REMOTE) and row.fingerprint_sha256 not in missing:

@@ -13,7 +13,7 @@ from collegium.actions import credentials, mails, notices
 from collegium.actions.accounts import check_staff
 from collegium.rules import second_factors as rules
 from collegium.rules.refusals import Conflict, Invalid
-from collegium.store import access, accounts, events, second_factors
+from collegium.store import access, accounts, events, second_factors, tokens
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
@@ -62,6 +62,10 @@ def unconfirmed(tx: Read, actor: Actor, vault: Vault, site: str) -> Secret | Non
 def confirm(tx: Write, actor: Actor, vault: Vault, code: str) -> list[str]:
     """Turn the second factor on; give the recovery codes, which nobody can show again.
 
+    Everything that was obtained without it ends: sessions, API token, pairs, and the tokens of
+    programs, which a session with a password alone was enough to make. The session that turns it
+    on stays.
+
     Refuses: Conflict ``second_factor.none`` and ``second_factor.exists``,
     Invalid ``second_factor.wrong``; and as ``credentials.confirm``.
     """
@@ -73,6 +77,7 @@ def confirm(tx: Write, actor: Actor, vault: Vault, code: str) -> list[str]:
     _take(tx, vault, row, rules.plain(code))
     second_factors.confirm(tx, actor.id)
     credentials.drop_pending(tx, actor.id)
+    tokens.revoke_but(tx, actor.id, actor.token)
     events.record(tx, "second_factor.enabled", actor, account=actor.id)
     account: Row = accounts.by_number(tx, actor.id)
     notices.tell(tx, mails.SecondFactorEnabled, account, actor)

@@ -6,18 +6,31 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from collegium.actions import credentials
+from collegium.actions.tokens import check_login_rate
 from collegium.rules.refusals import NotFound
 from collegium.rules.tokens import SESSION_AGE, SESSION_LIFETIME, Kind
+from collegium.settings import DEFAULTS
 from collegium.store import accounts, events, tokens
 
 if TYPE_CHECKING:
     from collegium.rules.access import Actor
+    from collegium.settings import Settings
     from collegium.store.db import Write
     from collegium.store.vault import Vault
 
 
-def begin(tx: Write, vault: Vault, actor: Actor, method: str, browser: str) -> str:
+def begin(
+    tx: Write,
+    vault: Vault,
+    actor: Actor,
+    method: str,
+    browser: str,
+    *,
+    settings: Settings = DEFAULTS,
+) -> str:
     """Let a browser in; give what it holds from now on.
+
+    Where the account has too many sessions, the one that was not used for longest ends.
 
     Args:
         actor: who has shown who they are, before this transaction began.
@@ -25,9 +38,13 @@ def begin(tx: Write, vault: Vault, actor: Actor, method: str, browser: str) -> s
         browser: what it calls itself, so that its owner knows it again.
 
     Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
-    ``credentials.confirm``.
+    ``credentials.confirm``; Limited ``tries.wait`` after too many logins.
     """
     credentials.confirm(tx, actor, "login.failed")
+    check_login_rate(tx, actor.id, settings)
+    rows = tokens.tidy(tx, actor.id, settings.token_max_age)
+    there = [row for row in rows if row.kind == Kind.SESSION]
+    tokens.revoke_oldest(tx, actor.id, there, settings.max_sessions - 1)
     token = vault.new_token()
     tokens.add(
         tx,

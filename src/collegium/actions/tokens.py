@@ -11,14 +11,21 @@ from collegium.rules.access import Actor
 from collegium.rules.refusals import Forbidden, NotFound, Unauthenticated
 from collegium.rules.tokens import (
     ACCESS_LIFETIME,
+    COUNTED,
+    LOGINS_WINDOW,
     PERSONAL_LIFETIME,
     REFRESH_LIFETIME,
     Kind,
+    check_few,
+    check_logins,
     end,
 )
-from collegium.store import access, accounts, events, tokens
+from collegium.settings import DEFAULTS
+from collegium.store import access, accounts, devices, events, tokens
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from collegium.settings import Settings
     from collegium.store.db import Write
     from collegium.store.statements import Row
@@ -33,12 +40,14 @@ def actor_of(
     *,
     token: int = 0,
     credentials: int | None = None,
+    token_kind: str | None = None,
 ) -> Actor:
     """Give the actor that an account is, or that somebody ``behind`` it acts as.
 
     Args:
         token: id of the token that was shown.
         credentials: ``credentials_version`` of the account that a password was verified at.
+        token_kind: the kind of the token that was shown.
     """
     return Actor(
         id=account.id,
@@ -55,6 +64,7 @@ def actor_of(
         behind=behind,
         token=token,
         credentials=credentials,
+        token_kind=token_kind,
     )
 
 
@@ -67,7 +77,9 @@ def issue(tx: Write, vault: Vault, actor: Actor | None, account: int) -> str:
     return token
 
 
-def issue_personal(tx: Write, vault: Vault, actor: Actor, name: str) -> tuple[str, int]:
+def issue_personal(
+    tx: Write, vault: Vault, actor: Actor, name: str, *, settings: Settings = DEFAULTS
+) -> tuple[str, int]:
     """Give a person another token for a program of theirs; it is told this once.
 
     Args:
@@ -75,9 +87,10 @@ def issue_personal(tx: Write, vault: Vault, actor: Actor, name: str) -> tuple[st
 
     Gives the token and its number.
 
-    Refuses: as ``credentials.confirm``.
+    Refuses: Conflict ``token.too_many``; and as ``credentials.confirm``.
     """
     credentials.confirm(tx, actor)
+    check_room(tx, actor.id, settings)
     token = vault.new_personal()
     number = tokens.add(
         tx,
@@ -91,13 +104,62 @@ def issue_personal(tx: Write, vault: Vault, actor: Actor, name: str) -> tuple[st
     return token, number
 
 
-def revoke_personal(tx: Write, actor: Actor, number: int) -> None:
-    """End one of the actor's personal tokens.
+def issue_device(tx: Write, vault: Vault, account: Row, name: str, lifetime: int) -> str:
+    """Give a program that was let in from a browser its token, once.
+
+    The account must be locked, and the program counted by ``check_room`` when it was let in.
+
+    Args:
+        name: what the program calls itself.
+        lifetime: seconds that the token lives, used or not.
+    """
+    token = vault.new_personal()
+    tokens.add(
+        tx,
+        account.id,
+        vault.digest(token),
+        kind=Kind.DEVICE,
+        name=name,
+        ends=tx.now + timedelta(seconds=lifetime),
+    )
+    events.record(tx, "token.created", actor_of(account), account=account.id, name=name)
+    return token
+
+
+def check_room(tx: Write, account: int, settings: Settings) -> None:
+    """Let an account have another token for a program only while it has few enough.
+
+    Programs that were let in and have not fetched their token count as well. The account must be
+    locked, so that of two requests at one moment the second one counts the token of the first.
+
+    Refuses: Conflict ``token.too_many``.
+    """
+    rows = tokens.tidy(tx, account, settings.token_max_age)
+    count = sum(row.kind in COUNTED for row in rows) + devices.approved(tx, account)
+    check_few(count, settings.max_personal_tokens)
+
+
+def revoke_own(tx: Write, actor: Actor, number: int) -> None:
+    """End one of the actor's tokens, of whatever kind but a session; a pair goes together.
 
     Refuses: NotFound ``token.none``.
     """
-    if not tokens.revoke_one(tx, actor.id, number):
+    row = tokens.one(tx, actor.id, number)
+    if row is None or row.kind in {Kind.SESSION, Kind.SPENT}:
         raise NotFound("token.none")
+    if not tokens.revoke_row(tx, actor.id, row):
+        raise NotFound("token.none")
+    events.record(tx, "token.revoked", actor, account=actor.id, name=row.name)
+
+
+def revoke_everything_else(tx: Write, actor: Actor) -> None:
+    """End every token and session of the actor but the session that asks for it.
+
+    Refuses: as ``credentials.confirm``.
+    """
+    credentials.confirm(tx, actor)
+    credentials.drop_pending(tx, actor.id)
+    tokens.revoke_but(tx, actor.id, actor.token)
     events.record(tx, "token.revoked", actor, account=actor.id)
 
 
@@ -108,20 +170,45 @@ class Pair(NamedTuple):
     refresh: str
 
 
-def log_in_briefly(tx: Write, vault: Vault, actor: Actor, method: str) -> Pair:
+def log_in_briefly(
+    tx: Write, vault: Vault, actor: Actor, method: str, *, settings: Settings = DEFAULTS
+) -> Pair:
     """Let somebody in whose password was right, and give a pair of tokens.
 
+    Where the account has too many pairs, the one that was not used for longest ends.
+
     Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
-    ``credentials.confirm``.
+    ``credentials.confirm``; Limited ``tries.wait`` after too many logins.
     """
     account = credentials.confirm(tx, actor, "login.failed")
+    check_login_rate(tx, account.id, settings)
+    rows = tokens.tidy(tx, account.id, settings.token_max_age)
+    pairs = [row for row in rows if row.kind == Kind.REFRESH]
+    tokens.revoke_oldest(tx, account.id, pairs, settings.max_sessions - 1)
     accounts.change(tx, account.id, {"last_login": tx.now})
     events.record(tx, "login.succeeded", actor, account=account.id, method=method)
-    return _issue_pair(tx, vault, account.id)
+    return _issue_pair(tx, vault, account.id, uuid4().hex, tx.now)
 
 
-def refresh(tx: Write, vault: Vault, settings: Settings, token: str) -> Pair:
+def check_login_rate(tx: Write, account: int, settings: Settings) -> None:
+    """Let an account log in only so many times in ten minutes; staff as well.
+
+    The account must be locked: of two logins at one moment the second one counts the first.
+
+    Refuses: Limited ``tries.wait``.
+    """
+    if settings.rate_limits:
+        since = tx.now - LOGINS_WINDOW
+        first = events.nth_login(tx, account, since, settings.max_logins)
+        check_logins(first, tx.now)
+
+
+def refresh(tx: Write, vault: Vault, settings: Settings, token: str) -> Pair | None:
     """Give the next pair for a refresh token; the pair that it came with is dead at once.
+
+    None for a token that was spent before: whoever shows it, two of them have it, and so the
+    whole family has ended, which must be committed (RFC 9700, section 4.14.2). A client whose
+    answer was lost logs in anew: docs/decisions/0024-tokens.md.
 
     Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
     """
@@ -131,21 +218,33 @@ def refresh(tx: Write, vault: Vault, settings: Settings, token: str) -> Pair:
         access.lock_account(tx, owner.id)
         owner = tokens.owner(tx, vault.digest(token))
     if owner is None or owner.token_kind != Kind.REFRESH:
+        if owner is None and _end_reused(tx, vault, token):
+            return None
         raise Unauthenticated("token.unknown")
     if not owner.is_active:
         raise Unauthenticated("token.inactive")
     ends = end(owner.issued, owner.used, owner.lifetime, settings.token_max_age, owner.ends)
     if ends is not None and ends < tx.now:
         raise Unauthenticated("token.expired")
-    if not tokens.revoke_family(tx, owner.family):
-        # Somebody else was first with it.
-        raise Unauthenticated("token.unknown")
-    return _issue_pair(tx, vault, owner.id)
+    tokens.revoke_family(tx, owner.id, owner.family)
+    return _issue_pair(tx, vault, owner.id, owner.family, owner.issued)
 
 
-def _issue_pair(tx: Write, vault: Vault, account: int) -> Pair:
-    pair = Pair(vault.new_personal(), vault.new_personal())
-    family = uuid4().hex
+def _end_reused(tx: Write, vault: Vault, token: str) -> bool:
+    """End the family of a refresh token that was spent before; tell whether it still lived."""
+    found = vault.family_of(token)
+    if found is None:
+        return False
+    account, family = found
+    access.lock_account(tx, account)
+    if not tokens.revoke_family(tx, account, family):
+        return False
+    events.record(tx, "token.reused", None, account=account)
+    return True
+
+
+def _issue_pair(tx: Write, vault: Vault, account: int, family: str, issued: datetime) -> Pair:
+    pair = Pair(vault.new_personal(), vault.new_refresh(account, family))
     for token, kind, seconds in (
         (pair.access, Kind.ACCESS, ACCESS_LIFETIME),
         (pair.refresh, Kind.REFRESH, REFRESH_LIFETIME),
@@ -157,6 +256,7 @@ def _issue_pair(tx: Write, vault: Vault, account: int) -> Pair:
             kind=kind,
             ends=tx.now + timedelta(seconds=seconds),
             family=family,
+            issued=issued,
         )
     return pair
 
@@ -179,9 +279,10 @@ def log_in(tx: Write, vault: Vault, settings: Settings, actor: Actor, method: st
         actor: whose password was verified, before this transaction began.
 
     Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
-    ``credentials.confirm``.
+    ``credentials.confirm``; Limited ``tries.wait`` after too many logins.
     """
     account = credentials.confirm(tx, actor, "login.failed")
+    check_login_rate(tx, account.id, settings)
     token = renew(tx, vault, settings, actor, account)
     accounts.change(tx, account.id, {"last_login": tx.now})
     events.record(tx, "login.succeeded", actor, account=account.id, method=method)
@@ -201,9 +302,15 @@ def fail(tx: Write, account: Row | None, username: str, address: str) -> None:
 
 
 def log_out(tx: Write, actor: Actor) -> None:
-    """End the actor's token, and with it every session that uses it."""
-    tokens.revoke(tx, actor.id)
-    events.record(tx, "logout", actor, account=actor.id)
+    """End the token that authenticated the request, whatever its kind; a pair goes together.
+
+    Where a member of staff acts as somebody else, it is the token of the member of staff.
+    """
+    shown = actor.behind or actor
+    row = tokens.one(tx, shown.id, shown.token)
+    if row is not None:
+        tokens.revoke_row(tx, shown.id, row)
+    events.record(tx, "logout", shown, account=shown.id)
 
 
 def check_may_oversee(actor: Actor) -> None:

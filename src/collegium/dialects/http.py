@@ -31,7 +31,7 @@ from falcon import (
 from collegium.actions import credentials
 from collegium.actions.tokens import actor_of
 from collegium.rules.refusals import Limited, NotFound, Refusal, Unauthenticated
-from collegium.rules.tokens import BEARERS, end
+from collegium.rules.tokens import BEARERS, Kind, end
 from collegium.settings import THREADS
 from collegium.store import tokens, tries
 from collegium.store.db import Unavailable
@@ -146,7 +146,6 @@ class Call:
         self.request_id: str = request.env.get(REQUEST_ID, "")
         self.impersonator: Actor | None = None
         self.token_id = 0
-        self.token_kind = ""
         self.account: Row | None = None
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
@@ -175,10 +174,7 @@ class Call:
     @property
     def network(self) -> str:
         """Give what counts as one caller: the address, of IPv6 the 64 bits that one is given."""
-        if ":" not in self.address:
-            return self.address
-        address = IPv6Address(self.address)
-        return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
+        return network_of(self.address)
 
     @once
     def base(self) -> str:
@@ -244,10 +240,12 @@ class Call:
         Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
         """
         account = tokens.owner(tx, self.house.vault.digest(token), shown=shown)
-        if account is None or account.token_kind not in kinds:
+        if account is None or account.token_kind not in {*kinds, Kind.SPENT}:
             raise Unauthenticated("token.unknown")
         if not account.is_active:
             raise Unauthenticated("token.inactive")
+        if account.token_kind == Kind.SPENT:
+            raise Unauthenticated("token.unknown")
         ends = end(
             account.issued,
             account.used,
@@ -260,9 +258,14 @@ class Call:
         if account.used < tx.now - TOUCH_EVERY:
             self._stale = account.token_id
         self.token_id = account.token_id
-        self.token_kind = account.token_kind
         self.account = account if shown else None
-        self.actor = actor_of(account, self.address, self.request_id, token=account.token_id)
+        self.actor = actor_of(
+            account,
+            self.address,
+            self.request_id,
+            token=account.token_id,
+            token_kind=account.token_kind,
+        )
 
     def check_tries(self, *subjects: str) -> None:
         """Let nobody go on who has to wait after too many tries.
@@ -311,6 +314,14 @@ class Call:
             # will find the token just as stale and try again.
             with suppress(Unavailable), self.house.database.write() as tx:
                 tokens.touch(tx, self._stale, TOUCH_EVERY)
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one caller: an IPv4 address, or the /64 that an IPv6 address is in."""
+    if ":" not in address:
+        return address
+    parsed = IPv6Address(address)
+    return str(parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False))
 
 
 def header(env: Mapping[str, Any], name: str, default: str = "") -> str:

@@ -199,6 +199,8 @@ class Actor:
     ``token`` is the id of the token that was shown, 0 for none; ``credentials`` the version of
     the account's credentials that a password was verified at, None where none was. Both are
     compared again where something is written that would outlive them.
+    ``token_kind`` is the kind of the token that authenticated the request (``rules.tokens.Kind``);
+    None where no token did, or where somebody acts as this account.
     """
 
     id: int
@@ -215,6 +217,7 @@ class Actor:
     behind: Actor | None = None
     token: int = 0
     credentials: int | None = None
+    token_kind: str | None = None
 
     @property
     def sees_all(self) -> bool:

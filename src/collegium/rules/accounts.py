@@ -19,7 +19,7 @@ STAFF_ONLY: Final = frozenset(
 """What only staff change; sent by others it is passed over."""
 
 OWN_ONLY: Final = frozenset({"token_lifetime"})
-"""What everybody changes on their own account alone."""
+"""What people change on their own account alone, and staff on every one."""
 
 DETAILS: Final = frozenset(
     {
@@ -91,7 +91,7 @@ def writable(
         closed |= STAFF_ONLY
         if method in frozen_methods:
             closed |= DETAILS
-    if not own:
+    if not (own or by_staff):
         closed |= OWN_ONLY
     return {name: value for name, value in changes.items() if name not in closed}
 
@@ -106,6 +106,19 @@ def check_policy(*, has_agreed: bool, agrees: bool, exempt: bool) -> None:
     """
     if not (has_agreed or agrees or exempt):
         raise Invalid("account.policy", field="agree_with_policy")
+
+
+def longest_lifetime(*, own: bool, bound: int, max_age: int | None) -> int | None:
+    """Return the longest lifetime that a token may be given, in seconds; None: it may be endless.
+
+    Args:
+        own: whether people set it on their own account; staff set that of others as they like.
+        bound: what people may set at most.
+        max_age: what holds for every token, whoever set it; None: no limit.
+    """
+    if not own:
+        return max_age
+    return bound if max_age is None else min(bound, max_age)
 
 
 def check_lifetime(seconds: int | None, longest: int | None) -> None:

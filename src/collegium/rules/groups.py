@@ -49,6 +49,15 @@ def right_to_remove(role_permissions: Collection[str]) -> Permission:
     return Permission.GROUP_REGRANT if role_permissions else Permission.GROUP_REVOKE
 
 
+def check_few_founded(count: int, most: int) -> None:
+    """Let a person found another group only while few enough of theirs exist.
+
+    Refuses: Conflict ``group.too_many``.
+    """
+    if count >= most:
+        raise Conflict("group.too_many", most=most)
+
+
 def check_few_waiting(waiting: int) -> None:
     """Let nobody wait at too many doors.
 

@@ -11,10 +11,22 @@ from typing import Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
-from collegium.rules.refusals import Invalid
+from collegium.rules.refusals import Conflict, Invalid
+
+MIRRORED_MAX: Final = 100
+"""Keys that a remote directory gives one account at most; more of them are passed over."""
 
 NAME_MAX: Final = 150
 LENGTH_MAX: Final = 2000
+
+
+def check_few(count: int, most: int) -> None:
+    """Let an account have another key only while it has few enough.
+
+    Refuses: Conflict ``key.too_many``.
+    """
+    if count >= most:
+        raise Conflict("key.too_many", most=most)
 
 
 @dataclass(frozen=True, slots=True)

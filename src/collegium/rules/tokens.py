@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import ceil
 from typing import Final
 
-from collegium.rules.refusals import Forbidden
+from collegium.rules.refusals import Conflict, Forbidden, Limited
 
 
 class Kind(StrEnum):
@@ -18,13 +19,23 @@ class Kind(StrEnum):
     """What a browser holds; counts for the pages alone."""
     PERSONAL = "personal"
     """Made by a person for a program of theirs."""
+    DEVICE = "device"
+    """Given to a program that a person let in from a browser."""
     ACCESS = "access"
     REFRESH = "refresh"
     """Good for another pair of the two, and for nothing else."""
+    SPENT = "spent"
+    """What was the API token of an account before it was deactivated. It opens nothing again."""
 
 
-BEARERS: Final = frozenset({Kind.API, Kind.PERSONAL, Kind.ACCESS})
-"""What a program may show to be let in."""
+DELEGATED: Final = frozenset({Kind.PERSONAL, Kind.DEVICE, Kind.ACCESS})
+"""Bearer tokens of programs: they do not change how the account itself is protected."""
+
+BEARERS: Final = DELEGATED | {Kind.API}
+"""Tokens that authenticate API requests."""
+
+COUNTED: Final = frozenset({Kind.PERSONAL, Kind.DEVICE})
+"""Tokens that one account may have a limited number of; when it is reached, no more are issued."""
 
 PERSONAL_LIFETIME: Final = 365 * 24 * 3600
 ACCESS_LIFETIME: Final = 3600
@@ -34,7 +45,42 @@ SESSION_AGE: Final = 30 * 24 * 3600
 """How long a browser stays signed in at most, however much it is used."""
 
 
-def check_is_own(kind: str) -> None:
+LOGINS_WINDOW: Final = timedelta(minutes=10)
+"""The time in which the successful logins of an account are counted."""
+
+
+def check_few(count: int, most: int) -> None:
+    """Let an account have another token for a program only while it has few enough.
+
+    Refuses: Conflict ``token.too_many``.
+    """
+    if count >= most:
+        raise Conflict("token.too_many", most=most)
+
+
+def check_logins(first: datetime | None, now: datetime) -> None:
+    """Let an account log in again only when it has not done so too often just now.
+
+    Args:
+        first: the earliest of so many logins as one may have in the window; None: there are fewer.
+
+    Refuses: Limited ``tries.wait`` with the seconds until that login is out of the window.
+    """
+    if first is not None:
+        left = first + LOGINS_WINDOW - now
+        raise Limited("tries.wait", seconds=max(1, ceil(left.total_seconds())))
+
+
+def may_hold_api_token(kind: str | None) -> bool:
+    """Tell whether the API token of an account is shown, renewed and changed with this token.
+
+    Args:
+        kind: of the token that authenticated the request; None where it was none.
+    """
+    return kind is None or kind == Kind.API
+
+
+def check_is_own(kind: str | None) -> None:
     """Let nothing pass that was handed to a program: whoever changes the address has the account.
 
     Refuses: Forbidden ``token.delegated``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, insert, literal_column, select, update
+from sqlalchemy import Integer, bindparam, delete, func, insert, literal_column, select, update
 
 from collegium.store.statements import Prepared, Time
 from collegium.store.tables import devices
@@ -21,7 +21,18 @@ _ADD = Prepared(
     insert(devices).values(
         {
             name: bindparam(name)
-            for name in ("uuid", "digest", "user_digest", "name", "state", "created", "expires")
+            for name in (
+                "uuid",
+                "digest",
+                "user_digest",
+                "user_code_sealed",
+                "name",
+                "address",
+                "lifetime",
+                "state",
+                "created",
+                "expires",
+            )
         }
     )
 )
@@ -31,7 +42,11 @@ _BY_UUID = Prepared(select(devices).where(devices.c.uuid == bindparam("uuid")))
 _STEP = Prepared(
     update(devices)
     .where(devices.c.id == bindparam("device"), devices.c.state == bindparam("was"))
-    .values(state=bindparam("becomes"), account_id=bindparam("account"))
+    .values(
+        state=bindparam("becomes"),
+        account_id=bindparam("account"),
+        lifetime=func.coalesce(bindparam("lives", type_=Integer), devices.c.lifetime),
+    )
 )
 
 
@@ -46,16 +61,35 @@ _REVOKE = Prepared(
 )
 
 
+_APPROVED = Prepared(
+    select(func.count().label("count"))
+    .select_from(devices)
+    .where(
+        devices.c.account_id == bindparam("account"),
+        devices.c.state == literal_column("'approved'"),
+        devices.c.expires > bindparam("now", type_=Time),
+    )
+)
+
+
 def add(
     tx: Write,
     uuid: str,
     digest: bytes,
     user_digest: bytes,
+    user_code_sealed: bytes,
     name: str,
+    address: str,
+    lifetime: int,
     state: State,
     expires: datetime,
 ) -> None:
     """Keep a program that begins to wait; those whose time is over are forgotten.
+
+    Args:
+        user_code_sealed: the code that the person compares, encrypted.
+        address: the network address that it was begun from.
+        lifetime: seconds that its token will live.
 
     Raises Duplicate when somebody waits with the same code.
     """
@@ -66,7 +100,10 @@ def add(
             uuid=uuid,
             digest=digest,
             user_digest=user_digest,
+            user_code_sealed=user_code_sealed,
             name=name,
+            address=address,
+            lifetime=lifetime,
             state=state.value,
             created=tx.now,
             expires=expires,
@@ -88,11 +125,28 @@ def by_uuid(tx: Read, uuid: str) -> Row | None:
     return tx.one(_BY_UUID, uuid=uuid)
 
 
-def step(tx: Write, device: Row, state: State, account: int | None) -> bool:
-    """Move a program on, if it still stands where it was read; tell whether it did."""
-    return (
-        tx.run(_STEP, device=device.id, was=device.state, becomes=state.value, account=account) > 0
+def step(
+    tx: Write, device: Row, state: State, account: int | None, lifetime: int | None = None
+) -> bool:
+    """Move a program on, if it still stands where it was read; tell whether it did.
+
+    Args:
+        lifetime: seconds that its token will live; None: as it was.
+    """
+    moved = tx.run(
+        _STEP,
+        device=device.id,
+        was=device.state,
+        becomes=state.value,
+        account=account,
+        lives=lifetime,
     )
+    return moved > 0
+
+
+def approved(tx: Read, account: int) -> int:
+    """Count the programs of an account that were approved and have not fetched a token."""
+    return int(tx.value(_APPROVED, account=account, now=tx.now))
 
 
 def revoke(tx: Write, account: int) -> None:

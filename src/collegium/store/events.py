@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     String,
     and_,
     bindparam,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     false,
     func,
     insert,
+    literal_column,
     not_,
     or_,
     select,
@@ -68,6 +70,29 @@ _FACTS = Prepared(
     .order_by(events.c.id)
     .limit(1)
 )
+
+
+_NTH_LOGIN = Prepared(
+    select(events.c.at)
+    .where(
+        events.c.account_id == bindparam("account"),
+        events.c.at > bindparam("since", type_=Time),
+        events.c.kind == literal_column("'login.succeeded'"),
+    )
+    .order_by(events.c.at.desc(), events.c.id.desc())
+    .limit(1)
+    .offset(bindparam("skip", type_=Integer))
+)
+
+
+def nth_login(tx: Read, account: int, since: datetime, nth: int) -> datetime | None:
+    """Return when an account logged in the nth time, counted back from now; None: less often.
+
+    Args:
+        since: logins before it do not count.
+    """
+    row = tx.one(_NTH_LOGIN, account=account, since=since, skip=nth - 1)
+    return None if row is None else row.at
 
 
 def facts_of(tx: Read, kind: str, account: int) -> Mapping[str, Any]:

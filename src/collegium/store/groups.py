@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, or_, select, true, update
+from sqlalchemy import bindparam, func, or_, select, true, update
 
 from collegium.rules.access import OWNER_ROLES, Kind
 from collegium.rules.refusals import Invalid, NotFound
@@ -75,6 +75,12 @@ _OWNED = Prepared(
     )
     .order_by(scope_rows.c.id)
 )
+_FOUNDED = Prepared(
+    select(func.count().label("count"))
+    .select_from(groups)
+    .join(scope_rows, scope_rows.c.id == groups.c.scope_id)
+    .where(groups.c.founder_id == bindparam("account"), scope_rows.c.removed.is_(None))
+)
 _FREE = Prepared(update(groups).where(groups.c.scope_id == bindparam("scope")).values(folded=None))
 
 _SHARED = Prepared(select(grants.c.scope_id).where(mine(), any_of(grants.c.scope_id, "ids")))
@@ -129,15 +135,25 @@ def owned(tx: Read, people: Collection[int]) -> dict[int, list[Row]]:
     return found
 
 
-def add(tx: Write, uuid: str, name: str, slug: str, folded: str) -> int:
+def founded(tx: Read, account: int) -> int:
+    """Count the groups that an account has founded and that still exist."""
+    return int(tx.value(_FOUNDED, account=account))
+
+
+def add(tx: Write, uuid: str, name: str, slug: str, folded: str, founder: int) -> int:
     """Insert a group and give its number.
+
+    Args:
+        founder: id of the account that founds it.
 
     Refuses: Invalid ``group.name_taken``; the constraint decides, whoever else writes now.
     """
     common = {"uuid": uuid, "name": name, "slug": slug, "description": ""}
     try:
         with tx.point():
-            return scopes.add(tx, Kind.GROUP, groups, common, {"folded": folded})
+            return scopes.add(
+                tx, Kind.GROUP, groups, common, {"folded": folded, "founder_id": founder}
+            )
     except Duplicate as error:
         raise Invalid("group.name_taken", field="name") from error
 

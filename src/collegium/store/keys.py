@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from sqlalchemy import and_, bindparam, delete, insert, or_, select, true
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, true
 
 from collegium.rules.refusals import Invalid, NotFound
 from collegium.store.db import Duplicate
@@ -72,6 +72,11 @@ _OF_ACCOUNT = Prepared(
     .where(keys.c.account_id == bindparam("account"))
     .order_by(keys.c.id)
 )
+_COUNT = Prepared(
+    select(func.count().label("count"))
+    .select_from(keys)
+    .where(keys.c.account_id == bindparam("account"))
+)
 _NAMED = Prepared(
     select(keys.c.id).where(
         and_(keys.c.account_id == bindparam("account"), keys.c.name == bindparam("name"))
@@ -101,6 +106,11 @@ def reach(tx: Read, actor: Actor, uuid: str) -> Row:
 def of_account(tx: Read, account: int) -> list[Row]:
     """Give ``id uuid name fingerprint_sha256`` of all keys of an account."""
     return tx.all(_OF_ACCOUNT, account=account)
+
+
+def count(tx: Read, account: int) -> int:
+    """Count the keys of an account."""
+    return int(tx.value(_COUNT, account=account))
 
 
 def is_taken(tx: Read, account: int, name: str) -> bool:

@@ -247,7 +247,13 @@ devices = Table(
     Column("uuid", Key, nullable=False, unique=True),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
     Column("user_digest", LargeBinary(32), nullable=False, unique=True),
+    # What the person compares with the device; null in rows of an earlier release.
+    Column("user_code_sealed", LargeBinary),
     _text("name", 150),
+    # The network address that it was begun from.
+    _text("address", 64),
+    # Seconds that its token will live; null in rows of an earlier release.
+    Column("lifetime", Integer),
     Column("state", String(16), nullable=False),
     Column("created", Time, nullable=False),
     Column("expires", Time, nullable=False, index=True),
@@ -413,6 +419,7 @@ groups = Table(
     Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
     # The name, folded: no two groups share one. A removed group gives its name free.
     Column("folded", String(500), unique=True),
+    _account("founder_id", index=True),
 )
 
 slugs = Table(
@@ -561,9 +568,6 @@ invitations = Table(
     _account("vouched_by"),
     _account("approved_by"),
     _account("accepted_by"),
-    # Whose invitation it is, whatever address the account has: of those to groups, which invite
-    # accounts; none of the others, which invite addresses. Rows of accounts are never deleted.
-    Column("account_id", Number),
     Column("accepted", Time),
     Column("mail_id", Number, ForeignKey("outbox.id", ondelete="SET NULL")),
     # When the invitee was reminded, and when the inviter was told that the time is over.
@@ -593,13 +597,6 @@ Index(
     "ix_invitations_untold", invitations.c.expires, sqlite_where=_UNTOLD, postgresql_where=_UNTOLD
 )
 Index("ix_invitations_held", invitations.c.scope_id, sqlite_where=_HELD, postgresql_where=_HELD)
-_ACCOUNTS = invitations.c.account_id.is_not(None)
-Index(
-    "ix_invitations_account_id",
-    invitations.c.account_id,
-    sqlite_where=_ACCOUNTS,
-    postgresql_where=_ACCOUNTS,
-)
 Index("ix_invitations_role_id", invitations.c.role_id, invitations.c.created, invitations.c.id)
 # Covers how many were accepted on a day, and after how long.
 Index(

@@ -13,7 +13,9 @@ from sqlalchemy import (
     delete,
     false,
     insert,
+    literal_column,
     not_,
+    null,
     select,
     update,
 )
@@ -26,6 +28,8 @@ from collegium.store.statements import Key, Prepared, Time, any_of
 from collegium.store.tables import API_TOKEN, accounts, tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from collegium.store.db import Read, Write
     from collegium.store.statements import Row
 
@@ -87,10 +91,24 @@ _FOR_ACCOUNT = Prepared(select(tokens).where(_mine, API_TOKEN))
 _ISSUE = Prepared(
     insert(tokens).values({name: bindparam(name) for name in _NEW}).returning(tokens.c.id)
 )
-_others = select(
-    *(tokens.c[name] for name in ("id", "kind", "name", "issued", "used", "lifetime", "ends"))
-).where(_mine, not_(API_TOKEN))
+_SPENT = tokens.c.kind == literal_column("'spent'")
+_SHORT = tuple(
+    tokens.c[name]
+    for name in ("id", "kind", "name", "issued", "used", "lifetime", "ends", "family")
+)
+_others = select(*_SHORT).where(_mine, not_(API_TOKEN), not_(_SPENT))
 _OTHERS = Prepared(_others)
+_ALL = Prepared(
+    select(
+        *(column for column in _SHORT if column is not tokens.c.lifetime),
+        case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
+    )
+    .select_from(tokens)
+    .join(accounts, accounts.c.id == tokens.c.account_id)
+    .where(_mine, not_(_SPENT))
+    .order_by(tokens.c.id)
+)
+_ONE = Prepared(select(*_SHORT).where(_mine, tokens.c.id == bindparam("token")))
 _ANY_SEALED = Prepared(
     select(tokens.c.digest, tokens.c.sealed)
     .where(tokens.c.sealed.is_not(None))
@@ -107,13 +125,17 @@ _TOUCH = Prepared(
 )
 _REVOKE = Prepared(delete(tokens).where(_mine, API_TOKEN))
 _REVOKE_ALL = Prepared(delete(tokens).where(_mine))
+_REVOKE_BUT = Prepared(delete(tokens).where(_mine, tokens.c.id != bindparam("kept")))
 _REVOKE_OTHERS = Prepared(delete(tokens).where(_mine, not_(API_TOKEN)))
+_SPEND = Prepared(update(tokens).where(_mine, API_TOKEN).values(kind="spent", sealed=null()))
 _REVOKE_ONE = Prepared(
     delete(tokens).where(
         _mine, tokens.c.id == bindparam("token"), tokens.c.kind == bindparam("kind")
     )
 )
-_REVOKE_FAMILY = Prepared(delete(tokens).where(tokens.c.family == bindparam("family", type_=Key)))
+_REVOKE_FAMILY = Prepared(
+    delete(tokens).where(_mine, tokens.c.family == bindparam("family", type_=Key))
+)
 
 # Never the token itself, nor anything it could be made of.
 _shown = select(
@@ -183,15 +205,35 @@ def sessions(tx: Read, account: int) -> list[Row]:
     return tx.all(_SESSIONS, account=account)
 
 
-def numbers(tx: Read, account: int) -> dict[Kind, int]:
-    """Count the tokens of an account that still work, but for the one the Waldur wire shows."""
+def valid(tx: Read, account: int, max_age: int | None) -> list[tuple[Row, datetime | None]]:
+    """Return every token of an account that is valid, of all kinds, each with when it expires.
+
+    Args:
+        max_age: seconds that a token lives at most; None: no limit.
+    """
+    rows = [
+        (row, end(row.issued, row.used, row.lifetime, max_age, row.ends))
+        for row in tx.all(_ALL, account=account)
+    ]
+    return [(row, ends) for row, ends in rows if ends is None or ends >= tx.now]
+
+
+def numbers(tx: Read, account: int, max_age: int | None = None) -> dict[Kind, int]:
+    """Count the valid tokens of an account by kind, without its API token."""
     return Counter(
-        Kind(row.kind) for row in tx.all(_OTHERS, account=account) if not _is_over(row, tx.now)
+        Kind(row.kind)
+        for row in tx.all(_OTHERS, account=account)
+        if not _is_over(row, tx.now, max_age)
     )
 
 
-def _is_over(row: Row, now: datetime) -> bool:
-    ends = end(row.issued, row.used, row.lifetime, None, row.ends)
+def one(tx: Read, account: int, token: int) -> Row | None:
+    """Find a token of an account by its id, expired or not."""
+    return tx.one(_ONE, account=account, token=token)
+
+
+def _is_over(row: Row, now: datetime, max_age: int | None) -> bool:
+    ends = end(row.issued, row.used, row.lifetime, max_age, row.ends)
     return ends is not None and ends < now
 
 
@@ -211,24 +253,24 @@ def add(
     lifetime: int | None = None,
     ends: datetime | None = None,
     family: str | None = None,
+    issued: datetime | None = None,
 ) -> int:
-    """Keep a new token and give its number; those of the account that ran out are forgotten.
+    """Insert a token and return its id.
 
     Args:
         sealed: the token itself, for the kind that is given back.
         lifetime: seconds it lives after its last use; None: no limit.
         ends: when it ends, used or not.
         family: a UUID that tokens share which go together.
+        issued: when the first token of its family was issued; None: now.
     """
-    if kind is not Kind.API:
-        _forget(tx, account)
     return int(
         tx.value(
             _ISSUE,
             account_id=account,
             digest=digest,
             sealed=sealed,
-            issued=tx.now,
+            issued=issued or tx.now,
             used=tx.now,
             kind=kind.value,
             name=name,
@@ -239,10 +281,14 @@ def add(
     )
 
 
-def _forget(tx: Write, account: int) -> None:
-    dead = [row.id for row in tx.all(_OTHERS, account=account) if _is_over(row, tx.now)]
+def tidy(tx: Write, account: int, max_age: int | None) -> list[Row]:
+    """Delete the expired tokens of an account and return the valid ones, without its API token."""
+    rows = tx.all(_OTHERS, account=account)
+    dead = [row.id for row in rows if _is_over(row, tx.now, max_age)]
     if dead:
         tx.run(_FORGET, dead=dead)
+    gone = set(dead)
+    return [row for row in rows if row.id not in gone]
 
 
 def touch(tx: Write, token: int, every: timedelta) -> None:
@@ -265,9 +311,23 @@ def revoke_all(tx: Write, account: int) -> None:
     tx.run(_REVOKE_ALL, account=account)
 
 
-def revoke_others(tx: Write, account: int) -> None:
-    """End every token of an account but the one that the Waldur wire shows."""
+def revoke_but(tx: Write, account: int, kept: int) -> int:
+    """End every token of an account but one; return how many were ended.
+
+    Args:
+        kept: id of a token; 0 for none.
+    """
+    return tx.run(_REVOKE_BUT, account=account, kept=kept)
+
+
+def suspend(tx: Write, account: int) -> None:
+    """End every token of an account that is deactivated.
+
+    The digest of its API token stays until the account is activated, so that its owner is told
+    that the account is inactive rather than that the token is unknown. It opens nothing again.
+    """
     tx.run(_REVOKE_OTHERS, account=account)
+    tx.run(_SPEND, account=account)
 
 
 def revoke_one(tx: Write, account: int, token: int, kind: Kind = Kind.PERSONAL) -> bool:
@@ -275,6 +335,29 @@ def revoke_one(tx: Write, account: int, token: int, kind: Kind = Kind.PERSONAL) 
     return tx.run(_REVOKE_ONE, account=account, token=token, kind=kind.value) > 0
 
 
-def revoke_family(tx: Write, family: str) -> bool:
-    """End the tokens that go together; tell whether there were any."""
-    return tx.run(_REVOKE_FAMILY, family=family) > 0
+def revoke_family(tx: Write, account: int, family: str) -> bool:
+    """End the tokens of an account that go together; tell whether there were any."""
+    return tx.run(_REVOKE_FAMILY, account=account, family=family) > 0
+
+
+def revoke_row(tx: Write, account: int, row: Row) -> bool:
+    """End a token, and with it the tokens of its family; tell whether it was there."""
+    if row.family is not None:
+        return revoke_family(tx, account, row.family)
+    return revoke_one(tx, account, row.id, Kind(row.kind))
+
+
+def revoke_oldest(tx: Write, account: int, rows: Iterable[Row], kept: int) -> list[Row]:
+    """End the tokens that were not used for longest, until few enough are left.
+
+    Args:
+        rows: the candidates.
+        kept: how many may stay.
+
+    Returns the tokens that were ended.
+    """
+    by_use = sorted(rows, key=lambda row: (row.used, row.id))
+    ended = by_use[: max(0, len(by_use) - kept)]
+    for row in ended:
+        revoke_row(tx, account, row)
+    return ended

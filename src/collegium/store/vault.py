@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _NONCE: Final = 12
+_REFRESH: Final = "refresh token"
 _HASHER: Final = PasswordHasher()
 
 
@@ -61,6 +62,20 @@ class Vault:
     def new_personal(self) -> str:
         """Make a token for a person's programs, which one recognises where it should not be."""
         return "clg_" + secrets.token_urlsafe(30)
+
+    def new_refresh(self, account: int, family: str) -> str:
+        """Make a refresh token that names its account and its family, signed.
+
+        So a token that was spent is recognised without a row of it being kept.
+        """
+        return "clg_" + self.link(_REFRESH, account, family, secrets.token_urlsafe(15))
+
+    def family_of(self, token: str) -> tuple[int, str] | None:
+        """Return the account and the family that a refresh token names, spent or not."""
+        match self.follow(_REFRESH, token.removeprefix("clg_")):
+            case [int(account), str(family), str()]:
+                return account, family
+        return None
 
     def new_user_code(self) -> str:
         """Make a code that a person can type; without letters that are taken for others."""

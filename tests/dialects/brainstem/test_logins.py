@@ -90,7 +90,7 @@ def test_a_personal_token_is_renewed_by_use_and_can_be_ended(site: Site, world: 
     assert opens(site, token)
     with world.database.write() as tx:
         assert [row.name for row in tokens.personal(tx, person.id)] == ["laptop", "cluster"]
-        token_actions.revoke_personal(tx, person.actor, number)
+        token_actions.revoke_own(tx, person.actor, number)
     assert not opens(site, token)
     assert opens(site, other)
     # The one that the other wire shows is none of these, and stands.

@@ -221,7 +221,9 @@ def test_who_is_gone_there_cannot_come_in_here(
     assert linked.post(ADD, world.staff, json={"cuid": ADA}).json() == {"uuid": ada.uuid}
     remote.people[ADA] = claims(ADA)
     assert pull(linked, world.staff, ada.uuid).status_code == 200
-    assert linked.get("/api/users/me/", ada).status_code == 200
+    # The account is active again; its old token is not.
+    assert linked.get("/api/users/me/", ada).json() == {"detail": "Invalid token."}
+    assert linked.get(f"/api/users/{ada.uuid}/", world.staff).json()["is_active"] is True
 
 
 def test_what_staff_switched_off_stays_off(

@@ -173,7 +173,7 @@ def test_the_password_alone_opens_no_api_where_a_second_factor_is_on(
     turned_on(world, ada)
     given = {"username": "ada", "password": PASSWORD}
     assert site.post("/api-auth/password/", json=given).status_code == 401
-    assert site.get("/api/users/me/", ada).status_code == 200
+    assert site.get("/api/users/me/", ada).status_code == 401  # it was to be had by the password
     given["username"] = bob.actor.username
     assert site.post("/api-auth/password/", json=given).status_code == 200
 

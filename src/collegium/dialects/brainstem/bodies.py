@@ -226,6 +226,28 @@ class Secret(Text):
     strip: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seconds(Field):
+    """A duration in whole seconds."""
+
+    min: int = 60
+    max: int = 2**31 - 1
+
+    def read(self, raw: Any) -> int:
+        """Read a whole number within its bounds."""
+        if isinstance(raw, bool) or not isinstance(raw, int):
+            raise Wrong("A valid integer is required.")
+        if raw < self.min:
+            raise Wrong(f"Ensure this value is greater than or equal to {self.min}.")
+        if raw > self.max:
+            raise Wrong(f"Ensure this value is less than or equal to {self.max}.")
+        return raw
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an integer."""
+        return {"type": "integer", "minimum": self.min, "maximum": self.max}
+
+
 def unstorable(text: str) -> list[str]:
     """Return why no database could hold a text; nothing for a good one."""
     wrong = ["Null characters are not allowed."] if "\0" in text else []

@@ -16,7 +16,7 @@ from collegium.rules.tries import CODE_ADDRESS, DEVICE_ADDRESS
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
 
-_BEGIN: Final = {"client_name": bodies.Line(max=150)}
+_BEGIN: Final = {"client_name": bodies.Line(max=150), "token_lifetime": bodies.Seconds()}
 _POLL: Final = {"device_code": bodies.Secret(required=True)}
 _PAGE: Final = "/account/authorize/"
 _TOLD: Final = {
@@ -52,7 +52,14 @@ def _begin(call: Call) -> Answer:
     call.check_tries(begins := f"device address {call.network}"[:128])
     with call.write() as tx:
         name = values.get("client_name") or "A program"
-        waiting = actions.begin(tx, call.house.vault, name)
+        waiting = actions.begin(
+            tx,
+            call.house.vault,
+            name,
+            address=call.address,
+            lifetime=values.get("token_lifetime"),
+            settings=call.settings,
+        )
         call.count(tx, begins, DEVICE_ADDRESS)
     session, page = str(UUID(waiting.uuid)), call.base + _PAGE
     return Answer(
@@ -82,7 +89,7 @@ def _poll(call: Call) -> Answer:
     told: dict[str, Any]
     if state is State.APPROVED:
         with call.write() as tx:
-            token = actions.fetch(tx, call.house.vault, code)
+            token = actions.fetch(tx, call.house.vault, code, settings=call.settings)
         told = {"status": "success", "token": token} if token else _TOLD[State.USED]
     else:
         told = _TOLD[state]

@@ -45,6 +45,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "password_login.off": "Logging in with a password is switched off here. Use a personal token "
     "or log in from a browser.",
     "tries.wait": "Too many tries. Come back in {seconds} s.",
+    "group.too_many": "You have founded {most} groups; delete one before you found another.",
     "prefetch": "What changes something is not fetched in advance.",
     "laboratory.none": "This service keeps no laboratories.",
     "request.own": "Somebody else has to decide on your request.",
@@ -70,6 +71,10 @@ _WORDS: Final[Mapping[str, str]] = {
 _FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "group.name_taken": ("name", "A group with this name already exists."),
     "group.last_owner": ("users", "A group must have an owner."),
+    "device.lifetime": (
+        "token_lifetime",
+        "Ensure this value is less than or equal to {longest}.",
+    ),
 }
 
 _PEOPLE: Final[Mapping[str, str]] = {
@@ -129,7 +134,7 @@ def refused(refusal: Refusal) -> Answer:
         return Answer(status, _encode(told))
     if refusal.code in _FIELDS:
         field, text = _FIELDS[refusal.code]
-        return Answer(status, _encode({field: [text]}))
+        return Answer(status, _encode({field: [text.format(**refusal.facts)]}))
     words = _WORDS.get(refusal.code)
     text = words.format(**refusal.facts) if words else _DEFAULTS.get(status, _DEFAULTS[400])
     headers: dict[str, str] = {}

@@ -64,7 +64,7 @@ def _retrieve_public(call: Call, tx: Read) -> Answer:
 def _create(call: Call) -> Answer:
     values = bodies.read(call, _NEW, read_only=_READ_ONLY)
     with call.write() as tx:
-        group = actions.create(tx, call.actor, values["name"])
+        group = actions.create(tx, call.actor, values["name"], settings=call.settings)
         return _one(tx, call.actor, groups.by_number(tx, group), 201)
 
 

@@ -10,7 +10,7 @@ from collegium.actions import tokens as actions
 from collegium.dialects import signing_in
 from collegium.dialects.brainstem import bodies, wire
 from collegium.dialects.http import Answer, Operation, Routes
-from collegium.rules.refusals import Forbidden
+from collegium.rules.refusals import Forbidden, Unauthenticated
 from collegium.rules.tokens import ACCESS_LIFETIME
 from collegium.rules.tries import CODE_ADDRESS
 from collegium.store import accounts, tokens, tries
@@ -66,15 +66,20 @@ def _log_in_briefly(call: Call) -> Answer:
     values = bodies.read(call, _LOGIN_PAIR, one_of=("email", "username"))
     actor = _checked(call, values.get("email") or values["username"], values["password"])
     with call.write() as tx:
-        pair = actions.log_in_briefly(tx, call.house.vault, actor, "password")
+        pair = actions.log_in_briefly(
+            tx, call.house.vault, actor, "password", settings=call.settings
+        )
         _forget_tries(call, tx, actor)
     return _pair(pair)
 
 
 def _refresh(call: Call) -> Answer:
     values = bodies.read(call, _REFRESH)
-    with call.guarded(f"refresh address {call.network}"[:128], CODE_ADDRESS), call.write() as tx:
-        pair = actions.refresh(tx, call.house.vault, call.settings, values["refresh"])
+    with call.guarded(f"refresh address {call.network}"[:128], CODE_ADDRESS):
+        with call.write() as tx:
+            pair = actions.refresh(tx, call.house.vault, call.settings, values["refresh"])
+        if pair is None:
+            raise Unauthenticated("token.unknown")
     return _pair(pair)
 
 

@@ -14,6 +14,7 @@ from collegium.dialects.waldur.fields import Boolean, Day, Email, File, Form, In
 from collegium.dialects.waldur.filters import Exact, Many, Since, Truth, Uuid
 from collegium.rules.passwords import faults
 from collegium.rules.pictures import NoPicture, harmless
+from collegium.rules.tokens import Kind
 from collegium.store import accounts, memberships, vault
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def _me(call: Call, tx: Read) -> Answer:
 def _shown(call: Call, tx: Read, row: Row, *, address: str | None = None) -> wire.User:
     grants = memberships.of_accounts(tx, call.actor, [row.id]).get(row.id, ())
     token: str | UnsetType = UNSET
-    if row.id == call.actor.id and call.impersonator is None and row.token_sealed is not None:
+    own = row.id == call.actor.id and call.impersonator is None
+    if own and call.actor.token_kind == Kind.API and row.token_sealed is not None:
         token = call.house.vault.unseal(row.token_sealed, row.token_digest)
     return wire.user(call, row, grants, token=token, address=address)
 

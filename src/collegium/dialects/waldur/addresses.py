@@ -26,7 +26,7 @@ def _change(call: Call) -> Answer:
     with call.read() as tx:
         # Who may not do it is told so before what is wrong with the body.
         check_self_or_staff(call.actor, accounts.reach(tx, call.actor, uuid))
-    check_is_own(call.token_kind)
+    check_is_own((call.impersonator or call.actor).token_kind)
     form = read(call, _ASK)
     form.check()
     call.check_tries(mailed := f"mail account {call.actor.id}")

@@ -100,6 +100,11 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
         "token_lifetime",
         "Ensure this value is less than or equal to {longest}.",
     ),
+    "account.lifetime_elsewhere": (
+        "token_lifetime",
+        "Only the API token itself changes its lifetime.",
+    ),
+    "key.too_many": (_LIST, "You have {most} SSH keys; no more can be added."),
     "address.code_expired": (_LIST, "Request has expired."),
     "key.lines": ("public_key", "Key is not valid: it should be single line."),
     "key.invalid": ("public_key", "Invalid SSH public key."),

@@ -157,6 +157,7 @@ TYPES: Final = {
     "token.created": _token("has been created"),
     "token.read": _token("has been read"),
     "token.revoked": _token("has been revoked"),
+    "token.reused": _token("has been shown again after it was spent, so its successors ended"),
     "login.succeeded": Type(
         "auth",
         "User {affected_user_username} has logged in[ with a {login_method}].",

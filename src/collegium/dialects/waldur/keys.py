@@ -103,7 +103,7 @@ def _create(call: Call) -> Answer:
             name = given if key is None else actions.name_of(key, given)
             if keys.is_taken(tx, call.actor.id, str(name)):
                 form.refuse(Invalid("key.name_taken", field="name"))
-        uuid = actions.create(tx, call.actor, form.checked(key), given)
+        uuid = actions.create(tx, call.actor, form.checked(key), given, settings=call.settings)
         return Answer(201, wire.encode(_shown(call, keys.reach(tx, call.actor, uuid))))
 
 

@@ -8,7 +8,7 @@ from collegium.actions import keys as actions
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
 from collegium.rules.keys import LENGTH_MAX, NAME_MAX, parse
-from collegium.rules.refusals import Invalid
+from collegium.rules.refusals import Conflict, Invalid
 from collegium.store import keys
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def _add(visit: Visit) -> Answer:
                 form.wrong("name", "Please give it a name: it has none of its own.")
             else:
                 with visit.write() as tx:
-                    actions.create(tx, visit.actor, key, name)
+                    actions.create(tx, visit.actor, key, name, settings=visit.settings)
                 return visit.go(_HERE, f"The key “{name}” is added.")
-        except Invalid as refusal:
+        except (Conflict, Invalid) as refusal:
             form.refused(refusal)
     with visit.read() as tx:
         return _shown(visit, tx, form, 422)

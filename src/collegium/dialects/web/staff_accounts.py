@@ -13,7 +13,7 @@ from collegium.dialects.web.staff import desk, page
 from collegium.dialects.web.team import searched
 from collegium.dialects.web.words import person
 from collegium.rules.refusals import Conflict, Invalid
-from collegium.rules.tokens import Kind
+from collegium.rules.tokens import COUNTED, Kind
 from collegium.store import accounts, memberships, second_factors, tokens
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
     # How somebody comes in is staff's to know: support could do nothing with it.
     numbers, has_factor = {}, False
     if visit.actor.is_staff:
-        numbers = tokens.numbers(tx, row.id)
+        numbers = tokens.numbers(tx, row.id, visit.settings.token_max_age)
         has_factor = second_factors.is_on(tx, row.id)
     return page(
         visit,
@@ -83,7 +83,7 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
         row=row,
         grants=memberships.own(tx, row.id),
         sessions=numbers.get(Kind.SESSION, 0),
-        programs=numbers.get(Kind.PERSONAL, 0) + numbers.get(Kind.REFRESH, 0),
+        programs=sum(numbers.get(kind, 0) for kind in (*COUNTED, Kind.REFRESH)),
         has_factor=has_factor,
         has_password=passwords.is_open(row),
         form=form,

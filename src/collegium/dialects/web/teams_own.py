@@ -12,7 +12,7 @@ from collegium.dialects.web.team import searched
 from collegium.dialects.web.words import role
 from collegium.rules.access import Kind
 from collegium.rules.groups import NAME_LENGTH
-from collegium.rules.refusals import Invalid
+from collegium.rules.refusals import Conflict, Invalid
 from collegium.store import memberships, scopes
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def _found(visit: Visit) -> Answer:
     if form.ok:
         try:
             with visit.write() as tx:
-                number = actions.create(tx, visit.actor, name)
-        except Invalid as refusal:
+                number = actions.create(tx, visit.actor, name, settings=visit.settings)
+        except (Conflict, Invalid) as refusal:
             form.refused(refusal)
         else:
             return visit.go(

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collegium.actions import devices, sessions
 from collegium.actions import tokens as actions
-from collegium.dialects.http import hex_uuid
+from collegium.dialects.http import hex_uuid, network_of
+from collegium.dialects.web import confirming
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
-from collegium.rules.refusals import NotFound
-from collegium.rules.tokens import end
+from collegium.dialects.web.words import lasting
+from collegium.rules.refusals import Conflict, Invalid, NotFound
+from collegium.rules.tokens import Kind
 from collegium.rules.tries import CODE_ADDRESS
 from collegium.store import tokens
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.store.db import Read
+    from collegium.store.db import Read, Write
     from collegium.store.statements import Row
 
 _HERE: Final = "/account/tokens/"
 _NAME_MAX: Final = 150
+
+_USES: Final = {
+    Kind.API: "API token: programs that log in with your password",
+    Kind.PERSONAL: "made on this page",
+    Kind.DEVICE: "a program that you let in from a browser",
+    Kind.REFRESH: "a program that logged in with your password, for an hour at a time",
+}
+_LIFETIMES: Final = tuple(days * 86400 for days in (1, 7, 30, 90, 365))
+"""What the page offers for the token of a program, in seconds."""
+
+
+class Listed(NamedTuple):
+    """A token or a session as the page lists it."""
+
+    id: int
+    name: str
+    use: str
+    issued: datetime
+    used: datetime
+    ends: datetime | None
 
 
 def _show(visit: Visit, tx: Read) -> Answer:
@@ -29,37 +54,50 @@ def _show(visit: Visit, tx: Read) -> Answer:
 
 
 def _shown(visit: Visit, tx: Read, form: Form, status: int = 200, token: str = "") -> Answer:
-    def alive(row: Row) -> bool:
-        ends = end(row.issued, row.used, row.lifetime, visit.settings.token_max_age, row.ends)
-        return ends is None or ends >= tx.now
-
+    found = tokens.valid(tx, visit.actor.id, visit.settings.token_max_age)
+    # An access token is part of its pair, and ends with it.
+    access = {row.family: row for row, _ in found if row.kind == Kind.ACCESS}
+    listed: dict[bool, list[Listed]] = {True: [], False: []}
+    for row, ends in found:
+        if row.kind == Kind.ACCESS:
+            continue
+        beside = access.get(row.family) if row.family is not None else None
+        used = row.used if beside is None else max(row.used, beside.used)
+        use = _USES.get(row.kind, "")
+        one = Listed(row.id, row.name, use, row.issued, used, ends)
+        listed[row.kind == Kind.SESSION].append(one)
+    by_use = sorted(listed[True], key=lambda one: (one.used, one.id), reverse=True)
     return page(
-        visit,
-        "tokens",
-        status,
-        sessions=list(filter(alive, tokens.sessions(tx, visit.actor.id))),
-        tokens=list(filter(alive, tokens.personal(tx, visit.actor.id))),
-        form=form,
-        token=token,
+        visit, "tokens", status, sessions=by_use, tokens=listed[False], form=form, token=token
     )
 
 
 def _make(visit: Visit) -> Answer:
     form = visit.form
     name = form.text("name", _NAME_MAX, required=True)
-    if not form.ok:
-        with visit.read() as tx:
-            return _shown(visit, tx, form, 422)
-    with visit.write() as tx:
-        token, _number = actions.issue_personal(tx, visit.house.vault, visit.actor, name)
+    token = ""
+    if form.ok:
+        try:
+            with visit.write() as tx:
+                token, _number = actions.issue_personal(
+                    tx, visit.house.vault, visit.actor, name, settings=visit.settings
+                )
+        except Conflict as refusal:
+            form.refused(refusal)
     with visit.read() as tx:
+        if not form.ok:
+            return _shown(visit, tx, form, 422)
         # Not sent on to another page: nowhere could the token be kept on the way.
         return _shown(visit, tx, Form(), token=token)
 
 
 def _end(visit: Visit) -> Answer:
-    """End one session or token, or all the other sessions."""
-    kind = visit.form.choice("kind", "session", "token", "others")
+    """End one session or token, all the other sessions, or everything but this session."""
+    kind = visit.form.choice("kind", "session", "token", "others", "everything")
+    if kind == "everything":
+        with visit.write() as tx:
+            actions.revoke_everything_else(tx, visit.actor)
+        return visit.go(_HERE, "Everything else is ended: every other browser, and every token.")
     if kind == "others":
         with visit.write() as tx:
             for row in tokens.sessions(tx, visit.actor.id):
@@ -72,7 +110,7 @@ def _end(visit: Visit) -> Answer:
     number = int(text)
     with visit.write() as tx:
         if kind == "token":
-            actions.revoke_personal(tx, visit.actor, number)
+            actions.revoke_own(tx, visit.actor, number)
             said = "The token is dead. A program that still uses it is turned away."
         else:
             sessions.end(tx, visit.actor, number)
@@ -85,7 +123,10 @@ def _ask_device(visit: Visit, tx: Read) -> Answer:
     del tx
     if not visit.asked("session"):
         return page(visit, "authorize", state="ask", form=Form())
-    return _device(visit, visit.asked("session"))
+    try:
+        return _device(visit, visit.asked("session"), Form())
+    except NotFound:
+        return page(visit, "authorize", 404, state="gone", form=Form())
 
 
 def _uuid(text: str) -> str:
@@ -95,34 +136,95 @@ def _uuid(text: str) -> str:
     return uuid
 
 
-def _device(visit: Visit, uuid: str) -> Answer:
-    try:
-        with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
-            found = devices.find_by_uuid(tx, _uuid(uuid))
-    except NotFound:
-        return page(visit, "authorize", 404, state="gone", form=Form())
-    return page(visit, "authorize", state="decide", device=found, form=Form())
+def _device(visit: Visit, uuid: str, form: Form, status: int = 200) -> Answer:
+    """Ask about the program that the address of the page names.
+
+    Refuses: NotFound ``device.unknown``.
+    """
+    with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
+        found = devices.find_by_uuid(tx, _uuid(uuid))
+        return _question(visit, tx, found, form, status)
+
+
+def _question(visit: Visit, tx: Read, device: Row, form: Form, status: int = 200) -> Answer:
+    lives = devices.lifetime(device, visit.settings)
+    longest = visit.settings.device_token_lifetime_max
+    offered = sorted({lives, *(one for one in _LIFETIMES if one <= longest)})
+    form.values.setdefault("lifetime", [str(lives)])
+    return page(
+        visit,
+        "authorize",
+        status,
+        state="decide",
+        device=device,
+        code=devices.user_code(visit.house.vault, device),
+        is_near=network_of(device.address) == visit.network,
+        lives=lasting(lives),
+        ends=tx.now + timedelta(seconds=lives),
+        lifetimes=[(str(one), lasting(one)) for one in offered],
+        proof=confirming.proof(visit, tx) if visit.actor.sees_all else "",
+        form=form,
+    )
 
 
 def _decide_device(visit: Visit) -> Answer:
     form = visit.form
     deed = form.choice("deed", "find", "approve", "deny")
-    guard = visit.guarded(f"code address {visit.network}", CODE_ADDRESS)
     try:
         if deed == "find":
-            code = form.text("code", 40, required=True)
-            if not form.ok:
-                return page(visit, "authorize", 422, state="ask", form=form)
-            with guard, visit.read() as tx:
-                found = devices.find(tx, visit.house.vault, code)
-            return page(visit, "authorize", state="decide", device=found, form=form)
+            return _find_device(visit)
+        if deed == "approve":
+            return _approve_device(visit)
+        guard = visit.guarded(f"code address {visit.network}", CODE_ADDRESS)
         with guard, visit.write() as tx:
-            decide = devices.approve if deed == "approve" else devices.deny
-            decide(tx, visit.actor, _uuid(form.raw("device")))
+            devices.deny(tx, visit.actor, _uuid(form.raw("device")))
     except NotFound as refusal:
         form.refused(refusal)
         return page(visit, "authorize", 404, state="ask", form=form)
     return page(visit, "authorize", state=deed, form=form)
+
+
+def _find_device(visit: Visit) -> Answer:
+    form = visit.form
+    code = form.text("code", 40, required=True)
+    if not form.ok:
+        return page(visit, "authorize", 422, state="ask", form=form)
+    with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
+        found = devices.find(tx, visit.house.vault, code)
+        return _question(visit, tx, found, form)
+
+
+def _approve_device(visit: Visit) -> Answer:
+    """Let a program in; staff and support show their password or a code of their factor again.
+
+    Refuses: NotFound ``device.unknown``.
+    """
+    form = visit.form
+    uuid = _uuid(form.raw("device"))
+    chosen = form.raw("lifetime")
+    lifetime = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 10 else None  # noqa: PLR2004 - fits
+
+    def approve(tx: Write) -> None:
+        # Only now: the proof has changed whom the visit speaks for.
+        devices.approve(tx, visit.actor, uuid, lifetime=lifetime, settings=visit.settings)
+
+    guard = visit.guarded(f"code address {visit.network}", CODE_ADDRESS)
+    with guard, visit.read() as tx:
+        # Before anything is proven or counted on a program that waits no more.
+        devices.find_by_uuid(tx, uuid)
+    if chosen and (lifetime is None or lifetime < min(_LIFETIMES)):
+        form.wrong("lifetime", "Please choose one of these.")
+    elif visit.actor.sees_all:
+        confirming.confirmed(visit, approve)
+    else:
+        try:
+            with visit.write() as tx:
+                approve(tx)
+        except (Conflict, Invalid) as refusal:
+            form.refused(refusal)
+    if form.ok:
+        return page(visit, "authorize", state="approve", form=form)
+    return _device(visit, uuid, form, 422)
 
 
 def _moved(visit: Visit, _tx: Read) -> Answer:

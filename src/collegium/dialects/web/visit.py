@@ -90,7 +90,9 @@ class Visit(Call):
     def sign_in(self, tx: Write, actor: Actor, method: str) -> None:
         """Sign this browser in from now on; forms of before are worthless."""
         browser = self.header("user-agent")
-        token = sessions.begin(tx, self.house.vault, actor, method, _short(browser))
+        token = sessions.begin(
+            tx, self.house.vault, actor, method, _short(browser), settings=self.settings
+        )
         self.set_cookie(_SESSION, token, SESSION_AGE)
         self.set_cookie(_EARLY, "", 0)
 

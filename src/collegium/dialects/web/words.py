@@ -101,6 +101,12 @@ _SENTENCES: Final = {
     "accepted any more. Please use a recovery code, or ask the staff of this service to turn the "
     "second factor off.",
     "token.none": "This is gone already.",
+    "token.too_many": "You have as many tokens for programs as one account may have. Please end "
+    "one that you do not need any more.",
+    "key.too_many": "You have as many keys as one account may have. Please remove one first.",
+    "group.too_many": "You have founded as many groups as one account may. Please delete one "
+    "first.",
+    "device.lifetime": "That is longer than this service allows.",
 }
 
 _KINDS: Final = {
@@ -136,6 +142,9 @@ _LABELS: Final = {
     "agree_with_policy": "Rules",
     "agrees": "Rules",
     "current": "Current password",
+    "password": "Your password",
+    "factor": "A code of your authenticator",
+    "lifetime": "How long may it stay?",
     "email": "E-mail address",
     "username": "User name",
 }
@@ -152,6 +161,15 @@ def span(seconds: int) -> str:
         return f"{seconds} second{'s' if seconds != 1 else ''}"
     minutes = -(-seconds // 60)
     return f"{minutes} minute{'s' if minutes != 1 else ''}"
+
+
+def lasting(seconds: int) -> str:
+    """Give how long something lasts as people say it: ``90 days``, ``12 hours``."""
+    for unit, length in (("day", 86400), ("hour", 3600)):
+        if seconds >= length and seconds % length == 0:
+            number = seconds // length
+            return f"{number} {unit}{'s' if number != 1 else ''}"
+    return span(seconds)
 
 
 def place(row: Any) -> str:

@@ -1,0 +1,50 @@
+"""Proving again who one is, where a click alone must not be enough."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from collegium.dialects import signing_in
+from collegium.dialects.web import profile
+from collegium.dialects.web.words import say
+from collegium.rules.refusals import Conflict, Invalid
+from collegium.store import second_factors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collegium.dialects.web.visit import Visit
+    from collegium.store.db import Read, Write
+
+PASSWORD: Final = "password"  # noqa: S105 - the name of a field
+FACTOR: Final = "factor"
+
+
+def proof(visit: Visit, tx: Read) -> str:
+    """Return the name of the field that must be filled in: a code where the second factor is on."""
+    return FACTOR if second_factors.is_on(tx, visit.actor.id) else PASSWORD
+
+
+def confirmed(visit: Visit, then: Callable[[Write], None]) -> None:
+    """Do something in one transaction, if the form proves who is signed in.
+
+    What is wrong with the proof, or refused, is noted at its field of the form.
+
+    Refuses: NotFound as ``then``, Limited ``tries.wait`` after too many wrong proofs.
+    """
+    form = visit.form
+    with visit.read() as tx:
+        field = proof(visit, tx)
+    try:
+        if field == FACTOR:
+            code = form.text(field, 100, required=True)
+            if form.ok:
+                signing_in.with_code(visit, visit.actor, code, then)
+        elif profile.knows(visit, field, form.raw(field)[:128]):
+            with visit.write() as tx:
+                then(tx)
+    except (Conflict, Invalid) as refusal:
+        if refusal.code.startswith("second_factor."):
+            form.wrong(field, say(refusal))
+        else:
+            form.refused(refusal)

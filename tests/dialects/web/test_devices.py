@@ -1,0 +1,228 @@
+"""Letting a program in from a browser: what the page shows, what it asks, what is given."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import update
+
+from collegium.store.statements import Prepared
+from collegium.store.tables import devices
+from tests.dialects.web.browser import Browser, text
+from tests.dialects.web.test_signing_in import HASHED, PASSWORD, turned_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from collegium.settings import Settings
+    from tests.site import Site
+    from tests.world import Person, World
+
+HERE = "/account/authorize/"
+DAY = 86400
+
+
+@pytest.fixture
+def ada(world: World) -> Person:
+    return world.person("ada", password=HASHED)
+
+
+def begin(site: Site, **body: Any) -> dict[str, Any]:
+    answer = site.post("/api/auth/device/", json=body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def poll(site: Site, begun: dict[str, Any]) -> dict[str, Any]:
+    body = {"device_code": begun["device_code"]}
+    return dict(site.post("/api/auth/device/token/", json=body).json())
+
+
+def at(begun: dict[str, Any]) -> str:
+    return f"{HERE}?session={begun['session_id']}"
+
+
+def approve(browser: Browser, begun: dict[str, Any], **fields: str) -> httpx.Response:
+    page = browser.open(at(begun))
+    uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
+    return browser.send(HERE, deed="approve", device=uuid, **fields)
+
+
+def test_the_page_shows_the_code_whence_and_when_and_whose_claim_the_name_is(
+    browser: Browser, site: Site, world: World, ada: Person
+) -> None:
+    browser.sign_in(world, ada)
+    begun = begin(site, client_name="Official <b>Update</b>")
+    for page in (
+        browser.open(at(begun)),
+        browser.send(HERE, deed="find", code=begun["user_code"].lower()),
+    ):
+        shown = text(page)
+        assert begun["user_code"] in shown
+        assert "Is this the code that your device or program shows?" in shown
+        assert "127.0.0.1" in shown
+        assert "The same network as this browser" in shown
+        now = datetime.now(UTC)
+        assert f"{now.day} {now:%B %Y}" in shown
+        assert "Official &lt;b&gt;Update" in page.text
+        assert "its own claim; nobody has checked it" in shown
+        assert "90 days" in shown
+        until = now + timedelta(days=90)
+        assert f"{until.day} {until:%B %Y}" in shown
+
+
+def test_a_program_that_asks_from_another_network_is_pointed_out(
+    browser: Browser, site: Site, world: World, ada: Person
+) -> None:
+    browser.sign_in(world, ada)
+    begun = begin(site)
+    with world.database.write() as tx:
+        tx.run(Prepared(update(devices).values(address="203.0.113.9")))
+    shown = text(browser.open(at(begun)))
+    assert "203.0.113.9" in shown
+    assert "Another network than that of this browser (127.0.0.1)" in shown
+
+
+def test_each_program_is_shown_with_its_own_code(
+    browser: Browser, site: Site, world: World, ada: Person
+) -> None:
+    browser.sign_in(world, ada)
+    one, two = begin(site, client_name="one"), begin(site, client_name="two")
+    shown = text(browser.open(at(one)))
+    assert one["user_code"] in shown
+    assert two["user_code"] not in shown
+
+
+@pytest.mark.parametrize("privilege", ["is_staff", "is_support"])
+def test_staff_and_support_let_a_program_in_only_with_their_password(
+    browser: Browser, site: Site, world: World, privilege: str
+) -> None:
+    boss = world.person("boss", password=HASHED, **{privilege: True})
+    browser.sign_in(world, boss)
+    begun = begin(site)
+    for wrong in ({}, {"password": ""}, {"password": "wrong"}, {"factor": "123456"}):
+        refused = approve(browser, begun, **wrong)
+        assert refused.status_code == 422
+        assert begun["user_code"] in text(refused)
+        assert poll(site, begun) == {"status": "authorization_pending"}
+    assert approve(browser, begun, password=PASSWORD).status_code == 200
+    assert poll(site, begun)["status"] == "success"
+
+
+def test_staff_with_a_second_factor_let_a_program_in_only_with_a_code(
+    browser: Browser, site: Site, world: World
+) -> None:
+    boss = world.person("boss", password=HASHED, is_staff=True)
+    authenticator, codes = turned_on(world, boss)
+    browser.sign_in(world, boss)
+    begun = begin(site)
+    for wrong in ({}, {"password": PASSWORD}, {"factor": "000000"}, {"factor": "x" * 101}):
+        assert approve(browser, begun, **wrong).status_code == 422
+    assert approve(browser, begun, factor=authenticator.now()).status_code == 200
+    assert poll(site, begun)["status"] == "success"
+    again = begin(site)
+    assert approve(browser, again, factor=codes[0]).status_code == 200
+    assert poll(site, again)["status"] == "success"
+
+
+def test_everybody_else_lets_a_program_in_with_one_press(
+    browser: Browser, site: Site, world: World, ada: Person
+) -> None:
+    browser.sign_in(world, ada)
+    begun = begin(site)
+    assert 'type="password"' not in browser.open(at(begun)).text
+    assert approve(browser, begun).status_code == 200
+    assert poll(site, begun)["status"] == "success"
+
+
+def test_turning_away_needs_no_password(browser: Browser, site: Site, world: World) -> None:
+    browser.sign_in(world, world.staff)
+    begun = begin(site)
+    page = browser.open(at(begun))
+    uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
+    assert browser.send(HERE, deed="deny", device=uuid).status_code == 200
+    assert poll(site, begun) == {"error": "access_denied"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen", "lives"),
+    [
+        ({}, {}, 90 * DAY),
+        ({"token_lifetime": 3600}, {}, 3600),
+        ({"token_lifetime": 365 * DAY}, {}, 365 * DAY),
+        ({"token_lifetime": 365 * DAY}, {"lifetime": str(7 * DAY)}, 7 * DAY),
+        ({}, {"lifetime": str(365 * DAY)}, 365 * DAY),
+    ],
+    ids=["nothing", "shorter", "longest", "person_shortens", "person_lengthens"],
+)
+def test_the_token_lives_as_long_as_the_question_said(
+    browser: Browser,
+    site: Site,
+    world: World,
+    ada: Person,
+    asked: dict[str, int],
+    chosen: dict[str, str],
+    lives: int,
+) -> None:
+    browser.sign_in(world, ada)
+    begun = begin(site, **asked)
+    assert approve(browser, begun, **chosen).status_code == 200
+    token = poll(site, begun)["token"]
+    assert site.get("/api/users/me/", token).status_code == 200
+    page = text(browser.open("/account/tokens/"))
+    ends = datetime.now(UTC) + timedelta(seconds=lives)
+    assert any(
+        f"{day.day} {day:%B %Y}, {day:%H:%M} UTC" in page
+        for day in (ends, ends - timedelta(minutes=1))
+    )
+
+
+@pytest.mark.parametrize("seconds", [0, 59, 366 * DAY, 2**31, -1, 10**30, "90", None, True, 1.5])
+def test_a_lifetime_out_of_bounds_is_refused_at_its_field(site: Site, seconds: object) -> None:
+    answer = site.post("/api/auth/device/", json={"token_lifetime": seconds})
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["token_lifetime"]
+
+
+@pytest.mark.parametrize("chosen", ["x", "1", "59", "-1", str(366 * DAY), "9" * 12, "1e3"])
+def test_a_lifetime_that_the_page_does_not_offer_is_not_taken(
+    browser: Browser, site: Site, world: World, ada: Person, chosen: str
+) -> None:
+    browser.sign_in(world, ada)
+    begun = begin(site)
+    assert approve(browser, begun, lifetime=chosen).status_code == 422
+    assert poll(site, begun) == {"status": "authorization_pending"}
+
+
+def test_the_operator_decides_how_long_such_tokens_live(
+    make_site: Callable[[Settings], Site],
+    make_settings: Callable[..., Settings],
+    world: World,
+    ada: Person,
+) -> None:
+    site = make_site(make_settings(device_token_lifetime="30d", device_token_lifetime_max="10d"))
+    begun = begin(site)
+    browser = Browser(site).sign_in(world, ada)
+    assert "10 days" in text(browser.open(at(begun)))
+    assert approve(browser, begun, lifetime=str(30 * DAY)).status_code == 422
+    assert site.post("/api/auth/device/", json={"token_lifetime": 11 * DAY}).status_code == 400
+
+
+def test_a_program_that_waited_before_the_upgrade_can_be_let_in(
+    browser: Browser, site: Site, world: World, ada: Person
+) -> None:
+    browser.sign_in(world, ada)
+    begun = begin(site, client_name="patient")
+    with world.database.write() as tx:
+        old = {"user_code_sealed": None, "address": "", "lifetime": None}
+        tx.run(Prepared(update(devices).values(old)))
+    shown = text(browser.open(at(begun)))
+    assert "patient" in shown
+    assert "an unknown network address" in shown
+    assert approve(browser, begun).status_code == 200
+    assert poll(site, begun)["status"] == "success"

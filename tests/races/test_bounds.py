@@ -1,0 +1,145 @@
+"""Bounds and tokens when two come at the same moment; on PostgreSQL, where writers do not queue."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from collegium.actions import tokens as token_actions
+from collegium.store import groups as group_rows
+from collegium.store import keys as key_rows
+from collegium.store import tokens as token_rows
+from tests.dialects.web.browser import Browser
+from tests.dialects.web.test_signing_in import HASHED, PASSWORD
+from tests.races.test_races import together
+from tests.remote import new_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collegium.settings import Settings
+    from tests.site import Site
+    from tests.world import World
+
+ROUNDS = 10
+MOST = 2
+__all__ = ["together"]
+
+
+@pytest.fixture
+def url(new_postgresql: str) -> str:
+    return new_postgresql
+
+
+@pytest.fixture
+def site(make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings]) -> Site:
+    few = ("max_personal_tokens", "max_keys", "max_groups", "max_sessions", "max_logins")
+    return make_site(make_settings(**dict.fromkeys(few, str(MOST))))
+
+
+def test_of_two_groups_founded_at_once_at_the_bound_one_is_refused(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    for turn in range(ROUNDS):
+        ada = world.person()
+        bearer = {"Authorization": f"Bearer {ada.token}"}
+
+        def found(name: str, headers: dict[str, str] = bearer) -> int:
+            body = {"name": name}
+            return site.post("/api/private/users/group/", headers=headers, json=body).status_code
+
+        assert found(f"First {turn}") == 201
+        answers = together(lambda t=turn: found(f"a {t}"), lambda t=turn: found(f"b {t}"))
+        assert sorted(answers) == [201, 400]
+        with world.database.read() as tx:
+            assert group_rows.founded(tx, ada.id) == MOST
+
+
+def test_of_two_keys_added_at_once_at_the_bound_one_is_refused(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    for _ in range(ROUNDS):
+        ada = world.person()
+
+        def add(name: str, who: Any = ada) -> int:
+            body = {"public_key": new_key(), "name": name}
+            return site.post("/api/keys/", who, json=body).status_code
+
+        assert add("first") == 201
+        assert sorted(together(lambda: add("a"), lambda: add("b"))) == [201, 400]
+        with world.database.read() as tx:
+            assert key_rows.count(tx, ada.id) == MOST
+
+
+def test_of_a_token_made_and_a_device_let_in_at_once_at_the_bound_one_is_refused(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    for _ in range(ROUNDS):
+        ada = world.person()
+        with world.database.write() as tx:
+            token_actions.issue_personal(tx, world.vault, ada.actor, "first")
+        begun = site.post("/api/auth/device/", json={}).json()
+        one, two = (Browser(site).sign_in(world, ada) for _ in range(2))
+        one.open("/account/tokens/")
+        page = two.open(f"/account/authorize/?session={begun['session_id']}")
+        uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
+        answers = together(
+            lambda b=one: b.send("/account/tokens/", name="second").status_code,
+            lambda b=two, u=uuid: (
+                b.send("/account/authorize/", deed="approve", device=u).status_code
+            ),
+        )
+        assert sorted(answers) == [200, 422]
+        with world.database.write() as tx:
+            assert len(token_rows.personal(tx, ada.id)) in {1, 2}
+
+
+def test_of_two_logins_at_once_at_the_bound_one_waits(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    for turn in range(ROUNDS):
+        world.person(f"ada{turn}", password=HASHED)
+        body = {"username": f"ada{turn}", "password": PASSWORD}
+
+        def log_in(given: dict[str, str] = body) -> int:
+            return site.post("/api-auth/password/", json=given).status_code
+
+        assert log_in() == 200
+        assert sorted(together(log_in, log_in)) == [200, 429]
+
+
+def test_a_refresh_token_shown_twice_at_once_leaves_nobody_with_a_pair(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    for _ in range(ROUNDS // 3):  # each counts as two guesses
+        ada = world.person()
+        with world.database.write() as tx:
+            pair = token_actions.log_in_briefly(tx, world.vault, ada.actor, "password")
+        body = {"refresh": pair.refresh}
+
+        def refresh(given: dict[str, str] = body) -> Any:
+            return site.post("/api/auth/token/refresh/", json=given)
+
+        answers = together(refresh, refresh)
+        assert sorted(answer.status_code for answer in answers) == [200, 401]
+        (given,) = [answer.json() for answer in answers if answer.status_code == 200]
+        assert site.get("/api/users/me/", given["access"]).status_code == 401
+        assert refresh({"refresh": given["refresh"]}).status_code == 401
+
+
+def test_a_token_made_while_everything_is_ended_does_not_survive(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    for _ in range(ROUNDS):
+        ada = world.person()
+        browser, thief = (Browser(site).sign_in(world, ada) for _ in range(2))
+        browser.open("/account/tokens/")
+        thief.open("/account/tokens/")
+        together(
+            lambda b=browser: b.send("/account/tokens/end/", kind="everything"),
+            lambda b=thief: b.send("/account/tokens/", name="mine for a year"),
+        )
+        with world.database.read() as tx:
+            assert token_rows.personal(tx, ada.id) == []
