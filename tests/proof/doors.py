@@ -82,7 +82,7 @@ class Actions:
         wish = Wish(person.email, is_manager=is_manager, is_owner=is_owner)
         reached = group_actions.hold(tx, self._actor(by), number)
         group_actions.change(tx, self._actor(by), self.settings, reached, None, [wish])
-        row = invitation_rows.open_to(tx, number, person.email)
+        row = invitation_rows.open_to(tx, number, person.id)
         if row is not None and row.uuid not in self.names.invitations.values():
             self.names.in_groups.add(name)
             self.names.invitations[name] = row.uuid
@@ -317,7 +317,7 @@ class Wires:
         response = self._ask_wire("PATCH", path, by, group=group, json=body)
         if response.is_success:
             with self.piece.stage.database.read() as tx:
-                row = invitation_rows.open_to(tx, self.names.groups[scope], person.email)
+                row = invitation_rows.open_to(tx, self.names.groups[scope], person.id)
             if row is not None and row.uuid not in self.names.invitations.values():
                 self.names.in_groups.add(name)
                 self.names.invitations[name] = row.uuid

@@ -111,6 +111,7 @@ class Roll(Offers):
             if one == who and role in OWNERS and until is None:
                 unless(self._owners(scope, besides=who), "account.last_owner")
         self.grants = {key: until for key, until in self.grants.items() if key[0] != who}
+        self._end_invitations(who)
         self.people[who].update(active=False, gone=True)
         self.tokens.pop(who, None)
 
@@ -126,7 +127,16 @@ class Roll(Offers):
         """Switch somebody off, or on again."""
         unless(self._staff(by), "permission.missing")
         unless(not self.people[who].get("gone"), "account.unknown")
+        if self.people[who]["active"] and not active:
+            self._end_invitations(who)
         self.people[who]["active"] = active
+
+    def _end_invitations(self, who: str) -> None:
+        """End what invites an account to groups: nobody else can accept it."""
+        for row in self.invitations.values():
+            group = self.scopes[row["scope"]]["kind"] == "group"
+            if group and row["email"] == who and row["state"] in WAITING:
+                row["state"] = "canceled"
 
     def log_in(self, who: str, given: str | None = None) -> None:
         """Give somebody the token, or a new one when it has run out.

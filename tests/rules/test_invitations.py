@@ -144,8 +144,16 @@ def test_who_may_take_it(
     email: str, locked_to: str, civil: str | None, *, anybody: bool, by_address: bool
 ) -> None:
     ada = person(civil=civil)
-    assert may_take(ada, email, locked_to, by_address=False) is anybody
-    assert may_take(ada, email, locked_to, by_address=True) is by_address
+
+    def takes(*, by_address: bool, account: int | None = None) -> bool:
+        return may_take(ada, email, locked_to, account=account, by_address=by_address)
+
+    assert takes(by_address=False) is anybody
+    assert takes(by_address=True) is by_address
+    # Whatever its address, an account's own invitation is open to it alone.
+    for strict in (False, True):
+        assert takes(account=ada.id, by_address=strict) is anybody
+        assert not takes(account=ada.id + 1, by_address=strict)
 
 
 @pytest.mark.parametrize(

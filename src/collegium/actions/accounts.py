@@ -11,6 +11,7 @@ from uuid import uuid4
 from email_validator import EmailNotValidError, validate_email
 
 from collegium.actions import credentials, mails, notices, profiles, tokens
+from collegium.actions.scopes import end_invitations
 from collegium.rules import accounts as rules
 from collegium.rules.memberships import is_owner_role
 from collegium.rules.passwords import faults
@@ -152,9 +153,16 @@ def update(
         changed["picture"] = _kept(tx, changed["picture"])
     accounts.change(tx, account.id, changed | {"modified": tx.now})
     if "is_active" in changed:
-        credentials.switch(tx, account.id, is_active=changed["is_active"])
+        switch(tx, actor, account.id, is_active=changed["is_active"])
     _record_update(tx, actor, before, changed)
     profiles.tell(tx, actor, settings, before, changed)
+
+
+def switch(tx: Write, actor: Actor | None, account: int, *, is_active: bool) -> None:
+    """Let what goes with an account that is activated or deactivated follow it."""
+    credentials.switch(tx, account, is_active=is_active)
+    if not is_active:
+        end_invitations(tx, actor, account)
 
 
 def _kept(tx: Write, picture: tuple[str, bytes] | None) -> str | None:
@@ -219,6 +227,7 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
             if others == 0:
                 raise Conflict("account.last_owner", scope=grant.scope_name)
         memberships.end(tx, grant.id, actor.id)
+    end_invitations(tx, actor, account.id)
     if account.picture is not None:
         pictures.drop(tx, account.picture)
     accounts.bury(tx, account.id)

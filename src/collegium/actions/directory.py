@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from uuid import uuid4
 
-from collegium.actions import credentials, profiles, tokens
 from collegium.actions import keys as key_actions
+from collegium.actions import profiles, tokens
+from collegium.actions.accounts import switch
 from collegium.actions.asking import OK, Patience, Unanswered, ask, is_word
 from collegium.rules.directory import NAME, Claims, Feed, Grant, decode, unfit
 from collegium.rules.directory import person as person_of
@@ -336,7 +337,7 @@ def _write(tx: Write, actor: Actor | None, account: Row, said: Mapping[str, Any]
     moments = {"last_synced": tx.now} | ({"modified": tx.now} if changed else {})
     accounts.change(tx, account.id, changed | moments)
     if "is_active" in changed:
-        credentials.switch(tx, account.id, is_active=changed["is_active"])
+        switch(tx, actor, account.id, is_active=changed["is_active"])
     if changed:
         events.record(
             tx,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from collegium.actions import invitations as common
 from collegium.rules import invitations as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
-from collegium.rules.addresses import comparable_address, same_mailbox
+from collegium.rules.addresses import comparable_address
 from collegium.rules.invitations import Act, State
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
 from collegium.store import access, accounts, events, invitations, memberships, roles
@@ -29,18 +29,25 @@ def create(
     reached: Reached,
     role: Row,
     details: Mapping[str, Any],
+    account: Row | None = None,
 ) -> str:
-    """Invite the account at an address, once, to a group that the actor can see; give the UUID.
+    """Invite an account, once, to a group that the actor can see; give the UUID.
 
     Args:
         details: ``email`` and what is known of the person besides.
+        account: the one that is meant; None: the first active one with that address.
 
     Refuses: as ``invitations.create``; Conflict ``group.no_account``, ``grant.exists`` and
     ``invitation.exists``.
     """
     reached = access.hold(tx, actor, reached, TEAM[Kind.GROUP].grant)
-    _check_stranger(tx, reached.scope.id, details["email"])
-    return common.create(tx, actor, settings, reached, role, details)
+    if account is None:
+        email = details["email"]
+        account = accounts.with_addresses(tx, [email]).get(comparable_address(email))
+    if account is None:
+        raise Conflict("group.no_account")
+    _check_stranger(tx, reached.scope.id, account.id)
+    return common.create(tx, actor, settings, reached, role, {**details, **_to(account)})
 
 
 def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
@@ -53,7 +60,14 @@ def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
     if reached is None:
         raise NotFound("invitation.unknown")
     _check_may_give(tx, actor, reached, invitation.role_id)
-    _check_stranger(tx, invitation.scope_id, invitation.email, besides=invitation.id)
+    # Whoever deactivates the account waits, and then finds the invitation open.
+    access.lock_account(tx, invitation.account_id or 0)
+    account = accounts.by_number(tx, invitation.account_id or 0)
+    if account is None or not account.is_active or account.deleted is not None:
+        raise Conflict("group.no_account")
+    _check_stranger(tx, invitation.scope_id, account.id, besides=invitation.id)
+    if invitation.email != account.email:
+        invitations.step(tx, invitation, State(invitation.state), email=account.email)
     common.send(tx, actor, settings, uuid, in_groups=True)
 
 
@@ -69,9 +83,9 @@ def invite(
     Refuses: as ``invitations.create``; Forbidden ``permission.missing`` also for a manager who
     would change what an owner has offered.
     """
-    before = invitations.open_to(tx, reached.scope.id, account.email)
+    before = invitations.open_to(tx, reached.scope.id, account.id)
     if before is None:
-        uuid = common.create(tx, actor, settings, reached, role, {"email": account.email})
+        uuid = common.create(tx, actor, settings, reached, role, _to(account))
         made: Any = invitations.by_uuid(tx, uuid)
         return bool(made.state == State.PENDING)
     _check_may_give(tx, actor, reached, before.role_id)
@@ -163,18 +177,19 @@ def _locked(tx: Write, actor: Actor, uuid: str) -> Row:
     return _again(tx, actor, uuid)
 
 
-def _check_stranger(tx: Write, scope: int, email: str, besides: int = 0) -> None:
+def _to(account: Row) -> dict[str, Any]:
+    return {"email": account.email, "account_id": account.id}
+
+
+def _check_stranger(tx: Write, scope: int, account: int, besides: int = 0) -> None:
     """Let only accounts be invited that neither are in a group nor were asked to be.
 
     Args:
         besides: the number of an invitation that does not count.
     """
-    account = accounts.with_addresses(tx, [email]).get(comparable_address(email))
-    if account is None:
-        raise Conflict("group.no_account")
-    if memberships.in_scope(tx, account.id, scope) is not None:
+    if memberships.in_scope(tx, account, scope) is not None:
         raise Conflict("grant.exists")
-    other = invitations.open_to(tx, scope, email)
+    other = invitations.open_to(tx, scope, account)
     if (
         other is not None
         and other.id != besides
@@ -185,7 +200,7 @@ def _check_stranger(tx: Write, scope: int, email: str, besides: int = 0) -> None
 
 def _own(tx: Write, actor: Actor, uuid: str) -> Row:
     invitation = _locked(tx, actor, uuid)
-    if not same_mailbox(invitation.email, actor.email):
+    if invitation.account_id != actor.id:
         raise Forbidden("invitation.not_yours")
     return invitation
 

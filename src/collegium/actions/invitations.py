@@ -46,7 +46,7 @@ def create(
     """Invite an address to a role in a scope that the actor can see; give the UUID.
 
     Args:
-        details: ``email`` and what is known of the person besides.
+        details: ``email`` and what is known of the person besides; for a group ``account_id``.
 
     Refuses: Invalid ``role.other_kind``, Forbidden ``permission.missing`` and
     ``role.above_ceiling``, Conflict ``organisation.unavailable`` and ``role.inactive``.
@@ -153,7 +153,7 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
     for other in invitations.close_others(tx, invitation, actor.email):
         _record(tx, "invitation.canceled", actor, invitation.scope_id, other, because=uuid)
     if in_group:
-        joined(tx, actor, actor.email, invitation.scope_id)
+        joined(tx, actor, actor.id, invitation.scope_id)
 
 
 def decline(tx: Write, actor: Actor, settings: Settings, uuid: str, generation: int) -> None:
@@ -437,12 +437,20 @@ def _open_to(
         TEAM[Kind(invitation.scope_kind)].grant,
         carried,
     )
-    if not rules.may_take(actor, invitation.email, invitation.civil_number, by_address=by_address):
+    if not rules.may_take(
+        actor,
+        invitation.email,
+        invitation.civil_number,
+        account=invitation.account_id,
+        by_address=by_address,
+    ):
         raise NotFound("invitation.unknown")
     return invitation
 
 
 def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
+    if invitation.account_id is not None:
+        return
     if settings.enable_strict_check_accepting_invitation and not same_mailbox(
         invitation.email, actor.email
     ):

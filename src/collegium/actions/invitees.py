@@ -66,6 +66,9 @@ def provide(
         # Nobody is made an account for what leads nowhere.
         if invitation is None or not can_be_accepted(tx, invitation):
             return mail
+        # One to a group is an account's already, whatever address that has by now.
+        if invitation.account_id is not None:
+            return mail
         account = accounts.known(tx, id=mail.facts["account"]) if tells else _find(tx, invitation)
         is_told = not tells and invitations.is_carried(tx, invitation, InvitationApproved.kind)
     if account is None and not tells:

@@ -50,7 +50,7 @@ def add(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> None:
     grant(tx, actor, seat.account.id, seat.role.id, _place(seat), by=actor.id, until=until)
     _record(tx, "role.granted", actor, seat, until)
     if in_group:
-        joined(tx, actor, seat.account.email, scope.id)
+        joined(tx, actor, seat.account.id, scope.id)
 
 
 def update(tx: Write, actor: Actor, seat: Seat, until: datetime | None) -> bool:

@@ -290,7 +290,7 @@ def _let_in(
     )
     _record(tx, "request.approved", actor, request)
     if request.scope_kind == Kind.GROUP:
-        joined(tx, actor, request.email, request.scope_id)
+        joined(tx, actor, request.account_id, request.scope_id)
     if given and wants_mail(request):
         outbox.post(tx, mails.StructureRoleGranted(request.email, request.id))
 

@@ -147,7 +147,7 @@ def wants_mail(request: Row) -> bool:
     return bool(request.account_is_active and request.notifications_enabled and request.email)
 
 
-def joined(tx: Write, actor: Actor | None, email: str, scope: int) -> None:
+def joined(tx: Write, actor: Actor | None, account: int, scope: int) -> None:
     """Close the invitations to a group of somebody who has just joined it.
 
     There is one role a person in a group, so nothing that is still open could be answered.
@@ -155,8 +155,20 @@ def joined(tx: Write, actor: Actor | None, email: str, scope: int) -> None:
     Args:
         scope: number of the group, which is locked.
     """
-    for uuid in invitations.close_of(tx, scope, email):
+    for uuid in invitations.close_of(tx, scope, account):
         events.record(tx, "invitation.canceled", actor, scope=scope, invitation=uuid)
+
+
+def end_invitations(tx: Write, actor: Actor | None, account: int) -> None:
+    """Cancel the open invitations to groups of an account that cannot be used any more.
+
+    They are the account's, so nobody else could accept them.
+
+    Args:
+        account: id of the account, which is locked.
+    """
+    for row in invitations.close_of_account(tx, account):
+        events.record(tx, "invitation.canceled", actor, scope=row.scope_id, invitation=row.uuid)
 
 
 def close(tx: Write, actor: Actor, scope: int) -> None:

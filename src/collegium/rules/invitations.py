@@ -162,16 +162,21 @@ def is_known_by(actor: Actor, email: str, generation: int, shown: int | None) ->
 FIRST_GENERATION: Final = 1
 
 
-def may_take(actor: Actor, email: str, civil_number: str, *, by_address: bool) -> bool:
+def may_take(
+    actor: Actor, email: str, civil_number: str, *, account: int | None, by_address: bool
+) -> bool:
     """Tell whether an invitation is one that this actor could take.
 
     Args:
         email: the invited address.
         civil_number: the number that it is locked to; empty: to none.
+        account: the id of the invited account, whatever its address; None for an address.
         by_address: only somebody with the invited address may take it.
     """
     if civil_number and civil_number != actor.civil_number:
         return False
+    if account is not None:
+        return actor.id == account
     return not by_address or same_mailbox(email, actor.email)
 
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from collegium.rules.addresses import comparable_address
+from collegium.rules.invitations import State
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store import search
 from collegium.store.access import live, lock_account, seer, visible_scopes
@@ -37,6 +38,7 @@ from collegium.store.tables import (
     devices,
     email_changes,
     grants,
+    invitations,
     keys,
     recovery_codes,
     second_factors,
@@ -182,6 +184,18 @@ _AT_ADDRESSES = Prepared(
     select(*_COLUMNS, accounts.c.email_comparable)
     .where(any_of(accounts.c.email_comparable, "emails"), accounts.c.is_active, _here)
     .order_by(accounts.c.id)
+)
+_FOLLOW = Prepared(
+    update(invitations)
+    .where(
+        invitations.c.account_id == bindparam("account", type_=Number),
+        or_(
+            invitations.c.state == State.PENDING.value,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+    )
+    .values({name: bindparam(name) for name in ("email", "email_comparable", "email_search")})
 )
 _TAKEN = Prepared(select(accounts.c.username).where(any_of(accounts.c.username, "usernames")))
 
@@ -394,6 +408,15 @@ def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
             tx.run(_update(tuple(sorted(values))), account=account, **values)
     except Duplicate as error:
         raise _taken(error) from error
+    if "email" in values:
+        # Invitations to groups are the account's, and follow it to its new address.
+        tx.run(
+            _FOLLOW,
+            account=account,
+            email=values["email"],
+            email_comparable=values["email_comparable"],
+            email_search=search.addresses_of(values["email"]),
+        )
 
 
 def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from collegium.rules.invitations import REMIND_BEFORE, State, stands_by
 from collegium.rules.refusals import Conflict, NotFound
 from collegium.store import comparing, finding, search
 from collegium.store import roles as role_rows
-from collegium.store.access import add_to_scope, holding, live, lock, seer
+from collegium.store.access import add_to_account, add_to_scope, holding, live, lock, seer
 from collegium.store.listing import Filter, Listing, without
 from collegium.store.narrowing import beside, rare
 from collegium.store.scopes import placed
@@ -106,17 +106,27 @@ READERS = (
 
 
 def _is_addressed(table: Any) -> ColumnElement[bool]:
-    # An address that was taken away is nobody's.
     return and_(
         table.c.email_comparable == bindparam("actor_email", type_=String()),
+        # An address that was taken away is nobody's.
         table.c.email_comparable != "",
+        table.c.account_id.is_(None),
     )
 
 
-def to_actor(table: Any = invitations) -> ColumnElement[bool]:
-    """Say which invitations are addressed to the actor and not yet decided."""
+def _is_of_account(table: Any) -> ColumnElement[bool]:
+    of_account: ColumnElement[bool] = table.c.account_id == bindparam("actor", type_=Number)
+    return of_account
+
+
+def to_actor(table: Any = invitations, *, in_groups: bool = False) -> ColumnElement[bool]:
+    """Say which invitations are addressed to the actor and not yet decided.
+
+    Args:
+        in_groups: those of the actor's account, or (the default) those of its address.
+    """
     return and_(
-        _is_addressed(table),
+        _is_of_account(table) if in_groups else _is_addressed(table),
         or_(
             table.c.state == State.HELD.value,
             and_(table.c.state == State.PENDING.value, table.c.expires > _now),
@@ -209,24 +219,11 @@ team = Listing(
 """What is open, and what was, to one scope of any kind: ``place`` is its number."""
 
 
-_to_address = _is_addressed(invitations)
-# Whom an invitation to a group is for: accounts have a number there, and addresses are not shown.
-_invitee = (
-    select(func.min(accounts.c.id))
-    .where(
-        accounts.c.email_comparable == invitations.c.email_comparable,
-        invitations.c.email_comparable != "",
-        accounts.c.is_active,
-        accounts.c.deleted.is_(None),
-    )
-    .correlate(invitations)
-    .scalar_subquery()
-)
 _is_manager, _is_owner = (
     or_(*(roles.c.name == role_of(**{flag: True, other: both}) for both in (False, True)))
     for flag, other in (("is_manager", "is_owner"), ("is_owner", "is_manager"))
 )
-_in_groups = _rows.add_columns(_invitee.label("invitee_id")).join(
+_in_groups = _rows.add_columns(invitations.c.account_id.label("invitee_id")).join(
     groups, groups.c.scope_id == scopes.c.id
 )
 
@@ -237,7 +234,7 @@ def visible_in_groups() -> ColumnElement[bool]:
     return invitations.c.id.in_(
         union(
             select(_mine.c.id).where(_mine.c.scope_id.in_(holding(*rights))),
-            select(_mine.c.id).where(to_actor(_mine)),
+            select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
         )
     )
 
@@ -246,7 +243,7 @@ group_listing = Listing(
     # Few tables, as with requests.
     select(
         *(invitations.c[name] for name in ("id", "uuid", "state", "created", "scope_id", "email")),
-        _invitee.label("invitee_id"),
+        invitations.c.account_id.label("invitee_id"),
         roles.c.name.label("role_name"),
     )
     .join(groups, groups.c.scope_id == invitations.c.scope_id)
@@ -260,13 +257,13 @@ group_listing = Listing(
         "created": (invitations.c.created,),
         "id": (invitations.c.uuid,),
         "authgroup": (invitations.c.scope_id,),
-        "user_account_invitation": (_invitee,),
+        "user_account_invitation": (invitations.c.account_id,),
     },
     filters={
         **comparing.keys("id", invitations.c.uuid),
         **comparing.numbers("authgroup", invitations.c.scope_id),
         **comparing.texts("authgroup__name", scopes.c.name, groups.c.folded),
-        **comparing.numbers("user_account_invitation", _invitee),
+        **comparing.numbers("user_account_invitation", invitations.c.account_id),
         **comparing.addresses(
             "user_account_invitation__email",
             invitations.c.email,
@@ -286,7 +283,7 @@ def _seen(*, sees_all: bool, in_groups: bool) -> Prepared:
     if not in_groups:
         return Prepared(_rows.where(uuid, _shown, true() if sees_all else visible()))
     # Whoever was invited goes on seeing what became of it, and can be told once more.
-    seen = or_(_to_address, invitations.c.scope_id.in_(holding(*READERS)))
+    seen = or_(_is_of_account(invitations), invitations.c.scope_id.in_(holding(*READERS)))
     in_use = scopes.c.removed.is_(None)
     return Prepared(_in_groups.where(uuid, in_use, true() if sees_all else seen))
 
@@ -295,7 +292,7 @@ _OPEN_TO = Prepared(
     select(invitations.c.id)
     .where(
         invitations.c.scope_id == bindparam("scope"),
-        invitations.c.email_comparable == bindparam("email", type_=String()),
+        invitations.c.account_id == bindparam("account", type_=Number),
         or_(
             _WAITING,
             invitations.c.state == State.HELD.value,
@@ -323,10 +320,27 @@ def _open_at(*, in_role: bool) -> Prepared:
     )
 
 
-_TO_ACTOR = Prepared(
-    _rows.where(to_actor(), scopes.c.removed.is_(None)).order_by(
-        invitations.c.created.desc(), invitations.c.id.desc()
+_OPEN_TO_ACCOUNTS = Prepared(
+    select(invitations.c.account_id).where(
+        invitations.c.scope_id == bindparam("scope"),
+        any_of(invitations.c.account_id, "accounts"),
+        or_(
+            and_(_WAITING, invitations.c.expires > _now),
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
     )
+)
+_TO_ACTOR = Prepared(
+    _rows.where(
+        invitations.c.id.in_(
+            union(
+                select(_mine.c.id).where(to_actor(_mine)),
+                select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
+            )
+        ),
+        scopes.c.removed.is_(None),
+    ).order_by(invitations.c.created.desc(), invitations.c.id.desc())
 )
 _SCOPE_OF = Prepared(select(invitations.c.scope_id).where(invitations.c.uuid == bindparam("uuid")))
 _BY_UUID = Prepared(_rows.where(invitations.c.uuid == bindparam("uuid")))
@@ -335,7 +349,9 @@ _BY_ID = Prepared(_rows.where(invitations.c.id == bindparam("id")))
 
 @lru_cache(maxsize=16)
 def _insert(columns: tuple[str, ...]) -> Prepared:
-    return add_to_scope(invitations, columns)
+    # The scope of one to a group is locked, so that it is the account that could go meanwhile.
+    add = add_to_account if "account_id" in columns else add_to_scope
+    return add(invitations, columns)
 
 
 @lru_cache(maxsize=64)
@@ -365,6 +381,7 @@ _CLOSE_OTHERS = Prepared(
             invitations.c.email_comparable == bindparam("one", type_=String()),
             invitations.c.email_comparable == bindparam("other", type_=String()),
         ),
+        invitations.c.account_id.is_(None),
     )
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
@@ -378,10 +395,23 @@ _CLOSE_OF = Prepared(
             invitations.c.state == State.HELD.value,
             invitations.c.state == State.REQUESTED.value,
         ),
-        invitations.c.email_comparable == bindparam("email", type_=String()),
+        invitations.c.account_id == bindparam("account", type_=Number),
     )
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
+)
+_CLOSE_OF_ACCOUNT = Prepared(
+    update(invitations)
+    .where(
+        or_(
+            invitations.c.state == State.PENDING.value,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+        invitations.c.account_id == bindparam("account", type_=Number),
+    )
+    .values(state=State.CANCELED.value)
+    .returning(invitations.c.uuid, invitations.c.scope_id)
 )
 _CLOSE_ALL = Prepared(
     update(invitations)
@@ -517,7 +547,7 @@ def reach(tx: Read, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
 
 
 def to_address(tx: Read, actor: Actor) -> list[Row]:
-    """Give the invitations that wait for the actor's address, of every kind of scope."""
+    """Return the open invitations of the actor: to the address, or in groups to the account."""
     return tx.all(_TO_ACTOR, **seer(tx, actor))
 
 
@@ -535,10 +565,16 @@ def by_uuid_locked(tx: Write, uuid: str) -> Row | None:
     return by_uuid(tx, uuid)
 
 
-def open_to(tx: Read, scope: int, email: str) -> Row | None:
-    """Give the invitation of an address to a scope that was not decided, expired or not."""
-    number = tx.value(_OPEN_TO, scope=scope, email=comparable_address(email))
+def open_to(tx: Read, scope: int, account: int) -> Row | None:
+    """Return the invitation of an account to a group that was not decided, expired or not."""
+    number = tx.value(_OPEN_TO, scope=scope, account=account)
     return None if number is None else by_number(tx, number)
+
+
+def open_to_accounts(tx: Read, scope: int, accounts: Collection[int]) -> set[int]:
+    """Return those of some accounts that are invited to a group and may be in."""
+    rows = tx.all(_OPEN_TO_ACCOUNTS, scope=scope, accounts=list(accounts), now=tx.now)
+    return {row.account_id for row in rows}
 
 
 def open_at(tx: Read, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
@@ -611,10 +647,16 @@ def held_by(
 def add(tx: Write, values: Mapping[str, Any]) -> int:
     """Insert an invitation and give its number.
 
-    Refuses: NotFound ``scope.unknown`` when its scope has been removed just now.
+    Args:
+        values: with ``account_id`` for one to a group, whose scope is locked.
+
+    Refuses: NotFound ``scope.unknown`` when its scope has been removed just now,
+    Conflict ``group.no_account`` when its account has been deactivated just now.
     """
     values = _with_comparable(values)
     number = tx.value(_insert(tuple(sorted(values))), **values)
+    if number is None and "account_id" in values:
+        raise Conflict("group.no_account")
     if number is None:
         raise NotFound("scope.unknown")
     return int(number)
@@ -654,9 +696,14 @@ def close_others(tx: Write, invitation: Row, address: str) -> list[str]:
     return [row.uuid for row in rows]
 
 
-def close_of(tx: Write, scope: int, email: str) -> list[str]:
-    """Cancel whatever invites an address to a scope; give the UUIDs."""
-    return [row.uuid for row in tx.all(_CLOSE_OF, scope=scope, email=comparable_address(email))]
+def close_of(tx: Write, scope: int, account: int) -> list[str]:
+    """Cancel the open invitations of an account to a group; return the UUIDs."""
+    return [row.uuid for row in tx.all(_CLOSE_OF, scope=scope, account=account)]
+
+
+def close_of_account(tx: Write, account: int) -> list[Row]:
+    """Cancel the open invitations of an account to any group; return ``uuid scope_id``."""
+    return tx.all(_CLOSE_OF_ACCOUNT, account=account)
 
 
 def close_all(tx: Write, scope: int) -> None:

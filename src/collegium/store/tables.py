@@ -568,6 +568,9 @@ invitations = Table(
     _account("vouched_by"),
     _account("approved_by"),
     _account("accepted_by"),
+    # Whose invitation it is, whatever address the account has: of those to groups, which invite
+    # accounts; none of the others, which invite addresses. Rows of accounts are never deleted.
+    Column("account_id", Number),
     Column("accepted", Time),
     Column("mail_id", Number, ForeignKey("outbox.id", ondelete="SET NULL")),
     # When the invitee was reminded, and when the inviter was told that the time is over.
@@ -597,6 +600,13 @@ Index(
     "ix_invitations_untold", invitations.c.expires, sqlite_where=_UNTOLD, postgresql_where=_UNTOLD
 )
 Index("ix_invitations_held", invitations.c.scope_id, sqlite_where=_HELD, postgresql_where=_HELD)
+_ACCOUNTS = invitations.c.account_id.is_not(None)
+Index(
+    "ix_invitations_account_id",
+    invitations.c.account_id,
+    sqlite_where=_ACCOUNTS,
+    postgresql_where=_ACCOUNTS,
+)
 Index("ix_invitations_role_id", invitations.c.role_id, invitations.c.created, invitations.c.id)
 # Covers how many were accepted on a day, and after how long.
 Index(

@@ -194,6 +194,7 @@ def invitation_in(groups: Groups, cast: Cast, state: str, offered: str) -> str:
                 "scope_id": cast.group,
                 "role_id": role.id,
                 "email": cast.one.email,
+                "account_id": cast.one.id,
                 "state": "pending" if state == "expired" else state,
                 "created": tx.now - timedelta(days=8),
                 "expires": tx.now + timedelta(days=days),

@@ -391,6 +391,12 @@ def test_groups_are_declined_alike_on_the_page_and_on_their_wire(
 ) -> None:
     ines = world.person("ines", email=ADDRESS)
     uuid = _in_group(world, owner, ines)
+    # The invited account declines, and nobody else who reads the mail.
+    for who in (None, world.person("second", email=ADDRESS)):
+        other = browser.sign_in(world, who) if who else browser
+        assert declines(other, link(world, uuid)) in {303, 401, 422}
+        assert world.invitation(uuid).state == "pending"
+    browser.sign_in(world, ines)
     assert declines(browser, link(world, uuid)) == 303
     assert world.invitation(uuid).state == "rejected"
     with world.database.write() as tx:

@@ -53,7 +53,8 @@ def _is_mailed(visit: Visit) -> bool:
 
 def _is_proof(visit: Visit, row: Row) -> bool:
     """Tell whether the link alone shows that somebody is the one who is invited."""
-    return _is_mailed(visit) and not row.civil_number
+    # An account is invited to a group, and another person may read its mail by now.
+    return _is_mailed(visit) and not row.civil_number and row.account_id is None
 
 
 def _here(visit: Visit) -> str:
@@ -96,6 +97,8 @@ def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> A
     fits = is_same or not strict
     if row.civil_number and visit.actor.civil_number != row.civil_number:
         fits = False
+    if row.account_id is not None:
+        fits = is_same = visit.actor.id == row.account_id
     return page(
         visit,
         "invitation",
@@ -109,6 +112,7 @@ def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> A
         wished=row.wished == row.generation,
         is_mailed=_is_mailed(visit),
         is_on_hold=_is_on_hold(row, state),
+        is_for_account=row.account_id is not None,
         may_decline=fits if visit.is_signed_in else _is_proof(visit, row),
         here=_here(visit),
     )
@@ -133,7 +137,9 @@ def _answer(visit: Visit) -> Answer:
             return _shown(visit, tx, row, Form())
     if visit.is_signed_in:
         return _accept(visit, row)
-    return _join(visit, row) if _is_mailed(visit) else visit.to_sign_in()
+    if _is_mailed(visit) and row.account_id is None:
+        return _join(visit, row)
+    return visit.to_sign_in()
 
 
 def _accept(visit: Visit, row: Row) -> Answer:

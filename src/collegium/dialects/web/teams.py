@@ -225,6 +225,7 @@ def _add(kind: Kind, visit: Visit) -> Answer:
                         team.reached,
                         given,
                         {"email": account.email},
+                        account,
                     )
                     visit.count(tx, mailed, INVITE_ACCOUNT)
                     return visit.go(f"{team.path}invitations/", f"{person(account)} is invited.")

@@ -25,7 +25,7 @@ from collegium.rules.tries import MAIL_INVITEE
 from collegium.store import accounts, invitations, memberships, roles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
@@ -120,8 +120,8 @@ def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
     # In a group there is one role a person, so whichever it is, it stands in the way.
     one = None if team.is_group else role.id
     inside = memberships.at_addresses(tx, team.scope.id, one, keys) if keys else set()
-    invited = invitations.open_at(tx, team.scope.id, one, keys) if keys else set()
     known = accounts.with_addresses(tx, keys) if team.is_group else {}
+    invited = _invited(tx, team, one, keys, known)
     before: set[str] = set()
     judged = []
     for one in lines:
@@ -138,6 +138,18 @@ def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
             before.add(key)
         judged.append(line)
     return judged
+
+
+def _invited(
+    tx: Read, team: Team, role: int | None, keys: set[str], known: Mapping[str, Row]
+) -> set[str]:
+    """Return those of some addresses that are invited: to a group by their accounts."""
+    if not keys:
+        return set()
+    if not team.is_group:
+        return invitations.open_at(tx, team.scope.id, role, keys)
+    found = invitations.open_to_accounts(tx, team.scope.id, {row.id for row in known.values()})
+    return {key for key, row in known.items() if row.id in found}
 
 
 def _ask(kind: Kind, visit: Visit, tx: Read) -> Answer:

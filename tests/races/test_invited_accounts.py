@@ -1,0 +1,63 @@
+"""Nobody is invited to a group whose account is deactivated at that moment, on PostgreSQL."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import select
+
+from collegium.store.statements import Prepared
+from collegium.store.tables import invitations
+from tests.dialects.brainstem.scene import Groups
+from tests.dialects.web.browser import Browser
+from tests.races.test_races import together, url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collegium.settings import Settings
+    from tests.site import Site
+    from tests.world import World
+
+__all__ = ["together", "url"]
+
+ROUNDS = 12
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings(rate_limits="false")
+
+
+@pytest.mark.parametrize("way", ["invite", "send", "accept"])
+def test_no_open_invitation_is_of_an_account_that_is_deactivated_meanwhile(
+    way: str, site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    groups, olga = Groups(world, site), world.person("olga")
+    browser = Browser(site).sign_in(world, olga)
+    for turn in range(ROUNDS):
+        ada, group = world.person(f"ada{turn}"), groups.found(olga, f"Round {turn}")
+        headers = {"Authorization": f"Bearer {olga.token}"}
+        path = f"/api/private/users/group/{group}/"
+        body: dict[str, Any] = {"users": {ada.email: {}}}
+        deed = partial(site.request, "PATCH", path, headers=headers, json=body)
+        if way != "invite":
+            uuid = groups.invite(group, olga, ada).replace("-", "")
+            here = f"/group/{group}/team/invitations/"
+            browser.open(here)
+            if way == "accept":
+                deed = partial(groups.get, ada, "invitation", uuid, "accept")
+            else:
+                assert browser.send(f"{here}{uuid}/", deed="cancel").status_code == 303
+                deed = partial(browser.send, f"{here}{uuid}/", deed="send")
+        switch = partial(
+            site.request, "PATCH", f"/api/users/{ada.uuid}/", world.staff, json={"is_active": False}
+        )
+        off, did = together(switch, deed)
+        assert off.status_code == 200, off.text
+        assert did.status_code < 500, did.text
+        with world.database.read() as tx:
+            rows = tx.all(Prepared(select(invitations.c.state, invitations.c.account_id)))
+        assert {row.state for row in rows if row.account_id == ada.id} <= {"canceled", "accepted"}
