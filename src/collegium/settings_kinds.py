@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from collegium.rules.addresses import address_fault
+
 KEY_LENGTH = 32  # characters; a shorter SECRET_KEY can be guessed
 _MOST = 1_000_000  # the largest number of things that a setting bounds
 LONGEST = 100 * 365 * 86400  # seconds; beyond some such point the calendar ends
@@ -111,8 +113,7 @@ def _mail_url(text: str) -> str:
 
 
 def _mailbox(text: str) -> str:
-    local, _, domain = parseaddr(_line(text))[1].rpartition("@")
-    _need(local and domain and not re.search(r"[\s,;<>]", local + domain))
+    _need(not address_fault(parseaddr(_line(text))[1]))
     return text
 
 
@@ -137,7 +138,9 @@ def _profile_changes(text: str) -> ProfileChanges:
     _need(isinstance(given.get("enable_operator_owner_notifications", False), bool))
     lists = {"fields", "operator_notification_emails"} & given.keys()
     _need(all(isinstance(given[key], list) for key in lists))
-    return ProfileChanges(**given | {key: _words(json.dumps(given[key])) for key in lists})
+    told = {key: _words(json.dumps(given[key])) for key in lists}
+    _need(not any(map(address_fault, told.get("operator_notification_emails", ()))))
+    return ProfileChanges(**given | told)
 
 
 def _always(text: str) -> bool:

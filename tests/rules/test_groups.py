@@ -9,7 +9,6 @@ from collegium.rules.groups import (
     NAME_LENGTH,
     check_few_waiting,
     flags_of,
-    folded,
     right_to_remove,
     role_of,
 )
@@ -25,20 +24,6 @@ def test_two_flags_are_one_role_and_back() -> None:
     assert set(told) == {role.name for role in SYSTEM_ROLES if role.kind is Kind.GROUP}
     assert {role: flags_of(role) for role in told} == told
     assert flags_of("GROUP.OF_SOMEBODYS_OWN") == (False, False)
-
-
-@pytest.mark.parametrize("other", ["lab  one", " Lab One ", "LAB ONE"])
-def test_names_that_look_alike_are_one_name(other: str) -> None:
-    assert folded("Lab One") == folded(other)
-
-
-def test_a_name_as_it_is_compared_is_kept_so() -> None:
-    assert folded("  Lab \t ONE ") == "lab one"
-
-
-def test_names_of_other_letters_are_others() -> None:
-    assert folded("Lab One") != folded("Lab 0ne")
-    assert folded("STRASSE") == folded("straße")
 
 
 def test_plain_members_are_removed_by_managers_and_all_others_by_owners() -> None:

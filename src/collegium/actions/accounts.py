@@ -8,11 +8,10 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from email_validator import EmailNotValidError, validate_email
-
 from collegium.actions import credentials, mails, notices, profiles, tokens
 from collegium.actions.scopes import end_invitations
 from collegium.rules import accounts as rules
+from collegium.rules.addresses import address_fault
 from collegium.rules.memberships import is_owner_role
 from collegium.rules.passwords import faults
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -376,11 +375,10 @@ def _check_fit(username: str, email: str, password: str | None) -> None:
     if not USERNAME.fullmatch(username):
         message = "a user name is 1 to 128 of: a-z 0-9 _ . @ + -"
         raise Unfit(message)
-    try:
-        validate_email(email, check_deliverability=False, globally_deliverable=False)
-    except EmailNotValidError as error:
-        message = f"--email: {error}"
-        raise Unfit(message) from None
+    fault = address_fault(email)
+    if fault:
+        message = f"--email: {fault}"
+        raise Unfit(message)
     if password is not None:
         if len(password) > PASSWORD_MAX:
             message = f"the password is too long: at most {PASSWORD_MAX} characters"

@@ -11,6 +11,7 @@ from collegium.rules import groups as rules
 from collegium.rules.access import OWNER_ROLES, TEAM, Kind, Permission, may
 from collegium.rules.addresses import comparable_address
 from collegium.rules.memberships import is_owner_role, keep_an_owner
+from collegium.rules.names import comparable_name
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.settings import DEFAULTS
 from collegium.store import access, accounts, events, groups, memberships, roles, slugs
@@ -51,7 +52,7 @@ def create(tx: Write, actor: Actor, name: str, *, settings: Settings = DEFAULTS)
     access.lock_account(tx, actor.id)
     rules.check_few_founded(groups.founded(tx, actor.id), settings.max_groups)
     slug = slugs.new(tx, "group", name)
-    number = groups.add(tx, uuid4().hex, name, slug, rules.folded(name), actor.id)
+    number = groups.add(tx, uuid4().hex, name, slug, comparable_name(name), actor.id)
     events.record(tx, "group.created", actor, scope=number, name=name)
     _seat(tx, actor, number, name, actor.id, actor.username, rules.LEAD)
     return number
@@ -97,10 +98,10 @@ def change(
     problems = people.problems(wishes)
     if problems:
         # Both fields are reported together, so the name is looked up although nothing will change.
-        is_taken = name is not None and groups.is_taken(tx, rules.folded(name), reached.scope.id)
+        is_taken = name is not None and groups.is_taken(tx, comparable_name(name), reached.scope.id)
         raise Invalid("group.people", field="users", problems=problems, is_name_taken=is_taken)
     if name is not None and name != reached.scope.name:
-        groups.rename(tx, reached.scope.id, name, rules.folded(name))
+        groups.rename(tx, reached.scope.id, name, comparable_name(name))
         _record(tx, "group.updated", actor, reached, fields=["name"])
     mailed = 0
     loses_owner = False

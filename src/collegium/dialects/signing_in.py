@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from collegium.actions import second_factors as second_factor_actions
 from collegium.actions import tokens as actions
+from collegium.rules.names import typed_username
 from collegium.rules.refusals import Unauthenticated
 from collegium.rules.second_factors import TRIES
 from collegium.rules.tries import LOGIN_ACCOUNT, LOGIN_ADDRESS, LOGIN_PAIR
 from collegium.store import accounts, second_factors, tries, vault
+from collegium.store.access import lock_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +38,7 @@ def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
     """
     if "LOCAL_SIGNIN" not in call.settings.authentication_methods:
         raise Unauthenticated("login.disabled")
+    username = typed_username(username)
     pair, account_try, address_try = subjects(call, username)
     call.check_tries(account_try, address_try)
     with call.read() as tx:
@@ -57,7 +60,23 @@ def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
         with call.read() as tx:
             if second_factors.is_on(tx, account.id):
                 raise Unauthenticated("login.disabled")
-    return account
+    return (
+        account
+        if vault.is_current(account.password, password)
+        else _renewed(call, account, password)
+    )
+
+
+def _renewed(call: Call, account: Row, password: str) -> Row:
+    """Hash a right password once more, in the form that is compared today; give the account."""
+    hashed = vault.hash_password(password)
+    with call.write() as tx:
+        lock_account(tx, account.id)
+        now: Row = accounts.known_by_uuid(tx, account.uuid)
+        if now.password != account.password:
+            raise Unauthenticated("login.failed")
+        accounts.change(tx, account.id, {"password": hashed})
+    return account._replace(password=hashed)
 
 
 def actor_of(call: Call, account: Row) -> Actor:
@@ -90,7 +109,7 @@ def subjects(call: Call, username: str) -> tuple[str, str, str]:
 
     The account as a keyed digest: the table must not tell who tried to log in.
     """
-    named = call.house.vault.digest(username).hex()[:32]
+    named = call.house.vault.digest(typed_username(username)).hex()[:32]
     return (
         f"login pair {named} {call.network}"[:128],
         f"login account {named}",

@@ -13,7 +13,7 @@ from collegium.actions.mails import (
     InvitationRequested,
 )
 from collegium.post.outcomes import Void
-from collegium.post.text import one_line, paragraph
+from collegium.post.text import name_line, paragraph
 from collegium.rules.addresses import same_mailbox
 from collegium.rules.invitations import State, seen
 from collegium.settings import Settings
@@ -34,16 +34,16 @@ def _found(tx: Read, number: int) -> Row:
 
 def _common(settings: Settings, invitation: Row) -> dict[str, Any]:
     """Give what all of them speak of."""
-    name = one_line(f"{invitation.creator_first_name or ''} {invitation.creator_last_name or ''}")
+    name = name_line(f"{invitation.creator_first_name or ''} {invitation.creator_last_name or ''}")
     in_organisation = invitation.scope_kind == "project"
     return {
-        "sender": name or one_line(invitation.creator_username or ""),
-        "role": one_line(invitation.role_description) or one_line(invitation.role_name),
+        "sender": name or name_line(invitation.creator_username or ""),
+        "role": name_line(invitation.role_description) or name_line(invitation.role_name),
         "scope_kind": invitation.scope_kind,
-        "scope_name": one_line(invitation.scope_name),
-        "organisation_name": one_line(invitation.organisation_name) if in_organisation else "",
-        "email": one_line(invitation.email),
-        "full_name": one_line(invitation.full_name),
+        "scope_name": name_line(invitation.scope_name),
+        "organisation_name": name_line(invitation.organisation_name) if in_organisation else "",
+        "email": name_line(invitation.email),
+        "full_name": name_line(invitation.full_name),
         "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
     }
 
@@ -84,7 +84,7 @@ def _requested(tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
         "approve_link": link(decisions.APPROVE),
         "reject_link": link(decisions.REJECT),
         "known": [
-            (label, one_line(value))
+            (label, name_line(value))
             for label, value in (
                 ("Native name", invitation.native_name),
                 ("Phone number", invitation.phone_number),
@@ -115,8 +115,8 @@ def _accepted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
     if taker is None:
         raise Void("The account no longer exists.")
     return _common(settings, invitation) | {
-        "taker": one_line(accounts.full_name(taker)) or one_line(taker.username),
-        "taker_email": one_line(taker.email),
+        "taker": name_line(accounts.full_name(taker)) or name_line(taker.username),
+        "taker_email": name_line(taker.email),
     }
 
 
@@ -126,8 +126,8 @@ def _declined(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
     other = ""
     # With a link that was handed on, another account may have said no than the invited one.
     if who is not None and who.deleted is None and not same_mailbox(who.email, invitation.email):
-        name = one_line(accounts.full_name(who)) or one_line(who.username)
-        other = f"{name} <{one_line(who.email)}>"
+        name = name_line(accounts.full_name(who)) or name_line(who.username)
+        other = f"{name} <{name_line(who.email)}>"
     return _at_team(settings, invitation) | {"other": other}
 
 

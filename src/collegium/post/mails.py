@@ -6,6 +6,7 @@ in HTML the templates escape everything besides.
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from email_validator import EmailNotValidError, validate_email
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from collegium.actions import invitees, links
@@ -31,7 +31,8 @@ from collegium.post import invitations as invitation_news
 from collegium.post import notices, passwords
 from collegium.post import requests as request_news
 from collegium.post.outcomes import Undeliverable, Void
-from collegium.post.text import one_line, paragraph, short
+from collegium.post.text import name_line, one_line, paragraph, short, subject_line
+from collegium.rules.addresses import ascii_domain
 from collegium.rules.invitations import State, seen
 from collegium.settings import Settings
 from collegium.store import accounts, addresses, invitations
@@ -72,7 +73,7 @@ def render(tx: Read, settings: Settings, vault: Vault, row: Row) -> EmailMessage
     message = EmailMessage(policy=default)
     message["From"] = settings.mail_from
     message["To"] = to
-    message["Subject"] = one_line(subject)
+    message["Subject"] = subject_line(subject)
     message["Date"] = format_datetime(tx.now)
     # The same on every attempt, so that a mail sent twice can be told from two mails.
     message["Message-ID"] = f"<{key(settings, row.id)}>"
@@ -99,9 +100,9 @@ def _invitation_created(
         raise Void(f"The invitation is no longer pending: it is {state}.")
     username = name = ""
     if invitation.creator_username is not None:
-        username = one_line(invitation.creator_username)
-        name = one_line(f"{invitation.creator_first_name} {invitation.creator_last_name}")
-    role_name, description = map(one_line, (invitation.role_name, invitation.role_description))
+        username = name_line(invitation.creator_username)
+        name = name_line(f"{invitation.creator_first_name} {invitation.creator_last_name}")
+    role_name, description = map(name_line, (invitation.role_name, invitation.role_description))
     base = (settings.homeport_url or settings.base_url).rstrip("/")
     in_organisation = invitation.scope_kind == "project"
     return {
@@ -113,11 +114,11 @@ def _invitation_created(
         "role_name": role_name,
         "role_description": description,
         "scope_kind": invitation.scope_kind,
-        "scope_name": one_line(invitation.scope_name),
+        "scope_name": name_line(invitation.scope_name),
         "scope_uuid": invitation.scope_uuid,
         "scope_slug": invitation.scope_slug,
         "scope_link": f"{base}/{_PATHS[invitation.scope_kind]}/{invitation.scope_uuid}/",
-        "organisation_name": one_line(invitation.organisation_name) if in_organisation else "",
+        "organisation_name": name_line(invitation.organisation_name) if in_organisation else "",
         "expires": invitation.expires,
         "reminder": bool(facts.get("reminder")),
         "extra_invitation_text": paragraph(invitation.extra_text),
@@ -133,7 +134,7 @@ def _invitation_approved(
     if account is None or account.deleted is not None:
         raise Void("The account no longer exists.")
     password = invitees.first_password(vault, account.uuid)
-    return said | {"username": one_line(account.username), "password": password}
+    return said | {"username": name_line(account.username), "password": password}
 
 
 def _change_email_request(
@@ -145,9 +146,9 @@ def _change_email_request(
     code = vault.code(change.account_id, change.email, facts["asked"])
     base = (settings.homeport_url or settings.base_url).rstrip("/")
     return {
-        "name": one_line(f"{change.first_name} {change.last_name}") or one_line(change.username),
-        "username": one_line(change.username),
-        "new_email": one_line(change.email),
+        "name": name_line(f"{change.first_name} {change.last_name}") or name_line(change.username),
+        "username": name_line(change.username),
+        "new_email": name_line(change.email),
         "expires": change.created + timedelta(seconds=settings.email_change_max_age),
         "link": f"{base}/user_email_change/{code}/",
     }
@@ -160,9 +161,10 @@ def _email_changed(
     if account is None or account.deleted is not None:
         raise Void("The account no longer exists.")
     return {
-        "name": one_line(f"{account.first_name} {account.last_name}") or one_line(account.username),
-        "username": one_line(account.username),
-        "new_email": one_line(facts["email"]),
+        "name": name_line(f"{account.first_name} {account.last_name}")
+        or name_line(account.username),
+        "username": name_line(account.username),
+        "new_email": name_line(facts["email"]),
         "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
     }
 
@@ -173,20 +175,20 @@ def _profile_changes(
     account = accounts.by_number(tx, facts["account"])
     if account is None or account.deleted is not None:
         raise Void("The account no longer exists.")
-    username = one_line(account.username)
+    username = name_line(account.username)
     return {
-        "user": one_line(f"{account.first_name} {account.last_name}") or username,
+        "user": name_line(f"{account.first_name} {account.last_name}") or username,
         "username": username,
         "fields": [
             {
                 "name": name,
                 "label": name.replace("_", " "),
-                "old": one_line(old),
-                "new": one_line(new),
+                "old": name_line(old),
+                "new": name_line(new),
             }
             for name, (old, new) in facts["changes"].items()
         ],
-        "organizations": [one_line(name) for name in facts["organizations"]],
+        "organizations": [name_line(name) for name in facts["organizations"]],
         "link": f"{(settings.homeport_url or settings.base_url).rstrip('/')}/users/{account.uuid}/",
     }
 
@@ -233,20 +235,22 @@ def _recipient(address: str) -> Address:
     if _ADDRESS.fullmatch(address) is None or one_line(address) != address:
         raise Undeliverable("This is no address that mail can be sent to.", permanent=True)
     if not address.isascii():
-        # A domain has a spelling in ASCII; only what stands before the @ may have none.
-        try:
-            valid = validate_email(address, check_deliverability=False, globally_deliverable=False)
-        except EmailNotValidError:
-            pass
-        else:
-            address = valid.ascii_email or f"{valid.local_part}@{valid.ascii_domain}"
+        # A domain has a spelling in ASCII; what stands before the @ is sent as it was typed.
+        local, _, domain = address.rpartition("@")
+        with suppress(ValueError):
+            address = f"{local}@{ascii_domain(domain)}"
     local, _, domain = address.rpartition("@")
     return Address(username=local, domain=domain)
 
 
 def _host(url: str) -> str:
     host = urlsplit(url).hostname or "localhost"
-    return f"[{host}]" if ":" in host else host.encode("idna").decode()
+    if ":" in host:
+        return f"[{host}]"
+    try:
+        return ascii_domain(host)
+    except ValueError:
+        return "localhost"
 
 
 def _encoding(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from collegium.actions import passwords
 from collegium.actions.mails import PasswordReset
 from collegium.post.outcomes import Void
-from collegium.post.text import one_line
+from collegium.post.text import name_line
 from collegium.settings import Settings
 from collegium.store import accounts
 from collegium.store.db import Read
@@ -26,8 +26,8 @@ def _reset(tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]) ->
     # Always our own page: a front end of another kind has none for it.
     base = settings.base_url.rstrip("/")
     return {
-        "name": one_line(accounts.full_name(account)) or one_line(account.username),
-        "username": one_line(account.username),
+        "name": name_line(accounts.full_name(account)) or name_line(account.username),
+        "username": name_line(account.username),
         "expires": asked + passwords.LIFETIME,
         "link": f"{base}/{passwords.RESET}/{passwords.link(vault, account, asked)}/",
     }

@@ -9,7 +9,7 @@ from collegium.actions.mails import (
     StructureRoleGranted,
 )
 from collegium.post.outcomes import Void
-from collegium.post.text import one_line, paragraph
+from collegium.post.text import name_line, paragraph
 from collegium.rules.requests import State
 from collegium.settings import Settings
 from collegium.store import requests
@@ -31,16 +31,16 @@ def _found(tx: Read, number: int, state: State) -> Row:
 
 def _common(settings: Settings, request: Row) -> dict[str, Any]:
     """Give what all of them speak of."""
-    name = one_line(f"{request.first_name} {request.last_name}")
+    name = name_line(f"{request.first_name} {request.last_name}")
     in_organisation = request.scope_kind == "project"
     return {
-        "name": name or one_line(request.username),
-        "email": one_line(request.email),
-        "role": one_line(request.role_description) or one_line(request.role_name),
+        "name": name or name_line(request.username),
+        "email": name_line(request.email),
+        "role": name_line(request.role_description) or name_line(request.role_name),
         "scope_kind": request.scope_kind,
-        "scope_name": one_line(request.scope_name),
-        "organisation_name": one_line(request.organisation_name) if in_organisation else "",
-        "project_name": one_line(request.project_name or ""),
+        "scope_name": name_line(request.scope_name),
+        "organisation_name": name_line(request.organisation_name) if in_organisation else "",
+        "project_name": name_line(request.project_name or ""),
         "comment": paragraph(request.comment or ""),
         "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
     }

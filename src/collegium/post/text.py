@@ -4,6 +4,7 @@ import unicodedata
 from typing import Final
 
 from collegium.rules.looks import TURNING
+from collegium.rules.names import isolated, keep_isolates, without_link
 
 # Control characters, separators of lines and paragraphs, halves of characters.
 _INVISIBLE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
@@ -12,6 +13,17 @@ _INVISIBLE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 def one_line(text: str) -> str:
     """Give a text as one line: no line ends, no control characters, single spaces."""
     return " ".join("".join(map(_visible, text)).split())
+
+
+def name_line(text: str) -> str:
+    """Return a name for a sentence of a mail: it turns nothing around it, and is no link."""
+    return isolated(without_link(one_line(text)))
+
+
+def subject_line(text: str) -> str:
+    """Return the subject of a mail: one line, in which names stay isolated."""
+    shown = "".join(" " if unicodedata.category(sign) in _INVISIBLE else sign for sign in text)
+    return " ".join(keep_isolates(shown).split())
 
 
 def paragraph(text: str) -> str:

@@ -95,7 +95,12 @@ def address_fault(address: str) -> str:
         return str(error)
     if len(f"{local}@{domain}".encode()) > ADDRESS_MAX:
         return f"The address is too long: at most {ADDRESS_MAX} characters."
-    return "" if is_plain(_canonical(address)) else MIXED
+    return "" if is_one_alphabet(address) else MIXED
+
+
+def is_one_alphabet(address: str) -> bool:
+    """Tell whether no letter of an address stands for that of another alphabet."""
+    return is_plain(_canonical(address))
 
 
 def spellings(address: str) -> tuple[str, ...]:

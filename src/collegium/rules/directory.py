@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
-from email_validator import EmailNotValidError, validate_email
 
+from collegium.rules.addresses import address_fault
 from collegium.rules.keys import PublicKey, parse
+from collegium.rules.names import clean_name, holds_link, trim
 from collegium.rules.refusals import Conflict, Invalid
 
 if TYPE_CHECKING:
@@ -133,8 +134,11 @@ def _is_fit(text: str) -> bool:
 
 
 def _name(field: str, value: str | None) -> str:
-    text = (value or "").strip()
-    if not (0 < len(text) <= _NAME_MAX and _is_fit(text)):
+    # A name can be longer as it comes than as it is kept, but not by more than a line.
+    if value is None or len(value) > _CLAIM_MAX or not _is_fit(value.strip()):
+        raise unfit(field)
+    text = clean_name(value)
+    if not 0 < len(text) <= _NAME_MAX or holds_link(text):
         raise unfit(field)
     return text
 
@@ -149,10 +153,8 @@ def _texts(field: str, values: Sequence[str] | None) -> list[str]:
 def _email(claims: Claims) -> str:
     for found in (claims.mail, claims.email):
         if found:
-            address = (found if isinstance(found, str) else found[0]).strip()
-            try:
-                validate_email(address, check_deliverability=False, globally_deliverable=False)
-            except EmailNotValidError:
-                raise unfit("mail") from None
+            address = trim(found if isinstance(found, str) else found[0])
+            if address_fault(address):
+                raise unfit("mail")
             return address
     return ""

@@ -39,11 +39,6 @@ def flags_of(role_name: str) -> tuple[bool, bool]:
     return _FLAGS.get(role_name, (False, False))
 
 
-def folded(name: str) -> str:
-    """Give a name as it is compared: no two groups differ in letter case and spaces alone."""
-    return " ".join(name.split()).casefold()
-
-
 def right_to_remove(role_permissions: Collection[str]) -> Permission:
     """Give the permission that removing somebody needs: managers remove plain members only."""
     return Permission.GROUP_REGRANT if role_permissions else Permission.GROUP_REVOKE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -19,6 +20,21 @@ _SIMILAR: Final = 0.7
 """How much of a password may not be made of what is known of the person."""
 
 
+def normalized(password: str) -> str:
+    """Return the form in which a password is hashed, NFC: keyboards accent in several ways."""
+    return unicodedata.normalize("NFC", password)
+
+
+def spellings(password: str) -> tuple[str, ...]:
+    """Return the forms in which a password may have been hashed, today's first.
+
+    Earlier releases hashed what the keyboard sent, and keyboards send NFC or NFD.
+    """
+    return tuple(
+        dict.fromkeys((normalized(password), password, unicodedata.normalize("NFD", password)))
+    )
+
+
 def faults(password: str, about: Iterable[str]) -> list[str]:
     """Say everything that is wrong with a password; nothing: it is good enough.
 
@@ -28,6 +44,7 @@ def faults(password: str, about: Iterable[str]) -> list[str]:
     # Its dictionaries cost start-up time, few need them.
     from zxcvbn import matching  # noqa: PLC0415
 
+    password = normalized(password)
     found = []
     if len(password) < LENGTH:
         found.append(f"This password is too short. It must contain at least {LENGTH} characters.")

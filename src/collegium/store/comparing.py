@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, String, and_, bindparam, func, not_, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
-from collegium.rules.addresses import comparable_address
+from collegium.rules.addresses import comparable_address, lower_letters
+from collegium.rules.names import comparable_name
 from collegium.store.listing import Filter
 from collegium.store.search import address_text, folded
 from collegium.store.statements import any_of
@@ -81,28 +82,51 @@ def truths(field: str, predicate: ColumnElement[bool]) -> Filters:
     }
 
 
-def texts(field: str, column: ColumnElement[Any], folds: ColumnElement[Any]) -> Filters:
+def texts(
+    field: str,
+    column: ColumnElement[Any],
+    folds: ColumnElement[Any],
+    *,
+    fold: Callable[[str], str] = folded,
+    whole: Callable[[str], str] | None = None,
+) -> Filters:
     """Compare texts, as they are written or letter case aside; which is more say code points.
 
     Args:
-        folds: the column with the same text, folded as ``store.search`` does.
+        folds: the column with the same text, folded.
+        fold: how; ``store.search`` says how mostly.
+        whole: how a whole text is folded, if not as a part of one.
     """
+
+    def by(operator: str, compare: Callable[..., ColumnElement[bool]]) -> Filter:
+        name = f"{field}__i{operator}"
+        return _read_by(name, fold, compare(folds, bindparam(name, type_=String())))
+
     found: Filters = {
         field: column == bindparam(field, type_=String()),
         f"{field}__in": any_of(column, f"{field}__in"),
         f"{field}__isnull": _is_null(column),
         **_bounds(field, code_points(column), String()),
-        f"{field}__iexact": _folded(f"{field}__iexact", lambda value: folds == value),
     }
     for operator, compare in (
         ("contains", _contains),
         ("startswith", _begins),
         ("endswith", _ends),
     ):
-        name, other = f"{field}__{operator}", f"{field}__i{operator}"
+        name = f"{field}__{operator}"
         found[name] = compare(column, bindparam(name, type_=String()))
-        found[other] = _folded(other, lambda value, compare=compare: compare(folds, value))  # type: ignore[misc]
+        found[f"{field}__i{operator}"] = by(operator, compare)
+    found[f"{field}__iexact"] = _same(f"{field}__iexact", folds, whole or fold)
     return found
+
+
+def names(field: str, column: ColumnElement[Any], comparable: ColumnElement[Any]) -> Filters:
+    """Compare names: as they are written, or as ``rules.names`` compares them.
+
+    Args:
+        comparable: the column with their comparable form.
+    """
+    return texts(field, column, comparable, fold=lower_letters, whole=comparable_name)
 
 
 def addresses(
@@ -117,24 +141,19 @@ def addresses(
         comparable: the column with their comparable form.
         spelled: the column with ``search.addresses_of`` them.
     """
-    found = texts(field, column, comparable)
-
-    def by(
-        operator: str,
-        read: Callable[[str], str],
-        compare: Callable[[ColumnElement[str]], ColumnElement[bool]],
-    ) -> None:
+    found = texts(field, column, comparable, fold=address_text, whole=comparable_address)
+    for operator, read, searched, compare in (
+        ("icontains", address_text, spelled, _contains),
+        ("istartswith", _beginning, comparable, _begins),
+        ("iendswith", _end, comparable, _ends),
+    ):
         name = f"{field}__{operator}"
-        predicate = compare(bindparam(name, type_=String()))
-        found[name] = Filter(
-            lambda value: ("", {name: read(value)}), lambda _form, _sees_all: predicate
-        )
-
-    by("iexact", comparable_address, lambda value: comparable == value)
-    by("icontains", address_text, lambda value: _contains(spelled, value))
-    by("istartswith", _beginning, lambda value: _begins(comparable, value))
-    by("iendswith", _end, lambda value: _ends(comparable, value))
+        found[name] = _read_by(name, read, compare(searched, bindparam(name, type_=String())))
     return found
+
+
+def _read_by(name: str, read: Callable[[str], str], predicate: ColumnElement[bool]) -> Filter:
+    return Filter(lambda value: ("", {name: read(value)}), lambda _form, _sees_all: predicate)
 
 
 def _beginning(value: str) -> str:
@@ -146,9 +165,8 @@ def _end(value: str) -> str:
     return comparable_address(value) if "@" in value else comparable_address(f"@{value}")[1:]
 
 
-def _folded(name: str, compare: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Filter:
-    predicate = compare(bindparam(name, type_=String()))
-    return Filter(lambda value: ("", {name: folded(value)}), lambda _form, _sees_all: predicate)
+def _same(name: str, column: ColumnElement[Any], read: Callable[[str], str]) -> Filter:
+    return _read_by(name, read, column == bindparam(name, type_=String()))
 
 
 def _is_null(column: ColumnElement[Any]) -> Filter:

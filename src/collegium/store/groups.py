@@ -39,7 +39,7 @@ listing = Listing(
     orders={"id": (scope_rows.c.id,), "name": (scope_rows.c.name,)},
     filters={
         **comparing.numbers("id", scope_rows.c.id),
-        **comparing.texts("name", scope_rows.c.name, groups.c.folded),
+        **comparing.names("name", scope_rows.c.name, groups.c.folded),
     },
 )
 

@@ -262,7 +262,7 @@ group_listing = Listing(
     filters={
         **comparing.keys("id", invitations.c.uuid),
         **comparing.numbers("authgroup", invitations.c.scope_id),
-        **comparing.texts("authgroup__name", scopes.c.name, groups.c.folded),
+        **comparing.names("authgroup__name", scopes.c.name, groups.c.folded),
         **comparing.numbers("user_account_invitation", invitations.c.account_id),
         **comparing.addresses(
             "user_account_invitation__email",

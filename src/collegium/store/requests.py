@@ -215,7 +215,7 @@ group_listing = Listing(
     filters={
         **comparing.keys("id", requests.c.uuid),
         **comparing.numbers("authgroup", requests.c.scope_id),
-        **comparing.texts("authgroup__name", scopes.c.name, groups.c.folded),
+        **comparing.names("authgroup__name", scopes.c.name, groups.c.folded),
         **comparing.numbers("user_account_request", requests.c.account_id),
         **comparing.addresses(
             "user_account_request__email",

@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from collegium.rules.passwords import normalized, spellings
+
 _NONCE: Final = 12
 _REFRESH: Final = "refresh token"
 _HASHER: Final = PasswordHasher()
@@ -164,11 +166,23 @@ _HASHING: Final = ThreadPoolExecutor(2, "argon2", _step_back)
 
 def hash_password(password: str) -> str:
     """Hash a password with argon2id. Slow on purpose: never call it inside a transaction."""
-    return _HASHING.submit(_HASHER.hash, password).result()
+    return _HASHING.submit(_HASHER.hash, normalized(password)).result()
 
 
 def check_password(stored: str | None, password: str) -> bool:
-    """Tell whether the password is right, in the same time when there is none to compare."""
+    """Tell whether the password is right, in the same time when there is none to compare.
+
+    A hash that an earlier release made of another spelling of the same letters counts.
+    """
+    return any(_fits(stored, one) for one in spellings(password))
+
+
+def is_current(stored: str, password: str) -> bool:
+    """Tell whether a right password need not be hashed once more: its hash is of today's form."""
+    return len(spellings(password)) == 1 or _fits(stored, normalized(password))
+
+
+def _fits(stored: str | None, password: str) -> bool:
     try:
         _HASHING.submit(_HASHER.verify, stored or _NOBODY, password).result()
     except (VerificationError, InvalidHashError):

@@ -27,7 +27,7 @@ _TABLE: Final = query.Table(
     rows.listing, _FIELDS | {"email": query.Text()}, orders=(*_ORDERS, "email")
 )
 _PUBLIC: Final = query.Table(rows.public, _FIELDS, orders=_ORDERS)
-_NAMES: Final = {"first_name": bodies.Line(max=100), "last_name": bodies.Line(max=100)}
+_NAMES: Final = {"first_name": bodies.Name(max=100), "last_name": bodies.Name(max=100)}
 _SHOWN: Final[dict[str, bodies.Field]] = {
     "website": bodies.WebAddress(),
     "google_scholar": bodies.Line(max=200),

@@ -14,6 +14,7 @@ import msgspec
 
 from collegium.actions.groups import Wish
 from collegium.dialects.brainstem.errors import Malformed
+from collegium.rules.names import clean_name, holds_link, trim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -26,9 +27,10 @@ _FLAGS: Final = ("is_manager", "is_owner", "remove")
 _LISTED: Final = ", ".join(_FLAGS)
 _NAME_SHOWN: Final = 64
 
-
 TOLD: Final = 20
 """Maximum number of sentences about one field; an answer stays about as long as the request."""
+_AROUND: Final = 1000
+"""Characters around a text, such as white space, that are taken away without a word."""
 
 
 class Wrong(Exception):  # noqa: N818 - names the value
@@ -92,6 +94,9 @@ class Text(Field):
         """Read a text that a database can hold."""
         if not isinstance(raw, str):
             raise Wrong("Not a valid string.")
+        if len(raw) > self.max + _AROUND:
+            # Before anything looks at every character of it.
+            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
         text = raw.strip() if self.strip else raw
         if not text and not self.blank:
             raise Wrong("This field may not be blank.")
@@ -117,6 +122,22 @@ class Line(Text):
         """Read a text; what is no letter but moves the pen becomes a space."""
         text = super().read(raw)
         return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name(Line):
+    """The name of somebody or something: seen by others, written into mails, and no link."""
+
+    def read(self, raw: Any) -> str:
+        """Read a name without what cannot be seen."""
+        text = clean_name(super().read(raw))
+        if not text and not self.blank:
+            raise Wrong("This field may not be blank.")
+        if len(text) > self.max:
+            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+        if holds_link(text):
+            raise Wrong("Enter a name without a web address in it.")
+        return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +202,7 @@ class People(Field):
     @staticmethod
     def _wish(item: tuple[str, Any]) -> Wish:
         email, flags = item
-        if not email.strip() or len(email) > _EMAIL:
+        if len(email) > _EMAIL or not (email := trim(email)):
             raise Wrong("Expected e-mail addresses.")
         check_storable(email)
         if not isinstance(flags, Mapping):
@@ -201,7 +222,7 @@ class People(Field):
         if wrong:
             raise Wrong(*wrong)
         return Wish(
-            email.strip(),
+            email,
             is_manager=flags.get("is_manager", False),
             is_owner=flags.get("is_owner", False),
             removes=flags.get("remove", False),

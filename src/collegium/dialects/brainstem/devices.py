@@ -16,7 +16,7 @@ from collegium.rules.tries import CODE_ADDRESS, DEVICE_ADDRESS
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
 
-_BEGIN: Final = {"client_name": bodies.Line(max=150), "token_lifetime": bodies.Seconds()}
+_BEGIN: Final = {"client_name": bodies.Name(max=150), "token_lifetime": bodies.Seconds()}
 _POLL: Final = {"device_code": bodies.Secret(required=True)}
 _PAGE: Final = "/account/authorize/"
 _TOLD: Final = {

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _TABLE: Final = query.Table(
     groups.listing, {"id": query.Number(), "name": query.Text()}, orders=("id", "name")
 )
-_NAME: Final = bodies.Line(required=True, blank=False, max=NAME_LENGTH)
+_NAME: Final = bodies.Name(required=True, blank=False, max=NAME_LENGTH)
 _NEW: Final = {"name": _NAME}
 _CHANGE: Final = {
-    "name": bodies.Line(blank=False, max=NAME_LENGTH),
+    "name": bodies.Name(blank=False, max=NAME_LENGTH),
     "users": bodies.People(),
 }
 _READ_ONLY: Final = frozenset(wire.Group.__struct_fields__)

@@ -10,6 +10,7 @@ from collegium.actions import tokens as actions
 from collegium.dialects import signing_in
 from collegium.dialects.brainstem import bodies, wire
 from collegium.dialects.http import Answer, Operation, Routes
+from collegium.rules.names import trim, typed_username
 from collegium.rules.refusals import Forbidden, Unauthenticated
 from collegium.rules.tokens import ACCESS_LIFETIME
 from collegium.rules.tries import CODE_ADDRESS
@@ -98,9 +99,9 @@ def _checked(call: Call, name: str, password: str) -> Actor:
 def _username(call: Call, name: str) -> str:
     """Give the user name that an address stands for, where it stands for one alone."""
     with call.read() as tx:
-        if "@" not in name or accounts.by_username(tx, name) is not None:
+        if "@" not in name or accounts.by_username(tx, typed_username(name)) is not None:
             return name
-        rows = accounts.with_address(tx, name)
+        rows = accounts.with_address(tx, trim(name))
     return str(rows[0].username) if len(rows) == 1 else name
 
 

@@ -10,7 +10,17 @@ from msgspec import UNSET, UnsetType
 from collegium.actions import accounts as actions
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.dialects.waldur import filters, lists, wire
-from collegium.dialects.waldur.fields import Boolean, Day, Email, File, Form, Integer, Text, read
+from collegium.dialects.waldur.fields import (
+    Boolean,
+    Day,
+    Email,
+    File,
+    Form,
+    Integer,
+    Name,
+    Text,
+    read,
+)
 from collegium.dialects.waldur.filters import Exact, Many, Since, Truth, Uuid
 from collegium.rules.passwords import faults
 from collegium.rules.pictures import NoPicture, harmless
@@ -28,7 +38,7 @@ if TYPE_CHECKING:
 PICTURE_MAX: Final = 1024 * 1024
 """Bytes of the largest picture that is taken."""
 
-_NAME: Final = Text(max=100)
+_NAME: Final = Name(max=100)
 SLUG: Final = Text(
     max=50,
     pattern=re.compile(r"[-a-zA-Z0-9_]+"),

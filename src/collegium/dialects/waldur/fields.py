@@ -16,12 +16,12 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
-from email_validator import EmailNotValidError, validate_email
 from multipart import MultipartError, MultipartParser, MultipartPart, parse_options_header
 
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.waldur.errors import WHOLE, Malformed, reason
-from collegium.rules.looks import is_plain
+from collegium.rules.addresses import MIXED, address_fault, is_one_alphabet
+from collegium.rules.names import clean_name, holds_link, trim
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -37,6 +37,8 @@ TOLD: Final = 20
 
 _Found = TypeVar("_Found")
 _PARTS: Final = 256
+_AROUND: Final = 1000
+"""Characters around a text, such as white space, that are taken away without a word."""
 _INT_MAX: Final = 2**31 - 1
 _SPACED_OFFSET: Final = re.compile(r"(:\S+) (\d\d:?\d\d)$", re.ASCII)
 
@@ -99,14 +101,21 @@ class Text(Field):
         if isinstance(raw, float) and not isfinite(raw):
             raise Wrong("Not a valid string.")
         text = str(raw)
+        if self.max is not None and len(text) > self.max + _AROUND:
+            # Before anything looks at every character of it.
+            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
         if self.strip:
-            text = text.strip()
+            text = self.kept(text)
         if not text and not self.blank:
             raise Wrong(BLANK)
         wrong = self._faults(text)
         if wrong:
             raise Wrong(*wrong)
         return text
+
+    def kept(self, text: str) -> str:
+        """Return what is kept of a text that came with something around it."""
+        return text.strip()
 
     def _faults(self, text: str) -> list[str]:
         """Return everything that is wrong with a text; the part beyond ``max`` is not examined."""
@@ -162,6 +171,22 @@ def read_items(kind: Field, items: Iterable[Any], *, form: bool) -> list[Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Name(Text):
+    """The name of somebody or something: seen by others, written into mails, and no link."""
+
+    def kept(self, text: str) -> str:
+        """Return the name without what cannot be seen."""
+        return clean_name(text)
+
+    def read(self, raw: Any, *, form: bool) -> str:
+        """Read a name."""
+        text = super().read(raw, form=form)
+        if holds_link(text):
+            raise Wrong("Enter a name without a web address in it.")
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
 class Email(Text):
     """An e-mail address, kept as it was written."""
 
@@ -171,18 +196,18 @@ class Email(Text):
     def read(self, raw: Any, *, form: bool) -> str:
         """Read an address; whether its domain exists is for the mail server to find out."""
         text = super().read(raw, form=form)
-        if not text:
-            return text
         wrong = []
-        try:
-            validate_email(text, check_deliverability=False, globally_deliverable=False)
-        except EmailNotValidError:
+        if text and address_fault(text) not in {"", MIXED}:
             wrong.append("Enter a valid email address.")
-        if not is_plain(text):
+        if not is_one_alphabet(text):
             wrong.append("Enter an email address in plain letters of one alphabet.")
         if wrong:
             raise Wrong(*wrong)
         return text
+
+    def kept(self, text: str) -> str:
+        """Return the address without what came with it from where it was copied."""
+        return trim(text)
 
     def _faults(self, text: str) -> list[str]:
         wrong = super()._faults(text)

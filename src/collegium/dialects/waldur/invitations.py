@@ -14,7 +14,7 @@ from collegium.dialects.http import Answer, Operation, Routes
 from collegium.dialects.waldur import filters, lists, wire
 from collegium.dialects.waldur.accounts import PROFILE
 from collegium.dialects.waldur.errors import Malformed
-from collegium.dialects.waldur.fields import Email, Field, Form, Text, Uuid, decode, read
+from collegium.dialects.waldur.fields import Email, Field, Form, Name, Text, Uuid, decode, read
 from collegium.dialects.waldur.projects import scope_of
 from collegium.rules.access import NOBODY, Kind
 from collegium.rules.invitations import State
@@ -35,8 +35,8 @@ FIELDS: Final[dict[str, Field]] = {
     "scope": Text(required=True, blank=False, max=2000),
     "role": Uuid(required=True),
     "email": Email(required=True, max=254),
-    "full_name": Text(max=100),
-    "native_name": Text(max=100),
+    "full_name": Name(max=100),
+    "native_name": Name(max=100),
     "phone_number": PROFILE["phone_number"],
     "organization": Text(max=255),
     "job_title": Text(max=120),

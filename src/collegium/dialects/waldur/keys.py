@@ -9,7 +9,7 @@ from msgspec import Struct
 from collegium.actions import keys as actions
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.dialects.waldur import filters, lists, wire
-from collegium.dialects.waldur.fields import Form, Text, read
+from collegium.dialects.waldur.fields import Form, Name, Text, read
 from collegium.rules.keys import LENGTH_MAX, NAME_MAX, PublicKey, parse
 from collegium.rules.refusals import Invalid
 from collegium.store import keys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _NEW: Final = {
     "public_key": Text(required=True, blank=False, max=LENGTH_MAX),
-    "name": Text(max=NAME_MAX),
+    "name": Name(max=NAME_MAX),
 }
 
 

@@ -9,7 +9,7 @@ from collegium.actions import requests as request_actions
 from collegium.dialects import limits
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.dialects.waldur import filters, lists, wire, wire_requests
-from collegium.dialects.waldur.fields import Boolean, Field, Text, Texts, Uuid, read
+from collegium.dialects.waldur.fields import Boolean, Field, Name, Text, Texts, Uuid, read
 from collegium.dialects.waldur.invitations import done, named_role, named_scope
 from collegium.rules.access import Kind
 from collegium.rules.open_invitations import PATTERN_MAX, PATTERNS_MAX
@@ -26,7 +26,7 @@ FIELDS: Final[dict[str, Field]] = {
     "is_public": Boolean(),
     "auto_create_project": Boolean(),
     "auto_approve": Boolean(),
-    "project_name_template": Text(null=True, max=255, to="template"),
+    "project_name_template": Name(null=True, max=255, to="template"),
     "project_role": Uuid(null=True),
     "user_affiliations": Texts(max=255, many=200, to="affiliations"),
     "user_email_patterns": Texts(max=PATTERN_MAX, many=PATTERNS_MAX, to="email_patterns"),

@@ -18,6 +18,7 @@ from collegium.dialects.waldur.fields import (
     Form,
     Integer,
     Moment,
+    Name,
     Text,
     Wrong,
     read,
@@ -52,11 +53,11 @@ class Subnets(Text):
 
 _SHORT: Final = Text(max=160)
 FIELDS: Final[dict[str, Field]] = {
-    "name": Text(required=True, blank=False, max=150),
+    "name": Name(required=True, blank=False, max=150),
     "slug": SLUG,
     "description": Text(max=4000),
-    "native_name": _SHORT,
-    "abbreviation": Text(max=12),
+    "native_name": Name(max=160),
+    "abbreviation": Name(max=12),
     "contact_details": Text(max=500),
     "agreement_number": _SHORT,
     "registration_code": _SHORT,

@@ -18,6 +18,7 @@ from collegium.dialects.waldur.fields import (
     Field,
     Form,
     Integer,
+    Name,
     Text,
     read,
 )
@@ -41,7 +42,7 @@ OECD_CODES: Final = tuple(
 """Fields of science; the official clients know these and fail on any other."""
 
 CHANGE: Final[dict[str, Field]] = {
-    "name": Text(required=True, blank=False, max=500),
+    "name": Name(required=True, blank=False, max=500),
     "slug": SLUG,
     "description": Text(max=20000),
     "backend_id": Text(max=255),

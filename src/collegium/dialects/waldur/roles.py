@@ -14,6 +14,7 @@ from collegium.dialects.waldur.fields import (
     Boolean,
     Field,
     Form,
+    Name,
     Text,
     Wrong,
     read,
@@ -80,7 +81,7 @@ _DESCRIPTIONS: Final[dict[str, Field]] = {
     **{f"description_{code}": Text(max=2000, null=True) for code in wire.LANGUAGES},
 }
 _FIELDS: Final[dict[str, Field]] = {
-    "name": Text(required=True, blank=False, max=NAME_MAX),
+    "name": Name(required=True, blank=False, max=NAME_MAX),
     "permissions": Permissions(required=True),
     "content_type": ContentType(required=True, to="kind"),
     **_DESCRIPTIONS,

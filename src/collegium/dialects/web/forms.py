@@ -7,16 +7,18 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
-from email_validator import EmailNotValidError, validate_email
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from collegium.dialects.web.words import say
-from collegium.rules.looks import is_plain
+from collegium.rules.addresses import MIXED, address_fault
+from collegium.rules.names import clean_name, holds_link, trim
 
 if TYPE_CHECKING:
     from collegium.rules.refusals import Refusal
 
 _PARTS: Final = 300
+_AROUND: Final = 1000
+"""Characters around a name, such as white space, that are taken away without a word."""
 WHOLE: Final = ""
 """Where an error goes that is no one field's."""
 
@@ -123,14 +125,35 @@ class Form:
 
     def email(self, name: str) -> str:
         """Read an e-mail address."""
-        text = self.text(name, 320, required=True)
+        text = trim(self.text(name, 320, required=True))
         if name not in self.errors:
-            try:
-                validate_email(text, check_deliverability=False, globally_deliverable=False)
-            except EmailNotValidError:
-                self.wrong(name, "This is not an e-mail address. It looks like name@example.org.")
-            if not is_plain(text):
+            fault = address_fault(text)
+            if fault == MIXED:
                 self.wrong(name, "This address mixes alphabets. Please type it anew.")
+            elif fault:
+                self.wrong(name, "This is not an e-mail address. It looks like name@example.org.")
+        return text
+
+    def name(self, name: str, most: int, *, required: bool = False) -> str:
+        """Read the name of somebody or something, without what cannot be seen.
+
+        Args:
+            most: characters that it may have.
+        """
+        raw = self.raw(name)
+        if len(raw) > most + _AROUND:
+            self.wrong(name, f"This is too long: at most {most} characters.")
+            return raw
+        text = clean_name(raw)
+        if "\0" in text:
+            self.wrong(name, "This has signs in it that cannot be kept. Please type it anew.")
+        elif not text and (required or raw.strip()):
+            said = "Please fill this in." if not raw.strip() else "Nothing of this can be seen."
+            self.wrong(name, said)
+        elif len(text) > most:
+            self.wrong(name, f"This is too long: at most {most} characters.")
+        elif holds_link(text):
+            self.wrong(name, "A name cannot have a web address in it.")
         return text
 
     def date(self, name: str) -> date | None:

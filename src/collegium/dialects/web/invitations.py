@@ -18,6 +18,7 @@ from collegium.rules.accounts import usernames_for
 from collegium.rules.addresses import same_mailbox
 from collegium.rules.invitations import State, seen
 from collegium.rules.looks import sounds_of_authority
+from collegium.rules.names import typed_username
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.rules.tries import CODE_ADDRESS, SIGN_UP_ADDRESS, SIGN_UP_LINK
 from collegium.store import accounts, invitations
@@ -155,9 +156,9 @@ def _join(visit: Visit, row: Row) -> Answer:
     """Make an account and accept, both or neither. Its address was proven by the link."""
     form = visit.form
     values: dict[str, Any] = {
-        "username": form.text("username", 128, required=True),
-        "first_name": form.text("first_name", 100, required=True),
-        "last_name": form.text("last_name", 100, required=True),
+        "username": typed_username(form.text("username", 128, required=True)),
+        "first_name": form.name("first_name", 100, required=True),
+        "last_name": form.name("last_name", 100, required=True),
     }
     if values["username"] and not account_actions.USERNAME.fullmatch(values["username"][:128]):
         form.wrong("username", "A user name is made of small letters a to z, digits, and _ . @ + -")

@@ -8,6 +8,7 @@ from collegium.actions import keys as actions
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
 from collegium.rules.keys import LENGTH_MAX, NAME_MAX, parse
+from collegium.rules.names import isolated
 from collegium.rules.refusals import Conflict, Invalid
 from collegium.store import keys
 
@@ -30,7 +31,7 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
 def _add(visit: Visit) -> Answer:
     form = visit.form
     text = form.text("public_key", LENGTH_MAX + 500, required=True, lines=True)
-    name = form.text("name", NAME_MAX)
+    name = form.name("name", NAME_MAX)
     if form.ok:
         try:
             key = parse(text)
@@ -40,7 +41,7 @@ def _add(visit: Visit) -> Answer:
             else:
                 with visit.write() as tx:
                     actions.create(tx, visit.actor, key, name, settings=visit.settings)
-                return visit.go(_HERE, f"The key “{name}” is added.")
+                return visit.go(_HERE, f"The key “{isolated(name)}” is added.")
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
     with visit.read() as tx:

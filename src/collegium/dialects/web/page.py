@@ -44,7 +44,7 @@ from collegium.actions import links
 from collegium.dialects.http import Answer, Operation
 from collegium.dialects.web import words
 from collegium.dialects.web.tables import Tables
-from collegium.rules.looks import TURNING
+from collegium.rules.names import isolated, keep_isolates
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,7 +64,6 @@ NAVIGATION: Final = [
 STAFF_NAVIGATION: Final = [("/staff/", "Staff")]
 """The same, besides, for staff and support."""
 
-_NO_TURNING: Final = dict.fromkeys(map(ord, TURNING))
 _PAGE_SIZE: Final = 25
 _PAGE_MAX: Final = 200
 
@@ -134,6 +133,7 @@ def templates() -> Environment:
     environment.filters["role"] = words.role
     environment.filters["person"] = words.person
     environment.filters["label"] = words.label
+    environment.filters["isolated"] = isolated
     environment.globals["deciders"] = words.deciders
     environment.globals["team_path"] = links.team_path
     environment.globals["style"] = lambda: style()[0]
@@ -144,7 +144,7 @@ def templates() -> Environment:
 
 def _straight(value: Any) -> Any:
     """Leave out of a text what would turn the reading direction of the page around it."""
-    return value.translate(_NO_TURNING) if isinstance(value, str) else value
+    return keep_isolates(value) if isinstance(value, str) else value
 
 
 def day(at: datetime) -> str:

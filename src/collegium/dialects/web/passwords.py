@@ -8,6 +8,7 @@ from collegium.actions import passwords as actions
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
 from collegium.rules.addresses import comparable_address
+from collegium.rules.passwords import normalized
 from collegium.rules.refusals import NotFound
 from collegium.rules.tries import CODE_ADDRESS, MAIL_ACCOUNT
 from collegium.store.vault import hash_password
@@ -72,7 +73,7 @@ def chosen(form: Form, about: tuple[str, ...]) -> str | None:
         wrong = actions.judge(password, about)
         if wrong:
             form.wrong("password", " ".join(wrong))
-        elif password != again:
+        elif normalized(password) != normalized(again):
             form.wrong("again", "This is not the same. Please type the new password once more.")
     return hash_password(password) if form.ok else None
 

@@ -34,6 +34,7 @@ _FIELDS: Final = {
 }
 """Column to label, what a browser may fill in, and length."""
 
+_NAMES: Final = frozenset({"first_name", "last_name", "native_name"})
 _HERE: Final = "/account/profile/"
 
 
@@ -85,7 +86,7 @@ def _save(visit: Visit) -> Answer:
         editable = _editable(visit, accounts.own(tx, visit.actor))
     form = visit.form
     changes = {
-        name: form.text(name, most)
+        name: (form.name if name in _NAMES else form.text)(name, most)
         for name, (_label, _fill, most) in _FIELDS.items()
         if name in editable and name in form.values
     }

@@ -12,6 +12,7 @@ from collegium.dialects.web.page import Page, Paging
 from collegium.dialects.web.staff import desk, page
 from collegium.dialects.web.team import searched
 from collegium.dialects.web.words import person
+from collegium.rules.names import typed_username
 from collegium.rules.refusals import Conflict, Invalid
 from collegium.rules.tokens import COUNTED, Kind
 from collegium.store import accounts, memberships, second_factors, tokens
@@ -134,10 +135,10 @@ def _new(visit: Visit, form: Form, status: int = 200) -> Answer:
 def _create(visit: Visit) -> Answer:
     form = visit.form
     values: dict[str, Any] = {
-        "username": form.text("username", 128, required=True),
+        "username": typed_username(form.text("username", 128, required=True)),
         "email": form.email("email"),
-        "first_name": form.text("first_name", 100, required=True),
-        "last_name": form.text("last_name", 100, required=True),
+        "first_name": form.name("first_name", 100, required=True),
+        "last_name": form.name("last_name", 100, required=True),
         "organization": form.text("organization", 255),
         **KINDS[form.choice("kind", *KINDS)][1],
     }

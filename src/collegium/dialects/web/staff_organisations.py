@@ -10,6 +10,7 @@ from collegium.dialects.web.page import Page, Paging
 from collegium.dialects.web.staff import desk, page
 from collegium.dialects.web.team import searched
 from collegium.rules.access import Kind
+from collegium.rules.names import isolated
 from collegium.rules.refusals import Conflict, Invalid
 from collegium.store import access, organisations
 
@@ -30,6 +31,8 @@ FIELDS: Final = {
     "email": ("E-mail address", "", 75),
 }
 """Column to label, hint, and length."""
+
+_NAMES: Final = frozenset({"name", "abbreviation", "native_name"})
 
 DEEDS: Final[dict[str, tuple[dict[str, bool], str]]] = {
     "block": ({"blocked": True}, "is blocked: nothing in it can be changed until you open it"),
@@ -106,7 +109,7 @@ def _new(visit: Visit, form: Form, status: int = 200) -> Answer:
 def _create(visit: Visit) -> Answer:
     form = visit.form
     values = {
-        name: form.text(name, most, required=name == "name")
+        name: (form.name if name in _NAMES else form.text)(name, most, required=name == "name")
         for name, (_label, _hint, most) in FIELDS.items()
     }
     if values["email"]:
@@ -118,7 +121,8 @@ def _create(visit: Visit) -> Answer:
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
         else:
-            said = f"{values['name']} is made. Nobody belongs to it yet: invite its first owner."
+            made = isolated(values["name"])
+            said = f"{made} is made. Nobody belongs to it yet: invite its first owner."
             return visit.go(f"{HERE}{uuid}/", said)
     return _new(visit, form, 422)
 

@@ -167,7 +167,7 @@ def _change(visit: Visit) -> Answer:
     if deed == "save":
         changes["description"] = form.text("description", _TEXT_MAX, lines=True)
         if "name" in form.values:
-            changes["name"] = form.text("name", NAME_MAX, required=True)
+            changes["name"] = form.name("name", NAME_MAX, required=True)
     if form.ok:
         try:
             said = _do(visit, deed, changes)
@@ -213,7 +213,7 @@ def _new(visit: Visit, form: Form, status: int = 200) -> Answer:
 def _create(visit: Visit) -> Answer:
     form = visit.form
     values = {
-        "name": form.text("name", NAME_MAX, required=True),
+        "name": form.name("name", NAME_MAX, required=True),
         "kind": form.choice("kind", *KINDS),
         "description": form.text("description", _TEXT_MAX, lines=True),
     }

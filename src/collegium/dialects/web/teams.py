@@ -15,6 +15,7 @@ from collegium.dialects.web.team import PATHS, Team, chosen, named, offered, sea
 from collegium.dialects.web.words import person, role
 from collegium.rules.access import Kind
 from collegium.rules.memberships import is_owner_role
+from collegium.rules.names import isolated
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.rules.tries import INVITE_ACCOUNT
 from collegium.store import accounts, memberships, roles
@@ -145,7 +146,7 @@ def _change(kind: Kind, visit: Visit) -> Answer:
                     given = chosen(tx, team, form)
                     if given is not None:
                         actions.exchange(tx, visit.actor, seat, given)
-                        said = f"{person(row)} is {given.description or given.name} now."
+                        said = f"{person(row)} is {isolated(given.description or given.name)} now."
                 elif deed == "end":
                     until = form.end("until", row.until)
                     is_changed = actions.update(tx, visit.actor, seat, until)
@@ -195,7 +196,7 @@ def _found(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) ->
         team=team,
         form=form,
         search=search,
-        people=[(row.uuid, f"{person(row)}, {row.email}") for row in rows[:_FOUND_MAX]],
+        people=[(row.uuid, f"{person(row)}, {isolated(row.email)}") for row in rows[:_FOUND_MAX]],
         is_more=len(rows) > _FOUND_MAX,
         options=offered(tx, team),
     )
@@ -230,7 +231,7 @@ def _add(kind: Kind, visit: Visit) -> Answer:
                     visit.count(tx, mailed, INVITE_ACCOUNT)
                     return visit.go(f"{team.path}invitations/", f"{person(account)} is invited.")
                 actions.add(tx, visit.actor, actions.Seat(team.reached, given, account), until)
-                said = f"{person(account)} is {given.description or given.name} now."
+                said = f"{person(account)} is {isolated(given.description or given.name)} now."
                 return visit.go(team.path, said)
     except (Conflict, Invalid) as refusal:
         form.refused(refusal)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import ROWS_MAX, Page, Paging, day, page
 from collegium.dialects.web.team import Team
+from collegium.rules.names import isolated
 from collegium.store import events, roles
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _show(kind: Kind, visit: Visit, tx: Read) -> Answer:
 def _entry(viewer: Actor, team: Team, row: Row, named: dict[str, str]) -> Entry:
     where = ""
     if row.scope_id != team.scope.id and (viewer.sees_all or row.sees_scope):
-        where = f"{row.scope_kind} {row.scope_name}"
+        where = f"{row.scope_kind} {isolated(row.scope_name)}"
     return Entry(row.at, sentence(viewer, row, named), where)
 
 
@@ -140,10 +141,12 @@ def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
     people = here and (inside or not is_request)
     facts = row.facts
     words = defaultdict(str)
-    words["who"] = (row.actor_name or "The service") if every or did or people else "Somebody"
+    words["who"] = (
+        (isolated(row.actor_name) or "The service") if every or did or people else "Somebody"
+    )
     words["whom"] = _whom(row, named=every or own) if every or own or people else _SOMEBODY
-    words["email"] = str(facts.get("email") or _SOMEBODY) if inside else _SOMEBODY
-    words["role"] = named.get(str(facts.get("role")), str(facts.get("role") or ""))
+    words["email"] = isolated(str(facts.get("email") or _SOMEBODY)) if inside else _SOMEBODY
+    words["role"] = isolated(named.get(str(facts.get("role")), str(facts.get("role") or "")))
     if facts.get("until") and row.kind in {"role.granted", "role.updated"}:
         words["until"] = f", until {day(datetime.fromisoformat(facts['until']))}"
     fields = [name for name in facts.get("fields", ()) if every or name not in _CLOSED_FIELDS]
@@ -162,7 +165,7 @@ def _whom(row: Row, *, named: bool) -> str:
     """Give the person it happened to: by user name, to those who know no more of former people."""
     name = f"{row.account_first_name or ''} {row.account_last_name or ''}".strip()
     if named and name and row.account_deleted is None:
-        return name
+        return isolated(name)
     gone = row.account_username is None or row.account_deleted is not None
     return str((row.facts.get("username") if gone else row.account_username) or _SOMEBODY)
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-from email_validator import EmailNotValidError, validate_email
 
 from collegium.actions import group_invitations, links
 from collegium.actions import invitations as actions
@@ -19,7 +16,7 @@ from collegium.dialects.web.words import say
 from collegium.rules.access import Kind, may_give
 from collegium.rules.addresses import comparable_address
 from collegium.rules.invitations import MOVES, Act, Fate, State, fate, seen
-from collegium.rules.looks import is_plain
+from collegium.rules.pasted import LINE_MAX, read_people
 from collegium.rules.refusals import Conflict, NotFound, Refusal
 from collegium.rules.tries import MAIL_INVITEE
 from collegium.store import accounts, invitations, memberships, roles
@@ -33,13 +30,7 @@ if TYPE_CHECKING:
     from collegium.store.statements import Row
 
 LINES_MAX: Final = 200
-_LINE_MAX: Final = 500
-_EMAIL_MAX: Final = 254
-_NAME_MAX: Final = 100
 _TEXT_MAX: Final = 250
-
-_ADDRESS: Final = re.compile(r"[^\s<>,;\"()]+@[^\s<>,;\"()]+")
-_AROUND: Final = " \t<>,;\"'()"
 
 STATES: Final = {
     State.PENDING: "waits",
@@ -82,36 +73,6 @@ class Line(NamedTuple):
     name: str
     fault: str = ""
     said: str = ""
-
-
-def read_lines(text: str) -> list[Line]:
-    """Take a pasted column apart: a line holds an address and perhaps a name, or some addresses."""
-    lines = []
-    for each in text.splitlines():
-        line = each.strip()
-        found = _ADDRESS.findall(line)
-        if len(found) > 1:
-            lines += [Line(one, one, "") for one in found]
-        elif found:
-            name = " ".join(line.replace(found[0], " ").strip(_AROUND).split())
-            lines.append(Line(line, found[0], name))
-        elif line:
-            lines.append(Line(line, line, ""))
-    return [_checked(line) for line in lines]
-
-
-def _checked(line: Line) -> Line:
-    if len(line.text) > _LINE_MAX:
-        return line._replace(text=line.text[:_LINE_MAX], fault="This line is too long.")
-    try:
-        validate_email(line.email, check_deliverability=False, globally_deliverable=False)
-    except EmailNotValidError:
-        return line._replace(fault="There is no e-mail address in this line.")
-    if not is_plain(line.email):
-        return line._replace(fault="The address mixes alphabets.")
-    if len(line.email) > _EMAIL_MAX or len(line.name) > _NAME_MAX:
-        return line._replace(fault="The address or the name is too long.")
-    return line
 
 
 def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
@@ -165,17 +126,16 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
     """Judge what was pasted and show it; only what is sent a second time goes out."""
     form = visit.form
     deed = form.choice("deed", "check", "edit", "send")
-    text = form.text("addresses", LINES_MAX * _LINE_MAX, required=True, lines=True)
+    text = form.text("addresses", LINES_MAX * LINE_MAX, required=True, lines=True)
     extra = form.text("extra_text", _TEXT_MAX, lines=True)
-    lines = read_lines(text)
-    if len(lines) > LINES_MAX:
-        form.wrong("addresses", f"These are too many at once: {LINES_MAX} at most.")
     if kind is Kind.GROUP:
         limits.check(visit, limits.PEOPLE)
         limits.check(visit, limits.INVITE)
     with visit.read() as tx:
         team = Team.reach(visit, tx, kind, right="grant")
         role = chosen(tx, team, form)
+        # Whoever may not invite has nothing read, and what is too long is not read either.
+        lines = _read(form, text) if form.ok else []
         if role is None or not form.ok or deed == "edit":
             return _asked(kind, visit, tx, form, 200 if form.ok else 422)
         if team.is_closed:
@@ -202,6 +162,13 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
         bad=len(lines) - good,
         is_sent=deed == "send",
     )
+
+
+def _read(form: Form, text: str) -> list[Line]:
+    lines = [Line(*one) for one in read_people(text, LINES_MAX)]
+    if len(lines) > LINES_MAX:
+        form.wrong("addresses", f"These are too many at once: {LINES_MAX} at most.")
+    return lines
 
 
 def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str) -> Line:

@@ -137,7 +137,7 @@ def _read(visit: Visit) -> dict[str, Any]:
     form = visit.form
     values: dict[str, Any] = {name: form.flag(name) for name in _TICKS}
     values["custom_text"] = form.text("custom_text", _TEXT_MAX, lines=True)
-    values["template"] = form.text("template", _TEMPLATE_MAX) or None
+    values["template"] = form.name("template", _TEMPLATE_MAX) or None
     values["affiliations"] = form.lines("affiliations", _AFFILIATION_MAX, _AFFILIATIONS_MAX)
     values["email_patterns"] = form.lines("email_patterns", rules.PATTERN_MAX, rules.PATTERNS_MAX)
     form.date("expires")

@@ -12,6 +12,7 @@ from collegium.dialects.web.team import searched
 from collegium.dialects.web.words import role
 from collegium.rules.access import Kind
 from collegium.rules.groups import NAME_LENGTH
+from collegium.rules.names import isolated
 from collegium.rules.refusals import Conflict, Invalid
 from collegium.store import memberships, scopes
 
@@ -61,7 +62,7 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
 
 def _found(visit: Visit) -> Answer:
     form = visit.form
-    name = form.text("name", NAME_LENGTH, required=True)
+    name = form.name("name", NAME_LENGTH, required=True)
     if form.ok:
         try:
             with visit.write() as tx:
@@ -70,7 +71,7 @@ def _found(visit: Visit) -> Answer:
             form.refused(refusal)
         else:
             return visit.go(
-                f"/group/{number}/team/", f"The group {name} is founded. Invite people."
+                f"/group/{number}/team/", f"The group {isolated(name)} is founded. Invite people."
             )
     with visit.read() as tx:
         return _shown(visit, tx, form, 422)

@@ -74,7 +74,7 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200, token: str = "
 
 def _make(visit: Visit) -> Answer:
     form = visit.form
-    name = form.text("name", _NAME_MAX, required=True)
+    name = form.name("name", _NAME_MAX, required=True)
     token = ""
     if form.ok:
         try:

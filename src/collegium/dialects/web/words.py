@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.rules.access import Kind
+from collegium.rules.names import isolated
 
 if TYPE_CHECKING:
     from collegium.rules.refusals import Refusal
@@ -174,19 +175,23 @@ def lasting(seconds: int) -> str:
 
 def place(row: Any) -> str:
     """Give where a row's scope is: ``project Atlas of Initech``."""
-    text = f"{_KINDS[row.scope_kind]} {row.scope_name}"
-    return f"{text} of {row.organisation_name}" if row.scope_kind == Kind.PROJECT else text
+    text = f"{_KINDS[row.scope_kind]} {isolated(row.scope_name)}"
+    if row.scope_kind == Kind.PROJECT:
+        text = f"{text} of {isolated(row.organisation_name)}"
+    return text
 
 
 def role(row: Any) -> str:
     """Give the role of a row as people call it."""
-    return str(row.role_description or row.role_name)
+    return isolated(str(row.role_description or row.role_name))
 
 
 def person(row: Any, prefix: str = "") -> str:
     """Give the person of a row by name, or by user name where there is no name."""
     names = (getattr(row, f"{prefix}{part}_name") or "" for part in ("first", "last"))
-    return " ".join(filter(None, names)).strip() or getattr(row, f"{prefix}username") or ""
+    return (
+        isolated(" ".join(filter(None, names)).strip()) or getattr(row, f"{prefix}username") or ""
+    )
 
 
 def deciders(kind: str) -> str:
