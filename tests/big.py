@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
-from collegium.rules.addresses import comparable_address
+from collegium.rules.names import sort_key
 from collegium.store import search, tallies
+from collegium.store.accounts import derived
 from collegium.store.statements import Prepared
 from collegium.store.tables import (
     account_texts,
@@ -84,8 +85,7 @@ def account_row(number: int, chance: random.Random) -> dict[str, Any]:
         "agreed": joined if number % 3 else None,
         "deleted": joined if number % 997 == 0 else None,
     }
-    values["email_comparable"] = comparable_address(values["email"])
-    return values | {"search": search.text_of(values)}
+    return {**derived(values), "search": search.text_of(values)}
 
 
 @cache
@@ -111,6 +111,7 @@ def scope_row(number: int, kind: str, parent: int | None, word: str) -> dict[str
         "kind": kind,
         "parent_id": parent,
         "name": f"{word} {number}",
+        "name_sort": sort_key(f"{word} {number}"),
         "slug": f"{kind}-{number}",
         "created": START,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     String,
@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from collegium.rules.addresses import comparable_address
 from collegium.rules.invitations import State
+from collegium.rules.names import sort_key
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store import search
 from collegium.store.access import live, lock_account, seer, visible_scopes
@@ -55,11 +56,8 @@ if TYPE_CHECKING:
     from collegium.store.db import Read, Write
     from collegium.store.statements import Row
 
-_COLUMNS = [
-    c
-    for c in accounts.c
-    if c.name not in {"password", "search", "details", "profile", "email_comparable"}
-]
+_NOT_SHOWN: Final = {"password", "search", "details", "profile", "email_comparable"}
+_COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.endswith("_sort")]
 
 
 def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
@@ -125,12 +123,12 @@ listing = Listing(
     ties=accounts.c.username,
     default="username",
     orders={
-        "full_name": (accounts.c.first_name, accounts.c.last_name),
-        "native_name": (accounts.c.native_name,),
+        "full_name": (accounts.c.first_name_sort, accounts.c.last_name_sort),
+        "native_name": (accounts.c.native_name_sort,),
         "email": (accounts.c.email,),
         "phone_number": (accounts.c.phone_number,),
         "description": (search.beginning(),),
-        "organization": (accounts.c.organization,),
+        "organization": (accounts.c.organization_sort,),
         "job_title": (accounts.c.job_title,),
         "username": (accounts.c.username,),
         "is_active": (accounts.c.is_active,),
@@ -227,6 +225,10 @@ _TOMB = Prepared(
         profile=literal({}, type_=accounts.c.profile.type),
         picture=None,
         search="",
+        first_name_sort="",
+        last_name_sort="",
+        native_name_sort="",
+        organization_sort="",
         modified=bindparam("moment", type_=Time),
         deleted=bindparam("moment", type_=Time),
     )
@@ -380,7 +382,7 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     Refuses: Invalid ``account.username_taken`` or ``account.slug_taken``; the constraint
     decides, so two creations at one moment cannot both win.
     """
-    values = {**_with_comparable(values), "search": search.text_of(values)}
+    values = {**derived(values), "search": search.text_of(values)}
     try:
         with tx.point():
             account = int(tx.value(_insert(tuple(sorted(values))), **values))
@@ -395,7 +397,7 @@ def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
 
     Refuses: Invalid ``account.slug_taken``.
     """
-    values = _with_comparable(values)
+    values = derived(values)
     if not search.COLUMNS.isdisjoint(values):
         # Two who change different columns at once must not each write the other's old one.
         lock_account(tx, account)
@@ -419,10 +421,15 @@ def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
         )
 
 
-def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "email" not in values:
-        return values
-    return {**values, "email_comparable": comparable_address(values["email"])}
+_SORTED: Final = ("first_name", "last_name", "native_name", "organization")
+
+
+def derived(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add to some columns of an account those that follow from them, to compare and to sort by."""
+    found = {f"{name}_sort": sort_key(values[name] or "") for name in _SORTED if name in values}
+    if "email" in values:
+        found["email_comparable"] = comparable_address(values["email"])
+    return {**values, **found}
 
 
 def _taken(error: Duplicate) -> Invalid | Conflict:

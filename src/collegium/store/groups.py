@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _rows = (
     select(
-        *(c for c in scope_rows.c if c.name not in {"kind", "removed", "parent_id"}),
+        *(c for c in scope_rows.c if c.name not in {"kind", "removed", "parent_id", "name_sort"}),
     )
     .join(groups, groups.c.scope_id == scope_rows.c.id)
     .where(scope_rows.c.removed.is_(None))
@@ -36,7 +36,7 @@ listing = Listing(
     visible=true,  # that there is a group is no secret; who may know its people, dialects say
     key=scope_rows.c.id,
     default="id",
-    orders={"id": (scope_rows.c.id,), "name": (scope_rows.c.name,)},
+    orders={"id": (scope_rows.c.id,), "name": (scope_rows.c.name_sort,)},
     filters={
         **comparing.numbers("id", scope_rows.c.id),
         **comparing.names("name", scope_rows.c.name, groups.c.folded),

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, true
 
+from collegium.rules.names import sort_key
 from collegium.rules.refusals import Invalid, NotFound
 from collegium.store.db import Duplicate
 from collegium.store.listing import Listing
@@ -38,7 +39,7 @@ listing = Listing(
     key=keys.c.id,
     counted=select(keys.c.id),
     default="name",
-    orders={"name": (keys.c.name,)},
+    orders={"name": (keys.c.name_sort,)},
     filters={
         "name": contains(keys.c.name, "name"),
         "name_exact": keys.c.name == bindparam("name_exact"),
@@ -57,6 +58,7 @@ _COLUMNS: Final = (
     "uuid",
     "account_id",
     "name",
+    "name_sort",
     "public_key",
     "kind",
     "fingerprint_md5",
@@ -132,6 +134,7 @@ def add(tx: Write, account: int, name: str, key: PublicKey) -> str:
                 uuid=uuid,
                 account_id=account,
                 name=name,
+                name_sort=sort_key(name),
                 public_key=key.text,
                 kind=key.kind,
                 fingerprint_md5=key.md5,

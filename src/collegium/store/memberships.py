@@ -85,9 +85,9 @@ _ORDERS = {
     "created": (grants.c.since,),
     "email": (accounts.c.email,),
     "expiration_time": (grants.c.until,),
-    "full_name": (accounts.c.first_name, accounts.c.last_name),
-    "native_name": (accounts.c.native_name,),
-    "role": (roles.c.name,),
+    "full_name": (accounts.c.first_name_sort, accounts.c.last_name_sort),
+    "native_name": (accounts.c.native_name_sort,),
+    "role": (roles.c.name_sort,),
     "username": (accounts.c.username,),
 }
 
@@ -130,7 +130,7 @@ team = Listing(
                         accounts.c.id == bindparam("actor", type_=Number),
                         not_(accounts.c.is_staff),
                     ),
-                    accounts.c.native_name,
+                    accounts.c.native_name_sort,
                 ),
                 else_="",
             ),
@@ -197,7 +197,7 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Prepared:
 
 # Groups among them: what somebody holds is shown to them wherever it is.
 _OWN = _rows.where(grants.c.account_id == bindparam("account", type_=Number))
-_OWN_ALL = Prepared(_OWN.order_by(scopes.c.name, grants.c.since, grants.c.id))
+_OWN_ALL = Prepared(_OWN.order_by(scopes.c.name_sort, grants.c.since, grants.c.id))
 _OWN_ONE = Prepared(_OWN.where(grants.c.uuid == bindparam("uuid")))
 
 # The past: what a grant's own row says of a moment, whatever happened to it later.

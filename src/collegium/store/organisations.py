@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _rows = (
     select(
-        *(c for c in scopes.c if c.name not in {"kind", "removed", "parent_id"}),
-        *(c for c in organisations.c if c.name != "scope_id"),
+        *(c for c in scopes.c if c.name not in {"kind", "removed", "parent_id", "name_sort"}),
+        *(c for c in organisations.c if c.name != "scope_id" and not c.name.endswith("_sort")),
     )
     .join(organisations, organisations.c.scope_id == scopes.c.id)
     .where(scopes.c.kind == Kind.ORGANISATION.value, scopes.c.removed.is_(None))
@@ -38,10 +38,10 @@ listing = Listing(
     key=scopes.c.id,
     default="name",
     orders={
-        "name": (scopes.c.name,),
+        "name": (scopes.c.name_sort,),
         "created": (scopes.c.created,),
-        "native_name": (organisations.c.native_name,),
-        "abbreviation": (organisations.c.abbreviation,),
+        "native_name": (organisations.c.native_name_sort,),
+        "abbreviation": (organisations.c.abbreviation_sort,),
         "registration_code": (organisations.c.registration_code,),
         "agreement_number": (organisations.c.agreement_number,),
         "contact_details": (organisations.c.contact_details,),
@@ -90,7 +90,7 @@ def _projects(*, sees_all: bool) -> Prepared:
             _child.c.removed.is_(None),
             true() if sees_all else _child.c.id.in_(visible_scopes()),
         )
-        .order_by(_child.c.name, _child.c.id)
+        .order_by(_child.c.name_sort, _child.c.id)
     )
 
 

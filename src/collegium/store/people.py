@@ -70,7 +70,7 @@ listing = Listing(
     key=accounts.c.id,
     ties=accounts.c.username,
     default="concatenated_name",
-    orders={"concatenated_name": (accounts.c.first_name, accounts.c.last_name)},
+    orders={"concatenated_name": (accounts.c.first_name_sort, accounts.c.last_name_sort)},
     filters={
         **{
             name: known if name in _SHOWN else search.veiled(name, known)
@@ -118,7 +118,7 @@ _OWNED = Prepared(
         or_(*(roles.c.name == name for name in OWNER_ROLES[Kind.ORGANISATION])),
         scopes.c.removed.is_(None),
     )
-    .order_by(scopes.c.name, scopes.c.id)
+    .order_by(scopes.c.name_sort, scopes.c.id)
     .limit(literal_column("50"))
 )
 

@@ -109,8 +109,8 @@ _FILTERS = {
 }
 _ORDERS: dict[str, tuple[ColumnElement[Any], ...]] = {
     "id": (accounts.c.id,),
-    "first_name": (accounts.c.first_name,),
-    "last_name": (accounts.c.last_name,),
+    "first_name": (accounts.c.first_name_sort,),
+    "last_name": (accounts.c.last_name_sort,),
 }
 
 listing = Listing(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _all = (
     select(
-        *(c for c in scopes.c if c.name not in {"kind", "parent_id"}),
+        *(c for c in scopes.c if c.name not in {"kind", "parent_id", "name_sort"}),
         *(c for c in projects.c if c.name not in {"scope_id", "ends_requested_by"}),
         accounts.c.uuid.label("ends_requested_by"),
         organisation.c.uuid.label("organisation_uuid"),
@@ -43,13 +43,13 @@ _all = (
 _here = scopes.c.removed.is_(None)
 _rows = _all.where(_here)
 _ORDERS = {
-    "name": (scopes.c.name,),
+    "name": (scopes.c.name_sort,),
     "created": (scopes.c.created,),
     "start_date": (projects.c.starts,),
     "end_date": (projects.c.ends,),
-    "customer_name": (organisation.c.name,),
-    "customer_native_name": (organisations.c.native_name,),
-    "customer_abbreviation": (organisations.c.abbreviation,),
+    "customer_name": (organisation.c.name_sort,),
+    "customer_native_name": (organisations.c.native_name_sort,),
+    "customer_abbreviation": (organisations.c.abbreviation_sort,),
     # Nothing costs anything here, so by their costs all are equal.
     "estimated_cost": (),
 }

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from collegium.rules.access import NOBODY, Kind
+from collegium.rules.names import sort_key
 from collegium.rules.refusals import Conflict, Invalid, NotFound
 from collegium.store.access import live
 from collegium.store.db import Duplicate, Referenced
@@ -48,7 +49,7 @@ listing = Listing(
     key=roles.c.id,
     default="name",
     orders={
-        "name": (roles.c.name,),
+        "name": (roles.c.name_sort,),
         "is_active": (roles.c.is_active,),
         "scope": (roles.c.kind,),
     },
@@ -90,7 +91,7 @@ _PERMISSIONS = Prepared(
 _OF_KIND = Prepared(
     select(roles)
     .where(roles.c.kind == bindparam("kind", type_=String()), roles.c.is_active)
-    .order_by(roles.c.name)
+    .order_by(roles.c.name_sort, roles.c.id)
 )
 _NAMES = Prepared(select(roles.c.name, roles.c.description))
 _PEOPLE = Prepared(
@@ -212,6 +213,10 @@ def is_taken(tx: Read, name: str, besides: int = 0) -> bool:
     return tx.one(_TAKEN, name=name, besides=besides) is not None
 
 
+def _sorted(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**values, "name_sort": sort_key(values["name"])} if "name" in values else values
+
+
 def add(tx: Write, values: Mapping[str, Any]) -> int:
     """Insert a role and give its number.
 
@@ -219,6 +224,7 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     """
     try:
         with tx.point():
+            values = _sorted(values)
             return int(tx.value(_insert(tuple(sorted(values))), **values))
     except Duplicate as error:
         raise Invalid("role.name_taken", field="name") from error
@@ -231,6 +237,7 @@ def change(tx: Write, role: int, values: Mapping[str, Any]) -> None:
     """
     try:
         with tx.point():
+            values = _sorted(values)
             tx.run(_update(tuple(sorted(values))), role=role, **values)
     except Duplicate as error:
         raise Invalid("role.name_taken", field="name") from error

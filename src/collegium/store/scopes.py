@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String, and_, bindparam, func, insert, select, update
 
+from collegium.rules.names import sort_key
 from collegium.rules.refusals import Conflict, Invalid
 from collegium.store.access import organisation, visible_scopes
 from collegium.store.db import Duplicate
@@ -28,7 +29,16 @@ _NEW = Prepared(
     .values(
         {
             name: bindparam(name)
-            for name in ("uuid", "kind", "parent_id", "name", "slug", "description", "created")
+            for name in (
+                "uuid",
+                "kind",
+                "parent_id",
+                "name",
+                "name_sort",
+                "slug",
+                "description",
+                "created",
+            )
         }
     )
     .returning(scopes.c.id)
@@ -111,7 +121,7 @@ listing = Listing(
     counted=select(scopes.c.id).where(scopes.c.removed.is_(None)),
     lean=True,
     default="name",
-    orders={"name": (scopes.c.kind, scopes.c.name)},  # as the index has it
+    orders={"name": (scopes.c.kind, scopes.c.name_sort)},  # as the index has it
     filters={
         "kind": scopes.c.kind == bindparam("kind", type_=String()),
         "name": Filter(
@@ -146,12 +156,22 @@ def add(
     """
     try:
         with tx.point():
-            scope = int(tx.value(_NEW, kind=kind.value, parent_id=parent, created=tx.now, **common))
+            told = {**common, "kind": kind.value, "parent_id": parent, "created": tx.now}
+            scope = int(tx.value(_NEW, name_sort=sort_key(common["name"]), **told))
     except Duplicate as error:
         raise Invalid("scope.slug_taken", field="slug") from error
-    values = {"scope_id": scope, **own}
+    values = {"scope_id": scope, **_sorted(table, own)}
     tx.run(_insert(table, tuple(sorted(values))), **values)
     return scope
+
+
+def _sorted(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {
+        f"{name}_sort": sort_key(value)
+        for name, value in values.items()
+        if f"{name}_sort" in table.c
+    }
+    return {**values, **keys}
 
 
 def change(tx: Write, scope: int, table: Table, changes: Mapping[str, Any]) -> None:
@@ -160,6 +180,7 @@ def change(tx: Write, scope: int, table: Table, changes: Mapping[str, Any]) -> N
     Refuses: Invalid ``scope.slug_taken``.
     """
     for target in (scopes, table):
+        changes = _sorted(target, changes)
         values = {
             name: value
             for name, value in changes.items()

@@ -83,7 +83,7 @@ _CONTROLS: Final = dict.fromkeys(range(0x20), " ")
 
 def folded(text: str) -> str:
     """Give a text for comparing: no difference of case, nothing that could be a sign."""
-    return text.translate(_CONTROLS).casefold()
+    return unicodedata.normalize("NFC", text.translate(_CONTROLS)).casefold()
 
 
 def plain(text: str) -> str:

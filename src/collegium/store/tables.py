@@ -61,6 +61,12 @@ def _text(name: str, length: int | None = None) -> Column[str]:
     return Column(name, kind, nullable=False, server_default="")
 
 
+def _sort(name: str) -> Column[str]:
+    """Give what a list sorts a name by, ``rules.names.sort_key``: by code points everywhere."""
+    kind = Text(collation="C").with_variant(Text(), "sqlite")
+    return Column(f"{name}_sort", kind, nullable=False, server_default="")
+
+
 def _flag(name: str, *, default: bool = False) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default="1" if default else "0")
 
@@ -122,6 +128,7 @@ accounts = Table(
     Column("profile", Json, nullable=False, server_default="{}"),
     # What is looked for in it, folded, in one text; see ``store.search``.
     _text("search"),
+    *map(_sort, ("first_name", "last_name", "native_name", "organization")),
     CheckConstraint("token_lifetime IS NULL OR token_lifetime >= 60", name="token_lifetime"),
     sqlite_autoincrement=True,
 )
@@ -139,9 +146,16 @@ for _name, *_columns in (
         *(accounts.c[one] for one in (*_columns, "deleted")),
         postgresql_include=["id"],
     )
-for _name in ("email", "job_title", "native_name", "organization", "phone_number"):
+for _name in ("email", "job_title", "phone_number"):
     Index(f"ix_accounts_{_name}", accounts.c[_name], accounts.c.username)
-Index("ix_accounts_name", accounts.c.first_name, accounts.c.last_name, accounts.c.username)
+for _name in ("native_name", "organization"):
+    Index(f"ix_accounts_{_name}", accounts.c[f"{_name}_sort"], accounts.c.username)
+Index(
+    "ix_accounts_name",
+    accounts.c.first_name_sort,
+    accounts.c.last_name_sort,
+    accounts.c.username,
+)
 Index("ix_accounts_joined", accounts.c.joined)
 Index("ix_accounts_modified", accounts.c.modified)
 Index("ix_accounts_agreed", accounts.c.agreed)
@@ -307,6 +321,7 @@ keys = Table(
     _flag("is_shared"),
     Column("created", Time, nullable=False),
     Column("modified", Time, nullable=False),
+    _sort("name"),
     UniqueConstraint("account_id", "name"),
 )
 Index(
@@ -315,7 +330,7 @@ Index(
     sqlite_where=keys.c.is_shared,
     postgresql_where=keys.c.is_shared,
 )
-Index("ix_keys_name", keys.c.name, keys.c.id)
+Index("ix_keys_name", keys.c.name_sort, keys.c.id)
 
 tries = Table(
     "tries",
@@ -340,12 +355,14 @@ scopes = Table(
     _text("description"),
     Column("created", Time, nullable=False),
     Column("removed", Time),
+    _sort("name"),
     _one_of("kind", access.Kind),
     CheckConstraint("(kind = 'project') = (parent_id IS NOT NULL)", name="parent"),
     UniqueConstraint("kind", "slug"),
     sqlite_autoincrement=True,
 )
 Index("ix_scopes_kind_name", scopes.c.kind, scopes.c.name, scopes.c.id)
+Index("ix_scopes_kind_name_sort", scopes.c.kind, scopes.c.name_sort, scopes.c.id)
 
 organisations = Table(
     "organisations",
@@ -379,6 +396,7 @@ organisations = Table(
     Column("grace_period_days", Integer),
     _text("notification_emails"),
     _flag("display_billing_info_in_projects", default=True),
+    *map(_sort, ("native_name", "abbreviation")),
 )
 
 # From where an organisation with access subnets is closed; see ``rules.subnets``.
@@ -440,6 +458,7 @@ roles = Table(
     Column("descriptions", Json, nullable=False),
     _flag("is_system"),
     _flag("is_active", default=True),
+    _sort("name"),
     _one_of("kind", access.Kind),
 )
 

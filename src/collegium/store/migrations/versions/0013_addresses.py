@@ -13,7 +13,7 @@ from alembic import op
 
 from collegium.rules.addresses import comparable_address
 from collegium.store import search
-from collegium.store.tables import Number
+from collegium.store.tables import Number, account_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,10 +88,9 @@ def _spell_accounts() -> None:
     connection = op.get_bind()
     names = sorted(search.COLUMNS)
     accounts = sa.table("accounts", *map(sa.column, ("id", "search", *names)))
-    texts = sa.table("account_texts", *map(sa.column, ("account_id", "people", "email")))
-    old = sa.select(accounts.c.id, *(accounts.c[name] for name in names)).where(
-        accounts.c.id.in_(sa.select(texts.c.account_id))
-    )
+    texts = sa.table("account_texts", *(sa.column(one.name) for one in account_texts.c))
+    shown = (accounts.c[name] for name in ("id", "search", *names))
+    old = sa.select(*shown).where(accounts.c.id.in_(sa.select(texts.c.account_id)))
     last = -1
     while found := (
         connection.execute(old.where(accounts.c.id > last).order_by(accounts.c.id).limit(_BATCH))
@@ -99,19 +98,14 @@ def _spell_accounts() -> None:
         .all()
     ):
         for row in found:
-            if row["email"].isascii() and "xn--" not in row["email"].lower():
+            text = search.text_of(dict(row))
+            if text == row["search"]:
                 continue
             connection.execute(
-                sa.update(accounts)
-                .where(accounts.c.id == row["id"])
-                .values(search=search.text_of(dict(row)))
+                sa.update(accounts).where(accounts.c.id == row["id"]).values(search=text)
             )
             told = search.texts_of(dict(row))
-            connection.execute(
-                sa.update(texts)
-                .where(texts.c.account_id == row["id"])
-                .values(people=told["people"], email=told["email"])
-            )
+            connection.execute(sa.update(texts).where(texts.c.account_id == row["id"]).values(told))
         last = found[-1]["id"]
 
 
