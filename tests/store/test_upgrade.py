@@ -264,9 +264,7 @@ def test_addresses_of_an_earlier_release_are_compared_after_the_upgrade(empty: D
                 ),
                 {"email": email},
             )
-            connection.execute(
-                text(f"INSERT INTO account_texts (account_id) VALUES ({number})")
-            )
+            connection.execute(text(f"INSERT INTO account_texts (account_id) VALUES ({number})"))
         connection.exec_driver_sql("COMMIT")
     schema.migrate(empty)
     with empty.read() as tx:

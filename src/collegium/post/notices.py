@@ -16,7 +16,7 @@ from collegium.actions.mails import (
 from collegium.actions.notices import PERSON
 from collegium.post.outcomes import Void
 from collegium.post.passwords import Loader
-from collegium.post.text import one_line
+from collegium.post.text import name_line
 from collegium.settings import Settings
 from collegium.store import accounts, addresses
 from collegium.store.db import Read
@@ -38,11 +38,11 @@ def _notice(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) 
     # What was queued by an earlier release has neither a time nor a person.
     at = facts.get("at")
     return {
-        "name": one_line(accounts.full_name(account)) or one_line(account.username),
-        "username": one_line(account.username),
+        "name": name_line(accounts.full_name(account)) or name_line(account.username),
+        "username": name_line(account.username),
         "at": datetime.fromisoformat(at) if at else tx.now,
         "by": facts.get("by", "staff"),
-        "address": one_line(facts.get("address", "")) if facts.get("by") == PERSON else "",
+        "address": name_line(facts.get("address", "")) if facts.get("by") == PERSON else "",
         "password_link": f"{base}/forgotten_password/",
         "tokens_link": f"{base}/account/tokens/",
         "link": f"{base}/account/second_factor/",
@@ -53,7 +53,7 @@ def _token_created(
     tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     return _notice(tx, settings, vault, facts) | {
-        "token_name": one_line(facts["name"]),
+        "token_name": name_line(facts["name"]),
         "program": bool(facts["program"]),
     }
 
@@ -77,7 +77,7 @@ def _change_email_notice(
         raise Void("The change was canceled or confirmed.")
     base = settings.base_url.rstrip("/")
     return said | {
-        "new_email": one_line(facts["email"]),
+        "new_email": name_line(facts["email"]),
         "link": f"{base}/{address_actions.CANCEL}/{code}/",
     }
 

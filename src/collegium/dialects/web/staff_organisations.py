@@ -92,7 +92,7 @@ def _change(visit: Visit) -> Answer:
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
         else:
-            return visit.go(visit.path, f"{reached.scope.name} {said}.")
+            return visit.go(visit.path, f"{isolated(reached.scope.name)} {said}.")
     with visit.read() as tx:
         return _shown(visit, tx, form, 422)
 

@@ -16,6 +16,7 @@ from collegium.dialects.web.words import say
 from collegium.rules.access import Kind, may_give
 from collegium.rules.addresses import comparable_address
 from collegium.rules.invitations import MOVES, Act, Fate, State, fate, seen
+from collegium.rules.names import isolated
 from collegium.rules.pasted import LINE_MAX, read_people
 from collegium.rules.refusals import Conflict, NotFound, Refusal
 from collegium.rules.tries import MAIL_INVITEE
@@ -294,10 +295,10 @@ def _changed(kind: Kind, visit: Visit, deed: str, uuid: str, mailed: str) -> tup
             where.send(tx, visit.actor, visit.settings, uuid)
             visit.count(tx, mailed, MAIL_INVITEE)
             limits.count(visit, tx, limits.INVITE)
-            said = f"The invitation of {row.email} goes out again."
+            said = f"The invitation of {isolated(row.email)} goes out again."
         else:
             where.cancel(tx, visit.actor, uuid)
-            said = f"The invitation of {row.email} is called back; its link is dead."
+            said = f"The invitation of {isolated(row.email)} is called back; its link is dead."
     return said, team.path
 
 
