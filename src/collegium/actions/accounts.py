@@ -11,8 +11,9 @@ from uuid import uuid4
 from collegium.actions import credentials, mails, notices, profiles, tokens
 from collegium.actions.scopes import end_invitations
 from collegium.rules import accounts as rules
-from collegium.rules.addresses import address_fault
+from collegium.rules.addresses import address_fault, canonical_address
 from collegium.rules.memberships import is_owner_role
+from collegium.rules.names import trim
 from collegium.rules.passwords import faults
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.rules.tokens import may_hold_api_token
@@ -329,6 +330,7 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
     Refuses: Unfit for a user name, address or password that cannot be taken, and for an account
     that somebody else may hold.
     """
+    email = canonical_address(trim(email))
     _check_fit(username, email, password)
     with database.read() as tx:
         verified = accounts.by_username(tx, username)

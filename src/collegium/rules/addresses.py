@@ -47,6 +47,11 @@ def comparable_address(address: str) -> str:
     return _comparable(address)
 
 
+def canonical_address(text: str) -> str:
+    """Return an address as it is kept: as it was written, in NFC (RFC 6532 3.1)."""
+    return text if text.isascii() else _canonical(text)
+
+
 def same_mailbox(one: str, other: str) -> bool:
     """Tell whether two addresses are the same mailbox; no address is the same as none."""
     return bool(one) and comparable_address(one) == comparable_address(other)

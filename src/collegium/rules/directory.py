@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from collegium.rules.addresses import address_fault
+from collegium.rules.addresses import address_fault, canonical_address
 from collegium.rules.keys import PublicKey, parse
 from collegium.rules.names import clean_name, holds_link, trim
 from collegium.rules.refusals import Conflict, Invalid
@@ -153,7 +153,7 @@ def _texts(field: str, values: Sequence[str] | None) -> list[str]:
 def _email(claims: Claims) -> str:
     for found in (claims.mail, claims.email):
         if found:
-            address = trim(found if isinstance(found, str) else found[0])
+            address = canonical_address(trim(found if isinstance(found, str) else found[0]))
             if address_fault(address):
                 raise unfit("mail")
             return address

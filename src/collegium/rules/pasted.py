@@ -12,7 +12,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from collegium.rules.addresses import MIXED, address_fault, comparable_address
+from collegium.rules.addresses import MIXED, address_fault, canonical_address, comparable_address
 from collegium.rules.names import clean_name, holds_link, remove_hidden, trim
 
 LINE_MAX: Final = 500
@@ -154,7 +154,7 @@ def _read_plain(text: str) -> tuple[list[Pasted], str]:
 
 
 def _judged(part: _Part, following: _Part) -> Pasted:
-    email = _bare(remove_hidden(part.text))
+    email = canonical_address(_bare(remove_hidden(part.text)))
     fault = address_fault(email)
     if not fault and _is_torn(email, part.after, following.text):
         whole = part.text + part.after + following.text

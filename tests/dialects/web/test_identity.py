@@ -229,6 +229,13 @@ def test_an_address_comes_without_what_was_copied_with_it(site: Site, world: Wor
     assert answer.json()["email"] == "ada@example.org"
 
 
+def test_an_address_is_kept_in_one_encoding(site: Site, world: World) -> None:
+    made = {"username": "new", "email": UELLE_LOOSE}
+    answer = site.post("/api/users/", world.staff, json=made)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["email"] == UELLE_SMALL
+
+
 # User names, passwords, names of groups.
 
 

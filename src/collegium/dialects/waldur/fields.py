@@ -20,7 +20,12 @@ from multipart import MultipartError, MultipartParser, MultipartPart, parse_opti
 
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.waldur.errors import WHOLE, Malformed, reason
-from collegium.rules.addresses import MIXED, address_fault, is_one_alphabet
+from collegium.rules.addresses import (
+    MIXED,
+    address_fault,
+    canonical_address,
+    is_one_alphabet,
+)
 from collegium.rules.names import clean_name, holds_link, trim
 
 if TYPE_CHECKING:
@@ -207,7 +212,7 @@ class Email(Text):
 
     def kept(self, text: str) -> str:
         """Return the address without what came with it from where it was copied."""
-        return trim(text)
+        return canonical_address(trim(text))
 
     def _faults(self, text: str) -> list[str]:
         wrong = super()._faults(text)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from collegium.dialects.web.words import say
-from collegium.rules.addresses import MIXED, address_fault
+from collegium.rules.addresses import MIXED, address_fault, canonical_address
 from collegium.rules.names import clean_name, holds_link, trim
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Form:
 
     def email(self, name: str) -> str:
         """Read an e-mail address."""
-        text = trim(self.text(name, 320, required=True))
+        text = canonical_address(trim(self.text(name, 320, required=True)))
         if name not in self.errors:
             fault = address_fault(text)
             if fault == MIXED:
