@@ -370,3 +370,26 @@ def test_public_link_is_changed_by_staff_alone(*, public: bool, staff: bool) -> 
     with pytest.raises(Forbidden) as caught:
         check_may_change(is_public=True, is_staff=False)
     assert caught.value.code == "open_invitation.public"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "email", "admitted"),
+    [
+        (".*@m\u00fcnchen\\.example", "ada@xn--mnchen-3ya.example", True),
+        (r".*@xn--mnchen-3ya\.example", "ada@M\u00dcNCHEN.example", True),
+        (".*@stra\u00dfe\\.example", "ada@strasse.example", False),
+        (r"kim@example\.org", "KIM@example.org", True),
+        (r"kim@example\.org", "\u212aim@example.org", False),
+    ],
+)
+def test_a_pattern_matches_every_spelling_of_a_mailbox_and_no_other(
+    pattern: str, email: str, *, admitted: bool
+) -> None:
+    assert admits([], [pattern], of_account=[], email=email) is admitted
+
+
+def test_a_project_named_after_a_person_is_no_link() -> None:
+    name = project_name(
+        "{full_name}", username="ada", email="a@b.org", full_name="x https://e.example\u200b"
+    )
+    assert name == "x https: //e.example"

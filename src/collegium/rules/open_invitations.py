@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import re2
 
 from collegium.rules.access import Kind
+from collegium.rules.addresses import is_one_alphabet, spellings
+from collegium.rules.names import clean_name, without_link
 from collegium.rules.refusals import Conflict, Forbidden, Invalid
 
 if TYPE_CHECKING:
@@ -173,7 +175,7 @@ def project_name(template: str, *, username: str, email: str, full_name: str) ->
     name = (template or DEFAULT_TEMPLATE).format(
         username=username, email=email, full_name=full_name or username
     )
-    return " ".join(name.split())[:PROJECT_NAME_MAX] or username
+    return clean_name(without_link(" ".join(name.split()))[:PROJECT_NAME_MAX]) or username
 
 
 def check_patterns(patterns: Iterable[str]) -> None:
@@ -205,7 +207,8 @@ def admits(
 
     Args:
         affiliations: of which one is enough; letter case counts.
-        patterns: of which one must match the whole address, letter case aside.
+        patterns: of which one must match the whole address in one of its spellings, letter case
+            aside.
         of_account: the affiliations of whoever asks.
         email: their address.
     """
@@ -213,4 +216,9 @@ def admits(
         return True
     if set(affiliations) & set(of_account):
         return True
-    return any(re2.fullmatch(pattern, email, _options) for pattern in patterns)
+    # The engine takes a Kelvin sign for a K where case is no matter; such an address is nobody's.
+    return is_one_alphabet(email) and any(
+        re2.fullmatch(pattern, spelling, _options)
+        for pattern in patterns
+        for spelling in spellings(email)
+    )
