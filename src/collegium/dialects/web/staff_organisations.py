@@ -113,7 +113,7 @@ def _create(visit: Visit) -> Answer:
         for name, (_label, _hint, most) in FIELDS.items()
     }
     if values["email"]:
-        form.email("email")
+        values["email"] = form.email("email")
     if form.ok:
         try:
             with visit.write() as tx:
