@@ -24,6 +24,8 @@ UNDERSTOOD = [
     ("ada@exam\u200bple.org", ""),
     ("ada@ex\u00adample.org", ""),
     (f"\u00a0{ADA}\u3000", ""),
+    (f"\x7f{ADA}\x01", ""),
+    (f"Ada Lee\x1f{ADA}", "Ada Lee"),
     # Quotation marks of many countries.
     (f"'{ADA}'", ""),
     (f'"{ADA}"', ""),

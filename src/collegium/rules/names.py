@@ -66,6 +66,11 @@ def remove_hidden(text: str) -> str:
     return text if text.isascii() else _HIDDEN.sub("", text)
 
 
+def without_controls(text: str) -> str:
+    """Put a space in place of controls and line ends."""
+    return _CONTROLS.sub(" ", text)
+
+
 def clean_name(text: str) -> str:
     """Return what is kept of a name; empty when nothing of it can be seen.
 
@@ -77,7 +82,7 @@ def clean_name(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text.strip()
-    text = _TURNING.sub("", _CONTROLS.sub(" ", text))
+    text = _TURNING.sub("", without_controls(text))
     text = trim(unicodedata.normalize("NFC", text))
     return text if any(map(_is_visible, text)) else ""
 

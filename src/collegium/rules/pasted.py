@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from collegium.rules.addresses import MIXED, address_fault, canonical_address, comparable_address
-from collegium.rules.names import clean_name, holds_link, remove_hidden, trim
+from collegium.rules.names import clean_name, holds_link, remove_hidden, trim, without_controls
 
 LINE_MAX: Final = 500
 ADDRESS_MAX: Final = 254
@@ -86,7 +86,7 @@ def read_people(text: str, most: int) -> list[Pasted]:
 def _read_line(line: str) -> list[Pasted]:
     if len(line) > LINE_MAX:
         return [Pasted(line[:LINE_MAX], "", "", TOO_LONG)]
-    plain = _ENTITY.sub(lambda match: html.unescape(match[0]), line)
+    plain = without_controls(_ENTITY.sub(lambda match: html.unescape(match[0]), line))
     if not remove_hidden(plain).strip():
         return []
     people = _merged(_people_of(plain))

@@ -464,7 +464,7 @@ def test_a_pasted_list_invites_whom_it_names_and_gives_back_the_rest(
     browser.open(here)
     pasted = (
         "\ufeff\u200bada@example.org",
-        "[Grace](mailto:grace@example.org)",
+        "[Grace](mailto:grace@example.org)\x0b",
         "\u00abjoan@example.org\u00bb.",
         '"Lee, Jane" <jane.lee@example.org>; Tom <tom@example.org>',
         "jane@example,org",

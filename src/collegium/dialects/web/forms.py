@@ -108,6 +108,21 @@ class Form:
             self.wrong(name, "This has signs in it that cannot be kept. Please type it anew.")
         return text
 
+    def pasted(self, name: str, most: int) -> str:
+        """Read what was copied from another program, whatever controls came with it.
+
+        Args:
+            most: characters that it may have.
+        """
+        text = self.raw(name)
+        if len(text) > most:
+            self.wrong(name, f"This is too long: at most {most} characters.")
+        elif "\0" in text:
+            self.wrong(name, "This has signs in it that cannot be kept. Please type it anew.")
+        elif not trim(text):
+            self.wrong(name, "Please fill this in.")
+        return text
+
     def lines(self, name: str, most: int, many: int) -> list[str]:
         """Read texts, one in each line; the same one only once.
 

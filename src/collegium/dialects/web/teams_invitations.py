@@ -127,7 +127,7 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
     """Judge what was pasted and show it; only what is sent a second time goes out."""
     form = visit.form
     deed = form.choice("deed", "check", "edit", "send")
-    text = form.text("addresses", LINES_MAX * LINE_MAX, required=True, lines=True)
+    text = form.pasted("addresses", LINES_MAX * LINE_MAX)
     extra = form.text("extra_text", _TEXT_MAX, lines=True)
     if kind is Kind.GROUP:
         limits.check(visit, limits.PEOPLE)
