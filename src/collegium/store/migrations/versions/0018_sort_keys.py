@@ -17,8 +17,8 @@ from collegium.store.tables import Number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 
 _BATCH = 5000
 _TABLES = {
