@@ -85,6 +85,9 @@ class Settings:
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
 
+    # How long a mail is kept after it was sent; what could not be sent is kept.
+    outbox_retention: Duration = 30 * 86400
+
     # What mails and pages say.
 
     site_name: Line = "Collegium"

@@ -15,7 +15,7 @@ from collegium.store import accounts, schema, tokens
 from collegium.store import groups as group_rows
 from collegium.store.db import Database
 from collegium.store.statements import Prepared
-from collegium.store.tables import closed_ranges, groups, invitations, scopes
+from collegium.store.tables import closed_ranges, events, groups, invitations, outbox, scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -310,3 +310,71 @@ def test_groups_whose_names_turn_out_to_be_one_both_work_after_the_upgrade(
         4: "zo\u00eb",
     }
     assert sorts == {1: "cafe", 2: "cafe", 3: "strasse", 4: "zoe"}
+
+
+def test_personal_data_that_earlier_releases_kept_go_with_the_upgrade(empty: Database) -> None:
+    mark, now = "xqmark", "2026-01-01T00:00:00.000000"
+    config = schema._config()
+    person = (
+        "INSERT INTO accounts (id, uuid, username, slug, email, first_name, last_name,"
+        " affiliations, joined, modified, deleted, is_active) VALUES (:id, :uuid, :name, :name,"
+        " :email, :first, :first, '[]', :now, :now, :deleted, :active)"
+    )
+    event = (
+        "INSERT INTO events (uuid, at, kind, actor_id, actor_name, address, account_id, facts)"
+        " VALUES (:uuid, :now, :kind, :actor, :name, '203.0.113.7', :account, :facts)"
+    )
+    with empty.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0018")
+        for number, name, deleted in ((5, f"~{mark}", now), (6, "stays", None)):
+            given = {"id": number, "uuid": f"{number:032x}", "name": name.strip("~"), "now": now}
+            given |= {"email": "" if deleted else "s@example.org", "deleted": deleted}
+            given |= {"first": mark if deleted else "Stays", "active": deleted is None}
+            connection.execute(text(person), given)
+        for number, (kind, actor, account, facts) in enumerate(
+            (
+                ("account.updated", 5, 5, {"username": mark, "changes": {"email": [mark, mark]}}),
+                ("role.granted", 6, 5, {"username": mark, "role": "PROJECT.MEMBER"}),
+                ("login.failed", None, None, {"username": mark, "address": "203.0.113.8"}),
+                ("role.granted", 6, 6, {"username": "stays", "role": "PROJECT.MEMBER"}),
+            )
+        ):
+            given = {"uuid": f"{number:032x}", "now": now, "kind": kind, "actor": actor}
+            given |= {"account": account, "facts": json.dumps(facts)}
+            given |= {"name": {5: mark, 6: "Stays", None: ""}[actor]}
+            connection.execute(text(event), given)
+        for number in (5, 6):
+            connection.execute(
+                text(
+                    "INSERT INTO outbox (kind, recipient, facts, created, due) VALUES"
+                    " ('email_changed', :email, :facts, :now, :now)"
+                ),
+                {
+                    "email": f"{mark if number == 5 else 'stays'}@example.org",
+                    "facts": json.dumps({"account": number}),
+                    "now": now,
+                },
+            )
+        connection.exec_driver_sql("COMMIT")
+    schema.migrate(empty)
+    with empty.read() as tx:
+        events_now = tx.all(Prepared(select(events).order_by(events.c.id)))
+        row = accounts.by_number(tx, 5)
+        mails = tx.all(Prepared(select(outbox.c.recipient, outbox.c.account_id)))
+    assert row is not None
+    assert (row.first_name, row.last_name) == ("Deleted account 5", "")
+    assert [one.facts for one in events_now] == [
+        {"username": "~deleted-5", "changes": {"email": [None, None]}},
+        {"username": "~deleted-5", "role": "PROJECT.MEMBER"},
+        {"address": "203.0.113.8"},
+        {"username": "stays", "role": "PROJECT.MEMBER"},
+    ]
+    assert [(one.actor_name, one.address) for one in events_now] == [
+        ("Deleted account 5", ""),
+        ("Stays", "203.0.113.7"),
+        ("", "203.0.113.7"),
+        ("Stays", "203.0.113.7"),
+    ]
+    assert [(one.recipient, one.account_id) for one in mails] == [("stays@example.org", 6)]

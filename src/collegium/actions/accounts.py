@@ -17,7 +17,16 @@ from collegium.rules.names import trim
 from collegium.rules.passwords import faults
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.rules.tokens import may_hold_api_token
-from collegium.store import accounts, addresses, events, memberships, pictures, requests, slugs
+from collegium.store import (
+    accounts,
+    addresses,
+    erasure,
+    events,
+    memberships,
+    pictures,
+    requests,
+    slugs,
+)
 from collegium.store.access import lock, lock_account
 from collegium.store.vault import check_password, hash_password
 
@@ -194,9 +203,9 @@ def _told(value: Any) -> Any:
 
 
 def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
-    """Delete an account: its rights end and what is personal goes, its history stays readable.
+    """Delete an account: its rights end, what is personal goes, history keeps a neutral name.
 
-    The row keeps its number and the person's name, under which it did what it did.
+    The row keeps its id, under which it did what it did.
 
     Args:
         closes: whether a request of theirs that waits is closed, instead of standing in the way.
@@ -230,15 +239,12 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
     end_invitations(tx, actor, account.id)
     if account.picture is not None:
         pictures.drop(tx, account.picture)
+    # Before what is personal goes: whoever deletes their own account is not named by this either.
+    events.record(tx, "account.deleted", actor, account=account.id, username=account.username)
     accounts.bury(tx, account.id)
-    events.record(
-        tx,
-        "account.deleted",
-        actor,
-        account=account.id,
-        username=account.username,
-        name=accounts.full_name(account),
-    )
+    slugs.forget(tx, "user", account.username, account.id)
+    for ended in erasure.erase(tx, account, account.requested_email):
+        events.record(tx, "invitation.canceled", None, scope=ended.scope_id, invitation=ended.uuid)
 
 
 class _MovedOn(Exception):  # noqa: N818 - says what is the case

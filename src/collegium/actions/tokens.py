@@ -289,14 +289,16 @@ def log_in(tx: Write, vault: Vault, settings: Settings, actor: Actor, method: st
     return token
 
 
-def fail(tx: Write, account: Row | None, username: str, address: str) -> None:
-    """Write down that somebody did not get in."""
+def fail(tx: Write, account: Row | None, address: str) -> None:
+    """Write down that somebody did not get in.
+
+    What was typed as a user name is not kept: it may be a password, or a name of somebody else.
+    """
     events.record(
         tx,
         "login.failed",
         None,
         account=account.id if account is not None else None,
-        username=username[:128],
         address=address,
     )
 

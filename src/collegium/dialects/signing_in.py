@@ -50,7 +50,7 @@ def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
     right = vault.check_password(account.password if account else None, password)
     if account is None or not right or not account.is_active:
         with call.write() as tx:
-            actions.fail(tx, account, username, call.address)
+            actions.fail(tx, account, call.address)
             call.count(tx, pair, LOGIN_PAIR)
             call.count(tx, account_try, LOGIN_ACCOUNT)
             call.count(tx, address_try, LOGIN_ADDRESS)

@@ -31,7 +31,7 @@ from collegium.post.text import one_line, short
 from collegium.post.transport import Transport, open_transport
 from collegium.rules.refusals import Conflict
 from collegium.settings import Settings
-from collegium.store import outbox, tallies
+from collegium.store import outbox, tallies, tries
 from collegium.store.db import Database, Read, Unavailable, Write
 from collegium.store.statements import Row
 from collegium.store.vault import Vault
@@ -61,6 +61,8 @@ OUTAGE_DELAYS: Final = RETRY_DELAYS[:3]
 
 _PAUSE: Final = 5.0  # seconds; another process may owe a mail without waking us
 _TEND_EVERY: Final = 3600.0  # seconds
+_SWEEP_EVERY: Final = 600.0  # seconds
+_SWEPT: Final = 500  # mails that are deleted in one transaction
 _FOLD_EVERY: Final = 60.0  # seconds; counts have one part more for each row since
 _LOOK_EVERY: Final = 1.0  # seconds; how late the news of an ended invitation may be
 _AT_ONCE: Final = 2.0  # seconds; how long mails keep what ends by itself waiting
@@ -112,7 +114,7 @@ class Worker:
             self._others[InvitationCreated.kind] = way
         self._clock = clock
         self._time = Clock(database, settings, clock)
-        self._next_look = self._next_tending = self._next_folding = 0.0
+        self._next_look = self._next_tending = self._next_folding = self._next_sweeping = 0.0
         self._puller = Puller(database, settings, vault, clock=clock)
         self._woken = threading.Event()
 
@@ -124,6 +126,7 @@ class Worker:
         Raises Unavailable while the database is out of reach.
         """
         self._database.tend()
+        self._sweep()
         self._fold()
         self._time.run()
         sent = self._pay_all(threading.Event())
@@ -142,6 +145,9 @@ class Worker:
                 if time.monotonic() >= self._next_tending:
                     self._next_tending = time.monotonic() + _TEND_EVERY
                     self._database.tend()
+                if time.monotonic() >= self._next_sweeping:
+                    is_done = self._sweep(_AT_ONCE)
+                    self._next_sweeping = time.monotonic() + (_SWEEP_EVERY if is_done else 0)
                 if time.monotonic() >= self._next_folding:
                     self._next_folding = time.monotonic() + _FOLD_EVERY
                     self._fold()
@@ -162,6 +168,23 @@ class Worker:
                 _log.error("outbox failed", traceback=_told(error))
             self._woken.wait(pause)
             self._woken.clear()
+
+    def _sweep(self, seconds: float = inf) -> bool:
+        """Delete what is not needed any more, and begin no batch after so many seconds.
+
+        Tells whether everything is done.
+        """
+        end = time.monotonic() + seconds
+        with self._database.write(self._now()) as tx:
+            tries.sweep(tx)
+        while True:
+            with self._database.write(self._now()) as tx:
+                before = tx.now - timedelta(seconds=self._settings.outbox_retention)
+                deleted = outbox.sweep(tx, before, _SWEPT)
+            if deleted < _SWEPT:
+                return True
+            if time.monotonic() > end:
+                return False
 
     def _fold(self) -> None:
         if not self._database.is_sqlite:

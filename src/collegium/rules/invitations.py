@@ -58,6 +58,16 @@ class Fate(StrEnum):
     ERRED = "Erred"
 
 
+def mail_state(mail: str | None, state: str) -> str | None:
+    """Return the state of an invitation's mail, also when its row was deleted after a while.
+
+    Args:
+        mail: the state of the row; None when there is none.
+        state: of the invitation; an invitation that waits for staff was not mailed yet.
+    """
+    return "sent" if mail is None and state in {State.PENDING, State.ACCEPTED} else mail
+
+
 def fate(mail: str | None, leased: datetime | None, error: str | None, now: datetime) -> Fate:
     """Tell what became of a mail by its row of the outbox.
 

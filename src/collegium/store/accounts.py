@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from collegium.rules.addresses import comparable_address
+from collegium.rules.erasure import neutral_name
 from collegium.rules.invitations import State
 from collegium.rules.names import sort_key
 from collegium.rules.refusals import Conflict, Invalid, NotFound
@@ -208,6 +209,12 @@ _TOMB = Prepared(
         email="",
         email_comparable="",
         password=None,
+        first_name=bindparam("name"),
+        first_name_sort=bindparam("sort"),
+        last_name="",
+        last_name_sort="",
+        native_name_sort="",
+        organization_sort="",
         native_name="",
         job_title="",
         phone_number="",
@@ -224,11 +231,10 @@ _TOMB = Prepared(
         details=literal({}, type_=accounts.c.details.type),
         profile=literal({}, type_=accounts.c.profile.type),
         picture=None,
+        identity_source="",
+        last_login=None,
+        last_synced=None,
         search="",
-        first_name_sort="",
-        last_name_sort="",
-        native_name_sort="",
-        organization_sort="",
         modified=bindparam("moment", type_=Time),
         deleted=bindparam("moment", type_=Time),
     )
@@ -442,9 +448,11 @@ def _taken(error: Duplicate) -> Invalid | Conflict:
 
 
 def bury(tx: Write, account: int) -> None:
-    """Take everything personal from an account but the name, under which history tells of it."""
+    """Take everything personal from an account, and give it a neutral name."""
+    name = neutral_name(account)
     for statement in _BURY:
-        tx.run(statement, account=account, **({"moment": tx.now} if statement is _TOMB else {}))
+        told = {"moment": tx.now, "name": name, "sort": sort_key(name)}
+        tx.run(statement, account=account, **(told if statement is _TOMB else {}))
 
 
 def end_credentials(tx: Write, account: int) -> None:

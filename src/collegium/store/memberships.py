@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from collegium.rules.access import OWNER_ROLES, Kind
+from collegium.rules.invitations import State as InvitationState
 from collegium.rules.refusals import Conflict, NotFound
 from collegium.rules.requests import State
 from collegium.store import finding
@@ -36,7 +37,7 @@ from collegium.store.access import (
 from collegium.store.db import Duplicate
 from collegium.store.listing import Listing
 from collegium.store.statements import Prepared, Time, any_of
-from collegium.store.tables import Number, accounts, grants, requests, roles, scopes
+from collegium.store.tables import Number, accounts, grants, invitations, requests, roles, scopes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -243,6 +244,11 @@ _STANDING = Prepared(
     # In the order of the scopes, as everybody locks them.
     .order_by(grants.c.scope_id, grants.c.id)
 )
+_OPEN_INVITATIONS = or_(
+    invitations.c.state == InvitationState.PENDING.value,
+    invitations.c.state == InvitationState.HELD.value,
+    invitations.c.state == InvitationState.REQUESTED.value,
+)
 _PLACES = Prepared(
     union(
         select(grants.c.scope_id).where(
@@ -251,6 +257,18 @@ _PLACES = Prepared(
         select(requests.c.scope_id).where(
             requests.c.account_id == bindparam("account", type_=Number),
             requests.c.state == State.PENDING.value,
+        ),
+        # What is addressed to it is canceled when it goes.
+        select(invitations.c.scope_id)
+        .join(accounts, accounts.c.email_comparable == invitations.c.email_comparable)
+        .where(
+            accounts.c.id == bindparam("account", type_=Number),
+            accounts.c.email_comparable != "",
+            _OPEN_INVITATIONS,
+        ),
+        select(invitations.c.scope_id).where(
+            invitations.c.account_id == bindparam("account", type_=Number),
+            _OPEN_INVITATIONS,
         ),
     ).order_by("scope_id")
 )

@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     false,
     func,
     insert,
@@ -28,7 +29,7 @@ from collegium.rules.refusals import Conflict, NotFound
 from collegium.store.db import Read, Write
 from collegium.store.listing import Filter, Listing
 from collegium.store.statements import Prepared, Row, Time, any_of
-from collegium.store.tables import Number, outbox
+from collegium.store.tables import DELIVERED, Number, outbox
 
 OVERDUE_AFTER: Final = timedelta(minutes=1)
 """A mail that could have been claimed for so long says that nobody pays the outbox."""
@@ -71,10 +72,9 @@ def _free() -> ColumnElement[bool]:
     )
 
 
+_POSTED: Final = ("kind", "recipient", "facts", "created", "due", "account_id")
 _POST = Prepared(
-    insert(outbox)
-    .values({name: bindparam(name) for name in ("kind", "recipient", "facts", "created", "due")})
-    .returning(outbox.c.id)
+    insert(outbox).values({name: bindparam(name) for name in _POSTED}).returning(outbox.c.id)
 )
 
 # Materialized: a sub-select with a limit may otherwise run more than once, and claim too many.
@@ -120,7 +120,11 @@ _TURN = Prepared(
         outbox.c.id == bindparam("mail", type_=Number),
         outbox.c.attempts == bindparam("attempt", type_=Integer),
     )
-    .values(kind=bindparam("kind"), facts=bindparam("facts"))
+    .values(
+        kind=bindparam("kind"),
+        facts=bindparam("facts"),
+        account_id=bindparam("about", type_=Number),
+    )
 )
 
 
@@ -132,6 +136,14 @@ _PUT_OFF = {
     True: _put_off(any_of(outbox.c.kind, "kinds")),
     False: _put_off(not_(any_of(outbox.c.kind, "kinds"))),
 }
+
+_old = (
+    select(outbox.c.id)
+    .where(DELIVERED, outbox.c.settled < bindparam("before", type_=Time))
+    .order_by(outbox.c.settled)
+    .limit(bindparam("limit", type_=Integer))
+)
+_SWEEP = Prepared(delete(outbox).where(outbox.c.id.in_(_old)))
 
 # Each from an index of its own: what was sent, in years, is not looked at.
 _COUNTS = Prepared(
@@ -213,6 +225,7 @@ def post(tx: Write, mail: Owed) -> int:
         facts=facts,
         created=tx.now,
         due=tx.now,
+        account_id=facts.get("account"),
     )
     tx.owes = True
     return int(number)
@@ -232,7 +245,8 @@ def turn(tx: Write, mail: int, attempt: int, kind: str, facts: Mapping[str, Any]
 
     Refuses: Conflict ``mail.overtaken`` when the attempt is no longer the latest.
     """
-    if not tx.run(_TURN, mail=mail, attempt=attempt, kind=kind, facts=facts):
+    about = facts.get("account")
+    if not tx.run(_TURN, mail=mail, attempt=attempt, kind=kind, facts=facts, about=about):
         raise Conflict("mail.overtaken")
 
 
@@ -300,6 +314,11 @@ def drop(tx: Write, mail: int, reason: str) -> Row:
     if row is None:
         raise NotFound("mail.settled")
     return row
+
+
+def sweep(tx: Write, before: datetime, limit: int) -> int:
+    """Delete some mails that were sent, or had become needless, before a moment; count them."""
+    return tx.run(_SWEEP, before=before, limit=limit)
 
 
 def counts(tx: Read) -> Row:

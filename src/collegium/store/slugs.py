@@ -6,13 +6,13 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, literal_column, select
 from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
 from collegium.rules.access import Kind
 from collegium.store.statements import Prepared
-from collegium.store.tables import accounts, scopes, slugs
+from collegium.store.tables import Number, accounts, scopes, slugs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,34 @@ _TAKEN = {
 }
 
 
+_HAS_PREFIX = Prepared(
+    select(accounts.c.id)
+    .where(
+        accounts.c.slug >= bindparam("low"),
+        accounts.c.slug < bindparam("high"),
+        accounts.c.id != bindparam("besides", type_=Number),
+    )
+    .limit(literal_column("1"))
+)
+_FORGET = Prepared(delete(slugs).where(slugs.c.prefix == bindparam("prefix")))
+
+
+def _prefix(noun: str, name: str) -> str:
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain)[:_PREFIX].strip("-") or noun
+
+
+def forget(tx: Write, noun: str, name: str, account: int) -> None:
+    """Drop the counter of a deleted account's slugs, unless another account goes by it.
+
+    It is made of the user name.
+    """
+    prefix = _prefix(noun, name)
+    # The character after the dash, so that the index finds whatever begins with the prefix.
+    if tx.one(_HAS_PREFIX, low=f"{prefix}-", high=f"{prefix}.", besides=account) is None:
+        tx.run(_FORGET, prefix=f"{noun}:{prefix}")
+
+
 def new(tx: Write, noun: str, name: str) -> str:
     """Give a slug that nobody has: a counter gives the number, so there is no race.
 
@@ -54,8 +82,7 @@ def new(tx: Write, noun: str, name: str) -> str:
         noun: ``user`` or a kind of scope; each counts for itself.
         name: any text; without a letter of ASCII in it the noun stands in.
     """
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    prefix = re.sub(r"[^a-z0-9]+", "-", plain)[:_PREFIX].strip("-") or noun
+    prefix = _prefix(noun, name)
     while True:
         slug = f"{prefix}-{tx.value(_NEXT[tx.dialect_name], prefix=f'{noun}:{prefix}')}"
         # Somebody may have written it by hand; then the next number is tried.

@@ -541,6 +541,9 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     _text("error"),
     Column("settled", Time),
+    # Whom the mail is about, so that it can be found when the account is deleted. No foreign key,
+    # which SQLite cannot add to a table that exists.
+    Column("account_id", Number),
     _one_of("state", ("owed", "sent", "void", "abandoned")),
     sqlite_autoincrement=True,
 )
@@ -557,6 +560,18 @@ Index(
     sqlite_where=outbox.c.state == "abandoned",
     postgresql_where=outbox.c.state == "abandoned",
 )
+# What has come to its end, for the worker that deletes it after a while. The states are written
+# into the text, so that a statement with the same text can use the index.
+DELIVERED = outbox.c.state.in_([literal_column("'sent'"), literal_column("'void'")])
+Index(
+    "ix_outbox_delivered",
+    outbox.c.settled,
+    sqlite_where=DELIVERED,
+    postgresql_where=DELIVERED,
+)
+Index("ix_outbox_recipient", outbox.c.recipient)
+_ABOUT = outbox.c.account_id.is_not(None)
+Index("ix_outbox_account_id", outbox.c.account_id, sqlite_where=_ABOUT, postgresql_where=_ABOUT)
 
 invitations = Table(
     "invitations",
@@ -600,6 +615,14 @@ invitations = Table(
     _one_of("state", STORED),
 )
 Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created)
+# Each mail that is deleted is looked for here.
+_MAILED = invitations.c.mail_id.is_not(None)
+Index(
+    "ix_invitations_mail_id",
+    invitations.c.mail_id,
+    sqlite_where=_MAILED,
+    postgresql_where=_MAILED,
+)
 Index("ix_invitations_email_comparable", invitations.c.email_comparable)
 Index("ix_invitations_created", invitations.c.created, invitations.c.id)
 Index("ix_invitations_state", invitations.c.state, invitations.c.created, invitations.c.id)

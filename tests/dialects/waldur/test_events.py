@@ -276,11 +276,11 @@ def test_a_failed_login_is_located_for_those_who_see_all_alone(
 ) -> None:
     with world.database.write() as tx:
         row = account_rows.by_uuid(tx, house.member.uuid)
-        token_actions.fail(tx, row, "member", ADDRESS)
-        token_actions.fail(tx, None, "nobody-at-all", ADDRESS)
+        token_actions.fail(tx, row, ADDRESS)
+        token_actions.fail(tx, None, ADDRESS)
     name = "auth_login_failed_with_username"
     stranger, own = listed(site, house.support, f"event_type={name}")
-    assert stranger["message"] == f"User nobody-at-all failed to log in from {ADDRESS}."
+    assert stranger["message"] == f"User unknown failed to log in from {ADDRESS}."
     assert own["context"]["ip_address"] == ADDRESS
     told = the(site, house.member, name)
     assert told["message"] == "User member failed to log in."
@@ -573,18 +573,19 @@ def test_history_outlives_a_name(site: Site, house: House, world: World) -> None
         account_rows.change(tx, house.staff.id, {"first_name": "Renamed"})
         tx.run(Prepared(update(scopes).where(scopes.c.id == house.project.id).values(name="New")))
         account_actions.delete(tx, house.staff.actor, house.member.uuid)
+    gone = f"~deleted-{house.member.id}"
     told = next(
         one
         for one in listed(site, house.owner, f"project_uuid={house.project.uuid}")
-        if one["context"].get("affected_user_username") == "member"
+        if one["context"].get("affected_user_username") == gone
     )
     assert told["message"] == (
-        "User member has been given the role PROJECT.MEMBER in Engine by Staff Lee."
+        f"User {gone} has been given the role PROJECT.MEMBER in Engine by Staff Lee."
     )
-    assert (
-        the(site, house.staff, "user_deletion_succeeded")["context"]["affected_user_full_name"]
-        == "Member Lee"
-    )
+    deleted = the(site, house.staff, "user_deletion_succeeded")
+    assert deleted["message"] == f"User {gone} has been deleted by Staff Lee."
+    name = deleted["context"]["affected_user_full_name"]
+    assert name == f"Deleted account {house.member.id}"
 
 
 def test_the_types_are_listed_by_group(site: Site, house: House) -> None:

@@ -164,7 +164,8 @@ def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
 def _whom(row: Row, *, named: bool) -> str:
     """Give the person it happened to: by user name, to those who know no more of former people."""
     name = f"{row.account_first_name or ''} {row.account_last_name or ''}".strip()
-    if named and name and row.account_deleted is None:
+    if name and (named or row.account_deleted is not None):
+        # The name of a deleted account is a neutral one.
         return isolated(name)
     gone = row.account_username is None or row.account_deleted is not None
     return str((row.facts.get("username") if gone else row.account_username) or _SOMEBODY)

@@ -1,0 +1,40 @@
+"""What the audit log keeps of a person whose account is deleted: a neutral name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEPT: Final = frozenset(
+    {
+        *("because", "codes", "fields", "invitation", "key", "mail", "mails", "method"),
+        *("permissions", "permissions_added", "permissions_removed", "request_uuid"),
+        *("role", "role_uuid", "scope_name", "until", "impersonated_by", "impersonator"),
+    }
+)
+"""Facts of an event that say nothing about the person it happened to. All others go."""
+
+
+def neutral_name(account: int) -> str:
+    """Return the name under which history tells of a deleted account."""
+    return f"Deleted account {account}"
+
+
+def neutral_username(account: int) -> str:
+    """Return the user name of a deleted account; nobody can choose one like it."""
+    return f"~deleted-{account}"
+
+
+def erased(facts: Mapping[str, Any], account: int) -> dict[str, Any]:
+    """Return the facts of an event about a deleted account without what is personal.
+
+    Of changed fields their names stay, so that history still tells what was changed.
+    """
+    kept = {name: value for name, value in facts.items() if name in KEPT}
+    if "username" in facts:
+        kept["username"] = neutral_username(account)
+    if isinstance(facts.get("changes"), dict):
+        kept["changes"] = {name: [None, None] for name in facts["changes"]}
+    return kept

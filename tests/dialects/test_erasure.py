@@ -1,0 +1,423 @@
+"""A deleted account leaves nothing personal anywhere in the database."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import inspect, select, text
+
+from collegium.actions import accounts as account_actions
+from collegium.actions import groups as group_actions
+from collegium.actions import invitations as invitation_actions
+from collegium.actions import outbox as outbox_actions
+from collegium.post.worker import Worker
+from collegium.store import accounts, outbox
+from collegium.store.statements import Prepared
+from collegium.store.tables import events
+from collegium.store.tables import outbox as mail_rows
+from collegium.store.tables import tries as try_rows
+from tests.dialects.brainstem.scene import Groups
+from tests.dialects.web.browser import Browser
+from tests.remote import new_key
+from tests.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from collegium.settings import Settings
+    from collegium.store.db import Database
+    from tests.world import World
+
+# Each holds a word that stands nowhere else.
+MARKS = {
+    "username": "xqusername",
+    "email": "xqemail@example.org",
+    "first_name": "Xqfirst",
+    "last_name": "Xqlast",
+    "native_name": "Xqnative",
+    "job_title": "Xqjob",
+    "phone_number": "+999 777 555 333",
+    "organization": "Xqorganization",
+    "civil_number": "xqcivil",
+    "description": "Xqdescription",
+    "preferred_language": "xqlang",
+    "identity_source": "xqsource",
+    "slug": "xqslug",
+}
+OTHERS = (
+    *("xqformer@", "xqnext@", "xqinvited", "xqmessage", "xqextra", "xqkeyname", "xqtoken"),
+    *("xqwebsite", "xqscholar", "xqdevice", "xqtyped", "203.0.113.77", "xqold", "xqcomment"),
+)
+
+
+def everything(database: Database) -> Iterator[tuple[str, str]]:
+    """Yield every value of every text or JSON column of every table, and where it stands."""
+    with database.engine.connect() as connection:
+        for table in inspect(connection).get_table_names():
+            if table.startswith("sqlite_"):
+                continue
+            for row in connection.execute(text(f'SELECT * FROM "{table}"')).mappings():
+                for column, value in row.items():
+                    if isinstance(value, (str, dict, list)):
+                        told = value if isinstance(value, str) else json.dumps(value)
+                        yield f"{table}.{column}", told
+
+
+def found(database: Database) -> set[tuple[str, str]]:
+    """Where something of the person is still told, and which mark that is."""
+    marks = [value.split("@")[0].lower() for value in MARKS.values()]
+    marks += [mark.rstrip("@").lower() for mark in OTHERS]
+    return {
+        (where, mark)
+        for where, value in everything(database)
+        for mark in marks
+        if mark in value.lower()
+    }
+
+
+class Life:
+    """An account with a mark in every field, that does everything an account can do."""
+
+    def __init__(self, world: World, site: Site) -> None:
+        self.world, self.site = world, site
+        self.owner = world.person("owner")
+        self.organisation = world.organisation(owner=self.owner)
+        self.project = world.project(self.organisation)
+        self.second = world.project(self.organisation)
+        values = {**MARKS, "birth_date": date(1970, 1, 1), "email": "xqformer@example.org"}
+        username = str(values.pop("username"))
+        self.person = world.person(
+            username, is_staff=True, details={"name": "xqold"}, affiliations=["xqold"], **values
+        )
+        self.groups = Groups(world, site)
+
+    def live(self) -> None:
+        for step in (
+            self.change_addresses,
+            self.change_profile,
+            self.be_invited,
+            self.invite_others,
+            self.ask,
+            self.keep_keys_and_tokens,
+            self.sign_in,
+            self.look_after_mails,
+        ):
+            step()
+
+    def change_addresses(self) -> None:
+        path = f"/api/users/{self.person.uuid}/change_email/"
+        for email in (MARKS["email"], "xqnext@example.org"):
+            asked = self.site.post(path, self.world.staff, json={"email": email})
+            assert asked.status_code == 200, asked.text
+            if email == MARKS["email"]:
+                code = self.code_sent_to(email)
+                done = self.site.post("/api/users/confirm_email/", json={"code": code})
+                assert done.status_code == 200, done.text
+
+    def code_sent_to(self, email: str) -> str:
+        """The code of the newest mail to an address."""
+        Worker(self.world.database, self.world.settings, self.world.vault).once()
+        folder = Path(self.world.settings.mail_url.removeprefix("file:"))
+        mails = [mail.read_text() for mail in sorted(folder.glob("*.eml"))]
+        found = [
+            code
+            for mail in mails
+            if f"To: {email}" in mail
+            for code in re.findall(r"/user_email_change/([0-9a-f]{32})/", mail)
+        ]
+        return str(found[-1])
+
+    def change_profile(self) -> None:
+        path = f"/api/users/{self.person.uuid}/"
+        for name in ("xqold", MARKS["job_title"]):
+            body = {"job_title": name, "description": name, "phone_number": MARKS["phone_number"]}
+            answer = self.site.request("PATCH", path, self.world.staff, json=body)
+            assert answer.status_code == 200, answer.text
+        body = {"website": "http://xqwebsite.org", "google_scholar": "xqscholar"}
+        shown = self.groups.call("PATCH", self.person, "user", self.person.id, json=body)
+        assert shown.status_code == 200, shown.text
+
+    def be_invited(self) -> None:
+        world = self.world
+        details: dict[str, Any] = {
+            "full_name": "xqinvited",
+            "native_name": "xqinvited",
+            "phone_number": MARKS["phone_number"],
+            "organization": "xqinvited",
+            "job_title": "xqinvited",
+            "extra_text": "Dear xqinvited",
+        }
+        for number, email in enumerate(
+            (MARKS["email"], "XQEMAIL@Example.org", "xqformer@example.org")
+        ):
+            place = self.project if number == 0 else self.second
+            uuid = world.invite(self.owner, email, "PROJECT.MEMBER", place, **details)
+            if number == 0:
+                with world.database.write() as tx:
+                    actor = self.actor()
+                    invitation_actions.accept(tx, actor, world.settings, uuid)
+        lead = world.person("lead")
+        group = self.groups.found(lead, "Club")
+        with world.database.write() as tx:
+            reached = group_actions.hold(tx, lead.actor, group)
+            wish = group_actions.Wish(MARKS["email"])
+            group_actions.change(tx, lead.actor, world.settings, reached, None, [wish])
+
+    def actor(self) -> Any:
+        from collegium.actions.tokens import actor_of  # noqa: PLC0415 - used once
+
+        with self.world.database.read() as tx:
+            return actor_of(accounts.by_number(tx, self.person.id), "203.0.113.77", "request")
+
+    def invite_others(self) -> None:
+        details = {"extra_text": "Yours, xqextra"}
+        with self.world.database.write() as tx:
+            from collegium.rules.access import Kind  # noqa: PLC0415 - used once
+            from collegium.store import access, roles  # noqa: PLC0415 - used once
+
+            actor = self.actor()
+            reached = access.reach(tx, actor, Kind.PROJECT, self.project.uuid)
+            role: Any = roles.named(tx, "PROJECT.MEMBER", None)
+            details |= {"email": "somebody@example.org"}
+            invitation_actions.create(tx, actor, self.world.settings, reached, role, details)
+
+    def ask(self) -> None:
+        link = self.world.open(self.owner, "PROJECT.MEMBER", self.second)
+        request = self.world.ask(self.person, link, "xqmessage")
+        path = f"/api/user-permission-requests/{request}/reject/"
+        answer = self.site.post(path, self.owner, json={"comment": "xqcomment"})
+        assert answer.status_code == 200, answer.text
+
+    def keep_keys_and_tokens(self) -> None:
+        body = {"name": "xqkeyname", "public_key": new_key("xqkeyname")}
+        answer = self.site.post("/api/keys/", self.person, json=body)
+        assert answer.status_code == 201, answer.text
+        with self.world.database.write() as tx:
+            from collegium.actions import tokens  # noqa: PLC0415 - used once
+
+            tokens.issue_personal(tx, self.world.vault, self.actor(), "xqtoken")
+        told = self.site.post("/api/auth/device/", json={"client_name": "xqdevice"}).json()
+        with self.world.database.write() as tx:
+            from collegium.actions import devices  # noqa: PLC0415 - used once
+
+            device = devices.find(tx, self.world.vault, told["user_code"])
+            devices.approve(tx, self.actor(), device.uuid)
+
+    def sign_in(self) -> None:
+        for name in (MARKS["username"], "xqtyped"):
+            body = {"username": name, "password": "xqtyped-password"}
+            assert self.site.post("/api-auth/password/", json=body).status_code == 401
+        browser = Browser(self.site)
+        browser.open("/forgotten_password/")
+        assert browser.send("/forgotten_password/", address=MARKS["email"]).status_code < 500
+
+    def look_after_mails(self) -> None:
+        world = self.world
+        Worker(world.database, world.settings, world.vault).once()
+        with world.database.write() as tx:
+            row: Any = tx.one(
+                Prepared(select(mail_rows.c.id).where(mail_rows.c.recipient == MARKS["email"]))
+            )
+            tx.run(
+                Prepared(
+                    mail_rows.update().where(mail_rows.c.id == row.id).values(state="abandoned")
+                )
+            )
+            outbox_actions.drop(tx, world.staff.actor, row.id)
+
+
+def delete(life: Life) -> None:
+    answer = life.site.request("DELETE", f"/api/users/{life.person.uuid}/", life.world.staff)
+    assert answer.status_code == 204, answer.text
+
+
+def test_nothing_of_a_deleted_account_is_left_in_any_table(
+    site: Site, world: World, database: Database
+) -> None:
+    life = Life(world, site)
+    life.live()
+    before = {mark for _, mark in found(database)}
+    missing = {value.split("@")[0].lower() for value in MARKS.values()} - before
+    assert not missing, "the life tells too little"
+    with database.read() as tx:
+        count = len(tx.all(Prepared(select(events.c.id))))
+    delete(life)
+    assert found(database) == set()
+    # What happened stays, under a neutral name.
+    with database.read() as tx:
+        rows = tx.all(Prepared(select(events)))
+        assert len(rows) > count
+        names = {row.actor_name for row in rows if row.actor_id == life.person.id}
+        assert names == {f"Deleted account {life.person.id}"}
+        row: Any = accounts.by_number(tx, life.person.id)
+    assert accounts.full_name(row) == f"Deleted account {life.person.id}"
+    shown = site.get("/api/events/?page_size=300", world.staff)
+    assert shown.status_code == 200
+    assert f"~deleted-{life.person.id}" in shown.text
+
+
+def test_whoever_deletes_the_own_account_is_not_named_by_that(
+    site: Site, world: World, database: Database
+) -> None:
+    life = Life(world, site)
+    assert site.request("DELETE", f"/api/users/{life.person.uuid}/", life.person).status_code == 204
+    assert found(database) == set()
+
+
+def test_others_keep_what_is_theirs(site: Site, world: World, database: Database) -> None:
+    owner = world.person("owner")
+    place = world.project(world.organisation(owner=owner))
+    gone, stays = world.person("gone"), world.person("stays")
+    twin = world.person("twin", email=stays.email)
+    for person in (gone, stays):
+        uuid = world.invite(owner, person.email, "PROJECT.MEMBER", place, extra_text="Welcome")
+    with database.write() as tx:
+        account_actions.delete(tx, world.staff.actor, gone.uuid)
+        # Two share this address, and one of them is still there.
+        account_actions.delete(tx, world.staff.actor, twin.uuid)
+    row = world.invitation(uuid)
+    assert (row.email, row.state, row.extra_text) == (stays.email, "pending", "Welcome")
+    with database.read() as tx:
+        mails = tx.all(Prepared(select(mail_rows.c.recipient)))
+    assert [mail.recipient for mail in mails] == [stays.email]
+    assert site.post(f"/api/user-invitations/{uuid}/accept/", stays).status_code == 200
+
+
+def test_invitation_to_a_deleted_account_lets_nobody_in(
+    site: Site, world: World, database: Database
+) -> None:
+    owner, gone, finder = world.person("owner"), world.person("gone"), world.person("finder")
+    place = world.project(world.organisation(owner=owner))
+    uuid = world.invite(owner, gone.email, "PROJECT.MEMBER", place)
+    with database.write() as tx:
+        account_actions.delete(tx, world.staff.actor, gone.uuid)
+    assert site.post(f"/api/user-invitations/{uuid}/accept/", finder).status_code == 404
+    assert world.invitation(uuid).state == "canceled"
+    assert world.grants_in(place) == []
+    with database.read() as tx:
+        kinds = [row.kind for row in tx.all(Prepared(select(events).order_by(events.c.id)))]
+    assert "invitation.canceled" in kinds
+
+
+def test_a_failed_login_keeps_no_name_that_was_typed(
+    site: Site, world: World, database: Database
+) -> None:
+    person = world.person("ada")
+    for name in ("ada", "my secret password"):
+        site.post("/api-auth/password/", json={"username": name, "password": "x"})
+    with database.read() as tx:
+        query = select(events).where(events.c.kind == "login.failed").order_by(events.c.id)
+        known, unknown = tx.all(Prepared(query))
+    assert known.account_id == person.id
+    assert unknown.account_id is None
+    for row in (known, unknown):
+        assert set(row.facts) == {"address"}
+    assert all("my secret password" not in value for _, value in everything(database))
+
+
+DAYS = 86400
+
+
+@pytest.mark.parametrize("days", [30, 5])
+def test_sent_mails_are_deleted_after_their_retention(
+    world: World, database: Database, make_settings: Callable[..., Settings], days: int
+) -> None:
+    settings = make_settings(**({"outbox_retention": "5d"} if days == 5 else {}))
+    kept = timedelta(days=days)
+    assert settings.outbox_retention == kept.total_seconds()
+    owner = world.person("owner")
+    place = world.project(world.organisation(owner=owner))
+    uuid = world.invite(owner, "new@example.org", "PROJECT.MEMBER", place)
+    clock = [datetime.now(UTC)]
+    now = clock[0]
+
+    def states() -> list[str]:
+        with database.read() as tx:
+            return sorted(row.state for row in tx.all(Prepared(select(mail_rows.c.state))))
+
+    worker = Worker(database, settings, world.vault, clock=lambda: clock[0])
+    worker.once()
+    assert states() == ["sent"]
+    with database.write(now) as tx:
+        for state in ("void", "abandoned", "owed"):
+            values = {"kind": "x", "recipient": "x@example.org", "facts": {}, "state": state}
+            times = {"created": now, "due": now + timedelta(days=400), "settled": now}
+            tx.run(Prepared(mail_rows.insert().values(**values, **times)))
+    clock[0] = now + kept - timedelta(minutes=1)
+    worker.once()
+    assert {"abandoned", "owed", "sent", "void"} == set(states())
+    assert world.invitation(uuid).mail_id is not None
+    # Mails that went out since are kept; what could not be sent is for people to look at.
+    clock[0] = now + kept + timedelta(minutes=1)
+    worker.once()
+    assert "void" not in states()
+    assert {"abandoned", "owed"} <= set(states())
+    assert world.invitation(uuid).mail_id is None
+
+
+def test_an_invitation_whose_mail_was_deleted_is_still_a_mailed_one(
+    site: Site, world: World, database: Database
+) -> None:
+    owner = world.person("owner")
+    place = world.project(world.organisation(owner=owner))
+    uuid = world.invite(owner, "new@example.org", "PROJECT.MEMBER", place)
+    path = f"/api/user-invitations/{uuid}/"
+    Worker(database, world.settings, world.vault).once()
+    before = site.get(path, owner).json()
+    with database.write() as tx:
+        assert outbox.sweep(tx, tx.now + timedelta(days=1), 10) == 1
+    assert site.get(path, owner).json() == before
+    assert before["execution_state"] == "OK"
+
+
+def test_many_old_mails_are_deleted_in_batches(
+    world: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = datetime.now(UTC) - timedelta(days=40)
+    rows = [
+        {
+            "kind": "x",
+            "recipient": f"x{number}@example.org",
+            "facts": "{}",
+            "state": "sent",
+            "created": old.isoformat(),
+            "due": old.isoformat(),
+            "settled": old.strftime("%Y-%m-%dT%H:%M:%S.%f"),
+        }
+        for number in range(1203)
+    ]
+    columns = ", ".join(rows[0])
+    values = ", ".join(f":{name}" if name != "facts" else "'{}'" for name in rows[0])
+    with database.engine.begin() as connection:
+        statement = text(f"INSERT INTO outbox ({columns}) VALUES ({values})")
+        for row in rows:
+            connection.execute(statement, {k: v for k, v in row.items() if k != "facts"})
+    counts: list[int] = []
+    sweep = outbox.sweep
+
+    def noted(*given: Any) -> int:
+        counts.append(sweep(*given))
+        return counts[-1]
+
+    monkeypatch.setattr(outbox, "sweep", noted)
+    Worker(database, world.settings, world.vault).once()
+    assert counts == [500, 500, 203]
+    with database.read() as tx:
+        assert tx.all(Prepared(select(mail_rows.c.id))) == []
+
+
+def test_network_addresses_of_tries_are_forgotten_after_a_day(
+    site: Site, world: World, database: Database
+) -> None:
+    site.post("/api-auth/password/", json={"username": "x", "password": "x"})
+    with database.read() as tx:
+        assert any("127.0.0.1" in row.subject for row in tx.all(Prepared(select(try_rows))))
+    late = datetime.now(UTC) + timedelta(hours=25)
+    Worker(database, world.settings, world.vault, clock=lambda: late).once()
+    with database.read() as tx:
+        assert tx.all(Prepared(select(try_rows))) == []
