@@ -31,7 +31,7 @@ from collegium.post.text import one_line, short
 from collegium.post.transport import Transport, open_transport
 from collegium.rules.refusals import Conflict
 from collegium.settings import Settings
-from collegium.store import outbox, tallies, tries
+from collegium.store import outbox, submissions, tallies, tries
 from collegium.store.db import Database, Read, Unavailable, Write
 from collegium.store.statements import Row
 from collegium.store.vault import Vault
@@ -177,6 +177,7 @@ class Worker:
         end = time.monotonic() + seconds
         with self._database.write(self._now()) as tx:
             tries.sweep(tx)
+            submissions.sweep(tx)
         while True:
             with self._database.write(self._now()) as tx:
                 before = tx.now - timedelta(seconds=self._settings.outbox_retention)

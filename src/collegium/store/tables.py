@@ -769,6 +769,17 @@ Index("ix_events_at", events.c.at, events.c.id)
 for _name in ("kind", "actor_id", "account_id", "scope_id"):
     Index(f"ix_events_{_name}", events.c[_name], events.c.at, events.c.id)
 
+# Forms that create something, each with what its first press has led to.
+submissions = Table(
+    "submissions",
+    metadata,
+    # Of the session, the path, the one-time number and everything else that was sent.
+    Column("key_hash", String(64), primary_key=True),
+    Column("created_at", Time, nullable=False, index=True),
+    # Encrypted: it may hold names, or a token that is shown this once. None while it is made.
+    Column("answer", Text),
+)
+
 tallies = Table(
     "tallies",
     metadata,

@@ -42,13 +42,15 @@ def _ask(visit: Visit) -> Answer:
     if form.ok:
         limits.check(visit, limits.JOIN)
         try:
-            with visit.write() as tx:
+            done = (visit.path, "You have asked. You get a mail as soon as it is decided.")
+            with visit.create() as tx:
                 _row, is_new = actions.join(tx, visit.actor, number(visit), message)
                 limits.count(visit, tx, limits.JOIN, int(is_new))
+                visit.created(tx, *done)
         except Conflict as refusal:
             form.refused(refusal)
         else:
-            return visit.go(visit.path, "You have asked. You get a mail as soon as it is decided.")
+            return visit.go(*done)
     with visit.read() as tx:
         return _shown(visit, tx, form, 422)
 
@@ -56,6 +58,6 @@ def _ask(visit: Visit) -> Answer:
 ROUTES: Routes = {
     "/group/{number}/": {
         "GET": Page(_show, "A group."),
-        "POST": Page(_ask, "Ask to be let in to a group."),
+        "POST": Page(_ask, "Ask to be let in to a group.", creates=True),
     },
 }

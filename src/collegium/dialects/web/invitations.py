@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collegium.store.statements import Row
 
 _METHOD: Final = "mailed link"
+_AGAIN_SECONDS: Final = 600
+"""How long a second press signs in to the account that the first one made."""
 
 
 def _follow(visit: Visit, tx: Read) -> Row:
@@ -145,8 +147,9 @@ def _answer(visit: Visit) -> Answer:
 
 def _accept(visit: Visit, row: Row) -> Answer:
     try:
-        with visit.write() as tx:
+        with visit.create() as tx:
             actions.accept(tx, visit.actor, visit.settings, row.uuid, generation=row.generation)
+            visit.created(tx, _welcome(row))
     except (NotFound, Conflict) as refusal:
         return _again(visit, refusal)
     return visit.go("/account/", _welcome(row))
@@ -178,7 +181,7 @@ def _join(visit: Visit, row: Row) -> Answer:
         visit.count(tx, link, SIGN_UP_LINK)
         visit.count(tx, address, SIGN_UP_ADDRESS)
     try:
-        with visit.write() as tx:
+        with visit.create() as tx:
             values |= {
                 "email": row.email,
                 "password": hashed,
@@ -191,14 +194,37 @@ def _join(visit: Visit, row: Row) -> Answer:
             number = account_actions.create(
                 tx, None, visit.settings, visit.house.vault, values, invitation=row.uuid
             )
-            account: Row = accounts.by_number(tx, number)
+            account: Row = accounts.known(tx, id=number)
             actor = actor_of(account, visit.address, visit.request_id)
             actions.accept(tx, actor, visit.settings, row.uuid, generation=row.generation)
             visit.sign_in(tx, actor, _METHOD)
+            version, made = account.credentials_version, int(tx.now.timestamp())
+            visit.created(tx, _welcome(row), number, version, made)
     except (NotFound, Conflict, Invalid) as refusal:
         visit.set_cookies.clear()
         return _again(visit, refusal)
     return visit.go("/account/", _welcome(row))
+
+
+def _welcomed_again(
+    visit: Visit, said: str, number: int = 0, version: int = 0, made: int = 0
+) -> Answer:
+    """Answer a second press as the first, whose answer, and session, the browser threw away.
+
+    Args:
+        number: of the account that was made; 0 where somebody accepted with an account.
+        version: of its credentials, as it was made.
+        made: when, in seconds.
+    """
+    if number:
+        with visit.write() as tx:
+            account: Row = accounts.known(tx, id=number)
+            is_as_made = account.is_active and account.credentials_version == version
+            if not is_as_made or visit.now.timestamp() > made + _AGAIN_SECONDS:
+                return visit.to_sign_in("/account/")
+            actor = actor_of(account, visit.address, visit.request_id, credentials=version)
+            visit.sign_in(tx, actor, _METHOD)
+    return visit.go("/account/", said)
 
 
 def _decline(visit: Visit) -> Answer:
@@ -253,7 +279,13 @@ def _welcome(row: Row) -> str:
 ROUTES: Routes = {
     "/invitation/{token}/": {
         "GET": Page(_show, "What an invitation is to.", open=True),
-        "POST": Page(_answer, "Accept an invitation, or wish for a new link.", open=True),
+        "POST": Page(
+            _answer,
+            "Accept an invitation, or wish for a new link.",
+            open=True,
+            creates=True,
+            replay=_welcomed_again,
+        ),
     },
     "/invitation/{token}/decline/": {
         "POST": Page(_decline, "Decline an invitation.", open=True),

@@ -39,9 +39,11 @@ def _add(visit: Visit) -> Answer:
             if not name:
                 form.wrong("name", "Please give it a name: it has none of its own.")
             else:
-                with visit.write() as tx:
+                done = (_HERE, f"The key “{isolated(name)}” is added.")
+                with visit.create() as tx:
                     actions.create(tx, visit.actor, key, name, settings=visit.settings)
-                return visit.go(_HERE, f"The key “{isolated(name)}” is added.")
+                    visit.created(tx, *done)
+                return visit.go(*done)
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
     with visit.read() as tx:
@@ -55,6 +57,9 @@ def _remove(visit: Visit) -> Answer:
 
 
 ROUTES: Routes = {
-    _HERE: {"GET": Page(_show, "My SSH keys."), "POST": Page(_add, "Add an SSH key.")},
+    _HERE: {
+        "GET": Page(_show, "My SSH keys."),
+        "POST": Page(_add, "Add an SSH key.", creates=True),
+    },
     "/account/keys/{uuid}/remove/": {"POST": Page(_remove, "Remove an SSH key.")},
 }

@@ -58,16 +58,18 @@ def _ask(visit: Visit) -> Answer:
         uuid = visit.uuid("open_invitation")
         limits.check(visit, limits.ASK)
         try:
-            with visit.write() as tx:
+            with visit.create() as tx:
                 asked = actions.submit(tx, visit.actor, visit.settings, uuid, message)
                 limits.count(visit, tx, limits.ASK)
+                done = visit.path, "You have asked. You get a mail as soon as it is decided."
+                if asked.is_approved:
+                    where = f"{role(asked.request)} in the {place(asked.request)}"
+                    done = "/account/", f"Welcome! You are now {where}."
+                visit.created(tx, *done)
         except Conflict as refusal:
             form.refused(refusal)
         else:
-            where = f"{role(asked.request)} in the {place(asked.request)}"
-            if asked.is_approved:
-                return visit.go("/account/", f"Welcome! You are now {where}.")
-            return visit.go(visit.path, "You have asked. You get a mail as soon as it is decided.")
+            return visit.go(*done)
     with visit.read() as tx:
         return _shown(visit, tx, form, 422)
 
@@ -75,6 +77,6 @@ def _ask(visit: Visit) -> Answer:
 ROUTES: Routes = {
     "/open_invitation/{uuid}/": {
         "GET": Page(_show, "What a link for many offers.", open=True),
-        "POST": Page(_ask, "Ask to be let in."),
+        "POST": Page(_ask, "Ask to be let in.", creates=True),
     },
 }

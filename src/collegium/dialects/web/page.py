@@ -13,12 +13,17 @@
 3. ``templates/name.html``: ``{% extends "layout.html" %}``, a ``title``, a ``main`` that begins
    with one ``<h1>`` and says in a sentence what this is and what to do next. From ``parts.html``:
 
+   * ``{% call form(visit, creates=true)`` for a form that makes something new;
    * ``{% call form(visit) %}…{% endcall %}`` a POST form with its token; ``field(form, "name",
      "Label")``, ``area``, ``tick``, ``choose``: each with hint and error at its place;
    * ``faults(form)`` all errors together, above the form, each a link to its field;
    * ``pages(paging)`` the way through a long list; ``class="rows wide"`` on a table gives it the
      width of the page, and makes cards of its rows on a phone, where each
      ``<td data-label="…">`` says its column. ``tables.py`` keeps their roles.
+
+A page that makes something new is a ``Page(…, creates=True)``. It opens
+``with visit.create() as tx:`` and ends that block with ``visit.created(tx, "/path/", "Done.")``
+before it goes there: so pressing twice makes one, and the second press is answered as the first.
 
 A refusal that the function does not catch becomes a page of its own, in the words of
 ``words.py``: NotFound 404, Forbidden 403, Limited 429, anything else 409. To show the form again
@@ -32,6 +37,7 @@ Nothing here decides anything: rules and rows are elsewhere, and no template ask
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import UTC
 from functools import cache
 from pathlib import Path
@@ -47,6 +53,7 @@ from collegium.dialects.web.tables import Tables
 from collegium.rules.names import isolated, keep_isolates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from collegium.dialects.web.visit import Visit
@@ -72,11 +79,20 @@ ROWS_MAX: Final = _PAGE_SIZE * _PAGE_MAX
 """So many rows of a list can be paged to; nobody does, and each would be passed over."""
 
 
+@dataclass(frozen=True, slots=True)
 class Page(Operation):
     """An operation that a person does in a browser.
 
     ``run`` is given a ``Visit``; for GET a reading transaction besides.
+
+    Args:
+        creates: whether its form makes something new, and so carries a one-time number.
+        replay: what answers a form that is sent once more, with what ``Visit.created`` was told;
+            ``Visit.go`` unless there is something else to do.
     """
+
+    creates: bool = False
+    replay: Callable[..., Answer] | None = None
 
 
 class Paging:

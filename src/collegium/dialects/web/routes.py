@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -34,7 +35,7 @@ from collegium.dialects.web import (
     tokens,
 )
 from collegium.dialects.web.page import HTML, Page, page, style, templates, trouble
-from collegium.dialects.web.visit import Visit
+from collegium.dialects.web.visit import RepeatedFormError, Visit
 from collegium.dialects.web.words import say
 from collegium.rules.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
 from collegium.store import outbox, schema
@@ -173,10 +174,42 @@ def _answer(visit: Visit, operation: Page, operations: dict[str, Operation]) -> 
         visit.check_form()
         if not operation.open and not visit.is_signed_in:
             return visit.to_sign_in() if "GET" in operations else visit.go("/sign_in/")
+        if operation.creates:
+            return _created(visit, operation)
         # A write opens its own transaction, after this reading one has given its connection back.
         return operation.run(visit)
     except Refusal as refusal:
         return refused(visit, refusal)
+
+
+def _created(visit: Visit, operation: Page) -> Answer:
+    """Run a form that creates something, unless the browser has sent the same one before.
+
+    Then it is answered as it was: looked for before limits and rules, to which the first press may
+    be a reason to refuse the second, and once more where it was refused, for the first press may
+    have come to its end meanwhile.
+    """
+    replay = operation.replay or Visit.go
+    with visit.read() as tx:
+        facts = visit.recall(tx)
+    if facts is not None:
+        return replay(visit, *facts)
+    try:
+        answer = operation.run(visit)
+    except RepeatedFormError as repeated:
+        return replay(visit, *repeated.facts)
+    except Refusal:
+        with visit.read() as tx:
+            facts = visit.recall(tx)
+        if facts is None:
+            raise
+        return replay(visit, *facts)
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        with visit.read() as tx:
+            facts = visit.recall(tx)
+        if facts is not None:
+            return replay(visit, *facts)
+    return answer
 
 
 def refused(visit: Visit, refusal: Refusal) -> Answer:

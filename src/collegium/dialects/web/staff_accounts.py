@@ -153,7 +153,7 @@ def _create(visit: Visit) -> Answer:
 
 
 def _made(visit: Visit, values: dict[str, Any]) -> tuple[str, str]:
-    with visit.write() as tx:
+    with visit.create() as tx:
         vault = visit.house.vault
         number = actions.create(tx, visit.actor, visit.settings, vault, values)
         row: Row = accounts.by_number(tx, number)
@@ -161,6 +161,7 @@ def _made(visit: Visit, values: dict[str, Any]) -> tuple[str, str]:
         if visit.form.flag("send"):
             passwords.send(tx, visit.actor, row.uuid)
             said += f" A mail with a link to set a password is on its way to {row.email}."
+        visit.created(tx, f"{HERE}{row.uuid}/", said)
     return f"{HERE}{row.uuid}/", said
 
 
@@ -169,7 +170,7 @@ ROUTES: Routes = desk(
         HERE: {"GET": Page(_list, "Find accounts.")},
         f"{HERE}new/": {
             "GET": Page(_ask, "What account to make."),
-            "POST": Page(_create, "Make an account."),
+            "POST": Page(_create, "Make an account.", creates=True),
         },
         f"{HERE}{{uuid}}/": {
             "GET": Page(_one, "An account."),

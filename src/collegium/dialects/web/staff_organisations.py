@@ -116,13 +116,14 @@ def _create(visit: Visit) -> Answer:
         values["email"] = form.email("email")
     if form.ok:
         try:
-            with visit.write() as tx:
+            with visit.create() as tx:
                 uuid = actions.create(tx, visit.actor, visit.settings, values)
+                made = isolated(values["name"])
+                said = f"{made} is made. Nobody belongs to it yet: invite its first owner."
+                visit.created(tx, f"{HERE}{uuid}/", said)
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
         else:
-            made = isolated(values["name"])
-            said = f"{made} is made. Nobody belongs to it yet: invite its first owner."
             return visit.go(f"{HERE}{uuid}/", said)
     return _new(visit, form, 422)
 
@@ -132,7 +133,7 @@ ROUTES: Routes = desk(
         HERE: {"GET": Page(_list, "Find organisations.")},
         f"{HERE}new/": {
             "GET": Page(_ask, "What organisation to make."),
-            "POST": Page(_create, "Make an organisation."),
+            "POST": Page(_create, "Make an organisation.", creates=True),
         },
         f"{HERE}{{uuid}}/": {
             "GET": Page(_one, "An organisation."),

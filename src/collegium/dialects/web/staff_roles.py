@@ -219,12 +219,14 @@ def _create(visit: Visit) -> Answer:
     }
     if form.ok:
         try:
-            with visit.write() as tx:
+            with visit.create() as tx:
                 uuid = actions.create(tx, visit.actor, values, _ticked(form))
+                done = (f"{HERE}{uuid}/", "The role is made. It can be given from now on.")
+                visit.created(tx, *done)
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
         else:
-            return visit.go(f"{HERE}{uuid}/", "The role is made. It can be given from now on.")
+            return visit.go(*done)
     return _new(visit, form, 422)
 
 
@@ -233,7 +235,7 @@ ROUTES: Routes = desk(
         HERE: {"GET": Page(_matrix, "Which role may do what.")},
         f"{HERE}new/": {
             "GET": Page(_ask, "What role to make."),
-            "POST": Page(_create, "Make a role."),
+            "POST": Page(_create, "Make a role.", creates=True),
         },
         f"{HERE}{{uuid}}/": {
             "GET": Page(_one, "A role."),

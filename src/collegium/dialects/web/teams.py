@@ -212,7 +212,7 @@ def _add(kind: Kind, visit: Visit) -> Answer:
     if kind is Kind.GROUP:
         visit.check_tries(mailed)
     try:
-        with visit.write() as tx:
+        with visit.create() as tx:
             team = Team.reach(visit, tx, kind, right="grant")
             given = chosen(tx, team, form)
             if uuid is not None and given is not None and form.ok:
@@ -229,9 +229,12 @@ def _add(kind: Kind, visit: Visit) -> Answer:
                         account,
                     )
                     visit.count(tx, mailed, INVITE_ACCOUNT)
-                    return visit.go(f"{team.path}invitations/", f"{person(account)} is invited.")
+                    done = (f"{team.path}invitations/", f"{person(account)} is invited.")
+                    visit.created(tx, *done)
+                    return visit.go(*done)
                 actions.add(tx, visit.actor, actions.Seat(team.reached, given, account), until)
                 said = f"{person(account)} is {isolated(given.description or given.name)} now."
+                visit.created(tx, team.path, said)
                 return visit.go(team.path, said)
     except (Conflict, Invalid) as refusal:
         form.refused(refusal)
@@ -256,7 +259,7 @@ def _routes(kind: Kind) -> Routes:
         },
         f"{here}add/": {
             "GET": Page(partial(_find, kind), "Whom to give a role."),
-            "POST": Page(partial(_add, kind), "Give somebody a role."),
+            "POST": Page(partial(_add, kind), "Give somebody a role.", creates=True),
         },
         **teams_invitations.routes(kind, here),
         **teams_links.routes(kind, here),

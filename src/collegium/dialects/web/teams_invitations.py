@@ -12,6 +12,7 @@ from collegium.dialects.http import hex_uuid
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, Paging, page
 from collegium.dialects.web.team import Team, chosen, named, offered, searched
+from collegium.dialects.web.visit import RepeatedFormError
 from collegium.dialects.web.words import say
 from collegium.rules.access import Kind, may_give
 from collegium.rules.addresses import comparable_address
@@ -142,12 +143,21 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
         if team.is_closed:
             raise Conflict("organisation.unavailable")
         lines = judge(tx, team, role, lines)
+        before = _sent_before(visit, tx, lines) if deed == "send" else {}
+        lines = [
+            line._replace(fault="", said=before[at]) if at in before else line
+            for at, line in enumerate(lines)
+        ]
     # A group's list tells who has an account here, address by address.
     limits.count_unknown(visit, sum(line.fault == _UNKNOWN for line in lines))
     if deed == "send":
-        limits.check(visit, limits.INVITE)
+        if len(before) < len(lines):
+            limits.check(visit, limits.INVITE)
         lines = [
-            line if line.fault else _sent(kind, visit, role.uuid, line, extra) for line in lines
+            line
+            if line.fault or line.said
+            else _sent(kind, visit, role.uuid, line, extra, _part(at, line))
+            for at, line in enumerate(lines)
         ]
         # What was not sent is given back, to be put right and tried again.
         form.values["addresses"] = ["\n".join(line.text for line in lines if line.fault)]
@@ -172,10 +182,20 @@ def _read(form: Form, text: str) -> list[Line]:
     return lines
 
 
-def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str) -> Line:
+def _part(at: int, line: Line) -> str:
+    return f"{at} {line.email}"
+
+
+def _sent_before(visit: Visit, tx: Read, lines: Sequence[Line]) -> dict[int, str]:
+    """Give what became of the lines of the same list that were sent before, by their places."""
+    parts = {_part(at, line): at for at, line in enumerate(lines)}
+    return {parts[part]: said for part, (said,) in visit.recall_parts(tx, parts).items()}
+
+
+def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str, part: str) -> Line:
     """Send one in a transaction of its own: one that fails holds no other one back."""
     try:
-        with visit.write() as tx:
+        with visit.create(part) as tx:
             team = Team.reach(visit, tx, kind, right="grant")
             role = named(tx, team, role_uuid)
             (line,) = judge(tx, team, role, [line])
@@ -185,10 +205,14 @@ def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str) -> L
             create = group_invitations.create if team.is_group else actions.create
             uuid = create(tx, visit.actor, visit.settings, team.reached, role, details)
             limits.count(visit, tx, limits.INVITE)
-            row = invitations.by_uuid(tx, uuid)
+            row: Row = invitations.by_uuid(tx, uuid)
+            said = _SENT[State(row.state)]
+            visit.created(tx, said, part=part)
+    except RepeatedFormError as repeated:
+        (said,) = repeated.facts
     except Refusal as refusal:
         return line._replace(fault=say(refusal))
-    return line._replace(said=_SENT[State(row.state)] if row is not None else "")
+    return line._replace(said=said)
 
 
 class Shown(NamedTuple):
@@ -311,7 +335,9 @@ def routes(kind: Kind, here: str) -> Routes:
     return {
         f"{here}invite/": {
             "GET": Page(partial(_ask, kind), "Whom to invite."),
-            "POST": Page(partial(_invite, kind), "Check a list of addresses, or invite them."),
+            "POST": Page(
+                partial(_invite, kind), "Check a list of addresses, or invite them.", creates=True
+            ),
         },
         f"{here}invitations/": {"GET": Page(partial(_list, kind), "Who is invited.")},
         f"{here}invitations/{{one}}/": {

@@ -177,8 +177,9 @@ def _make(kind: Kind, visit: Visit) -> Answer:
     form = visit.form
     values = _read(visit) | _read_end(visit, visit.now)
     values["auto_create_project"] = form.flag("auto_create_project")
-    with visit.write() as tx:
+    with visit.create() as tx:
         team = Team.reach(visit, tx, kind, right="grant")
+        done = (f"{team.path}links/", "The link is open. Give it to whom it is meant for.")
         role = _chosen(tx, form, "role", _offered(tx, team))
         if role is None:
             form.wrong("role", "Please choose one of these.")
@@ -193,10 +194,11 @@ def _make(kind: Kind, visit: Visit) -> Answer:
                 actions.create(
                     tx, visit.actor, visit.settings, team.reached, role, project_role, values
                 )
+                visit.created(tx, *done)
             except (Conflict, Forbidden) as refusal:
                 form.refused(refusal)
     if form.ok:
-        return visit.go(f"{team.path}links/", "The link is open. Give it to whom it is meant for.")
+        return visit.go(*done)
     with visit.read() as tx:
         return _form(kind, visit, tx, form, 422)
 
@@ -269,7 +271,7 @@ def routes(kind: Kind, here: str) -> Routes:
         f"{here}links/": {"GET": Page(partial(_list, kind), "The links for many.")},
         f"{here}link/": {
             "GET": Page(partial(_new, kind), "What a new link for many is to say."),
-            "POST": Page(partial(_make, kind), "Make a link for many."),
+            "POST": Page(partial(_make, kind), "Make a link for many.", creates=True),
         },
         f"{here}links/{{one}}/": {
             "GET": Page(partial(_edit, kind), "What a link for many says."),

@@ -65,14 +65,14 @@ def _found(visit: Visit) -> Answer:
     name = form.name("name", NAME_LENGTH, required=True)
     if form.ok:
         try:
-            with visit.write() as tx:
+            with visit.create() as tx:
                 number = actions.create(tx, visit.actor, name, settings=visit.settings)
+                said = f"The group {isolated(name)} is founded. Invite people."
+                visit.created(tx, f"/group/{number}/team/", said)
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
         else:
-            return visit.go(
-                f"/group/{number}/team/", f"The group {isolated(name)} is founded. Invite people."
-            )
+            return visit.go(f"/group/{number}/team/", said)
     with visit.read() as tx:
         return _shown(visit, tx, form, 422)
 
@@ -80,6 +80,6 @@ def _found(visit: Visit) -> Answer:
 ROUTES: Routes = {
     HERE: {
         "GET": Page(_show, "My teams."),
-        "POST": Page(_found, "Found a group."),
+        "POST": Page(_found, "Found a group.", creates=True),
     },
 }

@@ -78,10 +78,11 @@ def _make(visit: Visit) -> Answer:
     token = ""
     if form.ok:
         try:
-            with visit.write() as tx:
-                token, _number = actions.issue_personal(
+            with visit.create() as tx:
+                token, number = actions.issue_personal(
                     tx, visit.house.vault, visit.actor, name, settings=visit.settings
                 )
+                visit.created(tx, token, number)
         except Conflict as refusal:
             form.refused(refusal)
     with visit.read() as tx:
@@ -89,6 +90,14 @@ def _make(visit: Visit) -> Answer:
             return _shown(visit, tx, form, 422)
         # Not sent on to another page: nowhere could the token be kept on the way.
         return _shown(visit, tx, Form(), token=token)
+
+
+def _shown_again(visit: Visit, token: str, number: int) -> Answer:
+    """Show the same token, not a second one: a second press threw away the page with the first."""
+    with visit.read() as tx:
+        if any(row.id == number for row in tokens.personal(tx, visit.actor.id)):
+            return _shown(visit, tx, Form(), token=token)
+    return visit.go(_HERE, "The token that this form made has ended.", kind="not")
 
 
 def _end(visit: Visit) -> Answer:
@@ -234,7 +243,10 @@ def _moved(visit: Visit, _tx: Read) -> Answer:
 
 ROUTES: Routes = {
     "/private/users/tokens/": {"GET": Page(_moved, "Where tokens are made.", open=True)},
-    _HERE: {"GET": Page(_show, "My sessions and tokens."), "POST": Page(_make, "Make a token.")},
+    _HERE: {
+        "GET": Page(_show, "My sessions and tokens."),
+        "POST": Page(_make, "Make a token.", creates=True, replay=_shown_again),
+    },
     "/account/tokens/end/": {"POST": Page(_end, "End a session or a token.")},
     "/account/authorize/": {
         "GET": Page(_ask_device, "Let a program in?"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
+
+import msgspec
 
 from collegium.actions import sessions
 from collegium.dialects.http import Answer, Call, once
@@ -13,8 +17,11 @@ from collegium.dialects.web.forms import Form
 from collegium.rules.access import NOBODY
 from collegium.rules.refusals import Forbidden, Unauthenticated
 from collegium.rules.tokens import SESSION_AGE, Kind
+from collegium.store import submissions
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Write
 
@@ -23,11 +30,25 @@ _FLASH: Final = "flash"
 _EARLY: Final = "visit"
 """What binds the forms of somebody who is not signed in to their browser."""
 
+_SUBMISSION: Final = "submission"
+_NUMBER_MAX: Final = 64
 _EARLY_SECONDS: Final = 2 * 3600
 _FLASH_SECONDS: Final = 60
 _BROWSER_MAX: Final = 150
 _PATH_MAX: Final = 1000
 _SAME_SITE: Final = frozenset({"same-origin", "none"})
+
+
+class RepeatedFormError(Exception):
+    """A form was sent before, with the same number, by the same browser.
+
+    Args:
+        facts: what ``Visit.created`` was told the first time.
+    """
+
+    def __init__(self, facts: list[Any]) -> None:
+        super().__init__()
+        self.facts = facts
 
 
 class Visit(Call):
@@ -144,6 +165,91 @@ class Visit(Call):
         given = self.form.raw("csrf").encode()
         if not is_fresh or not hmac.compare_digest(given, self._csrf_of(secret).encode()):
             raise Forbidden("form.stale")
+
+    # What it creates, once.
+
+    @once
+    def submission(self) -> str:
+        """Give the one-time number of the forms of this page that create something."""
+        return secrets.token_urlsafe(16)
+
+    @once
+    def _contents(self) -> str:
+        """Give a digest of what was posted, as it came: functions add to the form later."""
+        found = hashlib.sha256()
+        for name, values in sorted(self.form.values.items()):
+            if name != "csrf":
+                found.update(msgspec.msgpack.encode((name, values)))
+        return found.hexdigest()
+
+    @once
+    def _browser_secret(self) -> str:
+        """Give what binds forms to this browser, as it was before anybody signs in here."""
+        return self.cookie(_SESSION if self.is_signed_in else _EARLY)
+
+    def _submission_key(self, part: str = "") -> str | None:
+        """Give under which key a form is remembered; None for one without a number.
+
+        Another browser, another page and other contents are other forms: somebody who goes back,
+        types another name and sends that wants a second one.
+        """
+        number = self.form.raw("submission")
+        if not number or len(number) > _NUMBER_MAX:
+            return None
+        facts = (_SUBMISSION, self._browser_secret, self.path, self._contents, part)
+        return self.house.vault.digest("\x1f".join(facts)).hex()
+
+    def recall(self, tx: Read) -> list[Any] | None:
+        """Give what the same form has led to before; None when it is sent for the first time."""
+        return self.recall_parts(tx, [""]).get("")
+
+    def recall_parts(self, tx: Read, parts: Collection[str]) -> dict[str, list[Any]]:
+        """Give what those parts of the same form have led to that were created before.
+
+        Args:
+            parts: where each is created in a transaction of its own; see ``create``.
+        """
+        keys = {self._submission_key(part): part for part in parts} if parts else {}
+        keys.pop(None, None)
+        found = submissions.find(tx, [key for key in keys if key]) if keys else {}
+        told = {}
+        for key, answer in found.items():
+            facts = self.house.vault.follow(_SUBMISSION, answer)
+            if facts is not None:
+                told[keys[key]] = facts
+        return told
+
+    @contextmanager
+    def create(self, part: str = "") -> Iterator[Write]:
+        """Open a transaction that creates what the form asks for, unless it has done so before.
+
+        Of two presses at one moment the second waits for the first. End the block with
+        ``created``; a block that ends otherwise has created nothing, and the form can be sent
+        again.
+
+        Raises:
+            RepeatedFormError: it was sent before; nothing is done.
+        """
+        key = self._submission_key(part)
+        with self.write() as tx:
+            if key is not None and not submissions.claim(tx, key):
+                raise RepeatedFormError(self.recall_parts(tx, [part]).get(part, []))
+            self._is_created = False
+            yield tx
+            if key is not None and not self._is_created:
+                submissions.release(tx, key)
+
+    def created(self, tx: Write, *facts: str | int, part: str = "") -> None:
+        """Keep what a form has led to, in the transaction that did it; see ``create``.
+
+        Args:
+            facts: what is needed to answer the same form once more: as ``go`` takes it, unless
+                the page has its own ``replay``. They are kept encrypted, for a day.
+        """
+        self._is_created = True
+        key = self._submission_key(part)
+        if key is not None:
+            submissions.settle(tx, key, self.house.vault.link(_SUBMISSION, *facts))
 
     # What comes next.
 
