@@ -77,6 +77,8 @@ class House:
     database: Database
     vault: Vault
     wake: Callable[[], None]
+    # What this process has recorded already, or may not try again before a moment.
+    recorded: dict[str, datetime] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True)

@@ -44,6 +44,17 @@ _BY = Prepared(
         events.c.actor_id == _account, any_of(events.c.kind, "kinds")
     )
 )
+_IMPERSONATED = Prepared(
+    select(events.c.account_id)
+    .where(events.c.actor_id == _account, events.c.kind == bindparam("kind"))
+    .distinct()
+)
+_DONE_FOR = Prepared(
+    select(events.c.id, events.c.facts).where(
+        any_of(events.c.actor_id, "people"),
+        events.c.facts["impersonated_by"].as_string() == bindparam("name"),
+    )
+)
 _ACTED = Prepared(
     update(events)
     .where(events.c.actor_id == _account)
@@ -125,7 +136,7 @@ def erase(tx: Write, account: Row, requested: str | None = None) -> list[Row]:
     one that names nobody; they are returned, as ``uuid scope_id``.
 
     Args:
-        account: the account as it was, locked: ``id email``.
+        account: the account as it was, locked: ``id email first_name last_name username``.
         requested: the address that it was to have next.
     """
     about = tx.all(_ABOUT, account=account.id)
@@ -157,8 +168,18 @@ def erase(tx: Write, account: Row, requested: str | None = None) -> list[Row]:
     for row in tx.all(_EVENTS_OF_MAILS, kinds=list(_OF_MAILS)):
         if row.facts.get("recipient") in spelled:
             tx.run(_WRITE_FACTS, event=row.id, told={**row.facts, "recipient": ""})
+    _erase_staff(tx, account)
     tx.run(_ACTED, account=account.id, name=neutral_name(account.id))
     return ended
+
+
+def _erase_staff(tx: Write, account: Row) -> None:
+    """Take the name of a member of staff out of what they have done as somebody else."""
+    rows = tx.all(_IMPERSONATED, account=account.id, kind="account.impersonated")
+    name = f"{account.first_name} {account.last_name}".strip() or account.username
+    for row in tx.all(_DONE_FOR, people=[row.account_id for row in rows], name=name):
+        told = {**row.facts, "impersonated_by": neutral_name(account.id)}
+        tx.run(_WRITE_FACTS, event=row.id, told=told)
 
 
 def _addresses(facts: Any) -> list[str]:

@@ -55,7 +55,6 @@ def in_groups() -> ColumnElement[bool]:
 
 
 _mate = accounts.alias("mate")
-_invited = accounts.alias("invited")
 
 
 def visible() -> ColumnElement[bool]:
@@ -76,10 +75,8 @@ def visible() -> ColumnElement[bool]:
                 requests.c.state == RequestState.PENDING.value,
                 requests.c.scope_id.in_(holding((Kind.GROUP, TEAM[Kind.GROUP].grant))),
             ),
-            select(_invited.c.id)
-            .join(invitations, invitations.c.email_comparable == _invited.c.email_comparable)
-            .where(
-                invitations.c.email_comparable != "",
+            select(invitations.c.account_id).where(
+                invitations.c.account_id.is_not(None),
                 invitations.c.state == State.PENDING.value,
                 invitations.c.expires > bindparam("now", type_=Time),
                 invitations.c.scope_id.in_(

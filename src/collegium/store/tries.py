@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Integer, bindparam, case, delete, select
@@ -58,6 +58,7 @@ _SET = Prepared(
     .where(tries.c.subject == bindparam("what"))
     .values(until=bindparam("end", type_=Time))
 )
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _FORGET = Prepared(delete(tries).where(any_of(tries.c.subject, "subjects")))
 _SWEEP = Prepared(delete(tries).where(tries.c.last < bindparam("before", type_=Time)))
 
@@ -83,6 +84,15 @@ def failed(tx: Write, subject: str, limit: Limit, many: int = 1) -> timedelta:
     if delay:
         tx.run(_SET, what=subject, end=tx.now + delay)
     return delay
+
+
+def is_first(tx: Write, subject: str) -> bool:
+    """Count a subject, and return whether it had not been counted before.
+
+    Of many at one moment one is the first. It is forgotten by ``sweep``.
+    """
+    told = {"subject": subject, "moment": tx.now, "forgotten": _NEVER, "many": 1}
+    return int(tx.value(_COUNT[tx.dialect_name], **told)) == 1
 
 
 def forget(tx: Write, subjects: Iterable[str]) -> None:

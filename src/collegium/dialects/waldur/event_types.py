@@ -135,6 +135,7 @@ TYPES: Final = {
     "account.deleted": _user(
         f"has been deleted{_BY}", "user_deletion_succeeded", name="affected_user_full_name"
     ),
+    "account.impersonated": _user(f"has been read or acted for{_BY} with their rights"),
     "account.made_staff": _user(f"has been made staff{_BY}"),
     "account.password_changed": _user(
         f"has been given another password{_BY}", "user_password_updated", address="ip_address"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from collegium.actions import impersonation
 from collegium.actions.tokens import actor_of
 from collegium.dialects.http import Answer, Call, Operation, Routes, hex_uuid
 from collegium.dialects.waldur import (
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _RETRY_SECONDS: Final = 5
+_REMEMBERED: Final = 1000
+"""Maximum number of impersonations that a process remembers to have recorded."""
 
 
 def _root(call: Call, _tx: Read) -> Answer:
@@ -80,6 +84,7 @@ def perform(call: Call, operations: dict[str, Operation]) -> Answer:
     try:
         answer = _answer(call, operations)
         call.settle()
+        _record_impersonation(call)
     except Unavailable as outage:
         _log.warning("database unavailable", reason=str(outage))
         answer = errors.detail(
@@ -90,6 +95,36 @@ def perform(call: Call, operations: dict[str, Operation]) -> Answer:
     if call.impersonator is not None:
         answer.headers["X-impersonator-uuid"] = call.impersonator.uuid
     return answer
+
+
+def _record_impersonation(call: Call) -> None:
+    """Record once an hour that staff act as this person, after the answer is made.
+
+    Reading goes on where nothing can be written, and the log says what was not recorded.
+    """
+    staff = call.impersonator
+    if staff is None:
+        return
+    key = f"{staff.id} {call.actor.id} {impersonation.hour_of(call.now)}"
+    recorded = call.house.recorded
+    if recorded.get(key, call.now) > call.now:
+        return
+    if len(recorded) > _REMEMBERED:
+        recorded.clear()
+    try:
+        with call.write() as tx:
+            impersonation.record(tx, call.actor, staff)
+    except Unavailable as outage:
+        _log.warning(
+            "impersonation not recorded",
+            staff=staff.uuid,
+            account=call.actor.uuid,
+            reason=str(outage),
+        )
+        # Nobody is kept waiting for the database with each request.
+        recorded[key] = call.now + timedelta(seconds=_RETRY_SECONDS)
+    else:
+        recorded[key] = call.now + timedelta(hours=1)
 
 
 def _answer(call: Call, operations: dict[str, Operation]) -> Answer:
