@@ -159,7 +159,7 @@ def _person(
         },
     )
     if hashed is not None:
-        account_actions.set_password(tx, None, number, hashed)
+        account_actions.set_password(tx, None, number, hashed, tells=False)
     return accounts.by_number(tx, number)
 
 

@@ -285,7 +285,7 @@ def read_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, s
 
 
 def refresh_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
-    """Give an account another token; the old one is dead at once.
+    """Give an account another token; the old one is dead at once, and the owner is told.
 
     Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself, and for one's own
     token where another one authenticated the request.
@@ -296,7 +296,9 @@ def refresh_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row
     lock_account(tx, account.id)
     credentials.check(tx, actor)
     token = tokens.issue(tx, vault, actor, account.id)
-    return accounts.by_number(tx, account.id), token
+    held: Row = accounts.by_number(tx, account.id)
+    notices.tell(tx, mails.TokenCreated, held, actor)
+    return held, token
 
 
 def _check_holds(actor: Actor, account: Row) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
-from collegium.actions import credentials
+from collegium.actions import credentials, mails, notices
 from collegium.actions.tokens import check_room, issue_device
 from collegium.rules import devices as rules
 from collegium.rules.devices import State
@@ -129,17 +129,20 @@ def approve(
 ) -> None:
     """Let a program in as oneself; it fetches its token when it next asks.
 
+    The account's owner is told now: this is what a person does, and from where.
+
     Args:
         lifetime: seconds that the person lets its token live; None: as the program asked.
 
     Refuses: NotFound ``device.unknown``, Conflict ``token.too_many``, Invalid
     ``device.lifetime``; and as ``credentials.confirm``.
     """
-    credentials.confirm(tx, actor)
+    account = credentials.confirm(tx, actor)
     check_room(tx, actor.id, settings)
     if lifetime is not None:
         rules.check_lifetime(lifetime, settings.device_token_lifetime_max)
-    _decide(tx, actor, uuid, State.APPROVED, lifetime)
+    name = _decide(tx, actor, uuid, State.APPROVED, lifetime)
+    notices.tell(tx, mails.TokenCreated, account, actor, name=name, program=True)
 
 
 def deny(tx: Write, actor: Actor, uuid: str) -> None:
@@ -175,12 +178,14 @@ def fetch(
     return issue_device(tx, vault, account, device.name, lifetime(device, settings))
 
 
-def _decide(tx: Write, actor: Actor, uuid: str, state: State, lifetime: int | None = None) -> None:
+def _decide(tx: Write, actor: Actor, uuid: str, state: State, lifetime: int | None = None) -> str:
+    """Decide about a program, and give what it calls itself."""
     device = find_by_uuid(tx, uuid)
     if not devices.step(tx, device, state, actor.id, lifetime):
         raise NotFound("device.unknown")
     kind = "device.approved" if state is State.APPROVED else "device.denied"
     events.record(tx, kind, actor, account=actor.id, name=device.name)
+    return str(device.name)
 
 
 def _open(tx: Read, device: Row | None) -> Row:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from collegium.actions import credentials
+from collegium.actions import credentials, mails, notices
 from collegium.rules.access import Actor
 from collegium.rules.refusals import Forbidden, NotFound, Unauthenticated
 from collegium.rules.tokens import (
@@ -89,7 +89,7 @@ def issue_personal(
 
     Refuses: Conflict ``token.too_many``; and as ``credentials.confirm``.
     """
-    credentials.confirm(tx, actor)
+    account = credentials.confirm(tx, actor)
     check_room(tx, actor.id, settings)
     token = vault.new_personal()
     number = tokens.add(
@@ -101,6 +101,7 @@ def issue_personal(
         lifetime=PERSONAL_LIFETIME,
     )
     events.record(tx, "token.created", actor, account=actor.id, name=name)
+    notices.tell(tx, mails.TokenCreated, account, actor, name=name)
     return token, number
 
 

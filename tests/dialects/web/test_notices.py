@@ -166,6 +166,55 @@ def test_a_factor_that_staff_turn_off_is_told_without_where_staff_are(scene: Sce
     check(scene.notice("second_factor_reset"), "/account/second_factor/", by_staff=True)
 
 
+def test_a_new_token_is_told_with_its_name(scene: Scene) -> None:
+    here = "/account/tokens/"
+    browser = scene.browser(scene.ada)
+    browser.open(here)
+    assert browser.send(here, name="").status_code == 422
+    assert scene.sent() == []
+    made = browser.send(here, name="nightly backup", options={"headers": HERS})
+    secret = made.text.split('class="secret">')[1].split("<")[0]
+    parts = scene.notice("token_created")
+    check(parts, "nightly backup", "/account/tokens/", "/forgotten_password/")
+    assert not any(secret in said for said in parts)
+
+
+def test_a_program_that_was_let_in_is_told_with_its_name_and_one_turned_away_is_not(
+    scene: Scene,
+) -> None:
+    here = "/account/authorize/"
+    browser = scene.browser(scene.ada)
+    for deed in ("deny", "approve"):
+        given = {"client_name": "the cluster"}
+        program = {"X-Forwarded-For": "203.0.113.9"}
+        begun = scene.site.post("/api/auth/device/", json=given, headers=program).json()
+        uuid = begun["session_id"].replace("-", "")
+        browser.open(f"{here}?session={uuid}")
+        sent = {"deed": deed, "device": uuid, "same": "yes", "password": PASSWORD}
+        assert browser.send(here, **sent, options={"headers": HERS}).status_code == 200
+        if deed == "deny":
+            assert scene.sent() == []
+    parts = scene.notice("token_created")
+    check(parts, "a program that calls itself", "the cluster", "/account/tokens/")
+    assert not any("203.0.113.9" in said for said in parts)
+    poll = {"device_code": begun["device_code"]}
+    assert "token" in scene.site.post("/api/auth/device/token/", json=poll).json()
+    assert scene.sent() == [], "it was told when it was let in"
+
+
+def test_a_new_api_token_is_told_and_logging_in_is_not(scene: Scene) -> None:
+    site, ada = scene.site, scene.ada
+    given = {"username": "ada", "password": PASSWORD}
+    for path in ("/api-auth/password/", "/api/auth/token/", "/api/token/"):
+        assert site.post(path, json=given | {"email": "ada"}).status_code == 200
+    assert scene.sent() == []
+    path = f"/api/users/{ada.uuid}/refresh_token/"
+    assert site.post(path, ada, headers=HERS).status_code == 200
+    check(scene.notice("token_created"), "API token", "was replaced")
+    assert site.post(path, scene.world.staff, headers=STAFFS).status_code == 200
+    check(scene.notice("token_created"), "API token", by_staff=True)
+
+
 def test_nothing_is_told_where_nothing_was_done(scene: Scene) -> None:
     """The notice and what it tells are one transaction."""
 
