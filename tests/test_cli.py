@@ -84,6 +84,8 @@ def test_staff_prints_a_token_that_works_and_asking_again_ends_no_session(
     [
         (("staff", "Not Lower", "--email", "a@example.org"), "a user name is"),
         (("staff", "boss", "--email", "nobody"), "--email"),
+        (("staff", "boss", "--email", "boss@mail.invalid"), "--email"),
+        (("staff", "boss", "--email", "boss@@example.org"), "only one @"),
         (("staff", "boss", "--email", "a@example.org", "--password", "short"), "too short"),
         (("staff", "boss", "--email", "a@example.org", "--password", "password1"), "too common"),
     ],
@@ -92,6 +94,12 @@ def test_staff_says_what_is_unfit(fresh: Service, words: tuple[str, ...], said: 
     done = fresh.run(*words)
     assert done.returncode == 2
     assert said in one_line(done.stderr)
+
+
+@pytest.mark.parametrize("domain", ["localhost", "printer.local", "mail.test", "box.home.arpa"])
+def test_staff_may_have_an_address_in_a_domain_of_the_house(fresh: Service, domain: str) -> None:
+    done = fresh.run("staff", "boss", "--email", f"boss@{domain}", "--json")
+    assert done.returncode == 0, done.stderr
 
 
 def test_demo_fills_an_empty_database_the_same_way_and_refuses_another(fresh: Service) -> None:
