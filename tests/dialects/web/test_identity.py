@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ UELLE, UELLE_SMALL, UELLE_LOOSE = (
     "\u00fclle@example.org",
     "u\u0308lle@example.org",
 )
+CASES = Path(__file__).parents[4] / "shared" / "cases" / "people.txt"
 ACCENTED = "caf\u00e9 au lait qui fume"
 ACCENTED_LOOSE = "cafe\u0301 au lait qui fume"
 HEBREW = "\u05e0\u05d5\u05e2\u05d4"
@@ -487,6 +489,20 @@ def test_a_pasted_list_invites_whom_it_names_and_gives_back_the_rest(
         "jane.lee@example.org",
         "tom@example.org",
     ]
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="the cases of others are not at hand")
+def test_the_list_of_the_cases_is_understood_on_the_page(browser: Browser, scene: Scene) -> None:
+    world, here = scene.world, f"{scene.paths['project']}invite/"
+    browser.sign_in(world, scene.people["manager"])
+    browser.open(here)
+    lines = CASES.read_text(encoding="utf-8").replace("\n", "\r\n")
+    role = world.role("PROJECT.MEMBER").uuid
+    said = text(browser.send(here, deed="check", addresses=lines, role=role))
+    assert "18 can be invited" in said
+    assert "3 cannot" in said
+    assert "18 invited" in text(browser.send(here, deed="send", addresses=lines, role=role))
+    assert len(set(owed(world.database, "invitation_created"))) == 18
 
 
 def test_two_spellings_of_a_mailbox_are_invited_once(browser: Browser, scene: Scene) -> None:
