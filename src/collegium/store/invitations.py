@@ -34,7 +34,7 @@ from collegium.store import comparing, finding, search
 from collegium.store import roles as role_rows
 from collegium.store.access import add_to_account, add_to_scope, holding, live, lock, seer
 from collegium.store.listing import Filter, Listing, without
-from collegium.store.narrowing import beside, rare
+from collegium.store.narrowing import beside, one_of, rare
 from collegium.store.scopes import placed
 from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import (
@@ -331,14 +331,13 @@ _OPEN_TO_ACCOUNTS = Prepared(
         ),
     )
 )
+_to_me = union(
+    select(_mine.c.id).where(to_actor(_mine)),
+    select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
+).subquery("to_me")
 _TO_ACTOR = Prepared(
     _rows.where(
-        invitations.c.id.in_(
-            union(
-                select(_mine.c.id).where(to_actor(_mine)),
-                select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
-            )
-        ),
+        one_of(invitations.c.id, select(_to_me.c.id)),
         scopes.c.removed.is_(None),
     ).order_by(invitations.c.created.desc(), invitations.c.id.desc())
 )
