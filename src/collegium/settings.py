@@ -148,6 +148,8 @@ class Settings:
 
     # Organisations and projects.
 
+    # How many projects there are in one organisation at most; staff make more.
+    max_projects: Count = 1000
     create_default_project_on_organization_creation: Flag = False
     # Codes that an organisation's country may have.
     countries: Countries = field(default=tuple(_COUNTRIES.split()))
@@ -155,6 +157,10 @@ class Settings:
 
     # Invitations and requests.
 
+    # How many invite links of one organisation, project or group are open at once.
+    max_invite_links: Count = 200
+    # How many join requests of one account wait to be decided.
+    max_join_requests: Count = 100
     invitations_enabled: Flag = True  # for front ends to show; the server does not ask
     invitation_lifetime: Duration = 7 * 86400
     group_invitation_lifetime: Duration = 7 * 86400

@@ -13,6 +13,7 @@ from collegium.actions import keys as key_actions
 from collegium.rules.keys import parse
 from collegium.store import groups as group_rows
 from collegium.store import keys as key_rows
+from collegium.store import requests as request_rows
 from collegium.store import tokens as token_rows
 from collegium.store.statements import Prepared
 from collegium.store.tables import events, tokens
@@ -25,16 +26,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.settings import Settings
-    from tests.world import Person, World
+    from tests.world import Person, Place, World
 
 FEW = 3
+NAMES = (
+    *("groups", "personal_tokens", "keys", "sessions", "logins"),
+    *("projects", "invite_links", "join_requests"),
+)
 ME = "/api/users/me/"
 
 
 @pytest.fixture
 def site(make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings]) -> Site:
     """A service where three of everything are enough."""
-    few = ("max_sessions", "max_personal_tokens", "max_logins", "max_keys", "max_groups")
+    few = [f"max_{name}" for name in NAMES]
     return make_site(make_settings(**dict.fromkeys(few, str(FEW))))
 
 
@@ -62,9 +67,8 @@ def forget_logins(world: World, seconds: int = 601) -> None:
 
 
 def test_the_bounds_are_generous(world: World) -> None:
-    names = ("groups", "personal_tokens", "keys", "sessions", "logins")
-    found = [getattr(world.settings, f"max_{name}") for name in names]
-    assert found == [200, 100, 100, 100, 60]
+    found = [getattr(world.settings, f"max_{name}") for name in NAMES]
+    assert found == [200, 100, 100, 100, 60, 1000, 200, 100]
 
 
 def test_an_account_founds_so_many_groups_and_another_when_one_is_gone(
@@ -268,3 +272,77 @@ def test_a_group_counts_for_whoever_founded_it(site: Site, world: World) -> None
     with world.database.read() as tx:
         assert group_rows.founded(tx, olga.id) == 1
         assert group_rows.founded(tx, world.staff.id) == 0
+
+
+def link(site: Site, world: World, person: Person, place: Place) -> Any:
+    role = world.role("PROJECT.MEMBER").uuid
+    body = {"scope": f"http://collegium.test{place.path}", "role": role}
+    return site.post("/api/user-group-invitations/", person, json=body)
+
+
+def test_an_organisation_has_so_many_projects_unless_staff_make_more(
+    site: Site, world: World
+) -> None:
+    owner = world.person("owner")
+    organisation = world.organisation(owner=owner)
+
+    def create(who: Person, name: str) -> Any:
+        customer = f"http://collegium.test{organisation.path}"
+        return site.post("/api/projects/", who, json={"name": name, "customer": customer})
+
+    for at in range(FEW):
+        assert create(owner, f"Project {at}").status_code == 201
+    refused = create(owner, "One more")
+    assert refused.status_code == 400
+    assert refused.json() == {"non_field_errors": ["An organization can have at most 3 projects."]}
+    assert create(world.staff, "Of staff").status_code == 201
+    elsewhere = world.organisation(owner=owner)
+    organisation = elsewhere
+    assert create(owner, "Elsewhere").status_code == 201
+
+
+def test_a_scope_has_so_many_open_invite_links(site: Site, world: World) -> None:
+    owner = world.person("owner")
+    organisation = world.organisation(owner=owner)
+    project, other = world.project(organisation), world.project(organisation)
+    made = [link(site, world, owner, project) for _ in range(FEW)]
+    assert [one.status_code for one in made] == [201] * FEW
+    for who in (owner, world.staff):
+        refused = link(site, world, who, project)
+        assert refused.status_code == 400
+        assert refused.json() == ["There are 3 open invitations in this scope. Cancel one first."]
+    browser = Browser(site).sign_in(world, owner)
+    page = browser.open(f"/project/{project.uuid}/links/")
+    assert page.status_code == 200
+    assert link(site, world, owner, other).status_code == 201
+    path = f"/api/user-group-invitations/{made[0].json()['uuid']}/cancel/"
+    assert site.post(path, owner).status_code == 200
+    assert link(site, world, owner, project).status_code == 201
+
+
+def test_an_account_has_so_many_pending_join_requests_of_every_kind(
+    site: Site, world: World
+) -> None:
+    owner, ada = world.person("owner"), world.person("ada", agreed=datetime.now(UTC))
+    organisation = world.organisation(owner=owner)
+    project = world.project(organisation)
+    uuid = world.open(owner, "PROJECT.MEMBER", project, allow_multiple_requests=True)
+    number = group(site, owner, "Club").json()["group"]["id"]
+    bearer = {"Authorization": f"Bearer {ada.token}"}
+
+    def ask(who: Person = ada) -> Any:
+        return site.post(f"/api/user-group-invitations/{uuid}/submit_request/", who)
+
+    assert [ask().status_code for _ in range(FEW)] == [200] * FEW
+    refused = ask()
+    assert refused.status_code == 400
+    assert refused.json() == ["You have 3 pending requests. Withdraw one first."]
+    join = f"/api/private/users/group/{number}/join/"
+    assert site.get(join, headers=bearer).status_code == 400
+    with world.database.read() as tx:
+        assert request_rows.waiting_of(tx, ada.id) == FEW
+    assert ask(world.person("bob")).status_code == 200
+    # Where nobody has to decide, nothing waits.
+    free = world.open(owner, "PROJECT.MEMBER", world.project(organisation), auto_approve=True)
+    path = f"/api/user-group-invitations/{free}/submit_request/"
+    assert site.post(path, ada).status_code == 200

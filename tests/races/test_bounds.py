@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from collegium.actions import groups as group_actions
 from collegium.actions import tokens as token_actions
 from collegium.store import groups as group_rows
 from collegium.store import keys as key_rows
@@ -36,7 +37,8 @@ def url(new_postgresql: str) -> str:
 @pytest.fixture
 def site(make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings]) -> Site:
     few = ("max_personal_tokens", "max_keys", "max_groups", "max_sessions", "max_logins")
-    return make_site(make_settings(**dict.fromkeys(few, str(MOST))))
+    more = ("max_join_requests", "max_invite_links")
+    return make_site(make_settings(**dict.fromkeys((*few, *more), str(MOST))))
 
 
 def test_of_two_groups_founded_at_once_at_the_bound_one_is_refused(
@@ -55,6 +57,40 @@ def test_of_two_groups_founded_at_once_at_the_bound_one_is_refused(
         assert sorted(answers) == [201, 400]
         with world.database.read() as tx:
             assert group_rows.founded(tx, ada.id) == MOST
+
+
+def test_of_two_groups_asked_at_once_at_the_bound_one_refuses(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    with world.database.write() as tx:
+        clubs = [group_actions.create(tx, world.person().actor, f"Club {at}") for at in range(3)]
+    for _ in range(ROUNDS):
+        ada = world.person()
+        bearer = {"Authorization": f"Bearer {ada.token}"}
+
+        def join(club: int, headers: dict[str, str] = bearer) -> int:
+            path = f"/api/private/users/group/{club}/join/"
+            return site.get(path, headers=headers).status_code
+
+        assert join(clubs[0]) == 200
+        assert sorted(together(lambda: join(clubs[1]), lambda: join(clubs[2]))) == [200, 400]
+
+
+def test_of_two_links_opened_at_once_at_the_bound_one_is_refused(
+    site: Site, world: World, together: Callable[..., list[Any]]
+) -> None:
+    owner = world.person("owner")
+    organisation = world.organisation(owner=owner)
+    role = world.role("PROJECT.MEMBER").uuid
+    for _ in range(ROUNDS):
+        project = world.project(organisation)
+        body = {"scope": f"http://collegium.test{project.path}", "role": role}
+
+        def make(given: dict[str, str] = body) -> int:
+            return site.post("/api/user-group-invitations/", owner, json=given).status_code
+
+        assert make() == 201
+        assert sorted(together(make, make)) == [201, 400]
 
 
 def test_of_two_keys_added_at_once_at_the_bound_one_is_refused(

@@ -32,9 +32,9 @@ def test_plain_members_are_removed_by_managers_and_all_others_by_owners() -> Non
 
 
 def test_nobody_waits_at_too_many_doors() -> None:
-    check_few_waiting(99)
+    check_few_waiting(99, 100)
     with pytest.raises(Conflict) as refused:
-        check_few_waiting(100)
+        check_few_waiting(100, 100)
     assert refused.value.code == "request.too_many"
     assert refused.value.facts == {"most": 100}
 

@@ -137,7 +137,14 @@ def change(
     return mailed
 
 
-def join(tx: Write, actor: Actor, number: int, message: str = "") -> tuple[Row, bool]:
+def join(
+    tx: Write,
+    actor: Actor,
+    number: int,
+    message: str = "",
+    *,
+    settings: Settings = DEFAULTS,
+) -> tuple[Row, bool]:
     """Ask to be let in to a group; give the request, and whether it is a new one.
 
     Whoever asks again while a request waits is given that one.
@@ -149,7 +156,9 @@ def join(tx: Write, actor: Actor, number: int, message: str = "") -> tuple[Row, 
     if memberships.in_scope(tx, actor.id, number) is None:
         for waiting in request_rows.pending_of(tx, actor.id, number):
             return waiting, False
-        rules.check_few_waiting(request_rows.waiting_of(tx, actor.id))
+        # Requests at other groups are counted too, and their transactions hold other scopes.
+        access.lock_account(tx, actor.id)
+        rules.check_few_waiting(request_rows.waiting_of(tx, actor.id), settings.max_join_requests)
     role: Any = roles.named(tx, rules.MEMBER, None, groups=True)
     return requests.ask(tx, actor, reached.scope, role, message), True
 

@@ -14,6 +14,7 @@ from collegium.actions.scopes import check_open
 from collegium.rules import open_invitations as rules
 from collegium.rules.access import TEAM, Kind, Permission, may, may_give
 from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.rules.scopes import check_few_links
 from collegium.store import access, events, open_invitations, roles
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def create(
 
     Refuses: Invalid as ``problems`` gives it and ``open_invitation.end``,
     Forbidden ``permission.missing`` and ``role.above_ceiling``,
-    Conflict ``organisation.unavailable`` and ``role.inactive``.
+    Conflict ``organisation.unavailable``, ``role.inactive`` and ``open_invitation.too_many``.
     """
     scope = reached.scope
     for problem in problems(actor, scope.kind, role, project_role, details):
@@ -55,6 +56,8 @@ def create(
     if not role.is_active or (project_role is not None and not project_role.is_active):
         raise Conflict("role.inactive")
     check_open(scope)
+    access.lock_both(tx, scope.id, scope.parent_id)
+    check_few_links(open_invitations.open_of(tx, scope.id), settings.max_invite_links)
     uuid = uuid4().hex
     open_invitations.add(
         tx,

@@ -8,6 +8,8 @@ from uuid import uuid4
 from collegium.actions.scopes import check_open, close
 from collegium.rules.access import Kind, Permission, may
 from collegium.rules.refusals import Forbidden, Invalid
+from collegium.rules.scopes import check_few_projects
+from collegium.settings import DEFAULTS
 from collegium.store import events, scopes, slugs
 from collegium.store.access import hold
 from collegium.store.tables import projects
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.rules.access import Actor
+    from collegium.settings import Settings
     from collegium.store.access import Reached
     from collegium.store.db import Write
 
@@ -25,25 +28,48 @@ STAFF_ONLY: Final = frozenset({"slug", "staff_notes"})
 """The columns that nobody but staff may write; sent by others they are passed over."""
 
 
-def create(tx: Write, actor: Actor, parent: Reached, values: Mapping[str, Any]) -> str:
+def create(
+    tx: Write,
+    actor: Actor,
+    parent: Reached,
+    values: Mapping[str, Any],
+    *,
+    settings: Settings = DEFAULTS,
+) -> str:
     """Create a project in an organisation that the actor can see.
 
     Args:
         values: columns of the project; ``name`` at least.
 
     Refuses: Forbidden ``permission.missing`` (also for an end without the right to delete),
-    Conflict ``organisation.unavailable``, Invalid ``project.date_in_the_past`` and
-    ``scope.slug_taken``.
+    Conflict ``organisation.unavailable`` and ``organisation.too_many_projects``, Invalid
+    ``project.date_in_the_past`` and ``scope.slug_taken``.
     """
     parent = hold(tx, actor, parent, Permission.PROJECT_CREATE)
     check_open(parent.scope)
     values = _writable(actor, values)
     check_dates(tx.now, values)
-    return add(tx, actor, parent.scope.id, _with_end(actor, parent, values))[1]
+    values = _with_end(actor, parent, values)
+    return add(tx, actor, parent.scope.id, values, settings=settings)[1]
 
 
-def add(tx: Write, actor: Actor | None, parent: int, values: Mapping[str, Any]) -> tuple[int, str]:
-    """Write a project whose creation was judged before; give its number and its UUID."""
+def add(
+    tx: Write,
+    actor: Actor | None,
+    parent: int,
+    values: Mapping[str, Any],
+    *,
+    settings: Settings = DEFAULTS,
+) -> tuple[int, str]:
+    """Write a project whose creation was judged before; give its number and its UUID.
+
+    The organisation must be locked. Staff are not bounded: their programs bring whole
+    institutions in.
+
+    Refuses: Conflict ``organisation.too_many_projects``.
+    """
+    if actor is None or not actor.is_staff:
+        check_few_projects(scopes.children(tx, parent), settings.max_projects)
     uuid = uuid4().hex
     number = scopes.add(
         tx,

@@ -11,6 +11,7 @@ from collegium.actions.scopes import Place, check_open, grant, joined, settle, w
 from collegium.rules import open_invitations as links
 from collegium.rules import requests as rules
 from collegium.rules.access import TEAM, Kind
+from collegium.rules.groups import check_few_waiting
 from collegium.rules.invitations import merely_reads
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
 from collegium.rules.requests import Act, State
@@ -46,8 +47,8 @@ def submit(tx: Write, actor: Actor, settings: Settings, uuid: str, message: str 
 
     Refuses: NotFound ``open_invitation.unknown``, Conflict ``open_invitation.inactive``,
     ``request.exists``, ``grant.held``, ``grant.elsewhere`` under the one-role rule,
-    ``organisation.unavailable``, ``role.inactive``, and ``open_invitation.not_for_you`` for
-    somebody whom its restrictions do not name.
+    ``organisation.unavailable``, ``role.inactive``, ``request.too_many``, and
+    ``open_invitation.not_for_you`` for somebody whom its restrictions do not name.
     """
     link = open_invitations.by_uuid_locked(tx, uuid)
     links.check_active(link.canceled, link.expires, tx.now, "open_invitation.inactive")
@@ -66,6 +67,9 @@ def submit(tx: Write, actor: Actor, settings: Settings, uuid: str, message: str 
     if is_let_in_at_once(tx, actor, link):
         _let_in(tx, None, settings, request, None)
         return Asked(_again(tx, request.id), is_approved=True)
+    # Only now, for who is let in at once waits for nobody; it is among those that are counted.
+    access.lock_account(tx, actor.id)
+    check_few_waiting(requests.waiting_of(tx, actor.id) - 1, settings.max_join_requests)
     _tell_deciders(tx, request)
     return Asked(request, is_approved=False)
 
@@ -276,7 +280,7 @@ def _let_in(
         given = _give(tx, actor, request, request.role_id, place)
     project = None
     if request.auto_create_project:
-        project = _own_project(tx, actor, request)
+        project = _own_project(tx, actor, settings, request)
         role = request.project_role_id or request.role_id
         given = _give(tx, actor, request, role, Place(project, Kind.PROJECT))
     requests.step(
@@ -330,7 +334,7 @@ def _give(tx: Write, actor: Actor | None, request: Row, role: int, place: Place)
     return True
 
 
-def _own_project(tx: Write, actor: Actor | None, request: Row) -> int:
+def _own_project(tx: Write, actor: Actor | None, settings: Settings, request: Row) -> int:
     """Make a project for whoever asked: always a new one, never somebody else's of that name."""
     name = links.project_name(
         request.template or "",
@@ -338,7 +342,8 @@ def _own_project(tx: Write, actor: Actor | None, request: Row) -> int:
         email=request.email,
         full_name=accounts.full_name(request),
     )
-    return projects.add(tx, actor, request.organisation_id, {"name": name})[0]
+    parent = request.organisation_id
+    return projects.add(tx, actor, parent, {"name": name}, settings=settings)[0]
 
 
 def _tell_deciders(tx: Write, request: Row) -> None:

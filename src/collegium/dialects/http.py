@@ -242,11 +242,12 @@ class Call:
         Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
         """
         account = tokens.owner(tx, self.house.vault.digest(token), shown=shown)
-        if account is None or account.token_kind not in {*kinds, Kind.SPENT}:
+        if account is None:
             raise Unauthenticated("token.unknown")
-        if not account.is_active:
+        is_of_kind = account.token_kind in kinds
+        if not account.is_active and (is_of_kind or account.token_kind == Kind.SPENT):
             raise Unauthenticated("token.inactive")
-        if account.token_kind == Kind.SPENT:
+        if not is_of_kind:
             raise Unauthenticated("token.unknown")
         ends = end(
             account.issued,

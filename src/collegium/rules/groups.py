@@ -25,9 +25,6 @@ _FLAGS: Final = {role: flags for flags, role in _ROLES.items()}
 
 NAME_LENGTH: Final = 150
 
-WAITING: Final = 100
-"""So many requests of one person may wait to be decided."""
-
 
 def role_of(*, is_manager: bool, is_owner: bool) -> str:
     """Give the role that somebody with these flags has."""
@@ -53,10 +50,10 @@ def check_few_founded(count: int, most: int) -> None:
         raise Conflict("group.too_many", most=most)
 
 
-def check_few_waiting(waiting: int) -> None:
-    """Let nobody wait at too many doors.
+def check_few_waiting(waiting: int, most: int) -> None:
+    """Let a person ask once more only while few enough of their requests are pending.
 
     Refuses: Conflict ``request.too_many``.
     """
-    if waiting >= WAITING:
-        raise Conflict("request.too_many", most=WAITING)
+    if waiting >= most:
+        raise Conflict("request.too_many", most=most)

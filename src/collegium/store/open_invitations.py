@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, select, true, union, update
+from sqlalchemy import and_, bindparam, func, select, true, union, update
 
 from collegium.rules.access import TEAM, Kind, Permission
 from collegium.rules.invitations import stands_by
@@ -100,6 +100,13 @@ listing = Listing(
 )
 
 
+_OPEN_OF = Prepared(
+    select(func.count().label("count"))
+    .select_from(open_invitations)
+    .where(open_invitations.c.scope_id == bindparam("scope"), _active(open_invitations))
+)
+
+
 @lru_cache(maxsize=2)
 def _seen(*, public: bool) -> Prepared:
     return Prepared(
@@ -157,6 +164,11 @@ def find(tx: Read, actor: Actor, uuid: str) -> Row:
     if row is None:
         raise NotFound("open_invitation.unknown")
     return row
+
+
+def open_of(tx: Read, scope: int) -> int:
+    """Count the invite links of a scope that can be followed now."""
+    return int(tx.value(_OPEN_OF, scope=scope, now=tx.now))
 
 
 def by_uuid_locked(tx: Write, uuid: str) -> Row:

@@ -201,10 +201,15 @@ def remove(tx: Write, scope: int) -> None:
     tx.run(_REMOVE, scope=scope, moment=tx.now)
 
 
+def children(tx: Read, scope: int) -> int:
+    """Count the projects of an organisation."""
+    return int(tx.value(_CHILDREN, parent=scope))
+
+
 def check_childless(tx: Read, scope: int) -> None:
     """Make sure that nothing stands under a scope.
 
     Refuses: Conflict ``organisation.has_projects``.
     """
-    if tx.value(_CHILDREN, parent=scope):
+    if children(tx, scope):
         raise Conflict("organisation.has_projects")

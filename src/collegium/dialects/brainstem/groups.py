@@ -100,7 +100,7 @@ def _delete(call: Call) -> Answer:
 def _join(call: Call) -> Answer:
     limits.check(call, limits.JOIN)
     with call.write() as tx:
-        row, is_new = actions.join(tx, call.actor, number(call, "group"))
+        row, is_new = actions.join(tx, call.actor, number(call, "group"), settings=call.settings)
         limits.count(call, tx, limits.JOIN, int(is_new))
         (shown,) = wire.requests(tx, call.actor, [row])
     return Answer(200, wire.encode(wire.OneMembershipRequest(shown)))

@@ -174,6 +174,18 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
         "Invalid placeholders in template: {wrong}. Allowed placeholders are: {allowed}",
     ),
     "open_invitation.patterns": ("user_email_patterns", "Invalid regex patterns: [{wrong}]"),
+    "request.too_many": (
+        _LIST,
+        "You have {most} pending requests. Withdraw one first.",
+    ),
+    "open_invitation.too_many": (
+        _LIST,
+        "There are {most} open invitations in this scope. Cancel one first.",
+    ),
+    "organisation.too_many_projects": (
+        WHOLE,
+        "An organization can have at most {most} projects.",
+    ),
     "request.exists": (_LIST, "Request has been created already."),
     "request.not_cancelable": (_LIST, "Only pending or draft requests can be canceled."),
     "account.inactive": (_LIST, "User is not active."),

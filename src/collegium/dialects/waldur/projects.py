@@ -165,7 +165,7 @@ def _create(call: Call) -> Answer:
         _judge_dates(form, tx.now)
         parent = form.checked(parent)
         form.values.pop("customer")
-        uuid = actions.create(tx, call.actor, parent, form.values)
+        uuid = actions.create(tx, call.actor, parent, form.values, settings=call.settings)
         return Answer(201, wire.encode(_one(call, tx, uuid)))
 
 

@@ -44,7 +44,9 @@ def _ask(visit: Visit) -> Answer:
         try:
             done = (visit.path, "You have asked. You get a mail as soon as it is decided.")
             with visit.create() as tx:
-                _row, is_new = actions.join(tx, visit.actor, number(visit), message)
+                _row, is_new = actions.join(
+                    tx, visit.actor, number(visit), message, settings=visit.settings
+                )
                 limits.count(visit, tx, limits.JOIN, int(is_new))
                 visit.created(tx, *done)
         except Conflict as refusal:

@@ -104,6 +104,10 @@ _SENTENCES: Final = {
     "token.none": "This is gone already.",
     "token.too_many": "You have as many tokens for programs as one account may have. Please end "
     "one that you do not need any more.",
+    "open_invitation.too_many": "There are as many open links here as there may be. Please close "
+    "one first.",
+    "organisation.too_many_projects": "The organisation has as many projects as it may have. "
+    "Please ask staff.",
     "key.too_many": "You have as many keys as one account may have. Please remove one first.",
     "group.too_many": "You have founded as many groups as one account may. Please delete one "
     "first.",
