@@ -79,6 +79,25 @@ def test_staff_prints_a_token_that_works_and_asking_again_ends_no_session(
         service.stop()
 
 
+def test_the_command_line_gives_a_token_any_lifetime_or_none(fresh: Service) -> None:
+    words = ("staff", "boss", "--email", "boss@example.org")
+    token = fresh.run(*words, "--token-lifetime", "none").stdout.strip()
+    # Asked again without it, the lifetime stays.
+    assert fresh.run(*words).stdout.strip() == token
+    fresh.start("--no-post")
+    try:
+        me = fresh.call("GET", "/api/users/me/", token).json()
+        assert (me["token_lifetime"], me["token_expires_at"]) == (None, None)
+        for wrong in ("59", "soon"):
+            done = fresh.run(*words, "--token-lifetime", wrong)
+            assert done.returncode == 2, wrong
+            assert "--token-lifetime" in one_line(done.stderr)
+        assert fresh.run(*words, "--token-lifetime", "2h").stdout.strip() == token
+        assert fresh.call("GET", "/api/users/me/", token).json()["token_lifetime"] == 7200
+    finally:
+        fresh.stop()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

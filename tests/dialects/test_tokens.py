@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyotp.totp import TOTP
 
+from collegium.actions import accounts as account_actions
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, try_in
 
@@ -229,6 +230,28 @@ def test_deactivation_ends_every_token_and_activation_revives_none(
     again = site.post("/api-auth/password/", json=body).json()["token"]
     assert again != ada.token
     assert opens(site, again)
+
+
+def test_activation_revives_no_token_that_an_earlier_release_left(site: Site, world: World) -> None:
+    gone = world.person("gone", is_active=False)
+    path = f"/api/users/{gone.uuid}/"
+    assert site.request("PATCH", path, world.staff, json={"is_active": True}).status_code == 200
+    assert site.get(ME, gone).json() == {"detail": "Invalid token."}
+
+
+def test_the_command_line_revives_no_token_of_an_account_that_was_deactivated(
+    site: Site, world: World
+) -> None:
+    boss = world.person("boss", is_staff=True, password=HASHED)
+    personal_token = personal(site, world, boss)
+    path = f"/api/users/{boss.uuid}/"
+    assert site.request("PATCH", path, world.staff, json={"is_active": False}).status_code == 200
+    _uuid, token = account_actions.ensure_staff(
+        world.database, world.settings, world.vault, "boss", "boss@example.org", None
+    )
+    assert opens(site, token)
+    assert not opens(site, boss.token)
+    assert not opens(site, personal_token)
 
 
 def test_turning_the_second_factor_on_ends_what_the_password_alone_had_got(
