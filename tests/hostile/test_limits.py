@@ -269,13 +269,13 @@ def test_who_tries_too_often_waits(
     attack: Attack, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     deed, by = DEEDS[name]
-    few = dict.fromkeys((limits.INVITE, limits.ASK, limits.JOIN), (FEW, FEW))
+    few = dict.fromkeys(limits._LIMITS, (FEW, FEW))
     monkeypatch.setattr(limits, "_LIMITS", few)
     counted = Call.count
 
-    def soon(call: Call, tx: Any, subject: str, limit: Limit) -> None:
+    def soon(call: Call, tx: Any, subject: str, limit: Limit, many: int = 1) -> Any:
         # What the limits of each are is a table; that each is asked is what is tried here.
-        counted(call, tx, subject, FEW if limit.free > FEW.free else limit)
+        return counted(call, tx, subject, FEW if limit.free > FEW.free else limit, many)
 
     monkeypatch.setattr(Call, "count", soon)
     tried = 0
