@@ -69,3 +69,20 @@ def test_guessing_six_digits_costs_half_a_minute_and_soon_ten_each() -> None:
     assert waits[5:] == [timedelta(seconds=30 * 2**n) for n in range(4)] + [timedelta(minutes=8)]
     assert wait(rules.TRIES, 11) == timedelta(minutes=10)
     assert rules.TRIES.forgotten == timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("wrong", [0, 3, 19])
+def test_codes_count_while_fewer_than_twenty_were_wrong(wrong: int) -> None:
+    rules.check_unlocked(wrong)
+
+
+@pytest.mark.parametrize("wrong", [20, 21, 1000])
+def test_no_code_counts_after_twenty_wrong_ones(wrong: int) -> None:
+    with pytest.raises(Invalid) as refused:
+        rules.check_unlocked(wrong)
+    assert refused.value.code == "second_factor.locked"
+    assert refused.value.facts == {"field": "code"}
+
+
+def test_the_owner_is_told_of_the_third() -> None:
+    assert rules.TOLD_AT == 3

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium.rules import tokens
+from collegium.rules.refusals import Forbidden
 from collegium.rules.tokens import BEARERS, Kind, end
 
 ISSUED = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -74,3 +75,11 @@ def test_a_program_is_let_in_by_these_tokens_and_no_others() -> None:
 )
 def test_tokens_last_as_long_as_is_said(seconds: int, lasts: timedelta) -> None:
     assert timedelta(seconds=seconds) == lasts
+
+
+def test_the_api_token_alone_may_ask_for_another_address() -> None:
+    tokens.check_is_own(Kind.API.value)
+    for kind in {*map(str, Kind)} - {Kind.API.value}:
+        with pytest.raises(Forbidden) as refused:
+            tokens.check_is_own(kind)
+        assert refused.value.code == "token.delegated"

@@ -143,9 +143,15 @@ def test_after_twenty_wrong_codes_no_code_of_the_authenticator_is_accepted(
 
 def test_staff_who_reset_the_factor_end_the_lock(unlimited: Site, world: World) -> None:
     ada, _authenticator, _codes = ada_with_factor(world)
-    guess(half_way(unlimited), 20)
-    with world.database.write() as tx:
-        second_factors.reset(tx, world.staff.actor, ada.uuid)
+    thief = half_way(unlimited)
+    desk = Browser(unlimited).sign_in(world, world.staff)
+    path = f"/staff/accounts/{ada.uuid}/"
+    guess(thief, 19)
+    assert "only recovery codes are accepted" not in text(desk.open(path))
+    guess(thief, 1)
+    assert "only recovery codes are accepted" in text(desk.open(path))
+    assert desk.send(path, deed="second_factor").status_code == 303
+    assert "only recovery codes are accepted" not in text(desk.open(path))
     assert try_in(Browser(unlimited), "ada", PASSWORD).headers["location"] == "/account/"
     turned_on(world, ada)
     browser = half_way(unlimited)

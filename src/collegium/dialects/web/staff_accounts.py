@@ -14,6 +14,7 @@ from collegium.dialects.web.team import searched
 from collegium.dialects.web.words import person
 from collegium.rules.names import typed_username
 from collegium.rules.refusals import Conflict, Invalid
+from collegium.rules.second_factors import LOCKED_AT
 from collegium.rules.tokens import COUNTED, Kind
 from collegium.store import accounts, memberships, second_factors, tokens
 
@@ -73,10 +74,11 @@ def _one(visit: Visit, tx: Read) -> Answer:
 def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
     row = accounts.reach(tx, visit.actor, visit.uuid("account"))
     # How somebody comes in is staff's to know: support could do nothing with it.
-    numbers, has_factor = {}, False
+    numbers, factor = {}, None
     if visit.actor.is_staff:
         numbers = tokens.numbers(tx, row.id, visit.settings.token_max_age)
-        has_factor = second_factors.is_on(tx, row.id)
+        factor = second_factors.of_account(tx, row.id)
+    has_factor = factor is not None and factor.confirmed is not None
     return page(
         visit,
         "staff_account",
@@ -86,6 +88,7 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
         sessions=numbers.get(Kind.SESSION, 0),
         programs=sum(numbers.get(kind, 0) for kind in (*COUNTED, Kind.REFRESH)),
         has_factor=has_factor,
+        is_locked=factor is not None and factor.wrong_codes >= LOCKED_AT,
         has_password=passwords.is_open(row),
         form=form,
     )
