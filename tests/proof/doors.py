@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from collegium.actions import accounts as account_actions
@@ -17,6 +18,7 @@ from collegium.rules.groups import flags_of
 from collegium.rules.refusals import Refusal
 from collegium.store import access, accounts, roles
 from collegium.store import invitations as invitation_rows
+from collegium.store import tokens as token_rows
 from tests.proof.stage import PASSWORD, check_end
 
 if TYPE_CHECKING:
@@ -207,7 +209,9 @@ class Actions:
         token_actions.log_in(tx, vault, self.settings, self._actor(who), "password")
 
     def _log_out(self, tx: Write, by: str) -> None:
-        token_actions.log_out(tx, self._actor(by))
+        shown = token_rows.of_account(tx, self.names.people[by].id)
+        actor = replace(self._actor(by), token=shown.id if shown else 0)
+        token_actions.log_out(tx, actor)
 
     def _end_token(self, tx: Write, by: str, who: str) -> None:
         token_actions.end_of(tx, self._actor(by), self.names.people[who].id)

@@ -127,6 +127,9 @@ class Roll(Offers):
         """Switch somebody off, or on again."""
         unless(self._staff(by), "permission.missing")
         unless(not self.people[who].get("gone"), "account.unknown")
+        if self.people[who]["active"] != active:
+            # Switching off ends every token, and switching on revives none.
+            self.tokens.pop(who, None)
         if self.people[who]["active"] and not active:
             self._end_invitations(who)
         self.people[who]["active"] = active
