@@ -111,8 +111,11 @@ def _record_impersonation(call: Call) -> None:
         return
     if len(recorded) > _REMEMBERED:
         recorded.clear()
+    call.step_aside()
     try:
-        with call.write() as tx:
+        # Not by ``call.write``: it happened, although the token may have ended with it.
+        with call.house.database.write() as tx:
+            tx.request = call.request_id
             impersonation.record(tx, call.actor, staff)
     except Unavailable as outage:
         _log.warning(
