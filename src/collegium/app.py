@@ -18,7 +18,7 @@ import falcon
 import structlog
 
 from collegium import logs, opening
-from collegium.dialects import http, openapi
+from collegium.dialects import bodies, http, openapi
 from collegium.dialects.brainstem import routes as brainstem
 from collegium.dialects.front import Front, without_secrets
 from collegium.dialects.waldur import errors as waldur_errors
@@ -42,7 +42,8 @@ _COLLECT_AFTER: Final = 20_000
 _TEXTS: Final = {
     404: "Not found.",
     405: 'Method "{method}" not allowed.',
-    408: f"The request took too long to arrive: {http.BODY_SECONDS} seconds at most.",
+    408: f"The request took too long to arrive: {bodies.BODY_SECONDS} seconds at most.",
+    429: "Too many requests from this address are on their way. Please try again in a moment.",
     503: "The service is busy. Please try again in a moment.",
     413: f"The request is too large: {http.BODY_MAX} bytes at most.",
 }
@@ -166,8 +167,8 @@ def _failed(
         text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
     wire = path.startswith(("/api", "/schema"))
     answer = waldur_errors.detail(status, text) if wire else web.plain(status, text)
-    if status == 503:  # noqa: PLR2004 - HTTP; too many are sending slowly
-        answer.headers["Retry-After"] = str(http.BODY_SECONDS)
+    if status in {429, 503}:  # too many are sending slowly
+        answer.headers["Retry-After"] = str(1)
     if status == 405:  # noqa: PLR2004 - HTTP; a method that no path here has
         answer.headers["Allow"] = ", ".join(http.METHODS)
     http.fill(response, answer, head=request.method == "HEAD")

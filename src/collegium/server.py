@@ -106,6 +106,29 @@ class _InPlace(CallbackScheduler):
         self._schedule_fn = run
 
 
+class _Pending:
+    """What a read waits for; it can be cancelled from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._future: Any = None
+        self._cancelled = False
+
+    def hold(self, future: Any) -> None:
+        """Note what is waited for now."""
+        with self._lock:
+            self._future = future
+            if self._cancelled:
+                future.cancel()
+
+    def cancel(self) -> None:
+        """Cancel what is waited for, now or later."""
+        with self._lock:
+            self._cancelled = True
+            if self._future is not None:
+                self._future.cancel()
+
+
 class _Body:
     """The body of a request, read as WSGI wants it; waits in the event loop, and not for ever."""
 
@@ -114,17 +137,18 @@ class _Body:
         self._receive = receive
         self._kept = b""
         self._ended = False
+        self._pending = _Pending()
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes; none at the end.
+        """Return what has come, at most ``size`` bytes; none at the end.
 
         Raises:
             TimeoutError: nothing came for ``PAUSE_SECONDS``.
             ConnectionAbortedError: the connection broke, or what came is no body.
-            ConnectionError: the service is being stopped.
+            ConnectionError: the service is being stopped, or the read was cancelled.
         """
-        while not self._ended and (size < 0 or len(self._kept) < size):
-            message = self._bridge.wait(self._next())
+        while not self._ended and (size < 0 or not self._kept):
+            message = self._bridge.wait(self._next(), self._pending)
             if message["type"] != "http.request":
                 raise ConnectionAbortedError
             self._kept += message.get("body", b"")
@@ -132,6 +156,10 @@ class _Body:
         part = self._kept if size < 0 else self._kept[:size]
         self._kept = self._kept[len(part) :]
         return part
+
+    def cancel(self) -> None:
+        """End the read that is under way in another thread, and all later ones."""
+        self._pending.cancel()
 
     async def _next(self) -> dict[str, Any]:
         return dict(await self._receive())
@@ -157,7 +185,7 @@ class _Bridge:
         with self._lock:
             self._active -= 1
 
-    def wait(self, coroutine: Any) -> dict[str, Any]:
+    def wait(self, coroutine: Any, pending: _Pending) -> dict[str, Any]:
         """Run a coroutine in the event loop, and wait for what it gives."""
         with self._lock:
             if self._stopping:
@@ -165,6 +193,7 @@ class _Bridge:
                 raise ConnectionError
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
             self._waiting.add(future)
+        pending.hold(future)
         try:
             message: dict[str, Any] = future.result(PAUSE_SECONDS)
         except FutureTimeoutError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -94,6 +94,8 @@ def test_every_field_of_the_waldur_wire(open_site: Site, scene: Scene, world: Wo
 BRAINSTEM: dict[type[bodies.Field], Any] = {
     bodies.Text: "x",
     bodies.Line: "x",
+    bodies.Name: "x",
+    bodies.Seconds: 60,
     bodies.Secret: "x",
     bodies.WebAddress: "https://example.org/",
     bodies.Projects: [1],
@@ -198,8 +200,9 @@ class Poster:
         self.csrf = csrf
 
     def post(self, **fields: str) -> None:
+        safe = "/:@,.[]{}"
         content = "&".join(
-            f"{quote(name)}={quote(text, errors='surrogatepass')}"
+            f"{quote_plus(name)}={quote_plus(text, safe, errors='surrogatepass')}"
             for name, text in {"csrf": self.csrf, **fields}.items()
         )
         kind = {"Content-Type": "application/x-www-form-urlencoded"}

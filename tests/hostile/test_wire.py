@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from io import BytesIO
 from select import select
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
 from falcon import HTTPBadRequest, HTTPContentTooLarge, HTTPError
 from PIL import Image
 
-from collegium.dialects import http
-from collegium.dialects.http import BODY_MAX
+from collegium import server
+from collegium.dialects import bodies
+from collegium.dialects.bodies import STALE_SECONDS, Bodies
+from collegium.dialects.http import BODY_MAX, SENDERS_NETWORK
 from collegium.settings import THREADS
 from tests.hostile.raw import Said, connect, listen, request, say
 
@@ -167,7 +171,7 @@ def test_long_addresses_and_many_headers_are_refused_or_borne(running: Running) 
         (f"/api/private/users/group/?filter{{name.icontains}}={'a' * 60_000}", {400}),
         (f"/api/users/{'a' * 60_000}/", {404}),
         (f"/{'a/' * 30_000}", {404}),
-        (f"/{'a' * 500_000}", {414}),
+        (f"/{'a' * 500_000}", {414, 431}),
         (f"/api/private/users/group/?{five.format(*['sort[]=x'] * 5_000)}", {400, 401}),
     ):
         began = time.perf_counter()
@@ -307,22 +311,66 @@ def test_nobody_writes_a_line_of_the_log(running: Running) -> None:
     assert "\x1b" not in "".join(lines)
 
 
+HALF = request("POST", "/api/token/", JSON, "Content-Length: 99", sized=False)
+
+
 def test_slow_bodies_keep_nobody_waiting(running: Running) -> None:
     with ExitStack() as lines:
-        slow = [lines.enter_context(connect(running.port)) for _ in range(THREADS // 2 + 9)]
+        slow = [lines.enter_context(connect(running.port)) for _ in range(THREADS // 2 + 2)]
         for line in slow:
-            line.sendall(request("POST", "/api/token/", JSON, "Content-Length: 99", sized=False))
+            line.sendall(HALF + b"{")
         began = time.perf_counter()
         for _ in range(10):
             running.alive()
         assert time.perf_counter() - began < 10
-        # For nine of them there is no room; the rest is answered once the body is whole.
+        # From one address so many may be on their way; the others are told to come again.
         told, _, _ = select(slow, [], [], 0)
-        assert len(told) == 9
-        assert {listen(line).status for line in told} == {503}
-        waiting = next(line for line in slow if line not in told)
-        waiting.sendall(b"{}" + b" " * 97)
-        assert listen(waiting).status == 400
+        refused = [listen(line) for line in told]
+        assert {one.status for one in refused} <= {0, 429}
+        assert len([one for one in refused if one.status == 429]) == len(slow) - SENDERS_NETWORK
+        # Those that stall are ended soon, for there is no room; and then somebody can sign in.
+        body = b'{"username":"nobody","password":"x"}'
+        sent = request("POST", "/api/token/", JSON, body=body)
+        time.sleep(2 * STALE_SECONDS)
+        for _ in range(5):
+            assert say(running.port, sent).status == 401
+        # Each of them took the room of one that was still, which is told so.
+        told, _, _ = select(slow, [], [], 1)
+        assert {listen(line).status for line in told} <= {0, 408, 429}
+    running.alive()
+
+
+def test_bodies_of_many_networks_keep_nobody_waiting(running: Running) -> None:
+    """Half of the threads are for requests without a body; the rest is not for those who stall."""
+    body = b'{"username":"nobody","password":"x"}'
+    sent = request("POST", "/api/token/", JSON, body=body)
+    with ExitStack() as lines:
+        for number in range(THREADS // 2 + 9):
+            source = (f"127.0.{number // 20 + 1}.1", 0)
+            line = socket.create_connection(("127.0.0.1", running.port), 10, source)
+            lines.enter_context(line)
+            line.sendall(HALF + b"{")
+        time.sleep(2 * STALE_SECONDS)
+        began = time.perf_counter()
+        for _ in range(3):
+            running.alive()
+            assert say(running.port, sent).status == 401
+        assert time.perf_counter() - began < 20
+
+
+@pytest.mark.parametrize("sent", [b"", b"{", b" " * 50])
+def test_a_body_that_stalls_is_ended(running: Running, sent: bytes) -> None:
+    header = "Accept: */*" if sent else "Expect: 100-continue"
+    with connect(running.port, 3 * server.PAUSE_SECONDS) as stalled:
+        began = time.monotonic()
+        head = request("POST", "/api/token/", JSON, header, "Content-Length: 99", sized=False)
+        stalled.sendall(head + sent)
+        seen = b""
+        while b"HTTP/1.1 408" not in seen:
+            more = stalled.recv(1000)
+            assert more, seen
+            seen += more
+        assert server.PAUSE_SECONDS - 1 < time.monotonic() - began < 2 * server.PAUSE_SECONDS
     running.alive()
 
 
@@ -341,16 +389,49 @@ class Source:
 
 
 def test_a_body_has_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert http._read(Source([b"x"] * 9), 9) == b"x" * 9
-    assert http._read(Source([b"x"] * 9), None) == b"x" * 9
+    all_of_them = Bodies(2, 1)
+
+    def read(source: Source, length: int | None) -> bytes:
+        return all_of_them.read(source, length, 9_000, "192.0.2.1")
+
+    assert read(Source([b"x"] * 9), 9) == b"x" * 9
+    assert read(Source([b"x"] * 9), None) == b"x" * 9
     with pytest.raises(HTTPBadRequest):
-        http._read(Source([b"x"]), 9)
+        read(Source([b"x"]), 9)
     with pytest.raises(HTTPContentTooLarge):
-        http._read(Source([b"x" * 9000] * 300), None)
-    monkeypatch.setattr(http, "BODY_SECONDS", 0.05)
+        read(Source([b"x" * 4000] * 3), None)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
     with pytest.raises(HTTPError) as late:
-        http._read(Source([b"x"] * 20, 0.01), 20)
+        read(Source([b"x"] * 20, 0.01), 20)
     assert late.value.status_code == 408
+
+
+def test_one_network_takes_no_more_than_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    all_of_them, held, statuses = Bodies(2, 1), Event(), []
+
+    class Held:
+        def read(self, _size: int) -> bytes:
+            held.wait()
+            return b""
+
+    def read(network: str) -> None:
+        try:
+            all_of_them.read(Held(), None, 9, network)
+            statuses.append(200)
+        except HTTPError as error:
+            statuses.append(error.status_code)
+
+    monkeypatch.setattr(bodies, "STALE_SECONDS", 60)
+    with ThreadPoolExecutor(4) as threads:
+        for network, count in (("192.0.2.1", 0), ("192.0.2.1", 1), ("192.0.2.2", 1)):
+            threads.submit(read, network)
+            while len(statuses) < count:
+                time.sleep(0.01)
+            time.sleep(0.1)
+        read("192.0.2.3")
+        assert statuses == [429, 503]
+        held.set()
+    assert statuses == [429, 503, 200, 200]
 
 
 def test_memory_stays_bounded_under_all_at_once(running: Running) -> None:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST: Final = re.compile(r"(?:[\w.~-]+|\[[0-9a-fA-F:.]+\])?(?::([0-9]{0,5}))?", re.ASCII)
 _PORT_MAX: Final = 65535
+_HEADER_MAX: Final = 128 * 1024
+"""Characters of the longest header that is read; most proxies pass on 8 KiB at most."""
+
+_TARGET_MAX: Final = 64 * 1024
+"""Characters of the longest path and the longest query that are read."""
 _SECURITY: Final = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
@@ -49,6 +54,8 @@ _seconds: Final = Histogram(
 )
 # Finding a counter by its labels takes as long as counting; of both there are few.
 _answered: Final = lru_cache(maxsize=None)(_requests.labels)
+# What the names of headers begin with in the environment.
+_HEADERS: Final = frozenset({"HTTP_", "CONTE"})
 # Probes come every few seconds and say nothing about what happened.
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 # Anybody can make up a method, and a counter that is once made is kept for good.
@@ -87,8 +94,15 @@ class Front:
             return start_response(status, headers)
 
         try:
+            if len(env["QUERY_STRING"]) > _TARGET_MAX or len(env["PATH_INFO"]) > _TARGET_MAX:
+                return _refused(answer, "414 URI Too Long", "The address is too long.")
+            for name in env:
+                if name[:5] in _HEADERS and len(env[name]) > _HEADER_MAX:
+                    said = f"A header is too long: {_HEADER_MAX} bytes at most."
+                    return _refused(answer, "431 Request Header Fields Too Large", said)
             if not self._is_meant(env.get("HTTP_HOST", "")):
-                return _misdirected(answer)
+                said = "This service does not answer to that host name."
+                return _refused(answer, "400 Bad Request", said)
             return self._app(env, answer)
         finally:
             took = time.perf_counter() - began
@@ -154,10 +168,10 @@ def _host(header: str) -> str:
     return name.split(":")[0]
 
 
-def _misdirected(start_response: StartResponse) -> Iterable[bytes]:
-    body = b'{"detail":"This service does not answer to that host name."}'
+def _refused(start_response: StartResponse, status: str, said: str) -> Iterable[bytes]:
+    body = f'{{"detail":"{said}"}}'.encode()
     start_response(
-        "400 Bad Request",
+        status,
         [("content-type", "application/json"), ("content-length", str(len(body)))],
     )
     return [body]

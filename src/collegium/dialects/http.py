@@ -14,22 +14,17 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
-from threading import BoundedSemaphore
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 from falcon import (
-    HTTP_408,
-    HTTPBadRequest,
     HTTPContentTooLarge,
-    HTTPError,
-    HTTPServiceUnavailable,
 )
 
 from collegium.actions import credentials
 from collegium.actions.tokens import actor_of
+from collegium.dialects.bodies import Bodies
 from collegium.rules.refusals import Limited, NotFound, Refusal, Unauthenticated
 from collegium.rules.tokens import BEARERS, Kind, end
 from collegium.settings import THREADS
@@ -58,11 +53,18 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 BODY_MAX: Final = 2 * 1024 * 1024
 """Bytes of the largest body that is read; the largest thing anybody sends is a picture."""
 
-BODY_SECONDS: Final = 60
-"""How long a body may take to arrive; the largest one that is read needs 35 kB a second."""
+SENDERS: Final = THREADS // 2
+"""Bodies that arrive at once; half of the threads are for requests without a body."""
 
-_PART: Final = 16 * 1024
-_SENDERS: Final = BoundedSemaphore(THREADS // 2)
+SENDERS_NETWORK: Final = 32
+"""Bodies that arrive at once from one address, or from one network of IPv6."""
+
+ESCAPES_MAX: Final = 200_000
+"""Percent signs in the largest form; reading one takes longer than reading a plain character."""
+
+NESTED_MAX: Final = 30_000
+"""Lists and objects in the largest JSON; each of them is an object to make and to throw away."""
+
 _ASKING: Final = frozenset({"GET", "HEAD"})
 
 REQUEST_ID: Final = "collegium.request"
@@ -93,11 +95,23 @@ class Answer:
 
 
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
+_UUID_MAX: Final = 64
+"""Characters of the longest spelling of a UUID, with some to spare."""
+
+
+def is_nested(body: bytes) -> bool:
+    """Tell whether JSON holds so many lists and objects that reading it takes long."""
+    return body.count(b"[") + body.count(b"{") > NESTED_MAX
+
+
+def is_escaped(body: bytes) -> bool:
+    """Tell whether a form holds so many percent signs that reading it takes long."""
+    return body.count(b"%") > ESCAPES_MAX
 
 
 def hex_uuid(text: object) -> str | None:
     """Read a UUID in any form and give its 32 hex digits; None when it is none."""
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str) or not text or len(text) > _UUID_MAX:
         return None
     if _HEX.fullmatch(text):
         return text
@@ -429,6 +443,9 @@ def serve(
         app.add_route(path.rstrip("/") or "/", _Resource(house, operations, perform))
 
 
+_bodies: Final = Bodies(SENDERS, SENDERS_NETWORK)
+
+
 class _Resource:
     """A path, as the router wants it: the dialect decides about the method."""
 
@@ -443,7 +460,8 @@ class _Resource:
         self._perform = perform
 
     def on_get(self, request: Request, response: Response, **segments: str) -> None:
-        call = Call(self._house, request, _body(request), segments)
+        body = _body(request, self._house.settings.trusted_proxies)
+        call = Call(self._house, request, body, segments)
         try:
             fill(response, self._perform(call, self._operations), head=request.method == "HEAD")
         finally:
@@ -452,44 +470,21 @@ class _Resource:
     on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
 
 
-def _body(request: Request) -> bytes:
+def _body(request: Request, proxies: Sequence[IPv4Network | IPv6Network]) -> bytes:
     env = request.env
     length = env.get("CONTENT_LENGTH") or ""
     if not length and "HTTP_TRANSFER_ENCODING" not in env:
         return b""
     if length.isdigit() and int(length) > BODY_MAX:
         raise HTTPContentTooLarge
-    # Whoever sends slowly keeps a thread waiting. Half of them are for those who send nothing.
-    if not _SENDERS.acquire(blocking=False):
-        raise HTTPServiceUnavailable
-    try:
-        return _read(env["wsgi.input"], int(length) if length.isdigit() else None)
-    finally:
-        _SENDERS.release()
-
-
-def _read(source: Any, length: int | None) -> bytes:
-    end = monotonic() + BODY_SECONDS
-    body = b""
-    while len(body) != length:
-        try:
-            part: bytes = source.read(_PART if length is None else min(_PART, length - len(body)))
-        except TimeoutError:
-            raise HTTPError(HTTP_408) from None
-        except ConnectionAbortedError:
-            raise HTTPBadRequest from None  # it broke off
-        except ConnectionError:
-            raise HTTPServiceUnavailable from None  # we are being stopped
-        body += part
-        if len(body) > BODY_MAX:
-            raise HTTPContentTooLarge
-        if not part:
-            if length is not None:
-                raise HTTPBadRequest  # it broke off
-            break
-        if monotonic() > end:
-            raise HTTPError(HTTP_408)
-    return body
+    if length.isdigit() and int(length) == 0:
+        return b""
+    return _bodies.read(
+        env["wsgi.input"],
+        int(length) if length.isdigit() else None,
+        BODY_MAX,
+        network_of(client_address(env, proxies)),
+    )
 
 
 def fill(response: Response, answer: Answer, *, head: bool = False) -> None:

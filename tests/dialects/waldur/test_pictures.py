@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from collegium.dialects.waldur.accounts import PICTURE_MAX
-from collegium.rules.pictures import PIXELS, SIDE
+from collegium.rules.pictures import BYTES, PIXELS, SIDE
 from collegium.store.statements import Prepared
 from collegium.store.tables import pictures
 
@@ -97,7 +96,7 @@ def bomb() -> bytes:
         (drawn("BMP"), BAD),
         (bomb(), BAD),
         (b"", "The submitted file is empty."),
-        (b"x" * (PICTURE_MAX + 1), f"The submitted file is larger than {PICTURE_MAX} bytes."),
+        (b"x" * (BYTES + 1), f"The submitted file is larger than {BYTES} bytes."),
     ],
     ids=["text", "svg", "cut off", "another kind", "bomb", "empty", "too large"],
 )

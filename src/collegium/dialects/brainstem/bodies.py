@@ -14,6 +14,7 @@ import msgspec
 
 from collegium.actions.groups import Wish
 from collegium.dialects.brainstem.errors import Malformed
+from collegium.dialects.http import is_nested
 from collegium.rules.names import clean_name, holds_link, trim
 
 if TYPE_CHECKING:
@@ -336,6 +337,8 @@ def _object(call: Call) -> Mapping[str, Any]:
     media = call.header("content-type", "application/json").split(";")[0].strip().lower()
     if media != "application/json":
         raise Malformed({"detail": "The body must be JSON."}, 415)
+    if is_nested(call.body):
+        raise Malformed({"detail": "The body is no JSON: too many lists and objects"})
     try:
         raw = msgspec.json.decode(call.body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

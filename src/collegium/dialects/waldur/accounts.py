@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET, UnsetType
 
 from collegium.actions import accounts as actions
+from collegium.dialects import pictures
 from collegium.dialects.http import Answer, Operation, Routes
 from collegium.dialects.waldur import filters, lists, wire
 from collegium.dialects.waldur.fields import (
@@ -23,7 +24,7 @@ from collegium.dialects.waldur.fields import (
 )
 from collegium.dialects.waldur.filters import Exact, Many, Since, Truth, Uuid
 from collegium.rules.passwords import faults
-from collegium.rules.pictures import NoPicture, harmless
+from collegium.rules.pictures import BYTES, NoPicture
 from collegium.rules.tokens import Kind
 from collegium.store import accounts, memberships, vault
 
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from collegium.dialects.waldur.fields import Field
     from collegium.store.db import Read
     from collegium.store.statements import Row
-
-PICTURE_MAX: Final = 1024 * 1024
-"""Bytes of the largest picture that is taken."""
 
 _NAME: Final = Name(max=100)
 SLUG: Final = Text(
@@ -64,7 +62,7 @@ PROFILE: Final = {
     "first_name": _NAME,
     "last_name": _NAME,
     "birth_date": Day(null=True),
-    "image": File(null=True, max=PICTURE_MAX, to="picture"),
+    "image": File(null=True, max=BYTES, to="picture"),
 }
 NEW: Final = {
     "username": Text(
@@ -146,7 +144,7 @@ def _profile(call: Call, kinds: Mapping[str, Field]) -> Form:
     form = read(call, kinds)
     if form.values.get("picture") is not None:
         try:
-            form.values["picture"] = harmless(form.values["picture"])
+            form.values["picture"] = pictures.made(form.values["picture"])
         except NoPicture:
             form.reject(
                 "image",

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 
 from multipart import MultipartError, MultipartParser, MultipartPart, parse_options_header
 
-from collegium.dialects.http import hex_uuid
+from collegium.dialects.http import hex_uuid, is_escaped, is_nested
 from collegium.dialects.waldur.errors import WHOLE, Malformed, reason
 from collegium.rules.addresses import (
     MIXED,
@@ -45,7 +45,12 @@ _PARTS: Final = 256
 _AROUND: Final = 1000
 """Characters around a text, such as white space, that are taken away without a word."""
 _INT_MAX: Final = 2**31 - 1
-_SPACED_OFFSET: Final = re.compile(r"(:\S+) (\d\d:?\d\d)$", re.ASCII)
+_OFFSET: Final = re.compile(r"\d\d:?\d\d", re.ASCII)
+_INSTANT_MAX: Final = 64
+"""Characters of the longest date-time, with some to spare."""
+
+_WORD_MAX: Final = 64
+"""Characters of the longest number or truth value, with some to spare."""
 
 
 class Wrong(Exception):  # noqa: N818 - names the value
@@ -230,7 +235,7 @@ class Boolean(Field):
         """Read a truth value in any of its usual spellings."""
         del form
         if isinstance(raw, (bool, int, str)):
-            text = str(raw).strip().lower()
+            text = _word(raw).lower()
             if text in {"true", "1", "t", "yes", "y", "on"}:
                 return True
             if text in {"false", "0", "f", "no", "n", "off"}:
@@ -252,7 +257,7 @@ class Integer(Field):
     def read(self, raw: Any, *, form: bool) -> int:
         """Read a whole number within its bounds."""
         del form
-        text = str(raw).strip()
+        text = _word(raw)
         if isinstance(raw, bool) or not re.fullmatch(r"[+-]?[0-9]{1,20}(\.0{1,9})?", text):
             raise Wrong("A valid integer is required.")
         number = int(text.split(".")[0])
@@ -277,7 +282,7 @@ class Decimal(Field):
     def read(self, raw: Any, *, form: bool) -> float:
         """Read a number within its bounds."""
         del form
-        text = str(raw).strip()
+        text = _word(raw)
         if isinstance(raw, bool) or not re.fullmatch(
             r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", text
         ):
@@ -330,9 +335,15 @@ class Day(Field):
 
 def instant(text: str) -> datetime | None:
     """Read an ISO 8601 date-time; without an offset it is UTC. None when it is none."""
+    text = text.strip()
+    if len(text) > _INSTANT_MAX:
+        return None
+    # A plus sign that nobody percent-encoded arrives as a space.
+    begin, space, offset = text.rpartition(" ")
+    if space and ":" in begin and _OFFSET.fullmatch(offset):
+        text = f"{begin}+{offset}"
     try:
-        # A plus sign that nobody percent-encoded arrives as a space.
-        found = datetime.fromisoformat(_SPACED_OFFSET.sub(r"\1+\2", text.strip()))
+        found = datetime.fromisoformat(text)
         if found.tzinfo is None:
             found = found.replace(tzinfo=UTC)
         return found.astimezone(UTC)
@@ -395,6 +406,9 @@ class Texts(Field):
     def read(self, raw: Any, *, form: bool) -> list[str]:
         """Read a list, each text once."""
         if form and isinstance(raw, str):
+            # As JSON, a character takes six at most; what stands between two takes a few.
+            if len(raw) > (6 * self.max + 8) * self.many:
+                raise Wrong(f"Ensure this field has no more than {self.many} elements.")
             try:
                 raw = json.loads(raw) if raw.strip() else []
             except (ValueError, RecursionError):
@@ -514,6 +528,8 @@ def decode(call: Call) -> tuple[dict[str, Any], bool]:
 def _json(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
+    if is_nested(body):
+        raise Malformed(400, {"detail": "JSON parse error - nested too deeply"})
     try:
         found = json.loads(body, parse_constant=_no_constant)
     except RecursionError:
@@ -531,7 +547,16 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(message)
 
 
+def _word(raw: Any) -> str:
+    """Return a value that is short by nature as text; one that is too long as ``""``."""
+    text = str(raw) if isinstance(raw, (str, int, float)) else ""
+    text = text.strip()
+    return text if len(text) <= _WORD_MAX else ""
+
+
 def _urlencoded(body: bytes) -> dict[str, Any]:
+    if is_escaped(body):
+        raise Malformed(400, {"detail": "Form parse error - too many percent signs"})
     try:
         text = body.decode("utf-8")
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_PARTS)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _KINDS: Final = {word: kind.value for kind, word in wire.KINDS.items()}
 _ONE_NAME: Final = Text(blank=False, max=64)
+_NAMES_MAX: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,10 @@ class Permissions(Field):
         the names, those aside whose value says no.
         """
         if form and isinstance(raw, str):
-            raw = [part for part in raw.split(",") if part.strip()]
+            raw = raw.split(",", _NAMES_MAX + 1)
+            raw = raw if len(raw) > _NAMES_MAX else [part for part in raw if part.strip()]
+        if isinstance(raw, (dict, list)) and len(raw) > _NAMES_MAX:
+            raise Wrong(f"Ensure this field has no more than {_NAMES_MAX} elements.")
         if isinstance(raw, dict):
             raw = [name for name, value in raw.items() if value not in (None, False)]
         if not isinstance(raw, list):

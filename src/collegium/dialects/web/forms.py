@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from multipart import MultipartError, MultipartParser, parse_options_header
 
+from collegium.dialects.http import is_escaped
 from collegium.dialects.web.words import say
 from collegium.rules.addresses import MIXED, address_fault, canonical_address
 from collegium.rules.names import clean_name, holds_link, trim
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collegium.rules.refusals import Refusal
 
 _PARTS: Final = 300
+_DATE_MAX: Final = 11
+"""One character more than a date has."""
+
 _AROUND: Final = 1000
 """Characters around a name, such as white space, that are taken away without a word."""
 WHOLE: Final = ""
@@ -177,7 +181,7 @@ class Form:
         if not text:
             return None
         try:
-            return date.fromisoformat(text)
+            return date.fromisoformat(text[:_DATE_MAX])
         except ValueError:
             self.wrong(name, "This is not a date. Please write it like 2026-12-31.")
             return None
@@ -224,6 +228,8 @@ def _day(at: datetime | None) -> str:
 
 def _pairs(body: bytes) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
+    if is_escaped(body):
+        raise ValueError
     text = body.decode("ascii")
     for name, value in parse_qsl(
         text, keep_blank_values=True, errors="strict", max_num_fields=_PARTS

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from collegium.actions import accounts as actions
 from collegium.actions import addresses
 from collegium.actions import passwords as password_actions
-from collegium.dialects import signing_in
+from collegium.dialects import pictures, signing_in
 from collegium.dialects.web import passwords
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, page
 from collegium.rules.accounts import writable
-from collegium.rules.pictures import NoPicture, harmless
+from collegium.rules.pictures import BYTES, NoPicture, TooLarge
 from collegium.rules.refusals import Conflict, Invalid, Unauthenticated
 from collegium.rules.tries import MAIL_ACCOUNT
 from collegium.store import accounts, second_factors
@@ -114,7 +114,10 @@ def _picture(visit: Visit) -> Answer:
     data = visit.form.files.get("picture", b"")
     try:
         # Slow, and hence before any transaction.
-        picture = harmless(data)
+        picture = pictures.made(data)
+    except TooLarge:
+        visit.form.wrong("picture", f"This file is too large: at most {BYTES // 1024} KiB.")
+        return _again(visit)
     except NoPicture:
         visit.form.wrong(
             "picture",

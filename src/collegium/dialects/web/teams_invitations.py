@@ -126,6 +126,9 @@ def _asked(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) ->
 
 def _invite(kind: Kind, visit: Visit) -> Answer:
     """Judge what was pasted and show it; only what is sent a second time goes out."""
+    with visit.read() as tx:
+        # Rights before content.
+        Team.reach(visit, tx, kind, right="grant")
     form = visit.form
     deed = form.choice("deed", "check", "edit", "send")
     text = form.pasted("addresses", LINES_MAX * LINE_MAX)
