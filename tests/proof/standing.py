@@ -146,6 +146,8 @@ class Standing:
         """Tell whether somebody may read an invitation."""
         row = self.invitations[name]
         group = self.scopes[row["scope"]]["kind"] == "group"
+        if group and self._gone(row["scope"]):
+            return False
         mine = row["email"] == who and (group or self.state(name) in {"pending", "held"})
         reads = "list" in self.held(who, row["scope"])
         gives = self._may(who, row["scope"], "give")
