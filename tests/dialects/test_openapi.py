@@ -15,8 +15,9 @@ from collegium.dialects.openapi import describe
 from collegium.dialects.waldur import routes as waldur
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from collegium.settings import Settings
     from tests.site import Site
     from tests.world import World
 
@@ -257,8 +258,12 @@ def test_every_list_of_the_tree_tells_its_filters(
 
 
 def test_what_is_answered_fits_its_description(
-    site: Site, world: World, document: dict[str, Any]
+    make_site: Callable[[Settings], Site],
+    make_settings: Callable[..., Settings],
+    world: World,
+    document: dict[str, Any],
 ) -> None:
+    site = make_site(make_settings(brainstem_public_portal="true"))
     org = world.organisation(owner=world.person("ada"))
     world.project(org)
     world.invite(world.staff, "bob@example.org", "CUSTOMER.OWNER", org)

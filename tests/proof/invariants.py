@@ -158,7 +158,8 @@ def _invitations(house: _House) -> Iterator[str]:
         owed = mails["invitation_created", "invitation", row.id]
         owed += mails["invitation_approved", "invitation", row.id]
         asked = mails["invitation_requested", "invitation", row.id]
-        if not waited and not asked and row.state != "held" and owed != begun:
+        # The mails to an account that was deleted are gone, and the address with them.
+        if not waited and not asked and row.state != "held" and owed != begun and row.email:
             yield f"{name}: begun {begun} times, {owed} mails"
         if row.state == "pending" and row.mail_id is None:
             yield f"{name}: pending without a mail"
@@ -186,14 +187,16 @@ def _requests(house: _House) -> Iterator[str]:
         # Who held the role already is told nothing new; who got it in another way, at most once.
         news = told["role.granted", row.uuid] + told["role.updated", row.uuid]
         mailed = mails["structure_role_granted", "request", row.id]
-        if news > approved or mailed not in ({news} if news else {0, int(approved)}):
+        gone = row.account_id in house.buried and not mailed
+        if news > approved or (mailed not in ({news} if news else {0, int(approved)}) and not gone):
             yield f"{name}: given {news} times, not as often mailed"
         rejected = row.state == "rejected"
         owed = mails["permission_request_rejected", "request", row.id]
         if owed != rejected and not (rejected and row.account_id in house.off):
             yield f"{name}: not as often turned down as mailed"
         automatic = approved and row.is_automatic
-        if not automatic and not mails["permission_request_submitted", "request", row.id]:
+        asked = mails["permission_request_submitted", "request", row.id]
+        if not automatic and not asked and not house.buried:
             yield f"{name}: nobody was asked"
 
 

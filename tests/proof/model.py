@@ -111,8 +111,10 @@ class Roll(Offers):
             if one == who and role in OWNERS and until is None:
                 unless(self._owners(scope, besides=who), "account.last_owner")
         self.grants = {key: until for key, until in self.grants.items() if key[0] != who}
-        self._end_invitations(who)
+        self._end_invitations(who, everywhere=True)
         self.people[who].update(active=False, gone=True)
+        for mail in [mail for mail in self.mails if mail[1] == who]:
+            del self.mails[mail]
         self.tokens.pop(who, None)
 
     # Staff, and tokens.
@@ -134,10 +136,14 @@ class Roll(Offers):
             self._end_invitations(who)
         self.people[who]["active"] = active
 
-    def _end_invitations(self, who: str) -> None:
-        """End what invites an account to groups: nobody else can accept it."""
+    def _end_invitations(self, who: str, *, everywhere: bool = False) -> None:
+        """End what invites an account to groups: nobody else can accept it.
+
+        Args:
+            everywhere: whatever it is invited to, since its address goes.
+        """
         for row in self.invitations.values():
-            group = self.scopes[row["scope"]]["kind"] == "group"
+            group = everywhere or self.scopes[row["scope"]]["kind"] == "group"
             if group and row["email"] == who and row["state"] in WAITING:
                 row["state"] = "canceled"
 

@@ -119,9 +119,16 @@ _EVENTS_OF = Prepared(
 _EVENTS_OF_MAILS = Prepared(
     select(events.c.id, events.c.facts).where(any_of(events.c.kind, "kinds"))
 )
+# These name the account by its id alone, and are for somebody else to read.
+_NEUTRAL_MAILS: Final = ("invitation_declined",)
 _MAILS = Prepared(
     delete(outbox).where(
-        or_(any_of(outbox.c.recipient, "recipients"), outbox.c.account_id == _account)
+        or_(
+            any_of(outbox.c.recipient, "recipients"),
+            and_(
+                outbox.c.account_id == _account, *(outbox.c.kind != one for one in _NEUTRAL_MAILS)
+            ),
+        )
     )
 )
 _ASKED = Prepared(

@@ -61,7 +61,8 @@ def visible() -> ColumnElement[bool]:
     """Say whose profile an ordinary actor may see.
 
     Oneself; people of scopes that the actor sees, as in ``accounts.visible``; whoever is in a
-    group with the actor; and whose request or invitation the actor may decide about.
+    group with the actor; whose request or invitation the actor may decide about; and who
+    invites the actor, as the mail says.
     """
     # One set of ids, so that the planner starts from it.
     return accounts.c.id.in_(
@@ -74,6 +75,12 @@ def visible() -> ColumnElement[bool]:
             select(requests.c.account_id).where(
                 requests.c.state == RequestState.PENDING.value,
                 requests.c.scope_id.in_(holding((Kind.GROUP, TEAM[Kind.GROUP].grant))),
+            ),
+            select(invitations.c.created_by).where(
+                invitations.c.account_id == bindparam("actor", type_=Number),
+                invitations.c.created_by.is_not(None),
+                invitations.c.state == State.PENDING.value,
+                invitations.c.expires > bindparam("now", type_=Time),
             ),
             select(invitations.c.account_id).where(
                 invitations.c.account_id.is_not(None),

@@ -74,7 +74,7 @@ SEEN: dict[str, set[str]] = {
     "manager": {*TEAM, "asker", "invitee"},
     "member": TEAM,
     "asker": {"asker"},
-    "invitee": {"invitee"},
+    "invitee": {"invitee", "owner"},  # who invites them
     "stranger": {"stranger"},
     "elsewhere": {"elsewhere"},
     "former": {"former"},
@@ -180,11 +180,13 @@ def test_whoever_decides_an_invitation_sees_who_is_invited_as_long_as_it_is_open
         invitee = get(club[name], "user", open_one["user_account_invitation"])
         assert invitee.json()["user"]["email"] == club["invitee"].email, name
     assert get(club["member"], "user", club["invitee"].id).status_code == 404
+    assert get(club["invitee"], "user", club["owner"].id).status_code == 200
     late = datetime.now(UTC) + timedelta(days=30)
     with world.database.read(late) as tx, pytest.raises(NotFound):
         profiles.reach(tx, club["owner"].actor, club["invitee"].id)
     assert get(club["owner"], "invitation", club.invitation, "cancel").status_code == 200
     assert get(club["owner"], "user", club["invitee"].id).status_code == 404
+    assert get(club["invitee"], "user", club["owner"].id).status_code == 404
 
 
 def test_a_group_that_is_embedded_shows_no_more_than_by_itself(club: Club) -> None:
