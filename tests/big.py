@@ -66,7 +66,7 @@ def account_row(number: int, chance: random.Random) -> dict[str, Any]:
         "uuid": f"{number:032x}",
         "username": username,
         "slug": f"slug-{number}",
-        "email": f"{username}@{_word(chance, 2).lower()}.example.org",
+        "email": f"{username}@{search.plain(_word(chance, 2))}.example.org",
         "first_name": first,
         "last_name": last,
         "native_name": f"{last} {number}" if number % 50 == 0 else "",

@@ -185,8 +185,8 @@ class Name(Text):
     """The name of somebody or something: seen by others, written into mails, and no link."""
 
     def kept(self, text: str) -> str:
-        """Return the name without what cannot be seen."""
-        return clean_name(text)
+        """Return the name without what cannot be seen; what no database holds stays, to be told."""
+        return text if unstorable(text) else clean_name(text)
 
     def read(self, raw: Any, *, form: bool) -> str:
         """Read a name."""
