@@ -289,6 +289,8 @@ class Scene:
         accounts, mails = "/staff/accounts/", "/staff/mails/"
         with self.world.database.read() as tx:
             roles_now = {row.name: row.uuid for row in roles.every(tx)}
+        yield "authorize-staff", to(self._device())
+        yield "authorize-staff-wrong", press("Let it in")
         yield "staff-health", to("/staff/")
         yield "staff-health-numbers", both(to("/staff/"), unfold())
         yield "staff-accounts", to(accounts)

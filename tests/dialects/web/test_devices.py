@@ -224,5 +224,6 @@ def test_a_program_that_waited_before_the_upgrade_can_be_let_in(
     shown = text(browser.open(at(begun)))
     assert "patient" in shown
     assert "an unknown network address" in shown
+    assert "Another network" not in shown
     assert approve(browser, begun).status_code == 200
     assert poll(site, begun)["status"] == "success"
