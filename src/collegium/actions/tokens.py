@@ -209,7 +209,7 @@ def refresh(tx: Write, vault: Vault, settings: Settings, token: str) -> Pair | N
 
     None for a token that was spent before: whoever shows it, two of them have it, and so the
     whole family has ended, which must be committed (RFC 9700, section 4.14.2). A client whose
-    answer was lost logs in anew: docs/decisions/0024-tokens.md.
+    answer was lost logs in anew: docs/decisions/0028-tokens.md.
 
     Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
     """
