@@ -164,6 +164,9 @@ class Settings:
     invitations_enabled: Flag = True  # for front ends to show; the server does not ask
     invitation_lifetime: Duration = 7 * 86400
     group_invitation_lifetime: Duration = 7 * 86400
+    # Mails of invitations, and of new addresses to confirm, that one address gets in 24 hours from
+    # all senders together while it accepts none of them.
+    recipient_mail_limit: Count = 20
     # How long a link to approve or reject an invitation works; None: as long as the invitation.
     invitation_max_age: MaybeDuration = 7 * 86400
     # Only invitations to the account's own address count as its own.

@@ -97,9 +97,10 @@ class Story:
         with world.database.write() as tx:
             facts = (self.boss.uuid, self.rejected, 1)
             decisions.reject(tx, decisions.Decision(*facts), "", "")
+            # Before the same role comes in another way, which would approve it.
+            request_actions.reject(tx, self.owner.actor, self.denied, text)
             invitation_actions.accept(tx, self.bob.actor, settings, self.accepted)
             invitation_actions.decline(tx, self.bob.actor, settings, self.declined, 1)
-            request_actions.reject(tx, self.owner.actor, self.denied, text)
             request_actions.approve(tx, self.owner.actor, settings, self.granted, text)
             request_actions.approve(tx, self.boss.actor, settings, self.own, text)
         assert Clock(world.database, settings).run() == 2

@@ -205,6 +205,7 @@ ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ),
     ("second_factors", {"account_id": 2, "digest": b"f", "sealed": b"s", "created": AT}),
     ("recovery_codes", {"account_id": 2, "digest": b"r"}),
+    ("mail_budgets", {"recipient": "d" * 64, "sent_at": "1", "last_at": AT}),
     ("submissions", {"key_hash": "k" * 64, "created_at": AT, "answer": "a"}),
 )
 WRITTEN_BY_ITSELF: Final = {"account_texts", "tallies"}

@@ -22,6 +22,7 @@ from collegium.store import (
     addresses,
     erasure,
     events,
+    invitations,
     memberships,
     pictures,
     requests,
@@ -76,6 +77,9 @@ def create(
     """
     if actor is not None:
         check_staff(actor)
+    if "invitation" in facts and accounts.is_deactivated_at(tx, values["email"]):
+        # An invitation is no way around the deactivation of an account.
+        raise Conflict("account.deactivated")
     row = {
         "uuid": uuid4().hex,
         "joined": tx.now,
@@ -170,7 +174,9 @@ def update(
 def switch(tx: Write, actor: Actor | None, account: int, *, is_active: bool) -> None:
     """Let what goes with an account that is activated or deactivated follow it."""
     credentials.switch(tx, account, is_active=is_active)
-    if not is_active:
+    if is_active:
+        invitations.admit_again(tx, account)
+    else:
         end_invitations(tx, actor, account)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from collegium.actions import credentials, mails, notices, profiles
+from collegium.actions import credentials, mail_budgets, mails, notices, profiles
 from collegium.actions.accounts import check_self_or_staff
 from collegium.rules.accounts import check_address_free, protected_fields
 from collegium.rules.refusals import Conflict, NotFound
@@ -29,7 +29,8 @@ def ask(tx: Write, actor: Actor, settings: Settings, vault: Vault, uuid: str, em
     The old address is told at once, with a link that cancels the change.
 
     Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself,
-    Conflict ``account.address_protected``; and as ``credentials.confirm``.
+    Conflict ``account.address_protected``, Limited ``mail_budget.spent``; and as
+    ``credentials.confirm``.
     """
     account = accounts.reach(tx, actor, uuid)
     check_self_or_staff(actor, account)
@@ -44,6 +45,7 @@ def ask(tx: Write, actor: Actor, settings: Settings, vault: Vault, uuid: str, em
     code = vault.code(account.id, email, tx.now.isoformat())
     cancels = cancel_code(vault, held.id, held.email, version)
     addresses.put(tx, account.id, email, vault.digest(code), vault.digest(cancels))
+    mail_budgets.spend(tx, settings, email, actor)
     outbox.post(tx, mails.ChangeEmailRequest(email, account.id, tx.now.isoformat()))
     notices.tell(tx, mails.ChangeEmailNotice, held, actor, email=email, version=version)
     events.record(tx, "account.address_change_asked", actor, account=account.id, email=email)
@@ -123,6 +125,7 @@ def confirm(tx: Write, settings: Settings, vault: Vault, code: str) -> None:
     addresses.drop_address(tx, again.email)
     before: Row = accounts.by_number(tx, again.account_id)
     accounts.change(tx, again.account_id, {"email": again.email, "modified": tx.now})
+    mail_budgets.restore(tx, again.email)
     events.record(
         tx,
         "account.address_changed",

@@ -85,7 +85,7 @@ def approve(tx: Write, settings: Settings, link: Decision, address: str, request
     )
     _record(tx, "invitation.approved", actor, invitation)
     if state is State.PENDING:
-        mail(tx, invitations.by_number(tx, invitation.id), state)
+        mail(tx, settings, invitations.by_number(tx, invitation.id), state, actor)
 
 
 def reject(tx: Write, link: Decision, address: str, request: str) -> None:

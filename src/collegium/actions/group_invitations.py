@@ -116,7 +116,7 @@ def invite(
         common.ask_staff(tx, before.id)
     if state is not State.PENDING:
         return False
-    common.mail(tx, invitations.by_number(tx, before.id), state)
+    common.mail(tx, settings, invitations.by_number(tx, before.id), state, actor)
     return True
 
 

@@ -105,7 +105,8 @@ def change(
         _record(tx, "group.updated", actor, reached, fields=["name"])
     mailed = 0
     loses_owner = False
-    for wish in wishes:
+    # In one order, so that two who invite the same people do not wait for each other.
+    for wish in sorted(wishes, key=lambda wish: comparable_address(wish.email)):
         member = people.members.get(comparable_address(wish.email))
         if member is None:
             role: Any = roles.named(tx, _role(wish), None, groups=True)

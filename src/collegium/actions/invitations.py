@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from collegium.actions import mails
+from collegium.actions import mail_budgets, mails
 from collegium.actions.accounts import check_staff
 from collegium.actions.scopes import Place, check_open, grant, joined, settle
 from collegium.rules import invitations as rules
@@ -77,7 +77,7 @@ def create(
     )
     _record(tx, "invitation.created", actor, scope.id, uuid, email=details["email"])
     if state is State.PENDING:
-        mail(tx, invitations.by_number(tx, number), state)
+        mail(tx, settings, invitations.by_number(tx, number), state, actor)
     if state is State.REQUESTED:
         ask_staff(tx, number)
     return uuid
@@ -135,6 +135,9 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
         settle(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
     else:
         grant(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
+    if same_mailbox(invitation.email, actor.email):
+        # Whose address it is wants these mails; an account of another address says nothing of it.
+        mail_budgets.restore(tx, invitation.email)
     accepted = {"accepted": tx.now, "accepted_by": actor.id}
     invitations.step(tx, invitation, rules.move(State.PENDING, Act.ACCEPT), **accepted)
     _record(tx, "invitation.accepted", actor, invitation.scope_id, uuid, role=invitation.role_name)
@@ -265,7 +268,7 @@ def send(
         raise Conflict("organisation.unavailable")
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
-    changes: dict[str, Any] = {"vouched_by": actor.id}
+    changes: dict[str, Any] = {"vouched_by": actor.id, "turned_away_at": None}
     state = State.PENDING
     if before is not State.PENDING:
         approved = invitation.approved_by is not None
@@ -280,7 +283,7 @@ def send(
     invitations.step(tx, invitation, state, **changes)
     _record(tx, "invitation.sent", actor, invitation.scope_id, uuid, email=invitation.email)
     if state is State.PENDING:
-        mail(tx, invitations.by_number(tx, invitation.id), state)
+        mail(tx, settings, invitations.by_number(tx, invitation.id), state, actor)
     if state is State.REQUESTED:
         ask_staff(tx, invitation.id)
 
@@ -300,11 +303,11 @@ def release(tx: Write, settings: Settings, number: int) -> bool:
     state = rules.move(State.HELD, Act.RELEASE)
     invitations.step(tx, invitation, state, created=tx.now, expires=expiry(tx.now, settings))
     _record(tx, "invitation.released", None, invitation.scope_id, invitation.uuid)
-    mail(tx, invitations.by_number(tx, number), state)
+    mail(tx, settings, invitations.by_number(tx, number), state, None)
     return True
 
 
-def remind(tx: Write, number: int) -> bool:
+def remind(tx: Write, settings: Settings, number: int) -> bool:
     """Remind an invitee, once, of an invitation that ends soon; tell whether it was to be done."""
     invitation = _locked(tx, number)
     if (
@@ -317,7 +320,9 @@ def remind(tx: Write, number: int) -> bool:
         return False
     invitations.step(tx, invitation, State.PENDING, reminded=tx.now)
     if can_be_accepted(tx, invitation):
-        outbox.post(tx, mails.InvitationCreated(invitation.email, number, reminder=True))
+        due = mail_budgets.plan(tx, settings, invitation.email)
+        reminder = mails.InvitationCreated(invitation.email, number, reminder=True)
+        outbox.post(tx, reminder, due)
     return True
 
 
@@ -476,9 +481,20 @@ def is_vouched_for(tx: Read, invitation: Row) -> bool:
     return bool(invitations.vouched(tx, [invitation]))
 
 
-def mail(tx: Write, invitation: Row, state: State) -> None:
-    """Owe the invitee the mail, and remember which one it is."""
-    owed = outbox.post(tx, mails.InvitationCreated(invitation.email, invitation.id))
+def mail(tx: Write, settings: Settings, invitation: Row, state: State, actor: Actor | None) -> None:
+    """Owe the invitee the mail, and remember which one it is.
+
+    Args:
+        actor: who sends it; None: the service itself, as soon as the budget of the address allows.
+
+    Refuses: Limited ``mail_budget.spent``.
+    """
+    due = None
+    if actor is None:
+        due = mail_budgets.plan(tx, settings, invitation.email)
+    else:
+        mail_budgets.spend(tx, settings, invitation.email, actor)
+    owed = outbox.post(tx, mails.InvitationCreated(invitation.email, invitation.id), due)
     invitations.step(tx, invitation, state, mail_id=owed)
 
 

@@ -150,6 +150,18 @@ class InvitationDeclined(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class InvitationTurnedAway(Mail):
+    """The person you invited cannot accept, because their account is deactivated: to the inviter.
+
+    Args:
+        invitation: id of the row.
+    """
+
+    kind: ClassVar[str] = "invitation_turned_away"
+    invitation: int
+
+
+@dataclass(frozen=True, slots=True)
 class InvitationRenewalWished(Mail):
     """The link that you sent has expired, and somebody wants a new one: to whoever invited.
 

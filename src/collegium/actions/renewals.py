@@ -13,6 +13,7 @@ from collegium.store import events, invitations, outbox, requests
 
 if TYPE_CHECKING:
     from collegium.store.db import Write
+    from collegium.store.statements import Row
 
 
 def wish(tx: Write, uuid: str, generation: int) -> None:
@@ -37,16 +38,15 @@ def wish(tx: Write, uuid: str, generation: int) -> None:
         return
     invitations.step(tx, invitation, State(invitation.state), wished=generation)
     events.record(tx, "invitation.renewal_wished", None, scope=invitation.scope_id, invitation=uuid)
-    if creator_wants_mail(invitation):
-        recipients = [invitation.creator_email]
-    else:
-        parent = invitation.organisation_id
-        above = None if parent == invitation.scope_id else parent
-        recipients = [
-            address
-            for _number, address, _held in requests.managers(
-                tx, invitation.scope_id, above, invitation.scope_kind
-            )
-        ]
-    for recipient in recipients:
+    for recipient in recipients(tx, invitation):
         outbox.post(tx, mails.InvitationRenewalWished(recipient, invitation.id))
+
+
+def recipients(tx: Write, invitation: Row) -> list[str]:
+    """Return who is told what an invitee has to say: the inviter, else those in charge there."""
+    if creator_wants_mail(invitation):
+        return [invitation.creator_email]
+    parent = invitation.organisation_id
+    above = None if parent == invitation.scope_id else parent
+    managers = requests.managers(tx, invitation.scope_id, above, invitation.scope_kind)
+    return [address for _number, address, _held in managers]

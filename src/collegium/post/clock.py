@@ -71,6 +71,6 @@ class Clock:
                 * bool(ending)
             ),
             *(lambda tx, n=n: actions.tell_expired(tx, n) for n in lapsed),
-            *(lambda tx, n=n: actions.remind(tx, n) for n in lapsing),
+            *(lambda tx, n=n: actions.remind(tx, settings, n) for n in lapsing),
             *(lambda tx, n=n: actions.release(tx, settings, n) for n in starting),
         ]

@@ -11,6 +11,7 @@ from collegium.actions.mails import (
     InvitationRejected,
     InvitationRenewalWished,
     InvitationRequested,
+    InvitationTurnedAway,
 )
 from collegium.post.outcomes import Void
 from collegium.post.text import name_line, paragraph
@@ -109,6 +110,15 @@ def _expired(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any])
     return _at_team(settings, invitation) | {"expires": invitation.expires}
 
 
+def _turned_away(
+    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    invitation = _found(tx, facts["invitation"])
+    if invitation.turned_away_at is None:
+        raise Void("The invitation was sent again, or the account was activated.")
+    return _at_team(settings, invitation)
+
+
 def _accepted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
     invitation = _found(tx, facts["invitation"])
     taker = accounts.by_number(tx, invitation.accepted_by) if invitation.accepted_by else None
@@ -136,6 +146,7 @@ LOADERS: Final[dict[str, Loader]] = {
     InvitationRejected.kind: _rejected,
     InvitationRenewalWished.kind: _expired,
     InvitationExpired.kind: _expired,
+    InvitationTurnedAway.kind: _turned_away,
     InvitationAccepted.kind: _accepted,
     InvitationDeclined.kind: _declined,
 }

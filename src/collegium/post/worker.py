@@ -31,7 +31,7 @@ from collegium.post.text import one_line, short
 from collegium.post.transport import Transport, open_transport
 from collegium.rules.refusals import Conflict
 from collegium.settings import Settings
-from collegium.store import outbox, submissions, tallies, tries
+from collegium.store import mail_budgets, outbox, submissions, tallies, tries
 from collegium.store.db import Database, Read, Unavailable, Write
 from collegium.store.statements import Row
 from collegium.store.vault import Vault
@@ -178,6 +178,7 @@ class Worker:
         with self._database.write(self._now()) as tx:
             tries.sweep(tx)
             submissions.sweep(tx)
+            mail_budgets.purge(tx)
         while True:
             with self._database.write(self._now()) as tx:
                 before = tx.now - timedelta(seconds=self._settings.outbox_retention)

@@ -196,6 +196,13 @@ _FOLLOW = Prepared(
     )
     .values({name: bindparam(name) for name in ("email", "email_comparable", "email_search")})
 )
+_DEACTIVATED_AT = Prepared(
+    select(
+        exists(
+            select(accounts.c.id).where(_at_address, accounts.c.is_active.is_(False), _here)
+        ).label("deactivated")
+    )
+)
 _TAKEN = Prepared(select(accounts.c.username).where(any_of(accounts.c.username, "usernames")))
 
 
@@ -375,6 +382,13 @@ def with_addresses(tx: Read, emails: Collection[str]) -> dict[str, Row]:
     for row in tx.all(_AT_ADDRESSES, emails=wanted) if wanted else ():
         found.setdefault(row.email_comparable, row)
     return found
+
+
+def is_deactivated_at(tx: Read, email: str) -> bool:
+    """Tell whether an account with an address is deactivated."""
+    return bool(email) and bool(
+        tx.value(_DEACTIVATED_AT, email_comparable=comparable_address(email))
+    )
 
 
 def taken(tx: Read, usernames: Collection[str]) -> set[str]:

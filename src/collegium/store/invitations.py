@@ -399,6 +399,17 @@ _CLOSE_OF = Prepared(
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
+_ADMIT_AGAIN = Prepared(
+    update(invitations)
+    .where(
+        invitations.c.email_comparable
+        == select(accounts.c.email_comparable)
+        .where(accounts.c.id == bindparam("account", type_=Number))
+        .scalar_subquery(),
+        invitations.c.turned_away_at.is_not(None),
+    )
+    .values(turned_away_at=None)
+)
 _CLOSE_OF_ACCOUNT = Prepared(
     update(invitations)
     .where(
@@ -714,6 +725,11 @@ def is_carried(tx: Read, invitation: Row, kind: str) -> bool:
     """Tell whether another invitation to the same address goes out, or went, by such a mail."""
     email = comparable_address(invitation.email)
     return bool(tx.value(_CARRIED, email=email, besides=invitation.id, kind=kind))
+
+
+def admit_again(tx: Write, account: int) -> None:
+    """Forget that the person of an account was turned away, whose account is active now."""
+    tx.run(_ADMIT_AGAIN, account=account)
 
 
 def delete_row(tx: Write, invitation: int) -> None:

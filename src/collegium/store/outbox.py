@@ -213,8 +213,12 @@ _DROP = Prepared(
 )
 
 
-def post(tx: Write, mail: Owed) -> int:
-    """Owe a mail from the moment this transaction commits; give its number."""
+def post(tx: Write, mail: Owed, due: datetime | None = None) -> int:
+    """Owe a mail from the moment this transaction commits; give its number.
+
+    Args:
+        due: when it may go; None: at once.
+    """
     facts = mail.facts()
     if tx.request:
         facts[REQUEST] = tx.request
@@ -224,7 +228,7 @@ def post(tx: Write, mail: Owed) -> int:
         recipient=mail.recipient,
         facts=facts,
         created=tx.now,
-        due=tx.now,
+        due=due or tx.now,
         account_id=facts.get("account"),
     )
     tx.owes = True

@@ -343,6 +343,18 @@ tries = Table(
 )
 Index("ix_tries_last", tries.c.last)
 
+# When addresses were mailed by invitations in the last day, and are planned to be.
+mail_budgets = Table(
+    "mail_budgets",
+    metadata,
+    # The digest of the comparable form of the address.
+    Column("recipient", String(64), primary_key=True),
+    # Seconds of the epoch, with a space between.
+    _text("sent_at"),
+    Column("last_at", Time, nullable=False),
+)
+Index("ix_mail_budgets_last_at", mail_budgets.c.last_at)
+
 scopes = Table(
     "scopes",
     metadata,
@@ -612,6 +624,8 @@ invitations = Table(
     Column("told", Time),
     # The generation in which the invitee asked for a new link.
     Column("wished", Integer),
+    # When the invitee could not accept, because the account with the address is deactivated.
+    Column("turned_away_at", Time),
     _one_of("state", STORED),
 )
 Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created)

@@ -44,6 +44,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "or log in from a browser.",
     "password_login.off": "Logging in with a password is switched off here. Use a personal token "
     "or log in from a browser.",
+    "mail_budget.spent": "{address} was mailed too often in a day. Come back in {seconds} s.",
     "tries.wait": "Too many tries. Come back in {seconds} s.",
     "group.too_many": "You have founded {most} groups; delete one before you found another.",
     "prefetch": "What changes something is not fetched in advance.",

@@ -240,7 +240,9 @@ def refused(refusal: Refusal) -> Answer:
         case Forbidden():
             answer = detail(403, _DENIED.get(refusal.code, DENIED))
         case Limited():
-            answer = _limited(int(str(refusal.facts["seconds"])))
+            spent = refusal.code == "mail_budget.spent"
+            begins = _SPENT if spent else "Request was throttled."
+            answer = _limited(int(str(refusal.facts["seconds"])), begins)
         case Conflict(code=code) if code in _DEPENDED_ON:
             answer = detail(409, _DEPENDED_ON[code])
         case Conflict(code=code) | Invalid(code=code) if code in _SENTENCES:
@@ -252,9 +254,12 @@ def refused(refusal: Refusal) -> Answer:
     return answer
 
 
-def _limited(seconds: int) -> Answer:
+_SPENT: Final = "This address was mailed too often in a day."
+
+
+def _limited(seconds: int, begins: str) -> Answer:
     unit = "second" if seconds == 1 else "seconds"
-    text = f"Request was throttled. Expected available in {seconds} {unit}."
+    text = f"{begins} Expected available in {seconds} {unit}."
     return detail(429, text, {"Retry-After": str(seconds)})
 
 

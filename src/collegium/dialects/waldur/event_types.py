@@ -245,6 +245,7 @@ TYPES: Final = {
     "invitation.rejected": _invitation("has been rejected"),
     "invitation.released": _invitation("has gone out, for its project begins"),
     "invitation.expired": _invitation("has expired"),
+    "invitation.turned_away": _invitation("was not accepted: its account is deactivated"),
     "invitation.renewal_wished": _invitation("is wished for anew"),
     "open_invitation.created": _invitation("has been made", "An open invitation"),
     "open_invitation.updated": _invitation("has been changed", "An open invitation"),

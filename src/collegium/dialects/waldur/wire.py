@@ -594,14 +594,16 @@ def execution(row: Row, now: datetime) -> tuple[str, str]:
     return happened, row.mail_error if happened is Fate.ERRED else ""
 
 
-def _common(call: Call, row: Row, now: datetime, *, is_dead: bool = False) -> tuple[Any, ...]:
+def _common(
+    call: Call, row: Row, now: datetime, *, is_dead: bool = False, is_turned_away: bool = False
+) -> tuple[Any, ...]:
     """Give what both shapes end with, in the order of their fields."""
     happened, reason = execution(row, now)
     return (
         row.email,
         STATES[seen(row, now)],
         happened,
-        _DEAD if is_dead else reason,
+        _DEAD if is_dead else _TURNED_AWAY if is_turned_away else reason,
         row.scope_uuid,
         row.scope_name,
         row.scope_description,
@@ -616,6 +618,9 @@ def _common(call: Call, row: Row, now: datetime, *, is_dead: bool = False) -> tu
     )
 
 
+_TURNED_AWAY: Final = (
+    "The invited person could not accept: their account is deactivated. Staff can activate it."
+)
 _DEAD: Final = (
     "It cannot be accepted: whoever sent it may not give this role any more. "
     "Somebody who may can send it again."
@@ -646,8 +651,12 @@ def invitation(call: Call, row: Row, now: datetime, *, is_dead: bool = False) ->
         row.job_title,
         row.civil_number,
         row.extra_text,
-        *_common(call, row, now, is_dead=is_dead),
+        *_common(call, row, now, is_dead=is_dead, is_turned_away=_is_turned_away(row, now)),
     )
+
+
+def _is_turned_away(row: Row, now: datetime) -> bool:
+    return row.turned_away_at is not None and seen(row, now) in {State.PENDING, State.EXPIRED}
 
 
 def invitation_details(call: Call, row: Row, now: datetime) -> InvitationDetails:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.actions import accounts as account_actions
+from collegium.actions import deactivated_invitees, links, renewals
 from collegium.actions import invitations as actions
-from collegium.actions import links, renewals
 from collegium.actions.tokens import actor_of
 from collegium.dialects.web import passwords
 from collegium.dialects.web.forms import Form
@@ -52,6 +52,16 @@ def _follow(visit: Visit, tx: Read) -> Row:
 def _is_mailed(visit: Visit) -> bool:
     """Tell whether the link proves the address: one that was handed on by somebody does not."""
     return visit.house.vault.follow(links.MAILED, visit.segments["token"]) is not None
+
+
+def _is_turned_away(visit: Visit, tx: Read, row: Row) -> bool:
+    """Tell whether the invitee's account is deactivated, to who has proven the address."""
+    return (
+        not visit.is_signed_in
+        and _is_mailed(visit)
+        and row.account_id is None
+        and accounts.is_deactivated_at(tx, row.email)
+    )
 
 
 def _is_proof(visit: Visit, row: Row) -> bool:
@@ -115,6 +125,7 @@ def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> A
         wished=row.wished == row.generation,
         is_mailed=_is_mailed(visit),
         is_on_hold=_is_on_hold(row, state),
+        is_deactivated=state == State.PENDING and _is_turned_away(visit, tx, row),
         is_for_account=row.account_id is not None,
         may_decline=fits if visit.is_signed_in else _is_proof(visit, row),
         here=_here(visit),
@@ -140,9 +151,11 @@ def _answer(visit: Visit) -> Answer:
             return _shown(visit, tx, row, Form())
     if visit.is_signed_in:
         return _accept(visit, row)
-    if _is_mailed(visit) and row.account_id is None:
-        return _join(visit, row)
-    return visit.to_sign_in()
+    if not _is_mailed(visit) or row.account_id is not None:
+        return visit.to_sign_in()
+    with visit.read() as tx:
+        is_turned_away = _is_turned_away(visit, tx, row)
+    return _turn_away(visit, row) if is_turned_away else _join(visit, row)
 
 
 def _accept(visit: Visit, row: Row) -> Answer:
@@ -249,6 +262,18 @@ def _decline(visit: Visit) -> Answer:
     if visit.next:
         said += " If it was a mistake, ask whoever invited you for a new invitation."
     return visit.go(visit.next or _here(visit), said)
+
+
+def _turn_away(visit: Visit, row: Row) -> Answer:
+    """Make no account, say why, and have the inviter know."""
+    try:
+        with visit.write() as tx:
+            deactivated_invitees.turn_away(tx, row.uuid, row.generation)
+    except (NotFound, Conflict) as refusal:
+        return _again(visit, refusal)
+    if visit.form.raw("deed") == "tell":
+        return visit.go(_here(visit), "Whoever invited you gets a mail that says so.")
+    return _again(visit)
 
 
 def _renew(visit: Visit, row: Row) -> Answer:

@@ -27,6 +27,7 @@ KINDS: Final = {
     "invitation_accepted": "An invitation was accepted",
     "invitation_declined": "An invitation was declined",
     "invitation_renewal_wished": "A new link is wished for",
+    "invitation_turned_away": "The invitee's account is deactivated",
     "change_email_request": "Is this address yours?",
     "email_changed": "The address was changed",
     "password_reset": "Link to set a password",

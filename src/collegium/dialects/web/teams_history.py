@@ -44,6 +44,7 @@ SENTENCES: Final = {
     "invitation.rejected": "{who} held the invitation of {email} back for good.",
     "invitation.released": "The invitation of {email} went out, for the project begins.",
     "invitation.expired": "The invitation of {email} expired.",
+    "invitation.turned_away": "An invitation was not accepted: its account is deactivated.",
     "invitation.renewal_wished": "A new link was asked for in place of an expired one.",
     "open_invitation.created": "{who} opened a link for many.",
     "open_invitation.updated": "{who} changed a link for many.",

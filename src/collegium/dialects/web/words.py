@@ -16,6 +16,8 @@ _SENTENCES: Final = {
     "account.policy": "Please agree to the rules of this service first.",
     "account.address_protected": "The address of this account is kept by the service it came "
     "from. Please change it there.",
+    "account.deactivated": "The account with this address is deactivated, and nobody gets a "
+    "second one.",
     "account.inactive": "That account is switched off, so it cannot get a role.",
     "account.lifetime": "That is longer than this service allows.",
     "address.unknown_code": "This link does not work any more.",
@@ -125,6 +127,9 @@ def say(refusal: Refusal) -> str:
     """Give the sentence for a refusal."""
     if refusal.code == "tries.wait":
         return f"There were too many tries. Please wait {span(int(str(refusal.facts['seconds'])))}."
+    if refusal.code == "mail_budget.spent":
+        left = span(int(str(refusal.facts["seconds"])))
+        return f"This address was mailed too often in a day. It can be mailed again in {left}."
     said = _SENTENCES.get(refusal.code, "That cannot be done as things stand now.")
     wrong = refusal.facts.get("wrong")
     if not wrong:

@@ -1,0 +1,41 @@
+"""Invitees whose account is deactivated: they get no second one, and the inviter is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.actions import mails
+from collegium.actions.renewals import recipients
+from collegium.rules.invitations import State, seen
+from collegium.rules.refusals import NotFound
+from collegium.store import events, invitations, outbox
+
+if TYPE_CHECKING:
+    from collegium.store.db import Write
+
+
+def turn_away(tx: Write, uuid: str, generation: int) -> None:
+    """Tell the inviter that the invitee cannot accept, and why; once a link.
+
+    It says that an account is deactivated, so it takes a link that proves the address: an inviter
+    learns it when the invited person tries, and not of every address.
+
+    Args:
+        generation: of the link that was followed.
+
+    Refuses: NotFound ``invitation.unknown`` unless that link leads to a pending invitation.
+    """
+    invitation = invitations.by_uuid_locked(tx, uuid)
+    if (
+        invitation is None
+        or invitation.generation != generation
+        or invitation.scope_removed is not None
+        or seen(invitation.state, invitation.expires, tx.now) is not State.PENDING
+    ):
+        raise NotFound("invitation.unknown")
+    if invitation.turned_away_at is not None:
+        return
+    invitations.step(tx, invitation, State.PENDING, turned_away_at=tx.now)
+    events.record(tx, "invitation.turned_away", None, scope=invitation.scope_id, invitation=uuid)
+    for recipient in recipients(tx, invitation):
+        outbox.post(tx, mails.InvitationTurnedAway(recipient, invitation.id))

@@ -1,0 +1,58 @@
+"""The budget of an address: 20 mails of invitations a day, while none of them was accepted.
+
+Counted for all senders and scopes together. The mails of invitations count, first ones,
+repeated ones and reminders, and those that ask to confirm a new address. Mails to set a password
+do not: whoever fills a budget must not keep an account from its owner.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from collegium.rules.mail_budgets import next_slot
+from collegium.rules.refusals import Limited
+from collegium.store import mail_budgets
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from collegium.rules.access import Actor
+    from collegium.settings import Settings
+    from collegium.store.db import Write
+
+
+def spend(tx: Write, settings: Settings, address: str, actor: Actor) -> None:
+    """Count a mail to an address, which somebody has sent now.
+
+    Mails that staff send count, and are never refused.
+
+    Refuses: Limited ``mail_budget.spent`` with ``address`` and ``seconds``.
+    """
+    if not _is_counted(settings):
+        return
+    sent = mail_budgets.hold(tx, address)
+    slot = next_slot(sent, tx.now, settings.recipient_mail_limit)
+    if slot > tx.now and not actor.is_staff:
+        seconds = max(1, ceil((slot - tx.now).total_seconds()))
+        raise Limited("mail_budget.spent", address=address, seconds=seconds)
+    mail_budgets.put(tx, address, [*sent, tx.now])
+
+
+def plan(tx: Write, settings: Settings, address: str) -> datetime:
+    """Count a mail that the service sends by itself; return when it may go, now or later."""
+    if not _is_counted(settings):
+        return tx.now
+    sent = mail_budgets.hold(tx, address)
+    slot = next_slot(sent, tx.now, settings.recipient_mail_limit)
+    mail_budgets.put(tx, address, [*sent, slot])
+    return slot
+
+
+def restore(tx: Write, address: str) -> None:
+    """Begin anew for an address whose person has accepted what was mailed there."""
+    mail_budgets.forget(tx, address)
+
+
+def _is_counted(settings: Settings) -> bool:
+    return settings.rate_limits
