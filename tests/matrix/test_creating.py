@@ -35,7 +35,7 @@ OTHERS: Final = {
     "/account/leave/{uuid}/": "ends a role",
     "/account/profile/": "changes what is there",
     "/account/picture/": "changes what is there",
-    "/account/address/": "changes what is there, and mails a link once for each address",
+    "/account/address/": "replaces what is pending, and is counted",
     "/account/password/": "changes what is there",
     "/account/keys/{uuid}/remove/": "ends a key",
     "/account/second_factor/": "turns it on or off; there is one",
