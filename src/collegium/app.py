@@ -24,6 +24,7 @@ from collegium.dialects.front import Front, without_secrets
 from collegium.dialects.waldur import errors as waldur_errors
 from collegium.dialects.waldur import routes as waldur
 from collegium.dialects.web import routes as web
+from collegium.post import presence
 from collegium.post.worker import Worker
 from collegium.settings import load
 from collegium.store.db import Database
@@ -59,6 +60,7 @@ def build() -> Front:
     database, vault = opening.assemble(settings)
     worker = Worker(database, settings, vault) if os.environ.get(opening.PAYS_POST) else None
     if worker is not None:
+        presence.take_over(database, settings.database_path)
         _pay(worker, database)
     wake = worker.wake if worker else _nobody_wakes
     app = application(settings, database, vault, wake, os.environ.get(opening.SERVE_HOST, ""))

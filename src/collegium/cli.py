@@ -252,10 +252,12 @@ def _lifetime(text: str) -> int | None:
 @click.option("--once", is_flag=True, help="Do what is due now, then end.")
 def post(*, once: bool) -> None:
     """Send the mails that are owed."""
+    from collegium.post import presence  # noqa: PLC0415 - quick to say --help
     from collegium.post.worker import Worker  # noqa: PLC0415
 
     settings = _settings()
     with _house(settings) as (database, vault):
+        presence.take_over(database, settings.database_path)
         worker = Worker(database, settings, vault)
         if once:
             worker.once()
