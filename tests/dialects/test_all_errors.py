@@ -224,3 +224,17 @@ def test_a_page_tells_everything_wrong_with_one_field(site: Site, world: World) 
     assert "A user name is made of small letters" in said
     assert "This is not an e-mail address" in said
     assert said.count("Please fill this in.") >= 2
+
+
+def test_all_that_others_have_is_told_together(site: Site, world: World) -> None:
+    world.person("ada", slug="countess")
+    body = {"username": "ada", "email": "no address", "slug": "countess"}
+    answer = site.post("/api/users/", world.staff, json=body)
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "username": ["user with this username already exists."],
+        "email": ["Enter a valid email address."],
+        "slug": ["user with this slug already exists."],
+    }
+    free = {**body, "username": "eve", "email": "eve@example.org", "slug": "lady"}
+    assert site.post("/api/users/", world.staff, json=free).status_code == 201

@@ -155,6 +155,7 @@ _BY_USERNAME = Prepared(
     )
 )
 _BY_UUID = Prepared(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _here))
+_BY_SLUG = Prepared(select(accounts.c.id).where(accounts.c.slug == bindparam("slug")))
 _ANY = Prepared(select(exists(select(accounts.c.id)).label("any")))
 _at_address = accounts.c.email_comparable == bindparam("email_comparable")
 _known = select(*_COLUMNS, accounts.c.password).where(_here)
@@ -343,6 +344,11 @@ def there_are_any(tx: Read) -> bool:
 def is_taken(tx: Read, username: str | None) -> bool:
     """Tell whether a user name belongs to somebody, active or not."""
     return username is not None and tx.one(_BY_USERNAME, username=username) is not None
+
+
+def is_slug_taken(tx: Read, slug: str) -> bool:
+    """Return whether an account has a slug."""
+    return tx.one(_BY_SLUG, slug=slug) is not None
 
 
 def known(tx: Read, **facts: Any) -> Row | None:

@@ -25,6 +25,7 @@ from collegium.dialects.waldur.fields import (
 from collegium.dialects.waldur.filters import Exact, Many, Since, Truth, Uuid
 from collegium.rules.passwords import faults
 from collegium.rules.pictures import BYTES, NoPicture
+from collegium.rules.refusals import Invalid
 from collegium.rules.tokens import Kind
 from collegium.store import accounts, memberships, vault
 
@@ -163,6 +164,8 @@ def _create(call: Call) -> Answer:
     with call.write() as tx:
         if accounts.is_taken(tx, username=values.get("username")):
             form.reject("username", "user with this username already exists.")
+        if form.values.get("slug") and accounts.is_slug_taken(tx, form.values["slug"]):
+            form.refuse(Invalid("account.slug_taken", field="slug"))
         form.check()
         number = actions.create(tx, call.actor, call.settings, call.house.vault, values)
         row = accounts.by_number(tx, number)
