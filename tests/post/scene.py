@@ -246,7 +246,7 @@ class _Controller(Controller):
         super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
-def _knows(
+def knows(
     _server: SMTP, _session: Session, _envelope: Envelope, _how: str, data: Any
 ) -> AuthResult:
     right = data == LoginPassword(USER.encode(), PASSWORD.encode())
@@ -262,7 +262,7 @@ def mail_server(
     """Run a server on loopback and give its port."""
     if tls is not None:
         more |= {"tls_context": tls, "require_starttls": True}
-        more |= {"authenticator": _knows, "auth_required": True}
+        more |= {"authenticator": knows, "auth_required": True}
     controller = _Controller(handler, hostname="127.0.0.1", port=0, **more)
     controller.start()
     try:

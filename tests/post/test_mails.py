@@ -72,6 +72,7 @@ def test_carries_the_headers_that_others_rely_on(database: Database) -> None:
     )
     assert message["X-Collegium-Mail"] == "invitation_created"
     assert message["Auto-Submitted"] == "auto-generated"
+    assert message["X-Auto-Response-Suppress"] == "All"
     assert message["Message-ID"] == f"<outbox.{mail}@roll.example.org>"
     assert message["From"] == "R <r@x.org>"
     assert message["To"] == "bob@example.org"

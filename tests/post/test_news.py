@@ -179,6 +179,7 @@ def test_each_has_both_parts_one_recipient_and_the_headers_others_rely_on(story:
         assert parts == ["text/plain", "text/html"]
         assert message["X-Collegium-Mail"] == kind.replace("reminder", "invitation_created")
         assert message["Auto-Submitted"] == "auto-generated"
+        assert message["X-Auto-Response-Suppress"] == "All"
         assert len(message["To"].addresses) == 1
         assert message["Cc"] is message["Bcc"] is None
         text, html = (words(message, part) for part in ("plain", "html"))

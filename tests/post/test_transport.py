@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from collegium.post.outcomes import Undeliverable, Unreachable
 from collegium.post.transport import DEADLINE, TIMEOUT, Server, open_transport
 from collegium.post.worker import LEASE_SECONDS
-from tests.post.scene import PASSWORD, START, USER, Mailbox, mail_server
+from tests.post.scene import PASSWORD, START, USER, Mailbox, knows, mail_server
 
 
 def _mail(number: int = 1, to: str = "bob@example.org", text: str = "Hello\n") -> EmailMessage:
@@ -307,6 +307,43 @@ def test_logs_in_over_starttls(tls: ssl.SSLContext, trusting: ssl.SSLContext) ->
         url = f"smtp://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{port}?starttls=1"
         with closing(open_transport(url, trusting)) as transport:
             transport.send(_mail())
+    assert len(box.envelopes) == 1
+
+
+def test_password_is_sent_over_starttls_unless_somebody_says_otherwise(
+    tls: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    """Nobody has to ask for it; a server that offers none gets no password."""
+    login = f"{USER}:{quote(PASSWORD, safe='')}"
+    box = Mailbox()
+    with (
+        mail_server(box, tls=tls) as port,
+        closing(open_transport(f"smtp://{login}@127.0.0.1:{port}", trusting)) as transport,
+    ):
+        transport.send(_mail())
+    assert len(box.envelopes) == 1
+    with mail_server(box) as port:
+        error = _refusal(f"smtp://{login}@127.0.0.1:{port}")
+        assert isinstance(error, Unreachable)
+        assert error.reason == (
+            "The mail server offers no STARTTLS, so it gets no password and no mail; "
+            "MAIL_URL?starttls=0 does without."
+        )
+        assert len(box.envelopes) == 1
+        # Without a password it is asked for only where somebody says so.
+        with closing(open_transport(f"smtp://127.0.0.1:{port}")) as transport:
+            transport.send(_mail())
+    assert len(box.envelopes) == 2
+
+
+def test_starttls_0_sends_the_password_in_the_clear() -> None:
+    box = Mailbox()
+    login = f"{USER}:{quote(PASSWORD, safe='')}"
+    with (
+        mail_server(box, authenticator=knows, auth_require_tls=False) as port,
+        closing(open_transport(f"smtp://{login}@127.0.0.1:{port}?starttls=0")) as transport,
+    ):
+        transport.send(_mail())
     assert len(box.envelopes) == 1
 
 

@@ -78,6 +78,8 @@ def render(tx: Read, settings: Settings, vault: Vault, row: Row) -> EmailMessage
     # The same on every attempt, so that a mail sent twice can be told from two mails.
     message["Message-ID"] = f"<{key(settings, row.id)}>"
     message["Auto-Submitted"] = "auto-generated"
+    # The same for servers that know only this: no answers from those who are away.
+    message["X-Auto-Response-Suppress"] = "All"
     message["X-Collegium-Mail"] = row.kind
     message.set_content(text, cte=_encoding(text))
     message.add_alternative(html, subtype="html", cte=_encoding(html))

@@ -65,14 +65,15 @@ def open_transport(mail_url: str, context: ssl.SSLContext | None = None) -> "Fol
     if url.scheme not in _PORTS or not url.hostname:
         raise ValueError("MAIL_URL is none of file:…, smtp://… and smtps://…")
     if url.query not in {"", "starttls=0", "starttls=1"}:
-        raise ValueError("MAIL_URL knows no option but starttls=1")
+        raise ValueError("MAIL_URL knows no option but starttls=1 and starttls=0")
     return Server(
         url.hostname,
         port or _PORTS[url.scheme],
         user=unquote(url.username or ""),
         password=unquote(url.password or ""),
         implicit_tls=url.scheme == "smtps",
-        starttls=url.query == "starttls=1",
+        # A password is not sent where it can be read, unless somebody says so.
+        starttls=url.query == "starttls=1" or bool(url.username and url.query != "starttls=0"),
         context=context,
     )
 
@@ -302,8 +303,8 @@ class Server:
         tls = context if self._implicit_tls else None
         smtp = _Connection(self._host, self._port, self._timeout, alarm, tls)
         try:
-            if self._starttls:
-                smtp.starttls(context=context)
+            if self._starttls and not self._implicit_tls:
+                _encrypt(smtp, context)
             smtp.ehlo_or_helo_if_needed()
             if self._user:
                 smtp.login(self._user, self._password)
@@ -327,9 +328,24 @@ def _said(code: int, text: bytes | str) -> str:
     return f"{code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}"
 
 
+def _encrypt(smtp: smtplib.SMTP, context: ssl.SSLContext) -> None:
+    smtp.ehlo_or_helo_if_needed()
+    if not smtp.has_extn("starttls"):
+        raise _NoStartTlsError
+    smtp.starttls(context=context)
+
+
+class _NoStartTlsError(smtplib.SMTPException):
+    """The server offers no STARTTLS."""
+
+
 # Why there is no connection; the first that fits. What a server says to a login is never
 # repeated: it may quote the credentials.
 _REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
+    (
+        _NoStartTlsError,
+        "offers no STARTTLS, so it gets no password and no mail; MAIL_URL?starttls=0 does without",
+    ),
     (smtplib.SMTPAuthenticationError, "does not accept our login ({error.smtp_code})"),
     (smtplib.SMTPNotSupportedError, "lacks the encryption or login that it is asked for"),
     (smtplib.SMTPResponseException, "does not want to talk to us ({error.smtp_code})"),
