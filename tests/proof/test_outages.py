@@ -26,6 +26,7 @@ from tests.proof.crashing import Ordeal, Victim
 from tests.proof.invariants import broken
 from tests.proof.record import LONG, record
 from tests.proof.stage import Stage
+from tests.serving import PROGRAM, bare_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -272,6 +273,34 @@ class Full:
     def tell(self, what: str, how: str) -> None:
         record(f"disk full, {what}", how=how, **self._figures)
 
+    def _check_told(self, storm: Storm, victim: Victim) -> None:
+        """See it said by an answer, by ``/readyz`` and by ``collegium doctor``."""
+        staff = {"Authorization": f"Token {storm.piece.names.people['staff'].token}"}
+        with httpx.Client(base_url=victim.base, headers=staff, timeout=20) as client:
+            long = "x" * 4000
+            for number in range(200):
+                sent = {"name": f"{number}", "description": long}
+                answer = client.post("/api/customers/", json=sent)
+                if answer.status_code == 503:
+                    break
+            assert "the disk of its database is full" in answer.json()["detail"]
+            assert int(answer.headers["retry-after"]) == 60
+            ready = client.get("/readyz")
+            assert (ready.status_code, ready.text) == (503, "the disk of the database is full\n")
+            assert client.get("/healthz").status_code == 200
+        environment = bare_environment({"database_url": self._url, "secret_key": KEY})
+        done = subprocess.run(
+            [PROGRAM, "doctor"],
+            cwd=self._folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "BAD  database: its disk is full" in done.stdout
+
     def go_through(
         self,
         stuffing: Path,
@@ -309,6 +338,8 @@ class Full:
                     if refused:
                         break
                 assert refused, "the disk was never full"
+                if reads and not self._size:
+                    self._check_told(storm, victim)
                 assert not storm.lost, "the service stays up"
                 if reads:
                     _read_on(storm, victim)

@@ -7,9 +7,11 @@ still lives is a round trip before each request.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import suppress
+from pathlib import Path
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,12 +43,21 @@ _TURN_SECONDS: Final = 2.0
 _IDLE_SECONDS: Final = 10.0
 """So long one beyond those that are kept waits to be used again: to open one takes milliseconds."""
 
+_ROOM: Final = 1024 * 1024
+"""Bytes that a disk must have left, lest it count as full: less is gone with the next writes."""
+
+_FIRST_BYTE: Final = 0xFF
+
 _STATEMENTS: Final = 500
 """Prepared statements that a connection keeps; both drivers keep about a hundred by themselves."""
 
 
 class Unavailable(Exception):  # noqa: N818 - says what is the case
     """The database cannot be reached or is too busy; the same request may succeed later."""
+
+
+class Full(Unavailable):
+    """The disk of the database is full; nothing is stored until somebody makes room."""
 
 
 class Turn:
@@ -90,6 +101,8 @@ class Connections:
 
     def __init__(self, url: str, size: int) -> None:
         self.engine = _engine(url)
+        is_sqlite = self.engine.dialect.name == "sqlite"
+        self._folder = Path(self.engine.url.database or "").parent if is_sqlite else None
         self._size = size
         # Used last, taken first: what is not needed cools down at the bottom.
         self._idle: list[tuple[Any, float]] = []
@@ -156,7 +169,7 @@ class Connections:
             self._room.release()
             told = getattr(error, "orig", error)
             if isinstance(told, OUTAGES):
-                raise Unavailable(first_line(told)) from error
+                raise self.outage(told) from error
             raise
         return connection
 
@@ -164,6 +177,28 @@ class Connections:
         with suppress(sqlite3.Error, psycopg.Error):
             connection.close()
         self._room.release()
+
+    def outage(self, error: Exception) -> Unavailable:
+        """Say what a driver's error means: the disk is full, or anything else."""
+        said = first_line(error)
+        if isinstance(error, psycopg.errors.DiskFull):
+            return Full(said)
+        code = getattr(error, "sqlite_errorcode", 0)
+        # What SQLite keeps beside the database cannot be made on a full disk either.
+        is_odd = code & _FIRST_BYTE in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+        if code == sqlite3.SQLITE_FULL or (is_odd and not self.has_room()):
+            return Full(said)
+        return Unavailable(said)
+
+    def has_room(self) -> bool:
+        """Tell whether the disk of a SQLite file has room; of a server nobody here knows."""
+        if self._folder is None:
+            return True
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError:
+            return True
+        return disk.f_bavail * disk.f_frsize >= _ROOM
 
 
 OUTAGES: Final = (sqlite3.OperationalError, psycopg.OperationalError)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ from collegium.store.connections import (
     BUSY_SECONDS,
     OUTAGES,
     Connections,
+    Full,
     Turn,
     Unavailable,
     first_line,
@@ -23,7 +25,7 @@ from collegium.store.connections import (
 )
 from collegium.store.statements import Compiled, Prepared, Row
 
-__all__ = ("Unavailable",)
+__all__ = ("Full", "Unavailable")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +39,20 @@ _PIECES: Final = 8
 _PAGES: Final = 64
 _PARTS: Final = 400
 """So many times are so many pages put together at most, each time in some milliseconds."""
+
+_LOOK_SECONDS: Final = 60.0
+"""How long a PostgreSQL that had room is believed to have some."""
+
+_WRITE_SQLITE: Final = ("PRAGMA user_version = 0",)
+"""Write the first page anew; nobody uses the number."""
+
+_WRITE_POSTGRESQL: Final = (
+    """
+    SELECT lo_unlink(lo_from_bytea(0, convert_to(filling, 'UTF8')))
+    FROM (SELECT string_agg(md5(n::text), '') AS filling FROM generate_series(1, 4000) AS n) AS made
+    """,
+)
+"""Take some pages on the disk of the database, and give them back."""
 
 _READER_SECONDS: Final = 0.005
 """How long one reader of SQLite waits for another; as long as the interpreter lets one run."""
@@ -174,6 +190,8 @@ class Database:
         # SQLite's own busy handler sleeps and polls; queueing the writers of one process
         # here lets the next one start at once. Other processes still meet BEGIN IMMEDIATE.
         self._turn = threading.Lock() if self.is_sqlite else None
+        self._was_full = False
+        self._looked = time.monotonic()
         # With each row SQLite lets go of the interpreter and takes it again. Where others wait
         # for it, that costs more than the row; so they wait here, and for a long reader not long.
         self._readers = threading.RLock() if self.is_sqlite else None
@@ -183,6 +201,10 @@ class Database:
     def close(self) -> None:
         """Close the connections that nobody uses."""
         self._connections.close()
+
+    def outage(self, error: Exception) -> Unavailable:
+        """Say what an error of the driver means."""
+        return self._connections.outage(error)
 
     def read(self, now: datetime | None = None) -> AbstractContextManager[Read]:
         """Ask; nothing can be changed through it."""
@@ -198,7 +220,7 @@ class Database:
         if self._turn is not None and not self._turn.acquire(timeout=BUSY_SECONDS):
             raise Unavailable("the database is busy")
         try:
-            with _Borrowed(self._connections) as connection:
+            with self._noting_full(), _Borrowed(self._connections) as connection:
                 cursor = connection.cursor()
                 cursor.execute(self._begin)
                 # The clock is read once the turn has come: judged earlier, something that
@@ -213,6 +235,36 @@ class Database:
         finally:
             if self._turn is not None:
                 self._turn.release()
+
+    @contextmanager
+    def _noting_full(self) -> Iterator[None]:
+        try:
+            yield
+        except Full:
+            self._was_full = True
+            raise
+
+    def check_room(self, *, now: bool = False) -> None:
+        """Write something, if anything hints at a full disk or nobody has looked for a while.
+
+        Args:
+            now: look, whatever is known.
+
+        Raises:
+            Full: there is no room left.
+            Unavailable: nothing can be written for another reason.
+        """
+        if not self._connections.has_room():
+            raise Full("the disk has no room left")
+        is_due = not self.is_sqlite and time.monotonic() - self._looked > _LOOK_SECONDS
+        if now or self._was_full or is_due:
+            try:
+                with self.write() as tx:
+                    for line in _WRITE_SQLITE if self.is_sqlite else _WRITE_POSTGRESQL:
+                        tx._cursor.execute(line)  # noqa: SLF001 - of this module
+            except psycopg.InternalError as error:  # a server that only reads, as a copy does
+                raise Unavailable(first_line(error)) from error
+            self._looked, self._was_full = time.monotonic(), False
 
     def check_writable(self) -> None:
         """Go as far as one can towards writing without doing it.
@@ -274,7 +326,7 @@ class _Borrowed:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, OUTAGES):
             self._connections.drop(self.connection)
-            raise Unavailable(first_line(error)) from error
+            raise self._connections.outage(error) from error
         if is_done_for(self.connection):
             self._connections.drop(self.connection)
         else:

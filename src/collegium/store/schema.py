@@ -51,7 +51,7 @@ def standing(database: Database) -> Standing:
         with database.engine.connect() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
     except DBAPIError as error:
-        raise Unavailable(str(error.orig).splitlines()[0]) from error
+        raise _outage(database, error) from error
     if found is None:
         return Standing.EMPTY
     if found == _revisions()[0]:
@@ -80,4 +80,9 @@ def migrate(database: Database) -> None:
                 raise
             connection.exec_driver_sql("COMMIT")
     except DBAPIError as error:
-        raise Unavailable(str(error.orig).splitlines()[0]) from error
+        raise _outage(database, error) from error
+
+
+def _outage(database: Database, error: DBAPIError) -> Unavailable:
+    told = error.orig if isinstance(error.orig, Exception) else error
+    return database.outage(told)

@@ -63,6 +63,20 @@ _FORGET = Prepared(delete(tries).where(any_of(tries.c.subject, "subjects")))
 _SWEEP = Prepared(delete(tries).where(tries.c.last < bindparam("before", type_=Time)))
 
 
+_NOTED = Prepared(
+    select(tries.c.subject, tries.c.last)
+    .where(tries.c.subject.startswith(bindparam("prefix"), autoescape=False))
+    .order_by(tries.c.last.desc())
+    .limit(20)
+)
+
+
+def noted(tx: Read, prefix: str) -> dict[str, datetime]:
+    """Return what was counted last under a prefix, without it, and when; twenty at most."""
+    rows = tx.all(_NOTED, prefix=prefix)
+    return {row.subject.removeprefix(prefix): row.last for row in rows}
+
+
 def blocked(tx: Read, subjects: Iterable[str]) -> dict[str, datetime]:
     """Give the subjects that have to wait, each with the end of it."""
     rows = tx.all(_BLOCKED, subjects=list(subjects), now=tx.now)
