@@ -25,8 +25,10 @@ def build() -> WSGIApplication:
 def _answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     if environ["PATH_INFO"] == "/slow":
         time.sleep(SECONDS)
+    body, length = b"", int(environ.get("CONTENT_LENGTH") or 0)
     try:
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        while len(body) < length and (part := environ["wsgi.input"].read(length - len(body))):
+            body += part
     except OSError as error:
         body = type(error).__name__.encode()
     start_response("200 OK", [("content-length", str(len(body) + 5))])

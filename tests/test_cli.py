@@ -16,6 +16,7 @@ from collegium.store.db import Database
 from collegium.store.schema import Standing, standing
 from tests.conftest import KEY, PostgreSQL
 from tests.serving import Service, free_port
+from tests.test_settings import field_names
 
 
 @pytest.fixture
@@ -233,7 +234,7 @@ def test_doctor_tells_one_line_each_and_fails_when_something_is_wrong(
     well = service.run("doctor")
     assert well.returncode == 0
     lines = well.stdout.splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 10
     assert all(line.startswith("ok   ") for line in lines)
     service.environment["COLLEGIUM_SECRET_KEY"] = "short"
     assert service.run("doctor").returncode == 1
@@ -293,3 +294,56 @@ def test_no_secret_is_in_the_log(fresh: Service) -> None:
     for secret in (token, ines, password, "a wrong password", "in-the-query"):
         assert secret not in log
     assert link.rstrip("/").rsplit("/", 1)[1] not in log
+
+
+@pytest.mark.parametrize("host", ["localhost", "::1", "[::1]"])
+def test_it_listens_where_a_name_or_an_ipv6_address_says(fresh: Service, host: str) -> None:
+    if host != "localhost" and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    fresh.base = f"http://{'localhost' if host == 'localhost' else '[::1]'}:{fresh.port}"
+    del fresh.environment["COLLEGIUM_BASE_URL"]
+    fresh.start("--host", host)
+    try:
+        assert fresh.call("GET", "/sign_in/").status_code == 200
+    finally:
+        fresh.stop()
+
+
+def test_address_that_nobody_has_is_said_in_one_line(fresh: Service) -> None:
+    done = fresh.run("serve", "--host", "no-such-host.invalid", "--port", str(fresh.port))
+    assert done.returncode == 1
+    assert "no address has this name" in one_line(done.stderr)
+
+
+def test_escape_in_the_name_of_a_database_is_one_file_for_us_alone(tmp_path: Path) -> None:
+    service = Service(tmp_path, {"database_url": f"sqlite:///{tmp_path}/a%20b/my%20roll.db"})
+    token = service.staff()
+    folder = tmp_path / "a b"
+    assert {one.name for one in folder.iterdir()} <= {
+        f"my roll.db{end}" for end in ("", ".key", "-wal", "-shm")
+    }
+    assert not (tmp_path / "a%20b").exists()
+    for one in folder.iterdir():
+        assert stat.S_IMODE(one.stat().st_mode) == 0o600, one.name
+    # What an earlier release left: the key beside the name as it was written.
+    (tmp_path / "a%20b").mkdir()
+    (folder / "my roll.db.key").rename(tmp_path / "a%20b" / "my%20roll.db.key")
+    service.start()
+    try:
+        assert service.call("GET", "/api/users/me/", token).status_code == 200
+    finally:
+        service.stop()
+
+
+def test_path_that_the_service_uses_itself_is_refused_at_the_start(fresh: Service) -> None:
+    fresh.environment["COLLEGIUM_BASE_URL"] = "https://example.org/api"
+    done = fresh.run("serve", "--port", str(fresh.port))
+    assert done.returncode == 2
+    assert "choose another, such as /members" in one_line(done.stderr)
+
+
+def test_empty_variables_mean_the_defaults(fresh: Service) -> None:
+    for name in field_names():
+        fresh.environment.setdefault(f"COLLEGIUM_{name.upper()}", "")
+    fresh.start()
+    fresh.stop()

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import DateTime, insert, literal_column, select
 
 from collegium import doctor
+from collegium.settings import load
 from collegium.store import db, events
 from collegium.store.db import Database
 from collegium.store.statements import Prepared
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from collegium.settings import Settings
     from tests.conftest import PostgreSQL
+    from tests.site import Site
     from tests.world import World
 
 ALL = [
     "configuration",
+    "address",
     "schema",
     "database",
     "secret key",
     "owed mails",
     "abandoned mails",
+    "proxies",
     "clock",
     "mail",
 ]
@@ -216,3 +221,59 @@ def test_a_clock_that_is_another_than_the_database_s(
     ill = patient.ill()
     assert set(ill) == {"clock"}
     assert "60.0 s away" in ill["clock"] or "59." in ill["clock"]
+
+
+def test_headers_of_a_proxy_that_is_not_trusted_are_told(
+    patient: Patient, make_site: Callable[[Settings], Site]
+) -> None:
+    def told() -> tuple[bool, str]:
+        (found,) = [one for one in doctor.examine(patient.environ) if one.what == "proxies"]
+        assert found.well, "anybody can send such a header; it is no reason to fail"
+        return found.warns, found.text
+
+    assert told() == (False, "trusted: none")
+    for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"):
+        site = make_site(load(patient.environ))
+        site.get("/healthz")
+        site.get("/", headers={name: "198.51.100.1"})
+        warns, text = told()
+        assert warns
+        assert "127.0.0.1 (last " in text
+        assert "COLLEGIUM_TRUSTED_PROXIES" in text
+        assert "198.51.100.1" not in text
+        patient.run("DELETE FROM tries")
+        site.get("/", headers={name: "198.51.100.1"})
+        assert told()[0] is False, "it is noted once an hour"
+    make_site(load(patient.environ)).get("/", headers={"X-Forwarded-For": "198.51.100.1"})
+    patient.environ["COLLEGIUM_TRUSTED_PROXIES"] = "127.0.0.0/8"
+    assert told() == (False, "trusted: 127.0.0.0/8")
+
+
+def test_headers_of_a_trusted_proxy_are_not_noted(
+    patient: Patient, make_site: Callable[[Settings], Site]
+) -> None:
+    """The twin, and nobody's request without such a header."""
+    trusting = load(patient.environ | {"COLLEGIUM_TRUSTED_PROXIES": "127.0.0.1"})
+    make_site(trusting).get("/", headers={"X-Forwarded-For": "198.51.100.1"})
+    make_site(load(patient.environ)).get("/")
+    (found,) = [one for one in doctor.examine(patient.environ) if one.what == "proxies"]
+    assert not found.warns
+
+
+def test_address_is_told_and_doubted_where_it_has_no_tls(patient: Patient) -> None:
+    def told(url: str) -> tuple[bool, str]:
+        given = patient.environ | {"COLLEGIUM_BASE_URL": url}
+        (found,) = [one for one in doctor.examine(given) if one.what == "address"]
+        return found.warns, found.text
+
+    assert told("https://Members.Example.org:443/") == (
+        False,
+        "people reach us at https://members.example.org",
+    )
+    assert told("http://members.example.org")[0] is True
+    assert told("http://localhost:8000")[0] is False
+    assert told("")[1].endswith("COLLEGIUM_BASE_URL is not set")
+    given = patient.environ | {"COLLEGIUM_BASE_URL": "https://example.org/api"}
+    (found,) = doctor.examine(given)
+    assert not found.well
+    assert "choose another, such as /members" in found.text

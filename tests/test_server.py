@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collegium import server
+from collegium.dialects.front import RAW_PATH
 from tests import slow_app
 from tests.hostile.raw import connect, listen, request, say
 from tests.serving import PATIENCE, Service, free_port
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -84,7 +86,7 @@ def test_header_with_an_underscore_is_never_taken_for_one_with_a_hyphen() -> Non
     assert variables(ours, ours)["HTTP_X_FORWARDED_FOR"] == "192.0.2.1,192.0.2.1"
     assert variables((b"cookie", b"a=1"), (b"cookie", b"b=2"))["HTTP_COOKIE"] == "a=1;b=2"
     assert variables()["PATH_INFO"] == "/a/b"
-    assert variables()[server.RAW_PATH] == "/a%2Fb"
+    assert variables()[RAW_PATH] == "/a%2Fb"
     assert variables()["QUERY_STRING"] == "x=%2f"
 
 
@@ -122,6 +124,70 @@ def test_service_stops_in_seconds_with_half_a_request_open(service: Service, sai
         began = time.monotonic()
         service.stop()
         assert time.monotonic() - began < A_FEW_SECONDS
+
+
+def test_path_with_an_escaped_slash_is_no_other_spelling(service: Service) -> None:
+    """Only the server knows how a path was spelled; no such spelling leaves a secret in the log."""
+    token = service.staff()
+    for path, status in (
+        ("/api/users/me/", 200),
+        ("//api/users/me/", 404),
+        ("/api%2fusers/me/", 404),
+        ("/api/users%2Fme/", 404),
+        ("/api/users/me%2f", 404),
+        ("/api/%2e/users/me/", 404),
+        ("/api/x/%2e%2E/users/me/", 404),
+        ("/api/./users/me/", 404),
+        ("/api/%75sers/me/", 200),
+        ("/sign_in%2f", 404),
+        ("//healthz", 404),
+        ("/invitation%2fs3cr3t-T0ken/", 404),
+        ("/invitation%252fs3cr3t-T0ken/", 404),
+        ("//invitation/s3cr3t-T0ken/", 404),
+        ("/./invitation//s3cr3t-T0ken", 404),
+        ("/%69nvitation/s3cr3t-T0ken/", 404),
+    ):
+        said = say(service.port, request("GET", path, "Connection: close", token=token))
+        assert said.status == status, path
+        kind = "application/json" if path.lstrip("/").startswith("api") else "text/html"
+        assert said.headers["content-type"].startswith(kind), path
+    assert "s3cr3t" not in service.log.read_text()
+
+
+def test_caller_cannot_choose_an_address_with_an_underscore(service: Service) -> None:
+    token = service.staff()
+    theirs = "198.51.100.1"
+    for headers, address in (
+        (("X-Forwarded-For: 192.0.2.1",), "192.0.2.1"),
+        (("X_Forwarded_For: " + theirs,), "127.0.0.1"),
+        (("X-Forwarded-For: 192.0.2.1", "X_Forwarded_For: " + theirs), "192.0.2.1"),
+        (("X_Forwarded_For: " + theirs, "X-Forwarded-For: 192.0.2.1"), "192.0.2.1"),
+        (("X-Forwarded_For: " + theirs, "X-Forwarded-For: 192.0.2.1"), "192.0.2.1"),
+        (("X-Forwarded-For: " + theirs, "X-Forwarded-For: 192.0.2.1"), "192.0.2.1"),
+        (("X-Forwarded-For: [::ffff:192.0.2.1]:4711",), "192.0.2.1"),
+    ):
+        said = say(service.port, request("GET", "/api/users/me/", *headers, token=token))
+        assert json.loads(said.body)["ip_address"] == address, headers
+
+
+def test_trusted_ipv4_proxy_is_known_on_an_ipv6_listener(tmp_path: Path) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    service = Service(tmp_path, {"trusted_proxies": "127.0.0.1"})
+    service.start("--host", "::")
+    try:
+        headers = "X-Forwarded-For: 192.0.2.1"
+        said = say(service.port, request("GET", "/api/users/me/", headers, token=service.staff()))
+        assert json.loads(said.body)["ip_address"] == "192.0.2.1"
+    finally:
+        service.stop()
+
+
+def test_body_that_is_too_large_is_answered_although_it_is_still_coming(service: Service) -> None:
+    """A proxy that passes it on gets the answer, and no closed connection."""
+    body = b"x" * 4_000_000
+    said = say(service.port, request("POST", "/api-auth/password/", body=body))
+    assert said.status == 413
 
 
 def test_body_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,8 @@ def test_every_default_can_be_written_down(name: str) -> None:
         ("TOKEN_LIFETIME", "7d", 604800),
         ("TOKEN_LIFETIME", "2w", 1209600),
         ("TOKEN_LIFETIME", "0", None),
-        ("TOKEN_LIFETIME", "", None),
+        ("TOKEN_LIFETIME", "", 3600),
+        ("TOKEN_LIFETIME", "none", None),
         ("INVITATION_MAX_AGE", "none", None),
         ("RATE_LIMITS", "FALSE", False),
         ("RATE_LIMITS", "0", False),
@@ -76,7 +77,22 @@ def test_every_default_can_be_written_down(name: str) -> None:
             "10.0.0.5, 192.168.1.0/24, ::1",
             (ip_network("10.0.0.5"), ip_network("192.168.1.0/24"), ip_network("::1")),
         ),
+        ("ALLOWED_HOSTS", "Members.Example.org., 10.0.0.5", ("members.example.org", "10.0.0.5")),
+        (
+            "ALLOWED_HOSTS",
+            "MÜNCHEN.example,::1,[::1]",
+            ("xn--mnchen-3ya.example", "[::1]", "[::1]"),
+        ),
+        ("ALLOWED_HOSTS", "*", ("*",)),
+        ("TRUSTED_PROXIES", "::ffff:10.0.0.5,[::1]", (ip_network("10.0.0.5"), ip_network("::1"))),
+        ("TRUSTED_PROXIES", "::ffff:10.0.0.0/104", (ip_network("10.0.0.0/8"),)),
         ("BASE_URL", "https://roll.example.org/", "https://roll.example.org"),
+        ("BASE_URL", "HTTPS://Roll.Example.org:443/", "https://roll.example.org"),
+        ("BASE_URL", "http://roll.example.org:80", "http://roll.example.org"),
+        ("BASE_URL", "http://roll.example.org:443", "http://roll.example.org:443"),
+        ("BASE_URL", "https://münchen.example", "https://xn--mnchen-3ya.example"),
+        ("BASE_URL", "http://[0:0:0:0:0:0:0:1]:8000", "http://[::1]:8000"),
+        ("BASE_URL", "https://Roll.example.org/Members/", "https://roll.example.org/Members"),
         ("HOMEPORT_URL", "https://portal.example.org/app/", "https://portal.example.org/app"),
         ("HOMEPORT_URL", "", None),
         ("INVITATION_WEBHOOK_URL", "https://h.example.org/a/?b=1", "https://h.example.org/a/?b=1"),
@@ -110,16 +126,27 @@ def test_what_may_be_written(name: str, text: str, value: object) -> None:
         ("TOKEN_LIFETIME", "1y"),
         ("TOKEN_LIFETIME", "9999999999w"),
         ("INVITATION_LIFETIME", "0"),
-        ("EMAIL_CHANGE_MAX_AGE", ""),
         ("RATE_LIMITS", "yes"),
-        ("RATE_LIMITS", ""),
         ("USE_ATOMIC_TRANSACTION", "false"),
         ("ALLOWED_HOSTS", '["a", 1]'),
         ("ALLOWED_HOSTS", '["a"'),
         ("COUNTRIES", "EE,Finland"),
         ("TRUSTED_PROXIES", "proxy.example.org"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
-        ("BASE_URL", ""),
+        ("ALLOWED_HOSTS", "roll.example.org:8000"),
+        ("ALLOWED_HOSTS", "https://roll.example.org"),
+        ("ALLOWED_HOSTS", "*.example.org"),
+        ("ALLOWED_HOSTS", ".example.org"),
+        ("ALLOWED_HOSTS", "[::1]:8000"),
+        ("ALLOWED_HOSTS", "roll.example.org/app"),
+        ("ALLOWED_HOSTS", "a b"),
+        ("TRUSTED_PROXIES", "10.0.0.1:80"),
+        ("TRUSTED_PROXIES", "*"),
+        ("BASE_URL", "https://roll.example.org/a//b"),
+        ("BASE_URL", "https://roll.example.org/a/../b"),
+        ("BASE_URL", "https://roll.example.org/a%20b"),
+        ("BASE_URL", "https://*.example.org"),
+        ("BASE_URL", "https://a b.example.org"),
         ("BASE_URL", "roll.example.org"),
         ("BASE_URL", "ftp://roll.example.org"),
         ("BASE_URL", "https://roll.example.org/?a=b"),
@@ -129,7 +156,6 @@ def test_what_may_be_written(name: str, text: str, value: object) -> None:
         ("INVITATION_WEBHOOK_URL", "ftp://h.example.org/"),
         ("INVITATION_WEBHOOK_URL", "https://u:p@h.example.org/"),
         ("INVITATION_WEBHOOK_TOKEN_URL", "https://h.example.org/#a"),
-        ("DATABASE_URL", ""),
         ("DATABASE_URL", "mysql://u:p@db/roll"),
         ("DATABASE_URL", "sqlite://"),
         ("DATABASE_URL", "sqlite:///"),
@@ -323,3 +349,38 @@ def test_settings_are_frozen() -> None:
     """Nobody changes them on the way through the house."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().site_name = "Other"  # type: ignore[misc]  # that it is refused is the point
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "remedy"),
+    [
+        ("ALLOWED_HOSTS", "https://Roll.example.org:8000/", "write roll.example.org"),
+        ("ALLOWED_HOSTS", "roll.example.org:8000", "write roll.example.org"),
+        ("ALLOWED_HOSTS", "*.example.org", "write each name, or * alone for any"),
+        ("TRUSTED_PROXIES", "10.1.2.3/8", "write 10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "10.1.2.3:443", "write 10.1.2.3"),
+    ],
+)
+def test_setting_that_can_never_match_is_an_error_that_says_what_to_write(
+    name: str, text: str, remedy: str
+) -> None:
+    (line,) = problems({f"COLLEGIUM_{name}": text})
+    assert line.endswith(remedy)
+
+
+@pytest.mark.parametrize("name", field_names())
+def test_empty_variable_means_the_default(name: str) -> None:
+    for text in ("", "  "):
+        assert load({f"COLLEGIUM_{name.upper()}": text}) == Settings()
+
+
+def test_empty_variable_leaves_what_the_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "collegium.toml"
+    file.write_text('site_name = "Roll"\ntoken_lifetime = ""\n')
+    settings = load({"COLLEGIUM_CONFIG": str(file), "COLLEGIUM_SITE_NAME": ""})
+    assert (settings.site_name, settings.token_lifetime) == ("Roll", 3600)
+
+
+def test_empty_variable_that_is_no_setting_is_still_told() -> None:
+    (line,) = problems({"COLLEGIUM_BASE_URI": ""})
+    assert "the nearest is COLLEGIUM_BASE_URL" in line

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import falcon
 import structlog
 
-from collegium import logs, opening
-from collegium.dialects import bodies, http, openapi
+from collegium import hosts, logs, opening
+from collegium.dialects import bodies, http, limits, openapi
 from collegium.dialects.brainstem import routes as brainstem
 from collegium.dialects.front import Front, without_secrets
 from collegium.dialects.waldur import errors as waldur_errors
@@ -26,7 +26,7 @@ from collegium.dialects.waldur import routes as waldur
 from collegium.dialects.web import routes as web
 from collegium.post import presence
 from collegium.post.worker import Worker
-from collegium.settings import load
+from collegium.settings import SettingsError, load
 from collegium.store.db import Database
 from collegium.store.vault import Vault
 
@@ -46,6 +46,7 @@ _TEXTS: Final = {
     408: f"The request took too long to arrive: {bodies.BODY_SECONDS} seconds at most.",
     429: "Too many requests from this address are on their way. Please try again in a moment.",
     503: "The service is busy. Please try again in a moment.",
+    415: "A compressed body is not read here: send it without Content-Encoding.",
     413: f"The request is too large: {http.BODY_MAX} bytes at most.",
 }
 
@@ -115,7 +116,26 @@ def application(
     http.serve(app, house, brainstem.ROUTES, brainstem.perform)
     http.serve(app, house, web.ROUTES | _description(), web.perform)
     is_secure = settings.base_url.startswith("https:")
-    return Front(app, allowed_hosts(settings, host), is_secure=is_secure)
+    url = "" if opening.is_guessed(settings) else settings.base_url
+    site = http.Site(allowed_hosts(settings, host), url, settings.trusted_proxies)
+    check_path(settings)
+    return Front(app, site, limits.Untrusted(database), is_secure=is_secure)
+
+
+def check_path(settings: Settings) -> None:
+    """Refuse a path in BASE_URL that begins as our own paths do: nobody could tell them apart.
+
+    Raises:
+        SettingsError: it does.
+    """
+    path = urlsplit(settings.base_url).path
+    first = path.split("/")[1] if path else ""
+    routes = (*waldur.ROUTES, *brainstem.ROUTES, *web.ROUTES, "/schema/")
+    if first and any(route.split("/")[1] == first for route in routes):
+        raise SettingsError(
+            f"COLLEGIUM_BASE_URL has the path {path!r}, and the service has one of that name "
+            "itself; choose another, such as /members"
+        )
 
 
 @cache
@@ -144,14 +164,22 @@ def _nobody_wakes() -> None:
 
 
 def allowed_hosts(settings: Settings, host: str) -> frozenset[str]:
-    """Give the names that are answered; none given: all of them, on loopback only."""
+    """Return the host names that are answered; none: any.
+
+    Args:
+        host: the address that is listened on.
+    """
+    is_guessed = opening.is_guessed(settings)
     if "*" in settings.allowed_hosts:
         return frozenset()
-    if settings.allowed_hosts:
-        return frozenset(name.lower() for name in settings.allowed_hosts)
-    if host in {"", "127.0.0.1", "::1", "localhost"}:
-        return frozenset()
-    return frozenset({(urlsplit(settings.base_url).hostname or "").lower()})
+    own = hosts.host(urlsplit(settings.base_url).netloc)
+    names = {*settings.allowed_hosts, *([own.name] if own and not is_guessed else [])}
+    if not names:
+        if not host or hosts.is_loopback(host):
+            return frozenset()
+        names = {own.name} if own else set()
+    # Whoever may be called by one name of this machine is called by all of them.
+    return frozenset(names | hosts.LOOPBACK if names & hosts.LOOPBACK else names)
 
 
 def _failed(
@@ -171,6 +199,9 @@ def _failed(
     answer = waldur_errors.detail(status, text) if wire else web.plain(status, text)
     if status in {429, 503}:  # too many are sending slowly
         answer.headers["Retry-After"] = str(1)
+    if status == 415:  # noqa: PLR2004 - HTTP
+        answer.headers["Accept-Encoding"] = "identity"
     if status == 405:  # noqa: PLR2004 - HTTP; a method that no path here has
         answer.headers["Allow"] = ", ".join(http.METHODS)
-    http.fill(response, answer, head=request.method == "HEAD")
+    root = urlsplit(request.env.get(http.BASE, "")).path
+    http.fill(response, answer, root=root, head=request.method == "HEAD")

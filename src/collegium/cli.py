@@ -13,6 +13,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 import click
 
@@ -20,7 +21,7 @@ from collegium import logs, opening
 from collegium.settings import Settings, SettingsError, load
 from collegium.settings_kinds import duration
 from collegium.store import schema
-from collegium.store.db import Unavailable
+from collegium.store.db import Full, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,8 @@ def _house(settings: Settings, *, migrated: bool = True) -> Iterator[tuple[Datab
             database.close()
     except SettingsError as error:
         _stop(str(error), 2)
+    except Full as error:
+        _stop(f"the disk of the database is full: {error}. Make room there.")
     except Unavailable as error:
         _stop(
             f"the database cannot be reached: {error}. "
@@ -103,10 +106,20 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
     settings = _settings()
     with _house(settings):
         pass
-    _check_free(host, port)
-    if "COLLEGIUM_BASE_URL" not in os.environ and settings.base_url == Settings.base_url:
+    address = _resolved(host)
+    _check_free(address, port)
+    if urlsplit(settings.base_url).path:
+        from collegium import app  # noqa: PLC0415
+
+        try:
+            app.check_path(settings)
+        except SettingsError as error:
+            _stop(str(error), 2)
+    os.environ.pop(opening.BASE_IS_GUESSED, None)
+    if opening.is_guessed(settings):
         # Nobody said where people reach us, so links lead to where we listen.
-        shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared
+        os.environ[opening.BASE_IS_GUESSED] = "1"
+        shown = "127.0.0.1" if address in {"0.0.0.0", "::"} else host.strip("[]")  # noqa: S104 - compared
         shown = f"[{shown}]" if ":" in shown else shown
         os.environ["COLLEGIUM_BASE_URL"] = f"http://{shown}:{port}"
     os.environ[opening.SERVE_HOST] = host
@@ -114,7 +127,17 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
         os.environ[opening.PAYS_POST] = "1"
     else:
         os.environ.pop(opening.PAYS_POST, None)
-    server.run(host, port, workers)
+    server.run(address, port, workers)
+
+
+def _resolved(host: str) -> str:
+    """Return the address to listen on, of a name the first one; IPv4 before IPv6."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        _stop(f"cannot listen on {host}: no address has this name. Choose another --host.")
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    return str(found[0][4][0])
 
 
 def _check_free(host: str, port: int) -> None:
@@ -280,7 +303,8 @@ def doctor() -> None:
 
     findings = examination.examine(os.environ)
     for finding in findings:
-        click.echo(f"{'ok  ' if finding.well else 'BAD '} {finding.what}: {finding.text}")
+        sign = "warn" if finding.warns else "ok  " if finding.well else "BAD "
+        click.echo(f"{sign} {finding.what}: {finding.text}")
     if not all(finding.well for finding in findings):
         raise SystemExit(1)
 

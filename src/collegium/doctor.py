@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from cryptography.exceptions import InvalidTag
 from sqlalchemy import func, select
 
-from collegium import opening
+from collegium import hosts, opening
+from collegium.dialects import limits
 from collegium.post.outcomes import Unreachable
 from collegium.post.transport import open_transport
 from collegium.post.worker import MAX_ATTEMPTS
 from collegium.settings import SettingsError, load
-from collegium.store import events, outbox, schema, tokens
-from collegium.store.db import Unavailable
+from collegium.store import events, outbox, schema, tokens, tries
+from collegium.store.db import Full, Unavailable
 from collegium.store.statements import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from collegium.settings import Settings
     from collegium.store.db import Database, Read
     from collegium.store.vault import Vault
 
@@ -33,6 +36,8 @@ class Finding(NamedTuple):
     well: bool
     what: str
     text: str
+    warns: bool = False
+    """Whether it may be wrong, and somebody should look."""
 
 
 def examine(environ: Mapping[str, str]) -> list[Finding]:
@@ -48,9 +53,17 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield Finding(well=False, what="configuration", text=line)
         return
+    wrong = _path(settings)
+    if wrong:
+        yield Finding(well=False, what="configuration", text=wrong)
+        database.close()
+        return
     yield Finding(well=True, what="configuration", text="every setting can be read")
+    yield _address(settings)
     try:
-        yield from _database(database, vault)
+        yield from _database(database, vault, settings)
+    except Full as error:
+        yield Finding(well=False, what="database", text=f"its disk is full: {error}; make room")
     except Unavailable as error:
         yield Finding(well=False, what="database", text=f"cannot be reached: {error}")
     finally:
@@ -58,7 +71,7 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield _mail_server(settings.mail_url)
 
 
-def _database(database: Database, vault: Vault) -> Iterator[Finding]:
+def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[Finding]:
     standing = schema.standing(database)
     current = standing is schema.Standing.CURRENT
     remedy = "" if current else ": run collegium migrate"
@@ -82,12 +95,60 @@ def _database(database: Database, vault: Vault) -> Iterator[Finding]:
             "abandoned mails",
             f"{counts.abandoned} given up, refused for good or after {MAX_ATTEMPTS} attempts",
         )
+        yield _proxies(settings, tries.noted(tx, limits.NOTED))
         yield _clock(database, tx.value(_CLOCK), events.latest(tx))
+
+
+def _path(settings: Settings) -> str:
+    """Say what is wrong with the path that the service is to be reached below, if anything is."""
+    if not urlsplit(settings.base_url).path:
+        return ""
+    from collegium import app  # noqa: PLC0415 - all that is served, for one question
+
+    try:
+        app.check_path(settings)
+    except SettingsError as error:
+        return str(error)
+    return ""
+
+
+def _address(settings: Settings) -> Finding:
+    """Say where people reach the service, and under which other names it answers."""
+    name = urlsplit(settings.base_url).hostname or ""
+    others = [one for one in settings.allowed_hosts if one.strip("[]") != name]
+    text = f"people reach us at {settings.base_url}"
+    if settings.base_url == type(settings).base_url:
+        return Finding(well=True, what="address", text=f"{text}; COLLEGIUM_BASE_URL is not set")
+    text += f"; we answer to {', '.join(others)} as well" if others else ""
+    if settings.base_url.startswith("http:") and not hosts.is_loopback(name):
+        text += ", without TLS: whoever is on the way can read passwords"
+        return Finding(well=True, what="address", text=text, warns=True)
+    return Finding(well=True, what="address", text=text)
+
+
+def _proxies(settings: Settings, noted: Mapping[str, datetime]) -> Finding:
+    """Tell whose headers were ignored; what is trusted by now is no news."""
+    ignored = [
+        f"{address} (last {at:%Y-%m-%d %H:%M} UTC)"
+        for address, at in noted.items()
+        if not hosts.is_within(address, settings.trusted_proxies)
+    ]
+    if ignored:
+        text = (
+            f"X-Forwarded-… or Forwarded came from {', '.join(ignored)} and was ignored: a proxy "
+            "of yours belongs into COLLEGIUM_TRUSTED_PROXIES; of a caller it was right"
+        )
+        return Finding(well=True, what="proxies", text=text, warns=True)
+    named = ", ".join(map(str, settings.trusted_proxies))
+    return Finding(well=True, what="proxies", text=f"trusted: {named or 'none'}")
 
 
 def _writing(database: Database) -> Finding:
     try:
         database.check_writable()
+        database.check_room(now=True)
+    except Full as error:
+        return Finding(well=False, what="database", text=f"its disk is full: {error}; make room")
     except Unavailable as error:
         return Finding(well=False, what="database", text=f"cannot be written: {error}")
     return Finding(well=True, what="database", text="can be read and written")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from collegium.settings import SettingsError
@@ -14,9 +15,10 @@ from collegium.store.db import Database
 from collegium.store.vault import Vault
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from collegium.settings import Settings
+
+BASE_IS_GUESSED: Final = "_COLLEGIUM_BASE_IS_GUESSED"
+"""How ``serve`` tells its workers that nobody has set BASE_URL."""
 
 SERVE_HOST: Final = "_COLLEGIUM_SERVE_HOST"
 """How ``serve`` tells its workers the address they listen on."""
@@ -26,6 +28,11 @@ PAYS_POST: Final = "_COLLEGIUM_PAYS_POST"
 
 PARENT: Final = "_COLLEGIUM_PARENT"
 """How ``serve`` tells its workers who to outlive in no case."""
+
+
+def is_guessed(settings: Settings) -> bool:
+    """Tell whether nobody has said where people reach us."""
+    return bool(os.environ.get(BASE_IS_GUESSED)) or settings.base_url == type(settings).base_url
 
 
 def assemble(settings: Settings) -> tuple[Database, Vault]:
@@ -38,6 +45,7 @@ def assemble(settings: Settings) -> tuple[Database, Vault]:
         # The settings have made sure of it.
         return Database(settings.database_url), Vault(settings.secret_key or "")
     try:
+        _adopt(settings, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Names and addresses of people: nobody else on the machine needs to read them.
         path.touch(mode=0o600)
@@ -46,6 +54,19 @@ def assemble(settings: Settings) -> tuple[Database, Vault]:
         message = f"COLLEGIUM_DATABASE_URL names a place that cannot be used: {error}"
         raise SettingsError(message) from error
     return Database(settings.database_url), Vault(key)
+
+
+def _adopt(settings: Settings, path: Path) -> None:
+    """Take over the key of a database whose URL has escapes: it lay beside the name as written."""
+    written = Path(settings.database_url.removeprefix("sqlite:///"))
+    key = written.with_name(written.name + ".key")
+    mine = path.with_name(path.name + ".key")
+    if written != path and key.exists() and not mine.exists():
+        key.replace(mine)
+    if path.exists() and written != path:
+        path.chmod(0o600)
+        if written.exists() and not written.stat().st_size:
+            written.unlink()
 
 
 def _kept_key(path: Path) -> str:

@@ -5,7 +5,7 @@ like ``/``, and it maps ``X_Forwarded_For`` to the variable of ``X-Forwarded-For
 can speak for the proxy. Its ASGI interface shows both, but runs everything in one event loop.
 The worker here takes the request from the ASGI interface and calls the WSGI application in the
 thread where Granian would have scheduled the coroutine. The event loop only waits for bodies and
-for signals (docs/decisions/0022-server.md).
+for signals (docs/decisions/0031-server.md).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from asyncio.tasks import _enter_task, _leave_task
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
@@ -33,14 +34,12 @@ from granian.server.common import WORKERS_METHODS
 from granian.server.mp import WorkerProcess
 
 from collegium import opening
+from collegium.dialects.front import RAW_PATH
 from collegium.settings import THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from wsgiref.types import WSGIApplication
-
-RAW_PATH: Final = "collegium.raw_path"
-"""Where the path stands in the environment of a request as the caller spelled it."""
 
 HEADER_SECONDS: Final = 15
 """How long the head of a request may take to arrive."""
@@ -53,6 +52,9 @@ DRAIN_SECONDS: Final = 10
 
 FLUSH_SECONDS: Final = 2.0
 """How long finished answers may take to be sent after the last request has ended."""
+
+_DISCARD_MAX: Final = 4 * 1024 * 1024
+_DISCARD_SECONDS: Final = 2.0
 
 _KILL_SECONDS: Final = 15
 _PLAIN: Final = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
@@ -147,7 +149,7 @@ class _Body:
             ConnectionAbortedError: the connection broke, or what came is no body.
             ConnectionError: the service is being stopped, or the read was cancelled.
         """
-        while not self._ended and (size < 0 or not self._kept):
+        while not self._ended and size and (size < 0 or not self._kept):
             message = self._bridge.wait(self._next(), self._pending)
             if message["type"] != "http.request":
                 raise ConnectionAbortedError
@@ -160,6 +162,20 @@ class _Body:
     def cancel(self) -> None:
         """End the read that is under way in another thread, and all later ones."""
         self._pending.cancel()
+
+    def discard(self) -> None:
+        """Read what is left of a body that was refused, if it is not much and comes at once.
+
+        A proxy that is still passing it on would otherwise meet a closed connection, and tell its
+        caller of a bad gateway instead of our answer.
+        """
+        end = time.monotonic() + _DISCARD_SECONDS
+        left = _DISCARD_MAX
+        with suppress(OSError):
+            while not self._ended and left > 0 and time.monotonic() < end:
+                message = self._bridge.wait(self._next(), self._pending, _DISCARD_SECONDS / 2)
+                left -= len(message.get("body", b"")) or left
+                self._ended = not message.get("more_body", False)
 
     async def _next(self) -> dict[str, Any]:
         return dict(await self._receive())
@@ -185,7 +201,9 @@ class _Bridge:
         with self._lock:
             self._active -= 1
 
-    def wait(self, coroutine: Any, pending: _Pending) -> dict[str, Any]:
+    def wait(
+        self, coroutine: Any, pending: _Pending, seconds: float = PAUSE_SECONDS
+    ) -> dict[str, Any]:
         """Run a coroutine in the event loop, and wait for what it gives."""
         with self._lock:
             if self._stopping:
@@ -195,7 +213,7 @@ class _Bridge:
             self._waiting.add(future)
         pending.hold(future)
         try:
-            message: dict[str, Any] = future.result(PAUSE_SECONDS)
+            message: dict[str, Any] = future.result(seconds)
         except FutureTimeoutError:
             future.cancel()
             raise TimeoutError from None
@@ -301,13 +319,17 @@ def _handle(application: WSGIApplication, bridge: _Bridge, watcher: Any) -> None
     bridge.begin()
     try:
         started: list[Any] = []
+        source = _Body(bridge, protocol.receive)
+        given = environment(scope, source)
         body = b"".join(
             application(
-                environment(scope, _Body(bridge, protocol.receive)),
+                given,
                 lambda *given: started.append(given),  # type: ignore[arg-type]  # nobody writes to it
             )
         )
         status, headers = started[-1][:2]
+        if status[:3] == "413" and "HTTP_EXPECT" not in given:
+            source.discard()
         sent = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         _send(protocol, int(status[:3]), sent, body)
     except BaseException as error:  # noqa: BLE001 - the process must go on

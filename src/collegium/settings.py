@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Final, get_type_hints
+from urllib.parse import unquote
 
 from collegium.settings_kinds import (
     KEY_LENGTH,
@@ -22,6 +23,7 @@ from collegium.settings_kinds import (
     Endpoint,
     Flag,
     Folder,
+    Hosts,
     Kind,
     Line,
     Link,
@@ -30,13 +32,15 @@ from collegium.settings_kinds import (
     Mailbox,
     MailUrl,
     MaybeDuration,
-    MaybeWebUrl,
+    MaybeOwnUrl,
     Networks,
     OnlyTrue,
+    OwnUrl,
     ProfileChanges,
     ProfileChangesJson,
     SecretKey,
     Text,
+    UnfitError,
     WebUrl,
     Words,
 )
@@ -68,16 +72,17 @@ class Settings:
     database_url: DatabaseUrl = field(default="sqlite:///var/collegium.db", repr=False)
     # Signs links and seals tokens. None on SQLite: made once and kept beside the database.
     secret_key: SecretKey = field(default=None, repr=False)
-    # Where people reach us; links in mails begin with it.
-    base_url: WebUrl = "http://127.0.0.1:8000"
+    # Where people reach us, perhaps with a path; links in mails begin with it.
+    base_url: OwnUrl = "http://127.0.0.1:8000"
     # Where a front end of its own is reached; links in mails then lead there.
-    homeport_url: MaybeWebUrl = None
-    # file:folder (one .eml a mail), smtp://[user:password@]host:port[?starttls=1] or smtps://…
+    homeport_url: MaybeOwnUrl = None
+    # file:folder (one .eml a mail), smtp://[user:password@]host:port or smtps://…; with a user
+    # STARTTLS is required, unless ?starttls=0 follows; without one ?starttls=1 asks for it.
     mail_url: MailUrl = field(default="file:var/mail", repr=False)
     mail_from: Mailbox = "Collegium <no-reply@localhost>"
-    # Host names we answer to. Empty: any on loopback, elsewhere only the host of BASE_URL.
-    allowed_hosts: Words = ()
-    # Proxies whose X-Forwarded-For is believed.
+    # Host names we answer to besides that of BASE_URL; * for any. Without both: any on loopback.
+    allowed_hosts: Hosts = ()
+    # Addresses and networks of proxies whose X-Forwarded-For, -Host and -Proto are believed.
     trusted_proxies: Networks = ()
     rate_limits: Flag = True
     # A folder whose files replace our mail templates of the same name.
@@ -211,7 +216,9 @@ class Settings:
     @property
     def database_path(self) -> Path | None:
         """The SQLite file; None on PostgreSQL."""
-        return Path(self.database_url[len("sqlite:///") :]) if self.database_is_sqlite else None
+        # Spelled as the driver reads it: %20 is a space.
+        path = unquote(self.database_url[len("sqlite:///") :])
+        return Path(path) if self.database_is_sqlite else None
 
 
 DEFAULTS: Final = Settings()
@@ -250,11 +257,19 @@ def load(environ: Mapping[str, str]) -> Settings:
             given.update(_from_file(Path(environ[CONFIG])))
         except (OSError, ValueError) as error:
             problems[CONFIG] = f"names a file that cannot be read: {error}"
-    given.update((n, text) for n, text in environ.items() if n.startswith(PREFIX) and n != CONFIG)
+    given.update(
+        (name, text)
+        for name, text in environ.items()
+        if name.startswith(PREFIX) and name != CONFIG and (text.strip() or name not in _FIELDS)
+    )
+    # An empty value was left open, by a template or a form: the default stands.
+    given = {name: text for name, text in given.items() if text.strip() or name not in _FIELDS}
     values: dict[str, object] = {}
     for name, text in given.items():
         try:
             values[_FIELDS[name].name] = _KINDS[name].read(text.strip())
+        except UnfitError as unfit:
+            problems[name] = f"must be {_KINDS[name].wants}; {unfit}"
         except (LookupError, TypeError, ValueError, AttributeError):
             problems[name] = _remedy(name, text)
     settings = Settings(**values)  # type: ignore[arg-type]  # a Kind reads what its field holds

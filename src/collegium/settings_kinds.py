@@ -13,13 +13,20 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from collegium import hosts
+from collegium.hosts import Network
 from collegium.rules.addresses import address_fault
 
 KEY_LENGTH = 32  # characters; a shorter SECRET_KEY can be guessed
 _MOST = 1_000_000  # the largest number of things that a setting bounds
 LONGEST = 100 * 365 * 86400  # seconds; beyond some such point the calendar ends
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
+"""Where a service may live below its host: plain segments, none of them a dot or two."""
+
+
+class UnfitError(ValueError):
+    """What is wrong with a setting, and what to write instead; quotes nothing secret."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,42 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(word) for word in _words(text))
+    return tuple(_network(word) for word in _words(text))
+
+
+def _network(text: str) -> Network:
+    try:
+        return hosts.network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        alone = hosts.address(text)
+        hint = f": write {alone}" if alone else ""
+        raise UnfitError(f"{text[:60]!r} is neither{hint}") from None
+    raise UnfitError(f"{text!r} is an address within a network: write {meant}")
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(_host(word) for word in _words(text))
+
+
+def _host(text: str) -> str:
+    if text == "*":
+        return text
+    found = hosts.host(f"[{text}]" if text.count(":") > 1 and "[" not in text else text)
+    if found is not None and found.port is None and not text.endswith(":"):
+        return found.name
+    if "*" in text or text.startswith("."):
+        raise UnfitError(f"{text[:60]!r} matches no host: write each name, or * alone for any")
+    meant = hosts.origin(text if "://" in text else f"http://{text}")
+    hint = (
+        f": write {urlsplit(meant).netloc.partition(':')[0]}" if meant and "[" not in meant else ""
+    )
+    raise UnfitError(
+        f"{text[:60]!r} matches no host: names stand here without scheme, port and path{hint}"
+    )
 
 
 def _endpoint(text: str) -> str:
@@ -91,6 +133,20 @@ def _endpoint(text: str) -> str:
 def _web_url(text: str) -> str:
     _need(not urlsplit(_line(text)).query)
     return _endpoint(text).rstrip("/")
+
+
+def _own_url(text: str) -> str:
+    """Read where people reach us: the host in its comparable form, perhaps a path below it."""
+    parts = urlsplit(_web_url(text))
+    found = hosts.origin(f"{parts.scheme}://{parts.netloc}")
+    if found is None:
+        raise UnfitError(f"{text[:60]!r} has no host that a browser can ask for")
+    path = parts.path.rstrip("/")
+    if not _PATH.fullmatch(path):
+        raise UnfitError(
+            f"its path can have letters, digits, '-', '.', '_' and '~', not {path[:60]!r}"
+        )
+    return found + path
 
 
 def _database_url(text: str) -> str:
@@ -156,9 +212,9 @@ def _count(text: str) -> int:
 
 def _or_none(kind: Kind) -> Kind:
     def read(text: str) -> object:
-        return None if text.lower() in {"", "0", "none", "null", "false"} else kind.read(text)
+        return None if text.lower() in {"0", "none", "null", "false"} else kind.read(text)
 
-    return Kind(read, f"{kind.wants}, or nothing")
+    return Kind(read, f"{kind.wants}, or none")
 
 
 def _one_of(*choices: str) -> Kind:
@@ -184,8 +240,13 @@ Networks = Annotated[
 Count = Annotated[int, Kind(_count, f"a whole number from 1 to {_MOST}")]
 Duration = Annotated[int, _DURATION]
 MaybeDuration = Annotated[int | None, _or_none(_DURATION)]
+_OWN_URL = Kind(_own_url, _WEB_URL.wants)
 WebUrl = Annotated[str, _WEB_URL]
-MaybeWebUrl = Annotated[str | None, _or_none(_WEB_URL)]
+OwnUrl = Annotated[str, _OWN_URL]
+MaybeOwnUrl = Annotated[str | None, _or_none(_OWN_URL)]
+Hosts = Annotated[
+    tuple[str, ...], Kind(_hosts, "host names: members.example.org,10.0.0.5; or * for any")
+]
 # Addresses that the Waldur wire publishes as "" when there are none.
 Link = Annotated[str, Kind(lambda text: text and _web_url(text), f"{_WEB_URL.wants}, or nothing")]
 # An address that is asked exactly as it is written: a slash or a query at its end may matter.

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from collegium import logs
-from collegium.dialects.http import REQUEST_ID, text
+from collegium.dialects.http import BASE, REQUEST_ID, text, trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from collegium.dialects.http import Site
+
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HOST: Final = re.compile(r"(?:[\w.~-]+|\[[0-9a-fA-F:.]+\])?(?::([0-9]{0,5}))?", re.ASCII)
-_PORT_MAX: Final = 65535
 _HEADER_MAX: Final = 128 * 1024
 """Characters of the longest header that is read; most proxies pass on 8 KiB at most."""
 
@@ -41,9 +41,14 @@ _SECURITY: Final = (
         ),
     ),
     ("cache-control", "no-store"),
+    # Nothing here is for search engines: pages of invitations and of people.
+    ("x-robots-tag", "noindex"),
 )
 # For a year, and of this host alone: what else is below its name is not ours to speak for.
 _TLS: Final = ("strict-transport-security", "max-age=31536000")
+
+RAW_PATH: Final = "collegium.raw_path"
+"""Where the server leaves the path as the caller spelled it."""
 
 registry: Final = CollectorRegistry()
 _requests: Final = Counter(
@@ -56,6 +61,12 @@ _seconds: Final = Histogram(
 _answered: Final = lru_cache(maxsize=None)(_requests.labels)
 # What the names of headers begin with in the environment.
 _HEADERS: Final = frozenset({"HTTP_", "CONTE"})
+_FORWARDED: Final = {
+    "HTTP_FORWARDED",
+    "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_FORWARDED_HOST",
+    "HTTP_X_FORWARDED_PROTO",
+}
 # Probes come every few seconds and say nothing about what happened.
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 # Anybody can make up a method, and a counter that is once made is kept for good.
@@ -66,15 +77,22 @@ class Front:
     """Wraps the application.
 
     Args:
-        hosts: names this service answers to, lower case, without port; empty: to any.
+        site: where people reach it.
+        note: takes the address of a proxy that is not trusted.
         is_secure: whether people reach it through TLS.
     """
 
     def __init__(
-        self, app: WSGIApplication, hosts: frozenset[str], *, is_secure: bool = False
+        self,
+        app: WSGIApplication,
+        site: Site,
+        note: Callable[[str], None],
+        *,
+        is_secure: bool = False,
     ) -> None:
         self._app = app
-        self._hosts = hosts
+        self._note = note
+        self._site = site
         self._guards = (*_SECURITY, _TLS) if is_secure else _SECURITY
 
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -93,6 +111,8 @@ class Front:
             headers.append(("x-request-id", request))
             return start_response(status, headers)
 
+        path = _below(self._site.path, env["PATH_INFO"])
+        env["PATH_INFO"] = path
         try:
             if len(env["QUERY_STRING"]) > _TARGET_MAX or len(env["PATH_INFO"]) > _TARGET_MAX:
                 return _refused(answer, "414 URI Too Long", "The address is too long.")
@@ -100,35 +120,51 @@ class Front:
                 if name[:5] in _HEADERS and len(env[name]) > _HEADER_MAX:
                     said = f"A header is too long: {_HEADER_MAX} bytes at most."
                     return _refused(answer, "431 Request Header Fields Too Large", said)
-            if not self._is_meant(env.get("HTTP_HOST", "")):
+            base = self._site.base(env)
+            if base is None and path not in _QUIET:
                 said = "This service does not answer to that host name."
                 return _refused(answer, "400 Bad Request", said)
+            env[BASE] = base or self._site.url or "http://localhost"
+            if _is_alias(path, env.get(RAW_PATH, "")):
+                env["PATH_INFO"] = _nowhere(path)
             return self._app(env, answer)
         finally:
             took = time.perf_counter() - began
             method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "?"
             _answered(method, code).inc()
             _seconds.observe(took)
-            path = text(env["PATH_INFO"])
+            if _FORWARDED & env.keys() and not trusted(env, self._site.proxies):
+                self._note(env.get("REMOTE_ADDR", ""))
             if path not in _QUIET:
                 # The path only: a query may hold somebody's address, and some paths a secret.
                 logs.request(
                     method=method,
-                    path=without_secrets(path),
+                    path=without_secrets(text(path)),
                     status=int(code),
                     ms=round(took * 1000, 1),
                     request=request,
                 )
 
-    def _is_meant(self, host: str) -> bool:
-        """Tell whether a request names one host, rightly spelled, and ours."""
-        # Of two such headers the server makes one text with a comma, which no name has.
-        spelled = _HOST.fullmatch(host)
-        return (
-            spelled is not None
-            and int(spelled[1] or 0) <= _PORT_MAX
-            and (not self._hosts or _host(host) in self._hosts)
-        )
+
+def _below(root: str, path: str) -> str:
+    """Return a path without what stands before ours, whether or not a proxy has taken it away."""
+    if root and (path == root or path.startswith(root + "/")):
+        return path[len(root) :] or "/"
+    return path
+
+
+_ODD_PART: Final = re.compile(r"//|/\.{1,2}(?:/|$)")
+_ODD_ESCAPE: Final = re.compile(r"%2f", re.IGNORECASE)
+
+
+def _is_alias(path: str, raw: str) -> bool:
+    """Tell whether a path is another spelling of one of ours; each has one, and no other."""
+    return _ODD_PART.search(path) is not None or ("%" in raw and bool(_ODD_ESCAPE.search(raw)))
+
+
+def _nowhere(path: str) -> str:
+    """Return a path that no route has, of the same protocol as what was asked."""
+    return "/api/-/-/" if path.lstrip("/").startswith(("api", "schema")) else "/-/"
 
 
 # What comes after a segment that names invitations, or a page that a mailed link leads to, lets
@@ -159,13 +195,6 @@ def _without_keys(path: str) -> str:
             if not _NAME.fullmatch(part):
                 parts[at] = "…"
     return "".join(parts)
-
-
-def _host(header: str) -> str:
-    name = header.lower()
-    if name.startswith("["):
-        return name.split("]")[0] + "]"
-    return name.split(":")[0]
 
 
 def _refused(start_response: StartResponse, status: str, said: str) -> Iterable[bytes]:

@@ -12,16 +12,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
+import structlog
 from falcon import (
     HTTPContentTooLarge,
+    HTTPUnsupportedMediaType,
 )
 
+from collegium import hosts
 from collegium.actions import credentials
 from collegium.actions.tokens import actor_of
 from collegium.dialects.bodies import Bodies
@@ -29,21 +32,23 @@ from collegium.rules.refusals import Limited, NotFound, Refusal, Unauthenticated
 from collegium.rules.tokens import BEARERS, Kind, end
 from collegium.settings import THREADS
 from collegium.store import tokens, tries
-from collegium.store.db import Unavailable
+from collegium.store.db import Full, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
-    from ipaddress import IPv4Network
 
     from falcon import App, Request, Response
 
+    from collegium.hosts import Network
     from collegium.rules.access import Actor
     from collegium.rules.tries import Limit
     from collegium.settings import Settings
     from collegium.store.db import Database, Read, Write
     from collegium.store.statements import Row
     from collegium.store.vault import Vault
+
+_log = structlog.get_logger()
 
 TOUCH_EVERY: Final = timedelta(seconds=60)
 """A token's sliding lifetime is written this often at most."""
@@ -67,8 +72,17 @@ NESTED_MAX: Final = 30_000
 
 _ASKING: Final = frozenset({"GET", "HEAD"})
 
+_BUSY: Final = "The service is busy. Please try again in a moment.", 5
+_FULL: Final = (
+    "The service cannot store anything: the disk of its database is full. Nothing was changed.",
+    60,
+)
+
 REQUEST_ID: Final = "collegium.request"
 """Where the front leaves the request's id in the environment of a request."""
+
+BASE: Final = "collegium.base"
+"""Where the front leaves what addresses of this service begin with, for this caller."""
 
 
 @dataclass(frozen=True)
@@ -192,15 +206,15 @@ class Call:
         """Give what counts as one caller: the address, of IPv6 the 64 bits that one is given."""
         return network_of(self.address)
 
-    @once
+    @property
     def base(self) -> str:
-        """Give ``scheme://host`` as the caller used it."""
-        scheme: str = self._env["wsgi.url_scheme"]
-        host = self.header("host") or "localhost"
-        if trusted(self._env, self.settings.trusted_proxies):
-            scheme = self.header("x-forwarded-proto", scheme).split(",")[0].strip()
-            host = self.header("x-forwarded-host", host).split(",")[0].strip()
-        return f"{scheme}://{host}"
+        """Return ``scheme://host/path`` as the caller used it."""
+        return str(self._env[BASE])
+
+    @once
+    def root(self) -> str:
+        """Return the path that stands before ours; empty, or begins with a slash."""
+        return urlsplit(self.base).path
 
     @property
     def raw_query(self) -> str:
@@ -341,6 +355,15 @@ def network_of(address: str) -> str:
     return str(parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False))
 
 
+def outage_words(outage: Unavailable) -> tuple[str, int]:
+    """Return what to say while the database is not to be had, and when to come back."""
+    if isinstance(outage, Full):
+        _log.error("the disk of the database is full", reason=str(outage))
+        return _FULL
+    _log.warning("database unavailable", reason=str(outage))
+    return _BUSY
+
+
 def header(env: Mapping[str, Any], name: str, default: str = "") -> str:
     """Give a header of a request."""
     found: str = env.get(_variable(name), default)
@@ -358,31 +381,73 @@ def text(wire: str) -> str:
     return wire if wire.isascii() else wire.encode("latin-1").decode("utf-8", "replace")
 
 
-def trusted(env: Mapping[str, Any], proxies: Sequence[IPv4Network | IPv6Network]) -> bool:
+def trusted(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> bool:
     """Tell whether the socket's other end is a proxy whose headers are believed."""
-    return bool(proxies) and _within(env.get("REMOTE_ADDR", ""), proxies)
+    return bool(proxies) and hosts.is_within(
+        hosts.address(env.get("REMOTE_ADDR", "")) or "", proxies
+    )
 
 
-def _within(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    try:
-        parsed = ip_address(address.strip())
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)
-
-
-def client_address(env: Mapping[str, Any], proxies: Sequence[IPv4Network | IPv6Network]) -> str:
-    """Give the address of the caller: the last one in the chain that no trusted proxy owns."""
-    address: str = env.get("REMOTE_ADDR", "")
+def client_address(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> str:
+    """Return the address of the caller: the last one in the chain that no trusted proxy has."""
+    found = hosts.address(env.get("REMOTE_ADDR", "")) or ""
     if trusted(env, proxies):
         for hop in reversed(header(env, "x-forwarded-for").split(",")):
-            try:
-                address = str(ip_address(hop.strip()))
-            except ValueError:
+            address = hosts.address(hop)
+            if address is None:
                 break
-            if not _within(address, proxies):
+            found = address
+            if not hosts.is_within(found, proxies):
                 break
-    return address
+    return found
+
+
+class Site:
+    """Where the service is reached: host names, path, proxies.
+
+    Args:
+        names: host names that are answered, in their comparable form; empty: any.
+        url: ``BASE_URL``; empty where nobody has set it.
+        proxies: whose headers are believed.
+    """
+
+    def __init__(self, names: frozenset[str], url: str, proxies: tuple[Network, ...]) -> None:
+        self.names = names
+        self.proxies = proxies
+        self.url = url
+        parts = urlsplit(url)
+        self.path = parts.path
+        """What stands before our own paths; empty, or begins with a slash."""
+        self._own = hosts.host(parts.netloc)
+        default = 443 if parts.scheme == "https" else 80
+        self._ports = {None, (self._own.port if self._own else None) or default}
+
+    def base(self, env: Mapping[str, Any]) -> str | None:
+        """Return ``scheme://host/path`` as the caller used it; None for a host that is not ours.
+
+        Behind the host of ``BASE_URL`` it is ``BASE_URL``, whatever the proxy says of the scheme.
+        """
+        scheme: str = env["wsgi.url_scheme"]
+        named: str = env.get("HTTP_HOST", "")
+        if trusted(env, self.proxies):
+            scheme = header(env, "x-forwarded-proto", scheme).partition(",")[0].strip().lower()
+            named = header(env, "x-forwarded-host", named).partition(",")[0].strip()
+        found = hosts.host(_utf8(named)) if named else hosts.Host("localhost")
+        if found is None or scheme not in {"http", "https"}:
+            return None
+        if self.names and (not named or found.name not in self.names):
+            return None
+        if self._own is not None and found.name == self._own.name and found.port in self._ports:
+            return self.url
+        return found.origin(scheme) + self.path
+
+
+def _utf8(wire: str) -> str:
+    """Read what WSGI gives as Latin-1; what is no UTF-8 stays, and is no host."""
+    try:
+        return wire if wire.isascii() else wire.encode("latin-1").decode("utf-8")
+    except ValueError:
+        return "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,14 +528,15 @@ class _Resource:
         body = _body(request, self._house.settings.trusted_proxies)
         call = Call(self._house, request, body, segments)
         try:
-            fill(response, self._perform(call, self._operations), head=request.method == "HEAD")
+            answer = self._perform(call, self._operations)
+            fill(response, answer, root=call.root, head=request.method == "HEAD")
         finally:
             call.step_aside()
 
     on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
 
 
-def _body(request: Request, proxies: Sequence[IPv4Network | IPv6Network]) -> bytes:
+def _body(request: Request, proxies: tuple[Network, ...]) -> bytes:
     env = request.env
     length = env.get("CONTENT_LENGTH") or ""
     if not length and "HTTP_TRANSFER_ENCODING" not in env:
@@ -479,6 +545,8 @@ def _body(request: Request, proxies: Sequence[IPv4Network | IPv6Network]) -> byt
         raise HTTPContentTooLarge
     if length.isdigit() and int(length) == 0:
         return b""
+    if env.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in {"", "identity"}:
+        raise HTTPUnsupportedMediaType
     return _bodies.read(
         env["wsgi.input"],
         int(length) if length.isdigit() else None,
@@ -487,15 +555,34 @@ def _body(request: Request, proxies: Sequence[IPv4Network | IPv6Network]) -> byt
     )
 
 
-def fill(response: Response, answer: Answer, *, head: bool = False) -> None:
-    """Turn an answer into what the server sends."""
+_LOCAL: Final = re.compile(rb'(?<=\s)((?:href|action|src|formaction)=")/(?!/)')
+
+
+def fill(response: Response, answer: Answer, *, root: str = "", head: bool = False) -> None:
+    """Turn an answer into what the server sends.
+
+    Args:
+        root: what stands before our paths for this caller. Pages and redirects know nothing of it,
+            and get it here. A quote that somebody has typed is escaped in a page, so that nothing
+            but our own attributes is met.
+    """
     response.status = answer.status
     response.set_headers(answer.headers)
     for cookie in answer.cookies:
         response.append_header("set-cookie", cookie)
     is_text = answer.media.startswith("text/")
     response.content_type = f"{answer.media}; charset=utf-8" if is_text else answer.media
-    if head:
-        response.content_length = len(answer.body)
+    body = answer.body
+    if root:
+        if answer.headers.get("Location", "").startswith("/"):
+            response.set_header("location", root + answer.headers["Location"])
+        if answer.media == "text/html":
+            body = _LOCAL.sub(rb"\1" + root.encode() + b"/", body)
+    if not head:
+        response.data = body
+    elif body:
+        response.content_length = len(body)
     else:
-        response.data = answer.body
+        # What was only counted has no length that would be worth the work of making it, and the
+        # framework would say that it is zero.
+        response.stream = iter(())

@@ -9,11 +9,17 @@ and their programs invite by the thousand.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
+from collegium import hosts
 from collegium.rules.refusals import Limited
 from collegium.rules.tries import (
     ASK_ADDRESS,
+    FORWARDED,
     INVITE_ACCOUNT,
     INVITE_ADDRESS,
     JOIN_ACCOUNT,
@@ -23,12 +29,16 @@ from collegium.rules.tries import (
     PEOPLE_ADDRESS,
     Limit,
 )
+from collegium.store import tries
+from collegium.store.db import Unavailable
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from collegium.dialects.http import Call
-    from collegium.store.db import Write
+    from collegium.store.db import Database, Write
+
+_log = structlog.get_logger()
 
 INVITE: Final = "invite"
 """Having somebody mailed an invitation, for the first time or again."""
@@ -90,3 +100,37 @@ def count_unknown(call: Call, many: int) -> None:
         delay = _count(call, tx, PEOPLE, many)
     if delay:
         raise Limited("tries.wait", seconds=call.seconds_until(call.now + delay))
+
+
+NOTED: Final = "forwarded by "
+"""What a proxy that is not trusted is counted as, with its address behind."""
+
+_NOTED_AGAIN: Final = 3600.0
+_NOTED_MOST: Final = 20
+
+
+class Untrusted:
+    """Notes, for ``collegium doctor``, which addresses send the headers of a proxy in vain.
+
+    Each once an hour and few in all, for anybody can send such a header.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._noted: dict[str, float] = {}
+
+    def __call__(self, given: str) -> None:
+        """Note an address."""
+        now = monotonic()
+        if now - self._noted.get(given, -_NOTED_AGAIN) < _NOTED_AGAIN:
+            return
+        if len(self._noted) >= _NOTED_MOST:
+            kept = {one: at for one, at in self._noted.items() if now - at < _NOTED_AGAIN}
+            self._noted = kept
+            if len(kept) >= _NOTED_MOST:
+                return
+        self._noted[given] = now
+        address = hosts.address(given) or ""
+        _log.warning("headers of a proxy that is not trusted were ignored", address=address)
+        with suppress(Unavailable), self._database.write() as tx:
+            tries.failed(tx, NOTED + address, FORWARDED)

@@ -76,6 +76,14 @@ DEVICE_ADDRESS: Final = Limit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUT
 MAIL_INVITEE: Final = Limit(5, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
 """One invitation that is mailed again and again."""
 
+FORWARDED: Final = Limit(
+    free=1_000_000,
+    first=timedelta(seconds=1),
+    longest=timedelta(seconds=1),
+    forgotten=timedelta(days=1),
+)
+"""Headers of a proxy that is not trusted: noted for the operator, and nobody waits for it."""
+
 
 def wait(limit: Limit, count: int) -> timedelta:
     """Give the delay after so many failures."""

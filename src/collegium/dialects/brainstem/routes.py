@@ -16,7 +16,7 @@ from collegium.dialects.brainstem import (
     tokens,
 )
 from collegium.dialects.brainstem.errors import Malformed
-from collegium.dialects.http import Answer, Call, Operation, Routes
+from collegium.dialects.http import Answer, Call, Operation, Routes, outage_words
 from collegium.rules.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from collegium.store.db import Unavailable
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_RETRY_SECONDS: Final = 5
 _PUBLIC: Final = "/api/public/"
 _IN_ADVANCE: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
@@ -67,11 +66,11 @@ def perform(call: Call, operations: dict[str, Operation]) -> Answer:
         answer = _answer(call, operations)
         call.settle()
     except Unavailable as outage:
-        _log.warning("database unavailable", reason=str(outage))
+        said, seconds = outage_words(outage)
         return errors.detail(
             503,
-            "The service is busy. Please try again in a moment.",
-            {"Retry-After": str(_RETRY_SECONDS)},
+            said,
+            {"Retry-After": str(seconds)},
         )
     return answer
 

@@ -150,13 +150,13 @@ SCOPE: Final = ScopeLink(
 
 
 def _linked(url: str) -> tuple[str, str]:
-    """Read what a URL names; its host does not matter."""
+    """Read what a URL names; neither host nor what stands before matters."""
     try:
         parts = urlsplit(url).path.strip("/").split("/")
     except ValueError:
         parts = []
     match parts:
-        case ["api", plural, text]:
+        case [*_, "api", plural, text]:
             return plural, hex_uuid(text) or _NOBODY
         case _:
             return "", _NOBODY

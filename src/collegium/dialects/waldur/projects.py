@@ -59,7 +59,7 @@ NEW: Final[dict[str, Field]] = {"customer": Text(required=True, blank=False, max
 
 
 def scope_of(url: str) -> tuple[Kind, str] | None:
-    """Read the URL of a customer or project on this wire; the host does not matter.
+    """Read the URL of a customer or project on this wire; what stands before does not matter.
 
     Gives the kind and 32 hex digits, or None when it is no such URL.
     """
@@ -68,9 +68,9 @@ def scope_of(url: str) -> tuple[Kind, str] | None:
     except ValueError:
         return None
     match parts:
-        case ["api", "customers", text]:
+        case [*_, "api", "customers", text]:
             kind = Kind.ORGANISATION
-        case ["api", "projects", text]:
+        case [*_, "api", "projects", text]:
             kind = Kind.PROJECT
         case _:
             return None

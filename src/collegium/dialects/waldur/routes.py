@@ -9,7 +9,7 @@ import structlog
 
 from collegium.actions import impersonation
 from collegium.actions.tokens import actor_of
-from collegium.dialects.http import Answer, Call, Operation, Routes, hex_uuid
+from collegium.dialects.http import Answer, Call, Operation, Routes, hex_uuid, outage_words
 from collegium.dialects.waldur import (
     accounts,
     addresses,
@@ -86,11 +86,11 @@ def perform(call: Call, operations: dict[str, Operation]) -> Answer:
         call.settle()
         _record_impersonation(call)
     except Unavailable as outage:
-        _log.warning("database unavailable", reason=str(outage))
+        said, seconds = outage_words(outage)
         answer = errors.detail(
             503,
-            "The service is busy. Please try again in a moment.",
-            {"Retry-After": str(_RETRY_SECONDS)},
+            said,
+            {"Retry-After": str(seconds)},
         )
     if call.impersonator is not None:
         answer.headers["X-impersonator-uuid"] = call.impersonator.uuid

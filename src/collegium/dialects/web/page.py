@@ -189,6 +189,10 @@ def page(visit: Visit, name: str, status: int = 200, **facts: Any) -> Answer:
     return Answer(status, text.encode("utf-8", "replace"), media=HTML)
 
 
-def trouble(visit: Visit, status: int, title: str, said: str) -> Answer:
-    """Say on a page of its own why something was not done, and where to go from there."""
-    return page(visit, "trouble", status, title=title, said=said)
+def trouble(visit: Visit, status: int, title: str, said: str, *, link: str = "") -> Answer:
+    """Say on a page of its own why something was not done, and where to go from there.
+
+    Args:
+        link: where else to go, in full.
+    """
+    return page(visit, "trouble", status, title=title, said=said, link=link)

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from collegium.dialects import front
-from collegium.dialects.http import Answer, Operation, Routes
+from collegium.dialects.http import Answer, Operation, Routes, outage_words
 from collegium.dialects.web import (
     account,
     addresses,
@@ -39,7 +39,7 @@ from collegium.dialects.web.visit import RepeatedFormError, Visit
 from collegium.dialects.web.words import say
 from collegium.rules.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
 from collegium.store import outbox, schema
-from collegium.store.db import Unavailable
+from collegium.store.db import Full, Unavailable
 
 if TYPE_CHECKING:
     from collegium.dialects.http import Call
@@ -49,7 +49,6 @@ _log = structlog.get_logger()
 
 _METRICS: Final = "text/plain; version=1.0.0"
 _TEXT: Final = "text/plain"
-_RETRY_SECONDS: Final = 5
 
 
 def _home(visit: Visit, _tx: Read) -> Answer:
@@ -62,9 +61,16 @@ def _alive(_call: Call) -> Answer:
 
 def _ready(call: Call) -> Answer:
     standing = schema.standing(call.house.database)
-    ready = standing is schema.Standing.CURRENT
-    text = "ready" if ready else f"the schema is {standing}"
-    return Answer(200 if ready else 503, f"{text}\n".encode(), media=_TEXT)
+    if standing is not schema.Standing.CURRENT:
+        return Answer(503, f"the schema is {standing}\n".encode(), media=_TEXT)
+    try:
+        call.house.database.check_room()
+    except Full:
+        return Answer(503, b"the disk of the database is full\n", media=_TEXT)
+    except Unavailable:
+        # Nothing hints at a full disk; a busy database is ready all the same.
+        pass
+    return Answer(200, b"ready\n", media=_TEXT)
 
 
 def _metrics(call: Call, tx: Read) -> Answer:
@@ -83,17 +89,25 @@ def _stylesheet(call: Call) -> Answer:
     return Answer(200, style()[1], {"Cache-Control": f"public, {kept}"}, "text/css")
 
 
+def _robots(_call: Call) -> Answer:
+    return Answer(200, b"User-agent: *\nDisallow: /\n", media=_TEXT)
+
+
 def description_routes(document: dict[str, Any]) -> Routes:
     """Give the routes that publish a description, as JSON and as a page."""
-    encoded = msgspec.json.encode(document)
+    encoded: dict[str, bytes] = {}
     listed = [
         (method.upper(), path, said)
         for path, table in document["paths"].items()
         for method, said in table.items()
     ]
 
-    def _document(_call: Call) -> Answer:
-        return Answer(200, encoded)
+    def _document(call: Call) -> Answer:
+        # There is one path before ours, or none.
+        if call.root not in encoded:
+            served = {"servers": [{"url": call.root}]} if call.root else {}
+            encoded[call.root] = msgspec.json.encode(document | served)
+        return Answer(200, encoded[call.root])
 
     def _described(visit: Visit, _tx: Read) -> Answer:
         return page(visit, "schema", operations=listed)
@@ -109,6 +123,7 @@ ROUTES: Routes = {
     "/healthz": {"GET": Operation(_alive, "Is the process alive?", open=True)},
     "/readyz": {"GET": Operation(_ready, "Can it answer?", open=True)},
     "/metrics": {"GET": Operation(_metrics, "Counters.", open=True, asks=True)},
+    "/robots.txt": {"GET": Operation(_robots, "Nothing here is for search engines.", open=True)},
     "/static/style.css": {"GET": Operation(_stylesheet, "The style sheet.", open=True)},
     "/api/media/{uuid}/": {
         "GET": Operation(pictures.show, "A picture.", open=True, asks=True),
@@ -155,9 +170,9 @@ def perform(call: Call, operations: dict[str, Operation]) -> Answer:
                 return operation.run(call, tx)
         return operation.run(call)
     except Unavailable as outage:
-        _log.warning("database unavailable", reason=str(outage))
-        answer = plain(503, "The service is busy. Please try again in a moment.")
-        answer.headers["Retry-After"] = str(_RETRY_SECONDS)
+        said, seconds = outage_words(outage)
+        answer = plain(503, said)
+        answer.headers["Retry-After"] = str(seconds)
         return answer
 
 
@@ -171,6 +186,7 @@ def _answer(visit: Visit, operation: Page, operations: dict[str, Operation]) -> 
                 return operation.run(visit, tx)
         with visit.read() as tx:
             visit.recognise(tx)
+        visit.page = visit.path if "GET" in operations else ""
         visit.check_form()
         if not operation.open and not visit.is_signed_in:
             return visit.to_sign_in() if "GET" in operations else visit.go("/sign_in/")
@@ -224,7 +240,10 @@ def refused(visit: Visit, refusal: Refusal) -> Answer:
                 "The address is wrong, or what was here is gone, or it is not for this account.",
             )
         case Forbidden():
-            return trouble(visit, 403, "This was not done", say(refusal))
+            link = ""
+            if refusal.code == "form.insecure":
+                link = visit.settings.base_url + (visit.page or "/")
+            return trouble(visit, 403, "This was not done", say(refusal), link=link)
         case Unauthenticated():
             # The session has ended since this request was recognised.
             return visit.to_sign_in("/account/")

@@ -7,10 +7,11 @@ import hmac
 import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
+from collegium import hosts
 from collegium.actions import sessions
 from collegium.dialects.http import Answer, Call, once
 from collegium.dialects.web.forms import Form
@@ -58,6 +59,8 @@ class Visit(Call):
         vars(self).update(vars(call))
         self.actor = NOBODY
         self.set_cookies: list[str] = []
+        self.page = ""
+        """Where the form of this request is shown; empty where that is another page."""
 
     @property
     def is_signed_in(self) -> bool:
@@ -80,7 +83,9 @@ class Visit(Call):
         return found
 
     def _named(self, what: str) -> str:
-        return f"{'__Host-' if self.is_secure else ''}collegium_{what}"
+        # A browser takes __Host- for the whole host alone.
+        sealed = "__Secure-" if self.root else "__Host-"
+        return f"{sealed if self.is_secure else ''}collegium_{what}"
 
     def cookie(self, what: str) -> str:
         """Give what a cookie of ours holds; empty when there is none."""
@@ -92,7 +97,7 @@ class Visit(Call):
         Args:
             seconds: for how long; 0 takes it away.
         """
-        kept = f"{self._named(what)}={value}; Path=/; Max-Age={seconds}"
+        kept = f"{self._named(what)}={value}; Path={self.root or '/'}; Max-Age={seconds}"
         secure = "; Secure" if self.is_secure else ""
         self.set_cookies.append(f"{kept}; HttpOnly; SameSite=Lax{secure}")
         self._cookies[self._named(what)] = value
@@ -152,19 +157,45 @@ class Visit(Call):
     def check_form(self) -> None:
         """Go on only with a form that one of our pages gave to this very browser.
 
-        Refuses: Forbidden ``form.foreign``, ``form.stale``.
+        Refuses: Forbidden ``form.foreign``, ``form.insecure``, ``form.encrypted``,
+        ``form.no_cookie``, ``form.stale``.
         """
-        origin = self.header("origin")
-        ours = {self.base, _origin(self.settings.base_url)}
-        if origin and origin not in ours:
-            raise Forbidden("form.foreign")
-        if self.header("sec-fetch-site", "none") not in _SAME_SITE:
-            raise Forbidden("form.foreign")
+        self._check_origin()
         secret = self.cookie(_SESSION if self.is_signed_in else _EARLY)
         is_fresh = self.is_signed_in or self._is_early(secret, _EARLY_SECONDS)
         given = self.form.raw("csrf").encode()
         if not is_fresh or not hmac.compare_digest(given, self._csrf_of(secret).encode()):
-            raise Forbidden("form.stale")
+            raise Forbidden(self._why_stale(secret))
+
+    def _check_origin(self) -> None:
+        said = self.header("origin")
+        # "null" says nothing: a browser that keeps to itself where it comes from, or a redirect.
+        if said and said != "null":
+            origin = hosts.origin(said)
+            ours = {hosts.origin(self.base), hosts.origin(self.settings.base_url)}
+            if origin is None or origin not in ours:
+                raise Forbidden(self._why_foreign(origin or ""))
+        if self.header("sec-fetch-site", "none") not in _SAME_SITE:
+            raise Forbidden("form.foreign")
+
+    def _why_foreign(self, origin: str) -> str:
+        """Tell another site from ours, reached with the other scheme."""
+        if self._is_plain(origin):
+            return "form.insecure"
+        mine = (hosts.origin(self.base) or "").partition("://")[2].partition(":")[0]
+        theirs = origin.partition("://")[2].partition(":")[0]
+        is_same = origin.startswith("https:") and theirs == mine and self.base.startswith("http:")
+        return "form.encrypted" if is_same else "form.foreign"
+
+    def _is_plain(self, said: str) -> bool:
+        """Tell whether a page of ours was opened without the TLS that cookies need."""
+        ours = hosts.origin(self.settings.base_url) or ""
+        return ours == f"https:{(hosts.origin(said) or '').removeprefix('http:')}"
+
+    def _why_stale(self, secret: str) -> str:
+        if secret:
+            return "form.stale"
+        return "form.insecure" if self._is_plain(self.header("referer")) else "form.no_cookie"
 
     # What it creates, once.
 
@@ -316,11 +347,6 @@ def is_local(path: str) -> bool:
         and path.isprintable()
         and "\\" not in path
     )
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 _SYSTEMS: Final = (

@@ -29,6 +29,14 @@ _SENTENCES: Final = {
     "decision.signature": "This link is not complete, or it is too old.",
     "device.unknown": "Nobody waits with this code. It may have expired; have the program show a "
     "new one.",
+    "form.encrypted": "Your browser came through TLS (https), and this service believes that it is "
+    "reached without (http), so nothing was done. Please tell whoever runs it: BASE_URL has to say "
+    "https, or TRUSTED_PROXIES has to name the proxy.",
+    "form.insecure": "This page was opened without TLS (http), where your browser keeps no cookies "
+    "of this service, so nothing was done. Please open it here instead:",
+    "form.no_cookie": "Your browser sent no cookie of this service, so nothing was done. Please "
+    "allow cookies for it, load the page again, and try once more. After two hours without a "
+    "sign-in they are gone as well.",
     "form.foreign": "This form came from another site, so nothing was done.",
     "form.stale": "This page had been open for too long, so nothing was done. Please go back, load "
     "it again, and try once more.",

@@ -1,0 +1,145 @@
+"""One comparable form for host names, origins and network addresses.
+
+A leaf beside ``settings``: ``BASE_URL``, ``ALLOWED_HOSTS``, ``Host``, ``Origin`` and the headers of
+proxies are read by the same functions, so that two spellings of one host are one.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import idna
+
+Network = IPv4Network | IPv6Network
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""What a machine calls itself."""
+
+_NAME: Final = re.compile(r"[a-z0-9_~-]+(?:\.[a-z0-9_~-]+)*")
+_NAME_MAX: Final = 253
+_PORTS: Final = {"http": 80, "https": 443}
+_PORT_MAX: Final = 65535
+_MAPPED_BITS: Final = 96
+_ADDRESS_MAX: Final = 80
+"""Characters of the longest spelling of an address, with zone, port and quotes."""
+
+
+class Host(NamedTuple):
+    """A host as it is compared: lower case, IDNA, IPv6 in brackets; and the port, if given."""
+
+    name: str
+    port: int | None = None
+
+    def origin(self, scheme: str) -> str:
+        """Return ``scheme://host[:port]``, without the port that the scheme implies."""
+        port = "" if self.port in {None, _PORTS.get(scheme)} else f":{self.port}"
+        return f"{scheme}://{self.name}{port}"
+
+
+@lru_cache(maxsize=1024)
+def host(text: str) -> Host | None:
+    """Read a host and perhaps a port, as a ``Host`` header or the address of a page has them.
+
+    Returns None for what is no host, or more than one.
+    """
+    if len(text) > _NAME_MAX + 10:
+        return None
+    if text.startswith("["):
+        literal, bracket, rest = text[1:].partition("]")
+        is_whole = bracket and (not rest or rest.startswith(":"))
+        name, port = (_literal(literal) if is_whole else ""), rest[1:]
+    else:
+        given, _, port = text.partition(":")
+        name = _name(given)
+    if not name or not re.fullmatch("[0-9]{0,5}", port, re.ASCII) or int(port or 0) > _PORT_MAX:
+        return None
+    return Host(name, int(port) if port else None)
+
+
+def _literal(text: str) -> str:
+    try:
+        return f"[{IPv6Address(text).compressed}]" if "%" not in text else ""
+    except ValueError:
+        return ""
+
+
+def _name(text: str) -> str:
+    name = text.lower().removesuffix(".")
+    if not name.isascii():
+        try:
+            name = idna.encode(text.removesuffix("."), uts46=True).decode()
+        except (idna.IDNAError, UnicodeError):
+            return ""
+    return name if len(name) <= _NAME_MAX and _NAME.fullmatch(name) else ""
+
+
+@lru_cache(maxsize=256)
+def origin(url: str) -> str | None:
+    """Return ``scheme://host[:port]`` of a web address; None when it has none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    found = host(parts.netloc) if parts.scheme in _PORTS and "@" not in parts.netloc else None
+    return found.origin(parts.scheme) if found else None
+
+
+@lru_cache(maxsize=4096)
+def address(text: str) -> str | None:
+    """Return the comparable form of a network address; None for what is none.
+
+    Takes what proxies write: a port, brackets, quotes, a zone; an IPv4 address that was mapped
+    into IPv6 is the IPv4 address.
+    """
+    if len(text) > _ADDRESS_MAX:
+        return None
+    spelled = text.strip().strip('"')
+    if spelled.startswith("["):
+        spelled, _, rest = spelled[1:].partition("]")
+        if rest and not (rest[0] == ":" and rest[1:].isdigit()):
+            return None
+    elif spelled.count(":") == 1:
+        spelled, _, port = spelled.partition(":")
+        if not port.isdigit():
+            return None
+    try:
+        found = ip_address(spelled.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(found)
+
+
+@lru_cache(maxsize=4096)
+def is_within(spelled: str, networks: tuple[Network, ...]) -> bool:
+    """Tell whether an address in its comparable form belongs to one of the networks."""
+    try:
+        found = ip_address(spelled)
+    except ValueError:
+        return False
+    return any(found in one for one in networks)
+
+
+def is_loopback(text: str) -> bool:
+    """Tell whether an address to listen on is reached from this machine alone."""
+    found = address(text)
+    return text == "localhost" or (found is not None and ip_address(found).is_loopback)
+
+
+def network(text: str) -> Network:
+    """Read an address or a network; one of mapped IPv4 addresses is the IPv4 network.
+
+    Raises:
+        ValueError: it is neither, or has bits set that its length leaves out.
+    """
+    found = ip_network(text.strip().replace("[", "").replace("]", ""))
+    if isinstance(found, IPv6Network):
+        mapped = found.network_address.ipv4_mapped
+        if mapped is not None and found.prefixlen >= _MAPPED_BITS:
+            return IPv4Network((mapped, found.prefixlen - _MAPPED_BITS))
+    return found
