@@ -126,20 +126,18 @@ def _asked(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) ->
 
 def _invite(kind: Kind, visit: Visit) -> Answer:
     """Judge what was pasted and show it; only what is sent a second time goes out."""
-    with visit.read() as tx:
-        # Rights before content.
-        Team.reach(visit, tx, kind, right="grant")
     form = visit.form
-    deed = form.choice("deed", "check", "edit", "send")
-    text = form.pasted("addresses", LINES_MAX * LINE_MAX)
-    extra = form.text("extra_text", _TEXT_MAX, lines=True)
     if kind is Kind.GROUP:
         limits.check(visit, limits.PEOPLE)
         limits.check(visit, limits.INVITE)
     with visit.read() as tx:
+        # Rights before content.
         team = Team.reach(visit, tx, kind, right="grant")
+        deed = form.choice("deed", "check", "edit", "send")
+        text = form.pasted("addresses", LINES_MAX * LINE_MAX)
+        extra = form.text("extra_text", _TEXT_MAX, lines=True)
         role = chosen(tx, team, form)
-        # Whoever may not invite has nothing read, and what is too long is not read either.
+        # What is too long is not read either.
         lines = _read(form, text) if form.ok else []
         if role is None or not form.ok or deed == "edit":
             return _asked(kind, visit, tx, form, 200 if form.ok else 422)
