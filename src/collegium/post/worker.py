@@ -61,6 +61,7 @@ OUTAGE_DELAYS: Final = RETRY_DELAYS[:3]
 
 _PAUSE: Final = 5.0  # seconds; another process may owe a mail without waking us
 _TEND_EVERY: Final = 3600.0  # seconds
+_MEASURE_EVERY: Final = 5.0  # seconds; a database that has grown is tended at once
 _SWEEP_EVERY: Final = 600.0  # seconds
 _SWEPT: Final = 500  # mails that are deleted in one transaction
 _FOLD_EVERY: Final = 60.0  # seconds; counts have one part more for each row since
@@ -115,6 +116,7 @@ class Worker:
         self._clock = clock
         self._time = Clock(database, settings, clock)
         self._next_look = self._next_tending = self._next_folding = self._next_sweeping = 0.0
+        self._next_measuring = 0.0
         self._puller = Puller(database, settings, vault, clock=clock)
         self._woken = threading.Event()
 
@@ -142,9 +144,7 @@ class Worker:
         while not stop.is_set():
             pause = _PAUSE
             try:
-                if time.monotonic() >= self._next_tending:
-                    self._next_tending = time.monotonic() + _TEND_EVERY
-                    self._database.tend()
+                self._tend()
                 if time.monotonic() >= self._next_sweeping:
                     is_done = self._sweep(_AT_ONCE)
                     self._next_sweeping = time.monotonic() + (_SWEEP_EVERY if is_done else 0)
@@ -168,6 +168,17 @@ class Worker:
                 _log.error("outbox failed", traceback=_told(error))
             self._woken.wait(pause)
             self._woken.clear()
+
+    def _tend(self) -> None:
+        """Tend the database now and then, and soon after it has grown."""
+        now = time.monotonic()
+        if now >= self._next_measuring:
+            self._next_measuring = now + _MEASURE_EVERY
+            if self._database.has_grown():
+                self._next_tending = 0.0
+        if now >= self._next_tending:
+            self._next_tending = now + _TEND_EVERY
+            self._database.tend()
 
     def _sweep(self, seconds: float = inf) -> bool:
         """Delete what is not needed any more, and begin no batch after so many seconds.

@@ -54,6 +54,16 @@ _WRITE_POSTGRESQL: Final = (
 )
 """Take some pages on the disk of the database, and give them back."""
 
+_READ_ANEW: Final = ("CREATE TABLE read_anew (id INTEGER)", "DROP TABLE read_anew")
+"""Other connections read new statistics only when they read the schema, which this has them do."""
+
+_SIZE: Final = "SELECT " + " + ".join(
+    f"(SELECT coalesce(max(id), 0) FROM {table})"
+    for table in ("accounts", "scopes", "grants", "invitations")
+)
+_YOUNG: Final = 100
+"""So many rows may a database grow by without a look at how they are spread."""
+
 _READER_SECONDS: Final = 0.005
 """How long one reader of SQLite waits for another; as long as the interpreter lets one run."""
 
@@ -192,6 +202,7 @@ class Database:
         self._turn = threading.Lock() if self.is_sqlite else None
         self._was_full = False
         self._looked = time.monotonic()
+        self._tended = 0
         # With each row SQLite lets go of the interpreter and takes it again. Where others wait
         # for it, that costs more than the row; so they wait here, and for a long reader not long.
         self._readers = threading.RLock() if self.is_sqlite else None
@@ -287,14 +298,28 @@ class Database:
         if not self.is_sqlite:
             return
         with self.write() as tx:
-            for line in ("PRAGMA analysis_limit = 1000", "ANALYZE"):
+            for line in ("PRAGMA analysis_limit = 1000", "ANALYZE", *_READ_ANEW):
                 tx._cursor.execute(line)  # noqa: SLF001 - of this module
+        self._tended = self._size()
         for index in ("account_search", "invitation_search"):
             if not self._merge(index, _PAGES) and self._pieces(index) > _PIECES:
                 self._merge(index, -_PAGES)  # less than none: all of them, not only those alike
             for _ in range(_PARTS):
                 if not self._merge(index, _PAGES):
                     break
+
+    def has_grown(self) -> bool:
+        """Tell whether a SQLite database has become so much larger that plans may be wrong now.
+
+        Statistics of a small database are worse than none: SQLite believes that there are few
+        rows, and goes through all of them.
+        """
+        return self.is_sqlite and self._size() > 2 * self._tended + _YOUNG
+
+    def _size(self) -> int:
+        with self.read() as tx:
+            tx._cursor.execute(_SIZE)  # noqa: SLF001 - our own words, of this module
+            return int(tx._cursor.fetchone()[0])  # noqa: SLF001 - of this module
 
     def _pieces(self, index: str) -> int:
         with self.read() as tx:
