@@ -388,6 +388,20 @@ def test_a_name_that_reads_from_the_right_turns_no_page(browser: Browser, scene:
     assert f"{HEBREW}" not in history.replace(f"\u2068{HEBREW}\u2069", "")
 
 
+def test_a_page_with_a_form_shows_names_of_every_script_as_they_are(
+    browser: Browser, scene: Scene
+) -> None:
+    world = scene.world
+    link = world.open(world.staff, "PROJECT.MEMBER", scene.project)
+    for at, name in enumerate((HEBREW, "Zo\u00eb \u2013 \u738b")):
+        world.ask(world.person(f"asker{at}", first_name=name, last_name=""), link)
+    browser.sign_in(world, scene.people["manager"])
+    page = browser.open("/requests/").text
+    assert f"<bdi>\u2068{HEBREW}\u2069</bdi>" in page
+    assert "<bdi>Zo\u00eb \u2013 \u738b</bdi>" in page
+    assert "&lt;" not in page
+
+
 def test_lists_by_name_are_in_the_order_that_people_expect(site: Site, world: World) -> None:
     names = [
         "Zeta",

@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from collegium.actions import links
 from collegium.dialects.http import Answer, Operation
@@ -160,6 +161,9 @@ def templates() -> Environment:
 
 def _straight(value: Any) -> Any:
     """Leave out of a text what would turn the reading direction of the page around it."""
+    if isinstance(value, Markup):
+        # A part of the page that was made already: what stands in it has been looked at.
+        return value
     return keep_isolates(value) if isinstance(value, str) else value
 
 
