@@ -12,7 +12,7 @@ from collegium.rules.invitations import stands_by
 from collegium.rules.refusals import NotFound
 from collegium.store import finding
 from collegium.store import roles as role_rows
-from collegium.store.access import add_to_scope, holding, lock_both
+from collegium.store.access import add_to_scope, holding, lock_both, seer
 from collegium.store.invitations import READERS, held_by
 from collegium.store.listing import Filter, Listing
 from collegium.store.narrowing import beside
@@ -117,6 +117,9 @@ def _seen(*, public: bool) -> Prepared:
     )
 
 
+_VISIBLE = Prepared(
+    select(open_invitations.c.uuid).where(any_of(open_invitations.c.uuid, "uuids"), visible())
+)
 _SCOPE_OF = Prepared(
     select(scopes.c.id, scopes.c.parent_id)
     .join(open_invitations, open_invitations.c.scope_id == scopes.c.id)
@@ -164,6 +167,13 @@ def find(tx: Read, actor: Actor, uuid: str) -> Row:
     if row is None:
         raise NotFound("open_invitation.unknown")
     return row
+
+
+def visible_of(tx: Read, actor: Actor, uuids: Collection[str]) -> set[str]:
+    """Give those of some invite links, by their UUIDs, that the actor may list."""
+    if actor.sees_all or not uuids:
+        return set(uuids)
+    return {row.uuid for row in tx.all(_VISIBLE, uuids=list(uuids), **seer(tx, actor))}
 
 
 def open_of(tx: Read, scope: int) -> int:

@@ -239,3 +239,24 @@ def test_whoever_could_give_the_role_is_let_in_at_once(scene: Scene, site: Site)
     link = world.open(world.staff, "PROJECT.MANAGER", place, auto_approve=True)
     assert approved(site, link, scene.people["owner"])
     assert approved(site, link, world.person("boss", is_staff=True, is_support=True))
+
+
+def test_requests_tell_colleagues_of_the_organisation_no_link(scene: Scene, site: Site) -> None:
+    world = scene.world
+    link = world.open(scene.people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True)
+    ada, colleague = world.person("ada"), world.person("colleague")
+    with world.database.write() as tx:
+        add_role(tx, "CUSTOM.COLLEAGUE", Kind.ORGANISATION, ())
+    world.seat(colleague, "CUSTOM.COLLEAGUE", scene.organisation)
+    assert approved(site, link, ada)
+    world.unseat(ada, "PROJECT.MANAGER", scene.project)
+    people = scene.people
+    shown = {ada: True, people["owner"]: True, people["manager"]: True, world.staff: True}
+    shown |= {people["support"]: True, reader(world, scene, "lists"): True, colleague: False}
+    for who, expected in shown.items():
+        (listed,) = site.get("/api/user-permission-requests/", who).json()
+        one = site.get(f"/api/user-permission-requests/{listed['uuid']}/", who).json()
+        assert one == listed
+        assert listed["created_by_username"] == "ada"
+        assert (link in str(listed)) is expected, who.actor.username
+        assert bool(listed["invitation"]) is expected

@@ -29,14 +29,15 @@ def _list(call: Call, tx: Read) -> Answer:
         call,
         tx,
         requests.listing,
-        lambda rows: [wire_requests.permission_request(call, row) for row in rows],
+        lambda rows: wire_requests.permission_requests(call, tx, rows),
         filters=filters.read(call, FILTERS, requests.listing.orders),
     )
 
 
 def _retrieve(call: Call, tx: Read) -> Answer:
     row = requests.reach(tx, call.actor, call.uuid("request"))
-    return Answer(200, wire.encode(wire_requests.permission_request(call, row)))
+    (shown,) = wire_requests.permission_requests(call, tx, [row])
+    return Answer(200, wire.encode(shown))
 
 
 def _approve(call: Call) -> Answer:

@@ -10,10 +10,14 @@ from msgspec import Struct
 from collegium.dialects.waldur.wire import KINDS, picture_url
 from collegium.rules.open_invitations import is_active
 from collegium.rules.requests import State
+from collegium.store import open_invitations
 from collegium.store.accounts import full_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from collegium.dialects.http import Call
+    from collegium.store.db import Read
     from collegium.store.statements import Row
 
 
@@ -134,7 +138,24 @@ def group_invitation(call: Call, row: Row, now: datetime) -> GroupInvitation:
     )
 
 
-def permission_request(call: Call, row: Row) -> PermissionRequest:
+def permission_requests(call: Call, tx: Read, rows: Sequence[Row]) -> list[PermissionRequest]:
+    """Show requests, and their links to whoever asked by them or may list them.
+
+    A link lets somebody in; colleagues of the organisation see the request without it.
+    """
+    uuids = {row.open_invitation_uuid for row in rows if row.open_invitation_uuid}
+    shown = open_invitations.visible_of(tx, call.actor, uuids)
+    return [
+        _permission_request(
+            call,
+            row,
+            shows_link=row.open_invitation_uuid in shown or row.username == call.actor.username,
+        )
+        for row in rows
+    ]
+
+
+def _permission_request(call: Call, row: Row, *, shows_link: bool) -> PermissionRequest:
     """Show a request; taking it back is no review."""
     decider = f"{row.decider_first_name or ''} {row.decider_last_name or ''}".strip()
     reviewed = row.state != State.CANCELED
@@ -143,7 +164,7 @@ def permission_request(call: Call, row: Row) -> PermissionRequest:
     return PermissionRequest(
         f"{call.base}/api/user-permission-requests/{row.uuid}/",
         row.uuid,
-        _link(call, row.open_invitation_uuid) if row.open_invitation_uuid else "",
+        _link(call, row.open_invitation_uuid) if row.open_invitation_uuid and shows_link else "",
         row.state,
         row.created,
         full_name(row),
