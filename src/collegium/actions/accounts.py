@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from collegium.actions import credentials, mails, notices, profiles, tokens
-from collegium.actions.scopes import end_invitations
+from collegium.actions.scopes import change_account, end_invitations
 from collegium.rules import accounts as rules
 from collegium.rules.addresses import address_fault, canonical_address
 from collegium.rules.memberships import is_owner_role
@@ -164,7 +164,7 @@ def update(
         if before.picture is not None:
             pictures.drop(tx, before.picture)
         changed["picture"] = _kept(tx, changed["picture"])
-    accounts.change(tx, account.id, changed | {"modified": tx.now})
+    change_account(tx, account.id, changed | {"modified": tx.now})
     if "is_active" in changed:
         switch(tx, actor, account.id, is_active=changed["is_active"])
     _record_update(tx, actor, before, changed)
@@ -373,7 +373,7 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
                 addresses.cancel(tx, number)
             if not known.is_active:
                 credentials.switch(tx, number, is_active=True)
-            accounts.change(tx, number, {**wanted, "modified": tx.now})
+            change_account(tx, number, {**wanted, "modified": tx.now})
             events.record(tx, "account.made_staff", None, account=number, username=username)
         if hashed is not None:
             set_password(tx, None, number, hashed, tells=known is not None)

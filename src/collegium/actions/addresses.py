@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from collegium.actions import credentials, mail_budgets, mails, notices, profiles
 from collegium.actions.accounts import check_self_or_staff
+from collegium.actions.scopes import change_account
 from collegium.rules.accounts import check_address_free, protected_fields
 from collegium.rules.refusals import Conflict, NotFound
 from collegium.store import accounts, addresses, events, outbox
@@ -124,7 +125,7 @@ def confirm(tx: Write, settings: Settings, vault: Vault, code: str) -> None:
         raise Conflict("address.code_expired")
     addresses.drop_address(tx, again.email)
     before: Row = accounts.by_number(tx, again.account_id)
-    accounts.change(tx, again.account_id, {"email": again.email, "modified": tx.now})
+    change_account(tx, again.account_id, {"email": again.email, "modified": tx.now})
     mail_budgets.restore(tx, again.email)
     events.record(
         tx,

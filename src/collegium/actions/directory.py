@@ -17,6 +17,7 @@ from collegium.actions import keys as key_actions
 from collegium.actions import profiles, tokens
 from collegium.actions.accounts import switch
 from collegium.actions.asking import OK, Patience, Unanswered, ask, is_word
+from collegium.actions.scopes import change_account
 from collegium.rules.directory import NAME, Claims, Feed, Grant, decode, unfit
 from collegium.rules.directory import person as person_of
 from collegium.rules.refusals import Conflict, Forbidden, Invalid
@@ -335,7 +336,7 @@ def _write(tx: Write, actor: Actor | None, account: Row, said: Mapping[str, Any]
     """Write what differs, and that the directory was asked."""
     changed = {name: value for name, value in said.items() if getattr(account, name) != value}
     moments = {"last_synced": tx.now} | ({"modified": tx.now} if changed else {})
-    accounts.change(tx, account.id, changed | moments)
+    change_account(tx, account.id, changed | moments)
     if "is_active" in changed:
         switch(tx, actor, account.id, is_active=changed["is_active"])
     if changed:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from collegium.actions import invitations as common
+from collegium.actions.scopes import ask_staff
 from collegium.rules import invitations as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
-from collegium.rules.addresses import comparable_address
+from collegium.rules.addresses import comparable_address, same_mailbox
 from collegium.rules.invitations import Act, State
 from collegium.rules.refusals import Conflict, Forbidden, NotFound
 from collegium.store import access, accounts, events, invitations, memberships, roles
@@ -67,7 +68,10 @@ def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
         raise Conflict("group.no_account")
     _check_stranger(tx, invitation.scope_id, account.id, besides=invitation.id)
     if invitation.email != account.email:
-        invitations.step(tx, invitation, State(invitation.state), email=account.email)
+        # One that was called back did not follow; what staff agreed to was the address before.
+        agreed = invitation.approved_by if same_mailbox(invitation.email, account.email) else None
+        state = State(invitation.state)
+        invitations.step(tx, invitation, state, email=account.email, approved_by=agreed)
     common.send(tx, actor, settings, uuid, in_groups=True)
 
 
@@ -113,7 +117,7 @@ def invite(
     invitations.step(tx, before, state, **changes)
     _record(tx, "invitation.sent", actor, before, email=before.email)
     if state is State.REQUESTED and (begins_anew or before.state != State.REQUESTED):
-        common.ask_staff(tx, before.id)
+        ask_staff(tx, before.id)
     if state is not State.PENDING:
         return False
     common.mail(tx, settings, invitations.by_number(tx, before.id), state, actor)

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from collegium.actions import mail_budgets, mails
 from collegium.actions.accounts import check_staff
-from collegium.actions.scopes import Place, check_open, grant, joined, settle
+from collegium.actions.scopes import Place, ask_staff, check_open, grant, joined, settle
 from collegium.rules import invitations as rules
 from collegium.rules.access import TEAM, Kind, may, may_give
 from collegium.rules.addresses import same_mailbox
@@ -20,7 +20,6 @@ from collegium.store import (
     invitations,
     memberships,
     outbox,
-    requests,
     roles,
 )
 
@@ -496,14 +495,6 @@ def mail(tx: Write, settings: Settings, invitation: Row, state: State, actor: Ac
         mail_budgets.spend(tx, settings, invitation.email, actor)
     owed = outbox.post(tx, mails.InvitationCreated(invitation.email, invitation.id), due)
     invitations.step(tx, invitation, state, mail_id=owed)
-
-
-def ask_staff(tx: Write, number: int) -> None:
-    """Mail every member of staff the question whether an invitation may go out, as it is now."""
-    invitation: Any = invitations.by_number(tx, number)
-    for one in requests.staff(tx):
-        mail = mails.InvitationRequested(one.email, number, one.id, invitation.generation)
-        outbox.post(tx, mail)
 
 
 def _record(tx: Write, kind: str, actor: Actor | None, scope: int, uuid: str, **facts: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from collegium.actions import mails
@@ -24,6 +24,7 @@ from collegium.store import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from collegium.rules.access import Actor
@@ -169,6 +170,26 @@ def end_invitations(tx: Write, actor: Actor | None, account: int) -> None:
     """
     for row in invitations.close_of_account(tx, account):
         events.record(tx, "invitation.canceled", actor, scope=row.scope_id, invitation=row.uuid)
+
+
+def ask_staff(tx: Write, invitation: int) -> None:
+    """Mail every member of staff the question whether an invitation may go out, as it is now.
+
+    Args:
+        invitation: its number.
+    """
+    row: Any = invitations.by_number(tx, invitation)
+    for one in requests.staff(tx):
+        outbox.post(tx, mails.InvitationRequested(one.email, row.id, one.id, row.generation))
+
+
+def change_account(tx: Write, account: int, values: Mapping[str, Any]) -> None:
+    """Write columns of an account; what staff decide by its address they are asked again.
+
+    Refuses: as ``accounts.change``.
+    """
+    for invitation in accounts.change(tx, account, values):
+        ask_staff(tx, invitation)
 
 
 def close(tx: Write, actor: Actor, scope: int) -> None:

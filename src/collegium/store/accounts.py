@@ -9,11 +9,13 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    case,
     cast,
     delete,
     exists,
     insert,
     literal,
+    null,
     or_,
     select,
     true,
@@ -185,17 +187,49 @@ _AT_ADDRESSES = Prepared(
     .where(any_of(accounts.c.email_comparable, "emails"), accounts.c.is_active, _here)
     .order_by(accounts.c.id)
 )
+_moved = invitations.c.email_comparable != bindparam("email_comparable", type_=String())
+_of_account = invitations.c.account_id == bindparam("account", type_=Number)
 _FOLLOW = Prepared(
     update(invitations)
     .where(
-        invitations.c.account_id == bindparam("account", type_=Number),
+        _of_account,
         or_(
             invitations.c.state == State.PENDING.value,
             invitations.c.state == State.HELD.value,
             invitations.c.state == State.REQUESTED.value,
         ),
     )
-    .values({name: bindparam(name) for name in ("email", "email_comparable", "email_search")})
+    .values(
+        {name: bindparam(name) for name in ("email", "email_comparable", "email_search")}
+        # What staff agreed to was another address.
+        | {"approved_by": case((_moved, null()), else_=invitations.c.approved_by)}
+    )
+)
+_DECIDE_ANEW = Prepared(
+    update(invitations)
+    .where(
+        _of_account,
+        _moved,
+        or_(
+            invitations.c.state == State.REQUESTED.value,
+            and_(
+                invitations.c.approved_by.is_not(None),
+                or_(
+                    invitations.c.state == State.HELD.value,
+                    and_(
+                        invitations.c.state == State.PENDING.value,
+                        invitations.c.expires > bindparam("now", type_=Time),
+                    ),
+                ),
+            ),
+        ),
+    )
+    .values(
+        state=State.REQUESTED.value,
+        generation=invitations.c.generation + 1,
+        reminded=null(),
+    )
+    .returning(invitations.c.id)
 )
 _DEACTIVATED_AT = Prepared(
     select(
@@ -418,8 +452,11 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     return account
 
 
-def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
+def change(tx: Write, account: int, values: Mapping[str, Any]) -> list[int]:
     """Write the given columns of an account, and no other.
+
+    Invitations to groups follow an account to its new address. Gives the numbers of those on which
+    staff decide, or have decided, by the one before: they wait, and staff are to be asked again.
 
     Refuses: Invalid ``account.slug_taken``.
     """
@@ -436,15 +473,18 @@ def change(tx: Write, account: int, values: Mapping[str, Any]) -> None:
             tx.run(_update(tuple(sorted(values))), account=account, **values)
     except Duplicate as error:
         raise _taken(error) from error
-    if "email" in values:
-        # Invitations to groups are the account's, and follow it to its new address.
-        tx.run(
-            _FOLLOW,
-            account=account,
-            email=values["email"],
-            email_comparable=values["email_comparable"],
-            email_search=search.addresses_of(values["email"]),
-        )
+    if "email" not in values:
+        return []
+    key = values["email_comparable"]
+    anew = tx.all(_DECIDE_ANEW, account=account, email_comparable=key, now=tx.now)
+    tx.run(
+        _FOLLOW,
+        account=account,
+        email=values["email"],
+        email_comparable=key,
+        email_search=search.addresses_of(values["email"]),
+    )
+    return [row.id for row in anew]
 
 
 _SORTED: Final = ("first_name", "last_name", "native_name", "organization")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from collegium.actions import group_invitations
 from collegium.post import mails
 from collegium.post.outcomes import Void
+from collegium.store import addresses
 from collegium.store.statements import Prepared
 from collegium.store.tables import invitations, outbox
 from tests.dialects.brainstem.scene import Groups
@@ -168,6 +170,82 @@ def test_expired_approval_does_not_cover_another_role(case: Case, world: World) 
         tx.run(Prepared(invitations.update().values(expires=tx.now)))
     case.wish(is_owner=True)
     assert (case.row.state, case.row.approved_by) == ("requested", None)
+
+
+def move(case: Case, email: str) -> None:
+    """Have staff ask for another address of the invitee, who confirms it."""
+    world, site = case.groups.world, case.groups.site
+    path = f"/api/users/{case.alice.uuid}/change_email/"
+    answer = site.post(path, world.staff, json={"email": email})
+    assert answer.status_code == 200, answer.text
+    with world.database.read() as tx:
+        change = addresses.of_account(tx, case.alice.id)
+    assert change is not None
+    code = world.vault.code(case.alice.id, email, change.created.isoformat())
+    answer = site.post("/api/users/confirm_email/", json={"code": code})
+    assert answer.status_code == 200, answer.text
+
+
+def test_address_that_changes_after_staff_were_asked_is_not_approved_by_the_old_link(
+    case: Case,
+) -> None:
+    case.wish()
+    ((_, old),) = case.asked()
+    move(case, "alice@elsewhere.example")
+    assert case.decide(old).status_code == 400
+    assert case.groups.site.get(f"/invitation_approve/{old}/").status_code == 410
+    assert case.row.state == "requested"
+    ((_, new),) = case.asked()
+    assert "alice@elsewhere.example" in case.groups.site.get(f"/invitation_approve/{new}/").text
+    assert case.decide(new).status_code == 200
+    assert case.row.email == "alice@elsewhere.example"
+    assert case.accept() == 200
+
+
+def test_address_that_changes_after_staff_approved_is_decided_anew(case: Case) -> None:
+    case.wish(is_manager=True)
+    ((_, link),) = case.asked()
+    assert case.decide(link).status_code == 200
+    # Another spelling of the same mailbox is no other address.
+    move(case, "Alice@EXAMPLE.org")
+    assert (case.row.state, case.row.approved_by) == ("pending", case.groups.world.staff.id)
+    move(case, "alice@elsewhere.example")
+    assert (case.row.state, case.row.approved_by) == ("requested", None)
+    assert case.accept() == 400
+    ((role, new),) = case.asked()
+    assert role == "manager"
+    assert case.decide(new).status_code == 200
+    assert case.accept() == 200
+    assert case.groups.role_of(case.group, case.alice) == "GROUP.MANAGER"
+
+
+@pytest.mark.parametrize("end", ["expired", "canceled"])
+def test_approval_of_another_address_does_not_bring_an_invitation_back(
+    case: Case, world: World, end: str
+) -> None:
+    case.wish()
+    ((_, link),) = case.asked()
+    assert case.decide(link).status_code == 200
+    if end == "expired":
+        with world.database.write() as tx:
+            tx.run(Prepared(invitations.update().values(expires=tx.now)))
+    else:
+        assert case.groups.get(case.olga, "invitation", case.row.uuid, "cancel").status_code == 200
+    state = case.row.state
+    move(case, "alice@elsewhere.example")
+    assert case.row.state == state
+    assert case.asked() == []
+    with world.database.write() as tx:
+        group_invitations.send(tx, case.olga.actor, world.settings, case.row.uuid)
+    assert (case.row.state, case.row.approved_by) == ("requested", None)
+    assert len(case.asked()) == 1
+
+
+def test_staff_who_invited_themselves_need_not_be_asked_about_another_address(case: Case) -> None:
+    case.wish(case.groups.world.staff)
+    move(case, "alice@elsewhere.example")
+    assert (case.row.state, case.row.email) == ("pending", "alice@elsewhere.example")
+    assert case.asked() == []
 
 
 def test_without_that_setting_another_role_is_offered_at_once(
