@@ -361,7 +361,7 @@ def test_my_account_declines_what_is_addressed_to_me(
     kept = world.invite(owner, ADDRESS, "PROJECT.MEMBER", project)
     browser.sign_in(world, ines)
     page = browser.open("/account/")
-    assert page.text.count("the invitation to Atlas") == 2
+    assert page.text.count("the invitation to <bdi>Atlas</bdi>") == 2
     action = f"{link(world, uuid)}decline/"
     assert f'action="{action}"' in page.text
     answer = browser.send(action, next="/account/")
@@ -369,7 +369,7 @@ def test_my_account_declines_what_is_addressed_to_me(
     page = browser.follow(answer)
     assert "You have declined to be Project administrator" in text(page)
     assert "ask whoever invited you for a new" in text(page)
-    assert page.text.count("the invitation to Atlas") == 1
+    assert page.text.count("the invitation to <bdi>Atlas</bdi>") == 1
     assert [world.invitation(one).state for one in (uuid, kept)] == ["rejected", "pending"]
     # Whither a form wants to go is only ever a page of ours.
     answer = browser.send(f"{link(world, kept)}decline/", next="https://elsewhere.example/")
