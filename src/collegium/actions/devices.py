@@ -119,6 +119,12 @@ def lifetime(device: Row, settings: Settings) -> int:
     )
 
 
+def longest(settings: Settings) -> int:
+    """Return the seconds that the token of a program can live at most, whatever is asked."""
+    most = settings.device_token_lifetime_max
+    return rules.lifetime(None, most, most, settings.token_max_age)
+
+
 def approve(
     tx: Write,
     actor: Actor,

@@ -213,6 +213,40 @@ def test_the_operator_decides_how_long_such_tokens_live(
     assert site.post("/api/auth/device/", json={"token_lifetime": 11 * DAY}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("bounds", "asked", "offered"),
+    [
+        ({}, {"token_lifetime": 3600}, [3600, DAY, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY]),
+        ({"device_token_lifetime_max": "2h"}, {}, [7200]),
+        ({"token_max_age": "12h"}, {}, [DAY // 2]),
+        ({"token_max_age": "10d"}, {"token_lifetime": 90}, [90, DAY, 7 * DAY]),
+    ],
+    ids=["asked_for_an_hour", "longest_is_short", "all_end_soon", "all_end_in_days"],
+)
+def test_whatever_the_page_offers_can_be_chosen_and_nothing_that_cannot_hold(
+    make_site: Callable[[Settings], Site],
+    make_settings: Callable[..., Settings],
+    world: World,
+    ada: Person,
+    bounds: dict[str, str],
+    asked: dict[str, int],
+    offered: list[int],
+) -> None:
+    site = make_site(make_settings(**bounds))
+    browser = Browser(site).sign_in(world, ada)
+    page = browser.open(at(begin(site, **asked))).text
+    options = re.findall(r'<option value="(\d+)"( selected)?', page)
+    assert [int(value) for value, _ in options] == offered
+    # A browser sends what is selected, although nobody has touched it.
+    assert [int(value) for value, selected in options if selected] == offered[:1]
+    for lifetime in offered:
+        begun = begin(site, **asked)
+        assert approve(browser, begun, lifetime=str(lifetime)).status_code == 200, lifetime
+        assert poll(site, begun)["status"] == "success"
+    too_long = approve(browser, begin(site, **asked), lifetime=str(offered[-1] + 1))
+    assert too_long.status_code == 422
+
+
 def test_a_program_that_waited_before_the_upgrade_can_be_let_in(
     browser: Browser, site: Site, world: World, ada: Person
 ) -> None:

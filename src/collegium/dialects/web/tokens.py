@@ -155,10 +155,15 @@ def _device(visit: Visit, uuid: str, form: Form, status: int = 200) -> Answer:
         return _question(visit, tx, found, form, status)
 
 
+def _offered(visit: Visit, device: Row) -> list[int]:
+    """Return the lifetimes in seconds that a person may choose: what was asked for among them."""
+    longest = devices.longest(visit.settings)
+    lives = devices.lifetime(device, visit.settings)
+    return sorted({lives, *(one for one in _LIFETIMES if one <= longest)})
+
+
 def _question(visit: Visit, tx: Read, device: Row, form: Form, status: int = 200) -> Answer:
     lives = devices.lifetime(device, visit.settings)
-    longest = visit.settings.device_token_lifetime_max
-    offered = sorted({lives, *(one for one in _LIFETIMES if one <= longest)})
     form.values.setdefault("lifetime", [str(lives)])
     return page(
         visit,
@@ -170,7 +175,7 @@ def _question(visit: Visit, tx: Read, device: Row, form: Form, status: int = 200
         is_near=network_of(device.address) == visit.network,
         lives=lasting(lives),
         ends=tx.now + timedelta(seconds=lives),
-        lifetimes=[(str(one), lasting(one)) for one in offered],
+        lifetimes=[(str(one), lasting(one)) for one in _offered(visit, device)],
         proof=confirming.proof(visit, tx) if visit.actor.sees_all else "",
         form=form,
     )
@@ -220,8 +225,8 @@ def _approve_device(visit: Visit) -> Answer:
     guard = visit.guarded(f"code address {visit.network}", CODE_ADDRESS)
     with guard, visit.read() as tx:
         # Before anything is proven or counted on a program that waits no more.
-        devices.find_by_uuid(tx, uuid)
-    if chosen and (lifetime is None or lifetime < min(_LIFETIMES)):
+        offered = _offered(visit, devices.find_by_uuid(tx, uuid))
+    if chosen and lifetime not in offered:
         form.wrong("lifetime", "Please choose one of these.")
     elif visit.actor.sees_all:
         confirming.confirmed(visit, approve)
