@@ -406,9 +406,25 @@ def test_an_unknown_somebody_is_passed_over(site: Site, world: World) -> None:
         assert "x-impersonator-uuid" not in answer.headers
 
 
-def test_nobody_acts_as_an_account_without_a_session(site: Site, world: World) -> None:
-    ada = world.person("ada")
+def test_staff_need_no_token_of_whom_they_act_as(site: Site, world: World) -> None:
+    ada = world.person("ada", agreed=datetime.now(UTC))
     revoke(world, ada)
+    answer = acting(site, world.staff, ada.uuid)
+    assert answer.status_code == 200
+    assert answer.json()["username"] == "ada"
+    headers = {"X-Impersonated-User-Uuid": ada.uuid}
+    path = f"/api/users/{ada.uuid}/"
+    body = {"job_title": "pilot"}
+    changed = site.request("PATCH", path, world.staff, headers=headers, json=body)
+    assert changed.status_code == 200
+    assert changed.json()["job_title"] == "pilot"
+
+
+def test_nobody_acts_as_an_inactive_account_without_a_session(site: Site, world: World) -> None:
+    ada = world.person("ada")
+    path = f"/api/users/{ada.uuid}/"
+    off = site.request("PATCH", path, world.staff, json={"is_active": False})
+    assert off.status_code == 200
     answer = acting(site, world.staff, ada.uuid)
     assert answer.status_code == 403
     assert answer.json() == {

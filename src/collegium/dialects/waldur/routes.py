@@ -205,7 +205,8 @@ def _impersonate(call: Call, tx: Read) -> None:
     account = account_rows.by_uuid(tx, wanted)
     if account is None or account.id == call.actor.id:
         return
-    if token_rows.of_account(tx, account.id) is None:
+    # Of somebody active no token is needed: a second factor, or another password, ends all of them.
+    if not account.is_active and token_rows.of_account(tx, account.id) is None:
         raise Forbidden("impersonation.no_session")
     call.impersonator, call.account = call.actor, None
     call.actor = actor_of(account, call.address, call.request_id, behind=call.actor)
