@@ -131,6 +131,22 @@ def test_staff_read_and_renew_tokens_of_others_but_not_their_own_through_a_progr
     assert "token" not in site.get(ME, world.staff, headers=acts).json()
 
 
+def test_staff_do_not_set_their_own_password_through_a_program(site: Site, world: World) -> None:
+    boss = world.person("boss", is_staff=True, password=HASHED)
+    body = {"new_password": "another-and-a-ship"}
+    own = f"/api/users/{boss.uuid}/change_password/"
+    acts = {"X-Impersonated-User-Uuid": world.staff.uuid}
+    for kind, token in delegated(site, world, boss).items():
+        assert site.post(own, token, json=body).status_code == 403, kind
+        assert site.post(own, token, json=body, headers=acts).status_code == 403, kind
+        assert opens(site, token), kind
+        # That of others is theirs to set, as before.
+        other = world.person()
+        path = f"/api/users/{other.uuid}/change_password/"
+        assert site.post(path, token, json=body).status_code == 200, kind
+    assert site.post(own, boss, json=body).status_code == 200
+
+
 # How long it lives.
 
 
@@ -279,6 +295,9 @@ def test_turning_the_second_factor_on_ends_what_the_password_alone_had_got(
     made = browser.send("/account/tokens/", name="new")
     token = re.findall(r'class="secret">([^<]+)<', made.text)[0]
     assert opens(site, token)
+    # Staff act as this account all the same.
+    acts = {"X-Impersonated-User-Uuid": ada.uuid}
+    assert site.get(ME, world.staff, headers=acts).json()["username"] == "ada"
 
 
 def test_a_refresh_token_that_is_shown_again_ends_its_whole_family(

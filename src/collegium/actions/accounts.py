@@ -308,7 +308,7 @@ def refresh_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row
 
 
 def _check_holds(actor: Actor, account: Row) -> None:
-    """Let an API token be read and renewed by its own holder, not by other tokens of the account.
+    """Let what protects an account be had by its API token, not by its other tokens.
 
     Refuses: Forbidden ``permission.missing``.
     """
@@ -416,16 +416,18 @@ def set_password(
         hashed: by ``vault.hash_password``, made before the transaction.
         tells: whether its owner is mailed; needless for an account made at this moment.
 
-    Refuses: Forbidden ``permission.missing`` for anybody but staff, NotFound
-    ``account.unknown`` for an account that was deleted meanwhile.
+    Refuses: Forbidden ``permission.missing`` for anybody but staff, and for one's own where a
+    program's token authenticated the request; NotFound ``account.unknown`` for an account that
+    was deleted meanwhile.
     """
     lock_account(tx, account)
-    if actor is not None:
-        check_staff(actor)
-        credentials.check(tx, actor)
     owner = accounts.known(tx, id=account)
     if owner is None:
         raise NotFound("account.unknown")
+    if actor is not None:
+        check_staff(actor)
+        _check_holds(actor, owner)
+        credentials.check(tx, actor)
     accounts.change(tx, account, {"password": hashed, "modified": tx.now})
     credentials.end_all(tx, account)
     events.record(tx, "account.password_changed", actor, account=account)
