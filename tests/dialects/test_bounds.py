@@ -256,6 +256,22 @@ def test_an_account_logs_in_so_often_in_ten_minutes_and_again_afterwards(
     assert log_in().status_code in {200, 303}
 
 
+def test_whoever_logs_in_all_the_time_keeps_nobody_from_another_password(
+    site: Site, world: World, ada: Person
+) -> None:
+    browser = Browser(site).sign_in(world, ada)
+    for path, name in LOGINS.values():
+        site.post(path, json={**name, "password": PASSWORD})
+    browser.open("/account/password/")
+    new = {"password": "another-and-a-ship", "again": "another-and-a-ship"}
+    changed = browser.send("/account/password/", current=PASSWORD, **new)
+    assert changed.status_code == 303, text(changed)
+    # The browser that changed it stays signed in.
+    assert browser.open("/account/").status_code == 200
+    refused = try_in(Browser(site), "ada", PASSWORD)
+    assert refused.status_code == 401
+
+
 def test_logins_are_not_counted_where_rate_limits_are_off(
     make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings], world: World
 ) -> None:

@@ -26,6 +26,7 @@ def begin(
     method: str,
     browser: str,
     *,
+    renews: bool = False,
     settings: Settings = DEFAULTS,
 ) -> str:
     """Let a browser in; give what it holds from now on.
@@ -36,12 +37,15 @@ def begin(
         actor: who has shown who they are, before this transaction began.
         method: how: ``password``, ``second factor``, ``mailed link``.
         browser: what it calls itself, so that its owner knows it again.
+        renews: whether it was signed in until now: that is refused to nobody, or whoever logs in
+            all the time with a stolen password would keep its owner from setting another one.
 
     Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
     ``credentials.confirm``; Limited ``tries.wait`` after too many logins.
     """
     credentials.confirm(tx, actor, "login.failed")
-    check_login_rate(tx, actor.id, settings)
+    if not renews:
+        check_login_rate(tx, actor.id, settings)
     rows = tokens.tidy(tx, actor.id, settings.token_max_age)
     there = [row for row in rows if row.kind == Kind.SESSION]
     tokens.revoke_oldest(tx, actor.id, there, settings.max_sessions - 1)

@@ -117,7 +117,13 @@ class Visit(Call):
         """Sign this browser in from now on; forms of before are worthless."""
         browser = self.header("user-agent")
         token = sessions.begin(
-            tx, self.house.vault, actor, method, _short(browser), settings=self.settings
+            tx,
+            self.house.vault,
+            actor,
+            method,
+            _short(browser),
+            renews=self.is_signed_in,
+            settings=self.settings,
         )
         self.set_cookie(_SESSION, token, SESSION_AGE)
         self.set_cookie(_EARLY, "", 0)
