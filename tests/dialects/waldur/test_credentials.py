@@ -159,7 +159,6 @@ def test_every_protected_route_refuses_nobody_before_it_looks_at_the_method(
         f"/api/customers/{uuid}/list_users/",
         "/api/projects/",
         f"/api/projects/{uuid}/",
-        "/api/roles/",
         "/api/user-permissions/",
         "/api/user-invitations/",
         f"/api/user-invitations/{uuid}/",
