@@ -38,7 +38,6 @@ OTHERS: Final = {
     "/account/address/": "replaces what is pending, and is counted",
     "/account/password/": "changes what is there",
     "/account/keys/{uuid}/remove/": "ends a key",
-    "/account/second_factor/": "turns it on or off; there is one",
     "/account/tokens/end/": "ends a token",
     "/account/authorize/": "decides what waits, once",
     **{
@@ -93,6 +92,7 @@ def test_every_page_that_posts_creates_once_or_creates_nothing() -> None:
         "/staff/roles/new/",
         "/account/keys/",
         "/account/tokens/",
+        "/account/second_factor/",
         "/group/{number}/",
         "/open_invitation/{uuid}/",
         "/invitation/{token}/",

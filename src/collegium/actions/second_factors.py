@@ -16,6 +16,8 @@ from collegium.rules.refusals import Conflict, Invalid
 from collegium.store import access, accounts, events, second_factors, tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from collegium.rules.access import Actor
     from collegium.store.db import Read, Write
     from collegium.store.statements import Row
@@ -143,6 +145,12 @@ def renew_codes(tx: Write, actor: Actor, vault: Vault) -> list[str]:
     """Give other recovery codes, once a code was checked; the earlier ones are dead."""
     events.record(tx, "second_factor.codes_renewed", actor, account=actor.id)
     return _new_codes(tx, vault, actor.id)
+
+
+def are_codes(tx: Read, actor: Actor, vault: Vault, codes: Iterable[str]) -> bool:
+    """Tell whether recovery codes that were given once are the actor's now."""
+    digests = {_digest(vault, actor.id, rules.plain(code)) for code in codes}
+    return not digests.isdisjoint(second_factors.codes(tx, actor.id))
 
 
 def remove(tx: Write, actor: Actor) -> None:

@@ -15,6 +15,7 @@ from collegium.store.access import lock_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from collegium.dialects.http import Call
     from collegium.rules.access import Actor
@@ -86,16 +87,26 @@ def actor_of(call: Call, account: Row) -> Actor:
     )
 
 
-def with_code(call: Call, actor: Actor, code: str, then: Callable[[Write], T]) -> T:
+def with_code(
+    call: Call,
+    actor: Actor,
+    code: str,
+    then: Callable[[Write], T],
+    *,
+    begin: Callable[[], AbstractContextManager[Write]] | None = None,
+) -> T:
     """Do something in the transaction that uses up a code of the actor's second factor.
 
     A wrong code is counted in that transaction, so that guesses at one moment are counted as well.
+
+    Args:
+        begin: opens the transaction, if not ``call.write``.
 
     Refuses: Invalid ``second_factor.wrong`` and ``second_factor.locked``, Limited ``tries.wait``,
     Conflict ``second_factor.none``; and as ``credentials.confirm``.
     """
     call.check_tries(subject := f"second factor {actor.id}")
-    with call.write() as tx:
+    with (begin or call.write)() as tx:
         wrong = second_factor_actions.check(tx, call.house.vault, actor, code)
         if wrong is None:
             tries.forget(tx, [subject])

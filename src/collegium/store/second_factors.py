@@ -62,6 +62,9 @@ _CODES_LEFT = Prepared(
 )
 
 
+_CODES = Prepared(
+    select(recovery_codes.c.digest).where(recovery_codes.c.account_id == bindparam("account"))
+)
 _WRONG = Prepared(
     update(second_factors)
     .where(second_factors.c.account_id == bindparam("account"))
@@ -120,6 +123,11 @@ def put_codes(tx: Write, account: int, digests: Iterable[bytes]) -> None:
 def use_code(tx: Write, account: int, digest: bytes) -> bool:
     """Use up a recovery code; tell whether it was there."""
     return tx.run(_USE_CODE, account=account, digest=digest) > 0
+
+
+def codes(tx: Read, account: int) -> set[bytes]:
+    """Give the digests of the recovery codes that were not used."""
+    return {bytes(row.digest) for row in tx.all(_CODES, account=account)}
 
 
 def codes_left(tx: Read, account: int) -> int:

@@ -8,8 +8,9 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyotp.totp import TOTP
 
-from collegium.actions import groups, links
+from collegium.actions import groups, links, second_factors
 from collegium.post.worker import Worker
 from collegium.store import submissions
 from collegium.store.statements import Prepared
@@ -17,6 +18,8 @@ from collegium.store.tables import accounts, invitations, organisations, outbox,
 from collegium.store.tables import submissions as table
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene
+from tests.dialects.web.test_signing_in import HASHED
+from tests.dialects.web.test_signing_in import PASSWORD as KNOWN
 
 if TYPE_CHECKING:
     import httpx
@@ -171,6 +174,55 @@ def test_token_that_has_ended_since_is_not_shown_again(browser: Browser, world: 
     answer = browser.call("POST", here, data=form)
     assert token not in answer.text
     assert "has ended" in text(browser.follow(answer))
+
+
+def recovery_codes_in(answer: httpx.Response) -> list[str]:
+    return re.findall(r'<li class="code">([0-9a-f-]+)</li>', answer.text)
+
+
+def test_second_press_shows_the_recovery_codes_that_the_first_has_made(
+    browser: Browser, world: World
+) -> None:
+    ada = world.person("ada", password=HASHED)
+    here = "/account/second_factor/"
+    browser.sign_in(world, ada)
+    browser.open(here)
+    form = {"deed": "begin", "password": KNOWN, "submission": number(browser)}
+    secrets = set()
+    for _ in range(2):
+        assert browser.send(here, **form).status_code == 303
+        with world.database.read() as tx:
+            secret = second_factors.unconfirmed(tx, ada.actor, world.vault, "Collegium")
+        assert secret is not None
+        secrets.add(secret.text)
+    assert len(secrets) == 1, "the picture that is shown is that of the secret"
+
+    def press(deed: str, code: str, number: str) -> httpx.Response:
+        data = {"deed": deed, "code": code, "submission": number, "csrf": browser.csrf}
+        return browser.call("POST", here, data=data)
+
+    browser.open(here)
+    turns = ("confirm", TOTP(secrets.pop()).now(), number(browser))
+    one, other = (recovery_codes_in(press(*turns)) for _ in range(2))
+    assert one == other
+    assert len(one) == 10
+    assert not {code for code in one for row in rows(world, table) if code in row.answer}
+    # Others in their place, with one of them.
+    browser.open(here)
+    renews = ("codes", one[0], number(browser))
+    new, again = (recovery_codes_in(press(*renews)) for _ in range(2))
+    assert new == again
+    assert len(new) == 10
+    assert set(new).isdisjoint(one)
+    # Those are dead, and not shown as if they were not.
+    answer = press(*turns)
+    assert recovery_codes_in(answer) == []
+    assert "are dead" in text(browser.follow(answer))
+    # A wrong code makes nothing, and can be put right.
+    browser.open(here)
+    kept = number(browser)
+    assert press("codes", one[1], kept).status_code == 422
+    assert len(recovery_codes_in(press("codes", new[0], kept))) == 10
 
 
 def test_limit_that_the_first_press_has_used_up_does_not_refuse_the_second(

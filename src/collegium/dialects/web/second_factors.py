@@ -16,7 +16,7 @@ from collegium.store import second_factors, tries
 if TYPE_CHECKING:
     from collegium.dialects.http import Answer, Routes
     from collegium.dialects.web.visit import Visit
-    from collegium.store.db import Read
+    from collegium.store.db import Read, Write
 
 _HERE: Final = "/account/second_factor/"
 
@@ -67,13 +67,19 @@ def _do(visit: Visit, deed: str, code: str) -> list[str]:
     vault, actor = visit.house.vault, visit.actor
     if deed == "confirm":
         subject = f"second factor {actor.id}"
-        with visit.guarded(subject, TRIES), visit.write() as tx:
+        with visit.guarded(subject, TRIES), visit.create() as tx:
             tries.forget(tx, [subject])
-            return actions.confirm(tx, actor, vault, code)
+            codes = actions.confirm(tx, actor, vault, code)
+            visit.created(tx, deed, *codes)
+            return codes
     if deed == "codes":
-        return signing_in.with_code(
-            visit, actor, code, lambda tx: actions.renew_codes(tx, actor, vault)
-        )
+
+        def renew(tx: Write) -> list[str]:
+            codes = actions.renew_codes(tx, actor, vault)
+            visit.created(tx, deed, *codes)
+            return codes
+
+        return signing_in.with_code(visit, actor, code, renew, begin=visit.create)
     signing_in.with_code(visit, actor, code, lambda tx: actions.remove(tx, actor))
     return []
 
@@ -81,8 +87,9 @@ def _do(visit: Visit, deed: str, code: str) -> list[str]:
 def _begin(visit: Visit) -> Answer:
     if profile.knows(visit, "password", visit.form.raw("password")[:128]):
         try:
-            with visit.write() as tx:
+            with visit.create() as tx:
                 actions.begin(tx, visit.actor, visit.house.vault)
+                visit.created(tx, "begin")
         except Conflict as refusal:
             visit.form.refused(refusal)
         else:
@@ -91,9 +98,21 @@ def _begin(visit: Visit) -> Answer:
         return _shown(visit, tx, visit.form, 422)
 
 
+def _shown_again(visit: Visit, deed: str, *codes: str) -> Answer:
+    """Show the same codes: a second press threw away the page with them, or the next step."""
+    if deed == "begin":
+        return visit.go(_HERE)
+    with visit.read() as tx:
+        if actions.are_codes(tx, visit.actor, visit.house.vault, codes):
+            return page(visit, "recovery_codes", codes=codes, is_new=deed == "confirm")
+    return visit.go(_HERE, "The recovery codes that this form made are dead.", kind="not")
+
+
 ROUTES: Routes = {
     _HERE: {
         "GET": Page(_show, "My second factor."),
-        "POST": Page(_change, "Turn the second factor on or off."),
+        "POST": Page(
+            _change, "Turn the second factor on or off.", creates=True, replay=_shown_again
+        ),
     },
 }
