@@ -39,7 +39,6 @@ OTHERS: Final = {
     "/account/password/": "changes what is there",
     "/account/keys/{uuid}/remove/": "ends a key",
     "/account/tokens/end/": "ends a token",
-    "/account/authorize/": "decides what waits, once",
     **{
         f"{base}{page}": reason
         for base in ("/organisation/{uuid}/", "/project/{uuid}/", "/group/{number}/team/")
@@ -93,6 +92,7 @@ def test_every_page_that_posts_creates_once_or_creates_nothing() -> None:
         "/account/keys/",
         "/account/tokens/",
         "/account/second_factor/",
+        "/account/authorize/",
         "/group/{number}/",
         "/open_invitation/{uuid}/",
         "/invitation/{token}/",

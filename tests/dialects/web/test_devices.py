@@ -140,6 +140,32 @@ def test_everybody_else_lets_a_program_in_with_one_press(
     assert poll(site, begun)["status"] == "success"
 
 
+@pytest.mark.parametrize("who", ["ada", "boss", "boss with a factor", "turned away"])
+def test_second_press_says_what_the_first_has_done(
+    browser: Browser, site: Site, world: World, ada: Person, who: str
+) -> None:
+    proof, deed = {}, "approve"
+    if who.startswith("boss"):
+        boss = world.person("boss", password=HASHED, is_staff=True)
+        proof = {"password": PASSWORD}
+        if who != "boss":
+            proof = {"factor": turned_on(world, boss)[0].now()}
+        browser.sign_in(world, boss)
+    else:
+        browser.sign_in(world, ada)
+        deed = "deny" if who == "turned away" else deed
+    begun = begin(site)
+    page = browser.open(at(begun)).text
+    hidden = dict(re.findall(r'name="(device|submission)" value="([\w-]+)"', page))
+    assert hidden.keys() == {"device", "submission"}
+    form = {**hidden, **proof, "deed": deed, "csrf": browser.csrf}
+    answers = [browser.call("POST", HERE, data=form) for _ in range(3)]
+    assert {(answer.status_code, answer.text) for answer in answers} == {(200, answers[0].text)}
+    assert poll(site, begun).get("status") == ("success" if deed == "approve" else None)
+    # The twin: without that number it does not wait any more.
+    assert browser.call("POST", HERE, data=form | {"submission": ""}).status_code == 404
+
+
 def test_turning_away_needs_no_password(browser: Browser, site: Site, world: World) -> None:
     browser.sign_in(world, world.staff)
     begun = begin(site)

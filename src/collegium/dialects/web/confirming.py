@@ -26,7 +26,7 @@ def proof(visit: Visit, tx: Read) -> str:
 
 
 def confirmed(visit: Visit, then: Callable[[Write], None]) -> None:
-    """Do something in one transaction, if the form proves who is signed in.
+    """Do something in one transaction of ``visit.create``, if the form proves who is signed in.
 
     What is wrong with the proof, or refused, is noted at its field of the form.
 
@@ -39,9 +39,9 @@ def confirmed(visit: Visit, then: Callable[[Write], None]) -> None:
         if field == FACTOR:
             code = form.text(field, 100, required=True)
             if form.ok:
-                signing_in.with_code(visit, visit.actor, code, then)
+                signing_in.with_code(visit, visit.actor, code, then, begin=visit.create)
         elif profile.knows(visit, field, form.raw(field)[:128]):
-            with visit.write() as tx:
+            with visit.create() as tx:
                 then(tx)
     except (Conflict, Invalid) as refusal:
         if refusal.code.startswith("second_factor."):

@@ -190,8 +190,9 @@ def _decide_device(visit: Visit) -> Answer:
         if deed == "approve":
             return _approve_device(visit)
         guard = visit.guarded(f"code address {visit.network}", CODE_ADDRESS)
-        with guard, visit.write() as tx:
+        with guard, visit.create() as tx:
             devices.deny(tx, visit.actor, _uuid(form.raw("device")))
+            visit.created(tx, deed)
     except NotFound as refusal:
         form.refused(refusal)
         return page(visit, "authorize", 404, state="ask", form=form)
@@ -221,6 +222,7 @@ def _approve_device(visit: Visit) -> Answer:
     def approve(tx: Write) -> None:
         # Only now: the proof has changed whom the visit speaks for.
         devices.approve(tx, visit.actor, uuid, lifetime=lifetime, settings=visit.settings)
+        visit.created(tx, "approve")
 
     guard = visit.guarded(f"code address {visit.network}", CODE_ADDRESS)
     with guard, visit.read() as tx:
@@ -232,13 +234,18 @@ def _approve_device(visit: Visit) -> Answer:
         confirming.confirmed(visit, approve)
     else:
         try:
-            with visit.write() as tx:
+            with visit.create() as tx:
                 approve(tx)
         except (Conflict, Invalid) as refusal:
             form.refused(refusal)
     if form.ok:
         return page(visit, "authorize", state="approve", form=form)
     return _device(visit, uuid, form, 422)
+
+
+def _decided_again(visit: Visit, deed: str) -> Answer:
+    """Say once more what was decided; the program does not wait any more."""
+    return page(visit, "authorize", state=deed, form=visit.form)
 
 
 def _moved(visit: Visit, _tx: Read) -> Answer:
@@ -255,6 +262,8 @@ ROUTES: Routes = {
     "/account/tokens/end/": {"POST": Page(_end, "End a session or a token.")},
     "/account/authorize/": {
         "GET": Page(_ask_device, "Let a program in?"),
-        "POST": Page(_decide_device, "Let a program in, or not."),
+        "POST": Page(
+            _decide_device, "Let a program in, or not.", creates=True, replay=_decided_again
+        ),
     },
 }
