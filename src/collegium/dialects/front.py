@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from collegium import logs
-from collegium.dialects.http import BASE, REQUEST_ID, text, trusted
+from collegium.dialects.http import BASE, REQUEST_ID, ROUTED, text, trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -139,7 +139,7 @@ class Front:
                 # The path only: a query may hold somebody's address, and some paths a secret.
                 logs.request(
                     method=method,
-                    path=without_secrets(text(path)),
+                    path=without_secrets(text(path), is_routed=ROUTED in env),
                     status=int(code),
                     ms=round(took * 1000, 1),
                     request=request,
@@ -173,14 +173,22 @@ _KEY_NAMED: Final = ("invitation", "links", "user_email_change", "password_reset
 _KEY_SEPARATOR: Final = re.compile(r"([/\\])")
 _WORD: Final = re.compile(r"[a-z_-]{0,20}", re.IGNORECASE)
 _NAME: Final = re.compile(r"[a-z_-]{0,40}", re.IGNORECASE)
+# The shortest key has 32 characters.
+_LONG: Final = re.compile(r"[a-z0-9_-]{20,}", re.IGNORECASE)
 
 
-def without_secrets(path: str) -> str:
+def without_secrets(path: str, *, is_routed: bool = True) -> str:
     """Return a path as it may be logged: without what opens anything by itself, on one line.
 
     Judged by what a path could mean, not by our routes: a misspelled path is logged too.
+
+    Args:
+        is_routed: whether a route has the path. Where none has, the name before a key may be
+            misspelled in any way, so everything that could be a key goes.
     """
     told = _without_keys(path) if any(name in path.lower() for name in _KEY_NAMED) else path
+    if not is_routed:
+        told = _LONG.sub(_unless_name, told)
     return told if told.isprintable() else told.encode("unicode_escape").decode()
 
 
@@ -195,6 +203,10 @@ def _without_keys(path: str) -> str:
             if not _NAME.fullmatch(part):
                 parts[at] = "…"
     return "".join(parts)
+
+
+def _unless_name(found: re.Match[str]) -> str:
+    return found[0] if _NAME.fullmatch(found[0]) else "…"
 
 
 def _refused(start_response: StartResponse, status: str, said: str) -> Iterable[bytes]:

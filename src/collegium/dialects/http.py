@@ -84,6 +84,9 @@ REQUEST_ID: Final = "collegium.request"
 BASE: Final = "collegium.base"
 """Where the front leaves what addresses of this service begin with, for this caller."""
 
+ROUTED: Final = "collegium.routed"
+"""Where the environment of a request tells that one of our routes has its path."""
+
 
 @dataclass(frozen=True)
 class House:
@@ -525,6 +528,7 @@ class _Resource:
         self._perform = perform
 
     def on_get(self, request: Request, response: Response, **segments: str) -> None:
+        request.env[ROUTED] = True
         body = _body(request, self._house.settings.trusted_proxies)
         call = Call(self._house, request, body, segments)
         try:

@@ -6,6 +6,7 @@ import base64
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -237,3 +238,36 @@ def test_no_spelling_of_a_path_brings_an_invitation_into_the_log(
     assert token.lower().replace("-", "") not in flat
     # What is no key is still told.
     assert "/api/user-invitations/…/accept/" in log
+
+
+def test_no_misspelled_name_brings_an_invitation_into_the_log(
+    site: Site, world: World, owner: Person, project: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uuid = world.invite(owner, ADDRESS, "PROJECT.ADMIN", project)
+    token = world.vault.link("invitation", uuid, 1)
+    spelled = [
+        uuid,
+        uuid.upper(),
+        str(UUID(uuid)),
+        f"urn:uuid:{uuid}",
+        token,
+        f"{token}.",
+        f"?{uuid}",
+    ]
+    names = ("user-invitatons", "user-invites", "inv/itation", "user\xadinvita\u200btions", uuid)
+    capsys.readouterr()
+    for key in spelled:
+        for name in names:
+            site.get(f"/api/{name}/{quote(key)}/accept/")
+            site.get(f"/{name}/{quote(key)}")
+    site.get(f"/api/users/{owner.uuid}/", owner)
+    site.get("/api/v2/users/")
+    log = capsys.readouterr().err
+    assert log.count("event=request") == 2 * len(names) * len(spelled) + 2
+    flat = log.lower().replace("-", "")
+    assert uuid not in flat
+    assert token.lower().replace("-", "") not in flat
+    # What a route of ours has, and what is no key, is still told.
+    assert f"/api/users/{owner.uuid}/" in log
+    assert "/api/v2/users/" in log
+    assert "/api/user-invitatons/…/accept/" in log
