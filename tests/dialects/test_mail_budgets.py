@@ -219,6 +219,27 @@ def test_reminders_and_released_invitations_wait_for_their_turn(
         assert sum(last - DAY < other <= last for other in times) <= 3
 
 
+def test_invitations_that_wait_for_a_project_keep_no_address_for_longer_than_they_live(
+    make_settings: Callable[..., Settings], world: World, acme: Place
+) -> None:
+    world.settings = make_settings(recipient_mail_limit="3", invitation_lifetime="3d")
+    now = datetime.now(UTC)
+    tomorrow = now.date() + timedelta(days=1)
+    later = world.project(acme, "Later", starts=tomorrow)
+    who, project = sender(world, acme)
+    world.seat(who, "PROJECT.MANAGER", later)
+    for _ in range(30):
+        world.invite(who, VICTIM, "PROJECT.MEMBER", later)
+    start = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=UTC)
+    Clock(world.database, world.settings, lambda: start).run()
+    other, place = sender(world, acme)
+    with pytest.raises(Limited) as refused:
+        world.invite(other, VICTIM, "PROJECT.MEMBER", place, start + timedelta(hours=1))
+    assert timedelta(seconds=refused.value.facts["seconds"]) < 3 * DAY
+    world.invite(other, VICTIM, "PROJECT.MEMBER", place, start + 3 * DAY)
+    assert project.id
+
+
 def test_without_rate_limits_there_is_no_budget(
     make_settings: Callable[..., Settings], world: World, acme: Place
 ) -> None:

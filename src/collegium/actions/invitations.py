@@ -319,7 +319,7 @@ def remind(tx: Write, settings: Settings, number: int) -> bool:
         return False
     invitations.step(tx, invitation, State.PENDING, reminded=tx.now)
     if can_be_accepted(tx, invitation):
-        due = mail_budgets.plan(tx, settings, invitation.email)
+        due = mail_budgets.plan(tx, settings, invitation.email, invitation.expires)
         reminder = mails.InvitationCreated(invitation.email, number, reminder=True)
         outbox.post(tx, reminder, due)
     return True
@@ -490,7 +490,7 @@ def mail(tx: Write, settings: Settings, invitation: Row, state: State, actor: Ac
     """
     due = None
     if actor is None:
-        due = mail_budgets.plan(tx, settings, invitation.email)
+        due = mail_budgets.plan(tx, settings, invitation.email, invitation.expires)
     else:
         mail_budgets.spend(tx, settings, invitation.email, actor)
     owed = outbox.post(tx, mails.InvitationCreated(invitation.email, invitation.id), due)

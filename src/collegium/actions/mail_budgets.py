@@ -39,13 +39,20 @@ def spend(tx: Write, settings: Settings, address: str, actor: Actor) -> None:
     mail_budgets.put(tx, address, [*sent, tx.now])
 
 
-def plan(tx: Write, settings: Settings, address: str) -> datetime:
-    """Count a mail that the service sends by itself; return when it may go, now or later."""
+def plan(tx: Write, settings: Settings, address: str, until: datetime) -> datetime:
+    """Count a mail that the service sends by itself; return when it may go, now or later.
+
+    Args:
+        until: when the mail loses its point. One that is due only then is never sent, so it is
+            not counted: invitations that wait for their project, as many as somebody likes, must
+            not keep an address from everybody else for longer than that.
+    """
     if not _is_counted(settings):
         return tx.now
     sent = mail_budgets.hold(tx, address)
     slot = next_slot(sent, tx.now, settings.recipient_mail_limit)
-    mail_budgets.put(tx, address, [*sent, slot])
+    if slot < until:
+        mail_budgets.put(tx, address, [*sent, slot])
     return slot
 
 
