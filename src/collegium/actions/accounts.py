@@ -372,7 +372,7 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
             if known.email != email:
                 addresses.cancel(tx, number)
             if not known.is_active:
-                credentials.switch(tx, number, is_active=True)
+                switch(tx, None, number, is_active=True)
             change_account(tx, number, {**wanted, "modified": tx.now})
             events.record(tx, "account.made_staff", None, account=number, username=username)
         if hashed is not None:

@@ -257,11 +257,14 @@ def send(
         in_groups: one to a group, of which ``group_invitations.send`` has judged more.
 
     Refuses: NotFound when hidden, Forbidden without the right to invite,
-    Conflict ``invitation.wrong_state``, ``organisation.unavailable`` and ``role.inactive``.
+    Conflict ``invitation.wrong_state``, ``invitation.no_address`` where the address was deleted
+    with its account, ``organisation.unavailable`` and ``role.inactive``.
     """
     invitation = _managed(tx, actor, uuid, in_groups=in_groups)
     before = _seen(tx, invitation)
     rules.move(before, Act.SEND)
+    if not invitation.email:
+        raise Conflict("invitation.no_address")
     check_open(invitation)
     if invitation.scope_removed is not None:
         raise Conflict("organisation.unavailable")

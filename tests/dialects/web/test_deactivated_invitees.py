@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
+from collegium.actions import accounts as account_actions
 from collegium.post.transport import open_transport
 from collegium.post.worker import Worker
 from collegium.store.statements import Prepared
@@ -206,6 +207,44 @@ def test_a_deleted_person_can_be_invited_like_anybody(
     uuid = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
     assert WHY not in text(browser.open(here(world, uuid)))
     assert browser.send(here(world, uuid), **NEW).status_code == 303
+
+
+def test_an_invitation_that_went_with_its_account_is_not_sent_to_nobody(
+    browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
+) -> None:
+    mine = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
+    other = world.invite(owner, "other@example.org", "PROJECT.ADMIN", project)
+    assert site.post(f"/api/user-invitations/{other}/cancel/", owner).status_code == 200
+    assert site.request("DELETE", f"/api/users/{bob.uuid}/", world.staff).status_code == 204
+    listed = f"/project/{project.uuid}/invitations/"
+    page = browser.sign_in(world, owner).open(listed)
+    assert page.text.count('value="send"') == 1  # of the other one
+    refused = site.post(f"/api/user-invitations/{mine}/send/", owner)
+    assert refused.status_code == 400
+    assert "invite the person anew" in refused.text
+    assert browser.send(f"{listed}{mine}/", deed="send").status_code == 409
+    assert world.invitation(mine).state == "canceled"
+    # The denied twin: one that was called back and has its address.
+    assert site.post(f"/api/user-invitations/{other}/send/", owner).status_code == 200
+
+
+def test_the_reason_goes_when_the_operator_activates_the_account(
+    browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
+) -> None:
+    uuid = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
+    browser.open(here(world, uuid))
+    browser.send(here(world, uuid), **NEW)
+    assert REASON in told(site, owner, uuid)
+    account_actions.ensure_staff(
+        world.database,
+        world.settings,
+        world.vault,
+        bob.actor.username,
+        bob.email,
+        None,
+        promotes=True,
+    )
+    assert told(site, owner, uuid) == ""
 
 
 def test_the_mail_to_the_inviter_says_why(

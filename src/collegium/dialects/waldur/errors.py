@@ -144,6 +144,10 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
         _LIST,
         "Only pending or planned invitations can be canceled.",
     ),
+    "invitation.no_address": (
+        _LIST,
+        "The invited account was deleted, and its address with it. Please invite the person anew.",
+    ),
     "invitation.not_sendable": (
         _LIST,
         "Only pending, expired and canceled invitations can be resent.",

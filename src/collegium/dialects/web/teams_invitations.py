@@ -275,7 +275,11 @@ def _shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Show
                 FATES[happened] if row.mail_state is not None else "",
                 row.mail_error if happened is Fate.ERRED else "",
                 link,
-                may and (state, Act.SEND) in MOVES and row.role_is_active and not team.is_closed,
+                may
+                and (state, Act.SEND) in MOVES
+                and bool(row.email)
+                and row.role_is_active
+                and not team.is_closed,
                 may and (state, Act.CANCEL) in MOVES,
                 state is State.PENDING and row.id not in vouched,
             )

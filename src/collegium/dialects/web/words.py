@@ -50,6 +50,8 @@ _SENTENCES: Final = {
     "one.",
     "group.unknown": "There is no such group any more.",
     "invitation.exists": "Is invited already.",
+    "invitation.no_address": "The invited account was deleted, and its address with it. Please "
+    "invite the person anew.",
     "invitation.other_address": "This invitation can be accepted or declined only by an account "
     "with the address that it was sent to.",
     "invitation.unknown": "This invitation cannot be accepted or declined with this account, or "
