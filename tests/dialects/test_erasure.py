@@ -304,6 +304,44 @@ def test_invitation_to_a_deleted_account_lets_nobody_in(
     assert "invitation.canceled" in kinds
 
 
+def test_the_address_of_a_deleted_invitation_goes_with_the_account(
+    site: Site, world: World, database: Database
+) -> None:
+    owner, gone, stays = world.person("owner"), world.person("xqgone"), world.person("stays")
+    place = world.project(world.organisation(owner=owner))
+    for person in (gone, stays):
+        uuid = world.invite(owner, person.email, "PROJECT.MEMBER", place)
+        assert site.post(f"/api/user-invitations/{uuid}/delete/", world.staff).status_code == 200
+    with database.write() as tx:
+        account_actions.delete(tx, world.staff.actor, gone.uuid)
+    assert not [where for where, value in everything(database) if "xqgone" in value.lower()]
+    with database.read() as tx:
+        rows = tx.all(Prepared(select(events.c.facts).where(events.c.kind == "invitation.deleted")))
+    assert [row.facts.get("email") for row in rows] == [None, stays.email]
+
+
+def test_an_address_that_was_only_asked_for_is_somebody_else_s(
+    site: Site, world: World, database: Database
+) -> None:
+    owner, asker = world.person("owner"), world.person("asker")
+    place = world.project(world.organisation(owner=owner))
+    uuid = world.invite(owner, "new@example.org", "PROJECT.MEMBER", place)
+    path = f"/api/users/{asker.uuid}/change_email/"
+    for email in ("new@example.org", "other@example.org", "new@example.org"):
+        assert site.post(path, world.staff, json={"email": email}).status_code == 200
+    with database.write() as tx:
+        account_actions.delete(tx, world.staff.actor, asker.uuid)
+    row = world.invitation(uuid)
+    assert (row.email, row.state) == ("new@example.org", "pending")
+    with database.read() as tx:
+        rows = tx.all(Prepared(select(mail_rows.c.recipient, mail_rows.c.kind)))
+        kept = tx.all(Prepared(select(events.c.facts).where(events.c.account_id == asker.id)))
+    assert [(one.recipient, one.kind) for one in rows] == [
+        ("new@example.org", "invitation_created")
+    ]
+    assert "@" not in str(kept)
+
+
 def test_a_failed_login_keeps_no_name_that_was_typed(
     site: Site, world: World, database: Database
 ) -> None:

@@ -249,7 +249,7 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
     events.record(tx, "account.deleted", actor, account=account.id, username=account.username)
     accounts.bury(tx, account.id)
     slugs.forget(tx, "user", account.username, account.id)
-    for ended in erasure.erase(tx, account, account.requested_email):
+    for ended in erasure.erase(tx, account, actor):
         events.record(tx, "invitation.canceled", None, scope=ended.scope_id, invitation=ended.uuid)
 
 

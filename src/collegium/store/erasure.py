@@ -18,6 +18,7 @@ from collegium.store.tables import Number, accounts, events, invitations, outbox
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from collegium.rules.access import Actor
     from collegium.store.db import Read, Write
     from collegium.store.statements import Row
 
@@ -49,10 +50,14 @@ _IMPERSONATED = Prepared(
     .where(events.c.actor_id == _account, events.c.kind == bindparam("kind"))
     .distinct()
 )
+# Events of earlier releases hold the name alone.
 _DONE_FOR = Prepared(
     select(events.c.id, events.c.facts).where(
         any_of(events.c.actor_id, "people"),
-        events.c.facts["impersonated_by"].as_string() == bindparam("name"),
+        or_(
+            events.c.facts["impersonator"].as_integer() == _account,
+            events.c.facts["impersonated_by"].as_string() == bindparam("name"),
+        ),
     )
 )
 _ACTED = Prepared(
@@ -116,6 +121,10 @@ _EVENTS_OF = Prepared(
         any_of(events.c.facts["invitation"].as_string(), "texts"),
     )
 )
+# Of an invitation that staff deleted no row is left, only its events.
+_DELETED = Prepared(
+    select(events.c.scope_id, events.c.facts).where(events.c.kind == bindparam("kind"))
+)
 _EVENTS_OF_MAILS = Prepared(
     select(events.c.id, events.c.facts).where(any_of(events.c.kind, "kinds"))
 )
@@ -136,7 +145,7 @@ _ASKED = Prepared(
 )
 
 
-def erase(tx: Write, account: Row, requested: str | None = None) -> list[Row]:
+def erase(tx: Write, account: Row, actor: Actor) -> list[Row]:
     """Take everything personal of a deleted account out of all tables but its own.
 
     Invitations to the account that are still open are canceled, since nobody could be let in by
@@ -144,27 +153,34 @@ def erase(tx: Write, account: Row, requested: str | None = None) -> list[Row]:
 
     Args:
         account: the account as it was, locked: ``id email first_name last_name username``.
-        requested: the address that it was to have next.
+        actor: who deletes it.
     """
     about = tx.all(_ABOUT, account=account.id)
-    known = {account.email, requested, *(text for row in about for text in _addresses(row.facts))}
+    known = {account.email, *(text for row in about for text in _addresses(row.facts))}
     spelled = _own(tx, account.id, {text for text in known if text})
     answered = {
         str(row.facts["invitation"])
         for row in tx.all(_BY, account=account.id, kinds=list(_ANSWERS))
         if row.facts.get("invitation")
     }
-    found = tx.all(
-        _ADDRESSED,
-        account=account.id,
-        addresses=sorted({comparable_address(text) for text in spelled}),
-        uuids=sorted(answered),
-    )
+    keys = {comparable_address(text) for text in spelled}
+    found = tx.all(_ADDRESSED, account=account.id, addresses=sorted(keys), uuids=sorted(answered))
     ended = tx.all(_CANCEL, ids=[row.id for row in found], states=list(_OPEN)) if found else []
     if found:
         tx.run(_EMPTY_INVITATIONS, ids=[row.id for row in found])
-        _erase_events_of(tx, found)
-    spelled |= _own(tx, account.id, {row.email for row in found if row.email})
+    deleted = [
+        row
+        for row in tx.all(_DELETED, kind="invitation.deleted")
+        if row.facts["invitation"] in answered
+        or comparable_address(row.facts.get("email", "")) in keys
+    ]
+    _erase_events_of(
+        tx,
+        {(row.scope_id, row.uuid) for row in found}
+        | {(row.scope_id, row.facts["invitation"]) for row in deleted},
+    )
+    invited = {*(row.email for row in found), *(row.facts.get("email", "") for row in deleted)}
+    spelled |= _own(tx, account.id, invited)
     tx.run(_MAILS, account=account.id, recipients=sorted(spelled))
     _erase_sent(tx, account.id)
     tx.run(_ASKED, account=account.id)
@@ -175,23 +191,30 @@ def erase(tx: Write, account: Row, requested: str | None = None) -> list[Row]:
     for row in tx.all(_EVENTS_OF_MAILS, kinds=list(_OF_MAILS)):
         if row.facts.get("recipient") in spelled:
             tx.run(_WRITE_FACTS, event=row.id, told={**row.facts, "recipient": ""})
-    _erase_staff(tx, account)
+    _erase_staff(tx, account, actor)
     tx.run(_ACTED, account=account.id, name=neutral_name(account.id))
     return ended
 
 
-def _erase_staff(tx: Write, account: Row) -> None:
-    """Take the name of a member of staff out of what they have done as somebody else."""
+def _erase_staff(tx: Write, account: Row, actor: Actor) -> None:
+    """Take the name of a member of staff out of what they have done as somebody else.
+
+    The actor may be such a person: that it is acted for is recorded after the request.
+    """
     rows = tx.all(_IMPERSONATED, account=account.id, kind="account.impersonated")
+    people = sorted({actor.id, *(row.account_id for row in rows)})
     name = f"{account.first_name} {account.last_name}".strip() or account.username
-    for row in tx.all(_DONE_FOR, people=[row.account_id for row in rows], name=name):
+    for row in tx.all(_DONE_FOR, account=account.id, people=people, name=name):
         told = {**row.facts, "impersonated_by": neutral_name(account.id)}
         tx.run(_WRITE_FACTS, event=row.id, told=told)
 
 
 def _addresses(facts: Any) -> list[str]:
-    """Return the e-mail addresses that an event about an account names."""
-    values = [facts.get(name) for name in ("email", "old", "new")]
+    """Return the e-mail addresses that the account had, as an event about it tells.
+
+    One that was only asked for may be anybody's.
+    """
+    values = [facts.get(name) for name in ("old", "new")]
     changes = facts.get("changes")
     if isinstance(changes, dict) and isinstance(changes.get("email"), list):
         values += changes["email"]
@@ -207,13 +230,15 @@ def _own(tx: Read, account: int, addresses: Collection[str]) -> set[str]:
     return {text for text, key in keys.items() if key and key not in others}
 
 
-def _erase_events_of(tx: Write, found: Collection[Row]) -> None:
-    """Take the address out of the events of invitations."""
+def _erase_events_of(tx: Write, found: Collection[tuple[int, str]]) -> None:
+    """Take the address out of the events of invitations, given by scope and UUID."""
+    if not found:
+        return
     rows = tx.all(
         _EVENTS_OF,
-        scopes=sorted({row.scope_id for row in found}),
+        scopes=sorted({scope for scope, _ in found}),
         kinds=list(_OF_INVITATIONS),
-        texts=sorted(row.uuid for row in found),
+        texts=sorted(uuid for _, uuid in found),
     )
     for row in rows:
         if "email" in row.facts:

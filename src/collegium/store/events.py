@@ -121,6 +121,7 @@ def record(
     """
     if actor is not None and actor.behind is not None:
         facts["impersonated_by"] = actor.behind.name or actor.behind.username
+        facts["impersonator"] = actor.behind.id
     tx.run(
         _RECORD,
         uuid=uuid4().hex,

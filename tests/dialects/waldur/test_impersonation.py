@@ -182,3 +182,43 @@ def test_what_a_deleted_member_of_staff_did_as_somebody_names_them_neutrally(
     neutral = f"Deleted account {boss.id}"
     assert neutral in {row.facts.get("impersonated_by") for row in rows}
     assert neutral in {row.actor_name for row in rows if row.kind == "account.impersonated"}
+
+
+def test_every_name_that_a_deleted_member_of_staff_had_goes(
+    site: Site, world: World, database: Database
+) -> None:
+    ada, boss = world.person("ada"), world.person("xqboss", is_staff=True)
+    headers = {"X-Impersonated-User-Uuid": ada.uuid}
+    body = {"job_title": "Archivist", "agree_with_policy": True}
+    for name in ("Xqmaiden", "Xqmarried"):
+        changed = site.request(
+            "PATCH", f"/api/users/{boss.uuid}/", world.staff, json={"first_name": name}
+        )
+        assert changed.status_code == 200, changed.text
+        done = site.request("PATCH", f"/api/users/{ada.uuid}/", boss, headers=headers, json=body)
+        assert done.status_code == 200, done.text
+        body["job_title"] = name[2:]
+    with database.write() as tx:
+        account_actions.delete(tx, world.staff.actor, boss.uuid)
+    assert "xq" not in told(database)
+
+
+def test_the_account_that_is_deleted_by_the_request_is_named_by_no_event(
+    site: Site, world: World, database: Database
+) -> None:
+    person = world.person("xqperson", is_staff=True)
+    other, boss = world.person("other", is_staff=True), world.person("xqboss", is_staff=True)
+    # As the person whose account is deleted, and by the account that is deleted.
+    assert (
+        act(site, world.staff, person.uuid, "DELETE", f"/api/users/{person.uuid}/").status_code
+        == 204
+    )
+    assert act(site, boss, other.uuid, "DELETE", f"/api/users/{boss.uuid}/").status_code == 204
+    assert traces(database) == [(world.staff.id, person.id), (boss.id, other.id)]
+    assert "xq" not in told(database)
+
+
+def told(database: Database) -> str:
+    """All that the audit log says, in lower case."""
+    with database.read() as tx:
+        return str([row._asdict() for row in tx.all(Prepared(select(events)))]).lower()
