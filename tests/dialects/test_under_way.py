@@ -15,6 +15,7 @@ from collegium.actions import passwords, second_factors
 from collegium.actions import tokens as token_actions
 from collegium.rules.tokens import Kind
 from collegium.store import accounts, addresses, devices, keys, tokens
+from collegium.store import second_factors as factors
 from collegium.store.vault import check_password, hash_password
 from tests.dialects.web.browser import Browser
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, turned_on
@@ -188,7 +189,10 @@ def test_another_password_ends_what_was_verified_before_it(scene: Scene, way: st
     with scene.world.database.read() as tx:
         assert addresses.of_account(tx, scene.ada.id) is None
         assert keys.of_account(tx, scene.ada.id) == []
+        assert devices.approved(tx, scene.ada.id) == 0
+        factor = factors.of_account(tx, scene.ada.id)
         account = accounts.known(tx, id=scene.ada.id)
+    assert (factor is not None) is (way == "second factor")
     assert account is not None
     assert check_password(account.password, NEW), "the new password is not the account's"
 
