@@ -165,11 +165,15 @@ def remove(tx: Write, actor: Actor) -> None:
 def reset(tx: Write, actor: Actor, uuid: str) -> None:
     """Turn off the second factor of somebody who has lost theirs, and mail them that it is off.
 
+    Staff turn their own off with a code, as everybody does; without one they need another member.
+
     Refuses: NotFound when hidden, Forbidden for anybody but staff,
-    Conflict ``second_factor.none``.
+    Conflict ``second_factor.own`` and ``second_factor.none``.
     """
     account = accounts.reach(tx, actor, uuid)
     check_staff(actor)
+    if account.id == actor.id:
+        raise Conflict("second_factor.own")
     access.lock_account(tx, account.id)
     if not second_factors.is_on(tx, account.id):
         raise Conflict("second_factor.none")

@@ -250,6 +250,27 @@ def test_staff_alone_turns_off_the_second_factor_of_another(world: World) -> Non
         second_factors.reset(tx, world.staff.actor, ada.uuid)
 
 
+def test_staff_turn_their_own_second_factor_off_with_a_code_alone(
+    browser: Browser, world: World
+) -> None:
+    boss = world.person("boss", is_staff=True, password=HASHED)
+    _authenticator, codes = turned_on(world, boss)
+    browser.sign_in(world, boss)
+    path = f"/staff/accounts/{boss.uuid}/"
+    assert 'value="second_factor"' not in browser.open(path).text
+    refused = browser.send(path, deed="second_factor")
+    assert refused.status_code == 422
+    assert "with a code of it" in text(refused)
+    with world.database.read() as tx:
+        assert rows.is_on(tx, boss.id)
+    browser.open("/account/second_factor/")
+    off = browser.send("/account/second_factor/", deed="remove", code=codes[0])
+    assert off.status_code == 303
+    ada = world.person("ada")
+    turned_on(world, ada)
+    assert 'value="second_factor"' in browser.open(f"/staff/accounts/{ada.uuid}/").text
+
+
 def test_a_forgotten_password_tells_nobody_who_has_an_account(
     browser: Browser, world: World, database: Database
 ) -> None:
