@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collegium.actions import decisions
+from collegium.store import addresses
 from collegium.store.statements import Prepared
 from collegium.store.tables import invitations
 from tests.dialects.brainstem.scene import Groups
@@ -65,3 +66,39 @@ def test_role_that_is_raised_while_staff_approve_is_not_what_they_have_approved(
         assert groups.get(alice, "invitation", row.uuid, "accept").status_code in {400, 404}
         seen.add(approved.status_code)
     assert seen
+
+
+def test_address_that_changes_while_staff_approve_is_not_what_they_have_approved(
+    world: World, site: Site, together: Callable[..., list[httpx.Response]]
+) -> None:
+    groups = Groups(world, site)
+    olga, alice = world.person("olga"), world.person("alice")
+    email = alice.email
+    for turn in range(ROUNDS // 2):
+        group = groups.found(olga, f"Round {turn}")
+        body: dict[str, Any] = {"users": {email: {}}}
+        assert groups.call("PATCH", olga, "group", group, json=body).status_code == 200
+        statement = invitations.select().where(invitations.c.scope_id == group)
+        with world.database.read() as tx:
+            (row,) = tx.all(Prepared(statement))
+        now = int(datetime.now(UTC).timestamp())
+        link = world.vault.link(decisions.APPROVE, world.staff.uuid, row.uuid, 1, now)
+        email = f"alice{turn}@elsewhere.example"
+        path = f"/api/users/{alice.uuid}/change_email/"
+        assert site.post(path, world.staff, json={"email": email}).status_code == 200
+        with world.database.read() as tx:
+            change: Any = addresses.of_account(tx, alice.id)
+        code = world.vault.code(alice.id, email, change.created.isoformat())
+        approved, changed = together(
+            lambda t=link: site.post("/api/user-invitations/approve/", json={"token": t}),
+            lambda c=code: site.post("/api/users/confirm_email/", json={"code": c}),
+        )
+        assert changed.status_code == 200, changed.text
+        assert approved.status_code in {200, 400, 409}
+        with world.database.read() as tx:
+            (row,) = tx.all(Prepared(statement))
+        assert (row.state, row.approved_by, row.email) == ("requested", None, email)
+        assert row.generation == 2
+        assert groups.get(alice, "invitation", row.uuid, "accept").status_code in {400, 404}
+        # Otherwise it would be asked about again with every other address.
+        assert groups.call("DELETE", olga, "group", group).status_code == 204

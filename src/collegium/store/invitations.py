@@ -32,7 +32,15 @@ from collegium.rules.invitations import REMIND_BEFORE, State, stands_by
 from collegium.rules.refusals import Conflict, NotFound
 from collegium.store import comparing, finding, search
 from collegium.store import roles as role_rows
-from collegium.store.access import add_to_account, add_to_scope, holding, live, lock, seer
+from collegium.store.access import (
+    add_to_account,
+    add_to_scope,
+    holding,
+    live,
+    lock,
+    lock_account,
+    seer,
+)
 from collegium.store.listing import Filter, Listing, without
 from collegium.store.narrowing import beside, one_of, rare
 from collegium.store.scopes import placed
@@ -341,7 +349,11 @@ _TO_ACTOR = Prepared(
         scopes.c.removed.is_(None),
     ).order_by(invitations.c.created.desc(), invitations.c.id.desc())
 )
-_SCOPE_OF = Prepared(select(invitations.c.scope_id).where(invitations.c.uuid == bindparam("uuid")))
+_HOLDERS = Prepared(
+    select(invitations.c.scope_id, invitations.c.account_id).where(
+        invitations.c.uuid == bindparam("uuid")
+    )
+)
 _BY_UUID = Prepared(_rows.where(invitations.c.uuid == bindparam("uuid")))
 _BY_ID = Prepared(_rows.where(invitations.c.id == bindparam("id")))
 
@@ -567,11 +579,16 @@ def by_uuid(tx: Read, uuid: str) -> Row | None:
 
 
 def by_uuid_locked(tx: Write, uuid: str) -> Row | None:
-    """Find an invitation as ``by_uuid``, with its scope locked before its row is read."""
-    scope = tx.value(_SCOPE_OF, uuid=uuid)
-    if scope is None:
+    """Find an invitation as ``by_uuid``, with its scope locked before its row is read.
+
+    So is the account that is invited: with its address, or its end, the invitation changes too.
+    """
+    holders = tx.one(_HOLDERS, uuid=uuid)
+    if holders is None:
         return None
-    lock(tx, scope)
+    lock(tx, holders.scope_id)
+    if holders.account_id is not None:
+        lock_account(tx, holders.account_id)
     return by_uuid(tx, uuid)
 
 
