@@ -146,6 +146,8 @@ class Roll(Offers):
             group = everywhere or self.scopes[row["scope"]]["kind"] == "group"
             if group and row["email"] == who and row["state"] in WAITING:
                 row["state"] = "canceled"
+            if everywhere and row["email"] == who:
+                row["erased"] = True
 
     def log_in(self, who: str, given: str | None = None) -> None:
         """Give somebody the token, or a new one when it has run out.

@@ -140,6 +140,7 @@ class Offers(Standing):
         self._may_give(by, row["scope"], row["role"])
         state = self.state(name)
         unless(state in {"pending", "canceled", "expired"}, "invitation.wrong_state")
+        unless(not row.get("erased"), "invitation.no_address")
         unless(self._is_open(row["scope"]), "organisation.unavailable")
         row["voucher"] = by
         if state == "pending":
