@@ -101,6 +101,29 @@ def test_everything_wrong_with_one_field_of_a_body_is_told(site: Site, world: Wo
     }
 
 
+LONG_LINK = "see http://example.org/" + "x" * 600
+NO_LINK = "Enter a name without a web address in it."
+
+
+def test_a_name_that_is_too_long_and_holds_a_link_is_told_both(site: Site, world: World) -> None:
+    body = {"name": LONG_LINK, "access_subnets": "10.0.0.0/99, here, 10.0.0.0/8"}
+    told = site.post("/api/customers/", world.staff, json=body).json()
+    assert told == {
+        "name": ["Ensure this field has no more than 150 characters.", NO_LINK],
+        "access_subnets": [
+            '"10.0.0.0/99" is not a valid network.',
+            '"here" is not a valid network.',
+        ],
+    }
+    answer = Groups(world, site).call("POST", world.person(), "group", json={"name": LONG_LINK})
+    assert answer.json()["name"][1:] == [NO_LINK]
+    browser = Browser(site).sign_in(world, world.staff)
+    browser.open("/staff/organisations/new/")
+    said = text(browser.send("/staff/organisations/new/", name=LONG_LINK[:160]))
+    assert "This is too long: at most 150 characters." in said
+    assert "A name cannot have a web address in it." in said
+
+
 def test_what_is_only_too_long_is_told_nothing_else(site: Site, world: World) -> None:
     answer = site.post(
         "/api/users/", world.staff, json={"username": "a" * 129, "email": "a@example.org"}

@@ -32,6 +32,7 @@ TOLD: Final = 20
 """Maximum number of sentences about one field; an answer stays about as long as the request."""
 _AROUND: Final = 1000
 """Characters around a text, such as white space, that are taken away without a word."""
+_LINK: Final = "Enter a name without a web address in it."
 
 
 class Wrong(Exception):  # noqa: N818 - names the value
@@ -102,12 +103,16 @@ class Text(Field):
         if not text and not self.blank:
             raise Wrong("This field may not be blank.")
         # What is beyond the length is not examined.
-        wrong = unstorable(text[: self.max])
+        wrong = self._faults(text[: self.max])
         if len(text) > self.max:
             wrong.insert(0, f"Ensure this field has no more than {self.max} characters.")
         if wrong:
             raise Wrong(*wrong)
         return text
+
+    def _faults(self, head: str) -> list[str]:
+        """Return everything that is wrong with a text that is not too long."""
+        return unstorable(head)
 
     def schema(self) -> dict[str, Any]:
         """Describe a string."""
@@ -134,11 +139,15 @@ class Name(Line):
         text = clean_name(super().read(raw))
         if not text and not self.blank:
             raise Wrong("This field may not be blank.")
+        # Composed it may have become longer than it came.
         if len(text) > self.max:
             raise Wrong(f"Ensure this field has no more than {self.max} characters.")
         if holds_link(text):
-            raise Wrong("Enter a name without a web address in it.")
+            raise Wrong(_LINK)
         return text
+
+    def _faults(self, head: str) -> list[str]:
+        return [*super()._faults(head), *([_LINK] if holds_link(head) else [])]
 
 
 @dataclass(frozen=True, kw_only=True)

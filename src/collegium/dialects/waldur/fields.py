@@ -188,12 +188,11 @@ class Name(Text):
         """Return the name without what cannot be seen; what no database holds stays, to be told."""
         return text if unstorable(text) else clean_name(text)
 
-    def read(self, raw: Any, *, form: bool) -> str:
-        """Read a name."""
-        text = super().read(raw, form=form)
-        if holds_link(text):
-            raise Wrong("Enter a name without a web address in it.")
-        return text
+    def _faults(self, text: str) -> list[str]:
+        wrong = super()._faults(text)
+        if holds_link(text[: self.max]):
+            wrong.append("Enter a name without a web address in it.")
+        return wrong
 
 
 @dataclass(frozen=True, kw_only=True)

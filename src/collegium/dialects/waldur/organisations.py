@@ -41,12 +41,14 @@ class Subnets(Text):
     def read(self, raw: Any, *, form: bool) -> str:
         """Read networks in CIDR notation."""
         text = super().read(raw, form=form)
-        found = []
+        found, wrong = [], []
         for part in filter(None, map(str.strip, text.split(","))):
             try:
                 found.append(str(ip_network(part, strict=False)))
             except ValueError:
-                raise Wrong(f'"{part[:50]}" is not a valid network.') from None
+                wrong.append(f'"{part[:50]}" is not a valid network.')
+        if wrong:
+            raise Wrong(*wrong)
         # Written out, they may have become longer.
         return super().read(",".join(found), form=form)
 

@@ -169,9 +169,9 @@ class Form:
         elif not text and (required or raw.strip()):
             said = "Please fill this in." if not raw.strip() else "Nothing of this can be seen."
             self.wrong(name, said)
-        elif len(text) > most:
+        if len(text) > most:
             self.wrong(name, f"This is too long: at most {most} characters.")
-        elif holds_link(text):
+        if holds_link(text[:most]):
             self.wrong(name, "A name cannot have a web address in it.")
         return text
 
