@@ -8,6 +8,7 @@ always the same. So the floor follows every change of the service, and judges no
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from collegium.store.db import Read, Write
 
 _HEX: Final = frozenset("0123456789abcdef")
 _SHORTEST: Final = 16
+_EPOCH: Final = re.compile(r"1\d{9}\.\d{1,6}")
 """Hex digits from which on a text was drawn by chance."""
 
 
@@ -172,6 +174,10 @@ class _Learner:
         if None not in times:
             nows = [sample.steps[at].now for sample in self._samples]
             return self._after(times, nows)
+        epochs = [_epoch(value) for value in values]
+        if None not in epochs:
+            nows = [sample.steps[at].now for sample in self._samples]
+            return ("epoch", self._after(epochs, nows)[1])
         if isinstance(first, str) and len(first) >= _SHORTEST and _HEX.issuperset(first):
             self._fresh.append(values)
             return ("fresh", len(self._fresh) - 1, len(first))
@@ -240,6 +246,13 @@ def _time(value: Any) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def _epoch(value: Any) -> datetime | None:
+    """Read seconds since 1970, written as text with a fraction."""
+    if not isinstance(value, str) or not _EPOCH.fullmatch(value):
+        return None
+    return datetime.fromtimestamp(float(value), UTC)
+
+
 class Kitchen:
     """Where a recipe is followed once.
 
@@ -266,7 +279,7 @@ class Kitchen:
 Cook = Callable[[Kitchen], Any]
 
 
-def cook(origin: Origin, *, as_text: bool) -> Cook:  # noqa: C901, PLR0911 - one kind after the other
+def cook(origin: Origin, *, as_text: bool) -> Cook:  # noqa: C901, PLR0911, PLR0912 - one kind after the other
     """Give the function that brings a value from where it comes.
 
     Args:
@@ -292,6 +305,8 @@ def cook(origin: Origin, *, as_text: bool) -> Cook:  # noqa: C901, PLR0911 - one
             if as_text:
                 return lambda kitchen: _text(kitchen.now + span)
             return lambda kitchen: kitchen.now + span
+        case ("epoch", seconds):
+            return lambda kitchen: str(kitchen.now.timestamp() + seconds)
         case ("told", seconds):
             later = timedelta(seconds=seconds)
             return lambda kitchen: _text(kitchen.now + later) + "Z"

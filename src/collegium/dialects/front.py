@@ -169,7 +169,7 @@ def _nowhere(path: str) -> str:
 
 # What comes after a segment that names invitations, or a page that a mailed link leads to, lets
 # somebody in: a UUID in any of its spellings, a token, a code.
-_KEY_NAMED: Final = ("invitation", "links", "user_email_change", "password_reset")
+_KEY_NAMED: Final = re.compile("invitation|links|user_email_change|password_reset", re.IGNORECASE)
 _KEY_SEPARATOR: Final = re.compile(r"([/\\])")
 _WORD: Final = re.compile(r"[a-z_-]{0,20}", re.IGNORECASE)
 _NAME: Final = re.compile(r"[a-z_-]{0,40}", re.IGNORECASE)
@@ -186,7 +186,7 @@ def without_secrets(path: str, *, is_routed: bool = True) -> str:
         is_routed: whether a route has the path. Where none has, the name before a key may be
             misspelled in any way, so everything that could be a key goes.
     """
-    told = _without_keys(path) if any(name in path.lower() for name in _KEY_NAMED) else path
+    told = _without_keys(path) if _KEY_NAMED.search(path) else path
     if not is_routed:
         told = _LONG.sub(_unless_name, told)
     return told if told.isprintable() else told.encode("unicode_escape").decode()
@@ -198,7 +198,7 @@ def _without_keys(path: str) -> str:
     for at, part in enumerate(parts):
         if is_after and not _WORD.fullmatch(part) and part not in {"/", "\\"}:
             parts[at] = "…"
-        elif any(name in part.lower() for name in _KEY_NAMED):
+        elif _KEY_NAMED.search(part):
             is_after = True
             if not _NAME.fullmatch(part):
                 parts[at] = "…"

@@ -209,7 +209,7 @@ class Call:
         """Give what counts as one caller: the address, of IPv6 the 64 bits that one is given."""
         return network_of(self.address)
 
-    @property
+    @once
     def base(self) -> str:
         """Return ``scheme://host/path`` as the caller used it."""
         return str(self._env[BASE])

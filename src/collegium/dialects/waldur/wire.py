@@ -651,12 +651,18 @@ def invitation(call: Call, row: Row, now: datetime, *, is_dead: bool = False) ->
         row.job_title,
         row.civil_number,
         row.extra_text,
-        *_common(call, row, now, is_dead=is_dead, is_turned_away=_is_turned_away(row, now)),
+        *_common(
+            call,
+            row,
+            now,
+            is_dead=is_dead,
+            is_turned_away=row.turned_away_at is not None and _is_turned_away(row, now),
+        ),
     )
 
 
 def _is_turned_away(row: Row, now: datetime) -> bool:
-    return row.turned_away_at is not None and seen(row, now) in {State.PENDING, State.EXPIRED}
+    return seen(row, now) in {State.PENDING, State.EXPIRED}
 
 
 def invitation_details(call: Call, row: Row, now: datetime) -> InvitationDetails:
