@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from functools import partial
 from operator import add
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ import pytest
 from pyotp.totp import TOTP
 
 from collegium.actions import groups, links, second_factors
+from collegium.dialects import limits
 from collegium.post.worker import Worker
-from collegium.store import submissions
+from collegium.rules.tries import Limit
+from collegium.store import roles, submissions
 from collegium.store.statements import Prepared
 from collegium.store.tables import accounts, invitations, organisations, outbox, requests, tokens
 from collegium.store.tables import submissions as table
@@ -288,6 +291,37 @@ def test_list_of_people_is_invited_once_and_the_second_press_says_what_the_first
         return re.sub(r'name="submission" value="[^"]*"', "", answer.text)
 
     assert shown(one) == shown(other)
+
+
+@pytest.mark.parametrize("place", ["project", "group"])
+def test_limit_of_invitations_that_the_first_press_has_used_up_does_not_refuse_the_second(
+    browser: Browser, scene: Scene, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    world, owner = scene.world, scene.people["owner"]
+    limit = Limit(1, timedelta(hours=1), timedelta(hours=1), timedelta(hours=1))
+    monkeypatch.setitem(limits._LIMITS, limits.INVITE, (limit, limit))
+    people = [world.person(name).email for name in ("one", "two", "three")]
+    here, role = f"{scene.paths['project']}invite/", world.role("PROJECT.MEMBER").uuid
+    if place == "group":
+        with world.database.write() as tx:
+            here = f"/group/{groups.create(tx, owner.actor, 'Lab')}/team/invite/"
+            member: Any = roles.named(tx, "GROUP.MEMBER", None, groups=True)
+        role = member.uuid
+    browser.sign_in(world, owner)
+    browser.open(here)
+    text = "\n".join([*people[:2], "nonsense@"])
+    form = {"addresses": text, "role": role, "extra_text": "", "deed": "send"}
+    assert browser.send(here, **form | {"deed": "check"}).status_code == 200
+    form |= {"submission": number(browser), "csrf": browser.csrf}
+    answers = [browser.call("POST", here, data=form) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert len(rows(world, invitations)) == 2
+    shown = [re.sub(r'name="submission" value="[^"]*"', "", one.text) for one in answers]
+    assert shown[0] == shown[1]
+    # The twin: somebody else has to wait, on the same page or another.
+    for changed in ({"addresses": people[2]}, {"addresses": f"{text}\n{people[2]}"}):
+        assert browser.call("POST", here, data=form | changed).status_code == 429
+    assert len(rows(world, invitations)) == 2
 
 
 def sign_up(browser: Browser, world: World, scene: Scene) -> tuple[str, dict[str, str]]:

@@ -129,7 +129,6 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
     form = visit.form
     if kind is Kind.GROUP:
         limits.check(visit, limits.PEOPLE)
-        limits.check(visit, limits.INVITE)
     with visit.read() as tx:
         # Rights before content.
         team = Team.reach(visit, tx, kind, right="grant")
@@ -152,7 +151,8 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
     # A group's list tells who has an account here, address by address.
     limits.count_unknown(visit, sum(line.fault == _UNKNOWN for line in lines))
     if deed == "send":
-        if len(before) < len(lines):
+        # What the first press has used up does not refuse the second.
+        if not before or not all(line.fault or line.said for line in lines):
             limits.check(visit, limits.INVITE)
         lines = [
             line
