@@ -20,7 +20,6 @@ from collegium.actions import (
 )
 from collegium.actions import invitations as invitation_actions
 from collegium.actions import keys as key_actions
-from collegium.actions import second_factors as second_factor_actions
 from collegium.actions import tokens as token_actions
 from collegium.actions.mails import EmailChanged
 from collegium.actions.renewals import wish
@@ -140,7 +139,6 @@ class Scene:
                 self.ada.uuid,
                 "ada.adams@example.org",
             )
-            second_factor_actions.begin(tx, self.half.actor, world.vault)
 
     def _requested(self) -> str:
         world = self.world
@@ -270,7 +268,13 @@ class Scene:
         yield (
             self.half,
             [
-                ("second-factor-setup", to("/account/second_factor/")),
+                (
+                    "second-factor-setup",
+                    both(
+                        to("/account/second_factor/"),
+                        fill_and_press("Your password", PASSWORD, "Set it up"),
+                    ),
+                ),
                 ("second-factor-wrong", fill_and_press("The six digits", "1", "Turn it on")),
                 ("recovery-codes", self._turn_on),
                 ("second-factor-on", to("/account/second_factor/")),

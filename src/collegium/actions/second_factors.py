@@ -39,16 +39,21 @@ class Secret(NamedTuple):
 def begin(tx: Write, actor: Actor, vault: Vault) -> None:
     """Make a secret for an authenticator; nothing is asked for until a code confirms it.
 
+    It is shown to, and confirmed by, the session that has begun alone: a thief who knows the
+    password could otherwise leave a secret here for the owner to turn on.
+
     Refuses: Conflict ``second_factor.exists``; and as ``credentials.confirm``.
     """
     credentials.confirm(tx, actor)
     rules.check_off(is_on=second_factors.is_on(tx, actor.id))
-    secret = random_base32()
-    second_factors.put(tx, actor.id, vault.digest(secret), vault.seal(secret))
+    text = f"{random_base32()} {actor.token}"
+    second_factors.put(tx, actor.id, vault.digest(text), vault.seal(text))
 
 
 def unconfirmed(tx: Read, actor: Actor, vault: Vault, site: str) -> Secret | None:
-    """Give the secret that waits for its first code; once it is confirmed, nobody gets it.
+    """Give the secret that waits for its first code to the session that has begun it.
+
+    Once it is confirmed, nobody gets it.
 
     Args:
         site: the name under which an authenticator lists it.
@@ -56,7 +61,9 @@ def unconfirmed(tx: Read, actor: Actor, vault: Vault, site: str) -> Secret | Non
     row = second_factors.of_account(tx, actor.id)
     if row is None or row.confirmed is not None:
         return None
-    secret = vault.unseal(row.sealed, row.digest)
+    secret, session = _opened(vault, row)
+    if session != str(actor.token):
+        return None
     link = TOTP(secret).provisioning_uri(name=actor.username, issuer_name=site)
     return Secret(secret, link)
 
@@ -68,14 +75,16 @@ def confirm(tx: Write, actor: Actor, vault: Vault, code: str) -> list[str]:
     programs, which a session with a password alone was enough to make. The session that turns it
     on stays.
 
-    Refuses: Conflict ``second_factor.none`` and ``second_factor.exists``,
-    Invalid ``second_factor.wrong``; and as ``credentials.confirm``.
+    Refuses: Conflict ``second_factor.none``, ``second_factor.exists`` and
+    ``second_factor.elsewhere``, Invalid ``second_factor.wrong``; and as ``credentials.confirm``.
     """
     credentials.confirm(tx, actor)
     row = second_factors.of_account(tx, actor.id)
     if row is None:
         raise Conflict("second_factor.none")
     rules.check_off(is_on=row.confirmed is not None)
+    if _opened(vault, row)[1] != str(actor.token):
+        raise Conflict("second_factor.elsewhere")
     _take(tx, vault, row, rules.plain(code))
     second_factors.confirm(tx, actor.id)
     credentials.drop_pending(tx, actor.id)
@@ -187,13 +196,19 @@ def reset(tx: Write, actor: Actor, uuid: str) -> None:
 
 def _take(tx: Write, vault: Vault, row: Row, code: str) -> None:
     """Use up the step whose code was given."""
-    authenticator = TOTP(vault.unseal(row.sealed, row.digest))
+    authenticator = TOTP(_opened(vault, row)[0])
     given = code.encode()
     found = None
     for step in rules.steps(int(tx.now.timestamp())):
         if hmac.compare_digest(authenticator.at(step * rules.STEP_SECONDS).encode(), given):
             found = step
     second_factors.take(tx, row.account_id, rules.check_step(found, row.step))
+
+
+def _opened(vault: Vault, row: Row) -> tuple[str, str]:
+    """Return a secret, and the id of the session that began it; empty in rows of before."""
+    secret, _, session = vault.unseal(row.sealed, row.digest).partition(" ")
+    return secret, session
 
 
 def _new_codes(tx: Write, vault: Vault, account: int) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyotp.totp import TOTP
 
-from collegium.actions import groups, links, second_factors
+from collegium.actions import groups, links
 from collegium.dialects import limits
 from collegium.post.worker import Worker
 from collegium.rules.tries import Limit
@@ -21,7 +21,7 @@ from collegium.store.tables import accounts, invitations, organisations, outbox,
 from collegium.store.tables import submissions as table
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene
-from tests.dialects.web.test_signing_in import HASHED
+from tests.dialects.web.test_signing_in import HASHED, secret_on
 from tests.dialects.web.test_signing_in import PASSWORD as KNOWN
 
 if TYPE_CHECKING:
@@ -194,10 +194,7 @@ def test_second_press_shows_the_recovery_codes_that_the_first_has_made(
     secrets = set()
     for _ in range(2):
         assert browser.send(here, **form).status_code == 303
-        with world.database.read() as tx:
-            secret = second_factors.unconfirmed(tx, ada.actor, world.vault, "Collegium")
-        assert secret is not None
-        secrets.add(secret.text)
+        secrets.add(secret_on(browser.open(here)))
     assert len(secrets) == 1, "the picture that is shown is that of the secret"
 
     def press(deed: str, code: str, number: str) -> httpx.Response:

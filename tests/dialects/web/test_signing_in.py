@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from pyotp import random_base32
 from pyotp.totp import TOTP
 
 from collegium.actions import passwords, second_factors
@@ -56,6 +57,10 @@ def turned_on(world: World, person: Person) -> tuple[TOTP, list[str]]:
         authenticator = TOTP(secret.text)
         codes = second_factors.confirm(tx, person.actor, world.vault, authenticator.at(then))
     return authenticator, codes
+
+
+def secret_on(page: httpx.Response) -> str:
+    return str(re.findall(r'class="secret">(\w+)<', page.text)[0])
 
 
 def test_the_right_password_lets_in_and_leads_where_one_wanted_to_go(
@@ -248,6 +253,52 @@ def test_staff_alone_turns_off_the_second_factor_of_another(world: World) -> Non
         second_factors.reset(tx, world.staff.actor, ada.uuid)
     with world.database.write() as tx, pytest.raises(Conflict):
         second_factors.reset(tx, world.staff.actor, ada.uuid)
+
+
+def test_nobody_turns_on_a_second_factor_that_somebody_else_began(
+    site: Site, browser: Browser, world: World
+) -> None:
+    ada = world.person("ada", password=HASHED)
+    here = "/account/second_factor/"
+    thief = Browser(site).sign_in(world, ada)
+
+    def begin(who: Browser) -> str:
+        who.open(here)
+        page = who.follow(who.send(here, deed="begin", password=PASSWORD))
+        return secret_on(page)
+
+    planted = begin(thief)
+    # Whoever knows this secret would have the codes of the owner's authenticator for ever.
+    browser.sign_in(world, ada)
+    page = browser.open(here)
+    assert planted not in page.text
+    assert "Set it up" in text(page)
+    refused = browser.send(here, deed="confirm", code=TOTP(planted).now())
+    assert refused.status_code == 422
+    assert planted not in refused.text
+    own = begin(browser)
+    assert own != planted
+    assert own not in thief.open(here).text
+    assert thief.send(here, deed="confirm", code=TOTP(own).now()).status_code == 422
+    assert own in browser.open(here).text
+    assert browser.send(here, deed="confirm", code=TOTP(own).now()).status_code == 200
+    assert thief.open(here).status_code == 303
+
+
+def test_a_second_factor_that_was_begun_before_the_upgrade_is_begun_anew(
+    browser: Browser, world: World
+) -> None:
+    ada = world.person("ada", password=HASHED)
+    secret = random_base32()
+    with world.database.write() as tx:
+        rows.put(tx, ada.id, world.vault.digest(secret), world.vault.seal(secret))
+    page = browser.sign_in(world, ada).open("/account/second_factor/")
+    assert secret not in page.text
+    assert "Set it up" in text(page)
+    # One that was on goes on.
+    with world.database.write() as tx:
+        rows.confirm(tx, ada.id)
+        assert second_factors.check(tx, world.vault, ada.actor, TOTP(secret).at(tx.now)) is None
 
 
 def test_staff_turn_their_own_second_factor_off_with_a_code_alone(

@@ -108,6 +108,8 @@ _SENTENCES: Final = {
     "else an owner first.",
     "second_factor.exists": "It is on already.",
     "second_factor.none": "It is off already.",
+    "second_factor.elsewhere": "It was begun in another browser, or before you signed in here. "
+    "Please set it up anew.",
     "second_factor.own": "Your own second factor is turned off with a code of it, on the page of "
     "your account. Without one, ask another member of staff.",
     "second_factor.wrong": "This code is wrong, or was used before. Please wait for the next one, "
