@@ -134,6 +134,24 @@ def test_another_day_ends_a_role_with_that_day(
     assert grant(scene).until is None
 
 
+def test_the_end_of_a_role_is_shown_again_when_another_button_was_refused(
+    browser: Browser, scene: Scene, site: Site, here: str
+) -> None:
+    give_end(scene, site, ENDS[0].isoformat())
+    browser.open(here)
+    page = browser.send(here, deed="role", role="no role")
+    assert page.status_code == 422
+    sent = fields(browser, "end")
+    assert sent["until"] == DAY.date().isoformat()
+    assert "ends as before" in text(browser.follow(browser.send(here, **sent)))
+    assert grant(scene).until == ENDS[0]
+    # Emptied, it is taken away.
+    browser.open(here)
+    browser.send(here, deed="role", role="no role")
+    assert browser.send(here, **(fields(browser, "end") | {"until": ""})).status_code == 303
+    assert grant(scene).until is None
+
+
 @pytest.mark.parametrize("end", ENDS, ids=str)
 def test_the_end_of_a_link_stays_when_it_is_saved_as_shown(
     browser: Browser, scene: Scene, here: str, end: datetime
@@ -153,6 +171,36 @@ def test_the_end_of_a_link_stays_when_it_is_saved_as_shown(
     # What is changed beside it leaves it alone, too.
     assert browser.send(path, **(sent | {"custom_text": "For all"})).status_code == 303
     assert (link(scene, uuid).expires, link(scene, uuid).custom_text) == (end, "For all")
+
+
+def test_the_words_of_a_link_stay_when_they_are_saved_as_shown(
+    browser: Browser, scene: Scene, site: Site, here: str
+) -> None:
+    body = {
+        "scope": f"http://x{scene.project.path}",
+        "role": scene.world.role("PROJECT.MEMBER").uuid,
+        "custom_text": "Two\r\nlines",
+        "user_email_patterns": [".*@a\\.example", "x\u2028y"],
+    }
+    made = site.post("/api/user-group-invitations/", scene.people["owner"], json=body)
+    assert made.status_code == 201, made.text
+    uuid = made.json()["uuid"]
+    assert here
+    path = f"{scene.paths['project']}links/{uuid}/"
+    row, before = link(scene, uuid), history(browser, scene)
+    browser.open(path)
+    sent = fields(browser, "save")
+    browser.follow(browser.send(path, **sent))
+    assert link(scene, uuid) == row
+    assert history(browser, scene) == before
+    # What is changed is written, and nothing beside it.
+    assert browser.send(path, **(sent | {"affiliations": "b@x.example"})).status_code == 303
+    assert (link(scene, uuid).custom_text, link(scene, uuid).affiliations) == (
+        "Two\r\nlines",
+        ["b@x.example"],
+    )
+    assert browser.send(path, **(sent | {"custom_text": "One line"})).status_code == 303
+    assert link(scene, uuid).custom_text == "One line"
 
 
 def test_another_day_ends_a_link_with_that_day(browser: Browser, scene: Scene, here: str) -> None:

@@ -53,7 +53,9 @@ class Form:
     @classmethod
     def showing_end(cls, name: str, stored: datetime | None, **values: str) -> Form:
         """Make a form that shows an end as its day, to be read by ``end``."""
-        return cls.showing(**{name: _day(stored), f"{name}_shown": _day(stored)}, **values)
+        form = cls.showing(**values)
+        form.show_end(name, stored)
+        return form
 
     @classmethod
     def read(cls, header: str, body: bytes) -> Form:
@@ -72,6 +74,11 @@ class Form:
     def ok(self) -> bool:
         """Tell whether nothing was wrong so far."""
         return not self.errors
+
+    def show_end(self, name: str, stored: datetime | None) -> None:
+        """Show an end as ``showing_end`` does, unless the form was posted with one."""
+        for one in (name, f"{name}_shown"):
+            self.values.setdefault(one, [_day(stored)])
 
     def raw(self, name: str) -> str:
         """Give a field as it came; empty when it did not."""

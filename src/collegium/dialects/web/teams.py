@@ -109,6 +109,8 @@ def _seat_shown(
         and row.until is None
         and memberships.other_owners(tx, team.scope.id, row.id) == 0
     )
+    form = form or Form()
+    form.show_end("until", row.until)
     return page(
         visit,
         "team_seat",
@@ -122,7 +124,7 @@ def _seat_shown(
         others=[one for one in offered(tx, team) if one[0] != row.role_uuid]
         if may_remove is None and team.may_let_in and not team.is_closed
         else [],
-        form=form or Form.showing_end("until", row.until),
+        form=form,
     )
 
 

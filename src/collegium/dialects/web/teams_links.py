@@ -129,12 +129,11 @@ def _latest(visit: Visit, now: datetime) -> datetime:
     return now + timedelta(seconds=visit.settings.group_invitation_lifetime)
 
 
-def _read(visit: Visit) -> dict[str, Any]:
+def _read(form: Form) -> dict[str, Any]:
     """Read what is said of a link, save its end and what it gives.
 
     Every error is kept for its field.
     """
-    form = visit.form
     values: dict[str, Any] = {name: form.flag(name) for name in _TICKS}
     values["custom_text"] = form.text("custom_text", _TEXT_MAX, lines=True)
     values["template"] = form.name("template", _TEMPLATE_MAX) or None
@@ -175,7 +174,7 @@ def _note(form: Form, problems: Iterable[Invalid]) -> None:
 
 def _make(kind: Kind, visit: Visit) -> Answer:
     form = visit.form
-    values = _read(visit) | _read_end(visit, visit.now)
+    values = _read(form) | _read_end(visit, visit.now)
     values["auto_create_project"] = form.flag("auto_create_project")
     with visit.create() as tx:
         team = Team.reach(visit, tx, kind, right="grant")
@@ -221,7 +220,11 @@ def _edit(kind: Kind, visit: Visit, tx: Read) -> Answer:
     _, row = _one(kind, visit, tx)
     rules.check_may_change(is_public=row.is_public, is_staff=visit.actor.is_staff)
     rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
-    form = Form.showing_end(
+    return _form(kind, visit, tx, _showing(row), row=row)
+
+
+def _showing(row: Row) -> Form:
+    return Form.showing_end(
         "expires",
         row.expires,
         custom_text=row.custom_text,
@@ -230,19 +233,21 @@ def _edit(kind: Kind, visit: Visit, tx: Read) -> Answer:
         email_patterns="\n".join(row.email_patterns),
         **{name: "yes" if getattr(row, name) else "" for name in _TICKS},
     )
-    return _form(kind, visit, tx, form, row=row)
 
 
 def _change(kind: Kind, visit: Visit) -> Answer:
     """Do what the pressed button says: change a link, or close it."""
     form = visit.form
     deed = form.choice("deed", "save", "close")
-    values = _read(visit) if deed == "save" else {}
+    values = _read(form) if deed == "save" else {}
     with visit.write() as tx:
         team, row = _one(kind, visit, tx)
         if deed == "close":
             actions.cancel(tx, visit.actor, row.uuid)
         else:
+            # A form cannot show everything that the API takes: what it showed stays as it is.
+            shown = _read(_showing(row))
+            values = {name: value for name, value in values.items() if value != shown[name]}
             values |= _read_end(visit, tx.now, row.expires)
             _note(form, actions.problems_of_change(visit.actor, row, values))
             if form.ok:
