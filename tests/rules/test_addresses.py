@@ -160,5 +160,17 @@ def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None:
     assert fault[0].isupper()
 
 
+@pytest.mark.parametrize(
+    "sign",
+    [
+        *("\u034f", "\u17b4", "\u180b", "\ufe0f", "\U000e0101", "\u115f", "\u1160", "\u2800"),
+        "\U0001d159",
+    ],
+)
+def test_two_mailboxes_cannot_look_like_one(sign: str) -> None:
+    for local in (f"ada{sign}lee", f"{sign}ada", f"ada{sign}"):
+        assert address_fault(f"{local}@example.org") not in {"", MIXED}, ascii(sign)
+
+
 def test_a_letter_that_stands_for_another_is_told_apart_from_syntax() -> None:
     assert address_fault("p\u0430ypal@example.org") == MIXED

@@ -37,6 +37,7 @@ UNSEEN = {
     "variation_selectors": "\ufe0f\U000e0100",
     "khmer_inherent_vowels": "\u17b4\u17b5",
     "musical_controls": "\U0001d173",
+    "empty_note": "\U0001d159",
     "directions": "\u202e\u2066\u200f\u061c",
     "accent_without_letter": "\u0301",
     "controls": "\x01\x1b\x7f\x85",

@@ -10,7 +10,7 @@ from typing import Final
 import idna
 from email_validator import validate_email
 
-from collegium.rules.looks import is_plain
+from collegium.rules.looks import HIDDEN, is_plain
 
 ADDRESS_MAX: Final = 254
 """Octets that an address may have (RFC 5321 4.5.3.1.3, errata 1690)."""
@@ -204,6 +204,10 @@ def _check_local(local: str) -> None:
         raise ValueError(message)
     if "@" in local:
         message = "An address has only one @."
+        raise ValueError(message)
+    if not local.isascii() and HIDDEN.search(local):
+        # Variation selectors, for instance: two mailboxes would look like one.
+        message = "A character before the @ cannot be seen."
         raise ValueError(message)
     # The domain is judged here, so the library is asked about the local part alone.
     validate_email(f"{local}@example.org", check_deliverability=False)

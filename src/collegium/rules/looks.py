@@ -9,6 +9,18 @@ from typing import Final
 TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that turn the reading direction of what follows: good for dressing up an address."""
 
+# Default_Ignorable_Code_Point of Unicode, the fillers of Hangul among them.
+IGNORABLE: Final = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff"
+)
+# The blank of Braille and the empty head of a note have a shape of their own, which is none; so
+# have the marks around notes.
+BLANK: Final = "\u2800\ufff9-\ufffb\U0001d159"
+HIDDEN: Final = re.compile(f"[{IGNORABLE}{BLANK}]")
+"""What takes no ink, wherever it stands."""
+
 _ALIKE: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
 """Alphabets with letters that look like those of another."""
 

@@ -8,28 +8,20 @@ from functools import lru_cache
 from typing import Final
 
 from collegium.rules.addresses import lower_letters
+from collegium.rules.looks import BLANK, HIDDEN, IGNORABLE
 
 SORT_KEY_MAX: Final = 200
 """Characters of a sort key; what differs only after them is sorted by id."""
 
 LINK: Final = "://"
 
-# Default_Ignorable_Code_Point of Unicode, the fillers of Hangul among them.
-_IGNORABLE: Final = (
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff"
-)
-# The blank of Braille has a shape of its own, which is none; so have the marks around notes.
-_BLANK: Final = "\u2800\ufff9-\ufffb"
 # All but NUL, which is refused wherever a text is read: no database can hold it.
 _CONTROL: Final = "\x01-\x1f\x7f-\x9f\u2028\u2029"
 _SPACE: Final = r"\s"
 _CONTROLS: Final = re.compile(f"[{_CONTROL}]+")
 _TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _OVERRIDES: Final = re.compile("[\u202a-\u202e\u2066\u2067]")
-_HIDDEN: Final = re.compile(f"[{_IGNORABLE}{_BLANK}]")
-_EDGE: Final = re.compile(f"[{_SPACE}{_CONTROL}{_IGNORABLE}{_BLANK}]")
+_EDGE: Final = re.compile(f"[{_SPACE}{_CONTROL}{IGNORABLE}{BLANK}]")
 _UNSEEN: Final = frozenset({"Mn", "Me", "Cf", "Cc", "Cs", "Zs", "Zl", "Zp"})
 
 _LETTERS: Final = str.maketrans(
@@ -63,7 +55,7 @@ def trim(text: str) -> str:
 
 def remove_hidden(text: str) -> str:
     """Remove every invisible character, from the middle as well."""
-    return text if text.isascii() else _HIDDEN.sub("", text)
+    return text if text.isascii() else HIDDEN.sub("", text)
 
 
 def without_controls(text: str) -> str:
@@ -91,7 +83,7 @@ def holds_link(text: str) -> bool:
     """Tell whether mail programs would make a link of a part of the text."""
     if LINK in text:
         return True
-    return not text.isascii() and LINK in unicodedata.normalize("NFKC", _HIDDEN.sub("", text))
+    return not text.isascii() and LINK in unicodedata.normalize("NFKC", HIDDEN.sub("", text))
 
 
 def isolated(text: str) -> str:
@@ -128,7 +120,7 @@ def comparable_name(name: str) -> str:
     Letter case, white space and what cannot be seen make no difference; as with addresses, no
     letter becomes another one's or two.
     """
-    return " ".join(lower_letters(_HIDDEN.sub("", name)).split())
+    return " ".join(lower_letters(HIDDEN.sub("", name)).split())
 
 
 def typed_username(text: str) -> str:
@@ -148,7 +140,7 @@ def sort_key(text: str) -> str:
     """
     text = text[:500]
     if not text.isascii():
-        text = unicodedata.normalize("NFKD", _HIDDEN.sub("", text))
+        text = unicodedata.normalize("NFKD", HIDDEN.sub("", text))
         text = "".join(sign for sign in text if not unicodedata.combining(sign))
     text = text.casefold().translate(_LETTERS)
     return unicodedata.normalize("NFC", " ".join(text.split()))[:SORT_KEY_MAX]
