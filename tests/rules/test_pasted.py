@@ -80,6 +80,26 @@ UNDERSTOOD = [
     (f"12) {ADA}", ""),
     (f"{ADA} \u2013 Ada Lee", "Ada Lee"),
     (f"Ada \u738b <{ADA}>", "Ada \u738b"),
+    # Pictures, bullets (those of Word are of its own) and brackets of other keyboards.
+    (f"\U0001f4e7{ADA}", ""),
+    (f"\u2709\ufe0f {ADA}", ""),
+    (f"\u25aa{ADA}", ""),
+    (f"\uf0b7\t{ADA}", ""),
+    (f"\u27a4 Ada Lee {ADA}", "Ada Lee"),
+    (f"\uff08{ADA}\uff09", ""),
+    (f"Ada Lee\uff1c{ADA}\uff1e", "Ada Lee"),
+    (f"\u3010{ADA}\u3011", ""),
+    (f"{ADA}\u060c Ada", "Ada"),
+    # What chats and directories put before an address.
+    (f"[12:03, 28/11/2026] Ada Lee: {ADA}", "Ada Lee"),
+    (f"\u200e[28.11.26, 12:03:04] Ada Lee: {ADA}", "Ada Lee"),
+    (f"28/11/2026, 12:03 - Ada Lee: {ADA}", "Ada Lee"),
+    (f"[10:00\u202fAM] Ada Lee: {ADA}", "Ada Lee"),
+    (f"[10:03, 28/11/2026] +49 170 123: {ADA}", ""),
+    (f"SMTP:{ADA}", ""),
+    (f"sip:{ADA}", ""),
+    (f"E-Mail:{ADA}", ""),
+    (f"mailto://{ADA}", ""),
 ]
 
 DOUBTED = [
@@ -90,6 +110,8 @@ DOUBTED = [
     *("o\u2019brien@example.org", "j\u0430ne@example.org", "jane@example.invalid"),
     *("jane@exa_mple.org", "jane(work)@example.org", "<jane@example,org>", "a@b.org/c@d.org"),
     "Jane <jane@example,org>",
+    "Jane <jane doe@example.org>",
+    "Jane <jane @example.org>",
 ]
 
 
@@ -139,6 +161,48 @@ def test_what_is_given_back_of_a_line_is_read_again_as_the_same() -> None:
 def test_one_mailbox_in_two_spellings_is_one_person_of_a_line() -> None:
     (one,) = read_people("[Ada](mailto:ADA@xn--mnchen-3ya.example) ada@m\u00fcnchen.example", 200)
     assert one.name == "Ada"
+
+
+def test_nobody_is_lost_whose_address_has_a_space() -> None:
+    people = read_people("Ada <ada@example.org>, Jane <jane doe@example.org>", 200)
+    assert [(one.email, one.name) for one in people] == [("ada@example.org", "Ada"), ("", "Jane")]
+
+
+def test_a_number_before_an_at_sign_is_no_time_of_a_chat() -> None:
+    (one,) = read_people("12.34@example.org", 200)
+    assert one.email == "12.34@example.org"
+
+
+def test_a_domain_keeps_the_joiners_that_it_is_written_with() -> None:
+    domain = "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example"
+    (one,) = read_people(f"\u200ba\u200bda@{domain}\u200e", 200)
+    assert one.email == f"ada@{domain}"
+    (one,) = read_people("ada@exam\u200cple.org", 200)
+    assert one.email == "ada@example.org"
+
+
+@pytest.mark.parametrize("mark", ["; ", ", ", ";"])
+def test_all_recipients_of_a_mail_are_read_from_one_line(mark: str) -> None:
+    line = mark.join(f"Lee, Ada <ada{number}@example.org>" for number in range(40))
+    found = [(one.email, one.name, one.fault) for one in read_people(line, 200)]
+    assert found == [(f"ada{number}@example.org", "Lee, Ada", "") for number in range(40)]
+    line = mark.join(f"ada{number}@example.org" for number in range(40))
+    assert [one.email for one in read_people(line, 200)] == line.split(mark)
+
+
+def test_a_long_line_gives_nobody_the_name_of_another() -> None:
+    line = ", ".join(f"ada{number}@example.org, Ada {number}" for number in range(40))
+    people = read_people(line, 200)
+    assert len(people) == len({one.email for one in people}) == 40
+    again = read_people("\n".join(one.text for one in people), 200)
+    assert {one.name for one in people + again} == {""}
+
+
+def test_a_long_line_cuts_no_address() -> None:
+    line = ", ".join(f"jane{number}@example,org" for number in range(40))
+    assert {one.email for one in read_people(line, 200)} == {""}
+    line = "; ".join(f"Jane <jane{number}@example;org>" for number in range(40))
+    assert {one.email for one in read_people(line, 200)} == {""}
 
 
 def test_a_line_that_is_too_long_is_not_read() -> None:
