@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import idna
 
+from collegium.caching import cache_short
+
 Network = IPv4Network | IPv6Network
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -40,7 +42,7 @@ class Host(NamedTuple):
         return f"{scheme}://{self.name}{port}"
 
 
-@lru_cache(maxsize=1024)
+@cache_short(maxsize=1024)
 def host(text: str) -> Host | None:
     """Read a host and perhaps a port, as a ``Host`` header or the address of a page has them.
 
@@ -77,7 +79,7 @@ def _name(text: str) -> str:
     return name if len(name) <= _NAME_MAX and _NAME.fullmatch(name) else ""
 
 
-@lru_cache(maxsize=256)
+@cache_short(maxsize=256)
 def origin(url: str) -> str | None:
     """Return ``scheme://host[:port]`` of a web address; None when it has none."""
     try:
@@ -88,7 +90,7 @@ def origin(url: str) -> str | None:
     return found.origin(parts.scheme) if found else None
 
 
-@lru_cache(maxsize=4096)
+@cache_short(maxsize=4096)
 def address(text: str) -> str | None:
     """Return the comparable form of a network address; None for what is none.
 

@@ -57,6 +57,7 @@ _DISCARD_MAX: Final = 4 * 1024 * 1024
 _DISCARD_SECONDS: Final = 2.0
 
 _KILL_SECONDS: Final = 15
+_NAME_MAX: Final = 100
 _PLAIN: Final = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 _FAILED: Final = b'{"detail":"The service met an error; it was written down."}'
 
@@ -351,7 +352,7 @@ def environment(scope: dict[str, Any], body: Any) -> dict[str, Any]:
     """Return the WSGI environment of a request.
 
     A header with an underscore in its name is left out: its variable belongs to the header that
-    is spelled with a hyphen.
+    is spelled with a hyphen. So is one whose name is longer than any that means something.
     """
     raw_path: bytes = scope["raw_path"]
     path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
@@ -378,7 +379,7 @@ def environment(scope: dict[str, Any], body: Any) -> dict[str, Any]:
     }
     seen = set()
     for name, value in scope["headers"]:
-        variable = _variable(name)
+        variable = _variable(name) if len(name) <= _NAME_MAX else None
         if variable is None:
             continue
         text = value.decode("latin-1")

@@ -36,6 +36,9 @@ PARTS = "Content-Type: multipart/form-data; boundary=b"
 GROWTH = 96 * 1024 * 1024
 """Bytes that all of it together may leave the server with; a picture needs a quarter of that."""
 
+KEPT_GROWTH = 40 * 1024 * 1024
+"""Bytes that the server may need more after requests whose headers have three times as many."""
+
 
 def bomb() -> bytes:
     """A picture of a few kilobytes that would be a hundred million pixels."""
@@ -432,6 +435,28 @@ def test_one_network_takes_no_more_than_its_part(monkeypatch: pytest.MonkeyPatch
         assert statuses == [429, 503]
         held.set()
     assert statuses == [429, 503, 200, 200]
+
+
+def test_long_headers_and_queries_do_not_stay_in_memory(running: Running) -> None:
+    """What is looked up for each request is remembered, but nothing long: anybody sends it."""
+
+    def send(at: int, host: str = "localhost", origin: str = "http://a", name: str = "x") -> None:
+        sent = (
+            f"POST /sign_in/?{at} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n"
+            f"{name}: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        assert say(running.port, sent.encode()).status in {400, 403}
+
+    send(0)
+    before = running.memory
+    long = "a" * 60_000
+    for at in range(400):
+        send(at, host=f"{at}{long}")
+        send(at, origin=f"http://{at}{long}")
+        send(at, name=f"{long}{at}")
+        asked = request("GET", f"/api/roles/?x={at}{long}", "Connection: close")
+        assert say(running.port, asked).status == 200
+    assert running.memory - before < KEPT_GROWTH
 
 
 def test_memory_stays_bounded_under_all_at_once(running: Running) -> None:

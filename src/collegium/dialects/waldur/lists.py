@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
+from collegium.caching import cache_short
 from collegium.dialects.http import Answer
 from collegium.dialects.waldur import filters as filters_of
 from collegium.dialects.waldur.errors import Malformed
@@ -112,7 +112,7 @@ def _page(call: Call) -> int | None:
     return int(text)
 
 
-@lru_cache(maxsize=1024)
+@cache_short(maxsize=1024)
 def _address(path: str, query: str) -> tuple[str, str]:
     """Spell the path of a list, and its parameters but for the page."""
     asked = [(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if k != "page"]
