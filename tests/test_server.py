@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,7 +40,9 @@ def slow() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Start a server whose ``/slow`` takes two seconds; give its port and process."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.slow_app"], env=os.environ | {"PORT": str(port)}
+        [sys.executable, "-m", "tests.slow_app"],
+        env=os.environ | {"PORT": str(port)},
+        start_new_session=True,
     )
     end = time.monotonic() + PATIENCE
     while True:
@@ -52,7 +55,9 @@ def slow() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     try:
         yield port, process
     finally:
-        process.kill()
+        # Its worker too, which outlives it otherwise.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -87,6 +92,7 @@ def test_header_with_an_underscore_is_never_taken_for_one_with_a_hyphen() -> Non
     assert variables((b"cookie", b"a=1"), (b"cookie", b"b=2"))["HTTP_COOKIE"] == "a=1;b=2"
     assert variables()["PATH_INFO"] == "/a/b"
     assert variables()[RAW_PATH] == "/a%2Fb"
+    assert "HTTP_" + "X" * 101 not in variables((b"x" * 101, b"1"))
     assert variables()["QUERY_STRING"] == "x=%2f"
 
 
@@ -108,6 +114,22 @@ def test_stopping_finishes_what_is_worked_on_and_waits_for_nothing_else() -> Non
         assert time.monotonic() - began < slow_app.SECONDS + A_FEW_SECONDS
         for line in (busy, half_a_body, half_a_head, idle):
             line.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_being_told_again_to_stop_loses_no_answer(number: signal.Signals) -> None:
+    """Ctrl-C reaches every process of the group, and impatient people press it again."""
+    with slow() as (port, process):
+        busy = _begin(port, request("GET", "/slow"))
+        time.sleep(0.3)
+        began = time.monotonic()
+        for _ in range(4):
+            os.killpg(process.pid, number)
+            time.sleep(0.2)
+        with busy:
+            assert listen(busy).status == 200
+        assert process.wait(timeout=20) == 0
+        assert time.monotonic() - began < slow_app.SECONDS + A_FEW_SECONDS
 
 
 @pytest.mark.parametrize(

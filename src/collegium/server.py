@@ -190,7 +190,7 @@ class _Bridge:
         self._lock = threading.Lock()
         self._active = 0
         self._waiting: set[Any] = set()
-        self._stopping = False
+        self.is_stopping = False
 
     def begin(self) -> None:
         """Note that a request has begun."""
@@ -207,7 +207,7 @@ class _Bridge:
     ) -> dict[str, Any]:
         """Run a coroutine in the event loop, and wait for what it gives."""
         with self._lock:
-            if self._stopping:
+            if self.is_stopping:
                 coroutine.close()
                 raise ConnectionError
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -229,7 +229,6 @@ class _Bridge:
     def drain(self) -> None:
         """Let requests end that are being worked on; stop waiting for bodies."""
         with self._lock:
-            self._stopping = True
             waiting = list(self._waiting)
         for future in waiting:
             future.cancel()
@@ -277,6 +276,9 @@ def worker(
         end()
 
     def told() -> None:
+        if bridge.is_stopping:
+            return  # told again, by a second Ctrl-C: Granian would wait with the interpreter held
+        bridge.is_stopping = True
         stop.set()
         threading.Thread(target=drain, name="drain", daemon=True).start()
 
