@@ -23,6 +23,7 @@ from collegium.store.tables import outbox as mail_rows
 from collegium.store.tables import tries as try_rows
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser
+from tests.dialects.web.browser import text as page_text
 from tests.remote import new_key
 from tests.site import Site
 
@@ -404,13 +405,27 @@ def test_an_invitation_whose_mail_was_deleted_is_still_a_mailed_one(
     owner = world.person("owner")
     place = world.project(world.organisation(owner=owner))
     uuid = world.invite(owner, "new@example.org", "PROJECT.MEMBER", place)
-    path = f"/api/user-invitations/{uuid}/"
+    other = world.invite(owner, "ada@example.org", "PROJECT.MEMBER", place)
     Worker(database, world.settings, world.vault).once()
-    before = site.get(path, owner).json()
+    ada = world.person("ada", email="ada@example.org")
+    path = f"/api/user-invitations/{uuid}/"
+    assert site.post(f"{path}cancel/", owner).status_code == 200
     with database.write() as tx:
-        assert outbox.sweep(tx, tx.now + timedelta(days=1), 10) == 1
-    assert site.get(path, owner).json() == before
-    assert before["execution_state"] == "OK"
+        invitation_actions.decline(tx, ada.actor, world.settings, other, 1)
+
+    def told() -> tuple[Any, str]:
+        page = Browser(site).sign_in(world, owner).open(f"/project/{place.uuid}/invitations/")
+        shown = [site.get(f"/api/user-invitations/{one}/", owner).json() for one in (uuid, other)]
+        return shown, page_text(page)
+
+    before = told()
+    assert [one["state"] for one in before[0]] == ["canceled", "rejected"]
+    assert {one["execution_state"] for one in before[0]} == {"OK"}
+    assert "turned down by staff" not in before[1]
+    with database.write() as tx:
+        outbox.sweep(tx, tx.now + timedelta(days=1), 10)
+    assert world.invitation(uuid).mail_id is None
+    assert told() == before
 
 
 def test_many_old_mails_are_deleted_in_batches(

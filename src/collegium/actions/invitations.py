@@ -497,7 +497,7 @@ def mail(tx: Write, settings: Settings, invitation: Row, state: State, actor: Ac
     else:
         mail_budgets.spend(tx, settings, invitation.email, actor)
     owed = outbox.post(tx, mails.InvitationCreated(invitation.email, invitation.id), due)
-    invitations.step(tx, invitation, state, mail_id=owed)
+    invitations.step(tx, invitation, state, mail_id=owed, mailed_at=tx.now)
 
 
 def _record(tx: Write, kind: str, actor: Actor | None, scope: int, uuid: str, **facts: Any) -> None:

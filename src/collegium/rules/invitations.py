@@ -58,14 +58,19 @@ class Fate(StrEnum):
     ERRED = "Erred"
 
 
-def mail_state(mail: str | None, state: str) -> str | None:
+def is_mailed(mailed_at: datetime | None, created: datetime) -> bool:
+    """Return whether an invitation was mailed since it was made, or came to life anew."""
+    return mailed_at is not None and mailed_at >= created
+
+
+def mail_state(mail: str | None, *, mailed: bool) -> str | None:
     """Return the state of an invitation's mail, also when its row was deleted after a while.
 
     Args:
         mail: the state of the row; None when there is none.
-        state: of the invitation; an invitation that waits for staff was not mailed yet.
+        mailed: as ``is_mailed``.
     """
-    return "sent" if mail is None and state in {State.PENDING, State.ACCEPTED} else mail
+    return "sent" if mail is None and mailed else mail
 
 
 def fate(mail: str | None, leased: datetime | None, error: str | None, now: datetime) -> Fate:

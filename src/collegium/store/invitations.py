@@ -88,7 +88,6 @@ _rows = (
         outbox.c.state.label("mail_state"),
         outbox.c.leased.label("mail_leased"),
         outbox.c.error.label("mail_error"),
-        outbox.c.created.label("mail_created"),
     )
     .outerjoin(accounts, accounts.c.id == invitations.c.created_by)
     .outerjoin(_voucher, _voucher.c.id == invitations.c.vouched_by)
@@ -198,7 +197,7 @@ listing = Listing(
     without(
         _rows,
         *("scope_slug", "scope_removed", "blocked", "archived", "starts", "role_kind"),
-        *("creator_email", "creator_is_active", "mail_created"),
+        *("creator_email", "creator_is_active"),
         "creator_notifications_enabled",
     ).where(_shown),
     visible=visible,

@@ -619,6 +619,8 @@ invitations = Table(
     Column("account_id", Number),
     Column("accepted", Time),
     Column("mail_id", Number, ForeignKey("outbox.id", ondelete="SET NULL")),
+    # When that mail was queued; stays after the mail itself was deleted.
+    Column("mailed_at", Time),
     # When the invitee was reminded, and when the inviter was told that the time is over.
     Column("reminded", Time),
     Column("told", Time),

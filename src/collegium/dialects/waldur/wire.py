@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from collegium.rules.access import Kind
 from collegium.rules.accounts import protected_fields
-from collegium.rules.invitations import Fate, State, fate, mail_state
+from collegium.rules.invitations import Fate, State, fate, is_mailed, mail_state
 from collegium.rules.invitations import seen as _seen
 from collegium.rules.tokens import end
 from collegium.store.accounts import full_name
@@ -590,7 +590,8 @@ def project(call: Call, row: Row) -> Project:
 
 def execution(row: Row, now: datetime) -> tuple[str, str]:
     """Tell what became of an invitation's mail: the wire's state and the reason in words."""
-    happened = fate(mail_state(row.mail_state, row.state), row.mail_leased, row.mail_error, now)
+    state = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created))
+    happened = fate(state, row.mail_leased, row.mail_error, now)
     return happened, row.mail_error if happened is Fate.ERRED else ""
 
 

@@ -16,7 +16,7 @@ from collegium.dialects.web.visit import RepeatedFormError
 from collegium.dialects.web.words import say
 from collegium.rules.access import Kind, may_give
 from collegium.rules.addresses import comparable_address
-from collegium.rules.invitations import MOVES, Act, Fate, State, fate, seen
+from collegium.rules.invitations import MOVES, Act, Fate, State, fate, is_mailed, mail_state, seen
 from collegium.rules.names import isolated
 from collegium.rules.pasted import LINE_MAX, read_people
 from collegium.rules.refusals import Conflict, NotFound, Refusal
@@ -263,7 +263,8 @@ def _shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Show
         may = team.may_let_in and may_give(
             team.actor, team.reached.held, carried.get(row.role_id, ())
         )
-        happened = fate(row.mail_state, row.mail_leased, row.mail_error, tx.now)
+        mail = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created))
+        happened = fate(mail, row.mail_leased, row.mail_error, tx.now)
         link = ""
         if may and state is State.PENDING:
             link = links.to_invitation(visit.settings, visit.house.vault, row, links.HANDED_ON)
@@ -272,7 +273,7 @@ def _shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Show
                 row,
                 state,
                 _said(row, state),
-                FATES[happened] if row.mail_state is not None else "",
+                FATES[happened] if mail is not None else "",
                 row.mail_error if happened is Fate.ERRED else "",
                 link,
                 may
@@ -289,8 +290,9 @@ def _shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Show
 
 def _said(row: Row, state: State) -> str:
     """Say how an invitation stands; what was never mailed nobody but staff can have turned down."""
-    is_mailed = row.mail_created is not None and row.mail_created >= row.created
-    return STATES[state] if is_mailed or state is not State.REJECTED else _HELD_BACK
+    if state is State.REJECTED and not is_mailed(row.mailed_at, row.created):
+        return _HELD_BACK
+    return STATES[state]
 
 
 def _change(kind: Kind, visit: Visit) -> Answer:
