@@ -180,7 +180,7 @@ def decision(act, invitation):
     return TokenRequest(re.search(rf"/invitation_{act}/([^/\s]+)/", text)[1])
 
 
-yes, no = invite(owner, "yes@example.org"), invite(owner, "no@example.org")
+yes, no = invite(owner, "ada@example.org"), invite(owner, "no@example.org")
 assert value(yes.state) == value(no.state) == "requested", yes
 refused(404, "user_invitations", "check", client=nobody, uuid=yes.uuid)
 refused(400, "user_invitations", "send", client=owner, uuid=yes.uuid)
@@ -191,19 +191,21 @@ call("user_invitations", "approve", client=nobody, body=decision("approve", yes)
 refused(400, "user_invitations", "approve", client=nobody, body=decision("approve", yes))
 call("user_invitations", "reject", client=nobody, body=decision("reject", no))
 refused(400, "user_invitations", "reject", client=nobody, body=decision("reject", no))
-mailed("invitation_created", "yes@example.org")
+mailed("invitation_created", "ada@example.org")
 assert "no@example.org" in mailed("invitation_rejected", "owner@example.org")
 states = {one.uuid: value(one.state) for one in call("user_invitations", "list", client=owner)}
 assert states == {yes.uuid: "pending", no.uuid: "rejected"}, states
 assert call("user_invitations", "count", client=owner) == 2
-assert call("user_invitations", "list", client=ada) == []
-assert call("user_invitations", "check", client=nobody, uuid=yes.uuid).email == "yes@example.org"
+assert [one.uuid for one in call("user_invitations", "list", client=ada)] == [yes.uuid]
+assert call("user_invitations", "check", client=nobody, uuid=yes.uuid).email == "ada@example.org"
 shown = call("user_invitations", "details_retrieve", client=ada, uuid=yes.uuid)
 assert (shown.scope_name, shown.role_name) == ("Survey", "PROJECT.MEMBER"), shown
 refused(404, "user_invitations", "details_retrieve", client=ada, uuid=no.uuid)
 call("user_invitations", "cancel", client=owner, uuid=yes.uuid)
 refused(404, "user_invitations", "accept", client=ada, uuid=yes.uuid)
 call("user_invitations", "send", client=owner, uuid=yes.uuid)
+# It has a new link now: the UUID alone opens it to the invited address only.
+refused(404, "user_invitations", "accept", client=bob, uuid=yes.uuid)
 call("user_invitations", "accept", client=ada, uuid=yes.uuid)
 refused(404, "user_invitations", "accept", client=ada, uuid=yes.uuid)
 after = call("user_invitations", "retrieve", client=owner, uuid=yes.uuid)
