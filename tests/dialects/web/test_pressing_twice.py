@@ -12,6 +12,7 @@ import pytest
 from pyotp.totp import TOTP
 
 from collegium.actions import groups, links
+from collegium.actions import requests as request_actions
 from collegium.dialects import limits
 from collegium.post.worker import Worker
 from collegium.rules.tries import Limit
@@ -288,6 +289,34 @@ def test_list_of_people_is_invited_once_and_the_second_press_says_what_the_first
         return re.sub(r'name="submission" value="[^"]*"', "", answer.text)
 
     assert shown(one) == shown(other)
+
+
+@pytest.mark.parametrize("deed", ["approve", "reject"])
+def test_second_press_says_what_the_first_has_decided(
+    browser: Browser, scene: Scene, deed: str
+) -> None:
+    world, owner = scene.world, scene.people["owner"]
+    link = world.open(owner, "PROJECT.MEMBER", scene.project)
+    asked = [world.ask(world.person(name), link) for name in ("ada", "bob")]
+    eve = world.person("eve")
+    taken = world.ask(eve, link)
+    browser.sign_in(world, owner)
+    browser.open("/requests/")
+    with world.database.write() as tx:
+        request_actions.cancel(tx, eve.actor, taken)
+    form: dict[str, Any] = {"deed": deed, "submission": number(browser), "csrf": browser.csrf}
+    form["request"] = [f"tree {uuid}" for uuid in (*asked, taken)]
+    one, other = (browser.call("POST", "/requests/", data=form) for _ in range(2))
+    assert one.status_code == other.status_code == 200
+    assert one.text == other.text
+    assert "2 of 3 done" in text(one)
+    assert {world.request(uuid).state for uuid in asked} == {
+        "approved" if deed == "approve" else "rejected"
+    }
+    # The twin: on another page each is told that it was decided.
+    browser.open("/requests/")
+    again = browser.call("POST", "/requests/", data=form | {"submission": "another"})
+    assert "Nothing was done" in text(again)
 
 
 @pytest.mark.parametrize("place", ["project", "group"])

@@ -9,6 +9,7 @@ from collegium.actions import requests as actions
 from collegium.dialects.http import hex_uuid
 from collegium.dialects.web.forms import Form
 from collegium.dialects.web.page import Page, Paging, page
+from collegium.dialects.web.visit import RepeatedFormError
 from collegium.dialects.web.words import person, place, role, say
 from collegium.rules.refusals import Refusal
 from collegium.store import requests
@@ -81,18 +82,23 @@ def _named(text: str) -> tuple[str, bool] | None:
 def _decided(visit: Visit, deed: str, uuid: str, comment: str | None, *, is_group: bool) -> Result:
     """Decide one request in a transaction of its own: one that fails holds no other one back."""
     try:
-        with visit.write() as tx:
+        with visit.create(uuid) as tx:
             if deed == "approve":
                 row = actions.approve(
                     tx, visit.actor, visit.settings, uuid, comment, groups=is_group
                 )
             else:
                 row = actions.reject(tx, visit.actor, uuid, comment, groups=is_group)
+            said = "Approved; they are in." if deed == "approve" else "Rejected; they get a mail."
+            result = Result(_title(row), said, is_done=True)
+            visit.created(tx, result.what, result.said, part=uuid)
+    except RepeatedFormError as repeated:
+        what, said = repeated.facts
+        return Result(what, said, is_done=True)
     except Refusal as refusal:
         with visit.read() as tx:
             return Result(_titled(tx, visit, uuid, is_group=is_group), say(refusal), is_done=False)
-    said = "Approved; they are in." if deed == "approve" else "Rejected; they get a mail."
-    return Result(_title(row), said, is_done=True)
+    return result
 
 
 def _titled(tx: Read, visit: Visit, uuid: str, *, is_group: bool) -> str:
@@ -109,6 +115,6 @@ def _title(row: Row) -> str:
 ROUTES: Routes = {
     _HERE: {
         "GET": Page(_show, "Requests to decide."),
-        "POST": Page(_decide, "Approve or reject requests."),
+        "POST": Page(_decide, "Approve or reject requests.", creates=True),
     },
 }
