@@ -334,6 +334,11 @@ def _reset_factor(world: World, ada: Person) -> None:
         second_factors.reset(tx, world.staff.actor, ada.uuid)
 
 
+def _turn_factor_off(world: World, ada: Person) -> None:
+    with world.database.write() as tx:
+        second_factors.remove(tx, ada.actor)
+
+
 def _operator(world: World, ada: Person) -> None:
     account_actions.ensure_staff(
         world.database,
@@ -352,6 +357,7 @@ ENDS = {
     "set by staff": _set_by_staff,
     "deactivated": _deactivate,
     "second factor reset": _reset_factor,
+    "second factor turned off": _turn_factor_off,
     "set by the operator": _operator,
 }
 
