@@ -402,6 +402,23 @@ def test_a_page_with_a_form_shows_names_of_every_script_as_they_are(
     assert "&lt;" not in page
 
 
+def test_roles_and_affiliations_from_the_right_turn_no_sentence(
+    browser: Browser, site: Site, scene: Scene
+) -> None:
+    world = scene.world
+    for role in site.get("/api/roles/", world.staff).json():
+        if role["name"] == "PROJECT.MEMBER":
+            at = f"/api/roles/{role['uuid']}/update_descriptions/"
+            said = site.request("PUT", at, world.staff, json={"description": HEBREW})
+            assert said.status_code == 200, said.text
+    world.open(world.staff, "PROJECT.MEMBER", scene.project, affiliations=[HEBREW, "lab"])
+    browser.sign_in(world, world.staff)
+    links = browser.open(f"{scene.paths['project']}links/").text
+    assert f"For people of \u2068{HEBREW}\u2069, lab." in links
+    form = browser.open(f"{scene.paths['organisation']}link/").text
+    assert f"\u2068{HEBREW}\u2069, in a project of their own" in form
+
+
 def test_lists_by_name_are_in_the_order_that_people_expect(site: Site, world: World) -> None:
     names = [
         "Zeta",

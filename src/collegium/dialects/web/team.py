@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from collegium.actions.links import team_path
 from collegium.rules.access import TEAM, Kind, Permission, may, may_give
+from collegium.rules.names import isolated
 from collegium.rules.refusals import Forbidden, NotFound
 from collegium.store import access, roles
 
@@ -134,7 +135,7 @@ def offered(tx: Read, team: Team, kind: Kind | None = None) -> list[tuple[str, s
     able = [row for row in rows if may_give(team.actor, team.reached.held, carried.get(row.id, ()))]
     # So that nobody is made an owner who was to be a member, for want of a choice.
     able.sort(key=lambda row: (len(carried.get(row.id, ())), -row.id))
-    return [(row.uuid, row.description or row.name) for row in able]
+    return [(row.uuid, isolated(row.description or row.name)) for row in able]
 
 
 def chosen(tx: Read, team: Team, form: Form) -> Row | None:
