@@ -315,14 +315,14 @@ def test_absent_booleans_are_default_on_creation_and_unchanged_later(
     assert row.notifications_enabled
     assert not row.is_staff
     org = world.organisation("Acme")
-    sent(site, "PATCH", org.path, world.staff, {"archived": True})
+    sent(site, "PATCH", org.path, world.staff, {"display_billing_info_in_projects": False})
     project = world.project(world.organisation())
     sent(site, "PATCH", project.path, world.staff, {"is_industry": True})
     for method in ("PUT", "PATCH"):
         shown = sent(site, method, org.path, world.staff, {"name": method}, how).json()
         assert shown["name"] == method
-        assert shown["archived"] is True
-        assert shown["display_billing_info_in_projects"] is True
+        assert shown["archived"] is False
+        assert shown["display_billing_info_in_projects"] is False
         shown = sent(site, method, project.path, world.staff, {"name": method}, how).json()
         assert shown["is_industry"] is True
 

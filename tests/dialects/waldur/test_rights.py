@@ -138,7 +138,7 @@ check_canceled              404   404     404   404     404    404    404    404
 """
 ROLES = """
                             staff support owner manager member lapsed former stranger nobody
-see_role                    200   200     200   200     200    200    200    200      401
+see_role                    200   200     200   200     200    200    200    200      404
 create_role                 201   403     403   403     403    403    403    403      401
 replace_role                200   403     403   403     403    403    403    403      401
 change_role                 200   403     403   403     403    403    403    403      401

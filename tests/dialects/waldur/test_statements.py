@@ -41,13 +41,12 @@ class Crowd:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.asker = world.person("asker")
         self.small = self._organisation(FEW)
         self.large = self._organisation(MANY)
 
     def _organisation(self, size: int) -> tuple[Person, Place, Place]:
         world, staff = self.world, self.world.staff.actor
-        owner = world.person(f"owner{size}")
+        owner, asker = world.person(f"owner{size}"), world.person(f"asker{size}")
         organisation = world.organisation(f"With {size}", owner=owner)
         project = world.project(organisation, "First")
         role, owner_role = world.role("PROJECT.MEMBER"), world.role("CUSTOMER.OWNER")
@@ -73,7 +72,7 @@ class Crowd:
                 link = open_invitation_actions.create(
                     tx, staff, world.settings, below, role, None, {}
                 )
-                request_actions.submit(tx, self.asker.actor, world.settings, link)
+                request_actions.submit(tx, asker.actor, world.settings, link)
                 add_role(tx, f"CUSTOM.{name}", Kind.PROJECT, ())
         return owner, organisation, project
 
@@ -88,7 +87,7 @@ LISTS = {
     "/api/user-permissions/": 3,
     "/api/user-invitations/": 5,  # what those hold who sent them, what the roles carry
     "/api/user-group-invitations/": 3,
-    "/api/user-permission-requests/": 3,
+    "/api/user-permission-requests/": 4,  # which of their links one may list
     "/api/events/": 3,
     "/api/customers/{uuid}/users/": 6,  # the organisation, one's roles there, their roles there
     "/api/customers/{uuid}/list_users/": 5,  # the organisation, what one may do there
@@ -110,7 +109,7 @@ ONES = {
     "/api/user-permissions/{uuid}/": 2,
     "/api/user-invitations/{uuid}/": 4,
     "/api/user-group-invitations/{uuid}/": 2,
-    "/api/user-permission-requests/{uuid}/": 2,
+    "/api/user-permission-requests/{uuid}/": 3,  # whether one may list its link
     "/api/user-invitations/{uuid}/details/": 3,
     "/api/keys/{uuid}/": 2,
     "/api/events/{uuid}/": 2,
