@@ -61,7 +61,7 @@ def test_of_two_accounts_that_accept_one_invitation_exactly_one_is_let_in(
     organisation = world.organisation(owner=owner)
     for turn in range(ROUNDS):
         project = world.project(organisation, f"Round {turn}")
-        uuid = world.invite(owner, "somebody@example.org", "PROJECT.MEMBER", project)
+        uuid = world.invite(owner, f"round{turn}@example.org", "PROJECT.MEMBER", project)
         path = f"/api/user-invitations/{uuid}/accept/"
         answers = together(lambda p=path: site.post(p, ada), lambda p=path: site.post(p, bob))
         assert sorted(answer.status_code for answer in answers) == [200, 404]
@@ -77,7 +77,7 @@ def test_one_account_that_accepts_two_invitations_at_once_holds_one_grant(
         project = world.project(organisation, f"Round {turn}")
         uuids = [
             world.invite(owner, address, "PROJECT.MEMBER", project)
-            for address in ("one@example.org", "two@example.org")
+            for address in (f"one{turn}@example.org", f"two{turn}@example.org")
         ]
         paths = [f"/api/user-invitations/{uuid}/accept/" for uuid in uuids]
         answers = together(*(lambda p=path: site.post(p, ada) for path in paths))

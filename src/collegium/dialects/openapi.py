@@ -132,7 +132,8 @@ def _refusals(path: str, operation: Operation) -> dict[str, Any]:
         "403": "You see this, but may not do it.",
         "406": "The answer is JSON.",
     }
-    if "{" in path or operation.many:
+    # The public portal can be switched off, and then is not there.
+    if "{" in path or operation.many or path.startswith("/api/public/"):
         codes["404"] = "There is no such thing, or you may not see it."
     if operation.form is not None:
         codes["415"] = "The body must be JSON or a form."
