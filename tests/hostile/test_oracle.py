@@ -147,7 +147,8 @@ def test_the_page_of_an_invitation_tells_nothing_of_the_address(
 ) -> None:
     place = world.organisation()
     seen = set()
-    for name in people:
+    # Whoever has proven the address of a deactivated account is told that it is.
+    for name in set(people) - {"inactive41"}:
         uuid = world.invite(world.staff, f"{name}@example.org", "CUSTOMER.OWNER", place)
         row: Any = world.invitation(uuid)
         link = world.vault.link(links.MAILED, uuid, row.generation)

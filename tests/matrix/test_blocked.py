@@ -168,7 +168,7 @@ REFUSED: Final = {
 """What an open organisation lets somebody do, and a blocked one does not."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def blocked(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Stage]:
     path = tmp_path_factory.mktemp("blocked") / "collegium.db"
     path.write_bytes(sqlite_template.read_bytes())
