@@ -13,7 +13,7 @@ BYTES: Final = 1024 * 1024
 """Size of the largest file."""
 PIXELS: Final = 24_000_000
 """More than any camera in a pocket makes; what claims more is refused before it is unpacked."""
-PIXELS_WEBP: Final = 12_000_000
+PIXELS_WEBP: Final = 8_000_000
 """The same for WebP, whose decoder holds four copies of the picture at once."""
 SCANS: Final = 64
 """Passes over a progressive JPEG; usual ones have ten."""
