@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import pytest
 
+from collegium.settings import DEFAULTS, PREFIX, load
 from tests.conftest import KEY, PostgreSQL
 from tests.serving import PATIENCE, Service
 
@@ -153,6 +155,31 @@ def test_a_backup_made_while_people_write_is_a_whole_house(
         new.stop()
 
 
+def test_replacing_the_secret_key_ends_tokens_and_keeps_passwords(
+    houses: tuple[str, Service, Service],
+) -> None:
+    kind, service, _ = houses
+    password = "seven-lanterns-9"
+    boss = ("staff", "boss", "--email", "boss@example.org")
+    token = service.run(*boss, "--password", password).stdout.strip()
+    run(service, commands("Replace the secret key", kind))
+    if kind == "postgresql":
+        service.environment["COLLEGIUM_SECRET_KEY"] = KEY[::-1]
+    said = service.run("doctor")
+    assert said.returncode == 0, said.stdout
+    service.start("--no-post")
+    try:
+        assert service.call("GET", "/api/users/me/", token).status_code == 401
+        body = {"username": "boss", "password": password}
+        answer = service.call("POST", "/api-auth/password/", json=body)
+        assert answer.status_code == 200
+        new = answer.json()["token"]
+        assert service.call("GET", "/api/users/me/", new).status_code == 200
+        assert service.run(*boss).stdout.strip() == new
+    finally:
+        service.stop()
+
+
 def _all(service: Service, token: str, path: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     while True:
@@ -198,3 +225,20 @@ def test_a_request_is_followed_by_its_id_into_its_mail(tmp_path: Path) -> None:
         assert (mail["event"], mail["kind"]) == ("mail sent", "invitation_created")
         path = tmp_path / "var" / "mail" / f"{mail['mail']:010}-invitation_created.eml"
         assert f"To: new{number}@example.org" in path.read_text()
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    text = (ROOT / "docs" / "operating.md").read_text()
+    section = text.split("\n## Settings\n")[1].split("\n## ")[0]
+    rows = re.findall(r"(?m)^\| ((?:`[A-Z0-9_]+`(?:, )?)+) \| (.+?) \| .+ \|$", section)
+    described = {
+        name: default for names, default in rows for name in re.findall("`([A-Z0-9_]+)`", names)
+    }
+    known = {one.name.upper() for one in fields(DEFAULTS)}
+    assert described.keys() | {"USE_ATOMIC_TRANSACTION"} == known
+    for name, default in described.items():
+        if default == "\u2013":
+            assert not getattr(DEFAULTS, name.lower()), name
+        elif default.startswith("`"):
+            found = load({PREFIX + name: default.strip("`")})
+            assert getattr(found, name.lower()) == getattr(DEFAULTS, name.lower()), name
