@@ -31,7 +31,7 @@ _INTRO: Final = """\
 
 Made by `script/bench`, which makes the data, measures part by part and writes this page; the rounds themselves are in
 [raw.json](raw.json). Absolute figures drift with the machine; what counts are the ratios, measured by turns in one run.
-What limits next, on paper: [docs/scaling.md](../docs/scaling.md).
+Capacity planning from these figures: [docs/capacity.md](../docs/capacity.md).
 
 * **The floor** (`bench/floor.py`) is a bare ASGI program on the same server, which serves us by WSGI, with the same driver
   and database and hand-written SQL: it looks the token up by its keyed digest, judges its end, and answers the same

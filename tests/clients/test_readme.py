@@ -36,8 +36,8 @@ def test_the_main_job_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
         service.stop()
 
 
-def test_the_map_names_files_that_exist() -> None:
-    text = (ROOT / "docs" / "map.md").read_text()
+def test_the_architecture_page_names_files_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
     named = set(re.findall(r"`((?:src|tests|script|docs)/[\w./-]+)`", text))
     assert len(named) > 10
     missing = sorted(name for name in named if not (ROOT / name).exists())

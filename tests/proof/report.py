@@ -1,4 +1,4 @@
-"""Writes the figures of a long run into ``docs/proof.md``; the words around them stay."""
+"""Writes the figures of a long run into ``docs/verification.md``; the words around them stay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "proof.md"
+PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 BEGIN, END = "<!-- script/prove writes from here -->", "<!-- to here -->"
 
 
