@@ -317,7 +317,8 @@ def test_the_address_of_a_deleted_invitation_goes_with_the_account(
         account_actions.delete(tx, world.staff.actor, gone.uuid)
     assert not [where for where, value in everything(database) if "xqgone" in value.lower()]
     with database.read() as tx:
-        rows = tx.all(Prepared(select(events.c.facts).where(events.c.kind == "invitation.deleted")))
+        query = select(events.c.facts).where(events.c.kind == "invitation.deleted")
+        rows = tx.all(Prepared(query.order_by(events.c.id)))
     assert [row.facts.get("email") for row in rows] == [None, stays.email]
 
 
