@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Table, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
@@ -48,6 +49,12 @@ def test_migrations_lead_to_the_tables_that_the_code_speaks_of(database: Databas
             },
         )
         assert compare_metadata(context, metadata) == []
+
+
+def test_migrations_are_one_chain_and_their_files_are_named_by_revision() -> None:
+    """Where a schema stands is told by the names of the files, without Alembic."""
+    known = ScriptDirectory.from_config(schema._config()).walk_revisions()
+    assert schema.revisions() == tuple(script.revision for script in known)
 
 
 def test_nobody_has_an_account_from_the_start(database: Database) -> None:

@@ -240,7 +240,7 @@ def fill(database: Database, written: set[int]) -> None:
 
 
 def revisions() -> Iterator[str]:
-    yield from reversed(schema._revisions())
+    yield from reversed(schema.revisions())
 
 
 def test_every_release_keeps_what_it_finds_and_the_house_works_at_the_end(

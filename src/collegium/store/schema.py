@@ -5,18 +5,21 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
 from collegium.store.db import Unavailable
 
 if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
     from collegium.store.db import Database
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_TABLE: Final = "alembic_version"
 
 
 class Standing(StrEnum):
@@ -29,17 +32,30 @@ class Standing(StrEnum):
 
 
 def _config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415 - as below
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     return config
 
 
 @cache
-def _revisions() -> tuple[str, ...]:
-    """Give the known revisions, newest first."""
-    return tuple(
-        script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
-    )
+def revisions() -> tuple[str, ...]:
+    """Return the known revisions, newest first.
+
+    The files are named by them. Asking Alembic would load it and every migration, which takes a
+    fifth of the time in which the command line is loaded.
+    """
+    files = (_MIGRATIONS / "versions").glob("[0-9]*_*.py")
+    return tuple(sorted((file.name.partition("_")[0] for file in files), reverse=True))
+
+
+def _found(connection: Connection) -> str | None:
+    """Return the revision of a database."""
+    if not inspect(connection).has_table(_TABLE):
+        return None
+    found = connection.exec_driver_sql(f"SELECT version_num FROM {_TABLE}").scalar_one_or_none()
+    return None if found is None else str(found)
 
 
 def standing(database: Database) -> Standing:
@@ -49,14 +65,14 @@ def standing(database: Database) -> Standing:
     """
     try:
         with database.engine.connect() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
+            found = _found(connection)
     except DBAPIError as error:
         raise _outage(database, error) from error
     if found is None:
         return Standing.EMPTY
-    if found == _revisions()[0]:
+    if found == revisions()[0]:
         return Standing.CURRENT
-    return Standing.BEHIND if found in _revisions() else Standing.AHEAD
+    return Standing.BEHIND if found in revisions() else Standing.AHEAD
 
 
 def migrate(database: Database) -> None:
@@ -64,6 +80,8 @@ def migrate(database: Database) -> None:
 
     Several programs may start at once; the lock lets one of them do it.
     """
+    from alembic import command  # noqa: PLC0415 - few starts have something to migrate
+
     config = _config()
     try:
         with database.engine.connect() as connection:
