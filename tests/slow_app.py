@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 SECONDS = 2.0
+PAUSE_SECONDS = 3
+"""How long the next part of a body may take here; ``tests/hostile/test_wire.py`` waits for the true
+time."""
 
 
 def build() -> WSGIApplication:
     """Return the application."""
+    vars(server)["PAUSE_SECONDS"] = PAUSE_SECONDS  # in the worker alone
     return _answer
 
 

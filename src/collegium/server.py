@@ -203,9 +203,13 @@ class _Bridge:
             self._active -= 1
 
     def wait(
-        self, coroutine: Any, pending: _Pending, seconds: float = PAUSE_SECONDS
+        self, coroutine: Any, pending: _Pending, seconds: float | None = None
     ) -> dict[str, Any]:
-        """Run a coroutine in the event loop, and wait for what it gives."""
+        """Run a coroutine in the event loop, and wait for what it gives.
+
+        Args:
+            seconds: how long; ``PAUSE_SECONDS`` unless given.
+        """
         with self._lock:
             if self.is_stopping:
                 coroutine.close()
@@ -214,7 +218,7 @@ class _Bridge:
             self._waiting.add(future)
         pending.hold(future)
         try:
-            message: dict[str, Any] = future.result(seconds)
+            message: dict[str, Any] = future.result(PAUSE_SECONDS if seconds is None else seconds)
         except FutureTimeoutError:
             future.cancel()
             raise TimeoutError from None
