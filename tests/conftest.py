@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from argon2 import PasswordHasher
 from sqlalchemy import event
 from xdist.scheduler import LoadScopeScheduling
@@ -44,6 +45,11 @@ def pytest_configure() -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr("collegium.store.vault._HASHER", cheap)
     patch.setattr("collegium.store.vault._NOBODY", cheap.hash("of nobody"))
+    # A traceback drawn with the values of all variables takes most of a second.
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
     recording.start_if_wanted()
 
 

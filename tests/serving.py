@@ -9,10 +9,16 @@ import ssl
 import subprocess
 import sys
 import time
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+
+from collegium import opening
+from collegium.actions.accounts import ensure_staff
+from collegium.settings import load
+from collegium.store import schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +72,21 @@ class Service:
         )
 
     def staff(self, name: str = "boss") -> str:
-        """Make a staff account and give its token."""
+        """Make a staff account, as ``collegium staff`` does but in this process; give its token.
+
+        To start the program takes a second of a processor.
+        """
+        settings = load(self.environment)
+        with chdir(self.folder):
+            database, vault = opening.assemble(settings)
+            with closing(database):
+                if settings.database_is_sqlite:
+                    schema.migrate(database)
+                email = f"{name}@example.org"
+                return ensure_staff(database, settings, vault, name, email, None)[1]
+
+    def staff_by_command(self, name: str = "boss") -> str:
+        """Make a staff account with the program itself and give its token."""
         done = self.run("staff", name, "--email", f"{name}@example.org", "--json")
         assert done.returncode == 0, done.stderr
         return str(json.loads(done.stdout)["token"])

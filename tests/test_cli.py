@@ -54,7 +54,7 @@ def _start_and_stop(service: Service) -> float:
 
 
 def test_the_database_and_its_key_are_readable_to_the_operator_alone(fresh: Service) -> None:
-    fresh.staff()
+    fresh.staff_by_command()
     for name in ("collegium.db", "collegium.db.key"):
         mode = stat.S_IMODE((fresh.folder / "var" / name).stat().st_mode)
         assert mode == 0o600, name
@@ -129,7 +129,7 @@ def test_demo_fills_an_empty_database_the_same_way_and_refuses_another(fresh: Se
     again = fresh.run("demo")
     assert again.returncode == 3
     assert "empty" in one_line(again.stderr)
-    token = fresh.staff()
+    token = fresh.staff_by_command()
     fresh.start()
     try:
         people = fresh.call("GET", "/api/users/?page_size=100", token).json()
@@ -203,7 +203,7 @@ def test_a_port_in_use_is_said_in_one_line(fresh: Service) -> None:
 def test_it_serves_while_the_mail_server_is_down_and_says_so(fresh: Service) -> None:
     fresh.environment["COLLEGIUM_MAIL_URL"] = f"smtp://127.0.0.1:{free_port()}"
     fresh.run("demo")
-    token = fresh.staff()
+    token = fresh.staff_by_command()
     fresh.start()
     try:
         end = time.monotonic() + 20
@@ -273,7 +273,7 @@ def test_the_fixed_points_answer(fresh: Service) -> None:
 
 def test_no_secret_is_in_the_log(fresh: Service) -> None:
     password = demo_password(fresh.run("demo").stdout)
-    token = fresh.staff()
+    token = fresh.staff_by_command()
     fresh.start()
     try:
         body = {"username": "ines", "password": password}
@@ -317,7 +317,7 @@ def test_address_that_nobody_has_is_said_in_one_line(fresh: Service) -> None:
 
 def test_escape_in_the_name_of_a_database_is_one_file_for_us_alone(tmp_path: Path) -> None:
     service = Service(tmp_path, {"database_url": f"sqlite:///{tmp_path}/a%20b/my%20roll.db"})
-    token = service.staff()
+    token = service.staff_by_command()
     folder = tmp_path / "a b"
     assert {one.name for one in folder.iterdir()} <= {
         f"my roll.db{end}" for end in ("", ".key", "-wal", "-shm")
