@@ -52,15 +52,19 @@ def open_site(
 
 def check(answer: httpx.Response, *about: object) -> None:
     """Hold an answer against what may never be: a fault of ours, or what was sent run as code."""
-    why = f"{about!r:.600}: {answer.status_code} {answer.text[:300]}"
-    assert answer.status_code < 500, why
-    assert CALCULATED not in answer.text, why
+
+    def why() -> str:
+        # Only where it is wanted: to write megabytes as Python would takes longer than an answer.
+        return f"{about!r:.600}: {answer.status_code} {answer.text[:300]}"
+
+    assert answer.status_code < 500, why()
+    assert CALCULATED not in answer.text, why()
     if answer.headers.get("content-type", "").startswith("application/json") and answer.content:
         json.loads(answer.content)
     if "text/html" in answer.headers.get("content-type", ""):
-        assert "<script" not in answer.text, why
-        assert "onerror='alert" not in answer.text, why
-    assert "a" not in answer.cookies, why
+        assert "<script" not in answer.text, why()
+        assert "onerror='alert" not in answer.text, why()
+    assert "a" not in answer.cookies, why()
 
 
 def with_forms(routes: Routes) -> Iterator[tuple[str, str, Operation]]:
