@@ -15,14 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.machine import HERE, LOAD_CORE
+from bench.machine import HERE, HOST, LOAD_CORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CONNECTIONS: Final = 8
-HOST: Final = "collegium.example"
-"""What all requests say in ``Host``, so that both programs answer the same bytes."""
 
 _LUA: Final = """
 done = function(summary, latency, requests)

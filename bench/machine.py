@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HERE: Final = "127.0.0.1"
+HOST: Final = "collegium.example"
+"""What all requests say in ``Host``, so that both programs answer the same bytes."""
 SERVER_CORE: Final = 0
 """Where the service and the floor run, by turns."""
 LOAD_CORE: Final = 1
@@ -135,6 +137,7 @@ class Program:
             "COLLEGIUM_DATABASE_URL": url,
             "COLLEGIUM_SECRET_KEY": data.SECRET_KEY,
             "COLLEGIUM_BASE_URL": f"http://{HERE}:{self.port}",
+            "COLLEGIUM_ALLOWED_HOSTS": HOST,
             "COLLEGIUM_MAIL_URL": f"file:{data.FOLDER / 'mail'}",
             "COLLEGIUM_RATE_LIMITS": "false",
         }

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select
 
 from bench import data, drive
 from bench.floor import Floor, PostgreSQL, SQLite
-from bench.machine import COMMAND, HERE, Program
+from bench.machine import COMMAND, HERE, HOST, Program
 from collegium.settings import load
 from collegium.store.db import Database, Read
 from collegium.store.statements import Prepared
@@ -149,7 +149,7 @@ def _compare(service: Program, floor: Program, case: Case) -> None:
 def _answer(program: Program, case: Case) -> tuple[bool, bytes]:
     """Tell whether the answer has what only the service gives, and its body."""
     with closing(HTTPConnection(HERE, program.port)) as connection:
-        headers = {"Authorization": f"Token {case.token}", "Host": drive.HOST}
+        headers = {"Authorization": f"Token {case.token}", "Host": HOST}
         connection.request("GET", case.path, headers=headers)
         answer = connection.getresponse()
         return answer.getheader("x-request-id") is not None, answer.read()

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, select
 
 from bench import data, drive
 from bench.floor import RECIPES
-from bench.machine import Program
+from bench.machine import HOST, Program
 from bench.reading import FLOORS, SERVICE, entry, line, measured
 from bench.replay import Recipe, Sample, learn, watched
 from collegium.settings import load
@@ -119,7 +119,7 @@ class Deeds:
                     "/api/user-invitations/",
                     self._cast.manager,
                     {
-                        "scope": f"http://{drive.HOST}/api/projects/{self._scope}/",
+                        "scope": f"http://{HOST}/api/projects/{self._scope}/",
                         "role": self._role,
                         "email": f"somebody{number}@example.com",
                         "full_name": f"Somebody {number}",
@@ -145,7 +145,7 @@ def recipes(url: str, deeds: Deeds) -> dict[str, Recipe]:
             for _, (path, who, body) in zip(range(SAMPLES), deeds.all(deed), strict=False):
                 token = data.token_of(who)
                 with watched() as steps:
-                    answer = site.post(path, token, json=body, headers={"Host": drive.HOST})
+                    answer = site.post(path, token, json=body, headers={"Host": HOST})
                 if not answer.is_success:
                     raise drive.Failed(f"{deed}: {answer.text}")
                 inputs = {"digest": vault.digest(token)} | (body or {"uuid": path.split("/")[-3]})
