@@ -303,12 +303,21 @@ class _Maker:
         }
 
 
-def fill(database: Database, size: int) -> None:
-    """Write everything into a migrated, empty database."""
+def fill(database: Database, size: int, *, analyse: bool = True) -> None:
+    """Write everything into a migrated, empty database.
+
+    Args:
+        analyse: whether the database is told to look how the rows are spread.
+    """
     with database.read() as tx:
         role_ids = {row.name: row.id for row in tx.all(Prepared(select(roles)))}
         now = tx.now
-    big.write(database, _Maker(size, role_ids, now).tables())
+    tables = _Maker(size, role_ids, now).tables()
+    if analyse:
+        big.write(database, tables)
+    else:
+        # Made anew, an index would know how many rows there are.
+        big.add(database, tables, analyse=False)
 
 
 def sqlite(size: int, say: Callable[[str], None]) -> Path:
@@ -327,6 +336,35 @@ def sqlite(size: int, say: Callable[[str], None]) -> Path:
     settle(path)
     _keep(path)
     return path
+
+
+def young_sqlite(size: int) -> Path:
+    """Make a SQLite database of a size that nobody has analysed."""
+    path = FOLDER / "young.db"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    with closing(Database(f"sqlite:///{path}", size=1)) as database:
+        schema.migrate(database)
+        fill(database, size, analyse=False)
+    settle(path)
+    return path
+
+
+def young_postgresql(server: PostgreSQL, source: Path) -> str:
+    """Make a PostgreSQL database that nobody has analysed nor will, with the rows of another."""
+    name = "bench_young"
+    server.drop(name)
+    server.run(f"CREATE DATABASE {name}")
+    with closing(Database(server.url(name), size=1)) as database:
+        schema.migrate(database)
+        with database.engine.connect() as connection:
+            for table in metadata.sorted_tables:
+                off = f"ALTER TABLE {table.name} SET (autovacuum_enabled = false)"
+                connection.exec_driver_sql(off)
+        with closing(Database(f"sqlite:///{source}", size=1)) as origin:
+            _carry(origin, database, analyse=False)
+    return name
 
 
 def settle(path: Path) -> None:
@@ -365,8 +403,12 @@ def postgresql(server: PostgreSQL, size: int, say: Callable[[str], None]) -> str
     return name
 
 
-def _carry(origin: Database, to: Database) -> None:
-    """Take all rows from SQLite to PostgreSQL, which reads their spelling as well."""
+def _carry(origin: Database, to: Database, *, analyse: bool = True) -> None:
+    """Take all rows from SQLite to PostgreSQL, which reads their spelling as well.
+
+    Args:
+        analyse: whether it looks how the rows are spread.
+    """
     names = [table.name for table in metadata.sorted_tables]
     kept = origin.engine.raw_connection()
     source: Any = kept.cursor()
@@ -376,6 +418,8 @@ def _carry(origin: Database, to: Database) -> None:
         "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
         " AND indexname LIKE 'ix%'"
     ).fetchall()
+    if not analyse:
+        later = []  # made anew, an index would know how many rows there are
     for line in (
         "SET maintenance_work_mem = '512MB'",
         "SET session_replication_role = replica",  # no foreign key is looked after
@@ -395,7 +439,8 @@ def _carry(origin: Database, to: Database) -> None:
     for _, statement in later:
         cursor.execute(statement)
     cursor.execute("COMMIT")
-    cursor.execute("VACUUM ANALYZE")
+    if analyse:
+        cursor.execute("VACUUM ANALYZE")
     cursor.execute("CHECKPOINT")
     connection.close()
     kept.close()

@@ -210,28 +210,33 @@ def write(database: Database, tables: Tables) -> None:
         tallies.recount(tx)
 
 
-def add(database: Database, tables: Tables) -> None:
-    """Write more rows in bulk where many are already."""
+def add(database: Database, tables: Tables, *, analyse: bool = True) -> None:
+    """Write more rows in bulk where many are already.
+
+    Args:
+        analyse: whether the database is told afterwards to look how they are spread.
+    """
     connection = database.engine.raw_connection()
     try:
         cursor = connection.cursor()
-        (_add_sqlite if database.is_sqlite else _add_postgresql)(cursor, tables)
+        (_add_sqlite if database.is_sqlite else _add_postgresql)(cursor, tables, analyse)
     finally:
         connection.close()
     with database.write() as tx:
         tallies.recount(tx)
 
 
-def _add_sqlite(cursor: Any, tables: Tables) -> None:
+def _add_sqlite(cursor: Any, tables: Tables, analyse: bool) -> None:
     _go_fast(cursor)
     cursor.execute("BEGIN")
     for table, rows in tables:
         _insert(cursor, table, rows)
     cursor.execute("COMMIT")
-    cursor.execute("ANALYZE")
+    if analyse:
+        cursor.execute("ANALYZE")
 
 
-def _add_postgresql(cursor: Any, tables: Tables) -> None:
+def _add_postgresql(cursor: Any, tables: Tables, analyse: bool) -> None:
     for line in (
         "SET default_statistics_target = 20",
         "SET session_replication_role = replica",  # no foreign key is looked after
@@ -241,7 +246,8 @@ def _add_postgresql(cursor: Any, tables: Tables) -> None:
     for table, rows in tables:
         _copy(cursor, table, rows)
     cursor.execute("COMMIT")
-    cursor.execute(f"VACUUM ANALYZE {', '.join(table.name for table, _ in tables)}")
+    if analyse:
+        cursor.execute(f"VACUUM ANALYZE {', '.join(table.name for table, _ in tables)}")
 
 
 def _write_sqlite(cursor: Any, tables: Tables) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
+from collegium.store import statistics
 from collegium.store.connections import (
     BUSY_SECONDS,
     OUTAGES,
@@ -291,14 +292,15 @@ class Database:
     def tend(self) -> None:
         """Let SQLite do for itself what PostgreSQL does unasked.
 
-        It learns how its rows are spread, from samples and in milliseconds; a plan chosen blindly
-        reads far too many. And it puts the pieces of the indexes of texts together, a bounded part
-        of them each time and with room for writers in between: of each piece every search reads.
+        It learns how its rows are spread (``statistics``). And it puts the pieces of the indexes of
+        texts together, a bounded part of them each time and with room for writers in between: of
+        each piece every search reads.
         """
         if not self.is_sqlite:
             return
         with self.write() as tx:
-            for line in ("PRAGMA analysis_limit = 1000", "ANALYZE", *_READ_ANEW):
+            statistics.gather(tx._cursor)  # noqa: SLF001 - of this module
+            for line in _READ_ANEW:
                 tx._cursor.execute(line)  # noqa: SLF001 - of this module
         self._tended = self._size()
         for index in ("account_search", "invitation_search"):
@@ -311,8 +313,7 @@ class Database:
     def has_grown(self) -> bool:
         """Tell whether a SQLite database has become so much larger that plans may be wrong now.
 
-        Statistics of a small database are worse than none: SQLite believes that there are few
-        rows, and goes through all of them.
+        What was true of ten thousand accounts need not be of a hundred thousand.
         """
         return self.is_sqlite and self._size() > 2 * self._tended + _YOUNG
 

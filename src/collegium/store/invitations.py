@@ -42,7 +42,7 @@ from collegium.store.access import (
     seer,
 )
 from collegium.store.listing import Filter, Listing, without
-from collegium.store.narrowing import beside, one_of, rare
+from collegium.store.narrowing import beside, one_of, plain, rare
 from collegium.store.scopes import placed
 from collegium.store.statements import Prepared, Time, any_of
 from collegium.store.tables import (
@@ -464,7 +464,11 @@ _CARRIED = Prepared(
 _HELD_BY = Prepared(
     select(grants.c.account_id, grants.c.scope_id, role_permissions.c.permission)
     .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
-    .where(any_of(grants.c.account_id, "accounts"), any_of(grants.c.scope_id, "scopes"), live())
+    .where(
+        any_of(grants.c.account_id, "accounts"),
+        any_of(plain(grants.c.scope_id), "scopes"),
+        live(),
+    )
 )
 
 # What the clock has brought, a few at a time; each is judged again when its turn comes.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, String, Text, bindparam, literal_column, or_
+from sqlalchemy import ARRAY, Boolean, String, Text, bindparam, literal_column, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -135,6 +135,8 @@ class _Told(FunctionElement[Any]):
     def __init__(self, words: str, *parts: ColumnElement[Any]) -> None:
         super().__init__(*parts)
         self.words = words
+        if not isinstance(parts[0].type, Boolean):  # of those ``= 1`` would be asked
+            self.type = parts[0].type
 
 
 @compiles(_Told)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
+from collegium.store import statistics
 from collegium.store.db import Unavailable
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def standing(database: Database) -> Standing:
 
 
 def migrate(database: Database) -> None:
-    """Bring the schema up to date, in one transaction.
+    """Bring the schema up to date, and tell the planner what to expect, in one transaction.
 
     Several programs may start at once; the lock lets one of them do it.
     """
@@ -93,6 +94,8 @@ def migrate(database: Database) -> None:
             try:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+                cursor = connection.connection.cursor()
+                (statistics.gather if database.is_sqlite else statistics.expect)(cursor)
             except BaseException:
                 connection.exec_driver_sql("ROLLBACK")
                 raise

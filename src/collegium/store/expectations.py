@@ -1,0 +1,378 @@
+"""What the planners are told of a database of which nothing is known yet.
+
+All of it is as in the database of the benchmark with ten thousand accounts; what that one has no
+rows of is estimated. A new index has a line here (`tests/store/test_young.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SQLITE: Final[dict[str, dict[str, str]]] = {
+    "account_texts": {
+        "": "9990",
+    },
+    "accounts": {
+        "ix_accounts_agreed": "10000 2",
+        "ix_accounts_description": "10000 10 1",
+        "ix_accounts_email": "10000 1 1",
+        "ix_accounts_email_comparable": "10000 1",
+        "ix_accounts_is_active": "10000 5000 1 1",
+        "ix_accounts_is_staff": "10000 5000 1 1",
+        "ix_accounts_is_support": "10000 5000 1 1",
+        "ix_accounts_job_title": "10000 4 1",
+        "ix_accounts_joined": "10000 1",
+        "ix_accounts_last_synced": "10000 10000",
+        "ix_accounts_modified": "10000 1",
+        "ix_accounts_name": "10000 21 1 1",
+        "ix_accounts_native_name": "10000 50 1",
+        "ix_accounts_organization": "10000 2 1",
+        "ix_accounts_phone_number": "10000 1 1",
+        "ix_accounts_registration_method": "10000 5000 1 1",
+        "ix_accounts_username": "10000 1 1",
+        "sqlite_autoindex_accounts_1": "10000 2",
+        "sqlite_autoindex_accounts_2": "10000 1",
+        "sqlite_autoindex_accounts_3": "10000 1",
+        "sqlite_autoindex_accounts_4": "10000 1",
+    },
+    "closed_ranges": {
+        "sqlite_autoindex_closed_ranges_1": "50 2 1",
+    },
+    "devices": {
+        "ix_devices_account_id": "500 2",
+        "ix_devices_expires": "500 1",
+        "sqlite_autoindex_devices_1": "500 1",
+        "sqlite_autoindex_devices_2": "500 1",
+        "sqlite_autoindex_devices_3": "500 1",
+    },
+    "email_changes": {
+        "ix_email_changes_email_comparable": "50 1",
+        "sqlite_autoindex_email_changes_1": "50 1",
+        "uq_email_changes_cancel_digest": "50 1",
+    },
+    "events": {
+        "ix_events_account_id": "50000 5 1 1",
+        "ix_events_actor_id": "50000 10 1 1",
+        "ix_events_at": "50000 1 1",
+        "ix_events_kind": "50000 10 1 1",
+        "ix_events_scope_id": "50000 10 1 1",
+        "uq_events_uuid": "50000 1",
+    },
+    "grants": {
+        "ix_grants_role_id": "19980 4995 1 1 1 1",
+        "ix_grants_scope_active": "19980 40 1 1",
+        "ix_grants_since_active": "19980 2 1",
+        "ix_grants_until_active": "1998 2",
+        "sqlite_autoindex_grants_1": "19980 1",
+        "uq_grants_active": "19980 2 1 1",
+    },
+    "groups": {
+        "ix_groups_founder_id": "100 2",
+        "sqlite_autoindex_groups_1": "100 1",
+    },
+    "invitations": {
+        "ix_invitations_accepted": "300 1 1",
+        "ix_invitations_account_id": "50 2",
+        "ix_invitations_civil_number": "50 1",
+        "ix_invitations_created": "500 1 1",
+        "ix_invitations_email_comparable": "500 1",
+        "ix_invitations_held": "10 2",
+        "ix_invitations_mail_id": "500 1",
+        "ix_invitations_role_id": "500 250 1 1",
+        "ix_invitations_scope_id": "500 17 1",
+        "ix_invitations_state": "500 167 1 1",
+        "ix_invitations_untold": "98 2",
+        "sqlite_autoindex_invitations_1": "500 1",
+    },
+    "keys": {
+        "ix_keys_fingerprint_md5": "2000 1",
+        "ix_keys_fingerprint_sha256": "2000 1",
+        "ix_keys_fingerprint_sha512": "2000 1",
+        "ix_keys_name": "2000 2 1",
+        "ix_keys_shared": "20 1",
+        "sqlite_autoindex_keys_1": "2000 2 1",
+        "sqlite_autoindex_keys_2": "2000 1",
+    },
+    "mail_budgets": {
+        "ix_mail_budgets_last_at": "500 1",
+        "sqlite_autoindex_mail_budgets_1": "500 1",
+    },
+    "open_invitations": {
+        "ix_open_invitations_created": "40 1 1",
+        "ix_open_invitations_public": "40 1 1",
+        "ix_open_invitations_role_id": "40 40",
+        "ix_open_invitations_scope_id": "40 1 1",
+        "sqlite_autoindex_open_invitations_1": "40 1",
+    },
+    "organisations": {
+        "": "100",
+    },
+    "outbox": {
+        "ix_outbox_abandoned": "10 1 1",
+        "ix_outbox_account_id": "100 2",
+        "ix_outbox_delivered": "500 1",
+        "ix_outbox_owed": "10 2",
+        "ix_outbox_recipient": "500 1",
+    },
+    "pictures": {
+        "sqlite_autoindex_pictures_1": "1000 1",
+    },
+    "projects": {
+        "": "400",
+    },
+    "recovery_codes": {
+        "sqlite_autoindex_recovery_codes_1": "5000 10 1",
+    },
+    "requests": {
+        "ix_requests_account_id": "500 2 1",
+        "ix_requests_created": "500 1 1",
+        "ix_requests_decided": "402 1",
+        "ix_requests_open_invitation_id": "500 13",
+        "ix_requests_role_id": "500 500",
+        "ix_requests_scope_id": "500 13 1",
+        "ix_requests_waiting": "98 1 1",
+        "sqlite_autoindex_requests_1": "500 1",
+        "uq_requests_sole": "98 2 1 1",
+    },
+    "role_permissions": {
+        "sqlite_autoindex_role_permissions_1": "30 6 1",
+    },
+    "roles": {
+        "sqlite_autoindex_roles_1": "10 1",
+        "sqlite_autoindex_roles_2": "10 1",
+    },
+    "scopes": {
+        "ix_scopes_kind_name": "500 250 1 1",
+        "ix_scopes_kind_name_sort": "500 250 1 1",
+        "ix_scopes_parent_id": "500 5",
+        "sqlite_autoindex_scopes_1": "500 250 1",
+        "sqlite_autoindex_scopes_2": "500 1",
+    },
+    "second_factors": {
+        "": "500",
+    },
+    "slugs": {
+        "sqlite_autoindex_slugs_1": "500 1",
+    },
+    "submissions": {
+        "ix_submissions_created_at": "500 1",
+        "sqlite_autoindex_submissions_1": "500 1",
+    },
+    "tallies": {
+        "": "3",
+    },
+    "tokens": {
+        "ix_tokens_account_id": "10000 1 1",
+        "sqlite_autoindex_tokens_1": "10000 1",
+        "uq_tokens_api": "10000 1",
+    },
+    "tries": {
+        "ix_tries_last": "500 1",
+        "sqlite_autoindex_tries_1": "500 1",
+    },
+}
+"""Rows of ``sqlite_stat1`` by table and index (no name: the table itself).
+
+First the number of rows, then how many have the same first column of the index, the same first two,
+and so on.
+"""
+
+POSTGRESQL: Final[dict[str, str]] = {
+    "account_texts": """
+        account_id 0 8 -1
+        civil_number 0 6 -0.5
+        email 0 33 -1
+        first_name 0 6 -0.048
+        full_name 0 4 -0.271
+        job_title 0 4 -0.25
+        last_name 0 8 -0.673
+        native_name 0 1 -0.0201
+        organization 0 16 -0.665
+        people 0 63 -1
+        plain_name 0 13 -0.999
+        username 0 15 -1
+    """,
+    "accounts": """
+        affiliations 0 5 1
+        agreed 0.333 8 -0.667
+        birth_date 1 4 0
+        civil_number 0.5 12 -0.5
+        credentials_version 0 4 1
+        deleted 0.999 8 -0.001
+        description 0 2 -0.1
+        details 0 5 1
+        email 0 33 -1
+        email_comparable 0 33 -1
+        first_name 0 6 -0.048
+        first_name_sort 0 5 -0.048
+        id 0 8 -1
+        identity_source 0 1 1
+        is_active 0 1 2 {t,f} {0.9951,0.0049}
+        is_barred 0 1 1
+        is_identity_manager 0 1 1
+        is_staff 0 1 2 {f} {0.9999}
+        is_support 0 1 2 {f,t} {0.9998,0.0002}
+        job_title 0 4 -0.25
+        joined 0 8 -1
+        last_login 0.2 8 -0.8
+        last_name 0 8 -0.673
+        last_name_sort 0 7 -0.673
+        last_synced 1 8 0
+        modified 0 8 -1
+        native_name 0 1 -0.0201
+        native_name_sort 0 1 -0.0201
+        notifications_enabled 0 1 1
+        organization 0 16 -0.665
+        organization_sort 0 15 -0.665
+        password 0.2 98 -0.8
+        phone_number 0 13 -1
+        picture 1 16 0
+        preferred_language 0 1 1
+        profile 0 5 1
+        registration_method 0 7 2 {default,saml2} {0.9996,0.0004}
+        search 0 123 -1
+        slug 0 9 -1
+        token_lifetime 0 4 1
+        username 0 15 -1
+        uuid 0 16 -1
+    """,
+    "grants": """
+        account_id 0 8 -0.5
+        ended 0.9 8 -0.1
+        ended_by 1 8 0
+        given_by 0 8 -0.00501
+        id 0 8 -1
+        role_id 0 8 4
+        scope_id 0 8 -0.025
+        since 0 8 -0.5
+        until 0.9 8 -0.05
+        uuid 0 16 -1
+    """,
+    "invitations": """
+        accepted 1 8 0
+        accepted_by 0.392 8 -0.608
+        account_id 1 8 0
+        approved_by 1 8 0
+        civil_number 0 1 1
+        created 0 8 -1
+        created_by 0 8 -0.02
+        email 0 20 -1
+        email_comparable 0 20 -1
+        email_search 0 20 -1
+        expires 0 8 -1
+        extra_text 0 1 1
+        full_name 0 9 -1
+        generation 0 4 1
+        id 0 8 -1
+        job_title 0 1 1
+        mail_id 0 8 -1
+        mailed_at 1 8 0
+        native_name 0 1 1
+        organization 0 9 -0.67
+        phone_number 0 1 1
+        reminded 1 8 0
+        role_id 0 8 2
+        scope_id 0 8 -0.06
+        state 0 8 3 {accepted,canceled,pending} {0.608,0.196,0.196}
+        told 1 8 0
+        turned_away_at 1 8 0
+        uuid 0 16 -1
+        vouched_by 0 8 -0.02
+        wished 1 4 0
+    """,
+    "open_invitations": """
+        canceled 1 8 0
+        created_by 0 8 -0.25
+        id 0 8 -1
+        is_public 0 1 1
+        role_id 0 8 1
+        scope_id 0 8 -1
+        template 1 0 0
+        uuid 0 16 -1
+    """,
+    "organisations": """
+        archived 0 1 1
+        blocked 0 1 1
+        scope_id 0 8 -1
+    """,
+    "outbox": """
+        account_id 1 8 0
+        attempts 0 4 1
+        created 0 8 -1
+        due 0 8 -1
+        error 0 1 1
+        facts 0 33 -1
+        id 0 8 -1
+        kind 0 19 1
+        leased 1 8 0
+        recipient 0 20 -1
+        settled 0 8 -1
+        state 0 4 3 {sent} {0.99}
+    """,
+    "projects": """
+        scope_id 0 8 -1
+        starts 1 4 0
+    """,
+    "requests": """
+        account_id 0 8 -0.5
+        comment 0.8 9 1
+        created 0 8 -1
+        decided 0.196 8 -0.804
+        decided_by 0.196 8 -0.02
+        id 0 8 -1
+        is_automatic 0 1 1
+        message 0 1 1
+        open_invitation_id 0 8 -0.08
+        project_id 1 8 0
+        role_id 0 8 1
+        scope_id 0 8 -0.08
+        sole 1 8 0
+        state 0 8 3 {approved,pending,rejected} {0.608,0.196,0.196}
+        uuid 0 16 -1
+    """,
+    "role_permissions": """
+        permission 0 20 -0.633
+        role_id 0 8 -0.167
+    """,
+    "roles": """
+        description 0 16 -1
+        descriptions 0 5 1
+        id 0 8 -1
+        is_active 0 1 -0.2 {t,f} {0.8,0.2}
+        is_system 0 1 1
+        kind 0 8 -0.3 {group,organisation,project} {0.4,0.3,0.3}
+        name 0 14 -1
+        name_sort 0 14 -1
+        uuid 0 16 -1
+    """,
+    "scopes": """
+        created 0 8 -1
+        description 0 1 1
+        id 0 8 -1
+        kind 0 9 2 {project,organisation} {0.8,0.2}
+        name 0 11 -1
+        name_sort 0 11 -1
+        parent_id 0.2 8 -0.2
+        removed 0.99 8 -0.01
+        slug 0 12 -1
+        uuid 0 16 -1
+    """,
+    "tokens": """
+        account_id 0 8 -1
+        digest 0 33 -1
+        ends 1 8 0
+        family 1 16 0
+        id 0 8 -1
+        issued 0 8 -1
+        kind 0 4 4 {api} {0.9}
+        lifetime 1 4 0
+        name 0 1 1
+        sealed 0 69 -1
+        used 0 8 -1
+    """,
+}
+"""By table a line for each column, as ``pg_stats`` has it.
+
+Its name, the share of nulls, the width, how many values there are (less than none: times the number
+of rows); where a condition names one of a few values, those and their shares.
+"""
