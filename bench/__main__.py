@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bench import beside, data, growing, reading, report, writing
+from bench import beside, data, growing, reading, report, writing, young
 from bench.machine import LOAD_CORE, there
 from bench.shelf import KINDS, Shelf
 from collegium import logs
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FOUND: Final = data.FOLDER / "found.json"
-_NOUNS: Final = ("reads", "writes", "growth", "logins", "owing", "scaling")
+_NOUNS: Final = ("reads", "writes", "growth", "young", "logins", "owing", "scaling")
 
 
 def _say(text: str) -> None:
@@ -50,6 +50,9 @@ def _parts(
             case "growth":
                 sizes = (small, big)
                 return lambda: growing.run(shelf, kind, sizes, rounds=rounds, **common)
+            case "young":
+                few = young.SIZES if big > small else young.SIZES[:2]
+                return lambda: young.run(shelf, kind, few, rounds=rounds, **common)
             case "logins":
                 run = beside.logins
             case "owing":
@@ -88,8 +91,8 @@ def main(
 ) -> None:
     """Measure the service against its floor, and write bench/RESULTS.md.
 
-    Parts are reads, writes, growth, logins, owing and scaling, each with -sqlite or -postgresql.
-    What was measured before stays in the results.
+    Parts are reads, writes, growth, young, logins, owing and scaling, each with -sqlite or
+    -postgresql. What was measured before stays in the results.
     """
     # Killed, it still ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

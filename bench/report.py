@@ -66,6 +66,7 @@ def _page(kept: dict[str, Any], postgresql: str) -> Iterator[str]:
         ("reads", "Reading", _cases),
         ("writes", "Writing", _cases),
         ("growth", "A million accounts against ten thousand", _growth),
+        ("young", "A database that was never analysed", _young),
         ("logins", "A hundred logins at once", _logins),
         ("owing", "Grants that end and mails that are owed, beside reading", _owing),
         ("scaling", "More workers, more nodes", _scaling),
@@ -126,6 +127,15 @@ def _bars(kept: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         growth = _found(kept, "growth", kind)
         if growth:
             yield from _growth_bars(growth, on)
+        for size, seen in _found(kept, "young", kind).get("sizes", {}).items():
+            name, one = min(seen.items(), key=lambda pair: float(pair[1]["ratio"]))
+            bar = kept[f"young-{kind}"]["found"]["bar"]
+            yield (
+                f"never analysed, {int(size):,} accounts, slowest: {name}{on}",
+                f"≥ {bar} of analysed",
+                f"{one['ratio']:.2f}",
+                _verdict(one["ratio"] >= bar),
+            )
         reads = _found(kept, "reads", kind)
         if reads:
             yield (
@@ -237,6 +247,20 @@ def _growth(found: dict[str, Any], part: dict[str, Any]) -> Iterator[str]:
         f"{deep['p50'][1]:.2f} ms. Memory of the worker {small:.0f} and {big:.0f} MB. "
         f"Start to first answer, each time: {first} s.\n"
     )
+
+
+def _young(found: dict[str, Any], _part: dict[str, Any]) -> Iterator[str]:
+    sizes = found["sizes"]
+    names = next(iter(sizes.values()))
+    heads = (f"{int(size):,}: never, analysed, ratio" for size in sizes)
+    rows = []
+    for name in names:
+        told = []
+        for seen in sizes.values():
+            never, known = (median(seen[name][side]) for side in ("young", "analysed"))
+            told.append(f"{never:.0f}, {known:.0f}, {seen[name]['ratio']:.2f}")
+        rows.append((name, *told))
+    yield from _table(("requests/s", *heads), rows)
 
 
 def _logins(found: dict[str, Any], _part: dict[str, Any]) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench import data
 from bench.machine import PostgreSQL
+from collegium.store.db import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,19 @@ class Shelf:
         if kind == "sqlite":
             return f"sqlite:///{data.sqlite(size, self._say)}"
         return self.server.url(data.postgresql(self.server, size, self._say))
+
+    def young(self, kind: str, size: int) -> tuple[str, str]:
+        """Give a database that nobody has analysed, and a copy of it that is; drop them."""
+        self._say(f"making a young database of {size:,} accounts")
+        path = data.young_sqlite(size)
+        url = f"sqlite:///{path}"
+        if kind != "sqlite":
+            url = self.server.url(data.young_postgresql(self.server, path))
+            self.drop(f"sqlite:///{path}")
+        known = self.copy(url, "analysed")
+        with closing(Database(known, size=1)) as database, database.engine.connect() as connection:
+            connection.exec_driver_sql("ANALYZE")
+        return url, known
 
     def copy(self, url: str, name: str) -> str:
         """Copy a database that nobody uses now, under a name, and give the URL."""
