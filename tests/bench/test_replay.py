@@ -6,8 +6,9 @@ import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from bench import data, drive, writing
+from bench import data, writing
 from bench.floor import Floor, PostgreSQL, SQLite
+from bench.machine import HOST
 from collegium.store.tables import metadata
 from collegium.store.vault import Vault
 from tests.site import Site
@@ -52,7 +53,7 @@ def test_the_floor_leaves_the_rows_that_the_service_leaves(
             _, _, _, ours, theirs = (one for one, _ in zip(deeds.all(deed), range(5), strict=False))
             before = _counts(database)
             path, who, body = ours
-            headers = {"Host": drive.HOST}
+            headers = {"Host": HOST}
             answer = site.post(path, data.token_of(who), json=body, headers=headers)
             after = _counts(database)
             added = {name: after[name] - before[name] for name in after}
