@@ -15,9 +15,9 @@ from sqlalchemy import select
 from bench import data, drive
 from bench.machine import COMMAND, HERE, LOAD_CORE, SERVER_CORE, Program, free_port
 from bench.reading import SERVICE
-from collegium.store.db import Database
-from collegium.store.statements import Prepared, any_of
-from collegium.store.tables import accounts
+from collegium.db.database import Database
+from collegium.db.statements import Prepared, any_of
+from collegium.db.tables import accounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,10 +19,10 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from collegium.store import migrations, schema, search
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import (
+from collegium.db import migrations, schema
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import (
     account_texts,
     accounts,
     grants,
@@ -37,7 +37,8 @@ from collegium.store.tables import (
     scopes,
     tokens,
 )
-from collegium.store.vault import Vault, hash_password
+from collegium.lists import account_search
+from collegium.security.crypto import Vault, hash_password
 from tests import big
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class _Maker:
         for number in self._numbers():
             if not self._is_gone(number):
                 row = big.account_row(number, random.Random(number))  # noqa: S311 - as above
-                yield {"account_id": number, **search.texts_of(row)}
+                yield {"account_id": number, **account_search.texts_of(row)}
 
     def _token(self, number: int) -> dict[str, Any]:
         token = token_of(number)

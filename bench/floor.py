@@ -30,11 +30,11 @@ from psycopg.adapt import Loader
 from bench import floor_sql as sql
 from bench.floor_wire import Invitation, Permission, Request, User
 from bench.replay import Meal, Recipe
-from collegium import opening, server
-from collegium.rules.access import TEAM, Kind
-from collegium.rules.invitations import Fate, State, fate, seen, stands_by
-from collegium.rules.subnets import place
-from collegium.store.vault import Vault
+from collegium import bootstrap, server
+from collegium.access.rules import TEAM, Kind
+from collegium.access.subnets.rules import place
+from collegium.invitations.rules import Fate, State, fate, seen, stands_by
+from collegium.security.crypto import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -615,7 +615,7 @@ def main(port: int, workers: int, *, threads: bool) -> None:
     os.environ[IN_THREADS] = "1" if threads else ""
     options = server.options("127.0.0.1", port, workers)
     options |= {"interface": Interfaces.ASGI, "blocking_threads": None}
-    os.environ[opening.PARENT] = str(os.getpid())
+    os.environ[bootstrap.PARENT] = str(os.getpid())
     Server("bench.floor:build", **options).serve()
 
 

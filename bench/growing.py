@@ -14,9 +14,9 @@ from sqlalchemy import bindparam, select
 from bench import data, drive
 from bench.machine import Program
 from bench.reading import SERVICE, UUID, measured
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts, scopes
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, scopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from bench import data
-from collegium.store.db import Database
+from collegium.db.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,11 +13,11 @@ from sqlalchemy import bindparam, select
 from bench import data, drive
 from bench.floor import Floor, PostgreSQL, SQLite
 from bench.machine import COMMAND, HERE, HOST, Program
+from collegium.db.database import Database, Read
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store.db import Database, Read
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts
-from collegium.store.vault import Vault
 from tests.site import Site
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from psycopg import Binary
 from psycopg.types.json import Json, Jsonb
 
-from collegium.store.db import Read, Write
+from collegium.db.database import Read, Write
 
 _HEX: Final = frozenset("0123456789abcdef")
 _SHORTEST: Final = 16

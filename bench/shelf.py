@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench import data
 from bench.machine import PostgreSQL
-from collegium.store.db import Database
+from collegium.db.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,11 +17,11 @@ from bench.floor import RECIPES
 from bench.machine import HOST, Program
 from bench.reading import FLOORS, SERVICE, entry, line, measured
 from bench.replay import Recipe, Sample, learn, watched
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import invitations, requests, roles, scopes
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import invitations, requests, roles, scopes
-from collegium.store.vault import Vault
 from tests import big
 from tests.site import Site
 

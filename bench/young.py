@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench import data, drive
 from bench.machine import Program
 from bench.reading import SERVICE, cases
-from collegium.store.db import Database
+from collegium.db.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
-from collegium.rules.names import sort_key
-from collegium.store import search, tallies
-from collegium.store.accounts import derived
-from collegium.store.statements import Prepared
-from collegium.store.tables import (
+from collegium.accounts.queries import derived
+from collegium.db.statements import Prepared
+from collegium.db.tables import (
     account_texts,
     accounts,
     grants,
@@ -25,13 +23,15 @@ from collegium.store.tables import (
     roles,
     scopes,
 )
+from collegium.lists import account_search, row_counts
+from collegium.text.names import sort_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Table
 
-    from collegium.store.db import Database
+    from collegium.db.database import Database
 
     Tables = Sequence[tuple[Table, Iterable[dict[str, Any]]]]
 
@@ -59,14 +59,14 @@ def _word(chance: random.Random, syllables: int) -> str:
 def account_row(number: int, chance: random.Random) -> dict[str, Any]:
     """Give somebody made up, with a number."""
     first, last = _word(chance, 2), _word(chance, 3)
-    username = f"{search.plain(first)[:4]}.{search.plain(last)[:6]}{number}"
+    username = f"{account_search.plain(first)[:4]}.{account_search.plain(last)[:6]}{number}"
     joined = START + timedelta(minutes=10 * number)
     values: dict[str, Any] = {
         "id": number,
         "uuid": f"{number:032x}",
         "username": username,
         "slug": f"slug-{number}",
-        "email": f"{username}@{search.plain(_word(chance, 2))}.example.org",
+        "email": f"{username}@{account_search.plain(_word(chance, 2))}.example.org",
         "first_name": first,
         "last_name": last,
         "native_name": f"{last} {number}" if number % 50 == 0 else "",
@@ -85,7 +85,7 @@ def account_row(number: int, chance: random.Random) -> dict[str, Any]:
         "agreed": joined if number % 3 else None,
         "deleted": joined if number % 997 == 0 else None,
     }
-    return {**derived(values), "search": search.text_of(values)}
+    return {**derived(values), "search": account_search.text_of(values)}
 
 
 @cache
@@ -97,7 +97,7 @@ def _accounts() -> list[dict[str, Any]]:
 @cache
 def _texts() -> list[dict[str, Any]]:
     return [
-        {"account_id": row["id"], **search.texts_of(row)}
+        {"account_id": row["id"], **account_search.texts_of(row)}
         for row in _accounts()
         if row["deleted"] is None
     ]
@@ -207,7 +207,7 @@ def write(database: Database, tables: Tables) -> None:
     finally:
         connection.close()
     with database.write() as tx:
-        tallies.recount(tx)
+        row_counts.recount(tx)
 
 
 def add(database: Database, tables: Tables, *, analyse: bool = True) -> None:
@@ -223,7 +223,7 @@ def add(database: Database, tables: Tables, *, analyse: bool = True) -> None:
     finally:
         connection.close()
     with database.write() as tx:
-        tallies.recount(tx)
+        row_counts.recount(tx)
 
 
 def _add_sqlite(cursor: Any, tables: Tables, analyse: bool) -> None:

@@ -9,9 +9,8 @@ from uuid import NAMESPACE_OID, uuid5
 
 from sqlalchemy import bindparam, select, update
 
-from collegium.store import tallies
-from collegium.store.statements import Prepared
-from collegium.store.tables import (
+from collegium.db.statements import Prepared
+from collegium.db.tables import (
     accounts,
     events,
     grants,
@@ -25,6 +24,7 @@ from collegium.store.tables import (
     roles,
     scopes,
 )
+from collegium.lists import row_counts
 from tests import big
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Table
 
-    from collegium.store.db import Database
+    from collegium.db.database import Database
 
 OWNER, MEMBER, STAFF = 77_001, 77_003, 95_000
 """Those who look at it: in charge of everything here, in the project; and staff."""
@@ -228,4 +228,4 @@ def fill(database: Database) -> None:
     with database.write() as tx:
         tx.run(_JOIN, joined=datetime.now(UTC) - timedelta(days=3))
         tx.run(_SWITCH)
-        tallies.recount(tx)
+        row_counts.recount(tx)

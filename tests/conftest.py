@@ -17,10 +17,10 @@ from argon2 import PasswordHasher
 from sqlalchemy import event
 from xdist.scheduler import LoadScopeScheduling
 
+from collegium.db import schema
+from collegium.db.database import Database
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store import schema
-from collegium.store.db import Database
-from collegium.store.vault import Vault
 from tests import recording
 from tests.site import Site
 from tests.world import World
@@ -43,8 +43,8 @@ def pytest_configure() -> None:
     """
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     patch = pytest.MonkeyPatch()
-    patch.setattr("collegium.store.vault._HASHER", cheap)
-    patch.setattr("collegium.store.vault._NOBODY", cheap.hash("of nobody"))
+    patch.setattr("collegium.security.crypto._HASHER", cheap)
+    patch.setattr("collegium.security.crypto._NOBODY", cheap.hash("of nobody"))
     # A traceback drawn with the values of all variables takes most of a second.
     renderer = structlog.dev.ConsoleRenderer(
         colors=False, exception_formatter=structlog.dev.plain_traceback

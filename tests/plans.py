@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from collegium.store.db import Read
-from collegium.store.statements import Prepared
+from collegium.db.database import Read
+from collegium.db.statements import Prepared
 
 if TYPE_CHECKING:
-    from collegium.rules.access import Actor
-    from collegium.store.listing import Listing
+    from collegium.access.rules import Actor
+    from collegium.lists.listing import Listing
 
 
 def plans_of(

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from collegium.store.db import Read
+from collegium.db.database import Read
 from tests import serving, site
 
 if TYPE_CHECKING:

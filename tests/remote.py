@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from collegium.actions.asking import Patience
+from collegium.integrations.http_client import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

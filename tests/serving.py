@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from collegium import opening
-from collegium.actions.accounts import ensure_staff
+from collegium import bootstrap
+from collegium.accounts.actions import ensure_staff
+from collegium.db import schema
 from collegium.settings import load
-from collegium.store import schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ class Service:
         """
         settings = load(self.environment)
         with chdir(self.folder):
-            database, vault = opening.assemble(settings)
+            database, vault = bootstrap.assemble(settings)
             with closing(database):
                 if settings.database_is_sqlite:
                     schema.migrate(database)

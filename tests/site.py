@@ -12,15 +12,15 @@ from urllib.parse import unquote
 import httpx
 
 from collegium import app
-from collegium.store.db import Read
+from collegium.db.database import Read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from wsgiref.types import WSGIApplication
 
+    from collegium.db.database import Database
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.db import Database
-    from collegium.store.vault import Vault
     from tests.world import Person
 
 BASE = "http://collegium.test"

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from collegium.store.db import Database
-from collegium.store.schema import Standing, standing
+from collegium.db.database import Database
+from collegium.db.schema import Standing, standing
 from tests.conftest import KEY, PostgreSQL
 from tests.serving import Service, free_port
 from tests.test_settings import field_names

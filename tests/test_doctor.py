@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import DateTime, insert, literal_column, select
 
 from collegium import doctor
+from collegium.db import database as db
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import outbox
+from collegium.events import queries as event_queries
 from collegium.settings import load
-from collegium.store import db, events
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import outbox
 from tests.conftest import KEY
 from tests.serving import free_port
 
@@ -202,10 +203,10 @@ def test_mails_that_nobody_sends_and_mails_that_were_given_up(
 
 def test_a_clock_that_went_back(patient: Patient, world: World) -> None:
     with world.database.write(datetime.now(UTC) + timedelta(seconds=2)) as tx:
-        events.record(tx, "account.updated", None)
+        event_queries.record(tx, "account.updated", None)
     assert patient.ill() == {}
     with world.database.write(datetime.now(UTC) + timedelta(hours=1)) as tx:
-        events.record(tx, "account.updated", None)
+        event_queries.record(tx, "account.updated", None)
     ill = patient.ill()
     assert set(ill) == {"clock"}
     assert "the clock went back" in ill["clock"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collegium import server
-from collegium.dialects.front import RAW_PATH
+from collegium.api.middleware import RAW_PATH
 from tests import slow_app
 from tests.hostile.raw import connect, listen, request, say
 from tests.serving import PATIENCE, Service, free_port

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from collegium.setting_types import ProfileChanges
 from collegium.settings import Settings, SettingsError, load
-from collegium.settings_kinds import ProfileChanges
 
 KEY = "k" * 32
 POSTGRESQL = "postgresql://ada:pa55word@db.example.org/roll"

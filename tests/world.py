@@ -10,25 +10,30 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import memberships as membership_actions
-from collegium.actions import open_invitations as open_invitation_actions
-from collegium.actions import organisations as organisation_actions
-from collegium.actions import projects as project_actions
-from collegium.actions import requests as request_actions
-from collegium.actions import tokens as token_actions
-from collegium.rules.access import Kind
-from collegium.store import access, accounts, invitations, memberships, requests, roles
+from collegium.access import queries as access_queries
+from collegium.access.rules import Kind
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import queries as invitation_queries
+from collegium.invite_links import actions as invite_link_actions
+from collegium.join_requests import actions as join_request_actions
+from collegium.join_requests import queries as join_request_queries
+from collegium.memberships import actions as membership_actions
+from collegium.memberships import queries as membership_queries
+from collegium.roles import queries as role_queries
+from collegium.scopes.organisations import actions as organisation_actions
+from collegium.scopes.projects import actions as project_actions
+from collegium.sign_in.tokens import actions as token_actions
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from collegium.rules.access import Actor
+    from collegium.access.rules import Actor
+    from collegium.db.database import Database, Read
+    from collegium.db.statements import Row
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.db import Database, Read
-    from collegium.store.statements import Row
-    from collegium.store.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class World:
                     **values,
                 },
             )
-            row: Row = accounts.by_number(tx, number)
+            row: Row = account_queries.by_number(tx, number)
             token = token_actions.renew(tx, self.vault, self.settings, None, row)
         return Person(token_actions.actor_of(row), token)
 
@@ -103,7 +108,7 @@ class World:
             uuid = organisation_actions.create(
                 tx, self.staff.actor, self.settings, {"name": name, **values}
             )
-            found = access.reach(tx, self.staff.actor, Kind.ORGANISATION, uuid)
+            found = access_queries.reach(tx, self.staff.actor, Kind.ORGANISATION, uuid)
         place = Place(Kind.ORGANISATION, uuid, found.scope.id, name)
         if owner is not None:
             self.seat(owner, "CUSTOMER.OWNER", place)
@@ -114,26 +119,28 @@ class World:
     ) -> Place:
         name = name or f"Project {next(self._number)}"
         with self.database.write() as tx:
-            above = access.reach(tx, self.staff.actor, Kind.ORGANISATION, parent.uuid)
+            above = access_queries.reach(tx, self.staff.actor, Kind.ORGANISATION, parent.uuid)
             given = {"name": name, **values} | ({"starts": starts} if starts else {})
             uuid = project_actions.create(tx, self.staff.actor, above, given)
-            found = access.reach(tx, self.staff.actor, Kind.PROJECT, uuid)
+            found = access_queries.reach(tx, self.staff.actor, Kind.PROJECT, uuid)
         return Place(Kind.PROJECT, uuid, found.scope.id, name)
 
     def role(self, name: str) -> Row:
         with self.database.read() as tx:
-            return roles.named(tx, name, None)
+            return role_queries.named(tx, name, None)
 
     def number_of(self, tx: Read, role: str) -> int:
-        row: Row = roles.named(tx, role, None)
+        row: Row = role_queries.named(tx, role, None)
         return int(row.id)
 
     def seat(self, person: Person, role: str, place: Place, until: datetime | None = None) -> None:
         """Give a person a role."""
         with self.database.write() as tx:
-            reached = access.reach(tx, self.staff.actor, place.kind, place.uuid)
+            reached = access_queries.reach(tx, self.staff.actor, place.kind, place.uuid)
             seat = membership_actions.Seat(
-                reached, roles.named(tx, role, None), accounts.by_uuid(tx, person.uuid)
+                reached,
+                role_queries.named(tx, role, None),
+                account_queries.by_uuid(tx, person.uuid),
             )
             membership_actions.add(tx, self.staff.actor, seat, until)
 
@@ -141,8 +148,8 @@ class World:
         """Take a role away, without asking any rule."""
         number = self.role(role).id
         with self.database.write() as tx:
-            held: Row = memberships.held(tx, person.id, number, place.id)
-            memberships.end(tx, held.id, self.staff.id)
+            held: Row = membership_queries.held(tx, person.id, number, place.id)
+            membership_queries.end(tx, held.id, self.staff.id)
 
     def invite(
         self,
@@ -155,19 +162,19 @@ class World:
     ) -> str:
         """Invite an address; give the UUID."""
         with self.database.write(now) as tx:
-            reached = access.reach(tx, inviter.actor, place.kind, place.uuid)
+            reached = access_queries.reach(tx, inviter.actor, place.kind, place.uuid)
             return invitation_actions.create(
                 tx,
                 inviter.actor,
                 self.settings,
                 reached,
-                roles.named(tx, role, None),
+                role_queries.named(tx, role, None),
                 {"email": email, **details},
             )
 
     def invitation(self, uuid: str) -> Row:
         with self.database.read() as tx:
-            return invitations.by_uuid(tx, uuid)
+            return invitation_queries.by_uuid(tx, uuid)
 
     def open(
         self,
@@ -180,28 +187,30 @@ class World:
     ) -> str:
         """Open a place to whoever has the link; give the UUID."""
         with self.database.write(now) as tx:
-            reached = access.reach(tx, opener.actor, place.kind, place.uuid)
-            return open_invitation_actions.create(
+            reached = access_queries.reach(tx, opener.actor, place.kind, place.uuid)
+            return invite_link_actions.create(
                 tx,
                 opener.actor,
                 self.settings,
                 reached,
-                roles.named(tx, role, None),
-                roles.named(tx, project_role, None) if project_role else None,
+                role_queries.named(tx, role, None),
+                role_queries.named(tx, project_role, None) if project_role else None,
                 details,
             )
 
     def ask(self, asker: Person, link: str, message: str = "") -> str:
         """Ask through an open invitation; give the UUID of the request."""
         with self.database.write() as tx:
-            asked = request_actions.submit(tx, asker.actor, self.settings, link, message)
+            asked = join_request_actions.submit(tx, asker.actor, self.settings, link, message)
         return str(asked.request.uuid)
 
     def request(self, uuid: str) -> Row:
         with self.database.read() as tx:
-            return requests.reach(tx, self.staff.actor, uuid)
+            return join_request_queries.reach(tx, self.staff.actor, uuid)
 
     def grants_in(self, place: Place) -> list[Row]:
         """The living grants in a scope."""
         with self.database.read() as tx:
-            return memberships.team.page(tx, self.staff.actor, {"scope": place.id}, (), 300, 0)
+            return membership_queries.team.page(
+                tx, self.staff.actor, {"scope": place.id}, (), 300, 0
+            )

@@ -17,18 +17,19 @@ from urllib.parse import urlsplit
 import falcon
 import structlog
 
-from collegium import hosts, logs, opening
-from collegium.dialects import bodies, http, limits, openapi
-from collegium.dialects.brainstem import routes as brainstem
-from collegium.dialects.front import Front, without_secrets
-from collegium.dialects.waldur import errors as waldur_errors
-from collegium.dialects.waldur import routes as waldur
-from collegium.dialects.web import routes as web
-from collegium.post import presence
-from collegium.post.worker import Worker
+from collegium import bootstrap, hosts, logs
+from collegium.api import limits, openapi, request_bodies
+from collegium.api import request as http
+from collegium.api.brainstem import routes as brainstem
+from collegium.api.middleware import Front, without_secrets
+from collegium.api.waldur import errors
+from collegium.api.waldur import routes as waldur
+from collegium.db.database import Database
+from collegium.security.crypto import Vault
 from collegium.settings import SettingsError, load
-from collegium.store.db import Database
-from collegium.store.vault import Vault
+from collegium.web import routes as web
+from collegium.worker import presence
+from collegium.worker.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ _COLLECT_AFTER: Final = 20_000
 _TEXTS: Final = {
     404: "Not found.",
     405: 'Method "{method}" not allowed.',
-    408: f"The request took too long to arrive: {bodies.BODY_SECONDS} seconds at most.",
+    408: f"The request took too long to arrive: {request_bodies.BODY_SECONDS} seconds at most.",
     429: "Too many requests from this address are on their way. Please try again in a moment.",
     503: "The service is busy. Please try again in a moment.",
     415: "A compressed body is not read here: send it without Content-Encoding.",
@@ -55,16 +56,16 @@ _log = structlog.get_logger()
 
 def build() -> Front:
     """Make the application of one worker process; what Granian is given to call."""
-    _die_with(int(os.environ.get(opening.PARENT, "0")))
+    _die_with(int(os.environ.get(bootstrap.PARENT, "0")))
     settings = load(os.environ)
     logs.configure(settings)
-    database, vault = opening.assemble(settings)
-    worker = Worker(database, settings, vault) if os.environ.get(opening.PAYS_POST) else None
+    database, vault = bootstrap.assemble(settings)
+    worker = Worker(database, settings, vault) if os.environ.get(bootstrap.PAYS_POST) else None
     if worker is not None:
         presence.take_over(database, settings.database_path)
         _pay(worker, database)
     wake = worker.wake if worker else _nobody_wakes
-    app = application(settings, database, vault, wake, os.environ.get(opening.SERVE_HOST, ""))
+    app = application(settings, database, vault, wake, os.environ.get(bootstrap.SERVE_HOST, ""))
     # What is there now stays; looking through it for garbage again and again cost a tenth of a
     # long list. What a request makes is in no circle, and goes as soon as it is answered.
     gc.collect()
@@ -116,7 +117,7 @@ def application(
     http.serve(app, house, brainstem.ROUTES, brainstem.perform)
     http.serve(app, house, web.ROUTES | _description(), web.perform)
     is_secure = settings.base_url.startswith("https:")
-    url = "" if opening.is_guessed(settings) else settings.base_url
+    url = "" if bootstrap.is_guessed(settings) else settings.base_url
     site = http.Site(allowed_hosts(settings, host), url, settings.trusted_proxies)
     check_path(settings)
     return Front(app, site, limits.Untrusted(database), is_secure=is_secure)
@@ -169,7 +170,7 @@ def allowed_hosts(settings: Settings, host: str) -> frozenset[str]:
     Args:
         host: the address that is listened on.
     """
-    is_guessed = opening.is_guessed(settings)
+    is_guessed = bootstrap.is_guessed(settings)
     if "*" in settings.allowed_hosts:
         return frozenset()
     own = hosts.host(urlsplit(settings.base_url).netloc)
@@ -196,7 +197,7 @@ def _failed(
     else:
         text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
     wire = path.startswith(("/api", "/schema"))
-    answer = waldur_errors.detail(status, text) if wire else web.plain(status, text)
+    answer = errors.detail(status, text) if wire else web.plain(status, text)
     if status in {429, 503}:  # too many are sending slowly
         answer.headers["Retry-After"] = str(1)
     if status == 415:  # noqa: PLR2004 - HTTP

@@ -17,17 +17,17 @@ from urllib.parse import urlsplit
 
 import click
 
-from collegium import logs, opening
+from collegium import bootstrap, logs
+from collegium.db import schema
+from collegium.db.database import Full, Unavailable
+from collegium.setting_types import duration
 from collegium.settings import Settings, SettingsError, load
-from collegium.settings_kinds import duration
-from collegium.store import schema
-from collegium.store.db import Full, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collegium.store.db import Database
-    from collegium.store.vault import Vault
+    from collegium.db.database import Database
+    from collegium.security.crypto import Vault
 
 _PIPED_MAX: Final = 4096
 """Maximum number of bytes that are read as a password."""
@@ -54,7 +54,7 @@ def _settings() -> Settings:
 def _house(settings: Settings, *, migrated: bool = True) -> Iterator[tuple[Database, Vault]]:
     """Open the database and the vault; whatever is wrong with them ends the command."""
     try:
-        database, vault = opening.assemble(settings)
+        database, vault = bootstrap.assemble(settings)
         try:
             if migrated:
                 _bring_up_to_date(settings, database)
@@ -115,18 +115,18 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
             app.check_path(settings)
         except SettingsError as error:
             _stop(str(error), 2)
-    os.environ.pop(opening.BASE_IS_GUESSED, None)
-    if opening.is_guessed(settings):
+    os.environ.pop(bootstrap.BASE_IS_GUESSED, None)
+    if bootstrap.is_guessed(settings):
         # Nobody said where people reach us, so links lead to where we listen.
-        os.environ[opening.BASE_IS_GUESSED] = "1"
+        os.environ[bootstrap.BASE_IS_GUESSED] = "1"
         shown = "127.0.0.1" if address in {"0.0.0.0", "::"} else host.strip("[]")  # noqa: S104 - compared
         shown = f"[{shown}]" if ":" in shown else shown
         os.environ["COLLEGIUM_BASE_URL"] = f"http://{shown}:{port}"
-    os.environ[opening.SERVE_HOST] = host
+    os.environ[bootstrap.SERVE_HOST] = host
     if settings.database_is_sqlite and not no_post:
-        os.environ[opening.PAYS_POST] = "1"
+        os.environ[bootstrap.PAYS_POST] = "1"
     else:
-        os.environ.pop(opening.PAYS_POST, None)
+        os.environ.pop(bootstrap.PAYS_POST, None)
     server.run(address, port, workers)
 
 
@@ -222,7 +222,7 @@ def staff(
 
     At a terminal it asks for the password. Without one only the token works.
     """
-    from collegium.actions import accounts  # noqa: PLC0415 - quick to say --help
+    from collegium.accounts import actions as account_actions  # noqa: PLC0415 - quick to say --help
 
     settings = _settings()
     lifetime = ... if token_lifetime is None else _lifetime(token_lifetime)
@@ -240,7 +240,7 @@ def staff(
         password = _piped_password()
     with _house(settings) as (database, vault):
         try:
-            uuid, token = accounts.ensure_staff(
+            uuid, token = account_actions.ensure_staff(
                 database,
                 settings,
                 vault,
@@ -250,7 +250,7 @@ def staff(
                 promotes=promote,
                 lifetime=lifetime,
             )
-        except accounts.Unfit as error:
+        except account_actions.Unfit as error:
             _stop(str(error), 2)
     if as_json:
         click.echo(json.dumps({"username": username, "uuid": uuid, "token": token}))
@@ -275,8 +275,8 @@ def _lifetime(text: str) -> int | None:
 @click.option("--once", is_flag=True, help="Do what is due now, then end.")
 def post(*, once: bool) -> None:
     """Send the mails that are owed."""
-    from collegium.post import presence  # noqa: PLC0415 - quick to say --help
-    from collegium.post.worker import Worker  # noqa: PLC0415
+    from collegium.worker import presence  # noqa: PLC0415 - quick to say --help
+    from collegium.worker.worker import Worker  # noqa: PLC0415
 
     settings = _settings()
     with _house(settings) as (database, vault):

@@ -7,24 +7,27 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import memberships as membership_actions
-from collegium.actions import organisations as organisation_actions
-from collegium.actions import projects as project_actions
-from collegium.actions.tokens import actor_of
-from collegium.rules.access import Kind
-from collegium.store import access, accounts, projects, roles
-from collegium.store.vault import hash_password
+from collegium.access import queries as access_queries
+from collegium.access.rules import Kind
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.invitations import actions as invitation_actions
+from collegium.memberships import actions as membership_actions
+from collegium.roles import queries as role_queries
+from collegium.scopes.organisations import actions as organisation_actions
+from collegium.scopes.projects import actions as project_actions
+from collegium.scopes.projects import queries as project_queries
+from collegium.security.crypto import hash_password
+from collegium.sign_in.tokens.actions import actor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from collegium.rules.access import Actor
+    from collegium.access.rules import Actor
+    from collegium.db.database import Database, Write
+    from collegium.db.statements import Row
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.db import Database, Write
-    from collegium.store.statements import Row
-    from collegium.store.vault import Vault
 
 PUBLISHED_PASSWORD: Final = "demo-only-harbour-lantern"  # noqa: S105 - everybody may know it
 """The password of the demo accounts in the own file of a checkout, and nowhere else."""
@@ -119,21 +122,21 @@ def fill(database: Database, settings: Settings, vault: Vault) -> Made:
     password = PUBLISHED_PASSWORD if is_own_file(settings) else secrets.token_urlsafe(16)
     hashed = hash_password(password)
     with database.write() as tx:
-        if accounts.there_are_any(tx):
+        if account_queries.there_are_any(tx):
             raise NotEmpty
         keeper = _person(tx, settings, vault, ("demo", "Demo", "Keeper", ""), None)
-        accounts.change(tx, keeper.id, {"is_staff": True})
-        staff = actor_of(accounts.by_number(tx, keeper.id))
+        account_queries.change(tx, keeper.id, {"is_staff": True})
+        staff = actor_of(account_queries.by_number(tx, keeper.id))
         people = {who[0]: _person(tx, settings, vault, who, hashed) for who in PEOPLE}
         for name, (owners, below) in ORGANISATIONS.items():
             uuid = organisation_actions.create(tx, staff, settings, {"name": name})
             for owner in owners:
                 _seat(tx, staff, Kind.ORGANISATION, uuid, people[owner], "CUSTOMER.OWNER", None)
             _projects(tx, actor_of(people[owners[0]]), settings, uuid, below, people)
-        shown = projects.listing.page(tx, staff, {}, ("-name",), 1, 0)
-        role: Row = roles.named(tx, INVITED[0][1], None)
+        shown = project_queries.listing.page(tx, staff, {}, ("-name",), 1, 0)
+        role: Row = role_queries.named(tx, INVITED[0][1], None)
         # The demo's own keeper has done its work; nobody can log in as it.
-        accounts.change(tx, keeper.id, {"is_active": False})
+        account_queries.change(tx, keeper.id, {"is_active": False})
     return Made(str(shown[0].uuid), str(role.uuid), password)
 
 
@@ -160,7 +163,7 @@ def _person(
     )
     if hashed is not None:
         account_actions.set_password(tx, None, number, hashed, tells=False)
-    return accounts.by_number(tx, number)
+    return account_queries.by_number(tx, number)
 
 
 def _projects(
@@ -172,7 +175,7 @@ def _projects(
     people: Mapping[str, Row],
 ) -> None:
     for name, seats in below.items():
-        reached = access.reach(tx, owner, Kind.ORGANISATION, parent)
+        reached = access_queries.reach(tx, owner, Kind.ORGANISATION, parent)
         uuid = project_actions.create(tx, owner, reached, {"name": name})
         for username, role, days in seats:
             _seat(tx, owner, Kind.PROJECT, uuid, people[username], role, days)
@@ -182,8 +185,8 @@ def _projects(
                     tx,
                     owner,
                     settings,
-                    access.reach(tx, owner, Kind.PROJECT, uuid),
-                    roles.named(tx, role, None),
+                    access_queries.reach(tx, owner, Kind.PROJECT, uuid),
+                    role_queries.named(tx, role, None),
                     {"email": address},
                 )
 
@@ -195,7 +198,7 @@ def _seat(
         tx,
         staff,
         membership_actions.Seat(
-            access.reach(tx, staff, kind, scope), roles.named(tx, role, None), person
+            access_queries.reach(tx, staff, kind, scope), role_queries.named(tx, role, None), person
         ),
         None if days is None else tx.now + timedelta(days=days),
     )

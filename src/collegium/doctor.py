@@ -9,22 +9,26 @@ from urllib.parse import urlsplit
 from cryptography.exceptions import InvalidTag
 from sqlalchemy import func, select
 
-from collegium import hosts, opening
-from collegium.dialects import limits
-from collegium.post.outcomes import Unreachable
-from collegium.post.transport import open_transport
-from collegium.post.worker import MAX_ATTEMPTS
+from collegium import bootstrap, hosts
+from collegium.api import limits
+from collegium.db import schema
+from collegium.db.database import Full, Unavailable
+from collegium.db.statements import Prepared
+from collegium.events import queries as event_queries
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.outcomes import Unreachable
+from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import SettingsError, load
-from collegium.store import events, outbox, schema, tokens, tries
-from collegium.store.db import Full, Unavailable
-from collegium.store.statements import Prepared
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.worker.transport import open_transport
+from collegium.worker.worker import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from collegium.db.database import Database, Read
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.db import Database, Read
-    from collegium.store.vault import Vault
 
 _DRIFT: Final = timedelta(seconds=5)
 _CLOCK: Final = Prepared(select(func.now().label("moment")))
@@ -48,7 +52,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
 def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         settings = load(environ)
-        database, vault = opening.assemble(settings)
+        database, vault = bootstrap.assemble(settings)
     except SettingsError as error:
         for line in str(error).splitlines():
             yield Finding(well=False, what="configuration", text=line)
@@ -83,7 +87,7 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
     yield _writing(database)
     with database.read() as tx:
         yield _key(tx, vault)
-        counts = outbox.counts(tx)
+        counts = outbox_queries.counts(tx)
         yield Finding(
             counts.overdue == 0,
             "owed mails",
@@ -95,8 +99,8 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
             "abandoned mails",
             f"{counts.abandoned} given up, refused for good or after {MAX_ATTEMPTS} attempts",
         )
-        yield _proxies(settings, tries.noted(tx, limits.NOTED))
-        yield _clock(database, tx.value(_CLOCK), events.latest(tx))
+        yield _proxies(settings, rate_limit_queries.noted(tx, limits.NOTED))
+        yield _clock(database, tx.value(_CLOCK), event_queries.latest(tx))
 
 
 def _path(settings: Settings) -> str:
@@ -156,7 +160,7 @@ def _writing(database: Database) -> Finding:
 
 def _key(tx: Read, vault: Vault) -> Finding:
     """Open something that was sealed; whatever was signed or mailed fits the same key."""
-    found = tokens.any_sealed(tx)
+    found = token_queries.any_sealed(tx)
     if found is not None:
         try:
             vault.unseal(found.sealed, found.digest)

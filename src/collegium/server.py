@@ -33,8 +33,8 @@ from granian.server import Server
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import WorkerProcess
 
-from collegium import opening
-from collegium.dialects.front import RAW_PATH
+from collegium import bootstrap
+from collegium.api.middleware import RAW_PATH
 from collegium.settings import THREADS
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ _FAILED: Final = b'{"detail":"The service met an error; it was written down."}'
 
 def run(host: str, port: int, workers: int) -> None:
     """Serve until SIGTERM or SIGINT."""
-    os.environ[opening.PARENT] = str(os.getpid())
+    os.environ[bootstrap.PARENT] = str(os.getpid())
     Server("collegium.app:build", **options(host, port, workers)).serve(spawn_target=worker)
     # Python would look for garbage once more, for more than a second.
     sys.stdout.flush()

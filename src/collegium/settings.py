@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, get_type_hints
 from urllib.parse import unquote
 
-from collegium.settings_kinds import (
+from collegium.setting_types import (
     KEY_LENGTH,
     Count,
     Countries,

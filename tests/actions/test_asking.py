@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import directory as actions
-from collegium.actions.asking import Patience
-from collegium.actions.directory import PATIENCE, fetch, fetch_keys
-from collegium.rules.keys import parse
-from collegium.rules.refusals import Conflict, Invalid, Refusal
+from collegium.integrations.eduteams import actions as eduteams_actions
+from collegium.integrations.eduteams.actions import PATIENCE, fetch, fetch_keys
+from collegium.integrations.http_client import Patience
+from collegium.refusals import Conflict, Invalid, Refusal
 from collegium.settings import load
+from collegium.ssh_keys.rules import parse
 from tests import remote as tempers
 from tests.remote import HASTE, SECRET, Remote, claims, new_key, says
 from tests.serving import free_port
@@ -36,7 +36,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """No token is held from another test."""
-    monkeypatch.setattr(actions, "_tokens", actions._Tokens())
+    monkeypatch.setattr(eduteams_actions, "_tokens", eduteams_actions._Tokens())
 
 
 @pytest.fixture
@@ -247,8 +247,8 @@ def test_a_token_is_got_once_and_used_again(
         found = [pool.submit(fetch, settings, ADA) for _ in range(8)]
         assert all(one.result() for one in found)
     assert remote.asked.count("/token") == 1
-    monkeypatch.setattr(actions, "TOKEN_SECONDS", -1)
-    monkeypatch.setattr(actions, "_tokens", actions._Tokens())
+    monkeypatch.setattr(eduteams_actions, "TOKEN_SECONDS", -1)
+    monkeypatch.setattr(eduteams_actions, "_tokens", eduteams_actions._Tokens())
     for _ in range(2):
         fetch(settings, ADA)
     assert remote.asked.count("/token") == 3

@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.actions import accounts as account_actions
-from collegium.actions.directory import apply
-from collegium.rules.directory import Person
-from collegium.rules.keys import parse
-from collegium.rules.refusals import Conflict, Invalid
-from collegium.store import accounts, directory, keys
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts as account_rows
-from collegium.store.tables import events
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts as account_rows
+from collegium.db.tables import events
+from collegium.integrations.eduteams import queries as eduteams_queries
+from collegium.integrations.eduteams.actions import apply
+from collegium.integrations.eduteams.rules import Person
+from collegium.refusals import Conflict, Invalid
+from collegium.ssh_keys import queries as ssh_key_queries
+from collegium.ssh_keys.rules import parse
 from tests.remote import new_key
 
 if TYPE_CHECKING:
-    from collegium.store.db import Database
-    from collegium.store.statements import Row
+    from collegium.db.database import Database
+    from collegium.db.statements import Row
     from tests.world import World
 
 ADA = "ada@acc.example.org"
@@ -62,7 +64,9 @@ def told(database: Database) -> list[tuple[str, Any]]:
 
 def key_names(database: Database, username: str = ADA) -> list[str]:
     with database.read() as tx:
-        return sorted(row.name for row in keys.of_account(tx, row_of(database, username).id))
+        return sorted(
+            row.name for row in ssh_key_queries.of_account(tx, row_of(database, username).id)
+        )
 
 
 def test_a_new_account_is_of_the_directory_and_quiet(world: World, database: Database) -> None:
@@ -105,7 +109,7 @@ def test_only_what_changed_is_written_and_told(world: World, database: Database)
 def test_other_details_of_an_account_stay(world: World, database: Database) -> None:
     put(world, person())
     with database.write() as tx:
-        accounts.change(tx, row_of(database).id, {"details": {"other": 1}})
+        account_queries.change(tx, row_of(database).id, {"details": {"other": 1}})
     put(world, person())
     assert row_of(database).details == {"other": 1, "eduperson_assurance": ["low"]}
 
@@ -183,10 +187,12 @@ def test_keys_come_and_go_with_the_directory_and_ones_own_stay(
     assert len(key_names(database)) == 2
     account = row_of(database)
     with database.write() as tx:
-        keys.add(tx, account.id, "mine", parse(mine))
+        ssh_key_queries.add(tx, account.id, "mine", parse(mine))
     put(world, person(ADA, second, mine))
     with database.read() as tx:
-        held = {row.fingerprint_sha256: row.name for row in keys.of_account(tx, account.id)}
+        held = {
+            row.fingerprint_sha256: row.name for row in ssh_key_queries.of_account(tx, account.id)
+        }
     assert set(held) == {parse(second).sha256, parse(mine).sha256}
     assert held[parse(mine).sha256] == "mine"
     put(world, person(keys=None))
@@ -221,7 +227,7 @@ def test_a_turn_is_taken_by_one(world: World, database: Database) -> None:
     account = row_of(database)
     later = account.last_synced + timedelta(hours=1)
     with database.write(later) as tx:
-        assert [row.id for row in directory.stalest(tx, later, 5)] == [account.id]
-        assert directory.claim(tx, account.id, account.last_synced)
-        assert not directory.claim(tx, account.id, account.last_synced)
-        assert directory.stalest(tx, later, 5) == []
+        assert [row.id for row in eduteams_queries.stalest(tx, later, 5)] == [account.id]
+        assert eduteams_queries.claim(tx, account.id, account.last_synced)
+        assert not eduteams_queries.claim(tx, account.id, account.last_synced)
+        assert eduteams_queries.stalest(tx, later, 5) == []

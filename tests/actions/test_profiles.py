@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.actions import accounts as actions
-from collegium.actions import addresses, directory, organisations
-from collegium.post import mails
-from collegium.post.outcomes import Void
-from collegium.rules.directory import Person as Described
-from collegium.store import access, accounts
-from collegium.store.statements import Prepared
-from collegium.store.tables import events, outbox
+from collegium.access import queries as access_queries
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.db.statements import Prepared
+from collegium.db.tables import events, outbox
+from collegium.integrations.eduteams import actions as eduteams_actions
+from collegium.integrations.eduteams.rules import Person as Described
+from collegium.outbox.outcomes import Void
+from collegium.scopes.organisations import actions as organisation_actions
+from collegium.worker import mails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +47,7 @@ def told(make_settings: Callable[..., Settings]) -> Callable[..., Settings]:
 
 def change(world: World, settings: Settings, who: Person, **values: Any) -> None:
     with world.database.write() as tx:
-        actions.update(tx, who.actor, settings, who.uuid, values, agrees=True)
+        account_actions.update(tx, who.actor, settings, who.uuid, values, agrees=True)
 
 
 def owed(world: World) -> list[Any]:
@@ -129,8 +132,8 @@ def test_nobody_is_told_of_those_who_own_nothing(
     elif who == "of_a_removed_one":
         world.seat(person, "CUSTOMER.OWNER", place)
         with world.database.write() as tx:
-            reached = access.reach(tx, world.staff.actor, place.kind, place.uuid)
-            organisations.delete(tx, world.staff.actor, reached)
+            reached = access_queries.reach(tx, world.staff.actor, place.kind, place.uuid)
+            organisation_actions.delete(tx, world.staff.actor, reached)
     change(world, told(), person, job_title="Baker")
     assert (owed(world), history(world)) == ([], [])
 
@@ -140,12 +143,14 @@ def test_a_confirmed_address_counts(
 ) -> None:
     settings, now = told(), None
     with world.database.write() as tx:
-        addresses.ask(tx, owner.actor, settings, world.vault, owner.uuid, "new@example.org")
+        email_change_actions.ask(
+            tx, owner.actor, settings, world.vault, owner.uuid, "new@example.org"
+        )
         now = tx.now
     code = world.vault.code(owner.id, "new@example.org", now.isoformat())
     assert owed(world) == []
     with world.database.write() as tx:
-        addresses.confirm(tx, settings, world.vault, code)
+        email_change_actions.confirm(tx, settings, world.vault, code)
     assert [row.facts["changes"] for row in owed(world)] == [
         {"email": [owner.email, "new@example.org"]}
     ] * 2
@@ -159,7 +164,7 @@ def test_staff_who_change_it_are_named(
 ) -> None:
     with world.database.write() as tx:
         values = {"job_title": "Baker"}
-        actions.update(tx, world.staff.actor, told(), owner.uuid, values, agrees=True)
+        account_actions.update(tx, world.staff.actor, told(), owner.uuid, values, agrees=True)
     assert [row.actor_name for row in history(world)] == ["Staff Lee"]
 
 
@@ -177,7 +182,7 @@ def test_what_a_directory_says_counts(world: World, told: Callable[..., Settings
         keys=None,
     )
     with world.database.write() as tx:
-        directory.apply(tx, None, told(), world.vault, "owner", person, adds=False)
+        eduteams_actions.apply(tx, None, told(), world.vault, "owner", person, adds=False)
     assert [row.facts["changes"] for row in owed(world)] == [
         {"email": [owner.email, "new@example.org"]}
     ] * 2
@@ -189,7 +194,7 @@ def test_a_deleted_account_makes_the_mail_void(
     settings = told()
     change(world, settings, owner, job_title="Baker")
     with world.database.write() as tx:
-        accounts.bury(tx, owner.id)
+        account_queries.bury(tx, owner.id)
     with pytest.raises(Void):
         written(world, settings, owed(world)[0])
 

@@ -10,10 +10,10 @@ from sqlalchemy import bindparam, select
 
 from bench import data
 from bench.floor import Floor, PostgreSQL, SQLite
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts
-from collegium.store.vault import Vault
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts
+from collegium.security.crypto import Vault
 from tests.site import Site
 
 if TYPE_CHECKING:

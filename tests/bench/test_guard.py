@@ -17,11 +17,11 @@ from sqlalchemy import bindparam, select
 
 import collegium
 from bench import data
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts
-from collegium.store.vault import Vault
 from tests.site import Site, counted_statements
 
 if TYPE_CHECKING:

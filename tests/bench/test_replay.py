@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from bench import data, writing
 from bench.floor import Floor, PostgreSQL, SQLite
 from bench.machine import HOST
-from collegium.store.tables import metadata
-from collegium.store.vault import Vault
+from collegium.db.tables import metadata
+from collegium.security.crypto import Vault
 from tests.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collegium.db.database import Database
     from collegium.settings import Settings
-    from collegium.store.db import Database
 
 SIZE = 400
 

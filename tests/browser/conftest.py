@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.actions import devices, groups
+from collegium.db.database import Database
+from collegium.scopes.groups import actions as group_actions
+from collegium.security.crypto import Vault, hash_password
 from collegium.settings import load
-from collegium.store.db import Database
-from collegium.store.vault import Vault, hash_password
+from collegium.sign_in.devices import actions as device_actions
 from tests.conftest import KEY
 from tests.serving import Service
 from tests.world import Person, World
@@ -45,17 +46,17 @@ class House:
 
     def group(self, lead: Person, name: str) -> int:
         with self.world.database.write() as tx:
-            return groups.create(tx, lead.actor, name)
+            return group_actions.create(tx, lead.actor, name)
 
-    def device(self, name: str) -> devices.Waiting:
+    def device(self, name: str) -> device_actions.Waiting:
         """A program that waits to be let in."""
         with self.world.database.write() as tx:
-            return devices.begin(tx, self.world.vault, name)
+            return device_actions.begin(tx, self.world.vault, name)
 
-    def fetch(self, waiting: devices.Waiting) -> str | None:
+    def fetch(self, waiting: device_actions.Waiting) -> str | None:
         """The token of a program that was let in."""
         with self.world.database.write() as tx:
-            return devices.fetch(tx, self.world.vault, waiting.device_code)
+            return device_actions.fetch(tx, self.world.vault, waiting.device_code)
 
     def mails(self, address: str) -> list[str]:
         """The mails to an address, as text, oldest first."""

@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING
 
 from pyotp.totp import TOTP
 
-from collegium.actions import (
-    addresses,
-    decisions,
-    groups,
-    links,
-    open_invitations,
-    passwords,
-    requests,
-    sessions,
-)
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import keys as key_actions
-from collegium.actions import tokens as token_actions
-from collegium.actions.mails import EmailChanged
-from collegium.actions.renewals import wish
-from collegium.rules.access import NOBODY
-from collegium.rules.keys import parse
+from collegium.access import queries as access_queries
+from collegium.access.rules import NOBODY
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import approvals, links
+from collegium.invitations.renewals import wish
+from collegium.invite_links import actions as invite_link_actions
+from collegium.join_requests import actions as join_request_actions
+from collegium.memberships import queries as membership_queries
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.mails import EmailChanged
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import actions as group_actions
 from collegium.settings import load
-from collegium.store import access, accounts, memberships, outbox, roles
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import sessions as session_actions
+from collegium.ssh_keys import actions as ssh_key_actions
+from collegium.ssh_keys.rules import parse
 from tests.browser.conftest import PASSWORD
 from tests.remote import new_key
 
@@ -99,9 +100,9 @@ class Scene:
         world = self.world
         with world.database.write() as tx:
             place = self.project
-            reached = access.reach(tx, self.owner.actor, place.kind, place.uuid)
-            role = roles.named(tx, "PROJECT.MEMBER", None)
-            uuid = open_invitations.create(
+            reached = access_queries.reach(tx, self.owner.actor, place.kind, place.uuid)
+            role = role_queries.named(tx, "PROJECT.MEMBER", None)
+            uuid = invite_link_actions.create(
                 tx,
                 self.owner.actor,
                 world.settings,
@@ -111,27 +112,27 @@ class Scene:
                 {"custom_text": "For everybody who counts waves."},
             )
             if is_closed:
-                open_invitations.cancel(tx, self.owner.actor, uuid)
+                invite_link_actions.cancel(tx, self.owner.actor, uuid)
         return uuid
 
     def _ask(self, asker: Person, message: str) -> None:
         with self.world.database.write() as tx:
-            requests.submit(tx, asker.actor, self.world.settings, self.link, message)
+            join_request_actions.submit(tx, asker.actor, self.world.settings, self.link, message)
 
     def _watch(self) -> None:
         """One is in the group, another one waits to be."""
         lead, settings = self.owner.actor, self.world.settings
         with self.world.database.write() as tx:
-            one, _ = groups.join(tx, self.askers[1].actor, self.group)
-            requests.approve(tx, lead, settings, one.uuid, None, groups=True)
-            groups.join(tx, self.askers[2].actor, self.group, "I do not sleep much.")
+            one, _ = group_actions.join(tx, self.askers[1].actor, self.group)
+            join_request_actions.approve(tx, lead, settings, one.uuid, None, groups=True)
+            group_actions.join(tx, self.askers[2].actor, self.group, "I do not sleep much.")
 
     def _own_things(self) -> None:
         world = self.world
         with world.database.write() as tx:
-            key_actions.create(tx, self.ada.actor, parse(new_key("ada@lighthouse")))
+            ssh_key_actions.create(tx, self.ada.actor, parse(new_key("ada@lighthouse")))
             token_actions.issue_personal(tx, world.vault, self.ada.actor, "backup script")
-            addresses.ask(
+            email_change_actions.ask(
                 tx,
                 self.ada.actor,
                 world.settings,
@@ -158,7 +159,7 @@ class Scene:
     def session(self, person: Person) -> str:
         with self.world.database.write() as tx:
             browser = "Firefox on Linux"
-            return sessions.begin(tx, self.world.vault, person.actor, "password", browser)
+            return session_actions.begin(tx, self.world.vault, person.actor, "password", browser)
 
     def _invitation(self, uuid: str, purpose: str = links.MAILED) -> str:
         return f"/invitation/{self.world.vault.link(purpose, uuid, 1)}/"
@@ -170,13 +171,15 @@ class Scene:
 
     def _reset(self) -> str:
         with self.world.database.read() as tx:
-            account = accounts.known(tx, id=self.empty.id)
-        return f"/password_reset/{passwords.link(self.world.vault, account, datetime.now(UTC))}/"
+            account = account_queries.known(tx, id=self.empty.id)
+        return f"/password_reset/{password_actions.link(self.world.vault, account, datetime.now(UTC))}/"
 
     def _leave(self, person: Person, place: Place) -> str:
         with self.world.database.read() as tx:
             (uuid,) = (
-                row.uuid for row in memberships.own(tx, person.id) if row.scope_id == place.id
+                row.uuid
+                for row in membership_queries.own(tx, person.id)
+                if row.scope_id == place.id
             )
         return f"/account/leave/{uuid}/"
 
@@ -202,10 +205,10 @@ class Scene:
                 ("invitation-declined", to(self._invitation(self.declined))),
                 ("invitation-copied", to(self._invitation(self.invited, links.HANDED_ON))),
                 ("invitation-gone", to("/invitation/abc/")),
-                ("approve", to(self._decision(decisions.APPROVE))),
-                ("reject", to(self._decision(decisions.REJECT))),
-                ("approved", both(to(self._decision(decisions.APPROVE)), press("Approve"))),
-                ("decided-gone", to(self._decision(decisions.REJECT))),
+                ("approve", to(self._decision(approvals.APPROVE))),
+                ("reject", to(self._decision(approvals.REJECT))),
+                ("approved", both(to(self._decision(approvals.APPROVE)), press("Approve"))),
+                ("decided-gone", to(self._decision(approvals.REJECT))),
                 ("address", to(f"/user_email_change/{'0' * 32}/")),
                 ("address-gone", press("Confirm the address")),
                 ("address-cancel", to(f"/user_email_change_cancel/{'0' * 32}/")),
@@ -292,7 +295,7 @@ class Scene:
         """The pages of staff."""
         accounts, mails = "/staff/accounts/", "/staff/mails/"
         with self.world.database.read() as tx:
-            roles_now = {row.name: row.uuid for row in roles.every(tx)}
+            roles_now = {row.name: row.uuid for row in role_queries.every(tx)}
         yield "authorize-staff", to(self._device())
         yield "authorize-staff-wrong", press("Let it in")
         yield "staff-health", to("/staff/")
@@ -329,12 +332,12 @@ class Scene:
                 invitation_actions.accept(tx, taker.actor, world.settings, uuid)
         with world.database.write() as tx:
             mail = EmailChanged("ada@old.example.org", self.ada.id, self.ada.email)
-            numbers = [outbox.post(tx, mail) for _ in range(2)]
+            numbers = [outbox_queries.post(tx, mail) for _ in range(2)]
         with world.database.write() as tx:
-            for row in outbox.claim(tx, 1000, 60):
+            for row in outbox_queries.claim(tx, 1000, 60):
                 if row.id in numbers:
                     reason = "550 5.1.1 <ada@old.example.org>: Recipient address rejected."
-                    outbox.failed(tx, row.id, row.attempts, reason, None)
+                    outbox_queries.failed(tx, row.id, row.attempts, reason, None)
 
     def _team(self) -> Iterator[Stop]:
         """The pages of a team, to somebody in charge of it."""

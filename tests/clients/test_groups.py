@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from collegium.actions import devices as device_actions
-from collegium.actions import groups as group_actions
+from collegium.db.database import Database
+from collegium.scopes.groups import actions as group_actions
+from collegium.security.crypto import Vault, hash_password
 from collegium.settings import load
-from collegium.store.db import Database
-from collegium.store.vault import Vault, hash_password
+from collegium.sign_in.devices import actions as device_actions
 from tests.dialects.brainstem.many import ask_many
 from tests.serving import Service
 from tests.world import Person, World

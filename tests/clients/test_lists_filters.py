@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collegium.dialects.waldur import invitations, memberships, organisations, projects, roles
+from collegium.api.waldur import invitations, memberships, organisations, projects, roles
 from tests.conftest import KEY
 from tests.serving import Service
 

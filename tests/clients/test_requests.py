@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.dialects.waldur import open_invitations, requests
+from collegium.api.waldur import invite_links, join_requests
 from tests.conftest import KEY
 from tests.serving import Service
 
@@ -62,8 +62,8 @@ def test_an_official_client_gets_people_in_by_every_way_there_is(
     assert set(told["asked"]) == {
         f"{group} {name}"
         for group, known in (
-            ("user_permission_requests", requests.FILTERS),
-            ("user_group_invitations", open_invitations.FILTERS),
+            ("user_permission_requests", join_requests.FILTERS),
+            ("user_group_invitations", invite_links.FILTERS),
         )
         for name in (set(known) | EVERY_LIST) - unknown
     }

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import bindparam, update
 
-from collegium.actions import groups as group_actions
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import requests
+from collegium.scopes.groups import actions as group_actions
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import requests
-from collegium.store.vault import Vault
 from tests.clients.seeds import SEEDS
 from tests.conftest import KEY
 from tests.serving import Service

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collegium.dialects.waldur.accounts import FILTERS
+from collegium.api.waldur.accounts import FILTERS
 from tests.conftest import KEY
 from tests.serving import Service
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.dialects.waldur import routes as waldur
-from collegium.dialects.waldur.accounts import SLUG
+from collegium.api.waldur import routes
+from collegium.api.waldur.accounts import SLUG
 from tests.dialects.brainstem.scene import PRIVATE, Groups
 from tests.dialects.web.browser import Browser, text
 
@@ -30,7 +30,7 @@ def bearer(token: str) -> dict[str, str]:
     ("path", "name", "value"),
     [
         (path, name, value)
-        for path, operations in waldur.ROUTES.items()
+        for path, operations in routes.ROUTES.items()
         if (operation := operations.get("GET")) is not None and operation.many
         for name, kind in (operation.filters or {}).items()
         for value in ["not-this"]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from collegium.actions import keys as key_actions
-from collegium.rules.keys import parse
-from collegium.store import groups as group_rows
-from collegium.store import keys as key_rows
-from collegium.store import requests as request_rows
-from collegium.store import tokens as token_rows
-from collegium.store.statements import Prepared
-from collegium.store.tables import events, tokens
+from collegium.db.statements import Prepared
+from collegium.db.tables import events, tokens
+from collegium.join_requests import queries as join_request_queries
+from collegium.scopes.groups import queries as group_queries
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.ssh_keys import actions as ssh_key_actions
+from collegium.ssh_keys import queries as ssh_key_queries
+from collegium.ssh_keys.rules import parse
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, try_in
 from tests.remote import new_key
@@ -126,7 +126,7 @@ def test_an_account_has_so_many_tokens_for_programs_of_both_kinds(
     poll = {"device_code": begun[1]["device_code"]}
     assert site.post("/api/auth/device/token/", json=poll).json()["status"] == "success"
     with world.database.read() as tx:
-        (row,) = token_rows.personal(tx, ada.id)
+        (row,) = token_queries.personal(tx, ada.id)
     assert browser.send("/account/tokens/end/", kind="token", number=str(row.id)).is_redirect
     assert approve(2).status_code == 200
 
@@ -160,7 +160,7 @@ def test_an_account_has_so_many_keys(
     assert "as many keys as one account may have" in text(page)
     assert site.post("/api/keys/", world.person("bob"), json=body).status_code == 201
     with world.database.read() as tx:
-        key = key_rows.of_account(tx, ada.id)[0].uuid
+        key = ssh_key_queries.of_account(tx, ada.id)[0].uuid
     assert site.request("DELETE", f"/api/keys/{key}/", ada).status_code == 204
     assert site.post("/api/keys/", ada, json=body).status_code == 201
 
@@ -169,8 +169,8 @@ def test_a_directory_gives_an_account_no_endless_list_of_keys(world: World) -> N
     bob = world.person("bob")
     found = [parse(new_key()) for _ in range(103)]
     with world.database.write() as tx:
-        key_actions.mirror(tx, None, bob.id, found)
-        assert key_rows.count(tx, bob.id) == 100
+        ssh_key_actions.mirror(tx, None, bob.id, found)
+        assert ssh_key_queries.count(tx, bob.id) == 100
 
 
 def test_the_session_that_was_not_used_for_longest_gives_way(
@@ -183,7 +183,7 @@ def test_the_session_that_was_not_used_for_longest_gives_way(
     forget_logins(world)
     used: Any = datetime.now(UTC) - timedelta(minutes=5)
     with world.database.write() as tx:
-        first = min(token_rows.sessions(tx, ada.id), key=lambda row: row.id)
+        first = min(token_queries.sessions(tx, ada.id), key=lambda row: row.id)
         others = tokens.c.id != first.id
         tx.run(Prepared(update(tokens).where(tokens.c.kind == "session", others).values(used=used)))
     browsers.append(Browser(site))
@@ -191,7 +191,7 @@ def test_the_session_that_was_not_used_for_longest_gives_way(
     found = [one.open("/account/").status_code for one in browsers]
     assert found == [200, 303, 200, 200]
     with world.database.read() as tx:
-        assert len(token_rows.sessions(tx, ada.id)) == FEW
+        assert len(token_queries.sessions(tx, ada.id)) == FEW
 
 
 def test_the_pair_that_was_not_used_for_longest_gives_way(
@@ -286,8 +286,8 @@ def test_a_group_counts_for_whoever_founded_it(site: Site, world: World) -> None
     olga = world.person("olga")
     group(site, olga, "Club")
     with world.database.read() as tx:
-        assert group_rows.founded(tx, olga.id) == 1
-        assert group_rows.founded(tx, world.staff.id) == 0
+        assert group_queries.founded(tx, olga.id) == 1
+        assert group_queries.founded(tx, world.staff.id) == 0
 
 
 def link(site: Site, world: World, person: Person, place: Place) -> Any:
@@ -356,7 +356,7 @@ def test_an_account_has_so_many_pending_join_requests_of_every_kind(
     join = f"/api/private/users/group/{number}/join/"
     assert site.get(join, headers=bearer).status_code == 400
     with world.database.read() as tx:
-        assert request_rows.waiting_of(tx, ada.id) == FEW
+        assert join_request_queries.waiting_of(tx, ada.id) == FEW
     assert ask(world.person("bob")).status_code == 200
     # Where nobody has to decide, nothing waits.
     free = world.open(owner, "PROJECT.MEMBER", world.project(organisation), auto_approve=True)

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import inspect, select, text
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import groups as group_actions
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import outbox as outbox_actions
-from collegium.post.worker import Worker
-from collegium.store import accounts, outbox
-from collegium.store.statements import Prepared
-from collegium.store.tables import events
-from collegium.store.tables import outbox as mail_rows
-from collegium.store.tables import tries as try_rows
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import events
+from collegium.db.tables import outbox as mail_rows
+from collegium.db.tables import tries as try_rows
+from collegium.invitations import actions as invitation_actions
+from collegium.outbox import actions as outbox_actions
+from collegium.outbox import queries as outbox_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.worker.worker import Worker
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser
 from tests.dialects.web.browser import text as page_text
@@ -30,8 +31,8 @@ from tests.site import Site
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from collegium.db.database import Database
     from collegium.settings import Settings
-    from collegium.store.db import Database
     from tests.world import World
 
 # Each holds a word that stands nowhere else.
@@ -170,20 +171,23 @@ class Life:
             group_actions.change(tx, lead.actor, world.settings, reached, None, [wish])
 
     def actor(self) -> Any:
-        from collegium.actions.tokens import actor_of  # noqa: PLC0415 - used once
+        from collegium.sign_in.tokens.actions import actor_of  # noqa: PLC0415 - used once
 
         with self.world.database.read() as tx:
-            return actor_of(accounts.by_number(tx, self.person.id), "203.0.113.77", "request")
+            return actor_of(
+                account_queries.by_number(tx, self.person.id), "203.0.113.77", "request"
+            )
 
     def invite_others(self) -> None:
         details = {"extra_text": "Yours, xqextra"}
         with self.world.database.write() as tx:
-            from collegium.rules.access import Kind  # noqa: PLC0415 - used once
-            from collegium.store import access, roles  # noqa: PLC0415 - used once
+            from collegium.access import queries as access_queries  # noqa: PLC0415 - used once
+            from collegium.access.rules import Kind  # noqa: PLC0415 - used once
+            from collegium.roles import queries as role_queries  # noqa: PLC0415 - used once
 
             actor = self.actor()
-            reached = access.reach(tx, actor, Kind.PROJECT, self.project.uuid)
-            role: Any = roles.named(tx, "PROJECT.MEMBER", None)
+            reached = access_queries.reach(tx, actor, Kind.PROJECT, self.project.uuid)
+            role: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
             details |= {"email": "somebody@example.org"}
             invitation_actions.create(tx, actor, self.world.settings, reached, role, details)
 
@@ -199,15 +203,15 @@ class Life:
         answer = self.site.post("/api/keys/", self.person, json=body)
         assert answer.status_code == 201, answer.text
         with self.world.database.write() as tx:
-            from collegium.actions import tokens  # noqa: PLC0415 - used once
+            from collegium.sign_in.tokens import actions as token_actions  # noqa: PLC0415 - used once
 
-            tokens.issue_personal(tx, self.world.vault, self.actor(), "xqtoken")
+            token_actions.issue_personal(tx, self.world.vault, self.actor(), "xqtoken")
         told = self.site.post("/api/auth/device/", json={"client_name": "xqdevice"}).json()
         with self.world.database.write() as tx:
-            from collegium.actions import devices  # noqa: PLC0415 - used once
+            from collegium.sign_in.devices import actions as device_actions  # noqa: PLC0415 - used once
 
-            device = devices.find(tx, self.world.vault, told["user_code"])
-            devices.approve(tx, self.actor(), device.uuid)
+            device = device_actions.find(tx, self.world.vault, told["user_code"])
+            device_actions.approve(tx, self.actor(), device.uuid)
 
     def sign_in(self) -> None:
         for name in (MARKS["username"], "xqtyped"):
@@ -255,8 +259,8 @@ def test_nothing_of_a_deleted_account_is_left_in_any_table(
         assert len(rows) > count
         names = {row.actor_name for row in rows if row.actor_id == life.person.id}
         assert names == {f"Deleted account {life.person.id}"}
-        row: Any = accounts.by_number(tx, life.person.id)
-    assert accounts.full_name(row) == f"Deleted account {life.person.id}"
+        row: Any = account_queries.by_number(tx, life.person.id)
+    assert account_queries.full_name(row) == f"Deleted account {life.person.id}"
     shown = site.get("/api/events/?page_size=300", world.staff)
     assert shown.status_code == 200
     assert f"~deleted-{life.person.id}" in shown.text
@@ -424,7 +428,7 @@ def test_an_invitation_whose_mail_was_deleted_is_still_a_mailed_one(
     assert {one["execution_state"] for one in before[0]} == {"OK"}
     assert "turned down by staff" not in before[1]
     with database.write() as tx:
-        outbox.sweep(tx, tx.now + timedelta(days=1), 10)
+        outbox_queries.sweep(tx, tx.now + timedelta(days=1), 10)
     assert world.invitation(uuid).mail_id is None
     assert told() == before
 
@@ -452,13 +456,13 @@ def test_many_old_mails_are_deleted_in_batches(
         for row in rows:
             connection.execute(statement, {k: v for k, v in row.items() if k != "facts"})
     counts: list[int] = []
-    sweep = outbox.sweep
+    sweep = outbox_queries.sweep
 
     def noted(*given: Any) -> int:
         counts.append(sweep(*given))
         return counts[-1]
 
-    monkeypatch.setattr(outbox, "sweep", noted)
+    monkeypatch.setattr(outbox_queries, "sweep", noted)
     Worker(database, world.settings, world.vault).once()
     assert counts == [500, 500, 203]
     with database.read() as tx:

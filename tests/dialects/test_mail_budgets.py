@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.actions import addresses
-from collegium.post.clock import Clock
-from collegium.rules.refusals import Limited
-from collegium.store import mail_budgets as rows
-from collegium.store.statements import Prepared
-from collegium.store.tables import mail_budgets, outbox
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.db.statements import Prepared
+from collegium.db.tables import mail_budgets, outbox
+from collegium.invitations.mail_budgets import queries as mail_budget_queries
+from collegium.refusals import Limited
+from collegium.worker.scheduler import Clock
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser, text
 
@@ -186,7 +186,9 @@ def test_asking_to_confirm_an_address_counts_with_the_others(
     fill(site, world, acme, LIMIT - 1)
     asker, later = world.person("asker"), world.person("later")
     with world.database.write() as tx:
-        addresses.ask(tx, world.staff.actor, world.settings, world.vault, asker.uuid, VICTIM)
+        email_change_actions.ask(
+            tx, world.staff.actor, world.settings, world.vault, asker.uuid, VICTIM
+        )
     path = f"/api/users/{later.uuid}/change_email/"
     assert_refused(site.post(path, later, json={"email": "Victim@example.org"}))
     who, place = sender(world, acme)
@@ -256,6 +258,6 @@ def test_what_is_over_is_deleted(world: World, acme: Place) -> None:
     world.invite(who, VICTIM, "PROJECT.MEMBER", place, datetime.now(UTC) - 2 * DAY)
     world.invite(who, "new@example.org", "PROJECT.MEMBER", place)
     with world.database.write() as tx:
-        rows.purge(tx)
+        mail_budget_queries.purge(tx)
     with world.database.read() as tx:
         assert len(tx.all(Prepared(select(mail_budgets)))) == 1

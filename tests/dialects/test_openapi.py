@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collegium import __version__
-from collegium.dialects.brainstem import routes as brainstem
-from collegium.dialects.http import METHODS
-from collegium.dialects.openapi import describe
-from collegium.dialects.waldur import routes as waldur
+from collegium.api.brainstem import routes as brainstem
+from collegium.api.openapi import describe
+from collegium.api.request import METHODS
+from collegium.api.waldur import routes as waldur
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

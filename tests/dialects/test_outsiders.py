@@ -15,15 +15,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from collegium.actions import keys as key_actions
-from collegium.dialects.http import METHODS, Operation
-from collegium.dialects.waldur import fields, roles
-from collegium.dialects.waldur.routes import ROUTES
-from collegium.rules.access import Kind
-from collegium.rules.keys import parse
-from collegium.store import events
-from collegium.store.statements import Prepared
-from collegium.store.tables import metadata
+from collegium.access.rules import Kind
+from collegium.api.request import METHODS, Operation
+from collegium.api.waldur import fields, roles
+from collegium.api.waldur.routes import ROUTES
+from collegium.db.statements import Prepared
+from collegium.db.tables import metadata
+from collegium.events import queries as event_queries
+from collegium.ssh_keys import actions as ssh_key_actions
+from collegium.ssh_keys.rules import parse
 from tests.remote import new_key
 from tests.store.test_access import add_role
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.store.db import Database
+    from collegium.db.database import Database
     from tests.site import Site
     from tests.world import Person, Place, World
 
@@ -143,10 +143,10 @@ def scene(world: World) -> Scene:
         world.unseat(former, role, place)
 
     with world.database.write() as tx:
-        key = key_actions.create(tx, owner.actor, parse(new_key()), "of the owner")
+        key = ssh_key_actions.create(tx, owner.actor, parse(new_key()), "of the owner")
         add_role(tx, "CUSTOM.UNUSED", Kind.PROJECT, ())
         named = {"related": member.uuid, "project": project.uuid}
-        (event,) = events.listing.page(tx, world.staff.actor, named, (), 2, 0)
+        (event,) = event_queries.listing.page(tx, world.staff.actor, named, (), 2, 0)
 
     asker = world.person("asker")
     link = world.open(world.staff, "CUSTOMER.OWNER", organisation)

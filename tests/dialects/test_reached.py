@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collegium import app
-from collegium.dialects.front import without_secrets
+from collegium.api.middleware import without_secrets
 from collegium.settings import SettingsError
 from tests.dialects.web.browser import Browser, text
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyotp.totp import TOTP
 
-from collegium.actions import accounts as account_actions
+from collegium.accounts import actions as account_actions
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, try_in
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import bindparam, update
 
-from collegium.dialects import http
-from collegium.store import connections
-from collegium.store.db import Unavailable
-from collegium.store.statements import Prepared
-from collegium.store.tables import tokens
+from collegium.api import request
+from collegium.db import connections
+from collegium.db.database import Unavailable
+from collegium.db.statements import Prepared
+from collegium.db.tables import tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collegium.store.connections import Turn
-    from collegium.store.db import Database
+    from collegium.db.connections import Turn
+    from collegium.db.database import Database
     from tests.site import Site
     from tests.world import World
 
@@ -62,7 +62,7 @@ def test_only_so_many_ask_at_once(
 ) -> None:
     ada = world.person("ada")
     inside, most, count = 0, 0, threading.Lock()
-    fill = http.fill
+    fill = request.fill
 
     def slow(*args: Any, **named: Any) -> None:
         nonlocal inside, most
@@ -74,7 +74,7 @@ def test_only_so_many_ask_at_once(
         with count:
             inside -= 1
 
-    monkeypatch.setattr(http, "fill", slow)
+    monkeypatch.setattr(request, "fill", slow)
     with ThreadPoolExecutor(_CALLERS) as pool:
         answers = list(pool.map(lambda _: site.get(_ME, ada).status_code, range(_CALLERS)))
     assert answers == [200] * _CALLERS
@@ -160,7 +160,7 @@ def test_whose_token_is_moved_on_has_left_their_place(
 ) -> None:
     ada = world.person("ada")
     with world.database.write() as tx:
-        tx.run(_LONG_AGO, used=tx.now - 2 * http.TOUCH_EVERY)
+        tx.run(_LONG_AGO, used=tx.now - 2 * request.TOUCH_EVERY)
     with places_at_writing(world.database, monkeypatch) as held:
         assert site.get(_ME, ada).is_success
     assert held == [False]

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyotp.totp import TOTP
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import devices as device_actions
-from collegium.actions import passwords, second_factors
-from collegium.actions import tokens as token_actions
-from collegium.rules.tokens import Kind
-from collegium.store import accounts, addresses, devices, keys, tokens
-from collegium.store import second_factors as factors
-from collegium.store.vault import check_password, hash_password
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.security.crypto import check_password, hash_password
+from collegium.sign_in.devices import actions as device_actions
+from collegium.sign_in.devices import queries as device_queries
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.tokens.rules import Kind
+from collegium.sign_in.two_factor import actions as two_factor_actions
+from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.ssh_keys import queries as ssh_key_queries
 from tests.dialects.web.browser import Browser
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, turned_on
 from tests.remote import new_key
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.store.db import Write
+    from collegium.db.database import Write
     from tests.site import Site
     from tests.world import World
 
@@ -53,8 +58,10 @@ class Scene:
     def kinds(self) -> list[str]:
         """The kinds of the tokens that she has."""
         with self.world.database.read() as tx:
-            held = [kind.value for kind in tokens.numbers(tx, self.ada.id)]
-            return sorted(held + ([Kind.API.value] if tokens.of_account(tx, self.ada.id) else []))
+            held = [kind.value for kind in token_queries.numbers(tx, self.ada.id)]
+            return sorted(
+                held + ([Kind.API.value] if token_queries.of_account(tx, self.ada.id) else [])
+            )
 
 
 @pytest.fixture
@@ -184,14 +191,16 @@ def test_another_password_ends_what_was_verified_before_it(scene: Scene, way: st
     request = UNDER_WAY[way](scene)
     if way == "add a key" and not scene.world.database.is_sqlite:
         pytest.skip("on PostgreSQL it need not wait, and then comes first")
-    answer = meanwhile(scene, lambda tx: passwords.change(tx, scene.ada.actor, OTHER), request)
+    answer = meanwhile(
+        scene, lambda tx: password_actions.change(tx, scene.ada.actor, OTHER), request
+    )
     assert scene.kinds() == [], (answer.status_code, answer.text[:300])
     with scene.world.database.read() as tx:
-        assert addresses.of_account(tx, scene.ada.id) is None
-        assert keys.of_account(tx, scene.ada.id) == []
-        assert devices.approved(tx, scene.ada.id) == 0
-        factor = factors.of_account(tx, scene.ada.id)
-        account = accounts.known(tx, id=scene.ada.id)
+        assert email_change_queries.of_account(tx, scene.ada.id) is None
+        assert ssh_key_queries.of_account(tx, scene.ada.id) == []
+        assert device_queries.approved(tx, scene.ada.id) == 0
+        factor = two_factor_queries.of_account(tx, scene.ada.id)
+        account = account_queries.known(tx, id=scene.ada.id)
     assert (factor is not None) is (way == "second factor")
     assert account is not None
     assert check_password(account.password, NEW), "the new password is not the account's"
@@ -203,7 +212,7 @@ def test_nothing_is_refused_where_only_somebody_else_was_busy(scene: Scene, way:
     before = scene.kinds()
 
     def act(tx: Write) -> None:
-        accounts.change(tx, scene.ada.id, {"modified": tx.now})
+        account_queries.change(tx, scene.ada.id, {"modified": tx.now})
 
     if way == "add a key" and not scene.world.database.is_sqlite:
         pytest.skip("on PostgreSQL it need not wait")
@@ -218,15 +227,15 @@ def test_nothing_is_refused_where_only_somebody_else_was_busy(scene: Scene, way:
 def test_a_second_factor_ends_logins_that_were_verified_without_it(scene: Scene, way: str) -> None:
     turned_on(scene.world, scene.ada)
     with scene.world.database.write() as tx:
-        second_factors.reset(tx, scene.world.staff.actor, scene.ada.uuid)
-        tokens.revoke_all(tx, scene.ada.id)
+        two_factor_actions.reset(tx, scene.world.staff.actor, scene.ada.uuid)
+        token_queries.revoke_all(tx, scene.ada.id)
     request = UNDER_WAY[way](scene)
 
     def act(tx: Write) -> None:
-        second_factors.begin(tx, scene.ada.actor, scene.world.vault)
-        secret = second_factors.unconfirmed(tx, scene.ada.actor, scene.world.vault, "here")
+        two_factor_actions.begin(tx, scene.ada.actor, scene.world.vault)
+        secret = two_factor_actions.unconfirmed(tx, scene.ada.actor, scene.world.vault, "here")
         assert secret is not None
-        second_factors.confirm(tx, scene.ada.actor, scene.world.vault, TOTP(secret.text).now())
+        two_factor_actions.confirm(tx, scene.ada.actor, scene.world.vault, TOTP(secret.text).now())
 
     answer = meanwhile(scene, act, request)
     assert answer.status_code in {401, 303}, answer.text[:300]
@@ -237,7 +246,7 @@ def test_a_second_factor_ends_logins_that_were_verified_without_it(scene: Scene,
 def test_a_program_that_was_approved_before_another_password_gets_nothing(scene: Scene) -> None:
     poll = fetch(scene)
     with scene.world.database.write() as tx:
-        passwords.change(tx, scene.ada.actor, OTHER)
+        password_actions.change(tx, scene.ada.actor, OTHER)
     answer = poll()
     assert (answer.status_code, answer.json()) == (200, {"error": "access_denied"})
     assert scene.kinds() == []
@@ -262,7 +271,7 @@ def test_the_command_line_does_not_undo_a_password_that_was_changed_at_this_mome
     boss = world.person("boss", password=HASHED, is_staff=True)
     with ThreadPoolExecutor(1) as pool:
         with world.database.write() as tx:
-            passwords.change(tx, boss.actor, OTHER)
+            password_actions.change(tx, boss.actor, OTHER)
             done = pool.submit(
                 account_actions.ensure_staff,
                 world.database,
@@ -276,7 +285,7 @@ def test_the_command_line_does_not_undo_a_password_that_was_changed_at_this_mome
         with pytest.raises(account_actions.Unfit, match="try again"):
             done.result(timeout=60)
     with world.database.read() as tx:
-        assert tokens.of_account(tx, boss.id) is None
+        assert token_queries.of_account(tx, boss.id) is None
 
 
 def test_devices_of_others_stay(scene: Scene) -> None:
@@ -286,7 +295,7 @@ def test_devices_of_others_stay(scene: Scene) -> None:
     with scene.world.database.write() as tx:
         device_actions.approve(tx, bob.actor, waiting.uuid)
     with scene.world.database.write() as tx:
-        passwords.change(tx, scene.ada.actor, OTHER)
-        row = devices.by_uuid(tx, waiting.uuid)
+        password_actions.change(tx, scene.ada.actor, OTHER)
+        row = device_queries.by_uuid(tx, waiting.uuid)
     assert row is not None
     assert row.state == "approved"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.rules.tries import PEOPLE_ACCOUNT, PEOPLE_ADDRESS
-from collegium.store.statements import Prepared
-from collegium.store.tables import tries
+from collegium.db.statements import Prepared
+from collegium.db.tables import tries
+from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT, PEOPLE_ADDRESS
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser, text
 from tests.site import counted_statements
@@ -141,9 +141,9 @@ def test_a_list_on_a_page_is_counted_with_the_others(site: Site, world: World) -
     olga = world.person("olga")
     group = groups.found(olga)
     with world.database.read() as tx:
-        from collegium.store import roles  # noqa: PLC0415 - used once
+        from collegium.roles import queries as role_queries  # noqa: PLC0415 - used once
 
-        role: Any = roles.named(tx, "GROUP.MEMBER", None, groups=True)
+        role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
     browser = Browser(site).sign_in(world, olga)
     path = f"/group/{group}/team/invite/"
     browser.open(path)
@@ -167,9 +167,9 @@ def test_a_list_on_a_page_that_is_too_long_is_told_nothing(site: Site, world: Wo
     olga = world.person("olga")
     group = groups.found(olga)
     with world.database.read() as tx:
-        from collegium.store import roles  # noqa: PLC0415 - used once
+        from collegium.roles import queries as role_queries  # noqa: PLC0415 - used once
 
-        role: Any = roles.named(tx, "GROUP.MEMBER", None, groups=True)
+        role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
     browser = Browser(site).sign_in(world, olga)
     path = f"/group/{group}/team/invite/"
     for deed in ("check", "send"):

@@ -9,11 +9,11 @@ import psutil
 import pytest
 from argon2 import PasswordHasher
 
-from collegium.actions import tokens
+from collegium.db.database import Database
+from collegium.security import crypto
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store import vault
-from collegium.store.db import Database
-from collegium.store.vault import Vault
+from collegium.sign_in.tokens import actions as token_actions
 from tests.conftest import KEY
 from tests.dialects.test_outsiders import scene
 from tests.hostile.raw import request, say
@@ -48,7 +48,7 @@ class Running(NamedTuple):
     def token_of(self, person: Person) -> str:
         """A token that survives what is done to the one that the wire shows."""
         with self.world.database.write() as tx:
-            return tokens.issue_personal(tx, self.world.vault, person.actor, "a test")[0]
+            return token_actions.issue_personal(tx, self.world.vault, person.actor, "a test")[0]
 
     def alive(self) -> None:
         """Hold the server against what it does for everybody, after whatever was done to it."""
@@ -81,5 +81,5 @@ def running(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
 def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords quickly; for tests in which they are many, and not the point."""
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(vault, "_HASHER", cheap)
-    monkeypatch.setattr(vault, "_NOBODY", cheap.hash("nobody"))
+    monkeypatch.setattr(crypto, "_HASHER", cheap)
+    monkeypatch.setattr(crypto, "_NOBODY", cheap.hash("nobody"))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.dialects.brainstem.routes import ROUTES as GROUPS
-from collegium.dialects.waldur.routes import ROUTES as WALDUR
-from collegium.dialects.web.routes import ROUTES as PAGES
+from collegium.api.brainstem.routes import ROUTES as GROUPS
+from collegium.api.waldur.routes import ROUTES as WALDUR
+from collegium.web.routes import ROUTES as PAGES
 from tests.dialects.web.browser import Browser
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import links
-from collegium.dialects import limits
-from collegium.dialects.http import Call
-from collegium.rules.tries import Limit
-from collegium.store.db import Database
-from collegium.store.vault import hash_password
+from collegium.api import limits
+from collegium.api.request import Call
+from collegium.db.database import Database
+from collegium.invitations import links
+from collegium.security.crypto import hash_password
+from collegium.security.rate_limits.rules import Limit
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser
 from tests.site import Site
@@ -320,9 +320,9 @@ def test_staff_invite_without_being_counted(
 
 def test_everything_that_is_posted_by_nobody_is_limited_or_needs_no_limit() -> None:
     """A route that is open and changes something has a row above, or a reason here."""
-    from collegium.dialects.brainstem.routes import ROUTES as GROUPS  # noqa: PLC0415
-    from collegium.dialects.waldur.routes import ROUTES as WALDUR  # noqa: PLC0415
-    from collegium.dialects.web.routes import ROUTES as PAGES  # noqa: PLC0415
+    from collegium.api.brainstem.routes import ROUTES as GROUPS  # noqa: PLC0415
+    from collegium.api.waldur.routes import ROUTES as WALDUR  # noqa: PLC0415
+    from collegium.web.routes import ROUTES as PAGES  # noqa: PLC0415
 
     found = {
         path

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
-from collegium.dialects.brainstem.routes import DESCRIBED
-from collegium.dialects.http import BODY_MAX
-from collegium.dialects.waldur.routes import ROUTES as WALDUR
-from collegium.dialects.web.page import Page
-from collegium.dialects.web.routes import ROUTES as WEB
-from collegium.dialects.web.visit import Visit
+from collegium.api.brainstem.routes import DESCRIBED
+from collegium.api.request import BODY_MAX
+from collegium.api.waldur.routes import ROUTES as WALDUR
+from collegium.web.browser_request import Visit
+from collegium.web.page import Page
+from collegium.web.routes import ROUTES as WEB
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.test_outsiders import Scene, body_for
 from tests.dialects.web.browser import Browser

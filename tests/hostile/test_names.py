@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import links
-from collegium.rules.accounts import usernames_for
-from collegium.rules.looks import is_plain, sounds_of_authority
+from collegium.accounts import actions as account_actions
+from collegium.accounts.rules import usernames_for
+from collegium.invitations import links
+from collegium.text.confusables import is_plain, sounds_of_authority
 from tests.dialects.web.browser import Browser
 
 if TYPE_CHECKING:

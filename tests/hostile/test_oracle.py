@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import links
-from collegium.actions import second_factors as second_factor_actions
-from collegium.store import vault
-from collegium.store.vault import hash_password
+from collegium.invitations import links
+from collegium.security import crypto
+from collegium.security.crypto import hash_password
+from collegium.sign_in.two_factor import actions as two_factor_actions
 from tests.dialects.web.browser import Browser
 from tests.hostile.values import IS_LONG
 from tests.site import counted_statements
@@ -40,7 +40,7 @@ class Hasher:
     """Counts what is slow on purpose."""
 
     def __init__(self) -> None:
-        self._real = vault._HASHER
+        self._real = crypto._HASHER
         self.times = 0
 
     def hash(self, password: str) -> str:
@@ -64,7 +64,7 @@ def people(world: World) -> list[str]:
     world.person("known41", password=hashed)
     guarded = world.person("guarded41", password=hashed)
     with world.database.write() as tx:
-        second_factor_actions.begin(tx, guarded.actor, world.vault)
+        two_factor_actions.begin(tx, guarded.actor, world.vault)
     world.person("inactive41", password=hashed, is_active=False)
     world.person("elsewhere41", registration_method="eduteams")
     world.person("without41", password=None)
@@ -107,7 +107,7 @@ def test_whoever_it_is_the_answer_is_the_same_and_costs_the_same(
     how: str,
 ) -> None:
     hasher = Hasher()
-    monkeypatch.setattr(vault, "_HASHER", hasher)
+    monkeypatch.setattr(crypto, "_HASHER", hasher)
     seen = {}
     for number, name in enumerate(people):
         attempt(site, how, name, number)  # what is built once is built

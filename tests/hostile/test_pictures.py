@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from PIL import Image
 
-from collegium.rules.pictures import BYTES, SCANS, NoPicture, harmless
+from collegium.accounts.pictures.rules import BYTES, SCANS, NoPicture, harmless
 from tests.dialects.web.browser import Browser
 from tests.hostile.conftest import Running
 from tests.hostile.raw import request, say

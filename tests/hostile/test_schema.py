@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.store import tokens
+from collegium.sign_in.tokens import queries as token_queries
 from tests.hostile.values import IS_LONG
 
 if TYPE_CHECKING:
@@ -105,5 +105,5 @@ def run(running: Running, described: Path, person: Person, words: tuple[str, ...
     print(done.stdout[-1000:])  # noqa: T201 - how many cases there were
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
     with running.world.database.read() as tx:
-        owner = tokens.owner(tx, running.world.vault.digest(token))
+        owner = token_queries.owner(tx, running.world.vault.digest(token))
     assert owner is not None, "the calls have ended their own token, and tried little"

@@ -14,11 +14,11 @@ import pytest
 from pyotp.totp import TOTP
 from sqlalchemy import select
 
-from collegium.rules.second_factors import RECOVERY_CODES
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import metadata
-from collegium.store.vault import Vault, hash_password
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import metadata
+from collegium.security.crypto import Vault, hash_password
+from collegium.sign_in.two_factor.rules import RECOVERY_CODES
 from tests import serving
 from tests.conftest import KEY
 from tests.dialects.web.browser import Browser

@@ -13,13 +13,13 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from collegium.dialects.brainstem import bodies
-from collegium.dialects.brainstem.routes import DESCRIBED
-from collegium.dialects.waldur.routes import ROUTES as WALDUR
-from collegium.dialects.web.forms import Form
-from collegium.dialects.web.page import Page
-from collegium.dialects.web.routes import ROUTES as WEB
-from collegium.rules.names import clean_name
+from collegium.api.brainstem import bodies
+from collegium.api.brainstem.routes import DESCRIBED
+from collegium.api.waldur.routes import ROUTES as WALDUR
+from collegium.text.names import clean_name
+from collegium.web.forms import Form
+from collegium.web.page import Page
+from collegium.web.routes import ROUTES as WEB
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.test_outsiders import Scene, body_for
 from tests.dialects.web.browser import Browser
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.dialects.http import Operation, Routes
+    from collegium.api.request import Operation, Routes
     from collegium.settings import Settings
     from tests.site import Site
     from tests.world import World

@@ -17,9 +17,9 @@ from falcon import HTTPBadRequest, HTTPContentTooLarge, HTTPError
 from PIL import Image
 
 from collegium import server
-from collegium.dialects import bodies
-from collegium.dialects.bodies import STALE_SECONDS, Bodies
-from collegium.dialects.http import BODY_MAX, SENDERS_NETWORK
+from collegium.api import request_bodies
+from collegium.api.request import BODY_MAX, SENDERS_NETWORK
+from collegium.api.request_bodies import STALE_SECONDS, Bodies
 from collegium.settings import THREADS
 from tests.hostile.raw import Said, connect, listen, request, say
 
@@ -410,7 +410,7 @@ def test_a_body_has_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> Non
         read(Source([b"x"]), 9)
     with pytest.raises(HTTPContentTooLarge):
         read(Source([b"x" * 4000] * 3), None)
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(request_bodies, "BODY_SECONDS", 0.05)
     with pytest.raises(HTTPError) as late:
         read(Source([b"x"] * 20, 0.01), 20)
     assert late.value.status_code == 408
@@ -431,7 +431,7 @@ def test_one_network_takes_no_more_than_its_part(monkeypatch: pytest.MonkeyPatch
         except HTTPError as error:
             statuses.append(error.status_code)
 
-    monkeypatch.setattr(bodies, "STALE_SECONDS", 60)
+    monkeypatch.setattr(request_bodies, "STALE_SECONDS", 60)
     with ThreadPoolExecutor(4) as threads:
         for network, count in (("192.0.2.1", 0), ("192.0.2.1", 1), ("192.0.2.2", 1)):
             threads.submit(read, network)

@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from collegium.actions import decisions
-from collegium.dialects.waldur import fields, roles
-from collegium.store import roles as role_rows
+from collegium.api.waldur import fields, roles
+from collegium.invitations import approvals
+from collegium.roles import queries as role_queries
 from tests.matrix.stage import PASSWORD
 from tests.remote import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collegium.dialects.http import Operation
+    from collegium.api.request import Operation
     from tests.matrix.stage import Stage, Tenant
     from tests.world import Person
 
@@ -53,7 +53,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/user_email_change/": {"code": "address code"},
     "/user_email_change_cancel/": {"code": "address cancel code"},
     "/invitation/": {"token": "mailed link"},
-    **{f"/{one}/": {"token": one} for one in (decisions.APPROVE, decisions.REJECT)},
+    **{f"/{one}/": {"token": one} for one in (approvals.APPROVE, approvals.REJECT)},
     "/open_invitation/": {"uuid": "link"},
     "/group/": {"number": "group"},
     "/group/{number}/team/people/": {"one": "group's grant"},
@@ -217,8 +217,8 @@ _WALDUR: Final[dict[str, Callable[[Tenant], dict[str, Any]]]] = {
     "/api-auth/password/": lambda tenant: {"username": f"{tenant.name}colleague"},
     # An end is given by who may remove the project, and access by fewer still.
     "/api/projects/{uuid}/": lambda _tenant: {"end_date": None},
-    "/api/user-invitations/approve/": lambda tenant: {"token": tenant.objects[decisions.APPROVE]},
-    "/api/user-invitations/reject/": lambda tenant: {"token": tenant.objects[decisions.REJECT]},
+    "/api/user-invitations/approve/": lambda tenant: {"token": tenant.objects[approvals.APPROVE]},
+    "/api/user-invitations/reject/": lambda tenant: {"token": tenant.objects[approvals.REJECT]},
 }
 _BRAINSTEM: Final[dict[str, Callable[[Tenant], dict[str, Any]]]] = {
     "/api/token/": lambda tenant: {"username": f"{tenant.name}colleague", "password": PASSWORD},
@@ -270,7 +270,7 @@ def _newcomer(role: str, tenant: Tenant) -> Person:
 
 def _number_of(stage: Stage, role: str) -> str:
     with stage.database.read() as tx:
-        row: Any = role_rows.named(tx, role, None, groups=role.startswith("GROUP."))
+        row: Any = role_queries.named(tx, role, None, groups=role.startswith("GROUP."))
     return str(row.uuid)
 
 

@@ -12,31 +12,28 @@ from uuid import UUID, uuid4
 from argon2 import PasswordHasher
 from sqlalchemy import bindparam, select, update
 
-from collegium.actions import addresses, decisions, devices, links, passwords, sessions
-from collegium.actions import groups as group_actions
-from collegium.actions import keys as key_actions
-from collegium.actions import tokens as token_actions
-from collegium.actions.groups import Wish
-from collegium.rules.access import Kind
-from collegium.rules.keys import parse
+from collegium.access.rules import Kind
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts as account_table
+from collegium.db.tables import grants, invitations, metadata, pictures, tokens
+from collegium.db.tables import groups as group_table
+from collegium.events import queries as event_queries
+from collegium.invitations import approvals, links
+from collegium.memberships import queries as membership_queries
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.scopes.groups.actions import Wish
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store import accounts, events, memberships, roles
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import (
-    accounts as account_table,
-)
-from collegium.store.tables import (
-    grants,
-    invitations,
-    metadata,
-    pictures,
-    tokens,
-)
-from collegium.store.tables import (
-    groups as group_table,
-)
-from collegium.store.vault import Vault
+from collegium.sign_in.devices import actions as device_actions
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import sessions as session_actions
+from collegium.ssh_keys import actions as ssh_key_actions
+from collegium.ssh_keys.rules import parse
 from tests.conftest import KEY
 from tests.remote import new_key
 from tests.site import Site
@@ -178,7 +175,7 @@ class Stage:
 
     def _session(self, person: Person) -> str:
         with self.database.write() as tx:
-            return sessions.begin(tx, self.vault, person.actor, "password", "a test")
+            return session_actions.begin(tx, self.vault, person.actor, "password", "a test")
 
     def _update(self, table: Any, **values: Any) -> None:
         with self.database.write() as tx:
@@ -240,24 +237,26 @@ class Stage:
         for person in (*tree.values(), *filter(None, self.outside.values())):
             if person.uuid not in objects:
                 with self.database.write() as tx:
-                    own = key_actions.create(tx, person.actor, parse(new_key()), tenant.name)
+                    own = ssh_key_actions.create(tx, person.actor, parse(new_key()), tenant.name)
                 objects[f"key of {person.uuid}"] = own
         objects["key"] = objects[f"key of {colleague.uuid}"]
         with self.database.write() as tx:
             wanted = {"related": colleague.uuid, "project": project.uuid}
-            (event,) = events.listing.page(tx, world.staff.actor, wanted, (), 2, 0)
+            (event,) = event_queries.listing.page(tx, world.staff.actor, wanted, (), 2, 0)
             objects["event"] = event.uuid
             _, number = token_actions.issue_personal(tx, self.vault, colleague.actor, tenant.name)
             objects["token"] = str(number)
             objects["refresh"] = token_actions.log_in_briefly(
                 tx, self.vault, colleague.actor, "password"
             ).refresh
-            waiting = devices.begin(tx, self.vault, tenant.name)
+            waiting = device_actions.begin(tx, self.vault, tenant.name)
             objects |= {"device": waiting.uuid, "device code": waiting.device_code}
             new = f"{tenant.name}.new@example.org"
-            addresses.ask(tx, colleague.actor, self.settings, self.vault, colleague.uuid, new)
+            email_change_actions.ask(
+                tx, colleague.actor, self.settings, self.vault, colleague.uuid, new
+            )
             objects["address code"] = self.vault.code(colleague.id, new, tx.now.isoformat())
-            objects["address cancel code"] = addresses.cancel_code(
+            objects["address cancel code"] = email_change_actions.cancel_code(
                 self.vault, colleague.id, colleague.email, 0
             )
             picture = uuid4().hex
@@ -268,13 +267,13 @@ class Stage:
                 data=b"a picture",
                 created=tx.now,
             )
-            accounts.change(tx, colleague.id, {"picture": picture})
+            account_queries.change(tx, colleague.id, {"picture": picture})
             objects["picture"] = picture
-            account = accounts.known(tx, id=colleague.id)
-            objects["password link"] = passwords.link(self.vault, account, tx.now)
+            account = account_queries.known(tx, id=colleague.id)
+            objects["password link"] = password_actions.link(self.vault, account, tx.now)
         objects["mailed link"] = self.vault.link(links.MAILED, objects["invitation"], 1)
         objects["waiting"] = self._waiting(tenant)
-        for purpose in (decisions.APPROVE, decisions.REJECT):
+        for purpose in (approvals.APPROVE, approvals.REJECT):
             now = int(datetime.now(UTC).timestamp())
             objects[purpose] = self.vault.link(
                 purpose, world.staff.uuid, objects["waiting"], 1, now
@@ -305,10 +304,10 @@ class Stage:
                 (people["colleague"], "GROUP.MEMBER"),
                 (former, "GROUP.LEAD"),
             ):
-                row: Any = roles.named(tx, role, None, groups=True)
-                memberships.grant(tx, uuid4().hex, person.id, row.id, number, None, None)
-            held: Any = memberships.in_scope(tx, former.id, number)
-            memberships.end(tx, held.id, None)
+                row: Any = role_queries.named(tx, role, None, groups=True)
+                membership_queries.grant(tx, uuid4().hex, person.id, row.id, number, None, None)
+            held: Any = membership_queries.in_scope(tx, former.id, number)
+            membership_queries.end(tx, held.id, None)
             invitee = people["invitee"]
             objects["group's request"] = str(
                 UUID(str(group_actions.join(tx, invitee.actor, number)[0].uuid))
@@ -318,19 +317,21 @@ class Stage:
             group_actions.change(tx, people["owner"].actor, self.settings, reached, None, wish)
             uuid = tx.value(_INVITED, email=invitee.email)
             objects["group's invitation"] = str(UUID(str(uuid)))
-            held = memberships.in_scope(tx, people["colleague"].id, number)
+            held = membership_queries.in_scope(tx, people["colleague"].id, number)
             objects["group's grant"] = str(held.uuid)
             objects["group member's number"] = str(people["colleague"].id)
         now = datetime.now(UTC)
         with self.database.write(now - timedelta(days=2)) as tx:
-            lead: Any = roles.named(tx, "GROUP.LEAD", None, groups=True)
+            lead: Any = role_queries.named(tx, "GROUP.LEAD", None, groups=True)
             ended = now - timedelta(days=1)
-            memberships.grant(tx, uuid4().hex, lapsed.id, lead.id, number, ended, None)
+            membership_queries.grant(tx, uuid4().hex, lapsed.id, lead.id, number, ended, None)
 
     def _grant(self, person: Person, place: Place) -> str:
         with self.database.read() as tx:
             return next(
-                str(row.uuid) for row in memberships.own(tx, person.id) if row.scope_id == place.id
+                str(row.uuid)
+                for row in membership_queries.own(tx, person.id)
+                if row.scope_id == place.id
             )
 
     @cached_property
@@ -339,7 +340,7 @@ class Stage:
         found = {}
         with self.database.read() as tx:
             for person in filter(None, self.everybody()):
-                rows = memberships.own(tx, person.id)
+                rows = membership_queries.own(tx, person.id)
                 if rows:
                     found[person.uuid] = str(rows[0].uuid)
         return found

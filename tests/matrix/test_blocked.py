@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import update
 
-from collegium.store.statements import Prepared
-from collegium.store.tables import organisations
+from collegium.db.statements import Prepared
+from collegium.db.tables import organisations
 from tests.matrix import asks
 from tests.matrix.stage import Stage
 from tests.matrix.walk import ROWS, Row, Walk

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from collegium.dialects.web.page import Page
+from collegium.web.page import Page
 from tests.matrix import asks
 from tests.matrix.walk import ROUTES, ROWS, Row
 

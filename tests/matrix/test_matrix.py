@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.dialects.brainstem import routes as brainstem
+from collegium.api.brainstem import routes as brainstem
 from tests.matrix import asks
 from tests.matrix.walk import REFUSED, ROUTES, ROWS, Walk
 

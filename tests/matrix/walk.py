@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
-from collegium.dialects import openapi
-from collegium.dialects.brainstem import routes as brainstem
-from collegium.dialects.waldur import routes as waldur
-from collegium.dialects.web import routes as web
+from collegium.api import openapi
+from collegium.api.brainstem import routes as brainstem
+from collegium.api.waldur import routes as waldur
+from collegium.web import routes as web
 from tests.matrix import asks
 from tests.matrix.stage import COLUMNS, OUTSIDE, WALKERS
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.dialects.http import Operation, Routes
+    from collegium.api.request import Operation, Routes
     from tests.matrix.stage import Stage, Tenant
     from tests.world import Person
 

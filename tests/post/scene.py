@@ -16,17 +16,17 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from sqlalchemy import Table, bindparam, insert, select
 
-from collegium.actions.mails import InvitationCreated, Mail
-from collegium.post import mails
-from collegium.post.outcomes import Undeliverable
-from collegium.post.worker import LEASE_SECONDS, Worker
+from collegium.db.database import Database, Write
+from collegium.db.statements import Prepared, Row
+from collegium.db.tables import accounts, invitations, roles, scopes
+from collegium.db.tables import outbox as outbox_rows
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.mails import InvitationCreated, Mail
+from collegium.outbox.outcomes import Undeliverable
+from collegium.security.crypto import Vault
 from collegium.settings import Settings
-from collegium.store import outbox
-from collegium.store.db import Database, Write
-from collegium.store.statements import Prepared, Row
-from collegium.store.tables import accounts, invitations, roles, scopes
-from collegium.store.tables import outbox as outbox_rows
-from collegium.store.vault import Vault
+from collegium.worker import mails
+from collegium.worker.worker import LEASE_SECONDS, Worker
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 VAULT = Vault("a key for tests, long enough to pass")
@@ -143,7 +143,7 @@ def owe(database: Database, now: datetime = START, **changes: Any) -> int:
     """Commit an invitation with its mail, as the deed does; give the number of the mail."""
     with database.write(now) as tx:
         recipient = changes.get("email", "bob@example.org")
-        return outbox.post(tx, InvitationCreated(recipient, add_invitation(tx, **changes)))
+        return outbox_queries.post(tx, InvitationCreated(recipient, add_invitation(tx, **changes)))
 
 
 def owed(database: Database, mail: int) -> Row:
@@ -160,7 +160,7 @@ def rows(database: Database) -> dict[int, Row]:
 def claim(database: Database, clock: Clock, limit: int = 1) -> list[Row]:
     """Take mails as a worker does that then falls silent."""
     with database.write(clock.now) as tx:
-        return outbox.claim(tx, limit, LEASE_SECONDS)
+        return outbox_queries.claim(tx, limit, LEASE_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import bindparam, select, update
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import invitations as actions
-from collegium.post.clock import Clock as Time
-from collegium.post.worker import Worker
-from collegium.store import access
-from collegium.store.statements import Prepared
-from collegium.store.tables import events, invitations, organisations, outbox, projects, roles
+from collegium.access import queries as access_queries
+from collegium.accounts import actions as account_actions
+from collegium.db.statements import Prepared
+from collegium.db.tables import events, invitations, organisations, outbox, projects, roles
+from collegium.invitations import actions as invitation_actions
+from collegium.worker.scheduler import Clock as Time
+from collegium.worker.worker import Worker
 from tests.conftest import KEY
 from tests.post.scene import Clock, Recorder, words
 from tests.serving import Service
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import httpx
     from sqlalchemy import Table
 
+    from collegium.db.statements import Row
     from collegium.settings import Settings
-    from collegium.store.statements import Row
     from tests.world import Person, Place, World
 
 TICK = timedelta(microseconds=1)
@@ -126,7 +126,7 @@ def test_an_expired_invitation_is_told_to_its_maker_once(
         assert pay() == []
     assert len(told(world, "invitation.expired")) == 1
     # Sent again it has all its time again, and its end is news again.
-    do(world, actions.send, owner.actor, world.settings, uuid, now=clock.now)
+    do(world, invitation_actions.send, owner.actor, world.settings, uuid, now=clock.now)
     assert pay() == [("invitation_created", "bob@example.org")]
     assert world.invitation(uuid).expires == clock.now + WEEK
     clock.forward(days=6, minutes=1)
@@ -146,8 +146,8 @@ def test_what_was_taken_or_called_back_ends_without_a_word(
     taken = world.invite(owner, bob.email, ROLE, project, clock.now)
     back = world.invite(owner, "eve@example.org", ROLE, project, clock.now)
     pay()
-    do(world, actions.accept, bob.actor, world.settings, taken, now=clock.now)
-    do(world, actions.cancel, owner.actor, back, now=clock.now)
+    do(world, invitation_actions.accept, bob.actor, world.settings, taken, now=clock.now)
+    do(world, invitation_actions.cancel, owner.actor, back, now=clock.now)
     assert pay() == [("invitation_accepted", owner.email)]
     clock.forward(days=400)
     assert pay() == []
@@ -211,7 +211,7 @@ def test_one_reminder_one_day_before_the_end(
     assert pay() == [("invitation_created", "bob@example.org")]
     assert pay() == []
     # Mailed again by hand, and not once more by the clock.
-    do(world, actions.send, owner.actor, world.settings, uuid, now=clock.now)
+    do(world, invitation_actions.send, owner.actor, world.settings, uuid, now=clock.now)
     assert len(pay()) == 1
     clock.forward(hours=23)
     assert pay() == []
@@ -327,7 +327,7 @@ def test_an_invitation_that_was_held_begins_with_its_project_and_all_its_time(
     clock.now = begins + WEEK - TICK
     assert pay() == [("invitation_created", "bob@example.org")]
     bob = world.person("bob")
-    do(world, actions.accept, bob.actor, world.settings, uuid, now=clock.now)
+    do(world, invitation_actions.accept, bob.actor, world.settings, uuid, now=clock.now)
     assert [grant.username for grant in world.grants_in(project)] == ["bob"]
 
 
@@ -383,7 +383,7 @@ def test_a_grant_that_has_ended_is_written_down_once(
     assert event.facts["role"] == ROLE
     assert event.facts["until"] == until.isoformat()
     with world.database.read(clock.now) as tx:
-        seen = access.held_by(tx, ada.actor, project.id)
+        seen = access_queries.held_by(tx, ada.actor, project.id)
         assert seen is not None
         assert not seen.held
 

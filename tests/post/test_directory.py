@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.actions import directory as actions
-from collegium.actions.directory import apply
-from collegium.post import directory as rounds
-from collegium.post.directory import Puller
-from collegium.post.worker import Worker
-from collegium.rules.directory import Person
-from collegium.rules.keys import parse
-from collegium.store import accounts, keys
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts as account_rows
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts as account_rows
+from collegium.integrations.eduteams import actions as eduteams_actions
+from collegium.integrations.eduteams import sync as eduteams_sync
+from collegium.integrations.eduteams.actions import apply
+from collegium.integrations.eduteams.rules import Person
+from collegium.integrations.eduteams.sync import Puller
+from collegium.ssh_keys import queries as ssh_key_queries
+from collegium.ssh_keys.rules import parse
+from collegium.worker.worker import Worker
 from tests.post.scene import Clock, Recorder
 from tests.remote import Remote, claims, new_key, says
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from collegium.db.database import Database
+    from collegium.db.statements import Row
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.db import Database
-    from collegium.store.statements import Row
-    from collegium.store.vault import Vault
     from tests.world import World
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -39,7 +40,7 @@ LONG_AGO = START - timedelta(days=1)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy, and no token from another test."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(actions, "_tokens", actions._Tokens())
+    monkeypatch.setattr(eduteams_actions, "_tokens", eduteams_actions._Tokens())
 
 
 @pytest.fixture
@@ -101,14 +102,16 @@ def test_a_round_asks_about_those_whose_turn_is_longest_ago(
     vault: Vault,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rounds, "PULL_COUNT", 3)
+    monkeypatch.setattr(eduteams_sync, "PULL_COUNT", 3)
     names = known(5)
     world_only = set(rows(database)) - set(names)
     for name in names:
         remote.people[name] = claims(name, given_name="New")
     with database.write(START) as tx:
-        accounts.change(tx, rows(database)[names[0]].id, {"is_active": False, "is_barred": True})
-        accounts.change(tx, rows(database)[names[3]].id, {"last_synced": None})
+        account_queries.change(
+            tx, rows(database)[names[0]].id, {"is_active": False, "is_barred": True}
+        )
+        account_queries.change(tx, rows(database)[names[3]].id, {"last_synced": None})
     clock = Clock(START)
     puller = Puller(database, make_settings(**remote.settings()), vault, clock=clock)
     assert work(puller) == 4
@@ -199,7 +202,7 @@ def test_the_list_of_keys_is_asked_for_where_there_is_one_and_touches_keys_alone
 
     def held(name: str) -> set[str]:
         with database.read() as tx:
-            found = keys.of_account(tx, rows(database)[name].id)
+            found = ssh_key_queries.of_account(tx, rows(database)[name].id)
         return {row.fingerprint_sha256 for row in found}
 
     assert held(one) == {parse(first).sha256}
@@ -232,7 +235,9 @@ def test_the_worker_of_the_outbox_goes_the_rounds_too(
     Worker(database, settings, vault, Recorder()).once()
     assert rows(database)[name].first_name == "Ada"
     with database.write() as tx:
-        accounts.change(tx, rows(database)[name].id, {"first_name": "Old", "last_synced": LONG_AGO})
+        account_queries.change(
+            tx, rows(database)[name].id, {"first_name": "Old", "last_synced": LONG_AGO}
+        )
     worker = Worker(database, settings, vault, Recorder())
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))

@@ -13,25 +13,26 @@ import pytest
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import invitations as actions
-from collegium.actions import invitees
-from collegium.post.outcomes import Undeliverable
-from collegium.post.worker import LEASE_SECONDS, Worker
-from collegium.store import accounts, outbox
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts as account_rows
-from collegium.store.tables import events, roles
-from collegium.store.tables import outbox as outbox_rows
-from collegium.store.vault import hash_password
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts as account_rows
+from collegium.db.tables import events, roles
+from collegium.db.tables import outbox as outbox_rows
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import invited_accounts
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.outcomes import Undeliverable
+from collegium.security.crypto import hash_password
+from collegium.worker.worker import LEASE_SECONDS, Worker
 from tests.post.scene import Clock, Recorder, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from email.message import EmailMessage
 
+    from collegium.db.statements import Row
     from collegium.settings import Settings
-    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 
@@ -109,7 +110,7 @@ def mail_rows(world: World) -> list[Row]:
 
 def change(world: World, account: int, **values: Any) -> None:
     with world.database.write() as tx:
-        accounts.change(tx, account, values)
+        account_queries.change(tx, account, values)
 
 
 def log_in(site: Site, said: dict[str, str]) -> str:
@@ -259,7 +260,7 @@ def test_a_name_is_found_where_hundreds_are_taken(world: World) -> None:
                 tx, None, world.settings, world.vault, {"username": name, "email": "x@example.org"}
             )
         before = tx.statements
-        assert invitees._free_name(tx, "bob@example.org") == "bob-250"
+        assert invited_accounts._free_name(tx, "bob@example.org") == "bob-250"
         assert tx.statements - before == 3
 
 
@@ -273,7 +274,7 @@ def test_no_account_is_made_that_could_not_accept(
     assert kinds(pay()) == [CREATED]
     canceled = invite("canceled@example.org")
     with world.database.write() as tx:
-        actions.cancel(tx, owner.actor, canceled)
+        invitation_actions.cancel(tx, owner.actor, canceled)
     assert pay() == []
     invite("unvouched@example.org")
     change(world, owner.id, is_active=False)
@@ -352,7 +353,7 @@ def test_a_worker_that_dies_before_the_account_is_kept_leaves_none(
         raise _Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "turn", die)
+        patch.setattr(outbox_queries, "turn", die)
         with pytest.raises(_Killed):
             pay()
     assert people(world) == []
@@ -377,7 +378,7 @@ def test_a_worker_whose_lease_ran_out_makes_no_account(
         sent.extend(pay())
         return hash_password(password)
 
-    monkeypatch.setattr(invitees, "hash_password", lose_the_lease)
+    monkeypatch.setattr(invited_accounts, "hash_password", lose_the_lease)
     with capture_logs() as logs:
         assert pay() == []
     assert kinds(sent) == [APPROVED]
@@ -430,7 +431,7 @@ def test_an_invitation_sent_again_tells_them_again_until_they_were_used(
 
     def again() -> list[EmailMessage]:
         with world.database.write() as tx:
-            actions.send(tx, owner.actor, world.settings, uuid)
+            invitation_actions.send(tx, owner.actor, world.settings, uuid)
         return pay()
 
     (second,) = again()
@@ -454,9 +455,9 @@ def test_who_never_got_the_password_gets_it_with_the_next_invitation(
     pay(NEVER if end == "given up" else LATER)
     with world.database.write() as tx:
         if end == "canceled":
-            actions.cancel(tx, owner.actor, uuid)
+            invitation_actions.cancel(tx, owner.actor, uuid)
         if end == "deleted":
-            actions.delete(tx, world.staff.actor, uuid)
+            invitation_actions.delete(tx, world.staff.actor, uuid)
     clock.forward(minutes=1)
     assert pay() == []
     invite()
@@ -531,7 +532,7 @@ def test_an_invitation_canceled_after_the_account_was_made_makes_the_mail_void(
     uuid = invite()
     pay(LATER)
     with world.database.write() as tx:
-        actions.cancel(tx, owner.actor, uuid)
+        invitation_actions.cancel(tx, owner.actor, uuid)
     clock.forward(minutes=1)
     assert pay() == []
     (row,) = mail_rows(world)

@@ -9,7 +9,7 @@ import pytest
 from tests.post.scene import owe, words, written
 
 if TYPE_CHECKING:
-    from collegium.store.db import Database
+    from collegium.db.database import Database
 
 HEBREW = "\u05d0\u05d2\u05d5\u05d3\u05d4"
 ISOLATED = f"\u2068{HEBREW}\u2069"

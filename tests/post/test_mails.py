@@ -10,14 +10,14 @@ import pytest
 from jinja2 import UndefinedError
 from sqlalchemy import bindparam, delete, update
 
-from collegium.actions.mails import InvitationCreated, Mail
-from collegium.post import mails
-from collegium.post.outcomes import Undeliverable, Void
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import invitations, scopes
+from collegium.invitations import queries as invitation_queries
+from collegium.outbox.mails import InvitationCreated, Mail
+from collegium.outbox.outcomes import Undeliverable, Void
 from collegium.settings import Settings
-from collegium.store import invitations as store
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import invitations, scopes
+from collegium.worker import mails
 from tests.post.scene import START, VAULT, owe, owed, words, written
 
 FRONT = "https://members.example.org"
@@ -37,7 +37,7 @@ class _Tags(HTMLParser):
 
 def _invitation(database: Database, mail: int) -> Any:
     with database.read(START) as tx:
-        return store.by_number(tx, owed(database, mail).facts["invitation"])
+        return invitation_queries.by_number(tx, owed(database, mail).facts["invitation"])
 
 
 def _change(database: Database, mail: int, **values: Any) -> None:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import bindparam, delete, select, update
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import decisions
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import requests as request_actions
-from collegium.post import mails
-from collegium.post.clock import Clock
-from collegium.post.outcomes import Void
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import invitations, outbox, requests, roles, scopes
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import approvals
+from collegium.join_requests import actions as join_request_actions
+from collegium.outbox.outcomes import Void
 from collegium.settings import Settings
-from collegium.store import accounts
-from collegium.store.statements import Prepared
-from collegium.store.tables import invitations, outbox, requests, roles, scopes
+from collegium.worker import mails
+from collegium.worker.scheduler import Clock
 from tests.post.scene import words
 from tests.post.test_mails import EVIL, FRONT, HIDDEN, _Tags
 from tests.world import World
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Table
 
-    from collegium.store.statements import Row
+    from collegium.db.statements import Row
     from tests.world import Person
 
 KINDS = (
@@ -96,13 +96,13 @@ class Story:
         settings = self.world.settings
         with world.database.write() as tx:
             facts = (self.boss.uuid, self.rejected, 1)
-            decisions.reject(tx, decisions.Decision(*facts), "", "")
+            approvals.reject(tx, approvals.Decision(*facts), "", "")
             # Before the same role comes in another way, which would approve it.
-            request_actions.reject(tx, self.owner.actor, self.denied, text)
+            join_request_actions.reject(tx, self.owner.actor, self.denied, text)
             invitation_actions.accept(tx, self.bob.actor, settings, self.accepted)
             invitation_actions.decline(tx, self.bob.actor, settings, self.declined, 1)
-            request_actions.approve(tx, self.owner.actor, settings, self.granted, text)
-            request_actions.approve(tx, self.boss.actor, settings, self.own, text)
+            join_request_actions.approve(tx, self.owner.actor, settings, self.granted, text)
+            join_request_actions.approve(tx, self.boss.actor, settings, self.own, text)
         assert Clock(world.database, settings).run() == 2
 
     def invite(self, who: Person, email: str, **details: Any) -> str:
@@ -206,7 +206,7 @@ def test_staff_are_asked_each_with_links_of_their_own(story: Story) -> None:
             "> See you > there.",
         ):
             assert fact in text
-        for purpose in (decisions.APPROVE, decisions.REJECT):
+        for purpose in (approvals.APPROVE, approvals.REJECT):
             (link,) = re.findall(rf"{FRONT}/{purpose}/(\S+)/", text)
             facts = story.world.vault.follow(purpose, link)
             assert facts is not None
@@ -408,7 +408,7 @@ def test_an_invitation_that_was_sent_again_has_not_expired(story: Story) -> None
 @pytest.mark.parametrize("lost", [{"is_staff": False}, {"is_active": False}])
 def test_who_is_staff_no_more_gets_no_links(story: Story, lost: dict[str, bool]) -> None:
     with story.world.database.write() as tx:
-        accounts.change(tx, story.boss.id, lost)
+        account_queries.change(tx, story.boss.id, lost)
     with pytest.raises(Void, match="do not decide"):
         story.read("invitation_requested", 1)
     story.read("invitation_requested", 0)
@@ -433,14 +433,14 @@ def test_who_wants_no_mails_or_can_get_none_is_owed_none(
     silent = values | {"is_staff": False}
     world.seat(owner, "PROJECT.MANAGER", project)
     with world.database.write() as tx:
-        accounts.change(tx, owner.id, {"is_staff": True, **values, "is_active": True})
-        accounts.change(tx, asker.id, {**values, "is_active": True})
+        account_queries.change(tx, owner.id, {"is_staff": True, **values, "is_active": True})
+        account_queries.change(tx, asker.id, {**values, "is_active": True})
         tx.run(Prepared(delete(outbox)))
     with world.database.write() as tx:
         invitation_actions.accept(tx, bob.actor, settings, taken)
-        request_actions.approve(tx, world.staff.actor, settings, request, None)
-        request_actions.reject(tx, world.staff.actor, other, None)
-        accounts.change(tx, owner.id, silent)
+        join_request_actions.approve(tx, world.staff.actor, settings, request, None)
+        join_request_actions.reject(tx, world.staff.actor, other, None)
+        account_queries.change(tx, owner.id, silent)
     Clock(world.database, settings).run()
     with world.database.read() as tx:
         told = [row.kind for row in tx.all(Prepared(select(outbox)))]

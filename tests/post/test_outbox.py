@@ -10,20 +10,11 @@ from typing import Any
 
 import pytest
 
-from collegium.post.outcomes import Undeliverable
-from collegium.post.worker import LEASE_SECONDS
-from collegium.store import outbox
-from collegium.store.db import Database
-from tests.post.scene import (
-    START,
-    Clock,
-    Recorder,
-    Unknown,
-    claim,
-    owe,
-    owed,
-    worker,
-)
+from collegium.db.database import Database
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.outcomes import Undeliverable
+from collegium.worker.worker import LEASE_SECONDS
+from tests.post.scene import START, Clock, Recorder, Unknown, claim, owe, owed, worker
 
 
 @pytest.fixture
@@ -51,10 +42,10 @@ def test_claims_of_many_mails_do_not_overlap(database: Database, clock: Clock) -
 @pytest.mark.parametrize(
     "settle",
     [
-        lambda tx, row: outbox.sent(tx, row.id, row.attempts),
-        lambda tx, row: outbox.void(tx, row.id, row.attempts, "late"),
-        lambda tx, row: outbox.failed(tx, row.id, row.attempts, "late", tx.now),
-        lambda tx, row: outbox.failed(tx, row.id, row.attempts, "late", None),
+        lambda tx, row: outbox_queries.sent(tx, row.id, row.attempts),
+        lambda tx, row: outbox_queries.void(tx, row.id, row.attempts, "late"),
+        lambda tx, row: outbox_queries.failed(tx, row.id, row.attempts, "late", tx.now),
+        lambda tx, row: outbox_queries.failed(tx, row.id, row.attempts, "late", None),
     ],
     ids=["sent", "void", "failed", "abandoned"],
 )
@@ -75,27 +66,27 @@ def test_whoever_lost_the_lease_cannot_settle(
 
 def test_counts_what_is_owed_overdue_and_abandoned(database: Database, clock: Clock) -> None:
     with database.read(START) as tx:
-        assert tuple(outbox.counts(tx)) == (0, 0, 0)
-        assert outbox.next_due(tx) is None
+        assert tuple(outbox_queries.counts(tx)) == (0, 0, 0)
+        assert outbox_queries.next_due(tx) is None
     for _ in range(3):
         owe(database)
     worker(database, clock, Recorder(Undeliverable("no", permanent=True))).once()
     owe(database)
     owe(database, START + timedelta(minutes=2))
     with database.read(START + timedelta(seconds=59)) as tx:
-        assert outbox.counts(tx)._asdict() == {"owed": 2, "overdue": 0, "abandoned": 3}
+        assert outbox_queries.counts(tx)._asdict() == {"owed": 2, "overdue": 0, "abandoned": 3}
     with database.read(START + timedelta(seconds=60)) as tx:
-        assert outbox.counts(tx).overdue == 1
-        assert outbox.next_due(tx) == START
+        assert outbox_queries.counts(tx).overdue == 1
+        assert outbox_queries.next_due(tx) == START
     claim(database, clock)
     with database.read(START + timedelta(seconds=60)) as tx:
-        assert outbox.counts(tx).overdue == 0
-        assert outbox.next_due(tx) == START + timedelta(minutes=2)
+        assert outbox_queries.counts(tx).overdue == 0
+        assert outbox_queries.next_due(tx) == START + timedelta(minutes=2)
 
 
 def test_a_mail_is_owed_by_the_commit_and_not_before(database: Database, clock: Clock) -> None:
     out = Recorder()
     with contextlib.suppress(RuntimeError), database.write(START) as tx:
-        outbox.post(tx, Unknown("bob@example.org"))
+        outbox_queries.post(tx, Unknown("bob@example.org"))
         raise RuntimeError
     assert worker(database, clock, out).once() == 0

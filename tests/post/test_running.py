@@ -8,21 +8,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from collegium.post.transport import open_transport
-from collegium.post.worker import Worker
+from collegium.db.database import Database, Unavailable
+from collegium.outbox import queries as outbox_queries
 from collegium.settings import Settings
-from collegium.store import outbox
-from collegium.store.db import Database, Unavailable
-from tests.post.scene import (
-    VAULT,
-    Clock,
-    Mailbox,
-    Recorder,
-    mail_server,
-    owe,
-    owed,
-    worker,
-)
+from collegium.worker.transport import open_transport
+from collegium.worker.worker import Worker
+from tests.post.scene import VAULT, Clock, Mailbox, Recorder, mail_server, owe, owed, worker
 
 
 @pytest.fixture
@@ -113,8 +104,8 @@ def test_run_sends_at_once_when_it_is_woken(database: Database) -> None:
 def test_what_ends_by_itself_does_not_wait_for_all_the_mails(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collegium.post.worker._AT_ONCE", 0.2)
-    monkeypatch.setattr("collegium.post.worker._LOOK_EVERY", 0.1)
+    monkeypatch.setattr("collegium.worker.worker._AT_ONCE", 0.2)
+    monkeypatch.setattr("collegium.worker.worker._LOOK_EVERY", 0.1)
     for _ in range(40):
         _owe_now(database)
     out = Recorder(before=lambda: time.sleep(0.1))
@@ -139,14 +130,14 @@ def test_run_outlives_an_outage_of_the_database(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, failures = Recorder(), iter([Unavailable("gone"), RuntimeError("odd")])
-    claim_mails = outbox.claim
+    claim_mails = outbox_queries.claim
 
     def fail_twice(*given: Any) -> Any:
         for failure in failures:
             raise failure
         return claim_mails(*given)
 
-    monkeypatch.setattr(outbox, "claim", fail_twice)
+    monkeypatch.setattr(outbox_queries, "claim", fail_twice)
     _owe_now(database)
     with capture_logs() as logs, _Running(database, out) as running:
 

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from collegium.post.outcomes import Undeliverable, Unreachable
-from collegium.post.transport import DEADLINE, TIMEOUT, Server, open_transport
-from collegium.post.worker import LEASE_SECONDS
+from collegium.outbox.outcomes import Undeliverable, Unreachable
+from collegium.worker.transport import DEADLINE, TIMEOUT, Server, open_transport
+from collegium.worker.worker import LEASE_SECONDS
 from tests.post.scene import PASSWORD, START, USER, Mailbox, knows, mail_server
 
 

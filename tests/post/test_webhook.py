@@ -17,14 +17,16 @@ import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from collegium.actions.mails import EmailChanged, InvitationApproved
-from collegium.post.outcomes import Undeliverable, Unreachable
-from collegium.post.webhook import PATIENCE, Notice, Webhook
-from collegium.post.worker import LEASE_SECONDS, OUTAGE_DELAYS, RETRY_DELAYS, Worker
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import invitations as invitation_rows
+from collegium.invitations import queries as invitation_queries
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.mails import EmailChanged, InvitationApproved
+from collegium.outbox.outcomes import Undeliverable, Unreachable
 from collegium.settings import Settings
-from collegium.store import accounts, invitations, outbox
-from collegium.store.statements import Prepared
-from collegium.store.tables import invitations as invitation_rows
+from collegium.worker.webhook import PATIENCE, Notice, Webhook
+from collegium.worker.worker import LEASE_SECONDS, OUTAGE_DELAYS, RETRY_DELAYS, Worker
 from tests import remote as tempers
 from tests.post.scene import (
     START,
@@ -44,8 +46,8 @@ from tests.serving import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collegium.store.db import Database
-    from collegium.store.statements import Row
+    from collegium.db.database import Database
+    from collegium.db.statements import Row
     from tests.site import Site
     from tests.world import World
 
@@ -131,13 +133,13 @@ def clock() -> Clock:
 
 def _invitation(database: Database, mail: int) -> Row:
     with database.read(START) as tx:
-        return invitations.by_number(tx, owed(database, mail).facts["invitation"])
+        return invitation_queries.by_number(tx, owed(database, mail).facts["invitation"])
 
 
 def _owe_another_mail(database: Database, now: datetime = START) -> int:
     with database.write(now) as tx:
         account = add_account(tx)
-        return outbox.post(tx, EmailChanged("old@example.org", account, "new@example.org"))
+        return outbox_queries.post(tx, EmailChanged("old@example.org", account, "new@example.org"))
 
 
 def _refusal(settings: dict[str, Any]) -> Undeliverable:
@@ -446,7 +448,7 @@ def test_a_mail_server_that_is_down_holds_back_mails_and_no_invitation(
     first, second = (_owe_another_mail(database) for _ in range(2))
     with database.write(START) as tx:
         # One that went the other way before the setting was changed; its loader is not reached.
-        third = outbox.post(tx, InvitationApproved("bob@example.org", 0, 0))
+        third = outbox_queries.post(tx, InvitationApproved("bob@example.org", 0, 0))
     invitation = owe(database)
     out = Recorder(Unreachable("Connection refused."))
     paying = worker(database, clock, out, **receiver.settings())
@@ -545,4 +547,4 @@ def test_no_account_is_made_for_an_invitation_that_the_service_tells(
     assert Worker(world.database, settings, world.vault, Recorder()).once() == 1
     assert [told["email"] for told in receiver.told] == ["bob@example.org"]
     with world.database.read() as tx:
-        assert accounts.known(tx, email="bob@example.org") is None
+        assert account_queries.known(tx, email="bob@example.org") is None

@@ -11,18 +11,12 @@ import pytest
 from sqlalchemy import text, update
 from structlog.testing import capture_logs
 
-from collegium.post.outcomes import Undeliverable, Unreachable
-from collegium.post.worker import (
-    JITTER,
-    LEASE_SECONDS,
-    MAX_ATTEMPTS,
-    OUTAGE_DELAYS,
-    RETRY_DELAYS,
-)
-from collegium.store import outbox
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import invitations
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import invitations
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.outcomes import Undeliverable, Unreachable
+from collegium.worker.worker import JITTER, LEASE_SECONDS, MAX_ATTEMPTS, OUTAGE_DELAYS, RETRY_DELAYS
 from tests.post.scene import (
     START,
     Clock,
@@ -242,7 +236,7 @@ def test_a_mail_of_another_version_waits_and_holds_up_no_other(
     database: Database, clock: Clock
 ) -> None:
     with database.write(START) as tx:
-        unknown = outbox.post(tx, Unknown("bob@example.org"))
+        unknown = outbox_queries.post(tx, Unknown("bob@example.org"))
     owe(database)
     assert worker(database, clock, Recorder()).once() == 1
     assert owed(database, unknown).state == "owed"

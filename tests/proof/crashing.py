@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from sqlalchemy import func, select
 
-from collegium.post.worker import Worker
-from collegium.store import tables as t
-from collegium.store.statements import Prepared
+from collegium.db import tables
+from collegium.db.statements import Prepared
+from collegium.worker.worker import Worker
 from tests.proof.invariants import broken
 from tests.proof.stage import LateClock
 from tests.proof.storm import Storm
@@ -32,15 +32,17 @@ if TYPE_CHECKING:
     from tests.proof.stage import Stage
 
 ROOT = Path(__file__).parents[2]
-_EVENTS = Prepared(select(t.events.c.kind, t.events.c.facts))
+_EVENTS = Prepared(select(tables.events.c.kind, tables.events.c.facts))
 _DELETED = Prepared(
     select(func.count().label("deleted"))
-    .select_from(t.accounts)
-    .where(t.accounts.c.deleted.is_not(None))
+    .select_from(tables.accounts)
+    .where(tables.accounts.c.deleted.is_not(None))
 )
-_OUTBOX = Prepared(select(t.outbox).order_by(t.outbox.c.id))
+_OUTBOX = Prepared(select(tables.outbox).order_by(tables.outbox.c.id))
 _OWED = Prepared(
-    select(func.count().label("owed")).select_from(t.outbox).where(t.outbox.c.state == "owed")
+    select(func.count().label("owed"))
+    .select_from(tables.outbox)
+    .where(tables.outbox.c.state == "owed")
 )
 _TOLD = {
     "invite": "invitation.created",

@@ -5,20 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import decisions, invitations, memberships, open_invitations, requests
-from collegium.actions import group_invitations as in_groups
-from collegium.actions import groups as group_actions
-from collegium.actions import organisations as organisation_actions
-from collegium.actions import projects as project_actions
-from collegium.actions import tokens as token_actions
-from collegium.actions.groups import Wish
-from collegium.rules.access import Kind
-from collegium.rules.groups import flags_of
-from collegium.rules.refusals import Refusal
-from collegium.store import access, accounts, roles
-from collegium.store import invitations as invitation_rows
-from collegium.store import tokens as token_rows
+from collegium.access import queries as access_queries
+from collegium.access.rules import Kind
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import approvals
+from collegium.invitations import group_actions as group_invitation_actions
+from collegium.invitations import queries as invitation_queries
+from collegium.invite_links import actions as invite_link_actions
+from collegium.join_requests import actions as join_request_actions
+from collegium.memberships import actions as membership_actions
+from collegium.refusals import Refusal
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.scopes.groups.actions import Wish
+from collegium.scopes.groups.rules import flags_of
+from collegium.scopes.organisations import actions as organisation_actions
+from collegium.scopes.projects import actions as project_actions
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import queries as token_queries
 from tests.proof.stage import PASSWORD, check_end
 
 if TYPE_CHECKING:
@@ -26,9 +32,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.rules.access import Actor
-    from collegium.store.db import Write
-    from collegium.store.statements import Row
+    from collegium.access.rules import Actor
+    from collegium.db.database import Write
+    from collegium.db.statements import Row
     from tests.proof.stage import Piece
 
 
@@ -59,22 +65,22 @@ class Actions:
     def _actor(self, who: str) -> Actor:
         return self.names.people[who].actor
 
-    def _reached(self, tx: Write, by: str, scope: str) -> access.Reached:
+    def _reached(self, tx: Write, by: str, scope: str) -> access_queries.Reached:
         place = self.names.scopes[scope]
-        return access.reach(tx, self._actor(by), place.kind, place.uuid)
+        return access_queries.reach(tx, self._actor(by), place.kind, place.uuid)
 
     def _in_group(self, tx: Write, invitation: str) -> bool:
-        row: Row = invitation_rows.by_uuid(tx, invitation)
+        row: Row = invitation_queries.by_uuid(tx, invitation)
         return bool(row.scope_kind == Kind.GROUP)
 
     def _invite(self, tx: Write, by: str, name: str, email: str, role: str, scope: str) -> None:
         reached = self._reached(tx, by, scope)
-        self.names.invitations[name] = invitations.create(
+        self.names.invitations[name] = invitation_actions.create(
             tx,
             self._actor(by),
             self.settings,
             reached,
-            roles.named(tx, role, None),
+            role_queries.named(tx, role, None),
             {"email": self.names.people[email].email},
         )
 
@@ -84,52 +90,60 @@ class Actions:
         wish = Wish(person.email, is_manager=is_manager, is_owner=is_owner)
         reached = group_actions.hold(tx, self._actor(by), number)
         group_actions.change(tx, self._actor(by), self.settings, reached, None, [wish])
-        row = invitation_rows.open_to(tx, number, person.id)
+        row = invitation_queries.open_to(tx, number, person.id)
         if row is not None and row.uuid not in self.names.invitations.values():
             self.names.in_groups.add(name)
             self.names.invitations[name] = row.uuid
 
     def _accept(self, tx: Write, by: str, name: str) -> None:
         uuid = self.names.invitations[name]
-        door = in_groups.accept if self._in_group(tx, uuid) else invitations.accept
+        door = (
+            group_invitation_actions.accept
+            if self._in_group(tx, uuid)
+            else invitation_actions.accept
+        )
         door(tx, self._actor(by), self.settings, uuid)
 
     def _cancel(self, tx: Write, by: str, name: str) -> None:
         uuid = self.names.invitations[name]
-        door = in_groups.cancel if self._in_group(tx, uuid) else invitations.cancel
+        door = (
+            group_invitation_actions.cancel
+            if self._in_group(tx, uuid)
+            else invitation_actions.cancel
+        )
         door(tx, self._actor(by), uuid)
 
     def _send(self, tx: Write, by: str, name: str) -> None:
-        invitations.send(tx, self._actor(by), self.settings, self.names.invitations[name])
+        invitation_actions.send(tx, self._actor(by), self.settings, self.names.invitations[name])
 
     def _decline(self, tx: Write, by: str, name: str) -> None:
-        in_groups.decline(tx, self._actor(by), self.names.invitations[name])
+        group_invitation_actions.decline(tx, self._actor(by), self.names.invitations[name])
 
     def _let_out(self, tx: Write, by: str, name: str, *, good: bool) -> None:
         uuid = self.names.invitations[name]
-        row: Row = invitation_rows.by_uuid(tx, uuid)
-        link = decisions.Decision(self._actor(by).uuid, uuid, row.generation)
+        row: Row = invitation_queries.by_uuid(tx, uuid)
+        link = approvals.Decision(self._actor(by).uuid, uuid, row.generation)
         if good:
-            decisions.approve(tx, self.settings, link, "", "")
+            approvals.approve(tx, self.settings, link, "", "")
         else:
-            decisions.reject(tx, link, "", "")
+            approvals.reject(tx, link, "", "")
 
     def _open(
         self, tx: Write, by: str, name: str, role: str, scope: str, *, auto: bool, many: bool
     ) -> None:
         reached = self._reached(tx, by, scope)
-        self.names.links[name] = open_invitations.create(
+        self.names.links[name] = invite_link_actions.create(
             tx,
             self._actor(by),
             self.settings,
             reached,
-            roles.named(tx, role, None),
+            role_queries.named(tx, role, None),
             None,
             {"auto_approve": auto, "allow_multiple_requests": many},
         )
 
     def _close(self, tx: Write, by: str, name: str) -> None:
-        open_invitations.cancel(tx, self._actor(by), self.names.links[name])
+        invite_link_actions.cancel(tx, self._actor(by), self.names.links[name])
 
     def _ask(self, tx: Write, by: str, name: str, through: str) -> None:
         if through in self.names.groups:
@@ -139,44 +153,48 @@ class Actions:
                 self.names.requests[name] = row.uuid
         else:
             link = self.names.links[through]
-            asked = requests.submit(tx, self._actor(by), self.settings, link)
+            asked = join_request_actions.submit(tx, self._actor(by), self.settings, link)
             self.names.requests[name] = asked.request.uuid
 
     def _decide(self, tx: Write, by: str, name: str, *, good: bool) -> None:
         uuid, groups = self.names.requests[name], name in self.names.in_groups
         if good:
-            requests.approve(tx, self._actor(by), self.settings, uuid, None, groups=groups)
+            join_request_actions.approve(
+                tx, self._actor(by), self.settings, uuid, None, groups=groups
+            )
         else:
-            requests.reject(tx, self._actor(by), uuid, None, groups=groups)
+            join_request_actions.reject(tx, self._actor(by), uuid, None, groups=groups)
 
     def _withdraw(self, tx: Write, by: str, name: str) -> None:
         uuid = self.names.requests[name]
-        requests.cancel(tx, self._actor(by), uuid, groups=name in self.names.in_groups)
+        join_request_actions.cancel(tx, self._actor(by), uuid, groups=name in self.names.in_groups)
 
-    def _place(self, tx: Write, by: str, who: str, role: str, scope: str) -> memberships.Seat:
+    def _place(
+        self, tx: Write, by: str, who: str, role: str, scope: str
+    ) -> membership_actions.Seat:
         reached = self._reached(tx, by, scope)
-        account = accounts.by_uuid(tx, self.names.people[who].uuid)
-        return memberships.Seat(reached, roles.named(tx, role, None), account)
+        account = account_queries.by_uuid(tx, self.names.people[who].uuid)
+        return membership_actions.Seat(reached, role_queries.named(tx, role, None), account)
 
     def _seat(self, tx: Write, by: str, who: str, role: str, scope: str, days: int | None) -> None:
         until = check_end(days, self.piece.stage.clock)
-        memberships.add(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
+        membership_actions.add(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
 
     def _regrant(
         self, tx: Write, by: str, who: str, role: str, scope: str, days: int | None
     ) -> None:
         until = check_end(days, self.piece.stage.clock)
-        memberships.update(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
+        membership_actions.update(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
 
     def _unseat(self, tx: Write, by: str, who: str, role: str, scope: str) -> None:
-        memberships.remove(tx, self._actor(by), self._place(tx, by, who, role, scope))
+        membership_actions.remove(tx, self._actor(by), self._place(tx, by, who, role, scope))
 
     def _leave(self, tx: Write, by: str, scope: str) -> None:
         group_actions.leave(tx, self._actor(by), self.names.groups[scope])
 
     def _exchange(self, tx: Write, by: str, who: str, role: str, new: str, scope: str) -> None:
         seat = self._place(tx, by, who, role, scope)
-        memberships.exchange(tx, self._actor(by), seat, roles.named(tx, new, None))
+        membership_actions.exchange(tx, self._actor(by), seat, role_queries.named(tx, new, None))
 
     def _remove(self, tx: Write, by: str, scope: str) -> None:
         if scope in self.names.groups:
@@ -209,7 +227,7 @@ class Actions:
         token_actions.log_in(tx, vault, self.settings, self._actor(who), "password")
 
     def _log_out(self, tx: Write, by: str) -> None:
-        shown = token_rows.of_account(tx, self.names.people[by].id)
+        shown = token_queries.of_account(tx, self.names.people[by].id)
         actor = replace(self._actor(by), token=shown.id if shown else 0)
         token_actions.log_out(tx, actor)
 
@@ -321,7 +339,7 @@ class Wires:
         response = self._ask_wire("PATCH", path, by, group=group, json=body)
         if response.is_success:
             with self.piece.stage.database.read() as tx:
-                row = invitation_rows.open_to(tx, self.names.groups[scope], person.id)
+                row = invitation_queries.open_to(tx, self.names.groups[scope], person.id)
             if row is not None and row.uuid not in self.names.invitations.values():
                 self.names.in_groups.add(name)
                 self.names.invitations[name] = row.uuid

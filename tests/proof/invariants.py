@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, text
 
-from collegium.rules.access import OWNER_ROLES
-from collegium.store import tables as t
-from collegium.store.statements import Prepared
+from collegium.access.rules import OWNER_ROLES
+from collegium.db import tables
+from collegium.db.statements import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collegium.store.db import Database
-    from collegium.store.statements import Row
+    from collegium.db.database import Database
+    from collegium.db.statements import Row
 
 _ROWS = {
-    name: Prepared(select(t.metadata.tables[name]))
+    name: Prepared(select(tables.metadata.tables[name]))
     for name in (
         *("grants", "invitations", "open_invitations", "requests"),
         *("events", "outbox", "roles", "role_permissions", "scopes", "accounts"),

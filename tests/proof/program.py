@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.cli import main
-from collegium.post.transport import Server
-from collegium.post.worker import Worker
-from collegium.store.db import Database, Read, Write
+from collegium.db.database import Database, Read, Write
+from collegium.worker.transport import Server
+from collegium.worker.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

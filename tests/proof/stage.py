@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, event, func, select
 
-from collegium.actions import groups as group_actions
-from collegium.post.clock import Clock as Teller
-from collegium.store import invitations, requests
-from collegium.store import tables as t
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import Number
-from collegium.store.vault import hash_password
+from collegium.db import tables
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import Number
+from collegium.invitations import queries as invitation_queries
+from collegium.join_requests import queries as join_request_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.security.crypto import hash_password
+from collegium.worker.scheduler import Clock as Teller
 from tests.proof.model import DAY, Roll
 from tests.world import Person, World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.vault import Vault
 
 PASSWORD = "correct horse battery staple"
 START = datetime(2031, 3, 1, tzinfo=UTC)
@@ -109,28 +110,37 @@ class Timed(Database):
 
 
 _newest = {
-    name: Prepared(select(func.coalesce(func.max(t.metadata.tables[name].c.id), 0).label("id")))
+    name: Prepared(
+        select(func.coalesce(func.max(tables.metadata.tables[name].c.id), 0).label("id"))
+    )
     for name in ("outbox", "scopes")
 }
 _scope = bindparam("scope", type_=Number)
 _GRANTS = Prepared(
-    select(t.grants.c.account_id, t.grants.c.scope_id, t.grants.c.until, t.roles.c.name)
-    .join(t.roles, t.roles.c.id == t.grants.c.role_id)
-    .where(t.grants.c.ended.is_(None), t.grants.c.scope_id > _scope)
+    select(
+        tables.grants.c.account_id,
+        tables.grants.c.scope_id,
+        tables.grants.c.until,
+        tables.roles.c.name,
+    )
+    .join(tables.roles, tables.roles.c.id == tables.grants.c.role_id)
+    .where(tables.grants.c.ended.is_(None), tables.grants.c.scope_id > _scope)
 )
 _INVITATIONS = Prepared(
-    select(t.invitations, t.roles.c.name)
-    .join(t.roles, t.roles.c.id == t.invitations.c.role_id)
-    .where(t.invitations.c.scope_id > _scope)
+    select(tables.invitations, tables.roles.c.name)
+    .join(tables.roles, tables.roles.c.id == tables.invitations.c.role_id)
+    .where(tables.invitations.c.scope_id > _scope)
 )
-_LINKS = Prepared(select(t.open_invitations).where(t.open_invitations.c.scope_id > _scope))
-_REQUESTS = Prepared(select(t.requests).where(t.requests.c.scope_id > _scope))
+_LINKS = Prepared(
+    select(tables.open_invitations).where(tables.open_invitations.c.scope_id > _scope)
+)
+_REQUESTS = Prepared(select(tables.requests).where(tables.requests.c.scope_id > _scope))
 _MAILS = Prepared(
-    select(t.outbox.c.kind, t.outbox.c.recipient).where(
-        t.outbox.c.id > bindparam("mail", type_=Number)
+    select(tables.outbox.c.kind, tables.outbox.c.recipient).where(
+        tables.outbox.c.id > bindparam("mail", type_=Number)
     )
 )
-_TOKENS = Prepared(select(t.tokens.c.account_id, t.tokens.c.used).where(t.API_TOKEN))
+_TOKENS = Prepared(select(tables.tokens.c.account_id, tables.tokens.c.used).where(tables.API_TOKEN))
 
 
 @dataclass
@@ -319,10 +329,10 @@ class Piece:
             rows = [
                 row
                 for listing in (
-                    invitations.listing,
-                    invitations.group_listing,
-                    requests.listing,
-                    requests.group_listing,
+                    invitation_queries.listing,
+                    invitation_queries.group_listing,
+                    join_request_queries.listing,
+                    join_request_queries.group_listing,
                 )
                 for row in listing.page(tx, actor, {}, (), 1000, 0)
             ]

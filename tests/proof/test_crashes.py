@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.vault import Vault
 
 ROUNDS = int(os.environ.get("PROOF_ROUNDS", "0"))
 """How often each point is gone through in the long run, and how often half of that at random."""

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.store import accounts, scopes
+from collegium.accounts import queries as account_queries
+from collegium.scopes import queries as scope_queries
 from tests.proof.invariants import broken
 
 if TYPE_CHECKING:
-    from collegium.store.db import Database
+    from collegium.db.database import Database
     from tests.world import World
 
 
@@ -27,10 +28,10 @@ def test_what_is_left_of_something_that_is_gone_is_told(
     assert broken(database) == []
     with database.write() as tx:
         if gone == "scope":
-            scopes.remove(tx, project.id)
+            scope_queries.remove(tx, project.id)
         else:
-            accounts.bury(tx, ada.id)
-            accounts.bury(tx, bob.id)
+            account_queries.bury(tx, ada.id)
+            account_queries.bury(tx, bob.id)
     found = sorted(line.split(" ", maxsplit=1)[0] for line in broken(database))
     scope = ["grant", "invitation", "open", "request"]
     assert found == (scope if gone == "scope" else ["grant", "request"])

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.vault import Vault
 
 EXAMPLES = int(os.environ.get("PROOF_EXAMPLES", "0"))
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from collegium.db import schema
+from collegium.db.database import Database, Unavailable
 from collegium.settings import load
-from collegium.store import schema
-from collegium.store.db import Database, Unavailable
 from tests.conftest import KEY
 from tests.post.scene import Mailbox, mail_server
 from tests.proof.crashing import Ordeal, Victim
@@ -31,7 +31,7 @@ from tests.serving import PROGRAM, bare_environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collegium.store.vault import Vault
+    from collegium.security.crypto import Vault
     from tests.conftest import PostgreSQL
     from tests.proof.storm import Storm
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.post.transport import Server
+from collegium.worker.transport import Server
 from tests.post.scene import Clock, Mailbox, mail_server, owe, rows, worker
 from tests.proof.crashing import numbers
 from tests.proof.record import record
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
-    from collegium.store.db import Database
+    from collegium.db.database import Database
 
 MAILS = 12
 ROUNDS = int(os.environ.get("PROOF_ROUNDS", "1"))

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from collegium.db.database import Database
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.db import Database
-    from collegium.store.vault import Vault
     from tests.proof.model import Roll
 
 SECONDS = float(os.environ.get("PROOF_SECONDS", "8"))

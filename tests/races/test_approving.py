@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import decisions
-from collegium.store import addresses
-from collegium.store.statements import Prepared
-from collegium.store.tables import invitations
+from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import invitations
+from collegium.invitations import approvals
 from tests.dialects.brainstem.scene import Groups
 from tests.races.test_races import together
 
@@ -51,7 +51,7 @@ def test_role_that_is_raised_while_staff_approve_is_not_what_they_have_approved(
         with world.database.read() as tx:
             (row,) = tx.all(Prepared(statement))
         now = int(datetime.now(UTC).timestamp())
-        link = world.vault.link(decisions.APPROVE, world.staff.uuid, row.uuid, 1, now)
+        link = world.vault.link(approvals.APPROVE, world.staff.uuid, row.uuid, 1, now)
         body = {"users": {alice.email: raised}}
         approved, changed = together(
             lambda t=link: site.post("/api/user-invitations/approve/", json={"token": t}),
@@ -82,12 +82,12 @@ def test_address_that_changes_while_staff_approve_is_not_what_they_have_approved
         with world.database.read() as tx:
             (row,) = tx.all(Prepared(statement))
         now = int(datetime.now(UTC).timestamp())
-        link = world.vault.link(decisions.APPROVE, world.staff.uuid, row.uuid, 1, now)
+        link = world.vault.link(approvals.APPROVE, world.staff.uuid, row.uuid, 1, now)
         email = f"alice{turn}@elsewhere.example"
         path = f"/api/users/{alice.uuid}/change_email/"
         assert site.post(path, world.staff, json={"email": email}).status_code == 200
         with world.database.read() as tx:
-            change: Any = addresses.of_account(tx, alice.id)
+            change: Any = email_change_queries.of_account(tx, alice.id)
         code = world.vault.code(alice.id, email, change.created.isoformat())
         approved, changed = together(
             lambda t=link: site.post("/api/user-invitations/approve/", json={"token": t}),

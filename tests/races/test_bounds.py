@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import groups as group_actions
-from collegium.actions import tokens as token_actions
-from collegium.store import groups as group_rows
-from collegium.store import keys as key_rows
-from collegium.store import tokens as token_rows
+from collegium.scopes.groups import actions as group_actions
+from collegium.scopes.groups import queries as group_queries
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.ssh_keys import queries as ssh_key_queries
 from tests.dialects.web.browser import Browser
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD
 from tests.races.test_races import together
@@ -56,7 +56,7 @@ def test_of_two_groups_founded_at_once_at_the_bound_one_is_refused(
         answers = together(lambda t=turn: found(f"a {t}"), lambda t=turn: found(f"b {t}"))
         assert sorted(answers) == [201, 400]
         with world.database.read() as tx:
-            assert group_rows.founded(tx, ada.id) == MOST
+            assert group_queries.founded(tx, ada.id) == MOST
 
 
 def test_of_two_groups_asked_at_once_at_the_bound_one_refuses(
@@ -106,7 +106,7 @@ def test_of_two_keys_added_at_once_at_the_bound_one_is_refused(
         assert add("first") == 201
         assert sorted(together(lambda: add("a"), lambda: add("b"))) == [201, 400]
         with world.database.read() as tx:
-            assert key_rows.count(tx, ada.id) == MOST
+            assert ssh_key_queries.count(tx, ada.id) == MOST
 
 
 def test_of_a_token_made_and_a_device_let_in_at_once_at_the_bound_one_is_refused(
@@ -129,7 +129,7 @@ def test_of_a_token_made_and_a_device_let_in_at_once_at_the_bound_one_is_refused
         )
         assert sorted(answers) == [200, 422]
         with world.database.write() as tx:
-            assert len(token_rows.personal(tx, ada.id)) in {1, 2}
+            assert len(token_queries.personal(tx, ada.id)) in {1, 2}
 
 
 def test_of_two_logins_at_once_at_the_bound_one_waits(
@@ -178,4 +178,4 @@ def test_a_token_made_while_everything_is_ended_does_not_survive(
             lambda b=thief: b.send("/account/tokens/", name="mine for a year"),
         )
         with world.database.read() as tx:
-            assert token_rows.personal(tx, ada.id) == []
+            assert token_queries.personal(tx, ada.id) == []

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from collegium.actions import devices as device_actions
-from collegium.actions import passwords
-from collegium.actions import tokens as token_actions
-from collegium.store import addresses, tokens
-from collegium.store.statements import Prepared
-from collegium.store.tables import devices as device_rows
-from collegium.store.tables import tries
-from collegium.store.vault import hash_password
+from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import devices as device_rows
+from collegium.db.tables import tries
+from collegium.security.crypto import hash_password
+from collegium.sign_in.devices import actions as device_actions
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import queries as token_queries
 from tests.dialects.web.browser import Browser
 from tests.site import Site
 from tests.world import Person, World
@@ -53,9 +54,9 @@ def together() -> Iterator[Callable[..., list[Any]]]:
 def left(world: World, person: Person) -> list[str]:
     """What still lets somebody into an account, or will."""
     with world.database.read() as tx:
-        found = [kind.value for kind in tokens.numbers(tx, person.id)]
-        found += ["api"] if tokens.of_account(tx, person.id) else []
-        found += ["address"] if addresses.of_account(tx, person.id) else []
+        found = [kind.value for kind in token_queries.numbers(tx, person.id)]
+        found += ["api"] if token_queries.of_account(tx, person.id) else []
+        found += ["address"] if email_change_queries.of_account(tx, person.id) else []
         rows = tx.all(Prepared(device_rows.select()))
     return found + [row.state for row in rows if row.account_id == person.id]
 
@@ -63,7 +64,7 @@ def left(world: World, person: Person) -> list[str]:
 def change(world: World, person: Person) -> Callable[[], None]:
     def run() -> None:
         with world.database.write() as tx:
-            passwords.change(tx, person.actor, OTHER)
+            password_actions.change(tx, person.actor, OTHER)
 
     return run
 

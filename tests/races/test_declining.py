@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import invitations
-from collegium.rules.refusals import Conflict, NotFound
+from collegium.invitations import actions as invitation_actions
+from collegium.refusals import Conflict, NotFound
 from tests.conftest import url
 from tests.races.test_races import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collegium.db.database import Database
     from collegium.settings import Settings
-    from collegium.store.db import Database
     from tests.world import Person, World
 
 __all__ = ["together", "url"]
@@ -33,17 +33,17 @@ class Answers:
 
     def accept(self, who: Person, uuid: str) -> str:
         with self._database.write() as tx:
-            invitations.accept(tx, who.actor, self._settings, uuid)
+            invitation_actions.accept(tx, who.actor, self._settings, uuid)
         return "accepted"
 
     def decline(self, who: Person, uuid: str) -> str:
         with self._database.write() as tx:
-            invitations.decline(tx, who.actor, self._settings, uuid, 1)
+            invitation_actions.decline(tx, who.actor, self._settings, uuid, 1)
         return "rejected"
 
     def cancel(self, who: Person, uuid: str) -> str:
         with self._database.write() as tx:
-            invitations.cancel(tx, who.actor, uuid)
+            invitation_actions.cancel(tx, who.actor, uuid)
         return "canceled"
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.store.statements import Prepared
-from collegium.store.tables import grants, requests
+from collegium.db.statements import Prepared
+from collegium.db.tables import grants, requests
 from tests.dialects.brainstem.scene import Groups
 from tests.races.test_races import ROUNDS, together, url
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.store.statements import Prepared
-from collegium.store.tables import invitations
+from collegium.db.statements import Prepared
+from collegium.db.tables import invitations
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser
 from tests.races.test_races import together, url

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import links
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts, invitations, open_invitations, organisations, tokens
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, invitations, open_invitations, organisations, tokens
+from collegium.invitations import links
 from tests.dialects.web.browser import Browser
 from tests.dialects.web.team import Scene, make
 from tests.races.test_races import together

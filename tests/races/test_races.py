@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import memberships as membership_actions
-from collegium.actions import tokens as token_actions
-from collegium.rules.access import Kind
-from collegium.rules.refusals import Conflict, NotFound, Refusal
+from collegium.access import queries as access_queries
+from collegium.access.rules import Kind
+from collegium.accounts import queries as account_queries
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import outbox
+from collegium.invitations import actions as invitation_actions
+from collegium.memberships import actions as membership_actions
+from collegium.refusals import Conflict, NotFound, Refusal
+from collegium.roles import queries as role_queries
+from collegium.security.crypto import Vault
 from collegium.settings import Settings, load
-from collegium.store import access, accounts, roles
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import outbox
-from collegium.store.vault import Vault
+from collegium.sign_in.tokens import actions as token_actions
 from tests.conftest import KEY
 from tests.site import Site
 from tests.world import Person, Place, World
@@ -220,9 +222,11 @@ def test_two_owners_who_are_removed_at_once_leave_one_behind(
 
 def _unseat(world: World, database: Database, person: Person, place: Place) -> None:
     with database.write() as tx:
-        reached = access.reach(tx, world.staff.actor, Kind.ORGANISATION, place.uuid)
+        reached = access_queries.reach(tx, world.staff.actor, Kind.ORGANISATION, place.uuid)
         seat = membership_actions.Seat(
-            reached, roles.named(tx, "CUSTOMER.OWNER", None), accounts.by_uuid(tx, person.uuid)
+            reached,
+            role_queries.named(tx, "CUSTOMER.OWNER", None),
+            account_queries.by_uuid(tx, person.uuid),
         )
         membership_actions.remove(tx, world.staff.actor, seat)
 

@@ -11,29 +11,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import bindparam, select, text
 
-from collegium.actions import (
-    accounts,
-    groups,
-    invitations,
-    leaving,
-    memberships,
-    open_invitations,
-    projects,
-    requests,
-)
-from collegium.actions.groups import Wish
-from collegium.rules.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
-from collegium.store import access, roles
-from collegium.store import accounts as account_rows
-from collegium.store import memberships as grant_rows
-from collegium.store.statements import Prepared
-from collegium.store.tables import events
+from collegium.access import queries as access_queries
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import events
+from collegium.invitations import actions as invitation_actions
+from collegium.invite_links import actions as invite_link_actions
+from collegium.join_requests import actions as join_request_actions
+from collegium.memberships import actions as membership_actions
+from collegium.memberships import leaving
+from collegium.memberships import queries as membership_queries
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.scopes.groups.actions import Wish
+from collegium.scopes.projects import actions as project_actions
 from tests.proof.invariants import broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collegium.store.db import Database, Write
+    from collegium.db.database import Database, Write
     from tests.world import Person, Place, World
 
     Deed = Callable[[Write], Any]
@@ -97,40 +96,40 @@ class House:
         self.lab = world.organisation(owner=self.olga)
         self.project = world.project(self.lab)
 
-    def _seat(self, tx: Write, who: Person, role: str, place: Place) -> memberships.Seat:
-        reached = access.reach(tx, self.staff.actor, place.kind, place.uuid)
-        account = account_rows.by_uuid(tx, who.uuid)
-        return memberships.Seat(reached, roles.named(tx, role, None), account)
+    def _seat(self, tx: Write, who: Person, role: str, place: Place) -> membership_actions.Seat:
+        reached = access_queries.reach(tx, self.staff.actor, place.kind, place.uuid)
+        account = account_queries.by_uuid(tx, who.uuid)
+        return membership_actions.Seat(reached, role_queries.named(tx, role, None), account)
 
     def give(self, tx: Write, who: Person, role: str, place: Place) -> None:
-        memberships.add(tx, self.staff.actor, self._seat(tx, who, role, place), None)
+        membership_actions.add(tx, self.staff.actor, self._seat(tx, who, role, place), None)
 
     def give_for_good(self, tx: Write, who: Person, role: str, place: Place) -> None:
-        memberships.update(tx, self.staff.actor, self._seat(tx, who, role, place), None)
+        membership_actions.update(tx, self.staff.actor, self._seat(tx, who, role, place), None)
 
     def take(self, tx: Write, who: Person, role: str, place: Place) -> None:
-        memberships.remove(tx, self.staff.actor, self._seat(tx, who, role, place))
+        membership_actions.remove(tx, self.staff.actor, self._seat(tx, who, role, place))
 
     def delete(self, tx: Write, who: Person) -> None:
-        accounts.delete(tx, self.staff.actor, who.uuid)
+        account_actions.delete(tx, self.staff.actor, who.uuid)
 
     def switch_off(self, tx: Write, who: Person) -> None:
         settings, change = self.world.settings, {"is_active": False}
-        accounts.update(tx, self.staff.actor, settings, who.uuid, change, agrees=False)
+        account_actions.update(tx, self.staff.actor, settings, who.uuid, change, agrees=False)
 
     def accept(self, tx: Write, who: Person, uuid: str) -> None:
-        invitations.accept(tx, who.actor, self.world.settings, uuid)
+        invitation_actions.accept(tx, who.actor, self.world.settings, uuid)
 
     def send(self, tx: Write, uuid: str) -> None:
-        invitations.send(tx, self.olga.actor, self.world.settings, uuid)
+        invitation_actions.send(tx, self.olga.actor, self.world.settings, uuid)
 
     def cancel(self, tx: Write, uuid: str) -> None:
-        invitations.cancel(tx, self.olga.actor, uuid)
+        invitation_actions.cancel(tx, self.olga.actor, uuid)
 
     def remove_project(self, tx: Write) -> None:
         place = self.project
-        reached = access.reach(tx, self.staff.actor, place.kind, place.uuid)
-        projects.delete(tx, self.staff.actor, reached)
+        reached = access_queries.reach(tx, self.staff.actor, place.kind, place.uuid)
+        project_actions.delete(tx, self.staff.actor, reached)
 
     def invited(self, who: Person) -> str:
         return self.world.invite(self.olga, who.email, "PROJECT.MEMBER", self.project)
@@ -138,12 +137,12 @@ class House:
     def held(self, who: Person) -> list[Any]:
         """What somebody holds, ended or not counted."""
         with self.world.database.read() as tx:
-            return grant_rows.standing(tx, who.id)
+            return membership_queries.standing(tx, who.id)
 
     def owners(self) -> set[int]:
         with self.world.database.read() as tx:
             now = datetime.now(UTC)
-            return {row.account_id for row in grant_rows.held_at(tx, self.lab.id, now)}
+            return {row.account_id for row in membership_queries.held_at(tx, self.lab.id, now)}
 
 
 @pytest.fixture
@@ -183,14 +182,14 @@ def test_an_account_that_has_ended_meanwhile_is_given_no_role(
     house: House, database: Database, end: str, role: str
 ) -> None:
     place = house.lab if role == "CUSTOMER.OWNER" else house.project
-    seat: list[memberships.Seat] = []
+    seat: list[membership_actions.Seat] = []
 
     def read_then_end(tx: Write) -> None:
         seat.append(house._seat(tx, house.ada, role, place))
         getattr(house, end)(tx, house.ada)
 
     def give(tx: Write) -> None:
-        memberships.add(tx, house.staff.actor, seat[0], None)
+        membership_actions.add(tx, house.staff.actor, seat[0], None)
 
     refused = then(database, read_then_end, give)
     assert (type(refused), refused.code) == (Conflict, "account.inactive")
@@ -203,7 +202,7 @@ def test_an_account_that_has_ended_meanwhile_asks_for_nothing(
     link = world.open(house.olga, "PROJECT.MEMBER", house.project)
 
     def ask(tx: Write) -> None:
-        requests.submit(tx, house.ada.actor, world.settings, link)
+        join_request_actions.submit(tx, house.ada.actor, world.settings, link)
 
     refused = then(database, partial(house.delete, who=house.ada), ask)
     assert (type(refused), refused.code) == (Conflict, "account.inactive")
@@ -258,7 +257,7 @@ def test_who_has_become_the_last_owner_meanwhile_does_not_leave(
     first = _to_be_the_last_owner(house)
     (grant,) = house.held(house.otto)
     with database.read() as tx:
-        (own,) = grant_rows.own(tx, house.otto.id)
+        (own,) = membership_queries.own(tx, house.otto.id)
     assert own.id == grant.id
     refused = then(database, first, lambda tx: leaving.leave(tx, house.otto.actor, own.uuid))
     assert (type(refused), refused.code) == (Conflict, "scope.last_owner")
@@ -280,12 +279,12 @@ def test_nothing_is_offered_in_a_scope_that_has_gone_meanwhile(
     old, settings, actor = house.invited(house.ada), world.settings, house.olga.actor
     with database.write() as tx:
         house.cancel(tx, old)
-        reached = access.reach(tx, actor, house.project.kind, house.project.uuid)
-        role: Any = roles.named(tx, "PROJECT.MEMBER", None)
+        reached = access_queries.reach(tx, actor, house.project.kind, house.project.uuid)
+        role: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
     email = {"email": house.ada.email}
     deeds: dict[str, Deed] = {
-        "invite": lambda tx: invitations.create(tx, actor, settings, reached, role, email),
-        "open": lambda tx: open_invitations.create(tx, actor, settings, reached, role, None, {}),
+        "invite": lambda tx: invitation_actions.create(tx, actor, settings, reached, role, email),
+        "open": lambda tx: invite_link_actions.create(tx, actor, settings, reached, role, None, {}),
         "send": lambda tx: house.send(tx, old),
     }
     refused = then(database, house.remove_project, deeds[what])
@@ -316,30 +315,32 @@ class Band:
         self.world = world
         self.olga, self.otto, self.ada = (world.person(name) for name in ("olga", "otto", "ada"))
         with world.database.write() as tx:
-            self.number = groups.create(tx, self.olga.actor, "Band")
+            self.number = group_actions.create(tx, self.olga.actor, "Band")
             for number, (who, name) in enumerate(
                 ((self.otto, "GROUP.OWNER"), (self.ada, "GROUP.MEMBER"))
             ):
-                role: Any = roles.named(tx, name, None, groups=True)
-                grant_rows.grant(tx, f"{number:032x}", who.id, role.id, self.number, None, None)
+                role: Any = role_queries.named(tx, name, None, groups=True)
+                membership_queries.grant(
+                    tx, f"{number:032x}", who.id, role.id, self.number, None, None
+                )
 
     def wish(self, tx: Write, by: Person, who: Person, **flags: bool) -> None:
-        reached = groups.hold(tx, by.actor, self.number)
+        reached = group_actions.hold(tx, by.actor, self.number)
         wishes = [Wish(who.email, **flags)]
-        groups.change(tx, by.actor, self.world.settings, reached, None, wishes)
+        group_actions.change(tx, by.actor, self.world.settings, reached, None, wishes)
 
     def exchange(self, tx: Write, by: Person, who: Person, role: str, new: str) -> None:
         """Give another role, as the page of the team does."""
-        reached: Any = access.held_by(tx, by.actor, self.number)
-        account: Any = account_rows.by_uuid(tx, who.uuid)
-        first, second = (roles.named(tx, name, None, groups=True) for name in (role, new))
-        seat = memberships.Seat(reached, first, account)
+        reached: Any = access_queries.held_by(tx, by.actor, self.number)
+        account: Any = account_queries.by_uuid(tx, who.uuid)
+        first, second = (role_queries.named(tx, name, None, groups=True) for name in (role, new))
+        seat = membership_actions.Seat(reached, first, account)
         assert second is not None
-        memberships.exchange(tx, by.actor, seat, second)
+        membership_actions.exchange(tx, by.actor, seat, second)
 
     def roles(self) -> dict[str, str]:
         with self.world.database.read() as tx:
-            rows = grant_rows.held_at(tx, self.number, datetime.now(UTC))
+            rows = membership_queries.held_at(tx, self.number, datetime.now(UTC))
         return {row.username: row.role_name for row in rows}
 
 
@@ -377,7 +378,7 @@ def test_of_two_who_hand_their_role_over_at_once_both_do_and_an_owner_is_there(
 
 
 def _leave(tx: Write, band: Band, who: Person) -> None:
-    groups.leave(tx, who.actor, band.number)
+    group_actions.leave(tx, who.actor, band.number)
 
 
 def test_who_is_removed_from_a_group_is_given_no_other_role_in_it(
@@ -397,10 +398,12 @@ def test_who_is_removed_from_a_group_is_given_no_other_role_in_it(
 def test_who_is_let_in_to_a_group_can_be_removed_at_once(band: Band, database: Database) -> None:
     bob = band.world.person("bob")
     with database.write() as tx:
-        uuid = groups.join(tx, bob.actor, band.number)[0].uuid
+        uuid = group_actions.join(tx, bob.actor, band.number)[0].uuid
 
     def let_in(tx: Write) -> None:
-        requests.approve(tx, band.otto.actor, band.world.settings, uuid, None, groups=True)
+        join_request_actions.approve(
+            tx, band.otto.actor, band.world.settings, uuid, None, groups=True
+        )
 
     remove = partial(band.wish, by=band.olga, who=bob, removes=True)
     assert then(database, let_in, remove) is None
@@ -412,8 +415,10 @@ def test_who_is_switched_off_meanwhile_is_no_owner_that_counts(
 ) -> None:
     def switch_off(tx: Write) -> None:
         world, change = band.world, {"is_active": False}
-        accounts.update(tx, world.staff.actor, world.settings, band.otto.uuid, change, agrees=False)
-        access.lock(tx, band.number)
+        account_actions.update(
+            tx, world.staff.actor, world.settings, band.otto.uuid, change, agrees=False
+        )
+        access_queries.lock(tx, band.number)
 
     refused = then(database, switch_off, partial(_leave, band=band, who=band.olga))
     assert (type(refused), refused.code) == (Conflict, "scope.last_owner")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules.access import (
+from collegium.access.rules import (
     NOBODY,
     SYSTEM_ROLES,
     TEAM,
@@ -19,7 +19,7 @@ from collegium.rules.access import (
     may,
     may_give,
 )
-from collegium.rules.refusals import NotFound
+from collegium.refusals import NotFound
 
 PERMISSIONS = st.frozensets(st.sampled_from(Permission))
 

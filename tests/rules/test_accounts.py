@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules.accounts import (
+from collegium.accounts.rules import (
     check_address_free,
     check_lifetime,
     check_policy,
@@ -19,7 +19,7 @@ from collegium.rules.accounts import (
     usernames_for,
     writable,
 )
-from collegium.rules.refusals import Conflict, Invalid
+from collegium.refusals import Conflict, Invalid
 
 
 @pytest.mark.parametrize(

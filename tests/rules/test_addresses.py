@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collegium.rules.addresses import (
+from collegium.text.email_addresses import (
     MIXED,
     address_fault,
     ascii_domain,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules import devices
-from collegium.rules.devices import check_open, plain
-from collegium.rules.refusals import NotFound
+from collegium.refusals import NotFound
+from collegium.sign_in.devices import rules as device_rules
+from collegium.sign_in.devices.rules import check_open, plain
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
@@ -40,11 +40,11 @@ def test_a_program_is_decided_on_only_while_it_waits(
 
 
 def test_the_states_are_kept_by_these_names() -> None:
-    assert [*devices.State] == ["pending", "approved", "denied", "used"]
+    assert [*device_rules.State] == ["pending", "approved", "denied", "used"]
 
 
 def test_a_program_waits_a_quarter_of_an_hour_and_asks_every_five_seconds() -> None:
-    assert (devices.LIFETIME, devices.INTERVAL) == (900, 5)
+    assert (device_rules.LIFETIME, device_rules.INTERVAL) == (900, 5)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules.directory import NAME, Claims, Feed, Grant, Person, decode, keys, person, unfit
-from collegium.rules.keys import parse
-from collegium.rules.refusals import Conflict, Invalid
+from collegium.integrations.eduteams.rules import (
+    NAME,
+    Claims,
+    Feed,
+    Grant,
+    Person,
+    decode,
+    keys,
+    person,
+    unfit,
+)
+from collegium.refusals import Conflict, Invalid
+from collegium.ssh_keys.rules import parse
 from tests.rules.test_keys import LINE
 
 SAID: dict[str, Any] = {

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from collegium.rules.access import SYSTEM_ROLES, Kind, Permission
-from collegium.rules.groups import (
+from collegium.access.rules import SYSTEM_ROLES, Kind, Permission
+from collegium.refusals import Conflict
+from collegium.scopes.groups.rules import (
     NAME_LENGTH,
     check_few_waiting,
     flags_of,
     right_to_remove,
     role_of,
 )
-from collegium.rules.refusals import Conflict
 
 
 def test_two_flags_are_one_role_and_back() -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.rules.access import Actor, Permission
-from collegium.rules.invitations import (
+from collegium.access.rules import Actor, Permission
+from collegium.invitations.rules import (
     MOVES,
     STORED,
     Act,
@@ -22,7 +22,7 @@ from collegium.rules.invitations import (
     seen,
     stands_by,
 )
-from collegium.rules.refusals import Conflict
+from collegium.refusals import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     SSHCertificateType,
 )
 
-from collegium.rules.keys import LENGTH_MAX, NAME_MAX, parse
-from collegium.rules.refusals import Invalid
+from collegium.refusals import Invalid
+from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, parse
 
 BODY: Final = "AAAAC3NzaC1lZDI1NTE5AAAAICeB+l/IE2p7oBozHnnWHqKU45R67r5r9CxLAAFZ5xmB"
 LINE: Final = f"ssh-ed25519 {BODY}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collegium.rules import looks
-from collegium.rules.looks import TURNING, is_plain, sounds_of_authority
+from collegium.text import confusables
+from collegium.text.confusables import TURNING, is_plain, sounds_of_authority
 
 RESERVED = ("admin", "administrator", "collegium", "operator", "root", "staff", "support", "system")
 
@@ -30,9 +30,9 @@ def test_nor_is_what_reads_like_them(name: str) -> None:
 
 
 def test_two_letters_that_read_like_one_are_taken_for_it() -> None:
-    assert looks._skeleton("vvide") == looks._skeleton("wide")
-    assert looks._skeleton("barn") == looks._skeleton("bam")
-    assert looks._skeleton("wide") != looks._skeleton("vide")
+    assert confusables._skeleton("vvide") == confusables._skeleton("wide")
+    assert confusables._skeleton("barn") == confusables._skeleton("bam")
+    assert confusables._skeleton("wide") != confusables._skeleton("vide")
 
 
 @pytest.mark.parametrize("name", ["", "ada", "minad", "admiral", "stafford", "rooter", "admin-2"])
@@ -83,7 +83,7 @@ def test_an_address_that_looks_like_another_is_not(address: str) -> None:
 
 def test_a_sign_without_a_name_is_of_no_alphabet() -> None:
     assert is_plain("\u00e9\ue000@example.org")
-    assert looks._alphabets("a\u0430\u7528\ue0001") == {"LATIN", "CYRILLIC"}
+    assert confusables._alphabets("a\u0430\u7528\ue0001") == {"LATIN", "CYRILLIC"}
 
 
 def test_all_signs_that_turn_the_reading_direction_are_known() -> None:

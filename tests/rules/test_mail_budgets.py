@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules.mail_budgets import WINDOW, next_slot
+from collegium.invitations.mail_budgets.rules import WINDOW, next_slot
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -6,14 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from collegium.rules.access import SYSTEM_ROLES, Kind
-from collegium.rules.memberships import (
-    check_end,
-    is_owner_role,
-    keep_an_owner,
-    may_list_people,
-)
-from collegium.rules.refusals import Conflict, Invalid
+from collegium.access.rules import SYSTEM_ROLES, Kind
+from collegium.memberships.rules import check_end, is_owner_role, keep_an_owner, may_list_people
+from collegium.refusals import Conflict, Invalid
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules.names import (
+from collegium.text.names import (
     SORT_KEY_MAX,
     clean_name,
     comparable_name,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules.open_invitations import (
+from collegium.db.tables import open_invitations
+from collegium.invite_links.rules import (
     PATTERN_MAX,
     PATTERNS_MAX,
     admits,
@@ -25,8 +26,7 @@ from collegium.rules.open_invitations import (
     project_name,
     widens,
 )
-from collegium.rules.refusals import Conflict, Forbidden, Invalid
-from collegium.store.tables import open_invitations
+from collegium.refusals import Conflict, Forbidden, Invalid
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)

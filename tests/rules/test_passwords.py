@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from collegium.rules.passwords import faults
+from collegium.security.passwords import faults
 
 ADA = ("ada.lovelace", "countess@analytical.example", "Ada", "Lovelace", "")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules.addresses import address_fault
-from collegium.rules.pasted import LINE_MAX, NONE, TOO_LONG, Pasted, read_people
+from collegium.invitations.pasted_lists import LINE_MAX, NONE, TOO_LONG, Pasted, read_people
+from collegium.text.email_addresses import address_fault
 
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "people.txt"
 ADA = "ada@example.org"

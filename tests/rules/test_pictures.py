@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from collegium.rules.pictures import NoPicture, harmless
+from collegium.accounts.pictures.rules import NoPicture, harmless
 
 ORIENTATION, ARTIST = 0x0112, 0x013B
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collegium.rules import refusals
-from collegium.rules.refusals import Refusal
+from collegium import refusals
+from collegium.refusals import Refusal
 
 KINDS = [kind for kind in vars(refusals).values() if isinstance(kind, type) and kind is not Refusal]
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from collegium.rules.refusals import Conflict
-from collegium.rules.requests import MOVES, STORED, Act, State, check_may_ask, is_repeated, move
+from collegium.join_requests.rules import (
+    MOVES,
+    STORED,
+    Act,
+    State,
+    check_may_ask,
+    is_repeated,
+    move,
+)
+from collegium.refusals import Conflict
 
 # Written by hand from the table of the specification; a dash: the act is refused there.
 MACHINE = """

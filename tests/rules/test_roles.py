@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from collegium.rules.access import Kind, Permission
-from collegium.rules.refusals import Conflict, Invalid
-from collegium.rules.roles import (
+from collegium.access.rules import Kind, Permission
+from collegium.refusals import Conflict, Invalid
+from collegium.roles.rules import (
     NAME_MAX,
     check_kind,
     check_name,

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from collegium.rules.subnets import closed, place
+from collegium.access.subnets.rules import closed, place
 
 
 def is_open(subnets: str, address: str) -> bool:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules import tokens
-from collegium.rules.refusals import Forbidden
-from collegium.rules.tokens import BEARERS, Kind, end
+from collegium.refusals import Forbidden
+from collegium.sign_in.tokens import rules as token_rules
+from collegium.sign_in.tokens.rules import BEARERS, Kind, end
 
 ISSUED = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 USED = ISSUED + timedelta(minutes=30)
@@ -65,11 +65,11 @@ def test_a_program_is_let_in_by_these_tokens_and_no_others() -> None:
 @pytest.mark.parametrize(
     ("seconds", "lasts"),
     [
-        (tokens.PERSONAL_LIFETIME, timedelta(days=365)),
-        (tokens.ACCESS_LIFETIME, timedelta(hours=1)),
-        (tokens.REFRESH_LIFETIME, timedelta(days=30)),
-        (tokens.SESSION_LIFETIME, timedelta(hours=12)),
-        (tokens.SESSION_AGE, timedelta(days=30)),
+        (token_rules.PERSONAL_LIFETIME, timedelta(days=365)),
+        (token_rules.ACCESS_LIFETIME, timedelta(hours=1)),
+        (token_rules.REFRESH_LIFETIME, timedelta(days=30)),
+        (token_rules.SESSION_LIFETIME, timedelta(hours=12)),
+        (token_rules.SESSION_AGE, timedelta(days=30)),
     ],
     ids=["personal", "access", "refresh", "session", "session_in_all"],
 )
@@ -78,8 +78,8 @@ def test_tokens_last_as_long_as_is_said(seconds: int, lasts: timedelta) -> None:
 
 
 def test_the_api_token_alone_may_ask_for_another_address() -> None:
-    tokens.check_is_own(Kind.API.value)
+    token_rules.check_is_own(Kind.API.value)
     for kind in {*map(str, Kind)} - {Kind.API.value}:
         with pytest.raises(Forbidden) as refused:
-            tokens.check_is_own(kind)
+            token_rules.check_is_own(kind)
         assert refused.value.code == "token.delegated"

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.rules import tries
-from collegium.rules.tries import Limit, wait
+from collegium.security.rate_limits import rules as rate_limit_rules
+from collegium.security.rate_limits.rules import Limit, wait
 
-LIMITS = {name: limit for name, limit in sorted(vars(tries).items()) if isinstance(limit, Limit)}
+LIMITS = {
+    name: limit
+    for name, limit in sorted(vars(rate_limit_rules).items())
+    if isinstance(limit, Limit)
+}
 # How many failures are free, what the next one costs, what none exceeds, after how long one is
 # forgotten; the last three in seconds.
 EXPECTED = {

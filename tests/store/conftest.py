@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.store import schema
-from collegium.store.db import Database, Read
+from collegium.db import schema
+from collegium.db.database import Database, Read
 from tests import big, busy
 
 if TYPE_CHECKING:

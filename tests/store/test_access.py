@@ -17,35 +17,33 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import bindparam, insert
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import memberships as membership_actions
-from collegium.actions import organisations as organisation_actions
-from collegium.actions import projects as project_actions
-from collegium.actions.tokens import actor_of
-from collegium.rules.access import TEAM, Kind, Permission
-from collegium.rules.invitations import STORED, State, seen
-from collegium.rules.refusals import Forbidden, NotFound
-from collegium.store import (
-    access,
-    accounts,
-    invitations,
-    memberships,
-    organisations,
-    projects,
-)
-from collegium.store import roles as role_rows
-from collegium.store.access import holding
-from collegium.store.statements import Prepared
-from collegium.store.tables import role_permissions, roles
+from collegium.access import queries as access_queries
+from collegium.access.queries import holding
+from collegium.access.rules import TEAM, Kind, Permission
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import role_permissions, roles
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations.rules import STORED, State, seen
+from collegium.memberships import actions as membership_actions
+from collegium.memberships import queries as membership_queries
+from collegium.refusals import Forbidden, NotFound
+from collegium.roles import queries as role_queries
+from collegium.scopes.organisations import actions as organisation_actions
+from collegium.scopes.organisations import queries as organisation_queries
+from collegium.scopes.projects import actions as project_actions
+from collegium.scopes.projects import queries as project_queries
+from collegium.sign_in.tokens.actions import actor_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from collegium.rules.access import Actor
-    from collegium.store.db import Database, Read, Write
-    from collegium.store.listing import Listing
-    from collegium.store.statements import Row
+    from collegium.access.rules import Actor
+    from collegium.db.database import Database, Read, Write
+    from collegium.db.statements import Row
+    from collegium.lists.listing import Listing
     from tests.world import World
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -202,7 +200,7 @@ class Gardener:
                 self.world.vault,
                 {"username": name, "email": f"{name}@example.org", **values},
             )
-            self.forest.people.append(accounts.by_number(tx, account))
+            self.forest.people.append(account_queries.by_number(tx, account))
 
     def _scopes(self, tx: Write) -> None:
         for at in range(4):
@@ -214,14 +212,14 @@ class Gardener:
                 organisation_actions.create(tx, self.staff, self.world.settings, values),
             )
             parent.subnets = subnets
-            reached = access.reach(tx, self.staff, parent.kind, parent.uuid)
+            reached = access_queries.reach(tx, self.staff, parent.kind, parent.uuid)
             for _ in range(max(at % 2, self.dice.randrange(4))):
                 name = f"P{next(self._number)}"
                 uuid = project_actions.create(tx, self.staff, reached, {"name": name})
                 self._scope(tx, Kind.PROJECT, uuid, parent)
 
     def _scope(self, tx: Write, kind: Kind, uuid: str, parent: Scope | None = None) -> Scope:
-        number = access.reach(tx, self.staff, kind, uuid).scope.id
+        number = access_queries.reach(tx, self.staff, kind, uuid).scope.id
         made = Scope(kind, uuid, number, parent)
         self.forest.scopes.append(made)
         return made
@@ -232,24 +230,24 @@ class Gardener:
             Kind.PROJECT: ("PROJECT.MANAGER", "PROJECT.MEMBER"),
         }
         for kind, names in system.items():
-            self._roles[kind] = [role_rows.named(tx, name, None) for name in names]
+            self._roles[kind] = [role_queries.named(tx, name, None) for name in names]
             for _ in range(3):
                 carried = self.dice.sample(list(Permission), self.dice.randrange(5))
                 name = add_role(tx, f"CUSTOM.{next(self._number)}", kind, carried)
-                self._roles[kind].append(role_rows.named(tx, name, None))
+                self._roles[kind].append(role_queries.named(tx, name, None))
 
     def _grant(self, tx: Write) -> None:
         scope, account = self.dice.choice(self.forest.scopes), self.dice.choice(self.forest.people)
         role = self.dice.choice(self._roles[scope.kind])
-        if memberships.held(tx, account.id, role.id, scope.id):
+        if membership_queries.held(tx, account.id, role.id, scope.id):
             return
         until = self.dice.choice(ENDS)
-        reached = access.reach(tx, self.staff, scope.kind, scope.uuid)
+        reached = access_queries.reach(tx, self.staff, scope.kind, scope.uuid)
         membership_actions.add(
             tx, self.staff, membership_actions.Seat(reached, role, account), until
         )
-        row: Any = memberships.held(tx, account.id, role.id, scope.id)
-        carried = frozenset(role_rows.permissions_of(tx, [role.id]).get(role.id, ()))
+        row: Any = membership_queries.held(tx, account.id, role.id, scope.id)
+        carried = frozenset(role_queries.permissions_of(tx, [role.id]).get(role.id, ()))
         self.forest.grants.append(Grant(account, scope, carried, until, row.id, row.uuid))
 
     def _invite(self) -> None:
@@ -264,17 +262,17 @@ class Gardener:
                 tx,
                 self.staff,
                 self.world.settings,
-                access.reach(tx, self.staff, scope.kind, scope.uuid),
+                access_queries.reach(tx, self.staff, scope.kind, scope.uuid),
                 role,
                 {"email": email},
             )
-            row: Any = invitations.by_uuid(tx, uuid)
-            invitations.step(tx, row, state)
+            row: Any = invitation_queries.by_uuid(tx, uuid)
+            invitation_queries.step(tx, row, state)
         self.forest.invitations.append(Invitation(uuid, scope, email, state.value, row.expires))
 
     def _end_some(self, tx: Write) -> None:
         for grant in self.dice.sample(self.forest.grants, 8):
-            memberships.end(tx, grant.id, self.staff.id)
+            membership_queries.end(tx, grant.id, self.staff.id)
             grant.ended = True
 
     def _remove_some(self, tx: Write) -> None:
@@ -287,7 +285,7 @@ class Gardener:
         for scope in sorted(self.forest.scopes, key=lambda scope: scope.parent is None):
             if scope.uuid not in doomed:
                 continue
-            reached = access.reach(tx, self.staff, scope.kind, scope.uuid)
+            reached = access_queries.reach(tx, self.staff, scope.kind, scope.uuid)
             if scope.kind is Kind.PROJECT:
                 project_actions.delete(tx, self.staff, reached)
             else:
@@ -301,10 +299,10 @@ class Gardener:
 
     def _switch_some_off(self, tx: Write) -> None:
         for account in self.forest.people[:2]:
-            accounts.change(tx, account.id, {"is_active": False})
-        self.forest.people = [accounts.by_number(tx, one.id) for one in self.forest.people]
+            account_queries.change(tx, account.id, {"is_active": False})
+        self.forest.people = [account_queries.by_number(tx, one.id) for one in self.forest.people]
         for grant in self.forest.grants:
-            grant.account = accounts.by_number(tx, grant.account.id)
+            grant.account = account_queries.by_number(tx, grant.account.id)
 
 
 def add_role(tx: Write, name: str, kind: Kind, carried: Iterable[Permission]) -> str:
@@ -356,7 +354,7 @@ def shown(listing: Listing, tx: Read, actor: Actor) -> set[str]:
 
 
 def check_scopes(tx: Read, forest: Forest, actor: Actor, kind: Kind) -> None:
-    room = organisations if kind is Kind.ORGANISATION else projects
+    room = organisation_queries if kind is Kind.ORGANISATION else project_queries
     expected = {
         scope.uuid
         for scope in forest.scopes
@@ -366,7 +364,7 @@ def check_scopes(tx: Read, forest: Forest, actor: Actor, kind: Kind) -> None:
     asked = [scope.uuid for scope in forest.scopes] + [uuid4().hex]
 
     def gate(tx: Read, actor: Actor, uuid: str) -> object:
-        return access.reach(tx, actor, kind, uuid)
+        return access_queries.reach(tx, actor, kind, uuid)
 
     assert let_through(gate, tx, actor, asked) == expected
     assert let_through(room.find, tx, actor, asked) == expected
@@ -375,14 +373,14 @@ def check_scopes(tx: Read, forest: Forest, actor: Actor, kind: Kind) -> None:
 
 def check_permissions(tx: Read, forest: Forest, actor: Actor) -> None:
     for permission, statement in HOLDING.items():
-        ids = {row[0] for row in tx.all(statement, **access.seer(tx, actor))}
+        ids = {row[0] for row in tx.all(statement, **access_queries.seer(tx, actor))}
         assert ids == {s.id for s in forest.scopes if permission in forest.held(actor, s)}
     for scope in forest.scopes:
         if forest.sees_scope(actor, scope):
-            reached = access.reach(tx, actor, scope.kind, scope.uuid)
+            reached = access_queries.reach(tx, actor, scope.kind, scope.uuid)
             assert reached.held == forest.held(actor, scope)
             assert reached.above == forest.above(actor, scope)
-            assert access.reach_number(tx, actor, scope.id) == reached
+            assert access_queries.reach_number(tx, actor, scope.id) == reached
             for permission in HOLDING:
                 may = actor.is_staff or permission in reached.held
                 assert is_allowed(tx, actor, scope, permission) is may
@@ -390,7 +388,7 @@ def check_permissions(tx: Read, forest: Forest, actor: Actor) -> None:
 
 def is_allowed(tx: Read, actor: Actor, scope: Scope, permission: Permission) -> bool:
     try:
-        access.reach(tx, actor, scope.kind, scope.uuid, permission)
+        access_queries.reach(tx, actor, scope.kind, scope.uuid, permission)
     except Forbidden:
         return False
     return True
@@ -400,15 +398,15 @@ def check_accounts(tx: Read, forest: Forest, actor: Actor, beside: set[str]) -> 
     expected = {row.uuid for row in forest.people if forest.sees_account(actor, row)}
     expected |= beside if actor.sees_all else set()
     asked = [row.uuid for row in forest.people] + [*beside, uuid4().hex]
-    assert let_through(accounts.reach, tx, actor, asked) == expected
-    assert shown(accounts.listing, tx, actor) == expected
+    assert let_through(account_queries.reach, tx, actor, asked) == expected
+    assert shown(account_queries.listing, tx, actor) == expected
 
 
 def check_invitations(tx: Read, forest: Forest, actor: Actor) -> None:
     expected = {i.uuid for i in forest.invitations if forest.sees_invitation(actor, i)}
     asked = [invitation.uuid for invitation in forest.invitations] + [uuid4().hex]
-    assert let_through(invitations.reach, tx, actor, asked) == expected
-    assert shown(invitations.listing, tx, actor) == expected
+    assert let_through(invitation_queries.reach, tx, actor, asked) == expected
+    assert shown(invitation_queries.listing, tx, actor) == expected
 
 
 def check_states(tx: Read, actor: Actor) -> None:
@@ -416,7 +414,7 @@ def check_states(tx: Read, actor: Actor) -> None:
 
     What is held comes after what is pending, as its name on the wire does.
     """
-    rows = invitations.listing.page(tx, actor, {}, ("state",), ALL, 0)
+    rows = invitation_queries.listing.page(tx, actor, {}, ("state",), ALL, 0)
     states = [seen(row.state, row.expires, NOW) for row in rows]
     assert states == sorted(states, key=lambda s: "project" if s is State.HELD else s.value)
 
@@ -424,8 +422,8 @@ def check_states(tx: Read, actor: Actor) -> None:
 def check_grants(tx: Read, forest: Forest, actor: Actor) -> None:
     expected = {grant.uuid for grant in forest.grants if forest.sees_grant(actor, grant)}
     asked = [grant.uuid for grant in forest.grants] + [uuid4().hex]
-    assert let_through(memberships.find, tx, actor, asked) == expected
-    assert shown(memberships.listing, tx, actor) == expected
+    assert let_through(membership_queries.find, tx, actor, asked) == expected
+    assert shown(membership_queries.listing, tx, actor) == expected
 
 
 def check_ground(forest: Forest) -> None:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from contextlib import closing
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import pytest
 
-from collegium import store
-from collegium.store.db import Database
-from collegium.store.listing import Listing, Way
-from collegium.store.tables import metadata
+import collegium
+from collegium.db.database import Database
+from collegium.db.tables import metadata
+from collegium.lists.listing import Listing, Way
 
 LISTINGS = {
     f"{module.name}.{name}": known
-    for module in iter_modules(store.__path__)
-    for name, known in vars(import_module(f"collegium.store.{module.name}")).items()
+    for module in walk_packages(collegium.__path__, "collegium.")
+    if module.name.endswith(("queries", "organisation_users"))
+    for name, known in vars(import_module(module.name)).items()
     if isinstance(known, Listing)
 }
 MANY, FEW = 1_000_000, 1_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select
 
-from collegium.store.db import Database, Unavailable
-from collegium.store.statements import Prepared
+from collegium.db.database import Database, Unavailable
+from collegium.db.statements import Prepared
 
 _END = Prepared(select(func.pg_terminate_backend(func.pg_backend_pid()).label("ended")))
 _ASK = Prepared(select(func.count().label("count")))

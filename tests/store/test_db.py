@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Text, bindparam, func, insert, literal, select
 
-from collegium.store import connections
-from collegium.store.connections import Connections
-from collegium.store.db import Unavailable
-from collegium.store.statements import Prepared
-from collegium.store.tables import requests, slugs
+from collegium.db import connections
+from collegium.db.connections import Connections
+from collegium.db.database import Unavailable
+from collegium.db.statements import Prepared
+from collegium.db.tables import requests, slugs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collegium.store.db import Database
+    from collegium.db.database import Database
 
 _COUNT = Prepared(select(func.count().label("count")).select_from(slugs))
 _ADD = Prepared(insert(slugs).values(prefix=bindparam("prefix"), last=bindparam("last")))

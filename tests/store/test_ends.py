@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from collegium.store import memberships
+from collegium.memberships import queries as membership_queries
 
 if TYPE_CHECKING:
     from tests.world import World
@@ -16,9 +16,9 @@ def test_a_deed_that_waited_ends_a_grant_that_was_written_meanwhile(world: World
     world.seat(ada, "CUSTOMER.OWNER", place)
     (row,) = world.grants_in(place)
     with world.database.write(row.since - timedelta(seconds=1)) as tx:
-        assert memberships.end(tx, row.id, None)
+        assert membership_queries.end(tx, row.id, None)
     world.seat(ada, "CUSTOMER.OWNER", place)
     (row,) = world.grants_in(place)
     with world.database.write(row.since - timedelta(seconds=1)) as tx:
-        assert memberships.end_all(tx, place.id, None) == [ada.id]
+        assert membership_queries.end_all(tx, place.id, None) == [ada.id]
     assert world.grants_in(place) == []

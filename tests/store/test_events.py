@@ -16,12 +16,13 @@ import pytest
 from alembic import command
 from sqlalchemy import func, insert, select, text
 
-from collegium.rules.access import Actor
-from collegium.store import events, schema
-from collegium.store.db import Database, Read
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts, grants, roles, scopes
-from collegium.store.tables import events as table
+from collegium.access.rules import Actor
+from collegium.db import schema
+from collegium.db.database import Database, Read
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, grants, roles, scopes
+from collegium.db.tables import events as table
+from collegium.events import queries as event_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,8 +173,8 @@ def plans(tx: Read, actor: Actor, filters: dict[str, Any], *order: str) -> tuple
             return super()._execute(prepared, given)
 
     noting = Noting(tx._cursor, tx._dialect, tx.now)
-    events.listing.page(noting, actor, filters, order, 10, 0)
-    events.listing.count(noting, actor, filters)
+    event_queries.listing.page(noting, actor, filters, order, 10, 0)
+    event_queries.listing.count(noting, actor, filters)
     told = []
     for prepared, given in ran:
         compiled = prepared.compiled(tx._dialect)
@@ -200,16 +201,16 @@ def best(question: Any) -> float:
 
 
 def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: Read) -> None:
-    assert set(SELECTIVE) | {"without"} == set(events.listing.filters)
+    assert set(SELECTIVE) | {"without"} == set(event_queries.listing.filters)
     slow = {}
     for name, value in (*SELECTIVE.items(), *OTHERS.items()):
         for filters in ({name: value}, {name: value, "without": "group"}):
-            assert 0 < events.listing.count(tx, STAFF, filters) < 1000, name
+            assert 0 < event_queries.listing.count(tx, STAFF, filters) < 1000, name
             for plan in plans(tx, STAFF, filters):
                 assert not reads_all(plan), (name, plan)
             taken = (
-                best(lambda f=filters: events.listing.page(tx, STAFF, f, (), 10, 0)),
-                best(lambda f=filters: events.listing.count(tx, STAFF, f)),
+                best(lambda f=filters: event_queries.listing.page(tx, STAFF, f, (), 10, 0)),
+                best(lambda f=filters: event_queries.listing.count(tx, STAFF, f)),
             )
             if max(taken) > LIMIT:
                 slow[name] = taken
@@ -219,13 +220,13 @@ def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: Read) -> None:
 def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: Read) -> None:
     slow = {}
     for who in (OWNER, NOBODY):
-        assert 0 < events.listing.count(tx, who, {}) < 1000
+        assert 0 < event_queries.listing.count(tx, who, {}) < 1000
         for filters in ({}, {"without": "group"}, *({n: v} for n, v in SELECTIVE.items())):
             for plan in plans(tx, who, filters):
                 assert not reads_all(plan), (filters, plan)
             taken = (
-                best(lambda f=filters, w=who: events.listing.page(tx, w, f, (), 10, 0)),
-                best(lambda f=filters, w=who: events.listing.count(tx, w, f)),
+                best(lambda f=filters, w=who: event_queries.listing.page(tx, w, f, (), 10, 0)),
+                best(lambda f=filters, w=who: event_queries.listing.count(tx, w, f)),
             )
             if max(taken) > LIMIT:
                 slow[str(filters)] = taken
@@ -238,18 +239,22 @@ def test_the_first_page_and_a_common_kind_come_from_an_index_in_order(tx: Read) 
             page, _ = plans(tx, STAFF, filters, order)
             assert "Sort" not in page, (order, page)
             assert "USE TEMP B-TREE" not in page, (order, page)
-            taken = best(lambda f=filters, o=order: events.listing.page(tx, STAFF, f, (o,), 10, 0))
+            taken = best(
+                lambda f=filters, o=order: event_queries.listing.page(tx, STAFF, f, (o,), 10, 0)
+            )
             assert taken < LIMIT, (order, filters)
-        assert best(lambda f=filters: events.listing.count(tx, STAFF, f)) < 2 * LIMIT, filters
+        assert best(lambda f=filters: event_queries.listing.count(tx, STAFF, f)) < 2 * LIMIT, (
+            filters
+        )
 
 
 def test_the_history_of_groups_can_be_had_and_left_out(tx: Read) -> None:
-    assert events.listing.count(tx, STAFF, {}) == EVENTS
+    assert event_queries.listing.count(tx, STAFF, {}) == EVENTS
     groups = select(scopes.c.id).where(scopes.c.kind == "group")
     of_groups = select(func.count()).select_from(table).where(table.c.scope_id.in_(groups))
     number = tx.value(Prepared(of_groups.with_only_columns(func.count().label("number"))))
     assert number > 0
-    assert events.listing.count(tx, STAFF, {"without": "group"}) == EVENTS - number
+    assert event_queries.listing.count(tx, STAFF, {"without": "group"}) == EVENTS - number
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -283,4 +288,4 @@ def test_events_of_an_earlier_release_are_named_by_the_upgrade(empty: Database) 
         assert [row.kind for row in rows] == ["logout", "token.created"]
         assert len({row.uuid for row in rows} | {"0" * 32}) == 3
         assert all(len(row.uuid) == 32 for row in rows)
-        assert events.reach(tx, STAFF, rows[0].uuid).kind == "logout"
+        assert event_queries.reach(tx, STAFF, rows[0].uuid).kind == "logout"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.post.worker import Worker
-from collegium.store.db import Database
+from collegium.db.database import Database
+from collegium.worker.worker import Worker
 from tests.world import World
 
 if TYPE_CHECKING:
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.vault import Vault
 
 PLAN = "EXPLAIN QUERY PLAN SELECT id FROM probe WHERE a = 1 AND b = 1"
 ANOTHER = f"{PLAN} -- nothing that is prepared already is asked again"

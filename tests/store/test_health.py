@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.rules.access import NOBODY, Actor
-from collegium.rules.refusals import NotFound
-from collegium.store import health, outbox
-from collegium.store.db import Database, Read
-from collegium.store.statements import Prepared
+from collegium.access.rules import NOBODY, Actor
+from collegium.db.database import Database, Read
+from collegium.db.statements import Prepared
+from collegium.outbox import queries as outbox_queries
+from collegium.refusals import NotFound
+from collegium.scopes import activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def plans(tx: Read, ask: Callable[[Read], Any]) -> list[str]:
 
 
 def test_a_day_is_a_range_of_an_index(tx: Read) -> None:
-    told = plans(tx, lambda noting: health.of_days(noting, STAFF))
+    told = plans(tx, lambda noting: activity.of_days(noting, STAFF))
     indexes = (
         "ix_accounts_joined",
         "ix_invitations_accepted",
@@ -59,7 +60,7 @@ def test_a_day_is_a_range_of_an_index(tx: Read) -> None:
     )
     assert len(told) == 6
     for index, plan in zip(indexes, told, strict=False):
-        assert plan.count(index) == health.DAYS, plan
+        assert plan.count(index) == activity.DAYS, plan
         assert "Seq Scan" not in plan
     assert "ix_invitations_accepted" in told[4]
     # Either holds nothing but what waits.
@@ -67,11 +68,11 @@ def test_a_day_is_a_range_of_an_index(tx: Read) -> None:
 
 
 def listed(state: str, order: str, noting: Read) -> list[Any]:
-    return outbox.listing.page(noting, STAFF, {"state": state}, (order,), 25, 0)
+    return outbox_queries.listing.page(noting, STAFF, {"state": state}, (order,), 25, 0)
 
 
 def test_counting_mails_reads_none_that_was_sent(tx: Read) -> None:
-    (plan,) = plans(tx, outbox.counts)
+    (plan,) = plans(tx, outbox_queries.counts)
     assert plan.count("ix_outbox_owed") == 2
     assert plan.count("ix_outbox_abandoned") == 1
     assert "SCAN outbox\n" not in plan
@@ -83,5 +84,5 @@ def test_counting_mails_reads_none_that_was_sent(tx: Read) -> None:
 
 def test_they_are_for_staff_and_support_alone(tx: Read) -> None:
     with pytest.raises(NotFound):
-        health.of_days(tx, NOBODY)
-    assert outbox.listing.page(tx, NOBODY, {"state": "owed"}, (), 10, 0) == []
+        activity.of_days(tx, NOBODY)
+    assert outbox_queries.listing.page(tx, NOBODY, {"state": "owed"}, (), 10, 0) == []

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import select
 
-from collegium.actions.tokens import actor_of
-from collegium.store import invitations, memberships, organisations, projects
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts, grants, roles
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, grants, roles
+from collegium.invitations import queries as invitation_queries
+from collegium.memberships import queries as membership_queries
+from collegium.scopes.organisations import queries as organisation_queries
+from collegium.scopes.projects import queries as project_queries
+from collegium.sign_in.tokens.actions import actor_of
 from tests import big
 from tests.plans import best, plans_of
 
 if TYPE_CHECKING:
-    from collegium.store.db import Read
-    from collegium.store.listing import Listing
-    from collegium.store.statements import Row
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+    from collegium.lists.listing import Listing
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -59,7 +62,7 @@ def selective(tx: Read) -> dict[str, tuple[Listing, dict[str, Any]]]:
     place = {"customer_uuid": organisation, "scope_name": "%EY 1007%"}
     return {
         "invitations": (
-            invitations.listing,
+            invitation_queries.listing,
             {
                 **place,
                 "civil_number": f"{somebody.id:011}",
@@ -72,7 +75,7 @@ def selective(tx: Read) -> dict[str, tuple[Listing, dict[str, Any]]]:
             },
         ),
         "grants": (
-            memberships.listing,
+            membership_queries.listing,
             {
                 **who,
                 **place,
@@ -124,7 +127,7 @@ def test_what_nobody_has_is_missed_as_fast(big_tx: Read) -> None:
     late = END + timedelta(days=9000)
     for listing, missed in (
         (
-            invitations.listing,
+            invitation_queries.listing,
             {
                 "civil_number": "x",
                 "email": "qqq",
@@ -135,7 +138,7 @@ def test_what_nobody_has_is_missed_as_fast(big_tx: Read) -> None:
             },
         ),
         (
-            memberships.listing,
+            membership_queries.listing,
             {
                 "created": late,
                 "expiration_time": late,
@@ -161,10 +164,10 @@ def test_what_nobody_has_is_missed_as_fast(big_tx: Read) -> None:
 def test_names_of_places_are_found_by_reading_the_places_alone(big_tx: Read) -> None:
     tx, staff = big_tx, actor_of(person(big_tx, STAFF))
     for listing, asked in (
-        (organisations.listing, {"name": "%E 77%"}),
-        (organisations.listing, {"query": "E 77"}),
-        (projects.listing, {"name": "%Y 177%"}),
-        (projects.listing, {"customer_name": "%E 77%"}),
+        (organisation_queries.listing, {"name": "%E 77%"}),
+        (organisation_queries.listing, {"query": "E 77"}),
+        (project_queries.listing, {"name": "%Y 177%"}),
+        (project_queries.listing, {"customer_name": "%E 77%"}),
     ):
         assert listing.count(tx, staff, asked) > 0
         assert best(lambda asked=asked, of=listing: of.page(tx, staff, asked, (), 10, 0)) < LIMIT

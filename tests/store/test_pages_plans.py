@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import bindparam, select, update
 
-from collegium.actions import sessions
-from collegium.actions.tokens import actor_of
+from collegium.db.database import Database, Read
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, grants, roles, scopes
 from collegium.settings import load
-from collegium.store.db import Database, Read
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts, grants, roles, scopes
+from collegium.sign_in.tokens import sessions as session_actions
+from collegium.sign_in.tokens.actions import actor_of
 from tests.conftest import KEY
 from tests.dialects.web.browser import Browser
 from tests.site import Site
@@ -22,9 +22,9 @@ from tests.site import Site
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collegium.rules.access import Actor
-    from collegium.store.statements import Row
-    from collegium.store.vault import Vault
+    from collegium.access.rules import Actor
+    from collegium.db.statements import Row
+    from collegium.security.crypto import Vault
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -140,7 +140,7 @@ def test_no_page_reads_a_whole_table(
     settings = load({"COLLEGIUM_DATABASE_URL": big_url, "COLLEGIUM_SECRET_KEY": KEY})
     with big.write() as tx:
         looking = {
-            name: (sessions.begin(tx, vault, who, "password", "a test"), place)
+            name: (session_actions.begin(tx, vault, who, "password", "a test"), place)
             for name, (who, place) in viewers(tx).items()
         }
     reading = {}

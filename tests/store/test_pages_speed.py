@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import bindparam, select
 
-from collegium.actions import decisions, links, passwords, sessions
-from collegium.actions.tokens import actor_of
-from collegium.dialects.web.page import Page
-from collegium.dialects.web.routes import ROUTES
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, roles
+from collegium.invitations import approvals, links
 from collegium.settings import load
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts, roles
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.tokens import sessions as session_actions
+from collegium.sign_in.tokens.actions import actor_of
+from collegium.web.page import Page
+from collegium.web.routes import ROUTES
 from tests import busy
 from tests.conftest import KEY
 from tests.dialects.web.browser import Browser
@@ -28,8 +30,8 @@ from tests.site import Site
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collegium.store.db import Read
-    from collegium.store.vault import Vault
+    from collegium.db.database import Read
+    from collegium.security.crypto import Vault
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -101,14 +103,14 @@ def objects(tx: Read, vault: Vault) -> dict[str, dict[str, object]]:
         "/staff/organisations/": {"uuid": uuid_of(busy.ORGANISATION)},
         "/staff/roles/": {"uuid": role},
         "/invitation/": {"token": vault.link(links.MAILED, busy.uuid("invitation", 1), 1)},
-        "/password_reset/": {"token": passwords.link(vault, account, tx.now)},
+        "/password_reset/": {"token": password_actions.link(vault, account, tx.now)},
         "/user_email_change/": {"code": "0" * 32},
         "/user_email_change_cancel/": {"code": "0" * 32},
         **{
             f"/{purpose}/": {
                 "token": vault.link(purpose, uuid_of(busy.STAFF), uuid_of(400), 1, now)
             }
-            for purpose in (decisions.APPROVE, decisions.REJECT)
+            for purpose in (approvals.APPROVE, approvals.REJECT)
         },
     }
 
@@ -178,7 +180,7 @@ def browsers(site: Site, database: Database, vault: Vault) -> dict[str, Browser]
             browser = found[name] = Browser(site)
             if number is not None:
                 who = actor_of(tx.one(find, id=number))
-                token = sessions.begin(tx, vault, who, "password", "a test")
+                token = session_actions.begin(tx, vault, who, "password", "a test")
                 browser.cookies["collegium_session"] = token
     return found
 

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import select
 
-from collegium.actions.tokens import actor_of
-from collegium.store import accounts
-from collegium.store.db import Read
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts as table
+from collegium.accounts import queries as account_queries
+from collegium.db.database import Read
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts as table
+from collegium.sign_in.tokens.actions import actor_of
 from tests import big
 from tests.plans import best, plans_of
 
 if TYPE_CHECKING:
-    from collegium.rules.access import Actor
-    from collegium.store.statements import Row
+    from collegium.access.rules import Actor
+    from collegium.db.statements import Row
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -97,14 +97,14 @@ def selective(somebody: Row) -> dict[str, Any]:
 
 
 def plans(tx: Read, actor: Actor, filters: dict[str, Any], *order: str) -> tuple[str, str]:
-    return plans_of(accounts.listing, tx, actor, filters, *order)
+    return plans_of(account_queries.listing, tx, actor, filters, *order)
 
 
 def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: Read) -> None:
     somebody, staff = person(tx, SOMEBODY), actor_of(person(tx, STAFF))
     wanted = selective(somebody)
-    assert set(wanted) == set(accounts.listing.filters)
-    listing, slow = accounts.listing, {}
+    assert set(wanted) == set(account_queries.listing.filters)
+    listing, slow = account_queries.listing, {}
     for name, value in [*wanted.items(), ("query", somebody.username)]:
         filters = {name: value}
         assert 0 < listing.count(tx, staff, filters) < 1000, name
@@ -121,7 +121,7 @@ def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: Read) -> None:
 
 
 def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: Read) -> None:
-    listing, slow = accounts.listing, {}
+    listing, slow = account_queries.listing, {}
     someone = (actor_of(person(tx, number)) for number in range(SOMEBODY, SOMEBODY + 100))
     anybody = next(one for one in someone if 20 < listing.count(tx, one, {}) < 1000)
     wanted = selective(person(tx, SOMEBODY))
@@ -139,7 +139,7 @@ def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: Read) -> None:
 
 
 def seconds(tx: Read, actor: Actor, filters: dict[str, Any]) -> float:
-    listing = accounts.listing
+    listing = account_queries.listing
     return max(
         best(lambda: listing.page(tx, actor, filters, (), 10, 0)),
         best(lambda: listing.count(tx, actor, filters)),
@@ -163,7 +163,7 @@ def test_what_nobody_has_is_missed_in_the_texts_alone(tx: Read) -> None:
                 assert reads(tx, count, "account_texts"), (name, value, count)
             assert not reads(tx, page, "accounts"), (name, value, page)
             assert not reads(tx, count, "accounts"), (name, value, count)
-            assert accounts.listing.count(tx, staff, {name: value}) == 0
+            assert account_queries.listing.count(tx, staff, {name: value}) == 0
             assert seconds(tx, staff, {name: value}) < SLACK * LIMIT, (name, value)
 
 
@@ -174,7 +174,7 @@ def test_what_the_index_names_many_for_and_few_meet_is_looked_up_in_the_texts(tx
         for plan in (page, count):
             assert reads(tx, plan, "account_texts"), (name, plan)
             assert not reads(tx, plan, "accounts"), (name, plan)
-        assert accounts.listing.count(tx, staff, {name: "example"}) == 0
+        assert account_queries.listing.count(tx, staff, {name: "example"}) == 0
         assert seconds(tx, staff, {name: "example"}) < SLACK * LIMIT, name
 
 
@@ -188,10 +188,10 @@ def test_what_many_meet_is_counted_in_the_texts_and_listed_in_order(tx: Read) ->
             assert re.search("(ix|uq)_accounts_username", page), (name, page)
             assert "Sort" not in page, (name, page)
             assert "USE TEMP B-TREE" not in page, (name, page)
-        assert accounts.listing.count(tx, staff, {name: value}) > 1000, name
+        assert account_queries.listing.count(tx, staff, {name: value}) > 1000, name
         assert seconds(tx, staff, {name: value}) < SLACK * LIMIT, name
     for name, other in MANY.items():
-        assert accounts.listing.count(tx, staff, {name: other}) > 10_000, name
+        assert account_queries.listing.count(tx, staff, {name: other}) > 10_000, name
         assert seconds(tx, staff, {name: other}) < SLACK * LIMIT, name
 
 
@@ -200,17 +200,19 @@ def test_all_the_filters_are_tried(tx: Read) -> None:
     # Nobody shares these, or one asks for somebody, or for some place.
     single = {"civil_number", "description", "phone_number", "username", "username_list"}
     places = {"customer_uuid", "project_uuid"}
-    assert set(few) == set(accounts.listing.filters) == {*SEARCHES, *MANY, *single, *places}
+    assert set(few) == set(account_queries.listing.filters) == {*SEARCHES, *MANY, *single, *places}
 
 
 def test_the_first_page_comes_from_an_index_in_every_order(tx: Read) -> None:
     staff = actor_of(person(tx, STAFF))
-    for name in accounts.listing.orders:
+    for name in account_queries.listing.orders:
         for order in (name, f"-{name}"):
             page, count = plans(tx, staff, {}, order)
             assert "Sort" not in page, (order, page)
             assert "USE TEMP B-TREE" not in page, (order, page)
-            taken = best(lambda order=order: accounts.listing.page(tx, staff, {}, (order,), 10, 0))
+            taken = best(
+                lambda order=order: account_queries.listing.page(tx, staff, {}, (order,), 10, 0)
+            )
             assert taken < LIMIT, order
         assert "tallies" in count, count
         assert not reads(tx, count, "accounts"), count
@@ -218,6 +220,6 @@ def test_the_first_page_comes_from_an_index_in_every_order(tx: Read) -> None:
 
 def test_far_into_the_list_an_index_alone_is_passed_over(tx: Read) -> None:
     actor = actor_of(person(tx, STAFF))
-    page, _ = plans_of(accounts.listing, tx, actor, {}, offset=big.ACCOUNTS - 1000)
+    page, _ = plans_of(account_queries.listing, tx, actor, {}, offset=big.ACCOUNTS - 1000)
     alone = "USING COVERING INDEX" if tx.dialect_name == "sqlite" else "Index Only Scan"
     assert alone in page, page

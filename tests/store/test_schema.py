@@ -14,11 +14,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Table, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from collegium.rules.access import SYSTEM_ROLES
-from collegium.store import memberships, schema
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import (
+from collegium.access.rules import SYSTEM_ROLES
+from collegium.db import schema
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import (
     accounts,
     events,
     grants,
@@ -28,9 +28,10 @@ from collegium.store.tables import (
     roles,
     scopes,
 )
+from collegium.memberships import queries as membership_queries
 
 if TYPE_CHECKING:
-    from collegium.store.statements import Row
+    from collegium.db.statements import Row
     from tests.world import World
 
 
@@ -163,21 +164,23 @@ def test_who_had_access_on_a_past_day_can_be_told(database: Database, world: Wor
     day = datetime(2026, 3, 1, tzinfo=UTC)
     with database.write(day) as tx:
         number = world.number_of(tx, seat)
-        first = memberships.grant(tx, "a" * 32, ada.id, number, place.id, None, world.staff.id)
+        first = membership_queries.grant(
+            tx, "a" * 32, ada.id, number, place.id, None, world.staff.id
+        )
     with database.write(day + timedelta(days=10)) as tx:
-        memberships.end(tx, first, world.staff.id)
+        membership_queries.end(tx, first, world.staff.id)
     with database.write(day + timedelta(days=20)) as tx:
         until = day + timedelta(days=25)
-        memberships.grant(tx, "b" * 32, ada.id, number, place.id, until, world.staff.id)
+        membership_queries.grant(tx, "b" * 32, ada.id, number, place.id, until, world.staff.id)
     with database.write(day + timedelta(days=30)) as tx:
-        memberships.grant(tx, "c" * 32, ada.id, number, place.id, None, world.staff.id)
-        memberships.grant(
+        membership_queries.grant(tx, "c" * 32, ada.id, number, place.id, None, world.staff.id)
+        membership_queries.grant(
             tx, "d" * 32, ada.id, world.number_of(tx, other), place.id, None, world.staff.id
         )
 
     def held(after: int) -> list[str]:
         with database.read() as tx:
-            rows: list[Row] = memberships.held_at(tx, place.id, day + timedelta(days=after))
+            rows: list[Row] = membership_queries.held_at(tx, place.id, day + timedelta(days=after))
         return sorted(f"{row.username} {row.role_name} by {row.giver_username}" for row in rows)
 
     member, admin = f"ada {seat} by staff", f"ada {other} by staff"

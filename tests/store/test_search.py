@@ -15,17 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
-from collegium.actions import accounts as deeds
-from collegium.store import accounts, search
-from collegium.store.listing import Listing, Way
-from collegium.store.statements import Prepared
-from collegium.store.tables import account_texts, grants, scopes
-from collegium.store.tables import accounts as table
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import account_texts, grants, scopes
+from collegium.db.tables import accounts as table
+from collegium.lists import account_search
+from collegium.lists.listing import Listing, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collegium.store.db import Database, Write
+    from collegium.db.database import Database, Write
     from tests.world import World
 
     Person = dict[str, Any]
@@ -110,7 +111,7 @@ def undone(database: Database) -> Iterator[Write]:
 def add(tx: Write, person: Person) -> int:
     number = uuid4().hex
     more = {"uuid": number, "slug": number, "affiliations": [], "joined": tx.now}
-    return accounts.add(tx, {**more, "modified": tx.now, **person})
+    return account_queries.add(tx, {**more, "modified": tx.now, **person})
 
 
 def found(tx: Write, world: World, **filters: Any) -> set[int]:
@@ -119,8 +120,8 @@ def found(tx: Write, world: World, **filters: Any) -> set[int]:
     for way in (None, *Way):
         chosen = Listing._way if way is None else lambda *_, way=way: way
         with patch.object(Listing, "_way", chosen):
-            rows = accounts.listing.page(tx, world.staff.actor, filters, (), 300, 0)
-            assert accounts.listing.count(tx, world.staff.actor, filters) == len(rows), way
+            rows = account_queries.listing.page(tx, world.staff.actor, filters, (), 300, 0)
+            assert account_queries.listing.count(tx, world.staff.actor, filters) == len(rows), way
         answers.append([row.id for row in rows])
     assert answers == answers[:1] * len(answers)
     return set(answers[0]) - {world.staff.id}
@@ -185,7 +186,7 @@ def test_the_case_of_letters_beyond_ascii_makes_no_difference(world: World, ada:
 
 def test_a_change_of_the_name_is_found_and_the_old_one_is_not(world: World, ada: int) -> None:
     with world.database.write() as tx:
-        accounts.change(tx, ada, {"first_name": "Bertha"})
+        account_queries.change(tx, ada, {"first_name": "Bertha"})
         assert found(tx, world, query="bertha") == {ada}
         assert found(tx, world, query="änne") == set()
         assert found(tx, world, full_name="bertha oz") == {ada}
@@ -195,7 +196,7 @@ def test_a_very_long_search_is_narrowed_by_its_beginning_and_compared_whole(
     world: World, ada: int
 ) -> None:
     with world.database.write() as tx:
-        accounts.change(tx, ada, {"organization": "x" * 200 + "y"})
+        account_queries.change(tx, ada, {"organization": "x" * 200 + "y"})
         assert found(tx, world, organization="X" * 200 + "Y") == {ada}
         assert found(tx, world, organization="x" * 201) == set()
         assert found(tx, world, organization="x" * 50_000) == set()
@@ -206,7 +207,7 @@ def test_whoever_does_not_see_all_searches_no_civil_number(world: World) -> None
     values = {"first_name": "C", "last_name": "D", "email": "c@d", "civil_number": "38502"}
     with world.database.write() as tx:
         add(tx, {**values, "username": "cd"})
-        place = accounts.listing
+        place = account_queries.listing
         assert place.count(tx, world.staff.actor, {"query": "850"}) == 1
         assert place.count(tx, bob.actor, {"query": "850"}) == 0
 
@@ -218,7 +219,7 @@ def texts(tx: Write) -> dict[int, dict[str, str]]:
 
 def told(tx: Write) -> dict[int, dict[str, str]]:
     here = select(table).where(table.c.deleted.is_(None))
-    return {row.id: search.texts_of(row._asdict()) for row in tx.all(Prepared(here))}
+    return {row.id: account_search.texts_of(row._asdict()) for row in tx.all(Prepared(here))}
 
 
 def test_the_texts_are_those_of_the_accounts_that_are_not_deleted(world: World, ada: int) -> None:
@@ -226,11 +227,11 @@ def test_the_texts_are_those_of_the_accounts_that_are_not_deleted(world: World, 
     with world.database.write() as tx:
         assert set(texts(tx)) == {world.staff.id, ada, bob.id}
         assert texts(tx) == told(tx)
-        changes: dict[str, Any] = {name: f"{name} É" for name in search.COLUMNS}
+        changes: dict[str, Any] = {name: f"{name} É" for name in account_search.COLUMNS}
         for name, value in changes.items():
-            accounts.change(tx, ada, {name: value})
+            account_queries.change(tx, ada, {name: value})
             assert texts(tx) == told(tx), name
-        deeds.delete(tx, world.staff.actor, bob.uuid)
+        account_actions.delete(tx, world.staff.actor, bob.uuid)
         assert set(texts(tx)) == {world.staff.id, ada}
         assert texts(tx) == told(tx)
 
@@ -243,11 +244,13 @@ def test_two_who_change_one_account_at_once_do_not_undo_each_others_text(
     def change(name: str) -> None:
         met.wait()
         with world.database.write() as tx:
-            accounts.change(tx, ada, {name: f"new {name}"})
+            account_queries.change(tx, ada, {name: f"new {name}"})
 
     for _ in range(10):
         with world.database.write() as tx:
-            accounts.change(tx, ada, {"first_name": "old", "organization": "old", "email": "old"})
+            account_queries.change(
+                tx, ada, {"first_name": "old", "organization": "old", "email": "old"}
+            )
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(change, ("first_name", "organization")))
         with world.database.write() as tx:
@@ -278,10 +281,10 @@ def test_the_longest_description_of_the_widest_letters_can_be_sorted_and_found(
 ) -> None:
     with world.database.write() as tx:
         wide = "".join(map(chr, range(0x1F300, 0x1F300 + 1000))) * 2
-        accounts.change(tx, ada, {"description": wide})
+        account_queries.change(tx, ada, {"description": wide})
         assert found(tx, world, description=wide) == {ada}
         assert found(tx, world, description=wide[:-1]) == set()
-        rows = accounts.listing.page(tx, world.staff.actor, {}, ("-description",), 1, 0)
+        rows = account_queries.listing.page(tx, world.staff.actor, {}, ("-description",), 1, 0)
         assert [row.id for row in rows] == [ada]
 
 
@@ -298,18 +301,18 @@ def gone(world: World) -> Any:
 
 def test_a_deleted_account_is_nobody_to_anybody(world: World, gone: Any) -> None:
     with world.database.read() as tx:
-        listing, staff = accounts.listing, world.staff.actor
+        listing, staff = account_queries.listing, world.staff.actor
         assert gone.id not in {row.id for row in listing.page(tx, staff, {}, (), 300, 0)}
         assert listing.count(tx, staff, {}) == 1
         for filters in ({"username": "bob"}, {"query": "bob"}, {"username_list": ["bob"]}):
             assert listing.count(tx, staff, filters) == 0
             assert listing.page(tx, staff, filters, (), 300, 0) == []
-        assert accounts.by_username(tx, "bob") is None
-        assert accounts.by_uuid(tx, gone.uuid) is None
-        assert not accounts.is_taken(tx, "bob")
+        assert account_queries.by_username(tx, "bob") is None
+        assert account_queries.by_uuid(tx, gone.uuid) is None
+        assert not account_queries.is_taken(tx, "bob")
         for actor in (staff, gone.actor):
             with pytest.raises(Exception, match=r"account\.unknown"):
-                accounts.reach(tx, actor, gone.uuid)
+                account_queries.reach(tx, actor, gone.uuid)
 
 
 def test_an_index_in_many_pieces_is_put_together_and_finds_the_same(world: World) -> None:

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import delete, func, insert, literal, select, update
 
-from collegium.actions import groups
-from collegium.store import accounts as account_rows
-from collegium.store import invitations as invitation_rows
-from collegium.store import requests as request_rows
-from collegium.store import tallies
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts, invitations, requests, scopes
-from collegium.store.tables import tallies as rows
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, invitations, requests, scopes
+from collegium.db.tables import tallies as rows
+from collegium.invitations import queries as invitation_queries
+from collegium.join_requests import queries as join_request_queries
+from collegium.lists import row_counts
+from collegium.scopes.groups import actions as group_actions
 
 if TYPE_CHECKING:
-    from collegium.store.db import Database
+    from collegium.db.database import Database
     from tests.world import World
 
 _IN_TREE = select(scopes.c.id).where(scopes.c.kind != "group")
 COUNTED = {
-    accounts: (account_rows.listing, accounts.c.deleted.is_(None)),
-    invitations: (invitation_rows.listing, invitations.c.scope_id.in_(_IN_TREE)),
-    requests: (request_rows.listing, requests.c.scope_id.in_(_IN_TREE)),
+    accounts: (account_queries.listing, accounts.c.deleted.is_(None)),
+    invitations: (invitation_queries.listing, invitations.c.scope_id.in_(_IN_TREE)),
+    requests: (join_request_queries.listing, requests.c.scope_id.in_(_IN_TREE)),
 }
 
 
@@ -45,7 +45,7 @@ def check(world: World) -> dict[str, int]:
 
 def fold(database: Database) -> None:
     with database.write() as tx:
-        tallies.fold(tx)
+        row_counts.fold(tx)
 
 
 def run(database: Database, statement: Any) -> None:
@@ -61,7 +61,7 @@ def test_a_kept_count_follows_what_is_added_hidden_and_removed(world: World) -> 
     world.ask(asker, world.open(world.staff, "CUSTOMER.OWNER", place))
     with world.database.write() as tx:
         # A group's are listed elsewhere.
-        groups.create(tx, world.staff.actor, "Club")
+        group_actions.create(tx, world.staff.actor, "Club")
     statements: tuple[Any, ...] = (
         insert(invitations).from_select(
             [column.name for column in invitations.c if column.name not in {"id", "uuid"}]
@@ -131,5 +131,5 @@ def test_counting_anew_mends_what_was_written_past_the_triggers(world: World) ->
     with pytest.raises(AssertionError):
         check(world)
     with world.database.write() as tx:
-        tallies.recount(tx)
+        row_counts.recount(tx)
     check(world)

@@ -10,12 +10,14 @@ import pytest
 from alembic import command
 from sqlalchemy import select, text
 
-from collegium.rules.subnets import closed
-from collegium.store import accounts, schema, tokens
-from collegium.store import groups as group_rows
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import closed_ranges, events, groups, invitations, outbox, scopes
+from collegium.access.subnets.rules import closed
+from collegium.accounts import queries as account_queries
+from collegium.db import schema
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import closed_ranges, events, groups, invitations, outbox, scopes
+from collegium.scopes.groups import queries as group_queries
+from collegium.sign_in.tokens import queries as token_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +92,7 @@ def test_an_upgrade_that_fails_half_way_leaves_the_old_schema(
         )
         connection.exec_driver_sql("COMMIT")
     with monkeypatch.context() as patch:
-        patch.setattr("collegium.store.search.text_of", broken)
+        patch.setattr("collegium.lists.account_search.text_of", broken)
         with pytest.raises(RuntimeError):
             schema.migrate(empty)
     assert schema.standing(empty) is schema.Standing.BEHIND
@@ -151,7 +153,7 @@ def test_a_token_of_an_earlier_release_is_kept_as_the_one_of_its_wire(empty: Dat
         connection.exec_driver_sql("COMMIT")
     schema.migrate(empty)
     with empty.read() as tx:
-        row = tokens.of_account(tx, 7)
+        row = token_queries.of_account(tx, 7)
     assert row is not None
     assert (row.id, row.kind, row.name, row.lifetime, row.ends) == (3, "api", "", None, None)
     assert (row.issued.day, row.used.day) == (1, 2)
@@ -269,10 +271,10 @@ def test_addresses_of_an_earlier_release_are_compared_after_the_upgrade(empty: D
     schema.migrate(empty)
     with empty.read() as tx:
         # Two that turn out to share a mailbox are both kept; the first is found by it.
-        found = accounts.with_addresses(tx, ["U\u0308LLE@example.org"])
+        found = account_queries.with_addresses(tx, ["U\u0308LLE@example.org"])
         assert {row.id for row in found.values()} == {1}
-        assert {row.id for row in accounts.with_address(tx, emails[1])} == {1, 2}
-        assert accounts.known(tx, email="ada@xn--mnchen-3ya.example").id == 3  # type: ignore[union-attr]
+        assert {row.id for row in account_queries.with_address(tx, emails[1])} == {1, 2}
+        assert account_queries.known(tx, email="ada@xn--mnchen-3ya.example").id == 3  # type: ignore[union-attr]
 
 
 def test_groups_whose_names_turn_out_to_be_one_both_work_after_the_upgrade(
@@ -301,7 +303,7 @@ def test_groups_whose_names_turn_out_to_be_one_both_work_after_the_upgrade(
     schema.migrate(empty)
     with empty.read() as tx:
         rows = {row.scope_id: row.folded for row in tx.all(Prepared(select(groups)))}
-        assert [row.id for row in group_rows.some(tx, [1, 2]).values()] == [1, 2]
+        assert [row.id for row in group_queries.some(tx, [1, 2]).values()] == [1, 2]
         sorts = {row.id: row.name_sort for row in tx.all(Prepared(select(scopes)))}
     assert rows == {
         1: "caf\u00e9",
@@ -361,7 +363,7 @@ def test_personal_data_that_earlier_releases_kept_go_with_the_upgrade(empty: Dat
     schema.migrate(empty)
     with empty.read() as tx:
         events_now = tx.all(Prepared(select(events).order_by(events.c.id)))
-        row = accounts.by_number(tx, 5)
+        row = account_queries.by_number(tx, 5)
         mails = tx.all(Prepared(select(outbox.c.recipient, outbox.c.account_id)))
     assert row is not None
     assert (row.first_name, row.last_name) == ("Deleted account 5", "")

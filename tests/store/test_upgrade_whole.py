@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 from alembic import command
 from sqlalchemy import inspect, text
 
-from collegium.actions.invitations import accept
-from collegium.actions.tokens import actor_of
+from collegium.accounts import queries as account_queries
+from collegium.db import schema
+from collegium.db.tables import metadata
+from collegium.events import queries as event_queries
+from collegium.invitations.actions import accept
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store import accounts, events, schema, tokens
-from collegium.store.tables import metadata
-from collegium.store.vault import Vault
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.tokens.actions import actor_of
 from tests.conftest import KEY
 from tests.site import Site
 from tests.store.test_upgrade import empty
@@ -21,7 +24,7 @@ from tests.world import Person
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collegium.store.db import Database
+    from collegium.db.database import Database
 
 __all__ = ["empty"]
 
@@ -285,8 +288,8 @@ def _live_in(database: Database) -> None:
     """Ask and do what people did in the first release."""
     settings = load({"COLLEGIUM_SECRET_KEY": KEY})
     with database.read() as tx:
-        row: Any = accounts.by_number(tx, 1)
-        assert tokens.of_account(tx, 1) is not None
+        row: Any = account_queries.by_number(tx, 1)
+        assert token_queries.of_account(tx, 1) is not None
     site = Site(settings, database, VAULT)
     try:
         ada = Person(actor_of(row), TOKEN)
@@ -296,14 +299,14 @@ def _live_in(database: Database) -> None:
         (waiting,) = site.get("/api/user-invitations/", ada).json()
         assert (waiting["uuid"], waiting["state"]) == (uuid(7), "pending")
         with database.write() as tx:
-            bob: Any = accounts.by_number(tx, 2)
+            bob: Any = account_queries.by_number(tx, 2)
             accept(tx, actor_of(bob), settings, uuid(7))
         team = site.get(f"/api/projects/{uuid(5)}/list_users/", ada).json()
         assert [one["user_username"] for one in team] == ["bob"]
         found = site.get("/api/users/?query=bob", ada).json()
         assert [one["username"] for one in found] == ["bob"]
         with database.read() as tx:
-            assert events.latest(tx) is not None
+            assert event_queries.latest(tx) is not None
         told = site.get("/api/events/?page_size=50", ada).json()
         assert {one["event_type"] for one in told} >= {"role_granted"}
     finally:

@@ -11,14 +11,14 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from collegium.store import vault
+from collegium.security import crypto
 
 PASSWORD = "a quiet harbour"
 
 
 @pytest.fixture
 def true() -> dict[str, Any]:
-    return runpy.run_path(vault.__file__)
+    return runpy.run_path(crypto.__file__)
 
 
 def test_a_hash_costs_what_is_recommended(true: dict[str, Any]) -> None:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench import data, reading
+from collegium.db import expected_statistics
+from collegium.db.database import Database, Read
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store import expectations
-from collegium.store.db import Database, Read
-from collegium.store.vault import Vault
 from tests.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from collegium.store.statements import Prepared
+    from collegium.db.statements import Prepared
     from tests.conftest import PostgreSQL
 
 SIZES = (300, 10_000)
@@ -145,7 +145,7 @@ def test_something_is_expected_of_every_table_and_index(new_sqlite: str) -> None
             " AND tbl_name NOT LIKE '%_search_%' AND tbl_name != 'alembic_version'"
         )
         there = {(table, index) for table, index in tx._cursor.fetchall()}
-    expected = {(t, i) for t, known in expectations.SQLITE.items() for i in known if i}
+    expected = {(t, i) for t, known in expected_statistics.SQLITE.items() for i in known if i}
     assert expected == there
 
 

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 from sqlalchemy import bindparam, insert
 
-from collegium.actions import accounts as account_actions
-from collegium.rules import groups as rules
-from collegium.store import roles
-from collegium.store.statements import Prepared
-from collegium.store.tables import requests
+from collegium.accounts import actions as account_actions
+from collegium.db.statements import Prepared
+from collegium.db.tables import requests
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import rules as group_rules
 
 if TYPE_CHECKING:
     from tests.world import World
@@ -23,7 +23,7 @@ _ASK = Prepared(insert(requests).values({name: bindparam(name) for name in _ROW}
 def ask_many(world: World, group: int, many: int) -> None:
     """So many people ask to be let in."""
     with world.database.write() as tx:
-        role: Any = roles.named(tx, rules.MEMBER, None, groups=True)
+        role: Any = role_queries.named(tx, group_rules.MEMBER, None, groups=True)
         for number in range(many):
             name = f"asker{number}"
             person = account_actions.create(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from collegium.actions import groups as group_actions
-from collegium.actions.groups import Wish
-from collegium.rules import groups as rules
-from collegium.store import groups, memberships, roles
-from collegium.store import requests as request_rows
+from collegium.join_requests import queries as join_request_queries
+from collegium.memberships import queries as membership_queries
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.scopes.groups import queries as group_queries
+from collegium.scopes.groups import rules as group_rules
+from collegium.scopes.groups.actions import Wish
 
 if TYPE_CHECKING:
     import httpx
 
-    from collegium.store.statements import Row
+    from collegium.db.statements import Row
     from tests.site import Site
     from tests.world import Person, World
 
@@ -60,12 +62,12 @@ class Groups:
         with self.world.database.write() as tx:
             return group_actions.create(tx, owner.actor, name)
 
-    def seat(self, group: int, person: Person, role: str = rules.MEMBER) -> None:
+    def seat(self, group: int, person: Person, role: str = group_rules.MEMBER) -> None:
         """Give a person a role, without asking any rule."""
         with self.world.database.write() as tx:
-            row: Any = roles.named(tx, role, None, groups=True)
+            row: Any = role_queries.named(tx, role, None, groups=True)
             uuid = f"{group:016x}{person.id:016x}"
-            memberships.grant(tx, uuid, person.id, row.id, group, None, None)
+            membership_queries.grant(tx, uuid, person.id, row.id, group, None, None)
 
     def invite(
         self,
@@ -92,16 +94,16 @@ class Groups:
     def role_of(self, group: int, person: Person) -> str | None:
         """The role of a person in a group now."""
         with self.world.database.read() as tx:
-            row = memberships.in_scope(tx, person.id, group)
+            row = membership_queries.in_scope(tx, person.id, group)
         return row.role_name if row else None
 
     def request(self, uuid: str) -> Row:
         with self.world.database.read() as tx:
-            return request_rows.reach(tx, self.world.staff.actor, uuid, groups=True)
+            return join_request_queries.reach(tx, self.world.staff.actor, uuid, groups=True)
 
     def members(self, group: int) -> dict[str, str]:
         with self.world.database.read() as tx:
-            rows = groups.members(tx, [group])[group]
+            rows = group_queries.members(tx, [group])[group]
         return {row.email: row.role_name for row in rows}
 
     def call(

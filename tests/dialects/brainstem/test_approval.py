@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.actions import group_invitations
-from collegium.post import mails
-from collegium.post.outcomes import Void
-from collegium.store import addresses
-from collegium.store.statements import Prepared
-from collegium.store.tables import invitations, outbox
+from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import invitations, outbox
+from collegium.invitations import group_actions as group_invitation_actions
+from collegium.outbox.outcomes import Void
+from collegium.worker import mails
 from tests.dialects.brainstem.scene import Groups
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from collegium.db.statements import Row
     from collegium.settings import Settings
-    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, World
 
@@ -179,7 +179,7 @@ def move(case: Case, email: str) -> None:
     answer = site.post(path, world.staff, json={"email": email})
     assert answer.status_code == 200, answer.text
     with world.database.read() as tx:
-        change = addresses.of_account(tx, case.alice.id)
+        change = email_change_queries.of_account(tx, case.alice.id)
     assert change is not None
     code = world.vault.code(case.alice.id, email, change.created.isoformat())
     answer = site.post("/api/users/confirm_email/", json={"code": code})
@@ -236,7 +236,7 @@ def test_approval_of_another_address_does_not_bring_an_invitation_back(
     assert case.row.state == state
     assert case.asked() == []
     with world.database.write() as tx:
-        group_invitations.send(tx, case.olga.actor, world.settings, case.row.uuid)
+        group_invitation_actions.send(tx, case.olga.actor, world.settings, case.row.uuid)
     assert (case.row.state, case.row.approved_by) == ("requested", None)
     assert len(case.asked()) == 1
 

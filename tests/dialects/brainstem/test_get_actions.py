@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.store.statements import Prepared
-from collegium.store.tables import events
+from collegium.db.statements import Prepared
+from collegium.db.tables import events
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.test_turns import places_at_writing
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.post.transport import open_transport
-from collegium.post.worker import Worker
-from collegium.store import accounts as account_rows
-from collegium.store import roles
-from collegium.store.statements import Prepared
-from collegium.store.tables import outbox
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import outbox
+from collegium.roles import queries as role_queries
+from collegium.worker.transport import open_transport
+from collegium.worker.worker import Worker
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_invitations import NEW
@@ -45,7 +45,7 @@ def group(groups: Groups, olga: Person) -> int:
 def change_address(world: World, person: Person, email: str) -> None:
     """Change an address where every way of changing it ends."""
     with world.database.write() as tx:
-        account_rows.change(tx, person.id, {"email": email})
+        account_queries.change(tx, person.id, {"email": email})
 
 
 def listed(groups: Groups, person: Person, query: str = "") -> list[str]:
@@ -153,7 +153,7 @@ def test_the_link_makes_no_account_and_declines_nothing_for_who_reads_the_mail_n
     assert answer.headers["location"].startswith("/sign_in/")
     assert browser.send(f"{here}decline/").headers["location"].startswith("/sign_in/")
     with world.database.read() as tx:
-        assert account_rows.by_username(tx, NEW["username"]) is None
+        assert account_queries.by_username(tx, NEW["username"]) is None
     assert state(world, invitation) == "pending"
 
 
@@ -170,7 +170,7 @@ def test_no_account_is_made_for_an_address_that_the_invitee_has_left(
     settings = make_settings(invitation_create_missing_user="true")
     Worker(world.database, settings, world.vault, open_transport(f"file:{tmp_path}")).once()
     with world.database.read() as tx:
-        assert not account_rows.with_addresses(tx, [OLD])
+        assert not account_queries.with_addresses(tx, [OLD])
 
 
 def deactivated(groups: Groups, ada: Person) -> None:
@@ -224,7 +224,7 @@ def test_the_account_that_was_chosen_on_a_page_is_invited_and_no_other_of_its_ad
     here = f"/group/{group}/team/add/"
     browser.open(f"{here}?q=second")
     with world.database.read() as tx:
-        role: Any = roles.named(tx, "GROUP.MEMBER", None, groups=True)
+        role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
     assert browser.send(here, account=second.uuid, role=role.uuid).status_code == 303
     assert listed(groups, ada) == []
     assert len(listed(groups, second)) == 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from collegium.dialects.brainstem import accounts, invitations, requests
-from collegium.dialects.brainstem import groups as group_routes
-from collegium.dialects.brainstem.query import Number, Text, Truth, Uuid
+from collegium.api.brainstem import accounts, invitations, join_requests
+from collegium.api.brainstem import groups as group_routes
+from collegium.api.brainstem.query import Number, Text, Truth, Uuid
 from tests.dialects.brainstem.many import ask_many
 from tests.site import counted_statements
 
@@ -286,7 +286,7 @@ def count(
 
 
 TABLES = {
-    "request": requests._TABLE,
+    "request": join_requests._TABLE,
     "invitation": invitations._TABLE,
     "group": group_routes._TABLE,
     "user": accounts._TABLE,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from collegium.actions import devices as device_actions
-from collegium.actions import tokens as token_actions
-from collegium.rules.tokens import Kind
-from collegium.store import second_factors, tokens
-from collegium.store.statements import Prepared
-from collegium.store.tables import devices, tries
-from collegium.store.vault import hash_password
+from collegium.db.statements import Prepared
+from collegium.db.tables import devices, tries
+from collegium.security.crypto import hash_password
+from collegium.sign_in.devices import actions as device_actions
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.tokens.rules import Kind
+from collegium.sign_in.two_factor import queries as two_factor_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,7 @@ def test_a_personal_token_is_renewed_by_use_and_can_be_ended(site: Site, world: 
     assert len(token) == 44
     assert opens(site, token)
     with world.database.write() as tx:
-        assert [row.name for row in tokens.personal(tx, person.id)] == ["laptop", "cluster"]
+        assert [row.name for row in token_queries.personal(tx, person.id)] == ["laptop", "cluster"]
         token_actions.revoke_own(tx, person.actor, number)
     assert not opens(site, token)
     assert opens(site, other)
@@ -115,7 +116,7 @@ def test_what_a_browser_holds_is_no_credential_of_a_program(site: Site, world: W
     token = world.vault.new_token()
     with world.database.write() as tx:
         digest = world.vault.digest(token)
-        tokens.add(tx, person.id, digest, kind=Kind.SESSION, lifetime=3600)
+        token_queries.add(tx, person.id, digest, kind=Kind.SESSION, lifetime=3600)
     assert not opens(site, token)
 
 
@@ -124,10 +125,10 @@ def test_an_account_with_a_second_factor_does_not_get_in_by_its_password(
 ) -> None:
     person = ada(world)
     with world.database.write() as tx:
-        second_factors.put(tx, person.id, b"d" * 32, b"sealed")
+        two_factor_queries.put(tx, person.id, b"d" * 32, b"sealed")
     assert log_in(site).status_code == 200  # not confirmed yet
     with world.database.write() as tx:
-        second_factors.confirm(tx, person.id)
+        two_factor_queries.confirm(tx, person.id)
     for path in ("/api/token/", "/api/auth/token/"):
         refused = log_in(site, path)
         assert refused.status_code == 401

@@ -11,12 +11,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import bindparam, update
 
-from collegium.actions.requests import ask
-from collegium.rules import invitations as invitation_rules
-from collegium.rules import requests as request_rules
-from collegium.store import access, invitations, memberships, roles
-from collegium.store import tables as rows
-from collegium.store.statements import Prepared
+from collegium.access import queries as access_queries
+from collegium.db import tables
+from collegium.db.statements import Prepared
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations import rules as invitation_rules
+from collegium.join_requests import rules as join_request_rules
+from collegium.join_requests.actions import ask
+from collegium.memberships import queries as membership_queries
+from collegium.roles import queries as role_queries
 
 if TYPE_CHECKING:
     from tests.dialects.brainstem.scene import Groups
@@ -39,7 +42,7 @@ _PUT = {
     table.name: Prepared(
         update(table).where(table.c.uuid == bindparam("key")).values(state=bindparam("becomes"))
     )
-    for table in (rows.requests, rows.invitations)
+    for table in (tables.requests, tables.invitations)
 }
 
 
@@ -85,9 +88,9 @@ def cast(groups: Groups) -> Cast:
 
 def unseat(groups: Groups, group: int, person: Person) -> None:
     with groups.world.database.write() as tx:
-        held = memberships.in_scope(tx, person.id, group)
+        held = membership_queries.in_scope(tx, person.id, group)
         if held is not None:
-            memberships.end(tx, held.id, None)
+            membership_queries.end(tx, held.id, None)
 
 
 def answered(groups: Groups, who: Person | None, model: str, uuid: str, action: str) -> int:
@@ -105,7 +108,7 @@ def expected(*, who: str, entitled: set[str], state: str, target: str, opens: bo
     return 200 if opens or state == target else 400
 
 
-PENDING = request_rules.State.PENDING
+PENDING = join_request_rules.State.PENDING
 REQUEST_TARGETS = {"accept": "approved", "reject": "rejected", "cancel": "canceled"}
 REQUEST_ENTITLED = {"accept": MANAGERS, "reject": MANAGERS, "cancel": {"self"}}
 
@@ -114,7 +117,7 @@ REQUEST_ENTITLED = {"accept": MANAGERS, "reject": MANAGERS, "cancel": {"self"}}
 def test_requests(groups: Groups, cast: Cast, action: str) -> None:
     target = REQUEST_TARGETS[action]
     tried = 0
-    for state, who in product(request_rules.STORED, EVERYBODY):
+    for state, who in product(join_request_rules.STORED, EVERYBODY):
         uuid = request_in(groups, cast, state.value)
         wanted = expected(
             who=who,
@@ -137,8 +140,8 @@ def test_requests(groups: Groups, cast: Cast, action: str) -> None:
 
 def request_in(groups: Groups, cast: Cast, state: str) -> str:
     with groups.world.database.write() as tx:
-        role: Any = roles.named(tx, "GROUP.MEMBER", None, groups=True)
-        reached: Any = access.held_by(tx, cast.one.actor, cast.group)
+        role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
+        reached: Any = access_queries.held_by(tx, cast.one.actor, cast.group)
         uuid = str(ask(tx, cast.one.actor, reached.scope, role).uuid)
     put(groups, "requests", uuid, state)
     return uuid
@@ -185,9 +188,9 @@ def invitation_in(groups: Groups, cast: Cast, state: str, offered: str) -> str:
     assert lead is not None
     uuid = uuid4().hex
     with groups.world.database.write() as tx:
-        role: Any = roles.named(tx, offered, None, groups=True)
+        role: Any = role_queries.named(tx, offered, None, groups=True)
         days = -1 if state == "expired" else 7
-        invitations.add(
+        invitation_queries.add(
             tx,
             {
                 "uuid": uuid,
@@ -206,7 +209,7 @@ def invitation_in(groups: Groups, cast: Cast, state: str, offered: str) -> str:
 
 
 def test_the_matrix_knows_every_act_and_every_state() -> None:
-    assert {state.value for state in request_rules.STORED} == {
+    assert {state.value for state in join_request_rules.STORED} == {
         "pending",
         *REQUEST_TARGETS.values(),
     }

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import group_invitations
-from collegium.actions import requests as request_actions
-from collegium.post import mails
-from collegium.post.outcomes import Void
-from collegium.store.statements import Prepared, Time
-from collegium.store.tables import events, grants, outbox, requests
+from collegium.db.statements import Prepared, Time
+from collegium.db.tables import events, grants, outbox, requests
+from collegium.invitations import group_actions as group_invitation_actions
+from collegium.join_requests import actions as join_request_actions
+from collegium.outbox.outcomes import Void
+from collegium.worker import mails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,11 +52,11 @@ def decide(groups: Groups, deed: str, by: Person, uuid: str) -> None:
     world = groups.world
     with world.database.write() as tx:
         if deed == "accept":
-            request_actions.approve(tx, by.actor, world.settings, uuid, None, groups=True)
+            join_request_actions.approve(tx, by.actor, world.settings, uuid, None, groups=True)
         elif deed == "reject":
-            request_actions.reject(tx, by.actor, uuid, None, groups=True)
+            join_request_actions.reject(tx, by.actor, uuid, None, groups=True)
         else:
-            request_actions.cancel(tx, by.actor, uuid, groups=True)
+            join_request_actions.cancel(tx, by.actor, uuid, groups=True)
 
 
 def left_behind(groups: Groups, group: int, alice: Person) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def test_however_somebody_joins_nothing_else_stays_open(groups: Groups) -> None:
     assert groups.get(olga, "request", asked[0], "accept").status_code == 200
     with world.database.write() as tx:
         uuid = invited[1].replace("-", "")
-        group_invitations.accept(tx, bob.actor, world.settings, uuid)
+        group_invitation_actions.accept(tx, bob.actor, world.settings, uuid)
     assert groups.get(olga, "request").json()["count"] == 0
     assert groups.get(olga, "invitation").json()["count"] == 0
     assert world.invitation(invited[0].replace("-", "")).state == "canceled"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.actions import accounts
+from collegium.accounts import actions as account_actions
 
 if TYPE_CHECKING:
     from tests.dialects.brainstem.scene import Groups
@@ -23,7 +23,7 @@ def orphaned(groups: Groups) -> tuple[int, Person]:
     groups.seat(group, bob)
     with world.database.write() as tx:
         off = {"is_active": False}
-        accounts.update(tx, world.staff.actor, world.settings, olga.uuid, off, agrees=False)
+        account_actions.update(tx, world.staff.actor, world.settings, olga.uuid, off, agrees=False)
     return group, mia
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import groups as group_actions
-from collegium.dialects.brainstem.routes import ROUTES
-from collegium.rules.refusals import NotFound
-from collegium.store import accounts, profiles
+from collegium.accounts import queries as account_queries
+from collegium.accounts.profiles import queries as profile_queries
+from collegium.api.brainstem.routes import ROUTES
+from collegium.refusals import NotFound
+from collegium.scopes.groups import actions as group_actions
 from tests.dialects.brainstem.scene import Groups
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Club:
         groups.seat(self.id, self["member"])
         groups.seat(self.id, self["keeper"])
         with world.database.write() as tx:
-            accounts.change(tx, self["keeper"].id, {"is_staff": True})
+            account_queries.change(tx, self["keeper"].id, {"is_staff": True})
         groups.seat(self.id, self["former"])
         with world.database.write() as tx:
             group_actions.leave(tx, self["former"].actor, self.id)
@@ -101,7 +102,7 @@ def test_the_list_of_people_is_what_can_be_opened_one_by_one(club: Club, world: 
         with world.database.read() as tx:
             for number, one in numbers.items():
                 try:
-                    profiles.reach(tx, actor, number)
+                    profile_queries.reach(tx, actor, number)
                     is_seen = True
                 except NotFound:
                     is_seen = False
@@ -183,7 +184,7 @@ def test_whoever_decides_an_invitation_sees_who_is_invited_as_long_as_it_is_open
     assert get(club["invitee"], "user", club["owner"].id).status_code == 200
     late = datetime.now(UTC) + timedelta(days=30)
     with world.database.read(late) as tx, pytest.raises(NotFound):
-        profiles.reach(tx, club["owner"].actor, club["invitee"].id)
+        profile_queries.reach(tx, club["owner"].actor, club["invitee"].id)
     assert get(club["owner"], "invitation", club.invitation, "cancel").status_code == 200
     assert get(club["owner"], "user", club["invitee"].id).status_code == 404
     assert get(club["invitee"], "user", club["owner"].id).status_code == 404

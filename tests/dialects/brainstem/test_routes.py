@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from collegium.dialects.brainstem.routes import DESCRIBED, ROUTES
-from collegium.dialects.http import METHODS
-from collegium.store.statements import Prepared
-from collegium.store.tables import events
+from collegium.api.brainstem.routes import DESCRIBED, ROUTES
+from collegium.api.request import METHODS
+from collegium.db.statements import Prepared
+from collegium.db.tables import events
 
 if TYPE_CHECKING:
     from tests.dialects.brainstem.scene import Groups

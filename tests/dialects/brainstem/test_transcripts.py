@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from collegium.actions import devices as device_actions
-from collegium.rules import groups as rules
-from collegium.store.vault import hash_password
+from collegium.scopes.groups import rules as group_rules
+from collegium.security.crypto import hash_password
+from collegium.sign_in.devices import actions as device_actions
 from tests.dialects.brainstem.many import ask_many
 from tests.dialects.brainstem.scene import SPELLINGS, Groups
 
@@ -185,7 +185,7 @@ def t8_t9_t10_letting_in(lab: Lab) -> None:
     for _ in range(2):
         accepted = get(lab.mia, "request", uuid, "accept")
         assert (accepted.status_code, accepted.json()) == (200, same)
-        assert lab.groups.members(lab.id)[lab.alice.email] == rules.MEMBER
+        assert lab.groups.members(lab.id)[lab.alice.email] == group_rules.MEMBER
     assert len(lab.groups.members(lab.id)) == 3
     detail(get(lab.mia, "request", uuid, "reject"), 400)
     detail(get(lab.mia, "request", uuid), 404)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.actions import addresses
-from collegium.post.worker import Worker
-from collegium.store import accounts
-from collegium.store.statements import Prepared
-from collegium.store.tables import email_changes, outbox
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.db.statements import Prepared
+from collegium.db.tables import email_changes, outbox
+from collegium.worker.worker import Worker
 from tests.post.scene import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collegium.db.statements import Row
     from collegium.settings import Settings
-    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, World
 
@@ -53,7 +53,7 @@ def code_in(recorder: Recorder, kind: str = "change_email_request") -> str:
 
 def email_of(world: World, person: Person) -> str:
     with world.database.read() as tx:
-        row: Row = accounts.by_number(tx, person.id)
+        row: Row = account_queries.by_number(tx, person.id)
     return str(row.email)
 
 
@@ -134,7 +134,7 @@ def test_a_code_works_until_its_time_is_over(
     ask(site, ada, ada)
     code = code_in(mailed(world))
     with world.database.write(datetime.now(UTC) - timedelta(hours=1, minutes=1)) as tx:
-        addresses.ask(tx, ada.actor, settings, world.vault, ada.uuid, "old@example.org")
+        email_change_actions.ask(tx, ada.actor, settings, world.vault, ada.uuid, "old@example.org")
         late = world.vault.code(ada.id, "old@example.org", tx.now.isoformat())
     assert confirm(site, code).status_code == 404
     refused = confirm(site, late)

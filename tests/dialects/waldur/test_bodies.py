@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from collegium.dialects.waldur import accounts, fields, invitations, organisations, projects
-from collegium.dialects.waldur.routes import ROUTES
-from collegium.store import accounts as account_rows
-from collegium.store.vault import hash_password
+from collegium.accounts import queries as account_queries
+from collegium.api.waldur import accounts, fields, invitations, organisations, projects
+from collegium.api.waldur.routes import ROUTES
+from collegium.security.crypto import hash_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -130,7 +130,7 @@ def raw(site: Site, who: Any, content: bytes, kind: str = "application/json") ->
 
 def account(world: World, username: str) -> Any:
     with world.database.read() as tx:
-        return account_rows.by_username(tx, username)
+        return account_queries.by_username(tx, username)
 
 
 def check_errors(answer: httpx.Response, form: Mapping[str, Any]) -> None:
@@ -196,7 +196,7 @@ def test_every_write_takes_every_encoding(site: Site, world: World, how: str) ->
     staff = world.staff
     ada = world.person("ada")
     with world.database.write() as tx:
-        account_rows.change(tx, ada.id, {"password": hash_password(PASSWORD)})
+        account_queries.change(tx, ada.id, {"password": hash_password(PASSWORD)})
     org = world.organisation()
     project = world.project(org)
     seats = {org: "CUSTOMER.OWNER", project: "PROJECT.MEMBER"}
@@ -747,7 +747,7 @@ def test_a_start_that_has_passed_may_be_sent_back_and_stays(site: Site, world: W
 def test_a_user_name_is_taken_also_by_an_inactive_account(site: Site, world: World) -> None:
     ada = world.person("ada")
     with world.database.write() as tx:
-        account_rows.change(tx, ada.id, {"is_active": False})
+        account_queries.change(tx, ada.id, {"is_active": False})
     body = {"username": "ada", "email": "x@example.org"}
     answer = sent(site, "POST", "/api/users/", world.staff, body)
     assert answer.status_code == 400

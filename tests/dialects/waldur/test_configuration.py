@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collegium import __version__
-from collegium.dialects.waldur.configuration import _PUBLIC
+from collegium.api.waldur.configuration import _PUBLIC
 from collegium.settings import Settings
 
 if TYPE_CHECKING:

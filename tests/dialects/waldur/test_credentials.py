@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import bindparam, update
 
-from collegium.store import accounts, tokens
-from collegium.store.statements import Prepared, Time
-from collegium.store.tables import tokens as table
-from collegium.store.vault import hash_password
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared, Time
+from collegium.db.tables import tokens as table
+from collegium.security.crypto import hash_password
+from collegium.sign_in.tokens import queries as token_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,19 +49,19 @@ def age(world: World, person: Person, *, used: int, issued: int = 0) -> datetime
 
 def last_used(world: World, person: Person) -> datetime:
     with world.database.read() as tx:
-        row: Any = tokens.of_account(tx, person.id)
+        row: Any = token_queries.of_account(tx, person.id)
     found: datetime = row.used
     return found
 
 
 def change(world: World, person: Person, **columns: Any) -> None:
     with world.database.write() as tx:
-        accounts.change(tx, person.id, columns)
+        account_queries.change(tx, person.id, columns)
 
 
 def revoke(world: World, person: Person) -> None:
     with world.database.write() as tx:
-        tokens.revoke(tx, person.id)
+        token_queries.revoke(tx, person.id)
 
 
 def said(site: Site, header: str | bytes, path: str = ME) -> httpx.Response:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import roles as actions
+from collegium.roles import actions as role_actions
 from tests.site import BASE
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class Scene:
     def enable(self, *names: str) -> None:
         with self.world.database.write() as tx:
             for name in names:
-                actions.switch(tx, self.world.staff.actor, self.world.role(name).uuid, active=True)
+                role_actions.switch(
+                    tx, self.world.staff.actor, self.world.role(name).uuid, active=True
+                )
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from collegium.actions import directory as actions
-from collegium.rules.directory import Person as Found
-from collegium.store import accounts
+from collegium.accounts import queries as account_queries
+from collegium.integrations.eduteams import actions as eduteams_actions
+from collegium.integrations.eduteams.rules import Person as Found
 from tests.remote import SECRET, Remote, claims, floods, new_key, says
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ NOT_MANAGED = ["User is not managed by eduTEAMS."]
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy, and no token from another test."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(actions, "_tokens", actions._Tokens())
+    monkeypatch.setattr(eduteams_actions, "_tokens", eduteams_actions._Tokens())
 
 
 @pytest.fixture
@@ -244,11 +244,11 @@ def test_a_deleted_account_is_not_revived_by_an_answer_that_comes_late(
     """A pull asks, the account is deleted, the answer arrives."""
     found = Found(ADA, frozenset(), "ada@example.org", "Ada", "Lee", [], [], keys=())
     with world.database.write() as tx:
-        accounts.bury(tx, ada.id)
+        account_queries.bury(tx, ada.id)
     with world.database.write() as tx:
         settings, vault = world.settings, world.vault
-        assert actions.apply(tx, world.staff.actor, settings, vault, ADA, found) is None
-        assert actions.apply(tx, None, settings, vault, ADA, found, adds=True) != ada.uuid
+        assert eduteams_actions.apply(tx, world.staff.actor, settings, vault, ADA, found) is None
+        assert eduteams_actions.apply(tx, None, settings, vault, ADA, found, adds=True) != ada.uuid
 
 
 def test_two_pulls_of_one_account_at_once_both_succeed(

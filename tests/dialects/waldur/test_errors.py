@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from collegium.dialects.http import BODY_MAX
-from collegium.dialects.waldur.routes import ROUTES
-from collegium.rules.refusals import Conflict, Limited
-from collegium.store.db import Database
+from collegium.api.request import BODY_MAX
+from collegium.api.waldur.routes import ROUTES
+from collegium.db.database import Database
+from collegium.refusals import Conflict, Limited
 from tests.site import Site
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.vault import Vault
     from tests.world import World
 
 # What is decided before the database is asked, or in words alone, need not be tried on both.
@@ -247,7 +247,7 @@ def test_too_many_requests_are_told_when_to_come_back(
     def refuse(*_any: Any) -> None:
         raise Limited("login.too_often", seconds=seconds)
 
-    monkeypatch.setattr("collegium.dialects.waldur.accounts.actions.check_staff", refuse)
+    monkeypatch.setattr("collegium.api.waldur.accounts.actions.check_staff", refuse)
     answer = site.post("/api/users/", world.staff, json={})
     assert answer.status_code == 429
     text = f"Request was throttled. Expected available in {words}."
@@ -262,7 +262,7 @@ def test_a_refusal_without_words_is_a_fault_of_ours_and_shaped_like_one(
     def refuse(*_any: Any) -> None:
         raise Conflict("nobody.has_words_for_this")
 
-    monkeypatch.setattr("collegium.dialects.waldur.accounts.actions.check_staff", refuse)
+    monkeypatch.setattr("collegium.api.waldur.accounts.actions.check_staff", refuse)
     answer = site.post("/api/users/", world.staff, json={})
     assert answer.status_code == 500
     assert answer.json() == {"detail": "The service met an error; it was written down."}
@@ -278,7 +278,7 @@ def test_a_fault_of_ours_is_written_down_and_told_without_its_words(
     def fail(*_any: Any) -> None:
         raise fault
 
-    monkeypatch.setattr("collegium.dialects.waldur.accounts.actions.check_staff", fail)
+    monkeypatch.setattr("collegium.api.waldur.accounts.actions.check_staff", fail)
     with capture_logs() as logs:
         answer = site.post("/api/users/", world.staff, json={})
     assert answer.status_code == 500

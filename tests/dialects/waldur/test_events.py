@@ -13,20 +13,20 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import insert, update
 
-from collegium import actions
-from collegium.actions import accounts as account_actions
-from collegium.actions import addresses as address_actions
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import keys as key_actions
-from collegium.actions import tokens as token_actions
-from collegium.dialects.waldur.event_types import GROUPS, NAMES, TYPES, name_of
-from collegium.rules.access import Kind, Permission
-from collegium.rules.keys import parse
-from collegium.store import accounts as account_rows
-from collegium.store import events
-from collegium.store.statements import Prepared
-from collegium.store.tables import scopes
-from collegium.store.vault import hash_password
+import collegium
+from collegium.access.rules import Kind, Permission
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.api.waldur.event_types import GROUPS, NAMES, TYPES, name_of
+from collegium.db.statements import Prepared
+from collegium.db.tables import scopes
+from collegium.events import queries as event_queries
+from collegium.invitations import actions as invitation_actions
+from collegium.security.crypto import hash_password
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.ssh_keys import actions as ssh_key_actions
+from collegium.ssh_keys.rules import parse
 from tests.remote import new_key
 from tests.store.test_access import add_role
 
@@ -104,7 +104,7 @@ def names(one: dict[str, Any], event_type: str, username: str) -> bool:
 
 def record(world: World, kind: str, actor: Any = None, **facts: Any) -> None:
     with world.database.write() as tx:
-        events.record(tx, kind, actor, **facts)
+        event_queries.record(tx, kind, actor, **facts)
 
 
 # Who is told of what: of the project, of the organisation, of another project, of its invitation.
@@ -275,7 +275,7 @@ def test_a_failed_login_is_located_for_those_who_see_all_alone(
     site: Site, house: House, world: World
 ) -> None:
     with world.database.write() as tx:
-        row = account_rows.by_uuid(tx, house.member.uuid)
+        row = account_queries.by_uuid(tx, house.member.uuid)
         token_actions.fail(tx, row, ADDRESS)
         token_actions.fail(tx, None, ADDRESS)
     name = "auth_login_failed_with_username"
@@ -315,8 +315,8 @@ def test_a_change_of_an_account_tells_each_what_the_account_would(
         assert "token_lifetime" not in told["changes"]
     # (Support may be told of nothing that it was not before; being it changes nothing here.)
     with world.database.write() as tx:
-        account_rows.change(tx, house.member.id, {"is_support": False})
-        account_rows.change(tx, clerk.id, {"is_staff": False})
+        account_queries.change(tx, house.member.id, {"is_support": False})
+        account_queries.change(tx, clerk.id, {"is_staff": False})
     told = the(site, house.member, "user_update_succeeded")
     assert told["context"]["changes"]["civil_number"] == [None, "38001085718"]
     assert told["context"]["changes"]["job_title"] == ["", "Reader"]
@@ -333,10 +333,10 @@ def test_addresses_and_keys_are_told_to_their_own_person(
     site: Site, house: House, world: World
 ) -> None:
     with world.database.write() as tx:
-        address_actions.ask(
+        email_change_actions.ask(
             tx, house.member.actor, world.settings, world.vault, house.member.uuid, "n@example.org"
         )
-        key_actions.create(tx, house.member.actor, parse(new_key()), "laptop")
+        ssh_key_actions.create(tx, house.member.actor, parse(new_key()), "laptop")
     for who in (house.staff, house.support, house.member):
         told = the(site, who, "account_address_change_asked")
         assert told["message"] == "User member asked for another e-mail address, n@example.org."
@@ -548,8 +548,10 @@ def test_the_history_of_groups_is_not_on_this_wire(site: Site, house: House, wor
     with world.database.write() as tx:
         number = tx.value(Prepared(insert(scopes).values(group).returning(scopes.c.id)))
         actor = house.member.actor
-        events.record(tx, "role.granted", actor, scope=number, account=actor.id, role="GROUP.LEAD")
-        rows = events.listing.page(tx, world.staff.actor, {}, (), 1, 0)
+        event_queries.record(
+            tx, "role.granted", actor, scope=number, account=actor.id, role="GROUP.LEAD"
+        )
+        rows = event_queries.listing.page(tx, world.staff.actor, {}, (), 1, 0)
     assert rows[0].scope_kind == "group"
     assert len(listed(site, house.staff)) == before
     assert "Choir" not in json.dumps(listed(site, house.member))
@@ -570,7 +572,7 @@ def test_a_removed_project_keeps_its_history_for_those_above(
 
 def test_history_outlives_a_name(site: Site, house: House, world: World) -> None:
     with world.database.write() as tx:
-        account_rows.change(tx, house.staff.id, {"first_name": "Renamed"})
+        account_queries.change(tx, house.staff.id, {"first_name": "Renamed"})
         tx.run(Prepared(update(scopes).where(scopes.c.id == house.project.id).values(name="New")))
         account_actions.delete(tx, house.staff.actor, house.member.uuid)
     gone = f"~deleted-{house.member.id}"
@@ -605,7 +607,7 @@ class Recorded:
     """The kinds of event that the actions record, read off their source."""
 
     def __init__(self) -> None:
-        folder = Path(actions.__file__).parent
+        folder = Path(collegium.__file__).parent
         self.kinds: set[str] = set()
         self.facts: dict[str, set[str]] = defaultdict(set)
         self.unread: list[str] = []
@@ -699,7 +701,7 @@ def test_names_are_taken_literally(site: Site, house: House, world: World) -> No
 def test_a_login_is_told_in_words(site: Site, house: House, world: World) -> None:
     secret = "purple-tram-lifts-9"
     with world.database.write() as tx:
-        account_rows.change(tx, house.member.id, {"password": hash_password(secret)})
+        account_queries.change(tx, house.member.id, {"password": hash_password(secret)})
     body = {"username": "member", "password": secret}
     assert site.post("/api-auth/password/", json=body).status_code == 200
     told = the(site, house.member, "auth_logged_in_with_username")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from collegium.dialects.waldur import accounts, customer_users, memberships
-from collegium.store import accounts as account_rows
-from collegium.store.memberships import team
-from collegium.store.people import listing as people
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts as table
+from collegium.accounts import queries as account_queries
+from collegium.accounts.organisation_users import listing as people
+from collegium.api.waldur import accounts, customer_users, memberships
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts as table
+from collegium.memberships.queries import team
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ AS_ASKED = {"joined": "date_joined", "agreed": "agreement_date"}
 def write(world: World, person: Person, values: Mapping[str, Any]) -> None:
     """Give an account these values, and whatever is kept of them for searching."""
     with world.database.write() as tx:
-        account_rows.change(tx, person.id, dict(values))
+        account_queries.change(tx, person.id, dict(values))
         tx.run(Prepared(update(table).where(table.c.id == person.id).values(values)))
 
 
@@ -124,7 +124,7 @@ def scene(world: World) -> Scene:
 
 
 LISTS: dict[str, tuple[Any, Any]] = {
-    "/api/users/": (accounts.FILTERS, account_rows.listing.orders),
+    "/api/users/": (accounts.FILTERS, account_queries.listing.orders),
     "list_users/": (memberships.TEAM_FILTERS, team.orders),
     "users/": (customer_users._FILTERS, people.orders),
 }

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.actions import accounts as account_actions
-from collegium.dialects import http
-from collegium.store.connections import Unavailable
-from collegium.store.statements import Prepared
-from collegium.store.tables import events
+from collegium.accounts import actions as account_actions
+from collegium.api import request
+from collegium.db.connections import Unavailable
+from collegium.db.statements import Prepared
+from collegium.db.tables import events
 from tests.site import Site, counted_statements
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.store.db import Database
+    from collegium.db.database import Database
     from tests.world import Person, World
 
 ME = "/api/users/me/"
@@ -53,8 +53,8 @@ def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> Iterator[None]:
             return moment
 
     with monkeypatch.context() as patch:
-        patch.setattr(http, "datetime", Clock)
-        patch.setattr("collegium.store.db.datetime", Clock)
+        patch.setattr(request, "datetime", Clock)
+        patch.setattr("collegium.db.database.datetime", Clock)
         yield
 
 

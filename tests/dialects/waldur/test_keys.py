@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import bindparam, select, update
 
-from collegium.actions import keys as actions
-from collegium.rules.keys import parse
-from collegium.store.statements import Prepared
-from collegium.store.tables import events
-from collegium.store.tables import keys as key_rows
+from collegium.db.statements import Prepared
+from collegium.db.tables import events
+from collegium.db.tables import keys as key_rows
+from collegium.ssh_keys import actions as ssh_key_actions
+from collegium.ssh_keys.rules import parse
 from tests.remote import new_key
 from tests.site import BASE
 
@@ -274,7 +274,7 @@ def test_each_filter_finds_what_it_names_and_nothing_else(site: Site, world: Wor
     ada = world.person("ada")
     now = datetime.now(UTC)
     with world.database.write(now - timedelta(days=9)) as tx:
-        uuid = actions.create(tx, ada.actor, parse(new_key()), "Old_Laptop 50%")
+        uuid = ssh_key_actions.create(tx, ada.actor, parse(new_key()), "Old_Laptop 50%")
     add(site, world.staff, "other")
     share(world, uuid)
     one = site.get(f"/api/keys/{uuid}/", ada).json()

@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import bindparam, select, update
 
-from collegium.actions import decisions
-from collegium.actions import invitations as invitation_actions
-from collegium.dialects.waldur.wire import STATES
-from collegium.post.clock import Clock
-from collegium.rules import invitations
-from collegium.store.statements import Prepared
-from collegium.store.tables import (
-    outbox,
-    projects,
-)
+from collegium.api.waldur.schemas import STATES
+from collegium.db.statements import Prepared
+from collegium.db.tables import outbox, projects
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import approvals
+from collegium.invitations import rules as invitation_rules
+from collegium.worker.scheduler import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +25,8 @@ if TYPE_CHECKING:
     import httpx
     from sqlalchemy import Table
 
+    from collegium.db.statements import Row
     from collegium.settings import Settings
-    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 
@@ -74,17 +71,17 @@ class Invited:
     """An invitation in a state of its own, reached by the acts that lead there."""
 
     def __init__(
-        self, world: World, site: Site, owner: Person, place: Place, state: invitations.State
+        self, world: World, site: Site, owner: Person, place: Place, state: invitation_rules.State
     ) -> None:
         self.world = world
         self.site = site
         self.state = state
         self.taker = world.person()
         self.project = world.project(
-            place, starts=TOMORROW if state is invitations.State.HELD else None
+            place, starts=TOMORROW if state is invitation_rules.State.HELD else None
         )
-        asks = state in {invitations.State.REQUESTED, invitations.State.REJECTED}
-        expired = state is invitations.State.EXPIRED
+        asks = state in {invitation_rules.State.REQUESTED, invitation_rules.State.REJECTED}
+        expired = state is invitation_rules.State.EXPIRED
         self.uuid = world.invite(
             owner if asks else world.staff,
             self.taker.email,
@@ -93,9 +90,9 @@ class Invited:
             now=datetime.now(UTC) - LONG_AGO if expired else None,
         )
         act = {
-            invitations.State.ACCEPTED: invitations.Act.ACCEPT,
-            invitations.State.REJECTED: invitations.Act.REJECT,
-            invitations.State.CANCELED: invitations.Act.CANCEL,
+            invitation_rules.State.ACCEPTED: invitation_rules.Act.ACCEPT,
+            invitation_rules.State.REJECTED: invitation_rules.Act.REJECT,
+            invitation_rules.State.CANCELED: invitation_rules.Act.CANCEL,
         }.get(state)
         if act is not None:
             assert self.do(act).status_code == 200
@@ -115,13 +112,13 @@ class Invited:
         staff = self.world.staff
         return self.world.vault.link(purpose, staff.uuid, self.uuid, self.row.generation, now)
 
-    def do(self, act: invitations.Act) -> httpx.Response:
+    def do(self, act: invitation_rules.Act) -> httpx.Response:
         path = "/api/user-invitations/"
         match act:
-            case invitations.Act.APPROVE | invitations.Act.REJECT:
-                purpose = getattr(decisions, act.name)
+            case invitation_rules.Act.APPROVE | invitation_rules.Act.REJECT:
+                purpose = getattr(approvals, act.name)
                 return self.site.post(f"{path}{act}/", json={"token": self.link(purpose)})
-            case invitations.Act.ACCEPT:
+            case invitation_rules.Act.ACCEPT:
                 return self.site.post(f"{path}{self.uuid}/accept/", self.taker)
             case _:
                 return self.site.post(f"{path}{self.uuid}/{act}/", self.world.staff)
@@ -134,12 +131,12 @@ class Invited:
 @pytest.fixture
 def invited(
     world: World, site: Site, owner: Person, place: Place
-) -> Callable[[invitations.State], Invited]:
+) -> Callable[[invitation_rules.State], Invited]:
     return lambda state: Invited(world, site, owner, place, state)
 
 
 # What only another wire has: here there is no such thing, whatever the state.
-ELSEWHERE = {act for act in invitations.Act if act == "decline"}
+ELSEWHERE = {act for act in invitation_rules.Act if act == "decline"}
 REFUSED: dict[str, tuple[int, Any]] = {
     "accept": (404, {"detail": "No Invitation matches the given query."}),
     "cancel": (400, ["Only pending or planned invitations can be canceled."]),
@@ -150,17 +147,19 @@ REFUSED: dict[str, tuple[int, Any]] = {
 }
 
 
-@pytest.mark.parametrize("state", invitations.State)
+@pytest.mark.parametrize("state", invitation_rules.State)
 def test_an_invitation_moves_as_in_the_table_and_not_otherwise(
-    invited: Callable[[invitations.State], Invited], world: World, state: invitations.State
+    invited: Callable[[invitation_rules.State], Invited],
+    world: World,
+    state: invitation_rules.State,
 ) -> None:
-    for act in invitations.Act:
+    for act in invitation_rules.Act:
         one = invited(state)
-        if act is invitations.Act.RELEASE:
+        if act is invitation_rules.Act.RELEASE:
             change(world, projects, starts=TODAY)
         before = one.row
-        leads_to = None if act in ELSEWHERE else invitations.MOVES.get((state, act))
-        if act is invitations.Act.RELEASE:
+        leads_to = None if act in ELSEWHERE else invitation_rules.MOVES.get((state, act))
+        if act is invitation_rules.Act.RELEASE:
             assert one.release() is (leads_to is not None), act
         else:
             answer = one.do(act)
@@ -174,53 +173,56 @@ def test_an_invitation_moves_as_in_the_table_and_not_otherwise(
             assert one.row == before, act
             continue
         granted = [row.username for row in one.world.grants_in(one.project)]
-        assert granted == ([one.taker.actor.username] if act is invitations.Act.ACCEPT else [])
-        begins = leads_to is invitations.State.PENDING and state is not invitations.State.PENDING
+        assert granted == ([one.taker.actor.username] if act is invitation_rules.Act.ACCEPT else [])
+        begins = (
+            leads_to is invitation_rules.State.PENDING
+            and state is not invitation_rules.State.PENDING
+        )
         # What comes to life has all its time, and its mail goes out.
         assert (one.row.created > before.created) is begins
         assert one.row.expires - one.row.created == WEEK
         told = [row.facts["invitation"] for row in mails(one.world, "invitation_created")]
-        assert told[-1:] == [one.row.id] or leads_to is not invitations.State.PENDING
+        assert told[-1:] == [one.row.id] or leads_to is not invitation_rules.State.PENDING
         # Whoever got it before must not come in by what they got then.
-        revived = act is invitations.Act.SEND and begins
+        revived = act is invitation_rules.Act.SEND and begins
         assert one.row.generation == before.generation + revived
-        assert (one.row.approved_by is None) is (act is not invitations.Act.APPROVE)
+        assert (one.row.approved_by is None) is (act is not invitation_rules.Act.APPROVE)
         # No second time, but for a mail.
-        if act not in {invitations.Act.SEND, invitations.Act.RELEASE}:
+        if act not in {invitation_rules.Act.SEND, invitation_rules.Act.RELEASE}:
             assert one.do(act).status_code == REFUSED[act][0], act
 
 
-@pytest.mark.parametrize("state", invitations.State)
+@pytest.mark.parametrize("state", invitation_rules.State)
 def test_an_invitation_is_open_to_others_in_one_state_only(
-    invited: Callable[[invitations.State], Invited],
+    invited: Callable[[invitation_rules.State], Invited],
     world: World,
     site: Site,
-    state: invitations.State,
+    state: invitation_rules.State,
 ) -> None:
     one = invited(state)
     path = f"/api/user-invitations/{one.uuid}/"
     answer = site.post(f"{path}check/")
-    if state is invitations.State.PENDING:
+    if state is invitation_rules.State.PENDING:
         assert (answer.status_code, answer.json()) == (200, {"email": one.taker.email})
     else:
         assert (answer.status_code, answer.content) == (404, b"")
     stranger = world.person()
-    open_to = 200 if state is invitations.State.PENDING else 404
+    open_to = 200 if state is invitation_rules.State.PENDING else 404
     assert site.get(f"{path}details/", stranger).status_code == open_to
     assert site.get(f"{path}details/", world.staff).json()["state"] == STATES[state]
     # The invitee sees it in a list while it waits for them, others never.
     listed = site.get("/api/user-invitations/", one.taker).json()
-    waits = state in {invitations.State.PENDING, invitations.State.HELD}
+    waits = state in {invitation_rules.State.PENDING, invitation_rules.State.HELD}
     assert [row["uuid"] for row in listed] == ([one.uuid] if waits else [])
     assert site.get("/api/user-invitations/", stranger).json() == []
 
 
-@pytest.mark.parametrize("state", invitations.State)
+@pytest.mark.parametrize("state", invitation_rules.State)
 def test_staff_remove_an_invitation_in_any_state_and_nobody_else_does(
-    invited: Callable[[invitations.State], Invited],
+    invited: Callable[[invitation_rules.State], Invited],
     site: Site,
     owner: Person,
-    state: invitations.State,
+    state: invitation_rules.State,
 ) -> None:
     one = invited(state)
     path = f"/api/user-invitations/{one.uuid}/"
@@ -265,9 +267,9 @@ def test_who_asks_staff_gets_not_around_them(
 def test_what_staff_have_approved_waits_for_its_project_and_stays_approved(
     world: World, site: Site, owner: Person, place: Place, invited: Callable[..., Invited]
 ) -> None:
-    one = invited(invitations.State.REQUESTED)
+    one = invited(invitation_rules.State.REQUESTED)
     change(world, projects, starts=TOMORROW)
-    assert one.do(invitations.Act.APPROVE).status_code == 200
+    assert one.do(invitation_rules.Act.APPROVE).status_code == 200
     assert one.shown == "project"
     path = f"/api/user-invitations/{one.uuid}/"
     for act, state in (("cancel", "canceled"), ("send", "project")):
@@ -299,7 +301,7 @@ def test_what_is_no_token_is_told_so(site: Site, token: Any) -> None:
 def test_a_token_decides_for_what_it_was_signed_and_for_who_is_staff_then(
     world: World, site: Site, owner: Person, place: Place, invited: Callable[..., Invited]
 ) -> None:
-    one = invited(invitations.State.REQUESTED)
+    one = invited(invitation_rules.State.REQUESTED)
     chief = world.person("chief", is_staff=True)
     now = int(datetime.now(UTC).timestamp())
 
@@ -311,8 +313,8 @@ def test_a_token_decides_for_what_it_was_signed_and_for_who_is_staff_then(
 
     facts = (chief.uuid, one.uuid, 1, now)
     assert one.row.generation == 1
-    assert decide("approve", *facts, purpose=decisions.REJECT) == ["Invalid signature."]
-    assert decide("reject", *facts, purpose=decisions.APPROVE) == ["Invalid signature."]
+    assert decide("approve", *facts, purpose=approvals.REJECT) == ["Invalid signature."]
+    assert decide("reject", *facts, purpose=approvals.APPROVE) == ["Invalid signature."]
     assert decide("approve", *facts, purpose="invitation") == ["Invalid signature."]
     assert decide("approve", chief.uuid, one.uuid) == ["Invalid payload."]
     assert decide("approve", 1, 2, 3, 4) == ["Invalid payload."]
@@ -327,7 +329,7 @@ def test_a_token_decides_for_what_it_was_signed_and_for_who_is_staff_then(
         assert site.request("PATCH", path, world.staff, json=lost).status_code == 200
         assert decide("approve", *facts) == ["Invalid user UUID."]
     assert one.shown == "requested"
-    assert one.do(invitations.Act.APPROVE).status_code == 200
+    assert one.do(invitation_rules.Act.APPROVE).status_code == 200
 
 
 def test_who_guesses_or_mails_too_much_has_to_wait(

@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import bindparam, select
 
-from collegium.actions import groups
-from collegium.actions import open_invitations as open_invitation_actions
-from collegium.rules import requests
-from collegium.rules.requests import State as Asked
-from collegium.store import access
-from collegium.store.statements import Prepared
-from collegium.store.tables import (
-    events,
-    open_invitations,
-    organisations,
-    role_permissions,
-    roles,
-)
+from collegium.access import queries as access_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import events, open_invitations, organisations, role_permissions, roles
+from collegium.invite_links import actions as invite_link_actions
+from collegium.join_requests import rules as join_request_rules
+from collegium.join_requests.rules import State as Asked
+from collegium.scopes.groups import actions as group_actions
 from tests.dialects.waldur.test_life import change, mails
 
 if TYPE_CHECKING:
@@ -31,8 +25,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from collegium.db.statements import Row
     from collegium.settings import Settings
-    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 
@@ -68,9 +62,9 @@ class Request:
         self.link = world.open(owner, "PROJECT.MEMBER", self.project)
         self.uuid = world.ask(self.asker, self.link)
         act = {
-            Asked.APPROVED: requests.Act.APPROVE,
-            Asked.REJECTED: requests.Act.REJECT,
-            Asked.CANCELED: requests.Act.CANCEL,
+            Asked.APPROVED: join_request_rules.Act.APPROVE,
+            Asked.REJECTED: join_request_rules.Act.REJECT,
+            Asked.CANCELED: join_request_rules.Act.CANCEL,
         }.get(state)
         if act is not None:
             assert self.do(act).status_code == 200
@@ -86,11 +80,11 @@ class Request:
         shown: dict[str, Any] = self.site.get(path, self.owner).json()
         return shown
 
-    def do(self, act: requests.Act) -> httpx.Response:
+    def do(self, act: join_request_rules.Act) -> httpx.Response:
         path = f"/api/user-permission-requests/{self.uuid}/"
-        if act is requests.Act.SUBMIT:
+        if act is join_request_rules.Act.SUBMIT:
             return self.submit()
-        if act is requests.Act.CANCEL:
+        if act is join_request_rules.Act.CANCEL:
             return self.site.post(f"{path}cancel_request/", self.asker)
         return self.site.post(f"{path}{act}/", self.owner, json={"comment": "Well."})
 
@@ -116,16 +110,16 @@ NOT_ASKED = {
 }
 
 
-@pytest.mark.parametrize("state", requests.STORED)
+@pytest.mark.parametrize("state", join_request_rules.STORED)
 def test_a_request_moves_as_in_the_table_and_not_otherwise(
     asked: Callable[[Asked], Request], state: Asked
 ) -> None:
-    for act in requests.Act:
-        if act is requests.Act.SUBMIT:
+    for act in join_request_rules.Act:
+        if act is join_request_rules.Act.SUBMIT:
             continue  # leads out of no stored state: see below
         one = asked(state)
         before = one.row
-        leads_to = requests.MOVES.get((state, act))
+        leads_to = join_request_rules.MOVES.get((state, act))
         answer = one.do(act)
         shown = one.shown
         assert shown["state"] == (leads_to or state), act
@@ -134,9 +128,9 @@ def test_a_request_moves_as_in_the_table_and_not_otherwise(
             assert one.row == before, act
             continue
         assert answer.status_code == 200, (act, answer.text)
-        given = act is requests.Act.APPROVE
+        given = act is join_request_rules.Act.APPROVE
         assert one.team == ([one.asker.actor.username] if given else [])
-        reviewed = act is not requests.Act.CANCEL
+        reviewed = act is not join_request_rules.Act.CANCEL
         if not reviewed:
             assert answer.json() == {
                 "uuid": one.uuid,
@@ -153,7 +147,7 @@ def test_a_request_moves_as_in_the_table_and_not_otherwise(
         assert one.do(act).status_code == NOT_ASKED[act][0], act
 
 
-@pytest.mark.parametrize("state", requests.STORED)
+@pytest.mark.parametrize("state", join_request_rules.STORED)
 def test_one_asks_again_unless_a_request_waits_or_the_role_is_held(
     asked: Callable[[Asked], Request], world: World, state: Asked
 ) -> None:
@@ -190,13 +184,13 @@ def test_who_got_the_role_while_the_request_waited_is_not_given_it_twice(
     end = datetime.now(UTC) + timedelta(days=1)
     world.seat(one.asker, "PROJECT.MEMBER", one.project, end)
     # It is settled with the role, whose end is the giver's word.
-    assert one.do(requests.Act.APPROVE).status_code == 409
+    assert one.do(join_request_rules.Act.APPROVE).status_code == 409
     assert [(row.username, row.until) for row in world.grants_in(one.project)] == [
         (one.asker.actor.username, end)
     ]
     other = asked(Asked.PENDING)
     world.seat(other.asker, "PROJECT.MEMBER", other.project)
-    assert other.do(requests.Act.APPROVE).status_code == 409
+    assert other.do(join_request_rules.Act.APPROVE).status_code == 409
     assert other.team == [other.asker.actor.username]
     # Each is told once.
     assert len(mails(world, "structure_role_granted")) == 2
@@ -549,21 +543,23 @@ def test_what_has_closed_since_lets_nobody_in(
     one = asked(Asked.PENDING)
     for closed in ("blocked", "archived"):
         change(world, organisations, **{closed: True})
-        answer = one.do(requests.Act.APPROVE)
+        answer = one.do(join_request_rules.Act.APPROVE)
         assert (answer.status_code, answer.json()) == (
             400,
             {"non_field_errors": ["Customer is not available."]},
         )
         change(world, organisations, **{closed: False})
     change(world, roles, is_active=False)
-    assert one.do(requests.Act.APPROVE).json() == {"non_field_errors": ["Role is not active."]}
+    assert one.do(join_request_rules.Act.APPROVE).json() == {
+        "non_field_errors": ["Role is not active."]
+    }
     change(world, roles, is_active=True)
     gone = {"is_active": False}
     path = f"/api/users/{one.asker.uuid}/"
     assert site.request("PATCH", path, world.staff, json=gone).status_code == 200
-    assert one.do(requests.Act.APPROVE).json() == ["User is not active."]
+    assert one.do(join_request_rules.Act.APPROVE).json() == ["User is not active."]
     assert one.team == []
-    assert one.do(requests.Act.REJECT).status_code == 200
+    assert one.do(join_request_rules.Act.REJECT).status_code == 200
 
 
 def test_every_deed_is_in_the_history(
@@ -596,12 +592,10 @@ def test_every_deed_is_in_the_history(
 def test_links_to_groups_are_not_of_this_wire(world: World, site: Site) -> None:
     ada, bob = world.person(), world.person()
     with world.database.write() as tx:
-        group = groups.create(tx, ada.actor, "Club")
+        group = group_actions.create(tx, ada.actor, "Club")
         role: Any = tx.one(Prepared(select(roles).where(roles.c.name == "GROUP.MEMBER")))
-        reached = access.reach_number(tx, ada.actor, group)
-        link = open_invitation_actions.create(
-            tx, ada.actor, world.settings, reached, role, None, {}
-        )
+        reached = access_queries.reach_number(tx, ada.actor, group)
+        link = invite_link_actions.create(tx, ada.actor, world.settings, reached, role, None, {})
     path = f"/api/user-group-invitations/{link}/"
     for who in (ada, bob, world.staff):
         assert site.get("/api/user-group-invitations/", who).json() == []

@@ -12,18 +12,17 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import update
 
-from collegium.dialects.waldur import filters, invitations, memberships, organisations, projects
-from collegium.dialects.waldur import roles as role_lists
-from collegium.store import invitations as invitation_rows
-from collegium.store import memberships as grant_rows
-from collegium.store import organisations as organisation_rows
-from collegium.store import projects as project_rows
-from collegium.store import roles as role_rows
-from collegium.store.statements import Prepared
-from collegium.store.tables import grants, scopes
-from collegium.store.tables import invitations as invitation_table
-from collegium.store.tables import organisations as organisation_table
-from collegium.store.tables import projects as project_table
+from collegium.api.waldur import filters, invitations, memberships, organisations, projects, roles
+from collegium.db.statements import Prepared
+from collegium.db.tables import grants, scopes
+from collegium.db.tables import invitations as invitation_table
+from collegium.db.tables import organisations as organisation_table
+from collegium.db.tables import projects as project_table
+from collegium.invitations import queries as invitation_queries
+from collegium.memberships import queries as membership_queries
+from collegium.roles import queries as role_queries
+from collegium.scopes.organisations import queries as organisation_queries
+from collegium.scopes.projects import queries as project_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +43,7 @@ LISTS: dict[str, Mapping[str, filters.Kind]] = {
     "user-invitations": invitations.FILTERS,
     "user-permissions": memberships.FILTERS,
     "team": memberships.TEAM_FILTERS,
-    "roles": role_lists.FILTERS,
+    "roles": roles.FILTERS,
     "customers": organisations.FILTERS,
     "projects": projects.FILTERS,
 }
@@ -132,7 +131,7 @@ class Land:
         """Remove a project as its route does."""
         row = update(scopes).where(scopes.c.id == place.id)
         with self.world.database.write() as tx:
-            grant_rows.end_all(tx, place.id, None)
+            membership_queries.end_all(tx, place.id, None)
             tx.run(Prepared(row.values(removed=tx.now)))
 
     def found(self, site: Site, name: str, who: Any = None, /, **asked: Any) -> list[str]:
@@ -358,7 +357,7 @@ class Land:
         }
 
     def slug(self, name: str, place: Place) -> str:
-        rows = {"customers": organisation_rows, "projects": project_rows}[name]
+        rows = {"customers": organisation_queries, "projects": project_queries}[name]
         with self.world.database.read() as tx:
             return str(rows.find(tx, self.world.staff.actor, place.uuid).slug)
 
@@ -391,15 +390,15 @@ def test_each_parameter_finds_what_it_says(site: Site, land: Land) -> None:
 
 def test_the_store_knows_every_parameter_and_no_other() -> None:
     for name, listing, apart in (
-        ("user-invitations", invitation_rows.listing, set()),
-        ("user-permissions", grant_rows.listing, set()),
-        ("team", grant_rows.team, {"scope"}),
-        ("roles", role_rows.listing, set()),
-        ("customers", organisation_rows.listing, set()),
-        ("projects", project_rows.history, set()),
+        ("user-invitations", invitation_queries.listing, set()),
+        ("user-permissions", membership_queries.listing, set()),
+        ("team", membership_queries.team, {"scope"}),
+        ("roles", role_queries.listing, set()),
+        ("customers", organisation_queries.listing, set()),
+        ("projects", project_queries.history, set()),
     ):
         assert set(listing.filters) - apart == set(LISTS[name]) - {"include_terminated"}, name
-    assert {"is_removed", *project_rows.listing.filters} == set(project_rows.history.filters)
+    assert {"is_removed", *project_queries.listing.filters} == set(project_queries.history.filters)
 
 
 def test_what_is_asked_of_oneself(site: Site, land: Land, world: World) -> None:
@@ -559,13 +558,13 @@ def test_states_are_those_of_the_moment_and_sort_as_they_read(site: Site, land: 
 
 def test_every_order_of_every_list_is_taken_both_ways(site: Site, land: Land) -> None:
     for name, listing in (
-        ("user-invitations", invitation_rows.listing),
-        ("user-permissions", grant_rows.listing),
-        ("team", grant_rows.team),
-        ("roles", role_rows.listing),
-        ("customers", organisation_rows.listing),
-        ("projects", project_rows.listing),
-        ("projects", project_rows.history),
+        ("user-invitations", invitation_queries.listing),
+        ("user-permissions", membership_queries.listing),
+        ("team", membership_queries.team),
+        ("roles", role_queries.listing),
+        ("customers", organisation_queries.listing),
+        ("projects", project_queries.listing),
+        ("projects", project_queries.history),
     ):
         for order in listing.orders:
             everything = land.found(site, name, include_terminated="1")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select, update
 
-from collegium.rules.tries import LOGIN_ACCOUNT, LOGIN_PAIR, wait
-from collegium.store import accounts
-from collegium.store.statements import Prepared
-from collegium.store.tables import tries
-from collegium.store.vault import hash_password
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import tries
+from collegium.security.crypto import hash_password
+from collegium.security.rate_limits.rules import LOGIN_ACCOUNT, LOGIN_PAIR, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,5 +143,5 @@ def test_the_password_of_a_deactivated_account_tells_nothing(
     site: Site, world: World, ada: Person
 ) -> None:
     with world.database.write() as tx:
-        accounts.change(tx, ada.id, {"is_active": False})
+        account_queries.change(tx, ada.id, {"is_active": False})
     assert log_in(site, PASSWORD).json() == WRONG

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from collegium.rules.pictures import BYTES, PIXELS, SIDE
-from collegium.store.statements import Prepared
-from collegium.store.tables import pictures
+from collegium.accounts.pictures.rules import BYTES, PIXELS, SIDE
+from collegium.db.statements import Prepared
+from collegium.db.tables import pictures
 
 if TYPE_CHECKING:
     from tests.site import Site

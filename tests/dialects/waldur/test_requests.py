@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.rules.access import Kind, Permission
+from collegium.access.rules import Kind, Permission
+from collegium.db.statements import Prepared
+from collegium.db.tables import outbox
 from collegium.settings import load
-from collegium.store.statements import Prepared
-from collegium.store.tables import outbox
 from tests.conftest import KEY
 from tests.site import Site
 from tests.store.test_access import add_role
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.store.db import Database
-    from collegium.store.vault import Vault
+    from collegium.db.database import Database
+    from collegium.security.crypto import Vault
     from tests.world import Person, Place, World
 
 LINKS = "/api/user-group-invitations/"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.rules.access import Kind, Permission
-from collegium.store import access
+from collegium.access import queries as access_queries
+from collegium.access.rules import Kind, Permission
 from tests.dialects.brainstem.scene import PRIVATE, Groups
 from tests.dialects.waldur.test_requests import REQUESTS, custom, decide, posted, submit
 from tests.dialects.web.browser import Browser
@@ -82,7 +82,7 @@ def assert_settled(site: Site, uuid: str, who: Person, by: Person, decider: Pers
 
 def acme_of(world: World, project: Place) -> Place:
     with world.database.read() as tx:
-        row = access.reach(tx, world.staff.actor, Kind.PROJECT, project.uuid).scope
+        row = access_queries.reach(tx, world.staff.actor, Kind.PROJECT, project.uuid).scope
     return Place(Kind.ORGANISATION, row.organisation_uuid, row.organisation_id, "Acme")
 
 

@@ -19,24 +19,26 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import bindparam, insert, select, update
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import memberships as membership_actions
-from collegium.actions import open_invitations as open_invitation_actions
-from collegium.actions import organisations as organisation_actions
-from collegium.actions import projects as project_actions
-from collegium.actions import requests as request_actions
-from collegium.actions import tokens as token_actions
-from collegium.actions.tokens import actor_of
-from collegium.rules.access import TEAM, Kind, Permission
-from collegium.rules.refusals import NotFound
+from collegium.access import queries as access_queries
+from collegium.access.rules import TEAM, Kind, Permission
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import role_permissions, roles
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import queries as invitation_queries
+from collegium.invite_links import actions as invite_link_actions
+from collegium.join_requests import actions as join_request_actions
+from collegium.memberships import actions as membership_actions
+from collegium.refusals import NotFound
+from collegium.roles import queries as role_queries
+from collegium.scopes.organisations import actions as organisation_actions
+from collegium.scopes.projects import actions as project_actions
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from collegium.store import access, accounts, invitations
-from collegium.store import roles as role_rows
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import role_permissions, roles
-from collegium.store.vault import Vault
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens.actions import actor_of
 from tests.conftest import KEY
 from tests.site import Site
 from tests.store.test_access import add_role
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.store.db import Write
+    from collegium.db.database import Write
     from tests.conftest import PostgreSQL
 
 PEOPLE = "staff support owner manager member lapsed former stranger nobody".split()  # noqa: SIM905
@@ -223,7 +225,7 @@ class Scene:
             self.people["nobody"] = None
             self.colleague = self._person(tx, "colleague")
             self.outsider = self._person(tx, "outsider")
-            unused: Any = role_rows.named(
+            unused: Any = role_queries.named(
                 tx, add_role(tx, f"CUSTOM.{uuid4().hex}", Kind.PROJECT, ()), None
             )
             self.unused = str(unused.uuid)
@@ -231,10 +233,10 @@ class Scene:
         with hall.database.write(now - timedelta(days=1)) as tx:
             name = f"Acme {self._number}"
             uuid = organisation_actions.create(tx, self._boss, hall.settings, {"name": name})
-            above = access.reach(tx, self._boss, Kind.ORGANISATION, uuid)
+            above = access_queries.reach(tx, self._boss, Kind.ORGANISATION, uuid)
             self.organisation = Place(Kind.ORGANISATION, uuid, above.scope.id, name)
             uuid = project_actions.create(tx, self._boss, above, {"name": "Engine"})
-            below = access.reach(tx, self._boss, Kind.PROJECT, uuid)
+            below = access_queries.reach(tx, self._boss, Kind.PROJECT, uuid)
             self.project = Place(Kind.PROJECT, uuid, below.scope.id, "Engine")
             for who, role, until in (
                 (self.person("owner"), "CUSTOMER.OWNER", None),
@@ -249,7 +251,7 @@ class Scene:
             ):
                 row = hall.roles[role]
                 reached = above if row.kind == Kind.ORGANISATION else below
-                seat = membership_actions.Seat(reached, row, accounts.by_uuid(tx, who.uuid))
+                seat = membership_actions.Seat(reached, row, account_queries.by_uuid(tx, who.uuid))
                 membership_actions.add(tx, self._boss, seat, until)
         self.invitation = hall.world.invite(
             self.person("owner"), "invited@example.org", "PROJECT.ADMIN", self.project
@@ -269,7 +271,7 @@ class Scene:
             self.hall.vault,
             {"username": username, "email": f"{username}@example.org", **flags},
         )
-        row: Any = accounts.by_number(tx, number)
+        row: Any = account_queries.by_number(tx, number)
         return Person(
             actor_of(row), token_actions.renew(tx, self.hall.vault, self.hall.settings, None, row)
         )
@@ -285,7 +287,7 @@ class Scene:
 
     def closed(self, uuid: str) -> str:
         with self.hall.database.write() as tx:
-            open_invitation_actions.cancel(tx, self._boss, uuid)
+            invite_link_actions.cancel(tx, self._boss, uuid)
         return uuid
 
     def asked(self, role: str = "PROJECT.ADMIN", place: Place | None = None) -> str:
@@ -294,7 +296,7 @@ class Scene:
 
     def decided(self, uuid: str) -> str:
         with self.hall.database.write() as tx:
-            request_actions.reject(tx, self._boss, uuid, None)
+            join_request_actions.reject(tx, self._boss, uuid, None)
         return uuid
 
     def opened(self, role: str, place: Place, **more: Any) -> dict[str, Any]:
@@ -307,7 +309,7 @@ class Scene:
 
     def without_project(self) -> Place:
         with self.hall.database.write() as tx:
-            reached = access.reach(tx, self._boss, Kind.PROJECT, self.project.uuid)
+            reached = access_queries.reach(tx, self._boss, Kind.PROJECT, self.project.uuid)
             project_actions.delete(tx, self._boss, reached)
         return self.organisation
 
@@ -607,7 +609,7 @@ def change_role(scene: Scene, name: str, **values: Any) -> None:
 def change_organisation(scene: Scene, **values: Any) -> None:
     staff = scene.hall.world.staff.actor
     with scene.hall.database.write() as tx:
-        reached = access.reach(tx, staff, Kind.ORGANISATION, scene.organisation.uuid)
+        reached = access_queries.reach(tx, staff, Kind.ORGANISATION, scene.organisation.uuid)
         organisation_actions.update(tx, staff, reached, values)
 
 
@@ -704,7 +706,7 @@ def lose_role(scene: Scene) -> None:
 
 def lose_account(scene: Scene) -> None:
     with scene.hall.database.write() as tx:
-        accounts.change(tx, scene.person("owner").id, {"is_active": False})
+        account_queries.change(tx, scene.person("owner").id, {"is_active": False})
 
 
 @pytest.mark.parametrize("lose", [lose_role, lose_account])
@@ -847,7 +849,7 @@ def test_an_expired_invitation_says_so_and_opens_nothing(scene: Scene) -> None:
     with scene.hall.database.write(datetime.now(UTC) - lifetime) as tx:
         # The owner's role is younger than that; staff invited.
         staff = scene.hall.world.staff.actor
-        reached = access.reach(tx, staff, Kind.PROJECT, scene.project.uuid)
+        reached = access_queries.reach(tx, staff, Kind.PROJECT, scene.project.uuid)
         role = scene.hall.roles["PROJECT.ADMIN"]
         details = {"email": invitee.email}
         uuid = invitation_actions.create(tx, staff, scene.hall.settings, reached, role, details)
@@ -868,16 +870,16 @@ def test_a_grant_gives_nothing_from_the_instant_at_which_it_ends(scene: Scene) -
     hall.world.seat(scene.outsider, "PROJECT.MANAGER", scene.project, until)
     needed = Permission.PROJECT_GRANT
     with hall.database.read(until - TICK) as tx:
-        assert access.reach(tx, actor, Kind.PROJECT, scene.project.uuid, needed).held
-        assert accounts.reach(tx, actor, scene.colleague.uuid)
-        assert invitations.reach(tx, actor, scene.invitation)
+        assert access_queries.reach(tx, actor, Kind.PROJECT, scene.project.uuid, needed).held
+        assert account_queries.reach(tx, actor, scene.colleague.uuid)
+        assert invitation_queries.reach(tx, actor, scene.invitation)
     with hall.database.read(until) as tx:
         with pytest.raises(NotFound):
-            access.reach(tx, actor, Kind.PROJECT, scene.project.uuid)
+            access_queries.reach(tx, actor, Kind.PROJECT, scene.project.uuid)
         with pytest.raises(NotFound):
-            accounts.reach(tx, actor, scene.colleague.uuid)
+            account_queries.reach(tx, actor, scene.colleague.uuid)
         with pytest.raises(NotFound):
-            invitations.reach(tx, actor, scene.invitation)
+            invitation_queries.reach(tx, actor, scene.invitation)
 
 
 @pytest.mark.parametrize("name", ["lapsed", "former", "stranger"])
@@ -1028,7 +1030,7 @@ def test_the_last_owner_stays(scene: Scene, deed: str, more: dict[str, str]) -> 
     gone = world.person(f"gone{next(_numbers)}")
     world.seat(gone, "CUSTOMER.OWNER", scene.organisation)
     with scene.hall.database.write() as tx:
-        accounts.change(tx, gone.id, {"is_active": False})
+        account_queries.change(tx, gone.id, {"is_active": False})
     assert tried() == refused
     world.seat(scene.person("stranger"), "CUSTOMER.OWNER", scene.organisation)
     assert tried()[0] == 200
@@ -1142,7 +1144,7 @@ def test_ordinary_people_see_neither_staff_nor_who_was_switched_off(scene: Scene
         world.seat(person, "PROJECT.MEMBER", scene.project)
     assert site.get(f"/api/users/{gone.uuid}/", owner).status_code == 200
     with scene.hall.database.write() as tx:
-        accounts.change(tx, gone.id, {"is_active": False})
+        account_queries.change(tx, gone.id, {"is_active": False})
     for person in (gone, boss):
         assert site.get(f"/api/users/{person.uuid}/", owner).status_code == 404
         for name in ("staff", "support"):

@@ -10,16 +10,16 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from collegium.dialects.waldur import wire
-from collegium.rules.access import Kind, Permission
-from collegium.store.statements import Prepared
-from collegium.store.tables import events, role_permissions, roles
+from collegium.access.rules import Kind, Permission
+from collegium.api.waldur import schemas
+from collegium.db.statements import Prepared
+from collegium.db.tables import events, role_permissions, roles
 from tests.store.test_access import add_role
 
 if TYPE_CHECKING:
     import httpx
 
-    from collegium.store.statements import Row
+    from collegium.db.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 
@@ -61,7 +61,7 @@ def history(world: World) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_staff_make_a_role_as_it_was_described(site: Site, world: World) -> None:
-    words = {f"description_{code}": f"In {code}" for code in wire.LANGUAGES}
+    words = {f"description_{code}": f"In {code}" for code in schemas.LANGUAGES}
     sent = body(description="Reviews", **words, is_active=False)
     answer = site.post("/api/roles/", world.staff, json=sent)
     assert answer.status_code == 201
@@ -261,7 +261,7 @@ def test_descriptions_are_changed_alone(site: Site, world: World) -> None:
     sent = {"description": "After", "description_et": None, "description_fr": "Après"}
     path = path_of(role, "update_descriptions")
     answer = site.request("PUT", path, world.staff, json=sent | {"name": "X", "permissions": []})
-    every = dict.fromkeys((f"description_{code}" for code in wire.LANGUAGES), None)
+    every = dict.fromkeys((f"description_{code}" for code in schemas.LANGUAGES), None)
     assert said(answer) == (200, {**every, **sent})
     assert site.get(path_of(role), world.staff).json() == role | sent
     long = site.request("PUT", path, world.staff, json={"description_fr": "x" * 2001})

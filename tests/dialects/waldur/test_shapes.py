@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from collegium.dialects.waldur.wire import LANGUAGES
-from collegium.store import accounts as account_rows
+from collegium.accounts import queries as account_queries
+from collegium.api.waldur.schemas import LANGUAGES
 from tests.site import BASE
 
 if TYPE_CHECKING:
@@ -525,7 +525,7 @@ def test_moments_are_utc_with_their_microseconds(site: Site, world: World) -> No
         (datetime(2025, 11, 24, 21, 57, 1, 0, UTC), "2025-11-24T21:57:01Z"),
     ):
         with world.database.write() as tx:
-            account_rows.change(tx, ada.id, {"joined": moment})
+            account_queries.change(tx, ada.id, {"joined": moment})
         assert site.get("/api/users/me/", ada).json()["date_joined"] == shown
 
 

@@ -9,18 +9,19 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import insert
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import invitations as invitation_actions
-from collegium.actions import memberships as membership_actions
-from collegium.actions import open_invitations as open_invitation_actions
-from collegium.actions import organisations as organisation_actions
-from collegium.actions import projects as project_actions
-from collegium.actions import requests as request_actions
-from collegium.dialects.waldur.routes import ROUTES
-from collegium.rules.access import Kind
-from collegium.store import access, accounts
-from collegium.store.statements import Prepared
-from collegium.store.tables import keys
+from collegium.access import queries as access_queries
+from collegium.access.rules import Kind
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.api.waldur.routes import ROUTES
+from collegium.db.statements import Prepared
+from collegium.db.tables import keys
+from collegium.invitations import actions as invitation_actions
+from collegium.invite_links import actions as invite_link_actions
+from collegium.join_requests import actions as join_request_actions
+from collegium.memberships import actions as membership_actions
+from collegium.scopes.organisations import actions as organisation_actions
+from collegium.scopes.projects import actions as project_actions
 from tests.site import counted_statements
 from tests.store.test_access import add_role
 
@@ -51,28 +52,26 @@ class Crowd:
         project = world.project(organisation, "First")
         role, owner_role = world.role("PROJECT.MEMBER"), world.role("CUSTOMER.OWNER")
         with world.database.write() as tx:
-            above = access.reach(tx, staff, Kind.ORGANISATION, organisation.uuid)
-            below = access.reach(tx, staff, Kind.PROJECT, project.uuid)
-            myself = accounts.by_uuid(tx, owner.uuid)
+            above = access_queries.reach(tx, staff, Kind.ORGANISATION, organisation.uuid)
+            below = access_queries.reach(tx, staff, Kind.PROJECT, project.uuid)
+            myself = account_queries.by_uuid(tx, owner.uuid)
             for at in range(size):
                 name = f"m{size}-{at}"
                 values = {"username": name, "email": f"{name}@example.org"}
                 number = account_actions.create(tx, None, world.settings, world.vault, values)
-                account: Any = accounts.by_number(tx, number)
+                account: Any = account_queries.by_number(tx, number)
                 for reached, given in ((above, owner_role), (below, role)):
                     seat = membership_actions.Seat(reached, given, account)
                     membership_actions.add(tx, staff, seat, None)
                 project_actions.create(tx, staff, above, {"name": f"Project {size}-{at}"})
                 uuid = organisation_actions.create(tx, staff, world.settings, {"name": name})
-                reached = access.reach(tx, staff, Kind.ORGANISATION, uuid)
+                reached = access_queries.reach(tx, staff, Kind.ORGANISATION, uuid)
                 seat = membership_actions.Seat(reached, owner_role, myself)
                 membership_actions.add(tx, staff, seat, None)
                 details = {"email": values["email"]}
                 invitation_actions.create(tx, staff, world.settings, below, role, details)
-                link = open_invitation_actions.create(
-                    tx, staff, world.settings, below, role, None, {}
-                )
-                request_actions.submit(tx, asker.actor, world.settings, link)
+                link = invite_link_actions.create(tx, staff, world.settings, below, role, None, {})
+                join_request_actions.submit(tx, asker.actor, world.settings, link)
                 add_role(tx, f"CUSTOM.{name}", Kind.PROJECT, ())
         return owner, organisation, project
 

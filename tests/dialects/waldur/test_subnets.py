@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.rules.access import Kind, Permission
-from collegium.store.statements import Prepared
-from collegium.store.tables import closed_ranges
+from collegium.access.rules import Kind, Permission
+from collegium.db.statements import Prepared
+from collegium.db.tables import closed_ranges
 from tests.store.test_access import add_role
 
 if TYPE_CHECKING:

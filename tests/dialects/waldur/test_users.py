@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.store import accounts
-from collegium.store.db import Database
-from collegium.store.statements import Prepared
-from collegium.store.tables import email_changes, events, keys
-from collegium.store.tables import tokens as token_rows
+from collegium.accounts import queries as account_queries
+from collegium.db.database import Database
+from collegium.db.statements import Prepared
+from collegium.db.tables import email_changes, events, keys
+from collegium.db.tables import tokens as token_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collegium.db.statements import Row
     from collegium.settings import Settings
-    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, World
 
@@ -30,7 +30,7 @@ def path_of(person: Person) -> str:
 
 def row_of(world: World, person: Person) -> Row:
     with world.database.read() as tx:
-        return accounts.by_number(tx, person.id)
+        return account_queries.by_number(tx, person.id)
 
 
 def told(database: Database, kind: str) -> list[Row]:
@@ -215,7 +215,7 @@ def test_changing_an_account_writes_only_what_changed(site: Site, world: World) 
     patch(site, ada, world.staff, is_active=False)
     # Somebody who read before writes something else afterwards.
     with world.database.write() as tx:
-        accounts.change(tx, stale.id, {"job_title": "x"})
+        account_queries.change(tx, stale.id, {"job_title": "x"})
     assert not row_of(world, ada).is_active
 
 

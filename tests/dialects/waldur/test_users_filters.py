@@ -9,13 +9,13 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import update
 
-from collegium.dialects.waldur import filters
-from collegium.dialects.waldur.accounts import FILTERS
-from collegium.dialects.waldur.errors import Malformed
-from collegium.store import accounts
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts as table
-from collegium.store.tables import grants, scopes
+from collegium.accounts import queries as account_queries
+from collegium.api.waldur import filters
+from collegium.api.waldur.accounts import FILTERS
+from collegium.api.waldur.errors import Malformed
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts as table
+from collegium.db.tables import grants, scopes
 
 if TYPE_CHECKING:
     from tests.site import Site
@@ -171,7 +171,7 @@ def test_each_parameter_finds_what_it_says(site: Site, town: Town) -> None:
     assert matched == missed | booleans == set(FILTERS)
     # With these four of every list they are the 27.
     assert len({*FILTERS, "field", "o", "page", "page_size"}) == 27
-    assert set(FILTERS) == set(accounts.listing.filters)
+    assert set(FILTERS) == set(account_queries.listing.filters)
 
 
 def test_members_of_a_scope_are_found_by_its_uuid_in_any_form(site: Site, town: Town) -> None:

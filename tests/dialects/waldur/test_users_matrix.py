@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert
 
-from collegium.dialects.waldur.wire import User
-from collegium.store.statements import Prepared
-from collegium.store.tables import email_changes
+from collegium.api.waldur.schemas import User
+from collegium.db.statements import Prepared
+from collegium.db.tables import email_changes
 
 if TYPE_CHECKING:
     from tests.site import Site

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import memberships as membership_actions
-from collegium.store import access, accounts
+from collegium.access import queries as access_queries
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.memberships import actions as membership_actions
 from tests.site import counted_statements
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ def crowd(world: World, place: Place, size: int) -> None:
     """Seat people in a place, in one transaction."""
     staff, role = world.staff.actor, world.role("CUSTOMER.OWNER")
     with world.database.write() as tx:
-        reached = access.reach(tx, staff, place.kind, place.uuid)
+        reached = access_queries.reach(tx, staff, place.kind, place.uuid)
         for at in range(size):
             name = f"m{size}-{at}"
             values = {"username": name, "email": f"{name}@example.org", "first_name": "Mem"}
             number = account_actions.create(tx, None, world.settings, world.vault, values)
-            account: Any = accounts.by_number(tx, number)
+            account: Any = account_queries.by_number(tx, number)
             membership_actions.add(tx, staff, membership_actions.Seat(reached, role, account), None)
 
 

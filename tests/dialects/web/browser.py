@@ -6,7 +6,7 @@ import re
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
-from collegium.actions import sessions
+from collegium.sign_in.tokens import sessions as session_actions
 
 if TYPE_CHECKING:
     import httpx
@@ -28,7 +28,7 @@ class Browser:
     def sign_in(self, world: World, person: Person) -> Browser:
         """Sign somebody in without asking for a password, which is slow on purpose."""
         with world.database.write() as tx:
-            token = sessions.begin(tx, world.vault, person.actor, "password", "a test")
+            token = session_actions.begin(tx, world.vault, person.actor, "password", "a test")
         self.cookies["collegium_session"] = token
         return self
 

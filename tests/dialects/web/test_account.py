@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from collegium.actions import addresses, devices
-from collegium.rules.tokens import Kind
-from collegium.store import accounts, keys, memberships, tokens
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.memberships import queries as membership_queries
+from collegium.sign_in.devices import actions as device_actions
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.tokens.rules import Kind
+from collegium.ssh_keys import queries as ssh_key_queries
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD
 from tests.remote import new_key
@@ -21,20 +25,20 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from collegium.db.statements import Row
     from collegium.settings import Settings
-    from collegium.store.statements import Row
     from tests.site import Site
     from tests.world import Person, Place, World
 
 
 def row_of(world: World, person: Person) -> Row:
     with world.database.read() as tx:
-        return accounts.by_number(tx, person.id)
+        return account_queries.by_number(tx, person.id)
 
 
 def grant_of(world: World, person: Person, place: Place) -> str:
     with world.database.read() as tx:
-        held = {row.scope_id: row.uuid for row in memberships.own(tx, person.id)}
+        held = {row.scope_id: row.uuid for row in membership_queries.own(tx, person.id)}
     return str(held[place.id])
 
 
@@ -170,7 +174,9 @@ def test_another_address_is_confirmed_by_its_link(browser: Browser, world: World
     assert "new@example.org" not in browser.follow(browser.send(here, cancel="yes")).text
     now = datetime.now(UTC)
     with world.database.write(now) as tx:
-        addresses.ask(tx, ada.actor, world.settings, world.vault, ada.uuid, "two@example.org")
+        email_change_actions.ask(
+            tx, ada.actor, world.settings, world.vault, ada.uuid, "two@example.org"
+        )
     code = world.vault.code(ada.id, "two@example.org", now.isoformat())
     link = f"/user_email_change/{code}/"
     assert browser.open(link).status_code == 200
@@ -211,14 +217,14 @@ def test_keys_are_added_and_removed(browser: Browser, world: World) -> None:
     assert browser.send(here, public_key=line + "\r\n").status_code == 303
     assert browser.send(here, public_key=new_key(), name="ada@home").status_code == 422
     with world.database.read() as tx:
-        (key,) = keys.of_account(tx, ada.id)
+        (key,) = ssh_key_queries.of_account(tx, ada.id)
     assert "ada@home" in text(browser.open(here))
     other = Browser(browser._site).sign_in(world, bob)
     other.open(here)
     assert other.send(f"/account/keys/{key.uuid}/remove/").status_code == 404
     assert browser.send(f"/account/keys/{key.uuid}/remove/").status_code == 303
     with world.database.read() as tx:
-        assert keys.of_account(tx, ada.id) == []
+        assert ssh_key_queries.of_account(tx, ada.id) == []
 
 
 def test_a_token_is_shown_once_and_ended(browser: Browser, site: Site, world: World) -> None:
@@ -232,7 +238,7 @@ def test_a_token_is_shown_once_and_ended(browser: Browser, site: Site, world: Wo
     assert site.get("/api/users/me/", token).json()["uuid"] == ada.uuid
     assert token not in browser.open(here).text
     with world.database.read() as tx:
-        (row,) = tokens.personal(tx, ada.id)
+        (row,) = token_queries.personal(tx, ada.id)
     other = Browser(site).sign_in(world, bob)
     other.open(here)
     end = {"kind": "token", "number": str(row.id)}
@@ -251,8 +257,8 @@ def test_other_browsers_are_signed_out(browser: Browser, other: Browser, world: 
     other.sign_in(world, ada)
     stranger = Browser(browser._site).sign_in(world, bob)
     with world.database.read() as tx:
-        kinds = {row.kind for row in tokens.sessions(tx, ada.id)}
-        (bobs,) = tokens.sessions(tx, bob.id)
+        kinds = {row.kind for row in token_queries.sessions(tx, ada.id)}
+        (bobs,) = token_queries.sessions(tx, bob.id)
     assert kinds == {Kind.SESSION}
     browser.open("/account/tokens/")
     sent = browser.send("/account/tokens/end/", kind="session", number=str(bobs.id))
@@ -269,7 +275,7 @@ def test_a_program_is_let_in_or_turned_away(browser: Browser, world: World) -> N
     here = "/account/authorize/"
     for deed, is_in in (("approve", True), ("deny", False)):
         with world.database.write() as tx:
-            waiting = devices.begin(tx, world.vault, "a <b>script</b>")
+            waiting = device_actions.begin(tx, world.vault, "a <b>script</b>")
         page = browser.open(f"{here}?session={waiting.uuid}")
         assert "a &lt;b&gt;script" in page.text
         assert browser.send(here, deed="find", code="AAAA-0000").status_code == 404
@@ -277,7 +283,7 @@ def test_a_program_is_let_in_or_turned_away(browser: Browser, world: World) -> N
         assert waiting.uuid in found.text
         assert browser.send(here, deed=deed, device=waiting.uuid).status_code == 200
         with world.database.write() as tx:
-            assert bool(devices.fetch(tx, world.vault, waiting.device_code)) is is_in
+            assert bool(device_actions.fetch(tx, world.vault, waiting.device_code)) is is_in
         assert browser.open(f"{here}?session={waiting.uuid}").status_code == 404
     browser.open(here)
     assert browser.send(here, deed="approve", device="x").status_code == 404

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import addresses as address_actions
-from collegium.actions import devices as device_actions
-from collegium.actions import passwords, second_factors
-from collegium.actions import tokens as token_actions
-from collegium.post.worker import Worker
-from collegium.store import accounts, addresses, tokens
-from collegium.store.vault import hash_password
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.security.crypto import hash_password
+from collegium.sign_in.devices import actions as device_actions
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.two_factor import actions as two_factor_actions
+from collegium.worker.worker import Worker
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, turned_on
 from tests.post.scene import Recorder
@@ -33,13 +36,13 @@ OTHER = hash_password("a quiet harbour at night")
 def asked(world: World, person: Person) -> str | None:
     """The address that an account is to have."""
     with world.database.read() as tx:
-        row = addresses.of_account(tx, person.id)
+        row = email_change_queries.of_account(tx, person.id)
     return row.email if row else None
 
 
 def address_of(world: World, person: Person) -> str:
     with world.database.read() as tx:
-        row = accounts.by_number(tx, person.id)
+        row = account_queries.by_number(tx, person.id)
     assert row is not None
     return str(row.email)
 
@@ -237,10 +240,10 @@ def test_the_link_cancels_the_change_and_signs_out_everywhere(
 
 def addresses_code(world: World, person: Person) -> str:
     """The code in the link that was mailed last; the mail was rendered already."""
-    from collegium.actions.addresses import cancel_code  # noqa: PLC0415 - new with this promise
+    from collegium.accounts.email_changes.actions import cancel_code  # noqa: PLC0415 - new with this promise
 
     with world.database.read() as tx:
-        row = accounts.by_number(tx, person.id)
+        row = account_queries.by_number(tx, person.id)
     assert row is not None
     return cancel_code(world.vault, person.id, row.email, row.credentials_version)
 
@@ -294,21 +297,21 @@ def test_the_code_that_cancels_rests_nowhere(site: Site, world: World) -> None:
     ask_by_api(site, world, ada)
     code = addresses_code(world, ada)
     with world.database.read() as tx:
-        row = addresses.of_account(tx, ada.id)
+        row = email_change_queries.of_account(tx, ada.id)
     assert code not in repr(row)
 
 
 def _change(world: World, ada: Person) -> None:
     with world.database.write() as tx:
-        passwords.change(tx, ada.actor, OTHER)
+        password_actions.change(tx, ada.actor, OTHER)
 
 
 def _reset(world: World, ada: Person) -> None:
     with world.database.write() as tx:
-        row = accounts.known(tx, id=ada.id)
+        row = account_queries.known(tx, id=ada.id)
         assert row is not None
-        link = passwords.link(world.vault, row, tx.now)
-        passwords.reset(tx, world.vault, link, OTHER, "192.0.2.1")
+        link = password_actions.link(world.vault, row, tx.now)
+        password_actions.reset(tx, world.vault, link, OTHER, "192.0.2.1")
 
 
 def _set_by_staff(world: World, ada: Person) -> None:
@@ -331,12 +334,12 @@ def _deactivate(world: World, ada: Person) -> None:
 
 def _reset_factor(world: World, ada: Person) -> None:
     with world.database.write() as tx:
-        second_factors.reset(tx, world.staff.actor, ada.uuid)
+        two_factor_actions.reset(tx, world.staff.actor, ada.uuid)
 
 
 def _turn_factor_off(world: World, ada: Person) -> None:
     with world.database.write() as tx:
-        second_factors.remove(tx, ada.actor)
+        two_factor_actions.remove(tx, ada.actor)
 
 
 def _operator(world: World, ada: Person) -> None:
@@ -369,7 +372,7 @@ def test_whoever_got_in_before_cannot_confirm_after(
     ada = world.person("ada", password=HASHED)
     turned_on(world, ada)
     with world.database.write() as tx:
-        address_actions.ask(tx, ada.actor, world.settings, world.vault, ada.uuid, NEW)
+        email_change_actions.ask(tx, ada.actor, world.settings, world.vault, ada.uuid, NEW)
     request = next(one for one in sent(world) if one["X-Collegium-Mail"] == "change_email_request")
     body = request.get_body(("plain",))
     assert body is not None
@@ -390,4 +393,4 @@ def test_what_ends_for_one_account_stays_for_another(site: Site, world: World) -
     _change(world, ada)
     assert asked(world, bob) == "b@example.org"
     with world.database.read() as tx:
-        assert tokens.of_account(tx, bob.id) is not None
+        assert token_queries.of_account(tx, bob.id) is not None

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import groups, open_invitations, requests
-from collegium.store import access, roles
+from collegium.access import queries as access_queries
+from collegium.invite_links import actions as invite_link_actions
+from collegium.join_requests import actions as join_request_actions
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import actions as group_actions
 from tests.dialects.web.browser import Browser, text
 from tests.site import counted_statements
 
@@ -28,22 +31,24 @@ def project(world: World, owner: Person) -> Place:
 def opened(world: World, who: Person, place: Place, role: str, **details: Any) -> str:
     project_role = details.pop("project_role", None)
     with world.database.write() as tx:
-        reached = access.reach(tx, who.actor, place.kind, place.uuid)
-        found: Any = roles.named(tx, role, None)
-        other: Any = project_role and roles.named(tx, project_role, None)
-        return open_invitations.create(
+        reached = access_queries.reach(tx, who.actor, place.kind, place.uuid)
+        found: Any = role_queries.named(tx, role, None)
+        other: Any = project_role and role_queries.named(tx, project_role, None)
+        return invite_link_actions.create(
             tx, who.actor, world.settings, reached, found, other, details
         )
 
 
 def group(world: World, lead: Person, name: str = "Night Watch") -> int:
     with world.database.write() as tx:
-        return groups.create(tx, lead.actor, name)
+        return group_actions.create(tx, lead.actor, name)
 
 
 def ask(world: World, who: Person, uuid: str, message: str = "") -> str:
     with world.database.write() as tx:
-        return str(requests.submit(tx, who.actor, world.settings, uuid, message).request.uuid)
+        return str(
+            join_request_actions.submit(tx, who.actor, world.settings, uuid, message).request.uuid
+        )
 
 
 def test_somebody_asks_sees_how_it_stands_and_takes_it_back(
@@ -84,7 +89,7 @@ def test_a_closed_link_lets_nobody_ask(
 ) -> None:
     uuid = opened(world, owner, project, "PROJECT.MEMBER")
     with world.database.write() as tx:
-        open_invitations.cancel(tx, owner.actor, uuid)
+        invite_link_actions.cancel(tx, owner.actor, uuid)
     browser.sign_in(world, world.person("ada"))
     page = browser.open(f"/open_invitation/{uuid}/")
     assert "Nobody can ask by this link any more" in text(page)
@@ -165,7 +170,7 @@ def test_several_are_decided_at_once_and_each_is_told(
     assert len(boxes) == 3
     assert browser.send("/requests/", deed="approve").status_code == 422
     with world.database.write() as tx:
-        requests.cancel(tx, people[0].actor, boxes[0].split()[1])
+        join_request_actions.cancel(tx, people[0].actor, boxes[0].split()[1])
     done = browser.send(
         "/requests/", request=[*boxes, "tree " + "0" * 32, "nonsense"], deed="approve"
     )
@@ -184,7 +189,7 @@ def test_groups_and_projects_are_decided_together_with_one_comment(
     ada, number = world.person("ada"), group(world, owner)
     ask(world, ada, opened(world, owner, project, "PROJECT.MEMBER"))
     with world.database.write() as tx:
-        groups.join(tx, ada.actor, number)
+        group_actions.join(tx, ada.actor, number)
     browser.sign_in(world, owner)
     boxes = _boxes(browser.open("/requests/"))
     assert {box.split()[0] for box in boxes} == {"tree", "group"}

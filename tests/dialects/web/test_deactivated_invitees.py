@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from collegium.actions import accounts as account_actions
-from collegium.post.transport import open_transport
-from collegium.post.worker import Worker
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts
+from collegium.accounts import actions as account_actions
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts
+from collegium.worker.transport import open_transport
+from collegium.worker.worker import Worker
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_invitations import NEW
 from tests.dialects.web.test_signing_in import owed

@@ -11,10 +11,11 @@ from uuid import UUID
 
 import pytest
 
-from collegium.actions import invitations, passwords
-from collegium.post.transport import open_transport
-from collegium.post.worker import Worker
-from collegium.rules.refusals import NotFound
+from collegium.invitations import actions as invitation_actions
+from collegium.refusals import NotFound
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.worker.transport import open_transport
+from collegium.worker.worker import Worker
 from tests.dialects.web.browser import Browser, text
 from tests.site import Site
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from collegium.db.database import Database
     from collegium.settings import Settings
-    from collegium.store.db import Database
     from tests.world import Person, Place, World
 
 ADDRESS = "ines@example.org"
@@ -78,7 +79,7 @@ def test_links_in_mails_carry_no_uuid_in_any_readable_form(
     world.settings = make_settings(only_staff_can_invite_users="true")
     waiting = world.invite(owner, "wanda@example.org", "PROJECT.ADMIN", project)
     with database.write() as tx:
-        passwords.ask(tx, asking.email, "192.0.2.1")
+        password_actions.ask(tx, asking.email, "192.0.2.1")
     path = f"/api/users/{asking.uuid}/change_email/"
     assert site.post(path, asking, json={"email": "new@example.org"}).status_code == 200
     secrets = [plain, waiting, asking.uuid, world.staff.uuid]
@@ -100,9 +101,9 @@ def test_links_in_mails_carry_no_uuid_in_any_readable_form(
 
 def renewed(world: World, owner: Person, uuid: str) -> None:
     with world.database.write() as tx:
-        invitations.cancel(tx, owner.actor, uuid)
+        invitation_actions.cancel(tx, owner.actor, uuid)
     with world.database.write() as tx:
-        invitations.send(tx, owner.actor, world.settings, uuid)
+        invitation_actions.send(tx, owner.actor, world.settings, uuid)
 
 
 def test_the_uuid_of_a_renewed_invitation_opens_nothing_for_who_merely_knows_it(
@@ -177,7 +178,7 @@ def test_a_link_that_dies_between_page_and_button_accepts_nothing(
     renewed(world, owner, uuid)
     tim = world.person("tim")
     with world.database.write() as tx, pytest.raises(NotFound):
-        invitations.accept(tx, tim.actor, world.settings, uuid, generation=1)
+        invitation_actions.accept(tx, tim.actor, world.settings, uuid, generation=1)
     assert browser.send(old).status_code == 404
     assert not world.grants_in(project)
 

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import (
-    decisions,
-    group_invitations,
-    groups,
-    invitations,
-    links,
-    organisations,
-)
-from collegium.rules.access import Kind
-from collegium.rules.refusals import Conflict
-from collegium.store import access, roles
-from collegium.store.statements import Prepared
-from collegium.store.tables import events, outbox
+from collegium.access import queries as access_queries
+from collegium.access.rules import Kind
+from collegium.db.statements import Prepared
+from collegium.db.tables import events, outbox
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import approvals, links
+from collegium.invitations import group_actions as group_invitation_actions
+from collegium.refusals import Conflict
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.scopes.organisations import actions as organisation_actions
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_invitations import (
     ADDRESS,
@@ -36,10 +34,10 @@ from tests.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collegium.db.database import Database
+    from collegium.db.statements import Row
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.db import Database
-    from collegium.store.statements import Row
-    from collegium.store.vault import Vault
     from tests.site import Site
     from tests.world import Person, Place
 
@@ -212,12 +210,12 @@ def _no_more(world: World, owner: Person, project: Place, end: str) -> str:
     taker, place = world.person("taker"), world.invitation(uuid).organisation_uuid
     with world.database.write() as tx:
         if end == "canceled":
-            invitations.cancel(tx, owner.actor, uuid)
+            invitation_actions.cancel(tx, owner.actor, uuid)
         if end == "accepted":
-            invitations.accept(tx, taker.actor, world.settings, uuid)
+            invitation_actions.accept(tx, taker.actor, world.settings, uuid)
         if end == "blocked":
-            above = access.reach(tx, world.staff.actor, Kind.ORGANISATION, place)
-            organisations.update(tx, world.staff.actor, above, {"blocked": True})
+            above = access_queries.reach(tx, world.staff.actor, Kind.ORGANISATION, place)
+            organisation_actions.update(tx, world.staff.actor, above, {"blocked": True})
     return uuid
 
 
@@ -260,8 +258,8 @@ def test_an_older_link_declines_nothing(
 ) -> None:
     uuid = invite(world, owner, project)
     with world.database.write() as tx:
-        invitations.cancel(tx, owner.actor, uuid)
-        invitations.send(tx, owner.actor, world.settings, uuid)
+        invitation_actions.cancel(tx, owner.actor, uuid)
+        invitation_actions.send(tx, owner.actor, world.settings, uuid)
     for here in (link(world, uuid, 1), link(world, "0" * 32), "/invitation/x/"):
         assert declines(Browser(site), here) == 404
     assert world.invitation(uuid).state == "pending"
@@ -343,7 +341,7 @@ def test_what_staff_turned_down_and_what_was_declined_are_told_apart(
     browser: Browser, other: Browser, world: World, make_settings: Callable[..., Settings]
 ) -> None:
     waiting, owner = _waiting(world, make_settings)
-    here = _decision(world, decisions.REJECT, waiting, world.staff)
+    here = _decision(world, approvals.REJECT, waiting, world.staff)
     browser.open(here)
     assert browser.send(here).status_code == 200
     assert world.invitation(waiting).state == "rejected"
@@ -378,12 +376,14 @@ def test_my_account_declines_what_is_addressed_to_me(
 
 def _in_group(world: World, owner: Person, ines: Person) -> str:
     with world.database.write() as tx:
-        number = groups.create(tx, owner.actor, "Night Watch")
-        reached = groups.hold(tx, owner.actor, number)
-        role = roles.named(tx, "GROUP.MEMBER", None, groups=True)
+        number = group_actions.create(tx, owner.actor, "Night Watch")
+        reached = group_actions.hold(tx, owner.actor, number)
+        role = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
         assert role is not None
         details = {"email": ines.email}
-        return group_invitations.create(tx, owner.actor, world.settings, reached, role, details)
+        return group_invitation_actions.create(
+            tx, owner.actor, world.settings, reached, role, details
+        )
 
 
 def test_groups_are_declined_alike_on_the_page_and_on_their_wire(
@@ -400,16 +400,18 @@ def test_groups_are_declined_alike_on_the_page_and_on_their_wire(
     assert declines(browser, link(world, uuid)) == 303
     assert world.invitation(uuid).state == "rejected"
     with world.database.write() as tx:
-        (role,) = [roles.named(tx, "GROUP.MEMBER", None, groups=True)]
-        reached = groups.hold(tx, owner.actor, world.invitation(uuid).scope_id)
+        (role,) = [role_queries.named(tx, "GROUP.MEMBER", None, groups=True)]
+        reached = group_actions.hold(tx, owner.actor, world.invitation(uuid).scope_id)
         assert role is not None
         details = {"email": ADDRESS}
-        again = group_invitations.create(tx, owner.actor, world.settings, reached, role, details)
+        again = group_invitation_actions.create(
+            tx, owner.actor, world.settings, reached, role, details
+        )
     with world.database.write() as tx:
         for _ in range(2):
-            group_invitations.decline(tx, ines.actor, again)
+            group_invitation_actions.decline(tx, ines.actor, again)
     with world.database.write() as tx, pytest.raises(Conflict):
-        group_invitations.cancel(tx, owner.actor, again)
+        group_invitation_actions.cancel(tx, owner.actor, again)
     assert owed(world.database, "invitation_declined") == [owner.email] * 2
     assert [one.facts["email"] for one in told(world)] == [ADDRESS] * 2
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from collegium.store.statements import Prepared
-from collegium.store.tables import devices
+from collegium.db.statements import Prepared
+from collegium.db.tables import devices
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, turned_on
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.store import open_invitations
+from collegium.invite_links import queries as invite_link_queries
 from tests.dialects.web.browser import Browser, text
 
 if TYPE_CHECKING:
-    from collegium.store.statements import Row
+    from collegium.db.statements import Row
     from tests.dialects.web.team import Scene
     from tests.site import Site
 
@@ -54,7 +54,7 @@ def grant(scene: Scene) -> Row:
 
 def link(scene: Scene, uuid: str) -> Row:
     with scene.world.database.read() as tx:
-        row = open_invitations.find(tx, scene.people["owner"].actor, uuid)
+        row = invite_link_queries.find(tx, scene.people["owner"].actor, uuid)
     assert row is not None
     return row
 

@@ -6,11 +6,12 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from collegium.actions import sessions
-from collegium.dialects.web.page import Page, templates
-from collegium.dialects.web.routes import ROUTES
-from collegium.dialects.web.visit import is_local
-from collegium.store import accounts, tokens
+from collegium.accounts import queries as account_queries
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.tokens import sessions as session_actions
+from collegium.web.browser_request import is_local
+from collegium.web.page import Page, templates
+from collegium.web.routes import ROUTES
 from tests.dialects.web.browser import ORIGIN, Browser, text
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def test_a_session_ends_when_it_was_not_used_and_when_it_is_old(
     now = datetime.now(UTC)
     for hours, status in ((0, 200), (11, 200), (13, 303)):
         with world.database.write(now - timedelta(hours=hours)) as tx:
-            token = sessions.begin(tx, world.vault, ada.actor, "password", "a test")
+            token = session_actions.begin(tx, world.vault, ada.actor, "password", "a test")
         browser.cookies = {"collegium_session": token}
         assert browser.open("/account/").status_code == status
     assert "collegium_session" not in browser.cookies
@@ -189,11 +190,11 @@ def test_a_session_in_use_ends_after_thirty_days(browser: Browser, world: World)
     ada = world.person()
     for days, status in ((29, 200), (31, 303)):
         with world.database.write(datetime.now(UTC) - timedelta(days=days)) as tx:
-            token = sessions.begin(tx, world.vault, ada.actor, "password", "a test")
+            token = session_actions.begin(tx, world.vault, ada.actor, "password", "a test")
         with world.database.write() as tx:
-            row = tokens.owner(tx, world.vault.digest(token))
+            row = token_queries.owner(tx, world.vault.digest(token))
             assert row is not None
-            tokens.touch_now(tx, row.token_id)
+            token_queries.touch_now(tx, row.token_id)
         browser.cookies = {"collegium_session": token}
         assert browser.open("/account/").status_code == status, days
 
@@ -235,7 +236,7 @@ def test_somebody_who_is_switched_off_is_out_at_once(browser: Browser, world: Wo
     browser.sign_in(world, ada)
     assert browser.open("/account/").status_code == 200
     with world.database.write() as tx:
-        accounts.change(tx, ada.id, {"is_active": False})
+        account_queries.change(tx, ada.id, {"is_active": False})
     assert browser.open("/account/").status_code == 303
 
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 from argon2 import PasswordHasher
 
-from collegium.store import accounts
-from collegium.store.vault import hash_password
+from collegium.accounts import queries as account_queries
+from collegium.security.crypto import hash_password
 from tests.dialects.web.browser import text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, owed, try_in
 
@@ -179,7 +179,7 @@ def test_two_accounts_of_one_mailbox_both_go_on_working(site: Site, world: World
     for person in (first, second):
         assert site.get("/api/users/me/", person).status_code == 200
     with world.database.read() as tx:
-        assert accounts.with_addresses(tx, [UELLE_LOOSE])[UELLE_SMALL].id == first.id
+        assert account_queries.with_addresses(tx, [UELLE_LOOSE])[UELLE_SMALL].id == first.id
 
 
 # What an address is.
@@ -280,7 +280,7 @@ def test_a_password_with_accents_opens_from_every_keyboard_also_with_an_old_hash
     ada = world.person("ada", password=old)
     assert try_in(browser, "ada", typed).status_code == 303
     with world.database.read() as tx:
-        row: Any = accounts.known(tx, id=ada.id)
+        row: Any = account_queries.known(tx, id=ada.id)
     # Renewed where it was hashed in another form than today's.
     assert (row.password == old) == (stored == ACCENTED)
     assert PasswordHasher().verify(row.password, ACCENTED)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import decisions, invitations
-from collegium.store import accounts
-from collegium.store.db import Write
-from collegium.store.statements import Prepared
-from collegium.store.tables import events
+from collegium.accounts import queries as account_queries
+from collegium.db.database import Write
+from collegium.db.statements import Prepared
+from collegium.db.tables import events
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import approvals
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import PASSWORD, owed
 from tests.world import World
@@ -19,10 +20,10 @@ from tests.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from collegium.db.database import Database
+    from collegium.db.statements import Row
+    from collegium.security.crypto import Vault
     from collegium.settings import Settings
-    from collegium.store.db import Database
-    from collegium.store.statements import Row
-    from collegium.store.vault import Vault
     from tests.site import Site
     from tests.world import Person, Place
 
@@ -75,7 +76,7 @@ def test_an_invitee_makes_an_account_and_is_in(
     )
     assert roles_of(world, project) == [("ines", "PROJECT.ADMIN")]
     with world.database.read() as tx:
-        account: Row = accounts.by_username(tx, "ines")
+        account: Row = account_queries.by_username(tx, "ines")
     assert (account.email, account.first_name, account.is_staff) == (ADDRESS, "Ines", False)
 
 
@@ -183,7 +184,7 @@ def test_an_invitation_for_one_civil_number_makes_no_account(
     browser.open("/sign_in/")
     assert browser.send(here, **NEW).status_code == 404
     with world.database.read() as tx:
-        assert accounts.by_username(tx, "ines") is None
+        assert account_queries.by_username(tx, "ines") is None
     browser.sign_in(world, world.person("ada"))
     browser.open(here)
     assert browser.send(here).status_code == 422
@@ -217,7 +218,7 @@ def test_each_end_of_an_invitation_has_an_honest_page(
 ) -> None:
     canceled = invite(world, owner, project)
     with world.database.write() as tx:
-        invitations.cancel(tx, owner.actor, canceled)
+        invitation_actions.cancel(tx, owner.actor, canceled)
     lost = world.person("lost")
     world.seat(lost, "PROJECT.MANAGER", project)
     unvouched = invite(world, lost, project)
@@ -280,7 +281,7 @@ def _decision(world: World, purpose: str, uuid: str, staff: Person) -> str:
 
 
 @pytest.mark.parametrize(
-    ("purpose", "state"), [(decisions.APPROVE, "pending"), (decisions.REJECT, "rejected")]
+    ("purpose", "state"), [(approvals.APPROVE, "pending"), (approvals.REJECT, "rejected")]
 )
 def test_staff_decides_by_the_button_behind_the_link(
     purpose: str,
@@ -298,7 +299,7 @@ def test_staff_decides_by_the_button_behind_the_link(
     for wrong in (
         _decision(world, purpose, uuid, owner),
         here.replace(
-            purpose, decisions.REJECT if purpose == decisions.APPROVE else decisions.APPROVE
+            purpose, approvals.REJECT if purpose == approvals.APPROVE else approvals.APPROVE
         ),
     ):
         answer = browser.call("GET", wrong)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyotp.totp import TOTP
 
-from collegium.actions import accounts as account_actions
-from collegium.actions import passwords
-from collegium.post.worker import Worker
-from collegium.store import accounts
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.worker.worker import Worker
 from tests.dialects.web.browser import Browser
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, turned_on
 from tests.post.scene import Recorder
@@ -96,9 +96,9 @@ def test_a_changed_password_is_told(scene: Scene) -> None:
 
 def test_a_password_that_was_set_by_a_link_is_told(scene: Scene) -> None:
     with scene.world.database.write() as tx:
-        row = accounts.known(tx, id=scene.ada.id)
+        row = account_queries.known(tx, id=scene.ada.id)
         assert row is not None
-        link = f"/{passwords.RESET}/{passwords.link(scene.world.vault, row, tx.now)}/"
+        link = f"/{password_actions.RESET}/{password_actions.link(scene.world.vault, row, tx.now)}/"
     browser = Browser(scene.site)
     browser.open(link)
     headers = {"headers": HERS}
@@ -223,7 +223,7 @@ def test_nothing_is_told_where_nothing_was_done(scene: Scene) -> None:
 
     def undone() -> Any:
         with scene.world.database.write() as tx:
-            passwords.change(tx, scene.ada.actor, HASHED)
+            password_actions.change(tx, scene.ada.actor, HASHED)
             raise _Undone
 
     with pytest.raises(_Undone):
@@ -233,15 +233,15 @@ def test_nothing_is_told_where_nothing_was_done(scene: Scene) -> None:
 
 def test_a_deleted_account_is_told_nothing_more(scene: Scene) -> None:
     with scene.world.database.write() as tx:
-        passwords.change(tx, scene.ada.actor, HASHED)
+        password_actions.change(tx, scene.ada.actor, HASHED)
         account_actions.delete(tx, scene.world.staff.actor, scene.ada.uuid)
     assert scene.sent() == []
 
 
 def test_names_cannot_write_a_notice(scene: Scene) -> None:
     with scene.world.database.write() as tx:
-        accounts.change(tx, scene.ada.id, {"first_name": "<b>Eve</b>\nSubject: x"})
-        passwords.change(tx, scene.ada.actor, HASHED)
+        account_queries.change(tx, scene.ada.id, {"first_name": "<b>Eve</b>\nSubject: x"})
+        password_actions.change(tx, scene.ada.actor, HASHED)
     (mail,) = scene.sent()
     body = mail.get_body(("html",))
     assert body is not None

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyotp.totp import TOTP
 
-from collegium.actions import groups, links
-from collegium.actions import requests as request_actions
-from collegium.dialects import limits
-from collegium.post.worker import Worker
-from collegium.rules.tries import Limit
-from collegium.store import roles, submissions
-from collegium.store.statements import Prepared
-from collegium.store.tables import accounts, invitations, organisations, outbox, requests, tokens
-from collegium.store.tables import submissions as table
+from collegium.api import limits
+from collegium.db import idempotency
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, invitations, organisations, outbox, requests, tokens
+from collegium.db.tables import submissions as table
+from collegium.invitations import links
+from collegium.join_requests import actions as join_request_actions
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.security.rate_limits.rules import Limit
+from collegium.worker.worker import Worker
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene
 from tests.dialects.web.test_signing_in import HASHED, secret_on
@@ -92,11 +94,11 @@ def test_refused_form_can_be_sent_again(browser: Browser, world: World) -> None:
     browser.open("/teams/")
     form = {"submission": number(browser), "csrf": browser.csrf, "name": "Lab"}
     with world.database.write() as tx:
-        taken = groups.create(tx, ada.actor, "Lab")
+        taken = group_actions.create(tx, ada.actor, "Lab")
     assert browser.call("POST", "/teams/", data=form).status_code == 422
     assert rows(world, table) == []
     with world.database.write() as tx:
-        groups.delete(tx, ada.actor, taken)
+        group_actions.delete(tx, ada.actor, taken)
     assert browser.call("POST", "/teams/", data=form).status_code == 303
 
 
@@ -303,7 +305,7 @@ def test_second_press_says_what_the_first_has_decided(
     browser.sign_in(world, owner)
     browser.open("/requests/")
     with world.database.write() as tx:
-        request_actions.cancel(tx, eve.actor, taken)
+        join_request_actions.cancel(tx, eve.actor, taken)
     form: dict[str, Any] = {"deed": deed, "submission": number(browser), "csrf": browser.csrf}
     form["request"] = [f"tree {uuid}" for uuid in (*asked, taken)]
     one, other = (browser.call("POST", "/requests/", data=form) for _ in range(2))
@@ -330,8 +332,8 @@ def test_limit_of_invitations_that_the_first_press_has_used_up_does_not_refuse_t
     here, role = f"{scene.paths['project']}invite/", world.role("PROJECT.MEMBER").uuid
     if place == "group":
         with world.database.write() as tx:
-            here = f"/group/{groups.create(tx, owner.actor, 'Lab')}/team/invite/"
-            member: Any = roles.named(tx, "GROUP.MEMBER", None, groups=True)
+            here = f"/group/{group_actions.create(tx, owner.actor, 'Lab')}/team/invite/"
+            member: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
         role = member.uuid
     browser.sign_in(world, owner)
     browser.open(here)
@@ -425,7 +427,7 @@ def test_worker_forgets_forms_after_a_day(browser: Browser, world: World) -> Non
     browser.open("/teams/")
     browser.send("/teams/", name="Lab", submission=number(browser))
     (row,) = rows(world, table)
-    for later, left in ((submissions.KEPT, 1), (submissions.KEPT * 1.01, 0)):
+    for later, left in ((idempotency.KEPT, 1), (idempotency.KEPT * 1.01, 0)):
         clock = partial(add, row.created_at, later)
         Worker(world.database, world.settings, world.vault, clock=clock).once()
         assert len(rows(world, table)) == left

@@ -10,15 +10,17 @@ import pytest
 from pyotp import random_base32
 from pyotp.totp import TOTP
 
-from collegium.actions import passwords, second_factors
-from collegium.post import mails
-from collegium.rules.refusals import Conflict, Forbidden
-from collegium.store import accounts, outbox
-from collegium.store import second_factors as rows
-from collegium.store.statements import Prepared
-from collegium.store.tables import outbox as outbox_table
-from collegium.store.tables import recovery_codes
-from collegium.store.vault import hash_password
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Prepared
+from collegium.db.tables import outbox as outbox_table
+from collegium.db.tables import recovery_codes
+from collegium.outbox import queries as outbox_queries
+from collegium.refusals import Conflict, Forbidden
+from collegium.security.crypto import hash_password
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.two_factor import actions as two_factor_actions
+from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.worker import mails
 from tests.dialects.web.browser import Browser, text
 from tests.site import Site
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from collegium.db.database import Database
     from collegium.settings import Settings
-    from collegium.store.db import Database
     from tests.world import Person, World
 
 PASSWORD = "four winds over quiet water"
@@ -51,11 +53,11 @@ def turned_on(world: World, person: Person) -> tuple[TOTP, list[str]]:
     """Turn somebody's second factor on, a minute ago; give authenticator and recovery codes."""
     then = datetime.now(UTC) - timedelta(minutes=2)
     with world.database.write(then) as tx:
-        second_factors.begin(tx, person.actor, world.vault)
-        secret = second_factors.unconfirmed(tx, person.actor, world.vault, "Collegium")
+        two_factor_actions.begin(tx, person.actor, world.vault)
+        secret = two_factor_actions.unconfirmed(tx, person.actor, world.vault, "Collegium")
         assert secret is not None
         authenticator = TOTP(secret.text)
-        codes = second_factors.confirm(tx, person.actor, world.vault, authenticator.at(then))
+        codes = two_factor_actions.confirm(tx, person.actor, world.vault, authenticator.at(then))
     return authenticator, codes
 
 
@@ -153,7 +155,7 @@ def test_half_a_sign_in_dies_with_the_password(browser: Browser, world: World) -
     authenticator, _codes = turned_on(world, ada)
     browser.follow(try_in(browser, "ada", PASSWORD))
     with world.database.write() as tx:
-        passwords.change(tx, ada.actor, "another hash")
+        password_actions.change(tx, ada.actor, "another hash")
     answer = browser.send("/sign_in/code/", code=authenticator.now())
     assert answer.headers["location"] == "/sign_in/"
     assert "collegium_session" not in browser.cookies
@@ -197,7 +199,7 @@ def test_a_second_factor_is_turned_on_and_off_with_its_codes(
     assert secret
     authenticator = TOTP(secret[1])
     with world.database.read() as tx:
-        assert not rows.is_on(tx, ada.id)
+        assert not two_factor_queries.is_on(tx, ada.id)
     assert browser.send(here, deed="confirm", code="000000").status_code == 422
     shown = browser.send(here, deed="confirm", code=authenticator.now())
     codes = re.findall(r'class="code">([\w-]+)<', shown.text)
@@ -207,9 +209,9 @@ def test_a_second_factor_is_turned_on_and_off_with_its_codes(
     assert secret[1] not in page.text
     assert not any(code in page.text for code in codes)
     with world.database.read() as tx:
-        assert rows.is_on(tx, ada.id)
+        assert two_factor_queries.is_on(tx, ada.id)
         stored = tx.all(Prepared(recovery_codes.select()))
-        row = rows.of_account(tx, ada.id)
+        row = two_factor_queries.of_account(tx, ada.id)
     assert row is not None
     assert secret[1].encode() not in bytes(row.sealed)
     plain = {code.replace("-", "").encode() for code in codes}
@@ -223,7 +225,7 @@ def test_a_second_factor_is_turned_on_and_off_with_its_codes(
     assert browser.send(here, deed="remove", code=codes[1]).status_code == 422
     assert browser.send(here, deed="remove", code=fresh[0]).status_code == 303
     with world.database.read() as tx:
-        assert not rows.is_on(tx, ada.id)
+        assert not two_factor_queries.is_on(tx, ada.id)
 
 
 def test_a_step_is_never_taken_twice_nor_one_before_it(world: World) -> None:
@@ -240,7 +242,7 @@ def test_a_step_is_never_taken_twice_nor_one_before_it(world: World) -> None:
     ):
         with world.database.write(at) as tx:
             code = authenticator.at(code_of)
-            refusal = second_factors.check(tx, world.vault, ada.actor, code)
+            refusal = two_factor_actions.check(tx, world.vault, ada.actor, code)
         assert (refusal and refusal.code) == (None if is_taken else "second_factor.wrong")
 
 
@@ -248,11 +250,11 @@ def test_staff_alone_turns_off_the_second_factor_of_another(world: World) -> Non
     ada = world.person("ada")
     turned_on(world, ada)
     with world.database.write() as tx, pytest.raises(Forbidden):
-        second_factors.reset(tx, ada.actor, ada.uuid)
+        two_factor_actions.reset(tx, ada.actor, ada.uuid)
     with world.database.write() as tx:
-        second_factors.reset(tx, world.staff.actor, ada.uuid)
+        two_factor_actions.reset(tx, world.staff.actor, ada.uuid)
     with world.database.write() as tx, pytest.raises(Conflict):
-        second_factors.reset(tx, world.staff.actor, ada.uuid)
+        two_factor_actions.reset(tx, world.staff.actor, ada.uuid)
 
 
 def test_nobody_turns_on_a_second_factor_that_somebody_else_began(
@@ -291,14 +293,14 @@ def test_a_second_factor_that_was_begun_before_the_upgrade_is_begun_anew(
     ada = world.person("ada", password=HASHED)
     secret = random_base32()
     with world.database.write() as tx:
-        rows.put(tx, ada.id, world.vault.digest(secret), world.vault.seal(secret))
+        two_factor_queries.put(tx, ada.id, world.vault.digest(secret), world.vault.seal(secret))
     page = browser.sign_in(world, ada).open("/account/second_factor/")
     assert secret not in page.text
     assert "Set it up" in text(page)
     # One that was on goes on.
     with world.database.write() as tx:
-        rows.confirm(tx, ada.id)
-        assert second_factors.check(tx, world.vault, ada.actor, TOTP(secret).at(tx.now)) is None
+        two_factor_queries.confirm(tx, ada.id)
+        assert two_factor_actions.check(tx, world.vault, ada.actor, TOTP(secret).at(tx.now)) is None
 
 
 def test_staff_turn_their_own_second_factor_off_with_a_code_alone(
@@ -313,7 +315,7 @@ def test_staff_turn_their_own_second_factor_off_with_a_code_alone(
     assert refused.status_code == 422
     assert "with a code of it" in text(refused)
     with world.database.read() as tx:
-        assert rows.is_on(tx, boss.id)
+        assert two_factor_queries.is_on(tx, boss.id)
     browser.open("/account/second_factor/")
     off = browser.send("/account/second_factor/", deed="remove", code=codes[0])
     assert off.status_code == 303
@@ -342,9 +344,9 @@ def test_a_forgotten_password_tells_nobody_who_has_an_account(
 
 def _link(world: World, person: Person, ago: timedelta = timedelta()) -> str:
     with world.database.read() as tx:
-        account = accounts.known(tx, id=person.id)
-    made = passwords.link(world.vault, account, datetime.now(UTC) - ago)
-    return f"/{passwords.RESET}/{made}/"
+        account = account_queries.known(tx, id=person.id)
+    made = password_actions.link(world.vault, account, datetime.now(UTC) - ago)
+    return f"/{password_actions.RESET}/{made}/"
 
 
 def test_a_link_sets_a_password_once(browser: Browser, other: Browser, world: World) -> None:
@@ -396,10 +398,10 @@ def test_a_link_to_set_a_password_dies(browser: Browser, world: World) -> None:
     assert browser.open(_link(world, ada, timedelta(minutes=61))).status_code == 410
     other_purpose = world.vault.link("invitation", ada.uuid, datetime.now(UTC).isoformat(), "x")
     for token in ("abc", other_purpose):
-        assert browser.open(f"/{passwords.RESET}/{token}/").status_code == 410
+        assert browser.open(f"/{password_actions.RESET}/{token}/").status_code == 410
     link = _link(world, ada)
     with world.database.write() as tx:
-        accounts.change(tx, ada.id, {"email": "moved@example.org"})
+        account_queries.change(tx, ada.id, {"email": "moved@example.org"})
     assert browser.open(link).status_code == 410
 
 
@@ -410,7 +412,7 @@ def test_the_mail_holds_a_link_that_works(
     browser.open("/forgotten_password/")
     browser.send("/forgotten_password/", email="ada@example.org")
     with database.write() as tx:
-        (row,) = (one for one in outbox.claim(tx, 10, 60) if one.kind == "password_reset")
+        (row,) = (one for one in outbox_queries.claim(tx, 10, 60) if one.kind == "password_reset")
         message = mails.render(tx, settings, world.vault, row)
     body = message.get_body(("plain",))
     assert body is not None

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.actions import accounts as account_actions
-from collegium.rules.access import Kind, Permission
-from collegium.store import open_invitations
+from collegium.access.rules import Kind, Permission
+from collegium.accounts import actions as account_actions
+from collegium.invite_links import queries as invite_link_queries
 from tests.dialects.web.browser import Browser, text
 from tests.store.test_access import add_role
 
 if TYPE_CHECKING:
-    from collegium.store.statements import Row
+    from collegium.db.statements import Row
     from tests.dialects.web.team import Scene
     from tests.site import Site
     from tests.world import Person, Place, World
@@ -24,7 +24,7 @@ MEMBER = "PROJECT.MEMBER"
 
 def link_of(world: World, uuid: str) -> Row:
     with world.database.read() as tx:
-        return open_invitations.find(tx, world.staff.actor, uuid)
+        return invite_link_queries.find(tx, world.staff.actor, uuid)
 
 
 def approved(site: Site, link: str, person: Person) -> bool:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import bindparam, insert
 
-from collegium.dialects.web import charts
-from collegium.dialects.web.staff import PARTS
-from collegium.rules.refusals import NotFound
-from collegium.store import health
-from collegium.store.statements import Prepared
-from collegium.store.tables import outbox, requests
+from collegium.db.statements import Prepared
+from collegium.db.tables import outbox, requests
+from collegium.refusals import NotFound
+from collegium.scopes import activity
+from collegium.web import charts
+from collegium.web.staff import PARTS
 from tests.dialects.web.browser import text
 from tests.dialects.web.team import Scene, everybody
 from tests.dialects.web.test_asking import ask, opened
@@ -166,9 +166,9 @@ def test_charts_show_each_day_and_say_it_in_words_and_numbers(
     browser.sign_in(world, scene.people["outsider"])
     browser._site.post(f"/api/user-invitations/{uuid}/accept/", scene.people["outsider"], json={})
     with world.database.read() as tx:
-        found = health.of_days(tx, world.staff.actor)
+        found = activity.of_days(tx, world.staff.actor)
         with pytest.raises(NotFound):
-            health.of_days(tx, scene.people["owner"].actor)
+            activity.of_days(tx, scene.people["owner"].actor)
     assert (found.days[0], found.days[-1]) == (ago[2].date(), now.date())
     assert (found.joined[0], found.joined[-2]) == (1, 2)
     assert sum(found.joined) == len(scene.people) + 3
@@ -188,7 +188,7 @@ def test_charts_show_each_day_and_say_it_in_words_and_numbers(
         assert part in said, part
     assert page.text.count("<svg") == page.text.count("<desc") == 4
     assert page.text.count("<rect") == 3 + 1 + 1 + 1
-    assert len(re.findall(r'<th scope="row"', page.text)) == 3 * health.DAYS + 5
+    assert len(re.findall(r'<th scope="row"', page.text)) == 3 * activity.DAYS + 5
 
 
 def test_requests_are_counted_day_by_day_as_they_waited(scene: Scene) -> None:
@@ -208,7 +208,7 @@ def test_requests_are_counted_day_by_day_as_they_waited(scene: Scene) -> None:
             sole=at,
         )
     with world.database.read() as tx:
-        waiting = health.of_days(tx, world.staff.actor).waiting
+        waiting = activity.of_days(tx, world.staff.actor).waiting
     # Two waited all the time until one was answered; one for a week; one since three days ago.
     ago = {days: waiting[-1 - days] for days in (29, 11, 10, 6, 5, 4, 3, 2, 0)}
     assert ago == {29: 2, 11: 2, 10: 3, 6: 3, 5: 2, 4: 2, 3: 2, 2: 2, 0: 2}

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from pyotp.totp import TOTP
 
-from collegium.actions import passwords
-from collegium.actions import second_factors as factor_actions
-from collegium.actions import tokens as token_actions
-from collegium.post import mails
-from collegium.rules.refusals import Forbidden, NotFound
-from collegium.store import accounts, events, outbox, second_factors
+from collegium.accounts import queries as account_queries
+from collegium.events import queries as event_queries
+from collegium.outbox import queries as outbox_queries
+from collegium.refusals import Forbidden, NotFound
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.two_factor import actions as two_factor_actions
+from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.worker import mails
 from tests.dialects.web.browser import text
 from tests.dialects.web.test_signing_in import owed
 
@@ -34,7 +37,9 @@ def kinds(world: World, person: Person) -> list[str]:
     """What history tells of an account, the newest first."""
     with world.database.read() as tx:
         wanted = {"scope": ("account", person.uuid)}
-        return [row.kind for row in events.listing.page(tx, world.staff.actor, wanted, (), 50, 0)]
+        return [
+            row.kind for row in event_queries.listing.page(tx, world.staff.actor, wanted, (), 50, 0)
+        ]
 
 
 def test_accounts_are_found_sorted_and_paged(staff: Browser, world: World) -> None:
@@ -140,19 +145,21 @@ def test_a_lost_second_factor_is_turned_off_and_its_person_told(
     assert sent.status_code == 422
     assert "It is off already." in text(sent)
     with world.database.write() as tx:
-        factor_actions.begin(tx, ada.actor, world.vault)
+        two_factor_actions.begin(tx, ada.actor, world.vault)
     with world.database.write() as tx:
-        secret = factor_actions.unconfirmed(tx, ada.actor, world.vault, "here")
+        secret = two_factor_actions.unconfirmed(tx, ada.actor, world.vault, "here")
         assert secret
         code = TOTP(secret.text).at(tx.now)
-        factor_actions.confirm(tx, ada.actor, world.vault, code)
+        two_factor_actions.confirm(tx, ada.actor, world.vault, code)
     assert "Second factor on" in text(staff.open(path))
     assert "A mail tells them" in text(staff.follow(staff.send(path, deed="second_factor")))
     with world.database.read() as tx:
-        assert not second_factors.is_on(tx, ada.id)
+        assert not two_factor_queries.is_on(tx, ada.id)
     assert owed(world.database, "second_factor_reset") == ["ada@example.org"]
     with world.database.write() as tx:
-        (row,) = (one for one in outbox.claim(tx, 10, 60) if one.kind == "second_factor_reset")
+        (row,) = (
+            one for one in outbox_queries.claim(tx, 10, 60) if one.kind == "second_factor_reset"
+        )
         body = mails.render(tx, world.settings, world.vault, row).get_body(("plain",))
     assert body
     assert (
@@ -211,9 +218,9 @@ def test_an_account_is_made(staff: Browser, world: World) -> None:
     assert "is made" in text(staff.follow(staff.send(path, **plain)))
     assert len(owed(world.database, "password_reset")) == 1
     with world.database.read() as tx:
-        row = accounts.by_username(tx, "plain")
+        row = account_queries.by_username(tx, "plain")
         wanted = {"kinds": ["account.created"]}
-        (made, *_) = events.listing.page(tx, world.staff.actor, wanted, (), 2, 0)
+        (made, *_) = event_queries.listing.page(tx, world.staff.actor, wanted, (), 2, 0)
     assert row is not None
     assert (row.is_staff, row.is_support, row.organization) == (False, False, "Navy")
     assert (made.actor_username, made.account_username) == ("staff", "plain")
@@ -222,8 +229,8 @@ def test_an_account_is_made(staff: Browser, world: World) -> None:
 def test_the_deeds_themselves_are_staffs_alone(scene: Scene) -> None:
     world, member = scene.world, scene.people["member"]
     with world.database.write() as tx:
-        factor_actions.begin(tx, member.actor, world.vault)
-        second_factors.confirm(tx, member.id)
+        two_factor_actions.begin(tx, member.actor, world.vault)
+        two_factor_queries.confirm(tx, member.id)
     for name, refusal in (
         ("outsider", NotFound),
         ("owner", Forbidden),
@@ -232,7 +239,7 @@ def test_the_deeds_themselves_are_staffs_alone(scene: Scene) -> None:
         ("staff", None),
     ):
         actor = scene.people[name].actor
-        for deed in (passwords.send, factor_actions.reset):
+        for deed in (password_actions.send, two_factor_actions.reset):
             with world.database.write() as tx:
                 if refusal is None:
                     deed(tx, actor, member.uuid)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.actions import mails
-from collegium.actions import outbox as outbox_actions
-from collegium.dialects.web.staff_mails import KINDS
-from collegium.dialects.web.staff_roles import GROUPS, TREE
-from collegium.rules.access import SYSTEM_ROLES, Kind, Permission
-from collegium.rules.refusals import Forbidden, NotFound
-from collegium.store import events, outbox, roles
+from collegium.access.rules import SYSTEM_ROLES, Kind, Permission
+from collegium.events import queries as event_queries
+from collegium.outbox import actions as outbox_actions
+from collegium.outbox import mails
+from collegium.outbox import queries as outbox_queries
+from collegium.refusals import Forbidden, NotFound
+from collegium.roles import queries as role_queries
+from collegium.web.staff_mails import KINDS
+from collegium.web.staff_roles import GROUPS, TREE
 from tests.dialects.web.browser import text
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def staff(browser: Browser, world: World) -> Browser:
 def latest(world: World) -> tuple[str, dict[str, object]]:
     """What history tells last."""
     with world.database.read() as tx:
-        (row,) = events.listing.page(tx, world.staff.actor, {}, (), 1, 0)
+        (row,) = event_queries.listing.page(tx, world.staff.actor, {}, (), 1, 0)
     return row.kind, row.facts
 
 
@@ -163,9 +165,9 @@ def test_a_system_role_keeps_its_name_and_stays(staff: Browser, world: World) ->
     answer = staff.send(path, deed="save", description="Admin", permissions="PROJECT.UPDATE")
     assert answer.status_code == 303
     with world.database.read() as tx:
-        assert roles.permissions_of(tx, [role.id]) == {role.id: ["PROJECT.UPDATE"]}
+        assert role_queries.permissions_of(tx, [role.id]) == {role.id: ["PROJECT.UPDATE"]}
     with world.database.read() as tx:
-        group = next(row for row in roles.every(tx) if row.kind == "group")
+        group = next(row for row in role_queries.every(tx) if row.kind == "group")
     assert staff.open(f"/staff/roles/{group.uuid}/").status_code == 404
 
 
@@ -179,11 +181,13 @@ def test_support_reads_what_a_role_may(browser: Browser, scene: Scene) -> None:
 def owe(world: World, address: str, *, abandoned: str = "", now: datetime | None = None) -> int:
     """Owe a mail, and have it given up for a reason."""
     with world.database.write(now) as tx:
-        number = outbox.post(tx, mails.EmailChanged(address, world.staff.id, "new@example.org"))
+        number = outbox_queries.post(
+            tx, mails.EmailChanged(address, world.staff.id, "new@example.org")
+        )
     if abandoned:
         with world.database.write(now) as tx:
-            (row,) = (one for one in outbox.claim(tx, 100, 60) if one.id == number)
-            assert outbox.failed(tx, number, row.attempts, abandoned, None)
+            (row,) = (one for one in outbox_queries.claim(tx, 100, 60) if one.id == number)
+            assert outbox_queries.failed(tx, number, row.attempts, abandoned, None)
     return number
 
 
@@ -246,7 +250,7 @@ def test_mails_are_shown_tried_again_and_dropped(staff: Browser, world: World) -
 def test_a_mail_in_the_hands_of_a_worker_is_left_alone(staff: Browser, world: World) -> None:
     number = owe(world, "a@example.org")
     with world.database.write() as tx:
-        (row,) = outbox.claim(tx, 1, 60)
+        (row,) = outbox_queries.claim(tx, 1, 60)
     page = staff.open("/staff/mails/")
     assert "leaving now" in text(page)
     assert 'value="drop"' not in page.text
@@ -254,21 +258,21 @@ def test_a_mail_in_the_hands_of_a_worker_is_left_alone(staff: Browser, world: Wo
         page = staff.follow(staff.send("/staff/mails/", deed=deed, mail=number))
         assert "Nothing was done" in text(page)
     with world.database.write() as tx:
-        assert outbox.sent(tx, row.id, row.attempts)
+        assert outbox_queries.sent(tx, row.id, row.attempts)
 
 
 def test_what_was_given_up_begins_anew_and_what_waits_goes_on(world: World) -> None:
     given_up, waits = owe(world, "a@example.org", abandoned="No."), owe(world, "b@example.org")
     with world.database.write() as tx:
-        (row,) = outbox.claim(tx, 1, 60)
+        (row,) = outbox_queries.claim(tx, 1, 60)
         later = tx.now + timedelta(hours=3)
-        assert outbox.failed(tx, waits, row.attempts, "Busy.", later)
+        assert outbox_queries.failed(tx, waits, row.attempts, "Busy.", later)
     with world.database.write() as tx:
         for mail in (given_up, waits):
             outbox_actions.retry(tx, world.staff.actor, mail)
         assert tx.owes
     with world.database.write() as tx:
-        claimed = outbox.claim(tx, 10, 60)
+        claimed = outbox_queries.claim(tx, 10, 60)
     assert {row.id: row.attempts for row in claimed} == {given_up: 1, waits: 2}
 
 
@@ -283,7 +287,7 @@ def test_mails_are_nobodys_but_staffs(scene: Scene) -> None:
                     deed(tx, actor, mail)
             with pytest.raises(refusal):
                 outbox_actions.retry_all(tx, actor)
-            rows = outbox.listing.page(tx, actor, {"state": "abandoned"}, (), 10, 0)
+            rows = outbox_queries.listing.page(tx, actor, {"state": "abandoned"}, (), 10, 0)
             assert len(rows) == (1 if name == "support" else 0)
     with world.database.write() as tx:
         assert outbox_actions.retry_all(tx, world.staff.actor) == 1

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collegium.actions import groups, keys, requests, sessions
-from collegium.actions import tokens as token_actions
-from collegium.dialects.web.page import Page
-from collegium.dialects.web.routes import ROUTES
-from collegium.rules.keys import parse
-from collegium.store import memberships
+from collegium.join_requests import actions as join_request_actions
+from collegium.memberships import queries as membership_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import sessions as session_actions
+from collegium.ssh_keys import actions as ssh_key_actions
+from collegium.ssh_keys.rules import parse
+from collegium.web.page import Page
+from collegium.web.routes import ROUTES
 from tests.dialects.web.browser import Browser
 from tests.dialects.web.test_account import grant_of
 from tests.remote import new_key
@@ -51,15 +54,15 @@ def grow(world: World, viewer: Person, places: tuple[Place, Place], group: int) 
         world.ask(asker, link)
         decided = world.ask(world.person(), link)
         with world.database.write() as tx:
-            requests.approve(tx, viewer.actor, world.settings, decided, "Welcome.")
-            groups.join(tx, asker.actor, group)
-            groups.create(tx, viewer.actor, f"Group of {asker.uuid}")
-            reached = groups.hold(tx, viewer.actor, group)
-            wish = groups.Wish(invited.email)
-            groups.change(tx, viewer.actor, world.settings, reached, None, [wish])
-            keys.create(tx, viewer.actor, parse(new_key(f"key of {asker.uuid}")))
+            join_request_actions.approve(tx, viewer.actor, world.settings, decided, "Welcome.")
+            group_actions.join(tx, asker.actor, group)
+            group_actions.create(tx, viewer.actor, f"Group of {asker.uuid}")
+            reached = group_actions.hold(tx, viewer.actor, group)
+            wish = group_actions.Wish(invited.email)
+            group_actions.change(tx, viewer.actor, world.settings, reached, None, [wish])
+            ssh_key_actions.create(tx, viewer.actor, parse(new_key(f"key of {asker.uuid}")))
             token_actions.issue_personal(tx, world.vault, viewer.actor, "a script")
-            sessions.begin(tx, world.vault, viewer.actor, "password", "a browser")
+            session_actions.begin(tx, world.vault, viewer.actor, "password", "a browser")
 
 
 def test_every_page_takes_the_same_statements_however_much_it_shows(
@@ -69,7 +72,7 @@ def test_every_page_takes_the_same_statements_however_much_it_shows(
     organisation = world.organisation("Initech", owner=viewer)
     project = world.project(organisation, "Atlas")
     with world.database.write() as tx:
-        group = groups.create(tx, viewer.actor, "Night Watch")
+        group = group_actions.create(tx, viewer.actor, "Night Watch")
     member = world.person()
     world.seat(member, "PROJECT.MEMBER", project)
     world.seat(member, "CUSTOMER.OWNER", organisation)
@@ -86,7 +89,9 @@ def test_every_page_takes_the_same_statements_however_much_it_shows(
     links = {"/organisation/": world.open(viewer, "CUSTOMER.OWNER", organisation)}
     links["/project/"] = link
     with world.database.read() as tx:
-        (seat, *_) = memberships.team.page(tx, viewer.actor, {"scope": group}, ("-created",), 1, 0)
+        (seat, *_) = membership_queries.team.page(
+            tx, viewer.actor, {"scope": group}, ("-created",), 1, 0
+        )
     named["/group/"]["one"] = seat.uuid
     paths = []
     for path, table in ROUTES.items():

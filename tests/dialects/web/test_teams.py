@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.dialects.web.teams_history import ABOUT, SENTENCES
-from collegium.store import events, memberships
+from collegium.events import queries as event_queries
+from collegium.memberships import queries as membership_queries
+from collegium.web.audit_log import ABOUT, SENTENCES
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene, everybody
 from tests.dialects.web.test_account import grant_of
@@ -298,9 +299,9 @@ def test_history_is_cut_down_to_what_one_looks_for(browser: Browser, scene: Scen
 
 def test_every_kind_of_event_of_a_place_has_a_sentence(scene: Scene) -> None:
     with scene.world.database.read() as tx:
-        grants = memberships.own(tx, scene.people["manager"].id)
+        grants = membership_queries.own(tx, scene.people["manager"].id)
     assert grants
-    from collegium.dialects.waldur.event_types import TYPES  # noqa: PLC0415 - only to compare
+    from collegium.api.waldur.event_types import TYPES  # noqa: PLC0415 - only to compare
 
     nouns = ("organisation.", "project.", "invitation.", "open_invitation.", "request.")
     of_roles = {"role.granted", "role.updated", "role.revoked", "role.expired"}
@@ -321,8 +322,8 @@ def test_a_long_history_is_counted_no_further_than_one_can_turn(
 ) -> None:
     world, here = scene.world, f"{scene.paths['project']}history/"
     browser.sign_in(world, scene.people["owner"])
-    monkeypatch.setattr("collegium.dialects.web.page._PAGE_MAX", 2)
-    monkeypatch.setattr("collegium.dialects.web.teams_history.ROWS_MAX", 50)
+    monkeypatch.setattr("collegium.web.page._PAGE_MAX", 2)
+    monkeypatch.setattr("collegium.web.audit_log.ROWS_MAX", 50)
     for people, end in ((40, "Page 1 of 2 "), (20, "Page 1 of 2; to see more, narrow the list")):
         for _ in range(people):
             world.seat(world.person(), "PROJECT.MEMBER", scene.project)
@@ -330,5 +331,5 @@ def test_a_long_history_is_counted_no_further_than_one_can_turn(
     assert "Page 2 of 2; to see more" in text(browser.open(f"{here}?page=3"))
     with world.database.read() as tx:
         place = {"place": (scene.project.kind, scene.project.id)}
-        assert events.team.count(tx, world.staff.actor, place, 51) == 51
-        assert events.team.count(tx, world.staff.actor, place) > 60
+        assert event_queries.team.count(tx, world.staff.actor, place, 51) == 51
+        assert event_queries.team.count(tx, world.staff.actor, place) > 60

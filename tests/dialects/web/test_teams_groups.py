@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from collegium.actions import groups
-from collegium.rules.tries import PEOPLE_ACCOUNT
-from collegium.store import groups as group_rows
-from collegium.store import invitations, memberships, roles
+from collegium.invitations import queries as invitation_queries
+from collegium.memberships import queries as membership_queries
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups import actions as group_actions
+from collegium.scopes.groups import queries as group_queries
+from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT
 from tests.dialects.web.browser import Browser, text
 from tests.site import counted_statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collegium.store.statements import Row
+    from collegium.db.statements import Row
     from tests.world import Person, World
 
 PARTS = ("", "invitations/", "history/", "invite/", "add/", "links/")
@@ -45,24 +47,24 @@ class Scene(NamedTuple):
 
     def role(self, name: str) -> Row:
         with self.world.database.read() as tx:
-            return roles.named(tx, f"GROUP.{name}", None, groups=True)
+            return role_queries.named(tx, f"GROUP.{name}", None, groups=True)
 
     def grant(self, name: str) -> Row:
         with self.world.database.read() as tx:
-            return memberships.in_scope(tx, self.people[name].id, self.number)
+            return membership_queries.in_scope(tx, self.people[name].id, self.number)
 
     def seat(self, name: str) -> str:
         return f"{self.path}people/{self.grant(name).uuid}/"
 
     def roles(self) -> dict[str, str]:
         with self.world.database.read() as tx:
-            rows = group_rows.members(tx, [self.number])[self.number]
+            rows = group_queries.members(tx, [self.number])[self.number]
         return {row.username: row.role_name.removeprefix("GROUP.").lower() for row in rows}
 
     def invited(self) -> dict[str, str]:
         with self.world.database.read() as tx:
             wanted = {"place": self.number}
-            rows = invitations.team.page(tx, self.world.staff.actor, wanted, (), 300, 0)
+            rows = invitation_queries.team.page(tx, self.world.staff.actor, wanted, (), 300, 0)
         return {row.email: row.role_name for row in rows}
 
 
@@ -74,15 +76,15 @@ def scene(world: World) -> Scene:
     people["staff"] = world.staff
     lead = people["lead"]
     with world.database.write() as tx:
-        number = groups.create(tx, lead.actor, "Night Watch")
+        number = group_actions.create(tx, lead.actor, "Night Watch")
         for name in ("member", "manager", "owner", "former"):
             of = "MEMBER" if name == "former" else name.upper()
-            role: Row = roles.named(tx, f"GROUP.{of}", None, groups=True)
-            memberships.grant(
+            role: Row = role_queries.named(tx, f"GROUP.{of}", None, groups=True)
+            membership_queries.grant(
                 tx, f"{people[name].id:032x}", people[name].id, role.id, number, None, lead.id
             )
     with world.database.write() as tx:
-        groups.leave(tx, people["former"].actor, number)
+        group_actions.leave(tx, people["former"].actor, number)
     return Scene(world, people, number)
 
 
@@ -233,7 +235,7 @@ def test_an_invitation_is_called_back_revived_and_accepted(
     for part in ("ann@example.org", "Group member", "waits", "mail is scheduled"):
         assert part in said, part
     with world.database.read() as tx:
-        (row,) = invitations.to_address(tx, ann.actor)
+        (row,) = invitation_queries.to_address(tx, ann.actor)
     one = f"{here}{row.uuid}/"
     for name in everybody(browser, scene):
         if name not in {"manager", "owner", "lead", "staff"}:
@@ -248,7 +250,7 @@ def test_an_invitation_is_called_back_revived_and_accepted(
     browser.open(f"{scene.path}invite/")
     browser.send(f"{scene.path}invite/", deed="send", **given)
     with world.database.read() as tx:
-        (second,) = invitations.to_address(tx, ann.actor)
+        (second,) = invitation_queries.to_address(tx, ann.actor)
     browser.open(here)
     refused = browser.send(one, deed="send")
     assert refused.status_code == 409

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from collegium.dialects.web.teams_invitations import FATES, LINES_MAX
-from collegium.rules.invitations import Fate
-from collegium.store import invitations
-from collegium.store.tables import outbox
+from collegium.db.tables import outbox
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations.rules import Fate
+from collegium.web.invitations import FATES, LINES_MAX
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene, everybody
 from tests.dialects.web.test_signing_in import PASSWORD
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def invited(world: World, place: Place) -> set[str]:
     with world.database.read() as tx:
         wanted = {"scope": (place.kind.value, place.uuid)}
-        rows = invitations.listing.page(tx, world.staff.actor, wanted, (), 300, 0)
+        rows = invitation_queries.listing.page(tx, world.staff.actor, wanted, (), 300, 0)
     return {row.email for row in rows}
 
 

@@ -6,20 +6,20 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from collegium.store import open_invitations
+from collegium.invite_links import queries as invite_link_queries
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene, everybody
 from tests.dialects.web.test_asking import ask, opened
 
 if TYPE_CHECKING:
-    from collegium.store.statements import Row
+    from collegium.db.statements import Row
     from tests.world import Place, World
 
 
 def links_of(world: World, place: Place) -> list[Row]:
     with world.database.read() as tx:
         wanted = {"scope": (place.kind.value, place.uuid)}
-        return open_invitations.listing.page(tx, world.staff.actor, wanted, (), 100, 0)
+        return invite_link_queries.listing.page(tx, world.staff.actor, wanted, (), 100, 0)
 
 
 def test_links_for_many_are_made_shown_and_closed(browser: Browser, scene: Scene) -> None:

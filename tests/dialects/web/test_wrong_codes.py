@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.actions import second_factors
-from collegium.post.worker import Worker
-from collegium.store import second_factors as rows
-from collegium.store import tries
-from collegium.store.statements import Prepared
-from collegium.store.tables import events
-from collegium.store.tables import tries as tries_table
+from collegium.db.statements import Prepared
+from collegium.db.tables import events
+from collegium.db.tables import tries as tries_table
+from collegium.security.rate_limits import queries as rate_limit_queries
+from collegium.sign_in.two_factor import actions as two_factor_actions
+from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.worker.worker import Worker
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, owed, try_in, turned_on
 from tests.post.scene import Recorder
@@ -123,8 +123,8 @@ def test_after_twenty_wrong_codes_no_code_of_the_authenticator_is_accepted(
     assert "recovery code" in text(right)
     # Days later, in another browser, on the pages of the account: the same.
     with world.database.write(datetime.now(UTC) + timedelta(days=40)) as tx:
-        tries.sweep(tx)
-        refusal = second_factors.check(tx, world.vault, ada.actor, authenticator.at(tx.now))
+        rate_limit_queries.sweep(tx)
+        refusal = two_factor_actions.check(tx, world.vault, ada.actor, authenticator.at(tx.now))
     assert refusal is not None
     assert refusal.code == "second_factor.locked"
     own = Browser(unlimited).sign_in(world, ada)
@@ -138,7 +138,9 @@ def test_after_twenty_wrong_codes_no_code_of_the_authenticator_is_accepted(
     # A recovery code lets in, and from then on codes count again.
     assert browser.send("/sign_in/code/", code=codes[0]).status_code == 303
     with world.database.write(datetime.now(UTC) + timedelta(minutes=2)) as tx:
-        assert second_factors.check(tx, world.vault, ada.actor, authenticator.at(tx.now)) is None
+        assert (
+            two_factor_actions.check(tx, world.vault, ada.actor, authenticator.at(tx.now)) is None
+        )
 
 
 def test_staff_who_reset_the_factor_end_the_lock(unlimited: Site, world: World) -> None:
@@ -176,10 +178,10 @@ def test_codes_are_counted_although_the_days_between_them_are_many(
     now = datetime.now(UTC)
     for day in range(20):
         with world.database.write(now + timedelta(days=day)) as tx:
-            tries.sweep(tx)
-            assert second_factors.check(tx, world.vault, ada.actor, "000000") is not None
+            rate_limit_queries.sweep(tx)
+            assert two_factor_actions.check(tx, world.vault, ada.actor, "000000") is not None
     with world.database.write(now + timedelta(days=20)) as tx:
-        refusal = second_factors.check(tx, world.vault, ada.actor, authenticator.at(tx.now))
+        refusal = two_factor_actions.check(tx, world.vault, ada.actor, authenticator.at(tx.now))
     assert refusal is not None
     assert refusal.code == "second_factor.locked"
 
@@ -195,7 +197,7 @@ def test_guesses_at_one_moment_are_all_counted(unlimited: Site, world: World) ->
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(four, browsers))
     with world.database.read() as tx:
-        row = rows.of_account(tx, ada.id)
+        row = two_factor_queries.of_account(tx, ada.id)
     assert row is not None
     assert row.wrong_codes == 20
     assert told(world, ada) == ["second_factor.failed", "second_factor.locked"]
@@ -210,7 +212,7 @@ def test_wrong_codes_of_somebody_signed_in_count_as_well(unlimited: Site, world:
     code = authenticator.now()
     assert browser.send("/account/second_factor/", deed="remove", code=code).status_code == 422
     with world.database.read() as tx:
-        assert rows.is_on(tx, ada.id)
+        assert two_factor_queries.is_on(tx, ada.id)
 
 
 def test_nobody_without_the_password_locks_a_factor(site: Site, world: World) -> None:

@@ -1,0 +1,1 @@
+"""Subnets: the networks from which an organisation is visible."""

@@ -1,0 +1,46 @@
+"""Access subnets: the ranges of addresses from which an organisation is closed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, delete, insert
+
+from collegium.db.statements import Prepared
+from collegium.db.tables import closed_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collegium.db.database import Write
+
+_CLEAR = Prepared(delete(closed_ranges).where(closed_ranges.c.scope_id == bindparam("scope")))
+
+
+@lru_cache(maxsize=64)
+def _insert(count: int) -> Prepared:
+    return Prepared(
+        insert(closed_ranges).values(
+            [
+                {
+                    "scope_id": bindparam("scope"),
+                    "low": bindparam(f"low{at}"),
+                    "high": bindparam(f"high{at}"),
+                }
+                for at in range(count)
+            ]
+        )
+    )
+
+
+def put(tx: Write, scope: int, ranges: Sequence[tuple[bytes, bytes]]) -> None:
+    """Close an organisation from these ranges, both ends included, and from no other."""
+    tx.run(_CLEAR, scope=scope)
+    if ranges:
+        bounds = {
+            f"{name}{at}": end
+            for at, pair in enumerate(ranges)
+            for name, end in zip(("low", "high"), pair, strict=True)
+        }
+        tx.run(_insert(len(ranges)), scope=scope, **bounds)

@@ -1,0 +1,1 @@
+"""People's accounts: profile, e-mail address, picture, erasure."""

@@ -1,0 +1,442 @@
+"""What can be done to accounts."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from collegium.access.queries import lock, lock_account
+from collegium.accounts import queries as account_queries
+from collegium.accounts import rules as account_rules
+from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.accounts.erasure import queries as erasure_queries
+from collegium.accounts.pictures import queries as picture_queries
+from collegium.accounts.profiles import actions as profile_actions
+from collegium.events import queries as event_queries
+from collegium.invitations import queries as invitation_queries
+from collegium.join_requests import queries as join_request_queries
+from collegium.lists import slugs
+from collegium.memberships import queries as membership_queries
+from collegium.memberships.rules import is_owner_role
+from collegium.outbox import mails
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.scopes.actions import change_account, end_invitations
+from collegium.security.crypto import check_password, hash_password
+from collegium.security.passwords import faults
+from collegium.sign_in import credentials, notices
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens.rules import may_hold_api_token
+from collegium.text.email_addresses import address_fault, canonical_address
+from collegium.text.names import trim
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import EllipsisType
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Database, Read, Write
+    from collegium.db.statements import Row
+    from collegium.security.crypto import Vault
+    from collegium.settings import Settings
+
+
+PASSWORD_MAX: Final = 128
+"""Maximum number of characters of a password, as the forms and the APIs take it."""
+
+USERNAME: Final = re.compile(r"[0-9a-z_.@+-]{1,128}")
+
+
+def check_staff(actor: Actor) -> None:
+    """Let only staff pass.
+
+    Refuses: Forbidden ``permission.missing``.
+    """
+    if not actor.is_staff:
+        raise Forbidden("permission.missing")
+
+
+def create(
+    tx: Write,
+    actor: Actor | None,
+    settings: Settings,
+    vault: Vault,
+    values: Mapping[str, Any],
+    **facts: Any,
+) -> int:
+    """Create an account and give its number.
+
+    Args:
+        actor: staff; None for the operator at the command line.
+        values: columns of the account; ``username`` and ``email`` at least.
+        facts: what history tells of it besides.
+
+    Refuses: Forbidden ``permission.missing``, Invalid ``account.username_taken`` and
+    ``account.slug_taken``.
+    """
+    if actor is not None:
+        check_staff(actor)
+    if "invitation" in facts and account_queries.is_deactivated_at(tx, values["email"]):
+        # An invitation is no way around the deactivation of an account.
+        raise Conflict("account.deactivated")
+    row = {
+        "uuid": uuid4().hex,
+        "joined": tx.now,
+        "modified": tx.now,
+        "affiliations": [],
+        "token_lifetime": settings.token_lifetime,
+        **values,
+    }
+    row["picture"] = _kept(tx, row.get("picture"))
+    row["slug"] = values.get("slug") or slugs.new(tx, "user", values["username"])
+    number = account_queries.add(tx, row)
+    event_queries.record(
+        tx, "account.created", actor, account=number, username=row["username"], **facts
+    )
+    token_actions.issue(tx, vault, actor, number)
+    return number
+
+
+def check_self_or_staff(actor: Actor, account: Row) -> None:
+    """Let only staff and the account's own person pass.
+
+    Refuses: Forbidden ``permission.missing``.
+    """
+    if not actor.is_staff and actor.id != account.id:
+        raise Forbidden("permission.missing")
+
+
+def update(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    uuid: str,
+    changes: Mapping[str, Any],
+    *,
+    agrees: bool,
+) -> None:
+    """Change an account; what the actor may not write is passed over.
+
+    Args:
+        changes: columns of the account.
+        agrees: whether the policy is agreed to with it.
+
+    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself,
+    Invalid ``account.policy``, ``account.lifetime``, ``account.lifetime_elsewhere`` where a
+    program changes the lifetime of another token than its own, and ``account.slug_taken``.
+    """
+    account = account_queries.reach(tx, actor, uuid)
+    check_self_or_staff(actor, account)
+    lock_account(tx, account.id)
+    before: Row = account_queries.by_number(tx, account.id)
+    allowed = account_rules.writable(
+        changes,
+        by_staff=actor.is_staff,
+        own=actor.id == account.id,
+        method=before.registration_method,
+        local=settings.local_idp_protected_fields,
+        frozen_methods=settings.protect_user_details_for_registration_methods,
+    )
+    if not allowed.get("slug"):
+        allowed.pop("slug", None)
+    if allowed.get("token_lifetime", before.token_lifetime) != before.token_lifetime:
+        own = actor.id == account.id
+        if own and not may_hold_api_token((actor.behind or actor).token_kind):
+            raise Invalid("account.lifetime_elsewhere", field="token_lifetime")
+        longest = account_rules.longest_lifetime(
+            own=own, bound=settings.token_lifetime_max, max_age=settings.token_max_age
+        )
+        account_rules.check_lifetime(allowed["token_lifetime"], longest)
+    changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}
+    switched_off = before.is_active and changed == {"is_active": False}
+    account_rules.check_policy(
+        has_agreed=before.agreed is not None,
+        agrees=agrees,
+        exempt=switched_off or before.is_staff or (actor.is_staff and actor.id != account.id),
+    )
+    if agrees and before.agreed is None:
+        changed["agreed"] = tx.now
+    if "is_active" in changed:
+        # What staff switch off, a remote directory does not switch on again.
+        changed["is_barred"] = not changed["is_active"]
+    if not changed:
+        return
+    if "picture" in changed:
+        if before.picture is not None:
+            picture_queries.drop(tx, before.picture)
+        changed["picture"] = _kept(tx, changed["picture"])
+    change_account(tx, account.id, changed | {"modified": tx.now})
+    if "is_active" in changed:
+        switch(tx, actor, account.id, is_active=changed["is_active"])
+    _record_update(tx, actor, before, changed)
+    profile_actions.tell(tx, actor, settings, before, changed)
+
+
+def switch(tx: Write, actor: Actor | None, account: int, *, is_active: bool) -> None:
+    """Let what goes with an account that is activated or deactivated follow it."""
+    credentials.switch(tx, account, is_active=is_active)
+    if is_active:
+        invitation_queries.admit_again(tx, account)
+    else:
+        end_invitations(tx, actor, account)
+
+
+def _kept(tx: Write, picture: tuple[str, bytes] | None) -> str | None:
+    """Keep a picture, media type and bytes, and give its UUID."""
+    return None if picture is None else picture_queries.add(tx, *picture)
+
+
+def _record_update(tx: Write, actor: Actor, before: Row, changed: Mapping[str, Any]) -> None:
+    told = {
+        name: [_told(getattr(before, name)), _told(value)]
+        for name, value in changed.items()
+        if name != "is_barred"
+    }
+    event_queries.record(
+        tx,
+        "account.updated",
+        actor,
+        account=before.id,
+        username=before.username,
+        changes=told,
+    )
+    if "is_active" in changed:
+        kind = "account.activated" if changed["is_active"] else "account.deactivated"
+        event_queries.record(tx, kind, actor, account=before.id, username=before.username)
+
+
+def _told(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, (date, datetime)) else value
+
+
+def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
+    """Delete an account: its rights end, what is personal goes, history keeps a neutral name.
+
+    The row keeps its id, under which it did what it did.
+
+    Args:
+        closes: whether a request of theirs that waits is closed, instead of standing in the way.
+
+    Refuses: NotFound when hidden, Forbidden for anybody but staff,
+    Conflict ``account.last_owner`` for the last owner of a scope and ``account.has_requests``
+    while a request of theirs waits to be decided.
+    """
+    account = account_queries.reach(tx, actor, uuid)
+    check_staff(actor)
+    grants = _hold_all(tx, account.id)
+    account = account_queries.reach(tx, actor, uuid)  # another may have deleted it while we waited
+    if closes:
+        for request in join_request_queries.close_everywhere(tx, account.id, actor.id):
+            event_queries.record(
+                tx,
+                "request.canceled",
+                actor,
+                scope=request.scope_id,
+                account=account.id,
+                request_uuid=request.uuid,
+            )
+    elif join_request_queries.waiting_of(tx, account.id):
+        raise Conflict("account.has_requests")
+    for grant in grants:
+        if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
+            others = membership_queries.other_owners(tx, grant.scope_id, grant.id)
+            if others == 0:
+                raise Conflict("account.last_owner", scope=grant.scope_name)
+        membership_queries.end(tx, grant.id, actor.id)
+    end_invitations(tx, actor, account.id)
+    if account.picture is not None:
+        picture_queries.drop(tx, account.picture)
+    # Before what is personal goes: whoever deletes their own account is not named by this either.
+    event_queries.record(
+        tx, "account.deleted", actor, account=account.id, username=account.username
+    )
+    account_queries.bury(tx, account.id)
+    slugs.forget(tx, "user", account.username, account.id)
+    for ended in erasure_queries.erase(tx, account, actor):
+        event_queries.record(
+            tx, "invitation.canceled", None, scope=ended.scope_id, invitation=ended.uuid
+        )
+
+
+class _MovedOn(Exception):  # noqa: N818 - says what is the case
+    """Something was given to an account while we waited for it."""
+
+
+def _hold_all(tx: Write, account: int) -> list[Row]:
+    """Lock an account and every scope where something of it stands; give its grants.
+
+    Scopes first, as every deed does that gives a role: who asks or is let in meanwhile either
+    is seen here, or finds the account gone.
+    """
+    while True:
+        # What came while we waited is locked in its turn too, or two would wait for each other.
+        with suppress(_MovedOn), tx.point():
+            places = membership_queries.places(tx, account)
+            for scope in places:
+                lock(tx, scope)
+            lock_account(tx, account)
+            if not set(membership_queries.places(tx, account)).issubset(places):
+                raise _MovedOn
+            return membership_queries.standing(tx, account)
+
+
+def read_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
+    """Show somebody's token to staff, and write down that it was shown.
+
+    Refuses: NotFound when hidden or without a token, Forbidden for anybody but staff, and for
+    one's own token where another one authenticated the request.
+    """
+    account = account_queries.reach(tx, actor, uuid)
+    check_staff(actor)
+    _check_holds(actor, account)
+    if account.token_sealed is None:
+        raise NotFound("token.none")
+    event_queries.record(tx, "token.read", actor, account=account.id)
+    return account, vault.unseal(account.token_sealed, account.token_digest)
+
+
+def refresh_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
+    """Give an account another token; the old one is dead at once, and the owner is told.
+
+    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself, and for one's own
+    token where another one authenticated the request.
+    """
+    account = account_queries.reach(tx, actor, uuid)
+    check_self_or_staff(actor, account)
+    _check_holds(actor, account)
+    lock_account(tx, account.id)
+    credentials.check(tx, actor)
+    token = token_actions.issue(tx, vault, actor, account.id)
+    held: Row = account_queries.by_number(tx, account.id)
+    notices.tell(tx, mails.TokenCreated, held, actor)
+    return held, token
+
+
+def _check_holds(actor: Actor, account: Row) -> None:
+    """Let what protects an account be had by its API token, not by its other tokens.
+
+    Refuses: Forbidden ``permission.missing``.
+    """
+    shown = actor.behind or actor
+    if shown.id == account.id and not may_hold_api_token(shown.token_kind):
+        raise Forbidden("permission.missing")
+
+
+class Unfit(Exception):  # noqa: N818 - says what is the case
+    """What an operator gave for an account cannot be taken; the text says why."""
+
+
+def ensure_staff(  # what the operator's contract calls ``collegium staff``
+    database: Database,
+    settings: Settings,
+    vault: Vault,
+    username: str,
+    email: str,
+    password: str | None,
+    *,
+    promotes: bool = False,
+    lifetime: int | EllipsisType | None = ...,
+) -> tuple[str, str]:
+    """Create a staff account, or make an account of that name one; give UUID and token.
+
+    The password is changed only when it is another one, so that asking again ends no session.
+
+    Args:
+        promotes: whether an account counts that its person made, under a name of their choice.
+        lifetime: seconds that the token lives after its last use; None: for ever; ``...``: as it
+            was, or as it is for every new account.
+
+    Refuses: Unfit for a user name, address or password that cannot be taken, and for an account
+    that somebody else may hold.
+    """
+    email = canonical_address(trim(email))
+    _check_fit(username, email, password)
+    with database.read() as tx:
+        verified = account_queries.by_username(tx, username)
+    hashed = None
+    if password is not None and not (verified and check_password(verified.password, password)):
+        hashed = hash_password(password)
+    with database.write() as tx:
+        known = account_queries.by_username(tx, username)
+        if known is not None:
+            lock_account(tx, known.id)
+            known = account_queries.by_username(tx, username)
+        if (known and known.password) != (verified and verified.password):
+            message = f"the account {username} was changed at this moment; try again"
+            raise Unfit(message)
+        wanted: dict[str, Any] = {"is_staff": True, "is_active": True, "email": email}
+        if lifetime is not ...:
+            wanted["token_lifetime"] = lifetime
+        if known is None:
+            number = create(tx, None, settings, vault, {"username": username, **wanted})
+        else:
+            number = known.id
+            if not (promotes or known.is_staff or _is_ours(tx, known)):
+                message = f"somebody else made the account {username}; --promote makes it staff"
+                raise Unfit(message)
+            if known.email != email:
+                email_change_queries.cancel(tx, number)
+            if not known.is_active:
+                switch(tx, None, number, is_active=True)
+            change_account(tx, number, {**wanted, "modified": tx.now})
+            event_queries.record(tx, "account.made_staff", None, account=number, username=username)
+        if hashed is not None:
+            set_password(tx, None, number, hashed, tells=known is not None)
+        account: Row = account_queries.by_number(tx, number)
+        return str(account.uuid), token_actions.renew(tx, vault, settings, None, account)
+
+
+def _is_ours(tx: Read, account: Row) -> bool:
+    """Tell whether staff or an operator made an account; names are free to whoever is invited."""
+    made_for = event_queries.facts_of(tx, "account.created", account.id).get("invitation")
+    return made_for is None and account.registration_method == "default"
+
+
+def _check_fit(username: str, email: str, password: str | None) -> None:
+    if not USERNAME.fullmatch(username):
+        message = "a user name is 1 to 128 of: a-z 0-9 _ . @ + -"
+        raise Unfit(message)
+    fault = address_fault(email)
+    if fault:
+        message = f"--email: {fault}"
+        raise Unfit(message)
+    if password is not None:
+        if len(password) > PASSWORD_MAX:
+            message = f"the password is too long: at most {PASSWORD_MAX} characters"
+            raise Unfit(message)
+        if any(character < " " or "\ud800" <= character <= "\udfff" for character in password):
+            message = "the password cannot be used: it has control characters or is not UTF-8"
+            raise Unfit(message)
+        found = faults(password, (username, email))
+        if found:
+            raise Unfit("the password cannot be used: " + " ".join(found))
+
+
+def set_password(
+    tx: Write, actor: Actor | None, account: int, hashed: str, *, tells: bool = True
+) -> None:
+    """Give an account another password; whoever was logged in with the old one is out.
+
+    Args:
+        hashed: by ``vault.hash_password``, made before the transaction.
+        tells: whether its owner is mailed; needless for an account made at this moment.
+
+    Refuses: Forbidden ``permission.missing`` for anybody but staff, and for one's own where a
+    program's token authenticated the request; NotFound ``account.unknown`` for an account that
+    was deleted meanwhile.
+    """
+    lock_account(tx, account)
+    owner = account_queries.known(tx, id=account)
+    if owner is None:
+        raise NotFound("account.unknown")
+    if actor is not None:
+        check_staff(actor)
+        _check_holds(actor, owner)
+        credentials.check(tx, actor)
+    account_queries.change(tx, account, {"password": hashed, "modified": tx.now})
+    credentials.end_all(tx, account)
+    event_queries.record(tx, "account.password_changed", actor, account=account)
+    if tells:
+        notices.tell(tx, mails.PasswordChanged, owner, actor)

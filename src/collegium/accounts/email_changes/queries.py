@@ -1,0 +1,83 @@
+"""Changes of address that wait for their confirmation: one an account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, delete, insert, select
+
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, email_changes
+from collegium.text.email_addresses import comparable_address
+
+if TYPE_CHECKING:
+    from collegium.db.database import Read, Write
+    from collegium.text.email_addresses import comparable_address
+from collegium.db.statements import Row
+
+_rows = select(
+    email_changes,
+    accounts.c.uuid.label("account_uuid"),
+    accounts.c.username,
+    accounts.c.first_name,
+    accounts.c.last_name,
+    accounts.c.email.label("old_email"),
+).join(accounts, accounts.c.id == email_changes.c.account_id)
+
+_OF = Prepared(_rows.where(email_changes.c.account_id == bindparam("account")))
+_BY_CANCEL_DIGEST = Prepared(_rows.where(email_changes.c.cancel_digest == bindparam("digest")))
+_BY_DIGEST = Prepared(_rows.where(email_changes.c.digest == bindparam("digest")))
+_ADD = Prepared(
+    insert(email_changes).values(
+        {
+            name: bindparam(name)
+            for name in (
+                *("account_id", "email", "email_comparable"),
+                *("digest", "cancel_digest", "created"),
+            )
+        }
+    )
+)
+_CANCEL = Prepared(delete(email_changes).where(email_changes.c.account_id == bindparam("account")))
+_DROP_ADDRESS = Prepared(
+    delete(email_changes).where(email_changes.c.email_comparable == bindparam("email_comparable"))
+)
+
+
+def of_account(tx: Read, account: int) -> Row | None:
+    """Give the change that an account waits for, with ``username``, names and ``old_email``."""
+    return tx.one(_OF, account=account)
+
+
+def by_digest(tx: Read, digest: bytes) -> Row | None:
+    """Find the change that a code confirms."""
+    return tx.one(_BY_DIGEST, digest=digest)
+
+
+def by_cancel_digest(tx: Read, digest: bytes) -> Row | None:
+    """Find the change that a code cancels."""
+    return tx.one(_BY_CANCEL_DIGEST, digest=digest)
+
+
+def put(tx: Write, account: int, email: str, digest: bytes, cancel_digest: bytes) -> None:
+    """Ask for a change, in place of an earlier one. The account must be locked."""
+    tx.run(_CANCEL, account=account)
+    tx.run(
+        _ADD,
+        account_id=account,
+        email=email,
+        email_comparable=comparable_address(email),
+        digest=digest,
+        cancel_digest=cancel_digest,
+        created=tx.now,
+    )
+
+
+def cancel(tx: Write, account: int) -> bool:
+    """Drop the change that an account waits for; tell whether there was one."""
+    return tx.run(_CANCEL, account=account) > 0
+
+
+def drop_address(tx: Write, address: str) -> None:
+    """Drop every change to an address, whoever asked for it."""
+    tx.run(_DROP_ADDRESS, email_comparable=comparable_address(address))

@@ -1,0 +1,145 @@
+"""People of an organisation: whoever holds a role in it or in one of its projects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import and_, bindparam, literal_column, or_, select, true, union_all
+
+from collegium.access.queries import live, mine, seer
+from collegium.access.rules import OWNER_ROLES, Kind
+from collegium.db.statements import Prepared, any_of
+from collegium.db.tables import Number, accounts, grants, roles, scopes
+from collegium.lists import account_search
+from collegium.lists.listing import Filter, Listing
+from collegium.lists.sql_hints import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from sqlalchemy import ColumnElement
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+
+_held = grants.alias("held")
+_scope = bindparam("scope", type_=Number)
+_in_organisation = _held.c.scope_id.in_(
+    union_all(
+        select(scopes.c.id).where(scopes.c.id == _scope),
+        select(scopes.c.id).where(scopes.c.parent_id == _scope, scopes.c.removed.is_(None)),
+    )
+)
+_holders = select(_held.c.account_id).where(live(_held), _in_organisation)
+
+
+def _in_role(name: str, kind: Kind) -> Filter:
+    """Look for whoever holds one of some roles there, each given by its name or its UUID."""
+    uuids = f"{name}_uuids"
+    holders = _holders.join(roles, roles.c.id == _held.c.role_id).where(
+        roles.c.kind == kind.value, or_(any_of(roles.c.name, name), any_of(roles.c.uuid, uuids))
+    )
+
+    def read(value: Collection[str]) -> tuple[str, dict[str, Any]]:
+        return "", {name: value, uuids: [key for one in value if (key := key_of(one))]}
+
+    return Filter(read, lambda _form, _sees_all: accounts.c.id.in_(holders))
+
+
+def _belong() -> ColumnElement[bool]:
+    return accounts.c.id.in_(_holders)
+
+
+# What is looked at by these is part of each row of the list.
+_SHOWN: Final = frozenset(
+    {"email", "full_name", "query", "user_keyword", "username", "username_list"}
+)
+
+listing = Listing(
+    select(
+        accounts.c.id,
+        accounts.c.uuid,
+        accounts.c.username,
+        accounts.c.first_name,
+        accounts.c.last_name,
+        accounts.c.email,
+        accounts.c.picture,
+    ).where(accounts.c.is_active, accounts.c.deleted.is_(None)),
+    visible=true,  # who may ask is judged before
+    key=accounts.c.id,
+    ties=accounts.c.username,
+    default="concatenated_name",
+    orders={"concatenated_name": (accounts.c.first_name_sort, accounts.c.last_name_sort)},
+    filters={
+        **{
+            name: known if name in _SHOWN else account_search.veiled(name, known)
+            for name, known in account_search.FILTERS.items()
+        },
+        "scope": _belong(),
+        "organization_role": _in_role("organization_role", Kind.ORGANISATION),
+        "project_role": _in_role("project_role", Kind.PROJECT),
+    },
+)
+
+_ROLES = Prepared(
+    select(
+        _held.c.account_id,
+        _held.c.until,
+        roles.c.name.label("role_name"),
+        scopes.c.kind,
+        scopes.c.uuid,
+        scopes.c.name,
+    )
+    .join(roles, roles.c.id == _held.c.role_id)
+    .join(scopes, scopes.c.id == _held.c.scope_id)
+    .where(
+        any_of(_held.c.account_id, "ids"),
+        live(_held),
+        or_(
+            scopes.c.id == _scope,
+            and_(scopes.c.parent_id == _scope, scopes.c.removed.is_(None)),
+        ),
+    )
+    .order_by(_held.c.since, _held.c.id)
+)
+_ROLE_NAMES = Prepared(
+    select(roles.c.name)
+    .join(grants, grants.c.role_id == roles.c.id)
+    .where(mine(), grants.c.scope_id == _scope)
+)
+_OWNED = Prepared(
+    select(scopes.c.name)
+    .join(_held, _held.c.scope_id == scopes.c.id)
+    .join(roles, roles.c.id == _held.c.role_id)
+    .where(
+        _held.c.account_id == bindparam("account", type_=Number),
+        live(_held),
+        or_(*(roles.c.name == name for name in OWNER_ROLES[Kind.ORGANISATION])),
+        scopes.c.removed.is_(None),
+    )
+    .order_by(scopes.c.name_sort, scopes.c.id)
+    .limit(literal_column("50"))
+)
+
+
+def roles_of(tx: Read, scope: int, ids: Iterable[int]) -> dict[int, list[Row]]:
+    """Give what accounts hold in an organisation and its projects, the oldest first.
+
+    Each row: ``account_id until role_name``, and ``kind uuid name`` of where it is held.
+    """
+    found: dict[int, list[Row]] = {}
+    for row in tx.all(_ROLES, scope=scope, ids=list(ids), now=tx.now):
+        found.setdefault(row.account_id, []).append(row)
+    return found
+
+
+def role_names(tx: Read, actor: Actor, scope: int) -> set[str]:
+    """Give the names of the roles that the actor holds directly in a scope that is open here."""
+    return {row.name for row in tx.all(_ROLE_NAMES, scope=scope, **seer(tx, actor))}
+
+
+def owned_by(tx: Read, account: int) -> list[str]:
+    """Give the names of the organisations that an account is an owner of, some fifty at most."""
+    rows: list[Row] = tx.all(_OWNED, account=account, now=tx.now)
+    return [row.name for row in rows]

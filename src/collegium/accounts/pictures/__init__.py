@@ -1,0 +1,1 @@
+"""Profile pictures: checks, sanitising, storage."""

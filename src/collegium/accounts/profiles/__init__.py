@@ -1,0 +1,1 @@
+"""Profiles: what an account shows to others."""

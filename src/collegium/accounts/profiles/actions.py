@@ -1,0 +1,117 @@
+"""What people show of themselves; and who is told when somebody in charge is reached elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from collegium.access.queries import lock_account
+from collegium.accounts import organisation_users
+from collegium.accounts import queries as account_queries
+from collegium.accounts.profiles import queries as profile_queries
+from collegium.accounts.rules import DETAILS, writable
+from collegium.events import queries as event_queries
+from collegium.outbox import mails
+from collegium.outbox import queries as outbox_queries
+from collegium.refusals import Forbidden
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Write
+    from collegium.db.statements import Row
+    from collegium.settings import Settings
+
+
+def tell(
+    tx: Write, actor: Actor | None, settings: Settings, before: Row, changed: Mapping[str, Any]
+) -> None:
+    """Tell the operators, if they want to know, what changed in the profile of an owner.
+
+    Args:
+        actor: who changed it; None when nobody is logged in.
+        before: the account as it was.
+        changed: its columns with their new values.
+    """
+    wish = settings.notifications_profile_changes
+    watched = [name for name in wish.fields if name in DETAILS and name in changed]
+    changes = {
+        name: [getattr(before, name), changed[name]]
+        for name in watched
+        if getattr(before, name) != changed[name]
+    }
+    if not (wish.enable_operator_owner_notifications and changes):
+        return
+    owned = organisation_users.owned_by(tx, before.id)
+    if not owned:
+        return
+    event_queries.record(
+        tx,
+        "account.profile_changed",
+        actor,
+        account=before.id,
+        username=before.username,
+        changes=changes,
+        organizations=owned,
+    )
+    for recipient in wish.operator_notification_emails:
+        outbox_queries.post(tx, mails.ProfileChangesOperator(recipient, before.id, changes, owned))
+
+
+def hold(tx: Write, actor: Actor, number: int) -> Row:
+    """Lock an account for somebody who may change its profile; give the profile.
+
+    Refuses: NotFound when hidden, Forbidden ``permission.missing`` for anybody but staff and
+    oneself.
+    """
+    profile_queries.reach(tx, actor, number)
+    if actor.id != number and not actor.is_staff:
+        raise Forbidden("permission.missing")
+    lock_account(tx, number)
+    return profile_queries.reach(tx, actor, number)
+
+
+def change(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    number: int,
+    names: Mapping[str, str],
+    shown: Mapping[str, Any],
+) -> None:
+    """Change a profile that was held; a name that a directory decides is passed over.
+
+    Args:
+        names: of ``first_name last_name``.
+        shown: what else is shown, by name; what is not named stays.
+    """
+    before: Row = account_queries.by_number(tx, number)
+    allowed = writable(
+        names,
+        by_staff=actor.is_staff,
+        own=actor.id == number,
+        method=before.registration_method,
+        local=settings.local_idp_protected_fields,
+        frozen_methods=settings.protect_user_details_for_registration_methods,
+    )
+    changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}
+    kept = profile_queries.reach(tx, actor, number).profile
+    wanted = {**kept, **shown}
+    if changed:
+        account_queries.change(tx, number, changed | {"modified": tx.now})
+        tell(tx, actor, settings, before, changed)
+    if wanted != kept:
+        profile_queries.change(tx, number, wanted)
+    told = {name: [getattr(before, name), value] for name, value in changed.items()}
+    told |= {
+        name: [kept.get(name), value] for name, value in shown.items() if kept.get(name) != value
+    }
+    if told:
+        event_queries.record(
+            tx,
+            "account.updated",
+            actor,
+            account=number,
+            username=before.username,
+            changes=told,
+        )

@@ -1,0 +1,181 @@
+"""Profiles: what people show of themselves to those they share a group with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, not_, select, true, union, update
+
+from collegium.access.queries import holding, live, mine, seer, visible_scopes
+from collegium.access.rules import TEAM, Kind, Permission
+from collegium.db.statements import Prepared, Time, any_of
+from collegium.db.tables import (
+    Number,
+    account_texts,
+    accounts,
+    grants,
+    invitations,
+    requests,
+    scopes,
+)
+from collegium.invitations.rules import State
+from collegium.join_requests.rules import State as RequestState
+from collegium.lists import lookups
+from collegium.lists.listing import Listing
+from collegium.refusals import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from sqlalchemy import ColumnElement, Select
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+_rows = (
+    select(
+        *(
+            accounts.c[name]
+            for name in ("id", "uuid", "username", "email", "first_name", "last_name", "profile")
+        )
+    )
+    .join(account_texts, account_texts.c.account_id == accounts.c.id)
+    .where(accounts.c.is_active, accounts.c.deleted.is_(None))
+)
+
+
+def in_groups() -> ColumnElement[bool]:
+    """Say who takes part in a group: groups and their people are there to be found."""
+    return accounts.c.id.in_(
+        select(grants.c.account_id)
+        .join(scopes, scopes.c.id == grants.c.scope_id)
+        .where(scopes.c.kind == Kind.GROUP.value, live())
+    )
+
+
+_mate = accounts.alias("mate")
+
+
+def visible() -> ColumnElement[bool]:
+    """Say whose profile an ordinary actor may see.
+
+    Oneself; people of scopes that the actor sees, as in ``accounts.visible``; whoever is in a
+    group with the actor; whose request or invitation the actor may decide about; and who
+    invites the actor, as the mail says.
+    """
+    # One set of ids, so that the planner starts from it.
+    return accounts.c.id.in_(
+        union(
+            select(bindparam("actor", type_=Number)),
+            select(grants.c.account_id)
+            .join(_mate, _mate.c.id == grants.c.account_id)
+            .where(live(), grants.c.scope_id.in_(visible_scopes()), not_(_mate.c.is_staff)),
+            select(grants.c.account_id).where(live(), grants.c.scope_id.in_(_own_groups())),
+            select(requests.c.account_id).where(
+                requests.c.state == RequestState.PENDING.value,
+                requests.c.scope_id.in_(holding((Kind.GROUP, TEAM[Kind.GROUP].grant))),
+            ),
+            select(invitations.c.created_by).where(
+                invitations.c.account_id == bindparam("actor", type_=Number),
+                invitations.c.created_by.is_not(None),
+                invitations.c.state == State.PENDING.value,
+                invitations.c.expires > bindparam("now", type_=Time),
+            ),
+            select(invitations.c.account_id).where(
+                invitations.c.account_id.is_not(None),
+                invitations.c.state == State.PENDING.value,
+                invitations.c.expires > bindparam("now", type_=Time),
+                invitations.c.scope_id.in_(
+                    holding(
+                        (Kind.GROUP, TEAM[Kind.GROUP].grant),
+                        (Kind.GROUP, Permission.INVITATION_LIST),
+                    )
+                ),
+            ),
+        )
+    )
+
+
+def _own_groups() -> Select[Any]:
+    """Select the ids of the groups that the actor is in."""
+    return (
+        select(grants.c.scope_id)
+        .join(scopes, scopes.c.id == grants.c.scope_id)
+        .where(mine(), scopes.c.kind == Kind.GROUP.value)
+    )
+
+
+_FILTERS = {
+    **lookups.numbers("id", accounts.c.id),
+    **lookups.texts("first_name", accounts.c.first_name, account_texts.c.first_name),
+    **lookups.texts("last_name", accounts.c.last_name, account_texts.c.last_name),
+}
+_ORDERS: dict[str, tuple[ColumnElement[Any], ...]] = {
+    "id": (accounts.c.id,),
+    "first_name": (accounts.c.first_name_sort,),
+    "last_name": (accounts.c.last_name_sort,),
+}
+
+listing = Listing(
+    _rows,
+    visible=visible,
+    key=accounts.c.id,
+    default="id",
+    orders=_ORDERS | {"email": (accounts.c.email,)},
+    filters={
+        **_FILTERS,
+        **lookups.addresses(
+            "email", accounts.c.email, accounts.c.email_comparable, account_texts.c.email
+        ),
+    },
+)
+
+public = Listing(
+    _rows,
+    visible=in_groups,
+    key=accounts.c.id,
+    default="id",
+    orders=_ORDERS,
+    # By address nobody is found whose address is not shown.
+    filters=_FILTERS,
+)
+
+_number = accounts.c.id == bindparam("id", type_=Number)
+_SEEN = {
+    (sees_all, is_public): Prepared(
+        _rows.where(_number, in_groups() if is_public else true() if sees_all else visible())
+    )
+    for sees_all in (False, True)
+    for is_public in (False, True)
+}
+_SOME = Prepared(_rows.where(any_of(accounts.c.id, "ids")))
+_CHANGE = Prepared(
+    update(accounts)
+    .where(_number)
+    .values(profile=bindparam("profile", type_=accounts.c.profile.type))
+)
+
+
+def reach(tx: Read, actor: Actor, number: int, *, is_public: bool = False) -> Row:
+    """Load a profile that the actor may see.
+
+    Args:
+        is_public: whether it is shown to everybody, whoever asks.
+
+    Refuses: NotFound ``account.unknown``.
+    """
+    row = tx.one(_SEEN[actor.sees_all, is_public], id=number, **seer(tx, actor))
+    if row is None:
+        raise NotFound("account.unknown")
+    return row
+
+
+def some(tx: Read, numbers: Collection[int]) -> dict[int, Row]:
+    """Give profiles for those who may see them anyway, in one statement."""
+    return {row.id: row for row in tx.all(_SOME, ids=list(numbers))} if numbers else {}
+
+
+def change(tx: Write, number: int, profile: Mapping[str, Any]) -> None:
+    """Write a profile."""
+    tx.run(_CHANGE, id=number, profile=dict(profile))

@@ -1,0 +1,525 @@
+"""Accounts: the rows of people, and who may see whom."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import (
+    String,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+    union,
+    update,
+)
+
+from collegium.access.queries import live, lock_account, seer, visible_scopes
+from collegium.accounts.erasure.rules import neutral_name
+from collegium.db.database import Duplicate
+from collegium.db.statements import Prepared, Time, any_of
+from collegium.db.tables import (
+    API_TOKEN,
+    Number,
+    account_texts,
+    accounts,
+    devices,
+    email_changes,
+    grants,
+    invitations,
+    keys,
+    recovery_codes,
+    second_factors,
+    tokens,
+)
+from collegium.invitations.rules import State
+from collegium.lists import account_search
+from collegium.lists.listing import Listing, without
+from collegium.lists.row_counts import tally
+from collegium.lists.sql_hints import plain
+from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.text.email_addresses import comparable_address
+from collegium.text.names import sort_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from sqlalchemy import ColumnElement, FromClause, Select
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+_NOT_SHOWN: Final = {"password", "search", "details", "profile", "email_comparable"}
+_COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.endswith("_sort")]
+
+
+def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Select accounts with what is shown of them.
+
+    Args:
+        found: the accounts, or what they are joined to.
+        columns: what is selected besides.
+    """
+    return (
+        select(
+            *_COLUMNS,
+            tokens.c.issued.label("token_issued"),
+            tokens.c.used.label("token_used"),
+            tokens.c.digest.label("token_digest"),
+            tokens.c.sealed.label("token_sealed"),
+            email_changes.c.email.label("requested_email"),
+            *columns,
+        )
+        .select_from(found)
+        .outerjoin(tokens, and_(tokens.c.account_id == accounts.c.id, plain(API_TOKEN)))
+        .outerjoin(email_changes, email_changes.c.account_id == accounts.c.id)
+    )
+
+
+_rows = shown(accounts)
+
+
+def visible() -> ColumnElement[bool]:
+    """Say which accounts an ordinary actor may see.
+
+    Oneself, and the active accounts, staff aside, that hold a grant in a scope the actor sees.
+    """
+    oneself = accounts.c.id == bindparam("actor", type_=Number)
+    # One set of numbers, so that the planner starts from it: an OR over the table would read
+    # every account there is.
+    return and_(
+        accounts.c.id.in_(
+            union(
+                select(bindparam("actor", type_=Number)),
+                select(grants.c.account_id).where(live(), grants.c.scope_id.in_(visible_scopes())),
+            )
+        ),
+        # Active and no staff; said like this, so that SQLite does not go and fetch all of those.
+        or_(oneself, accounts.c.is_active > accounts.c.is_staff),
+    )
+
+
+# A deleted account is nobody to anybody; only history still knows it, by its number.
+_here = accounts.c.deleted.is_(None)
+
+listing = Listing(
+    without(_rows, "modified", "last_synced", "is_barred", "deleted", "credentials_version").where(
+        _here
+    ),
+    visible=visible,
+    tally=tally(accounts),
+    key=accounts.c.id,
+    counted=select(accounts.c.id).where(_here),
+    lean=True,
+    filters=account_search.FILTERS,
+    texts=account_search.TEXTS,
+    ties=accounts.c.username,
+    default="username",
+    orders={
+        "full_name": (accounts.c.first_name_sort, accounts.c.last_name_sort),
+        "native_name": (accounts.c.native_name_sort,),
+        "email": (accounts.c.email,),
+        "phone_number": (accounts.c.phone_number,),
+        "description": (account_search.beginning(),),
+        "organization": (accounts.c.organization_sort,),
+        "job_title": (accounts.c.job_title,),
+        "username": (accounts.c.username,),
+        "is_active": (accounts.c.is_active,),
+        "registration_method": (accounts.c.registration_method,),
+        "is_staff": (accounts.c.is_staff,),
+        "is_support": (accounts.c.is_support,),
+    },
+    privileged=("description", "is_active", "is_staff", "is_support"),
+)
+
+
+@lru_cache(maxsize=2)
+def _seen(*, sees_all: bool) -> Prepared:
+    return Prepared(
+        _rows.where(accounts.c.uuid == bindparam("uuid"), _here, true() if sees_all else visible())
+    )
+
+
+_BY_ID = Prepared(_rows.where(accounts.c.id == bindparam("id")))
+_BY_USERNAME = Prepared(
+    select(*_COLUMNS, accounts.c.password).where(
+        accounts.c.username == bindparam("username"), _here
+    )
+)
+_BY_UUID = Prepared(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _here))
+_BY_SLUG = Prepared(select(accounts.c.id).where(accounts.c.slug == bindparam("slug")))
+_ANY = Prepared(select(exists(select(accounts.c.id)).label("any")))
+_at_address = accounts.c.email_comparable == bindparam("email_comparable")
+_known = select(*_COLUMNS, accounts.c.password).where(_here)
+_KNOWN = {
+    "civil_number": Prepared(_known.where(accounts.c.civil_number == bindparam("civil_number"))),
+    "email": Prepared(
+        _known.where(_at_address).order_by(accounts.c.is_active.desc(), accounts.c.id).limit(1)
+    ),
+    "username": _BY_USERNAME,
+    "id": Prepared(_known.where(accounts.c.id == bindparam("id"))),
+}
+_KNOWN_BY_UUID = Prepared(_known.where(accounts.c.uuid == bindparam("uuid")))
+# Accounts of ours that can sign in with a password; a few may share an address, not a crowd.
+_WITH_ADDRESS = Prepared(
+    select(accounts.c.id, accounts.c.email, accounts.c.username)
+    .where(
+        _at_address,
+        accounts.c.is_active,
+        accounts.c.registration_method == "default",
+        _here,
+    )
+    .order_by(accounts.c.id)
+    .limit(5)
+)
+_AT_ADDRESSES = Prepared(
+    select(*_COLUMNS, accounts.c.email_comparable)
+    .where(any_of(accounts.c.email_comparable, "emails"), accounts.c.is_active, _here)
+    .order_by(accounts.c.id)
+)
+_moved = invitations.c.email_comparable != bindparam("email_comparable", type_=String())
+_of_account = invitations.c.account_id == bindparam("account", type_=Number)
+_FOLLOW = Prepared(
+    update(invitations)
+    .where(
+        _of_account,
+        or_(
+            invitations.c.state == State.PENDING.value,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+    )
+    .values(
+        {name: bindparam(name) for name in ("email", "email_comparable", "email_search")}
+        # What staff agreed to was another address.
+        | {"approved_by": case((_moved, null()), else_=invitations.c.approved_by)}
+    )
+)
+_DECIDE_ANEW = Prepared(
+    update(invitations)
+    .where(
+        _of_account,
+        _moved,
+        or_(
+            invitations.c.state == State.REQUESTED.value,
+            and_(
+                invitations.c.approved_by.is_not(None),
+                or_(
+                    invitations.c.state == State.HELD.value,
+                    and_(
+                        invitations.c.state == State.PENDING.value,
+                        invitations.c.expires > bindparam("now", type_=Time),
+                    ),
+                ),
+            ),
+        ),
+    )
+    .values(
+        state=State.REQUESTED.value,
+        generation=invitations.c.generation + 1,
+        reminded=null(),
+    )
+    .returning(invitations.c.id)
+)
+_DEACTIVATED_AT = Prepared(
+    select(
+        exists(
+            select(accounts.c.id).where(_at_address, accounts.c.is_active.is_(False), _here)
+        ).label("deactivated")
+    )
+)
+_TAKEN = Prepared(select(accounts.c.username).where(any_of(accounts.c.username, "usernames")))
+
+
+# No user name can begin with this sign, so nobody's can be in the way.
+_TOMB = Prepared(
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"))
+    .values(
+        username=literal("~deleted-").concat(cast(accounts.c.id, String)),
+        slug=literal("~deleted-").concat(cast(accounts.c.id, String)),
+        email="",
+        email_comparable="",
+        password=None,
+        first_name=bindparam("name"),
+        first_name_sort=bindparam("sort"),
+        last_name="",
+        last_name_sort="",
+        native_name_sort="",
+        organization_sort="",
+        native_name="",
+        job_title="",
+        phone_number="",
+        organization="",
+        civil_number=None,
+        description="",
+        birth_date=None,
+        preferred_language="",
+        is_active=False,
+        is_staff=False,
+        is_support=False,
+        is_identity_manager=False,
+        affiliations=literal([], type_=accounts.c.affiliations.type),
+        details=literal({}, type_=accounts.c.details.type),
+        profile=literal({}, type_=accounts.c.profile.type),
+        picture=None,
+        identity_source="",
+        last_login=None,
+        last_synced=None,
+        search="",
+        modified=bindparam("moment", type_=Time),
+        deleted=bindparam("moment", type_=Time),
+    )
+)
+# Its own row last, for that is locked against whoever names it: who ends a token of theirs has the
+# token's row, and then writes history that names them.
+_BURY = (
+    *(
+        Prepared(delete(table).where(table.c.account_id == bindparam("account")))
+        for table in (
+            account_texts,
+            tokens,
+            keys,
+            devices,
+            email_changes,
+            recovery_codes,
+            second_factors,
+        )
+    ),
+    _TOMB,
+)
+_TEXTS = [column for column in account_texts.c if column is not account_search.TEXTS.key]
+_ADD_TEXTS = Prepared(
+    insert(account_texts).values(
+        account_id=bindparam("account"), **{c.name: bindparam(c.name) for c in _TEXTS}
+    )
+)
+_CHANGE_TEXTS = Prepared(
+    update(account_texts)
+    .where(account_texts.c.account_id == bindparam("account"))
+    .values({c: bindparam(c.name) for c in _TEXTS})
+)
+
+
+_END_CREDENTIALS = Prepared(
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"))
+    .values(credentials_version=accounts.c.credentials_version + 1)
+)
+
+
+@lru_cache(maxsize=64)
+def _insert(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        insert(accounts)
+        .values({name: bindparam(name) for name in columns})
+        .returning(accounts.c.id)
+    )
+
+
+@lru_cache(maxsize=256)
+def _update(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        update(accounts)
+        .where(accounts.c.id == bindparam("account"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+def reach(tx: Read, actor: Actor, uuid: str) -> Row:
+    """Load an account that the actor may see.
+
+    Args:
+        uuid: 32 hex digits.
+
+    Refuses: NotFound ``account.unknown`` when there is none or it is hidden from the actor.
+    """
+    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
+    if row is None:
+        raise NotFound("account.unknown")
+    return row
+
+
+def own(tx: Read, actor: Actor) -> Row:
+    """Load the account of the actor."""
+    return tx.one(_BY_ID, id=actor.id)
+
+
+def by_username(tx: Read, username: str) -> Row | None:
+    """Find an account to log in to, password hash included."""
+    return tx.one(_BY_USERNAME, username=username)
+
+
+def by_uuid(tx: Read, uuid: str) -> Row | None:
+    """Find an account whoever asks; for deeds on somebody named by a manager."""
+    return tx.one(_BY_UUID, uuid=uuid)
+
+
+def by_number(tx: Read, number: int) -> Row | None:
+    """Find an account by its number, for ourselves."""
+    return tx.one(_BY_ID, id=number)
+
+
+def there_are_any(tx: Read) -> bool:
+    """Tell whether this database has an account yet."""
+    return bool(tx.value(_ANY))
+
+
+def is_taken(tx: Read, username: str | None) -> bool:
+    """Tell whether a user name belongs to somebody, active or not."""
+    return username is not None and tx.one(_BY_USERNAME, username=username) is not None
+
+
+def is_slug_taken(tx: Read, slug: str) -> bool:
+    """Return whether an account has a slug."""
+    return tx.one(_BY_SLUG, slug=slug) is not None
+
+
+def known(tx: Read, **facts: Any) -> Row | None:
+    """Find an account, password hash included, by the first of the facts that somebody has.
+
+    Args:
+        facts: any of ``civil_number email username id``; what is empty is nobody's.
+    """
+    for name, value in facts.items():
+        if not value:
+            continue
+        bound = {name: value}
+        if name == "email":
+            bound = {"email_comparable": comparable_address(value)}
+        if (row := tx.one(_KNOWN[name], **bound)) is not None:
+            return row
+    return None
+
+
+def known_by_uuid(tx: Read, uuid: str) -> Row | None:
+    """Find an account, password hash included, for ourselves."""
+    return tx.one(_KNOWN_BY_UUID, uuid=uuid)
+
+
+def with_address(tx: Read, email: str) -> list[Row]:
+    """Give ``id email username`` of those at an address that may have a password of ours."""
+    return tx.all(_WITH_ADDRESS, email_comparable=comparable_address(email)) if email else []
+
+
+def with_addresses(tx: Read, emails: Collection[str]) -> dict[str, Row]:
+    """Give the active account at each address, the first where several share one.
+
+    By the comparable form of the address.
+    """
+    found: dict[str, Row] = {}
+    wanted = sorted({comparable_address(email) for email in emails if email})
+    for row in tx.all(_AT_ADDRESSES, emails=wanted) if wanted else ():
+        found.setdefault(row.email_comparable, row)
+    return found
+
+
+def is_deactivated_at(tx: Read, email: str) -> bool:
+    """Tell whether an account with an address is deactivated."""
+    return bool(email) and bool(
+        tx.value(_DEACTIVATED_AT, email_comparable=comparable_address(email))
+    )
+
+
+def taken(tx: Read, usernames: Collection[str]) -> set[str]:
+    """Give those of the user names that belong to somebody."""
+    return {row.username for row in tx.all(_TAKEN, usernames=list(usernames))}
+
+
+def add(tx: Write, values: Mapping[str, Any]) -> int:
+    """Insert an account and give its number.
+
+    Refuses: Invalid ``account.username_taken`` or ``account.slug_taken``; the constraint
+    decides, so two creations at one moment cannot both win.
+    """
+    values = {**derived(values), "search": account_search.text_of(values)}
+    try:
+        with tx.point():
+            account = int(tx.value(_insert(tuple(sorted(values))), **values))
+    except Duplicate as error:
+        raise _taken(error) from error
+    tx.run(_ADD_TEXTS, account=account, **account_search.texts_of(values))
+    return account
+
+
+def change(tx: Write, account: int, values: Mapping[str, Any]) -> list[int]:
+    """Write the given columns of an account, and no other.
+
+    Invitations to groups follow an account to its new address. Gives the numbers of those on which
+    staff decide, or have decided, by the one before: they wait, and staff are to be asked again.
+
+    Refuses: Invalid ``account.slug_taken``.
+    """
+    values = derived(values)
+    if not account_search.COLUMNS.isdisjoint(values):
+        # Two who change different columns at once must not each write the other's old one.
+        lock_account(tx, account)
+        row: Row = tx.one(_BY_ID, id=account)
+        told = {**row._asdict(), **values}
+        values = {**values, "search": account_search.text_of(told)}
+        tx.run(_CHANGE_TEXTS, account=account, **account_search.texts_of(told))
+    try:
+        with tx.point():
+            tx.run(_update(tuple(sorted(values))), account=account, **values)
+    except Duplicate as error:
+        raise _taken(error) from error
+    if "email" not in values:
+        return []
+    key = values["email_comparable"]
+    anew = tx.all(_DECIDE_ANEW, account=account, email_comparable=key, now=tx.now)
+    tx.run(
+        _FOLLOW,
+        account=account,
+        email=values["email"],
+        email_comparable=key,
+        email_search=account_search.addresses_of(values["email"]),
+    )
+    return [row.id for row in anew]
+
+
+_SORTED: Final = ("first_name", "last_name", "native_name", "organization")
+
+
+def derived(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add to some columns of an account those that follow from them, to compare and to sort by."""
+    found = {f"{name}_sort": sort_key(values[name] or "") for name in _SORTED if name in values}
+    if "email" in values:
+        found["email_comparable"] = comparable_address(values["email"])
+    return {**values, **found}
+
+
+def _taken(error: Duplicate) -> Invalid | Conflict:
+    # SQLite names the column in its message, PostgreSQL the constraint, which holds the column.
+    text = str(error)
+    for column in ("username", "slug"):
+        if column in text.split("DETAIL", maxsplit=1)[0]:
+            return Invalid(f"account.{column}_taken", field=column)
+    return Conflict("account.duplicate")
+
+
+def bury(tx: Write, account: int) -> None:
+    """Take everything personal from an account, and give it a neutral name."""
+    name = neutral_name(account)
+    for statement in _BURY:
+        told = {"moment": tx.now, "name": name, "sort": sort_key(name)}
+        tx.run(statement, account=account, **(told if statement is _TOMB else {}))
+
+
+def end_credentials(tx: Write, account: int) -> None:
+    """Have every login fail that was verified before, and is written after, this transaction."""
+    tx.run(_END_CREDENTIALS, account=account)
+
+
+def full_name(row: Row) -> str:
+    """Give first and last name as one text."""
+    return f"{row.first_name} {row.last_name}".strip()

@@ -1,1 +1,0 @@
-"""What can be done: one function a deed, inside a transaction that somebody else commits."""

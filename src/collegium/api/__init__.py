@@ -1,0 +1,1 @@
+"""The APIs: what all of them share, and one package for each protocol."""

@@ -1,0 +1,1 @@
+"""The API of BrainSTEM: groups, membership requests and invitations."""

@@ -1,0 +1,357 @@
+"""Bodies: JSON objects, read by a table of fields, all errors at once."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from collegium.api.brainstem.errors import Malformed
+from collegium.api.request import is_nested
+from collegium.scopes.groups.actions import Wish
+from collegium.text.names import clean_name, holds_link, trim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from collegium.api.request import Call
+
+_MANY: Final = 1000
+_EMAIL: Final = 320
+_FLAGS: Final = ("is_manager", "is_owner", "remove")
+_LISTED: Final = ", ".join(_FLAGS)
+_NAME_SHOWN: Final = 64
+
+TOLD: Final = 20
+"""Maximum number of sentences about one field; an answer stays about as long as the request."""
+_AROUND: Final = 1000
+"""Characters around a text, such as white space, that are taken away without a word."""
+_LINK: Final = "Enter a name without a web address in it."
+
+
+class Wrong(Exception):  # noqa: N818 - names the value
+    """The value of one field cannot be taken.
+
+    Args:
+        texts: everything that is wrong with it, a sentence each; one at least.
+    """
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(*texts)
+        self.texts = list(dict.fromkeys(texts))[:TOLD]
+
+
+def all_read(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Read each of some items.
+
+    Raises:
+        Wrong: with everything that is wrong with any of them.
+    """
+    found, wrong = [], []
+    for item in items:
+        try:
+            found.append(read(item))
+        except Wrong as error:
+            wrong += error.texts
+    if wrong:
+        raise Wrong(*wrong)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field(ABC):
+    """One field of a body.
+
+    Args:
+        required: must be there.
+    """
+
+    required: bool = False
+    null: bool = False
+
+    @abstractmethod
+    def read(self, raw: Any) -> Any:
+        """Give the value, or raise ``Wrong``."""
+
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """Describe the field for the published schema."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Field):
+    """A text, stripped of white space around it."""
+
+    max: int = 1000
+    blank: bool = True
+    strip: bool = True
+
+    def read(self, raw: Any) -> str:
+        """Read a text that a database can hold."""
+        if not isinstance(raw, str):
+            raise Wrong("Not a valid string.")
+        if len(raw) > self.max + _AROUND:
+            # Before anything looks at every character of it.
+            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+        text = raw.strip() if self.strip else raw
+        if not text and not self.blank:
+            raise Wrong("This field may not be blank.")
+        # What is beyond the length is not examined.
+        wrong = self._faults(text[: self.max])
+        if len(text) > self.max:
+            wrong.insert(0, f"Ensure this field has no more than {self.max} characters.")
+        if wrong:
+            raise Wrong(*wrong)
+        return text
+
+    def _faults(self, head: str) -> list[str]:
+        """Return everything that is wrong with a text that is not too long."""
+        return unstorable(head)
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a string."""
+        said: dict[str, Any] = {"type": "string", "maxLength": self.max}
+        return said if self.blank else said | {"minLength": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Text):
+    """A text on one line."""
+
+    def read(self, raw: Any) -> str:
+        """Read a text; what is no letter but moves the pen becomes a space."""
+        text = super().read(raw)
+        return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name(Line):
+    """The name of somebody or something: seen by others, written into mails, and no link."""
+
+    def read(self, raw: Any) -> str:
+        """Read a name without what cannot be seen."""
+        text = clean_name(super().read(raw))
+        if not text and not self.blank:
+            raise Wrong("This field may not be blank.")
+        # Composed it may have become longer than it came.
+        if len(text) > self.max:
+            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+        if holds_link(text):
+            raise Wrong(_LINK)
+        return text
+
+    def _faults(self, head: str) -> list[str]:
+        return [*super()._faults(head), *([_LINK] if holds_link(head) else [])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebAddress(Text):
+    """The address of a page; without a scheme it is ``http``."""
+
+    max: int = 200
+
+    def read(self, raw: Any) -> str:
+        """Read an address."""
+        text = super().read(raw)
+        if not text:
+            return text
+        if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) or re.match(r"[^/]+:\d", text):
+            text = f"http://{text}"
+        try:
+            parts = urlsplit(text)
+            fits = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        except ValueError:
+            fits = False
+        if not fits or re.search(r"\s", text):
+            raise Wrong("Enter a valid URL.")
+        if len(text) > self.max:
+            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projects(Field):
+    """A list of numbers or names of projects, which are kept elsewhere."""
+
+    def read(self, raw: Any) -> list[int | str]:
+        """Read the list."""
+        if not isinstance(raw, list) or len(raw) > _MANY:
+            raise Wrong(f"Expected a list of at most {_MANY} items.")
+        return all_read(self._project, raw)
+
+    @staticmethod
+    def _project(one: Any) -> int | str:
+        if isinstance(one, bool) or not isinstance(one, (int, str)) or len(str(one)) > 64:  # noqa: PLR2004 - longer than any name of a row
+            raise Wrong("Expected ids of projects.")
+        if isinstance(one, str):
+            check_storable(one)
+        return one
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an array."""
+        item = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+        return {"type": "array", "items": item}
+
+
+@dataclass(frozen=True, kw_only=True)
+class People(Field):
+    """What is to become of whom: address to flags, or to ``remove``."""
+
+    def read(self, raw: Any) -> list[Wish]:
+        """Read the wishes."""
+        if not isinstance(raw, Mapping) or len(raw) > _MANY:
+            raise Wrong(f"Expected an object with at most {_MANY} addresses.")
+        return all_read(self._wish, raw.items())
+
+    @staticmethod
+    def _wish(item: tuple[str, Any]) -> Wish:
+        email, flags = item
+        if len(email) > _EMAIL or not (email := trim(email)):
+            raise Wrong("Expected e-mail addresses.")
+        check_storable(email)
+        if not isinstance(flags, Mapping):
+            raise Wrong(f"Expected is_manager, is_owner or remove for {email}.")
+        wrong = [
+            # Ignored, a misspelled flag would be one that is not set: it would demote.
+            f"Unknown key {_shortened(name)} of {email}; known are {_LISTED}."
+            for name in islice((name for name in flags if name not in _FLAGS), TOLD)
+        ]
+        wrong += [
+            f"{name} of {email} must be true or false."
+            for name in _FLAGS
+            if not isinstance(flags.get(name, False), bool)
+        ]
+        if flags.get("remove") and (flags.get("is_manager") or flags.get("is_owner")):
+            wrong.append(f"{email} cannot be removed and be given a role at once.")
+        if wrong:
+            raise Wrong(*wrong)
+        return Wish(
+            email,
+            is_manager=flags.get("is_manager", False),
+            is_owner=flags.get("is_owner", False),
+            removes=flags.get("remove", False),
+        )
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an object."""
+        flags = {
+            "type": "object",
+            "properties": {name: {"type": "boolean"} for name in _FLAGS},
+            "additionalProperties": False,
+        }
+        return {"type": "object", "additionalProperties": flags}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secret(Text):
+    """A password or a token, taken as it is."""
+
+    max: int = 1000
+    blank: bool = False
+    strip: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds(Field):
+    """A duration in whole seconds."""
+
+    min: int = 60
+    max: int = 2**31 - 1
+
+    def read(self, raw: Any) -> int:
+        """Read a whole number within its bounds."""
+        if isinstance(raw, bool) or not isinstance(raw, int):
+            raise Wrong("A valid integer is required.")
+        if raw < self.min:
+            raise Wrong(f"Ensure this value is greater than or equal to {self.min}.")
+        if raw > self.max:
+            raise Wrong(f"Ensure this value is less than or equal to {self.max}.")
+        return raw
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an integer."""
+        return {"type": "integer", "minimum": self.min, "maximum": self.max}
+
+
+def unstorable(text: str) -> list[str]:
+    """Return why no database could hold a text; nothing for a good one."""
+    wrong = ["Null characters are not allowed."] if "\0" in text else []
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        wrong.append("Surrogate characters are not allowed.")
+    return wrong
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}…"
+
+
+def check_storable(text: str) -> None:
+    """Raise ``Wrong`` for what no database could hold."""
+    wrong = unstorable(text)
+    if wrong:
+        raise Wrong(*wrong)
+
+
+def read(
+    call: Call,
+    table: Mapping[str, Field],
+    *,
+    one_of: Sequence[str] = (),
+    read_only: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Read a body by a table of fields.
+
+    Args:
+        one_of: fields one of which must be there; if none is, the first one is reported.
+        read_only: further keys that are accepted and ignored, as a client sends them that gives
+            back what it was shown; any other key is an error. None: every other key is ignored.
+
+    Refuses: ``Malformed`` with the errors of all fields.
+    """
+    raw = _object(call)
+    values: dict[str, Any] = {}
+    errors: dict[str, list[str]] = {}
+    if read_only is not None:
+        unknown = (name for name in raw if name not in table and name not in read_only)
+        for name in islice(unknown, TOLD):
+            errors[_shortened(name)] = ["Unknown field."]
+    for name, field in table.items():
+        if name not in raw:
+            if field.required:
+                errors[name] = ["This field is required."]
+            continue
+        if raw[name] is None:
+            errors[name] = ["This field may not be null."]
+            continue
+        try:
+            values[name] = field.read(raw[name])
+        except Wrong as wrong:
+            errors[name] = wrong.texts
+    if one_of and not any(name in raw for name in one_of):
+        errors = {one_of[0]: ["This field is required."], **errors}
+    if errors:
+        raise Malformed(errors)
+    return values
+
+
+def _object(call: Call) -> Mapping[str, Any]:
+    if not call.body.strip():
+        return {}
+    media = call.header("content-type", "application/json").split(";")[0].strip().lower()
+    if media != "application/json":
+        raise Malformed({"detail": "The body must be JSON."}, 415)
+    if is_nested(call.body):
+        raise Malformed({"detail": "The body is no JSON: too many lists and objects"})
+    try:
+        raw = msgspec.json.decode(call.body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Malformed({"detail": f"The body is no JSON: {error}"[:200]}) from None
+    if not isinstance(raw, dict):
+        raise Malformed({"detail": "The body must be a JSON object."})
+    return raw

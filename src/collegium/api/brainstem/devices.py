@@ -1,0 +1,120 @@
+"""``/api/auth/device/``: letting a program in from a browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from collegium.api.brainstem import bodies, schemas
+from collegium.api.request import Answer, Operation, Routes
+from collegium.security.rate_limits.rules import CODE_ADDRESS, DEVICE_ADDRESS
+from collegium.sign_in.devices import actions as device_actions
+from collegium.sign_in.devices.rules import INTERVAL, LIFETIME, State
+
+if TYPE_CHECKING:
+    from collegium.api.request import Call
+
+_BEGIN: Final = {"client_name": bodies.Name(max=150), "token_lifetime": bodies.Seconds()}
+_POLL: Final = {"device_code": bodies.Secret(required=True)}
+_PAGE: Final = "/account/authorize/"
+_TOLD: Final = {
+    State.PENDING: {"status": "authorization_pending"},
+    State.DENIED: {"error": "access_denied"},
+    State.USED: {"error": "already_used"},
+    None: {"error": "expired_token"},
+}
+
+
+class DeviceLogin(Struct, frozen=True):
+    """What a program shows to a person, and what it asks with."""
+
+    session_id: str
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
+class DevicePoll(Struct, frozen=True, omit_defaults=True):
+    """What became of a program that waits."""
+
+    status: str = ""
+    token: str = ""
+    error: str = ""
+
+
+def _begin(call: Call) -> Answer:
+    values = bodies.read(call, _BEGIN)
+    call.check_tries(begins := f"device address {call.network}"[:128])
+    with call.write() as tx:
+        name = values.get("client_name") or "A program"
+        waiting = device_actions.begin(
+            tx,
+            call.house.vault,
+            name,
+            address=call.address,
+            lifetime=values.get("token_lifetime"),
+            settings=call.settings,
+        )
+        call.count(tx, begins, DEVICE_ADDRESS)
+    session, page = str(UUID(waiting.uuid)), call.base + _PAGE
+    return Answer(
+        200,
+        schemas.encode(
+            DeviceLogin(
+                session_id=session,
+                device_code=waiting.device_code,
+                user_code=waiting.user_code,
+                verification_uri=page,
+                verification_uri_complete=f"{page}?session={session}",
+                expires_in=LIFETIME,
+                interval=INTERVAL,
+            )
+        ),
+    )
+
+
+def _poll(call: Call) -> Answer:
+    code = bodies.read(call, _POLL)["device_code"]
+    call.check_tries(guesses := f"code address {call.network}")
+    with call.read() as tx:
+        state = device_actions.look(tx, call.house.vault, code)
+    if state is None:
+        with call.write() as tx:
+            call.count(tx, guesses, CODE_ADDRESS)
+    told: dict[str, Any]
+    if state is State.APPROVED:
+        with call.write() as tx:
+            token = device_actions.fetch(tx, call.house.vault, code, settings=call.settings)
+        told = {"status": "success", "token": token} if token else _TOLD[State.USED]
+    else:
+        told = _TOLD[state]
+    # Always 200: the clients take every other status for the end of the world.
+    return Answer(200, schemas.encode(told))
+
+
+ROUTES: Routes = {
+    "/api/auth/device/": {
+        "POST": Operation(
+            _begin,
+            "Let a program wait until a person lets it in from a browser.",
+            open=True,
+            form=_BEGIN,
+            answers=DeviceLogin,
+        )
+    },
+    "/api/auth/device/token/": {
+        "POST": Operation(
+            _poll,
+            "Tell a program whether it was let in; gives the token, once.",
+            open=True,
+            form=_POLL,
+            answers=DevicePoll,
+        )
+    },
+}
+DESCRIBED: Final = ROUTES

@@ -1,0 +1,261 @@
+"""What a list is asked for: ``filter{…}``, ``sort[]``, ``include[]``, ``limit`` and ``offset``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from collegium.api.brainstem.bodies import TOLD, Wrong, all_read, check_storable
+from collegium.api.brainstem.errors import Malformed
+from collegium.api.brainstem.schemas import Meta
+from collegium.api.request import hex_uuid
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from collegium.access.rules import Actor
+    from collegium.api.request import Call
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+    from collegium.lists.listing import Listing
+
+LIMIT: Final = 20
+LIMIT_MAX: Final = 100
+_DIGITS: Final = 15
+_MANY: Final = 1000
+_LONGEST: Final = 2000
+"""Nothing that is searched is longer, and SQLite compares no pattern of 50,000 bytes."""
+
+_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+_PAGING: Final = frozenset({"limit", "offset", "page", "per_page"})
+
+
+class Kind(ABC):
+    """What the values of a field look like."""
+
+    @abstractmethod
+    def read(self, text: str) -> Any:
+        """Give the value, or raise ``Wrong``."""
+
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """Describe the parameter for the published schema."""
+
+
+class Number(Kind):
+    """A whole number."""
+
+    def read(self, text: str) -> int:
+        """Read a number that a database can compare."""
+        if not (text.removeprefix("-").isdigit() and text.isascii() and len(text) <= _DIGITS):
+            raise Wrong("Enter a number.")
+        return int(text)
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an integer."""
+        return {"type": "integer"}
+
+
+class Text(Kind):
+    """A text."""
+
+    def read(self, text: str) -> str:
+        """Read a text that a database can hold."""
+        if len(text) > _LONGEST:
+            raise Wrong(f"Give {_LONGEST} characters at most.")
+        check_storable(text)
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a string."""
+        return {"type": "string"}
+
+
+class Uuid(Kind):
+    """A UUID in any form."""
+
+    def read(self, text: str) -> str:
+        """Read a UUID."""
+        found = hex_uuid(text)
+        if found is None:
+            raise Wrong("Enter a valid UUID.")
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a UUID."""
+        return {"type": "string", "format": "uuid"}
+
+
+class Truth(Kind):
+    """A truth value; the clients write it as Python or as JSON does."""
+
+    def read(self, text: str) -> bool:
+        """Read a truth value."""
+        found = _TRUTH.get(text.lower())
+        if found is None:
+            raise Wrong("Enter true or false.")
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a truth value."""
+        return {"type": "boolean"}
+
+
+class Table(NamedTuple):
+    """How a list can be asked.
+
+    Args:
+        listing: what is asked.
+        fields: names to what their values look like; a dot leads to a field of what is named.
+        orders: what can be sorted by.
+        includes: what can be embedded.
+    """
+
+    listing: Listing
+    fields: Mapping[str, Kind]
+    orders: Collection[str]
+    includes: Collection[str] = ()
+
+    def described(self) -> dict[str, Kind]:
+        """Give the parameters, for the published description."""
+        found: dict[str, Kind] = {f"filter{{{name}}}": kind for name, kind in self.fields.items()}
+        return found | {
+            "sort[]": Text(),
+            **({"include[]": Text()} if self.includes else {}),
+            "limit": Number(),
+            "offset": Number(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of rows, what to embed in them, and what to say of the page."""
+
+    rows: list[Row]
+    embedded: frozenset[str]
+    meta: Meta
+    count: int
+    next: str | None
+    previous: str | None
+
+
+def find(call: Call, tx: Read, actor: Actor, table: Table) -> Found:
+    """Give the page that a request asks for.
+
+    Refuses: ``Malformed`` with what is wrong with every parameter.
+    """
+    errors: dict[str, list[str]] = {}
+    filters = _filters(call, table, errors)
+    order = _order(call, table, errors)
+    embedded = _embedded(call, table, errors)
+    limit, offset = _window(call, errors)
+    if errors:
+        raise Malformed(errors)
+    rows = table.listing.page(tx, actor, filters, order, limit, offset)
+    count = table.listing.total(tx, actor, filters, rows, limit, offset)
+    return Found(
+        rows,
+        embedded,
+        Meta(offset // limit + 1, limit, count, max(1, -(-count // limit))),
+        count,
+        _at(call, limit, offset + limit) if offset + limit < count else None,
+        _at(call, limit, max(0, offset - limit)) if offset else None,
+    )
+
+
+def _filters(call: Call, table: Table, errors: dict[str, list[str]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, texts in call.query.items():
+        if not name.startswith("filter{"):
+            continue
+        try:
+            known, kind, many = _known(name, table)
+            values[known] = _value(kind, texts, many=many, again=known in values)
+        except Wrong as wrong:
+            errors[name[:100]] = wrong.texts
+    return values
+
+
+def _value(kind: Kind, texts: Sequence[str], *, many: bool, again: bool) -> Any:
+    if again:
+        raise Wrong("This is asked in another parameter already.")
+    if many and len(texts) <= _MANY:
+        return all_read(kind.read, texts)
+    if len(texts) > 1:
+        raise Wrong("Give one value; for one of several use the operator in.")
+    return kind.read(texts[0])
+
+
+def _known(name: str, table: Table) -> tuple[str, Kind, bool]:
+    """Give what a filter is called in the listing, what its values look like, and if many."""
+    if not name.endswith("}"):
+        raise Wrong("Write filter{field} or filter{field.operator}.")
+    words = name.removeprefix("filter{").removesuffix("}").split(".")
+    readings = [(words, ""), (words[:-1], words[-1])]
+    if len(words) > 1 and words[0] in table.includes and words[1] == "id":
+        # The id of a related object stands in the field itself.
+        readings = [(words[:1], ".".join(words[2:]))]
+    for field, operator in readings:
+        kind = table.fields.get(".".join(field))
+        known = "__".join([*field, *([operator] if operator else [])])
+        is_other_field = operator and ".".join([*field, operator]) in table.fields
+        if kind is None or known not in table.listing.filters or is_other_field or not words[-1]:
+            continue
+        return known, Truth() if operator == "isnull" else kind, operator == "in"
+    raise Wrong("There is no such field, or it cannot be compared in this way.")
+
+
+def _order(call: Call, table: Table, errors: dict[str, list[str]]) -> tuple[str, ...]:
+    names = [name for name in call.query.get("sort[]", ()) if name]
+    wrong = [name for name in dict.fromkeys(names) if name.removeprefix("-") not in table.orders]
+    if wrong:
+        errors["sort[]"] = [f"Nothing can be sorted by {name[:100]}." for name in wrong[:TOLD]]
+    return tuple(dict.fromkeys(names))
+
+
+def _embedded(call: Call, table: Table, errors: dict[str, list[str]]) -> frozenset[str]:
+    names = {name.removesuffix(".*") for name in call.query.get("include[]", ()) if name}
+    wrong = sorted(names - set(table.includes))
+    if wrong:
+        errors["include[]"] = [f"{name[:100]} cannot be included." for name in wrong[:TOLD]]
+    return frozenset(names)
+
+
+def _window(call: Call, errors: dict[str, list[str]]) -> tuple[int, int]:
+    limit = _whole(call, "limit", 1, LIMIT_MAX, errors)
+    if limit is None:
+        limit = _whole(call, "per_page", 1, LIMIT_MAX, errors) or LIMIT
+    offset = _whole(call, "offset", 0, None, errors)
+    if offset is None:
+        page = _whole(call, "page", 1, None, errors) or 1
+        offset = (page - 1) * limit
+    return limit, offset
+
+
+def _whole(
+    call: Call, name: str, least: int, most: int | None, errors: dict[str, list[str]]
+) -> int | None:
+    texts = [text for text in call.query.get(name, ()) if text]
+    if not texts:
+        return None
+    try:
+        number = Number().read(texts[-1])
+    except Wrong as wrong:
+        errors[name] = wrong.texts
+        return None
+    if number < least or (most is not None and number > most):
+        bounds = f"at least {least}" + (f" and at most {most}" if most is not None else "")
+        errors[name] = [f"Enter a number of {bounds}."]
+        return None
+    return number
+
+
+def _at(call: Call, limit: int, offset: int) -> str:
+    """Give the address of another page, in the spelling that was called."""
+    kept = [
+        pair for pair in parse_qsl(call.raw_query, keep_blank_values=True) if pair[0] not in _PAGING
+    ]
+    asked = urlencode([*kept, ("limit", limit), ("offset", offset)])
+    return f"{call.base}{call.path}?{asked}"

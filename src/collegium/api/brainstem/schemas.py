@@ -1,0 +1,255 @@
+"""What goes out: the structs of this wire, made from rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from collegium.accounts.profiles import queries as profile_queries
+from collegium.scopes.groups import queries as group_queries
+from collegium.scopes.groups.rules import flags_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+
+encode = msgspec.json.Encoder().encode
+
+
+class Flags(Struct, frozen=True):
+    """What somebody is in a group, besides a member."""
+
+    is_manager: bool
+    is_owner: bool
+
+
+class Group(Struct, frozen=True):
+    """A group, with its people by address."""
+
+    id: int
+    name: str
+    users: dict[str, Flags]
+
+
+class OwnedGroup(Struct, frozen=True):
+    """A group that somebody owns."""
+
+    id: int
+    name: str
+
+
+class Profile(Struct, frozen=True):
+    """A person."""
+
+    id: int
+    email: str
+    first_name: str
+    last_name: str
+    groups_own_json: list[OwnedGroup]
+    website: str
+    google_scholar: str
+    orcid_id: str
+    atlas_preference: str
+    active_projects: list[int | str]
+
+
+class MembershipRequest(Struct, frozen=True):
+    """A request to be let in to a group."""
+
+    id: str
+    user_account_request: int | Profile
+    authgroup: int | Group
+
+
+class MembershipInvitation(Struct, frozen=True):
+    """An invitation to a group; of an address without an account nobody is named."""
+
+    id: str
+    user_account_invitation: int | Profile | None
+    authgroup: int | Group
+    new_manager: bool
+    new_owner: bool
+
+
+class Meta(Struct, frozen=True):
+    """Which page of a list this is."""
+
+    page: int
+    per_page: int
+    total_results: int
+    total_pages: int
+
+
+# The rows come first: one client takes the first list that it finds, another the first key.
+
+
+class MembershipRequestPage(Struct, frozen=True):
+    """A page of requests."""
+
+    group_membership_requests: list[MembershipRequest]
+    meta: Meta
+    count: int
+    next: str | None
+    previous: str | None
+
+
+class MembershipInvitationPage(Struct, frozen=True):
+    """A page of invitations."""
+
+    group_membership_invitations: list[MembershipInvitation]
+    meta: Meta
+    count: int
+    next: str | None
+    previous: str | None
+
+
+class GroupPage(Struct, frozen=True):
+    """A page of groups."""
+
+    groups: list[Group]
+    meta: Meta
+    count: int
+    next: str | None
+    previous: str | None
+
+
+class ProfilePage(Struct, frozen=True):
+    """A page of people."""
+
+    users: list[Profile]
+    meta: Meta
+    count: int
+    next: str | None
+    previous: str | None
+
+
+class OneMembershipRequest(Struct, frozen=True):
+    """A request by itself."""
+
+    group_membership_request: MembershipRequest
+
+
+class OneMembershipInvitation(Struct, frozen=True):
+    """An invitation by itself."""
+
+    group_membership_invitation: MembershipInvitation
+
+
+class OneGroup(Struct, frozen=True):
+    """A group by itself."""
+
+    group: Group
+
+
+class OneProfile(Struct, frozen=True):
+    """A person alone."""
+
+    user: Profile
+
+
+def requests(
+    tx: Read, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
+) -> list[MembershipRequest]:
+    """Show requests; with the objects in place of the numbers of what is embedded."""
+    people, there = _embedded(tx, actor, rows, embedded, "user_account_request", "account_id")
+    return [
+        MembershipRequest(
+            _uuid(row.uuid),
+            people.get(row.account_id, row.account_id),
+            there.get(row.scope_id, row.scope_id),
+        )
+        for row in rows
+    ]
+
+
+def invitations(
+    tx: Read, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
+) -> list[MembershipInvitation]:
+    """Show invitations; as ``requests``."""
+    people, there = _embedded(tx, actor, rows, embedded, "user_account_invitation", "invitee_id")
+    return [
+        MembershipInvitation(
+            _uuid(row.uuid),
+            people.get(row.invitee_id, row.invitee_id),
+            there.get(row.scope_id, row.scope_id),
+            *flags_of(row.role_name),
+        )
+        for row in rows
+    ]
+
+
+def _embedded(
+    tx: Read,
+    actor: Actor,
+    rows: Sequence[Row],
+    embedded: frozenset[str],
+    person: str,
+    column: str,
+) -> tuple[dict[int, Profile], dict[int, Group]]:
+    people: dict[int, Profile] = {}
+    there: dict[int, Group] = {}
+    if person in embedded:
+        numbers = {getattr(row, column) for row in rows} - {None}
+        found = profile_queries.some(tx, numbers)
+        people = {one.id: one for one in profiles(tx, list(found.values()))}
+    if "authgroup" in embedded:
+        named = group_queries.some(tx, {row.scope_id for row in rows})
+        there = {one.id: one for one in groups(tx, actor, list(named.values()))}
+    return people, there
+
+
+def groups(tx: Read, actor: Actor, rows: Sequence[Row], *, shows_all: bool = False) -> list[Group]:
+    """Show groups, and the people of those that the actor is in.
+
+    Args:
+        shows_all: whether the addresses of their people are shown to everybody.
+    """
+    ids = [row.id for row in rows]
+    shows_all = shows_all or actor.sees_all
+    people = group_queries.members(tx, ids if shows_all else group_queries.shared(tx, actor, ids))
+    shown = []
+    for row in rows:
+        users: dict[str, Flags] = {}
+        for member in people.get(row.id, ()):
+            if member.is_active:
+                users.setdefault(member.email, Flags(*flags_of(member.role_name)))
+        shown.append(Group(row.id, row.name, users))
+    return shown
+
+
+def profiles(tx: Read, rows: Sequence[Row], *, with_email: bool = True) -> list[Profile]:
+    """Show people.
+
+    Args:
+        with_email: whether their addresses may be told.
+    """
+    owned = group_queries.owned(tx, [row.id for row in rows])
+    return [
+        Profile(
+            id=row.id,
+            email=row.email if with_email else "",
+            first_name=row.first_name,
+            last_name=row.last_name,
+            groups_own_json=[OwnedGroup(one.id, one.name) for one in owned[row.id]],
+            **_work(row.profile),
+        )
+        for row in rows
+    ]
+
+
+def _work(profile: dict[str, Any]) -> dict[str, Any]:
+    texts = ("website", "google_scholar", "orcid_id", "atlas_preference")
+    return {
+        **{name: profile.get(name, "") for name in texts},
+        "active_projects": profile.get("active_projects", []),
+    }
+
+
+def _uuid(key: str) -> str:
+    return str(UUID(key))

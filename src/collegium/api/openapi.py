@@ -1,0 +1,162 @@
+"""The published description, made from the same tables that the requests go through."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from collegium import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from collegium.api.request import Operation, Routes
+
+_JSON: Final = "application/json"
+_TEXT: Final = {"type": "string"}
+_PAGE: Final = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "last"}]}
+_SIZE: Final = {"type": "integer", "minimum": 1}
+
+
+def describe(routes: Routes) -> dict[str, Any]:
+    """Give the OpenAPI 3.1 document of a dialect's routes."""
+    structs = sorted(
+        {one.answers for table in routes.values() for one in table.values() if one.answers},
+        key=lambda struct: str(struct.__name__),
+    )
+    schemas, components = msgspec.json.schema_components(
+        structs, ref_template="#/components/schemas/{name}"
+    )
+    known = dict(zip(structs, schemas, strict=True))
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Collegium",
+            "version": __version__,
+            "description": "Who belongs to which organisation, project and group, in which "
+            "role, until when, and who let them in.",
+        },
+        "paths": {
+            path: {
+                method.lower(): _operation(path, method, one, known)
+                for method, one in table.items()
+            }
+            for path, table in routes.items()
+        },
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "`Token`, or `Bearer` where paths begin with "
+                    "`/api/private/`, and a space before the token.",
+                }
+            },
+        },
+    }
+
+
+def _operation(
+    path: str, method: str, operation: Operation, known: dict[Any, dict[str, Any]]
+) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "Done."}
+    if operation.answers is not None:
+        schema = known[operation.answers]
+        shown = {"type": "array", "items": schema} if operation.many else schema
+        answer["content"] = {_JSON: {"schema": shown}}
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": _TEXT}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+    parameters += [
+        {"name": name, "in": "query", "schema": kind.schema()}
+        for name, kind in sorted((operation.filters or {}).items())
+    ]
+    parameters += [
+        {"name": name, "in": "query", "description": text, "schema": schema}
+        for name, text, schema in _asked(operation)
+    ]
+    said: dict[str, Any] = {
+        "summary": operation.summary,
+        "operationId": _name(path, method),
+        "tags": [_tag(path)],
+        "parameters": parameters,
+        "responses": {str(operation.status): answer, **_refusals(path, operation)},
+        "security": [{}] if operation.open else [{"token": []}],
+    }
+    if operation.form is not None:
+        schema = _form(operation)
+        # Where nothing has to be in it, there need be none.
+        said["requestBody"] = {
+            "required": "required" in schema,
+            "content": {_JSON: {"schema": schema}},
+        }
+    return said
+
+
+def _tag(path: str) -> str:
+    match path.split("/"):
+        case ["", "api", "private" | "public", _app, noun, *_rest]:
+            return noun
+        case ["", "api", noun, *_rest]:
+            return noun
+    return "login"
+
+
+def _asked(operation: Operation) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Give the parameters that are the same for every list: name, description, schema."""
+    if operation.sparse:
+        names = [*operation.answers.__struct_fields__]
+        names += sorted(getattr(operation.answers, "write_only", ()))
+        yield "field", "Only these fields are shown.", _some_of(names)
+    if operation.many and not operation.whole:
+        names = [sign + name for name in sorted(operation.orders) for sign in ("", "-")]
+        order = _some_of(names) if names else _TEXT
+        yield "o", "Order: names, `-` before a name for descending.", order
+        yield "page", "Number of the page, from 1, or `last`.", _PAGE
+        yield "page_size", "Rows a page, 300 at most.", _SIZE
+
+
+def _some_of(names: list[str]) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "string", "enum": names}}
+
+
+def _refusals(path: str, operation: Operation) -> dict[str, Any]:
+    codes = {
+        "400": "What was sent cannot be taken, or not now.",
+        "401": "Nobody is logged in, or the token does not count.",
+        "403": "You see this, but may not do it.",
+        "406": "The answer is JSON.",
+    }
+    # The public portal can be switched off, and then is not there.
+    if "{" in path or operation.many or path.startswith("/api/public/"):
+        codes["404"] = "There is no such thing, or you may not see it."
+    if operation.form is not None:
+        codes["415"] = "The body must be JSON or a form."
+    if path.endswith("{uuid}/"):
+        codes["409"] = "Something else depends on it."
+    return {
+        code: {"description": text, "content": {_JSON: {"schema": {}}}}
+        for code, text in sorted(codes.items())
+    }
+
+
+def _form(operation: Operation) -> dict[str, Any]:
+    properties = {}
+    for name, field in (operation.form or {}).items():
+        schema = field.schema()
+        properties[name] = {"anyOf": [schema, {"type": "null"}]} if field.null else schema
+    required = [name for name, field in (operation.form or {}).items() if field.required]
+    said: dict[str, Any] = {"type": "object", "properties": properties}
+    if required and not operation.partial:
+        said["required"] = required
+    return said
+
+
+def _name(path: str, method: str) -> str:
+    words = [word for word in re.split(r"[/{}_-]+", path) if word and word not in {"api", "uuid"}]
+    return "_".join([*words, *(["one"] if path.endswith("{uuid}/") else []), method.lower()])

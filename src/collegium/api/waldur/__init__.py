@@ -1,0 +1,1 @@
+"""The API of Waldur MasterMind, as its official client speaks it."""

@@ -1,0 +1,77 @@
+"""``/api/configuration/`` and ``/api/version/``: what a front end asks before anything else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET, Struct, UnsetType
+
+from collegium import __version__
+from collegium.api.request import Answer, Operation, Routes
+from collegium.api.waldur import schemas
+
+if TYPE_CHECKING:
+    from collegium.api.request import Call
+    from collegium.db.database import Read
+
+# Everybody in the world reads these: no secret, nobody's address, nothing of what is behind us.
+# A new setting is not published until somebody writes it down here.
+_PUBLIC: Final = {
+    "WALDUR_CORE": (
+        "authentication_methods",
+        "countries",
+        "create_default_project_on_organization_creation",
+        "enable_strict_check_accepting_invitation",
+        "invitations_enabled",
+        "invitation_civil_number_label",
+        "invitation_create_missing_user",
+        "invitation_disable_multiple_roles",
+        "invitation_tax_number_label",
+        "invitation_use_webhooks",
+        "local_idp_label",
+        "local_idp_management_url",
+        "local_idp_name",
+        "local_idp_protected_fields",
+        "native_name_enabled",
+        "oecd_fos_2007_code_mandatory",
+        "only_staff_can_invite_users",
+        "protect_user_details_for_registration_methods",
+        "site_name",
+        "user_mandatory_fields",
+        "validate_invitation_email",
+    ),
+    "WALDUR_AUTH_SOCIAL": ("remote_eduteams_enabled",),
+}
+
+
+class Version(Struct, frozen=True):
+    """What is installed; nobody is asked whether there is something newer."""
+
+    version: str
+    latest_version: str | UnsetType = UNSET
+
+
+def _configuration(call: Call, _tx: Read | None = None) -> Answer:
+    settings = call.settings
+    published: dict[str, dict[str, object]] = {
+        section: {name.upper(): getattr(settings, name) for name in names}
+        for section, names in _PUBLIC.items()
+    }
+    published["WALDUR_CORE"]["HOMEPORT_URL"] = settings.homeport_url or settings.base_url
+    # A front end shows more than we have; what is not named here is off.
+    published["FEATURES"] = {}
+    return Answer(200, schemas.encode(published))
+
+
+def _version(_call: Call, _tx: Read) -> Answer:
+    return Answer(200, schemas.encode(Version(__version__)))
+
+
+ROUTES: Routes = {
+    "/api/configuration/": {
+        "GET": Operation(_configuration, "Show the settings that a front end needs.", open=True),
+    },
+    "/api/version/": {
+        "GET": Operation(_version, "Show what is installed.", answers=Version),
+    },
+}

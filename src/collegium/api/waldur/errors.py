@@ -1,0 +1,285 @@
+"""How this wire says no: one table from refusal to status, shape and words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from collegium.api.request import Answer
+from collegium.refusals import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Limited,
+    NotFound,
+    Refusal,
+    Unauthenticated,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_encode = msgspec.json.Encoder().encode
+
+DENIED: Final = "You do not have permission to perform this action."
+
+_DENIED: Final = {
+    "key.shared": "Only staff users are allowed to delete shared SSH public key.",
+    "request.not_own": "You can only cancel your own permission requests.",
+    "token.delegated": "This token cannot ask for another e-mail address. Use the account's own "
+    "token, or its page.",
+    "impersonation.no_session": "Unable to impersonate user that does not have an active session.",
+}
+
+_LOGIN_FAILURES: Final = {
+    "login.failed": "Invalid username/password.",
+    "login.locked": "Username is locked out. Try in 10 minutes.",
+    "login.disabled": "Authentication method is disabled. "
+    "Please use another authentication method or contact staff.",
+}
+
+_CREDENTIALS: Final = {
+    "credentials.missing": "Authentication credentials were not provided.",
+    "credentials.empty": "Invalid token. No credentials provided.",
+    "credentials.spaces": "Invalid token. Token string should not contain spaces.",
+    "credentials.characters": "Invalid token header. "
+    "Token string should not contain invalid characters.",
+    "token.unknown": "Invalid token.",
+    "token.inactive": "User inactive or deleted.",
+    "token.expired": "Token has expired.",
+}
+
+_UNKNOWN: Final = {
+    "account.unknown": "No User matches the given query.",
+    "organisation.unknown": "No Customer matches the given query.",
+    "project.unknown": "No Project matches the given query.",
+    "role.unknown": "No Role matches the given query.",
+    "grant.unknown": "No UserRole matches the given query.",
+    "invitation.unknown": "No Invitation matches the given query.",
+    "open_invitation.unknown": "No GroupInvitation matches the given query.",
+    "request.unknown": "No PermissionRequest matches the given query.",
+    "key.unknown": "No SshPublicKey matches the given query.",
+    "event.unknown": "No Event matches the given query.",
+    "token.none": "No Token matches the given query.",
+    "address.unknown_code": "No ChangeEmailRequest matches the given query.",
+    "page.unknown": "Invalid page.",
+}
+
+_DEPENDED_ON: Final = {
+    "request.wrong_state": "Valid states for operation: pending.",
+    "account.has_requests": "Cannot delete user with existing permission requests",
+    "organisation.has_projects": "Cannot delete organization with existing projects",
+    "account.last_owner": "Cannot delete the last owner of an organization",
+}
+"""Refusals that answer 409."""
+
+_SENTENCES: Final = {
+    "account.address_protected": "The registration method does not allow direct email "
+    "modification.",
+    "directory.no_token": "Unable to get access token.",
+    "directory.token_unreadable": "Unable to parse JSON in access token response.",
+    "directory.unreachable": "Unable to get user info.",
+    "directory.unreadable": "Unable to parse JSON in user info response.",
+    "directory.invalid": "The user info response cannot be used: {field}.",
+}
+"""Refusals that answer 400 with one sentence."""
+
+WHOLE: Final = "non_field_errors"
+"""Where an error goes that is no one field's."""
+
+_LIST: Final = None
+
+# Code → (where the message goes, message). A field name, the whole object, or (None) a bare
+# array, which is how this wire reports what an action refuses.
+_REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
+    "account.username_taken": ("username", "user with this username already exists."),
+    "account.slug_taken": ("slug", "user with this slug already exists."),
+    "account.policy": ("agree_with_policy", "User must agree with the policy."),
+    "account.lifetime": (
+        "token_lifetime",
+        "Ensure this value is less than or equal to {longest}.",
+    ),
+    "account.lifetime_elsewhere": (
+        "token_lifetime",
+        "Only the API token itself changes its lifetime.",
+    ),
+    "key.too_many": (_LIST, "You have {most} SSH keys; no more can be added."),
+    "address.code_expired": (_LIST, "Request has expired."),
+    "key.lines": ("public_key", "Key is not valid: it should be single line."),
+    "key.invalid": ("public_key", "Invalid SSH public key."),
+    "key.name_taken": ("name", "This field must be unique."),
+    "directory.not_managed": (_LIST, "User is not managed by eduTEAMS."),
+    "directory.disabled": (
+        _LIST,
+        "Remote eduTEAMS account synchronization extension is disabled.",
+    ),
+    "scope.slug_taken": ("slug", "This field must be unique."),
+    "role.name_taken": (WHOLE, "Name should be unique."),
+    "role.permissions": ("permissions", "Invalid permissions {names}"),
+    "role.kind_is_fixed": ("content_type", "Content type of an existing role cannot be changed."),
+    "role.system_name": (_LIST, "Changing name for system role is not possible."),
+    "role.is_system": (_LIST, "Destroying of system role is not available."),
+    "role.used": (_LIST, "Role is still used."),
+    "role.other_kind": (WHOLE, "Role and scope should belong to the same content type."),
+    "role.not_for_scope": (WHOLE, "Role is not valid for this scope."),
+    "role.inactive": (WHOLE, "Role is not active."),
+    "organisation.unavailable": (WHOLE, "Customer is not available."),
+    "organisation.blocked": (_LIST, "Blocked organization is not available."),
+    "organisation.archived": (_LIST, "Archived organization is not available."),
+    "membership.own_role": (WHOLE, "User can not manage own role."),
+    "scope.last_owner": (WHOLE, "The last owner cannot be removed."),
+    "grant.exists": (WHOLE, "User has already the same role in this scope."),
+    "grant.held": (_LIST, "User has already the same role in this scope."),
+    "grant.elsewhere": (_LIST, "User already has role within another scope."),
+    "grant.ends_in_the_past": (
+        "expiration_time",
+        "Expiration time should be greater than current time.",
+    ),
+    "invitation.other_address": (
+        _LIST,
+        "User\N{RIGHT SINGLE QUOTATION MARK}s email and email of the invitation are not equal.",
+    ),
+    "invitation.not_cancelable": (
+        _LIST,
+        "Only pending or planned invitations can be canceled.",
+    ),
+    "invitation.no_address": (
+        _LIST,
+        "The invited account was deleted, and its address with it. Please invite the person anew.",
+    ),
+    "invitation.not_sendable": (
+        _LIST,
+        "Only pending, expired and canceled invitations can be resent.",
+    ),
+    "open_invitation.inactive": (_LIST, "Only pending invitation can be requested."),
+    "open_invitation.closed": (_LIST, "Only pending invitation can be canceled."),
+    "open_invitation.not_for_you": (
+        _LIST,
+        (
+            "You are not allowed to accept this invitation. "
+            "Your email or organization must match the invitation restrictions."
+        ),
+    ),
+    "open_invitation.public_staff": (
+        "is_public",
+        "Only staff users can create public invitations.",
+    ),
+    "open_invitation.public_auto": (
+        "auto_create_project",
+        "Public invitations must have auto_create_project enabled.",
+    ),
+    "open_invitation.public_role": (
+        "role",
+        "Public invitations can only use project-level roles, not customer-level roles.",
+    ),
+    "open_invitation.template": (
+        "project_name_template",
+        "Invalid placeholders in template: {wrong}. Allowed placeholders are: {allowed}",
+    ),
+    "open_invitation.patterns": ("user_email_patterns", "Invalid regex patterns: [{wrong}]"),
+    "request.too_many": (
+        _LIST,
+        "You have {most} pending requests. Withdraw one first.",
+    ),
+    "open_invitation.too_many": (
+        _LIST,
+        "There are {most} open invitations in this scope. Cancel one first.",
+    ),
+    "organisation.too_many_projects": (
+        WHOLE,
+        "An organization can have at most {most} projects.",
+    ),
+    "request.exists": (_LIST, "Request has been created already."),
+    "request.not_cancelable": (_LIST, "Only pending or draft requests can be canceled."),
+    "account.inactive": (_LIST, "User is not active."),
+    "decision.signature": (_LIST, "Invalid signature."),
+    "decision.payload": (_LIST, "Invalid payload."),
+    "decision.no_staff": (_LIST, "Invalid user UUID."),
+    "decision.no_invitation": (_LIST, "Invalid invitation UUID."),
+    "project.date_in_the_past": ("ends", "Cannot be earlier than the current date."),
+}
+
+_DATE_FIELDS: Final = {"starts": "start_date", "ends": "end_date"}
+
+
+class Malformed(Exception):  # noqa: N818 - a name for what the request is
+    """The request cannot be understood as it stands; carries the finished body."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Answer:
+    """Answer with one sentence."""
+    return Answer(status, _encode({"detail": text}), headers or {})
+
+
+def unauthenticated(code: str) -> Answer:
+    """Answer a caller whose credentials are missing or bad."""
+    return detail(401, _CREDENTIALS[code], {"WWW-Authenticate": "Token"})
+
+
+def malformed(error: Malformed) -> Answer:
+    """Answer a request that cannot be understood."""
+    return Answer(error.status, _encode(error.body))
+
+
+def not_allowed(method: str, allowed: str) -> Answer:
+    """Answer a method that this path does not have."""
+    return detail(405, f'Method "{method}" not allowed.', {"Allow": allowed})
+
+
+def refused(refusal: Refusal) -> Answer:
+    """Answer a refusal of the rules in the words of this wire."""
+    match refusal:
+        case Unauthenticated(code=code) if code in _LOGIN_FAILURES:
+            answer = detail(401, _LOGIN_FAILURES[code])
+        case Unauthenticated():
+            answer = unauthenticated(refusal.code)
+        case NotFound():
+            answer = detail(404, _UNKNOWN.get(refusal.code, "Not found."))
+        case Forbidden():
+            answer = detail(403, _DENIED.get(refusal.code, DENIED))
+        case Limited():
+            spent = refusal.code == "mail_budget.spent"
+            begins = _SPENT if spent else "Request was throttled."
+            answer = _limited(int(str(refusal.facts["seconds"])), begins)
+        case Conflict(code=code) if code in _DEPENDED_ON:
+            answer = detail(409, _DEPENDED_ON[code])
+        case Conflict(code=code) | Invalid(code=code) if code in _SENTENCES:
+            answer = detail(400, _SENTENCES[code].format(**refusal.facts))
+        case Conflict() | Invalid():
+            answer = _reason(refusal)
+        case _:
+            raise refusal
+    return answer
+
+
+_SPENT: Final = "This address was mailed too often in a day."
+
+
+def _limited(seconds: int, begins: str) -> Answer:
+    unit = "second" if seconds == 1 else "seconds"
+    text = f"{begins} Expected available in {seconds} {unit}."
+    return detail(429, text, {"Retry-After": str(seconds)})
+
+
+def reason(refusal: Refusal) -> tuple[str | None, str]:
+    """Give what a refusal is about, a field or None for the deed as such, and its words."""
+    where, text = _REASONS[refusal.code]
+    text = text.format(**{name: _said(fact) for name, fact in refusal.facts.items()})
+    if refusal.code == "project.date_in_the_past":
+        where = _DATE_FIELDS[str(refusal.facts["field"])]
+    return where, text
+
+
+def _said(fact: object) -> str:
+    return ",".join(map(str, fact)) if isinstance(fact, (list, tuple)) else str(fact)
+
+
+def _reason(refusal: Refusal) -> Answer:
+    where, text = reason(refusal)
+    return Answer(400, _encode([text] if where is None else {where: [text]}))

@@ -1,0 +1,316 @@
+"""``/api/events/``: history, told to each reader as far as the rest of this wire would tell."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from collegium.access.rules import Kind
+from collegium.api.request import Answer, Operation, Routes, hex_uuid
+from collegium.api.waldur import event_types, filters, lists, schemas
+from collegium.api.waldur.event_types import GROUPS, NAMES, TYPES, UNKNOWN, Guard, Type
+from collegium.api.waldur.fields import Wrong
+from collegium.events import queries as event_queries
+from collegium.refusals import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from collegium.access.rules import Actor
+    from collegium.api.request import Call
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+
+_ELSEWHERE: Final = {"role", "until"}
+"""The facts that do not tell which scope it was, for whoever cannot see it any more."""
+
+_NUMBER_DIGITS: Final = 18
+
+
+class Event(Struct, frozen=True):
+    """Something that was done. Its number is what the official clients ask for one by."""
+
+    id: int
+    uuid: str
+    created: datetime
+    event_type: str
+    message: str
+    context: dict[str, Any]
+
+
+class EventCount(Struct, frozen=True):
+    """How many events there are."""
+
+    count: int
+
+
+class _Reader:
+    """What one reader may know of one event."""
+
+    def __init__(self, viewer: Actor, row: Row, known: Type) -> None:
+        self.every = viewer.sees_all
+        self.own = row.account_id == viewer.id
+        self.did = row.actor_id == viewer.id
+        self.place = row.scope_id is not None and (self.every or row.sees_scope)
+        self.here = row.scope_id is None or self.place
+        self.inside = self.every or (
+            self.here
+            and {
+                Guard.NOBODY: False,
+                Guard.PERSON: self.own,
+                Guard.INVITATIONS: row.reads_invitations,
+                Guard.REQUESTS: self.own or row.reads_requests,
+            }[known.guard]
+        )
+        # Who it was is closed where only some may know who asked.
+        people = self.here and (self.inside or known.guard is not Guard.REQUESTS)
+        self.affected = self.every or self.own or people
+        self.actor = self.every or self.did or people
+        # A member of staff who acted as somebody was not where that person is.
+        self.origin = self.every or (self.did and "impersonated_by" not in row.facts)
+
+
+def _context(viewer: Actor, row: Row, known: Type) -> dict[str, Any]:
+    reader = _Reader(viewer, row, known)
+    made: dict[str, Any] = {}
+    if reader.place:
+        made |= _place(row)
+    if reader.affected and row.account_id is not None:
+        made |= _affected(row, named=reader.every or reader.own)
+    if reader.actor and row.actor_name:
+        made |= _person("user", row.actor_uuid, row.actor_deleted, row.actor_username)
+        made["user_full_name"] = row.actor_name
+    if reader.origin:
+        made |= {
+            key: value
+            for key, value in (("ip_address", row.address), ("request_id", row.request))
+            if value
+        }
+    if (reader.every or reader.did) and "impersonated_by" in row.facts:
+        made["impersonated_by_full_name"] = row.facts["impersonated_by"]
+    shown = {**known.open, **(known.closed if reader.inside else {})}
+    for fact, key in shown.items():
+        value = row.facts.get(fact)
+        if value not in (None, "") and (reader.here or fact in _ELSEWHERE):
+            made |= _fact(row, fact, key, value, every=reader.every)
+    return made
+
+
+def _place(row: Row) -> dict[str, Any]:
+    kind = schemas.KINDS.get(row.scope_kind, row.scope_kind)
+    made = {
+        "scope_type": kind,
+        "scope_uuid": row.scope_uuid,
+        "scope_name": row.scope_name,
+        "customer_uuid": row.organisation_uuid,
+        "customer_name": row.organisation_name,
+    }
+    if row.scope_kind == Kind.PROJECT:
+        made |= {"project_uuid": row.scope_uuid, "project_name": row.scope_name}
+    return made
+
+
+def _affected(row: Row, *, named: bool) -> dict[str, Any]:
+    made = _person("affected_user", row.account_uuid, row.account_deleted, row.account_username)
+    name = f"{row.account_first_name} {row.account_last_name}".strip()
+    return made | {"affected_user_full_name": name} if named and name else made
+
+
+def _person(what: str, uuid: str | None, deleted: datetime | None, name: str) -> dict[str, Any]:
+    made = {} if uuid is None else {f"{what}_uuid": uuid}
+    # The user name of a deleted account is none; the one it had is among the facts.
+    return made if uuid is None or deleted is not None else made | {f"{what}_username": name}
+
+
+def _fact(row: Row, fact: str, key: str, value: Any, *, every: bool) -> dict[str, Any]:
+    if fact == "changes" and row.account_id is not None:
+        return _changes(value, every=every)
+    if fact == "fields":
+        names = [event_types.SCOPE_FIELDS.get(name, name) for name in value]
+        return {key: [name for name in names if every or name != "staff_notes"]}
+    return {key: value}
+
+
+def _changes(changes: Mapping[str, Any], *, every: bool) -> dict[str, Any]:
+    """Tell what changed on an account, as far as the reader would see it there."""
+    told = {
+        name: value
+        for name, value in changes.items()
+        if name in event_types.ACCOUNT_FIELDS and (every or name not in event_types.PRIVILEGED)
+    }
+    names = event_types.ACCOUNT_FIELDS
+    return {
+        "fields": sorted(names[name] for name in told),
+        "changes": {
+            names[name]: value for name, value in told.items() if name not in event_types.UNTOLD
+        },
+    }
+
+
+_BRACKET: Final = re.compile(r"\[([^\]]*)\]")
+_KEY: Final = re.compile(r"{(\w+)}")
+
+
+def _message(says: str, context: Mapping[str, Any]) -> str:
+    """Fill a sentence from a context; what is not known there is ``unknown``, or left out."""
+
+    def word(key: str) -> str:
+        value = context.get(key)
+        return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+    def part(found: re.Match[str]) -> str:
+        return found[1] if all(word(key) for key in _KEY.findall(found[1])) else ""
+
+    return _KEY.sub(lambda found: word(found[1]) or "unknown", _BRACKET.sub(part, says))
+
+
+def _shown(call: Call, row: Row) -> Event:
+    known = TYPES.get(row.kind, UNKNOWN)
+    context = _context(call.actor, row, known)
+    return Event(
+        id=row.id,
+        uuid=row.uuid,
+        created=row.at,
+        event_type=event_types.name_of(row.kind),
+        message=_message(known.says, context),
+        context=context,
+    )
+
+
+class _Moment(filters.Kind):
+    """Seconds since 1970."""
+
+    def read(self, texts: Sequence[str]) -> datetime:
+        """Read a number of seconds."""
+        try:
+            return datetime.fromtimestamp(float(texts[-1]), UTC)
+        except (ValueError, OverflowError, OSError):
+            raise Wrong("Enter a number.") from None
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a number."""
+        return {"type": "number"}
+
+
+class _Refused(filters.Kind):
+    """What no statement of ours could look for; passed over, it would find too much."""
+
+    def read(self, texts: Sequence[str]) -> None:
+        """Refuse it."""
+        del texts
+        raise Wrong("Events cannot be searched by this here.")
+
+
+_SCOPES: Final = {
+    "customers": Kind.ORGANISATION.value,
+    "projects": Kind.PROJECT.value,
+    "users": "account",
+}
+
+_FILTERS: Final[dict[str, filters.Kind]] = {
+    "created_from": _Moment(),
+    "created_to": _Moment(),
+    "customer_uuid": filters.Uuid(),
+    "project_uuid": filters.Uuid(),
+    "user_uuid": filters.Uuid(),
+    "related_user_uuid": filters.Uuid(),
+    "scope": filters.ScopeLink(_SCOPES),
+    "event_type": filters.Many(),
+    "feature": filters.Many(),
+}
+
+_REFUSED: Final = {name: _Refused() for name in ("message", "auth_method", "pat_uuid")}
+
+_NAMES: Final = {
+    "customer_uuid": "organisation",
+    "project_uuid": "project",
+    "user_uuid": "by",
+    "related_user_uuid": "related",
+}
+
+
+def _wanted(call: Call, orders: Collection[str] | None = None) -> dict[str, Any]:
+    """Read the filters of the request; the history of groups is no part of this wire."""
+    given = filters.read(call, {**_FILTERS, **_REFUSED}, orders)
+    kinds = _kinds(given.pop("event_type", None), given.pop("feature", None))
+    wanted = {_NAMES.get(name, name): value for name, value in given.items()}
+    wanted["without"] = Kind.GROUP.value
+    return wanted if kinds is None else wanted | {"kinds": kinds}
+
+
+def _kinds(types: list[str] | None, groups: list[str] | None) -> list[str] | None:
+    """Give our kinds of the types that are also in the groups; an unknown name is of none."""
+    if types is None and groups is None:
+        return None
+    names = set(NAMES) if types is None else set(types)
+    if groups is not None:
+        names &= {name for group in groups for name in GROUPS.get(group, ())}
+    return sorted(NAMES[name] for name in names if name in NAMES)
+
+
+def _list(call: Call, tx: Read) -> Answer:
+    return lists.answer(
+        call,
+        tx,
+        event_queries.listing,
+        lambda rows: [_shown(call, row) for row in rows],
+        filters=_wanted(call, event_queries.listing.orders),
+        sparse=True,
+    )
+
+
+def _retrieve(call: Call, tx: Read) -> Answer:
+    text = call.segments["uuid"]
+    key: str | int | None = hex_uuid(text)
+    if key is None and text.isascii() and text.isdigit() and len(text) <= _NUMBER_DIGITS:
+        key = int(text)
+    row = None if key is None else event_queries.reach(tx, call.actor, key)
+    if row is None or row.scope_kind == Kind.GROUP:
+        raise NotFound("event.unknown")
+    return Answer(200, schemas.encode(lists.fields(call, _shown(call, row))))
+
+
+def _count(call: Call, tx: Read) -> Answer:
+    number = event_queries.listing.count(tx, call.actor, _wanted(call))
+    return Answer(200, schemas.encode(EventCount(number)), {"X-Result-Count": str(number)})
+
+
+def _groups(_call: Call, _tx: Read) -> Answer:
+    return Answer(200, schemas.encode(GROUPS), {"X-Result-Count": str(len(GROUPS))})
+
+
+def _scope_types(_call: Call, _tx: Read) -> Answer:
+    names = list(schemas.KINDS.values())
+    return Answer(200, schemas.encode(names), {"X-Result-Count": str(len(names))})
+
+
+ROUTES: Routes = {
+    "/api/events/": {
+        "GET": Operation(
+            _list,
+            "List the events that you can see.",
+            answers=Event,
+            many=True,
+            filters=_FILTERS,
+            orders=event_queries.listing.orders,
+            sparse=True,
+        ),
+    },
+    "/api/events/count/": {
+        "GET": Operation(
+            _count, "Count the events that you can see.", answers=EventCount, filters=_FILTERS
+        ),
+    },
+    "/api/events/event_groups/": {
+        "GET": Operation(_groups, "List the types of event, by group."),
+    },
+    "/api/events/scope_types/": {
+        "GET": Operation(_scope_types, "List the kinds of scope that events happen in."),
+    },
+    "/api/events/{uuid}/": {
+        "GET": Operation(_retrieve, "Show an event.", answers=Event, sparse=True),
+    },
+}

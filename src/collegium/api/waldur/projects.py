@@ -1,0 +1,215 @@
+"""``/api/projects/``: projects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import nh3
+
+from collegium.access import queries as access_queries
+from collegium.access.rules import Kind, Permission
+from collegium.api.request import Answer, Operation, Routes, hex_uuid
+from collegium.api.waldur import filters, lists, schemas
+from collegium.api.waldur.accounts import SLUG
+from collegium.api.waldur.fields import Boolean, Choice, Day, Field, Form, Integer, Name, Text, read
+from collegium.api.waldur.memberships import team_routes
+from collegium.refusals import Invalid, NotFound
+from collegium.scopes.projects import actions as project_actions
+from collegium.scopes.projects import queries as project_queries
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from collegium.access.queries import Reached
+    from collegium.api.request import Call
+    from collegium.db.database import Read, Write
+
+OECD_CODES: Final = tuple(
+    f"{area}.{field}"
+    for area, fields in ((1, 7), (2, 12), (3, 5), (4, 5), (5, 9), (6, 5))
+    for field in range(1, fields + 1)
+)
+"""Fields of science; the official clients know these and fail on any other."""
+
+CHANGE: Final[dict[str, Field]] = {
+    "name": Name(required=True, blank=False, max=500),
+    "slug": SLUG,
+    "description": Text(max=20000),
+    "backend_id": Text(max=255),
+    "start_date": Day(null=True, to="starts"),
+    "end_date": Day(null=True, to="ends"),
+    "oecd_fos_2007_code": Choice(of=("", *OECD_CODES), null=True),
+    "is_industry": Boolean(),
+    "kind": Choice(of=("default", "course", "public")),
+    "max_service_accounts": Integer(null=True),
+    "grace_period_days": Integer(null=True),
+    "staff_notes": Text(max=4000),
+}
+NEW: Final[dict[str, Field]] = {"customer": Text(required=True, blank=False, max=2000), **CHANGE}
+
+
+def scope_of(url: str) -> tuple[Kind, str] | None:
+    """Read the URL of a customer or project on this wire; what stands before does not matter.
+
+    Gives the kind and 32 hex digits, or None when it is no such URL.
+    """
+    try:
+        parts = urlsplit(url).path.strip("/").split("/")
+    except ValueError:
+        return None
+    match parts:
+        case [*_, "api", "customers", text]:
+            kind = Kind.ORGANISATION
+        case [*_, "api", "projects", text]:
+            kind = Kind.PROJECT
+        case _:
+            return None
+    uuid = hex_uuid(text)
+    return None if uuid is None else (kind, uuid)
+
+
+def _clean(form: Form) -> Form:
+    form.drop_blank("slug")
+    if form.values.get("description"):
+        form.values["description"] = nh3.clean(form.values["description"])
+    if "oecd_fos_2007_code" in form.values:
+        form.values["oecd_fos_2007_code"] = form.values["oecd_fos_2007_code"] or ""
+    return form
+
+
+def _judge_dates(form: Form, now: datetime, starts: date | None = None) -> None:
+    """Reject each date that lies in the past; a start that has passed is not written anyway."""
+    for name in ("starts", "ends"):
+        if name == "starts" and starts is not None and starts <= now.date():
+            continue
+        try:
+            project_actions.check_dates(now, {name: form.values.get(name)})
+        except Invalid as refusal:
+            form.refuse(refusal)
+
+
+def _parent(tx: Write, call: Call, form: Form) -> Reached | None:
+    named = scope_of(form.values.get("customer", ""))
+    if named is None or named[0] is not Kind.ORGANISATION:
+        if "customer" in form.values:
+            form.reject("customer", "Invalid hyperlink - No URL match.")
+        return None
+    try:
+        return access_queries.reach(tx, call.actor, Kind.ORGANISATION, named[1])
+    except NotFound:
+        form.reject("customer", "Invalid hyperlink - Object does not exist.")
+        return None
+
+
+def _one(call: Call, tx: Read, uuid: str) -> schemas.Project:
+    return schemas.project(call, project_queries.find(tx, call.actor, uuid))
+
+
+FILTERS: Final = {
+    **dict.fromkeys(
+        (
+            "customer_abbreviation",
+            "customer_name",
+            "customer_native_name",
+            "description",
+            "name",
+        ),
+        filters.Contains(),
+    ),
+    **dict.fromkeys(("backend_id", "name_exact", "query", "slug"), filters.Exact()),
+    **dict.fromkeys(
+        ("can_admin", "can_manage", "conceal_finished_projects", "include_terminated"),
+        filters.Wish(),
+    ),
+    **dict.fromkeys(("created", "modified"), filters.Since()),
+    "customer": filters.Uuids(),
+    "is_removed": filters.Truth(),
+}
+
+
+def _list(call: Call, tx: Read) -> Answer:
+    wanted = filters.read(call, FILTERS, project_queries.listing.orders)
+    removed_too = wanted.pop("include_terminated", False)
+    listing = (
+        project_queries.history
+        if removed_too or wanted.get("is_removed")
+        else project_queries.listing
+    )
+    if listing is project_queries.listing:
+        wanted.pop("is_removed", None)
+    return lists.answer(
+        call,
+        tx,
+        listing,
+        lambda rows: [schemas.project(call, row) for row in rows],
+        filters=wanted,
+        sparse=True,
+    )
+
+
+def _retrieve(call: Call, tx: Read) -> Answer:
+    shown = _one(call, tx, call.uuid("project"))
+    return Answer(200, schemas.encode(lists.fields(call, shown)))
+
+
+def _create(call: Call) -> Answer:
+    form = _clean(read(call, NEW))
+    with call.write() as tx:
+        parent = _parent(tx, call, form)
+        _judge_dates(form, tx.now)
+        parent = form.checked(parent)
+        form.values.pop("customer")
+        uuid = project_actions.create(tx, call.actor, parent, form.values, settings=call.settings)
+        return Answer(201, schemas.encode(_one(call, tx, uuid)))
+
+
+def _update(call: Call) -> Answer:
+    uuid = call.uuid("project")
+    with call.write() as tx:
+        reached = access_queries.reach(
+            tx, call.actor, Kind.PROJECT, uuid, Permission.PROJECT_UPDATE
+        )
+        form = _clean(read(call, CHANGE, partial=call.method == "PATCH"))
+        _judge_dates(form, tx.now, reached.scope.starts)
+        form.check()
+        project_actions.update(tx, call.actor, reached, form.values)
+        return Answer(200, schemas.encode(_one(call, tx, uuid)))
+
+
+def _delete(call: Call) -> Answer:
+    with call.write() as tx:
+        reached = access_queries.reach(tx, call.actor, Kind.PROJECT, call.uuid("project"))
+        project_actions.delete(tx, call.actor, reached)
+    return Answer(204)
+
+
+ROUTES: Routes = {
+    "/api/projects/": {
+        "GET": Operation(
+            _list,
+            "List the projects that you can see.",
+            answers=schemas.Project,
+            many=True,
+            filters=FILTERS,
+            orders=project_queries.listing.orders,
+            sparse=True,
+        ),
+        "POST": Operation(
+            _create, "Create a project.", form=NEW, answers=schemas.Project, status=201
+        ),
+    },
+    "/api/projects/{uuid}/": {
+        "GET": Operation(_retrieve, "Show a project.", answers=schemas.Project, sparse=True),
+        "PUT": Operation(_update, "Change a project.", form=CHANGE, answers=schemas.Project),
+        "PATCH": Operation(
+            _update,
+            "Change some fields of a project.",
+            form=CHANGE,
+            answers=schemas.Project,
+            partial=True,
+        ),
+        "DELETE": Operation(_delete, "Remove a project.", status=204),
+    },
+    **team_routes("/api/projects/{uuid}/", Kind.PROJECT),
+}

@@ -1,0 +1,266 @@
+"""``/api/roles/``: roles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from collegium.access.rules import Kind
+from collegium.accounts.actions import check_staff
+from collegium.api.request import Answer, Operation, Routes
+from collegium.api.waldur import filters, lists, schemas
+from collegium.api.waldur.fields import Boolean, Field, Form, Name, Text, Wrong, read, read_items
+from collegium.refusals import Invalid
+from collegium.roles import actions as role_actions
+from collegium.roles import queries as role_queries
+from collegium.roles.rules import NAME_MAX, check_kind, check_permissions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collegium.api.request import Call
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+_KINDS: Final = {word: kind.value for kind, word in schemas.KINDS.items()}
+_ONE_NAME: Final = Text(blank=False, max=64)
+_NAMES_MAX: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContentType(Field):
+    """A kind of scope, as this wire calls it; handed on as we do."""
+
+    def read(self, raw: Any, *, form: bool) -> str:
+        """Read a kind of scope."""
+        del form
+        if not isinstance(raw, str) or raw not in _KINDS:
+            raise Wrong("Invalid content type.")
+        return _KINDS[raw]
+
+    def schema(self) -> dict[str, Any]:
+        """Describe an enumeration."""
+        return {"type": "string", "enum": list(_KINDS)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permissions(Field):
+    """Names of permissions, each once."""
+
+    def read(self, raw: Any, *, form: bool) -> list[str]:
+        """Read a list of names.
+
+        In a form it is a text with commas. Client 8.1.3 can send an object only; its keys are
+        the names, those aside whose value says no.
+        """
+        if form and isinstance(raw, str):
+            raw = raw.split(",", _NAMES_MAX + 1)
+            raw = raw if len(raw) > _NAMES_MAX else [part for part in raw if part.strip()]
+        if isinstance(raw, (dict, list)) and len(raw) > _NAMES_MAX:
+            raise Wrong(f"Ensure this field has no more than {_NAMES_MAX} elements.")
+        if isinstance(raw, dict):
+            raw = [name for name, value in raw.items() if value not in (None, False)]
+        if not isinstance(raw, list):
+            message = f'Expected a list of items but got type "{type(raw).__name__}".'
+            raise Wrong(message)
+        return list(dict.fromkeys(read_items(_ONE_NAME, raw, form=form)))
+
+    def schema(self) -> dict[str, Any]:
+        """Describe a list of names."""
+        return {"type": "array", "items": {"type": "string"}}
+
+
+_DESCRIPTIONS: Final[dict[str, Field]] = {
+    "description": Text(max=2000),
+    **{f"description_{code}": Text(max=2000, null=True) for code in schemas.LANGUAGES},
+}
+_FIELDS: Final[dict[str, Field]] = {
+    "name": Name(required=True, blank=False, max=NAME_MAX),
+    "permissions": Permissions(required=True),
+    "content_type": ContentType(required=True, to="kind"),
+    **_DESCRIPTIONS,
+    "is_active": Boolean(),
+}
+
+
+def _shown(call: Call, tx: Read, rows: Sequence[Row]) -> list[schemas.Role]:
+    ids = [row.id for row in rows]
+    carried = role_queries.permissions_of(tx, ids)
+    people = role_queries.people_in(tx, ids) if call.actor.sees_all else None
+    return [
+        schemas.role(
+            row,
+            carried.get(row.id, ()),
+            None if people is None else people.get(row.id, 0),
+        )
+        for row in rows
+    ]
+
+
+FILTERS: Final = {
+    "content_type": filters.SCOPE_TYPE,
+    "description": filters.Contains(),
+    "is_active": filters.Truth(),
+    "is_system_role": filters.Truth(),
+    "name": filters.Contains(),
+    "query": filters.Contains(),
+}
+
+
+def _list(call: Call, tx: Read) -> Answer:
+    return lists.answer(
+        call,
+        tx,
+        role_queries.listing,
+        lambda rows: _shown(call, tx, rows),
+        filters=filters.read(call, FILTERS, role_queries.listing.orders),
+        sparse=True,
+    )
+
+
+def _retrieve(call: Call, tx: Read) -> Answer:
+    row = role_queries.reach(tx, call.actor, call.uuid("role"))
+    return Answer(200, schemas.encode(lists.fields(call, _shown(call, tx, [row])[0])))
+
+
+def _form(call: Call, fields: dict[str, Field], *, some: bool = False) -> Form:
+    form = read(call, fields, partial=some)
+    said = {
+        code: form.values.pop(f"description_{code}")
+        for code in schemas.LANGUAGES
+        if f"description_{code}" in form.values
+    }
+    if said:
+        form.values["descriptions"] = said
+    return form
+
+
+def _judge(tx: Write, form: Form, role: Row | None) -> None:
+    """Add to the errors of a body what only the rules and the other roles can tell."""
+    values = form.values
+    kind = values.get("kind") if role is None else role.kind
+    try:
+        if role is not None:
+            check_kind(role.kind, values.get("kind", role.kind))
+    except Invalid as refusal:
+        form.refuse(refusal)
+    try:
+        if kind is not None:
+            check_permissions(Kind(kind), values.get("permissions", ()))
+    except Invalid as refusal:
+        form.refuse(refusal)
+    if "name" in values and role_queries.is_taken(tx, values["name"], role.id if role else 0):
+        form.refuse(Invalid("role.name_taken", field="name"))
+    form.check()
+
+
+def _one(call: Call, tx: Read, uuid: str) -> Answer:
+    return Answer(200, schemas.encode(_shown(call, tx, [role_queries.find(tx, uuid)])[0]))
+
+
+def _create(call: Call) -> Answer:
+    check_staff(call.actor)
+    form = _form(call, _FIELDS)
+    with call.write() as tx:
+        _judge(tx, form, None)
+        permissions = form.values.pop("permissions")
+        uuid = role_actions.create(tx, call.actor, form.values, permissions)
+        answer = _one(call, tx, uuid)
+    answer.status = 201
+    return answer
+
+
+def _update(call: Call) -> Answer:
+    check_staff(call.actor)
+    uuid = call.uuid("role")
+    with call.write() as tx:
+        role = role_queries.find_locked(tx, uuid)
+        form = _form(call, _FIELDS, some=call.method == "PATCH")
+        _judge(tx, form, role)
+        permissions = form.values.pop("permissions", None)
+        role_actions.update(tx, call.actor, uuid, form.values, permissions)
+        return _one(call, tx, uuid)
+
+
+def _describe(call: Call) -> Answer:
+    check_staff(call.actor)
+    uuid = call.uuid("role")
+    with call.write() as tx:
+        role_queries.find_locked(tx, uuid)
+        form = _form(call, _DESCRIPTIONS)
+        form.check()
+        role_actions.update(tx, call.actor, uuid, form.values)
+        return Answer(200, schemas.encode(schemas.role_description(role_queries.find(tx, uuid))))
+
+
+def _switch(call: Call, *, active: bool) -> Answer:
+    with call.write() as tx:
+        role = role_actions.switch(tx, call.actor, call.uuid("role"), active=active)
+    done = "enabled" if active else "disabled"
+    return Answer(200, schemas.encode(schemas.Detail(f"The role {role.name} has been {done}")))
+
+
+def _delete(call: Call) -> Answer:
+    with call.write() as tx:
+        role_actions.delete(tx, call.actor, call.uuid("role"))
+    return Answer(204)
+
+
+ROUTES: Routes = {
+    "/api/roles/": {
+        "GET": Operation(
+            _list,
+            "List the roles; without an account, the built-in ones.",
+            open=True,
+            asks=True,
+            answers=schemas.Role,
+            many=True,
+            filters=FILTERS,
+            orders=role_queries.listing.orders,
+            sparse=True,
+        ),
+        "POST": Operation(
+            _create, "Create a role; for staff.", form=_FIELDS, answers=schemas.Role, status=201
+        ),
+    },
+    "/api/roles/{uuid}/": {
+        "GET": Operation(
+            _retrieve,
+            "Show a role; without an account, a built-in one.",
+            open=True,
+            asks=True,
+            answers=schemas.Role,
+            sparse=True,
+        ),
+        "PUT": Operation(_update, "Change a role; for staff.", form=_FIELDS, answers=schemas.Role),
+        "PATCH": Operation(
+            _update,
+            "Change some fields of a role; for staff.",
+            form=_FIELDS,
+            answers=schemas.Role,
+            partial=True,
+        ),
+        "DELETE": Operation(_delete, "Delete a role that was never used; for staff.", status=204),
+    },
+    "/api/roles/{uuid}/enable/": {
+        "POST": Operation(
+            partial(_switch, active=True), "Let a role be given; for staff.", answers=schemas.Detail
+        ),
+    },
+    "/api/roles/{uuid}/disable/": {
+        "POST": Operation(
+            partial(_switch, active=False),
+            "Let a role be given no more; for staff.",
+            answers=schemas.Detail,
+        ),
+    },
+    "/api/roles/{uuid}/update_descriptions/": {
+        "PUT": Operation(
+            _describe,
+            "Describe a role in other words; for staff.",
+            form=_DESCRIPTIONS,
+            answers=schemas.RoleDescription,
+        ),
+    },
+}

@@ -1,0 +1,695 @@
+"""The shapes that go out on this wire, and how our rows fill them.
+
+Field names are the wire's. ``UNSET`` leaves a key out altogether.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from collegium.access.rules import Kind
+from collegium.accounts.queries import full_name
+from collegium.accounts.rules import protected_fields
+from collegium.invitations.rules import Fate, State, fate, is_mailed, mail_state
+from collegium.invitations.rules import seen as _seen
+from collegium.sign_in.tokens.rules import end
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from collegium.api.request import Call
+    from collegium.db.statements import Row
+
+encode = msgspec.json.Encoder().encode
+
+KINDS: Final = {Kind.ORGANISATION: "customer", Kind.PROJECT: "project"}
+"""Our kinds of scope, as this wire calls them."""
+
+STATES: Final = {state: ("project" if state is State.HELD else state.value) for state in State}
+"""Our states of an invitation, as this wire calls them."""
+
+LANGUAGES: Final = tuple("en et lt lv ru it de da sv es fr nb ar cs".split())  # noqa: SIM905
+
+
+class Permission(Struct, frozen=True, gc=False):
+    """A grant, as it shows on an account."""
+
+    user_uuid: str
+    user_name: str
+    user_slug: str
+    created: datetime
+    expiration_time: datetime | None
+    role_name: str
+    role_description: str
+    role_uuid: str
+    scope_type: str
+    scope_uuid: str
+    scope_name: str
+    customer_uuid: str
+    customer_name: str
+    created_by_full_name: str | UnsetType = UNSET
+    created_by_username: str | UnsetType = UNSET
+
+
+class TeamMember(Struct, frozen=True, gc=False):
+    """A grant, as it shows in the team of a scope."""
+
+    uuid: str
+    created: datetime
+    expiration_time: datetime | None
+    role_name: str
+    role_uuid: str
+    user_email: str
+    user_full_name: str
+    user_username: str
+    user_uuid: str
+    user_image: str | None
+    created_by_full_name: str | None
+    created_by_uuid: str | UnsetType = UNSET
+
+
+class User(Struct, frozen=True, gc=False):
+    """An account. What a viewer may not see is left out."""
+
+    write_only: ClassVar = frozenset({"agree_with_policy"})
+
+    url: str
+    uuid: str
+    username: str
+    slug: str
+    full_name: str
+    native_name: str
+    job_title: str
+    email: str
+    phone_number: str
+    organization: str
+    registration_method: str
+    identity_source: str
+    date_joined: datetime
+    agreement_date: datetime | None
+    notifications_enabled: bool
+    preferred_language: str
+    permissions: list[Permission]
+    affiliations: list[str]
+    first_name: str
+    last_name: str
+    identity_provider_name: str
+    identity_provider_label: str
+    identity_provider_management_url: str
+    identity_provider_fields: list[str]
+    token_expires_at: datetime | None = None
+    image: str | None = None
+    civil_number: str | UnsetType | None = UNSET
+    birth_date: date | UnsetType | None = UNSET
+    requested_email: str | UnsetType | None = UNSET
+    description: str | UnsetType = UNSET
+    is_staff: bool | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
+    is_support: bool | UnsetType = UNSET
+    has_active_session: bool | UnsetType = UNSET
+    token: str | UnsetType = UNSET
+    token_lifetime: int | UnsetType | None = UNSET
+    ip_address: str | None = None
+
+
+class ProjectOfCustomer(Struct, frozen=True, gc=False):
+    """A project, as it shows in its organisation."""
+
+    url: str
+    uuid: str
+    name: str
+    image: str | None
+    resource_count: int
+    end_date: date | None
+
+
+class Customer(Struct, frozen=True, gc=False):
+    """An organisation. What belongs to billing and marketplaces is there, and empty."""
+
+    url: str
+    uuid: str
+    created: datetime
+    name: str
+    slug: str
+    native_name: str
+    abbreviation: str
+    description: str
+    contact_details: str
+    agreement_number: str
+    email: str
+    phone_number: str
+    access_subnets: str
+    registration_code: str
+    homepage: str
+    domain: str
+    vat_code: str
+    postal: str
+    address: str
+    bank_name: str
+    bank_account: str
+    latitude: float | None
+    longitude: float | None
+    country: str
+    country_name: str
+    backend_id: str
+    blocked: bool
+    archived: bool
+    default_tax_percent: str
+    accounting_start_date: datetime
+    sponsor_number: int | None
+    max_service_accounts: int | None
+    grace_period_days: int | None
+    notification_emails: str
+    display_billing_info_in_projects: bool
+    display_name: str
+    projects: list[ProjectOfCustomer]
+    projects_count: int
+    users_count: int
+    organization_groups: list[str] = []
+    payment_profiles: list[str] = []
+    image: str | None = None
+    project_metadata_checklist: str | None = None
+    customer_credit: float | None = None
+    customer_unallocated_credit: float | None = None
+    is_service_provider: bool = False
+    service_provider: str | None = None
+    service_provider_uuid: str | None = None
+    call_managing_organization_uuid: str | None = None
+
+
+class Project(Struct, frozen=True, gc=False):
+    """A project. What belongs to billing and marketplaces is there, and empty."""
+
+    url: str
+    uuid: str
+    name: str
+    slug: str
+    customer: str
+    customer_uuid: str
+    customer_name: str
+    customer_slug: str
+    customer_native_name: str
+    customer_abbreviation: str
+    customer_display_billing_info_in_projects: bool
+    description: str
+    created: datetime
+    backend_id: str
+    start_date: date | None
+    end_date: date | None
+    end_date_requested_by: str | None
+    oecd_fos_2007_code: str | None
+    oecd_fos_2007_label: str
+    is_industry: bool
+    kind: str
+    is_removed: bool
+    max_service_accounts: int | None
+    grace_period_days: int | None
+    staff_notes: str | UnsetType = UNSET
+    type: str | None = None
+    type_name: str | None = None
+    type_uuid: str | None = None
+    image: str | None = None
+    resources_count: int = 0
+    project_credit: float | None = None
+    termination_metadata: None = None
+    marketplace_resource_count: dict[str, int] = {}
+
+
+class Invitation(Struct, frozen=True, gc=False):
+    """An invitation, as those see it who may manage or read it."""
+
+    url: str
+    uuid: str
+    role: str
+    created: datetime
+    expires: datetime
+    full_name: str
+    native_name: str
+    phone_number: str
+    organization: str
+    job_title: str
+    civil_number: str
+    extra_invitation_text: str
+    email: str
+    state: str
+    execution_state: str
+    error_message: str
+    scope_uuid: str
+    scope_name: str
+    scope_description: str
+    scope_type: str
+    customer_uuid: str
+    customer_name: str
+    role_name: str
+    role_description: str
+    created_by_full_name: str
+    created_by_username: str
+    created_by_image: str | None
+
+
+class InvitationDetails(Struct, frozen=True, gc=False):
+    """An invitation, as the invitee sees it."""
+
+    email: str
+    state: str
+    execution_state: str
+    error_message: str
+    scope_uuid: str
+    scope_name: str
+    scope_description: str
+    scope_type: str
+    customer_uuid: str
+    customer_name: str
+    role_name: str
+    role_description: str
+    created_by_full_name: str
+    created_by_username: str
+    created_by_image: str | None
+
+
+class InvitationCheck(Struct, frozen=True, gc=False):
+    """What the holder of an invitation's UUID is told before logging in."""
+
+    email: str
+    civil_number_required: bool | UnsetType = UNSET
+
+
+class Role(Struct, frozen=True, gc=False):
+    """A role, with its description in every language of the wire."""
+
+    uuid: str
+    name: str
+    description: str
+    permissions: list[str]
+    is_system_role: bool
+    is_active: bool
+    content_type: str
+    users_count: int | UnsetType = UNSET
+    description_en: str | None = None
+    description_et: str | None = None
+    description_lt: str | None = None
+    description_lv: str | None = None
+    description_ru: str | None = None
+    description_it: str | None = None
+    description_de: str | None = None
+    description_da: str | None = None
+    description_sv: str | None = None
+    description_es: str | None = None
+    description_fr: str | None = None
+    description_nb: str | None = None
+    description_ar: str | None = None
+    description_cs: str | None = None
+
+
+class RoleDescription(Struct, frozen=True, gc=False):
+    """What a role is, in every language of the wire."""
+
+    description: str
+    description_en: str | None = None
+    description_et: str | None = None
+    description_lt: str | None = None
+    description_lv: str | None = None
+    description_ru: str | None = None
+    description_it: str | None = None
+    description_de: str | None = None
+    description_da: str | None = None
+    description_sv: str | None = None
+    description_es: str | None = None
+    description_fr: str | None = None
+    description_nb: str | None = None
+    description_ar: str | None = None
+    description_cs: str | None = None
+
+
+class Detail(Struct, frozen=True, gc=False):
+    """One sentence."""
+
+    detail: str
+
+
+class Status(Struct, frozen=True, gc=False):
+    """What was done, in a word."""
+
+    status: str
+
+
+class Token(Struct, frozen=True, gc=False):
+    """A token, just obtained."""
+
+    token: str
+
+
+class UserToken(Struct, frozen=True, gc=False):
+    """A token with whose it is."""
+
+    created: datetime
+    user_first_name: str
+    user_last_name: str
+    user_username: str
+    user_is_active: bool
+    user_token_lifetime: int | None
+    token: str
+
+
+class Expiry(Struct, frozen=True, gc=False):
+    """The end of a grant."""
+
+    expiration_time: datetime | None
+
+
+def picture_url(call: Call, uuid: str | None) -> str | None:
+    """Give the address of a picture; None: there is none."""
+    return None if uuid is None else f"{call.base}/api/media/{uuid}/"
+
+
+def user_token(row: Row, token: str) -> UserToken:
+    """Show a token with whose it is."""
+    return UserToken(
+        created=row.token_used,
+        user_first_name=row.first_name,
+        user_last_name=row.last_name,
+        user_username=row.username,
+        user_is_active=row.is_active,
+        user_token_lifetime=row.token_lifetime,
+        token=token,
+    )
+
+
+def permission(row: Row, uuid: str, name: str, slug: str) -> Permission:
+    """Show a grant on its account.
+
+    Args:
+        uuid: that of the account, as ``name`` and ``slug`` are.
+    """
+    known = row.giver_username is not None
+    # In the order of the fields: by their names it takes twice as long.
+    return Permission(
+        uuid,
+        name,
+        slug,
+        row.since,
+        row.until,
+        row.role_name,
+        row.role_description,
+        row.role_uuid,
+        KINDS[row.scope_kind],
+        row.scope_uuid,
+        row.scope_name,
+        row.organisation_uuid,
+        row.organisation_name,
+        _giver(row) if known else UNSET,
+        row.giver_username if known else UNSET,
+    )
+
+
+def team_member(call: Call, row: Row) -> TeamMember:
+    """Show a grant in its team."""
+    return TeamMember(
+        uuid=row.uuid,
+        created=row.since,
+        expiration_time=row.until,
+        role_name=row.role_name,
+        role_uuid=row.role_uuid,
+        user_email=row.email,
+        user_full_name=full_name(row),
+        user_username=row.username,
+        user_uuid=row.account_uuid,
+        user_image=picture_url(call, row.picture),
+        created_by_full_name=_giver(row) if row.giver_uuid else None,
+        created_by_uuid=row.giver_uuid or UNSET,
+    )
+
+
+def _giver(row: Row) -> str:
+    return f"{row.giver_first_name} {row.giver_last_name}".strip()
+
+
+def user(
+    call: Call,
+    row: Row,
+    grants: Sequence[Row],
+    *,
+    token: str | UnsetType = UNSET,
+    address: str | None = None,
+    listed: bool = False,
+) -> User:
+    """Show an account to the caller.
+
+    Args:
+        token: the account's own token, where it is to be given back.
+        address: the caller's own address, where it is asked.
+        listed: whether it stands in a list, where nothing of a token is shown.
+    """
+    viewer = call.actor
+    own = row.id == viewer.id
+    privileged = viewer.sees_all
+    settings = call.settings
+    local = row.registration_method == "default"
+    name = full_name(row)
+    return User(
+        url=f"{call.base}/api/users/{row.uuid}/",
+        uuid=row.uuid,
+        username=row.username,
+        slug=row.slug,
+        full_name=name,
+        native_name=row.native_name,
+        job_title=row.job_title,
+        email=row.email,
+        phone_number=row.phone_number,
+        organization=row.organization,
+        registration_method=row.registration_method,
+        identity_source=row.identity_source,
+        date_joined=row.joined,
+        agreement_date=row.agreed,
+        notifications_enabled=row.notifications_enabled,
+        preferred_language=row.preferred_language,
+        permissions=[permission(grant, row.uuid, name, row.slug) for grant in grants],
+        affiliations=row.affiliations,
+        first_name=row.first_name,
+        last_name=row.last_name,
+        identity_provider_name=settings.local_idp_name if local else "",
+        identity_provider_label=settings.local_idp_label if local else "",
+        identity_provider_management_url=settings.local_idp_management_url if local else "",
+        identity_provider_fields=list(
+            protected_fields(row.registration_method, settings.local_idp_protected_fields)
+        ),
+        token_expires_at=end(
+            row.token_issued, row.token_used, row.token_lifetime, settings.token_max_age
+        )
+        if (own or privileged) and row.token_used is not None
+        else None,
+        civil_number=row.civil_number if own or privileged else UNSET,
+        birth_date=row.birth_date if own or privileged else UNSET,
+        requested_email=row.requested_email if own or privileged else UNSET,
+        image=picture_url(call, row.picture),
+        description=row.description if privileged else UNSET,
+        is_staff=row.is_staff if privileged else UNSET,
+        is_active=row.is_active if privileged else UNSET,
+        is_support=row.is_support if privileged else UNSET,
+        has_active_session=row.token_used is not None if privileged else UNSET,
+        token=token,
+        token_lifetime=row.token_lifetime
+        if own and call.impersonator is None and not listed
+        else UNSET,
+        ip_address=address,
+    )
+
+
+def customer(call: Call, row: Row, projects: Sequence[Row], people: Mapping[int, int]) -> Customer:
+    """Show an organisation."""
+    named = f"{row.name} ({row.domain})" if row.domain else row.name
+    return Customer(
+        url=f"{call.base}/api/customers/{row.uuid}/",
+        uuid=row.uuid,
+        created=row.created,
+        name=row.name,
+        slug=row.slug,
+        native_name=row.native_name,
+        abbreviation=row.abbreviation,
+        description=row.description,
+        contact_details=row.contact_details,
+        agreement_number=row.agreement_number,
+        email=row.email,
+        phone_number=row.phone_number,
+        access_subnets=row.access_subnets,
+        registration_code=row.registration_code,
+        homepage=row.homepage,
+        domain=row.domain,
+        vat_code=row.vat_code,
+        postal=row.postal,
+        address=row.address,
+        bank_name=row.bank_name,
+        bank_account=row.bank_account,
+        latitude=row.latitude,
+        longitude=row.longitude,
+        country=row.country,
+        country_name=row.country,
+        backend_id=row.backend_id,
+        blocked=row.blocked,
+        archived=row.archived,
+        default_tax_percent=row.default_tax_percent,
+        accounting_start_date=row.accounting_started or row.created,
+        sponsor_number=row.sponsor_number,
+        max_service_accounts=row.max_service_accounts,
+        grace_period_days=row.grace_period_days,
+        notification_emails=row.notification_emails,
+        display_billing_info_in_projects=row.display_billing_info_in_projects,
+        display_name=row.abbreviation or named,
+        projects=[
+            ProjectOfCustomer(
+                url=f"{call.base}/api/projects/{project.uuid}/",
+                uuid=project.uuid,
+                name=project.name,
+                image=None,
+                resource_count=0,
+                end_date=project.ends,
+            )
+            for project in projects
+        ],
+        projects_count=len(projects),
+        users_count=people.get(row.id, 0),
+    )
+
+
+def project(call: Call, row: Row) -> Project:
+    """Show a project; the staff's notes to those who see everything."""
+    return Project(
+        url=f"{call.base}/api/projects/{row.uuid}/",
+        uuid=row.uuid,
+        name=row.name,
+        slug=row.slug,
+        customer=f"{call.base}/api/customers/{row.organisation_uuid}/",
+        customer_uuid=row.organisation_uuid,
+        customer_name=row.organisation_name,
+        customer_slug=row.organisation_slug,
+        customer_native_name=row.organisation_native_name,
+        customer_abbreviation=row.organisation_abbreviation,
+        customer_display_billing_info_in_projects=row.display_billing_info_in_projects,
+        description=row.description,
+        created=row.created,
+        backend_id=row.backend_id,
+        start_date=row.starts,
+        end_date=row.ends,
+        end_date_requested_by=f"{call.base}/api/users/{row.ends_requested_by}/"
+        if row.ends_requested_by
+        else None,
+        oecd_fos_2007_code=row.oecd_fos_2007_code or None,
+        oecd_fos_2007_label="",
+        is_industry=row.is_industry,
+        kind=row.kind,
+        is_removed=row.removed is not None,
+        max_service_accounts=row.max_service_accounts,
+        grace_period_days=row.grace_period_days,
+        staff_notes=row.staff_notes if call.actor.sees_all else UNSET,
+    )
+
+
+def execution(row: Row, now: datetime) -> tuple[str, str]:
+    """Tell what became of an invitation's mail: the wire's state and the reason in words."""
+    state = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created))
+    happened = fate(state, row.mail_leased, row.mail_error, now)
+    return happened, row.mail_error if happened is Fate.ERRED else ""
+
+
+def _common(
+    call: Call, row: Row, now: datetime, *, is_dead: bool = False, is_turned_away: bool = False
+) -> tuple[Any, ...]:
+    """Give what both shapes end with, in the order of their fields."""
+    happened, reason = execution(row, now)
+    return (
+        row.email,
+        STATES[seen(row, now)],
+        happened,
+        _DEAD if is_dead else _TURNED_AWAY if is_turned_away else reason,
+        row.scope_uuid,
+        row.scope_name,
+        row.scope_description,
+        KINDS[row.scope_kind],
+        row.organisation_uuid,
+        row.organisation_name,
+        row.role_name,
+        row.role_description,
+        f"{row.creator_first_name or ''} {row.creator_last_name or ''}".strip(),
+        row.creator_username or "",
+        picture_url(call, row.creator_picture),
+    )
+
+
+_TURNED_AWAY: Final = (
+    "The invited person could not accept: their account is deactivated. Staff can activate it."
+)
+_DEAD: Final = (
+    "It cannot be accepted: whoever sent it may not give this role any more. "
+    "Somebody who may can send it again."
+)
+
+
+def seen(row: Row, now: datetime) -> State:
+    """Give the state of an invitation's row as it is now."""
+    return _seen(row.state, row.expires, now)
+
+
+def invitation(call: Call, row: Row, now: datetime, *, is_dead: bool = False) -> Invitation:
+    """Show an invitation to those who manage it.
+
+    Args:
+        is_dead: nobody can accept it, since its sender may not give the role any more.
+    """
+    return Invitation(
+        f"{call.base}/api/user-invitations/{row.uuid}/",
+        row.uuid,
+        row.role_uuid,
+        row.created,
+        row.expires,
+        row.full_name,
+        row.native_name,
+        row.phone_number,
+        row.organization,
+        row.job_title,
+        row.civil_number,
+        row.extra_text,
+        *_common(
+            call,
+            row,
+            now,
+            is_dead=is_dead,
+            is_turned_away=row.turned_away_at is not None and _is_turned_away(row, now),
+        ),
+    )
+
+
+def _is_turned_away(row: Row, now: datetime) -> bool:
+    return seen(row, now) in {State.PENDING, State.EXPIRED}
+
+
+def invitation_details(call: Call, row: Row, now: datetime) -> InvitationDetails:
+    """Show an invitation to the invitee."""
+    return InvitationDetails(*_common(call, row, now))
+
+
+def role(row: Row, permissions: Sequence[str], people: int | None) -> Role:
+    """Show a role; how many people hold it only where ``people`` is given."""
+    return Role(
+        uuid=row.uuid,
+        name=row.name,
+        description=row.description,
+        permissions=list(permissions),
+        is_system_role=row.is_system,
+        is_active=row.is_active,
+        content_type=KINDS.get(row.kind, row.kind),
+        users_count=UNSET if people is None else people,
+        **_in_languages(row),
+    )
+
+
+def role_description(row: Row) -> RoleDescription:
+    """Show how a role is described."""
+    return RoleDescription(description=row.description, **_in_languages(row))
+
+
+def _in_languages(row: Row) -> dict[str, str | None]:
+    return {f"description_{code}": row.descriptions.get(code) for code in LANGUAGES}

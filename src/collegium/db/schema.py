@@ -1,0 +1,109 @@
+"""Where the schema stands, and how it is brought up to date."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import inspect
+from sqlalchemy.exc import DBAPIError
+
+from collegium.db import statistics
+from collegium.db.database import Unavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+    from collegium.db.database import Database
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_TABLE: Final = "alembic_version"
+
+
+class Standing(StrEnum):
+    """How the schema of a database relates to this program."""
+
+    EMPTY = "empty"
+    BEHIND = "behind"
+    CURRENT = "current"
+    AHEAD = "ahead"
+
+
+def _config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415 - as below
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """Return the known revisions, newest first.
+
+    The files are named by them. Asking Alembic would load it and every migration, which takes a
+    fifth of the time in which the command line is loaded.
+    """
+    files = (_MIGRATIONS / "versions").glob("[0-9]*_*.py")
+    return tuple(sorted((file.name.partition("_")[0] for file in files), reverse=True))
+
+
+def _found(connection: Connection) -> str | None:
+    """Return the revision of a database."""
+    if not inspect(connection).has_table(_TABLE):
+        return None
+    found = connection.exec_driver_sql(f"SELECT version_num FROM {_TABLE}").scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def standing(database: Database) -> Standing:
+    """Tell where the schema stands.
+
+    Raises Unavailable when the database cannot be asked.
+    """
+    try:
+        with database.engine.connect() as connection:
+            found = _found(connection)
+    except DBAPIError as error:
+        raise _outage(database, error) from error
+    if found is None:
+        return Standing.EMPTY
+    if found == revisions()[0]:
+        return Standing.CURRENT
+    return Standing.BEHIND if found in revisions() else Standing.AHEAD
+
+
+def migrate(database: Database) -> None:
+    """Bring the schema up to date, and tell the planner what to expect, in one transaction.
+
+    Several programs may start at once; the lock lets one of them do it.
+    """
+    from alembic import command  # noqa: PLC0415 - few starts have something to migrate
+
+    config = _config()
+    try:
+        with database.engine.connect() as connection:
+            if database.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql("BEGIN")
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(628411)")
+            try:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                cursor = connection.connection.cursor()
+                (statistics.gather if database.is_sqlite else statistics.expect)(cursor)
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+    except DBAPIError as error:
+        raise _outage(database, error) from error
+
+
+def _outage(database: Database, error: DBAPIError) -> Unavailable:
+    told = error.orig if isinstance(error.orig, Exception) else error
+    return database.outage(told)

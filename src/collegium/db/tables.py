@@ -1,0 +1,805 @@
+"""The tables, with the constraints that make promises true in the database itself."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    func,
+    literal_column,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from collegium.access import rules as access_rules
+from collegium.db.statements import Key, Time
+from collegium.invitations.rules import STORED
+from collegium.join_requests.rules import STORED as DECIDABLE
+from collegium.sign_in.devices import rules as device_rules
+from collegium.sign_in.tokens import rules as token_rules
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Number = BigInteger().with_variant(Integer(), "sqlite")
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+
+def _id() -> Column[int]:
+    return Column("id", Number, primary_key=True, autoincrement=True)
+
+
+def _one_of(column: str, values: object) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)  # type: ignore[attr-defined]
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _text(name: str, length: int | None = None) -> Column[str]:
+    """Give a text that is never null: nothing said is the empty text."""
+    kind = Text() if length is None else String(length)
+    return Column(name, kind, nullable=False, server_default="")
+
+
+def _sort(name: str) -> Column[str]:
+    """Give what a list sorts a name by, ``rules.names.sort_key``: by code points everywhere."""
+    kind = Text(collation="C").with_variant(Text(), "sqlite")
+    return Column(f"{name}_sort", kind, nullable=False, server_default="")
+
+
+def _flag(name: str, *, default: bool = False) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default="1" if default else "0")
+
+
+def _account(name: str, **options: object) -> Column[int]:
+    return Column(name, Number, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]
+
+
+# Where a table says sqlite_autoincrement, its numbers are part of a wire or of a mail and must
+# never come back after a deletion; without it SQLite gives the highest freed number away again.
+# PostgreSQL's sequences never do.
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("username", String(128), nullable=False, unique=True),
+    Column("slug", String(64), nullable=False, unique=True),
+    Column("password", String(255)),
+    # Grows with whatever ends every way in: a login that was verified at an earlier version is
+    # refused when it is written.
+    Column("credentials_version", Integer, nullable=False, server_default="0"),
+    Column("email", String(320), nullable=False),
+    # What is compared of it; see ``rules.addresses``.
+    _text("email_comparable"),
+    _text("first_name", 100),
+    _text("last_name", 100),
+    _text("native_name", 100),
+    _text("job_title", 120),
+    _text("phone_number", 255),
+    _text("organization", 255),
+    Column("civil_number", String(50), unique=True),
+    _text("description", 2000),
+    Column("birth_date", Date),
+    _text("preferred_language", 10),
+    _flag("is_active", default=True),
+    _flag("is_staff"),
+    _flag("is_support"),
+    _flag("is_identity_manager"),
+    _flag("notifications_enabled", default=True),
+    Column("token_lifetime", Integer),
+    Column("registration_method", String(50), nullable=False, server_default="default"),
+    _text("identity_source", 50),
+    Column("affiliations", Json, nullable=False),
+    Column("joined", Time, nullable=False),
+    Column("modified", Time, nullable=False),
+    Column("agreed", Time),
+    Column("last_login", Time),
+    Column("last_synced", Time),
+    # What a remote directory says of the account and nobody here reads, as it came.
+    Column("details", Json, nullable=False, server_default="{}"),
+    # Switched off by staff: a remote directory must not switch it on again.
+    _flag("is_barred"),
+    Column("picture", Key),
+    # A deleted account keeps its number and its name, so that history stays readable.
+    Column("deleted", Time),
+    # What a person shows of their work: pages, numbers elsewhere, tastes.
+    Column("profile", Json, nullable=False, server_default="{}"),
+    # What is looked for in it, folded, in one text; see ``store.search``.
+    _text("search"),
+    *map(_sort, ("first_name", "last_name", "native_name", "organization")),
+    CheckConstraint("token_lifetime IS NULL OR token_lifetime >= 60", name="token_lifetime"),
+    sqlite_autoincrement=True,
+)
+Index("ix_accounts_email_comparable", accounts.c.email_comparable)
+# The columns that sort a list, each with the one that decides between equals; and, where many
+# rows may be counted or passed over, whether they are deleted and which they are, so that the
+# index answers alone. On SQLite each has the key of its row by itself.
+for _name, *_columns in (
+    ("username", "username"),
+    *((one, one, "username") for one in ("is_active", "is_staff", "is_support")),
+    ("registration_method", "registration_method", "username"),
+):
+    Index(
+        f"ix_accounts_{_name}",
+        *(accounts.c[one] for one in (*_columns, "deleted")),
+        postgresql_include=["id"],
+    )
+for _name in ("email", "job_title", "phone_number"):
+    Index(f"ix_accounts_{_name}", accounts.c[_name], accounts.c.username)
+for _name in ("native_name", "organization"):
+    Index(f"ix_accounts_{_name}", accounts.c[f"{_name}_sort"], accounts.c.username)
+Index(
+    "ix_accounts_name",
+    accounts.c.first_name_sort,
+    accounts.c.last_name_sort,
+    accounts.c.username,
+)
+Index("ix_accounts_joined", accounts.c.joined)
+Index("ix_accounts_modified", accounts.c.modified)
+Index("ix_accounts_agreed", accounts.c.agreed)
+Index("ix_accounts_description", func.substr(accounts.c.description, 1, 500), accounts.c.username)
+Index("ix_accounts_last_synced", accounts.c.last_synced)
+
+# What is looked for in an account once more, field by field, and not in the rows of the deleted:
+# so narrow that a search may read all of it.
+account_texts = Table(
+    "account_texts",
+    metadata,
+    Column(
+        "account_id",
+        Number,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    _text("people"),
+    _text("username"),
+    _text("email"),
+    _text("civil_number"),
+    _text("first_name"),
+    _text("last_name"),
+    _text("plain_name"),
+    _text("full_name"),
+    _text("native_name"),
+    _text("organization"),
+    _text("job_title"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _id(),
+    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    # Kept for the one kind that a wire must give back.
+    Column("sealed", LargeBinary),
+    Column("issued", Time, nullable=False),
+    Column("used", Time, nullable=False),
+    Column("kind", String(16), nullable=False, server_default="api"),
+    _text("name", 150),
+    # Seconds it lives after its last use; for the kind ``api`` the account says it.
+    Column("lifetime", Integer),
+    Column("ends", Time),
+    # What an access and a refresh token that came together share.
+    Column("family", Key),
+    _one_of("kind", token_rules.Kind),
+    sqlite_autoincrement=True,
+)
+# Written into the text, so that a statement with the same text can use the index.
+API_TOKEN = tokens.c.kind == literal_column("'api'")
+Index(
+    "uq_tokens_api",
+    tokens.c.account_id,
+    unique=True,
+    sqlite_where=API_TOKEN,
+    postgresql_where=API_TOKEN,
+)
+Index("ix_tokens_account_id", tokens.c.account_id, tokens.c.kind)
+
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column(
+        "account_id",
+        Number,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", Time, nullable=False),
+    # It asks for nothing until a first code has shown that the authenticator works.
+    Column("confirmed", Time),
+    # The latest step whose code was taken: none counts twice.
+    Column("step", Number, nullable=False, server_default="0"),
+    # Wrong codes since the last right one, however long ago they were.
+    Column("wrong_codes", Integer, nullable=False, server_default="0"),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column(
+        "account_id",
+        Number,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("digest", LargeBinary(32), primary_key=True),
+)
+
+# Programs that wait for a person to let them in from a browser.
+devices = Table(
+    "devices",
+    metadata,
+    _id(),
+    # What the address in the browser says; it opens the page and decides nothing.
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("user_digest", LargeBinary(32), nullable=False, unique=True),
+    # What the person compares with the device; null in rows of an earlier release.
+    Column("user_code_sealed", LargeBinary),
+    _text("name", 150),
+    # The network address that it was begun from.
+    _text("address", 64),
+    # Seconds that its token will live; null in rows of an earlier release.
+    Column("lifetime", Integer),
+    Column("state", String(16), nullable=False),
+    Column("created", Time, nullable=False),
+    Column("expires", Time, nullable=False, index=True),
+    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    _one_of("state", device_rules.State),
+)
+
+email_changes = Table(
+    "email_changes",
+    metadata,
+    Column(
+        "account_id",
+        Number,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("email", String(320), nullable=False),
+    _text("email_comparable"),
+    # The code itself is in the mail alone.
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    # The same for the code that went to the old address and cancels the change; null in changes
+    # that were asked for before there were such codes.
+    Column("cancel_digest", LargeBinary(32)),
+    Column("created", Time, nullable=False),
+)
+Index("ix_email_changes_email_comparable", email_changes.c.email_comparable)
+Index("uq_email_changes_cancel_digest", email_changes.c.cancel_digest, unique=True)
+
+pictures = Table(
+    "pictures",
+    metadata,
+    Column("uuid", Key, primary_key=True),
+    Column("media", String(32), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("created", Time, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    _text("name", 150),
+    Column("public_key", String(2000), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("fingerprint_md5", String(47), nullable=False, index=True),
+    Column("fingerprint_sha256", String(64), nullable=False, index=True),
+    Column("fingerprint_sha512", String(128), nullable=False, index=True),
+    _flag("is_shared"),
+    Column("created", Time, nullable=False),
+    Column("modified", Time, nullable=False),
+    _sort("name"),
+    UniqueConstraint("account_id", "name"),
+)
+Index(
+    "ix_keys_shared",
+    keys.c.id,
+    sqlite_where=keys.c.is_shared,
+    postgresql_where=keys.c.is_shared,
+)
+Index("ix_keys_name", keys.c.name_sort, keys.c.id)
+
+tries = Table(
+    "tries",
+    metadata,
+    # What is counted, ``login address 192.0.2.1``; a digest where it would name a person.
+    Column("subject", String(128), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("last", Time, nullable=False),
+    Column("until", Time, nullable=False),
+)
+Index("ix_tries_last", tries.c.last)
+
+# When addresses were mailed by invitations in the last day, and are planned to be.
+mail_budgets = Table(
+    "mail_budgets",
+    metadata,
+    # The digest of the comparable form of the address.
+    Column("recipient", String(64), primary_key=True),
+    # Seconds of the epoch, with a space between.
+    _text("sent_at"),
+    Column("last_at", Time, nullable=False),
+)
+Index("ix_mail_budgets_last_at", mail_budgets.c.last_at)
+
+scopes = Table(
+    "scopes",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("parent_id", Number, ForeignKey("scopes.id"), index=True),
+    Column("name", String(500), nullable=False),
+    Column("slug", String(64), nullable=False),
+    _text("description"),
+    Column("created", Time, nullable=False),
+    Column("removed", Time),
+    _sort("name"),
+    _one_of("kind", access_rules.Kind),
+    CheckConstraint("(kind = 'project') = (parent_id IS NOT NULL)", name="parent"),
+    UniqueConstraint("kind", "slug"),
+    sqlite_autoincrement=True,
+)
+Index("ix_scopes_kind_name", scopes.c.kind, scopes.c.name, scopes.c.id)
+Index("ix_scopes_kind_name_sort", scopes.c.kind, scopes.c.name_sort, scopes.c.id)
+
+organisations = Table(
+    "organisations",
+    metadata,
+    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    _text("native_name", 160),
+    _text("abbreviation", 12),
+    _text("contact_details", 500),
+    _text("agreement_number", 160),
+    _text("registration_code", 160),
+    _text("email", 75),
+    _text("phone_number", 255),
+    _text("access_subnets", 140),
+    _text("homepage", 255),
+    _text("domain", 255),
+    _text("vat_code", 20),
+    _text("postal", 20),
+    _text("address", 300),
+    _text("bank_name", 150),
+    _text("bank_account", 50),
+    Column("latitude", Float),
+    Column("longitude", Float),
+    _text("country", 2),
+    _text("backend_id", 255),
+    _flag("blocked"),
+    _flag("archived"),
+    Column("default_tax_percent", String(8), nullable=False, server_default="0.00"),
+    Column("accounting_started", Time),
+    Column("sponsor_number", Integer),
+    Column("max_service_accounts", Integer),
+    Column("grace_period_days", Integer),
+    _text("notification_emails"),
+    _flag("display_billing_info_in_projects", default=True),
+    *map(_sort, ("native_name", "abbreviation")),
+)
+
+# From where an organisation with access subnets is closed; see ``rules.subnets``.
+closed_ranges = Table(
+    "closed_ranges",
+    metadata,
+    Column(
+        "scope_id",
+        Number,
+        ForeignKey("scopes.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("low", LargeBinary(16), primary_key=True),
+    Column("high", LargeBinary(16), nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    _text("backend_id", 255),
+    Column("starts", Date),
+    Column("ends", Date),
+    _account("ends_requested_by"),
+    _text("oecd_fos_2007_code", 80),
+    _flag("is_industry"),
+    Column("kind", String(16), nullable=False, server_default="default"),
+    Column("max_service_accounts", Integer),
+    Column("grace_period_days", Integer),
+    _text("staff_notes"),
+    _one_of("kind", ("default", "course", "public")),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    # The name, folded: no two groups share one. A removed group gives its name free.
+    Column("folded", String(500), unique=True),
+    _account("founder_id", index=True),
+)
+
+slugs = Table(
+    "slugs",
+    metadata,
+    Column("prefix", String(64), primary_key=True),
+    Column("last", Integer, nullable=False),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("name", String(150), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    _text("description"),
+    Column("descriptions", Json, nullable=False),
+    _flag("is_system"),
+    _flag("is_active", default=True),
+    _sort("name"),
+    _one_of("kind", access_rules.Kind),
+)
+
+role_permissions = Table(
+    "role_permissions",
+    metadata,
+    Column("role_id", Number, ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True),
+    Column("permission", String(64), primary_key=True),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    # A grant outlives its account in no case: deleting an account keeps the row of the account.
+    Column("account_id", Number, ForeignKey("accounts.id"), nullable=False),
+    Column("role_id", Number, ForeignKey("roles.id"), nullable=False),
+    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
+    Column("since", Time, nullable=False),
+    Column("until", Time),
+    _account("given_by"),
+    Column("ended", Time),
+    _account("ended_by"),
+    CheckConstraint("ended IS NULL OR ended >= since", name="ended"),
+)
+Index(
+    "uq_grants_active",
+    grants.c.account_id,
+    grants.c.scope_id,
+    grants.c.role_id,
+    unique=True,
+    sqlite_where=grants.c.ended.is_(None),
+    postgresql_where=grants.c.ended.is_(None),
+)
+Index(
+    "ix_grants_scope_active",
+    grants.c.scope_id,
+    grants.c.account_id,
+    # Covers whether the grant lives, so that who sees what is answered from the index alone.
+    grants.c.until,
+    sqlite_where=grants.c.ended.is_(None),
+    postgresql_where=grants.c.ended.is_(None),
+)
+Index(
+    "ix_grants_since_active",
+    grants.c.since,
+    grants.c.id,
+    sqlite_where=grants.c.ended.is_(None),
+    postgresql_where=grants.c.ended.is_(None),
+)
+# Covers who holds a role, and whether the grant lives.
+Index(
+    "ix_grants_role_id",
+    grants.c.role_id,
+    grants.c.account_id,
+    grants.c.scope_id,
+    grants.c.until,
+    grants.c.ended,
+)
+Index(
+    "ix_grants_until_active",
+    grants.c.until,
+    sqlite_where=and_(grants.c.ended.is_(None), grants.c.until.is_not(None)),
+    postgresql_where=and_(grants.c.ended.is_(None), grants.c.until.is_not(None)),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _id(),
+    Column("kind", String(64), nullable=False),
+    Column("recipient", String(320), nullable=False),
+    # What the mail is about, never a secret: links are made when the mail is rendered.
+    Column("facts", Json, nullable=False),
+    Column("state", String(16), nullable=False, server_default="owed"),
+    Column("created", Time, nullable=False),
+    Column("due", Time, nullable=False),
+    Column("leased", Time),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _text("error"),
+    Column("settled", Time),
+    # Whom the mail is about, so that it can be found when the account is deleted. No foreign key,
+    # which SQLite cannot add to a table that exists.
+    Column("account_id", Number),
+    _one_of("state", ("owed", "sent", "void", "abandoned")),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_outbox_owed",
+    outbox.c.due,
+    sqlite_where=outbox.c.state == "owed",
+    postgresql_where=outbox.c.state == "owed",
+)
+Index(
+    "ix_outbox_abandoned",
+    outbox.c.settled,
+    outbox.c.id,
+    sqlite_where=outbox.c.state == "abandoned",
+    postgresql_where=outbox.c.state == "abandoned",
+)
+# What has come to its end, for the worker that deletes it after a while. The states are written
+# into the text, so that a statement with the same text can use the index.
+DELIVERED = outbox.c.state.in_([literal_column("'sent'"), literal_column("'void'")])
+Index(
+    "ix_outbox_delivered",
+    outbox.c.settled,
+    sqlite_where=DELIVERED,
+    postgresql_where=DELIVERED,
+)
+Index("ix_outbox_recipient", outbox.c.recipient)
+_ABOUT = outbox.c.account_id.is_not(None)
+Index("ix_outbox_account_id", outbox.c.account_id, sqlite_where=_ABOUT, postgresql_where=_ABOUT)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", Number, ForeignKey("roles.id"), nullable=False),
+    Column("email", String(320), nullable=False),
+    _text("email_comparable"),
+    # The spellings that it can be found by a part of, in one text; indexed by their trigrams.
+    _text("email_search"),
+    _text("full_name", 100),
+    _text("native_name", 100),
+    _text("phone_number", 255),
+    _text("organization", 255),
+    _text("job_title", 120),
+    _text("civil_number", 50),
+    _text("extra_text"),
+    Column("state", String(16), nullable=False),
+    # Links name the generation they were made in; reviving an invitation starts a new one,
+    # and with that the links in older mails are dead.
+    Column("generation", Integer, nullable=False, server_default="1"),
+    Column("created", Time, nullable=False),
+    Column("expires", Time, nullable=False),
+    _account("created_by"),
+    # Whoever sent it last answers for it: their right is judged again when it is accepted.
+    _account("vouched_by"),
+    _account("approved_by"),
+    _account("accepted_by"),
+    # Whose invitation it is, whatever address the account has: of those to groups, which invite
+    # accounts; none of the others, which invite addresses. Rows of accounts are never deleted.
+    Column("account_id", Number),
+    Column("accepted", Time),
+    Column("mail_id", Number, ForeignKey("outbox.id", ondelete="SET NULL")),
+    # When that mail was queued; stays after the mail itself was deleted.
+    Column("mailed_at", Time),
+    # When the invitee was reminded, and when the inviter was told that the time is over.
+    Column("reminded", Time),
+    Column("told", Time),
+    # The generation in which the invitee asked for a new link.
+    Column("wished", Integer),
+    # When the invitee could not accept, because the account with the address is deactivated.
+    Column("turned_away_at", Time),
+    _one_of("state", STORED),
+)
+Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created)
+# Each mail that is deleted is looked for here.
+_MAILED = invitations.c.mail_id.is_not(None)
+Index(
+    "ix_invitations_mail_id",
+    invitations.c.mail_id,
+    sqlite_where=_MAILED,
+    postgresql_where=_MAILED,
+)
+Index("ix_invitations_email_comparable", invitations.c.email_comparable)
+Index("ix_invitations_created", invitations.c.created, invitations.c.id)
+Index("ix_invitations_state", invitations.c.state, invitations.c.created, invitations.c.id)
+_NUMBERED = invitations.c.civil_number != literal_column("''")
+Index(
+    "ix_invitations_civil_number",
+    invitations.c.civil_number,
+    sqlite_where=_NUMBERED,
+    postgresql_where=_NUMBERED,
+)
+# What the clock waits for. The states are written into the text, so that a statement with the
+# same text can use the index whatever its parameters are.
+_PENDING = invitations.c.state == literal_column("'pending'")
+_UNTOLD = and_(_PENDING, invitations.c.told.is_(None))
+_HELD = invitations.c.state == literal_column("'held'")
+Index(
+    "ix_invitations_untold", invitations.c.expires, sqlite_where=_UNTOLD, postgresql_where=_UNTOLD
+)
+Index("ix_invitations_held", invitations.c.scope_id, sqlite_where=_HELD, postgresql_where=_HELD)
+_ACCOUNTS = invitations.c.account_id.is_not(None)
+Index(
+    "ix_invitations_account_id",
+    invitations.c.account_id,
+    sqlite_where=_ACCOUNTS,
+    postgresql_where=_ACCOUNTS,
+)
+Index("ix_invitations_role_id", invitations.c.role_id, invitations.c.created, invitations.c.id)
+# Covers how many were accepted on a day, and after how long.
+Index(
+    "ix_invitations_accepted",
+    invitations.c.accepted,
+    invitations.c.created,
+    sqlite_where=invitations.c.accepted.is_not(None),
+    postgresql_where=invitations.c.accepted.is_not(None),
+)
+
+open_invitations = Table(
+    "open_invitations",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", Number, ForeignKey("roles.id"), nullable=False, index=True),
+    Column("created", Time, nullable=False),
+    Column("expires", Time, nullable=False),
+    _account("created_by"),
+    Column("canceled", Time),
+    _flag("is_public"),
+    _flag("auto_approve"),
+    _flag("auto_create_project"),
+    Column("template", String(255)),
+    Column("project_role_id", Number, ForeignKey("roles.id")),
+    _flag("allow_multiple_requests"),
+    _text("custom_text"),
+    Column("affiliations", Json, nullable=False),
+    Column("email_patterns", Json, nullable=False),
+    # Who made it, or was the last to widen it: automatic approval needs their right to give the
+    # role, judged again whenever somebody asks. No foreign key, which SQLite cannot add to a table
+    # that exists: rows of accounts are never deleted.
+    Column("sponsor_id", Number),
+)
+Index("ix_open_invitations_scope_id", open_invitations.c.scope_id, open_invitations.c.created)
+Index("ix_open_invitations_created", open_invitations.c.created, open_invitations.c.id)
+Index(
+    "ix_open_invitations_public",
+    open_invitations.c.created,
+    open_invitations.c.id,
+    sqlite_where=open_invitations.c.is_public,
+    postgresql_where=open_invitations.c.is_public,
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    _id(),
+    Column("uuid", Key, nullable=False, unique=True),
+    # Through which link; none where people ask at the scope itself.
+    Column("open_invitation_id", Number, ForeignKey("open_invitations.id"), index=True),
+    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", Number, ForeignKey("roles.id"), nullable=False, index=True),
+    # A request outlives its account in no case: deleting an account keeps its row.
+    Column("account_id", Number, ForeignKey("accounts.id"), nullable=False),
+    Column("state", String(16), nullable=False),
+    _text("message"),
+    Column("created", Time, nullable=False),
+    Column("decided", Time),
+    _account("decided_by"),
+    Column("comment", Text),
+    _flag("is_automatic"),
+    # The project that was made for whoever asked.
+    Column("project_id", Number, ForeignKey("scopes.id")),
+    # What only one request may wait for: the open invitation's number, or 0 for the scope
+    # itself; null where any number may.
+    Column("sole", Number),
+    _one_of("state", DECIDABLE),
+)
+_WAITING = requests.c.state == literal_column("'pending'")
+Index(
+    "uq_requests_sole",
+    requests.c.account_id,
+    requests.c.scope_id,
+    requests.c.sole,
+    unique=True,
+    sqlite_where=_WAITING,
+    postgresql_where=_WAITING,
+)
+Index(
+    "ix_requests_waiting",
+    requests.c.created,
+    requests.c.id,
+    sqlite_where=_WAITING,
+    postgresql_where=_WAITING,
+)
+Index("ix_requests_account_id", requests.c.account_id, requests.c.created)
+Index("ix_requests_scope_id", requests.c.scope_id, requests.c.created)
+Index("ix_requests_created", requests.c.created, requests.c.id)
+Index(
+    "ix_requests_decided",
+    requests.c.decided,
+    sqlite_where=requests.c.decided.is_not(None),
+    postgresql_where=requests.c.decided.is_not(None),
+)
+
+events = Table(
+    "events",
+    metadata,
+    _id(),
+    # The default stood in the rows of earlier releases until the migration named them.
+    Column("uuid", Key, nullable=False, server_default="0" * 32),
+    Column("at", Time, nullable=False),
+    Column("kind", String(64), nullable=False),
+    _account("actor_id"),
+    # The names as they were: history stays readable after a name has changed or gone.
+    _text("actor_name"),
+    _text("address", 64),
+    _text("request", 64),
+    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="SET NULL")),
+    _account("account_id"),
+    Column("facts", Json, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("uq_events_uuid", events.c.uuid, unique=True)
+Index("ix_events_at", events.c.at, events.c.id)
+for _name in ("kind", "actor_id", "account_id", "scope_id"):
+    Index(f"ix_events_{_name}", events.c[_name], events.c.at, events.c.id)
+
+# Forms that create something, each with what its first press has led to.
+submissions = Table(
+    "submissions",
+    metadata,
+    # Of the session, the path, the one-time number and everything else that was sent.
+    Column("key_hash", String(64), primary_key=True),
+    Column("created_at", Time, nullable=False, index=True),
+    # Encrypted: it may hold names, or a token that is shown this once. None while it is made.
+    Column("answer", Text),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    # No key: on PostgreSQL a count is the sum of many rows, see ``tallies.py``.
+    Column("name", String(20), nullable=False),
+    Column("n", Number, nullable=False),
+)

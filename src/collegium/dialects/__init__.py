@@ -1,1 +1,0 @@
-"""How it is said: each dialect turns a wire into deeds, and rows into a wire."""

@@ -1,1 +1,0 @@
-"""The BrainSTEM wire: groups, requests and invitations to them, as laboratories' scripts speak."""

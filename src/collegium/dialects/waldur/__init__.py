@@ -1,1 +1,0 @@
-"""The wire of Waldur MasterMind, as its official client speaks it."""

@@ -1,0 +1,369 @@
+"""History: one row a deed, written in the transaction of the deed and never changed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    String,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    insert,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+    union,
+    union_all,
+)
+
+from collegium.access.queries import holding, in_organisations, seer, visible_scopes
+from collegium.access.rules import TEAM, Kind, Permission
+from collegium.db.statements import Prepared, Time, any_of
+from collegium.db.tables import Number, accounts, events, scopes
+from collegium.invitations.queries import READERS
+from collegium.lists.listing import Filter, Listing
+from collegium.refusals import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+_RECORD = Prepared(
+    insert(events).values(
+        {
+            name: bindparam(name)
+            for name in (
+                "uuid",
+                "at",
+                "kind",
+                "actor_id",
+                "actor_name",
+                "address",
+                "request",
+                "scope_id",
+                "account_id",
+                "facts",
+            )
+        }
+    )
+)
+
+_LATEST = Prepared(select(events.c.at).order_by(events.c.id.desc()).limit(1))
+
+
+_FACTS = Prepared(
+    select(events.c.facts)
+    .where(events.c.kind == bindparam("kind"), events.c.account_id == bindparam("account"))
+    .order_by(events.c.id)
+    .limit(1)
+)
+
+
+_NTH_LOGIN = Prepared(
+    select(events.c.at)
+    .where(
+        events.c.account_id == bindparam("account"),
+        events.c.at > bindparam("since", type_=Time),
+        events.c.kind == literal_column("'login.succeeded'"),
+    )
+    .order_by(events.c.at.desc(), events.c.id.desc())
+    .limit(1)
+    .offset(bindparam("skip", type_=Integer))
+)
+
+
+def nth_login(tx: Read, account: int, since: datetime, nth: int) -> datetime | None:
+    """Return when an account logged in the nth time, counted back from now; None: less often.
+
+    Args:
+        since: logins before it do not count.
+    """
+    row = tx.one(_NTH_LOGIN, account=account, since=since, skip=nth - 1)
+    return None if row is None else row.at
+
+
+def facts_of(tx: Read, kind: str, account: int) -> Mapping[str, Any]:
+    """Give the facts of the first such event of an account; none where there is none."""
+    row = tx.one(_FACTS, kind=kind, account=account)
+    return {} if row is None else dict(row.facts)
+
+
+def record(
+    tx: Write,
+    kind: str,
+    actor: Actor | None,
+    *,
+    scope: int | None = None,
+    account: int | None = None,
+    **facts: Any,
+) -> None:
+    """Write down what happened.
+
+    Args:
+        kind: in the past and dotted, ``invitation.accepted``.
+        actor: who did it; of somebody without an account only whence is kept, and of None nothing.
+        scope: number of the scope it happened in.
+        account: number of the account it happened to.
+        facts: names as they are now, and what changed; JSON values, never a secret.
+    """
+    if actor is not None and actor.behind is not None:
+        facts["impersonated_by"] = actor.behind.name or actor.behind.username
+        facts["impersonator"] = actor.behind.id
+    tx.run(
+        _RECORD,
+        uuid=uuid4().hex,
+        at=tx.now,
+        kind=kind,
+        actor_id=(actor.id or None) if actor else None,
+        actor_name=(actor.name or actor.username) if actor else "",
+        address=(actor.address or "") if actor else "",
+        request=actor.request if actor else "",
+        scope_id=scope,
+        account_id=account,
+        facts=facts,
+    )
+
+
+def latest(tx: Read) -> datetime | None:
+    """Give the moment of what was written down last."""
+    at: datetime | None = tx.value(_LATEST)
+    return at
+
+
+MANAGERS: Final = (
+    *READERS,
+    (Kind.ORGANISATION, Permission.ORGANISATION_UPDATE),
+    (Kind.PROJECT, Permission.PROJECT_UPDATE),
+)
+"""The permissions that let somebody read the history of a scope."""
+
+_actor = accounts.alias("actor")
+_account = accounts.alias("account")
+_place = scopes.alias("place")
+_above = scopes.alias("above")
+_mine = events.alias("mine")
+_place_or_below = scopes.alias("place_or_below")
+
+_me = bindparam("actor", type_=Number)
+
+
+def _seen_scope() -> ColumnElement[bool]:
+    return events.c.scope_id.in_(visible_scopes())
+
+
+_rows = (
+    select(
+        *events.c,
+        _actor.c.uuid.label("actor_uuid"),
+        _actor.c.username.label("actor_username"),
+        _actor.c.deleted.label("actor_deleted"),
+        _account.c.uuid.label("account_uuid"),
+        _account.c.username.label("account_username"),
+        _account.c.first_name.label("account_first_name"),
+        _account.c.last_name.label("account_last_name"),
+        _account.c.deleted.label("account_deleted"),
+        _place.c.uuid.label("scope_uuid"),
+        _place.c.kind.label("scope_kind"),
+        _place.c.name.label("scope_name"),
+        _above.c.uuid.label("organisation_uuid"),
+        _above.c.name.label("organisation_name"),
+        _seen_scope().label("sees_scope"),
+        events.c.scope_id.in_(holding(*READERS)).label("reads_invitations"),
+        or_(
+            events.c.scope_id.in_(holding(*((kind, team.grant) for kind, team in TEAM.items()))),
+            events.c.scope_id.in_(in_organisations()),
+        ).label("reads_requests"),
+    )
+    .outerjoin(_actor, _actor.c.id == events.c.actor_id)
+    .outerjoin(_account, _account.c.id == events.c.account_id)
+    .outerjoin(_place, _place.c.id == events.c.scope_id)
+    .outerjoin(_above, _above.c.id == func.coalesce(_place.c.parent_id, _place.c.id))
+)
+
+
+def visible() -> ColumnElement[bool]:
+    """Say which events an ordinary actor may see.
+
+    Those of scopes that the actor has a hand in; what the actor did; what happened to the actor.
+    """
+    # One set of numbers out of three small ones, each found through an index, and not one OR.
+    return events.c.id.in_(
+        union(
+            select(_mine.c.id).where(_mine.c.scope_id.in_(holding(*MANAGERS))),
+            select(_mine.c.id).where(_mine.c.account_id == _me),
+            select(_mine.c.id).where(_mine.c.actor_id == _me),
+        )
+    )
+
+
+def _under(bind: str, kind: str, *, sees_all: bool) -> ColumnElement[bool]:
+    """Say which events are of a scope, or of one below it, that the actor may see."""
+    named, below = scopes.alias("named"), scopes.alias("below")
+    found = and_(
+        named.c.uuid == bindparam(bind),
+        named.c.kind == kind,
+        true() if sees_all else named.c.id.in_(visible_scopes()),
+    )
+    return events.c.scope_id.in_(
+        union_all(
+            select(named.c.id).where(found),
+            select(below.c.id).join(named, named.c.id == below.c.parent_id).where(found),
+        )
+    )
+
+
+def _person(column: ColumnElement[Any], bind: str, *, sees_all: bool) -> ColumnElement[bool]:
+    """Say which events name a person in a column, and show it to the actor."""
+    found = select(accounts.c.id).where(accounts.c.uuid == bindparam(bind)).scalar_subquery()
+    # Of a scope that is hidden by now nobody is told who else it was.
+    shown = or_(events.c.scope_id.is_(None), _seen_scope(), column == _me)
+    return and_(column == found, true() if sees_all else shown)
+
+
+def _related(bind: str, *, sees_all: bool) -> ColumnElement[bool]:
+    return or_(
+        _person(events.c.actor_id, bind, sees_all=sees_all),
+        _person(events.c.account_id, bind, sees_all=sees_all),
+    )
+
+
+def _by(bind: str, where: Callable[[str, bool], ColumnElement[bool]]) -> Filter:
+    return Filter(lambda value: ("", {bind: value}), where)
+
+
+def _read_scope(value: tuple[str, str]) -> tuple[str, dict[str, Any]]:
+    kind, uuid = value
+    return kind, {"scope": uuid} if kind else {}
+
+
+def _where_scope(form: str, sees_all: bool) -> ColumnElement[bool]:
+    if not form:
+        return false()
+    if form == "account":
+        return _related("scope", sees_all=sees_all)
+    return _under("scope", form, sees_all=sees_all)
+
+
+def _read_kinds(value: list[str]) -> tuple[str, dict[str, Any]]:
+    # A single kind comes out of its index in order; a list would have to be sorted.
+    return ("one", {"kinds": value[0]}) if len(value) == 1 else ("many", {"kinds": value})
+
+
+def _where_kinds(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    if form == "one":
+        return events.c.kind == bindparam("kinds", type_=String())
+    return any_of(events.c.kind, "kinds")
+
+
+def _where_not_of(_form: str, sees_all: bool) -> ColumnElement[bool]:
+    kind = bindparam("without", type_=String())
+    if not sees_all:
+        of_kind = exists().where(scopes.c.id == events.c.scope_id, scopes.c.kind == kind)
+        return not_(of_kind.correlate(events))
+    # Who sees all counts all: in one index alone, without looking each scope up.
+    return or_(
+        events.c.scope_id.is_(None),
+        events.c.scope_id.not_in(select(scopes.c.id).where(scopes.c.kind == kind)),
+    )
+
+
+def _visible_here() -> ColumnElement[bool]:
+    """Say the same of the events of one place, each of which is looked at anyhow."""
+    return or_(
+        events.c.scope_id.in_(holding(*MANAGERS)),
+        events.c.account_id == _me,
+        events.c.actor_id == _me,
+    )
+
+
+_OF_TIME: dict[str, ColumnElement[bool] | Filter] = {
+    "created_from": events.c.at >= bindparam("created_from", type_=Time),
+    "created_to": events.c.at < bindparam("created_to", type_=Time),
+    "kinds": Filter(_read_kinds, _where_kinds),
+}
+
+listing = Listing(
+    _rows,
+    visible=visible,
+    key=events.c.id,
+    counted=select(events.c.id),
+    lean=True,
+    default="-created",
+    orders={"created": (events.c.at,)},
+    filters={
+        **_OF_TIME,
+        # A kind of scope and a UUID; the kind may be ``account``, or empty for what is nowhere.
+        "scope": Filter(_read_scope, _where_scope),
+        "organisation": _by(
+            "organisation", lambda _, every: _under("organisation", "organisation", sees_all=every)
+        ),
+        "project": _by("project", lambda _, every: _under("project", "project", sees_all=every)),
+        "by": _by("by", lambda _, every: _person(events.c.actor_id, "by", sees_all=every)),
+        "related": _by("related", lambda _, every: _related("related", sees_all=every)),
+        # A kind of scope whose history is left out.
+        "without": _by("without", _where_not_of),
+    },
+)
+"""The history, of all kinds of scope unless ``without`` leaves one out."""
+
+_at = bindparam("place", type_=Number)
+
+team = Listing(
+    _rows,
+    visible=_visible_here,
+    key=events.c.id,
+    counted=select(events.c.id),
+    lean=True,
+    wide=True,
+    default="-created",
+    orders={"created": (events.c.at,)},
+    filters={
+        **_OF_TIME,
+        # Of one scope they come out of the index in their order.
+        "place": Filter(
+            lambda value: ("tree" if value[0] == Kind.ORGANISATION else "", {"place": value[1]}),
+            lambda form, _sees_all: (
+                events.c.scope_id.in_(
+                    select(_place_or_below.c.id).where(
+                        or_(_place_or_below.c.id == _at, _place_or_below.c.parent_id == _at)
+                    )
+                )
+                if form
+                else events.c.scope_id == _at
+            ),
+        ),
+    },
+)
+"""The history of one scope and what is below it: ``place`` is its kind and its number."""
+
+
+@lru_cache(maxsize=4)
+def _seen(column: str, *, sees_all: bool) -> Prepared:
+    return Prepared(
+        _rows.where(events.c[column] == bindparam("key"), true() if sees_all else visible())
+    )
+
+
+def reach(tx: Read, actor: Actor, key: str | int) -> Row:
+    """Load an event that the actor may see, by UUID or by number.
+
+    Refuses: NotFound ``event.unknown`` when there is none or it is hidden from the actor.
+    """
+    statement = _seen("uuid" if isinstance(key, str) else "id", sees_all=actor.sees_all)
+    row = tx.one(statement, key=key, **seer(tx, actor))
+    if row is None:
+        raise NotFound("event.unknown")
+    return row

@@ -1,0 +1,1 @@
+"""Other services: HTTP client, remote directory, webhooks."""

@@ -1,0 +1,1 @@
+"""Accounts kept in step with the eduTEAMS directory."""

@@ -1,0 +1,100 @@
+"""Accounts that a remote directory speaks for, and whose turn it is to be asked about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import and_, bindparam, not_, or_, select, update
+
+from collegium.db.statements import Prepared, Time, any_of
+from collegium.db.tables import accounts, keys
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+SOURCE: Final = "eduteams"
+"""The registration method, and the source, of accounts that come from there."""
+
+_columns = select(
+    accounts.c.id,
+    accounts.c.uuid,
+    accounts.c.username,
+    accounts.c.email,
+    accounts.c.first_name,
+    accounts.c.last_name,
+    accounts.c.affiliations,
+    accounts.c.details,
+    accounts.c.is_active,
+    accounts.c.is_barred,
+    accounts.c.registration_method,
+    accounts.c.identity_source,
+    accounts.c.last_synced,
+)
+_managed = and_(
+    or_(accounts.c.registration_method == SOURCE, accounts.c.identity_source == SOURCE),
+    accounts.c.deleted.is_(None),
+)
+_NAMED = Prepared(_columns.where(accounts.c.username == bindparam("username")))
+_STALEST = Prepared(
+    select(accounts.c.id, accounts.c.username, accounts.c.last_synced)
+    .where(
+        _managed,
+        not_(accounts.c.is_barred),
+        or_(
+            accounts.c.last_synced.is_(None),
+            accounts.c.last_synced < bindparam("before", type_=Time),
+        ),
+    )
+    .order_by(accounts.c.last_synced.asc().nulls_first(), accounts.c.id)
+    .limit(bindparam("limit"))
+)
+_CLAIM = Prepared(
+    update(accounts)
+    .where(
+        accounts.c.id == bindparam("account"),
+        accounts.c.last_synced.is_not_distinct_from(bindparam("seen", type_=Time)),
+    )
+    .values(last_synced=bindparam("moment", type_=Time))
+)
+_AMONG = Prepared(
+    select(accounts.c.username, keys.c.name, keys.c.fingerprint_sha256)
+    .outerjoin(keys, keys.c.account_id == accounts.c.id)
+    .where(_managed, accounts.c.is_active, any_of(accounts.c.username, "usernames"))
+    .order_by(accounts.c.id, keys.c.id)
+)
+
+
+def named(tx: Read, username: str) -> Row | None:
+    """Find an account by its name, active or not, with everything a directory says of one."""
+    return tx.one(_NAMED, username=username)
+
+
+def is_managed(account: Row) -> bool:
+    """Tell whether the directory speaks for an account."""
+    return SOURCE in {account.registration_method, account.identity_source}
+
+
+def stalest(tx: Read, before: datetime, limit: int) -> list[Row]:
+    """Give ``id username last_synced`` of those that were asked about longest ago.
+
+    Args:
+        before: whoever was asked about later is left in peace.
+    """
+    return tx.all(_STALEST, before=before, limit=limit)
+
+
+def claim(tx: Write, account: int, seen: datetime | None) -> bool:
+    """Take an account's turn; False: somebody else has taken it since it was seen."""
+    return tx.run(_CLAIM, account=account, seen=seen, moment=tx.now) > 0
+
+
+def keys_among(tx: Read, usernames: Collection[str]) -> list[Row]:
+    """Give ``username name fingerprint_sha256``, a row a key, of the active ones among them.
+
+    An account without a key has one row too, with nothing for the key.
+    """
+    return tx.all(_AMONG, usernames=list(usernames))

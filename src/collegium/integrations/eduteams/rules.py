@@ -1,0 +1,160 @@
+"""What a remote directory may say of a person, and what of it is fit to be kept."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from collegium.refusals import Conflict, Invalid
+from collegium.ssh_keys.rules import PublicKey, parse
+from collegium.text.email_addresses import address_fault, canonical_address
+from collegium.text.names import clean_name, holds_link, trim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+NAME: Final = re.compile(r"(?!\.*\Z)[0-9a-z_.@+-]{1,128}")
+"""What a user name can be. Nothing but dots is one too, but no part of an address."""
+
+_NAME_MAX: Final = 100
+_CLAIM_MAX: Final = 1000
+_FIELD: Final = re.compile(r"\$\.(\w+)")
+_UNFIT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of signs that a name has no use for: controls, half characters, breaks of lines."""
+
+_Shape = TypeVar("_Shape")
+
+
+class Claims(msgspec.Struct):
+    """A person, as the directory writes one."""
+
+    sub: str | None = None
+    voperson_id: str | None = None
+    mail: list[str] | str | None = None
+    email: list[str] | str | None = None
+    given_name: str | None = None
+    family_name: str | None = None
+    voperson_external_affiliation: list[str] | None = None
+    eduperson_assurance: list[str] | None = None
+    ssh_public_key: list[str] | None = None
+
+
+class Grant(msgspec.Struct):
+    """An access token, as the directory gives one."""
+
+    access_token: str
+
+
+class Feed(msgspec.Struct):
+    """The keys of everybody, as the directory lists them."""
+
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What the directory says of somebody, found fit to be kept.
+
+    Args:
+        username: the name it uses itself; ``others`` are those it answers to as well.
+        email: empty when it gives none.
+        keys: None when it says nothing of keys.
+    """
+
+    username: str
+    others: frozenset[str]
+    email: str
+    first_name: str
+    last_name: str
+    affiliations: list[str]
+    assurance: list[str]
+    keys: tuple[PublicKey, ...] | None
+
+
+def decode(body: bytes, shape: type[_Shape], unreadable: str) -> _Shape:
+    """Read an answer.
+
+    Refuses: Conflict with the code ``unreadable`` for what is no JSON, Invalid
+    ``directory.invalid`` for JSON of another shape.
+    """
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        # Its text quotes nothing of the answer but where in it the fault is.
+        where = _FIELD.search(str(error))
+        raise unfit(where[1] if where else "body") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise Conflict(unreadable) from None
+
+
+def unfit(field: str) -> Invalid:
+    """Make the refusal of one field of an answer."""
+    return Invalid("directory.invalid", field=field)
+
+
+def person(claims: Claims, *, speaks_of_keys: bool) -> Person:
+    """Judge an answer, field by field; nothing in it is cut or mended.
+
+    Args:
+        speaks_of_keys: whether silence about keys says that there are none.
+
+    Refuses: Invalid ``directory.invalid``.
+    """
+    names = [name for name in (claims.sub, claims.voperson_id) if name]
+    if not names or not NAME.fullmatch(names[0]):
+        raise unfit("sub")
+    listed = [] if claims.ssh_public_key is None and speaks_of_keys else claims.ssh_public_key
+    return Person(
+        username=names[0],
+        others=frozenset(names[1:]),
+        email=_email(claims),
+        first_name=_name("given_name", claims.given_name),
+        last_name=_name("family_name", claims.family_name),
+        affiliations=_texts("voperson_external_affiliation", claims.voperson_external_affiliation),
+        assurance=_texts("eduperson_assurance", claims.eduperson_assurance),
+        keys=None if listed is None else tuple(keys(listed)),
+    )
+
+
+def keys(texts: Iterable[Any]) -> Iterator[PublicKey]:
+    """Give the keys among what is listed as such; what is none is passed over."""
+    for text in texts:
+        if isinstance(text, str) and _is_fit(text.strip()):
+            with suppress(Invalid):
+                yield parse(text)
+
+
+def _is_fit(text: str) -> bool:
+    return not any(unicodedata.category(sign) in _UNFIT for sign in text)
+
+
+def _name(field: str, value: str | None) -> str:
+    # A name can be longer as it comes than as it is kept, but not by more than a line.
+    if value is None or len(value) > _CLAIM_MAX or not _is_fit(value.strip()):
+        raise unfit(field)
+    text = clean_name(value)
+    if not 0 < len(text) <= _NAME_MAX or holds_link(text):
+        raise unfit(field)
+    return text
+
+
+def _texts(field: str, values: Sequence[str] | None) -> list[str]:
+    for value in values or ():
+        if len(value) > _CLAIM_MAX or not _is_fit(value):
+            raise unfit(field)
+    return list(values or ())
+
+
+def _email(claims: Claims) -> str:
+    for found in (claims.mail, claims.email):
+        if found:
+            address = canonical_address(trim(found if isinstance(found, str) else found[0]))
+            if address_fault(address):
+                raise unfit("mail")
+            return address
+    return ""

@@ -1,0 +1,144 @@
+"""The rounds to a remote directory: accounts kept in step with it, a few at a time.
+
+The worker that pays the outbox takes one step here whenever it comes by, so no mail waits
+longer than one question takes.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from collegium.db.database import Database
+from collegium.db.statements import Row
+from collegium.integrations.eduteams import actions as eduteams_actions
+from collegium.integrations.eduteams import queries as eduteams_queries
+from collegium.integrations.eduteams.rules import keys as keys_among
+from collegium.integrations.http_client import Patience
+from collegium.refusals import Invalid, Refusal
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
+from collegium.ssh_keys import actions as ssh_key_actions
+
+PULL_EVERY: Final = timedelta(minutes=5)
+"""How often a round begins."""
+
+REST: Final = PULL_EVERY / 2
+"""How long an account is left in peace after its turn, however many workers go round."""
+
+PULL_COUNT: Final = 75
+"""How many accounts a round asks about: those that were asked about longest ago."""
+
+KEYS_EVERY: Final = timedelta(minutes=3)
+"""How often the keys of everybody are asked for, where there is somebody to ask."""
+
+_BATCH: Final = 100
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+_log = structlog.get_logger()
+
+
+class Puller:
+    """Asks about accounts in their turn; any number of them may share a database.
+
+    Args:
+        patience: how long one answer is waited for.
+        clock: what gives now, if not the machine's clock.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        vault: Vault,
+        *,
+        patience: Patience = eduteams_actions.PATIENCE,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._vault = vault
+        self._patience = patience
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._steps: deque[Callable[[], None]] = deque()
+        self._next_pull = self._next_keys = _LONG_AGO
+        self._has_feed = bool(settings.remote_eduteams_ssh_api_url)
+
+    def due(self) -> bool:
+        """Tell whether there is something to do now; never, while the directory is disabled."""
+        now = self._clock()
+        return self._settings.remote_eduteams_enabled and (
+            bool(self._steps)
+            or now >= self._next_pull
+            or (self._has_feed and now >= self._next_keys)
+        )
+
+    def run_once(self) -> None:
+        """Take one step: begin a round, or ask about one account of the round that goes on.
+
+        Raises Unavailable while the database is out of reach.
+        """
+        now = self._clock()
+        if self._steps:
+            self._steps.popleft()()
+        elif now >= self._next_pull:
+            self._next_pull = now + PULL_EVERY
+            with self._database.read(now) as tx:
+                turns = eduteams_queries.stalest(tx, now - REST, PULL_COUNT)
+            self._steps.extend(partial(self._pull, turn) for turn in turns)
+        elif self._has_feed and now >= self._next_keys:
+            self._next_keys = now + KEYS_EVERY
+            self._begin_keys()
+
+    def _pull(self, turn: Row) -> None:
+        """Ask about an account, unless another worker has it, or somebody just did."""
+        with self._database.write(self._clock()) as tx:
+            mine = eduteams_queries.claim(tx, turn.id, turn.last_synced)
+        if not mine:
+            return
+        try:
+            person = eduteams_actions.fetch(self._settings, turn.username, self._patience)
+            with self._database.write(self._clock()) as tx:
+                eduteams_actions.apply(tx, None, self._settings, self._vault, turn.username, person)
+        except Invalid as refusal:
+            _log.warning("remote account not taken", account=turn.id, **_told(refusal))
+        except Refusal as refusal:
+            _log.warning("remote directory does not answer", account=turn.id, **_told(refusal))
+            # Nor will it for the others, most likely; they keep their turn for the next round.
+            self._steps.clear()
+
+    def _begin_keys(self) -> None:
+        try:
+            listed = list(eduteams_actions.fetch_keys(self._settings).items())
+        except Refusal as refusal:
+            _log.warning("remote keys cannot be had", **_told(refusal))
+            return
+        for start in range(0, len(listed), _BATCH):
+            self._steps.append(partial(self._mirror, dict(listed[start : start + _BATCH])))
+
+    def _mirror(self, listed: dict[str, list[Any]]) -> None:
+        """Bring the keys of some accounts in step; writes only where something differs."""
+        with self._database.read(self._clock()) as tx:
+            rows = eduteams_queries.keys_among(tx, listed)
+        there: dict[str, list[Row]] = {}
+        for row in rows:
+            there.setdefault(row.username, []).append(row)
+        for username, held in there.items():
+            wanted = list(keys_among(listed[username]))
+            prints = {key.sha256 for key in wanted}
+            kept = {row.fingerprint_sha256 for row in held}
+            gone = any(
+                row.fingerprint_sha256 not in prints
+                for row in held
+                if (row.name or "").startswith(ssh_key_actions.REMOTE)
+            )
+            if gone or not prints <= kept:
+                with self._database.write(self._clock()) as tx:
+                    eduteams_actions.apply_keys(tx, username, wanted)
+
+
+def _told(refusal: Refusal) -> dict[str, object]:
+    return {"reason": refusal.code, **refusal.facts}

@@ -1,0 +1,1 @@
+"""Invitations: an e-mail asks one person in."""

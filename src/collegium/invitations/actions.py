@@ -1,0 +1,509 @@
+"""What can be done to invitations: made, sent, taken, declined, called back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from collegium.access import queries as access_queries
+from collegium.access.rules import TEAM, Kind, may, may_give
+from collegium.accounts.actions import check_staff
+from collegium.events import queries as event_queries
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations import rules as invitation_rules
+from collegium.invitations.mail_budgets import actions as mail_budget_actions
+from collegium.invitations.rules import Act, State
+from collegium.memberships import queries as membership_queries
+from collegium.outbox import mails
+from collegium.outbox import queries as outbox_queries
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.roles import queries as role_queries
+from collegium.scopes.actions import Place, ask_staff, check_open, grant, joined, settle
+from collegium.text.email_addresses import same_mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from collegium.access.queries import Reached
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+    from collegium.settings import Settings
+
+
+def create(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    reached: Reached,
+    role: Row,
+    details: Mapping[str, Any],
+) -> str:
+    """Invite an address to a role in a scope that the actor can see; give the UUID.
+
+    Args:
+        details: ``email`` and what is known of the person besides; for a group ``account_id``.
+
+    Refuses: Invalid ``role.other_kind``, Forbidden ``permission.missing`` and
+    ``role.above_ceiling``, Conflict ``organisation.unavailable`` and ``role.inactive``.
+    """
+    scope = reached.scope
+    if role.kind != scope.kind:
+        raise Invalid("role.other_kind")
+    _check_may_invite(tx, actor, reached, role.id)
+    if not role.is_active:
+        raise Conflict("role.inactive")
+    check_open(scope)
+    uuid = uuid4().hex
+    state = opening(tx, actor, settings, scope.starts, approved=False)
+    number = invitation_queries.add(
+        tx,
+        {
+            **details,
+            "uuid": uuid,
+            "scope_id": scope.id,
+            "role_id": role.id,
+            "state": state.value,
+            "created": tx.now,
+            "expires": expiry(tx.now, settings),
+            "created_by": actor.id,
+            "vouched_by": actor.id,
+            "mail_id": None,
+        },
+    )
+    _record(tx, "invitation.created", actor, scope.id, uuid, email=details["email"])
+    if state is State.PENDING:
+        mail(tx, settings, invitation_queries.by_number(tx, number), state, actor)
+    if state is State.REQUESTED:
+        ask_staff(tx, number)
+    return uuid
+
+
+def accept(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    uuid: str,
+    *,
+    in_tree: bool = False,
+    generation: int | None = None,
+) -> None:
+    """Turn an invitation into a grant.
+
+    Args:
+        in_tree: it must be one to an organisation or a project.
+        generation: of the link that was followed; None for a caller who shows the UUID alone.
+
+    Refuses: NotFound when it is not open to the actor: unknown, not pending any more, locked
+    to somebody else, its role or organisation closed, its inviter without the right now, its
+    link replaced, or renewed and the actor has only its UUID and another address.
+    Conflict ``invitation.other_address`` under the strict check, ``grant.elsewhere`` under the
+    one-role rule, ``grant.exists``.
+    """
+    found = _of_tree(invitation_queries.by_uuid_locked(tx, uuid), in_tree=in_tree)
+    invitation = _open_to(tx, actor, settings, found, generation)
+    if not is_vouched_for(tx, invitation):
+        raise NotFound("invitation.unknown")
+    take(tx, actor, settings, invitation)
+
+
+def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
+    """Give the actor what a pending invitation offers; its scope is locked, its sender judged.
+
+    Refuses: Conflict as ``accept``.
+    """
+    uuid = invitation.uuid
+    place = Place(invitation.scope_id, invitation.scope_kind)
+    in_group = invitation.scope_kind == Kind.GROUP
+    if in_group and membership_queries.in_scope(tx, actor.id, invitation.scope_id):
+        raise Conflict("grant.exists")
+    held = membership_queries.held(tx, actor.id, invitation.role_id, invitation.scope_id)
+    if held is not None and held.until is None:
+        raise Conflict("grant.exists")
+    _check_address(actor, settings, invitation)
+    if settings.invitation_disable_multiple_roles:
+        access_queries.lock_account(tx, actor.id)
+        if membership_queries.holds_any(tx, actor.id):
+            raise Conflict("grant.elsewhere")
+    if held is not None:
+        # A grant with an end becomes one without: that is what was offered.
+        membership_queries.set_end(tx, held.id, None)
+        settle(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
+    else:
+        grant(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
+    if same_mailbox(invitation.email, actor.email):
+        # Whose address it is wants these mails; an account of another address says nothing of it.
+        mail_budget_actions.restore(tx, invitation.email)
+    accepted = {"accepted": tx.now, "accepted_by": actor.id}
+    invitation_queries.step(
+        tx, invitation, invitation_rules.move(State.PENDING, Act.ACCEPT), **accepted
+    )
+    _record(tx, "invitation.accepted", actor, invitation.scope_id, uuid, role=invitation.role_name)
+    event_queries.record(
+        tx,
+        "role.granted" if held is None else "role.updated",
+        actor,
+        scope=invitation.scope_id,
+        account=actor.id,
+        role=invitation.role_name,
+        scope_name=invitation.scope_name,
+        username=actor.username,
+    )
+    if creator_wants_mail(invitation) and invitation.created_by != actor.id:
+        outbox_queries.post(tx, mails.InvitationAccepted(invitation.creator_email, invitation.id))
+    for other in invitation_queries.close_others(tx, invitation, actor.email):
+        _record(tx, "invitation.canceled", actor, invitation.scope_id, other, because=uuid)
+    if in_group:
+        joined(tx, actor, actor.id, invitation.scope_id)
+
+
+def decline(tx: Write, actor: Actor, settings: Settings, uuid: str, generation: int) -> None:
+    """Say no to an invitation, for good, and tell whoever made it.
+
+    Args:
+        actor: also somebody without an account, whose address a mailed link has proven.
+        generation: of the link that was followed.
+
+    Refuses: NotFound as ``accept``, also for a link that another one has replaced since;
+    Conflict ``invitation.other_address`` under the strict check.
+    """
+    found = invitation_queries.by_uuid_locked(tx, uuid)
+    invitation = _open_to(tx, actor, settings, found, generation, in_closed=True)
+    if not is_vouched_for(tx, invitation):
+        raise NotFound("invitation.unknown")
+    _check_address(actor, settings, invitation)
+    turn_down(tx, actor, invitation)
+
+
+def turn_down(tx: Write, actor: Actor, invitation: Row) -> None:
+    """Leave an invitation declined, and tell whoever made it; its scope is locked.
+
+    Refuses: Conflict ``invitation.wrong_state`` unless it is pending.
+    """
+    invitation_queries.step(
+        tx, invitation, invitation_rules.move(_seen(tx, invitation), Act.DECLINE)
+    )
+    uuid, email = invitation.uuid, invitation.email
+    _record(tx, "invitation.declined", actor, invitation.scope_id, uuid, email=email)
+    if creator_wants_mail(invitation) and invitation.created_by != actor.id:
+        outbox_queries.post(
+            tx, mails.InvitationDeclined(invitation.creator_email, invitation.id, actor.id or None)
+        )
+
+
+def find_open(
+    tx: Read, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+) -> Row:
+    """Return an invitation that is pending now to a caller who holds its UUID.
+
+    Args:
+        actor: also nobody.
+        in_tree: it must be one to an organisation or a project.
+
+    Refuses: NotFound ``invitation.unknown``, or ``invitation.closed`` for one that is not
+    pending, or that was renewed and is not addressed to the actor. With a front end of its own
+    the new link is the UUID too, so there a renewed one is shown as well.
+    """
+    invitation = _of_tree(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
+    if invitation is None or invitation.scope_removed is not None:
+        raise NotFound("invitation.unknown")
+    if invitation_rules.seen(invitation.state, invitation.expires, tx.now) is not State.PENDING:
+        raise NotFound("invitation.closed")
+    if not settings.homeport_url and not invitation_rules.is_known_by(
+        actor, invitation.email, invitation.generation, None
+    ):
+        raise NotFound("invitation.closed")
+    return invitation
+
+
+def find_for_invitee(
+    tx: Read, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+) -> Row:
+    """Give an invitation to somebody who may take it, is in its team, or sees everything.
+
+    Args:
+        in_tree: it must be one to an organisation or a project.
+
+    Refuses: NotFound ``invitation.unknown``.
+    """
+    invitation = _of_tree(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
+    if invitation is not None and (
+        actor.sees_all or membership_queries.is_member(tx, actor, invitation.scope_id)
+    ):
+        return invitation
+    return _open_to(tx, actor, settings, invitation)
+
+
+def cancel(tx: Write, actor: Actor, uuid: str) -> None:
+    """Call an invitation back; its links are dead from now on.
+
+    Refuses: NotFound when hidden, Forbidden without the right to invite,
+    Conflict ``invitation.wrong_state``.
+    """
+    invitation = _managed(tx, actor, uuid)
+    state = invitation_rules.move(_seen(tx, invitation), Act.CANCEL)
+    invitation_queries.step(tx, invitation, state)
+    _record(tx, "invitation.canceled", actor, invitation.scope_id, uuid)
+
+
+def send(
+    tx: Write, actor: Actor, settings: Settings, uuid: str, *, in_groups: bool = False
+) -> None:
+    """Mail an invitation again; one that was canceled or has expired comes to life anew.
+
+    A pending one keeps its links and its end. A revived one gets new ones, and waits again
+    for whatever it would have to wait for today.
+
+    Args:
+        in_groups: one to a group, of which ``group_invitations.send`` has judged more.
+
+    Refuses: NotFound when hidden, Forbidden without the right to invite,
+    Conflict ``invitation.wrong_state``, ``invitation.no_address`` where the address was deleted
+    with its account, ``organisation.unavailable`` and ``role.inactive``.
+    """
+    invitation = _managed(tx, actor, uuid, in_groups=in_groups)
+    before = _seen(tx, invitation)
+    invitation_rules.move(before, Act.SEND)
+    if not invitation.email:
+        raise Conflict("invitation.no_address")
+    check_open(invitation)
+    if invitation.scope_removed is not None:
+        raise Conflict("organisation.unavailable")
+    if not invitation.role_is_active:
+        raise Conflict("role.inactive")
+    changes: dict[str, Any] = {"vouched_by": actor.id, "turned_away_at": None}
+    state = State.PENDING
+    if before is not State.PENDING:
+        approved = invitation.approved_by is not None
+        state = opening(tx, actor, settings, invitation.starts, approved=approved)
+        changes |= {
+            "created": tx.now,
+            "expires": expiry(tx.now, settings),
+            "generation": invitation.generation + 1,
+            "reminded": None,
+            "told": None,
+        }
+    invitation_queries.step(tx, invitation, state, **changes)
+    _record(tx, "invitation.sent", actor, invitation.scope_id, uuid, email=invitation.email)
+    if state is State.PENDING:
+        mail(tx, settings, invitation_queries.by_number(tx, invitation.id), state, actor)
+    if state is State.REQUESTED:
+        ask_staff(tx, invitation.id)
+
+
+def release(tx: Write, settings: Settings, number: int) -> bool:
+    """Send an invitation that was held until its project began; its time begins only now.
+
+    Tells whether there was anything to do: another worker may have been first.
+    """
+    invitation = _locked(tx, number)
+    if invitation is None or invitation.state != State.HELD:
+        return False
+    if invitation.starts is not None and invitation.starts > tx.now.date():
+        return False
+    if invitation.blocked or invitation.archived:
+        return False
+    state = invitation_rules.move(State.HELD, Act.RELEASE)
+    invitation_queries.step(tx, invitation, state, created=tx.now, expires=expiry(tx.now, settings))
+    _record(tx, "invitation.released", None, invitation.scope_id, invitation.uuid)
+    mail(tx, settings, invitation_queries.by_number(tx, number), state, None)
+    return True
+
+
+def remind(tx: Write, settings: Settings, number: int) -> bool:
+    """Remind an invitee, once, of an invitation that ends soon; tell whether it was to be done."""
+    invitation = _locked(tx, number)
+    if (
+        invitation is None
+        or invitation.reminded is not None
+        or _seen(tx, invitation) is not State.PENDING
+        or invitation.blocked
+        or invitation.archived
+    ):
+        return False
+    invitation_queries.step(tx, invitation, State.PENDING, reminded=tx.now)
+    if can_be_accepted(tx, invitation):
+        due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires)
+        reminder = mails.InvitationCreated(invitation.email, number, reminder=True)
+        outbox_queries.post(tx, reminder, due)
+    return True
+
+
+def tell_expired(tx: Write, number: int) -> bool:
+    """Tell who made an invitation, once, that nobody took it; tell whether it was to be done."""
+    invitation = _locked(tx, number)
+    if (
+        invitation is None
+        or invitation.told is not None
+        or _seen(tx, invitation) is not State.EXPIRED
+    ):
+        return False
+    invitation_queries.step(tx, invitation, State.PENDING, told=tx.now)
+    _record(tx, "invitation.expired", None, invitation.scope_id, invitation.uuid)
+    if creator_wants_mail(invitation):
+        outbox_queries.post(tx, mails.InvitationExpired(invitation.creator_email, number))
+    return True
+
+
+def _locked(tx: Write, number: int) -> Row | None:
+    invitation = invitation_queries.by_number(tx, number)
+    return invitation and invitation_queries.by_uuid_locked(tx, invitation.uuid)
+
+
+def creator_wants_mail(invitation: Row) -> bool:
+    """Tell whether news of an invitation can be mailed to whoever made it."""
+    return bool(
+        invitation.creator_is_active
+        and invitation.creator_notifications_enabled
+        and invitation.creator_email
+    )
+
+
+def delete(tx: Write, actor: Actor, uuid: str) -> None:
+    """Remove an invitation in any state.
+
+    Refuses: NotFound when hidden, Forbidden for anybody but staff,
+    Conflict ``organisation.unavailable``.
+    """
+    invitation = invitation_queries.reach(tx, actor, uuid)
+    check_staff(actor)
+    check_open(invitation)
+    invitation_queries.delete_row(tx, invitation.id)
+    _record(tx, "invitation.deleted", actor, invitation.scope_id, uuid, email=invitation.email)
+
+
+def _of_tree(invitation: Row | None, *, in_tree: bool) -> Row | None:
+    in_group = invitation is not None and invitation.scope_kind == Kind.GROUP
+    return None if in_tree and in_group else invitation
+
+
+def _seen(tx: Read, invitation: Row) -> State:
+    return invitation_rules.seen(invitation.state, invitation.expires, tx.now)
+
+
+def opening(tx: Write, actor: Actor, settings: Settings, starts: Any, *, approved: bool) -> State:
+    """Give the state in which an invitation begins, or begins again, today."""
+    return invitation_rules.opening(
+        needs_approval=settings.only_staff_can_invite_users and not actor.is_staff,
+        approved=approved,
+        starts=starts,
+        today=tx.now.date(),
+    )
+
+
+def expiry(now: datetime, settings: Settings) -> datetime:
+    """Give the end of an invitation that begins now."""
+    return now + timedelta(seconds=settings.invitation_lifetime)
+
+
+def _check_may_invite(tx: Read, actor: Actor, reached: Reached, role: int) -> None:
+    if not may(actor, reached.held, TEAM[Kind(reached.scope.kind)].grant):
+        raise Forbidden("permission.missing")
+    if not may_give(actor, reached.held, role_queries.permissions_of(tx, [role]).get(role, [])):
+        raise Forbidden("role.above_ceiling")
+
+
+def _managed(tx: Write, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
+    invitation = invitation_queries.reach(tx, actor, uuid, in_groups=in_groups)
+    if not in_groups:
+        # Who sends it and who calls it back take turns; and what goes with its scope stays so.
+        access_queries.lock(tx, invitation.scope_id)
+        invitation = invitation_queries.reach(tx, actor, uuid)
+    reached = access_queries.held_by(tx, actor, invitation.scope_id)
+    if reached is None:
+        raise NotFound("invitation.unknown")
+    _check_may_invite(tx, actor, reached, invitation.role_id)
+    return invitation
+
+
+def _open_to(
+    tx: Read,
+    actor: Actor,
+    settings: Settings,
+    invitation: Row | None,
+    generation: int | None = None,
+    *,
+    in_closed: bool = False,
+) -> Row:
+    """Give the invitation back when it is pending and this actor could take it.
+
+    Args:
+        in_closed: also while its organisation is blocked or archived.
+    """
+    if (
+        invitation is None
+        or not _is_open(tx, invitation, in_closed=in_closed)
+        or not invitation_rules.is_known_by(
+            actor, invitation.email, invitation.generation, generation
+        )
+    ):
+        raise NotFound("invitation.unknown")
+    # Whoever reads must not come to hold more by asking from where they read nothing.
+    reached = access_queries.held_by(tx, actor, invitation.scope_id, anywhere=True)
+    carried = role_queries.permissions_of(tx, [invitation.role_id]).get(invitation.role_id, [])
+    by_address = settings.validate_invitation_email or invitation_rules.merely_reads(
+        actor,
+        reached.held if reached else (),
+        TEAM[Kind(invitation.scope_kind)].grant,
+        carried,
+    )
+    if not invitation_rules.may_take(
+        actor,
+        invitation.email,
+        invitation.civil_number,
+        account=invitation.account_id,
+        by_address=by_address,
+    ):
+        raise NotFound("invitation.unknown")
+    return invitation
+
+
+def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
+    if invitation.account_id is not None:
+        return
+    if settings.enable_strict_check_accepting_invitation and not same_mailbox(
+        invitation.email, actor.email
+    ):
+        raise Conflict("invitation.other_address")
+
+
+def _is_open(tx: Read, invitation: Row, *, in_closed: bool = False) -> bool:
+    return (
+        _seen(tx, invitation) is State.PENDING
+        and invitation.scope_removed is None
+        and invitation.role_is_active
+        and (in_closed or not (invitation.blocked or invitation.archived))
+    )
+
+
+def can_be_accepted(tx: Read, invitation: Row) -> bool:
+    """Tell whether an invitation leads anywhere now, whoever takes it."""
+    return _is_open(tx, invitation) and is_vouched_for(tx, invitation)
+
+
+def is_vouched_for(tx: Read, invitation: Row) -> bool:
+    """Tell whether whoever sent the invitation could still give the role today."""
+    return bool(invitation_queries.vouched(tx, [invitation]))
+
+
+def mail(tx: Write, settings: Settings, invitation: Row, state: State, actor: Actor | None) -> None:
+    """Owe the invitee the mail, and remember which one it is.
+
+    Args:
+        actor: who sends it; None: the service itself, as soon as the budget of the address allows.
+
+    Refuses: Limited ``mail_budget.spent``.
+    """
+    due = None
+    if actor is None:
+        due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires)
+    else:
+        mail_budget_actions.spend(tx, settings, invitation.email, actor)
+    owed = outbox_queries.post(tx, mails.InvitationCreated(invitation.email, invitation.id), due)
+    invitation_queries.step(tx, invitation, state, mail_id=owed, mailed_at=tx.now)
+
+
+def _record(tx: Write, kind: str, actor: Actor | None, scope: int, uuid: str, **facts: Any) -> None:
+    event_queries.record(tx, kind, actor, scope=scope, invitation=uuid, **facts)

@@ -1,0 +1,45 @@
+"""Invitees whose account is deactivated: they get no second one, and the inviter is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.events import queries as event_queries
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations.renewals import recipients
+from collegium.invitations.rules import State, seen
+from collegium.outbox import mails
+from collegium.outbox import queries as outbox_queries
+from collegium.refusals import NotFound
+
+if TYPE_CHECKING:
+    from collegium.db.database import Write
+
+
+def turn_away(tx: Write, uuid: str, generation: int) -> None:
+    """Tell the inviter that the invitee cannot accept, and why; once a link.
+
+    It says that an account is deactivated, so it takes a link that proves the address: an inviter
+    learns it when the invited person tries, and not of every address.
+
+    Args:
+        generation: of the link that was followed.
+
+    Refuses: NotFound ``invitation.unknown`` unless that link leads to a pending invitation.
+    """
+    invitation = invitation_queries.by_uuid_locked(tx, uuid)
+    if (
+        invitation is None
+        or invitation.generation != generation
+        or invitation.scope_removed is not None
+        or seen(invitation.state, invitation.expires, tx.now) is not State.PENDING
+    ):
+        raise NotFound("invitation.unknown")
+    if invitation.turned_away_at is not None:
+        return
+    invitation_queries.step(tx, invitation, State.PENDING, turned_away_at=tx.now)
+    event_queries.record(
+        tx, "invitation.turned_away", None, scope=invitation.scope_id, invitation=uuid
+    )
+    for recipient in recipients(tx, invitation):
+        outbox_queries.post(tx, mails.InvitationTurnedAway(recipient, invitation.id))

@@ -1,0 +1,241 @@
+"""What can be done to invitations to groups; an account is invited, and only it decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from collegium.access import queries as access_queries
+from collegium.access.rules import TEAM, Kind, may, may_give
+from collegium.accounts import queries as account_queries
+from collegium.events import queries as event_queries
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations import rules as invitation_rules
+from collegium.invitations.rules import Act, State
+from collegium.memberships import queries as membership_queries
+from collegium.refusals import Conflict, Forbidden, NotFound
+from collegium.roles import queries as role_queries
+from collegium.scopes.actions import ask_staff
+from collegium.text.email_addresses import comparable_address, same_mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from collegium.access.queries import Reached
+    from collegium.access.rules import Actor
+    from collegium.db.database import Write
+    from collegium.db.statements import Row
+    from collegium.settings import Settings
+
+
+def create(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    reached: Reached,
+    role: Row,
+    details: Mapping[str, Any],
+    account: Row | None = None,
+) -> str:
+    """Invite an account, once, to a group that the actor can see; give the UUID.
+
+    Args:
+        details: ``email`` and what is known of the person besides.
+        account: the one that is meant; None: the first active one with that address.
+
+    Refuses: as ``invitations.create``; Conflict ``group.no_account``, ``grant.exists`` and
+    ``invitation.exists``.
+    """
+    reached = access_queries.hold(tx, actor, reached, TEAM[Kind.GROUP].grant)
+    if account is None:
+        email = details["email"]
+        account = account_queries.with_addresses(tx, [email]).get(comparable_address(email))
+    if account is None:
+        raise Conflict("group.no_account")
+    _check_stranger(tx, reached.scope.id, account.id)
+    return invitation_actions.create(
+        tx, actor, settings, reached, role, {**details, **_to(account)}
+    )
+
+
+def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
+    """Mail an invitation again, or bring it to life anew, as ``invitations.send`` does.
+
+    Refuses: as that; Conflict ``group.no_account``, ``grant.exists`` and ``invitation.exists``.
+    """
+    invitation = _locked(tx, actor, uuid)
+    reached = access_queries.held_by(tx, actor, invitation.scope_id)
+    if reached is None:
+        raise NotFound("invitation.unknown")
+    _check_may_give(tx, actor, reached, invitation.role_id)
+    # Whoever deactivates the account waits, and then finds the invitation open.
+    access_queries.lock_account(tx, invitation.account_id or 0)
+    account = account_queries.by_number(tx, invitation.account_id or 0)
+    if account is None or not account.is_active or account.deleted is not None:
+        raise Conflict("group.no_account")
+    _check_stranger(tx, invitation.scope_id, account.id, besides=invitation.id)
+    if invitation.email != account.email:
+        # One that was called back did not follow; what staff agreed to was the address before.
+        agreed = invitation.approved_by if same_mailbox(invitation.email, account.email) else None
+        state = State(invitation.state)
+        invitation_queries.step(tx, invitation, state, email=account.email, approved_by=agreed)
+    invitation_actions.send(tx, actor, settings, uuid, in_groups=True)
+
+
+def invite(
+    tx: Write, actor: Actor, settings: Settings, reached: Reached, role: Row, account: Row
+) -> bool:
+    """Invite an account to a role in a group, or change what it is invited to.
+
+    Another role begins the invitation anew: links that showed the one before are dead, and where
+    staff have to agree they are asked again. Tells whether a mail is owed; nobody is mailed the
+    same once more.
+
+    Refuses: as ``invitations.create``; Forbidden ``permission.missing`` also for a manager who
+    would change what an owner has offered.
+    """
+    before = invitation_queries.open_to(tx, reached.scope.id, account.id)
+    if before is None:
+        uuid = invitation_actions.create(tx, actor, settings, reached, role, _to(account))
+        made: Any = invitation_queries.by_uuid(tx, uuid)
+        return bool(made.state == State.PENDING)
+    _check_may_give(tx, actor, reached, before.role_id)
+    _check_may_give(tx, actor, reached, role.id)
+    seen = invitation_rules.seen(before.state, before.expires, tx.now)
+    if seen is State.PENDING and before.role_id == role.id:
+        invitation_queries.step(tx, before, State.PENDING, vouched_by=actor.id)
+        return False
+    # What staff agreed to was another role.
+    approved_by = before.approved_by if before.role_id == role.id else None
+    state = invitation_actions.opening(
+        tx, actor, settings, before.starts, approved=approved_by is not None
+    )
+    if before.state == State.REQUESTED and actor.is_staff:
+        approved_by = actor.id
+    begins_anew = seen is State.EXPIRED or before.role_id != role.id
+    changes: dict[str, Any] = {
+        "role_id": role.id,
+        "vouched_by": actor.id,
+        "approved_by": approved_by,
+        "expires": invitation_actions.expiry(tx.now, settings),
+    }
+    if begins_anew or state != before.state:
+        changes |= {"created": tx.now, "reminded": None, "told": None}
+    if begins_anew:
+        changes["generation"] = before.generation + 1
+    invitation_queries.step(tx, before, state, **changes)
+    _record(tx, "invitation.sent", actor, before, email=before.email)
+    if state is State.REQUESTED and (begins_anew or before.state != State.REQUESTED):
+        ask_staff(tx, before.id)
+    if state is not State.PENDING:
+        return False
+    invitation_actions.mail(tx, settings, invitation_queries.by_number(tx, before.id), state, actor)
+    return True
+
+
+def accept(tx: Write, actor: Actor, settings: Settings, uuid: str) -> Row:
+    """Join a group as one was invited to; give the invitation as it is then.
+
+    Refuses: NotFound when hidden, Forbidden ``invitation.not_yours``,
+    Conflict ``invitation.wrong_state`` unless it is pending, ``invitation.not_vouched`` while
+    whoever sent it could not give the role, ``role.inactive``, and as ``invitations.accept``.
+    """
+    invitation = _own(tx, actor, uuid)
+    if invitation.state == State.ACCEPTED:
+        return invitation
+    _check_moves(tx, invitation, Act.ACCEPT)
+    if not invitation.role_is_active:
+        raise Conflict("role.inactive")
+    if not invitation_actions.is_vouched_for(tx, invitation):
+        raise Conflict("invitation.not_vouched")
+    invitation_actions.take(tx, actor, settings, invitation)
+    return _again(tx, actor, uuid)
+
+
+def decline(tx: Write, actor: Actor, uuid: str) -> Row:
+    """Say no to an invitation, and tell whoever made it; give it as it is then.
+
+    Refuses: NotFound when hidden, Forbidden ``invitation.not_yours``,
+    Conflict ``invitation.wrong_state`` unless it is pending.
+    """
+    invitation = _own(tx, actor, uuid)
+    if invitation.state == State.REJECTED:
+        return invitation
+    invitation_actions.turn_down(tx, actor, invitation)
+    return _again(tx, actor, uuid)
+
+
+def cancel(tx: Write, actor: Actor, uuid: str) -> Row:
+    """Call an invitation back; give it as it is then.
+
+    Refuses: NotFound when hidden, Forbidden ``permission.missing`` and ``role.above_ceiling`` for
+    who could not give the role, Conflict ``invitation.wrong_state`` unless it is pending.
+    """
+    invitation = _locked(tx, actor, uuid)
+    reached = access_queries.held_by(tx, actor, invitation.scope_id)
+    if reached is None:
+        raise NotFound("invitation.unknown")
+    _check_may_give(tx, actor, reached, invitation.role_id)
+    if invitation.state == State.CANCELED:
+        return invitation
+    state = _check_moves(tx, invitation, Act.CANCEL)
+    invitation_queries.step(tx, invitation, state)
+    _record(tx, "invitation.canceled", actor, invitation)
+    return _again(tx, actor, uuid)
+
+
+def _locked(tx: Write, actor: Actor, uuid: str) -> Row:
+    invitation = invitation_queries.reach(tx, actor, uuid, in_groups=True)
+    access_queries.lock(tx, invitation.scope_id)
+    return _again(tx, actor, uuid)
+
+
+def _to(account: Row) -> dict[str, Any]:
+    return {"email": account.email, "account_id": account.id}
+
+
+def _check_stranger(tx: Write, scope: int, account: int, besides: int = 0) -> None:
+    """Let only accounts be invited that neither are in a group nor were asked to be.
+
+    Args:
+        besides: the number of an invitation that does not count.
+    """
+    if membership_queries.in_scope(tx, account, scope) is not None:
+        raise Conflict("grant.exists")
+    other = invitation_queries.open_to(tx, scope, account)
+    if (
+        other is not None
+        and other.id != besides
+        and invitation_rules.seen(other.state, other.expires, tx.now) is not State.EXPIRED
+    ):
+        raise Conflict("invitation.exists")
+
+
+def _own(tx: Write, actor: Actor, uuid: str) -> Row:
+    invitation = _locked(tx, actor, uuid)
+    if invitation.account_id != actor.id:
+        raise Forbidden("invitation.not_yours")
+    return invitation
+
+
+def _again(tx: Write, actor: Actor, uuid: str) -> Row:
+    return invitation_queries.reach(tx, actor, uuid, in_groups=True)
+
+
+def _check_moves(tx: Write, invitation: Row, act: Act) -> State:
+    return invitation_rules.move(
+        invitation_rules.seen(invitation.state, invitation.expires, tx.now), act
+    )
+
+
+def _check_may_give(tx: Write, actor: Actor, reached: Reached, role: int) -> None:
+    if not may(actor, reached.held, TEAM[Kind.GROUP].grant):
+        raise Forbidden("permission.missing")
+    if not may_give(actor, reached.held, role_queries.permissions_of(tx, [role]).get(role, [])):
+        raise Forbidden("role.above_ceiling")
+
+
+def _record(tx: Write, kind: str, actor: Actor, invitation: Row, **facts: Any) -> None:
+    event_queries.record(
+        tx, kind, actor, scope=invitation.scope_id, invitation=invitation.uuid, **facts
+    )

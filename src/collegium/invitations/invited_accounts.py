@@ -1,0 +1,177 @@
+"""Accounts for people who are invited and have none: made when the invitation goes out.
+
+Nobody can use such an account but through the mail: its password is derived when that is
+written, from what only we know, and rests nowhere but as a hash.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.accounts.rules import username_from, usernames_for
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations.actions import can_be_accepted
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.mails import InvitationApproved, InvitationCreated
+from collegium.refusals import Invalid
+from collegium.security.crypto import check_password, hash_password
+from collegium.text.email_addresses import same_mailbox
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from collegium.db.database import Database, Read, Write
+    from collegium.db.statements import Row
+    from collegium.security.crypto import Vault
+    from collegium.settings import Settings
+
+KINDS: Final = frozenset({InvitationCreated.kind, InvitationApproved.kind})
+"""The mails whose reader may be in need of an account."""
+
+_AT_ONCE: Final = 100
+
+
+def first_password(vault: Vault, uuid: str) -> str:
+    """Derive the password that an account made here begins with; the same every time.
+
+    Args:
+        uuid: the account's.
+    """
+    return vault.code("first password", uuid)
+
+
+def provide(
+    database: Database, settings: Settings, vault: Vault, mail: Row, now: datetime | None = None
+) -> Row:
+    """See to it that an invited person has an account; give the mail as it is to be written.
+
+    It tells name and password of an account that was made here and never used: of one made just
+    now, or of an earlier one, while no other invitation's mail tells them. Account and kind
+    of mail change together, so whoever tries again finds both. An account that is somebody's
+    already is never touched.
+
+    Args:
+        mail: ``id kind recipient facts attempts``, claimed; of ``KINDS``.
+        now: what counts as now, if not the database's own reading of the clock.
+
+    Refuses: Conflict ``mail.overtaken`` when another worker has claimed it since.
+    """
+    tells = mail.kind == InvitationApproved.kind
+    if not tells and not settings.invitation_create_missing_user:
+        return mail
+    with database.read(now) as tx:
+        invitation = invitation_queries.by_number(tx, mail.facts["invitation"])
+        # Nobody is made an account for what leads nowhere.
+        if invitation is None or not can_be_accepted(tx, invitation):
+            return mail
+        # One to a group is an account's already, whatever address that has by now.
+        if invitation.account_id is not None:
+            return mail
+        account = (
+            account_queries.known(tx, id=mail.facts["account"]) if tells else _find(tx, invitation)
+        )
+        is_told = not tells and invitation_queries.is_carried(
+            tx, invitation, InvitationApproved.kind
+        )
+    if account is None and not tells:
+        return _make(database, settings, vault, mail, invitation, now)
+    told = account if account and not is_told and _is_fresh(vault, account, invitation) else None
+    if tells == (told is not None):
+        return mail
+    with database.write(now) as tx:
+        return _turn(tx, mail, told and told.id)
+
+
+def _find(tx: Read, invitation: Row) -> Row | None:
+    """Find the invited person's account, in use or not."""
+    return account_queries.known(
+        tx,
+        civil_number=invitation.civil_number,
+        email=invitation.email,
+        username=username_from(invitation.email),
+    )
+
+
+def _is_fresh(vault: Vault, account: Row, invitation: Row) -> bool:
+    """Tell whether an account was made here, and is as it was made."""
+    return bool(
+        account.is_active
+        and account.last_login is None
+        and account.password is not None
+        and same_mailbox(account.email, invitation.email)
+        and not invitation.civil_number
+        and check_password(account.password, first_password(vault, account.uuid))
+    )
+
+
+def _make(
+    database: Database,
+    settings: Settings,
+    vault: Vault,
+    mail: Row,
+    invitation: Row,
+    now: datetime | None,
+) -> Row:
+    if invitation.civil_number:
+        # Only who has that number can accept, and an inviter's word gives it to nobody.
+        return mail
+    uuid = uuid4().hex
+    password = hash_password(first_password(vault, uuid))
+    with database.write(now) as tx:
+        while True:
+            username = _free_name(tx, invitation.email)
+            # Looked for only now: whoever is making the same account elsewhere has either chosen
+            # the same name, and then the database lets one of us have it, or can be seen.
+            if _find(tx, invitation) is not None:
+                return _turn(tx, mail, None)
+            values = _values(invitation) | {
+                "uuid": uuid,
+                "username": username,
+                "password": password,
+            }
+            try:
+                number = account_actions.create(
+                    tx, None, settings, vault, values, invitation=invitation.uuid
+                )
+            except Invalid as refusal:
+                if refusal.code != "account.username_taken":
+                    raise
+            else:
+                return _turn(tx, mail, number)
+
+
+def _free_name(tx: Read, address: str) -> str:
+    names = usernames_for(address)
+    while True:
+        some = list(islice(names, _AT_ONCE))
+        taken = account_queries.taken(tx, some)
+        for name in some:
+            if name not in taken:
+                return name
+
+
+def _values(invitation: Row) -> dict[str, Any]:
+    first, _, last = " ".join(invitation.full_name.split()).partition(" ")
+    return {
+        "email": invitation.email,
+        "first_name": first,
+        "last_name": last,
+        "native_name": invitation.native_name,
+        "phone_number": invitation.phone_number,
+        "organization": invitation.organization,
+        "job_title": invitation.job_title,
+    }
+
+
+def _turn(tx: Write, mail: Row, account: int | None) -> Row:
+    """Have a mail tell of an account, or of none."""
+    kind = InvitationCreated.kind if account is None else InvitationApproved.kind
+    facts = {name: value for name, value in mail.facts.items() if name != "account"}
+    if account is not None:
+        facts["account"] = account
+    outbox_queries.turn(tx, mail.id, mail.attempts, kind, facts)
+    return mail._replace(kind=kind, facts=facts)

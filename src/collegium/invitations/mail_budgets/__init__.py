@@ -1,0 +1,1 @@
+"""Maximum number of invitation e-mails to one address in a day."""

@@ -1,0 +1,334 @@
+"""Lists of people as they are pasted: from spreadsheets, mail programs, chats and web pages.
+
+A line is split at what no address has in it, and each part with an @ in it is judged. What is no
+address is given back with the reason; nothing is ever cut until it fits, because whoever is meant
+by `jane@example,org` is not whoever reads the mail of `jane@example`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import unquote
+
+from collegium.text.email_addresses import (
+    MIXED,
+    address_fault,
+    ascii_domain,
+    canonical_address,
+    comparable_address,
+)
+from collegium.text.names import clean_name, holds_link, remove_hidden, trim, without_controls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LINE_MAX: Final = 500
+"""Characters of a line, or of a part of one that names several people."""
+ADDRESS_MAX: Final = 254
+NAME_MAX: Final = 100
+
+NONE: Final = "There is no e-mail address in this line."
+TOO_LONG: Final = "This line is too long."
+_MISPRINT: Final = "A comma or a space may stand where a dot belongs."
+_CURLY: Final = "The address has a quotation mark in it that word processors make."
+
+_SEPARATORS: Final = (
+    '\\s,;|<>()\\[\\]{}"\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a`\u3001\uff0c\uff1b'
+    "\u060c\u061b\u3008-\u3011\u3014-\u301b\uff08\uff09\uff1c\uff1e\uff3b\uff3d\uff5b\uff5c\uff5d"
+)
+_SPLIT: Final = re.compile(f"([{_SEPARATORS}]+)")
+_AT_SIGNS: Final = "@\uff20\ufe6b"
+_ENTITY: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
+_BEFORE: Final = "'.:!?="
+_AFTER: Final = "'.:!?/\\"
+_AROUND_NAMES: Final = " ,;:|'\u2018\u2019\u201a\u201b\"\u2022\u00b7\u2013\u2014-*=/\\_"
+_QUOTES: Final = "\u2018\u2019\u201a\u201b\u2032\u00b4"
+_MAILTO: Final = "mailto:"
+_SCHEME: Final = re.compile(r"(?:(mailto)|smtp|sip|e-?mail|mail)[:\uff1a](?://)?", re.IGNORECASE)
+_CLOCK: Final = r"\d{1,4}[./:-]\d{1,2}(?:[./:-]\d{1,4})?"
+_STAMP: Final = re.compile(
+    rf"\[?{_CLOCK}(?:,?\s+{_CLOCK})?(?:\s?[AaPp]\.?[Mm]\.?)?(?:\]|(?=\s))\s*[-\u2013]?\s*"
+)
+"""When a message of a chat was written, which stands before who wrote it."""
+
+_JOINERS: Final = "\u200c\u200d"
+_BRACKET_ENDS: Final = re.compile(r"(?<=>[,;])")
+_PIECES: Final = re.compile(r"(?<=[,;])")
+_BETWEEN: Final = " ,;\t"
+_NUMBERING: Final = re.compile(r"\d{1,4}[.)]?")
+_LABELS: Final = frozenset(
+    {"to", "cc", "bcc", "from", "email", "e-mail", "mail", "address", "an", "von"}
+)
+_ENDINGS: Final = frozenset(
+    {"com", "org", "net", "edu", "gov", "mil", "int", "info", "biz", "name", "example"}
+)
+_TAG: Final = re.compile(r"/?[A-Za-z][A-Za-z0-9]*(?:/?\Z|\s[^@]*(?:=|\Z))")
+
+
+class Pasted(NamedTuple):
+    """One person of a pasted list, or what was not understood, and why.
+
+    Args:
+        text: what stood there, to be shown and kept.
+        email: as it was written; empty where there is none.
+    """
+
+    text: str
+    email: str
+    name: str
+    fault: str = ""
+
+
+class _Part(NamedTuple):
+    """A part of a line between separators, and those that follow it."""
+
+    text: str
+    after: str
+
+
+def read_people(text: str, most: int) -> list[Pasted]:
+    """Return who is named in a pasted text, in its order, and what of it names nobody.
+
+    Takes time that grows with the text and no faster.
+
+    Args:
+        text: of bounded length.
+        most: when more than so many are found, the rest is not read.
+    """
+    found: list[Pasted] = []
+    for line in text.splitlines():
+        for people in _read_parts(line.strip()):
+            found += people
+            if len(found) > most:
+                return found
+    return found
+
+
+def _read_parts(line: str) -> Iterator[list[Pasted]]:
+    """Read a line; a long one part by part, for the recipients of a mail stand in one line."""
+    if len(line) <= LINE_MAX:
+        yield _read_line(line)
+        return
+    for part in _parts_of(line):
+        people = _read_line(part.strip(_BETWEEN))
+        # Without brackets nobody knows whether a name belongs to what stands before or after it.
+        yield people if "<" in part else [_nameless(one) for one in people]
+
+
+def _parts_of(line: str) -> Iterator[str]:
+    """Split after brackets, or else before each address, for what follows one may belong to it."""
+    for part in _BRACKET_ENDS.split(line):
+        waiting, names_one = "", False
+        for piece in _PIECES.split(part) if len(part) > LINE_MAX else (part,):
+            has_one = any(sign in piece for sign in _AT_SIGNS)
+            if has_one and names_one:
+                yield waiting
+                waiting = ""
+            waiting += piece
+            names_one = names_one or has_one
+        yield waiting
+
+
+def _nameless(one: Pasted) -> Pasted:
+    return one._replace(text=one.email, name="") if one.email else one
+
+
+def _read_line(line: str) -> list[Pasted]:
+    if len(line) > LINE_MAX:
+        return [Pasted(line[:LINE_MAX], "", "", TOO_LONG)]
+    plain = without_controls(_ENTITY.sub(lambda match: html.unescape(match[0]), line))
+    if not remove_hidden(plain).strip():
+        return []
+    plain = _STAMP.sub("", trim(plain), count=1)
+    people = _merged(_people_of(plain))
+    if not people:
+        return [Pasted(line, "", "", NONE)]
+    if len(people) == 1:
+        # The whole line is kept, so that it can be put right where it is.
+        return [people[0]._replace(text=line)]
+    return [_by_itself(one) for one in people]
+
+
+def _by_itself(one: Pasted) -> Pasted:
+    """Give one of several in a line a text of its own, which can be read again."""
+    return one._replace(text=f"{one.name} <{one.email}>") if one.email and one.name else one
+
+
+def _people_of(line: str) -> list[Pasted]:
+    """Read names before addresses in angle brackets, and everything else part by part."""
+    people: list[Pasted] = []
+    pending, *rest = line.split("<")
+    for part in rest:
+        inside, closes, after = part.partition(">")
+        if closes and _is_one_address(inside):
+            named, name = _read_plain(pending)
+            people += named
+            bracketed, rest_of_it = _read_plain(inside)
+            if rest_of_it and bracketed[0].email:
+                bracketed = [Pasted(inside, "", "", _MISPRINT)]
+            people += [one._replace(name=name) for one in bracketed]
+            pending = after
+        elif closes and _TAG.match(inside):
+            # Of a tag of HTML only the address that it links to says anything.
+            links = [word for word in re.split(r"[\s\"'=]+", inside) if _MAILTO in word.lower()]
+            pending = " ".join([pending, *links, after])
+        else:
+            pending = f"{pending} {inside} {after}"
+    named, name = _read_plain(pending)
+    named = _merged(named)
+    if len(named) == 1 and not named[0].name:
+        named = [named[0]._replace(name=name)]
+    elif not named and name and len(people) == 1 and not people[0].name:
+        people = [people[0]._replace(name=name)]
+    return people + named
+
+
+def _is_one_address(inside: str) -> bool:
+    return any(sign in inside for sign in _AT_SIGNS) and not _TAG.match(inside)
+
+
+def _read_plain(text: str) -> tuple[list[Pasted], str]:
+    """Return the people in a text without angle brackets, and the name that is left of it."""
+    pieces = _SPLIT.split(text)
+    parts = [_Part(*pieces[at : at + 2]) for at in range(0, len(pieces) - 1, 2)]
+    parts.append(_Part(pieces[-1], ""))
+    people: list[Pasted] = []
+    words: list[_Part] = []
+    skips = False
+    for part, following in zip(parts, [*parts[1:], _Part("", "")], strict=True):
+        if skips:
+            skips = False
+        elif any(sign in part.text for sign in _AT_SIGNS):
+            one = _judged(part, following)
+            people.append(one)
+            skips = one.fault == _MISPRINT
+        else:
+            words.append(part)
+    return people, _name_of(words)
+
+
+def _judged(part: _Part, following: _Part) -> Pasted:
+    email = canonical_address(_bare(_without_hidden(part.text)))
+    fault = address_fault(email)
+    if not fault and _is_torn(email, part.after, following.text):
+        whole = part.text + part.after + following.text
+        return Pasted(whole, "", "", _MISPRINT)
+    if not fault and any(sign in email for sign in _QUOTES):
+        fault = _CURLY
+    if fault == MIXED:
+        fault = "The address mixes alphabets."
+    if fault:
+        return Pasted(part.text, "", "", fault)
+    return Pasted(part.text, email, "")
+
+
+def _without_hidden(text: str) -> str:
+    """Remove what is invisible, but for the joiners that a domain is written with (RFC 5892 A)."""
+    local, at, domain = text.rpartition("@")
+    if any(sign in domain for sign in _JOINERS):
+        kept = "".join(sign if sign in _JOINERS else remove_hidden(sign) for sign in domain)
+        try:
+            ascii_domain(_without_end(kept))
+        except ValueError:
+            pass
+        else:
+            return remove_hidden(local) + at + kept
+    return remove_hidden(text)
+
+
+def _bare(text: str) -> str:
+    """Take away what stands around an address in running text."""
+    text = _without_start(text)
+    marks = 0
+    while marks < len(text) // 2 and text[marks] in "*_~" and text[-1 - marks] == text[marks]:
+        marks += 1
+    text = _without_start(text[marks : len(text) - marks])
+    if scheme := _SCHEME.match(text):
+        text = text[scheme.end() :]
+        if scheme[1]:
+            text = unquote(text.partition("?")[0])
+    return _without_end(text)
+
+
+def _without_start(text: str) -> str:
+    at = 0
+    while at < len(text) and (text[at] in _BEFORE or _is_mark(text[at])):
+        at += 1
+    return text[at:]
+
+
+def _without_end(text: str) -> str:
+    end = len(text)
+    while end and (text[end - 1] in _AFTER or _is_mark(text[end - 1])):
+        end -= 1
+    return text[:end]
+
+
+def _is_mark(sign: str) -> bool:
+    """Tell a bullet, quotation mark or picture; word processors have bullets of their own."""
+    return not sign.isascii() and unicodedata.category(sign).startswith(("P", "S", "Co"))
+
+
+def _is_torn(email: str, between: str, following: str) -> bool:
+    """Tell whether what follows an address looks like the rest of its domain."""
+    rest = _without_end(remove_hidden(following))
+    if not rest or not between or between.strip(" ,;\u3001\uff0c\uff1b|"):
+        return False
+    domain = email.rpartition("@")[2]
+    if following.startswith("."):
+        return True
+    if any(sign in rest for sign in _AT_SIGNS):
+        return False
+    is_label = rest.isascii() and rest.replace("-", "").replace(".", "").isalnum()
+    is_small = is_label and rest == rest.lower()
+    is_ending = rest.partition(".")[0] in _ENDINGS or (rest.isalpha() and len(rest) == 2)  # noqa: PLR2004 - a country
+    if "." in domain:
+        return is_small and is_ending and not any(sign.isspace() for sign in between)
+    return is_small and (is_ending or "." in rest)
+
+
+def _name_of(words: list[_Part]) -> str:
+    """Join the words of a name, without what lists put before and around it."""
+    text = ""
+    for word in words:
+        shown = trim(word.text)
+        is_label = shown.endswith(":") and shown[:-1].lower() in _LABELS
+        if not text and (is_label or _NUMBERING.fullmatch(shown)):
+            continue
+        joint = ", " if "," in word.after and " " in word.after else " "
+        text += shown + joint
+    name = clean_name(_without_bullets(text))
+    return "" if holds_link(name) or not any(map(str.isalpha, name)) else name
+
+
+def _without_bullets(text: str) -> str:
+    first, last = 0, len(text)
+    while first < last and _is_bullet(text[first]):
+        first += 1
+    while last > first and _is_bullet(text[last - 1]):
+        last -= 1
+    return text[first:last]
+
+
+def _is_bullet(sign: str) -> bool:
+    return sign in _AROUND_NAMES or unicodedata.category(sign) in {"So", "Co"}
+
+
+def _merged(people: list[Pasted]) -> list[Pasted]:
+    """Take what names one mailbox twice in a line for one, with the name that one of them has."""
+    found: dict[str, Pasted] = {}
+    for at, one in enumerate(people):
+        key = comparable_address(one.email) if one.email else f"\n{at}"
+        before = found.get(key)
+        if before is None:
+            found[key] = one
+        elif not before.name:
+            found[key] = before._replace(name=one.name)
+    return [_bounded(one) for one in found.values()]
+
+
+def _bounded(one: Pasted) -> Pasted:
+    return one._replace(fault="The name is too long.") if len(one.name) > NAME_MAX else one

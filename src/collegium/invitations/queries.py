@@ -1,0 +1,758 @@
+"""Invitations: the rows, who may see them, and how they move."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import (
+    Date,
+    Integer,
+    String,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+    union,
+    update,
+)
+
+from collegium.access.queries import (
+    add_to_account,
+    add_to_scope,
+    holding,
+    live,
+    lock,
+    lock_account,
+    seer,
+)
+from collegium.access.rules import TEAM, Kind, Permission
+from collegium.db.statements import Prepared, Time, any_of
+from collegium.db.tables import (
+    Number,
+    accounts,
+    grants,
+    groups,
+    invitations,
+    organisations,
+    outbox,
+    projects,
+    role_permissions,
+    roles,
+    scopes,
+)
+from collegium.invitations.rules import REMIND_BEFORE, State, stands_by
+from collegium.lists import account_search, lookups
+from collegium.lists import filters as list_filters
+from collegium.lists.listing import Filter, Listing, without
+from collegium.lists.row_counts import tally
+from collegium.lists.sql_hints import beside, one_of, plain, rare
+from collegium.refusals import Conflict, NotFound
+from collegium.roles import queries as role_queries
+from collegium.scopes.groups.rules import role_of
+from collegium.scopes.queries import placed
+from collegium.text.email_addresses import comparable_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from sqlalchemy import ColumnElement
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+_now = bindparam("now", type_=Time)
+
+_voucher = accounts.alias("voucher")
+
+_rows = (
+    placed(
+        invitations,
+        accounts.c.username.label("creator_username"),
+        accounts.c.first_name.label("creator_first_name"),
+        accounts.c.last_name.label("creator_last_name"),
+        accounts.c.picture.label("creator_picture"),
+        accounts.c.email.label("creator_email"),
+        accounts.c.is_active.label("creator_is_active"),
+        accounts.c.notifications_enabled.label("creator_notifications_enabled"),
+        _voucher.c.is_active.label("voucher_is_active"),
+        _voucher.c.is_staff.label("voucher_is_staff"),
+        outbox.c.state.label("mail_state"),
+        outbox.c.leased.label("mail_leased"),
+        outbox.c.error.label("mail_error"),
+    )
+    .outerjoin(accounts, accounts.c.id == invitations.c.created_by)
+    .outerjoin(_voucher, _voucher.c.id == invitations.c.vouched_by)
+    .outerjoin(outbox, outbox.c.id == invitations.c.mail_id)
+)
+
+seen_state = case(
+    (
+        and_(invitations.c.state == State.PENDING.value, invitations.c.expires <= _now),
+        State.EXPIRED.value,
+    ),
+    else_=invitations.c.state,
+)
+"""The state as it is now, as SQL: the twin of ``rules.invitations.seen``."""
+
+_WAITING = invitations.c.state == State.PENDING.value
+
+READERS = (
+    (None, Permission.INVITATION_LIST),
+    *((kind, team.grant) for kind, team in TEAM.items()),
+)
+"""The permissions that let somebody read the invitations of a scope."""
+
+
+def _is_addressed(table: Any) -> ColumnElement[bool]:
+    return and_(
+        table.c.email_comparable == bindparam("actor_email", type_=String()),
+        # An address that was taken away is nobody's.
+        table.c.email_comparable != "",
+        table.c.account_id.is_(None),
+    )
+
+
+def _is_of_account(table: Any) -> ColumnElement[bool]:
+    of_account: ColumnElement[bool] = table.c.account_id == bindparam("actor", type_=Number)
+    return of_account
+
+
+def to_actor(table: Any = invitations, *, in_groups: bool = False) -> ColumnElement[bool]:
+    """Say which invitations are addressed to the actor and not yet decided.
+
+    Args:
+        in_groups: those of the actor's account, or (the default) those of its address.
+    """
+    return and_(
+        _is_of_account(table) if in_groups else _is_addressed(table),
+        or_(
+            table.c.state == State.HELD.value,
+            and_(table.c.state == State.PENDING.value, table.c.expires > _now),
+        ),
+    )
+
+
+_mine = invitations.alias("mine")
+
+
+def visible() -> ColumnElement[bool]:
+    """Say which invitations an ordinary actor may see."""
+    # As with accounts: two small sets, each found through an index, and not one OR.
+    return invitations.c.id.in_(
+        union(
+            select(_mine.c.id).where(_mine.c.scope_id.in_(holding(*READERS))),
+            select(_mine.c.id).where(to_actor(_mine)),
+        )
+    )
+
+
+_PASSING: Final = frozenset({State.HELD, State.REQUESTED, State.REJECTED})
+"""States that few invitations are in."""
+
+
+def _read_states(value: list[str]) -> tuple[str, dict[str, Any]]:
+    stored = sorted({State.PENDING.value if one == State.EXPIRED else one for one in value})
+    if len(stored) == 1:
+        return "one", {"state": value, "state_stored": stored[0]}
+    return "few" if _PASSING.issuperset(stored) else "some", {
+        "state": value,
+        "state_stored": stored,
+    }
+
+
+def _where_state(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    # The stored state is in an index, the seen one is not; a single one comes out of it in order.
+    if form == "one":
+        stored = invitations.c.state == bindparam("state_stored", type_=String())
+    else:
+        stored = any_of(invitations.c.state, "state_stored")
+    return and_(rare(stored) if form == "few" else stored, any_of(seen_state, "state"))
+
+
+_shown = beside(scopes.c.kind, invitations.c.id) != Kind.GROUP.value
+
+_ORDERS = {
+    "created": (invitations.c.created,),
+    "created_by": (invitations.c.created_by,),
+    "email": (invitations.c.email,),
+    # What is held comes after what is pending, as it does on the wire.
+    "state": (case((invitations.c.state == State.HELD.value, "pending, held"), else_=seen_state),),
+}
+_FILTERS = {
+    **list_filters.INVITATIONS,
+    "state": Filter(_read_states, _where_state),
+}
+
+listing = Listing(
+    # Groups are spelled by another wire; whoever lists invitations here lists the tree.
+    without(
+        _rows,
+        *("scope_slug", "scope_removed", "blocked", "archived", "starts", "role_kind"),
+        *("creator_email", "creator_is_active"),
+        "creator_notifications_enabled",
+    ).where(_shown),
+    visible=visible,
+    tally=tally(invitations),
+    key=invitations.c.id,
+    # Said like this, because from a join SQLite would begin with all the scopes.
+    counted=select(invitations.c.id).where(
+        invitations.c.scope_id.not_in(select(scopes.c.id).where(scopes.c.kind == Kind.GROUP.value))
+    ),
+    lean=True,
+    default="-created",
+    orders=_ORDERS,
+    filters=_FILTERS,
+)
+
+team = Listing(
+    _rows,
+    visible=true,  # whoever reads the invitations of a scope was let in to it before
+    key=invitations.c.id,
+    counted=select(invitations.c.id),
+    lean=True,
+    default="-created",
+    orders=_ORDERS,
+    filters={**_FILTERS, "place": invitations.c.scope_id == bindparam("place", type_=Number)},
+)
+"""What is open, and what was, to one scope of any kind: ``place`` is its number."""
+
+
+_is_manager, _is_owner = (
+    or_(*(roles.c.name == role_of(**{flag: True, other: both}) for both in (False, True)))
+    for flag, other in (("is_manager", "is_owner"), ("is_owner", "is_manager"))
+)
+_in_groups = _rows.add_columns(invitations.c.account_id.label("invitee_id")).join(
+    groups, groups.c.scope_id == scopes.c.id
+)
+
+
+def visible_in_groups() -> ColumnElement[bool]:
+    """Say which of the invitations to groups an ordinary actor may see."""
+    rights = ((Kind.GROUP, TEAM[Kind.GROUP].grant), (Kind.GROUP, Permission.INVITATION_LIST))
+    return invitations.c.id.in_(
+        union(
+            select(_mine.c.id).where(_mine.c.scope_id.in_(holding(*rights))),
+            select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
+        )
+    )
+
+
+group_listing = Listing(
+    # Few tables, as with requests.
+    select(
+        *(invitations.c[name] for name in ("id", "uuid", "state", "created", "scope_id", "email")),
+        invitations.c.account_id.label("invitee_id"),
+        roles.c.name.label("role_name"),
+    )
+    .join(groups, groups.c.scope_id == invitations.c.scope_id)
+    .join(scopes, scopes.c.id == invitations.c.scope_id)
+    .join(roles, roles.c.id == invitations.c.role_id)
+    .where(_WAITING, invitations.c.expires > _now),
+    visible=visible_in_groups,
+    key=invitations.c.id,
+    default="created",
+    orders={
+        "created": (invitations.c.created,),
+        "id": (invitations.c.uuid,),
+        "authgroup": (invitations.c.scope_id,),
+        "user_account_invitation": (invitations.c.account_id,),
+    },
+    filters={
+        **lookups.keys("id", invitations.c.uuid),
+        **lookups.numbers("authgroup", invitations.c.scope_id),
+        **lookups.names("authgroup__name", scopes.c.name, groups.c.folded),
+        **lookups.numbers("user_account_invitation", invitations.c.account_id),
+        **lookups.addresses(
+            "user_account_invitation__email",
+            invitations.c.email,
+            invitations.c.email_comparable,
+            invitations.c.email_search,
+        ),
+        **lookups.truths("new_manager", _is_manager),
+        **lookups.truths("new_owner", _is_owner),
+    },
+)
+"""What is open to groups."""
+
+
+@lru_cache(maxsize=4)
+def _seen(*, sees_all: bool, in_groups: bool) -> Prepared:
+    uuid = invitations.c.uuid == bindparam("uuid")
+    if not in_groups:
+        return Prepared(_rows.where(uuid, _shown, true() if sees_all else visible()))
+    # Whoever was invited goes on seeing what became of it, and can be told once more.
+    seen = or_(_is_of_account(invitations), invitations.c.scope_id.in_(holding(*READERS)))
+    in_use = scopes.c.removed.is_(None)
+    return Prepared(_in_groups.where(uuid, in_use, true() if sees_all else seen))
+
+
+_OPEN_TO = Prepared(
+    select(invitations.c.id)
+    .where(
+        invitations.c.scope_id == bindparam("scope"),
+        invitations.c.account_id == bindparam("account", type_=Number),
+        or_(
+            _WAITING,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+    )
+    .order_by(invitations.c.id.desc())
+    .limit(1)
+)
+
+
+@lru_cache(maxsize=2)
+def _open_at(*, in_role: bool) -> Prepared:
+    return Prepared(
+        select(invitations.c.email_comparable.label("email")).where(
+            invitations.c.scope_id == bindparam("scope"),
+            invitations.c.role_id == bindparam("role") if in_role else true(),
+            any_of(invitations.c.email_comparable, "emails"),
+            or_(
+                and_(_WAITING, invitations.c.expires > _now),
+                invitations.c.state == State.HELD.value,
+                invitations.c.state == State.REQUESTED.value,
+            ),
+        )
+    )
+
+
+_OPEN_TO_ACCOUNTS = Prepared(
+    select(invitations.c.account_id).where(
+        invitations.c.scope_id == bindparam("scope"),
+        any_of(invitations.c.account_id, "accounts"),
+        or_(
+            and_(_WAITING, invitations.c.expires > _now),
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+    )
+)
+_to_me = union(
+    select(_mine.c.id).where(to_actor(_mine)),
+    select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
+).subquery("to_me")
+_TO_ACTOR = Prepared(
+    _rows.where(
+        one_of(invitations.c.id, select(_to_me.c.id)),
+        scopes.c.removed.is_(None),
+    ).order_by(invitations.c.created.desc(), invitations.c.id.desc())
+)
+_HOLDERS = Prepared(
+    select(invitations.c.scope_id, invitations.c.account_id).where(
+        invitations.c.uuid == bindparam("uuid")
+    )
+)
+_BY_UUID = Prepared(_rows.where(invitations.c.uuid == bindparam("uuid")))
+_BY_ID = Prepared(_rows.where(invitations.c.id == bindparam("id")))
+
+
+@lru_cache(maxsize=16)
+def _insert(columns: tuple[str, ...]) -> Prepared:
+    # The scope of one to a group is locked, so that it is the account that could go meanwhile.
+    add = add_to_account if "account_id" in columns else add_to_scope
+    return add(invitations, columns)
+
+
+@lru_cache(maxsize=64)
+def _step(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        update(invitations)
+        .where(
+            invitations.c.id == bindparam("invitation"),
+            invitations.c.state == bindparam("was"),
+            invitations.c.generation == bindparam("in_generation", type_=Integer),
+        )
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+_CLOSE_OTHERS = Prepared(
+    update(invitations)
+    .where(
+        invitations.c.scope_id == bindparam("scope"),
+        invitations.c.role_id == bindparam("role"),
+        invitations.c.id != bindparam("besides"),
+        or_(
+            invitations.c.state == State.PENDING.value,
+            invitations.c.state == State.HELD.value,
+        ),
+        or_(
+            invitations.c.email_comparable == bindparam("one", type_=String()),
+            invitations.c.email_comparable == bindparam("other", type_=String()),
+        ),
+        invitations.c.account_id.is_(None),
+    )
+    .values(state=State.CANCELED.value)
+    .returning(invitations.c.uuid)
+)
+_CLOSE_OF = Prepared(
+    update(invitations)
+    .where(
+        invitations.c.scope_id == bindparam("scope"),
+        or_(
+            invitations.c.state == State.PENDING.value,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+        invitations.c.account_id == bindparam("account", type_=Number),
+    )
+    .values(state=State.CANCELED.value)
+    .returning(invitations.c.uuid)
+)
+_ADMIT_AGAIN = Prepared(
+    update(invitations)
+    .where(
+        invitations.c.email_comparable
+        == select(accounts.c.email_comparable)
+        .where(accounts.c.id == bindparam("account", type_=Number))
+        .scalar_subquery(),
+        invitations.c.turned_away_at.is_not(None),
+    )
+    .values(turned_away_at=None)
+)
+_CLOSE_OF_ACCOUNT = Prepared(
+    update(invitations)
+    .where(
+        or_(
+            invitations.c.state == State.PENDING.value,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+        invitations.c.account_id == bindparam("account", type_=Number),
+    )
+    .values(state=State.CANCELED.value)
+    .returning(invitations.c.uuid, invitations.c.scope_id)
+)
+_CLOSE_ALL = Prepared(
+    update(invitations)
+    .where(
+        invitations.c.scope_id == bindparam("scope"),
+        or_(
+            invitations.c.state == State.PENDING.value,
+            invitations.c.state == State.HELD.value,
+            invitations.c.state == State.REQUESTED.value,
+        ),
+    )
+    .values(state=State.CANCELED.value)
+)
+_carrying = invitations.alias("carrying")
+_CARRIED = Prepared(
+    select(
+        exists(
+            select(_carrying.c.id)
+            .join(outbox, outbox.c.id == _carrying.c.mail_id)
+            .where(
+                _carrying.c.email_comparable == bindparam("email", type_=String()),
+                _carrying.c.id != bindparam("besides"),
+                outbox.c.kind == bindparam("kind"),
+                or_(outbox.c.state == "owed", outbox.c.state == "sent"),
+            )
+        ).label("carried")
+    )
+)
+_HELD_BY = Prepared(
+    select(grants.c.account_id, grants.c.scope_id, role_permissions.c.permission)
+    .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
+    .where(
+        any_of(grants.c.account_id, "accounts"),
+        any_of(plain(grants.c.scope_id), "scopes"),
+        live(),
+    )
+)
+
+# What the clock has brought, a few at a time; each is judged again when its turn comes.
+_LAPSED = Prepared(
+    select(invitations.c.id)
+    .where(_WAITING, invitations.c.told.is_(None), invitations.c.expires <= _now)
+    .order_by(invitations.c.expires)
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
+def _lapsing(next_day: ColumnElement[Any]) -> Prepared:
+    """Select those that need a reminder.
+
+    Args:
+        next_day: a day after ``created``, to the microsecond.
+    """
+    return Prepared(
+        select(invitations.c.id)
+        .join(scopes, scopes.c.id == invitations.c.scope_id)
+        .outerjoin(
+            organisations,
+            organisations.c.scope_id == func.coalesce(scopes.c.parent_id, scopes.c.id),
+        )
+        .where(
+            _WAITING,
+            invitations.c.told.is_(None),
+            invitations.c.expires > _now,
+            invitations.c.expires <= bindparam("soon", type_=Time),
+            invitations.c.reminded.is_(None),
+            # What lives no longer than that is mailed once: its first mail says all there is.
+            next_day < invitations.c.expires,
+            # Nobody could accept it there now; opened in time, they are reminded then.
+            func.coalesce(organisations.c.blocked, false()).is_(false()),
+            func.coalesce(organisations.c.archived, false()).is_(false()),
+        )
+        .order_by(invitations.c.expires)
+        .limit(bindparam("limit", type_=Integer))
+    )
+
+
+_created = invitations.c.created
+_LAPSING = {
+    # SQLite's own arithmetic of times knows no microseconds; the day alone is moved on.
+    "sqlite": _lapsing(
+        func.date(func.substr(_created, 1, 10, type_=String()), "+1 day", type_=String()).concat(
+            func.substr(_created, 11, type_=String())
+        )
+    ),
+    "postgresql": _lapsing(_created + literal_column("interval '24 hours'")),
+}
+_STARTING = Prepared(
+    select(invitations.c.id)
+    .join(projects, projects.c.scope_id == invitations.c.scope_id)
+    .join(scopes, scopes.c.id == invitations.c.scope_id)
+    .join(organisations, organisations.c.scope_id == scopes.c.parent_id)
+    .where(
+        invitations.c.state == State.HELD.value,
+        # Nobody could accept it there now.
+        not_(organisations.c.blocked),
+        not_(organisations.c.archived),
+        projects.c.starts <= bindparam("today", type_=Date),
+    )
+    .order_by(invitations.c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+_DELETE = Prepared(delete(invitations).where(invitations.c.id == bindparam("invitation")))
+
+
+def lapsed(tx: Read, limit: int) -> list[int]:
+    """Give the numbers of those that have expired and whose senders do not know."""
+    return [row.id for row in tx.all(_LAPSED, now=tx.now, limit=limit)]
+
+
+def lapsing(tx: Read, limit: int) -> list[int]:
+    """Give the numbers of those with a day left of a longer life, of which nobody was reminded."""
+    statement = _LAPSING[tx.dialect_name]
+    soon = tx.now + REMIND_BEFORE
+    return [row.id for row in tx.all(statement, now=tx.now, soon=soon, limit=limit)]
+
+
+def starting(tx: Read, limit: int) -> list[int]:
+    """Give the numbers of those that were held for a project that has begun."""
+    return [row.id for row in tx.all(_STARTING, today=tx.now.date(), limit=limit)]
+
+
+def reach(tx: Read, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
+    """Load an invitation that the actor may see.
+
+    Args:
+        in_groups: one to a group, with ``invitee_id``, or (the default) to an organisation or
+            a project.
+
+    Refuses: NotFound ``invitation.unknown`` when there is none or it is hidden.
+    """
+    statement = _seen(sees_all=actor.sees_all, in_groups=in_groups)
+    row = tx.one(statement, uuid=uuid, **seer(tx, actor))
+    if row is None:
+        raise NotFound("invitation.unknown")
+    return row
+
+
+def to_address(tx: Read, actor: Actor) -> list[Row]:
+    """Return the open invitations of the actor: to the address, or in groups to the account."""
+    return tx.all(_TO_ACTOR, **seer(tx, actor))
+
+
+def by_uuid(tx: Read, uuid: str) -> Row | None:
+    """Find an invitation for somebody who holds its UUID as a capability."""
+    return tx.one(_BY_UUID, uuid=uuid)
+
+
+def by_uuid_locked(tx: Write, uuid: str) -> Row | None:
+    """Find an invitation as ``by_uuid``, with its scope locked before its row is read.
+
+    So is the account that is invited: with its address, or its end, the invitation changes too.
+    """
+    holders = tx.one(_HOLDERS, uuid=uuid)
+    if holders is None:
+        return None
+    lock(tx, holders.scope_id)
+    if holders.account_id is not None:
+        lock_account(tx, holders.account_id)
+    return by_uuid(tx, uuid)
+
+
+def open_to(tx: Read, scope: int, account: int) -> Row | None:
+    """Return the invitation of an account to a group that was not decided, expired or not."""
+    number = tx.value(_OPEN_TO, scope=scope, account=account)
+    return None if number is None else by_number(tx, number)
+
+
+def open_to_accounts(tx: Read, scope: int, accounts: Collection[int]) -> set[int]:
+    """Return those of some accounts that are invited to a group and may be in."""
+    rows = tx.all(_OPEN_TO_ACCOUNTS, scope=scope, accounts=list(accounts), now=tx.now)
+    return {row.account_id for row in rows}
+
+
+def open_at(tx: Read, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
+    """Give those of some addresses that are invited to a role and may be in.
+
+    Args:
+        emails: in their comparable form, as they are given back.
+        role: None for whichever.
+    """
+    binds = {"scope": scope, "emails": list(emails), "now": tx.now}
+    if role is not None:
+        binds["role"] = role
+    return {row.email for row in tx.all(_open_at(in_role=role is not None), **binds)}
+
+
+def by_number(tx: Read, number: int) -> Row | None:
+    """Find an invitation for ourselves."""
+    return tx.one(_BY_ID, id=number)
+
+
+def vouched(tx: Read, rows: Sequence[Row]) -> set[int]:
+    """Give the numbers of those invitations whose senders could still give the role now."""
+    held = held_by(tx, rows, {row.vouched_by for row in rows if row.vouched_by is not None})
+    carried = role_queries.permissions_of(tx, {row.role_id for row in rows})
+    return {
+        row.id
+        for row in rows
+        if stands_by(
+            held(row.vouched_by, row),
+            TEAM[Kind(row.scope_kind)].grant,
+            carried.get(row.role_id, ()),
+            is_active=bool(row.voucher_is_active),
+            is_staff=bool(row.voucher_is_staff),
+        )
+    }
+
+
+def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "email" not in values:
+        return values
+    return {
+        **values,
+        "email_comparable": comparable_address(values["email"]),
+        "email_search": account_search.addresses_of(values["email"]),
+    }
+
+
+def held_by(
+    tx: Read, rows: Sequence[Row], sponsors: Collection[int]
+) -> Callable[[int | None, Row], set[str]]:
+    """Ask, once for many rows, what their sponsors hold now in the scopes of the rows.
+
+    Gives a function from a sponsor and a row to the permissions held in its scope, from above too.
+
+    Args:
+        rows: with ``scope_id`` and ``organisation_id``.
+        sponsors: ids of accounts.
+    """
+    grouped: dict[tuple[int | None, int], set[str]] = {}
+    places = {place for row in rows for place in (row.scope_id, row.organisation_id)}
+    for held in tx.all(_HELD_BY, accounts=list(sponsors), scopes=list(places), now=tx.now):
+        grouped.setdefault((held.account_id, held.scope_id), set()).add(held.permission)
+    nothing: set[str] = set()
+    return lambda sponsor, row: (
+        grouped.get((sponsor, row.scope_id), nothing)
+        | grouped.get((sponsor, row.organisation_id), nothing)
+    )
+
+
+def add(tx: Write, values: Mapping[str, Any]) -> int:
+    """Insert an invitation and give its number.
+
+    Args:
+        values: with ``account_id`` for one to a group, whose scope is locked.
+
+    Refuses: NotFound ``scope.unknown`` when its scope has been removed just now,
+    Conflict ``group.no_account`` when its account has been deactivated just now.
+    """
+    values = _with_comparable(values)
+    number = tx.value(_insert(tuple(sorted(values))), **values)
+    if number is None and "account_id" in values:
+        raise Conflict("group.no_account")
+    if number is None:
+        raise NotFound("scope.unknown")
+    return int(number)
+
+
+def step(tx: Write, invitation: Row, state: State, **changes: Any) -> None:
+    """Move an invitation on, if it still stands where it was read.
+
+    Refuses: Conflict ``invitation.wrong_state`` for the loser of a race.
+    """
+    values = _with_comparable({"state": state.value, **changes})
+    moved = tx.run(
+        _step(tuple(sorted(values))),
+        invitation=invitation.id,
+        was=invitation.state,
+        in_generation=invitation.generation,
+        **values,
+    )
+    if not moved:
+        raise Conflict("invitation.wrong_state", state=invitation.state)
+
+
+def close_others(tx: Write, invitation: Row, address: str) -> list[str]:
+    """Cancel the other open invitations of a person to the same role and scope.
+
+    Args:
+        address: the account's own e-mail, beside the one that was invited.
+    """
+    rows = tx.all(
+        _CLOSE_OTHERS,
+        scope=invitation.scope_id,
+        role=invitation.role_id,
+        besides=invitation.id,
+        one=comparable_address(invitation.email),
+        other=comparable_address(address),
+    )
+    return [row.uuid for row in rows]
+
+
+def close_of(tx: Write, scope: int, account: int) -> list[str]:
+    """Cancel the open invitations of an account to a group; return the UUIDs."""
+    return [row.uuid for row in tx.all(_CLOSE_OF, scope=scope, account=account)]
+
+
+def close_of_account(tx: Write, account: int) -> list[Row]:
+    """Cancel the open invitations of an account to any group; return ``uuid scope_id``."""
+    return tx.all(_CLOSE_OF_ACCOUNT, account=account)
+
+
+def close_all(tx: Write, scope: int) -> None:
+    """Cancel every open invitation to a scope that goes."""
+    tx.run(_CLOSE_ALL, scope=scope)
+
+
+def is_carried(tx: Read, invitation: Row, kind: str) -> bool:
+    """Tell whether another invitation to the same address goes out, or went, by such a mail."""
+    email = comparable_address(invitation.email)
+    return bool(tx.value(_CARRIED, email=email, besides=invitation.id, kind=kind))
+
+
+def admit_again(tx: Write, account: int) -> None:
+    """Forget that the person of an account was turned away, whose account is active now."""
+    tx.run(_ADMIT_AGAIN, account=account)
+
+
+def delete_row(tx: Write, invitation: int) -> None:
+    """Remove an invitation; its history stays."""
+    tx.run(_DELETE, invitation=invitation)

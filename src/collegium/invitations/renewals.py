@@ -1,0 +1,57 @@
+"""Wishing for a new link to an invitation that has expired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.events import queries as event_queries
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations.actions import creator_wants_mail
+from collegium.invitations.rules import State, seen
+from collegium.join_requests import queries as join_request_queries
+from collegium.outbox import mails
+from collegium.outbox import queries as outbox_queries
+from collegium.refusals import NotFound
+from collegium.scopes.actions import check_open
+
+if TYPE_CHECKING:
+    from collegium.db.database import Write
+    from collegium.db.statements import Row
+
+
+def wish(tx: Write, uuid: str, generation: int) -> None:
+    """Tell whoever invited that a new link is wished for, once a link.
+
+    Args:
+        generation: of the link that was followed.
+
+    Refuses: NotFound ``invitation.unknown`` unless that link has just expired,
+    Conflict ``organisation.unavailable``.
+    """
+    invitation = invitation_queries.by_uuid_locked(tx, uuid)
+    if (
+        invitation is None
+        or invitation.generation != generation
+        or invitation.scope_removed is not None
+        or seen(invitation.state, invitation.expires, tx.now) is not State.EXPIRED
+    ):
+        raise NotFound("invitation.unknown")
+    check_open(invitation)
+    if invitation.wished == generation:
+        return
+    invitation_queries.step(tx, invitation, State(invitation.state), wished=generation)
+    event_queries.record(
+        tx, "invitation.renewal_wished", None, scope=invitation.scope_id, invitation=uuid
+    )
+    for recipient in recipients(tx, invitation):
+        outbox_queries.post(tx, mails.InvitationRenewalWished(recipient, invitation.id))
+
+
+def recipients(tx: Write, invitation: Row) -> list[str]:
+    """Return who is told what an invitee has to say: the inviter, else those in charge there."""
+    if creator_wants_mail(invitation):
+        return [invitation.creator_email]
+    parent = invitation.organisation_id
+    above = None if parent == invitation.scope_id else parent
+    managers = join_request_queries.managers(tx, invitation.scope_id, above, invitation.scope_kind)
+    return [address for _number, address, _held in managers]

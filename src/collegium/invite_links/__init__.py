@@ -1,0 +1,1 @@
+"""Invite links: many people may use one."""

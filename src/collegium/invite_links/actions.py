@@ -1,0 +1,223 @@
+"""What can be done to open invitations: made, changed and closed.
+
+Following one is asking: ``requests``.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from collegium.access import queries as access_queries
+from collegium.access.rules import TEAM, Kind, Permission, may, may_give
+from collegium.events import queries as event_queries
+from collegium.invite_links import queries as invite_link_queries
+from collegium.invite_links import rules as invite_link_rules
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.roles import queries as role_queries
+from collegium.scopes.actions import check_open
+from collegium.scopes.rules import check_few_links
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from collegium.access.queries import Reached
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+    from collegium.settings import Settings
+
+
+def create(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    reached: Reached,
+    role: Row,
+    project_role: Row | None,
+    details: Mapping[str, Any],
+) -> str:
+    """Open a scope that the actor can see to whoever has the link; give the UUID.
+
+    Args:
+        project_role: what is given in a project that is made for whoever asks.
+        details: the other columns; ``is_public``, ``auto_create_project`` and so on.
+
+    Refuses: Invalid as ``problems`` gives it and ``open_invitation.end``,
+    Forbidden ``permission.missing`` and ``role.above_ceiling``,
+    Conflict ``organisation.unavailable``, ``role.inactive`` and ``open_invitation.too_many``.
+    """
+    scope = reached.scope
+    for problem in problems(actor, scope.kind, role, project_role, details):
+        raise problem
+    invite_link_rules.check_end(details.get("expires"), tx.now, settings.group_invitation_lifetime)
+    makes = bool(details.get("auto_create_project"))
+    gives = [role.id] + ([project_role.id] if project_role else [])
+    check_may_give(tx, actor, reached, gives, makes_projects=makes)
+    if not role.is_active or (project_role is not None and not project_role.is_active):
+        raise Conflict("role.inactive")
+    check_open(scope)
+    access_queries.lock_both(tx, scope.id, scope.parent_id)
+    check_few_links(invite_link_queries.open_of(tx, scope.id), settings.max_invite_links)
+    uuid = uuid4().hex
+    invite_link_queries.add(
+        tx,
+        {
+            "is_public": False,
+            "auto_approve": False,
+            "auto_create_project": False,
+            "template": None,
+            "allow_multiple_requests": False,
+            "custom_text": "",
+            "affiliations": [],
+            "email_patterns": [],
+            "expires": tx.now + timedelta(seconds=settings.group_invitation_lifetime),
+            **details,
+            "uuid": uuid,
+            "scope_id": scope.id,
+            "role_id": role.id,
+            "project_role_id": project_role.id if project_role else None,
+            "created": tx.now,
+            "created_by": actor.id,
+            "sponsor_id": actor.id,
+        },
+    )
+    event_queries.record(
+        tx, "open_invitation.created", actor, scope=scope.id, invitation=uuid, role=role.name
+    )
+    return uuid
+
+
+def problems(
+    actor: Actor,
+    kind: str,
+    role: Row,
+    project_role: Row | None,
+    details: Mapping[str, Any],
+) -> Iterator[Invalid]:
+    """Give everything that an open invitation says and nobody could keep."""
+    makes = bool(details.get("auto_create_project"))
+    project_kind = project_role.kind if project_role else None
+    return _refused(
+        partial(
+            invite_link_rules.check_public,
+            is_public=bool(details.get("is_public")),
+            is_staff=actor.is_staff,
+            auto_create_project=makes,
+            role_kind=role.kind,
+        ),
+        partial(
+            invite_link_rules.check_roles, kind, role.kind, project_kind, auto_create_project=makes
+        ),
+        partial(invite_link_rules.check_template, details.get("template") or ""),
+        partial(invite_link_rules.check_patterns, details.get("email_patterns", ())),
+    )
+
+
+def problems_of_change(actor: Actor, row: Row, changes: Mapping[str, Any]) -> Iterator[Invalid]:
+    """Give everything that a changed open invitation would say and nobody could keep."""
+    return _refused(
+        partial(
+            invite_link_rules.check_public,
+            # Whoever may change one leaves it as public as it is.
+            is_public=bool(changes.get("is_public")) and not row.is_public,
+            is_staff=actor.is_staff,
+            auto_create_project=row.auto_create_project,
+            role_kind=row.role_kind,
+        ),
+        partial(invite_link_rules.check_template, changes.get("template") or ""),
+        partial(invite_link_rules.check_patterns, changes.get("email_patterns", ())),
+    )
+
+
+def _refused(*checks: Callable[[], None]) -> Iterator[Invalid]:
+    for check in checks:
+        try:
+            check()
+        except Invalid as refusal:
+            yield refusal
+
+
+def change(
+    tx: Write, actor: Actor, settings: Settings, uuid: str, changes: Mapping[str, Any]
+) -> None:
+    """Say otherwise whom an open invitation is meant for; what it gives stays.
+
+    Args:
+        changes: columns but those of roles and projects: who asked was promised those.
+
+    Whoever widens it answers for it from then on, as does whoever saves it when nobody does.
+
+    Refuses: as ``cancel``; Forbidden ``role.above_ceiling`` and ``open_invitation.public``,
+    Conflict ``organisation.unavailable``, and Invalid as ``create``.
+    """
+    row, reached = _active(tx, actor, uuid)
+    invite_link_rules.check_may_change(is_public=row.is_public, is_staff=actor.is_staff)
+    gives = [row.role_id] + ([row.project_role_id] if row.project_role_id else [])
+    check_may_give(tx, actor, reached, gives, makes_projects=row.auto_create_project)
+    check_open(row)
+    for problem in problems_of_change(actor, row, changes):
+        raise problem
+    invite_link_rules.check_end(changes.get("expires"), tx.now, settings.group_invitation_lifetime)
+    fields = {name for name, value in changes.items() if value != getattr(row, name)}
+    if invite_link_rules.widens(row._asdict(), changes) or not invite_link_queries.sponsored(
+        tx, [row]
+    ):
+        changes = {**changes, "sponsor_id": actor.id}
+        if row.sponsor_id != actor.id:
+            fields.add("sponsor")
+    if not fields:
+        return
+    invite_link_queries.change(tx, row.id, changes)
+    event_queries.record(
+        tx,
+        "open_invitation.updated",
+        actor,
+        scope=row.scope_id,
+        invitation=uuid,
+        fields=sorted(fields),
+    )
+
+
+def cancel(tx: Write, actor: Actor, uuid: str) -> None:
+    """Close an open invitation; what was asked through it stays to be decided.
+
+    Refuses: NotFound, Forbidden without the right to invite there,
+    Conflict ``open_invitation.closed``.
+    """
+    row, _reached = _active(tx, actor, uuid)
+    invite_link_queries.cancel(tx, row.id)
+    event_queries.record(tx, "open_invitation.canceled", actor, scope=row.scope_id, invitation=uuid)
+
+
+def _active(tx: Write, actor: Actor, uuid: str) -> tuple[Row, Reached]:
+    row = invite_link_queries.by_uuid_locked(tx, uuid)
+    reached = access_queries.held_by(tx, actor, row.scope_id)
+    if reached is None:
+        raise NotFound("open_invitation.unknown")
+    if not may(actor, reached.held, TEAM[Kind(row.scope_kind)].grant):
+        raise Forbidden("permission.missing")
+    invite_link_rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
+    return row, reached
+
+
+def check_may_give(
+    tx: Read, actor: Actor, reached: Reached, gives: Collection[int], *, makes_projects: bool
+) -> None:
+    """Let somebody open, or decide on, what they could give themselves.
+
+    Args:
+        gives: numbers of the roles.
+        makes_projects: a project is made for whoever is let in.
+
+    Refuses: Forbidden ``permission.missing`` and ``role.above_ceiling``.
+    """
+    if not may(actor, reached.held, TEAM[Kind(reached.scope.kind)].grant):
+        raise Forbidden("permission.missing")
+    if makes_projects and not may(actor, reached.held, Permission.PROJECT_CREATE):
+        raise Forbidden("permission.missing")
+    carried = role_queries.permissions_of(tx, gives)
+    if not may_give(actor, reached.held, {one for many in carried.values() for one in many}):
+        raise Forbidden("role.above_ceiling")

@@ -1,0 +1,1 @@
+"""Join requests: somebody asks to become a member."""

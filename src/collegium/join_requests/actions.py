@@ -1,0 +1,384 @@
+"""What can be done to requests: asked, decided, taken back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
+
+from collegium.access import queries as access_queries
+from collegium.access.rules import TEAM, Kind
+from collegium.accounts import queries as account_queries
+from collegium.events import queries as event_queries
+from collegium.invitations.rules import merely_reads
+from collegium.invite_links import queries as invite_link_queries
+from collegium.invite_links import rules as invite_link_rules
+from collegium.invite_links.actions import check_may_give
+from collegium.join_requests import queries as join_request_queries
+from collegium.join_requests import rules as join_request_rules
+from collegium.join_requests.rules import Act, State
+from collegium.memberships import queries as membership_queries
+from collegium.outbox import mails
+from collegium.outbox import queries as outbox_queries
+from collegium.refusals import Conflict, Forbidden, NotFound
+from collegium.scopes.actions import Place, check_open, grant, joined, settle, wants_mail
+from collegium.scopes.groups.rules import check_few_waiting
+from collegium.scopes.projects import actions as project_actions
+
+if TYPE_CHECKING:
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+    from collegium.settings import Settings
+
+
+class Asked(NamedTuple):
+    """What asking has led to: the request as it is now, and whether somebody has to decide."""
+
+    request: Row
+    is_approved: bool
+
+
+def submit(tx: Write, actor: Actor, settings: Settings, uuid: str, message: str = "") -> Asked:
+    """Ask for what an open invitation offers; those who may decide are mailed.
+
+    With automatic approval nobody has to decide, unless its sponsor could not give that any more,
+    or the actor knows the link from reading alone.
+
+    Refuses: NotFound ``open_invitation.unknown``, Conflict ``open_invitation.inactive``,
+    ``request.exists``, ``grant.held``, ``grant.elsewhere`` under the one-role rule,
+    ``organisation.unavailable``, ``role.inactive``, ``request.too_many``, and
+    ``open_invitation.not_for_you`` for somebody whom its restrictions do not name.
+    """
+    link = invite_link_queries.by_uuid_locked(tx, uuid)
+    invite_link_rules.check_active(link.canceled, link.expires, tx.now, "open_invitation.inactive")
+    _check_open(link)
+    if not link.allow_multiple_requests:
+        _check_may_ask(tx, actor, link, link.id)
+    if settings.invitation_disable_multiple_roles and membership_queries.holds_any(tx, actor.id):
+        raise Conflict("grant.elsewhere")
+    affiliations = account_queries.own(tx, actor).affiliations
+    if not invite_link_rules.admits(
+        link.affiliations, link.email_patterns, of_account=affiliations, email=actor.email
+    ):
+        raise Conflict("open_invitation.not_for_you")
+    sole = None if link.allow_multiple_requests else link.id
+    request = _begin(tx, actor, link, link.id, sole, message)
+    if is_let_in_at_once(tx, actor, link):
+        _let_in(tx, None, settings, request, None)
+        return Asked(_again(tx, request.id), is_approved=True)
+    # Only now, for who is let in at once waits for nobody; it is among those that are counted.
+    access_queries.lock_account(tx, actor.id)
+    check_few_waiting(join_request_queries.waiting_of(tx, actor.id) - 1, settings.max_join_requests)
+    _tell_deciders(tx, request)
+    return Asked(request, is_approved=False)
+
+
+def ask(tx: Write, actor: Actor, scope: Row, role: Row, message: str = "") -> Row:
+    """Ask at a scope itself for a role in it; those who may decide are mailed.
+
+    Args:
+        scope: a row of the gate's, locked.
+        role: a row of ``roles``.
+
+    Refuses: Conflict ``request.exists`` and ``grant.held``.
+    """
+    place: Any = _Place(scope.id, scope.kind, role.id, False, None)
+    _check_may_ask(tx, actor, place, None)
+    request = _begin(tx, actor, place, None, 0, message)
+    _tell_deciders(tx, request)
+    return request
+
+
+class _Place(NamedTuple):
+    scope_id: int
+    scope_kind: str
+    role_id: int
+    auto_create_project: bool
+    project_role_id: int | None
+
+
+def approve(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    uuid: str,
+    comment: str | None,
+    *,
+    groups: bool = False,
+) -> Row:
+    """Let somebody in who asked; give the request as it is then.
+
+    Also when the open invitation has ended since: what was asked in time is to be decided.
+
+    Refuses: NotFound when hidden; Conflict ``request.wrong_state`` unless it is pending;
+    Forbidden ``permission.missing``, ``role.above_ceiling`` and ``request.own``;
+    Conflict ``organisation.unavailable``, ``role.inactive``, ``account.inactive`` and
+    ``grant.elsewhere``.
+    """
+    request = _decided(tx, actor, uuid, Act.APPROVE, groups=groups)
+    if request.state != State.PENDING:
+        return request
+    _check_open(request)
+    _let_in(tx, actor, settings, request, comment)
+    return _again(tx, request.id)
+
+
+def reject(tx: Write, actor: Actor, uuid: str, comment: str | None, *, groups: bool = False) -> Row:
+    """Turn somebody down who asked, and tell them; give the request as it is then.
+
+    Refuses: NotFound when hidden; Conflict ``request.wrong_state`` unless it is pending;
+    Forbidden ``permission.missing``, ``role.above_ceiling`` and ``request.own``.
+    """
+    request = _decided(tx, actor, uuid, Act.REJECT, groups=groups)
+    if request.state != State.PENDING:
+        return request
+    join_request_queries.step(tx, request, State.REJECTED, actor.id, comment)
+    _record(tx, "request.rejected", actor, request)
+    if wants_mail(request):
+        outbox_queries.post(tx, mails.PermissionRequestRejected(request.email, request.id))
+    return _again(tx, request.id)
+
+
+def cancel(tx: Write, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
+    """Take a request back; give it as it is then.
+
+    Refuses: NotFound when hidden, Forbidden ``request.not_own`` for anybody but who asked
+    and, outside groups, staff; Conflict ``request.wrong_state``.
+    """
+    request = join_request_queries.reach(tx, actor, uuid, groups=groups)
+    if request.account_id != actor.id and (groups or not actor.is_staff):
+        raise Forbidden("request.not_own")
+    access_queries.lock(tx, request.scope_id)
+    request = _again(tx, request.id)
+    if groups and join_request_rules.is_repeated(request.state, Act.CANCEL):
+        return request
+    join_request_queries.step(
+        tx, request, join_request_rules.move(request.state, Act.CANCEL), actor.id
+    )
+    _record(tx, "request.canceled", actor, request)
+    return _again(tx, request.id)
+
+
+def check_may_decide(tx: Write, actor: Actor, uuid: str, act: Act) -> None:
+    """Go on only for somebody who may decide a request in this way now.
+
+    Refuses: as ``approve`` and ``reject`` do, before they look at what would be given.
+    """
+    _decided(tx, actor, uuid, act, groups=False)
+
+
+def _check_open(place: Row) -> None:
+    """Refuse what could not be given today, whoever gives it."""
+    if place.scope_removed is not None:
+        raise NotFound("request.unknown")
+    if not place.role_is_active or place.project_role_is_active is False:
+        raise Conflict("role.inactive")
+    check_open(place)
+
+
+def _check_may_ask(tx: Write, actor: Actor, place: Any, through: int | None) -> None:
+    before = join_request_queries.earlier(tx, actor.id, place.scope_id, through)
+    approved = [row for row in before if row.state == State.APPROVED]
+    if place.scope_kind == Kind.GROUP and membership_queries.in_scope(tx, actor.id, place.scope_id):
+        raise Conflict("grant.held")
+    if place.auto_create_project:
+        # What was given stands in the project that was made.
+        role = place.project_role_id or place.role_id
+        holds = any(
+            row.project_id is not None
+            and membership_queries.held(tx, actor.id, role, row.project_id) is not None
+            for row in approved[-1:]
+        )
+    else:
+        held = membership_queries.held(tx, actor.id, place.role_id, place.scope_id)
+        holds = held is not None and (held.until is None or bool(approved))
+    join_request_rules.check_may_ask(
+        is_pending=any(row.state == State.PENDING for row in before),
+        was_approved=bool(approved),
+        holds=holds,
+    )
+
+
+def _begin(
+    tx: Write, actor: Actor, place: Any, through: int | None, sole: int | None, message: str
+) -> Row:
+    number = join_request_queries.add(
+        tx,
+        {
+            "uuid": uuid4().hex,
+            "open_invitation_id": through,
+            "scope_id": place.scope_id,
+            "role_id": place.role_id,
+            "account_id": actor.id,
+            "state": join_request_rules.move(State.DRAFT, Act.SUBMIT).value,
+            "message": message,
+            "created": tx.now,
+            "sole": sole,
+        },
+    )
+    request = _again(tx, number)
+    _record(tx, "request.submitted", actor, request)
+    return request
+
+
+def _decided(tx: Write, actor: Actor, uuid: str, act: Act, *, groups: bool) -> Row:
+    """Give a request that the actor may decide, its scope locked, its state fit for the act.
+
+    In groups the right is judged first, and the same decision said again is no other one: the
+    request comes back as it is.
+    """
+    request = join_request_queries.reach(tx, actor, uuid, groups=groups)
+    access_queries.lock_both(tx, request.scope_id, _parent(request))
+    request = _again(tx, request.id)
+    if not groups:
+        join_request_rules.move(request.state, act)
+    reached = access_queries.held_by(tx, actor, request.scope_id)
+    if reached is None:
+        raise NotFound("request.unknown")
+    gives = invite_link_queries.gives(request)
+    check_may_give(tx, actor, reached, gives, makes_projects=bool(request.auto_create_project))
+    from_above = TEAM[Kind(request.scope_kind)].grant in reached.above
+    if request.account_id == actor.id and not actor.is_staff and not from_above:
+        raise Forbidden("request.own")
+    if groups and not join_request_rules.is_repeated(request.state, act):
+        join_request_rules.move(request.state, act)
+    return request
+
+
+def is_let_in_at_once(tx: Read, actor: Actor, link: Row) -> bool:
+    """Tell whether nobody has to decide on the request of somebody who may ask by a link.
+
+    Its sponsor has to be able to give what it offers, as of now; and who knows the link from
+    reading alone waits for a decision.
+    """
+    if not link.auto_approve or not invite_link_queries.sponsored(tx, [link]):
+        return False
+    # Whoever reads must not come to hold more by asking from where they read nothing.
+    reached = access_queries.held_by(tx, actor, link.scope_id, anywhere=True)
+    return not merely_reads(
+        actor,
+        reached.held if reached else (),
+        TEAM[Kind(link.scope_kind)].grant,
+        invite_link_queries.needed(tx, link),
+    )
+
+
+def _let_in(
+    tx: Write, actor: Actor | None, settings: Settings, request: Row, comment: str | None
+) -> None:
+    """Give what was asked for; without an actor, as the open invitation itself allows."""
+    if not request.account_is_active:
+        raise Conflict("account.inactive")
+    if settings.invitation_disable_multiple_roles:
+        _check_no_role(tx, request)
+    given = False
+    if request.scope_kind == Kind.GROUP and membership_queries.in_scope(
+        tx, request.account_id, request.scope_id
+    ):
+        raise Conflict("grant.held")
+    if request.role_kind == request.scope_kind:
+        place = Place(request.scope_id, request.scope_kind)
+        given = _give(tx, actor, request, request.role_id, place)
+    project = None
+    if request.auto_create_project:
+        project = _own_project(tx, actor, settings, request)
+        role = request.project_role_id or request.role_id
+        given = _give(tx, actor, request, role, Place(project, Kind.PROJECT))
+    join_request_queries.step(
+        tx,
+        request,
+        State.APPROVED,
+        actor.id if actor else None,
+        comment,
+        is_automatic=actor is None,
+        project=project,
+    )
+    _record(tx, "request.approved", actor, request)
+    if request.scope_kind == Kind.GROUP:
+        joined(tx, actor, request.account_id, request.scope_id)
+    if given and wants_mail(request):
+        outbox_queries.post(tx, mails.StructureRoleGranted(request.email, request.id))
+
+
+def _check_no_role(tx: Write, request: Row) -> None:
+    """Keep the one-role rule, which the role that was asked for does not break when it is held."""
+    access_queries.lock_account(tx, request.account_id)
+    same = membership_queries.held(tx, request.account_id, request.role_id, request.scope_id)
+    if (same is None or request.auto_create_project) and membership_queries.holds_any(
+        tx, request.account_id
+    ):
+        raise Conflict("grant.elsewhere")
+
+
+def _give(tx: Write, actor: Actor | None, request: Row, role: int, place: Place) -> bool:
+    """Write a lasting grant, unless it is there already; tell whether anything was written."""
+    account, by = request.account_id, actor.id if actor else None
+    held = membership_queries.held(tx, account, role, place.id)
+    if held is not None and held.until is None:
+        return False
+    if held is not None:
+        membership_queries.set_end(tx, held.id, None)
+        settle(tx, actor, account, role, place, by=by, besides=request.id)
+    else:
+        grant(tx, actor, account, role, place, by=by, besides=request.id)
+    event_queries.record(
+        tx,
+        "role.granted" if held is None else "role.updated",
+        actor,
+        scope=place.id,
+        account=account,
+        role=request.role_name,
+        scope_name=request.scope_name,
+        username=request.username,
+        request_uuid=request.uuid,
+    )
+    return True
+
+
+def _own_project(tx: Write, actor: Actor | None, settings: Settings, request: Row) -> int:
+    """Make a project for whoever asked: always a new one, never somebody else's of that name."""
+    name = invite_link_rules.project_name(
+        request.template or "",
+        username=request.username,
+        email=request.email,
+        full_name=account_queries.full_name(request),
+    )
+    parent = request.organisation_id
+    return project_actions.add(tx, actor, parent, {"name": name}, settings=settings)[0]
+
+
+def _tell_deciders(tx: Write, request: Row) -> None:
+    """Mail those who may decide; staff, when there is nobody else."""
+    needed = invite_link_queries.needed(tx, request)
+    deciders = [
+        address
+        for number, address, held in join_request_queries.managers(
+            tx, request.scope_id, _parent(request), request.scope_kind
+        )
+        if needed <= held and number != request.account_id
+    ] or [row.email for row in join_request_queries.staff(tx)]
+    for address in deciders:
+        outbox_queries.post(tx, mails.PermissionRequestSubmitted(address, request.id))
+
+
+def _parent(request: Row) -> int | None:
+    return None if request.organisation_id == request.scope_id else request.organisation_id
+
+
+def _again(tx: Write, number: int) -> Row:
+    row: Row = join_request_queries.by_number(tx, number)
+    return row
+
+
+def _record(tx: Write, kind: str, actor: Actor | None, request: Row) -> None:
+    event_queries.record(
+        tx,
+        kind,
+        actor,
+        scope=request.scope_id,
+        account=request.account_id,
+        role=request.role_name,
+        scope_name=request.scope_name,
+        username=request.username,
+        request_uuid=request.uuid,
+    )

@@ -1,0 +1,73 @@
+"""What the mails about a request to be let in need to know."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from collegium.db.database import Read
+from collegium.db.statements import Row
+from collegium.join_requests import queries as join_request_queries
+from collegium.join_requests.rules import State
+from collegium.outbox.mails import (
+    PermissionRequestRejected,
+    PermissionRequestSubmitted,
+    StructureRoleGranted,
+)
+from collegium.outbox.outcomes import Void
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
+from collegium.text.plain import name_line, paragraph
+
+Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
+
+
+def _found(tx: Read, number: int, state: State) -> Row:
+    request = join_request_queries.by_number(tx, number)
+    if request is None or request.scope_removed is not None:
+        raise Void("The request no longer exists.")
+    if request.state != state:
+        raise Void(f"The request is not {state} any more: it is {request.state}.")
+    return request
+
+
+def _common(settings: Settings, request: Row) -> dict[str, Any]:
+    """Give what all of them speak of."""
+    name = name_line(f"{request.first_name} {request.last_name}")
+    in_organisation = request.scope_kind == "project"
+    return {
+        "name": name or name_line(request.username),
+        "email": name_line(request.email),
+        "role": name_line(request.role_description) or name_line(request.role_name),
+        "scope_kind": request.scope_kind,
+        "scope_name": name_line(request.scope_name),
+        "organisation_name": name_line(request.organisation_name) if in_organisation else "",
+        "project_name": name_line(request.project_name or ""),
+        "comment": paragraph(request.comment or ""),
+        "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
+    }
+
+
+def _submitted(
+    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    request = _found(tx, facts["request"], State.PENDING)
+    return _common(settings, request) | {
+        "message": paragraph(request.message),
+        "requests_link": f"{settings.homeport_url.rstrip('/')}/profile/permission-requests/"
+        if settings.homeport_url
+        else f"{settings.base_url.rstrip('/')}/requests/",
+    }
+
+
+def _rejected(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    return _common(settings, _found(tx, facts["request"], State.REJECTED))
+
+
+def _granted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    return _common(settings, _found(tx, facts["request"], State.APPROVED))
+
+
+LOADERS: Final[dict[str, Loader]] = {
+    PermissionRequestSubmitted.kind: _submitted,
+    PermissionRequestRejected.kind: _rejected,
+    StructureRoleGranted.kind: _granted,
+}

@@ -1,0 +1,474 @@
+"""Requests to be let in: the rows, who may see them, how they move, and who is told of them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Integer,
+    and_,
+    bindparam,
+    case,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+    union,
+    update,
+)
+
+from collegium.access.queries import add_to_account, holding, in_organisations, live, seer
+from collegium.access.rules import TEAM, Kind
+from collegium.db.database import Duplicate
+from collegium.db.statements import Prepared, Time
+from collegium.db.tables import (
+    Number,
+    account_texts,
+    accounts,
+    grants,
+    groups,
+    open_invitations,
+    requests,
+    role_permissions,
+    roles,
+    scopes,
+)
+from collegium.join_requests.rules import State
+from collegium.lists import filters as list_filters
+from collegium.lists import lookups
+from collegium.lists.listing import Filter, Listing, without
+from collegium.lists.row_counts import tally
+from collegium.lists.sql_hints import beside, one_of, plain
+from collegium.refusals import Conflict, NotFound
+from collegium.scopes.queries import placed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import ColumnElement
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+_decider = accounts.alias("decider")
+_one = requests.alias("one")
+_WAITING = requests.c.state == State.PENDING.value
+_project = scopes.alias("project")
+_project_role = roles.alias("project_role")
+
+_rows = (
+    placed(
+        requests,
+        open_invitations.c.uuid.label("open_invitation_uuid"),
+        open_invitations.c.auto_create_project,
+        open_invitations.c.template,
+        open_invitations.c.project_role_id,
+        accounts.c.uuid.label("account_uuid"),
+        accounts.c.username,
+        accounts.c.first_name,
+        accounts.c.last_name,
+        accounts.c.email,
+        accounts.c.is_active.label("account_is_active"),
+        accounts.c.notifications_enabled,
+        _decider.c.username.label("decider_username"),
+        _decider.c.first_name.label("decider_first_name"),
+        _decider.c.last_name.label("decider_last_name"),
+        _project_role.c.is_active.label("project_role_is_active"),
+        _project.c.uuid.label("project_uuid"),
+        _project.c.name.label("project_name"),
+    )
+    .outerjoin(open_invitations, open_invitations.c.id == requests.c.open_invitation_id)
+    .join(accounts, accounts.c.id == plain(requests.c.account_id))
+    .outerjoin(_decider, _decider.c.id == requests.c.decided_by)
+    .outerjoin(_project, _project.c.id == requests.c.project_id)
+    .outerjoin(_project_role, _project_role.c.id == open_invitations.c.project_role_id)
+)
+
+
+def visible() -> ColumnElement[bool]:
+    """Say which requests an ordinary actor may see.
+
+    Their own, those that they may decide, and those of organisations in which they have a role.
+    """
+    return requests.c.id.in_(
+        union(
+            select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=Number)),
+            select(_one.c.id).where(
+                _one.c.scope_id.in_(holding(*((kind, team.grant) for kind, team in TEAM.items())))
+            ),
+            select(_one.c.id).where(_one.c.scope_id.in_(in_organisations())),
+        )
+    )
+
+
+def _tree() -> ColumnElement[bool]:
+    """Say which requests are to organisations and projects; groups are spelled elsewhere."""
+    return beside(scopes.c.kind, requests.c.id) != Kind.GROUP.value
+
+
+_order = case({state.value: at for at, state in enumerate(State)}, value=requests.c.state)
+
+listing = Listing(
+    without(
+        _rows,
+        *("role_id", "account_id", "decided_by", "message", "is_automatic", "sole", "project_id"),
+        *("scope_kind", "scope_slug", "scope_description", "scope_removed", "organisation_id"),
+        *("blocked", "archived", "starts", "role_uuid", "role_kind", "role_is_active"),
+        *("auto_create_project", "project_role_id", "account_uuid", "account_is_active"),
+        *("notifications_enabled", "project_role_is_active", "project_uuid", "project_name"),
+    ).where(_tree()),
+    visible=visible,
+    tally=tally(requests),
+    key=requests.c.id,
+    # Said like this, because from a join SQLite would begin with all the scopes.
+    counted=select(requests.c.id).where(
+        requests.c.scope_id.not_in(select(scopes.c.id).where(scopes.c.kind == Kind.GROUP.value))
+    ),
+    lean=True,
+    default="-created",
+    orders={"created": (requests.c.created,), "state": (_order,)},
+    filters=list_filters.REQUESTS,
+)
+
+
+deciding = Listing(
+    # What waits for somebody's word, of every kind of scope.
+    _rows.where(beside(scopes.c.removed, requests.c.id).is_(None)),
+    visible=lambda: one_of(
+        requests.c.scope_id,
+        select(holding(*((kind, team.grant) for kind, team in TEAM.items())).subquery().c.id),
+    ),
+    key=requests.c.id,
+    counted=select(requests.c.id)
+    .join(scopes, scopes.c.id == requests.c.scope_id)
+    .where(beside(scopes.c.removed, requests.c.id).is_(None)),
+    lean=True,
+    default="created",
+    orders={"created": (requests.c.created,)},
+    filters={
+        "waits": Filter(
+            lambda value: ("yes" if value else "no", {}),
+            lambda form, _sees_all: _WAITING if form == "yes" else not_(_WAITING),
+        ),
+    },
+)
+
+_OWN = Prepared(
+    _rows.where(requests.c.account_id == bindparam("account", type_=Number))
+    .order_by(requests.c.created.desc(), requests.c.id.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
+_OWN_ONE = Prepared(
+    _rows.where(
+        requests.c.uuid == bindparam("uuid"),
+        requests.c.account_id == bindparam("account", type_=Number),
+    )
+)
+_LATEST = Prepared(
+    _rows.where(
+        requests.c.account_id == bindparam("account", type_=Number),
+        requests.c.scope_id == bindparam("scope", type_=Number),
+        func.coalesce(requests.c.open_invitation_id, 0) == bindparam("through", type_=Number),
+    )
+    .order_by(requests.c.created.desc(), requests.c.id.desc())
+    .limit(1)
+)
+
+
+# Little is shown of them, and with few tables joined PostgreSQL begins from those that are seen.
+_in_groups = (
+    select(
+        *(requests.c[name] for name in ("id", "uuid", "state", "created", "scope_id", "account_id"))
+    )
+    .join(groups, groups.c.scope_id == requests.c.scope_id)
+    .join(scopes, scopes.c.id == requests.c.scope_id)
+    .join(accounts, accounts.c.id == requests.c.account_id)
+    .join(account_texts, account_texts.c.account_id == accounts.c.id)
+)
+
+
+def visible_in_groups() -> ColumnElement[bool]:
+    """Say which of the requests to groups an ordinary actor may see: ``visible``, said shorter."""
+    return requests.c.id.in_(
+        union(
+            select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=Number)),
+            select(_one.c.id).where(
+                _one.c.scope_id.in_(holding((Kind.GROUP, TEAM[Kind.GROUP].grant)))
+            ),
+        )
+    )
+
+
+group_listing = Listing(
+    _in_groups.where(_WAITING),
+    visible=visible_in_groups,
+    key=requests.c.id,
+    default="created",
+    orders={
+        "created": (requests.c.created,),
+        "id": (requests.c.uuid,),
+        "authgroup": (requests.c.scope_id,),
+        "user_account_request": (requests.c.account_id,),
+    },
+    filters={
+        **lookups.keys("id", requests.c.uuid),
+        **lookups.numbers("authgroup", requests.c.scope_id),
+        **lookups.names("authgroup__name", scopes.c.name, groups.c.folded),
+        **lookups.numbers("user_account_request", requests.c.account_id),
+        **lookups.addresses(
+            "user_account_request__email",
+            accounts.c.email,
+            accounts.c.email_comparable,
+            account_texts.c.email,
+        ),
+    },
+)
+"""What waits to be decided in groups."""
+
+
+@lru_cache(maxsize=4)
+def _seen(*, sees_all: bool, groups: bool) -> Prepared:
+    return Prepared(
+        _rows.where(
+            requests.c.uuid == bindparam("uuid"),
+            and_(~_tree(), scopes.c.removed.is_(None)) if groups else _tree(),
+            true() if sees_all else visible(),
+        )
+    )
+
+
+_BY_ID = Prepared(_rows.where(requests.c.id == bindparam("id")))
+_EARLIER = Prepared(
+    select(requests.c.state, requests.c.project_id, requests.c.uuid)
+    .where(
+        requests.c.account_id == bindparam("account"),
+        requests.c.scope_id == bindparam("scope"),
+        func.coalesce(requests.c.open_invitation_id, 0) == bindparam("through", type_=Number),
+        or_(
+            requests.c.state == State.PENDING.value,
+            requests.c.state == State.APPROVED.value,
+        ),
+    )
+    .order_by(requests.c.id)
+)
+_ADD = add_to_account(
+    requests,
+    (
+        *("uuid", "open_invitation_id", "scope_id", "role_id", "account_id"),
+        *("state", "message", "created", "sole"),
+    ),
+)
+_STEP = Prepared(
+    update(requests)
+    .where(requests.c.id == bindparam("request"), requests.c.state == bindparam("was"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("state", "decided", "decided_by", "comment", "is_automatic", "project_id")
+        }
+    )
+)
+_CLOSE_ALL = Prepared(
+    update(requests)
+    .where(requests.c.scope_id == bindparam("scope"), requests.c.state == State.PENDING.value)
+    .values(state=State.CANCELED.value, decided=bindparam("now", type_=Time))
+)
+_PENDING_OF = Prepared(
+    select(requests.c.id)
+    .where(
+        requests.c.account_id == bindparam("account"),
+        requests.c.scope_id == bindparam("scope"),
+        requests.c.state == State.PENDING.value,
+    )
+    .order_by(requests.c.id)
+)
+_close = (
+    update(requests)
+    .where(
+        requests.c.account_id == bindparam("account"),
+        requests.c.state == State.PENDING.value,
+    )
+    .values(
+        state=State.CANCELED.value,
+        decided=bindparam("now", type_=Time),
+        decided_by=bindparam("by", type_=Number),
+    )
+    .returning(requests.c.uuid, requests.c.scope_id)
+)
+_CLOSE_EVERYWHERE = Prepared(_close)
+_WAITING_OF = Prepared(
+    select(func.count().label("count"))
+    .select_from(requests)
+    .where(
+        requests.c.account_id == bindparam("account"),
+        requests.c.state == State.PENDING.value,
+    )
+)
+
+_may_be_told = and_(accounts.c.is_active, accounts.c.notifications_enabled, accounts.c.email != "")
+# Everything that those hold on the scope who may give roles there: few people, few permissions.
+_carried = role_permissions.alias("carried")
+_managing = (
+    select(grants.c.account_id)
+    .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
+    .where(
+        or_(
+            grants.c.scope_id == bindparam("scope", type_=Number),
+            grants.c.scope_id == bindparam("parent", type_=Number),
+        ),
+        live(),
+        role_permissions.c.permission == bindparam("grant"),
+    )
+)
+_MANAGERS = Prepared(
+    select(accounts.c.id, accounts.c.email, _carried.c.permission)
+    .select_from(grants)
+    .join(accounts, accounts.c.id == grants.c.account_id)
+    .join(_carried, _carried.c.role_id == grants.c.role_id)
+    .where(
+        or_(
+            grants.c.scope_id == bindparam("scope", type_=Number),
+            grants.c.scope_id == bindparam("parent", type_=Number),
+        ),
+        live(),
+        _may_be_told,
+        accounts.c.id.in_(_managing),
+    )
+    .order_by(accounts.c.id)
+)
+_STAFF = Prepared(
+    select(accounts.c.id, accounts.c.uuid, accounts.c.email)
+    .where(accounts.c.is_staff, _may_be_told)
+    .order_by(accounts.c.id)
+)
+
+
+def reach(tx: Read, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
+    """Load a request that the actor may see.
+
+    Args:
+        groups: a request to a group, or (the default) to an organisation or project.
+
+    Refuses: NotFound ``request.unknown`` when there is none or it is hidden.
+    """
+    binds = {} if actor.sees_all else seer(tx, actor)
+    row = tx.one(_seen(sees_all=actor.sees_all, groups=groups), uuid=uuid, **binds)
+    if row is None:
+        raise NotFound("request.unknown")
+    return row
+
+
+def own(tx: Read, account: int, limit: int) -> list[Row]:
+    """Give the latest requests of an account, to every kind of scope, newest first."""
+    return tx.all(_OWN, account=account, limit=limit)
+
+
+def own_one(tx: Read, account: int, uuid: str) -> Row:
+    """Load a request that an account has made, to whatever kind of scope.
+
+    Refuses: NotFound ``request.unknown`` for somebody else's too.
+    """
+    row = tx.one(_OWN_ONE, account=account, uuid=uuid)
+    if row is None:
+        raise NotFound("request.unknown")
+    return row
+
+
+def latest(tx: Read, account: int, scope: int, through: int | None) -> Row | None:
+    """Give what an account asked last at a scope, through an open invitation or at itself."""
+    return tx.one(_LATEST, account=account, scope=scope, through=through or 0)
+
+
+def by_number(tx: Read, number: int) -> Row | None:
+    """Find a request for ourselves."""
+    return tx.one(_BY_ID, id=number)
+
+
+def earlier(tx: Read, account: int, scope: int, through: int | None) -> list[Row]:
+    """Give what somebody has asked there before and still counts: pending or approved."""
+    return tx.all(_EARLIER, account=account, scope=scope, through=through or 0)
+
+
+def pending_of(tx: Read, account: int, scope: int) -> list[Row]:
+    """Give what an account has asked at a scope and nobody has decided."""
+    rows = [by_number(tx, row.id) for row in tx.all(_PENDING_OF, account=account, scope=scope)]
+    return [row for row in rows if row is not None]
+
+
+def waiting_of(tx: Read, account: int) -> int:
+    """Count the requests of an account that nobody has decided."""
+    return int(tx.value(_WAITING_OF, account=account))
+
+
+def add(tx: Write, values: Mapping[str, Any]) -> int:
+    """Insert a request and give its number.
+
+    Refuses: Conflict ``request.exists``; the unique index decides, whoever else asks now.
+    Conflict ``account.inactive``, also when that has happened only just now.
+    """
+    try:
+        with tx.point():
+            number = tx.value(_ADD, **values)
+    except Duplicate as error:
+        raise Conflict("request.exists") from error
+    if number is None:
+        raise Conflict("account.inactive")
+    return int(number)
+
+
+def step(
+    tx: Write,
+    request: Row,
+    state: State,
+    by: int | None,
+    comment: str | None = None,
+    *,
+    is_automatic: bool = False,
+    project: int | None = None,
+) -> None:
+    """Move a request on, if it still stands where it was read.
+
+    Refuses: Conflict ``request.wrong_state`` for the loser of a race.
+    """
+    moved = tx.run(
+        _STEP,
+        request=request.id,
+        was=request.state,
+        state=state.value,
+        decided=tx.now,
+        decided_by=by,
+        comment=comment,
+        is_automatic=is_automatic,
+        project_id=project,
+    )
+    if not moved:
+        raise Conflict("request.wrong_state", state=request.state)
+
+
+def close_everywhere(tx: Write, account: int, by: int | None) -> list[Row]:
+    """Close whatever an account asks anywhere; give ``uuid scope_id``."""
+    return tx.all(_CLOSE_EVERYWHERE, account=account, now=tx.now, by=by)
+
+
+def close_all(tx: Write, scope: int) -> None:
+    """Cancel every request to a scope that goes."""
+    tx.run(_CLOSE_ALL, scope=scope, now=tx.now)
+
+
+def managers(
+    tx: Read, scope: int, parent: int | None, kind: str
+) -> list[tuple[int, str, set[str]]]:
+    """Give those who may give roles in a scope and want mails: number, address, permissions."""
+    found: dict[int, tuple[int, str, set[str]]] = {}
+    grant = TEAM[Kind(kind)].grant.value
+    for row in tx.all(_MANAGERS, scope=scope, parent=parent, grant=grant, now=tx.now):
+        found.setdefault(row.id, (row.id, row.email, set()))[2].add(row.permission)
+    return list(found.values())
+
+
+def staff(tx: Read) -> list[Row]:
+    """Give the members of staff who want mails: ``id uuid email``."""
+    return tx.all(_STAFF)

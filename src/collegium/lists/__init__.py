@@ -1,0 +1,1 @@
+"""Lists: visibility, filters, orders, pages, text search."""

@@ -1,0 +1,458 @@
+"""Finding people by what is known of them, at a million accounts.
+
+One folded text an account holds everything that is looked for by a part of it, and the index of
+its trigrams narrows a search before anything is compared. A search that the index does not narrow,
+because it is of less than three letters or because many meet it, reads ``account_texts``, where
+the same stands field by field and nothing else, so that reading all of it takes no time.
+
+What an actor may not see of others is not searched either: a filter would tell it letter by letter.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import (
+    Text,
+    and_,
+    bindparam,
+    false,
+    func,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+
+from collegium.access.queries import live, visible_scopes
+from collegium.access.rules import Kind
+from collegium.db.statements import Key, any_of
+from collegium.db.tables import Number, account_texts, accounts, grants, roles, scopes
+from collegium.lists.listing import SAMPLE, Filter, Texts
+from collegium.lists.sql_hints import TRIGRAM, alone, near, one_of, rare, since
+from collegium.text.email_addresses import lower_letters, spellings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+_BEGINNING: Final = 500
+"""So many letters of a description fit into an index."""
+
+_FIELDS: Final = (
+    "civil_number",
+    "first_name",
+    "last_name",
+    "username",
+    "email",
+    "plain_name",
+    "full_name",
+    "native_name",
+    "organization",
+    "job_title",
+    "slug",
+    "",
+)
+_SIGN: Final = {name: chr(0x10 + number) for number, name in enumerate(_FIELDS)}
+"""Each field begins with a sign of its own, and the text ends with the last one."""
+
+COLUMNS: Final = frozenset(_FIELDS) - {"plain_name", "full_name", ""}
+"""The columns whose change changes the text."""
+
+_PEOPLE: Final = ("first_name", "last_name", "username", "email")
+"""What stands in one text once more, to be compared at once."""
+
+_SCANNED: Final = tuple(name for name in _FIELDS if name in account_texts.c)
+
+TEXTS: Final = Texts(
+    account_texts.c.account_id,
+    # A UUID is nothing but chance.
+    select(accounts.c.id).order_by(accounts.c.uuid).limit(literal_column(str(SAMPLE))),
+)
+
+_CONTROLS: Final = dict.fromkeys(range(0x20), " ")
+
+
+def folded(text: str) -> str:
+    """Give a text for comparing: no difference of case, nothing that could be a sign."""
+    return unicodedata.normalize("NFC", text.translate(_CONTROLS)).casefold()
+
+
+def plain(text: str) -> str:
+    """Give a name in the letters of ASCII: what has an accent loses it."""
+    bare = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return folded(bare)
+
+
+def address_text(text: str) -> str:
+    """Give a part of an address for comparing: letter by letter, so that nobody else is found."""
+    return lower_letters(text.translate(_CONTROLS))
+
+
+def addresses_of(email: str) -> str:
+    """Give the text in which an address is looked for: all its spellings."""
+    return " ".join(map(address_text, spellings(email)))
+
+
+def _told(values: Mapping[str, Any]) -> dict[str, str]:
+    name = f"{values.get('first_name') or ''} {values.get('last_name') or ''}".strip()
+    told = {one: folded(values.get(one) or "") for one in COLUMNS}
+    told["email"] = folded(addresses_of(values.get("email") or ""))
+    told |= {"plain_name": plain(name), "full_name": folded(name), "": ""}
+    if told["full_name"] == told["plain_name"]:
+        told["full_name"] = ""
+    return told
+
+
+def text_of(values: Mapping[str, Any]) -> str:
+    """Give the text of an account.
+
+    Args:
+        values: all of ``COLUMNS``, by name.
+    """
+    told = _told(values)
+    return "".join(_SIGN[field] + told[field] for field in _FIELDS)
+
+
+def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Give the row of an account in ``account_texts``, but for its number; else as ``text_of``."""
+    told = _told(values)
+    people = "\n".join(told[name] for name in _PEOPLE)
+    scanned = {name: told[name] for name in _SCANNED}
+    return {"people": people, **scanned, "email": addresses_of(values.get("email") or "")}
+
+
+class _Place(FunctionElement[int]):
+    inherit_cache = True
+    name = "place"
+
+
+@compiles(_Place)
+def _place(element: _Place, compiler: SQLCompiler, **kw: Any) -> str:
+    name = "strpos" if compiler.dialect.name == "postgresql" else "instr"
+    return f"{name}({', '.join(compiler.process(one, **kw) for one in element.clauses)})"
+
+
+def _near(*names: str) -> ColumnElement[bool]:
+    """Narrow to the accounts that hold all the trigrams of one of the texts."""
+    return near(accounts.c.id, accounts.c.search, "account_search", *names)
+
+
+def _within(name: str, first: str, last: str = "") -> ColumnElement[bool]:
+    """Compare: the text stands in one of the fields from ``first`` to ``last``.
+
+    It holds no sign, so it cannot begin in one field and end in the next.
+    """
+
+    def sign(field: str) -> ColumnElement[str]:
+        return literal(_SIGN[field], Text)
+
+    text: ColumnElement[str] = accounts.c.search
+    if first != _FIELDS[0]:
+        text = func.substr(text, _Place(text, sign(first)))
+    after = _FIELDS[_FIELDS.index(last or first) + 1]
+    return _Place(text, bindparam(name, type_=Text)).between(
+        literal_column("1"), _Place(text, sign(after))
+    )
+
+
+def _has(field: str, name: str) -> ColumnElement[bool]:
+    """Compare within ``account_texts``."""
+    return _Place(account_texts.c[field], bindparam(name, type_=Text)) > literal_column("0")
+
+
+def _rough(form: str, *names: str) -> ColumnElement[bool] | None:
+    """Say nearly what the index of trigrams tells: that one of the texts is in any field."""
+    fields = ["people", *(field for field in _SCANNED if field not in _PEOPLE)]
+    said = or_(*(_has(field, name) for name in names for field in fields))
+    return said if form.endswith(" near") else None
+
+
+def _form(kind: str, **texts: str) -> tuple[str, dict[str, Any]]:
+    """Give the form of a search, and everything that it may bind."""
+    long = all(len(text) >= TRIGRAM for text in texts.values())
+    binds = {**texts, **{f"{name}_near": text for name, text in texts.items()}}
+    return f"{kind} {'near' if long else 'far'}", binds
+
+
+def _narrowed(form: str, names: tuple[str, ...], exact: ColumnElement[bool]) -> ColumnElement[bool]:
+    return and_(_near(*names), exact) if form.endswith(" near") else exact
+
+
+def part_of(first: str, last: str = "", *, name: str = "") -> Filter:
+    """Look for a part of a field, or of one of the fields from ``first`` to ``last``.
+
+    Args:
+        name: what it binds; empty: the name of the field.
+    """
+    bound = name or first
+
+    def read(value: str) -> tuple[str, dict[str, Any]]:
+        return _form("", **{bound: folded(value)})
+
+    def where(form: str, _sees_all: bool) -> ColumnElement[bool]:
+        return _narrowed(form, (bound,), _within(bound, first, last))
+
+    if last or first not in account_texts.c:
+        return Filter(read, where)
+    return Filter(
+        read, where, lambda _form, _sees_all: _has(first, bound), lambda form: _rough(form, bound)
+    )
+
+
+def _email(value: str) -> tuple[str, dict[str, Any]]:
+    form, binds = _form("", email=folded(value))
+    return form, {**binds, "email_letters": address_text(value)}
+
+
+def _where_email(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    # The index folds what no mail server does: whoever it names is compared once more.
+    same = select(account_texts.c.account_id).where(
+        account_texts.c.account_id == accounts.c.id, _has("email", "email_letters")
+    )
+    return and_(_narrowed(form, ("email",), _within("email", "email")), alone(same))
+
+
+EMAIL: Final = Filter(
+    _email,
+    _where_email,
+    lambda _form, _sees_all: _has("email", "email_letters"),
+    lambda form: _rough(form, "email"),
+)
+
+
+def _name(value: str) -> tuple[str, str]:
+    """Give the field of the name to look in, and what for.
+
+    What has no letter of ASCII would be found in every plain name: it is looked for as it is.
+    """
+    text = plain(value)
+    return ("plain_name", text) if text.strip() else ("full_name", folded(value))
+
+
+def _full_name(value: str) -> tuple[str, dict[str, Any]]:
+    field, text = _name(value)
+    return _form(field, full_name=text)
+
+
+def _where_full_name(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    return _narrowed(form, ("full_name",), _within("full_name", form.split(maxsplit=1)[0]))
+
+
+FULL_NAME: Final = Filter(
+    _full_name,
+    _where_full_name,
+    lambda form, _sees_all: _has(form.split(maxsplit=1)[0], "full_name"),
+    lambda form: _rough(form, "full_name"),
+)
+
+
+def _keyword(value: str) -> tuple[str, dict[str, Any]]:
+    field, text = _name(value)
+    form, binds = _form(field, user_keyword_name=text, user_keyword=folded(value))
+    return form, {**binds, "user_keyword_letters": address_text(value)}
+
+
+def _where_keyword(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    return _narrowed(
+        form,
+        ("user_keyword_name", "user_keyword"),
+        or_(
+            _within("user_keyword_name", form.split(maxsplit=1)[0]),
+            _within("user_keyword", "username", "email"),
+        ),
+    )
+
+
+def _scan_keyword(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    return or_(
+        _has(form.split(maxsplit=1)[0], "user_keyword_name"),
+        _has("username", "user_keyword"),
+        _has("email", "user_keyword_letters"),
+    )
+
+
+def _query(value: str) -> tuple[str, dict[str, Any]]:
+    text = folded(value)
+    match text.split():
+        case [first, second, *_]:
+            form, binds = _form("words", query_first=first, query_second=second)
+            return form, {**binds, "query": text}
+        case _:
+            return _form("word", query=text)
+
+
+def _where_query(form: str, sees_all: bool) -> ColumnElement[bool]:
+    exact = _within("query", "civil_number" if sees_all else "first_name", "email")
+    if form.startswith("word "):
+        return _narrowed(form, ("query",), exact)
+    # Whoever holds the whole text holds its first word.
+    return _narrowed(
+        form,
+        ("query_first", "query_second"),
+        or_(exact, _within("query_first", "first_name"), _within("query_second", "last_name")),
+    )
+
+
+def _scan_query(form: str, sees_all: bool) -> ColumnElement[bool]:
+    found = [_has("people", "query")]
+    if sees_all:
+        found.append(_has("civil_number", "query"))
+    if form.startswith("words "):
+        found += [_has("first_name", "query_first"), _has("last_name", "query_second")]
+    return or_(*found)
+
+
+def _rough_query(form: str) -> ColumnElement[bool] | None:
+    names = ("query",) if form.startswith("word ") else ("query_first", "query_second")
+    return _rough(form, *names)
+
+
+def _by_right(
+    name: str, all_see: ColumnElement[bool], others: ColumnElement[bool] | None = None
+) -> Filter:
+    """Look at what only some may see; ``others`` says whose it is for the rest: nobody's."""
+    rest = false() if others is None else and_(all_see, others)
+    # Few have a flag that says what they may besides.
+    few = rare(all_see)
+    return Filter(
+        lambda value: ("few" if value is True else "", {name: value}),
+        lambda form, sees_all: (few if form else all_see) if sees_all else rest,
+    )
+
+
+_held = grants.alias("held")
+_inner = scopes.alias("inner_scope")
+
+
+def _holders(name: str, condition: ColumnElement[bool]) -> Filter:
+    """Look for whoever holds a living grant; of foreign scopes an actor learns nothing."""
+
+    def where(_form: str, sees_all: bool) -> ColumnElement[bool]:
+        holders = select(_held.c.account_id).where(live(_held), condition)
+        if not sees_all:
+            holders = holders.where(_held.c.scope_id.in_(visible_scopes()))
+        return one_of(accounts.c.id, holders)
+
+    return Filter(lambda value: ("", {name: value}), where)
+
+
+def _in_scope(name: str, kind: Kind) -> Filter:
+    """Look for whoever belongs to a scope, or to one inside it."""
+    named = and_(
+        scopes.c.uuid == bindparam(name, type_=Key),
+        scopes.c.kind == kind.value,
+        scopes.c.removed.is_(None),
+    )
+    places = union_all(
+        select(scopes.c.id).where(named),
+        select(_inner.c.id)
+        .join(scopes, scopes.c.id == _inner.c.parent_id)
+        .where(named, _inner.c.removed.is_(None)),
+    )
+    return _holders(name, _held.c.scope_id.in_(places))
+
+
+def _in_role(name: str, kind: Kind) -> Filter:
+    """Look for whoever holds a role of that kind in any scope there is."""
+    gone = select(scopes.c.id).where(scopes.c.removed.is_not(None))
+    # The role first: of all scopes there are more.
+    holding = and_(
+        roles.c.id == _held.c.role_id,
+        any_of(roles.c.name, name),
+        roles.c.kind == kind.value,
+        _held.c.scope_id.not_in(gone),
+    )
+
+    def walk(key: ColumnElement[Any]) -> ColumnElement[bool]:
+        mine = select(_held.c.role_id).where(live(_held), holding, _held.c.account_id == key)
+        return alone(mine.correlate(key.table))
+
+    return replace(_holders(name, holding), walk=walk)
+
+
+def _is(name: str) -> ColumnElement[bool]:
+    column: ColumnElement[Any] = accounts.c[name]
+    return column == bindparam(name, type_=column.type)
+
+
+def beginning() -> ColumnElement[str]:
+    """Give the beginning of a description as the index has it, to the letter."""
+    return func.substr(accounts.c.description, literal_column("1"), literal_column(str(_BEGINNING)))
+
+
+def _where_description(_form: str, sees_all: bool) -> ColumnElement[bool]:
+    if not sees_all:
+        return false()
+    # Plainly equal to a value, SQLite would put that value into the expression, and lose the index.
+    whole = accounts.c.description.concat("") == bindparam("description", type_=Text)
+    return and_(beginning() == bindparam("description_beginning", type_=Text), whole)
+
+
+_oneself = accounts.c.id == bindparam("actor", type_=Number)
+
+
+def veiled(name: str, known: ColumnElement[bool] | Filter) -> Filter:
+    """Find no staff but oneself, unless the actor sees all.
+
+    For a list that shows staff among others, but not what the filter looks at.
+    """
+    if not isinstance(known, Filter):
+        predicate = known
+        inner = Filter(lambda value: ("", {name: value}), lambda _form, _sees_all: predicate)
+    else:
+        inner = known
+
+    def where(form: str, sees_all: bool) -> ColumnElement[bool]:
+        found = inner.where(form, sees_all)
+        return found if sees_all else and_(found, or_(_oneself, not_(accounts.c.is_staff)))
+
+    return replace(inner, where=where, scan=None)
+
+
+FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
+    "agreement_date": since("agreement_date", accounts.c.agreed),
+    "civil_number": _by_right("civil_number", _is("civil_number"), _oneself),
+    "customer_uuid": _in_scope("customer_uuid", Kind.ORGANISATION),
+    "date_joined": since("date_joined", accounts.c.joined),
+    "description": Filter(
+        lambda value: (
+            "",
+            {"description": value, "description_beginning": value[:_BEGINNING]},
+        ),
+        _where_description,
+    ),
+    "email": EMAIL,
+    "full_name": FULL_NAME,
+    "is_active": _is("is_active"),
+    "is_staff": _by_right("is_staff", _is("is_staff")),
+    "is_support": _by_right("is_support", _is("is_support")),
+    "job_title": part_of("job_title"),
+    # Nobody is shown it, and it tells when somebody has changed a password.
+    "modified": _by_right("modified", since("modified", accounts.c.modified), _oneself),
+    "native_name": part_of("native_name"),
+    "organization": part_of("organization"),
+    "organization_roles": _in_role("organization_roles", Kind.ORGANISATION),
+    "phone_number": _is("phone_number"),
+    "project_roles": _in_role("project_roles", Kind.PROJECT),
+    "project_uuid": _in_scope("project_uuid", Kind.PROJECT),
+    "query": Filter(_query, _where_query, _scan_query, _rough_query),
+    "registration_method": _is("registration_method"),
+    "user_keyword": Filter(
+        _keyword,
+        _where_keyword,
+        _scan_keyword,
+        lambda form: _rough(form, "user_keyword_name", "user_keyword"),
+    ),
+    "username": _is("username"),
+    "username_list": any_of(accounts.c.username, "username_list"),
+}
+"""What people can be looked for by."""

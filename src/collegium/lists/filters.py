@@ -1,0 +1,404 @@
+"""What grants, invitations, organisations and projects can be looked for by.
+
+Whatever may find few among many finds their numbers first: PostgreSQL would else read them all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import (
+    Date,
+    String,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+    union_all,
+)
+
+from collegium.access.queries import holding, live, mine, organisation, visible_scopes
+from collegium.access.rules import OWNER_ROLES, Kind, Permission
+from collegium.db.statements import Time, any_of, contains, part
+from collegium.db.tables import (
+    Number,
+    accounts,
+    events,
+    grants,
+    invitations,
+    open_invitations,
+    organisations,
+    projects,
+    requests,
+    roles,
+    scopes,
+)
+from collegium.join_requests.rules import State
+from collegium.lists import account_search
+from collegium.lists.listing import Filter
+from collegium.lists.sql_hints import TRIGRAM, key_of, near, one_of, since
+from collegium.text.email_addresses import comparable_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from sqlalchemy import ColumnElement
+
+    Filters = Mapping[str, ColumnElement[bool] | Filter]
+
+_oneself = accounts.c.id == bindparam("actor", type_=Number)
+_place = scopes.alias("place")
+_above = scopes.alias("above")
+_again = grants.alias("again")
+_held = grants.alias("held")
+_role = roles.alias("other_role")
+
+
+def _is(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    return column == bindparam(name, type_=column.type)
+
+
+def _with_role(column: ColumnElement[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Look for what names the one role of which something is true."""
+    return column == select(_role.c.id).where(condition).scalar_subquery()
+
+
+def _in_organisation(name: str) -> ColumnElement[bool]:
+    """Say that a place is an organisation, or one of its projects."""
+    named = (
+        select(_above.c.id)
+        .where(_is(_above.c.uuid, name), _above.c.kind == Kind.ORGANISATION.value)
+        .scalar_subquery()
+    )
+    return or_(_place.c.id == named, _place.c.parent_id == named)
+
+
+def _placed(column: ColumnElement[Any], *names: str) -> Filters:
+    """Look for what names a scope of which something is true; give the filters of those names."""
+
+    def at(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        return one_of(column, select(_place.c.id).where(condition))
+
+    every: Filters = {
+        "customer_uuid": at(_in_organisation("customer_uuid")),
+        # A kind of scope and a UUID.
+        "scope": Filter(
+            lambda value: ("", {"scope_kind": value[0], "scope": value[1]}),
+            lambda _form, _sees_all: at(
+                and_(_is(_place.c.uuid, "scope"), _is(_place.c.kind, "scope_kind"))
+            ),
+        ),
+        "scope_description": at(contains(_place.c.description, "scope_description")),
+        "scope_name": at(contains(_place.c.name, "scope_name")),
+        # Most meet it: so that nobody sorts them all, no index is to be found for this.
+        "scope_type": (column + literal_column("0")).in_(
+            select(_place.c.id).where(_is(_place.c.kind, "scope_type"))
+        ),
+        "scope_uuid": at(_is(_place.c.uuid, "scope_uuid")),
+    }
+    return {name: every[name] for name in names}
+
+
+def _holder(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Look for grants of the accounts of which something is true."""
+    return one_of(grants.c.account_id, select(accounts.c.id).where(condition))
+
+
+def _in_team() -> ColumnElement[bool]:
+    """Begin with the team: PostgreSQL would rather go through everybody in the order of a page."""
+    scope = bindparam("scope", type_=Number)
+    return one_of(
+        grants.c.id, select(_again.c.id).where(_again.c.scope_id == scope, _again.c.ended.is_(None))
+    )
+
+
+def _found(known: Filter, *, veiled: bool = False, in_team: bool = False) -> Filter:
+    """Look for grants of the people that a filter of accounts finds.
+
+    Args:
+        veiled: what it looks at is no part of a grant, and of staff it shows to nobody but
+            those who see all; so for others it finds no staff.
+        in_team: of one scope; its few people are compared, and nobody else.
+    """
+
+    def where(form: str, sees_all: bool) -> ColumnElement[bool]:
+        found = known.where(form, sees_all)
+        if veiled and not sees_all:
+            found = and_(found, or_(_oneself, not_(accounts.c.is_staff)))
+        return and_(found, _in_team()) if in_team else _holder(found)
+
+    return Filter(known.read, where)
+
+
+def _people(*, in_team: bool) -> Filters:
+    return {
+        "full_name": _found(account_search.FULL_NAME, in_team=in_team),
+        "native_name": _found(account_search.part_of("native_name"), veiled=True, in_team=in_team),
+        "user": _holder(_is(accounts.c.uuid, "user")),
+        "user_slug": _found(
+            account_search.part_of("slug", name="user_slug"), veiled=True, in_team=in_team
+        ),
+        "user_url": _holder(_is(accounts.c.uuid, "user_url")),
+        "username": _holder(_is(accounts.c.username, "username")),
+    }
+
+
+def _grants_changed() -> ColumnElement[bool]:
+    """Look for grants that began, or were given another end, at a moment or later."""
+    moment = bindparam("modified", type_=Time)
+    standing = _again.c.ended.is_(None)
+    # History knows a change by its person and its place.
+    same = and_(events.c.account_id == _again.c.account_id, events.c.scope_id == _again.c.scope_id)
+    return grants.c.id.in_(
+        union_all(
+            select(_again.c.id).where(_again.c.since >= moment, standing),
+            select(_again.c.id)
+            .join(events, same)
+            .where(events.c.kind == "role.updated", events.c.at >= moment, standing),
+        )
+    )
+
+
+GRANTS: Final[Filters] = {
+    **_people(in_team=False),
+    **_placed(grants.c.scope_id, "customer_uuid", "scope_name", "scope_type", "scope_uuid"),
+    "created": since("created", grants.c.since),
+    "expiration_time": and_(grants.c.until.is_not(None), since("expiration_time", grants.c.until)),
+    "modified": _grants_changed(),
+    "role_name": one_of(
+        grants.c.role_id, select(_role.c.id).where(contains(_role.c.name, "role_name"))
+    ),
+    "role_uuid": _with_role(grants.c.role_id, _is(_role.c.uuid, "role_uuid")),
+}
+
+
+def _read_roles(value: list[str]) -> tuple[str, dict[str, Any]]:
+    uuids = [uuid for uuid in map(key_of, value) if uuid is not None]
+    return "", {"role": value, "role_uuids": uuids}
+
+
+TEAM: Final[Filters] = {
+    **_people(in_team=True),
+    # Names and UUIDs of roles.
+    "role": Filter(
+        _read_roles,
+        lambda _form, _sees_all: one_of(
+            grants.c.role_id,
+            select(_role.c.id).where(
+                or_(any_of(_role.c.name, "role"), any_of(_role.c.uuid, "role_uuids"))
+            ),
+        ),
+    ),
+    "scope": _is(grants.c.scope_id, "scope"),
+    "search_string": _found(
+        account_search.part_of("first_name", "email", name="search_string"), in_team=True
+    ),
+}
+
+
+def _email_part(value: str) -> tuple[str, dict[str, Any]]:
+    text = account_search.address_text(value)
+    form = "near" if len(text) >= TRIGRAM else "far"
+    return form, {"email": part(text), "email_near": text}
+
+
+def _where_email_part(form: str, _sees_all: bool) -> ColumnElement[bool]:
+    # Both sides are lower-cased already, each letter to one letter.
+    exact = invitations.c.email_search.like(bindparam("email", type_=String()), escape="\\")
+    if form == "far":
+        return exact
+    return and_(
+        near(invitations.c.id, invitations.c.email_search, "invitation_search", "email"), exact
+    )
+
+
+_SAME_ADDRESS = Filter(
+    lambda value: ("", {"email_exact": comparable_address(value)}),
+    lambda _form, _sees_all: and_(
+        invitations.c.email_comparable == bindparam("email_exact", type_=String()),
+        invitations.c.email_comparable != "",
+    ),
+)
+
+
+INVITATIONS: Final[Filters] = {
+    **_placed(
+        invitations.c.scope_id,
+        "customer_uuid",
+        "scope",
+        "scope_description",
+        "scope_name",
+        "scope_type",
+    ),
+    "civil_number": and_(
+        _is(invitations.c.civil_number, "civil_number"),
+        # As the index says it.
+        invitations.c.civil_number != "",
+    ),
+    "email": Filter(_email_part, _where_email_part),
+    "email_exact": _SAME_ADDRESS,
+    "role_name": _with_role(invitations.c.role_id, _is(_role.c.name, "role_name")),
+    "role_uuid": _with_role(invitations.c.role_id, _is(_role.c.uuid, "role_uuid")),
+}
+"""All but the state, which is told where it is read off the clock."""
+
+OPEN_INVITATIONS: Final[Filters] = {
+    **_placed(open_invitations.c.scope_id, "customer_uuid", "scope", "scope_type"),
+    "role_name": _with_role(open_invitations.c.role_id, _is(_role.c.name, "role_name")),
+    "role_uuid": _with_role(open_invitations.c.role_id, _is(_role.c.uuid, "role_uuid")),
+}
+
+# What waits has indexes of its own, and is what is asked for.
+_STATE = Filter(
+    lambda value: ("waits" if value == [State.PENDING.value] else "any", {"state": value}),
+    lambda form, _sees_all: (
+        requests.c.state == State.PENDING.value
+        if form == "waits"
+        else any_of(requests.c.state, "state")
+    ),
+)
+
+REQUESTS: Final[Filters] = {
+    **_placed(requests.c.scope_id, "customer_uuid", "scope"),
+    "created_by": requests.c.account_id
+    == select(accounts.c.id).where(_is(accounts.c.uuid, "created_by")).scalar_subquery(),
+    "invitation": requests.c.open_invitation_id
+    == select(open_invitations.c.id)
+    .where(_is(open_invitations.c.uuid, "invitation"))
+    .scalar_subquery(),
+    "state": _STATE,
+}
+
+
+def _query(
+    parts: Iterable[ColumnElement[Any]], wholes: Iterable[ColumnElement[Any]] = ()
+) -> Filter:
+    """Look for a part of some columns, for others as a whole, letter case aside, or for a UUID."""
+
+    def read(value: str) -> tuple[str, dict[str, Any]]:
+        uuid = key_of(value)
+        binds = {"query": part(value), "query_whole": part(value)[1:-1], "query_uuid": uuid}
+        return ("text" if uuid is None else "uuid"), binds
+
+    def where(form: str, _sees_all: bool) -> ColumnElement[bool]:
+        found = [
+            *(contains(column, "query") for column in parts),
+            *(contains(column, "query_whole") for column in wholes),
+        ]
+        if form == "uuid":
+            found.append(_is(scopes.c.uuid, "query_uuid"))
+        return or_(*found)
+
+    return Filter(read, where)
+
+
+def _mine_as(*names: str) -> Callable[[ColumnElement[Any]], ColumnElement[bool]]:
+    """Look for the scopes in which the actor has one of the roles."""
+    found = (
+        select(grants.c.scope_id)
+        .join(roles, roles.c.id == grants.c.role_id)
+        .where(mine(), or_(*(roles.c.name == name for name in names)))
+    )
+    return lambda column: one_of(column, found)
+
+
+_as_owner = _mine_as(*sorted(OWNER_ROLES[Kind.ORGANISATION]))
+
+
+def _where_member(_form: str, sees_all: bool) -> ColumnElement[bool]:
+    """Look for the organisations of a person; of foreign scopes an actor learns nothing."""
+    found = (
+        select(func.coalesce(_place.c.parent_id, _place.c.id))
+        .select_from(_held)
+        .join(accounts, accounts.c.id == _held.c.account_id)
+        .join(_place, _place.c.id == _held.c.scope_id)
+        .where(
+            _is(accounts.c.uuid, "user_uuid"),
+            live(_held),
+            _place.c.removed.is_(None),
+            true()
+            if sees_all
+            # As in a team, which shows only the active.
+            else and_(accounts.c.is_active, _held.c.scope_id.in_(visible_scopes())),
+        )
+    )
+    return one_of(scopes.c.id, found)
+
+
+def _contains(columns: Mapping[str, ColumnElement[Any]]) -> dict[str, ColumnElement[bool]]:
+    return {name: contains(column, name) for name, column in columns.items()}
+
+
+_own = organisations.c
+
+ORGANISATIONS: Final[Filters] = {
+    **_contains(
+        {
+            "abbreviation": _own.abbreviation,
+            "contact_details": _own.contact_details,
+            "name": scopes.c.name,
+            "native_name": _own.native_name,
+        }
+    ),
+    "agreement_number": _is(_own.agreement_number, "agreement_number"),
+    "archived": _is(_own.archived, "archived"),
+    "backend_id": _is(_own.backend_id, "backend_id"),
+    "current_user_has_project_create_permission": scopes.c.id.in_(
+        holding((Kind.ORGANISATION, Permission.PROJECT_CREATE))
+    ),
+    "name_exact": _is(scopes.c.name, "name_exact"),
+    "owned_by_current_user": _as_owner(scopes.c.id),
+    "query": _query(
+        (
+            scopes.c.name,
+            _own.native_name,
+            _own.abbreviation,
+            _own.domain,
+            _own.registration_code,
+            _own.agreement_number,
+        )
+    ),
+    "registration_code": _is(_own.registration_code, "registration_code"),
+    "slug": _is(scopes.c.slug, "slug"),
+    "user_uuid": Filter(lambda value: ("", {"user_uuid": value}), _where_member),
+}
+
+
+def _projects_changed() -> ColumnElement[bool]:
+    """Look for projects that were made, changed or removed at a moment or later."""
+    moment = bindparam("modified", type_=Time)
+    changed = select(events.c.scope_id).where(
+        or_(events.c.kind == "project.updated", events.c.kind == "project.deleted"),
+        events.c.at >= moment,
+    )
+    return or_(scopes.c.created >= moment, scopes.c.id.in_(changed))
+
+
+PROJECTS: Final[Filters] = {
+    **_contains(
+        {
+            "customer_abbreviation": _own.abbreviation,
+            "customer_name": organisation.c.name,
+            "customer_native_name": _own.native_name,
+            "description": scopes.c.description,
+            "name": scopes.c.name,
+        }
+    ),
+    "backend_id": _is(projects.c.backend_id, "backend_id"),
+    "can_admin": _mine_as("PROJECT.ADMIN")(scopes.c.id),
+    "can_manage": or_(_mine_as("PROJECT.MANAGER")(scopes.c.id), _as_owner(scopes.c.parent_id)),
+    "conceal_finished_projects": or_(
+        projects.c.ends.is_(None),
+        projects.c.ends >= func.date(bindparam("now", type_=Time), type_=Date()),
+    ),
+    "created": scopes.c.created >= bindparam("created", type_=Time),
+    "customer": any_of(organisation.c.uuid, "customer"),
+    "modified": _projects_changed(),
+    "name_exact": _is(scopes.c.name, "name_exact"),
+    "query": _query((scopes.c.name, scopes.c.slug), (projects.c.backend_id,)),
+    "slug": _is(scopes.c.slug, "slug"),
+}

@@ -1,0 +1,192 @@
+"""Filters by field and operator: the comparisons that a list can be asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, String, and_, bindparam, func, not_, or_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+
+from collegium.db.statements import any_of
+from collegium.lists.account_search import address_text, folded
+from collegium.lists.listing import Filter
+from collegium.text.email_addresses import comparable_address, lower_letters
+from collegium.text.names import comparable_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+Filters = dict[str, ColumnElement[bool] | Filter]
+"""Field, or field, two underscores and operator, to the comparison."""
+
+
+def numbers(field: str, column: ColumnElement[Any]) -> Filters:
+    """Compare numbers: the same, less, more, one of some, or whether there is one."""
+    return {
+        field: column == bindparam(field, type_=column.type),
+        **_bounds(field, column, column.type),
+        f"{field}__in": any_of(column, f"{field}__in"),
+        f"{field}__isnull": _is_null(column),
+    }
+
+
+def _bounds(field: str, column: ColumnElement[Any], kind: Any) -> Filters:
+    """Compare by size, with the operators ``gt gte lt lte``."""
+
+    def bound(operator: str) -> ColumnElement[Any]:
+        return bindparam(f"{field}__{operator}", type_=kind)
+
+    return {
+        f"{field}__gt": column > bound("gt"),
+        f"{field}__gte": column >= bound("gte"),
+        f"{field}__lt": column < bound("lt"),
+        f"{field}__lte": column <= bound("lte"),
+    }
+
+
+class code_points(FunctionElement[str]):  # noqa: N801 - used like a function
+    """A text that is compared by its code points, whatever collation the database has.
+
+    SQLite does so by itself; a PostgreSQL database may have been created with any collation.
+    """
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(code_points)
+def _code_points(element: code_points, compiler: SQLCompiler, **kw: Any) -> str:
+    text = compiler.process(element.clauses, **kw)
+    return f'({text} COLLATE "C")' if compiler.dialect.name == "postgresql" else text
+
+
+def keys(field: str, column: ColumnElement[Any]) -> Filters:
+    """Compare UUIDs: the same, one of some, or whether there is one."""
+    return {
+        field: column == bindparam(field, type_=column.type),
+        f"{field}__in": any_of(column, f"{field}__in"),
+        f"{field}__isnull": _is_null(column),
+    }
+
+
+def truths(field: str, predicate: ColumnElement[bool]) -> Filters:
+    """Compare truth values."""
+    return {
+        field: Filter(
+            lambda value: ("yes" if value else "no", {}),
+            lambda form, _sees_all: predicate if form == "yes" else not_(predicate),
+        )
+    }
+
+
+def texts(
+    field: str,
+    column: ColumnElement[Any],
+    folds: ColumnElement[Any],
+    *,
+    fold: Callable[[str], str] = folded,
+    whole: Callable[[str], str] | None = None,
+) -> Filters:
+    """Compare texts, as they are written or letter case aside; which is more say code points.
+
+    Args:
+        folds: the column with the same text, folded.
+        fold: how; ``store.search`` says how mostly.
+        whole: how a whole text is folded, if not as a part of one.
+    """
+
+    def by(operator: str, compare: Callable[..., ColumnElement[bool]]) -> Filter:
+        name = f"{field}__i{operator}"
+        return _read_by(name, fold, compare(folds, bindparam(name, type_=String())))
+
+    found: Filters = {
+        field: column == bindparam(field, type_=String()),
+        f"{field}__in": any_of(column, f"{field}__in"),
+        f"{field}__isnull": _is_null(column),
+        **_bounds(field, code_points(column), String()),
+    }
+    for operator, compare in (
+        ("contains", _contains),
+        ("startswith", _begins),
+        ("endswith", _ends),
+    ):
+        name = f"{field}__{operator}"
+        found[name] = compare(column, bindparam(name, type_=String()))
+        found[f"{field}__i{operator}"] = by(operator, compare)
+    found[f"{field}__iexact"] = _same(f"{field}__iexact", folds, whole or fold)
+    return found
+
+
+def names(field: str, column: ColumnElement[Any], comparable: ColumnElement[Any]) -> Filters:
+    """Compare names: as they are written, or as ``rules.names`` compares them.
+
+    Args:
+        comparable: the column with their comparable form.
+    """
+    return texts(field, column, comparable, fold=lower_letters, whole=comparable_name)
+
+
+def addresses(
+    field: str,
+    column: ColumnElement[Any],
+    comparable: ColumnElement[Any],
+    spelled: ColumnElement[Any],
+) -> Filters:
+    """Compare e-mail addresses: as they are written, or as ``rules.addresses`` compares them.
+
+    Args:
+        comparable: the column with their comparable form.
+        spelled: the column with ``search.addresses_of`` them.
+    """
+    found = texts(field, column, comparable, fold=address_text, whole=comparable_address)
+    for operator, read, searched, compare in (
+        ("icontains", address_text, spelled, _contains),
+        ("istartswith", _beginning, comparable, _begins),
+        ("iendswith", _end, comparable, _ends),
+    ):
+        name = f"{field}__{operator}"
+        found[name] = _read_by(name, read, compare(searched, bindparam(name, type_=String())))
+    return found
+
+
+def _read_by(name: str, read: Callable[[str], str], predicate: ColumnElement[bool]) -> Filter:
+    return Filter(lambda value: ("", {name: read(value)}), lambda _form, _sees_all: predicate)
+
+
+def _beginning(value: str) -> str:
+    return comparable_address(value) if "@" in value else address_text(value)
+
+
+def _end(value: str) -> str:
+    # An address ends with its domain.
+    return comparable_address(value) if "@" in value else comparable_address(f"@{value}")[1:]
+
+
+def _same(name: str, column: ColumnElement[Any], read: Callable[[str], str]) -> Filter:
+    return _read_by(name, read, column == bindparam(name, type_=String()))
+
+
+def _is_null(column: ColumnElement[Any]) -> Filter:
+    return Filter(
+        lambda value: ("yes" if value else "no", {}),
+        lambda form, _sees_all: column.is_(None) if form == "yes" else column.is_not(None),
+    )
+
+
+# LIKE knows letter case on one database and not on the other; these know it on both.
+
+
+def _contains(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(value == "", func.replace(column, value, "") != column)
+
+
+def _begins(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
+    return func.substr(column, 1, func.length(value)) == value
+
+
+def _ends(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
+    start = func.length(column) - func.length(value) + 1
+    return and_(func.length(column) >= func.length(value), func.substr(column, start) == value)

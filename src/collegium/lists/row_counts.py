@@ -1,0 +1,65 @@
+"""Kept counts: how many rows a long list has for somebody who sees all, without counting them.
+
+Triggers keep them, so that no way of writing can forget to. On SQLite, where writers take turns,
+each is one row. On PostgreSQL a row that every writer changes would have them wait for one another:
+there each adds a row of its own, and those are put together now and then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, insert, literal, not_, select
+
+from collegium.access.rules import Kind
+from collegium.db.statements import Prepared
+from collegium.db.tables import Number, accounts, invitations, requests, scopes, tallies
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+    from collegium.db.database import Write
+
+
+def tally(table: Table) -> Prepared:
+    """Build the question how many rows of a table its list has."""
+    total = func.coalesce(func.sum(tallies.c.n), 0, type_=Number)
+    return Prepared(select(total.label("count")).where(tallies.c.name == table.name))
+
+
+_PARTED = Prepared(select(func.count().label("rows")).select_from(tallies))
+_gone = delete(tallies).returning(tallies.c.name, tallies.c.n).cte("gone")
+_FOLD = Prepared(
+    insert(tallies).from_select(
+        ["name", "n"],
+        select(_gone.c.name, func.sum(_gone.c.n, type_=Number)).group_by(_gone.c.name),
+    )
+)
+_FORGET = Prepared(delete(tallies))
+_in_tree = select(scopes.c.id).where(not_(scopes.c.kind == Kind.GROUP.value))
+_RECOUNT = [
+    Prepared(
+        insert(tallies).from_select(
+            ["name", "n"],
+            select(literal(table.name), func.count()).select_from(table).where(listed),
+        )
+    )
+    for table, listed in (
+        (accounts, accounts.c.deleted.is_(None)),
+        (invitations, invitations.c.scope_id.in_(_in_tree)),
+        (requests, requests.c.scope_id.in_(_in_tree)),
+    )
+]
+
+
+def fold(tx: Write) -> None:
+    """Put the parts of each count together; PostgreSQL only, on SQLite there are none."""
+    if tx.value(_PARTED) > len(_RECOUNT):
+        tx.run(_FOLD)
+
+
+def recount(tx: Write) -> None:
+    """Count anew, after rows were written past the triggers."""
+    tx.run(_FORGET)
+    for statement in _RECOUNT:
+        tx.run(statement)

@@ -1,0 +1,1 @@
+"""Memberships: grants of roles in scopes."""

@@ -1,0 +1,63 @@
+"""Giving a role up by oneself: nobody needs a right for that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.access import queries as access_queries
+from collegium.events import queries as event_queries
+from collegium.memberships import queries as membership_queries
+from collegium.memberships.rules import is_owner_role, keep_an_owner
+from collegium.refusals import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+
+def weigh(tx: Read, actor: Actor, uuid: str) -> tuple[Row, bool]:
+    """Give a grant of the actor's own, and whether it could be given up now.
+
+    Refuses: NotFound ``grant.unknown``.
+    """
+    grant = membership_queries.own_one(tx, actor.id, uuid)
+    try:
+        _keep_an_owner(tx, grant)
+    except Conflict:
+        return grant, False
+    return grant, True
+
+
+def leave(tx: Write, actor: Actor, uuid: str) -> None:
+    """End a grant of the actor's own.
+
+    Args:
+        uuid: of the grant.
+
+    Refuses: NotFound ``grant.unknown``, Conflict ``scope.last_owner``.
+    """
+    grant = membership_queries.own_one(tx, actor.id, uuid)
+    access_queries.lock(tx, grant.scope_id)
+    # While we waited it may have lost its end, and become the last one that has none.
+    grant = membership_queries.own_one(tx, actor.id, uuid)
+    _keep_an_owner(tx, grant)
+    if not membership_queries.end(tx, grant.id, actor.id):
+        raise NotFound("grant.unknown")
+    event_queries.record(
+        tx,
+        "role.revoked",
+        actor,
+        scope=grant.scope_id,
+        account=actor.id,
+        role=grant.role_name,
+        scope_name=grant.scope_name,
+        username=actor.username,
+        until=tx.now.isoformat(),
+    )
+
+
+def _keep_an_owner(tx: Read, grant: Row) -> None:
+    if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
+        others = membership_queries.other_owners(tx, grant.scope_id, grant.id)
+        keep_an_owner(grant.scope_kind, grant.role_name, others)

@@ -1,0 +1,1 @@
+"""The outbox: e-mails and webhook calls to be delivered."""

@@ -1,0 +1,1 @@
+"""Roles: named sets of permissions, each for one kind of scope."""

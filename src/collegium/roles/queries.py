@@ -1,0 +1,263 @@
+"""Roles: named bundles of permissions, each for one kind of scope."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Boolean,
+    String,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from collegium.access.queries import live
+from collegium.access.rules import NOBODY, Kind
+from collegium.db.database import Duplicate, Referenced
+from collegium.db.statements import Prepared, any_of, contains
+from collegium.db.tables import Number, accounts, grants, role_permissions, roles
+from collegium.lists.listing import Listing
+from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.text.names import sort_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from sqlalchemy import ColumnElement
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+
+def _visible() -> ColumnElement[bool]:
+    """Return the SQL rule of ``reach``: without an account only built-in roles are visible."""
+    return or_(roles.c.is_system, bindparam("actor", type_=Number) > literal_column("0"))
+
+
+listing = Listing(
+    select(roles).where(roles.c.kind != Kind.GROUP.value),
+    visible=_visible,
+    key=roles.c.id,
+    default="name",
+    orders={
+        "name": (roles.c.name_sort,),
+        "is_active": (roles.c.is_active,),
+        "scope": (roles.c.kind,),
+    },
+    filters={
+        "content_type": roles.c.kind == bindparam("content_type", type_=String()),
+        "description": contains(roles.c.description, "description"),
+        "is_active": roles.c.is_active == bindparam("is_active", type_=Boolean()),
+        "is_system_role": roles.c.is_system == bindparam("is_system_role", type_=Boolean()),
+        "name": contains(roles.c.name, "name"),
+        "query": or_(contains(roles.c.name, "query"), contains(roles.c.description, "query")),
+    },
+)
+
+# The roles of groups are spelled by another wire; what is found by its UUID is in the tree.
+_of_the_tree = select(roles).where(
+    roles.c.uuid == bindparam("uuid"), roles.c.kind != Kind.GROUP.value
+)
+_BY_UUID = Prepared(_of_the_tree)
+# Not the weaker lock: whoever names the role in a new row waits until it stands or is gone.
+_BY_UUID_LOCKED = Prepared(_of_the_tree.with_for_update(of=roles))
+_BY_NAME_OR_UUID = {
+    groups: Prepared(
+        select(roles).where(
+            or_(
+                roles.c.name == bindparam("name"),
+                roles.c.uuid == bindparam("uuid"),
+            ),
+            (roles.c.kind == Kind.GROUP.value) if groups else (roles.c.kind != Kind.GROUP.value),
+        )
+    )
+    for groups in (False, True)
+}
+_EVERY = Prepared(select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
+_PERMISSIONS = Prepared(
+    select(role_permissions)
+    .where(any_of(role_permissions.c.role_id, "ids"))
+    .order_by(role_permissions.c.role_id, role_permissions.c.permission)
+)
+_OF_KIND = Prepared(
+    select(roles)
+    .where(roles.c.kind == bindparam("kind", type_=String()), roles.c.is_active)
+    .order_by(roles.c.name_sort, roles.c.id)
+)
+_NAMES = Prepared(select(roles.c.name, roles.c.description))
+_PEOPLE = Prepared(
+    select(grants.c.role_id, func.count(grants.c.account_id.distinct()).label("people"))
+    .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
+    .where(any_of(grants.c.role_id, "ids"), live())
+    .group_by(grants.c.role_id)
+)
+
+
+@lru_cache(maxsize=16)
+def _insert(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        insert(roles).values({name: bindparam(name) for name in columns}).returning(roles.c.id)
+    )
+
+
+@lru_cache(maxsize=32)
+def _update(columns: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        update(roles)
+        .where(roles.c.id == bindparam("role"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+@lru_cache(maxsize=32)
+def _carry(count: int) -> Prepared:
+    return Prepared(
+        insert(role_permissions).values(
+            [
+                {"role_id": bindparam("role"), "permission": bindparam(f"permission{at}")}
+                for at in range(count)
+            ]
+        )
+    )
+
+
+_DROP = Prepared(
+    delete(role_permissions).where(role_permissions.c.role_id == bindparam("role", type_=Number))
+)
+_DELETE = Prepared(delete(roles).where(roles.c.id == bindparam("role")))
+_TAKEN = Prepared(
+    select(roles.c.id).where(
+        roles.c.name == bindparam("name"), roles.c.id != bindparam("besides", type_=Number)
+    )
+)
+
+
+def find(tx: Read, uuid: str) -> Row:
+    """Load a role.
+
+    Refuses: NotFound ``role.unknown``.
+    """
+    row = tx.one(_BY_UUID, uuid=uuid)
+    if row is None:
+        raise NotFound("role.unknown")
+    return row
+
+
+def reach(tx: Read, actor: Actor, uuid: str) -> Row:
+    """Load a role that the actor may see; without an account only built-in roles are visible.
+
+    Refuses: NotFound ``role.unknown``.
+    """
+    row = find(tx, uuid)
+    if actor.id == NOBODY.id and not row.is_system:
+        raise NotFound("role.unknown")
+    return row
+
+
+def find_locked(tx: Write, uuid: str) -> Row:
+    """Load a role as ``find``, and hold everybody else's deeds on it back."""
+    row = tx.one(_BY_UUID_LOCKED, uuid=uuid)
+    if row is None:
+        raise NotFound("role.unknown")
+    return row
+
+
+def named(tx: Read, name: str, uuid: str | None, *, groups: bool = False) -> Row | None:
+    """Find a role by its name or its UUID, whichever was given.
+
+    Args:
+        groups: a role of groups, or (the default) of organisations or projects.
+    """
+    return tx.one(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
+
+
+def every(tx: Read) -> list[Row]:
+    """Give all roles, of groups too, those first that every installation has."""
+    return tx.all(_EVERY)
+
+
+def of_kind(tx: Read, kind: str) -> list[Row]:
+    """Give the roles that are given in a kind of scope, groups too, by name."""
+    return tx.all(_OF_KIND, kind=kind)
+
+
+def words(tx: Read) -> dict[str, str]:
+    """Give what people call each role, those of groups too, by its name."""
+    return {row.name: row.description or row.name for row in tx.all(_NAMES)}
+
+
+def permissions_of(tx: Read, ids: Iterable[int]) -> dict[int, list[str]]:
+    """Give the permissions of roles, in alphabetical order."""
+    found: dict[int, list[str]] = {}
+    for row in tx.all(_PERMISSIONS, ids=list(ids)):
+        found.setdefault(row.role_id, []).append(row.permission)
+    return found
+
+
+def people_in(tx: Read, ids: Iterable[int]) -> dict[int, int]:
+    """Count the active accounts that hold each role somewhere."""
+    return {row.role_id: row.people for row in tx.all(_PEOPLE, ids=list(ids), now=tx.now)}
+
+
+def is_taken(tx: Read, name: str, besides: int = 0) -> bool:
+    """Tell whether another role than the one of that number has a name."""
+    return tx.one(_TAKEN, name=name, besides=besides) is not None
+
+
+def _sorted(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**values, "name_sort": sort_key(values["name"])} if "name" in values else values
+
+
+def add(tx: Write, values: Mapping[str, Any]) -> int:
+    """Insert a role and give its number.
+
+    Refuses: Invalid ``role.name_taken``; the constraint decides.
+    """
+    try:
+        with tx.point():
+            values = _sorted(values)
+            return int(tx.value(_insert(tuple(sorted(values))), **values))
+    except Duplicate as error:
+        raise Invalid("role.name_taken", field="name") from error
+
+
+def change(tx: Write, role: int, values: Mapping[str, Any]) -> None:
+    """Write the given columns of a role, and no other.
+
+    Refuses: Invalid ``role.name_taken``.
+    """
+    try:
+        with tx.point():
+            values = _sorted(values)
+            tx.run(_update(tuple(sorted(values))), role=role, **values)
+    except Duplicate as error:
+        raise Invalid("role.name_taken", field="name") from error
+
+
+def carry(tx: Write, role: int, permissions: Collection[str]) -> None:
+    """Let a role carry these permissions, each given once, and no other."""
+    tx.run(_DROP, role=role)
+    if permissions:
+        names = {f"permission{at}": name for at, name in enumerate(permissions)}
+        tx.run(_carry(len(permissions)), role=role, **names)
+
+
+def remove(tx: Write, role: int) -> None:
+    """Delete a role; the foreign keys of whatever names it decide.
+
+    Refuses: Conflict ``role.used``.
+    """
+    try:
+        with tx.point():
+            tx.run(_DELETE, role=role)
+    except Referenced as error:
+        raise Conflict("role.used") from error

@@ -1,1 +1,0 @@
-"""What is allowed and what follows: no I/O, no rows, no clock."""

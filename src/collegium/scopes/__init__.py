@@ -1,0 +1,1 @@
+"""Scopes: organisations, projects and groups."""

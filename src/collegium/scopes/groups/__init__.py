@@ -1,0 +1,1 @@
+"""Groups: scopes without a parent."""

@@ -1,0 +1,322 @@
+"""What can be done to groups: founded, changed, joined, left, given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
+
+from collegium.access import queries as access_queries
+from collegium.access.rules import OWNER_ROLES, TEAM, Kind, Permission, may
+from collegium.accounts import queries as account_queries
+from collegium.events import queries as event_queries
+from collegium.invitations import group_actions as group_invitation_actions
+from collegium.join_requests import actions as join_request_actions
+from collegium.join_requests import queries as join_request_queries
+from collegium.lists import slugs
+from collegium.memberships import queries as membership_queries
+from collegium.memberships.rules import is_owner_role, keep_an_owner
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.roles import queries as role_queries
+from collegium.scopes.actions import Place, close, grant
+from collegium.scopes.groups import queries as group_queries
+from collegium.scopes.groups import rules as group_rules
+from collegium.settings import DEFAULTS
+from collegium.text.email_addresses import comparable_address
+from collegium.text.names import comparable_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from collegium.access.queries import Reached
+    from collegium.access.rules import Actor
+    from collegium.db.database import Write
+    from collegium.db.statements import Row
+    from collegium.settings import Settings
+
+
+class Wish(NamedTuple):
+    """What is to become of somebody in a group.
+
+    Args:
+        email: an address of theirs, in whatever letter case.
+        removes: whether they are to go.
+    """
+
+    email: str
+    is_manager: bool = False
+    is_owner: bool = False
+    removes: bool = False
+
+
+def create(tx: Write, actor: Actor, name: str, *, settings: Settings = DEFAULTS) -> int:
+    """Found a group and lead it; give its number.
+
+    Args:
+        name: as it is shown; without spaces around it.
+
+    Refuses: Invalid ``group.name_taken``, Conflict ``group.too_many``.
+    """
+    access_queries.lock_account(tx, actor.id)
+    group_rules.check_few_founded(group_queries.founded(tx, actor.id), settings.max_groups)
+    slug = slugs.new(tx, "group", name)
+    number = group_queries.add(tx, uuid4().hex, name, slug, comparable_name(name), actor.id)
+    event_queries.record(tx, "group.created", actor, scope=number, name=name)
+    _seat(tx, actor, number, name, actor.id, actor.username, group_rules.LEAD)
+    return number
+
+
+def hold(tx: Write, actor: Actor, number: int) -> Reached:
+    """Lock a group, for somebody who may change something about it.
+
+    Refuses: NotFound ``group.unknown``, Forbidden ``permission.missing`` for anybody but managers
+    and owners.
+    """
+    reached = _locked(tx, actor, number)
+    if not may(actor, reached.held, TEAM[Kind.GROUP].grant, Permission.GROUP_UPDATE):
+        raise Forbidden("permission.missing")
+    return reached
+
+
+def change(
+    tx: Write,
+    actor: Actor,
+    settings: Settings,
+    reached: Reached,
+    name: str | None,
+    wishes: Sequence[Wish],
+) -> int:
+    """Rename a group and change who is what in it, all of it or nothing.
+
+    Somebody who is no member is invited, with what is wished for; whoever is invited already
+    is invited to that instead. Give the number of invitations that are mailed.
+
+    Args:
+        reached: by ``hold``.
+
+    Refuses: Forbidden ``permission.missing`` where managers wish for more than plain members;
+    Invalid ``group.name_taken``, ``group.people`` with ``problems``, the reasons by address, and
+    ``is_name_taken``, and ``group.last_owner``.
+    """
+    people = _People(tx, reached.scope.id, wishes)
+    if name is not None and not may(actor, reached.held, Permission.GROUP_UPDATE):
+        raise Forbidden("permission.missing")
+    for wish in wishes:
+        _check_may(tx, actor, reached, wish, people)
+    problems = people.problems(wishes)
+    if problems:
+        # Both fields are reported together, so the name is looked up although nothing will change.
+        is_taken = name is not None and group_queries.is_taken(
+            tx, comparable_name(name), reached.scope.id
+        )
+        raise Invalid("group.people", field="users", problems=problems, is_name_taken=is_taken)
+    if name is not None and name != reached.scope.name:
+        group_queries.rename(tx, reached.scope.id, name, comparable_name(name))
+        _record(tx, "group.updated", actor, reached, fields=["name"])
+    mailed = 0
+    loses_owner = False
+    # In one order, so that two who invite the same people do not wait for each other.
+    for wish in sorted(wishes, key=lambda wish: comparable_address(wish.email)):
+        member = people.members.get(comparable_address(wish.email))
+        if member is None:
+            role: Any = role_queries.named(tx, _role(wish), None, groups=True)
+            account = people.others[comparable_address(wish.email)]
+            mailed += group_invitation_actions.invite(tx, actor, settings, reached, role, account)
+            continue
+        if wish.removes:
+            membership_queries.end(tx, member.grant_id, actor.id)
+            _record_role(tx, "role.revoked", actor, reached, member, member.role_name)
+        elif _role(wish) != member.role_name:
+            membership_queries.end(tx, member.grant_id, actor.id)
+            _record_role(tx, "role.revoked", actor, reached, member, member.role_name)
+            _seat(
+                tx,
+                actor,
+                reached.scope.id,
+                reached.scope.name,
+                member.account_id,
+                member.username,
+                _role(wish),
+                again=True,
+            )
+        else:
+            continue
+        loses_owner |= is_owner_role(Kind.GROUP, member.role_name)
+    if loses_owner:
+        # A group whose owners are switched off must not be shut to others for that.
+        _keep_an_owner(tx, reached.scope.id)
+    return mailed
+
+
+def join(
+    tx: Write,
+    actor: Actor,
+    number: int,
+    message: str = "",
+    *,
+    settings: Settings = DEFAULTS,
+) -> tuple[Row, bool]:
+    """Ask to be let in to a group; give the request, and whether it is a new one.
+
+    Whoever asks again while a request waits is given that one.
+
+    Refuses: NotFound ``group.unknown``, Conflict ``grant.held`` for members and
+    ``request.too_many``.
+    """
+    reached = _locked(tx, actor, number)
+    if membership_queries.in_scope(tx, actor.id, number) is None:
+        for waiting in join_request_queries.pending_of(tx, actor.id, number):
+            return waiting, False
+        # Requests at other groups are counted too, and their transactions hold other scopes.
+        access_queries.lock_account(tx, actor.id)
+        group_rules.check_few_waiting(
+            join_request_queries.waiting_of(tx, actor.id), settings.max_join_requests
+        )
+    role: Any = role_queries.named(tx, group_rules.MEMBER, None, groups=True)
+    return join_request_actions.ask(tx, actor, reached.scope, role, message), True
+
+
+def leave(tx: Write, actor: Actor, number: int) -> None:
+    """Give up one's own place in a group.
+
+    Refuses: NotFound ``group.unknown``, Conflict ``group.not_member`` and ``scope.last_owner``.
+    """
+    reached = _locked(tx, actor, number)
+    grant = membership_queries.in_scope(tx, actor.id, number)
+    if grant is None:
+        raise Conflict("group.not_member")
+    if grant.until is None and is_owner_role(Kind.GROUP, grant.role_name):
+        others = membership_queries.other_owners(tx, number, grant.id)
+        keep_an_owner(Kind.GROUP, grant.role_name, others)
+    membership_queries.end(tx, grant.id, actor.id)
+    _record(
+        tx,
+        "role.revoked",
+        actor,
+        reached,
+        account=actor.id,
+        role=grant.role_name,
+        scope_name=reached.scope.name,
+        username=actor.username,
+    )
+
+
+def delete(tx: Write, actor: Actor, number: int) -> None:
+    """Give a group up: its people are free, what was asked and offered is closed.
+
+    Refuses: NotFound ``group.unknown``, Forbidden ``permission.missing``.
+    """
+    reached = _locked(tx, actor, number)
+    if not may(actor, reached.held, Permission.GROUP_DELETE):
+        raise Forbidden("permission.missing")
+    group_queries.free_name(tx, number)
+    close(tx, actor, number)
+    _record(tx, "group.deleted", actor, reached)
+
+
+class _People:
+    """Whom the wishes name: members of the group, and others with an account."""
+
+    def __init__(self, tx: Write, scope: int, wishes: Sequence[Wish]) -> None:
+        self.members: dict[str, Row] = {}
+        for row in group_queries.members(tx, [scope])[scope] if wishes else ():
+            self.members.setdefault(comparable_address(row.email), row)
+        strangers = [
+            wish.email for wish in wishes if comparable_address(wish.email) not in self.members
+        ]
+        self.others: Mapping[str, Row] = account_queries.with_addresses(tx, strangers)
+
+    def problems(self, wishes: Sequence[Wish]) -> dict[str, str]:
+        """Give why a wish cannot be granted, by its address."""
+        found: dict[str, str] = {}
+        seen: set[str] = set()
+        for wish in wishes:
+            key = comparable_address(wish.email)
+            if key in seen:
+                found[wish.email] = "twice"
+            elif key not in self.members and wish.removes:
+                found[wish.email] = "not_member"
+            elif key not in self.members and key not in self.others:
+                found[wish.email] = "unknown"
+            seen.add(key)
+        return found
+
+
+def _role(wish: Wish) -> str:
+    return group_rules.role_of(is_manager=wish.is_manager, is_owner=wish.is_owner)
+
+
+def _check_may(tx: Write, actor: Actor, reached: Reached, wish: Wish, people: _People) -> None:
+    member = people.members.get(comparable_address(wish.email))
+    if member is None:
+        plain = wish.removes or _role(wish) == group_rules.MEMBER
+        needed = Permission.GROUP_GRANT if plain else Permission.GROUP_REGRANT
+    elif wish.removes:
+        carried = role_queries.permissions_of(tx, [member.role_id]).get(member.role_id, [])
+        needed = group_rules.right_to_remove(carried)
+    else:
+        needed = Permission.GROUP_REGRANT
+    if not may(actor, reached.held, needed):
+        raise Forbidden("permission.missing")
+
+
+def _locked(tx: Write, actor: Actor, number: int) -> Reached:
+    group_queries.by_number(tx, number)
+    access_queries.lock(tx, number)
+    reached = access_queries.held_by(tx, actor, number)
+    if reached is None:
+        raise NotFound("group.unknown")
+    return reached
+
+
+def _keep_an_owner(tx: Write, scope: int) -> None:
+    owners = OWNER_ROLES[Kind.GROUP]
+    if not any(
+        row.role_name in owners and row.until is None and row.is_active
+        for row in group_queries.members(tx, [scope])[scope]
+    ):
+        raise Invalid("group.last_owner", field="users")
+
+
+def _seat(
+    tx: Write,
+    actor: Actor,
+    scope: int,
+    scope_name: str,
+    account: int,
+    username: str,
+    role: str,
+    *,
+    again: bool = False,
+) -> None:
+    row: Any = role_queries.named(tx, role, None, groups=True)
+    grant(tx, actor, account, row.id, Place(scope, Kind.GROUP), by=actor.id, again=again)
+    event_queries.record(
+        tx,
+        "role.granted",
+        actor,
+        scope=scope,
+        account=account,
+        role=role,
+        scope_name=scope_name,
+        username=username,
+    )
+
+
+def _record_role(
+    tx: Write, kind: str, actor: Actor, reached: Reached, member: Row, role: str
+) -> None:
+    _record(
+        tx,
+        kind,
+        actor,
+        reached,
+        account=member.account_id,
+        role=role,
+        scope_name=reached.scope.name,
+        username=member.username,
+    )
+
+
+def _record(tx: Write, kind: str, actor: Actor, reached: Reached, **facts: Any) -> None:
+    named = {} if "scope_name" in facts else {"name": reached.scope.name}
+    event_queries.record(tx, kind, actor, scope=reached.scope.id, **named, **facts)

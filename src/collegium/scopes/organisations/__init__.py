@@ -1,0 +1,1 @@
+"""Organisations: the scopes that hold projects."""

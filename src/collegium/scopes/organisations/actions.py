@@ -1,0 +1,150 @@
+"""What can be done to organisations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from collegium.access.queries import hold
+from collegium.access.rules import Kind, Permission
+from collegium.access.subnets import queries as subnet_queries
+from collegium.access.subnets.rules import closed
+from collegium.accounts import queries as account_queries
+from collegium.accounts.actions import check_staff
+from collegium.db.tables import organisations
+from collegium.events import queries as event_queries
+from collegium.lists import slugs
+from collegium.refusals import Conflict
+from collegium.scopes import queries as scope_queries
+from collegium.scopes.actions import close
+from collegium.scopes.projects import actions as project_actions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from collegium.access.queries import Reached
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+    from collegium.settings import Settings
+
+STAFF_ONLY = frozenset(
+    {
+        "access_subnets",
+        "accounting_started",
+        "default_tax_percent",
+        "agreement_number",
+        "domain",
+        "blocked",
+        "archived",
+        "sponsor_number",
+    }
+)
+"""The columns that nobody but staff may write; sent by others they are passed over."""
+
+
+def check_available(scope: Row) -> None:
+    """Let nothing happen in an organisation that is blocked or archived.
+
+    Refuses: Conflict ``organisation.blocked`` and ``organisation.archived``.
+    """
+    _check_available(blocked=scope.blocked, archived=scope.archived)
+
+
+def _check_available(*, blocked: bool, archived: bool) -> None:
+    if blocked:
+        raise Conflict("organisation.blocked")
+    if archived:
+        raise Conflict("organisation.archived")
+
+
+def _check_may_change(actor: Actor, scope: Row, changes: Mapping[str, Any]) -> None:
+    if not actor.is_staff:
+        check_available(scope)
+        return
+    is_closed = scope.blocked or scope.archived
+    if is_closed and not changes.keys() <= {"blocked", "archived"}:
+        _check_available(
+            blocked=changes.get("blocked", scope.blocked),
+            archived=changes.get("archived", scope.archived),
+        )
+
+
+def home_of(tx: Read, actor: Actor) -> str:
+    """Give the organisation that the actor's profile names: the default domain of a new one."""
+    return str(account_queries.own(tx, actor).organization)
+
+
+def create(tx: Write, actor: Actor, settings: Settings, values: Mapping[str, Any]) -> str:
+    """Create an organisation and give its UUID.
+
+    Args:
+        values: columns of the organisation; ``name`` at least.
+
+    Refuses: Forbidden ``permission.missing`` for anybody but staff.
+    """
+    check_staff(actor)
+    uuid = uuid4().hex
+    own = {name: value for name, value in values.items() if name in organisations.c}
+    number = scope_queries.add(
+        tx,
+        Kind.ORGANISATION,
+        organisations,
+        {
+            "uuid": uuid,
+            "name": values["name"],
+            "slug": values.get("slug") or slugs.new(tx, "organisation", values["name"]),
+            "description": values.get("description", ""),
+        },
+        own,
+    )
+    subnet_queries.put(tx, number, closed(own.get("access_subnets", "")))
+    event_queries.record(tx, "organisation.created", actor, scope=number, name=values["name"])
+    if settings.create_default_project_on_organization_creation:
+        project_actions.add(tx, actor, number, {"name": "First project"})
+    return uuid
+
+
+def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]) -> None:
+    """Change an organisation that the actor can see.
+
+    Staff open a closed one again, and with it whatever else they change; but while it stays
+    closed, they change nothing of it save whether it is.
+
+    Refuses: Forbidden ``permission.missing``, Conflict ``organisation.blocked`` and
+    ``organisation.archived``, Invalid ``scope.slug_taken``.
+    """
+    reached = hold(tx, actor, reached, Permission.ORGANISATION_UPDATE)
+    _check_may_change(actor, reached.scope, changes)
+    if not actor.is_staff:
+        changes = {
+            name: value
+            for name, value in changes.items()
+            if name not in STAFF_ONLY and name != "slug"
+        }
+    scope_queries.change(tx, reached.scope.id, organisations, changes)
+    if "access_subnets" in changes:
+        subnet_queries.put(tx, reached.scope.id, closed(changes["access_subnets"]))
+    event_queries.record(
+        tx,
+        "organisation.updated",
+        actor,
+        scope=reached.scope.id,
+        name=reached.scope.name,
+        fields=sorted(changes),
+    )
+
+
+def delete(tx: Write, actor: Actor, reached: Reached) -> None:
+    """Remove an organisation; its grants end, its history stays.
+
+    Refuses: Conflict ``organisation.blocked``, ``organisation.archived`` and
+    ``organisation.has_projects``.
+    """
+    reached = hold(tx, actor, reached, Permission.ORGANISATION_DELETE)
+    check_available(reached.scope)
+    scope_queries.check_childless(tx, reached.scope.id)
+    close(tx, actor, reached.scope.id)
+    event_queries.record(
+        tx, "organisation.deleted", actor, scope=reached.scope.id, name=reached.scope.name
+    )

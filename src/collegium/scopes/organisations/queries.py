@@ -1,0 +1,116 @@
+"""Organisations: the scopes that hold projects."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, bindparam, func, select, true
+
+from collegium.access.queries import live, seer, visible_scopes
+from collegium.access.rules import Kind
+from collegium.db.statements import Prepared, any_of
+from collegium.db.tables import accounts, grants, organisations, projects, scopes
+from collegium.lists import filters as list_filters
+from collegium.lists.listing import Listing
+from collegium.refusals import NotFound
+from collegium.scopes.queries import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+
+_rows = (
+    select(
+        *(c for c in scopes.c if c.name not in {"kind", "removed", "parent_id", "name_sort"}),
+        *(c for c in organisations.c if c.name != "scope_id" and not c.name.endswith("_sort")),
+    )
+    .join(organisations, organisations.c.scope_id == scopes.c.id)
+    .where(scopes.c.kind == Kind.ORGANISATION.value, scopes.c.removed.is_(None))
+)
+
+listing = Listing(
+    _rows,
+    visible=lambda: visible(Kind.ORGANISATION),
+    key=scopes.c.id,
+    default="name",
+    orders={
+        "name": (scopes.c.name_sort,),
+        "created": (scopes.c.created,),
+        "native_name": (organisations.c.native_name_sort,),
+        "abbreviation": (organisations.c.abbreviation_sort,),
+        "registration_code": (organisations.c.registration_code,),
+        "agreement_number": (organisations.c.agreement_number,),
+        "contact_details": (organisations.c.contact_details,),
+        "accounting_start_date": (organisations.c.accounting_started,),
+    },
+    filters=list_filters.ORGANISATIONS,
+)
+
+
+@lru_cache(maxsize=2)
+def _seen(*, sees_all: bool) -> Prepared:
+    return Prepared(
+        _rows.where(
+            scopes.c.uuid == bindparam("uuid"),
+            true() if sees_all else visible(Kind.ORGANISATION),
+        )
+    )
+
+
+_child = scopes.alias("child")
+_team_scope = scopes.alias("team_scope")
+
+_PEOPLE = Prepared(
+    select(
+        func.coalesce(_team_scope.c.parent_id, _team_scope.c.id).label("organisation_id"),
+        func.count(grants.c.account_id.distinct()).label("people"),
+    )
+    .select_from(grants)
+    .join(_team_scope, _team_scope.c.id == grants.c.scope_id)
+    .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
+    .where(
+        live(),
+        any_of(func.coalesce(_team_scope.c.parent_id, _team_scope.c.id), "ids"),
+    )
+    .group_by(func.coalesce(_team_scope.c.parent_id, _team_scope.c.id))
+)
+
+
+@lru_cache(maxsize=2)
+def _projects(*, sees_all: bool) -> Prepared:
+    return Prepared(
+        select(_child.c.parent_id, _child.c.uuid, _child.c.name, projects.c.ends)
+        .join(projects, projects.c.scope_id == _child.c.id)
+        .where(
+            any_of(_child.c.parent_id, "ids"),
+            _child.c.removed.is_(None),
+            true() if sees_all else _child.c.id.in_(visible_scopes()),
+        )
+        .order_by(_child.c.name_sort, _child.c.id)
+    )
+
+
+def find(tx: Read, actor: Actor, uuid: str) -> Row:
+    """Load an organisation to show it.
+
+    Refuses: NotFound ``organisation.unknown`` when there is none or it is hidden.
+    """
+    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
+    if row is None:
+        raise NotFound("organisation.unknown")
+    return row
+
+
+def projects_of(tx: Read, actor: Actor, ids: Iterable[int]) -> list[Row]:
+    """Give the projects of organisations that the actor may see: ``parent_id uuid name ends``."""
+    return tx.all(_projects(sees_all=actor.sees_all), ids=list(ids), **seer(tx, actor))
+
+
+def people_in(tx: Read, ids: Iterable[int]) -> dict[int, int]:
+    """Count the people with a grant in each organisation or in one of its projects."""
+    rows = tx.all(_PEOPLE, ids=list(ids), now=tx.now)
+    return {row.organisation_id: row.people for row in rows}

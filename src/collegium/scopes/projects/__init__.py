@@ -1,0 +1,1 @@
+"""Projects: the scopes under an organisation."""

@@ -1,0 +1,105 @@
+"""Projects: the scopes under an organisation."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Boolean, and_, bindparam, or_, select, true
+
+from collegium.access.queries import holding, organisation, seer
+from collegium.access.rules import Kind, Permission
+from collegium.db.statements import Prepared
+from collegium.db.tables import accounts, organisations, projects, scopes
+from collegium.lists import filters as list_filters
+from collegium.lists.listing import Listing
+from collegium.refusals import NotFound
+from collegium.scopes.queries import visible
+
+if TYPE_CHECKING:
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+
+_all = (
+    select(
+        *(c for c in scopes.c if c.name not in {"kind", "parent_id", "name_sort"}),
+        *(c for c in projects.c if c.name not in {"scope_id", "ends_requested_by"}),
+        accounts.c.uuid.label("ends_requested_by"),
+        organisation.c.uuid.label("organisation_uuid"),
+        organisation.c.name.label("organisation_name"),
+        organisation.c.slug.label("organisation_slug"),
+        organisations.c.native_name.label("organisation_native_name"),
+        organisations.c.abbreviation.label("organisation_abbreviation"),
+        organisations.c.display_billing_info_in_projects,
+    )
+    .join(projects, projects.c.scope_id == scopes.c.id)
+    .join(organisation, organisation.c.id == scopes.c.parent_id)
+    .join(organisations, organisations.c.scope_id == organisation.c.id)
+    .outerjoin(accounts, accounts.c.id == projects.c.ends_requested_by)
+    # The kind is said although the join implies it: the index for the order begins with it.
+    .where(scopes.c.kind == Kind.PROJECT.value)
+)
+_here = scopes.c.removed.is_(None)
+_rows = _all.where(_here)
+_ORDERS = {
+    "name": (scopes.c.name_sort,),
+    "created": (scopes.c.created,),
+    "start_date": (projects.c.starts,),
+    "end_date": (projects.c.ends,),
+    "customer_name": (organisation.c.name_sort,),
+    "customer_native_name": (organisations.c.native_name_sort,),
+    "customer_abbreviation": (organisations.c.abbreviation_sort,),
+    # Nothing costs anything here, so by their costs all are equal.
+    "estimated_cost": (),
+}
+
+listing = Listing(
+    _rows,
+    visible=lambda: visible(Kind.PROJECT),
+    key=scopes.c.id,
+    counted=select(scopes.c.id).where(scopes.c.kind == Kind.PROJECT.value, _here),
+    default="name",
+    orders=_ORDERS,
+    filters=list_filters.PROJECTS,
+)
+
+history = Listing(
+    _all,
+    # Whoever was in a removed project is so no more; it is shown to those who could remove it.
+    visible=lambda: or_(
+        and_(_here, visible(Kind.PROJECT)),
+        and_(
+            scopes.c.removed.is_not(None),
+            scopes.c.id.in_(holding((Kind.PROJECT, Permission.PROJECT_DELETE))),
+        ),
+    ),
+    key=scopes.c.id,
+    default="name",
+    orders=_ORDERS,
+    filters={
+        **list_filters.PROJECTS,
+        "is_removed": scopes.c.removed.is_not(None) == bindparam("is_removed", type_=Boolean()),
+    },
+)
+"""The removed projects as well."""
+
+
+@lru_cache(maxsize=2)
+def _seen(*, sees_all: bool) -> Prepared:
+    return Prepared(
+        _rows.where(
+            scopes.c.uuid == bindparam("uuid"), true() if sees_all else visible(Kind.PROJECT)
+        )
+    )
+
+
+def find(tx: Read, actor: Actor, uuid: str) -> Row:
+    """Load a project to show it.
+
+    Refuses: NotFound ``project.unknown`` when there is none or it is hidden.
+    """
+    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
+    if row is None:
+        raise NotFound("project.unknown")
+    return row

@@ -1,0 +1,215 @@
+"""What organisations, projects and groups have in common: one row each in one tree."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import String, and_, bindparam, func, insert, select, update
+
+from collegium.access.queries import organisation, visible_scopes
+from collegium.db.database import Duplicate
+from collegium.db.statements import Prepared, contains, part
+from collegium.db.tables import organisations, projects, roles, scopes
+from collegium.lists.listing import Filter, Listing
+from collegium.lists.sql_hints import plain
+from collegium.refusals import Conflict, Invalid
+from collegium.text.names import sort_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import ColumnElement, Select, Table
+
+    from collegium.access.rules import Kind
+    from collegium.db.database import Read, Write
+
+_NEW = Prepared(
+    insert(scopes)
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "uuid",
+                "kind",
+                "parent_id",
+                "name",
+                "name_sort",
+                "slug",
+                "description",
+                "created",
+            )
+        }
+    )
+    .returning(scopes.c.id)
+)
+_REMOVE = Prepared(
+    update(scopes).where(scopes.c.id == bindparam("scope")).values(removed=bindparam("moment"))
+)
+_CHILDREN = Prepared(
+    select(func.count().label("count"))
+    .select_from(scopes)
+    .where(scopes.c.parent_id == bindparam("parent"), scopes.c.removed.is_(None))
+)
+
+
+@lru_cache(maxsize=64)
+def _insert(table: Table, columns: tuple[str, ...]) -> Prepared:
+    return Prepared(insert(table).values({name: bindparam(name) for name in columns}))
+
+
+@lru_cache(maxsize=256)
+def _update(table: Table, columns: tuple[str, ...]) -> Prepared:
+    key = table.c.id if table is scopes else table.c.scope_id
+    return Prepared(
+        update(table)
+        .where(key == bindparam("scope"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+def placed(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Select rows that speak of a role in a scope, with what is shown of both.
+
+    Args:
+        table: has ``scope_id`` and ``role_id``.
+        columns: what is selected besides; join its tables to what this gives.
+    """
+    return (
+        select(
+            *(c for c in table.c if c.name not in {"email_comparable", "email_search"}),
+            scopes.c.uuid.label("scope_uuid"),
+            scopes.c.kind.label("scope_kind"),
+            scopes.c.name.label("scope_name"),
+            scopes.c.slug.label("scope_slug"),
+            scopes.c.description.label("scope_description"),
+            scopes.c.removed.label("scope_removed"),
+            organisation.c.id.label("organisation_id"),
+            organisation.c.uuid.label("organisation_uuid"),
+            organisation.c.name.label("organisation_name"),
+            organisations.c.blocked,
+            organisations.c.archived,
+            projects.c.starts,
+            roles.c.uuid.label("role_uuid"),
+            roles.c.name.label("role_name"),
+            roles.c.kind.label("role_kind"),
+            roles.c.description.label("role_description"),
+            roles.c.is_active.label("role_is_active"),
+            *columns,
+        )
+        .select_from(table)
+        .join(scopes, scopes.c.id == plain(table.c.scope_id))
+        .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
+        .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
+        .outerjoin(projects, projects.c.scope_id == scopes.c.id)
+        .join(roles, roles.c.id == plain(table.c.role_id))
+    )
+
+
+listing = Listing(
+    select(
+        scopes.c.id,
+        scopes.c.uuid,
+        scopes.c.kind,
+        scopes.c.name,
+        organisation.c.name.label("organisation_name"),
+    )
+    .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
+    .where(scopes.c.removed.is_(None)),
+    visible=lambda: scopes.c.id.in_(visible_scopes()),
+    key=scopes.c.id,
+    counted=select(scopes.c.id).where(scopes.c.removed.is_(None)),
+    lean=True,
+    default="name",
+    orders={"name": (scopes.c.kind, scopes.c.name_sort)},  # as the index has it
+    filters={
+        "kind": scopes.c.kind == bindparam("kind", type_=String()),
+        "name": Filter(
+            lambda value: ("", {"name": part(value)}),
+            lambda _form, _sees_all: contains(scopes.c.name, "name"),
+        ),
+    },
+)
+"""The scopes of every kind that somebody has a hand in; of one above or below theirs too."""
+
+
+def visible(kind: Kind) -> ColumnElement[bool]:
+    """Say which scopes of a kind an ordinary actor may see."""
+    return and_(scopes.c.kind == kind.value, scopes.c.id.in_(visible_scopes()))
+
+
+def add(
+    tx: Write,
+    kind: Kind,
+    table: Table,
+    common: Mapping[str, Any],
+    own: Mapping[str, Any],
+    parent: int | None = None,
+) -> int:
+    """Insert a scope and the row of its own table; give its number.
+
+    Args:
+        common: ``uuid name slug description``.
+        own: columns of ``table``.
+
+    Refuses: Invalid ``scope.slug_taken``.
+    """
+    try:
+        with tx.point():
+            told = {**common, "kind": kind.value, "parent_id": parent, "created": tx.now}
+            scope = int(tx.value(_NEW, name_sort=sort_key(common["name"]), **told))
+    except Duplicate as error:
+        raise Invalid("scope.slug_taken", field="slug") from error
+    values = {"scope_id": scope, **_sorted(table, own)}
+    tx.run(_insert(table, tuple(sorted(values))), **values)
+    return scope
+
+
+def _sorted(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {
+        f"{name}_sort": sort_key(value)
+        for name, value in values.items()
+        if f"{name}_sort" in table.c
+    }
+    return {**values, **keys}
+
+
+def change(tx: Write, scope: int, table: Table, changes: Mapping[str, Any]) -> None:
+    """Write the given columns, those of the scope and those of its own table.
+
+    Refuses: Invalid ``scope.slug_taken``.
+    """
+    for target in (scopes, table):
+        changes = _sorted(target, changes)
+        values = {
+            name: value
+            for name, value in changes.items()
+            if name in target.c and (target is scopes or name not in scopes.c or name == "kind")
+        }
+        if target is scopes:
+            values.pop("kind", None)
+        if values:
+            try:
+                with tx.point():
+                    tx.run(_update(target, tuple(sorted(values))), scope=scope, **values)
+            except Duplicate as error:
+                raise Invalid("scope.slug_taken", field="slug") from error
+
+
+def remove(tx: Write, scope: int) -> None:
+    """Hide a scope for good; its history stays."""
+    tx.run(_REMOVE, scope=scope, moment=tx.now)
+
+
+def children(tx: Read, scope: int) -> int:
+    """Count the projects of an organisation."""
+    return int(tx.value(_CHILDREN, parent=scope))
+
+
+def check_childless(tx: Read, scope: int) -> None:
+    """Make sure that nothing stands under a scope.
+
+    Refuses: Conflict ``organisation.has_projects``.
+    """
+    if children(tx, scope):
+        raise Conflict("organisation.has_projects")

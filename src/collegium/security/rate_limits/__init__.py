@@ -1,0 +1,1 @@
+"""Rate limits: how long a caller waits after too many failures."""

@@ -1,0 +1,276 @@
+"""How settings are written: one reader a kind of value, and what to write where reading fails.
+
+A leaf beside ``settings``, which holds the table of settings; nobody else needs it.
+"""
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from collegium import hosts
+from collegium.hosts import Network
+from collegium.text.email_addresses import address_fault
+
+KEY_LENGTH = 32  # characters; a shorter SECRET_KEY can be guessed
+_MOST = 1_000_000  # the largest number of things that a setting bounds
+LONGEST = 100 * 365 * 86400  # seconds; beyond some such point the calendar ends
+
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
+"""Where a service may live below its host: plain segments, none of them a dot or two."""
+
+
+class UnfitError(ValueError):
+    """What is wrong with a setting, and what to write instead; quotes nothing secret."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a setting is written: what reads it, and what to write where reading fails.
+
+    Whatever the reader raises is dropped, for it may quote a password.
+    """
+
+    read: Callable[[str], object]
+    wants: str
+
+
+@dataclass(frozen=True)
+class ProfileChanges:
+    """Which changes of a profile are told, and to whom."""
+
+    fields: tuple[str, ...] = ("email", "phone_number", "job_title")
+    enable_operator_owner_notifications: bool = False
+    operator_notification_emails: tuple[str, ...] = ()
+
+
+def _need(condition: object) -> None:
+    if not condition:
+        raise ValueError
+
+
+def _line(text: str) -> str:
+    _need(text.isprintable())
+    return text
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
+def duration(text: str) -> int:
+    """Read a duration such as 3600, 90m or 7d; give its seconds.
+
+    Raises ValueError or LookupError for anything else.
+    """
+    unit = text[-1:].lower() if text[-1:].isalpha() else "s"
+    number = text[:-1] if text[-1:].isalpha() else text
+    _need(re.fullmatch("[0-9]{1,10}", number))
+    seconds = int(number) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[unit]
+    _need(0 < seconds <= LONGEST)
+    return seconds
+
+
+def _words(text: str) -> tuple[str, ...]:
+    if not text.lstrip().startswith("["):
+        return tuple(word.strip() for word in text.split(",") if word.strip())
+    words = json.loads(text)
+    _need(all(isinstance(word, str) and word for word in words))
+    return tuple(words)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(_network(word) for word in _words(text))
+
+
+def _network(text: str) -> Network:
+    try:
+        return hosts.network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        alone = hosts.address(text)
+        hint = f": write {alone}" if alone else ""
+        raise UnfitError(f"{text[:60]!r} is neither{hint}") from None
+    raise UnfitError(f"{text!r} is an address within a network: write {meant}")
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(_host(word) for word in _words(text))
+
+
+def _host(text: str) -> str:
+    if text == "*":
+        return text
+    found = hosts.host(f"[{text}]" if text.count(":") > 1 and "[" not in text else text)
+    if found is not None and found.port is None and not text.endswith(":"):
+        return found.name
+    if "*" in text or text.startswith("."):
+        raise UnfitError(f"{text[:60]!r} matches no host: write each name, or * alone for any")
+    meant = hosts.origin(text if "://" in text else f"http://{text}")
+    hint = (
+        f": write {urlsplit(meant).netloc.partition(':')[0]}" if meant and "[" not in meant else ""
+    )
+    raise UnfitError(
+        f"{text[:60]!r} matches no host: names stand here without scheme, port and path{hint}"
+    )
+
+
+def _endpoint(text: str) -> str:
+    url = urlsplit(_line(text))
+    _need(url.scheme in {"http", "https"} and url.hostname and not url.fragment)
+    _need(url.username is None and url.port != 0 and " " not in text)
+    return text
+
+
+def _web_url(text: str) -> str:
+    _need(not urlsplit(_line(text)).query)
+    return _endpoint(text).rstrip("/")
+
+
+def _own_url(text: str) -> str:
+    """Read where people reach us: the host in its comparable form, perhaps a path below it."""
+    parts = urlsplit(_web_url(text))
+    found = hosts.origin(f"{parts.scheme}://{parts.netloc}")
+    if found is None:
+        raise UnfitError(f"{text[:60]!r} has no host that a browser can ask for")
+    path = parts.path.rstrip("/")
+    if not _PATH.fullmatch(path):
+        raise UnfitError(
+            f"its path can have letters, digits, '-', '.', '_' and '~', not {path[:60]!r}"
+        )
+    return found + path
+
+
+def _database_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme == "sqlite":
+        _need(not url.netloc + url.query and len(url.path) > 1 and ":memory:" not in text)
+        return url.scheme + text[len(url.scheme) :]
+    _need(url.scheme in {"postgresql", "postgres"} and url.path.strip("/") and url.port != 0)
+    return "postgresql" + text[len(url.scheme) :]
+
+
+def _mail_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme == "file":
+        _need(url.path and not url.netloc + url.query)
+    else:
+        _need(url.scheme in {"smtp", "smtps"} and url.hostname and url.port != 0)
+        _need(url.query in {"", "starttls=0", "starttls=1"})
+    return url.scheme + text[len(url.scheme) :]
+
+
+def _mailbox(text: str) -> str:
+    _need(not address_fault(parseaddr(_line(text))[1]))
+    return text
+
+
+def _secret_key(text: str) -> str:
+    _need(len(text) >= KEY_LENGTH)
+    return text
+
+
+def _folder(text: str) -> Path:
+    _need(Path(text).is_dir())
+    return Path(text)
+
+
+def _countries(text: str) -> tuple[str, ...]:
+    codes = tuple(word.upper() for word in _words(text))
+    _need(all(re.fullmatch("[A-Z]{2}", code) for code in codes))
+    return codes
+
+
+def _profile_changes(text: str) -> ProfileChanges:
+    given = {key.lower(): value for key, value in json.loads(text).items()}
+    _need(isinstance(given.get("enable_operator_owner_notifications", False), bool))
+    lists = {"fields", "operator_notification_emails"} & given.keys()
+    _need(all(isinstance(given[key], list) for key in lists))
+    told = {key: _words(json.dumps(given[key])) for key in lists}
+    _need(not any(map(address_fault, told.get("operator_notification_emails", ()))))
+    return ProfileChanges(**given | told)
+
+
+def _always(text: str) -> bool:
+    _need(_flag(text))
+    return True
+
+
+def _count(text: str) -> int:
+    _need(re.fullmatch("[0-9]{1,7}", text))
+    _need(0 < int(text) <= _MOST)
+    return int(text)
+
+
+def _or_none(kind: Kind) -> Kind:
+    def read(text: str) -> object:
+        return None if text.lower() in {"0", "none", "null", "false"} else kind.read(text)
+
+    return Kind(read, f"{kind.wants}, or none")
+
+
+def _one_of(*choices: str) -> Kind:
+    return Kind(
+        lambda text: choices[choices.index(text.lower())],
+        " or ".join(choices),
+    )
+
+
+_DURATION = Kind(duration, "a duration such as 3600, 30s, 90m, 1h, 7d or 2w")
+_WEB_URL = Kind(_web_url, "a web address such as https://members.example.org")
+
+# What the table in ``settings`` is written in: the type that code sees, the kind that reads it.
+Flag = Annotated[bool, Kind(_flag, "true or false")]
+OnlyTrue = Annotated[bool, Kind(_always, "true: a deed happens as a whole or not at all")]
+Text = Annotated[str, Kind(str, "text")]
+Line = Annotated[str, Kind(_line, "text on one line")]
+Words = Annotated[tuple[str, ...], Kind(_words, 'a list: a,b,c or ["a", "b", "c"]')]
+Countries = Annotated[tuple[str, ...], Kind(_countries, "two-letter codes: EE,FI,NO")]
+Networks = Annotated[
+    tuple[Network, ...], Kind(_networks, "addresses and networks: 10.0.0.5,192.168.1.0/24")
+]
+Count = Annotated[int, Kind(_count, f"a whole number from 1 to {_MOST}")]
+Duration = Annotated[int, _DURATION]
+MaybeDuration = Annotated[int | None, _or_none(_DURATION)]
+_OWN_URL = Kind(_own_url, _WEB_URL.wants)
+WebUrl = Annotated[str, _WEB_URL]
+OwnUrl = Annotated[str, _OWN_URL]
+MaybeOwnUrl = Annotated[str | None, _or_none(_OWN_URL)]
+Hosts = Annotated[
+    tuple[str, ...], Kind(_hosts, "host names: members.example.org,10.0.0.5; or * for any")
+]
+# Addresses that the Waldur wire publishes as "" when there are none.
+Link = Annotated[str, Kind(lambda text: text and _web_url(text), f"{_WEB_URL.wants}, or nothing")]
+# An address that is asked exactly as it is written: a slash or a query at its end may matter.
+Endpoint = Annotated[
+    str, Kind(lambda text: text and _endpoint(text), f"{_WEB_URL.wants}/hook?a=1, or nothing")
+]
+DatabaseUrl = Annotated[
+    str, Kind(_database_url, "sqlite:///var/collegium.db or postgresql://user:password@host/name")
+]
+MailUrl = Annotated[
+    str, Kind(_mail_url, "file:var/mail, smtp://host:port or smtps://user:password@host:port")
+]
+Mailbox = Annotated[str, Kind(_mailbox, "an address such as Roll <roll@example.org>")]
+SecretKey = Annotated[
+    str | None, Kind(_secret_key, f"at least {KEY_LENGTH} characters that nobody can guess")
+]
+Folder = Annotated[Path | None, _or_none(Kind(_folder, "a folder that exists"))]
+LogLevel = Annotated[str, _one_of("debug", "info", "warning", "error")]
+LogFormat = Annotated[str, _one_of("text", "json")]
+ProfileChangesJson = Annotated[
+    ProfileChanges,
+    Kind(
+        _profile_changes,
+        'a JSON object with any of "FIELDS" (list), "ENABLE_OPERATOR_OWNER_NOTIFICATIONS"'
+        ' (true or false) and "OPERATOR_NOTIFICATION_EMAILS" (list)',
+    ),
+]

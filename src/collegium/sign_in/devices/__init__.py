@@ -1,0 +1,1 @@
+"""Device login: programs that are approved in a browser."""

@@ -1,0 +1,154 @@
+"""Programs that wait until a person lets them in: the rows; their codes rest nowhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Integer, bindparam, delete, func, insert, literal_column, select, update
+
+from collegium.db.statements import Prepared, Time
+from collegium.db.tables import devices
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+    from collegium.sign_in.devices.rules import State
+
+_FORGET = Prepared(delete(devices).where(devices.c.expires < bindparam("now", type_=Time)))
+_ADD = Prepared(
+    insert(devices).values(
+        {
+            name: bindparam(name)
+            for name in (
+                "uuid",
+                "digest",
+                "user_digest",
+                "user_code_sealed",
+                "name",
+                "address",
+                "lifetime",
+                "state",
+                "created",
+                "expires",
+            )
+        }
+    )
+)
+_BY_DIGEST = Prepared(select(devices).where(devices.c.digest == bindparam("digest")))
+_BY_USER_DIGEST = Prepared(select(devices).where(devices.c.user_digest == bindparam("user_digest")))
+_BY_UUID = Prepared(select(devices).where(devices.c.uuid == bindparam("uuid")))
+_STEP = Prepared(
+    update(devices)
+    .where(devices.c.id == bindparam("device"), devices.c.state == bindparam("was"))
+    .values(
+        state=bindparam("becomes"),
+        account_id=bindparam("account"),
+        lifetime=func.coalesce(bindparam("lives", type_=Integer), devices.c.lifetime),
+    )
+)
+
+
+# Told to the program as a refusal: a code that is gone would count as a guess of it.
+_REVOKE = Prepared(
+    update(devices)
+    .where(
+        devices.c.account_id == bindparam("account"),
+        devices.c.state == literal_column("'approved'"),
+    )
+    .values(state="denied")
+)
+
+
+_APPROVED = Prepared(
+    select(func.count().label("count"))
+    .select_from(devices)
+    .where(
+        devices.c.account_id == bindparam("account"),
+        devices.c.state == literal_column("'approved'"),
+        devices.c.expires > bindparam("now", type_=Time),
+    )
+)
+
+
+def add(
+    tx: Write,
+    uuid: str,
+    digest: bytes,
+    user_digest: bytes,
+    user_code_sealed: bytes,
+    name: str,
+    address: str,
+    lifetime: int,
+    state: State,
+    expires: datetime,
+) -> None:
+    """Keep a program that begins to wait; those whose time is over are forgotten.
+
+    Args:
+        user_code_sealed: the code that the person compares, encrypted.
+        address: the network address that it was begun from.
+        lifetime: seconds that its token will live.
+
+    Raises Duplicate when somebody waits with the same code.
+    """
+    tx.run(_FORGET, now=tx.now)
+    with tx.point():
+        tx.run(
+            _ADD,
+            uuid=uuid,
+            digest=digest,
+            user_digest=user_digest,
+            user_code_sealed=user_code_sealed,
+            name=name,
+            address=address,
+            lifetime=lifetime,
+            state=state.value,
+            created=tx.now,
+            expires=expires,
+        )
+
+
+def by_digest(tx: Read, digest: bytes) -> Row | None:
+    """Find a program by the digest of what it shows."""
+    return tx.one(_BY_DIGEST, digest=digest)
+
+
+def by_user_digest(tx: Read, user_digest: bytes) -> Row | None:
+    """Find a program by the digest of what a person types."""
+    return tx.one(_BY_USER_DIGEST, user_digest=user_digest)
+
+
+def by_uuid(tx: Read, uuid: str) -> Row | None:
+    """Find a program by what the address in the browser says."""
+    return tx.one(_BY_UUID, uuid=uuid)
+
+
+def step(
+    tx: Write, device: Row, state: State, account: int | None, lifetime: int | None = None
+) -> bool:
+    """Move a program on, if it still stands where it was read; tell whether it did.
+
+    Args:
+        lifetime: seconds that its token will live; None: as it was.
+    """
+    moved = tx.run(
+        _STEP,
+        device=device.id,
+        was=device.state,
+        becomes=state.value,
+        account=account,
+        lives=lifetime,
+    )
+    return moved > 0
+
+
+def approved(tx: Read, account: int) -> int:
+    """Count the programs of an account that were approved and have not fetched a token."""
+    return int(tx.value(_APPROVED, account=account, now=tx.now))
+
+
+def revoke(tx: Write, account: int) -> None:
+    """Turn away the programs of an account that were approved and have not fetched a token."""
+    tx.run(_REVOKE, account=account)

@@ -1,0 +1,45 @@
+"""Staff who act as somebody else: that is recorded also when they only read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.access.queries import lock_account
+from collegium.accounts import queries as account_queries
+from collegium.events import queries as event_queries
+from collegium.security.rate_limits import queries as rate_limit_queries
+from collegium.sign_in.tokens.actions import actor_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Write
+    from collegium.db.statements import Row
+
+
+def hour_of(moment: datetime) -> str:
+    """Return the hour of a moment as text; within one only the first request is recorded."""
+    return moment.strftime("%Y-%m-%dT%H")
+
+
+def record(tx: Write, person: Actor, staff: Actor) -> None:
+    """Record that staff act as a person, once for each person and hour.
+
+    The database decides which request is the first, so many at once leave one event.
+
+    Args:
+        person: the account whose rights are used.
+        staff: who uses them.
+    """
+    if not rate_limit_queries.is_first(
+        tx, f"impersonation {staff.id} {person.id} {hour_of(tx.now)}"
+    ):
+        return
+    # Either account may be deleted by now, by this very request: then it has a neutral name.
+    for account in sorted((person.id, staff.id)):
+        lock_account(tx, account)
+    by: Row = account_queries.by_number(tx, staff.id)
+    whom: Row = account_queries.by_number(tx, person.id)
+    actor = actor_of(by, "" if by.deleted else staff.address, staff.request)
+    event_queries.record(tx, "account.impersonated", actor, account=whom.id, username=whom.username)

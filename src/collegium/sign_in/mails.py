@@ -1,0 +1,94 @@
+"""What the notices about the credentials of an account need to know."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.db.database import Read
+from collegium.db.statements import Row
+from collegium.outbox.mails import (
+    ChangeEmailNotice,
+    PasswordChanged,
+    SecondFactorDisabled,
+    SecondFactorEnabled,
+    SecondFactorFailed,
+    SecondFactorReset,
+    TokenCreated,
+)
+from collegium.outbox.outcomes import Void
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
+from collegium.sign_in.notices import PERSON
+from collegium.sign_in.passwords.mails import Loader
+from collegium.text.plain import name_line
+
+
+def _account(tx: Read, facts: dict[str, Any]) -> Row:
+    account = account_queries.by_number(tx, facts["account"])
+    if account is None or account.deleted is not None:
+        raise Void("The account no longer exists.")
+    return account
+
+
+def _notice(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+    account = _account(tx, facts)
+    # Always our own pages: a front end of another kind has none for these.
+    base = settings.base_url.rstrip("/")
+    # What was queued by an earlier release has neither a time nor a person.
+    at = facts.get("at")
+    return {
+        "name": name_line(account_queries.full_name(account)) or name_line(account.username),
+        "username": name_line(account.username),
+        "at": datetime.fromisoformat(at) if at else tx.now,
+        "by": facts.get("by", "staff"),
+        "address": name_line(facts.get("address", "")) if facts.get("by") == PERSON else "",
+        "password_link": f"{base}/forgotten_password/",
+        "tokens_link": f"{base}/account/tokens/",
+        "link": f"{base}/account/second_factor/",
+    }
+
+
+def _token_created(
+    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    return _notice(tx, settings, vault, facts) | {
+        "token_name": name_line(facts["name"]),
+        "program": bool(facts["program"]),
+    }
+
+
+def _second_factor_failed(
+    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    said = _notice(tx, settings, vault, facts)
+    return said | {"codes": facts["codes"], "locked": bool(facts["locked"])}
+
+
+def _change_email_notice(
+    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    said = _notice(tx, settings, vault, facts)
+    account = _account(tx, facts)
+    change = email_change_queries.of_account(tx, account.id)
+    code = email_change_actions.cancel_code(vault, account.id, account.email, facts["version"])
+    if change is None or change.cancel_digest != vault.digest(code):
+        # Where it was confirmed, another mail tells the old address.
+        raise Void("The change was canceled or confirmed.")
+    base = settings.base_url.rstrip("/")
+    return said | {
+        "new_email": name_line(facts["email"]),
+        "link": f"{base}/{email_change_actions.CANCEL}/{code}/",
+    }
+
+
+LOADERS: Final[dict[str, Loader]] = {
+    ChangeEmailNotice.kind: _change_email_notice,
+    PasswordChanged.kind: _notice,
+    SecondFactorDisabled.kind: _notice,
+    SecondFactorEnabled.kind: _notice,
+    SecondFactorFailed.kind: _second_factor_failed,
+    SecondFactorReset.kind: _notice,
+    TokenCreated.kind: _token_created,
+}

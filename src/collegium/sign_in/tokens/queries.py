@@ -1,0 +1,363 @@
+"""Tokens: who a credential belongs to, and how long it still counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    and_,
+    bindparam,
+    case,
+    delete,
+    false,
+    insert,
+    literal_column,
+    not_,
+    null,
+    select,
+    update,
+)
+
+from collegium.accounts.queries import shown as shown_accounts
+from collegium.db.statements import Key, Prepared, Time, any_of
+from collegium.db.tables import API_TOKEN, accounts, tokens
+from collegium.lists.listing import Listing
+from collegium.refusals import NotFound
+from collegium.sign_in.tokens.rules import Kind, end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+
+_OWNER = (
+    accounts.c.id,
+    accounts.c.uuid,
+    accounts.c.username,
+    accounts.c.first_name,
+    accounts.c.last_name,
+    accounts.c.email,
+    accounts.c.civil_number,
+    accounts.c.is_active,
+    accounts.c.is_staff,
+    accounts.c.is_support,
+    accounts.c.is_identity_manager,
+    accounts.c.token_lifetime,
+)
+_NEW = (
+    "account_id",
+    "digest",
+    "sealed",
+    "issued",
+    "used",
+    "kind",
+    "name",
+    "lifetime",
+    "ends",
+    "family",
+)
+
+_OF = Prepared(
+    select(
+        *_OWNER,
+        tokens.c.id.label("token_id"),
+        tokens.c.kind.label("token_kind"),
+        case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
+        *(tokens.c[name] for name in ("issued", "used", "ends", "family")),
+    )
+    .select_from(tokens)
+    .join(accounts, accounts.c.id == tokens.c.account_id)
+    .where(tokens.c.digest == bindparam("digest"))
+)
+_presented = tokens.alias("presented")
+_OF_SHOWN = Prepared(
+    shown_accounts(
+        _presented.join(accounts, accounts.c.id == _presented.c.account_id),
+        _presented.c.id.label("token_id"),
+        _presented.c.kind.label("token_kind"),
+        case(
+            (_presented.c.kind == Kind.API.value, accounts.c.token_lifetime),
+            else_=_presented.c.lifetime,
+        ).label("lifetime"),
+        *(_presented.c[name] for name in ("issued", "used", "ends", "family")),
+    ).where(_presented.c.digest == bindparam("digest"))
+)
+_THERE = Prepared(select(tokens.c.id).where(tokens.c.id == bindparam("token")))
+_mine = tokens.c.account_id == bindparam("account")
+_FOR_ACCOUNT = Prepared(select(tokens).where(_mine, API_TOKEN))
+_ISSUE = Prepared(
+    insert(tokens).values({name: bindparam(name) for name in _NEW}).returning(tokens.c.id)
+)
+_SPENT = tokens.c.kind == literal_column("'spent'")
+_SHORT = tuple(
+    tokens.c[name]
+    for name in ("id", "kind", "name", "issued", "used", "lifetime", "ends", "family")
+)
+_others = select(*_SHORT).where(_mine, not_(API_TOKEN), not_(_SPENT))
+_OTHERS = Prepared(_others)
+_ALL = Prepared(
+    select(
+        *(column for column in _SHORT if column is not tokens.c.lifetime),
+        case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
+    )
+    .select_from(tokens)
+    .join(accounts, accounts.c.id == tokens.c.account_id)
+    .where(_mine, not_(_SPENT))
+    .order_by(tokens.c.id)
+)
+_ONE = Prepared(select(*_SHORT).where(_mine, tokens.c.id == bindparam("token")))
+_ANY_SEALED = Prepared(
+    select(tokens.c.digest, tokens.c.sealed)
+    .where(tokens.c.sealed.is_not(None))
+    .order_by(tokens.c.id.desc())
+    .limit(1)
+)
+_PERSONAL = Prepared(_others.where(tokens.c.kind == "personal").order_by(tokens.c.id))
+_SESSIONS = Prepared(_others.where(tokens.c.kind == "session").order_by(tokens.c.used.desc()))
+_FORGET = Prepared(delete(tokens).where(any_of(tokens.c.id, "dead")))
+_TOUCH = Prepared(
+    update(tokens)
+    .where(tokens.c.id == bindparam("token"), tokens.c.used < bindparam("before", type_=Time))
+    .values(used=bindparam("moment", type_=Time))
+)
+_REVOKE = Prepared(delete(tokens).where(_mine, API_TOKEN))
+_REVOKE_ALL = Prepared(delete(tokens).where(_mine))
+_REVOKE_BUT = Prepared(delete(tokens).where(_mine, tokens.c.id != bindparam("kept")))
+_REVOKE_OTHERS = Prepared(delete(tokens).where(_mine, not_(API_TOKEN)))
+_SPEND = Prepared(update(tokens).where(_mine, API_TOKEN).values(kind="spent", sealed=null()))
+_REVOKE_ONE = Prepared(
+    delete(tokens).where(
+        _mine, tokens.c.id == bindparam("token"), tokens.c.kind == bindparam("kind")
+    )
+)
+_REVOKE_FAMILY = Prepared(
+    delete(tokens).where(_mine, tokens.c.family == bindparam("family", type_=Key))
+)
+
+# Never the token itself, nor anything it could be made of.
+_shown = select(
+    accounts.c.id,
+    accounts.c.uuid,
+    accounts.c.username,
+    accounts.c.first_name,
+    accounts.c.last_name,
+    accounts.c.is_active,
+    accounts.c.token_lifetime,
+    tokens.c.used,
+)
+_shown = _shown.select_from(accounts).join(
+    tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN)
+)
+_SHOWN = Prepared(_shown.where(_mine))
+
+listing = Listing(
+    _shown,
+    visible=false,
+    key=tokens.c.account_id,
+    counted=select(tokens.c.account_id).where(API_TOKEN),
+    default="user",
+    orders={"user": (tokens.c.account_id,)},
+)
+
+
+def shown(tx: Read, account: int) -> Row:
+    """Give what is told of the token of an account.
+
+    Refuses: NotFound ``token.none``.
+    """
+    row = tx.one(_SHOWN, account=account)
+    if row is None:
+        raise NotFound("token.none")
+    return row
+
+
+def owner(tx: Read, digest: bytes, *, shown: bool = False) -> Row | None:
+    """Give the account that a token belongs to, and what its end is judged by.
+
+    Args:
+        shown: whether the account is to be shown: with all that ``accounts.own`` gives.
+
+    ``token_id``, ``token_kind`` and ``issued used lifetime ends family`` are those of the token.
+    """
+    return tx.one(_OF_SHOWN if shown else _OF, digest=digest)
+
+
+def is_there(tx: Read, token: int) -> bool:
+    """Tell whether nobody has revoked a token, by its number."""
+    return tx.one(_THERE, token=token) is not None
+
+
+def of_account(tx: Read, account: int) -> Row | None:
+    """Give the token of an account that the Waldur wire shows."""
+    return tx.one(_FOR_ACCOUNT, account=account)
+
+
+def personal(tx: Read, account: int) -> list[Row]:
+    """Give the personal tokens of an account, oldest first; those that ran out among them."""
+    return tx.all(_PERSONAL, account=account)
+
+
+def sessions(tx: Read, account: int) -> list[Row]:
+    """Give the browsers an account is signed in with, last used first; also those that ran out."""
+    return tx.all(_SESSIONS, account=account)
+
+
+def valid(tx: Read, account: int, max_age: int | None) -> list[tuple[Row, datetime | None]]:
+    """Return every token of an account that is valid, of all kinds, each with when it expires.
+
+    Args:
+        max_age: seconds that a token lives at most; None: no limit.
+    """
+    rows = [
+        (row, end(row.issued, row.used, row.lifetime, max_age, row.ends))
+        for row in tx.all(_ALL, account=account)
+    ]
+    return [(row, ends) for row, ends in rows if ends is None or ends >= tx.now]
+
+
+def numbers(tx: Read, account: int, max_age: int | None = None) -> dict[Kind, int]:
+    """Count the valid tokens of an account by kind, without its API token."""
+    return Counter(
+        Kind(row.kind)
+        for row in tx.all(_OTHERS, account=account)
+        if not _is_over(row, tx.now, max_age)
+    )
+
+
+def one(tx: Read, account: int, token: int) -> Row | None:
+    """Find a token of an account by its id, expired or not."""
+    return tx.one(_ONE, account=account, token=token)
+
+
+def _is_over(row: Row, now: datetime, max_age: int | None) -> bool:
+    ends = end(row.issued, row.used, row.lifetime, max_age, row.ends)
+    return ends is not None and ends < now
+
+
+def any_sealed(tx: Read) -> Row | None:
+    """Give the ``digest`` and the ``sealed`` text of the newest token that has one."""
+    return tx.one(_ANY_SEALED)
+
+
+def add(
+    tx: Write,
+    account: int,
+    digest: bytes,
+    sealed: bytes | None = None,
+    *,
+    kind: Kind = Kind.API,
+    name: str = "",
+    lifetime: int | None = None,
+    ends: datetime | None = None,
+    family: str | None = None,
+    issued: datetime | None = None,
+) -> int:
+    """Insert a token and return its id.
+
+    Args:
+        sealed: the token itself, for the kind that is given back.
+        lifetime: seconds it lives after its last use; None: no limit.
+        ends: when it ends, used or not.
+        family: a UUID that tokens share which go together.
+        issued: when the first token of its family was issued; None: now.
+    """
+    return int(
+        tx.value(
+            _ISSUE,
+            account_id=account,
+            digest=digest,
+            sealed=sealed,
+            issued=issued or tx.now,
+            used=tx.now,
+            kind=kind.value,
+            name=name,
+            lifetime=lifetime,
+            ends=ends,
+            family=family,
+        )
+    )
+
+
+def tidy(tx: Write, account: int, max_age: int | None) -> list[Row]:
+    """Delete the expired tokens of an account and return the valid ones, without its API token."""
+    rows = tx.all(_OTHERS, account=account)
+    dead = [row.id for row in rows if _is_over(row, tx.now, max_age)]
+    if dead:
+        tx.run(_FORGET, dead=dead)
+    gone = set(dead)
+    return [row for row in rows if row.id not in gone]
+
+
+def touch(tx: Write, token: int, every: timedelta) -> None:
+    """Move the sliding lifetime on, unless somebody else did so a moment ago."""
+    tx.run(_TOUCH, token=token, moment=tx.now, before=tx.now - every)
+
+
+def touch_now(tx: Write, token: int) -> None:
+    """Begin the lifetime of a token anew."""
+    tx.run(_TOUCH, token=token, moment=tx.now, before=tx.now)
+
+
+def revoke(tx: Write, account: int) -> bool:
+    """End the token of an account that the Waldur wire shows; tell whether there was one."""
+    return tx.run(_REVOKE, account=account) > 0
+
+
+def revoke_all(tx: Write, account: int) -> None:
+    """End every token of an account, of whatever kind."""
+    tx.run(_REVOKE_ALL, account=account)
+
+
+def revoke_but(tx: Write, account: int, kept: int) -> int:
+    """End every token of an account but one; return how many were ended.
+
+    Args:
+        kept: id of a token; 0 for none.
+    """
+    return tx.run(_REVOKE_BUT, account=account, kept=kept)
+
+
+def suspend(tx: Write, account: int) -> None:
+    """End every token of an account that is deactivated.
+
+    The digest of its API token stays until the account is activated, so that its owner is told
+    that the account is inactive rather than that the token is unknown. It opens nothing again.
+    """
+    tx.run(_REVOKE_OTHERS, account=account)
+    tx.run(_SPEND, account=account)
+
+
+def revoke_one(tx: Write, account: int, token: int, kind: Kind = Kind.PERSONAL) -> bool:
+    """End one token of an account by its number; tell whether there was one of that kind."""
+    return tx.run(_REVOKE_ONE, account=account, token=token, kind=kind.value) > 0
+
+
+def revoke_family(tx: Write, account: int, family: str) -> bool:
+    """End the tokens of an account that go together; tell whether there were any."""
+    return tx.run(_REVOKE_FAMILY, account=account, family=family) > 0
+
+
+def revoke_row(tx: Write, account: int, row: Row) -> bool:
+    """End a token, and with it the tokens of its family; tell whether it was there."""
+    if row.family is not None:
+        return revoke_family(tx, account, row.family)
+    return revoke_one(tx, account, row.id, Kind(row.kind))
+
+
+def revoke_oldest(tx: Write, account: int, rows: Iterable[Row], kept: int) -> list[Row]:
+    """End the tokens that were not used for longest, until few enough are left.
+
+    Args:
+        rows: the candidates.
+        kept: how many may stay.
+
+    Returns the tokens that were ended.
+    """
+    by_use = sorted(rows, key=lambda row: (row.used, row.id))
+    ended = by_use[: max(0, len(by_use) - kept)]
+    for row in ended:
+        revoke_row(tx, account, row)
+    return ended

@@ -1,0 +1,1 @@
+"""Two-factor authentication: authenticator codes and recovery codes."""

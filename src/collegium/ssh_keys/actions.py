@@ -1,0 +1,107 @@
+"""What can be done to SSH keys."""
+
+from __future__ import annotations
+
+import secrets
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from collegium.access import queries as access_queries
+from collegium.events import queries as event_queries
+from collegium.refusals import Forbidden, NotFound
+from collegium.settings import DEFAULTS
+from collegium.ssh_keys import queries as ssh_key_queries
+from collegium.ssh_keys.rules import MIRRORED_MAX, NAME_MAX, check_few
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Write
+    from collegium.db.statements import Row
+    from collegium.settings import Settings
+    from collegium.ssh_keys.rules import PublicKey
+
+REMOTE: Final = "eduteams_"
+"""How the names of keys begin that a remote directory gave us, and may take away again."""
+
+
+def name_of(key: PublicKey, given: str | None) -> str:
+    """Give the name a key is kept under: the given one, else its comment."""
+    return (key.comment if given is None else given)[:NAME_MAX].strip()
+
+
+def create(
+    tx: Write,
+    actor: Actor,
+    key: PublicKey,
+    name: str | None = None,
+    *,
+    settings: Settings = DEFAULTS,
+) -> str:
+    """Keep a key of the actor; give its UUID.
+
+    Args:
+        name: None when none was given.
+
+    Refuses: Invalid ``key.name_taken``, Conflict ``key.too_many``.
+    """
+    access_queries.lock_account(tx, actor.id)
+    check_few(ssh_key_queries.count(tx, actor.id), settings.max_keys)
+    return _add(tx, actor, actor.id, name_of(key, name), key)
+
+
+def delete(tx: Write, actor: Actor, uuid: str) -> None:
+    """Forget a key.
+
+    Refuses: NotFound ``key.unknown``; Forbidden ``key.shared`` for a shared key to anybody but
+    staff, ``permission.missing`` to whoever sees somebody else's key.
+    """
+    key = ssh_key_queries.reach(tx, actor, uuid)
+    if not actor.is_staff:
+        if key.is_shared:
+            raise Forbidden("key.shared")
+        if key.account_id != actor.id:
+            raise Forbidden("permission.missing")
+    if not _remove(tx, actor, key.account_id, key):
+        raise NotFound("key.unknown")
+
+
+def mirror(tx: Write, actor: Actor | None, account: int, wanted: Iterable[PublicKey]) -> None:
+    """Give an account the keys that a remote directory says it has.
+
+    What the directory gave before and no longer names is forgotten; keys that the person added
+    here stay, and are not doubled. The caller holds the lock on the account.
+    """
+    missing = {key.sha256: key for key in islice(wanted, MIRRORED_MAX)}
+    there = ssh_key_queries.of_account(tx, account)
+    for row in there:
+        if row.name.startswith(REMOTE) and row.fingerprint_sha256 not in missing:
+            _remove(tx, actor, account, row)
+    for row in there:
+        missing.pop(row.fingerprint_sha256, None)
+    for key in missing.values():
+        _add(tx, actor, account, f"{REMOTE}key_{secrets.token_hex(5)}", key)
+
+
+def _add(tx: Write, actor: Actor | None, account: int, name: str, key: PublicKey) -> str:
+    uuid = ssh_key_queries.add(tx, account, name, key)
+    event_queries.record(
+        tx, "key.created", actor, account=account, key=uuid, name=name, fingerprint=key.sha256
+    )
+    return uuid
+
+
+def _remove(tx: Write, actor: Actor | None, account: int, row: Row) -> bool:
+    gone = ssh_key_queries.remove(tx, row.id)
+    if gone:
+        event_queries.record(
+            tx,
+            "key.deleted",
+            actor,
+            account=account,
+            key=row.uuid,
+            name=row.name,
+            fingerprint=row.fingerprint_sha256,
+        )
+    return gone

@@ -1,0 +1,153 @@
+"""SSH keys: the rows, and who may see them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, true
+
+from collegium.db.database import Duplicate
+from collegium.db.statements import Prepared, contains
+from collegium.db.tables import Number, accounts, keys
+from collegium.lists.listing import Listing
+from collegium.refusals import Invalid, NotFound
+from collegium.text.names import sort_key
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+    from collegium.access.rules import Actor
+    from collegium.db.database import Read, Write
+    from collegium.db.statements import Row
+    from collegium.ssh_keys.rules import PublicKey
+
+_rows = select(keys, accounts.c.uuid.label("account_uuid")).join(
+    accounts, accounts.c.id == keys.c.account_id
+)
+
+
+def visible() -> ColumnElement[bool]:
+    """Say which keys an ordinary actor may see: their own, and those that are everybody's."""
+    return or_(keys.c.account_id == bindparam("actor", type_=Number), keys.c.is_shared)
+
+
+listing = Listing(
+    _rows,
+    visible=visible,
+    key=keys.c.id,
+    counted=select(keys.c.id),
+    default="name",
+    orders={"name": (keys.c.name_sort,)},
+    filters={
+        "name": contains(keys.c.name, "name"),
+        "name_exact": keys.c.name == bindparam("name_exact"),
+        "fingerprint_md5": keys.c.fingerprint_md5 == bindparam("fingerprint_md5"),
+        "fingerprint_sha256": keys.c.fingerprint_sha256 == bindparam("fingerprint_sha256"),
+        "fingerprint_sha512": keys.c.fingerprint_sha512 == bindparam("fingerprint_sha512"),
+        "is_shared": keys.c.is_shared == bindparam("is_shared"),
+        "uuid": keys.c.uuid == bindparam("uuid"),
+        "user_uuid": accounts.c.uuid == bindparam("user_uuid"),
+        "created": keys.c.created >= bindparam("created"),
+        "modified": keys.c.modified >= bindparam("modified"),
+    },
+)
+
+_COLUMNS: Final = (
+    "uuid",
+    "account_id",
+    "name",
+    "name_sort",
+    "public_key",
+    "kind",
+    "fingerprint_md5",
+    "fingerprint_sha256",
+    "fingerprint_sha512",
+    "created",
+    "modified",
+)
+_ADD = Prepared(insert(keys).values({name: bindparam(name) for name in _COLUMNS}))
+_REMOVE = Prepared(delete(keys).where(keys.c.id == bindparam("key")))
+_OF_ACCOUNT = Prepared(
+    select(keys.c.id, keys.c.uuid, keys.c.name, keys.c.fingerprint_sha256)
+    .where(keys.c.account_id == bindparam("account"))
+    .order_by(keys.c.id)
+)
+_COUNT = Prepared(
+    select(func.count().label("count"))
+    .select_from(keys)
+    .where(keys.c.account_id == bindparam("account"))
+)
+_NAMED = Prepared(
+    select(keys.c.id).where(
+        and_(keys.c.account_id == bindparam("account"), keys.c.name == bindparam("name"))
+    )
+)
+
+
+@lru_cache(maxsize=2)
+def _seen(*, sees_all: bool) -> Prepared:
+    return Prepared(
+        _rows.where(keys.c.uuid == bindparam("uuid"), true() if sees_all else visible())
+    )
+
+
+def reach(tx: Read, actor: Actor, uuid: str) -> Row:
+    """Load a key that the actor may see.
+
+    Refuses: NotFound ``key.unknown`` when there is none or it is hidden from the actor.
+    """
+    seer = {} if actor.sees_all else {"actor": actor.id}
+    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer)
+    if row is None:
+        raise NotFound("key.unknown")
+    return row
+
+
+def of_account(tx: Read, account: int) -> list[Row]:
+    """Give ``id uuid name fingerprint_sha256`` of all keys of an account."""
+    return tx.all(_OF_ACCOUNT, account=account)
+
+
+def count(tx: Read, account: int) -> int:
+    """Count the keys of an account."""
+    return int(tx.value(_COUNT, account=account))
+
+
+def is_taken(tx: Read, account: int, name: str) -> bool:
+    """Tell whether an account has a key of that name."""
+    return tx.one(_NAMED, account=account, name=name) is not None
+
+
+def add(tx: Write, account: int, name: str, key: PublicKey) -> str:
+    """Keep a key; give its UUID.
+
+    Refuses: Invalid ``key.name_taken``; the constraint decides, so of two keys of one name
+    that come at one moment one is refused.
+    """
+    uuid = uuid4().hex
+    try:
+        with tx.point():
+            tx.run(
+                _ADD,
+                uuid=uuid,
+                account_id=account,
+                name=name,
+                name_sort=sort_key(name),
+                public_key=key.text,
+                kind=key.kind,
+                fingerprint_md5=key.md5,
+                fingerprint_sha256=key.sha256,
+                fingerprint_sha512=key.sha512,
+                created=tx.now,
+                modified=tx.now,
+            )
+    except Duplicate as error:
+        raise Invalid("key.name_taken", field="name") from error
+    return uuid
+
+
+def remove(tx: Write, key: int) -> bool:
+    """Forget a key; tell whether it was there."""
+    return tx.run(_REMOVE, key=key) > 0

@@ -1,1 +1,0 @@
-"""The rows, and every question asked of them."""

@@ -1,0 +1,1 @@
+"""Text that people type: names, e-mail addresses, confusable characters, safe output."""

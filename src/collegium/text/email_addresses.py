@@ -1,0 +1,232 @@
+"""E-mail addresses: what one looks like, and when two of them are the same mailbox."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+import idna
+from email_validator import validate_email
+
+from collegium.text.confusables import HIDDEN, is_plain
+
+ADDRESS_MAX: Final = 254
+"""Octets that an address may have (RFC 5321 4.5.3.1.3, errata 1690)."""
+
+MIXED: Final = "The address mixes alphabets."
+"""The one fault that is none of syntax: a letter that stands for another one."""
+
+_DOMAIN_MAX: Final = 253
+_LABEL_MAX: Final = 63
+_LONGEST_COMPARED: Final = 320
+_IN_DOMAINS: Final = re.compile(r"[0-9A-Za-z.-]")
+_HOST_LABEL: Final = re.compile(r"[0-9a-z](?:[0-9a-z-]*[0-9a-z])?\Z")
+_AT_SIGNS: Final = "\uff20\ufe6b"
+_COLLAPSING: Final = re.compile("([\u212a\u037e\u1fef])")
+"""The characters whose canonical form is a single one of ASCII: K, semicolon, grave accent."""
+
+
+def comparable_address(address: str) -> str:
+    """Return the form of an address in which equal text means the same mailbox.
+
+    Everything that compares addresses compares this, for equality, and stores it where SQL has
+    to: no database folds an address. The local part is in NFC and lower-cased letter by letter,
+    each to one letter; the domain is the lower-case A-label of IDNA 2008, without the mappings of
+    UTS 46. What is not ASCII equals nothing that is, but for a domain and its A-label.
+    A domain that IDNA does not know is compared as the local part is. Idempotent.
+
+    Args:
+        address: any text; one that is no address, or too long for one, compares by itself.
+    """
+    if address.isascii():
+        return address.lower()
+    if len(address) > _LONGEST_COMPARED:
+        return address
+    return _comparable(address)
+
+
+def canonical_address(text: str) -> str:
+    """Return an address as it is kept: as it was written, in NFC (RFC 6532 3.1)."""
+    return text if text.isascii() else _canonical(text)
+
+
+def same_mailbox(one: str, other: str) -> bool:
+    """Tell whether two addresses are the same mailbox; no address is the same as none."""
+    return bool(one) and comparable_address(one) == comparable_address(other)
+
+
+def ascii_domain(domain: str) -> str:
+    """Return the domain of an address as mail servers know it: lower-case A-labels.
+
+    Raises: ValueError for what is no domain.
+    """
+    if not domain or len(domain) > _DOMAIN_MAX:
+        message = "The part after the @ is too long." if domain else "Nothing follows the @."
+        raise ValueError(message)
+    labels = lower_letters(domain).split(".")
+    if not all(labels):
+        message = "A dot of the part after the @ has nothing before or after it."
+        raise ValueError(message)
+    odd = next((sign for sign in domain if sign.isascii() and not _IN_DOMAINS.match(sign)), None)
+    if odd is not None:
+        shown = (
+            f'"{odd}"' if odd.isprintable() and odd != " " else unicodedata.name(odd, "a control")
+        )
+        message = f"No domain has {shown.lower()} in it."
+        raise ValueError(message)
+    _check_bidi(labels)
+    return ".".join(map(_ascii_label, labels))
+
+
+def address_fault(address: str) -> str:
+    """Say what is wrong with an address, in a sentence; empty when nothing is.
+
+    Syntax is judged, not whether mail arrives: one label, ``.local``, ``.test`` and ``home.arpa``
+    are domains like any other. ``.invalid`` is none (RFC 6761 6.4).
+    """
+    # First: what follows takes time that grows with the text.
+    if len(address) > ADDRESS_MAX or len(address.encode(errors="replace")) > ADDRESS_MAX:
+        return f"The address is too long: at most {ADDRESS_MAX} characters."
+    local, at, domain = address.rpartition("@")
+    try:
+        if not at:
+            _refuse_without_at(address)
+        domain = ascii_domain(domain)
+        _check_host(domain)
+        _check_local(local)
+    except ValueError as error:
+        return str(error)
+    if len(f"{local}@{domain}".encode()) > ADDRESS_MAX:
+        return f"The address is too long: at most {ADDRESS_MAX} characters."
+    return "" if is_one_alphabet(address) else MIXED
+
+
+def is_one_alphabet(address: str) -> bool:
+    """Tell whether no letter of an address stands for that of another alphabet."""
+    return is_plain(_canonical(address))
+
+
+def spellings(address: str) -> tuple[str, ...]:
+    """Return the spellings that an address is looked for by: as written, as A- and as U-labels.
+
+    Lower-cased letter by letter; the same one only once.
+    """
+    written, form = lower_letters(address), comparable_address(address)
+    local, at, domain = form.rpartition("@")
+    if "xn--" not in domain:
+        return tuple(dict.fromkeys((written, form)))
+    shown = ".".join(map(_shown_label, domain.split(".")))
+    return tuple(dict.fromkeys((written, form, local + at + shown)))
+
+
+def lower_letters(text: str) -> str:
+    """Normalise to NFC and lower-case letter by letter, so that nothing becomes ASCII or longer."""
+    if text.isascii():
+        return text.lower()
+    # Twice: small letters are composed that have no composed capital, such as that of U+1E96.
+    return _canonical("".join(map(_small, _canonical(text))))
+
+
+@lru_cache(maxsize=1024)
+def _comparable(address: str) -> str:
+    local, at, domain = address.rpartition("@")
+    labels = (_compared_label(label) for label in lower_letters(domain).split("."))
+    return lower_letters(local) + at + ".".join(labels)
+
+
+def _compared_label(label: str) -> str:
+    try:
+        return _ascii_label(label)
+    except ValueError:
+        return label
+
+
+def _canonical(text: str) -> str:
+    """Normalise to NFC, but for the characters that would become ASCII."""
+    return "".join(
+        part if _COLLAPSING.fullmatch(part) else unicodedata.normalize("NFC", part)
+        for part in _COLLAPSING.split(text)
+    )
+
+
+def _shown_label(label: str) -> str:
+    try:
+        return idna.ulabel(label) if label.startswith("xn--") else label
+    except (idna.IDNAError, UnicodeError):
+        return label
+
+
+def _small(letter: str) -> str:
+    low = letter.lower()
+    if len(low) != 1 or (low.isascii() and not letter.isascii()):
+        return letter
+    return low
+
+
+def _ascii_label(label: str) -> str:
+    if len(label) > _LABEL_MAX:
+        message = "The part after the @ has too many characters without a dot."
+        raise ValueError(message)
+    if label.isascii() and not label.startswith("xn--"):
+        return label
+    try:
+        return idna.alabel(label).decode()
+    except (idna.IDNAError, UnicodeError):
+        message = "The part after the @ is no domain name."
+        raise ValueError(message) from None
+
+
+def _check_bidi(labels: list[str]) -> None:
+    """Raise ValueError for a domain with labels of both directions in an order that misleads."""
+    try:
+        shown = [idna.ulabel(one) if one.startswith("xn--") else one for one in labels]
+        if any(unicodedata.bidirectional(sign) in {"R", "AL", "AN"} for sign in "".join(shown)):
+            for label in shown:
+                idna.check_bidi(label, check_ltr=True)
+    except (idna.IDNAError, UnicodeError):
+        message = "The part after the @ is no domain name."
+        raise ValueError(message) from None
+
+
+def _refuse_without_at(address: str) -> None:
+    message = "An address has an @."
+    if any(sign in address for sign in _AT_SIGNS):
+        message = "The @ of the address is another sign that looks like it."
+    raise ValueError(message)
+
+
+def _check_local(local: str) -> None:
+    """Raise ValueError for what cannot stand before the @ (RFC 5321 4.1.2, RFC 6531 3.3)."""
+    if not local:
+        message = "Nothing stands before the @."
+        raise ValueError(message)
+    if "@" in local:
+        message = "An address has only one @."
+        raise ValueError(message)
+    if not local.isascii() and HIDDEN.search(local):
+        # Variation selectors, for instance: two mailboxes would look like one.
+        message = "A character before the @ cannot be seen."
+        raise ValueError(message)
+    # The domain is judged here, so the library is asked about the local part alone.
+    validate_email(f"{local}@example.org", check_deliverability=False)
+
+
+def _check_host(domain: str) -> None:
+    """Raise ValueError for what no host can be called (RFC 952, RFC 1123 2.1, RFC 5890 2.3.1)."""
+    if len(domain) > _DOMAIN_MAX:
+        message = "The part after the @ is too long."
+        raise ValueError(message)
+    labels = domain.split(".")
+    for label in labels:
+        reserved = label[2:4] == "--" and not label.startswith("xn--")
+        if reserved or not _HOST_LABEL.match(label):
+            message = "The part after the @ is no domain name."
+            raise ValueError(message)
+    if labels[-1].isdigit():
+        message = "The part after the @ ends with a number."
+        raise ValueError(message)
+    if labels[-1] == "invalid":
+        message = "Domains that end with .invalid never get mail."
+        raise ValueError(message)

@@ -1,0 +1,182 @@
+"""What happened in a scope, in sentences; told to each reader as far as the API would tell."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from collegium.events import queries as event_queries
+from collegium.roles import queries as role_queries
+from collegium.text.names import isolated
+from collegium.web.forms import Form
+from collegium.web.page import ROWS_MAX, Page, Paging, day, page
+from collegium.web.scope import Team
+
+if TYPE_CHECKING:
+    from collegium.access.rules import Actor, Kind
+    from collegium.api.request import Answer, Routes
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+    from collegium.web.browser_request import Visit
+
+SENTENCES: Final = {
+    "organisation.created": "{who} founded the organisation.",
+    "organisation.updated": "{who} changed the organisation{fields}.",
+    "organisation.deleted": "{who} deleted the organisation.",
+    "project.created": "{who} began the project.",
+    "project.updated": "{who} changed the project{fields}.",
+    "project.deleted": "{who} deleted the project.",
+    "group.created": "{who} founded the group.",
+    "group.updated": "{who} gave the group another name.",
+    "group.deleted": "{who} gave the group up.",
+    "role.granted": "{who} gave {whom} the role {role}{until}.",
+    "role.updated": "{who} gave the role {role} of {whom} another end{until}.",
+    "role.revoked": "{who} took the role {role} from {whom}.",
+    "role.expired": "The role {role} of {whom} ran out.",
+    "invitation.created": "{who} invited {email}.",
+    "invitation.sent": "{who} sent the invitation of {email} again.",
+    "invitation.accepted": "{who} accepted the invitation of {email}.",
+    "invitation.declined": "{who} declined the invitation of {email}.",
+    "invitation.canceled": "{who} called the invitation of {email} back.",
+    "invitation.deleted": "{who} deleted the invitation of {email}.",
+    "invitation.approved": "{who} let the invitation of {email} go out.",
+    "invitation.rejected": "{who} held the invitation of {email} back for good.",
+    "invitation.released": "The invitation of {email} went out, for the project begins.",
+    "invitation.expired": "The invitation of {email} expired.",
+    "invitation.turned_away": "An invitation was not accepted: its account is deactivated.",
+    "invitation.renewal_wished": "A new link was asked for in place of an expired one.",
+    "open_invitation.created": "{who} opened a link for many.",
+    "open_invitation.updated": "{who} changed a link for many.",
+    "open_invitation.canceled": "{who} closed a link for many.",
+    "request.submitted": "{who} asked to be let in.",
+    "request.approved": "{who} let {whom} in.",
+    "request.rejected": "{who} turned the request of {whom} down.",
+    "request.canceled": "The request of {whom} was taken back.",
+}
+"""Every kind of event that happens in an organisation, a project or a group."""
+
+_OWN: Final = {
+    "role.granted": "{who} got the role {role}{until}.",
+    "role.revoked": "{who} gave the role {role} up.",
+}
+"""The same where somebody did it to themselves."""
+
+_BY_LINK: Final = {
+    "invitation.declined": "The invitation of {email} was declined by the link in its mail.",
+}
+"""The same where nobody was signed in."""
+
+ABOUT: Final = {
+    "people": ("People and roles", ("role.",)),
+    "invitations": ("Invitations", ("invitation.",)),
+    "links": ("Links for many", ("open_invitation.",)),
+    "requests": ("Requests", ("request.",)),
+    "place": ("The place itself", ("organisation.", "project.", "group.")),
+}
+"""What the time line can be cut down to: the word of the address, ours, the kinds of event."""
+
+_UNKNOWN: Final = "{who} did something."
+_SOMEBODY: Final = "somebody"
+_CLOSED_FIELDS: Final = frozenset({"staff_notes"})
+
+
+class Entry(NamedTuple):
+    """A point of the time line."""
+
+    at: datetime
+    said: str
+    where: str
+
+
+def _show(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    team = Team.reach(visit, tx, kind)
+    asked = ("about", "since", "until")
+    form = Form.showing(**{name: visit.asked(name) for name in asked})
+    wanted: dict[str, Any] = {"place": (kind, team.scope.id)}
+    if form.raw("about") in ABOUT:
+        _, begins = ABOUT[form.raw("about")]
+        wanted["kinds"] = [one for one in SENTENCES if one.startswith(begins)]
+    since, until = form.date("since"), form.date("until")
+    if since is not None:
+        wanted["created_from"] = datetime.combine(since, time(), UTC)
+    if until is not None and until < date.max:
+        wanted["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
+    paging = Paging(visit, event_queries.team.count(tx, visit.actor, wanted, ROWS_MAX + 1))
+    rows = event_queries.team.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
+    named = role_queries.words(tx)
+    return page(
+        visit,
+        "team_history",
+        team=team,
+        entries=[_entry(visit.actor, team, row, named) for row in rows],
+        paging=paging,
+        form=form,
+        options=[("", "Everything"), *((word, said) for word, (said, _) in ABOUT.items())],
+        is_filtered=any(map(form.raw, asked)),
+        is_all=visit.actor.sees_all
+        or team.holds(*(right for of, right in event_queries.MANAGERS if of in {None, kind})),
+    )
+
+
+def _entry(viewer: Actor, team: Team, row: Row, named: dict[str, str]) -> Entry:
+    where = ""
+    if row.scope_id != team.scope.id and (viewer.sees_all or row.sees_scope):
+        where = f"{row.scope_kind} {isolated(row.scope_name)}"
+    return Entry(row.at, sentence(viewer, row, named), where)
+
+
+def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
+    """Say what happened.
+
+    Args:
+        named: the names of roles to what people call them.
+    """
+    every = viewer.sees_all
+    own, did = row.account_id == viewer.id, row.actor_id == viewer.id
+    here = every or bool(row.sees_scope)
+    is_request = row.kind.startswith("request.")
+    # Who asks is told to deciders alone, and who is invited to those who may read invitations.
+    reads = own or row.reads_requests if is_request else row.reads_invitations
+    inside = every or (here and reads)
+    people = here and (inside or not is_request)
+    facts = row.facts
+    words = defaultdict(str)
+    words["who"] = (
+        (isolated(row.actor_name) or "The service") if every or did or people else "Somebody"
+    )
+    words["whom"] = _whom(row, named=every or own) if every or own or people else _SOMEBODY
+    words["email"] = isolated(str(facts.get("email") or _SOMEBODY)) if inside else _SOMEBODY
+    words["role"] = isolated(named.get(str(facts.get("role")), str(facts.get("role") or "")))
+    if facts.get("until") and row.kind in {"role.granted", "role.updated"}:
+        words["until"] = f", until {day(datetime.fromisoformat(facts['until']))}"
+    fields = [name for name in facts.get("fields", ()) if every or name not in _CLOSED_FIELDS]
+    if fields and here:
+        words["fields"] = ": " + ", ".join(name.replace("_", " ") for name in fields)
+    itself = row.actor_id is not None and row.actor_id == row.account_id
+    special = _OWN if itself else {} if row.actor_name else _BY_LINK
+    says = special.get(row.kind) or SENTENCES.get(row.kind, _UNKNOWN)
+    said = says.format_map(words)
+    if (every or did) and "impersonated_by" in facts:
+        said = f"{said} Done for them by {facts['impersonated_by']}."
+    return said[:1].upper() + said[1:]
+
+
+def _whom(row: Row, *, named: bool) -> str:
+    """Give the person it happened to: by user name, to those who know no more of former people."""
+    name = f"{row.account_first_name or ''} {row.account_last_name or ''}".strip()
+    if name and (named or row.account_deleted is not None):
+        # The name of a deleted account is a neutral one.
+        return isolated(name)
+    gone = row.account_username is None or row.account_deleted is not None
+    return str((row.facts.get("username") if gone else row.account_username) or _SOMEBODY)
+
+
+def routes(kind: Kind, here: str) -> Routes:
+    """Give the routes of one kind of scope.
+
+    Args:
+        here: the path of the scope itself.
+    """
+    return {f"{here}history/": {"GET": Page(partial(_show, kind), "What happened.")}}

@@ -1,0 +1,359 @@
+"""Inviting to a team, one or many at once, and what became of whom one has invited."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from collegium.access.rules import Kind, may_give
+from collegium.accounts import queries as account_queries
+from collegium.api import limits
+from collegium.api.request import hex_uuid
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import group_actions as group_invitation_actions
+from collegium.invitations import links
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations.pasted_lists import LINE_MAX, read_people
+from collegium.invitations.rules import MOVES, Act, Fate, State, fate, is_mailed, mail_state, seen
+from collegium.memberships import queries as membership_queries
+from collegium.refusals import Conflict, NotFound, Refusal
+from collegium.roles import queries as role_queries
+from collegium.security.rate_limits.rules import MAIL_INVITEE
+from collegium.text.email_addresses import comparable_address
+from collegium.text.names import isolated
+from collegium.web.browser_request import RepeatedFormError
+from collegium.web.forms import Form
+from collegium.web.messages import say
+from collegium.web.page import Page, Paging, page
+from collegium.web.scope import Team, chosen, named, offered, searched
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from collegium.api.request import Answer, Routes
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+    from collegium.web.browser_request import Visit
+
+LINES_MAX: Final = 200
+_TEXT_MAX: Final = 250
+
+STATES: Final = {
+    State.PENDING: "waits",
+    State.HELD: "goes out when the project begins",
+    State.REQUESTED: "waits for staff",
+    State.ACCEPTED: "accepted",
+    State.REJECTED: "declined",
+    State.CANCELED: "called back",
+    State.EXPIRED: "expired",
+}
+"""The states of an invitation as people call them."""
+
+FATES: Final = {
+    Fate.SCHEDULED: "mail is scheduled",
+    Fate.PROCESSING: "mail is being sent",
+    Fate.OK: "mail sent",
+    Fate.ERRED: "mail not sent",
+}
+"""The fates of its mail."""
+
+_HELD_BACK: Final = "turned down by staff"
+
+_SENT: Final = {
+    State.PENDING: "Invited; the mail is on its way.",
+    State.HELD: "Kept; the mail goes out when the project begins.",
+    State.REQUESTED: "Kept; the mail goes out as soon as staff agree.",
+}
+
+
+_HELD: Final = ("Has this role here already.", "Is in the group already.")
+_INVITED: Final = ("Is invited to this role already.", "Is invited already.")
+_UNKNOWN: Final = say(Conflict("group.no_account"))
+
+
+class Line(NamedTuple):
+    """One row of what was pasted, and what is wrong with it; or what became of it."""
+
+    text: str
+    email: str
+    name: str
+    fault: str = ""
+    said: str = ""
+
+
+def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
+    """Say of each line whether it can be sent, in a few questions for all of them."""
+    keys = {comparable_address(line.email) for line in lines if not line.fault}
+    # In a group there is one role a person, so whichever it is, it stands in the way.
+    one = None if team.is_group else role.id
+    inside = membership_queries.at_addresses(tx, team.scope.id, one, keys) if keys else set()
+    known = account_queries.with_addresses(tx, keys) if team.is_group else {}
+    invited = _invited(tx, team, one, keys, known)
+    before: set[str] = set()
+    judged = []
+    for one in lines:
+        line, key = one, comparable_address(one.email)
+        if not line.fault:
+            if key in before:
+                line = line._replace(fault="This address is in the list twice.")
+            elif key in inside:
+                line = line._replace(fault=_HELD[team.is_group])
+            elif key in invited:
+                line = line._replace(fault=_INVITED[team.is_group])
+            elif team.is_group and key not in known:
+                line = line._replace(fault=_UNKNOWN)
+            before.add(key)
+        judged.append(line)
+    return judged
+
+
+def _invited(
+    tx: Read, team: Team, role: int | None, keys: set[str], known: Mapping[str, Row]
+) -> set[str]:
+    """Return those of some addresses that are invited: to a group by their accounts."""
+    if not keys:
+        return set()
+    if not team.is_group:
+        return invitation_queries.open_at(tx, team.scope.id, role, keys)
+    found = invitation_queries.open_to_accounts(
+        tx, team.scope.id, {row.id for row in known.values()}
+    )
+    return {key for key, row in known.items() if row.id in found}
+
+
+def _ask(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    return _asked(kind, visit, tx, Form())
+
+
+def _asked(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    team = Team.reach(visit, tx, kind, right="grant")
+    return page(visit, "team_invite", status, team=team, form=form, options=offered(tx, team))
+
+
+def _invite(kind: Kind, visit: Visit) -> Answer:
+    """Judge what was pasted and show it; only what is sent a second time goes out."""
+    form = visit.form
+    if kind is Kind.GROUP:
+        limits.check(visit, limits.PEOPLE)
+    with visit.read() as tx:
+        # Rights before content.
+        team = Team.reach(visit, tx, kind, right="grant")
+        deed = form.choice("deed", "check", "edit", "send")
+        text = form.pasted("addresses", LINES_MAX * LINE_MAX)
+        extra = form.text("extra_text", _TEXT_MAX, lines=True)
+        role = chosen(tx, team, form)
+        # What is too long is not read either.
+        lines = _read(form, text) if form.ok else []
+        if role is None or not form.ok or deed == "edit":
+            return _asked(kind, visit, tx, form, 200 if form.ok else 422)
+        if team.is_closed:
+            raise Conflict("organisation.unavailable")
+        lines = judge(tx, team, role, lines)
+        before = _sent_before(visit, tx, lines) if deed == "send" else {}
+        lines = [
+            line._replace(fault="", said=before[at]) if at in before else line
+            for at, line in enumerate(lines)
+        ]
+    # A group's list tells who has an account here, address by address.
+    limits.count_unknown(visit, sum(line.fault == _UNKNOWN for line in lines))
+    if deed == "send":
+        # What the first press has used up does not refuse the second.
+        if not before or not all(line.fault or line.said for line in lines):
+            limits.check(visit, limits.INVITE)
+        lines = [
+            line
+            if line.fault or line.said
+            else _sent(kind, visit, role.uuid, line, extra, _part(at, line))
+            for at, line in enumerate(lines)
+        ]
+        # What was not sent is given back, to be put right and tried again.
+        form.values["addresses"] = ["\n".join(line.text for line in lines if line.fault)]
+    good = sum(not line.fault for line in lines)
+    return page(
+        visit,
+        "team_invite_check",
+        team=team,
+        form=form,
+        role=role,
+        lines=lines,
+        good=good,
+        bad=len(lines) - good,
+        is_sent=deed == "send",
+    )
+
+
+def _read(form: Form, text: str) -> list[Line]:
+    lines = [Line(*one) for one in read_people(text, LINES_MAX)]
+    if len(lines) > LINES_MAX:
+        form.wrong("addresses", f"These are too many at once: {LINES_MAX} at most.")
+    return lines
+
+
+def _part(at: int, line: Line) -> str:
+    return f"{at} {line.email}"
+
+
+def _sent_before(visit: Visit, tx: Read, lines: Sequence[Line]) -> dict[int, str]:
+    """Give what became of the lines of the same list that were sent before, by their places."""
+    parts = {_part(at, line): at for at, line in enumerate(lines)}
+    return {parts[part]: said for part, (said,) in visit.recall_parts(tx, parts).items()}
+
+
+def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str, part: str) -> Line:
+    """Send one in a transaction of its own: one that fails holds no other one back."""
+    try:
+        with visit.create(part) as tx:
+            team = Team.reach(visit, tx, kind, right="grant")
+            role = named(tx, team, role_uuid)
+            (line,) = judge(tx, team, role, [line])
+            if line.fault:
+                return line
+            details = {"email": line.email, "full_name": line.name, "extra_text": extra}
+            create = group_invitation_actions.create if team.is_group else invitation_actions.create
+            uuid = create(tx, visit.actor, visit.settings, team.reached, role, details)
+            limits.count(visit, tx, limits.INVITE)
+            row: Row = invitation_queries.by_uuid(tx, uuid)
+            said = _SENT[State(row.state)]
+            visit.created(tx, said, part=part)
+    except RepeatedFormError as repeated:
+        (said,) = repeated.facts
+    except Refusal as refusal:
+        return line._replace(fault=say(refusal))
+    return line._replace(said=said)
+
+
+class Shown(NamedTuple):
+    """An invitation as the list shows it."""
+
+    row: Row
+    state: State
+    said: str
+    mail: str
+    reason: str
+    link: str
+    may_send: bool
+    may_cancel: bool
+    is_dead: bool
+
+
+def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    team = Team.reach(visit, tx, kind, right="invitations")
+    search = searched(visit)
+    state = visit.asked("state") if visit.asked("state") in list(State) else ""
+    wanted: dict[str, object] = {"place": team.scope.id}
+    if search:
+        wanted["email"] = search
+    if state:
+        wanted["state"] = [state]
+    paging = Paging(visit, invitation_queries.team.count(tx, visit.actor, wanted))
+    rows = invitation_queries.team.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
+    return page(
+        visit,
+        "team_invitations",
+        team=team,
+        rows=_shown(visit, tx, team, rows),
+        paging=paging,
+        form=Form.showing(q=search, state=state),
+        options=[("", "All"), *((one.value, said) for one, said in STATES.items())],
+        is_filtered=bool(search or state),
+    )
+
+
+def _shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Shown]:
+    pending = [row for row in rows if seen(row.state, row.expires, tx.now) is State.PENDING]
+    vouched = invitation_queries.vouched(tx, pending) if pending else set()
+    carried = role_queries.permissions_of(tx, {row.role_id for row in rows}) if rows else {}
+    shown = []
+    for row in rows:
+        state = seen(row.state, row.expires, tx.now)
+        may = team.may_let_in and may_give(
+            team.actor, team.reached.held, carried.get(row.role_id, ())
+        )
+        mail = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created))
+        happened = fate(mail, row.mail_leased, row.mail_error, tx.now)
+        link = ""
+        if may and state is State.PENDING:
+            link = links.to_invitation(visit.settings, visit.house.vault, row, links.HANDED_ON)
+        shown.append(
+            Shown(
+                row,
+                state,
+                _said(row, state),
+                FATES[happened] if mail is not None else "",
+                row.mail_error if happened is Fate.ERRED else "",
+                link,
+                may
+                and (state, Act.SEND) in MOVES
+                and bool(row.email)
+                and row.role_is_active
+                and not team.is_closed,
+                may and (state, Act.CANCEL) in MOVES,
+                state is State.PENDING and row.id not in vouched,
+            )
+        )
+    return shown
+
+
+def _said(row: Row, state: State) -> str:
+    """Say how an invitation stands; what was never mailed nobody but staff can have turned down."""
+    if state is State.REJECTED and not is_mailed(row.mailed_at, row.created):
+        return _HELD_BACK
+    return STATES[state]
+
+
+def _change(kind: Kind, visit: Visit) -> Answer:
+    """Do what the pressed button says: mail an invitation again, or call it back."""
+    deed = visit.form.raw("deed")
+    uuid = hex_uuid(visit.segments["one"])
+    if uuid is None or deed not in {"send", "cancel"}:
+        raise NotFound("invitation.unknown")
+    mailed = f"send invitation {uuid}"
+    if deed == "send":
+        limits.check(visit, limits.INVITE)
+        limits.check(visit, limits.PEOPLE)
+        visit.check_tries(mailed)
+    try:
+        said, path = _changed(kind, visit, deed, uuid, mailed)
+    except Conflict as refusal:
+        # Whether the account that was invited is still there.
+        limits.count_unknown(visit, int(refusal.code == "group.no_account"))
+        raise
+    return visit.go(f"{path}invitations/", said)
+
+
+def _changed(kind: Kind, visit: Visit, deed: str, uuid: str, mailed: str) -> tuple[str, str]:
+    with visit.write() as tx:
+        team = Team.reach(visit, tx, kind, right="invitations")
+        row = invitation_queries.reach(tx, visit.actor, uuid, in_groups=team.is_group)
+        if row.scope_id != team.scope.id:
+            raise NotFound("invitation.unknown")
+        where = group_invitation_actions if team.is_group else invitation_actions
+        if deed == "send":
+            where.send(tx, visit.actor, visit.settings, uuid)
+            visit.count(tx, mailed, MAIL_INVITEE)
+            limits.count(visit, tx, limits.INVITE)
+            said = f"The invitation of {isolated(row.email)} goes out again."
+        else:
+            where.cancel(tx, visit.actor, uuid)
+            said = f"The invitation of {isolated(row.email)} is called back; its link is dead."
+    return said, team.path
+
+
+def routes(kind: Kind, here: str) -> Routes:
+    """Give the routes of one kind of scope.
+
+    Args:
+        here: the path of the scope itself.
+    """
+    return {
+        f"{here}invite/": {
+            "GET": Page(partial(_ask, kind), "Whom to invite."),
+            "POST": Page(
+                partial(_invite, kind), "Check a list of addresses, or invite them.", creates=True
+            ),
+        },
+        f"{here}invitations/": {"GET": Page(partial(_list, kind), "Who is invited.")},
+        f"{here}invitations/{{one}}/": {
+            "POST": Page(partial(_change, kind), "Send an invitation again, or call it back."),
+        },
+    }

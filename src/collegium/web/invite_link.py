@@ -1,0 +1,83 @@
+"""Asking to be let in, by a link that many may follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from collegium.api import limits
+from collegium.invite_links import queries as invite_link_queries
+from collegium.invite_links.rules import is_active
+from collegium.join_requests import actions as join_request_actions
+from collegium.join_requests import queries as join_request_queries
+from collegium.refusals import Conflict, NotFound
+from collegium.web.forms import Form
+from collegium.web.messages import place, role
+from collegium.web.page import Page, page
+
+if TYPE_CHECKING:
+    from collegium.api.request import Answer, Routes
+    from collegium.db.database import Read
+    from collegium.web.browser_request import Visit
+
+MESSAGE_MAX: Final = 1000
+
+
+def _show(visit: Visit, tx: Read) -> Answer:
+    return _shown(visit, tx, Form())
+
+
+def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    try:
+        link = invite_link_queries.find(tx, visit.actor, visit.uuid("open_invitation"))
+    except NotFound:
+        # Without an account only public ones can be seen, and nothing tells whether there is one.
+        if visit.is_signed_in:
+            raise
+        return visit.to_sign_in()
+    mine = None
+    if visit.is_signed_in:
+        mine = join_request_queries.latest(tx, visit.actor.id, link.scope_id, link.id)
+    return page(
+        visit,
+        "open_invitation",
+        status,
+        link=link,
+        is_open=is_active(link.canceled, link.expires, tx.now)
+        and link.role_is_active
+        and not link.blocked
+        and not link.archived,
+        is_automatic=join_request_actions.is_let_in_at_once(tx, visit.actor, link),
+        mine=mine,
+        form=form,
+    )
+
+
+def _ask(visit: Visit) -> Answer:
+    form = visit.form
+    message = form.text("message", MESSAGE_MAX, lines=True)
+    if form.ok:
+        uuid = visit.uuid("open_invitation")
+        limits.check(visit, limits.ASK)
+        try:
+            with visit.create() as tx:
+                asked = join_request_actions.submit(tx, visit.actor, visit.settings, uuid, message)
+                limits.count(visit, tx, limits.ASK)
+                done = visit.path, "You have asked. You get a mail as soon as it is decided."
+                if asked.is_approved:
+                    where = f"{role(asked.request)} in the {place(asked.request)}"
+                    done = "/account/", f"Welcome! You are now {where}."
+                visit.created(tx, *done)
+        except Conflict as refusal:
+            form.refused(refusal)
+        else:
+            return visit.go(*done)
+    with visit.read() as tx:
+        return _shown(visit, tx, form, 422)
+
+
+ROUTES: Routes = {
+    "/open_invitation/{uuid}/": {
+        "GET": Page(_show, "What a link for many offers.", open=True),
+        "POST": Page(_ask, "Ask to be let in.", creates=True),
+    },
+}

@@ -1,0 +1,278 @@
+"""A team: who is in it, in which role, since when, and until when; letting in and seeing out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from collegium.access.rules import Kind
+from collegium.accounts import queries as account_queries
+from collegium.api.request import hex_uuid
+from collegium.invitations import group_actions as group_invitation_actions
+from collegium.memberships import actions as membership_actions
+from collegium.memberships import queries as membership_queries
+from collegium.memberships.rules import is_owner_role
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.roles import queries as role_queries
+from collegium.security.rate_limits.rules import INVITE_ACCOUNT
+from collegium.text.names import isolated
+from collegium.web import audit_log, invitations, invite_links
+from collegium.web.forms import Form
+from collegium.web.messages import person, role
+from collegium.web.page import Page, Paging, page
+from collegium.web.scope import PATHS, Team, chosen, named, offered, searched
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from collegium.access.rules import Permission
+    from collegium.api.request import Answer, Routes
+    from collegium.db.database import Read
+    from collegium.db.statements import Row
+    from collegium.web.browser_request import Visit
+
+SORTS: Final = {
+    "name": ("Name", "full_name"),
+    "role": ("Role", "role"),
+    "oldest": ("Longest in", "created"),
+    "newest": ("Newest", "-created"),
+}
+"""What the team can be sorted by: the word of the address, ours, the store's."""
+
+_FOUND_MAX: Final = 20
+
+
+def _people(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    team = Team.reach(visit, tx, kind)
+    search = searched(visit)
+    sort = visit.asked("sort") if visit.asked("sort") in SORTS else "name"
+    wanted: dict[str, Any] = {"scope": team.scope.id}
+    if search:
+        wanted["search_string" if "@" in search else "full_name"] = search
+    paging = Paging(visit, membership_queries.team.count(tx, visit.actor, wanted))
+    rows = membership_queries.team.page(
+        tx, visit.actor, wanted, (SORTS[sort][1],), paging.size, paging.offset
+    )
+    return page(
+        visit,
+        "team_people",
+        team=team,
+        rows=rows,
+        paging=paging,
+        open=_changeable(tx, team, rows),
+        form=Form.showing(q=search, sort=sort),
+        sorts=[(word, said) for word, (said, _) in SORTS.items()],
+        search=search,
+    )
+
+
+def _changeable(tx: Read, team: Team, rows: Sequence[Row]) -> set[int]:
+    """Give the numbers of the grants about which the viewer may do anything."""
+    rights = (team.rights.regrant, team.rights.revoke)
+    if not any(team.holds(right) for right in rights):
+        return set()
+    carried = role_queries.permissions_of(tx, {row.role_id for row in rows})
+    return {
+        row.id
+        for row in rows
+        if any(_refused(team, right, row, carried) is None for right in rights)
+    }
+
+
+def _refused(
+    team: Team, right: Permission, row: Row, carried: dict[int, list[str]]
+) -> Forbidden | Conflict | None:
+    """Give what the deed would refuse, so that no button promises what it will not do."""
+    try:
+        membership_actions.check_may(
+            team.actor, team.reached, right, row.account_id, carried.get(row.role_id, ())
+        )
+    except (Forbidden, Conflict) as refusal:
+        return refusal
+    return None
+
+
+def _seat(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    return _seat_shown(kind, visit, tx)
+
+
+def _seat_shown(
+    kind: Kind, visit: Visit, tx: Read, form: Form | None = None, status: int = 200
+) -> Answer:
+    team = Team.reach(visit, tx, kind)
+    row = membership_queries.in_team(tx, team.scope.id, _one(visit, "grant.unknown"))
+    carried = role_queries.permissions_of(tx, [row.role_id])
+    may_end = _refused(team, team.rights.regrant, row, carried)
+    may_remove = _refused(team, team.rights.revoke, row, carried)
+    if may_end and may_remove:
+        raise may_remove
+    is_last = (
+        is_owner_role(team.scope.kind, row.role_name)
+        and row.until is None
+        and membership_queries.other_owners(tx, team.scope.id, row.id) == 0
+    )
+    form = form or Form()
+    form.show_end("until", row.until)
+    return page(
+        visit,
+        "team_seat",
+        status,
+        team=team,
+        row=row,
+        may_end=may_end is None,
+        may_remove=may_remove is None,
+        is_last=is_last,
+        # Whoever changes a role takes the one and gives the other.
+        others=[one for one in offered(tx, team) if one[0] != row.role_uuid]
+        if may_remove is None and team.may_let_in and not team.is_closed
+        else [],
+        form=form,
+    )
+
+
+def _change(kind: Kind, visit: Visit) -> Answer:
+    """Do what the pressed button says: give the role another end, another role, or none."""
+    form = visit.form
+    deed = form.choice("deed", "end", "role", "remove")
+    if deed == "end":
+        form.date("until")
+    if form.ok:
+        try:
+            with visit.write() as tx:
+                team = Team.reach(visit, tx, kind)
+                row = membership_queries.in_team(tx, team.scope.id, _one(visit, "grant.unknown"))
+                seat = membership_actions.Seat(
+                    team.reached,
+                    named(tx, team, row.role_uuid),
+                    account_queries.by_uuid(tx, row.account_uuid),
+                )
+                if deed == "role":
+                    given = chosen(tx, team, form)
+                    if given is not None:
+                        membership_actions.exchange(tx, visit.actor, seat, given)
+                        said = f"{person(row)} is {isolated(given.description or given.name)} now."
+                elif deed == "end":
+                    until = form.end("until", row.until)
+                    is_changed = membership_actions.update(tx, visit.actor, seat, until)
+                    said = f"The role of {person(row)} has another end now."
+                    if not is_changed:
+                        said = f"The role of {person(row)} ends as before."
+                else:
+                    membership_actions.remove(tx, visit.actor, seat)
+                    said = f"{person(row)} is no longer {role(row)} here."
+        except (Conflict, Invalid) as refusal:
+            form.refused(refusal)
+        if form.ok:
+            # Whoever has gone may see nothing here any more.
+            is_gone = deed == "remove" and row.account_id == visit.actor.id
+            return visit.go("/account/" if is_gone else team.path, said)
+    with visit.read() as tx:
+        return _seat_shown(kind, visit, tx, form, 422)
+
+
+def _one(visit: Visit, code: str) -> str:
+    """Give the second UUID of the path.
+
+    Refuses: NotFound ``code`` when it is none.
+    """
+    uuid = hex_uuid(visit.segments["one"])
+    if uuid is None:
+        raise NotFound(code)
+    return uuid
+
+
+def _find(kind: Kind, visit: Visit, tx: Read) -> Answer:
+    return _found(kind, visit, tx, Form.showing(q=searched(visit)))
+
+
+def _found(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+    """Show whom one could mean among the accounts that the viewer sees anyway."""
+    team = Team.reach(visit, tx, kind, right="grant")
+    search = "".join(filter(str.isprintable, form.raw("q"))).strip()
+    rows: list[Row] = []
+    if search:
+        wanted = {"user_keyword": search, "is_active": True}
+        rows = account_queries.listing.page(
+            tx, visit.actor, wanted, ("full_name",), _FOUND_MAX + 1, 0
+        )
+    return page(
+        visit,
+        "team_add",
+        status,
+        team=team,
+        form=form,
+        search=search,
+        people=[(row.uuid, f"{person(row)}, {isolated(row.email)}") for row in rows[:_FOUND_MAX]],
+        is_more=len(rows) > _FOUND_MAX,
+        options=offered(tx, team),
+    )
+
+
+def _add(kind: Kind, visit: Visit) -> Answer:
+    form = visit.form
+    until = form.end("until")
+    uuid = hex_uuid(form.raw("account"))
+    if uuid is None:
+        form.wrong("account", "Please choose one of these.")
+    mailed = f"invite account {visit.actor.id}"
+    if kind is Kind.GROUP:
+        visit.check_tries(mailed)
+    try:
+        with visit.create() as tx:
+            team = Team.reach(visit, tx, kind, right="grant")
+            given = chosen(tx, team, form)
+            if uuid is not None and given is not None and form.ok:
+                account = _account(tx, visit, uuid)
+                if team.is_group:
+                    # Nobody is put into a group: they are asked.
+                    group_invitation_actions.create(
+                        tx,
+                        visit.actor,
+                        visit.settings,
+                        team.reached,
+                        given,
+                        {"email": account.email},
+                        account,
+                    )
+                    visit.count(tx, mailed, INVITE_ACCOUNT)
+                    done = (f"{team.path}invitations/", f"{person(account)} is invited.")
+                    visit.created(tx, *done)
+                    return visit.go(*done)
+                membership_actions.add(
+                    tx, visit.actor, membership_actions.Seat(team.reached, given, account), until
+                )
+                said = f"{person(account)} is {isolated(given.description or given.name)} now."
+                visit.created(tx, team.path, said)
+                return visit.go(team.path, said)
+    except (Conflict, Invalid) as refusal:
+        form.refused(refusal)
+    with visit.read() as tx:
+        return _found(kind, visit, tx, form, 422)
+
+
+def _account(tx: Read, visit: Visit, uuid: str) -> Row:
+    row = account_queries.reach(tx, visit.actor, uuid)
+    if not row.is_active:
+        raise Conflict("account.inactive")
+    return row
+
+
+def _routes(kind: Kind) -> Routes:
+    here = PATHS[kind]
+    return {
+        here: {"GET": Page(partial(_people, kind), "A team.")},
+        f"{here}people/{{one}}/": {
+            "GET": Page(partial(_seat, kind), "Somebody's role."),
+            "POST": Page(partial(_change, kind), "Change a role or its end, or take it away."),
+        },
+        f"{here}add/": {
+            "GET": Page(partial(_find, kind), "Whom to give a role."),
+            "POST": Page(partial(_add, kind), "Give somebody a role.", creates=True),
+        },
+        **invitations.routes(kind, here),
+        **invite_links.routes(kind, here),
+        **audit_log.routes(kind, here),
+    }
+
+
+ROUTES: Routes = {path: table for kind in PATHS for path, table in _routes(kind).items()}

@@ -1,0 +1,26 @@
+"""Pictures, as browsers fetch them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collegium.accounts.pictures import queries as picture_queries
+from collegium.api.request import Answer, hex_uuid
+
+if TYPE_CHECKING:
+    from collegium.api.request import Call
+    from collegium.db.database import Read
+
+
+def show(call: Call, tx: Read) -> Answer:
+    """Give a picture. Its address never shows another one, so it may be kept for good."""
+    uuid = hex_uuid(call.segments["uuid"])
+    row = None if uuid is None else picture_queries.find(tx, uuid)
+    if row is None:
+        return Answer(404, b'{"detail":"Not found."}')
+    return Answer(
+        200,
+        bytes(row.data),
+        {"Content-Disposition": "inline", "Cache-Control": "private, max-age=31536000, immutable"},
+        row.media,
+    )

@@ -1,0 +1,91 @@
+"""The desk of staff: health at a glance, and the way to everything else of theirs.
+
+Support reads here what staff reads, and changes nothing; to anybody else these pages are not
+there. Every page of theirs is given through ``desk``, so that none can forget it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from collegium.access.rules import check_oversees
+from collegium.accounts import queries as account_queries
+from collegium.accounts.actions import check_staff
+from collegium.outbox import queries as outbox_queries
+from collegium.scopes import activity
+from collegium.web import charts
+from collegium.web import page as kit
+from collegium.web.page import Page
+
+if TYPE_CHECKING:
+    from collegium.api.request import Answer, Operation, Routes
+    from collegium.db.database import Read
+    from collegium.web.browser_request import Visit
+
+PARTS: Final = [
+    ("/staff/", "Health"),
+    ("/staff/accounts/", "Accounts"),
+    ("/staff/organisations/", "Organisations"),
+    ("/staff/roles/", "Roles"),
+    ("/staff/mails/", "Mails"),
+]
+
+
+def page(visit: Visit, name: str, status: int = 200, **facts: Any) -> Answer:
+    """Render a page of the desk; ``may_change`` tells its template who looks at it."""
+    may_change = visit.actor.is_staff
+    return kit.page(visit, name, status, desk=PARTS, may_change=may_change, **facts)
+
+
+def desk(routes: Routes, *, only_staff: tuple[str, ...] = ()) -> Routes:
+    """Close pages to everybody but staff and support, and what changes something to support.
+
+    Args:
+        only_staff: paths of which support may not even see the form.
+    """
+    return {
+        path: {
+            method: _closed(operation, to_support=method == "POST" or path in only_staff)
+            for method, operation in table.items()
+        }
+        for path, table in routes.items()
+    }
+
+
+def _closed(operation: Operation, *, to_support: bool) -> Operation:
+    def run(visit: Visit, *tx: Read) -> Answer:
+        check_oversees(visit.actor)
+        if to_support:
+            check_staff(visit.actor)
+        return operation.run(visit, *tx)
+
+    return replace(operation, run=run)
+
+
+def _show(visit: Visit, tx: Read) -> Answer:
+    found = activity.of_days(tx, visit.actor)
+    day = partial(charts.of_days, found.days)
+    return page(
+        visit,
+        "staff_health",
+        mails=outbox_queries.counts(tx),
+        people=account_queries.listing.count(tx, visit.actor, {}),
+        waiting=found.waiting[-1],
+        days=activity.DAYS,
+        charts=[
+            day("joined", "New accounts", found.joined),
+            day("accepted", "Invitations accepted", found.accepted),
+            charts.of_steps(
+                "waits",
+                "How long invitations took to be accepted",
+                ("1 hour", "1 day", "3 days", "7 days"),
+                found.waits,
+            ),
+            day("waiting", "Requests that waited", found.waiting, adds_up=False),
+        ],
+    )
+
+
+ROUTES: Routes = desk({"/staff/": {"GET": Page(_show, "Health at a glance.")}})

@@ -1,0 +1,246 @@
+"""Roles, for staff: who may do what, in words; made, changed, given out or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from collegium.access.rules import Kind, Permission
+from collegium.refusals import Conflict, Invalid
+from collegium.roles import actions as role_actions
+from collegium.roles import queries as role_queries
+from collegium.roles.rules import NAME_MAX
+from collegium.web.forms import Form
+from collegium.web.page import Page
+from collegium.web.staff import desk, page
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from collegium.api.request import Answer, Routes
+    from collegium.db.database import Read
+    from collegium.web.browser_request import Visit
+
+HERE: Final = "/staff/roles/"
+_TEXT_MAX: Final = 2000
+
+
+class Area(NamedTuple):
+    """What permissions speak of, and each in a word of the matrix and in a sentence."""
+
+    title: str
+    words: dict[Permission, tuple[str, str]]
+
+
+_OF_TEAMS: Final = ("let in", "change ends", "remove")
+
+
+def _team(title: str, where: str, *rights: Permission) -> Area:
+    sentences = (
+        f"Let people into {where}: invite them, give them roles, decide on requests",
+        f"Change when roles in {where} end",
+        f"Take roles in {where} away",
+    )
+    words = zip(_OF_TEAMS, sentences, strict=True)
+    return Area(title, dict(zip(rights, words, strict=True)))
+
+
+TREE: Final = (
+    Area(
+        "Organisation",
+        {
+            Permission.ORGANISATION_CREATE: ("create", "Create organisations"),
+            Permission.ORGANISATION_UPDATE: ("change", "Change the details of the organisation"),
+            Permission.ORGANISATION_DELETE: ("delete", "Delete the organisation"),
+        },
+    ),
+    _team(
+        "Its team",
+        "the organisation",
+        Permission.ORGANISATION_GRANT,
+        Permission.ORGANISATION_REGRANT,
+        Permission.ORGANISATION_REVOKE,
+    ),
+    Area(
+        "Projects",
+        {
+            Permission.PROJECT_LIST: ("list", "List the projects"),
+            Permission.PROJECT_CREATE: ("create", "Create projects"),
+            Permission.PROJECT_UPDATE: ("change", "Change the details of projects"),
+            Permission.PROJECT_DELETE: ("delete", "Delete projects"),
+        },
+    ),
+    _team(
+        "Project teams",
+        "projects",
+        Permission.PROJECT_GRANT,
+        Permission.PROJECT_REGRANT,
+        Permission.PROJECT_REVOKE,
+    ),
+    Area(
+        "Besides",
+        {
+            Permission.INVITATION_LIST: ("read invitations", "Read who is invited"),
+            Permission.ORGANISATION_REVIEWS: (
+                "read reviews",
+                "Read the reviews of who has which role",
+            ),
+            Permission.SUBNET_CREATE: ("add networks", "Add networks that the team works from"),
+            Permission.SUBNET_UPDATE: ("change networks", "Change these networks"),
+            Permission.SUBNET_DELETE: ("delete networks", "Delete these networks"),
+        },
+    ),
+)
+"""What counts in organisations and their projects."""
+
+GROUPS: Final = (
+    Area(
+        "Group",
+        {
+            Permission.GROUP_UPDATE: ("change", "Change the details of the group"),
+            Permission.GROUP_DELETE: ("delete", "Delete the group"),
+        },
+    ),
+    _team(
+        "Its team",
+        "the group",
+        Permission.GROUP_GRANT,
+        Permission.GROUP_REGRANT,
+        Permission.GROUP_REVOKE,
+    ),
+)
+"""What counts in groups, which stand alone."""
+
+KINDS: Final = {
+    Kind.ORGANISATION.value: "Organisations, and all their projects",
+    Kind.PROJECT.value: "Projects",
+}
+_TITLES: Final = {
+    Kind.ORGANISATION: ("Roles in organisations", TREE),
+    Kind.PROJECT: ("Roles in projects", TREE),
+    Kind.GROUP: ("Roles in groups", GROUPS),
+}
+
+
+def _cell(area: Area, carried: Collection[str]) -> str:
+    return ", ".join(word for right, (word, _) in area.words.items() if right in carried)
+
+
+def _matrix(visit: Visit, tx: Read) -> Answer:
+    rows = role_queries.every(tx)
+    carried = role_queries.permissions_of(tx, [row.id for row in rows])
+    tables = []
+    for kind, (title, areas) in _TITLES.items():
+        lines = [
+            (row, [(area.title, _cell(area, carried.get(row.id, ()))) for area in areas])
+            for row in rows
+            if row.kind == kind
+        ]
+        tables.append((kind, title, [area.title for area in areas], lines))
+    return page(visit, "staff_roles", tables=tables)
+
+
+def _one(visit: Visit, tx: Read) -> Answer:
+    return _shown(visit, tx)
+
+
+def _shown(
+    visit: Visit, tx: Read, form: Form | None = None, status: int = 200, *, anew: bool = True
+) -> Answer:
+    """Show a role as it is; or, unless ``anew``, as it was to be."""
+    row = role_queries.find(tx, visit.uuid("role"))
+    form = form or Form()
+    if anew:
+        form.values = {
+            "name": [row.name],
+            "description": [row.description],
+            "permissions": role_queries.permissions_of(tx, [row.id]).get(row.id, []),
+        }
+    where = KINDS[row.kind]
+    return page(visit, "staff_role", status, row=row, where=where, areas=TREE, form=form)
+
+
+def _change(visit: Visit) -> Answer:
+    """Do what the pressed button says."""
+    form = visit.form
+    deed = form.choice("deed", "save", "enable", "disable", "delete")
+    changes = {}
+    if deed == "save":
+        changes["description"] = form.text("description", _TEXT_MAX, lines=True)
+        if "name" in form.values:
+            changes["name"] = form.name("name", NAME_MAX, required=True)
+    if form.ok:
+        try:
+            said = _do(visit, deed, changes)
+        except (Conflict, Invalid) as refusal:
+            form.refused(refusal)
+        else:
+            return visit.go(HERE if deed == "delete" else visit.path, said)
+    with visit.read() as tx:
+        return _shown(visit, tx, form, 422, anew=deed != "save")
+
+
+def _do(visit: Visit, deed: str, changes: dict[str, str]) -> str:
+    uuid, actor = visit.uuid("role"), visit.actor
+    with visit.write() as tx:
+        match deed:
+            case "delete":
+                role_actions.delete(tx, actor, uuid)
+                return "The role is deleted."
+            case "save":
+                role_actions.update(tx, actor, uuid, changes, _ticked(visit.form))
+                return "The role is saved. Whoever holds it may do this from now on."
+            case "enable":
+                role_actions.switch(tx, actor, uuid, active=True)
+                return "The role can be given to people from now on."
+        role_actions.switch(tx, actor, uuid, active=False)
+    return "The role is given to nobody any more. Who holds it keeps it."
+
+
+def _ticked(form: Form) -> list[str]:
+    return list(dict.fromkeys(form.many("permissions")))
+
+
+def _ask(visit: Visit, tx: Read) -> Answer:
+    del tx
+    return _new(visit, Form())
+
+
+def _new(visit: Visit, form: Form, status: int = 200) -> Answer:
+    kinds = list(KINDS.items())
+    return page(visit, "staff_role_new", status, form=form, kinds=kinds, areas=TREE)
+
+
+def _create(visit: Visit) -> Answer:
+    form = visit.form
+    values = {
+        "name": form.name("name", NAME_MAX, required=True),
+        "kind": form.choice("kind", *KINDS),
+        "description": form.text("description", _TEXT_MAX, lines=True),
+    }
+    if form.ok:
+        try:
+            with visit.create() as tx:
+                uuid = role_actions.create(tx, visit.actor, values, _ticked(form))
+                done = (f"{HERE}{uuid}/", "The role is made. It can be given from now on.")
+                visit.created(tx, *done)
+        except (Conflict, Invalid) as refusal:
+            form.refused(refusal)
+        else:
+            return visit.go(*done)
+    return _new(visit, form, 422)
+
+
+ROUTES: Routes = desk(
+    {
+        HERE: {"GET": Page(_matrix, "Which role may do what.")},
+        f"{HERE}new/": {
+            "GET": Page(_ask, "What role to make."),
+            "POST": Page(_create, "Make a role.", creates=True),
+        },
+        f"{HERE}{{uuid}}/": {
+            "GET": Page(_one, "A role."),
+            "POST": Page(_change, "Change a role, give it out or not, or delete it."),
+        },
+    },
+    only_staff=(f"{HERE}new/",),
+)

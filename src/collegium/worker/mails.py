@@ -1,0 +1,264 @@
+"""Mails in words: what each kind needs to know, and how it becomes a message.
+
+Names and texts that people typed are made harmless here, once, before any template sees them;
+in HTML the templates escape everything besides.
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import default
+from email.utils import format_datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.db.database import Read
+from collegium.db.statements import Row
+from collegium.invitations import invited_accounts, links
+from collegium.invitations import mails as invitation_mails
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations.rules import State, seen
+from collegium.join_requests import mails as join_request_mails
+from collegium.outbox.mails import (
+    ChangeEmailRequest,
+    EmailChanged,
+    InvitationApproved,
+    InvitationCreated,
+    ProfileChangesOperator,
+)
+from collegium.outbox.outcomes import Undeliverable, Void
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
+from collegium.sign_in import mails as sign_in_mails
+from collegium.sign_in.passwords import mails as password_mails
+from collegium.text.email_addresses import ascii_domain
+from collegium.text.plain import name_line, one_line, paragraph, short, subject_line
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+# One address and nothing that could make a header hold two.
+_ADDRESS: Final = re.compile(r"""[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+""")
+_LONGEST_LINE: Final = 900  # octets; SMTP ends at 998
+# Where front ends show a scope.
+_PATHS: Final = {"organisation": "organizations", "project": "projects", "group": "groups"}
+
+
+def render(tx: Read, settings: Settings, vault: Vault, row: Row) -> EmailMessage:
+    """Write a mail, as things are at ``tx.now``.
+
+    Args:
+        row: ``id kind recipient facts`` of the outbox.
+
+    Raises Void when it has lost its point, Undeliverable for a recipient that is no address.
+    """
+    to = _recipient(row.recipient)
+    facts = LOADERS[row.kind](tx, settings, vault, row.facts)
+    common = {
+        "site_name": settings.site_name,
+        "base_url": settings.homeport_url or settings.base_url,
+        "common_footer_text": settings.common_footer_text,
+        "common_footer_html": settings.common_footer_html,
+    }
+    templates = _templates(settings.templates)
+    subject, text, html = (
+        templates.get_template(f"{row.kind}.{part}").render(common | facts)
+        for part in ("subject.txt", "txt", "html")
+    )
+    message = EmailMessage(policy=default)
+    message["From"] = settings.mail_from
+    message["To"] = to
+    message["Subject"] = subject_line(subject)
+    message["Date"] = format_datetime(tx.now)
+    # The same on every attempt, so that a mail sent twice can be told from two mails.
+    message["Message-ID"] = f"<{key(settings, row.id)}>"
+    message["Auto-Submitted"] = "auto-generated"
+    # The same for servers that know only this: no answers from those who are away.
+    message["X-Auto-Response-Suppress"] = "All"
+    message["X-Collegium-Mail"] = row.kind
+    message.set_content(text, cte=_encoding(text))
+    message.add_alternative(html, subtype="html", cte=_encoding(html))
+    return message
+
+
+def key(settings: Settings, number: int) -> str:
+    """Give the name of a row of the outbox that is the same on every attempt, and nobody else's."""
+    return f"outbox.{number}@{_host(settings.base_url)}"
+
+
+def _invitation_created(
+    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    invitation = invitation_queries.by_number(tx, facts["invitation"])
+    if invitation is None or invitation.scope_removed is not None:
+        raise Void("The invitation no longer exists.")
+    state = seen(invitation.state, invitation.expires, tx.now)
+    if state is not State.PENDING:
+        raise Void(f"The invitation is no longer pending: it is {state}.")
+    username = name = ""
+    if invitation.creator_username is not None:
+        username = name_line(invitation.creator_username)
+        name = name_line(f"{invitation.creator_first_name} {invitation.creator_last_name}")
+    role_name, description = map(name_line, (invitation.role_name, invitation.role_description))
+    base = (settings.homeport_url or settings.base_url).rstrip("/")
+    in_organisation = invitation.scope_kind == "project"
+    return {
+        "invitation_uuid": invitation.uuid,
+        "inviter": name or username,
+        "inviter_name": name,
+        "inviter_username": username,
+        "role": description or role_name,
+        "role_name": role_name,
+        "role_description": description,
+        "scope_kind": invitation.scope_kind,
+        "scope_name": name_line(invitation.scope_name),
+        "scope_uuid": invitation.scope_uuid,
+        "scope_slug": invitation.scope_slug,
+        "scope_link": f"{base}/{_PATHS[invitation.scope_kind]}/{invitation.scope_uuid}/",
+        "organisation_name": name_line(invitation.organisation_name) if in_organisation else "",
+        "expires": invitation.expires,
+        "reminder": bool(facts.get("reminder")),
+        "extra_invitation_text": paragraph(invitation.extra_text),
+        "link": links.to_invitation(settings, vault, invitation),
+    }
+
+
+def _invitation_approved(
+    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    said = _invitation_created(tx, settings, vault, facts)
+    account = account_queries.by_number(tx, facts["account"])
+    if account is None or account.deleted is not None:
+        raise Void("The account no longer exists.")
+    password = invited_accounts.first_password(vault, account.uuid)
+    return said | {"username": name_line(account.username), "password": password}
+
+
+def _change_email_request(
+    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    change = email_change_queries.of_account(tx, facts["account"])
+    if change is None or change.created.isoformat() != facts["asked"]:
+        raise Void("The change was canceled, confirmed, or asked for again.")
+    code = vault.code(change.account_id, change.email, facts["asked"])
+    base = (settings.homeport_url or settings.base_url).rstrip("/")
+    return {
+        "name": name_line(f"{change.first_name} {change.last_name}") or name_line(change.username),
+        "username": name_line(change.username),
+        "new_email": name_line(change.email),
+        "expires": change.created + timedelta(seconds=settings.email_change_max_age),
+        "link": f"{base}/user_email_change/{code}/",
+    }
+
+
+def _email_changed(
+    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    account = account_queries.by_number(tx, facts["account"])
+    if account is None or account.deleted is not None:
+        raise Void("The account no longer exists.")
+    return {
+        "name": name_line(f"{account.first_name} {account.last_name}")
+        or name_line(account.username),
+        "username": name_line(account.username),
+        "new_email": name_line(facts["email"]),
+        "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
+    }
+
+
+def _profile_changes(
+    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
+    account = account_queries.by_number(tx, facts["account"])
+    if account is None or account.deleted is not None:
+        raise Void("The account no longer exists.")
+    username = name_line(account.username)
+    return {
+        "user": name_line(f"{account.first_name} {account.last_name}") or username,
+        "username": username,
+        "fields": [
+            {
+                "name": name,
+                "label": name.replace("_", " "),
+                "old": name_line(old),
+                "new": name_line(new),
+            }
+            for name, (old, new) in facts["changes"].items()
+        ],
+        "organizations": [name_line(name) for name in facts["organizations"]],
+        "link": f"{(settings.homeport_url or settings.base_url).rstrip('/')}/users/{account.uuid}/",
+    }
+
+
+Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
+
+LOADERS: Final[dict[str, Loader]] = {
+    ChangeEmailRequest.kind: _change_email_request,
+    EmailChanged.kind: _email_changed,
+    InvitationApproved.kind: _invitation_approved,
+    InvitationCreated.kind: _invitation_created,
+    ProfileChangesOperator.kind: _profile_changes,
+    **invitation_mails.LOADERS,
+    **join_request_mails.LOADERS,
+    **password_mails.LOADERS,
+    **sign_in_mails.LOADERS,
+}
+"""Kind of mail to what gives the variables of its templates; they are the keys it returns."""
+
+
+@lru_cache(maxsize=4)
+def _templates(folder: Path | None) -> Environment:
+    """Find templates in the operator's folder first."""
+    folders = [TEMPLATES] if folder is None else [folder, TEMPLATES]
+    environment = Environment(
+        loader=ChoiceLoader([FileSystemLoader(one) for one in folders]),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["short"] = short
+    environment.filters["moment"] = _moment
+    return environment
+
+
+def _moment(at: datetime) -> str:
+    at = at.astimezone(UTC)
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def _recipient(address: str) -> Address:
+    if _ADDRESS.fullmatch(address) is None or one_line(address) != address:
+        raise Undeliverable("This is no address that mail can be sent to.", permanent=True)
+    if not address.isascii():
+        # A domain has a spelling in ASCII; what stands before the @ is sent as it was typed.
+        local, _, domain = address.rpartition("@")
+        with suppress(ValueError):
+            address = f"{local}@{ascii_domain(domain)}"
+    local, _, domain = address.rpartition("@")
+    return Address(username=local, domain=domain)
+
+
+def _host(url: str) -> str:
+    host = urlsplit(url).hostname or "localhost"
+    if ":" in host:
+        return f"[{host}]"
+    try:
+        return ascii_domain(host)
+    except ValueError:
+        return "localhost"
+
+
+def _encoding(text: str) -> str:
+    """Leave a text readable on the wire and in the folder of mails where that is possible."""
+    plain = text.isascii() and all(len(line) < _LONGEST_LINE for line in text.splitlines())
+    return "7bit" if plain else "quoted-printable"

@@ -1,0 +1,363 @@
+"""Ways out for a mail: a folder to look into, or a mail server.
+
+A transport sends or raises; when to try again is for the worker to say.
+No reason it gives holds a credential.
+"""
+
+import os
+import re
+import smtplib
+import socket
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+from collegium.integrations.http_client import Alarm
+from collegium.outbox.outcomes import Undeliverable, Unreachable
+
+TIMEOUT: Final = 20.0
+"""Seconds that a mail server may take over each answer."""
+
+DEADLINE: Final = 90.0
+"""Seconds that a mail may take in all, so that it is settled before the worker's lease ends."""
+
+_PERMANENT: Final = 500
+_CLOSING: Final = 421
+_OK: Final = 250
+_PORTS: Final = {"smtp": 25, "smtps": 465}
+
+
+class Transport(Protocol):
+    """What the worker needs. Not for several threads at once."""
+
+    def send(self, message: EmailMessage) -> None:
+        """Send a mail to its one recipient.
+
+        Raises Undeliverable, or Unreachable when it is not about this mail.
+        """
+
+    def close(self) -> None:
+        """Let go of what is held open; a later ``send`` opens it again."""
+
+
+def open_transport(mail_url: str, context: ssl.SSLContext | None = None) -> "Folder | Server":
+    """Make the transport that ``MAIL_URL`` names; connects to nothing yet.
+
+    Args:
+        context: what to trust instead of the system's certificates.
+
+    Raises ValueError, without the URL in it, when there is no such transport.
+    """
+    try:
+        url = urlsplit(mail_url)
+        port = url.port
+    except ValueError:
+        # What it says may quote the password.
+        raise ValueError("MAIL_URL is not a URL; %-encode the credentials in it") from None
+    if url.scheme == "file" and url.path and not url.netloc:
+        return Folder(Path(unquote(url.path)))
+    if url.scheme not in _PORTS or not url.hostname:
+        raise ValueError("MAIL_URL is none of file:…, smtp://… and smtps://…")
+    if url.query not in {"", "starttls=0", "starttls=1"}:
+        raise ValueError("MAIL_URL knows no option but starttls=1 and starttls=0")
+    return Server(
+        url.hostname,
+        port or _PORTS[url.scheme],
+        user=unquote(url.username or ""),
+        password=unquote(url.password or ""),
+        implicit_tls=url.scheme == "smtps",
+        # A password is not sent where it can be read, unless somebody says so.
+        starttls=url.query == "starttls=1" or bool(url.username and url.query != "starttls=0"),
+        context=context,
+    )
+
+
+class Folder:
+    """A folder with one ``.eml`` a mail; sending the same row again overwrites its file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def send(self, message: EmailMessage) -> None:
+        """Write the mail under a temporary name, then rename: no reader meets half a mail."""
+        with self._new() as name:
+            with name.open("wb") as file:
+                file.write(_as_bytes(message))
+                file.flush()
+                os.fsync(file.fileno())
+            name.replace(self._folder / _file_name(message))
+
+    def reach(self) -> None:
+        """Write to the folder, and leave nothing there.
+
+        Raises Unreachable.
+        """
+        with self._new():
+            pass
+
+    @contextmanager
+    def _new(self) -> Iterator[Path]:
+        """Give a file that goes away unless it is renamed."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".tmp")
+            os.close(handle)
+            try:
+                yield Path(name)
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise Unreachable(f"The mail folder cannot be written: {error.strerror}.") from error
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _as_bytes(message: EmailMessage) -> bytes:
+    # Headers in plain UTF-8 only where an address cannot be written otherwise, as on the wire.
+    return message.as_bytes(policy=default.clone(utf8=not "".join(_envelope(message)).isascii()))
+
+
+def _envelope(message: EmailMessage) -> tuple[str, str]:
+    return message["From"].addresses[0].addr_spec, message["To"].addresses[0].addr_spec
+
+
+def _file_name(message: EmailMessage) -> str:
+    number = re.fullmatch(r"<outbox\.(\d+)@.*>", str(message["Message-ID"]).strip())
+    if number is None:
+        raise ValueError("a mail without the number of its row")
+    kind = re.sub(r"[^a-z0-9_]", "", str(message["X-Collegium-Mail"]))
+    return f"{int(number[1]):010}-{kind}.eml"
+
+
+class _Connection(smtplib.SMTP):
+    """A connection that an alarm can cut.
+
+    Args:
+        tls: spoken from the start.
+    """
+
+    def __init__(
+        self, host: str, port: int, timeout: float, alarm: Alarm, tls: ssl.SSLContext | None
+    ) -> None:
+        self._alarm = alarm
+        self._tls = tls
+        self._wire: socket.socket | None = None
+        super().__init__(host, port, timeout=timeout)
+
+    def watched_by(self, alarm: Alarm) -> None:
+        """Have another alarm cut it from now on."""
+        if self._wire is not None:
+            alarm.watch(self._wire)
+
+    def close(self) -> None:
+        """Close it."""
+        super().close()
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        # What the library calls for a connection, and means to be replaced.
+        wire = _call(host, port, timeout, self._alarm)
+        # A duplicate, for TLS will take the original over.
+        self._wire = wire.dup()
+        self.watched_by(self._alarm)
+        if self._tls is None:
+            return wire
+        try:
+            return self._tls.wrap_socket(wire, server_hostname=host)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _call(host: str, port: int, timeout: float, alarm: Alarm) -> socket.socket:
+    """Connect to the first address of a host that answers, while there is time."""
+    first: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        wire = socket.socket(family, kind, protocol)
+        try:
+            wire.settimeout(max(min(timeout, alarm.left()), 0.001))
+            wire.connect(address)
+        except OSError as error:
+            wire.close()
+            first = first or error
+        else:
+            wire.settimeout(timeout)
+            return wire
+    raise first or OSError("a host without an address")
+
+
+class Server:
+    """A mail server; one connection serves mail after mail until it breaks or is closed."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        user: str = "",
+        password: str = "",
+        implicit_tls: bool = False,
+        starttls: bool = False,
+        context: ssl.SSLContext | None = None,
+        timeout: float = TIMEOUT,
+        deadline: float = DEADLINE,
+    ) -> None:
+        if not (user + password).isascii():
+            raise ValueError("MAIL_URL: user name and password can only be ASCII")
+        self._host = host
+        self._port = port
+        self._user = user
+        self._password = password
+        self._implicit_tls = implicit_tls
+        self._starttls = starttls
+        self._context = context
+        self._timeout = timeout
+        self._deadline = deadline
+        self._smtp: _Connection | None = None
+
+    def send(self, message: EmailMessage) -> None:
+        """Hand the mail to the server."""
+        with Alarm(self._deadline) as alarm:
+            try:
+                self._send(message, alarm)
+            except Undeliverable as error:
+                if error.permanent or not alarm.rang:
+                    raise
+                self._drop()
+                raise Unreachable("The mail server takes too long.") from error
+
+    def _send(self, message: EmailMessage, alarm: Alarm) -> None:
+        smtp, used_before = self._connection(alarm)
+        try:
+            sender, recipient = _envelope(message)
+            smtp.send_message(message, sender, [recipient])
+        except smtplib.SMTPSenderRefused as error:
+            if error.smtp_code != _CLOSING or not used_before:
+                said = _said(error.smtp_code, error.smtp_error)
+                raise Unreachable(f"The mail server takes no mail from us: {said}") from error
+            # It has served enough mails on this connection and wants another.
+            self._leave(alarm)
+            self._send(message, alarm)
+        except smtplib.SMTPRecipientsRefused as error:
+            ((code, text),) = error.recipients.values()
+            raise _refused(code, text) from error
+        except smtplib.SMTPDataError as error:
+            raise _refused(error.smtp_code, error.smtp_error) from error
+        except smtplib.SMTPNotSupportedError as error:
+            reason = "The mail server takes no addresses with letters outside ASCII."
+            raise Undeliverable(reason, permanent=True) from error
+        except OSError as error:  # of which SMTPException is one
+            self._drop()
+            # It may have been this very mail, so the next one is tried on a new connection.
+            raise Undeliverable(
+                "The connection to the mail server broke.", permanent=False
+            ) from error
+
+    def reach(self) -> None:
+        """Connect, and log in.
+
+        Raises Unreachable.
+        """
+        with Alarm(self._deadline) as alarm:
+            self._connection(alarm)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        with Alarm(self._timeout) as alarm:
+            self._leave(alarm)
+
+    def _leave(self, alarm: Alarm) -> None:
+        if self._smtp is not None:
+            self._smtp.watched_by(alarm)
+            with suppress(OSError):
+                self._smtp.quit()
+            self._drop()
+
+    def _connection(self, alarm: Alarm) -> tuple[_Connection, bool]:
+        """Give a connection that answers, and whether it has been used before."""
+        if self._smtp is not None:
+            self._smtp.watched_by(alarm)
+            with suppress(OSError):
+                if self._smtp.noop()[0] == _OK:
+                    return self._smtp, True
+            self._drop()
+        try:
+            self._smtp = self._connect(alarm)
+        except OSError as error:
+            raise Unreachable(_why(error)) from error
+        return self._smtp, False
+
+    def _connect(self, alarm: Alarm) -> _Connection:
+        context = self._context or ssl.create_default_context()
+        tls = context if self._implicit_tls else None
+        smtp = _Connection(self._host, self._port, self._timeout, alarm, tls)
+        try:
+            if self._starttls and not self._implicit_tls:
+                _encrypt(smtp, context)
+            smtp.ehlo_or_helo_if_needed()
+            if self._user:
+                smtp.login(self._user, self._password)
+        except BaseException:
+            smtp.close()
+            raise
+        return smtp
+
+    def _drop(self) -> None:
+        if self._smtp is not None:
+            self._smtp.close()
+            self._smtp = None
+
+
+def _refused(code: int, text: bytes | str) -> Undeliverable:
+    reason = f"The mail server refused it: {_said(code, text)}"
+    return Undeliverable(reason, permanent=code >= _PERMANENT)
+
+
+def _said(code: int, text: bytes | str) -> str:
+    return f"{code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}"
+
+
+def _encrypt(smtp: smtplib.SMTP, context: ssl.SSLContext) -> None:
+    smtp.ehlo_or_helo_if_needed()
+    if not smtp.has_extn("starttls"):
+        raise _NoStartTlsError
+    smtp.starttls(context=context)
+
+
+class _NoStartTlsError(smtplib.SMTPException):
+    """The server offers no STARTTLS."""
+
+
+# Why there is no connection; the first that fits. What a server says to a login is never
+# repeated: it may quote the credentials.
+_REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
+    (
+        _NoStartTlsError,
+        "offers no STARTTLS, so it gets no password and no mail; MAIL_URL?starttls=0 does without",
+    ),
+    (smtplib.SMTPAuthenticationError, "does not accept our login ({error.smtp_code})"),
+    (smtplib.SMTPNotSupportedError, "lacks the encryption or login that it is asked for"),
+    (smtplib.SMTPResponseException, "does not want to talk to us ({error.smtp_code})"),
+    (smtplib.SMTPServerDisconnected, "broke the connection off"),
+    (smtplib.SMTPException, "offers no login that we know"),
+    (ssl.SSLCertVerificationError, "has a certificate not to be trusted: {error.verify_message}"),
+    (ssl.SSLError, "does not agree with us on an encryption"),
+    (TimeoutError, "does not answer"),
+    (OSError, "cannot be reached: {error.strerror}"),
+)
+
+
+def _why(error: OSError) -> str:
+    why = next(why for kind, why in _REASONS if isinstance(error, kind))
+    return f"The mail server {why.format(error=error)}."

@@ -1,0 +1,160 @@
+"""Invitations handed to a service of the operator's own, which tells the person in its own way.
+
+What it must know goes there as JSON; who we are is said by an OAuth2 token, where it asks for one.
+No reason given here names an address, or repeats what was answered.
+"""
+
+import time
+from typing import Final, NamedTuple
+
+import msgspec
+
+from collegium.db.database import Read
+from collegium.db.statements import Row
+from collegium.integrations.http_client import OK, Patience, Unanswered, ask, is_word
+from collegium.outbox.outcomes import Undeliverable, Unreachable
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
+from collegium.worker import mails
+
+PATIENCE: Final = Patience(connect=5.0, read=10.0, total=20.0)
+"""For the whole of a delivery, however often something is asked."""
+
+_SIZE: Final = 64 * 1024
+_MARGIN: Final = 30.0  # seconds; a token must outlast the request that it goes with
+_UNSAID: Final = 300.0  # seconds that a token is used which does not say how long it lasts
+_LONGEST: Final = 86400.0
+_UNAUTHORIZED: Final = 401
+_FOR_NOW: Final = frozenset({408, 429})
+_SCOPES: Final = {"organisation": "customer", "project": "project", "group": "group"}
+
+
+class Notice(NamedTuple):
+    """An invitation in words for a machine.
+
+    Args:
+        key: the same on every attempt, so that a repeat can be told from another invitation.
+    """
+
+    key: str
+    kind: str
+    body: bytes
+
+
+class _Token(msgspec.Struct):
+    access_token: str
+    expires_in: float | None = None
+
+
+def render(tx: Read, settings: Settings, vault: Vault, row: Row) -> Notice:
+    """Write what the service is told of an invitation, as things are at ``tx.now``.
+
+    Args:
+        row: ``id kind recipient facts`` of the outbox.
+
+    Raises Void when it has lost its point.
+    """
+    facts = mails.LOADERS[row.kind](tx, settings, vault, row.facts)
+    said = {
+        "email": row.recipient,
+        "role_name": facts["role_name"],
+        "role_description": facts["role_description"],
+        "scope_type": _SCOPES[facts["scope_kind"]],
+        "scope_name": facts["scope_name"],
+        "scope_uuid": facts["scope_uuid"],
+        "scope_slug": facts["scope_slug"],
+        "extra_invitation_text": facts["extra_invitation_text"],
+        "created_by_full_name": facts["inviter_name"],
+        "created_by_username": facts["inviter_username"],
+        "expires": facts["expires"],
+        "redirect_scope_url": facts["scope_link"],
+        "redirect_url": facts["link"],
+        "invitation_uuid": facts["invitation_uuid"],
+    }
+    return Notice(mails.key(settings, row.id), row.kind, msgspec.json.encode(said))
+
+
+class Webhook:
+    """The service that ``INVITATION_WEBHOOK_URL`` names. Not for several threads at once.
+
+    Args:
+        patience: how long it is waited for.
+    """
+
+    def __init__(self, settings: Settings, patience: Patience = PATIENCE) -> None:
+        self._settings = settings
+        self._patience = patience
+        self._token = ""
+        self._until = 0.0
+
+    def send(self, notice: Notice) -> None:
+        """Hand an invitation over.
+
+        Raises Undeliverable, or Unreachable when it is not about this invitation.
+        """
+        end = time.monotonic() + self._patience.total
+        status = self._post(notice, end)
+        if status == _UNAUTHORIZED and self._settings.invitation_webhook_token_url:
+            # A token that should have been good for longer.
+            self._until = 0.0
+            status = self._post(notice, end)
+        if status // 100 == 2:  # noqa: PLR2004 - the class of status that says yes
+            return
+        if status == _UNAUTHORIZED:
+            raise Unreachable(f"The invitation service does not let us in ({status}).")
+        raise Undeliverable(
+            f"The invitation service did not take it ({status}).",
+            permanent=status // 100 == 4 and status not in _FOR_NOW,  # noqa: PLR2004 - as above
+        )
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _post(self, notice: Notice, end: float) -> int:
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": notice.key,
+            "X-Collegium-Mail": notice.kind,
+        }
+        if self._settings.invitation_webhook_token_url:
+            headers["Authorization"] = f"Bearer {self._bearer(end)}"
+        url = self._settings.invitation_webhook_url
+        try:
+            status, _ = ask(
+                "POST", url, self._patience, end, None, headers=headers, content=notice.body
+            )
+        except Unanswered:
+            raise Unreachable("The invitation service does not answer.") from None
+        return status
+
+    def _bearer(self, end: float) -> str:
+        """Give the token we hold, or ask for another one shortly before it would run out."""
+        if not time.monotonic() < self._until:
+            asked = time.monotonic()
+            token = self._new_token(end)
+            lasts = _UNSAID if token.expires_in is None else min(token.expires_in, _LONGEST)
+            self._token = token.access_token
+            self._until = asked + lasts - min(_MARGIN, lasts / 10)
+        return self._token
+
+    def _new_token(self, end: float) -> _Token:
+        try:
+            status, body = ask(
+                "POST",
+                self._settings.invitation_webhook_token_url,
+                self._patience,
+                end,
+                _SIZE,
+                auth=(
+                    self._settings.invitation_webhook_token_client_id,
+                    self._settings.invitation_webhook_token_secret,
+                ),
+                data={"grant_type": "client_credentials"},
+            )
+            # Not strict: some services write the number of seconds as a text.
+            token = msgspec.json.decode(body, type=_Token, strict=False) if body else None
+        except (Unanswered, msgspec.DecodeError, UnicodeError, RecursionError):
+            token = None
+        if token is None or status != OK or not is_word(token.access_token):
+            raise Unreachable("The invitation service gives us no token.")
+        return token
