@@ -16,7 +16,7 @@ from bench import data, drive
 from bench.machine import COMMAND, HERE, LOAD_CORE, SERVER_CORE, Program, free_port
 from bench.reading import SERVICE
 from collegium.db.database import Database
-from collegium.db.statements import Prepared, any_of
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import accounts
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _RUSH: Final = 128
 PATIENCE: Final = 600.0
 """So long is waited for what goes on beside the reading; what is left then is told."""
 _BOTH: Final = (SERVER_CORE, LOAD_CORE)
-_USERNAMES: Final = Prepared(select(accounts.c.username).where(any_of(accounts.c.id, "ids")))
+_USERNAMES: Final = Statement(select(accounts.c.username).where(any_of(accounts.c.id, "ids")))
 _LEFT: Final = (
     "SELECT count(*) FROM grants WHERE ended IS NULL AND until <= '{now}'",
     "SELECT count(*) FROM outbox WHERE state = 'owed'",
@@ -48,7 +48,7 @@ def logins(
     with closing(Database(url, size=1)) as database:
         data.refresh(database, [cast.person, 1])
         with database.read() as tx:
-            names = [row.username for row in tx.all(_USERNAMES, ids=numbers)]
+            names = [row.username for row in tx.fetch_all(_USERNAMES, ids=numbers)]
     bodies = [
         drive.request(
             "POST", "/api-auth/password/", "", {"username": name, "password": data.PASSWORD}

@@ -21,7 +21,7 @@ from sqlalchemy import select
 
 from collegium.db import migrations, schema
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import (
     account_texts,
     accounts,
@@ -182,7 +182,7 @@ class _Maker:
         return {
             "account_id": number,
             "digest": self._vault.digest(token),
-            "sealed": self._vault.seal(token),
+            "sealed": self._vault.encrypt(token),
             "issued": self._now,
             "used": self._now,
         }
@@ -311,7 +311,7 @@ def fill(database: Database, size: int, *, analyse: bool = True) -> None:
         analyse: whether the database is told to look how the rows are spread.
     """
     with database.read() as tx:
-        role_ids = {row.name: row.id for row in tx.all(Prepared(select(roles)))}
+        role_ids = {row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}
         now = tx.now
     tables = _Maker(size, role_ids, now).tables()
     if analyse:
@@ -333,7 +333,7 @@ def sqlite(size: int, say: Callable[[str], None]) -> Path:
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
         schema.migrate(database)
         fill(database, size)
-        database.tend()  # as the worker does when it starts
+        database.optimize()  # as the worker does when it starts
     settle(path)
     _keep(path)
     return path

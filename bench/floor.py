@@ -31,9 +31,15 @@ from bench import floor_sql as sql
 from bench.floor_wire import Invitation, Permission, Request, User
 from bench.replay import Meal, Recipe
 from collegium import bootstrap, server
-from collegium.access.rules import TEAM, Kind
-from collegium.access.subnets.rules import place
-from collegium.invitations.rules import Fate, State, fate, seen, stands_by
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind
+from collegium.access.subnets.rules import position
+from collegium.invitations.rules import (
+    DeliveryStatus,
+    State,
+    delivery_status,
+    effective_state,
+    inviter_can_still_grant,
+)
 from collegium.security.crypto import Vault
 
 if TYPE_CHECKING:
@@ -310,7 +316,7 @@ class Floor:
             found = ask(sql.GRANTS, accounts=[row[0] for row in rows], now=now)
         else:
             about = {"actor": viewer.id, "now": now}
-            scopes = [one for (one,) in ask(sql.SCOPES, **about, address=place(viewer.address))]
+            scopes = [one for (one,) in ask(sql.SCOPES, **about, address=position(viewer.address))]
             [[total]] = ask(sql.USERS_SEEN_COUNT, **about, scopes=scopes)
             rows = ask(_page(sql.USERS_SEEN, limit, offset), **about, scopes=scopes)
             found = ask(sql.GRANTS_SEEN, **about, scopes=scopes, accounts=[row[0] for row in rows])
@@ -379,7 +385,7 @@ class Floor:
             user.has_active_session = used is not None
         if own and not listed:
             user.token_lifetime = lifetime
-            user.token = self._vault.unseal(sealed, digest) if sealed is not None else UNSET
+            user.token = self._vault.decrypt(sealed, digest) if sealed is not None else UNSET
         return user
 
     def _permission(self, grant: Any, uuid: str, name: str, slug: str) -> Permission:
@@ -412,7 +418,7 @@ class Floor:
             [[total]] = ask(sql.INVITATIONS_COUNT)
             rows = ask(_page(sql.INVITATIONS, limit, offset))
         else:
-            found = ask(sql.READ_SCOPES, actor=viewer.id, now=now, address=place(viewer.address))
+            found = ask(sql.READ_SCOPES, actor=viewer.id, now=now, address=position(viewer.address))
             about = {"scopes": [one for (one,) in found], "email": viewer.email.lower(), "now": now}
             [[total]] = ask(sql.INVITATIONS_SEEN_COUNT, **about)
             rows = ask(_page(sql.INVITATIONS_SEEN, limit, offset), **about)
@@ -421,7 +427,7 @@ class Floor:
 
     def _dead(self, rows: list[Any], now: Any) -> set[int]:
         """Give those that are pending although who sent them may not give the role any more."""
-        pending = [row for row in rows if seen(row[12], row[3], now) is State.PENDING]
+        pending = [row for row in rows if effective_state(row[12], row[3], now) is State.PENDING]
         if not pending:
             return set()
         held: dict[tuple[int, int], set[str]] = {}
@@ -439,9 +445,9 @@ class Floor:
         return {
             row[0]
             for row in pending
-            if not stands_by(
+            if not inviter_can_still_grant(
                 held.get((row[15], row[14]), nothing) | held.get((row[15], row[23]), nothing),
-                TEAM[Kind(row[22])].grant,
+                MEMBERSHIP_PERMISSIONS[ScopeKind(row[22])].grant,
                 carried.get(row[13], nothing),
                 is_active=bool(row[33]),
                 is_staff=bool(row[34]),
@@ -455,8 +461,8 @@ class Floor:
             scope_name, scope_text, kind, _top_id, top, top_name, role, role_name, role_text,
             first, last, by, picture, _is_active, _is_staff,
         ) = row  # fmt: skip
-        happened = fate(mail, leased, error, now)
-        reason = error if happened is Fate.ERRED else ""
+        happened = delivery_status(mail, leased, error, now)
+        reason = error if happened is DeliveryStatus.ERRED else ""
         return Invitation(
             f"{viewer.base}/api/user-invitations/{uuid}/",
             uuid,
@@ -471,7 +477,7 @@ class Floor:
             civil,
             extra,
             email,
-            _STATES[seen(state, expires, now)],
+            _STATES[effective_state(state, expires, now)],
             happened.value,
             _DEAD if number in dead else reason,
             scope,
@@ -493,7 +499,7 @@ class Floor:
             [[total]] = ask(sql.REQUESTS_COUNT)
             rows = ask(_page(sql.REQUESTS, limit, offset))
         else:
-            address = place(viewer.address)
+            address = position(viewer.address)
             found = ask(sql.DECIDED_SCOPES, actor=viewer.id, now=self._db.now(), address=address)
             about = {"scopes": [one for (one,) in found], "actor": viewer.id}
             [[total]] = ask(sql.REQUESTS_SEEN_COUNT, **about)

@@ -15,7 +15,7 @@ from bench import data, drive
 from bench.machine import Program
 from bench.reading import SERVICE, UUID, measured
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, scopes
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 BAR: Final = 2.0
 DEEP_BAR: Final = 5.0
 STARTS: Final = 5
-_NAMES: Final = Prepared(
+_NAMES: Final = Statement(
     select(accounts.c.username, accounts.c.last_name).where(accounts.c.id == bindparam("id"))
 )
-_SCOPE: Final = Prepared(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
+_SCOPE: Final = Statement(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def questions(database: Database, size: int) -> list[Question]:
     """Give what is asked; the same at every size, of people who are there."""
     cast = data.Cast(size)
     with database.read() as tx:
-        uuid = tx.value(UUID, id=cast.person)
-        place = tx.value(_SCOPE, id=cast.manager)
-        person: Any = tx.one(_NAMES, id=cast.person)
+        uuid = tx.scalar(UUID, id=cast.person)
+        place = tx.scalar(_SCOPE, id=cast.manager)
+        person: Any = tx.fetch_one(_NAMES, id=cast.person)
     staff, name = cast.staff, quote(person.last_name)
     users, ours = "/api/users/", "/api/user-invitations/"
     asked = "/api/user-permission-requests/"

@@ -13,8 +13,8 @@ from sqlalchemy import bindparam, select
 from bench import data, drive
 from bench.floor import Floor, PostgreSQL, SQLite
 from bench.machine import COMMAND, HERE, HOST, Program
-from collegium.db.database import Database, Read
-from collegium.db.statements import Prepared
+from collegium.db.database import Database, ReadTransaction
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
 from collegium.settings import load
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bench.drive import Round
 
-UUID: Final = Prepared(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
+UUID: Final = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
 SERVICE: Final = (*COMMAND, "serve", "--no-post")
 
 
@@ -58,7 +58,7 @@ def cases(database: Database, size: int) -> list[Case]:
     """Give everything that is read."""
     cast = data.Cast(size)
     with database.read() as tx:
-        uuid = tx.value(UUID, id=cast.person)
+        uuid = tx.scalar(UUID, id=cast.person)
     lists = {
         "users": "/api/users/",
         "invitations": "/api/user-invitations/",
@@ -225,14 +225,14 @@ def statements(url: str, case: Case) -> tuple[int, int]:
 def counted() -> Iterator[list[str]]:
     """Collect the text of every statement that the service runs in this process."""
     seen: list[str] = []
-    execute = Read._execute
+    execute = ReadTransaction._execute
 
-    def noted(self: Read, prepared: Any, given: dict[str, Any]) -> Any:
+    def noted(self: ReadTransaction, prepared: Any, given: dict[str, Any]) -> Any:
         seen.append(prepared.compiled(self._dialect).text)
         return execute(self, prepared, given)
 
-    Read._execute = noted  # type: ignore[method-assign]
+    ReadTransaction._execute = noted  # type: ignore[method-assign]
     try:
         yield seen
     finally:
-        Read._execute = execute  # type: ignore[method-assign]
+        ReadTransaction._execute = execute  # type: ignore[method-assign]

@@ -20,7 +20,7 @@ from typing import Any, Final
 from psycopg import Binary
 from psycopg.types.json import Json, Jsonb
 
-from collegium.db.database import Read, Write
+from collegium.db.database import ReadTransaction, WriteTransaction
 
 _HEX: Final = frozenset("0123456789abcdef")
 _SHORTEST: Final = 16
@@ -83,18 +83,20 @@ class _Cursor:
 def watched() -> Iterator[list[Step]]:
     """Collect every statement that the service runs in this process."""
     steps: list[Step] = []
-    execute = Read._execute
+    execute = ReadTransaction._execute
 
     def noted(self: Any, prepared: Any, given: dict[str, Any]) -> Any:
         if not isinstance(self._cursor, _Cursor):
-            self._cursor = _Cursor(self._cursor, self.now, steps, writes=isinstance(self, Write))
+            self._cursor = _Cursor(
+                self._cursor, self.now, steps, writes=isinstance(self, WriteTransaction)
+            )
         return execute(self, prepared, given)
 
-    Read._execute = noted  # type: ignore[method-assign]
+    ReadTransaction._execute = noted  # type: ignore[method-assign]
     try:
         yield steps
     finally:
-        Read._execute = execute  # type: ignore[method-assign]
+        ReadTransaction._execute = execute  # type: ignore[method-assign]
 
 
 Origin = tuple[Any, ...]

@@ -18,7 +18,7 @@ from bench.machine import HOST, Program
 from bench.reading import FLOORS, SERVICE, entry, line, measured
 from bench.replay import Recipe, Sample, learn, watched
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations, requests, roles, scopes
 from collegium.security.crypto import Vault
 from collegium.settings import load
@@ -34,8 +34,8 @@ BAR: Final = 0.5
 SAMPLES: Final = 3
 MOST: Final = 2000
 """No machine does more of one deed in a second."""
-_SCOPE: Final = Prepared(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
-_ROLE: Final = Prepared(select(roles.c.uuid).where(roles.c.name == bindparam("name")))
+_SCOPE: Final = Statement(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
+_ROLE: Final = Statement(select(roles.c.uuid).where(roles.c.name == bindparam("name")))
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ def add_pending(database: Database, size: int, count: int) -> tuple[list[Pending
     """Write invitations and requests that wait; whoever gets in comes from somewhere else."""
     cast, chance = data.Cast(size), random.Random(count)  # noqa: S311 - to be the same every time
     with database.read() as tx:
-        role = {row.name: row.id for row in tx.all(Prepared(select(roles)))}["PROJECT.MEMBER"]
+        role = {row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}[
+            "PROJECT.MEMBER"
+        ]
         now = tx.now
     people = range(cast.organisations + 1, size)
     there = [n for n in people if n % 997 and n % 200 and n != cast.staff]
@@ -106,8 +108,8 @@ class Deeds:
     def __init__(self, database: Database, size: int, count: int) -> None:
         self._cast = data.Cast(size)
         with database.read() as tx:
-            self._scope = tx.value(_SCOPE, id=self._cast.project(self._cast.manager, 0))
-            self._role = tx.value(_ROLE, name="PROJECT.MEMBER")
+            self._scope = tx.scalar(_SCOPE, id=self._cast.project(self._cast.manager, 0))
+            self._role = tx.scalar(_ROLE, name="PROJECT.MEMBER")
         self._invitations, self._requests = add_pending(database, size, count)
         data.refresh(database)
 

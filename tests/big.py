@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import select
 
 from collegium.accounts.queries import derived
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import (
     account_texts,
     accounts,
@@ -177,7 +177,7 @@ def fill(database: Database) -> None:
     """Write the accounts, their places and their grants into a migrated, empty database."""
     chance = random.Random(1)  # noqa: S311 - to be the same every time
     with database.read() as tx:
-        role_ids = {row.name: row.id for row in tx.all(Prepared(select(roles)))}
+        role_ids = {row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}
     places = [scope_row(n, "organisation", None, "Institute") for n in range(1, ORGANISATIONS + 1)]
     places += [
         scope_row(ORGANISATIONS + n, "project", chance.randrange(1, ORGANISATIONS + 1), "Survey")
@@ -207,7 +207,7 @@ def write(database: Database, tables: Tables) -> None:
     finally:
         connection.close()
     with database.write() as tx:
-        row_counts.recount(tx)
+        row_counts.rebuild(tx)
 
 
 def add(database: Database, tables: Tables, *, analyse: bool = True) -> None:
@@ -223,7 +223,7 @@ def add(database: Database, tables: Tables, *, analyse: bool = True) -> None:
     finally:
         connection.close()
     with database.write() as tx:
-        row_counts.recount(tx)
+        row_counts.rebuild(tx)
 
 
 def _add_sqlite(cursor: Any, tables: Tables, analyse: bool) -> None:

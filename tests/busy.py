@@ -9,7 +9,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from sqlalchemy import bindparam, select, update
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import (
     accounts,
     events,
@@ -202,16 +202,16 @@ class _Bulk:
             }
 
 
-_JOIN = Prepared(
+_JOIN = Statement(
     update(accounts).where(accounts.c.id > big.ACCOUNTS - PEOPLE).values(joined=bindparam("joined"))
 )
-_SWITCH = Prepared(update(accounts).where(accounts.c.id == STAFF).values(is_active=True))
+_SWITCH = Statement(update(accounts).where(accounts.c.id == STAFF).values(is_active=True))
 
 
 def fill(database: Database) -> None:
     """Write all of that into a database that ``big.fill`` has filled."""
     with database.read() as tx:
-        bulk = _Bulk({row.name: row.id for row in tx.all(Prepared(select(roles)))}, tx.now)
+        bulk = _Bulk({row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}, tx.now)
     tables: list[tuple[Table, Iterator[Row]]] = [
         (scopes, bulk.scopes()),
         (organisations, iter([{"scope_id": ORGANISATION}])),
@@ -226,6 +226,6 @@ def fill(database: Database) -> None:
     ]
     big.add(database, tables)
     with database.write() as tx:
-        tx.run(_JOIN, joined=datetime.now(UTC) - timedelta(days=3))
-        tx.run(_SWITCH)
-        row_counts.recount(tx)
+        tx.execute(_JOIN, joined=datetime.now(UTC) - timedelta(days=3))
+        tx.execute(_SWITCH)
+        row_counts.rebuild(tx)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from collegium.db.database import Read
-from collegium.db.statements import Prepared
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Statement
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 def plans_of(
     listing: Listing,
-    tx: Read,
+    tx: ReadTransaction,
     actor: Actor,
     filters: dict[str, Any],
     *order: str,
     offset: int = 0,
 ) -> tuple[str, str]:
     """How the database would give a page, and how it would count."""
-    ran: list[tuple[Prepared, dict[str, Any]]] = []
+    ran: list[tuple[Statement, dict[str, Any]]] = []
 
-    class Noting(Read):
-        def _execute(self, prepared: Prepared, given: dict[str, Any]) -> Any:
+    class Noting(ReadTransaction):
+        def _execute(self, prepared: Statement, given: dict[str, Any]) -> Any:
             ran.append((prepared, given))
             return super()._execute(prepared, given)
 
@@ -36,7 +36,7 @@ def plans_of(
     told = []
     for prepared, given in (ran[page_at], ran[-1]):
         compiled = prepared.compiled(tx._dialect)
-        how = "EXPLAIN QUERY PLAN" if tx.dialect_name == "sqlite" else "EXPLAIN"
+        how = "EXPLAIN QUERY PLAN" if tx.backend == "sqlite" else "EXPLAIN"
         tx._cursor.execute(f"{how} {compiled.text}", compiled.parameters(given))
         told.append("\n".join(str(line[-1]) for line in tx._cursor.fetchall()))
     page, count = told

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from collegium.db.database import Read
+from collegium.db.database import ReadTransaction
 from tests import serving, site
 
 if TYPE_CHECKING:
@@ -115,10 +115,10 @@ def start(path: Path) -> None:
 
 def _record_site(recorder: Recorder) -> None:
     """Record what is asked of the application in this process."""
-    handle, execute = site._Transport.handle_request, Read._execute
+    handle, execute = site._Transport.handle_request, ReadTransaction._execute
     run = [0]
 
-    def counted(self: Read, *args: Any) -> Any:
+    def counted(self: ReadTransaction, *args: Any) -> Any:
         run[0] += 1
         return execute(self, *args)
 
@@ -135,7 +135,7 @@ def _record_site(recorder: Recorder) -> None:
         return response
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(Read, "_execute", counted)
+    patch.setattr(ReadTransaction, "_execute", counted)
     patch.setattr(site._Transport, "handle_request", recorded)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from collegium.integrations.http_client import Patience
+from collegium.integrations.http_client import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SECRET = "what-nobody-may-read-7071"
 """In every answer that goes wrong, and in the address: it must come back nowhere."""
 
-HASTE = Patience(connect=1.0, read=0.4, total=0.8)
+HASTE = Timeouts(connect=1.0, read=0.4, total=0.8)
 
 
 def new_key(comment: str = "") -> str:

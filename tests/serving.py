@@ -78,7 +78,7 @@ class Service:
         """
         settings = load(self.environment)
         with chdir(self.folder):
-            database, vault = bootstrap.assemble(settings)
+            database, vault = bootstrap.load_settings(settings)
             with closing(database):
                 if settings.database_is_sqlite:
                     schema.migrate(database)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import httpx
 
 from collegium import app
-from collegium.db.database import Read
+from collegium.db.database import ReadTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -115,12 +115,12 @@ class Site:
 def counted_statements(monkeypatch: Any) -> Iterator[list[str]]:
     """Collect the text of every statement that the block runs."""
     seen: list[str] = []
-    execute = Read._execute
+    execute = ReadTransaction._execute
 
-    def noted(self: Read, prepared: Any, given: dict[str, Any]) -> Any:
+    def noted(self: ReadTransaction, prepared: Any, given: dict[str, Any]) -> Any:
         seen.append(prepared.compiled(self._dialect).text)
         return execute(self, prepared, given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Read, "_execute", noted)
+        patch.setattr(ReadTransaction, "_execute", noted)
         yield seen

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from collegium.db.database import Database
-from collegium.db.schema import Standing, standing
+from collegium.db.schema import SchemaStatus, status
 from tests.conftest import KEY, PostgreSQL
 from tests.serving import Service, free_port
 from tests.test_settings import field_names
@@ -181,7 +181,7 @@ def test_a_schema_from_the_future_is_left_alone(url: str, tmp_path: Path) -> Non
     database = Database(url, size=1)
     with database.engine.connect() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    assert standing(database) is Standing.AHEAD
+    assert status(database) is SchemaStatus.AHEAD
     database.close()
     service = on(url, tmp_path)
     for command in ("serve", "migrate", "post", "demo"):

@@ -11,7 +11,7 @@ from sqlalchemy import DateTime, insert, literal_column, select
 from collegium import doctor
 from collegium.db import database as db
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import outbox
 from collegium.events import queries as event_queries
 from collegium.settings import load
@@ -194,8 +194,8 @@ def test_mails_that_nobody_sends_and_mails_that_were_given_up(
     # A mail of this moment is nothing yet.
     for due, expected in ((now + timedelta(seconds=1), {}), (now - timedelta(minutes=2), {what})):
         with world.database.write() as tx:
-            tx.run(Prepared(outbox.delete()))
-            tx.run(Prepared(insert(outbox).values(**row, due=due)))
+            tx.execute(Statement(outbox.delete()))
+            tx.execute(Statement(insert(outbox).values(**row, due=due)))
         ill = patient.ill()
         assert set(ill) == ({what} if state == "abandoned" else set(expected))
     assert said in ill[what]
@@ -218,7 +218,7 @@ def test_a_clock_that_is_another_than_the_database_s(
     if patient.url.startswith("sqlite"):
         return  # it has none of its own
     ahead = literal_column("now() + interval '1 minute'", DateTime(timezone=True))
-    monkeypatch.setattr(doctor, "_CLOCK", Prepared(select(ahead.label("moment"))))
+    monkeypatch.setattr(doctor, "_CLOCK", Statement(select(ahead.label("moment"))))
     ill = patient.ill()
     assert set(ill) == {"clock"}
     assert "60.0 s away" in ill["clock"] or "59." in ill["clock"]

@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.invitations import actions as invitation_actions
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Database, Read
+    from collegium.db.database import Database, ReadTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
@@ -60,14 +60,14 @@ class Person:
 class Place:
     """An organisation or a project."""
 
-    kind: Kind
+    kind: ScopeKind
     uuid: str
     id: int
     name: str
 
     @property
     def path(self) -> str:
-        plural = "customers" if self.kind is Kind.ORGANISATION else "projects"
+        plural = "customers" if self.kind is ScopeKind.ORGANISATION else "projects"
         return f"/api/{plural}/{self.uuid}/"
 
 
@@ -98,7 +98,7 @@ class World:
                     **values,
                 },
             )
-            row: Row = account_queries.by_number(tx, number)
+            row: Row = account_queries.by_id(tx, number)
             token = token_actions.renew(tx, self.vault, self.settings, None, row)
         return Person(token_actions.actor_of(row), token)
 
@@ -108,8 +108,8 @@ class World:
             uuid = organisation_actions.create(
                 tx, self.staff.actor, self.settings, {"name": name, **values}
             )
-            found = access_queries.reach(tx, self.staff.actor, Kind.ORGANISATION, uuid)
-        place = Place(Kind.ORGANISATION, uuid, found.scope.id, name)
+            found = access_queries.get_visible(tx, self.staff.actor, ScopeKind.ORGANISATION, uuid)
+        place = Place(ScopeKind.ORGANISATION, uuid, found.scope.id, name)
         if owner is not None:
             self.seat(owner, "CUSTOMER.OWNER", place)
         return place
@@ -119,25 +119,27 @@ class World:
     ) -> Place:
         name = name or f"Project {next(self._number)}"
         with self.database.write() as tx:
-            above = access_queries.reach(tx, self.staff.actor, Kind.ORGANISATION, parent.uuid)
+            above = access_queries.get_visible(
+                tx, self.staff.actor, ScopeKind.ORGANISATION, parent.uuid
+            )
             given = {"name": name, **values} | ({"starts": starts} if starts else {})
             uuid = project_actions.create(tx, self.staff.actor, above, given)
-            found = access_queries.reach(tx, self.staff.actor, Kind.PROJECT, uuid)
-        return Place(Kind.PROJECT, uuid, found.scope.id, name)
+            found = access_queries.get_visible(tx, self.staff.actor, ScopeKind.PROJECT, uuid)
+        return Place(ScopeKind.PROJECT, uuid, found.scope.id, name)
 
     def role(self, name: str) -> Row:
         with self.database.read() as tx:
             return role_queries.named(tx, name, None)
 
-    def number_of(self, tx: Read, role: str) -> int:
+    def number_of(self, tx: ReadTransaction, role: str) -> int:
         row: Row = role_queries.named(tx, role, None)
         return int(row.id)
 
     def seat(self, person: Person, role: str, place: Place, until: datetime | None = None) -> None:
         """Give a person a role."""
         with self.database.write() as tx:
-            reached = access_queries.reach(tx, self.staff.actor, place.kind, place.uuid)
-            seat = membership_actions.Seat(
+            reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
+            seat = membership_actions.RoleAssignment(
                 reached,
                 role_queries.named(tx, role, None),
                 account_queries.by_uuid(tx, person.uuid),
@@ -148,7 +150,7 @@ class World:
         """Take a role away, without asking any rule."""
         number = self.role(role).id
         with self.database.write() as tx:
-            held: Row = membership_queries.held(tx, person.id, number, place.id)
+            held: Row = membership_queries.active_grant(tx, person.id, number, place.id)
             membership_queries.end(tx, held.id, self.staff.id)
 
     def invite(
@@ -162,7 +164,7 @@ class World:
     ) -> str:
         """Invite an address; give the UUID."""
         with self.database.write(now) as tx:
-            reached = access_queries.reach(tx, inviter.actor, place.kind, place.uuid)
+            reached = access_queries.get_visible(tx, inviter.actor, place.kind, place.uuid)
             return invitation_actions.create(
                 tx,
                 inviter.actor,
@@ -187,7 +189,7 @@ class World:
     ) -> str:
         """Open a place to whoever has the link; give the UUID."""
         with self.database.write(now) as tx:
-            reached = access_queries.reach(tx, opener.actor, place.kind, place.uuid)
+            reached = access_queries.get_visible(tx, opener.actor, place.kind, place.uuid)
             return invite_link_actions.create(
                 tx,
                 opener.actor,
@@ -206,7 +208,7 @@ class World:
 
     def request(self, uuid: str) -> Row:
         with self.database.read() as tx:
-            return join_request_queries.reach(tx, self.staff.actor, uuid)
+            return join_request_queries.get_visible(tx, self.staff.actor, uuid)
 
     def grants_in(self, place: Place) -> list[Row]:
         """The living grants in a scope."""

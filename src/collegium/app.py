@@ -21,7 +21,7 @@ from collegium import bootstrap, hosts, logs
 from collegium.api import limits, openapi, request_bodies
 from collegium.api import request as http
 from collegium.api.brainstem import routes as brainstem
-from collegium.api.middleware import Front, without_secrets
+from collegium.api.middleware import Middleware, without_secrets
 from collegium.api.waldur import errors
 from collegium.api.waldur import routes as waldur
 from collegium.db.database import Database
@@ -54,17 +54,17 @@ _TEXTS: Final = {
 _log = structlog.get_logger()
 
 
-def build() -> Front:
+def build() -> Middleware:
     """Make the application of one worker process; what Granian is given to call."""
-    _die_with(int(os.environ.get(bootstrap.PARENT, "0")))
+    _exit_with_parent(int(os.environ.get(bootstrap.PARENT, "0")))
     settings = load(os.environ)
     logs.configure(settings)
-    database, vault = bootstrap.assemble(settings)
-    worker = Worker(database, settings, vault) if os.environ.get(bootstrap.PAYS_POST) else None
+    database, vault = bootstrap.load_settings(settings)
+    worker = Worker(database, settings, vault) if os.environ.get(bootstrap.RUNS_WORKER) else None
     if worker is not None:
         presence.take_over(database, settings.database_path)
-        _pay(worker, database)
-    wake = worker.wake if worker else _nobody_wakes
+        _run_worker(worker, database)
+    wake = worker.wake if worker else _no_op
     app = application(settings, database, vault, wake, os.environ.get(bootstrap.SERVE_HOST, ""))
     # What is there now stays; looking through it for garbage again and again cost a tenth of a
     # long list. What a request makes is in no circle, and goes as soon as it is answered.
@@ -74,7 +74,7 @@ def build() -> Front:
     return app
 
 
-def _die_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     """End this process when ``serve`` is gone, however it went.
 
     Killed with SIGKILL it cannot stop its workers; they would keep the port,
@@ -100,27 +100,27 @@ def application(
     vault: Vault,
     wake: Callable[[], None],
     host: str,
-) -> Front:
+) -> Middleware:
     """Put the dialects on one application.
 
     Args:
         wake: tells whoever pays the outbox that something is owed.
         host: the address that is listened on.
     """
-    house = http.House(settings, database, vault, wake)
+    house = http.AppContext(settings, database, vault, wake)
 
     app = falcon.App()
     app.req_options.strip_url_path_trailing_slash = True
     app.add_error_handler(Exception, _failed)
     app.add_error_handler(falcon.HTTPError, _failed)
-    http.serve(app, house, waldur.ROUTES, waldur.perform)
-    http.serve(app, house, brainstem.ROUTES, brainstem.perform)
-    http.serve(app, house, web.ROUTES | _description(), web.perform)
+    http.serve(app, house, waldur.ROUTES, waldur.dispatch)
+    http.serve(app, house, brainstem.ROUTES, brainstem.dispatch)
+    http.serve(app, house, web.ROUTES | _description(), web.dispatch)
     is_secure = settings.base_url.startswith("https:")
     url = "" if bootstrap.is_guessed(settings) else settings.base_url
-    site = http.Site(allowed_hosts(settings, host), url, settings.trusted_proxies)
+    site = http.PublicUrl(allowed_hosts(settings, host), url, settings.trusted_proxies)
     check_path(settings)
-    return Front(app, site, limits.Untrusted(database), is_secure=is_secure)
+    return Middleware(app, site, limits.UntrustedProxyLog(database), is_secure=is_secure)
 
 
 def check_path(settings: Settings) -> None:
@@ -144,7 +144,7 @@ def _description() -> http.Routes:
     return web.description_routes(openapi.describe(waldur.ROUTES | brainstem.DESCRIBED))
 
 
-def _pay(worker: Worker, database: Database) -> None:
+def _run_worker(worker: Worker, database: Database) -> None:
     """Pay the outbox in a thread beside the service, until the process is told to end."""
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,), name="post", daemon=True)
@@ -160,7 +160,7 @@ def _pay(worker: Worker, database: Database) -> None:
     Finalize(None, end, exitpriority=10)
 
 
-def _nobody_wakes() -> None:
+def _no_op() -> None:
     """Leave a posted mail to the separate worker, which looks by itself."""
 
 
@@ -205,4 +205,4 @@ def _failed(
     if status == 405:  # noqa: PLR2004 - HTTP; a method that no path here has
         answer.headers["Allow"] = ", ".join(http.METHODS)
     root = urlsplit(request.env.get(http.BASE, "")).path
-    http.fill(response, answer, root=root, head=request.method == "HEAD")
+    http.fill_falcon_response(response, answer, root=root, head=request.method == "HEAD")

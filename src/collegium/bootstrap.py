@@ -23,7 +23,7 @@ BASE_IS_GUESSED: Final = "_COLLEGIUM_BASE_IS_GUESSED"
 SERVE_HOST: Final = "_COLLEGIUM_SERVE_HOST"
 """How ``serve`` tells its workers the address they listen on."""
 
-PAYS_POST: Final = "_COLLEGIUM_PAYS_POST"
+RUNS_WORKER: Final = "_COLLEGIUM_PAYS_POST"
 """How ``serve`` tells its workers to pay the outbox."""
 
 PARENT: Final = "_COLLEGIUM_PARENT"
@@ -35,7 +35,7 @@ def is_guessed(settings: Settings) -> bool:
     return bool(os.environ.get(BASE_IS_GUESSED)) or settings.base_url == type(settings).base_url
 
 
-def assemble(settings: Settings) -> tuple[Database, Vault]:
+def load_settings(settings: Settings) -> tuple[Database, Vault]:
     """Give the database and the vault that the settings name.
 
     Raises SettingsError when the key beside a SQLite database cannot be kept.

@@ -19,7 +19,7 @@ import click
 
 from collegium import bootstrap, logs
 from collegium.db import schema
-from collegium.db.database import Full, Unavailable
+from collegium.db.database import StorageFullError, UnavailableError
 from collegium.setting_types import duration
 from collegium.settings import Settings, SettingsError, load
 
@@ -51,10 +51,10 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _house(settings: Settings, *, migrated: bool = True) -> Iterator[tuple[Database, Vault]]:
+def _app_context(settings: Settings, *, migrated: bool = True) -> Iterator[tuple[Database, Vault]]:
     """Open the database and the vault; whatever is wrong with them ends the command."""
     try:
-        database, vault = bootstrap.assemble(settings)
+        database, vault = bootstrap.load_settings(settings)
         try:
             if migrated:
                 _bring_up_to_date(settings, database)
@@ -63,9 +63,9 @@ def _house(settings: Settings, *, migrated: bool = True) -> Iterator[tuple[Datab
             database.close()
     except SettingsError as error:
         _stop(str(error), 2)
-    except Full as error:
+    except StorageFullError as error:
         _stop(f"the disk of the database is full: {error}. Make room there.")
-    except Unavailable as error:
+    except UnavailableError as error:
         _stop(
             f"the database cannot be reached: {error}. "
             "Check COLLEGIUM_DATABASE_URL, and that it is running."
@@ -73,10 +73,10 @@ def _house(settings: Settings, *, migrated: bool = True) -> Iterator[tuple[Datab
 
 
 def _bring_up_to_date(settings: Settings, database: Database) -> None:
-    match schema.standing(database):
-        case schema.Standing.AHEAD:
+    match schema.status(database):
+        case schema.SchemaStatus.AHEAD:
             _stop("the database was made by a newer Collegium. Install that version, or newer.")
-        case schema.Standing.EMPTY | schema.Standing.BEHIND:
+        case schema.SchemaStatus.EMPTY | schema.SchemaStatus.BEHIND:
             if not settings.database_is_sqlite:
                 _stop("the schema is not up to date. Run: collegium migrate")
             schema.migrate(database)
@@ -104,7 +104,7 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
     from collegium import server  # noqa: PLC0415 - no other command needs it
 
     settings = _settings()
-    with _house(settings):
+    with _app_context(settings):
         pass
     address = _resolved(host)
     _check_free(address, port)
@@ -124,9 +124,9 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
         os.environ["COLLEGIUM_BASE_URL"] = f"http://{shown}:{port}"
     os.environ[bootstrap.SERVE_HOST] = host
     if settings.database_is_sqlite and not no_post:
-        os.environ[bootstrap.PAYS_POST] = "1"
+        os.environ[bootstrap.RUNS_WORKER] = "1"
     else:
-        os.environ.pop(bootstrap.PAYS_POST, None)
+        os.environ.pop(bootstrap.RUNS_WORKER, None)
     server.run(address, port, workers)
 
 
@@ -154,12 +154,12 @@ def _check_free(host: str, port: int) -> None:
 @main.command()
 def migrate() -> None:
     """Bring the schema up to date."""
-    with _house(_settings(), migrated=False) as (database, _vault):
-        before = schema.standing(database)
-        if before is schema.Standing.AHEAD:
+    with _app_context(_settings(), migrated=False) as (database, _vault):
+        before = schema.status(database)
+        if before is schema.SchemaStatus.AHEAD:
             _stop("the database was made by a newer Collegium. Install that version, or newer.")
         schema.migrate(database)
-        done = "was up to date" if before is schema.Standing.CURRENT else "is up to date now"
+        done = "was up to date" if before is schema.SchemaStatus.CURRENT else "is up to date now"
         click.echo(f"The schema {done}.")
 
 
@@ -238,7 +238,7 @@ def staff(
         password = _asked_password(required=password_stdin)
     elif password_stdin:
         password = _piped_password()
-    with _house(settings) as (database, vault):
+    with _app_context(settings) as (database, vault):
         try:
             uuid, token = account_actions.ensure_staff(
                 database,
@@ -250,7 +250,7 @@ def staff(
                 promotes=promote,
                 lifetime=lifetime,
             )
-        except account_actions.Unfit as error:
+        except account_actions.UnfitAccountError as error:
             _stop(str(error), 2)
     if as_json:
         click.echo(json.dumps({"username": username, "uuid": uuid, "token": token}))
@@ -279,7 +279,7 @@ def post(*, once: bool) -> None:
     from collegium.worker.worker import Worker  # noqa: PLC0415
 
     settings = _settings()
-    with _house(settings) as (database, vault):
+    with _app_context(settings) as (database, vault):
         presence.take_over(database, settings.database_path)
         worker = Worker(database, settings, vault)
         if once:
@@ -315,9 +315,9 @@ def demo() -> None:
     from collegium import demo as data  # noqa: PLC0415
 
     settings = _settings()
-    with _house(settings) as (database, vault):
+    with _app_context(settings) as (database, vault):
         try:
             made = data.fill(database, settings, vault)
-        except data.NotEmpty:
+        except data.NotEmptyError:
             _stop("the database has accounts already; demo data goes into an empty one.", NOT_EMPTY)
     click.echo(data.hint(settings.base_url, made))

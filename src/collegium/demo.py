@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.invitations import actions as invitation_actions
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Database, Write
+    from collegium.db.database import Database, WriteTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
@@ -98,7 +98,7 @@ def hint(base: str, made: Made) -> str:
     return _HINT.format(base=base, **made._asdict())
 
 
-class NotEmpty(Exception):  # noqa: N818 - says what is the case
+class NotEmptyError(Exception):
     """The database has accounts already."""
 
 
@@ -122,16 +122,18 @@ def fill(database: Database, settings: Settings, vault: Vault) -> Made:
     password = PUBLISHED_PASSWORD if is_own_file(settings) else secrets.token_urlsafe(16)
     hashed = hash_password(password)
     with database.write() as tx:
-        if account_queries.there_are_any(tx):
-            raise NotEmpty
+        if account_queries.exist(tx):
+            raise NotEmptyError
         keeper = _person(tx, settings, vault, ("demo", "Demo", "Keeper", ""), None)
         account_queries.change(tx, keeper.id, {"is_staff": True})
-        staff = actor_of(account_queries.by_number(tx, keeper.id))
+        staff = actor_of(account_queries.by_id(tx, keeper.id))
         people = {who[0]: _person(tx, settings, vault, who, hashed) for who in PEOPLE}
         for name, (owners, below) in ORGANISATIONS.items():
             uuid = organisation_actions.create(tx, staff, settings, {"name": name})
             for owner in owners:
-                _seat(tx, staff, Kind.ORGANISATION, uuid, people[owner], "CUSTOMER.OWNER", None)
+                _seat(
+                    tx, staff, ScopeKind.ORGANISATION, uuid, people[owner], "CUSTOMER.OWNER", None
+                )
             _projects(tx, actor_of(people[owners[0]]), settings, uuid, below, people)
         shown = project_queries.listing.page(tx, staff, {}, ("-name",), 1, 0)
         role: Row = role_queries.named(tx, INVITED[0][1], None)
@@ -141,7 +143,7 @@ def fill(database: Database, settings: Settings, vault: Vault) -> Made:
 
 
 def _person(
-    tx: Write,
+    tx: WriteTransaction,
     settings: Settings,
     vault: Vault,
     who: tuple[str, str, str, str],
@@ -163,11 +165,11 @@ def _person(
     )
     if hashed is not None:
         account_actions.set_password(tx, None, number, hashed, tells=False)
-    return account_queries.by_number(tx, number)
+    return account_queries.by_id(tx, number)
 
 
 def _projects(
-    tx: Write,
+    tx: WriteTransaction,
     owner: Actor,
     settings: Settings,
     parent: str,
@@ -175,30 +177,38 @@ def _projects(
     people: Mapping[str, Row],
 ) -> None:
     for name, seats in below.items():
-        reached = access_queries.reach(tx, owner, Kind.ORGANISATION, parent)
+        reached = access_queries.get_visible(tx, owner, ScopeKind.ORGANISATION, parent)
         uuid = project_actions.create(tx, owner, reached, {"name": name})
         for username, role, days in seats:
-            _seat(tx, owner, Kind.PROJECT, uuid, people[username], role, days)
+            _seat(tx, owner, ScopeKind.PROJECT, uuid, people[username], role, days)
         for project, role, address in INVITED:
             if project == name:
                 invitation_actions.create(
                     tx,
                     owner,
                     settings,
-                    access_queries.reach(tx, owner, Kind.PROJECT, uuid),
+                    access_queries.get_visible(tx, owner, ScopeKind.PROJECT, uuid),
                     role_queries.named(tx, role, None),
                     {"email": address},
                 )
 
 
 def _seat(
-    tx: Write, staff: Actor, kind: Kind, scope: str, person: Row, role: str, days: int | None
+    tx: WriteTransaction,
+    staff: Actor,
+    kind: ScopeKind,
+    scope: str,
+    person: Row,
+    role: str,
+    days: int | None,
 ) -> None:
     membership_actions.add(
         tx,
         staff,
-        membership_actions.Seat(
-            access_queries.reach(tx, staff, kind, scope), role_queries.named(tx, role, None), person
+        membership_actions.RoleAssignment(
+            access_queries.get_visible(tx, staff, kind, scope),
+            role_queries.named(tx, role, None),
+            person,
         ),
         None if days is None else tx.now + timedelta(days=days),
     )

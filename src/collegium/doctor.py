@@ -12,11 +12,11 @@ from sqlalchemy import func, select
 from collegium import bootstrap, hosts
 from collegium.api import limits
 from collegium.db import schema
-from collegium.db.database import Full, Unavailable
-from collegium.db.statements import Prepared
+from collegium.db.database import StorageFullError, UnavailableError
+from collegium.db.statements import Statement
 from collegium.events import queries as event_queries
 from collegium.outbox import queries as outbox_queries
-from collegium.outbox.outcomes import Unreachable
+from collegium.outbox.outcomes import UnreachableError
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import SettingsError, load
 from collegium.sign_in.tokens import queries as token_queries
@@ -26,12 +26,12 @@ from collegium.worker.worker import MAX_ATTEMPTS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from collegium.db.database import Database, Read
+    from collegium.db.database import Database, ReadTransaction
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
 
 _DRIFT: Final = timedelta(seconds=5)
-_CLOCK: Final = Prepared(select(func.now().label("moment")))
+_CLOCK: Final = Statement(select(func.now().label("moment")))
 
 
 class Finding(NamedTuple):
@@ -52,7 +52,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
 def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         settings = load(environ)
-        database, vault = bootstrap.assemble(settings)
+        database, vault = bootstrap.load_settings(settings)
     except SettingsError as error:
         for line in str(error).splitlines():
             yield Finding(well=False, what="configuration", text=line)
@@ -66,9 +66,9 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield _address(settings)
     try:
         yield from _database(database, vault, settings)
-    except Full as error:
+    except StorageFullError as error:
         yield Finding(well=False, what="database", text=f"its disk is full: {error}; make room")
-    except Unavailable as error:
+    except UnavailableError as error:
         yield Finding(well=False, what="database", text=f"cannot be reached: {error}")
     finally:
         database.close()
@@ -76,10 +76,10 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[Finding]:
-    standing = schema.standing(database)
-    current = standing is schema.Standing.CURRENT
+    standing = schema.status(database)
+    current = standing is schema.SchemaStatus.CURRENT
     remedy = "" if current else ": run collegium migrate"
-    if standing is schema.Standing.AHEAD:
+    if standing is schema.SchemaStatus.AHEAD:
         remedy = ": install the newer Collegium that made it"
     yield Finding(current, "schema", f"{standing}{remedy}")
     if not current:
@@ -99,8 +99,8 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
             "abandoned mails",
             f"{counts.abandoned} given up, refused for good or after {MAX_ATTEMPTS} attempts",
         )
-        yield _proxies(settings, rate_limit_queries.noted(tx, limits.NOTED))
-        yield _clock(database, tx.value(_CLOCK), event_queries.latest(tx))
+        yield _proxies(settings, rate_limit_queries.latest_subjects(tx, limits.UNKNOWN_ADDRESSES))
+        yield _clock(database, tx.scalar(_CLOCK), event_queries.latest(tx))
 
 
 def _path(settings: Settings) -> str:
@@ -151,19 +151,19 @@ def _writing(database: Database) -> Finding:
     try:
         database.check_writable()
         database.check_room(now=True)
-    except Full as error:
+    except StorageFullError as error:
         return Finding(well=False, what="database", text=f"its disk is full: {error}; make room")
-    except Unavailable as error:
+    except UnavailableError as error:
         return Finding(well=False, what="database", text=f"cannot be written: {error}")
     return Finding(well=True, what="database", text="can be read and written")
 
 
-def _key(tx: Read, vault: Vault) -> Finding:
+def _key(tx: ReadTransaction, vault: Vault) -> Finding:
     """Open something that was sealed; whatever was signed or mailed fits the same key."""
-    found = token_queries.any_sealed(tx)
+    found = token_queries.any_encrypted(tx)
     if found is not None:
         try:
-            vault.unseal(found.sealed, found.digest)
+            vault.decrypt(found.sealed, found.digest)
         except InvalidTag:
             text = "is not the one that this database was used with: every token and link is dead"
             return Finding(well=False, what="secret key", text=text)
@@ -174,7 +174,7 @@ def _mail_server(url: str) -> Finding:
     way = open_transport(url)
     try:
         way.reach()
-    except Unreachable as error:
+    except UnreachableError as error:
         return Finding(well=False, what="mail", text=error.reason)
     finally:
         way.close()

@@ -92,7 +92,7 @@ def options(host: str, port: int, workers: int) -> dict[str, Any]:
     }
 
 
-class _InPlace(CallbackScheduler):
+class _InlineExecutor(CallbackScheduler):
     """Runs a request where it is scheduled: in a thread of Granian's pool."""
 
     __slots__ = ()
@@ -310,7 +310,7 @@ def worker(
         *ssl_context,
         metrics,
     )
-    scheduler = _InPlace(
+    scheduler = _InlineExecutor(
         loop,
         partial(_handle, application, bridge),
         None,

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from collegium import hosts
 from collegium.hosts import Network
-from collegium.text.email_addresses import address_fault
+from collegium.text.email_addresses import address_error
 
 KEY_LENGTH = 32  # characters; a shorter SECRET_KEY can be guessed
 _MOST = 1_000_000  # the largest number of things that a setting bounds
@@ -30,14 +30,14 @@ class UnfitError(ValueError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class SettingType:
     """How a setting is written: what reads it, and what to write where reading fails.
 
     Whatever the reader raises is dropped, for it may quote a password.
     """
 
     read: Callable[[str], object]
-    wants: str
+    expected: str
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _mail_url(text: str) -> str:
 
 
 def _mailbox(text: str) -> str:
-    _need(not address_fault(parseaddr(_line(text))[1]))
+    _need(not address_error(parseaddr(_line(text))[1]))
     return text
 
 
@@ -195,7 +195,7 @@ def _profile_changes(text: str) -> ProfileChanges:
     lists = {"fields", "operator_notification_emails"} & given.keys()
     _need(all(isinstance(given[key], list) for key in lists))
     told = {key: _words(json.dumps(given[key])) for key in lists}
-    _need(not any(map(address_fault, told.get("operator_notification_emails", ()))))
+    _need(not any(map(address_error, told.get("operator_notification_emails", ()))))
     return ProfileChanges(**given | told)
 
 
@@ -210,65 +210,72 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _or_none(kind: Kind) -> Kind:
+def _or_none(kind: SettingType) -> SettingType:
     def read(text: str) -> object:
         return None if text.lower() in {"0", "none", "null", "false"} else kind.read(text)
 
-    return Kind(read, f"{kind.wants}, or none")
+    return SettingType(read, f"{kind.expected}, or none")
 
 
-def _one_of(*choices: str) -> Kind:
-    return Kind(
+def _one_of(*choices: str) -> SettingType:
+    return SettingType(
         lambda text: choices[choices.index(text.lower())],
         " or ".join(choices),
     )
 
 
-_DURATION = Kind(duration, "a duration such as 3600, 30s, 90m, 1h, 7d or 2w")
-_WEB_URL = Kind(_web_url, "a web address such as https://members.example.org")
+_DURATION = SettingType(duration, "a duration such as 3600, 30s, 90m, 1h, 7d or 2w")
+_WEB_URL = SettingType(_web_url, "a web address such as https://members.example.org")
 
 # What the table in ``settings`` is written in: the type that code sees, the kind that reads it.
-Flag = Annotated[bool, Kind(_flag, "true or false")]
-OnlyTrue = Annotated[bool, Kind(_always, "true: a deed happens as a whole or not at all")]
-Text = Annotated[str, Kind(str, "text")]
-Line = Annotated[str, Kind(_line, "text on one line")]
-Words = Annotated[tuple[str, ...], Kind(_words, 'a list: a,b,c or ["a", "b", "c"]')]
-Countries = Annotated[tuple[str, ...], Kind(_countries, "two-letter codes: EE,FI,NO")]
+Flag = Annotated[bool, SettingType(_flag, "true or false")]
+OnlyTrue = Annotated[bool, SettingType(_always, "true: a deed happens as a whole or not at all")]
+Text = Annotated[str, SettingType(str, "text")]
+Line = Annotated[str, SettingType(_line, "text on one line")]
+Words = Annotated[tuple[str, ...], SettingType(_words, 'a list: a,b,c or ["a", "b", "c"]')]
+Countries = Annotated[tuple[str, ...], SettingType(_countries, "two-letter codes: EE,FI,NO")]
 Networks = Annotated[
-    tuple[Network, ...], Kind(_networks, "addresses and networks: 10.0.0.5,192.168.1.0/24")
+    tuple[Network, ...], SettingType(_networks, "addresses and networks: 10.0.0.5,192.168.1.0/24")
 ]
-Count = Annotated[int, Kind(_count, f"a whole number from 1 to {_MOST}")]
+Count = Annotated[int, SettingType(_count, f"a whole number from 1 to {_MOST}")]
 Duration = Annotated[int, _DURATION]
 MaybeDuration = Annotated[int | None, _or_none(_DURATION)]
-_OWN_URL = Kind(_own_url, _WEB_URL.wants)
+_OWN_URL = SettingType(_own_url, _WEB_URL.expected)
 WebUrl = Annotated[str, _WEB_URL]
 OwnUrl = Annotated[str, _OWN_URL]
 MaybeOwnUrl = Annotated[str | None, _or_none(_OWN_URL)]
 Hosts = Annotated[
-    tuple[str, ...], Kind(_hosts, "host names: members.example.org,10.0.0.5; or * for any")
+    tuple[str, ...], SettingType(_hosts, "host names: members.example.org,10.0.0.5; or * for any")
 ]
 # Addresses that the Waldur wire publishes as "" when there are none.
-Link = Annotated[str, Kind(lambda text: text and _web_url(text), f"{_WEB_URL.wants}, or nothing")]
+Link = Annotated[
+    str, SettingType(lambda text: text and _web_url(text), f"{_WEB_URL.expected}, or nothing")
+]
 # An address that is asked exactly as it is written: a slash or a query at its end may matter.
 Endpoint = Annotated[
-    str, Kind(lambda text: text and _endpoint(text), f"{_WEB_URL.wants}/hook?a=1, or nothing")
+    str,
+    SettingType(lambda text: text and _endpoint(text), f"{_WEB_URL.expected}/hook?a=1, or nothing"),
 ]
 DatabaseUrl = Annotated[
-    str, Kind(_database_url, "sqlite:///var/collegium.db or postgresql://user:password@host/name")
+    str,
+    SettingType(
+        _database_url, "sqlite:///var/collegium.db or postgresql://user:password@host/name"
+    ),
 ]
 MailUrl = Annotated[
-    str, Kind(_mail_url, "file:var/mail, smtp://host:port or smtps://user:password@host:port")
+    str,
+    SettingType(_mail_url, "file:var/mail, smtp://host:port or smtps://user:password@host:port"),
 ]
-Mailbox = Annotated[str, Kind(_mailbox, "an address such as Roll <roll@example.org>")]
+Mailbox = Annotated[str, SettingType(_mailbox, "an address such as Roll <roll@example.org>")]
 SecretKey = Annotated[
-    str | None, Kind(_secret_key, f"at least {KEY_LENGTH} characters that nobody can guess")
+    str | None, SettingType(_secret_key, f"at least {KEY_LENGTH} characters that nobody can guess")
 ]
-Folder = Annotated[Path | None, _or_none(Kind(_folder, "a folder that exists"))]
+Folder = Annotated[Path | None, _or_none(SettingType(_folder, "a folder that exists"))]
 LogLevel = Annotated[str, _one_of("debug", "info", "warning", "error")]
 LogFormat = Annotated[str, _one_of("text", "json")]
 ProfileChangesJson = Annotated[
     ProfileChanges,
-    Kind(
+    SettingType(
         _profile_changes,
         'a JSON object with any of "FIELDS" (list), "ENABLE_OPERATOR_OWNER_NOTIFICATIONS"'
         ' (true or false) and "OPERATOR_NOTIFICATION_EMAILS" (list)',

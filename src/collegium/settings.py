@@ -24,7 +24,6 @@ from collegium.setting_types import (
     Flag,
     Folder,
     Hosts,
-    Kind,
     Line,
     Link,
     LogFormat,
@@ -39,6 +38,7 @@ from collegium.setting_types import (
     ProfileChanges,
     ProfileChangesJson,
     SecretKey,
+    SettingType,
     Text,
     UnfitError,
     WebUrl,
@@ -226,7 +226,7 @@ DEFAULTS: Final = Settings()
 
 
 _FIELDS: dict[str, Field[object]] = {PREFIX + f.name.upper(): f for f in fields(Settings)}
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, SettingType] = {
     PREFIX + name.upper(): hint.__metadata__[0]
     for name, hint in get_type_hints(Settings, include_extras=True).items()
 }
@@ -269,7 +269,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         try:
             values[_FIELDS[name].name] = _KINDS[name].read(text.strip())
         except UnfitError as unfit:
-            problems[name] = f"must be {_KINDS[name].wants}; {unfit}"
+            problems[name] = f"must be {_KINDS[name].expected}; {unfit}"
         except (LookupError, TypeError, ValueError, AttributeError):
             problems[name] = _remedy(name, text)
     settings = Settings(**values)  # type: ignore[arg-type]  # a Kind reads what its field holds
@@ -298,4 +298,4 @@ def _remedy(name: str, text: str) -> str:
         nearest = difflib.get_close_matches(name.upper(), _FIELDS, n=1, cutoff=0)[0]
         return f"is not a setting; the nearest is {nearest}"
     shown = f", not {text[:60]!r}" if _FIELDS[name].repr else ""
-    return f"must be {_KINDS[name].wants}{shown}"
+    return f"must be {_KINDS[name].expected}{shown}"

@@ -12,7 +12,7 @@ import pytest
 
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams.actions import PATIENCE, fetch, fetch_keys
-from collegium.integrations.http_client import Patience
+from collegium.integrations.http_client import Timeouts
 from collegium.refusals import Conflict, Invalid, Refusal
 from collegium.settings import load
 from collegium.ssh_keys.rules import parse
@@ -53,7 +53,7 @@ def configured(remote: Remote, base: str = "", *, feed: bool = False) -> Setting
     )
 
 
-def refused(remote: Remote, base: str = "", patience: Patience = PATIENCE) -> str:
+def refused(remote: Remote, base: str = "", patience: Timeouts = PATIENCE) -> str:
     """Ask about Ada, be refused in time and in discretion; give the code."""
     began = time.monotonic()
     with pytest.raises(Refusal) as error:

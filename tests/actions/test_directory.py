@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts as account_rows
 from collegium.db.tables import events
 from collegium.integrations.eduteams import queries as eduteams_queries
@@ -53,12 +53,14 @@ def put(world: World, said: Any, username: str = ADA, *, adds: bool = True) -> s
 
 def row_of(database: Database, username: str = ADA) -> Row:
     with database.read() as tx:
-        return tx.one(Prepared(select(account_rows).where(account_rows.c.username == username)))
+        return tx.fetch_one(
+            Statement(select(account_rows).where(account_rows.c.username == username))
+        )
 
 
 def told(database: Database) -> list[tuple[str, Any]]:
     with database.read() as tx:
-        rows = tx.all(Prepared(select(events.c.kind, events.c.facts).order_by(events.c.id)))
+        rows = tx.fetch_all(Statement(select(events.c.kind, events.c.facts).order_by(events.c.id)))
     return [(row.kind, row.facts) for row in rows]
 
 
@@ -227,7 +229,7 @@ def test_a_turn_is_taken_by_one(world: World, database: Database) -> None:
     account = row_of(database)
     later = account.last_synced + timedelta(hours=1)
     with database.write(later) as tx:
-        assert [row.id for row in eduteams_queries.stalest(tx, later, 5)] == [account.id]
+        assert [row.id for row in eduteams_queries.longest_unchecked(tx, later, 5)] == [account.id]
         assert eduteams_queries.claim(tx, account.id, account.last_synced)
         assert not eduteams_queries.claim(tx, account.id, account.last_synced)
-        assert eduteams_queries.stalest(tx, later, 5) == []
+        assert eduteams_queries.longest_unchecked(tx, later, 5) == []

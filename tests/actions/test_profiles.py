@@ -12,11 +12,11 @@ from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events, outbox
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams.rules import Person as Described
-from collegium.outbox.outcomes import Void
+from collegium.outbox.outcomes import ObsoleteError
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.worker import mails
 
@@ -52,13 +52,13 @@ def change(world: World, settings: Settings, who: Person, **values: Any) -> None
 
 def owed(world: World) -> list[Any]:
     with world.database.read() as tx:
-        rows = tx.all(Prepared(select(outbox).order_by(outbox.c.id)))
+        rows = tx.fetch_all(Statement(select(outbox).order_by(outbox.c.id)))
     return [row for row in rows if row.kind == KIND]
 
 
 def history(world: World) -> list[Any]:
     with world.database.read() as tx:
-        rows = tx.all(Prepared(select(events).order_by(events.c.id)))
+        rows = tx.fetch_all(Statement(select(events).order_by(events.c.id)))
     return [row for row in rows if row.kind == "account.profile_changed"]
 
 
@@ -132,7 +132,7 @@ def test_nobody_is_told_of_those_who_own_nothing(
     elif who == "of_a_removed_one":
         world.seat(person, "CUSTOMER.OWNER", place)
         with world.database.write() as tx:
-            reached = access_queries.reach(tx, world.staff.actor, place.kind, place.uuid)
+            reached = access_queries.get_visible(tx, world.staff.actor, place.kind, place.uuid)
             organisation_actions.delete(tx, world.staff.actor, reached)
     change(world, told(), person, job_title="Baker")
     assert (owed(world), history(world)) == ([], [])
@@ -143,11 +143,11 @@ def test_a_confirmed_address_counts(
 ) -> None:
     settings, now = told(), None
     with world.database.write() as tx:
-        email_change_actions.ask(
+        email_change_actions.request_change(
             tx, owner.actor, settings, world.vault, owner.uuid, "new@example.org"
         )
         now = tx.now
-    code = world.vault.code(owner.id, "new@example.org", now.isoformat())
+    code = world.vault.derive_code(owner.id, "new@example.org", now.isoformat())
     assert owed(world) == []
     with world.database.write() as tx:
         email_change_actions.confirm(tx, settings, world.vault, code)
@@ -194,8 +194,8 @@ def test_a_deleted_account_makes_the_mail_void(
     settings = told()
     change(world, settings, owner, job_title="Baker")
     with world.database.write() as tx:
-        account_queries.bury(tx, owner.id)
-    with pytest.raises(Void):
+        account_queries.anonymise(tx, owner.id)
+    with pytest.raises(ObsoleteError):
         written(world, settings, owed(world)[0])
 
 

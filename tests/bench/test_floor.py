@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select
 from bench import data
 from bench.floor import Floor, PostgreSQL, SQLite
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
 from tests.site import Site
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIZE = 400
 CAST = data.Cast(SIZE)
-_UUID = Prepared(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
+_UUID = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_every_answer_is_the_same_to_the_byte(
     service: Site, filled: Database, floor: Floor
 ) -> None:
     with filled.read() as tx:
-        uuid = tx.value(_UUID, id=CAST.person)
+        uuid = tx.scalar(_UUID, id=CAST.person)
     lists = ("users", "user-invitations", "user-permission-requests")
     paths = [
         *((CAST.person, path, b"") for path in ["/api/users/me/"]),

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, select
 import collegium
 from bench import data
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
 from collegium.settings import load
@@ -32,8 +32,8 @@ SIZE = 2400
 CAST = data.Cast(SIZE)
 SLACK = 1.1
 OURS = str(Path(collegium.__file__).parent)
-UUID = Prepared(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
-FEW = Prepared(select(accounts.c.uuid).limit(bindparam("limit")))
+UUID = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
+FEW = Statement(select(accounts.c.uuid).limit(bindparam("limit")))
 
 # Statements, steps of SQLite, calls of Python functions.
 BUDGETS: dict[str, tuple[int, int, int]] = {
@@ -75,7 +75,7 @@ def asked(name: str, database: Database) -> tuple[str, str]:
     token = data.token_of(CAST.manager if who else CAST.staff)
     if what == "one user":
         with database.read() as tx:
-            return f"/api/users/{tx.value(UUID, id=CAST.person)}/", token
+            return f"/api/users/{tx.scalar(UUID, id=CAST.person)}/", token
     size, noun = what.split()
     return f"{LISTS[noun]}?page_size={size}", token
 
@@ -138,10 +138,10 @@ def test_the_meter_sees_a_statement_more_and_a_row_more(
     meters = []
     for rows in (5, 50):
         with database.read() as tx:
-            tx.all(FEW, limit=rows)
+            tx.fetch_all(FEW, limit=rows)
         meter = Meter(database, monkeypatch)
         with meter.counting(), database.read() as tx:
-            tx.all(FEW, limit=rows)
+            tx.fetch_all(FEW, limit=rows)
         meters.append(meter)
     few, many = meters
     assert len(few.statements) == len(many.statements) == 1

@@ -48,12 +48,12 @@ class House:
         with self.world.database.write() as tx:
             return group_actions.create(tx, lead.actor, name)
 
-    def device(self, name: str) -> device_actions.Waiting:
+    def device(self, name: str) -> device_actions.PendingLogin:
         """A program that waits to be let in."""
         with self.world.database.write() as tx:
             return device_actions.begin(tx, self.world.vault, name)
 
-    def fetch(self, waiting: device_actions.Waiting) -> str | None:
+    def fetch(self, waiting: device_actions.PendingLogin) -> str | None:
         """The token of a program that was let in."""
         with self.world.database.write() as tx:
             return device_actions.fetch(tx, self.world.vault, waiting.device_code)

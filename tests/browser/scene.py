@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from pyotp.totp import TOTP
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import NOBODY
+from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals, links
-from collegium.invitations.renewals import wish
+from collegium.invitations.renewals import request_renewal
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.memberships import queries as membership_queries
@@ -48,19 +48,19 @@ LONG = "The Royal Commission for the Charting of Tides, Currents and Everything 
 class Scene:
     """People, places, and what waits between them."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        world = self.world = house.world
-        self.owner = house.person("olga", "Olga", "Owner")
-        self.ada = house.person("ada", "Ada", "Adams", organization="Tidal Institute")
-        self.safe = house.person("sara", "Sara", "Safe")
-        self.half = house.person("hugo", "Hugo", "Half")
-        self.empty = house.person("emil", "Emil", "Empty")
+    def __init__(self, app_context: House) -> None:
+        self.house = app_context
+        world = self.world = app_context.world
+        self.owner = app_context.person("olga", "Olga", "Owner")
+        self.ada = app_context.person("ada", "Ada", "Adams", organization="Tidal Institute")
+        self.safe = app_context.person("sara", "Sara", "Safe")
+        self.half = app_context.person("hugo", "Hugo", "Half")
+        self.empty = app_context.person("emil", "Emil", "Empty")
         self.organisation = world.organisation("Institute of Tides", owner=self.owner)
         self.project = world.project(self.organisation, "Tide Table")
         self.commission = world.organisation(LONG, owner=self.ada)
         world.seat(self.ada, "PROJECT.MEMBER", self.project, datetime.now(UTC) + timedelta(days=40))
-        self.group = house.group(self.owner, "Night Watch")
+        self.group = app_context.group(self.owner, "Night Watch")
         self.invited = world.invite(
             self.owner,
             "ines@example.org",
@@ -79,13 +79,13 @@ class Scene:
         )
         self.declined = world.invite(self.owner, "nay@example.org", "PROJECT.ADMIN", self.project)
         with world.database.write() as tx:
-            wish(tx, self.wished, 1)
-            nay = replace(NOBODY, email="nay@example.org")
+            request_renewal(tx, self.wished, 1)
+            nay = replace(ANONYMOUS, email="nay@example.org")
             invitation_actions.decline(tx, nay, world.settings, self.declined, 1)
         self.link = self._open()
         self.closed = self._open(is_closed=True)
         self.askers = [
-            house.person(f"asker{at}", first, "Asker")
+            app_context.person(f"asker{at}", first, "Asker")
             for at, first in enumerate(("Aron", "Berta", "Carl"))
         ]
         for asker in self.askers:
@@ -100,7 +100,7 @@ class Scene:
         world = self.world
         with world.database.write() as tx:
             place = self.project
-            reached = access_queries.reach(tx, self.owner.actor, place.kind, place.uuid)
+            reached = access_queries.get_visible(tx, self.owner.actor, place.kind, place.uuid)
             role = role_queries.named(tx, "PROJECT.MEMBER", None)
             uuid = invite_link_actions.create(
                 tx,
@@ -132,7 +132,7 @@ class Scene:
         with world.database.write() as tx:
             ssh_key_actions.create(tx, self.ada.actor, parse(new_key("ada@lighthouse")))
             token_actions.issue_personal(tx, world.vault, self.ada.actor, "backup script")
-            email_change_actions.ask(
+            email_change_actions.request_change(
                 tx,
                 self.ada.actor,
                 world.settings,
@@ -162,17 +162,18 @@ class Scene:
             return session_actions.begin(tx, self.world.vault, person.actor, "password", browser)
 
     def _invitation(self, uuid: str, purpose: str = links.MAILED) -> str:
-        return f"/invitation/{self.world.vault.link(purpose, uuid, 1)}/"
+        return f"/invitation/{self.world.vault.sign(purpose, uuid, 1)}/"
 
     def _decision(self, purpose: str) -> str:
         now = int(datetime.now(UTC).timestamp())
         staff = self.world.staff.uuid
-        return f"/{purpose}/{self.world.vault.link(purpose, staff, self.requested, 1, now)}/"
+        return f"/{purpose}/{self.world.vault.sign(purpose, staff, self.requested, 1, now)}/"
 
     def _reset(self) -> str:
         with self.world.database.read() as tx:
             account = account_queries.known(tx, id=self.empty.id)
-        return f"/password_reset/{password_actions.link(self.world.vault, account, datetime.now(UTC))}/"
+        link = password_actions.link(self.world.vault, account, datetime.now(UTC))
+        return f"/password_reset/{link}/"
 
     def _leave(self, person: Person, place: Place) -> str:
         with self.world.database.read() as tx:
@@ -203,7 +204,7 @@ class Scene:
                 ("invitation-expired", to(self._invitation(self.expired))),
                 ("invitation-wished", to(self._invitation(self.wished))),
                 ("invitation-declined", to(self._invitation(self.declined))),
-                ("invitation-copied", to(self._invitation(self.invited, links.HANDED_ON))),
+                ("invitation-copied", to(self._invitation(self.invited, links.SHARED_BY_INVITER))),
                 ("invitation-gone", to("/invitation/abc/")),
                 ("approve", to(self._decision(approvals.APPROVE))),
                 ("reject", to(self._decision(approvals.REJECT))),
@@ -295,7 +296,7 @@ class Scene:
         """The pages of staff."""
         accounts, mails = "/staff/accounts/", "/staff/mails/"
         with self.world.database.read() as tx:
-            roles_now = {row.name: row.uuid for row in role_queries.every(tx)}
+            roles_now = {row.name: row.uuid for row in role_queries.all_roles(tx)}
         yield "authorize-staff", to(self._device())
         yield "authorize-staff-wrong", press("Let it in")
         yield "staff-health", to("/staff/")
@@ -332,12 +333,12 @@ class Scene:
                 invitation_actions.accept(tx, taker.actor, world.settings, uuid)
         with world.database.write() as tx:
             mail = EmailChanged("ada@old.example.org", self.ada.id, self.ada.email)
-            numbers = [outbox_queries.post(tx, mail) for _ in range(2)]
+            numbers = [outbox_queries.enqueue(tx, mail) for _ in range(2)]
         with world.database.write() as tx:
             for row in outbox_queries.claim(tx, 1000, 60):
                 if row.id in numbers:
                     reason = "550 5.1.1 <ada@old.example.org>: Recipient address rejected."
-                    outbox_queries.failed(tx, row.id, row.attempts, reason, None)
+                    outbox_queries.mark_failed(tx, row.id, row.attempts, reason, None)
 
     def _team(self) -> Iterator[Stop]:
         """The pages of a team, to somebody in charge of it."""

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import requests
 from collegium.scopes.groups import actions as group_actions
 from collegium.security.crypto import Vault
@@ -32,7 +32,7 @@ FOUND = sorted(SEEDS.glob("002_*.txt"))
 BLOCKS = re.findall(r"```\n(.*?)```", FOUND[0].read_text(), re.DOTALL) if FOUND else []
 CALLS = [block.strip() for block in BLOCKS if "client." in block]
 SHOWN = [ast.literal_eval(block.strip()) for block in BLOCKS if "client." not in block]
-_NAME = Prepared(
+_NAME = Statement(
     update(requests).where(requests.c.uuid == bindparam("was")).values(uuid=bindparam("becomes"))
 )
 PRELUDE = """
@@ -74,7 +74,7 @@ def ask(world: World, group: int, person: Person, uuid: str) -> None:
     """Ask to be let in; the request is called what the document calls it."""
     with world.database.write() as tx:
         row, _ = group_actions.join(tx, person.actor, group)
-        tx.run(_NAME, was=row.uuid, becomes=uuid.replace("-", ""))
+        tx.execute(_NAME, was=row.uuid, becomes=uuid.replace("-", ""))
 
 
 def test_the_examples_run_as_printed(world: World, url: str, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def bearer(token: str) -> dict[str, str]:
     [
         (path, name, value)
         for path, operations in routes.ROUTES.items()
-        if (operation := operations.get("GET")) is not None and operation.many
+        if (operation := operations.get("GET")) is not None and operation.is_list
         for name, kind in (operation.filters or {}).items()
         for value in ["not-this"]
         if kind.schema().get("format") in {"uuid", "date-time"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events, tokens
 from collegium.join_requests import queries as join_request_queries
 from collegium.scopes.groups import queries as group_queries
@@ -63,7 +63,9 @@ def forget_logins(world: World, seconds: int = 601) -> None:
     """Have every login of before be so long ago."""
     then: Any = datetime.now(UTC) - timedelta(seconds=seconds)
     with world.database.write() as tx:
-        tx.run(Prepared(update(events).where(events.c.kind == "login.succeeded").values(at=then)))
+        tx.execute(
+            Statement(update(events).where(events.c.kind == "login.succeeded").values(at=then))
+        )
 
 
 def test_the_bounds_are_generous(world: World) -> None:
@@ -139,7 +141,7 @@ def test_a_token_that_expired_leaves_room(
         assert browser.send("/account/tokens/", name=f"script {at}").status_code == 200
     old: Any = datetime.now(UTC) - timedelta(days=366)
     with world.database.write() as tx:
-        tx.run(Prepared(update(tokens).where(tokens.c.name == "script 0").values(used=old)))
+        tx.execute(Statement(update(tokens).where(tokens.c.name == "script 0").values(used=old)))
     browser.open("/account/tokens/")
     assert browser.send("/account/tokens/", name="one more").status_code == 200
 
@@ -169,7 +171,7 @@ def test_a_directory_gives_an_account_no_endless_list_of_keys(world: World) -> N
     bob = world.person("bob")
     found = [parse(new_key()) for _ in range(103)]
     with world.database.write() as tx:
-        ssh_key_actions.mirror(tx, None, bob.id, found)
+        ssh_key_actions.sync_keys(tx, None, bob.id, found)
         assert ssh_key_queries.count(tx, bob.id) == 100
 
 
@@ -185,7 +187,9 @@ def test_the_session_that_was_not_used_for_longest_gives_way(
     with world.database.write() as tx:
         first = min(token_queries.sessions(tx, ada.id), key=lambda row: row.id)
         others = tokens.c.id != first.id
-        tx.run(Prepared(update(tokens).where(tokens.c.kind == "session", others).values(used=used)))
+        tx.execute(
+            Statement(update(tokens).where(tokens.c.kind == "session", others).values(used=used))
+        )
     browsers.append(Browser(site))
     assert try_in(browsers[-1], "ada", PASSWORD).status_code == 303
     found = [one.open("/account/").status_code for one in browsers]
@@ -286,8 +290,8 @@ def test_a_group_counts_for_whoever_founded_it(site: Site, world: World) -> None
     olga = world.person("olga")
     group(site, olga, "Club")
     with world.database.read() as tx:
-        assert group_queries.founded(tx, olga.id) == 1
-        assert group_queries.founded(tx, world.staff.id) == 0
+        assert group_queries.count_created(tx, olga.id) == 1
+        assert group_queries.count_created(tx, world.staff.id) == 0
 
 
 def link(site: Site, world: World, person: Person, place: Place) -> Any:

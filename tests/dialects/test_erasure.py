@@ -13,7 +13,7 @@ from sqlalchemy import inspect, select, text
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.db.tables import outbox as mail_rows
 from collegium.db.tables import tries as try_rows
@@ -166,27 +166,25 @@ class Life:
         lead = world.person("lead")
         group = self.groups.found(lead, "Club")
         with world.database.write() as tx:
-            reached = group_actions.hold(tx, lead.actor, group)
-            wish = group_actions.Wish(MARKS["email"])
+            reached = group_actions.lock_and_recheck(tx, lead.actor, group)
+            wish = group_actions.MemberChange(MARKS["email"])
             group_actions.change(tx, lead.actor, world.settings, reached, None, [wish])
 
     def actor(self) -> Any:
         from collegium.sign_in.tokens.actions import actor_of  # noqa: PLC0415 - used once
 
         with self.world.database.read() as tx:
-            return actor_of(
-                account_queries.by_number(tx, self.person.id), "203.0.113.77", "request"
-            )
+            return actor_of(account_queries.by_id(tx, self.person.id), "203.0.113.77", "request")
 
     def invite_others(self) -> None:
         details = {"extra_text": "Yours, xqextra"}
         with self.world.database.write() as tx:
             from collegium.access import queries as access_queries  # noqa: PLC0415 - used once
-            from collegium.access.rules import Kind  # noqa: PLC0415 - used once
+            from collegium.access.rules import ScopeKind  # noqa: PLC0415 - used once
             from collegium.roles import queries as role_queries  # noqa: PLC0415 - used once
 
             actor = self.actor()
-            reached = access_queries.reach(tx, actor, Kind.PROJECT, self.project.uuid)
+            reached = access_queries.get_visible(tx, actor, ScopeKind.PROJECT, self.project.uuid)
             role: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
             details |= {"email": "somebody@example.org"}
             invitation_actions.create(tx, actor, self.world.settings, reached, role, details)
@@ -225,15 +223,15 @@ class Life:
         world = self.world
         Worker(world.database, world.settings, world.vault).once()
         with world.database.write() as tx:
-            row: Any = tx.one(
-                Prepared(select(mail_rows.c.id).where(mail_rows.c.recipient == MARKS["email"]))
+            row: Any = tx.fetch_one(
+                Statement(select(mail_rows.c.id).where(mail_rows.c.recipient == MARKS["email"]))
             )
-            tx.run(
-                Prepared(
+            tx.execute(
+                Statement(
                     mail_rows.update().where(mail_rows.c.id == row.id).values(state="abandoned")
                 )
             )
-            outbox_actions.drop(tx, world.staff.actor, row.id)
+            outbox_actions.discard(tx, world.staff.actor, row.id)
 
 
 def delete(life: Life) -> None:
@@ -250,16 +248,16 @@ def test_nothing_of_a_deleted_account_is_left_in_any_table(
     missing = {value.split("@")[0].lower() for value in MARKS.values()} - before
     assert not missing, "the life tells too little"
     with database.read() as tx:
-        count = len(tx.all(Prepared(select(events.c.id))))
+        count = len(tx.fetch_all(Statement(select(events.c.id))))
     delete(life)
     assert found(database) == set()
     # What happened stays, under a neutral name.
     with database.read() as tx:
-        rows = tx.all(Prepared(select(events)))
+        rows = tx.fetch_all(Statement(select(events)))
         assert len(rows) > count
         names = {row.actor_name for row in rows if row.actor_id == life.person.id}
         assert names == {f"Deleted account {life.person.id}"}
-        row: Any = account_queries.by_number(tx, life.person.id)
+        row: Any = account_queries.by_id(tx, life.person.id)
     assert account_queries.full_name(row) == f"Deleted account {life.person.id}"
     shown = site.get("/api/events/?page_size=300", world.staff)
     assert shown.status_code == 200
@@ -288,7 +286,7 @@ def test_others_keep_what_is_theirs(site: Site, world: World, database: Database
     row = world.invitation(uuid)
     assert (row.email, row.state, row.extra_text) == (stays.email, "pending", "Welcome")
     with database.read() as tx:
-        mails = tx.all(Prepared(select(mail_rows.c.recipient)))
+        mails = tx.fetch_all(Statement(select(mail_rows.c.recipient)))
     assert [mail.recipient for mail in mails] == [stays.email]
     assert site.post(f"/api/user-invitations/{uuid}/accept/", stays).status_code == 200
 
@@ -305,7 +303,7 @@ def test_invitation_to_a_deleted_account_lets_nobody_in(
     assert world.invitation(uuid).state == "canceled"
     assert world.grants_in(place) == []
     with database.read() as tx:
-        kinds = [row.kind for row in tx.all(Prepared(select(events).order_by(events.c.id)))]
+        kinds = [row.kind for row in tx.fetch_all(Statement(select(events).order_by(events.c.id)))]
     assert "invitation.canceled" in kinds
 
 
@@ -322,7 +320,7 @@ def test_the_address_of_a_deleted_invitation_goes_with_the_account(
     assert not [where for where, value in everything(database) if "xqgone" in value.lower()]
     with database.read() as tx:
         query = select(events.c.facts).where(events.c.kind == "invitation.deleted")
-        rows = tx.all(Prepared(query.order_by(events.c.id)))
+        rows = tx.fetch_all(Statement(query.order_by(events.c.id)))
     assert [row.facts.get("email") for row in rows] == [None, stays.email]
 
 
@@ -340,8 +338,10 @@ def test_an_address_that_was_only_asked_for_is_somebody_else_s(
     row = world.invitation(uuid)
     assert (row.email, row.state) == ("new@example.org", "pending")
     with database.read() as tx:
-        rows = tx.all(Prepared(select(mail_rows.c.recipient, mail_rows.c.kind)))
-        kept = tx.all(Prepared(select(events.c.facts).where(events.c.account_id == asker.id)))
+        rows = tx.fetch_all(Statement(select(mail_rows.c.recipient, mail_rows.c.kind)))
+        kept = tx.fetch_all(
+            Statement(select(events.c.facts).where(events.c.account_id == asker.id))
+        )
     assert [(one.recipient, one.kind) for one in rows] == [
         ("new@example.org", "invitation_created")
     ]
@@ -356,7 +356,7 @@ def test_a_failed_login_keeps_no_name_that_was_typed(
         site.post("/api-auth/password/", json={"username": name, "password": "x"})
     with database.read() as tx:
         query = select(events).where(events.c.kind == "login.failed").order_by(events.c.id)
-        known, unknown = tx.all(Prepared(query))
+        known, unknown = tx.fetch_all(Statement(query))
     assert known.account_id == person.id
     assert unknown.account_id is None
     for row in (known, unknown):
@@ -382,7 +382,7 @@ def test_sent_mails_are_deleted_after_their_retention(
 
     def states() -> list[str]:
         with database.read() as tx:
-            return sorted(row.state for row in tx.all(Prepared(select(mail_rows.c.state))))
+            return sorted(row.state for row in tx.fetch_all(Statement(select(mail_rows.c.state))))
 
     worker = Worker(database, settings, world.vault, clock=lambda: clock[0])
     worker.once()
@@ -391,7 +391,7 @@ def test_sent_mails_are_deleted_after_their_retention(
         for state in ("void", "abandoned", "owed"):
             values = {"kind": "x", "recipient": "x@example.org", "facts": {}, "state": state}
             times = {"created": now, "due": now + timedelta(days=400), "settled": now}
-            tx.run(Prepared(mail_rows.insert().values(**values, **times)))
+            tx.execute(Statement(mail_rows.insert().values(**values, **times)))
     clock[0] = now + kept - timedelta(minutes=1)
     worker.once()
     assert {"abandoned", "owed", "sent", "void"} == set(states())
@@ -428,7 +428,7 @@ def test_an_invitation_whose_mail_was_deleted_is_still_a_mailed_one(
     assert {one["execution_state"] for one in before[0]} == {"OK"}
     assert "turned down by staff" not in before[1]
     with database.write() as tx:
-        outbox_queries.sweep(tx, tx.now + timedelta(days=1), 10)
+        outbox_queries.purge(tx, tx.now + timedelta(days=1), 10)
     assert world.invitation(uuid).mail_id is None
     assert told() == before
 
@@ -456,17 +456,17 @@ def test_many_old_mails_are_deleted_in_batches(
         for row in rows:
             connection.execute(statement, {k: v for k, v in row.items() if k != "facts"})
     counts: list[int] = []
-    sweep = outbox_queries.sweep
+    sweep = outbox_queries.purge
 
     def noted(*given: Any) -> int:
         counts.append(sweep(*given))
         return counts[-1]
 
-    monkeypatch.setattr(outbox_queries, "sweep", noted)
+    monkeypatch.setattr(outbox_queries, "purge", noted)
     Worker(database, world.settings, world.vault).once()
     assert counts == [500, 500, 203]
     with database.read() as tx:
-        assert tx.all(Prepared(select(mail_rows.c.id))) == []
+        assert tx.fetch_all(Statement(select(mail_rows.c.id))) == []
 
 
 def test_network_addresses_of_tries_are_forgotten_after_a_day(
@@ -474,8 +474,8 @@ def test_network_addresses_of_tries_are_forgotten_after_a_day(
 ) -> None:
     site.post("/api-auth/password/", json={"username": "x", "password": "x"})
     with database.read() as tx:
-        assert any("127.0.0.1" in row.subject for row in tx.all(Prepared(select(try_rows))))
+        assert any("127.0.0.1" in row.subject for row in tx.fetch_all(Statement(select(try_rows))))
     late = datetime.now(UTC) + timedelta(hours=25)
     Worker(database, world.settings, world.vault, clock=lambda: late).once()
     with database.read() as tx:
-        assert tx.all(Prepared(select(try_rows))) == []
+        assert tx.fetch_all(Statement(select(try_rows))) == []

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import mail_budgets, outbox
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
 from collegium.refusals import Limited
-from collegium.worker.scheduler import Clock
+from collegium.worker.scheduler import Scheduler
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser, text
 
@@ -56,7 +56,7 @@ def invite(
 def mailed(world: World, email: str = VICTIM) -> list[datetime]:
     """When mails go to an address."""
     with world.database.read() as tx:
-        rows = tx.all(Prepared(select(outbox.c.recipient, outbox.c.due, outbox.c.kind)))
+        rows = tx.fetch_all(Statement(select(outbox.c.recipient, outbox.c.due, outbox.c.kind)))
     return [row.due for row in rows if row.recipient.lower() == email]
 
 
@@ -186,7 +186,7 @@ def test_asking_to_confirm_an_address_counts_with_the_others(
     fill(site, world, acme, LIMIT - 1)
     asker, later = world.person("asker"), world.person("later")
     with world.database.write() as tx:
-        email_change_actions.ask(
+        email_change_actions.request_change(
             tx, world.staff.actor, world.settings, world.vault, asker.uuid, VICTIM
         )
     path = f"/api/users/{later.uuid}/change_email/"
@@ -208,13 +208,13 @@ def test_reminders_and_released_invitations_wait_for_their_turn(
         world.invite(who, VICTIM, "PROJECT.MEMBER", one)
     assert mailed(world) == []
     start = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=UTC)
-    Clock(world.database, world.settings, lambda: start).run()
+    Scheduler(world.database, world.settings, lambda: start).run()
     assert sorted(mailed(world)) == [start] * 3 + [start + DAY] * 2
     with pytest.raises(Limited):
         world.invite(who, VICTIM, "PROJECT.MEMBER", project, start + timedelta(hours=1))
     # A reminder is a mail like any other.
     end = start + timedelta(days=6, minutes=1)
-    Clock(world.database, world.settings, lambda: end).run()
+    Scheduler(world.database, world.settings, lambda: end).run()
     times = sorted(mailed(world))
     assert len(times) == 10
     for last in times:
@@ -233,7 +233,7 @@ def test_invitations_that_wait_for_a_project_keep_no_address_for_longer_than_the
     for _ in range(30):
         world.invite(who, VICTIM, "PROJECT.MEMBER", later)
     start = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=UTC)
-    Clock(world.database, world.settings, lambda: start).run()
+    Scheduler(world.database, world.settings, lambda: start).run()
     other, place = sender(world, acme)
     with pytest.raises(Limited) as refused:
         world.invite(other, VICTIM, "PROJECT.MEMBER", place, start + timedelta(hours=1))
@@ -250,7 +250,7 @@ def test_without_rate_limits_there_is_no_budget(
     for _ in range(LIMIT + 1):
         world.invite(who, VICTIM, "PROJECT.MEMBER", place)
     with world.database.read() as tx:
-        assert tx.all(Prepared(select(mail_budgets))) == []
+        assert tx.fetch_all(Statement(select(mail_budgets))) == []
 
 
 def test_what_is_over_is_deleted(world: World, acme: Place) -> None:
@@ -260,4 +260,4 @@ def test_what_is_over_is_deleted(world: World, acme: Place) -> None:
     with world.database.write() as tx:
         mail_budget_queries.purge(tx)
     with world.database.read() as tx:
-        assert len(tx.all(Prepared(select(mail_budgets)))) == 1
+        assert len(tx.fetch_all(Statement(select(mail_budgets)))) == 1

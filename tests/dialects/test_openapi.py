@@ -147,36 +147,36 @@ def test_every_route_is_described_with_what_it_answers(document: dict[str, Any])
     for path, method, operation in OPERATIONS:
         said = document["paths"][path][method.lower()]
         assert said["summary"] == operation.summary
-        assert said["security"] == ([{}] if operation.open else [{"token": []}])
+        assert said["security"] == ([{}] if operation.public else [{"token": []}])
         good = said["responses"][str(operation.status)]
         assert [code for code in said["responses"] if code < "300"] == [str(operation.status)]
-        if operation.answers is None:
+        if operation.response_type is None:
             assert "content" not in good
             continue
         schema = good["content"]["application/json"]["schema"]
-        if operation.many:
+        if operation.is_list:
             assert schema["type"] == "array"
             schema = schema["items"]
         shown = follow(document, schema["$ref"])
-        assert set(shown["properties"]) == set(operation.answers.__struct_fields__)
+        assert set(shown["properties"]) == set(operation.response_type.__struct_fields__)
 
 
 def test_every_field_of_every_body_is_described(document: dict[str, Any]) -> None:
     tried = 0
     for path, method, operation in OPERATIONS:
         said = document["paths"][path][method.lower()]
-        if operation.form is None:
+        if operation.body is None:
             assert "requestBody" not in said
             continue
         tried += 1
-        needed = any(kind.required for kind in operation.form.values())
+        needed = any(kind.required for kind in operation.body.values())
         assert said["requestBody"]["required"] is (needed and not operation.partial)
         for media in said["requestBody"]["content"].values():
             schema = media["schema"]
-            assert set(schema["properties"]) == set(operation.form)
-            required = {name for name, kind in operation.form.items() if kind.required}
+            assert set(schema["properties"]) == set(operation.body)
+            required = {name for name, kind in operation.body.items() if kind.required}
             assert set(schema.get("required", [])) == (set() if operation.partial else required)
-            for name, kind in operation.form.items():
+            for name, kind in operation.body.items():
                 nullable = {"type": "null"} in schema["properties"][name].get("anyOf", [])
                 assert nullable is kind.null
     assert tried > 10
@@ -184,7 +184,7 @@ def test_every_field_of_every_body_is_described(document: dict[str, Any]) -> Non
 
 def test_a_text_that_may_be_empty_is_described_as_one(document: dict[str, Any]) -> None:
     for _path, _method, operation in OPERATIONS:
-        for field in (operation.form or {}).values():
+        for field in (operation.body or {}).values():
             schema = field.schema()
             if "pattern" not in schema:
                 continue
@@ -196,12 +196,12 @@ def test_lists_describe_how_they_are_asked(document: dict[str, Any]) -> None:
     for path, method, operation in OPERATIONS:
         said = document["paths"][path][method.lower()]
         asked = {one["name"] for one in said["parameters"] if one["in"] == "query"}
-        if operation.many:
+        if operation.is_list:
             paged = {"page", "page_size", "o"}
-            assert not paged & asked if operation.whole else paged <= asked
+            assert not paged & asked if operation.unpaginated else paged <= asked
             assert "404" in said["responses"]
             assert asked - paged - {"field"} == set(operation.filters or {})
-        assert ("field" in asked) is operation.sparse
+        assert ("field" in asked) is operation.sparse_fields
         assert {"400", "401", "403", "406"} <= set(said["responses"])
 
 
@@ -211,7 +211,7 @@ def test_the_parameters_of_lists_are_described_as_they_are_judged(
     place = world.organisation(owner=world.person("ada"))
     tried = 0
     for path, method, operation in OPERATIONS:
-        if not (operation.many and operation.filters):
+        if not (operation.is_list and operation.filters):
             continue
         base = path.format(uuid=place.uuid).replace("/api/projects/", "/api/customers/", 1)
         if "{uuid}" not in path:
@@ -269,14 +269,14 @@ def test_what_is_answered_fits_its_description(
     world.invite(world.staff, "bob@example.org", "CUSTOMER.OWNER", org)
     tried = 0
     for path, method, operation in OPERATIONS:
-        if method != "GET" or operation.answers is None or "{" in path:
+        if method != "GET" or operation.response_type is None or "{" in path:
             continue
         schema = follow(
             document,
-            f"#/components/schemas/{operation.answers.__name__}",
+            f"#/components/schemas/{operation.response_type.__name__}",
         )
         answer = site.get(path, world.staff).json()
-        for one in answer if operation.many else [answer]:
+        for one in answer if operation.is_list else [answer]:
             tried += 1
             assert set(schema.get("required", [])) <= set(one) <= set(schema["properties"])
     assert tried > 8

@@ -15,11 +15,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from collegium.access.rules import Kind
-from collegium.api.request import METHODS, Operation
+from collegium.access.rules import ScopeKind
+from collegium.api.request import METHODS, Endpoint
 from collegium.api.waldur import fields, roles
 from collegium.api.waldur.routes import ROUTES
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import metadata
 from collegium.events import queries as event_queries
 from collegium.ssh_keys import actions as ssh_key_actions
@@ -144,7 +144,7 @@ def scene(world: World) -> Scene:
 
     with world.database.write() as tx:
         key = ssh_key_actions.create(tx, owner.actor, parse(new_key()), "of the owner")
-        add_role(tx, "CUSTOM.UNUSED", Kind.PROJECT, ())
+        add_role(tx, "CUSTOM.UNUSED", ScopeKind.PROJECT, ())
         named = {"related": member.uuid, "project": project.uuid}
         (event,) = event_queries.listing.page(tx, world.staff.actor, named, (), 2, 0)
 
@@ -176,7 +176,7 @@ def scene(world: World) -> Scene:
     )
 
 
-def operations() -> Iterator[tuple[str, str, Operation | None]]:
+def operations() -> Iterator[tuple[str, str, Endpoint | None]]:
     """Every path with every method; None: the path does not have it."""
     for path, known in ROUTES.items():
         for method in METHODS if path not in OF_STAFF else ():
@@ -193,11 +193,11 @@ SAMPLES: dict[type[fields.Field], Any] = {
     fields.Boolean: False,
     fields.Integer: 60,
     fields.Decimal: 1.5,
-    fields.Day: (datetime.now(UTC) + timedelta(days=30)).date().isoformat(),
-    fields.Moment: (datetime.now(UTC) + timedelta(days=30)).isoformat(),
+    fields.Date: (datetime.now(UTC) + timedelta(days=30)).date().isoformat(),
+    fields.DateTime: (datetime.now(UTC) + timedelta(days=30)).isoformat(),
     fields.Uuid: uuid4().hex,
     fields.File: None,
-    fields.Texts: ["x"],
+    fields.StringList: ["x"],
     roles.ContentType: "project",
     roles.Permissions: ["PROJECT.UPDATE"],
 }
@@ -224,18 +224,18 @@ def sample(name: str, kind: fields.Field) -> Any:
 def is_taken(kind: fields.Field, text: str) -> bool:
     try:
         kind.read(text, form=False)
-    except fields.Wrong:
+    except fields.ValidationError:
         return False
     return True
 
 
 def body_for(
-    path: str, operation: Operation | None, scene: Scene, who: Person | None
+    path: str, operation: Endpoint | None, scene: Scene, who: Person | None
 ) -> dict[str, Any]:
     """A body that would be taken from somebody who may do this."""
-    if operation is None or operation.form is None:
+    if operation is None or operation.body is None:
         return {}
-    body = {name: sample(name, kind) for name, kind in operation.form.items()}
+    body = {name: sample(name, kind) for name, kind in operation.body.items()}
     objects = {
         "customer": scene.organisation.path,
         "scope": scene.project.path,
@@ -268,7 +268,7 @@ def contents(database: Database) -> dict[str, list[Any]]:
                 continue
             columns = [c for c in table.c if (table.name, c.name) != ("tokens", "used")]
             order = list(table.primary_key.columns)
-            found[table.name] = tx.all(Prepared(select(*columns).order_by(*order)))
+            found[table.name] = tx.fetch_all(Statement(select(*columns).order_by(*order)))
     return found
 
 

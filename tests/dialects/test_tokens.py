@@ -324,7 +324,7 @@ def test_what_is_no_refresh_token_of_ours_ends_nothing(
     site: Site, world: World, ada: Person
 ) -> None:
     both = pair(site, ada)
-    forged = world.vault.link("another purpose", ada.id, "0" * 32, "x")
+    forged = world.vault.sign("another purpose", ada.id, "0" * 32, "x")
     for wrong in (both["access"], ada.token, f"clg_{forged}", both["refresh"][:-1], "clg_"):
         assert refresh(site, wrong).status_code == 401
     assert opens(site, both["access"])

@@ -13,21 +13,21 @@ from sqlalchemy import bindparam, update
 
 from collegium.api import request
 from collegium.db import connections
-from collegium.db.database import Unavailable
-from collegium.db.statements import Prepared
+from collegium.db.database import UnavailableError
+from collegium.db.statements import Statement
 from collegium.db.tables import tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collegium.db.connections import Turn
+    from collegium.db.connections import ReadSlot
     from collegium.db.database import Database
     from tests.site import Site
     from tests.world import World
 
 _CALLERS = 24
 _ME = "/api/users/me/"
-_LONG_AGO = Prepared(update(tokens).values(used=bindparam("used")))
+_LONG_AGO = Statement(update(tokens).values(used=bindparam("used")))
 
 
 def _most(database: Database) -> int:
@@ -41,11 +41,11 @@ def full(database: Database) -> Iterator[None]:
     taken, over = threading.Barrier(_most(database) + 1), threading.Event()
 
     def ask() -> None:
-        turn = database.turn()
-        turn.take()
+        turn = database.read_slot()
+        turn.acquire()
         taken.wait(10)
         over.wait(30)
-        turn.leave()
+        turn.release()
 
     threads = [threading.Thread(target=ask) for _ in range(_most(database))]
     for thread in threads:
@@ -62,7 +62,7 @@ def test_only_so_many_ask_at_once(
 ) -> None:
     ada = world.person("ada")
     inside, most, count = 0, 0, threading.Lock()
-    fill = request.fill
+    fill = request.fill_falcon_response
 
     def slow(*args: Any, **named: Any) -> None:
         nonlocal inside, most
@@ -74,7 +74,7 @@ def test_only_so_many_ask_at_once(
         with count:
             inside -= 1
 
-    monkeypatch.setattr(request, "fill", slow)
+    monkeypatch.setattr(request, "fill_falcon_response", slow)
     with ThreadPoolExecutor(_CALLERS) as pool:
         answers = list(pool.map(lambda _: site.get(_ME, ada).status_code, range(_CALLERS)))
     assert answers == [200] * _CALLERS
@@ -98,28 +98,28 @@ def test_one_waits_once_however_often_one_asks(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_TURN_SECONDS", 0.3)
-    turn = database.turn()
+    turn = database.read_slot()
     began = time.monotonic()
     for _ in range(3):
-        turn.take()
-    turn.leave()
+        turn.acquire()
+    turn.release()
     assert 0.25 < time.monotonic() - began < 0.55
 
 
 def test_a_place_is_taken_once_and_left_once(database: Database) -> None:
     for _ in range(2):
-        turns = [database.turn() for _ in range(_most(database))]
+        turns = [database.read_slot() for _ in range(_most(database))]
         for turn in turns:
-            turn.take()
-            turn.take()
+            turn.acquire()
+            turn.acquire()
         with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
             patch.setattr(connections, "_TURN_SECONDS", 0.01)
-            one = database.turn()
-            pool.submit(one.take).result()
+            one = database.read_slot()
+            pool.submit(one.acquire).result()
             assert not one._is_taken
         for turn in turns:
-            turn.leave()
-            turn.leave()
+            turn.release()
+            turn.release()
 
 
 @pytest.mark.usefixtures("full")
@@ -142,7 +142,7 @@ def test_who_fails_leaves_their_place(
 ) -> None:
     ada = world.person("ada")
     monkeypatch.setattr(connections, "_TURN_SECONDS", 30.0)
-    for fault in (Unavailable("gone"), RuntimeError("a fault")):
+    for fault in (UnavailableError("gone"), RuntimeError("a fault")):
         with monkeypatch.context() as broken:
             broken.setattr(world.database, "read", lambda fault=fault: _raise(fault))
             for _ in range(_most(world.database) + 1):
@@ -160,7 +160,7 @@ def test_whose_token_is_moved_on_has_left_their_place(
 ) -> None:
     ada = world.person("ada")
     with world.database.write() as tx:
-        tx.run(_LONG_AGO, used=tx.now - 2 * request.TOUCH_EVERY)
+        tx.execute(_LONG_AGO, used=tx.now - 2 * request.TOUCH_EVERY)
     with places_at_writing(world.database, monkeypatch) as held:
         assert site.get(_ME, ada).is_success
     assert held == [False]
@@ -169,11 +169,11 @@ def test_whose_token_is_moved_on_has_left_their_place(
 @contextmanager
 def places_at_writing(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """Collect, for each transaction that writes, whether somebody had a place as it began."""
-    turns: list[Turn] = []
+    turns: list[ReadSlot] = []
     held: list[bool] = []
-    turn, write = database.turn, database.write
+    turn, write = database.read_slot, database.write
 
-    def noted() -> Turn:
+    def noted() -> ReadSlot:
         turns.append(turn())
         return turns[-1]
 
@@ -182,7 +182,7 @@ def places_at_writing(database: Database, monkeypatch: pytest.MonkeyPatch) -> It
         return write()
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "turn", noted)
+        patch.setattr(database, "read_slot", noted)
         patch.setattr(database, "write", watched)
         yield held
 

@@ -18,7 +18,7 @@ from collegium.sign_in.devices import queries as device_queries
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
-from collegium.sign_in.tokens.rules import Kind
+from collegium.sign_in.tokens.rules import TokenKind
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.ssh_keys import queries as ssh_key_queries
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from tests.site import Site
     from tests.world import World
 
@@ -58,9 +58,9 @@ class Scene:
     def kinds(self) -> list[str]:
         """The kinds of the tokens that she has."""
         with self.world.database.read() as tx:
-            held = [kind.value for kind in token_queries.numbers(tx, self.ada.id)]
+            held = [kind.value for kind in token_queries.ids_of(tx, self.ada.id)]
             return sorted(
-                held + ([Kind.API.value] if token_queries.of_account(tx, self.ada.id) else [])
+                held + ([TokenKind.API.value] if token_queries.of_account(tx, self.ada.id) else [])
             )
 
 
@@ -69,7 +69,9 @@ def scene(site: Site, world: World) -> Scene:
     return Scene(site, world)
 
 
-def meanwhile(scene: Scene, act: Callable[[Write], object], request: Any) -> httpx.Response:
+def meanwhile(
+    scene: Scene, act: Callable[[WriteTransaction], object], request: Any
+) -> httpx.Response:
     """Send a request that verifies before, and writes after, the act of somebody else."""
     with ThreadPoolExecutor(1) as pool:
         with scene.world.database.write() as tx:
@@ -105,7 +107,7 @@ def give_code(scene: Scene) -> Any:
 
 def refresh(scene: Scene) -> Any:
     with scene.world.database.write() as tx:
-        pair = token_actions.log_in_briefly(tx, scene.world.vault, scene.ada.actor, "password")
+        pair = token_actions.log_in_with_refresh(tx, scene.world.vault, scene.ada.actor, "password")
     given = {"refresh": pair.refresh}
     return lambda: scene.site.post("/api/auth/token/refresh/", json=given)
 
@@ -211,7 +213,7 @@ def test_nothing_is_refused_where_only_somebody_else_was_busy(scene: Scene, way:
     request = UNDER_WAY[way](scene)
     before = scene.kinds()
 
-    def act(tx: Write) -> None:
+    def act(tx: WriteTransaction) -> None:
         account_queries.change(tx, scene.ada.id, {"modified": tx.now})
 
     if way == "add a key" and not scene.world.database.is_sqlite:
@@ -231,7 +233,7 @@ def test_a_second_factor_ends_logins_that_were_verified_without_it(scene: Scene,
         token_queries.revoke_all(tx, scene.ada.id)
     request = UNDER_WAY[way](scene)
 
-    def act(tx: Write) -> None:
+    def act(tx: WriteTransaction) -> None:
         two_factor_actions.begin(tx, scene.ada.actor, scene.world.vault)
         secret = two_factor_actions.unconfirmed(tx, scene.ada.actor, scene.world.vault, "here")
         assert secret is not None
@@ -282,7 +284,7 @@ def test_the_command_line_does_not_undo_a_password_that_was_changed_at_this_mome
                 PASSWORD,
             )
             time.sleep(HELD_SECONDS)
-        with pytest.raises(account_actions.Unfit, match="try again"):
+        with pytest.raises(account_actions.UnfitAccountError, match="try again"):
             done.result(timeout=60)
     with world.database.read() as tx:
         assert token_queries.of_account(tx, boss.id) is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import tries
 from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT, PEOPLE_ADDRESS
 from tests.dialects.brainstem.scene import Groups
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.site import Site
     from tests.world import Person, World
 
-FREE = PEOPLE_ACCOUNT.free
+FREE = PEOPLE_ACCOUNT.allowed
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def unknown(count: int, word: str = "nobody") -> list[str]:
 
 
 def test_sixty_unknown_addresses_are_free_however_they_are_spread(groups: Groups) -> None:
-    assert (FREE, PEOPLE_ADDRESS.free) == (60, 60)
+    assert (FREE, PEOPLE_ADDRESS.allowed) == (60, 60)
     one, two = groups.world.person("one"), groups.world.person("two")
     first, second = groups.found(one, "First"), groups.found(two, "Second")
     whole = name(groups, one, first, *unknown(60))
@@ -118,7 +118,7 @@ def test_a_great_many_addresses_are_counted_in_one_statement(
     assert len(many) == len(few)
     assert sum("INSERT INTO tries" in one for one in many) == 2
     with groups.world.database.read() as tx:
-        rows = tx.all(Prepared(select(tries).where(tries.c.subject.like("people %"))))
+        rows = tx.fetch_all(Statement(select(tries).where(tries.c.subject.like("people %"))))
     assert {row.count for row in rows} == {52}
 
 

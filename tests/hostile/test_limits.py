@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collegium.api import limits
-from collegium.api.request import Call
+from collegium.api.request import RequestContext
 from collegium.db.database import Database
 from collegium.invitations import links
 from collegium.security.crypto import hash_password
-from collegium.security.rate_limits.rules import Limit
+from collegium.security.rate_limits.rules import RateLimit
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser
 from tests.site import Site
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collegium.settings import Settings
     from tests.world import Person, World
 
-FEW = Limit(3, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
+FEW = RateLimit(3, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
 ENOUGH = 60
 """After so many tries whatever is not stopped has no limit."""
 
@@ -66,7 +66,7 @@ class Attack:
         else:
             browser.open("/sign_in/")
             secret = browser.cookies["collegium_visit"]
-        fields["csrf"] = self.world.vault.code("form", secret)
+        fields["csrf"] = self.world.vault.derive_code("form", secret)
         headers = {"X-Forwarded-For": address}
         return browser.call("POST", path, data=fields, headers=headers)
 
@@ -202,7 +202,7 @@ def sign_up(attack: Attack, site: Site, who: Person, address: str) -> httpx.Resp
     def mailed() -> str:
         uuid = world.invite(who, f"u{who.id}@example.org", "PROJECT.MEMBER", at)
         row: Any = world.invitation(uuid)
-        return world.vault.link(links.MAILED, row.uuid, row.generation)
+        return world.vault.sign(links.MAILED, row.uuid, row.generation)
 
     link = attack.once("link", who, mailed)
     fields = {
@@ -271,13 +271,15 @@ def test_who_tries_too_often_waits(
     deed, by = DEEDS[name]
     few = dict.fromkeys(limits._LIMITS, (FEW, FEW))
     monkeypatch.setattr(limits, "_LIMITS", few)
-    counted = Call.count
+    counted = RequestContext.count_attempt
 
-    def soon(call: Call, tx: Any, subject: str, limit: Limit, many: int = 1) -> Any:
+    def soon(
+        context: RequestContext, tx: Any, subject: str, limit: RateLimit, many: int = 1
+    ) -> Any:
         # What the limits of each are is a table; that each is asked is what is tried here.
-        return counted(call, tx, subject, FEW if limit.free > FEW.free else limit, many)
+        return counted(context, tx, subject, FEW if limit.allowed > FEW.allowed else limit, many)
 
-    monkeypatch.setattr(Call, "count", soon)
+    monkeypatch.setattr(RequestContext, "count_attempt", soon)
     tried = 0
     while (answer := deed(attack, attack.site, attack.ada, FROM)).status_code != 429:
         tried += 1
@@ -285,7 +287,7 @@ def test_who_tries_too_often_waits(
         if tried == ENOUGH:
             break
     assert answer.status_code == 429 or "locked out" in answer.text or "too many" in answer.text
-    assert tried >= FEW.free
+    assert tried >= FEW.allowed
     if answer.status_code == 429:
         assert 0 < int(answer.headers["retry-after"]) <= 3600
     # The other worker knows of it, and nobody else has to wait.
@@ -329,7 +331,7 @@ def test_everything_that_is_posted_by_nobody_is_limited_or_needs_no_limit() -> N
         for table in (GROUPS, WALDUR, PAGES)
         for path, operations in table.items()
         for method, operation in operations.items()
-        if operation.open and method not in {"GET", "HEAD"} and "laboratory" not in path
+        if operation.public and method not in {"GET", "HEAD"} and "laboratory" not in path
     }
     assert found == {
         "/api-auth/password/",

@@ -14,7 +14,7 @@ import pytest
 from collegium.api.brainstem.routes import DESCRIBED
 from collegium.api.request import BODY_MAX
 from collegium.api.waldur.routes import ROUTES as WALDUR
-from collegium.web.browser_request import Visit
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import Page
 from collegium.web.routes import ROUTES as WEB
 from tests.dialects.brainstem.scene import Groups
@@ -133,7 +133,7 @@ def test_no_field_of_the_waldur_wire_takes_long(
     for path, method, operation in with_forms(WALDUR):
         sent = body_for(path, operation, scene, scene.stranger)
         at = waldur_path(scene, path)
-        for name in operation.form or ():
+        for name in operation.body or ():
             rest = json.dumps({**sent, name: "\0"}).encode()
             for piece, text in texts(len(rest)):
                 # Writing JSON letter by letter would take longer than the answer.
@@ -156,7 +156,7 @@ def test_no_field_of_the_group_wire_takes_long(open_site: Site, world: World) ->
     group = groups.found(owner)
     headers = {**JSON, "Authorization": f"Bearer {world.staff.token}"}
     for path, method, operation in with_forms(DESCRIBED):
-        form = operation.form or {}
+        form = operation.body or {}
         sent = {name: BRAINSTEM[type(kind)] for name, kind in form.items()}
         at = path.replace("{id}", str(group if "/group/" in path else other.id))
         for name in form:
@@ -184,14 +184,14 @@ def test_no_field_of_a_page_takes_long(
         if not isinstance(operation, Page):
             continue
         browser = Browser(open_site)
-        if operation.open:
+        if operation.public:
             browser.open("/sign_in/")
             secret = browser.cookies["collegium_visit"]
         else:
             browser.sign_in(world, scene.owner)
             secret = browser.cookies["collegium_session"]
         at = path.format_map(segments(scene, world, path))
-        poster = Poster(browser, at, world.vault.code("form", secret))
+        poster = Poster(browser, at, world.vault.derive_code("form", secret))
         known = sorted(poster.fields(spy) | {"csrf"})
         deeds = sorted(spy.words.get("deed", ())) or ["send"]
         for name in known:
@@ -229,13 +229,13 @@ def test_no_parameter_takes_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: set[str] = set()
-    raw = Visit.asked
+    raw = BrowserRequest.query_value
 
-    def noted(visit: Visit, name: str) -> str:
+    def noted(browser_request: BrowserRequest, name: str) -> str:
         asked.add(name)
-        return raw(visit, name)
+        return raw(browser_request, name)
 
-    monkeypatch.setattr(Visit, "asked", noted)
+    monkeypatch.setattr(BrowserRequest, "query_value", noted)
     watch = Watch(open_site)
     routes = {"waldur": WALDUR, "brainstem": DESCRIBED, "web": WEB}[dialect]
     browser = Browser(open_site).sign_in(world, scene.owner)
@@ -253,7 +253,7 @@ def test_no_parameter_takes_long(
             own = ["page", "page_size", "o", "field", "limit", "offset", "sort[]", "include[]"]
             own += ["filter{id.in}", "filter{x.y}"]
             names = [*(operation.filters or ()), *some(own, 3, path)]
-            if not (operation.many or operation.filters):
+            if not (operation.is_list or operation.filters):
                 names = ["field"]
         for name in names:
             (one,) = some(SIGNS, 1, path, name)[:1]

@@ -9,7 +9,7 @@ import pytest
 from collegium.accounts import actions as account_actions
 from collegium.accounts.rules import usernames_for
 from collegium.invitations import links
-from collegium.text.confusables import is_plain, sounds_of_authority
+from collegium.text.confusables import is_reserved_username, is_single_script
 from tests.dialects.web.browser import Browser
 
 if TYPE_CHECKING:
@@ -64,22 +64,22 @@ ORDINARY = ["ada", "minad", "admiral", "stafford", "rooter", "admin-2", "tim"]
 
 @pytest.mark.parametrize("name", AUTHORITY)
 def test_a_name_that_reads_like_authority_is_one(name: str) -> None:
-    assert sounds_of_authority(name)
+    assert is_reserved_username(name)
 
 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_a_name_that_only_begins_like_one_is_not(name: str) -> None:
-    assert not sounds_of_authority(name)
+    assert not is_reserved_username(name)
 
 
 def test_no_name_is_proposed_that_would_be_refused() -> None:
     for address in (f"{name}@example.org" for name in AUTHORITY):
-        assert not sounds_of_authority(next(usernames_for(address)))
+        assert not is_reserved_username(next(usernames_for(address)))
 
 
 def test_addresses_are_what_they_look_like() -> None:
-    assert [each for each in ALIKE if is_plain(each)] == []
-    assert [each for each in HONEST if not is_plain(each)] == []
+    assert [each for each in ALIKE if is_single_script(each)] == []
+    assert [each for each in HONEST if not is_single_script(each)] == []
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -113,7 +113,7 @@ def test_no_door_takes_a_look_alike(site: Site, world: World) -> None:
 def sign_up(site: Site, world: World, name: str) -> int:
     uuid = world.invite(world.staff, "new@example.org", "CUSTOMER.OWNER", world.organisation())
     row: Any = world.invitation(uuid)
-    link = f"/invitation/{world.vault.link(links.MAILED, uuid, row.generation)}/"
+    link = f"/invitation/{world.vault.sign(links.MAILED, uuid, row.generation)}/"
     browser = Browser(site)
     browser.open(link)
     password = "purple-tram-lifts-9"
@@ -155,7 +155,7 @@ def test_an_invited_person_does_not_become_staff_by_their_name(
         given = (world.database, settings, world.vault, name, f"{name}@example.org", None)
         account_actions.ensure_staff(*given, **options)
 
-    with pytest.raises(account_actions.Unfit, match="--promote"):
+    with pytest.raises(account_actions.UnfitAccountError, match="--promote"):
         ensure("operator7")
     found = {one["username"]: one for one in site.get("/api/users/", world.staff).json()}
     assert found["operator7"]["is_staff"] is False

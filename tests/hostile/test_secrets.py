@@ -15,7 +15,7 @@ from pyotp.totp import TOTP
 from sqlalchemy import select
 
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import metadata
 from collegium.security.crypto import Vault, hash_password
 from collegium.sign_in.two_factor.rules import RECOVERY_CODES
@@ -111,7 +111,7 @@ def dump(database: Database) -> str:
     text = ""
     with database.read() as tx:
         for table in metadata.sorted_tables:
-            for row in tx.all(Prepared(select(table))):
+            for row in tx.fetch_all(Statement(select(table))):
                 text += repr(tuple(row))
                 for value in row:
                     if isinstance(value, bytes):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.api.request import Operation, Routes
+    from collegium.api.request import Endpoint, Routes
     from collegium.settings import Settings
     from tests.site import Site
     from tests.world import World
@@ -67,10 +67,10 @@ def check(answer: httpx.Response, *about: object) -> None:
     assert "a" not in answer.cookies, why()
 
 
-def with_forms(routes: Routes) -> Iterator[tuple[str, str, Operation]]:
+def with_forms(routes: Routes) -> Iterator[tuple[str, str, Endpoint]]:
     for path, table in routes.items():
         for method, operation in table.items():
-            if operation.form is not None:
+            if operation.body is not None:
                 yield path, method, operation
 
 
@@ -84,7 +84,7 @@ def test_every_field_of_the_waldur_wire(open_site: Site, scene: Scene, world: Wo
     tried = 0
     for path, method, operation in with_forms(WALDUR):
         sent = body_for(path, operation, scene, scene.stranger)
-        for name in operation.form or ():
+        for name in operation.body or ():
             for value in some(VALUES, 3, path, method, name):
                 body = json.dumps({**sent, name: value}).encode()
                 answer = open_site.request(
@@ -115,7 +115,7 @@ def test_every_field_of_the_brainstem_wire(open_site: Site, world: World) -> Non
     group = groups.found(owner)
     tried = 0
     for path, method, operation in with_forms(DESCRIBED):
-        form = operation.form or {}
+        form = operation.body or {}
         sent = {name: BRAINSTEM[type(kind)] for name, kind in form.items()}
         at = path.replace("{id}", str(group if "/group/" in path else other.id))
         for name in form:
@@ -144,7 +144,7 @@ def test_every_parameter_of_every_list(
     tried = 0
     for path, table in (WALDUR if dialect == "waldur" else DESCRIBED).items():
         operation = table.get("GET")
-        if operation is None or not (operation.many or operation.filters):
+        if operation is None or not (operation.is_list or operation.filters):
             continue
         at = waldur_path(scene, path).replace("{id}", "1")
         names = [*(operation.filters or ()), "page", "page_size", "o", "field"]
@@ -239,7 +239,7 @@ def segments(scene: Scene, world: World, path: str) -> dict[str, str]:
     places = {"/organisation/": scene.organisation.uuid, "/project/": scene.project.uuid}
     base = "/".join(path.split("/")[:2]) + "/"
     return {
-        "token": world.vault.link("invitation", scene.invitation, 1),
+        "token": world.vault.sign("invitation", scene.invitation, 1),
         "code": "0" * 32,
         "uuid": places.get(base, scene.link),
         "number": "1",
@@ -257,14 +257,14 @@ def test_every_field_of_every_page(
         if not isinstance(operation, Page):
             continue
         browser = Browser(open_site)
-        if operation.open:
+        if operation.public:
             browser.open("/sign_in/")
             secret = browser.cookies["collegium_visit"]
         else:
             browser.sign_in(world, scene.owner)
             secret = browser.cookies["collegium_session"]
         at = path.format_map(segments(scene, world, path))
-        poster = Poster(browser, at, world.vault.code("form", secret))
+        poster = Poster(browser, at, world.vault.derive_code("form", secret))
         known = sorted(poster.fields(spy))
         deeds = sorted(spy.words.get("deed", ())) or ["send"]
         for name in known:
@@ -281,7 +281,7 @@ def test_every_segment_of_every_path(
 ) -> None:
     routes = {"waldur": WALDUR, "brainstem": DESCRIBED, "web": WEB}[dialect]
     browser = Browser(open_site).sign_in(world, scene.owner)
-    csrf = world.vault.code("form", browser.cookies["collegium_session"])
+    csrf = world.vault.derive_code("form", browser.cookies["collegium_session"])
     tried = 0
     for path, table in routes.items():
         if "{" not in path:

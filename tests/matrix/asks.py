@@ -16,7 +16,7 @@ from tests.remote import new_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collegium.api.request import Operation
+    from collegium.api.request import Endpoint
     from tests.matrix.stage import Stage, Tenant
     from tests.world import Person
 
@@ -147,11 +147,11 @@ _SAMPLES: Final[dict[type[fields.Field], Callable[[], Any]]] = {
     fields.Boolean: lambda: False,
     fields.Integer: lambda: 60,
     fields.Decimal: lambda: 1.5,
-    fields.Day: lambda: _soon().date().isoformat(),
-    fields.Moment: lambda: _soon().isoformat(),
+    fields.Date: lambda: _soon().date().isoformat(),
+    fields.DateTime: lambda: _soon().isoformat(),
     fields.Uuid: lambda: uuid4().hex,
     fields.File: lambda: None,
-    fields.Texts: lambda: ["x"],
+    fields.StringList: lambda: ["x"],
     roles.ContentType: lambda: "project",
     roles.Permissions: lambda: ["PROJECT.UPDATE"],
 }
@@ -182,14 +182,14 @@ def _sample(name: str, kind: fields.Field) -> Any:
 def _is_taken(kind: fields.Field, text: str) -> bool:
     try:
         kind.read(text, form=False)
-    except fields.Wrong:
+    except fields.ValidationError:
         return False
     return True
 
 
-def _waldur(stage: Stage, path: str, operation: Operation, tenant: Tenant) -> dict[str, Any]:
+def _waldur(stage: Stage, path: str, operation: Endpoint, tenant: Tenant) -> dict[str, Any]:
     """A body with every field of the operation."""
-    body = {name: _sample(name, kind) for name, kind in (operation.form or {}).items()}
+    body = {name: _sample(name, kind) for name, kind in (operation.body or {}).items()}
     role = "CUSTOMER.OWNER" if "/customers/" in path else "PROJECT.MEMBER"
     holder = "coowner" if "/customers/" in path else "colleague"
     newcomer = stage.world.staff
@@ -329,7 +329,7 @@ FORMS: Final[dict[str, Callable[[Stage, Tenant, Person | None], dict[str, Any]]]
 
 
 def body(
-    stage: Stage, path: str, operation: Operation, tenant: Tenant, who: Person | None
+    stage: Stage, path: str, operation: Endpoint, tenant: Tenant, who: Person | None
 ) -> dict[str, Any]:
     """What somebody sends to a route of an API who means it."""
     if is_of_group(path) or path.startswith(("/api/token/", "/api/auth/")):

@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 from argon2 import PasswordHasher
 from sqlalchemy import bindparam, select, update
 
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts as account_table
 from collegium.db.tables import grants, invitations, metadata, pictures, tokens
 from collegium.db.tables import groups as group_table
@@ -25,7 +25,7 @@ from collegium.invitations import approvals, links
 from collegium.memberships import queries as membership_queries
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
-from collegium.scopes.groups.actions import Wish
+from collegium.scopes.groups.actions import MemberChange
 from collegium.security.crypto import Vault
 from collegium.settings import load
 from collegium.sign_in.devices import actions as device_actions
@@ -108,7 +108,7 @@ class Stage:
             "staff": self._person("chief", is_staff=True),
         }
         with self.database.write() as tx:
-            add_role(tx, "CUSTOM.UNUSED", Kind.PROJECT, ())
+            add_role(tx, "CUSTOM.UNUSED", ScopeKind.PROJECT, ())
         self.role = self.world.role("CUSTOM.UNUSED").uuid
         self.tenants = [self._tenant(name) for name in ("amber", "basalt")]
         self.sessions = {
@@ -142,9 +142,9 @@ class Stage:
         """The cookies of somebody's browser, and what each form of theirs sends along."""
         if who is not None:
             secret = self.sessions[who.uuid]
-            return {"collegium_session": secret}, self.vault.code("form", secret)
-        secret = self.vault.link("visit", uuid4().hex, int(datetime.now(UTC).timestamp()))
-        return {"collegium_visit": secret}, self.vault.code("form", secret)
+            return {"collegium_session": secret}, self.vault.derive_code("form", secret)
+        secret = self.vault.sign("visit", uuid4().hex, int(datetime.now(UTC).timestamp()))
+        return {"collegium_visit": secret}, self.vault.derive_code("form", secret)
 
     # What a deed has changed, and putting it back.
 
@@ -153,7 +153,7 @@ class Stage:
         found = {}
         with self.database.read() as tx:
             for name, prepared in _EVERYTHING.items():
-                found[name] = tx.all(prepared)
+                found[name] = tx.fetch_all(prepared)
         return found
 
     def has_changed(self) -> bool:
@@ -179,7 +179,7 @@ class Stage:
 
     def _update(self, table: Any, **values: Any) -> None:
         with self.database.write() as tx:
-            tx.run(Prepared(update(table).values(**values)))
+            tx.execute(Statement(update(table).values(**values)))
 
     def _tenant(self, name: str) -> Tenant:
         world = self.world
@@ -215,7 +215,7 @@ class Stage:
         """Let somebody's roles have run out, before anybody has written that down."""
         ended = datetime.now(UTC) - timedelta(microseconds=1)
         with self.database.write() as tx:
-            tx.run(_LAPSE, who=person.id, at=ended)
+            tx.execute(_LAPSE, who=person.id, at=ended)
 
     def _fill(self, tenant: Tenant) -> None:
         world, tree, objects = self.world, tenant.tree, tenant.objects
@@ -246,22 +246,22 @@ class Stage:
             objects["event"] = event.uuid
             _, number = token_actions.issue_personal(tx, self.vault, colleague.actor, tenant.name)
             objects["token"] = str(number)
-            objects["refresh"] = token_actions.log_in_briefly(
+            objects["refresh"] = token_actions.log_in_with_refresh(
                 tx, self.vault, colleague.actor, "password"
             ).refresh
             waiting = device_actions.begin(tx, self.vault, tenant.name)
             objects |= {"device": waiting.uuid, "device code": waiting.device_code}
             new = f"{tenant.name}.new@example.org"
-            email_change_actions.ask(
+            email_change_actions.request_change(
                 tx, colleague.actor, self.settings, self.vault, colleague.uuid, new
             )
-            objects["address code"] = self.vault.code(colleague.id, new, tx.now.isoformat())
+            objects["address code"] = self.vault.derive_code(colleague.id, new, tx.now.isoformat())
             objects["address cancel code"] = email_change_actions.cancel_code(
                 self.vault, colleague.id, colleague.email, 0
             )
             picture = uuid4().hex
-            tx.run(
-                Prepared(pictures.insert()),
+            tx.execute(
+                Statement(pictures.insert()),
                 uuid=picture,
                 media="image/png",
                 data=b"a picture",
@@ -271,11 +271,11 @@ class Stage:
             objects["picture"] = picture
             account = account_queries.known(tx, id=colleague.id)
             objects["password link"] = password_actions.link(self.vault, account, tx.now)
-        objects["mailed link"] = self.vault.link(links.MAILED, objects["invitation"], 1)
+        objects["mailed link"] = self.vault.sign(links.MAILED, objects["invitation"], 1)
         objects["waiting"] = self._waiting(tenant)
         for purpose in (approvals.APPROVE, approvals.REJECT):
             now = int(datetime.now(UTC).timestamp())
-            objects[purpose] = self.vault.link(
+            objects[purpose] = self.vault.sign(
                 purpose, world.staff.uuid, objects["waiting"], 1, now
             )
 
@@ -306,18 +306,18 @@ class Stage:
             ):
                 row: Any = role_queries.named(tx, role, None, groups=True)
                 membership_queries.grant(tx, uuid4().hex, person.id, row.id, number, None, None)
-            held: Any = membership_queries.in_scope(tx, former.id, number)
+            held: Any = membership_queries.grant_in_scope(tx, former.id, number)
             membership_queries.end(tx, held.id, None)
             invitee = people["invitee"]
             objects["group's request"] = str(
                 UUID(str(group_actions.join(tx, invitee.actor, number)[0].uuid))
             )
-            reached = group_actions.hold(tx, people["owner"].actor, number)
-            wish = [Wish(invitee.email)]
+            reached = group_actions.lock_and_recheck(tx, people["owner"].actor, number)
+            wish = [MemberChange(invitee.email)]
             group_actions.change(tx, people["owner"].actor, self.settings, reached, None, wish)
-            uuid = tx.value(_INVITED, email=invitee.email)
+            uuid = tx.scalar(_INVITED, email=invitee.email)
             objects["group's invitation"] = str(UUID(str(uuid)))
-            held = membership_queries.in_scope(tx, people["colleague"].id, number)
+            held = membership_queries.grant_in_scope(tx, people["colleague"].id, number)
             objects["group's grant"] = str(held.uuid)
             objects["group member's number"] = str(people["colleague"].id)
         now = datetime.now(UTC)
@@ -346,18 +346,18 @@ class Stage:
         return found
 
 
-_LAPSE = Prepared(
+_LAPSE = Statement(
     update(grants)
     .where(grants.c.account_id == bindparam("who"), grants.c.ended.is_(None))
     .values(until=bindparam("at"))
 )
-_INVITED = Prepared(
+_INVITED = Statement(
     select(invitations.c.uuid)
     .join(group_table, group_table.c.scope_id == invitations.c.scope_id)
     .where(invitations.c.email == bindparam("email"))
 )
 _EVERYTHING = {
-    table.name: Prepared(
+    table.name: Statement(
         select(*(c for c in table.c if (table.name, c.name) != ("tokens", "used"))).order_by(
             *table.primary_key.columns
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import update
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import organisations
 from tests.matrix import asks
 from tests.matrix.stage import Stage
@@ -174,7 +174,7 @@ def blocked(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
     path.write_bytes(sqlite_template.read_bytes())
     stage = Stage(f"sqlite:///{path}")
     with stage.database.write() as tx:
-        tx.run(Prepared(update(organisations).values(blocked=True)))
+        tx.execute(Statement(update(organisations).values(blocked=True)))
     stage.keep()
     yield stage
     stage.close()
@@ -287,7 +287,7 @@ def test_what_the_sweep_sends_would_be_done_if_the_organisation_were_open(
     """The twin: with the same people and bodies, the same routes change the organisation."""
     tenant = blocked.tenants[0]
     with blocked.database.write() as tx:
-        tx.run(Prepared(update(organisations).values(blocked=False)))
+        tx.execute(Statement(update(organisations).values(blocked=False)))
     blocked.keep()
     before = belonging(blocked, tenant)
     done = set()

@@ -49,7 +49,11 @@ def test_the_other_spelling_of_a_route_is_the_same_route() -> None:
         other = brainstem.ROUTES[spelling("brainstem", path)]
         for method, one in operations.items():
             same = other[method]
-            assert (one.run, one.open, one.acts) == (same.run, same.open, same.acts), path
+            assert (one.handler, one.public, one.mutates) == (
+                same.handler,
+                same.public,
+                same.mutates,
+            ), path
 
 
 @pytest.mark.parametrize("chapter", sorted({row.chapter for row in ROWS}))
@@ -67,7 +71,7 @@ def test_a_method_that_a_path_does_not_have_does_nothing_for_anybody(
 ) -> None:
     tried = 0
     for path, operations in ROUTES[dialect].items():
-        is_open = dialect == "web" or any(one.open for one in operations.values())
+        is_open = dialect == "web" or any(one.public for one in operations.values())
         where = asks.fill(stage, spelling(dialect, path), stage.tenants[0], None)
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             for who in (None, stage.tenants[0].tree["owner"], stage.outside["staff"]):

@@ -76,7 +76,7 @@ def reading(dialect: str) -> Iterator[Row]:
     for row in ROWS:
         if (
             row.method == "GET"
-            and not row.operation.acts
+            and not row.operation.mutates
             and (row.dialect == "web") == (dialect == "web")
         ):
             yield row

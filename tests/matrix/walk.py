@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.api.request import Operation, Routes
+    from collegium.api.request import Endpoint, Routes
     from tests.matrix.stage import Stage, Tenant
     from tests.world import Person
 
@@ -44,12 +44,12 @@ class Row(NamedTuple):
     cells: dict[str, str]
 
     @property
-    def operation(self) -> Operation:
+    def operation(self) -> Endpoint:
         return ROUTES[self.dialect][self.path][self.method]
 
     @property
     def acts(self) -> bool:
-        return self.method != "GET" or self.operation.acts
+        return self.method != "GET" or self.operation.mutates
 
     @property
     def chapter(self) -> str:
@@ -179,7 +179,7 @@ class Walk:
         path = self.row.path
         if path in asks.LISTED:
             return asks.LISTED[path](tenant)
-        if not self.row.operation.many and self.row.dialect == "waldur":
+        if not self.row.operation.is_list and self.row.dialect == "waldur":
             return None
         if path in asks.OF_EVERYBODY or self.row.dialect == "web" or "{" in path:
             return None

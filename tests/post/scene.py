@@ -16,13 +16,13 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from sqlalchemy import Table, bindparam, insert, select
 
-from collegium.db.database import Database, Write
-from collegium.db.statements import Prepared, Row
+from collegium.db.database import Database, WriteTransaction
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts, invitations, roles, scopes
 from collegium.db.tables import outbox as outbox_rows
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import InvitationCreated, Mail
-from collegium.outbox.outcomes import Undeliverable
+from collegium.outbox.outcomes import UndeliverableError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.worker import mails
@@ -50,7 +50,7 @@ class Clock:
 class Recorder:
     """A way out that keeps what it is given, or says no to everything."""
 
-    says_no: Undeliverable | None = None
+    says_no: UndeliverableError | None = None
     before: Callable[[], None] = lambda: None
     sent: list[EmailMessage] = field(default_factory=list)
     tries: int = 0
@@ -67,12 +67,12 @@ class Recorder:
         self.closed += 1
 
 
-def _insert(tx: Write, table: Table, **values: Any) -> int:
+def _insert(tx: WriteTransaction, table: Table, **values: Any) -> int:
     statement = insert(table).values({name: bindparam(name) for name in values})
-    return int(tx.value(Prepared(statement.returning(table.c.id)), **values))
+    return int(tx.scalar(Statement(statement.returning(table.c.id)), **values))
 
 
-def add_account(tx: Write, **changes: Any) -> int:
+def add_account(tx: WriteTransaction, **changes: Any) -> int:
     """Insert an account; Ada Lovelace, if nothing else is said."""
     name = f"ada-{uuid4().hex[:8]}"
     values = {
@@ -89,7 +89,7 @@ def add_account(tx: Write, **changes: Any) -> int:
     return _insert(tx, accounts, **values | changes)
 
 
-def add_scope(tx: Write, kind: str, name: str, parent: int | None = None) -> int:
+def add_scope(tx: WriteTransaction, kind: str, name: str, parent: int | None = None) -> int:
     """Insert the row that every scope has."""
     uuid = uuid4().hex
     return _insert(
@@ -105,7 +105,7 @@ def add_scope(tx: Write, kind: str, name: str, parent: int | None = None) -> int
 
 
 def add_invitation(
-    tx: Write,
+    tx: WriteTransaction,
     *,
     organisation: str = "Royal Society",
     project: str | None = "Analytical Engines",
@@ -143,7 +143,9 @@ def owe(database: Database, now: datetime = START, **changes: Any) -> int:
     """Commit an invitation with its mail, as the deed does; give the number of the mail."""
     with database.write(now) as tx:
         recipient = changes.get("email", "bob@example.org")
-        return outbox_queries.post(tx, InvitationCreated(recipient, add_invitation(tx, **changes)))
+        return outbox_queries.enqueue(
+            tx, InvitationCreated(recipient, add_invitation(tx, **changes))
+        )
 
 
 def owed(database: Database, mail: int) -> Row:
@@ -154,7 +156,7 @@ def owed(database: Database, mail: int) -> Row:
 def rows(database: Database) -> dict[int, Row]:
     """Every row of the outbox."""
     with database.read() as tx:
-        return {row.id: row for row in tx.all(Prepared(select(outbox_rows)))}
+        return {row.id: row for row in tx.fetch_all(Statement(select(outbox_rows)))}
 
 
 def claim(database: Database, clock: Clock, limit: int = 1) -> list[Row]:

@@ -17,10 +17,10 @@ from sqlalchemy import bindparam, select, update
 
 from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events, invitations, organisations, outbox, projects, roles
 from collegium.invitations import actions as invitation_actions
-from collegium.worker.scheduler import Clock as Time
+from collegium.worker.scheduler import Scheduler as Time
 from collegium.worker.worker import Worker
 from tests.conftest import KEY
 from tests.post.scene import Clock, Recorder, words
@@ -85,13 +85,13 @@ def told(world: World, kind: str) -> list[Row]:
     """The entries of history of one kind."""
     statement = select(events).where(events.c.kind == kind).order_by(events.c.id)
     with world.database.read() as tx:
-        return tx.all(Prepared(statement))
+        return tx.fetch_all(Statement(statement))
 
 
 def change(world: World, table: Table, **values: Any) -> None:
     statement = update(table).values({name: bindparam(name) for name in values})
     with world.database.write() as tx:
-        tx.run(Prepared(statement), **values)
+        tx.execute(Statement(statement), **values)
 
 
 def do(world: World, deed: Callable[..., Any], *details: Any, now: datetime | None = None) -> None:
@@ -383,9 +383,9 @@ def test_a_grant_that_has_ended_is_written_down_once(
     assert event.facts["role"] == ROLE
     assert event.facts["until"] == until.isoformat()
     with world.database.read(clock.now) as tx:
-        seen = access_queries.held_by(tx, ada.actor, project.id)
+        seen = access_queries.permissions_in_scope(tx, ada.actor, project.id)
         assert seen is not None
-        assert not seen.held
+        assert not seen.permissions
 
 
 # Several workers.

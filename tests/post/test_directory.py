@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts as account_rows
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams import sync as eduteams_sync
 from collegium.integrations.eduteams.actions import apply
 from collegium.integrations.eduteams.rules import Person
-from collegium.integrations.eduteams.sync import Puller
+from collegium.integrations.eduteams.sync import DirectorySync
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import parse
 from collegium.worker.worker import Worker
@@ -67,10 +67,10 @@ def known(world: World, database: Database) -> Callable[..., list[str]]:
 
 def rows(database: Database) -> dict[str, Row]:
     with database.read() as tx:
-        return {row.username: row for row in tx.all(Prepared(select(account_rows)))}
+        return {row.username: row for row in tx.fetch_all(Statement(select(account_rows)))}
 
 
-def work(puller: Puller) -> int:
+def work(puller: DirectorySync) -> int:
     """Take steps until nothing is due; give their number."""
     steps = 0
     while puller.due():
@@ -88,7 +88,7 @@ def test_nothing_is_asked_while_it_is_disabled(
 ) -> None:
     known(1)
     settings = make_settings(**{**remote.settings(feed=True), "remote_eduteams_enabled": "false"})
-    puller = Puller(world.database, settings, world.vault)
+    puller = DirectorySync(world.database, settings, world.vault)
     assert not puller.due()
     Worker(world.database, settings, world.vault, Recorder()).once()
     assert remote.asked == []
@@ -113,7 +113,7 @@ def test_a_round_asks_about_those_whose_turn_is_longest_ago(
         )
         account_queries.change(tx, rows(database)[names[3]].id, {"last_synced": None})
     clock = Clock(START)
-    puller = Puller(database, make_settings(**remote.settings()), vault, clock=clock)
+    puller = DirectorySync(database, make_settings(**remote.settings()), vault, clock=clock)
     assert work(puller) == 4
     assert asked(remote) == [names[3], names[1], names[2]]
     clock.forward(minutes=4, seconds=59)
@@ -136,7 +136,7 @@ def test_who_is_gone_goes_out_of_use_and_who_is_unfit_stays_as_they_were(
 ) -> None:
     gone, unfit, good = known(3)
     remote.people = {unfit: claims(unfit, given_name=5), good: claims(good)}
-    puller = Puller(database, make_settings(**remote.settings()), vault)
+    puller = DirectorySync(database, make_settings(**remote.settings()), vault)
     work(puller)
     found = rows(database)
     assert [found[name].is_active for name in (gone, unfit, good)] == [False, True, True]
@@ -153,7 +153,7 @@ def test_a_directory_that_fails_ends_the_round_and_not_the_turn_of_the_others(
     names = known(4)
     remote.people = {names[0]: says(b"", 500)} | {name: claims(name) for name in names[1:]}
     clock = Clock(START)
-    puller = Puller(database, make_settings(**remote.settings()), vault, clock=clock)
+    puller = DirectorySync(database, make_settings(**remote.settings()), vault, clock=clock)
     work(puller)
     assert asked(remote) == names[:1]
     clock.forward(minutes=5)
@@ -171,7 +171,7 @@ def test_several_workers_ask_about_each_account_once(
     names = known(12)
     remote.people = {name: claims(name) for name in names}
     settings = make_settings(**remote.settings())
-    pullers = [Puller(database, settings, vault, clock=Clock(START)) for _ in range(4)]
+    pullers = [DirectorySync(database, settings, vault, clock=Clock(START)) for _ in range(4)]
     for puller in pullers:
         puller.run_once()  # each has seen the same turns
     threads = [threading.Thread(target=work, args=(puller,)) for puller in pullers]
@@ -197,7 +197,9 @@ def test_the_list_of_keys_is_asked_for_where_there_is_one_and_touches_keys_alone
     remote.feed = says({"data": {name: {"ssh_keys": lines} for name, lines in listed.items()}})
     remote.people = {name: claims(name, ssh_public_key=None) for name in (one, two, three)}
     clock = Clock(START)
-    puller = Puller(database, make_settings(**remote.settings(feed=True)), vault, clock=clock)
+    puller = DirectorySync(
+        database, make_settings(**remote.settings(feed=True)), vault, clock=clock
+    )
     work(puller)
 
     def held(name: str) -> set[str]:

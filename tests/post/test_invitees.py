@@ -15,14 +15,14 @@ from structlog.testing import capture_logs
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts as account_rows
 from collegium.db.tables import events, roles
 from collegium.db.tables import outbox as outbox_rows
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import invited_accounts
 from collegium.outbox import queries as outbox_queries
-from collegium.outbox.outcomes import Undeliverable
+from collegium.outbox.outcomes import UndeliverableError
 from collegium.security.crypto import hash_password
 from collegium.worker.worker import LEASE_SECONDS, Worker
 from tests.post.scene import Clock, Recorder, words
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from tests.site import Site
     from tests.world import Person, Place, World
 
-LATER = Undeliverable("451 Come back later", permanent=False)
-NEVER = Undeliverable("550 No such person", permanent=True)
+LATER = UndeliverableError("451 Come back later", permanent=False)
+NEVER = UndeliverableError("550 No such person", permanent=True)
 CREATED, APPROVED = "invitation_created", "invitation_approved"
 
 
@@ -73,7 +73,7 @@ def invite(world: World, owner: Person, place: Place) -> Callable[..., str]:
 def pay(world: World, clock: Clock) -> Callable[..., list[EmailMessage]]:
     """Pay what is due, and give the mails that went out."""
 
-    def one(says_no: Undeliverable | None = None, **others: Any) -> list[EmailMessage]:
+    def one(says_no: UndeliverableError | None = None, **others: Any) -> list[EmailMessage]:
         out = Recorder(says_no)
         settings = others.get("settings", world.settings)
         Worker(world.database, settings, world.vault, out, clock=clock).once()
@@ -100,12 +100,12 @@ def credentials(mail: EmailMessage) -> dict[str, str]:
 def people(world: World, email: str = "bob@example.org") -> list[Row]:
     statement = select(account_rows).where(account_rows.c.email == email)
     with world.database.read() as tx:
-        return tx.all(Prepared(statement.order_by(account_rows.c.id)))
+        return tx.fetch_all(Statement(statement.order_by(account_rows.c.id)))
 
 
 def mail_rows(world: World) -> list[Row]:
     with world.database.read() as tx:
-        return tx.all(Prepared(select(outbox_rows).order_by(outbox_rows.c.id)))
+        return tx.fetch_all(Statement(select(outbox_rows).order_by(outbox_rows.c.id)))
 
 
 def change(world: World, account: int, **values: Any) -> None:
@@ -163,7 +163,7 @@ def test_the_link_is_the_one_of_every_invitation(
     for part in ("plain", "html"):
         found = re.search(r"/invitation/([^/\s]+)/", words(mail, part))
         assert found is not None
-        assert world.vault.follow("invitation", found[1]) == [uuid, 1]
+        assert world.vault.unsign("invitation", found[1]) == [uuid, 1]
 
 
 def test_nobody_gets_an_account_unless_the_operator_says_so(
@@ -185,7 +185,7 @@ def test_the_history_tells_of_which_invitation_an_account_came(
     (account,) = people(world)
     told = select(events).where(events.c.kind == "account.created")
     with world.database.read() as tx:
-        rows = [row for row in tx.all(Prepared(told)) if row.account_id == account.id]
+        rows = [row for row in tx.fetch_all(Statement(told)) if row.account_id == account.id]
     (row,) = rows
     assert row.facts == {"username": "bob", "invitation": uuid}
     assert (row.actor_id, row.actor_name) == (None, "")
@@ -201,7 +201,9 @@ def test_the_password_rests_nowhere(
     (account,) = people(world)
     assert account.password.startswith("$argon2id$")
     with world.database.read() as tx:
-        kept = [tx.all(Prepared(select(table))) for table in (account_rows, events, outbox_rows)]
+        kept = [
+            tx.fetch_all(Statement(select(table))) for table in (account_rows, events, outbox_rows)
+        ]
     assert password not in f"{kept} {logs}"
 
 
@@ -225,11 +227,11 @@ def test_whoever_has_an_account_keeps_it_and_is_invited_as_ever(
     values = {"username": "robert", "email": "robert@example.org", **known}
     world.person(values.pop("username"), **values)
     with world.database.read() as tx:
-        before = tx.all(Prepared(select(account_rows)))
+        before = tx.fetch_all(Statement(select(account_rows)))
     invite(**invited)
     assert kinds(pay()) == [CREATED]
     with world.database.read() as tx:
-        assert tx.all(Prepared(select(account_rows))) == before
+        assert tx.fetch_all(Statement(select(account_rows))) == before
 
 
 def test_an_account_that_was_never_used_is_not_taken_for_one_of_ours(
@@ -283,7 +285,7 @@ def test_no_account_is_made_that_could_not_accept(
     invite("roleless@example.org")
     with world.database.write() as tx:
         closed = update(roles).where(roles.c.name == "PROJECT.MEMBER").values(is_active=False)
-        tx.run(Prepared(closed))
+        tx.execute(Statement(closed))
     assert kinds(pay()) == [CREATED]
     for name in ("locked", "canceled", "unvouched", "roleless"):
         assert people(world, f"{name}@example.org") == []
@@ -353,7 +355,7 @@ def test_a_worker_that_dies_before_the_account_is_kept_leaves_none(
         raise _Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox_queries, "turn", die)
+        patch.setattr(outbox_queries, "change_kind", die)
         with pytest.raises(_Killed):
             pay()
     assert people(world) == []

@@ -11,11 +11,11 @@ from jinja2 import UndefinedError
 from sqlalchemy import bindparam, delete, update
 
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations, scopes
 from collegium.invitations import queries as invitation_queries
 from collegium.outbox.mails import InvitationCreated, Mail
-from collegium.outbox.outcomes import Undeliverable, Void
+from collegium.outbox.outcomes import ObsoleteError, UndeliverableError
 from collegium.settings import Settings
 from collegium.worker import mails
 from tests.post.scene import START, VAULT, owe, owed, words, written
@@ -37,14 +37,14 @@ class _Tags(HTMLParser):
 
 def _invitation(database: Database, mail: int) -> Any:
     with database.read(START) as tx:
-        return invitation_queries.by_number(tx, owed(database, mail).facts["invitation"])
+        return invitation_queries.by_id(tx, owed(database, mail).facts["invitation"])
 
 
 def _change(database: Database, mail: int, **values: Any) -> None:
     statement = update(invitations).where(invitations.c.id == bindparam("invitation"))
     with database.write(START) as tx:
         named = statement.values({name: bindparam(name) for name in values})
-        tx.run(Prepared(named), invitation=owed(database, mail).facts["invitation"], **values)
+        tx.execute(Statement(named), invitation=owed(database, mail).facts["invitation"], **values)
 
 
 def test_says_who_invites_to_what_as_what_and_until_when(database: Database) -> None:
@@ -90,7 +90,7 @@ def test_the_link_is_signed_for_this_invitation_and_generation(database: Databas
     mail = owe(database, generation=3)
     message = written(database, mail, base_url=FRONT)
     (link,) = re.findall(rf"^{FRONT}/invitation/(\S+)/$", words(message, "plain"), re.MULTILINE)
-    assert VAULT.follow("invitation", link) == [_invitation(database, mail).uuid, 3]
+    assert VAULT.unsign("invitation", link) == [_invitation(database, mail).uuid, 3]
     assert _Tags(words(message, "html")).links == {f"{FRONT}/invitation/{link}/", FRONT}
 
 
@@ -125,30 +125,30 @@ def test_an_invitation_that_is_not_pending_makes_the_mail_void(
 ) -> None:
     mail = owe(database)
     _change(database, mail, state=state)
-    with pytest.raises(Void, match=state):
+    with pytest.raises(ObsoleteError, match=state):
         written(database, mail)
 
 
 def test_an_expired_invitation_makes_the_mail_void_at_that_very_moment(database: Database) -> None:
     mail = owe(database, expires=START + timedelta(seconds=1))
     written(database, mail, START)
-    with pytest.raises(Void, match="expired"):
+    with pytest.raises(ObsoleteError, match="expired"):
         written(database, mail, START + timedelta(seconds=1))
 
 
 def test_a_deleted_invitation_makes_the_mail_void(database: Database) -> None:
     mail = owe(database)
     with database.write(START) as tx:
-        tx.run(Prepared(delete(invitations)))
-    with pytest.raises(Void, match="no longer exists"):
+        tx.execute(Statement(delete(invitations)))
+    with pytest.raises(ObsoleteError, match="no longer exists"):
         written(database, mail)
 
 
 def test_a_removed_scope_makes_the_mail_void(database: Database) -> None:
     mail = owe(database)
     with database.write(START) as tx:
-        tx.run(Prepared(update(scopes).values(removed=bindparam("moment"))), moment=START)
-    with pytest.raises(Void):
+        tx.execute(Statement(update(scopes).values(removed=bindparam("moment"))), moment=START)
+    with pytest.raises(ObsoleteError):
         written(database, mail)
 
 
@@ -244,7 +244,7 @@ def test_the_recipient_is_written_as_mail_servers_need_it(
     ],
 )
 def test_what_is_no_address_is_given_up(database: Database, address: str) -> None:
-    with pytest.raises(Undeliverable) as caught:
+    with pytest.raises(UndeliverableError) as caught:
         written(database, owe(database, email=address))
     assert caught.value.permanent
 
@@ -281,7 +281,7 @@ def test_every_kind_of_mail_has_a_loader_and_templates() -> None:
 
 
 def test_facts_are_all_that_the_row_holds() -> None:
-    assert InvitationCreated("bob@example.org", 7).facts() == {
+    assert InvitationCreated("bob@example.org", 7).payload() == {
         "invitation": 7,
         "reminder": False,
     }

@@ -14,15 +14,15 @@ from sqlalchemy import bindparam, delete, select, update
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations, outbox, requests, roles, scopes
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.join_requests import actions as join_request_actions
-from collegium.outbox.outcomes import Void
+from collegium.outbox.outcomes import ObsoleteError
 from collegium.settings import Settings
 from collegium.worker import mails
-from collegium.worker.scheduler import Clock
+from collegium.worker.scheduler import Scheduler
 from tests.post.scene import words
 from tests.post.test_mails import EVIL, FRONT, HIDDEN, _Tags
 from tests.world import World
@@ -103,7 +103,7 @@ class Story:
             invitation_actions.decline(tx, self.bob.actor, settings, self.declined, 1)
             join_request_actions.approve(tx, self.owner.actor, settings, self.granted, text)
             join_request_actions.approve(tx, self.boss.actor, settings, self.own, text)
-        assert Clock(world.database, settings).run() == 2
+        assert Scheduler(world.database, settings).run() == 2
 
     def invite(self, who: Person, email: str, **details: Any) -> str:
         return self.world.invite(who, email, ROLE, self.project, **details)
@@ -111,12 +111,12 @@ class Story:
     def change(self, table: Table, **values: Any) -> None:
         statement = update(table).values({name: bindparam(name) for name in values})
         with self.world.database.write() as tx:
-            tx.run(Prepared(statement), **values)
+            tx.execute(Statement(statement), **values)
 
     def rows(self, kind: str) -> list[Row]:
         """The mails of a kind, in the order in which they were owed."""
         with self.world.database.read() as tx:
-            found = tx.all(Prepared(select(outbox).order_by(outbox.c.id)))
+            found = tx.fetch_all(Statement(select(outbox).order_by(outbox.c.id)))
         if kind == "reminder":
             return [row for row in found if row.facts.get("reminder")]
         return [row for row in found if row.kind == kind]
@@ -156,7 +156,7 @@ def story(tell: Callable[..., Story]) -> Story:
 
 def test_every_kind_is_told_by_a_deed(story: Story) -> None:
     with story.world.database.read() as tx:
-        told = {row.kind for row in tx.all(Prepared(select(outbox.c.kind)))}
+        told = {row.kind for row in tx.fetch_all(Statement(select(outbox.c.kind)))}
     assert told == {*KINDS, "invitation_created"} - {"reminder"}
     assert {kind: story.owed(kind) for kind in KINDS} == {
         "invitation_requested": 2 * 2,  # both members of staff, of both invitations
@@ -208,7 +208,7 @@ def test_staff_are_asked_each_with_links_of_their_own(story: Story) -> None:
             assert fact in text
         for purpose in (approvals.APPROVE, approvals.REJECT):
             (link,) = re.findall(rf"{FRONT}/{purpose}/(\S+)/", text)
-            facts = story.world.vault.follow(purpose, link)
+            facts = story.world.vault.unsign(purpose, link)
             assert facts is not None
             assert facts[:3] == [staff.uuid, story.requested, 1]
             assert abs(int(facts[3]) - datetime.now(UTC).timestamp()) < 60
@@ -325,7 +325,7 @@ def test_the_reminder_says_that_it_is_one(story: Story) -> None:
     assert subject == "REMINDER: Boss Lee invites you to Analytical Engines"
     assert "This is a reminder" in text
     (link,) = re.findall(rf"{FRONT}/invitation/(\S+)/", text)
-    assert story.world.vault.follow("invitation", link) == [story.ending, 1]
+    assert story.world.vault.unsign("invitation", link) == [story.ending, 1]
 
 
 def test_those_who_decide_read_who_asks_and_what_for(story: Story) -> None:
@@ -361,7 +361,7 @@ def test_whoever_asked_reads_the_answer(story: Story) -> None:
 def test_news_of_what_is_gone_are_told_to_nobody(story: Story) -> None:
     def check_void() -> None:
         for kind in KINDS:
-            with pytest.raises(Void, match="no longer exists"):
+            with pytest.raises(ObsoleteError, match="no longer exists"):
                 story.read(kind, 0)
 
     story.change(scopes, removed=datetime.now(UTC))
@@ -370,8 +370,8 @@ def test_news_of_what_is_gone_are_told_to_nobody(story: Story) -> None:
     for kind in KINDS:
         story.read(kind, 0)
     with story.world.database.write() as tx:
-        tx.run(Prepared(delete(requests)))
-        tx.run(Prepared(delete(invitations)))
+        tx.execute(Statement(delete(requests)))
+        tx.execute(Statement(delete(invitations)))
     check_void()
 
 
@@ -383,7 +383,7 @@ def test_news_that_were_overtaken_are_void(story: Story) -> None:
     ):
         for state in states:
             story.change(invitations, state=state)
-            with pytest.raises(Void):
+            with pytest.raises(ObsoleteError):
                 story.read(kind, 0)
     for kind, *states in (
         ("permission_request_submitted", "approved", "rejected", "canceled"),
@@ -393,7 +393,7 @@ def test_news_that_were_overtaken_are_void(story: Story) -> None:
         story.read(kind, 0)
         for state in states:
             story.change(requests, state=state)
-            with pytest.raises(Void, match=f"it is {state}"):
+            with pytest.raises(ObsoleteError, match=f"it is {state}"):
                 story.read(kind, 0)
         story.change(requests, state="rejected" if "submitted" in kind else "approved")
 
@@ -401,7 +401,7 @@ def test_news_that_were_overtaken_are_void(story: Story) -> None:
 def test_an_invitation_that_was_sent_again_has_not_expired(story: Story) -> None:
     with story.world.database.write() as tx:
         invitation_actions.send(tx, story.boss.actor, story.world.settings, story.expired)
-    with pytest.raises(Void, match="sent again"):
+    with pytest.raises(ObsoleteError, match="sent again"):
         story.read("invitation_expired")
 
 
@@ -409,7 +409,7 @@ def test_an_invitation_that_was_sent_again_has_not_expired(story: Story) -> None
 def test_who_is_staff_no_more_gets_no_links(story: Story, lost: dict[str, bool]) -> None:
     with story.world.database.write() as tx:
         account_queries.change(tx, story.boss.id, lost)
-    with pytest.raises(Void, match="do not decide"):
+    with pytest.raises(ObsoleteError, match="do not decide"):
         story.read("invitation_requested", 1)
     story.read("invitation_requested", 0)
 
@@ -435,15 +435,15 @@ def test_who_wants_no_mails_or_can_get_none_is_owed_none(
     with world.database.write() as tx:
         account_queries.change(tx, owner.id, {"is_staff": True, **values, "is_active": True})
         account_queries.change(tx, asker.id, {**values, "is_active": True})
-        tx.run(Prepared(delete(outbox)))
+        tx.execute(Statement(delete(outbox)))
     with world.database.write() as tx:
         invitation_actions.accept(tx, bob.actor, settings, taken)
         join_request_actions.approve(tx, world.staff.actor, settings, request, None)
         join_request_actions.reject(tx, world.staff.actor, other, None)
         account_queries.change(tx, owner.id, silent)
-    Clock(world.database, settings).run()
+    Scheduler(world.database, settings).run()
     with world.database.read() as tx:
-        told = [row.kind for row in tx.all(Prepared(select(outbox)))]
+        told = [row.kind for row in tx.fetch_all(Statement(select(outbox)))]
     # Whoever was switched off since could be told of what came before.
     off = "is_active" in values
     assert told == (
@@ -459,8 +459,8 @@ def test_news_go_on_without_whoever_made_the_invitation(story: Story) -> None:
     story.change(invitations, told=None, reminded=None)
     # Both are settled. There is nobody to be told that one has expired,
     # and nobody to stand by the other: whoever was invited is not reminded of what is dead.
-    assert Clock(story.world.database, story.world.settings).run() == 2
-    assert Clock(story.world.database, story.world.settings).run() == 0
+    assert Scheduler(story.world.database, story.world.settings).run() == 2
+    assert Scheduler(story.world.database, story.world.settings).run() == 0
     # What was told before went with the account.
     assert (story.owed("invitation_expired"), story.owed("reminder")) == (0, 1)
     for kind in ("invitation_rejected", "invitation_requested"):

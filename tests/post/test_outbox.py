@@ -12,7 +12,7 @@ import pytest
 
 from collegium.db.database import Database
 from collegium.outbox import queries as outbox_queries
-from collegium.outbox.outcomes import Undeliverable
+from collegium.outbox.outcomes import UndeliverableError
 from collegium.worker.worker import LEASE_SECONDS
 from tests.post.scene import START, Clock, Recorder, Unknown, claim, owe, owed, worker
 
@@ -42,10 +42,10 @@ def test_claims_of_many_mails_do_not_overlap(database: Database, clock: Clock) -
 @pytest.mark.parametrize(
     "settle",
     [
-        lambda tx, row: outbox_queries.sent(tx, row.id, row.attempts),
-        lambda tx, row: outbox_queries.void(tx, row.id, row.attempts, "late"),
-        lambda tx, row: outbox_queries.failed(tx, row.id, row.attempts, "late", tx.now),
-        lambda tx, row: outbox_queries.failed(tx, row.id, row.attempts, "late", None),
+        lambda tx, row: outbox_queries.mark_sent(tx, row.id, row.attempts),
+        lambda tx, row: outbox_queries.mark_obsolete(tx, row.id, row.attempts, "late"),
+        lambda tx, row: outbox_queries.mark_failed(tx, row.id, row.attempts, "late", tx.now),
+        lambda tx, row: outbox_queries.mark_failed(tx, row.id, row.attempts, "late", None),
     ],
     ids=["sent", "void", "failed", "abandoned"],
 )
@@ -70,7 +70,7 @@ def test_counts_what_is_owed_overdue_and_abandoned(database: Database, clock: Cl
         assert outbox_queries.next_due(tx) is None
     for _ in range(3):
         owe(database)
-    worker(database, clock, Recorder(Undeliverable("no", permanent=True))).once()
+    worker(database, clock, Recorder(UndeliverableError("no", permanent=True))).once()
     owe(database)
     owe(database, START + timedelta(minutes=2))
     with database.read(START + timedelta(seconds=59)) as tx:
@@ -87,6 +87,6 @@ def test_counts_what_is_owed_overdue_and_abandoned(database: Database, clock: Cl
 def test_a_mail_is_owed_by_the_commit_and_not_before(database: Database, clock: Clock) -> None:
     out = Recorder()
     with contextlib.suppress(RuntimeError), database.write(START) as tx:
-        outbox_queries.post(tx, Unknown("bob@example.org"))
+        outbox_queries.enqueue(tx, Unknown("bob@example.org"))
         raise RuntimeError
     assert worker(database, clock, out).once() == 0

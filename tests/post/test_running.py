@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from collegium.db.database import Database, Unavailable
+from collegium.db.database import Database, UnavailableError
 from collegium.outbox import queries as outbox_queries
 from collegium.settings import Settings
 from collegium.worker.transport import open_transport
@@ -129,7 +129,7 @@ def test_run_finds_what_nobody_woke_it_for(database: Database) -> None:
 def test_run_outlives_an_outage_of_the_database(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, failures = Recorder(), iter([Unavailable("gone"), RuntimeError("odd")])
+    out, failures = Recorder(), iter([UnavailableError("gone"), RuntimeError("odd")])
     claim_mails = outbox_queries.claim
 
     def fail_twice(*given: Any) -> Any:

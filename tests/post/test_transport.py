@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from collegium.outbox.outcomes import Undeliverable, Unreachable
-from collegium.worker.transport import DEADLINE, TIMEOUT, Server, open_transport
+from collegium.outbox.outcomes import UndeliverableError, UnreachableError
+from collegium.worker.transport import DEADLINE, TIMEOUT, SmtpTransport, open_transport
 from collegium.worker.worker import LEASE_SECONDS
 from tests.post.scene import PASSWORD, START, USER, Mailbox, knows, mail_server
 
@@ -82,9 +82,9 @@ def _dead_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-def _refusal(url: str, context: ssl.SSLContext | None = None) -> Undeliverable:
+def _refusal(url: str, context: ssl.SSLContext | None = None) -> UndeliverableError:
     transport = open_transport(url, context)
-    with closing(transport), pytest.raises(Undeliverable) as caught:
+    with closing(transport), pytest.raises(UndeliverableError) as caught:
         transport.send(_mail())
     return caught.value
 
@@ -124,7 +124,7 @@ def test_what_is_refused_for_now_is_not_permanent(box: Mailbox) -> None:
     with mail_server(box) as port:
         error = _refusal(f"smtp://127.0.0.1:{port}")
     assert not error.permanent
-    assert not isinstance(error, Unreachable)
+    assert not isinstance(error, UnreachableError)
     assert "451 4.3.0 Come back later" in error.reason
 
 
@@ -136,7 +136,7 @@ def test_refused_content_is_permanent() -> None:
 def test_the_next_mail_goes_out_after_a_refusal() -> None:
     box = Mailbox(rcpt="550 no")
     with mail_server(box) as port, closing(open_transport(f"smtp://127.0.0.1:{port}")) as transport:
-        with pytest.raises(Undeliverable):
+        with pytest.raises(UndeliverableError):
             transport.send(_mail(1))
         box.rcpt = ""
         transport.send(_mail(2))
@@ -146,7 +146,7 @@ def test_the_next_mail_goes_out_after_a_refusal() -> None:
 def test_a_connection_dropped_after_data_is_made_anew_for_the_next_mail() -> None:
     box = Mailbox(drops=True)
     with mail_server(box) as port, closing(open_transport(f"smtp://127.0.0.1:{port}")) as transport:
-        with pytest.raises(Undeliverable) as caught:
+        with pytest.raises(UndeliverableError) as caught:
             transport.send(_mail(1))
         assert not caught.value.permanent
         box.drops = False
@@ -168,21 +168,21 @@ def test_a_server_that_takes_no_mail_from_us_is_not_the_mails_fault() -> None:
     box.enough = 99
     with mail_server(box) as port:
         error = _refusal(f"smtp://127.0.0.1:{port}")
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, UnreachableError)
     assert "421 4.7.0 Enough" in error.reason
 
 
 def test_a_dead_port_is_unreachable() -> None:
     with _dead_port() as port:
         error = _refusal(f"smtp://127.0.0.1:{port}")
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, UnreachableError)
     assert error.reason == "The mail server cannot be reached: Connection refused."
 
 
 def test_a_server_that_says_nothing_is_unreachable() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as mute:
-        transport = Server("127.0.0.1", mute.getsockname()[1], timeout=0.2)
-        with pytest.raises(Unreachable):
+        transport = SmtpTransport("127.0.0.1", mute.getsockname()[1], timeout=0.2)
+        with pytest.raises(UnreachableError):
             transport.send(_mail())
 
 
@@ -258,9 +258,9 @@ def test_a_server_that_is_slow_with_everything_is_left_in_time(
     greeting: bytes, then: Lines
 ) -> None:
     with _slow_server(greeting, then) as port:
-        transport = Server("127.0.0.1", port, timeout=0.3, deadline=0.4)
+        transport = SmtpTransport("127.0.0.1", port, timeout=0.3, deadline=0.4)
         began = time.monotonic()
-        with pytest.raises(Unreachable) as caught:
+        with pytest.raises(UnreachableError) as caught:
             transport.send(_mail())
         assert 0.4 <= time.monotonic() - began < 2
         transport.close()
@@ -269,18 +269,18 @@ def test_a_server_that_is_slow_with_everything_is_left_in_time(
 
 def test_a_slow_handshake_is_left_in_time() -> None:
     with _slow_server(b"\x16\x03\x03", _nothing) as port:
-        transport = Server("127.0.0.1", port, implicit_tls=True, timeout=9, deadline=0.3)
-        with pytest.raises(Unreachable, match="takes too long"):
+        transport = SmtpTransport("127.0.0.1", port, implicit_tls=True, timeout=9, deadline=0.3)
+        with pytest.raises(UnreachableError, match="takes too long"):
             transport.send(_mail())
 
 
 def test_a_connection_that_was_good_once_is_left_in_time_too() -> None:
     box = Mailbox()
     with mail_server(box) as port:
-        transport = Server("127.0.0.1", port, timeout=1.0, deadline=0.5)
+        transport = SmtpTransport("127.0.0.1", port, timeout=1.0, deadline=0.5)
         transport.send(_mail(1))
         box.pause = 0.7
-        with pytest.raises(Unreachable, match="takes too long"):
+        with pytest.raises(UnreachableError, match="takes too long"):
             transport.send(_mail(2))
         box.pause = 0.0
         transport.send(_mail(3))
@@ -290,7 +290,7 @@ def test_a_connection_that_was_good_once_is_left_in_time_too() -> None:
 
 def test_goodbye_does_not_take_for_ever() -> None:
     with _slow_server(b"220 hello\r\n", _no_goodbye) as port:
-        transport = Server("127.0.0.1", port, timeout=0.3)
+        transport = SmtpTransport("127.0.0.1", port, timeout=0.3)
         transport.send(_mail())
         began = time.monotonic()
         transport.close()
@@ -324,7 +324,7 @@ def test_password_is_sent_over_starttls_unless_somebody_says_otherwise(
     assert len(box.envelopes) == 1
     with mail_server(box) as port:
         error = _refusal(f"smtp://{login}@127.0.0.1:{port}")
-        assert isinstance(error, Unreachable)
+        assert isinstance(error, UnreachableError)
         assert error.reason == (
             "The mail server offers no STARTTLS, so it gets no password and no mail; "
             "MAIL_URL?starttls=0 does without."
@@ -354,7 +354,7 @@ def test_speaks_tls_from_the_start_where_the_url_says_smtps(
     with mail_server(box, ssl_context=tls) as port:
         with closing(open_transport(f"smtps://127.0.0.1:{port}", trusting)) as transport:
             transport.send(_mail())
-        assert isinstance(_refusal(f"smtps://127.0.0.1:{port}"), Unreachable)
+        assert isinstance(_refusal(f"smtps://127.0.0.1:{port}"), UnreachableError)
     assert len(box.envelopes) == 1
 
 
@@ -362,7 +362,7 @@ def test_a_certificate_nobody_vouches_for_gets_no_password(tls: ssl.SSLContext) 
     box = Mailbox()
     with mail_server(box, tls=tls) as port:
         error = _refusal(f"smtp://{USER}:x@127.0.0.1:{port}?starttls=1")
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, UnreachableError)
     assert "certificate" in error.reason
     assert not box.envelopes
 
@@ -371,7 +371,7 @@ def test_a_server_without_starttls_gets_neither_password_nor_mail() -> None:
     box = Mailbox()
     with mail_server(box) as port:
         error = _refusal(f"smtp://{USER}:x@127.0.0.1:{port}?starttls=1")
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, UnreachableError)
     assert not box.envelopes
 
 
@@ -380,7 +380,7 @@ def test_a_wrong_password_is_told_without_the_password(
 ) -> None:
     with mail_server(Mailbox(), tls=tls) as port:
         error = _refusal(f"smtp://{USER}:{'wrong'}@127.0.0.1:{port}?starttls=1", trusting)
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, UnreachableError)
     assert error.reason == "The mail server does not accept our login (535)."
 
 
@@ -403,7 +403,7 @@ def test_smtputf8_is_asked_for_only_by_an_address_that_needs_it(
 def test_a_server_without_smtputf8_cannot_reach_such_an_address() -> None:
     with mail_server(Mailbox(), enable_SMTPUTF8=False) as port:
         transport = open_transport(f"smtp://127.0.0.1:{port}")
-        with closing(transport), pytest.raises(Undeliverable) as caught:
+        with closing(transport), pytest.raises(UndeliverableError) as caught:
             transport.send(_mail(to="jörg@example.org"))
     assert caught.value.permanent
 
@@ -461,5 +461,5 @@ def test_a_relative_folder_is_under_the_working_directory(
 
 def test_a_folder_that_cannot_be_written_is_unreachable(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("a file is in the way")
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         open_transport(f"file:{tmp_path}/mail").send(_mail())

@@ -18,14 +18,14 @@ from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations as invitation_rows
 from collegium.invitations import queries as invitation_queries
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import EmailChanged, InvitationApproved
-from collegium.outbox.outcomes import Undeliverable, Unreachable
+from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 from collegium.settings import Settings
-from collegium.worker.webhook import PATIENCE, Notice, Webhook
+from collegium.worker.webhook import TIMEOUTS, Notice, Webhook
 from collegium.worker.worker import LEASE_SECONDS, OUTAGE_DELAYS, RETRY_DELAYS, Worker
 from tests import remote as tempers
 from tests.post.scene import (
@@ -133,19 +133,21 @@ def clock() -> Clock:
 
 def _invitation(database: Database, mail: int) -> Row:
     with database.read(START) as tx:
-        return invitation_queries.by_number(tx, owed(database, mail).facts["invitation"])
+        return invitation_queries.by_id(tx, owed(database, mail).facts["invitation"])
 
 
 def _owe_another_mail(database: Database, now: datetime = START) -> int:
     with database.write(now) as tx:
         account = add_account(tx)
-        return outbox_queries.post(tx, EmailChanged("old@example.org", account, "new@example.org"))
+        return outbox_queries.enqueue(
+            tx, EmailChanged("old@example.org", account, "new@example.org")
+        )
 
 
-def _refusal(settings: dict[str, Any]) -> Undeliverable:
+def _refusal(settings: dict[str, Any]) -> UndeliverableError:
     """Be refused in time and in discretion."""
     began = time.monotonic()
-    with pytest.raises(Undeliverable) as caught:
+    with pytest.raises(UndeliverableError) as caught:
         Webhook(Settings(**settings), HASTE).send(NOTICE)
     assert time.monotonic() - began < 5 * HASTE.total
     assert caught.value.__cause__ is None
@@ -280,7 +282,7 @@ def test_a_token_that_is_no_longer_taken_is_replaced_once(receiver: Receiver) ->
     hook.send(NOTICE)
     assert len(receiver.forms) == 2
     receiver.taken = set()
-    with pytest.raises(Unreachable, match=r"does not let us in \(401\)"):
+    with pytest.raises(UnreachableError, match=r"does not let us in \(401\)"):
         hook.send(NOTICE)
     assert len(receiver.forms) == 3  # a new one, and no more
     assert len(receiver.headers) == 5
@@ -295,7 +297,7 @@ def test_where_no_tokens_are_given_none_is_shown(
     assert "Authorization" not in receiver.headers[0]
     assert receiver.forms == []
     receiver.hook = says(SECRET.encode(), 401)
-    assert isinstance(_refusal(receiver.settings(token=False)), Unreachable)
+    assert isinstance(_refusal(receiver.settings(token=False)), UnreachableError)
     assert len(receiver.told) == 2
 
 
@@ -331,7 +333,7 @@ def test_without_a_token_nothing_is_told_and_nothing_given_up(
 ) -> None:
     receiver.token = BAD_TOKENS[temper]
     refusal = _refusal(receiver.settings())
-    assert isinstance(refusal, Unreachable)
+    assert isinstance(refusal, UnreachableError)
     assert refusal.reason == "The invitation service gives us no token."
     assert receiver.headers == []
 
@@ -340,14 +342,14 @@ def test_wrong_credentials_are_nothing_that_an_invitation_is_given_up_for(
     receiver: Receiver,
 ) -> None:
     refusal = _refusal(receiver.settings(invitation_webhook_token_secret="wrong"))
-    assert isinstance(refusal, Unreachable)
+    assert isinstance(refusal, UnreachableError)
 
 
 @pytest.mark.parametrize("temper", ["hangs", "drips_headers", "talks_nonsense"])
 def test_a_service_that_does_not_answer_is_left_in_time(receiver: Receiver, temper: str) -> None:
     receiver.hook = getattr(tempers, temper)
     refusal = _refusal(receiver.settings())
-    assert isinstance(refusal, Unreachable)
+    assert isinstance(refusal, UnreachableError)
     assert refusal.reason == "The invitation service does not answer."
 
 
@@ -355,8 +357,8 @@ def test_a_closed_port_and_no_address_at_all_are_no_answer(receiver: Receiver) -
     for url in (f"http://127.0.0.1:{free_port()}/{SECRET}", "", f"http://[{SECRET}"):
         for name in ("invitation_webhook_url", "invitation_webhook_token_url"):
             settings = receiver.settings(token=False)
-            assert not url or isinstance(_refusal(settings | {name: url}), Unreachable)
-    assert isinstance(_refusal({"invitation_use_webhooks": True}), Unreachable)
+            assert not url or isinstance(_refusal(settings | {name: url}), UnreachableError)
+    assert isinstance(_refusal({"invitation_use_webhooks": True}), UnreachableError)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +371,7 @@ def test_once_the_service_has_said_yes_nobody_listens_any_longer(
     receiver.hook = getattr(tempers, temper)
     began = time.monotonic()
     Webhook(Settings(**receiver.settings())).send(NOTICE)
-    assert time.monotonic() - began < PATIENCE.read / 2
+    assert time.monotonic() - began < TIMEOUTS.read / 2
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206])
@@ -416,7 +418,7 @@ def test_an_invitation_that_is_void_is_not_told(
 ) -> None:
     mail = owe(database)
     with database.write(START) as tx:
-        tx.run(Prepared(update(invitation_rows).values(state="canceled")))
+        tx.execute(Statement(update(invitation_rows).values(state="canceled")))
     assert worker(database, clock, Recorder(), **receiver.settings()).once() == 0
     assert owed(database, mail).state == "void"
     assert receiver.headers == []
@@ -448,9 +450,9 @@ def test_a_mail_server_that_is_down_holds_back_mails_and_no_invitation(
     first, second = (_owe_another_mail(database) for _ in range(2))
     with database.write(START) as tx:
         # One that went the other way before the setting was changed; its loader is not reached.
-        third = outbox_queries.post(tx, InvitationApproved("bob@example.org", 0, 0))
+        third = outbox_queries.enqueue(tx, InvitationApproved("bob@example.org", 0, 0))
     invitation = owe(database)
-    out = Recorder(Unreachable("Connection refused."))
+    out = Recorder(UnreachableError("Connection refused."))
     paying = worker(database, clock, out, **receiver.settings())
     assert paying.once() == 1
     assert owed(database, invitation).state == "sent"
@@ -464,7 +466,7 @@ def test_a_mail_server_that_is_down_holds_back_mails_and_no_invitation(
 def test_each_way_counts_its_own_outages(
     database: Database, clock: Clock, receiver: Receiver
 ) -> None:
-    out = Recorder(Unreachable("Connection refused."))
+    out = Recorder(UnreachableError("Connection refused."))
     receiver.taken = set()
     paying = worker(database, clock, out, **receiver.settings())
     for delay in OUTAGE_DELAYS:
@@ -474,7 +476,7 @@ def test_each_way_counts_its_own_outages(
         assert owed(database, waiting).due == clock.now + delay
         clock.forward(hours=1)
         with database.write(clock.now) as tx:
-            tx.run(Prepared(update(invitation_rows).values(state="canceled")))
+            tx.execute(Statement(update(invitation_rows).values(state="canceled")))
         paying.once()
         assert {row.state for row in rows(database).values()} == {"void"}
     _owe_another_mail(database, clock.now)
@@ -501,7 +503,7 @@ def test_neither_link_nor_address_nor_secret_gets_into_the_log(
 
 
 def test_a_delivery_ends_long_before_its_lease() -> None:
-    assert PATIENCE.total < LEASE_SECONDS / 2
+    assert TIMEOUTS.total < LEASE_SECONDS / 2
 
 
 def test_the_fate_of_an_invitation_is_told_to_who_sent_it(

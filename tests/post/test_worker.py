@@ -12,10 +12,10 @@ from sqlalchemy import text, update
 from structlog.testing import capture_logs
 
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.outbox import queries as outbox_queries
-from collegium.outbox.outcomes import Undeliverable, Unreachable
+from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 from collegium.worker.worker import JITTER, LEASE_SECONDS, MAX_ATTEMPTS, OUTAGE_DELAYS, RETRY_DELAYS
 from tests.post.scene import (
     START,
@@ -37,8 +37,8 @@ def clock() -> Clock:
     return Clock()
 
 
-LATER = Undeliverable("451 Come back later", permanent=False)
-NEVER = Undeliverable("550 No such person", permanent=True)
+LATER = UndeliverableError("451 Come back later", permanent=False)
+NEVER = UndeliverableError("550 No such person", permanent=True)
 
 
 def test_once_sends_everything_that_is_due_and_nothing_else(
@@ -159,7 +159,7 @@ def test_one_mail_pays_for_an_outage_and_the_others_wait_and_say_why(
     database: Database, clock: Clock
 ) -> None:
     first, *others = [owe(database) for _ in range(5)]
-    out = Recorder(Unreachable("Connection refused."))
+    out = Recorder(UnreachableError("Connection refused."))
     paying = worker(database, clock, out)
     for outage, delay in enumerate([*OUTAGE_DELAYS, OUTAGE_DELAYS[-1]], start=1):
         paying.once()
@@ -176,18 +176,18 @@ def test_one_mail_pays_for_an_outage_and_the_others_wait_and_say_why(
 
 
 def test_after_an_outage_the_next_one_counts_anew(database: Database, clock: Clock) -> None:
-    out = Recorder(Unreachable("Connection refused."))
+    out = Recorder(UnreachableError("Connection refused."))
     paying = worker(database, clock, out)
     for _ in range(2):
         owe(database, clock.now)
-        out.says_no = Unreachable("Connection refused.")
+        out.says_no = UnreachableError("Connection refused.")
         paying.once()
         clock.forward(hours=1)
         out.says_no = None
         paying.once()
     owe(database, clock.now)
     waiting = owe(database, clock.now)
-    out.says_no = Unreachable("Connection refused.")
+    out.says_no = UnreachableError("Connection refused.")
     paying.once()
     assert owed(database, waiting).due == clock.now + OUTAGE_DELAYS[0]
 
@@ -207,7 +207,7 @@ def test_a_mail_that_kills_its_worker_every_time_is_given_up(
 def test_a_canceled_invitation_leaves_nothing_to_send(database: Database, clock: Clock) -> None:
     mail = owe(database)
     with database.write(START) as tx:
-        tx.run(Prepared(update(invitations).values(state="canceled")))
+        tx.execute(Statement(update(invitations).values(state="canceled")))
     assert worker(database, clock, out := Recorder()).once() == 0
     row = owed(database, mail)
     assert (row.state, row.settled) == ("void", START)
@@ -236,7 +236,7 @@ def test_a_mail_of_another_version_waits_and_holds_up_no_other(
     database: Database, clock: Clock
 ) -> None:
     with database.write(START) as tx:
-        unknown = outbox_queries.post(tx, Unknown("bob@example.org"))
+        unknown = outbox_queries.enqueue(tx, Unknown("bob@example.org"))
     owe(database)
     assert worker(database, clock, Recorder()).once() == 1
     assert owed(database, unknown).state == "owed"
@@ -244,7 +244,7 @@ def test_a_mail_of_another_version_waits_and_holds_up_no_other(
 
 @pytest.mark.parametrize("says_no", [None, LATER])
 def test_neither_link_nor_address_gets_into_the_log(
-    database: Database, clock: Clock, tmp_path: Path, says_no: Undeliverable | None
+    database: Database, clock: Clock, tmp_path: Path, says_no: UndeliverableError | None
 ) -> None:
     mail = owe(database)
     (link,) = re.findall(r"/invitation/(\S+)/", words(written(database, mail), "plain"))

@@ -18,7 +18,7 @@ import httpx
 from sqlalchemy import func, select
 
 from collegium.db import tables
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.worker.worker import Worker
 from tests.proof.invariants import broken
 from tests.proof.stage import LateClock
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from tests.proof.stage import Stage
 
 ROOT = Path(__file__).parents[2]
-_EVENTS = Prepared(select(tables.events.c.kind, tables.events.c.facts))
-_DELETED = Prepared(
+_EVENTS = Statement(select(tables.events.c.kind, tables.events.c.facts))
+_DELETED = Statement(
     select(func.count().label("deleted"))
     .select_from(tables.accounts)
     .where(tables.accounts.c.deleted.is_not(None))
 )
-_OUTBOX = Prepared(select(tables.outbox).order_by(tables.outbox.c.id))
-_OWED = Prepared(
+_OUTBOX = Statement(select(tables.outbox).order_by(tables.outbox.c.id))
+_OWED = Statement(
     select(func.count().label("owed"))
     .select_from(tables.outbox)
     .where(tables.outbox.c.state == "owed")
@@ -196,14 +196,14 @@ class Ordeal:
             victim.wait(1_000)
             Worker(stage.database, settings, stage.vault, clock=victim.clock).once()
             with stage.database.read() as tx:
-                if not tx.value(_OWED):
+                if not tx.scalar(_OWED):
                     return
 
     def check(self) -> None:
         """See that no deed is there by halves, and that none is lost that was answered."""
         assert broken(self.stage.database) == []
         with self.stage.database.read() as tx:
-            rows = tx.all(_EVENTS)
+            rows = tx.fetch_all(_EVENTS)
         told = {
             (row.kind, row.facts[key])
             for row in rows
@@ -231,8 +231,8 @@ class Ordeal:
                 after a mail was sent and before that was noted.
         """
         with self.stage.database.read() as tx:
-            rows = {row.id: row for row in tx.all(_OUTBOX)}
-            is_erased = bool(tx.value(_DELETED))
+            rows = {row.id: row for row in tx.fetch_all(_OUTBOX)}
+            is_erased = bool(tx.scalar(_DELETED))
         came = Counter(numbers(self.box.envelopes))
         # Deleting an account deletes its mails, also those that were sent.
         assert is_erased or came.keys() <= rows.keys(), "a mail that nobody queued"

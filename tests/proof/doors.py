@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.invitations import actions as invitation_actions
@@ -19,7 +19,7 @@ from collegium.memberships import actions as membership_actions
 from collegium.refusals import Refusal
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
-from collegium.scopes.groups.actions import Wish
+from collegium.scopes.groups.actions import MemberChange
 from collegium.scopes.groups.rules import flags_of
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import httpx
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
     from tests.proof.stage import Piece
 
@@ -65,15 +65,17 @@ class Actions:
     def _actor(self, who: str) -> Actor:
         return self.names.people[who].actor
 
-    def _reached(self, tx: Write, by: str, scope: str) -> access_queries.Reached:
+    def _reached(self, tx: WriteTransaction, by: str, scope: str) -> access_queries.ScopeAccess:
         place = self.names.scopes[scope]
-        return access_queries.reach(tx, self._actor(by), place.kind, place.uuid)
+        return access_queries.get_visible(tx, self._actor(by), place.kind, place.uuid)
 
-    def _in_group(self, tx: Write, invitation: str) -> bool:
+    def _in_group(self, tx: WriteTransaction, invitation: str) -> bool:
         row: Row = invitation_queries.by_uuid(tx, invitation)
-        return bool(row.scope_kind == Kind.GROUP)
+        return bool(row.scope_kind == ScopeKind.GROUP)
 
-    def _invite(self, tx: Write, by: str, name: str, email: str, role: str, scope: str) -> None:
+    def _invite(
+        self, tx: WriteTransaction, by: str, name: str, email: str, role: str, scope: str
+    ) -> None:
         reached = self._reached(tx, by, scope)
         self.names.invitations[name] = invitation_actions.create(
             tx,
@@ -84,18 +86,20 @@ class Actions:
             {"email": self.names.people[email].email},
         )
 
-    def _offer(self, tx: Write, by: str, name: str, email: str, role: str, scope: str) -> None:
+    def _offer(
+        self, tx: WriteTransaction, by: str, name: str, email: str, role: str, scope: str
+    ) -> None:
         number, person = self.names.groups[scope], self.names.people[email]
         is_manager, is_owner = flags_of(role)
-        wish = Wish(person.email, is_manager=is_manager, is_owner=is_owner)
-        reached = group_actions.hold(tx, self._actor(by), number)
+        wish = MemberChange(person.email, is_manager=is_manager, is_owner=is_owner)
+        reached = group_actions.lock_and_recheck(tx, self._actor(by), number)
         group_actions.change(tx, self._actor(by), self.settings, reached, None, [wish])
         row = invitation_queries.open_to(tx, number, person.id)
         if row is not None and row.uuid not in self.names.invitations.values():
             self.names.in_groups.add(name)
             self.names.invitations[name] = row.uuid
 
-    def _accept(self, tx: Write, by: str, name: str) -> None:
+    def _accept(self, tx: WriteTransaction, by: str, name: str) -> None:
         uuid = self.names.invitations[name]
         door = (
             group_invitation_actions.accept
@@ -104,7 +108,7 @@ class Actions:
         )
         door(tx, self._actor(by), self.settings, uuid)
 
-    def _cancel(self, tx: Write, by: str, name: str) -> None:
+    def _cancel(self, tx: WriteTransaction, by: str, name: str) -> None:
         uuid = self.names.invitations[name]
         door = (
             group_invitation_actions.cancel
@@ -113,13 +117,13 @@ class Actions:
         )
         door(tx, self._actor(by), uuid)
 
-    def _send(self, tx: Write, by: str, name: str) -> None:
+    def _send(self, tx: WriteTransaction, by: str, name: str) -> None:
         invitation_actions.send(tx, self._actor(by), self.settings, self.names.invitations[name])
 
-    def _decline(self, tx: Write, by: str, name: str) -> None:
+    def _decline(self, tx: WriteTransaction, by: str, name: str) -> None:
         group_invitation_actions.decline(tx, self._actor(by), self.names.invitations[name])
 
-    def _let_out(self, tx: Write, by: str, name: str, *, good: bool) -> None:
+    def _let_out(self, tx: WriteTransaction, by: str, name: str, *, good: bool) -> None:
         uuid = self.names.invitations[name]
         row: Row = invitation_queries.by_uuid(tx, uuid)
         link = approvals.Decision(self._actor(by).uuid, uuid, row.generation)
@@ -129,7 +133,15 @@ class Actions:
             approvals.reject(tx, link, "", "")
 
     def _open(
-        self, tx: Write, by: str, name: str, role: str, scope: str, *, auto: bool, many: bool
+        self,
+        tx: WriteTransaction,
+        by: str,
+        name: str,
+        role: str,
+        scope: str,
+        *,
+        auto: bool,
+        many: bool,
     ) -> None:
         reached = self._reached(tx, by, scope)
         self.names.links[name] = invite_link_actions.create(
@@ -142,10 +154,10 @@ class Actions:
             {"auto_approve": auto, "allow_multiple_requests": many},
         )
 
-    def _close(self, tx: Write, by: str, name: str) -> None:
+    def _close(self, tx: WriteTransaction, by: str, name: str) -> None:
         invite_link_actions.cancel(tx, self._actor(by), self.names.links[name])
 
-    def _ask(self, tx: Write, by: str, name: str, through: str) -> None:
+    def _ask(self, tx: WriteTransaction, by: str, name: str, through: str) -> None:
         if through in self.names.groups:
             row, is_new = group_actions.join(tx, self._actor(by), self.names.groups[through])
             if is_new:
@@ -156,7 +168,7 @@ class Actions:
             asked = join_request_actions.submit(tx, self._actor(by), self.settings, link)
             self.names.requests[name] = asked.request.uuid
 
-    def _decide(self, tx: Write, by: str, name: str, *, good: bool) -> None:
+    def _decide(self, tx: WriteTransaction, by: str, name: str, *, good: bool) -> None:
         uuid, groups = self.names.requests[name], name in self.names.in_groups
         if good:
             join_request_actions.approve(
@@ -165,54 +177,60 @@ class Actions:
         else:
             join_request_actions.reject(tx, self._actor(by), uuid, None, groups=groups)
 
-    def _withdraw(self, tx: Write, by: str, name: str) -> None:
+    def _withdraw(self, tx: WriteTransaction, by: str, name: str) -> None:
         uuid = self.names.requests[name]
         join_request_actions.cancel(tx, self._actor(by), uuid, groups=name in self.names.in_groups)
 
     def _place(
-        self, tx: Write, by: str, who: str, role: str, scope: str
-    ) -> membership_actions.Seat:
+        self, tx: WriteTransaction, by: str, who: str, role: str, scope: str
+    ) -> membership_actions.RoleAssignment:
         reached = self._reached(tx, by, scope)
         account = account_queries.by_uuid(tx, self.names.people[who].uuid)
-        return membership_actions.Seat(reached, role_queries.named(tx, role, None), account)
+        return membership_actions.RoleAssignment(
+            reached, role_queries.named(tx, role, None), account
+        )
 
-    def _seat(self, tx: Write, by: str, who: str, role: str, scope: str, days: int | None) -> None:
+    def _seat(
+        self, tx: WriteTransaction, by: str, who: str, role: str, scope: str, days: int | None
+    ) -> None:
         until = check_end(days, self.piece.stage.clock)
         membership_actions.add(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
 
     def _regrant(
-        self, tx: Write, by: str, who: str, role: str, scope: str, days: int | None
+        self, tx: WriteTransaction, by: str, who: str, role: str, scope: str, days: int | None
     ) -> None:
         until = check_end(days, self.piece.stage.clock)
         membership_actions.update(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
 
-    def _unseat(self, tx: Write, by: str, who: str, role: str, scope: str) -> None:
+    def _unseat(self, tx: WriteTransaction, by: str, who: str, role: str, scope: str) -> None:
         membership_actions.remove(tx, self._actor(by), self._place(tx, by, who, role, scope))
 
-    def _leave(self, tx: Write, by: str, scope: str) -> None:
+    def _leave(self, tx: WriteTransaction, by: str, scope: str) -> None:
         group_actions.leave(tx, self._actor(by), self.names.groups[scope])
 
-    def _exchange(self, tx: Write, by: str, who: str, role: str, new: str, scope: str) -> None:
+    def _exchange(
+        self, tx: WriteTransaction, by: str, who: str, role: str, new: str, scope: str
+    ) -> None:
         seat = self._place(tx, by, who, role, scope)
-        membership_actions.exchange(tx, self._actor(by), seat, role_queries.named(tx, new, None))
+        membership_actions.change_role(tx, self._actor(by), seat, role_queries.named(tx, new, None))
 
-    def _remove(self, tx: Write, by: str, scope: str) -> None:
+    def _remove(self, tx: WriteTransaction, by: str, scope: str) -> None:
         if scope in self.names.groups:
             group_actions.delete(tx, self._actor(by), self.names.groups[scope])
             return
         reached = self._reached(tx, by, scope)
-        is_project = self.names.scopes[scope].kind == Kind.PROJECT
+        is_project = self.names.scopes[scope].kind == ScopeKind.PROJECT
         ends = project_actions.delete if is_project else organisation_actions.delete
         ends(tx, self._actor(by), reached)
 
-    def _bury(self, tx: Write, by: str, who: str) -> None:
+    def _bury(self, tx: WriteTransaction, by: str, who: str) -> None:
         account_actions.delete(tx, self._actor(by), self.names.people[who].uuid)
 
-    def _block(self, tx: Write, by: str, scope: str, *, blocked: bool) -> None:
+    def _block(self, tx: WriteTransaction, by: str, scope: str, *, blocked: bool) -> None:
         reached = self._reached(tx, by, scope)
         organisation_actions.update(tx, self._actor(by), reached, {"blocked": blocked})
 
-    def _switch(self, tx: Write, by: str, who: str, *, active: bool) -> None:
+    def _switch(self, tx: WriteTransaction, by: str, who: str, *, active: bool) -> None:
         account_actions.update(
             tx,
             self._actor(by),
@@ -222,17 +240,17 @@ class Actions:
             agrees=False,
         )
 
-    def _log_in(self, tx: Write, who: str) -> None:
+    def _log_in(self, tx: WriteTransaction, who: str) -> None:
         vault = self.piece.stage.vault
         token_actions.log_in(tx, vault, self.settings, self._actor(who), "password")
 
-    def _log_out(self, tx: Write, by: str) -> None:
+    def _log_out(self, tx: WriteTransaction, by: str) -> None:
         shown = token_queries.of_account(tx, self.names.people[by].id)
         actor = replace(self._actor(by), token=shown.id if shown else 0)
         token_actions.log_out(tx, actor)
 
-    def _end_token(self, tx: Write, by: str, who: str) -> None:
-        token_actions.end_of(tx, self._actor(by), self.names.people[who].id)
+    def _end_token(self, tx: WriteTransaction, by: str, who: str) -> None:
+        token_actions.expiry_of(tx, self._actor(by), self.names.people[who].id)
 
 
 _STATUS = {

@@ -113,35 +113,35 @@ def _next(left: frozenset[int], calls: Sequence[Call]) -> list[int]:
     return [at for at in sorted(left) if calls[at].start <= first_end]
 
 
-def _possible(model: Roll, call: Call, *, strict: bool) -> bool:
+def _possible(model: Roll, context: Call, *, strict: bool) -> bool:
     try:
-        return _replayed(model, call, strict=strict)
+        return _replayed(model, context, strict=strict)
     except KeyError:
         return False  # in this order it speaks of what is not made yet
 
 
-def _replayed(model: Roll, call: Call, *, strict: bool) -> bool:
+def _replayed(model: Roll, context: Call, *, strict: bool) -> bool:
     """Do a call in the model; tell whether it answers what was answered."""
-    if call.answer == "503":
+    if context.answer == "503":
         return True  # it was told to come back, and nothing was done
-    ends = call.given[-1] if call.deed in _ENDS and not call.more.get("active") else None
+    ends = context.given[-1] if context.deed in _ENDS and not context.more.get("active") else None
     ended = model.latest.get(ends) if ends else None
-    if call.shown is None:
-        code = model.answer(call.deed, *call.given, **call.more)
+    if context.shown is None:
+        code = model.answer(context.deed, *context.given, **context.more)
     else:
-        code = model.by_token(call.deed, *call.given, shown=call.shown, **call.more)
+        code = model.by_token(context.deed, *context.given, shown=context.shown, **context.more)
         # Who asks is found out before the deed's transaction: what began before the end of its
         # token was told may be finished after it, and nothing else may.
-        if code in {"token.unknown", "token.inactive"} and call.start < model.ended.get(
-            call.shown, call.start
+        if code in {"token.unknown", "token.inactive"} and context.start < model.ended.get(
+            context.shown, context.start
         ):
-            if call.answer == "401":
+            if context.answer == "401":
                 return True
-            code = model.answer(call.deed, *call.given, **call.more)
+            code = model.answer(context.deed, *context.given, **context.more)
     if ended is not None and code == "ok":
-        model.ended[ended] = call.end
-    wanted = str(status(call.deed, code, group=call.group))
-    return wanted == call.answer or (not strict and {wanted, call.answer} <= _REFUSALS)
+        model.ended[ended] = context.end
+    wanted = str(status(context.deed, code, group=context.group))
+    return wanted == context.answer or (not strict and {wanted, context.answer} <= _REFUSALS)
 
 
 def fingerprint(model: Roll) -> tuple[Any, ...]:

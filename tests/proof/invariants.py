@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from collegium.access.rules import OWNER_ROLES
 from collegium.db import tables
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collegium.db.statements import Row
 
 _ROWS = {
-    name: Prepared(select(tables.metadata.tables[name]))
+    name: Statement(select(tables.metadata.tables[name]))
     for name in (
         *("grants", "invitations", "open_invitations", "requests"),
         *("events", "outbox", "roles", "role_permissions", "scopes", "accounts"),
@@ -30,7 +30,7 @@ _OWNER_ROLES = frozenset[str]().union(*OWNER_ROLES.values())
 def broken(database: Database) -> list[str]:
     """Give what does not hold, in words; nothing, if all is well."""
     with database.read() as tx:
-        rows = {name: tx.all(one) for name, one in _ROWS.items()}
+        rows = {name: tx.fetch_all(one) for name, one in _ROWS.items()}
     house = _House(rows)
     return [*_integrity(database), *(line for check in _CHECKS for line in check(house))]
 

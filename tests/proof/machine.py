@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from collegium.worker.scheduler import Clock as Teller
+from collegium.worker.scheduler import Scheduler as Teller
 from tests.proof.doors import Actions, Wires
 from tests.proof.model import DAY
 from tests.proof.stage import PEOPLE, ROLES, SCOPES

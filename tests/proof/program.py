@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.cli import main
-from collegium.db.database import Database, Read, Write
-from collegium.worker.transport import Server
+from collegium.db.database import Database, ReadTransaction, WriteTransaction
+from collegium.worker.transport import SmtpTransport
 from collegium.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def _pass(point: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-_read, _write, _execute = Database.read, Database.write, Read._execute
-_claim, _pay, _send, _data = Worker._claim, Worker._pay, Server.send, smtplib.SMTP.data
+_read, _write, _execute = Database.read, Database.write, ReadTransaction._execute
+_claim, _pay, _send, _data = Worker._claim, Worker._deliver, SmtpTransport.send, smtplib.SMTP.data
 
 
 def moment() -> datetime:
@@ -72,7 +72,7 @@ def read(self: Database, now: datetime | None = None) -> Any:
 
 
 @contextmanager
-def write(self: Database, now: datetime | None = None) -> Iterator[Write]:
+def write(self: Database, now: datetime | None = None) -> Iterator[WriteTransaction]:
     with _write(self, now or moment()) as tx:
         _pass("begun")
         yield tx
@@ -80,9 +80,9 @@ def write(self: Database, now: datetime | None = None) -> Iterator[Write]:
     _pass("committed")
 
 
-def execute(self: Read, *given: Any) -> Any:
+def execute(self: ReadTransaction, *given: Any) -> Any:
     done = _execute(self, *given)
-    if isinstance(self, Write):
+    if isinstance(self, WriteTransaction):
         _pass("statement")
     return done
 
@@ -100,7 +100,7 @@ def pay(self: Worker, row: Any) -> bool:
     return paid
 
 
-def send(self: Server, message: Any) -> None:
+def send(self: SmtpTransport, message: Any) -> None:
     _pass("written")
     _send(self, message)
     _pass("handed")
@@ -116,9 +116,9 @@ def data(self: smtplib.SMTP, msg: Any) -> Any:
 
 
 Database.read, Database.write = read, write  # type: ignore[method-assign]
-Read._execute = execute  # type: ignore[method-assign, assignment]
-Worker._claim, Worker._pay = claim, pay  # type: ignore[method-assign]
-Server.send, smtplib.SMTP.data = send, data  # type: ignore[method-assign]
+ReadTransaction._execute = execute  # type: ignore[method-assign, assignment]
+Worker._claim, Worker._deliver = claim, pay  # type: ignore[method-assign]
+SmtpTransport.send, smtplib.SMTP.data = send, data  # type: ignore[method-assign]
 
 if size := os.environ.get("PROOF_FILE_SIZE"):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

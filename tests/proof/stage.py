@@ -12,13 +12,13 @@ from sqlalchemy import bindparam, event, func, select
 
 from collegium.db import tables
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
-from collegium.db.tables import Number
+from collegium.db.statements import Statement
+from collegium.db.tables import BigInt
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.security.crypto import hash_password
-from collegium.worker.scheduler import Clock as Teller
+from collegium.worker.scheduler import Scheduler as Teller
 from tests.proof.model import DAY, Roll
 from tests.world import Person, World
 
@@ -110,13 +110,13 @@ class Timed(Database):
 
 
 _newest = {
-    name: Prepared(
+    name: Statement(
         select(func.coalesce(func.max(tables.metadata.tables[name].c.id), 0).label("id"))
     )
     for name in ("outbox", "scopes")
 }
-_scope = bindparam("scope", type_=Number)
-_GRANTS = Prepared(
+_scope = bindparam("scope", type_=BigInt)
+_GRANTS = Statement(
     select(
         tables.grants.c.account_id,
         tables.grants.c.scope_id,
@@ -126,21 +126,23 @@ _GRANTS = Prepared(
     .join(tables.roles, tables.roles.c.id == tables.grants.c.role_id)
     .where(tables.grants.c.ended.is_(None), tables.grants.c.scope_id > _scope)
 )
-_INVITATIONS = Prepared(
+_INVITATIONS = Statement(
     select(tables.invitations, tables.roles.c.name)
     .join(tables.roles, tables.roles.c.id == tables.invitations.c.role_id)
     .where(tables.invitations.c.scope_id > _scope)
 )
-_LINKS = Prepared(
+_LINKS = Statement(
     select(tables.open_invitations).where(tables.open_invitations.c.scope_id > _scope)
 )
-_REQUESTS = Prepared(select(tables.requests).where(tables.requests.c.scope_id > _scope))
-_MAILS = Prepared(
+_REQUESTS = Statement(select(tables.requests).where(tables.requests.c.scope_id > _scope))
+_MAILS = Statement(
     select(tables.outbox.c.kind, tables.outbox.c.recipient).where(
-        tables.outbox.c.id > bindparam("mail", type_=Number)
+        tables.outbox.c.id > bindparam("mail", type_=BigInt)
     )
 )
-_TOKENS = Prepared(select(tables.tokens.c.account_id, tables.tokens.c.used).where(tables.API_TOKEN))
+_TOKENS = Statement(
+    select(tables.tokens.c.account_id, tables.tokens.c.used).where(tables.API_TOKEN)
+)
 
 
 @dataclass
@@ -198,7 +200,7 @@ class Piece:
         self.model = Roll(staff_decide=stage.settings.only_staff_can_invite_users)
         self.names = Names()
         with stage.database.read() as tx:
-            self._marks = {name: tx.value(one) for name, one in _newest.items()}
+            self._marks = {name: tx.scalar(one) for name, one in _newest.items()}
         self._cast(number)
 
     def _cast(self, number: int) -> None:
@@ -287,12 +289,12 @@ class Piece:
         }
         with self.stage.database.read() as tx:
             mark = self._marks["scopes"]
-            grants = tx.all(_GRANTS, scope=mark)
-            rows = tx.all(_INVITATIONS, scope=mark)
-            links = tx.all(_LINKS, scope=mark)
-            asked = tx.all(_REQUESTS, scope=mark)
-            mails = tx.all(_MAILS, mail=self._marks["outbox"])
-            tokens = tx.all(_TOKENS)
+            grants = tx.fetch_all(_GRANTS, scope=mark)
+            rows = tx.fetch_all(_INVITATIONS, scope=mark)
+            links = tx.fetch_all(_LINKS, scope=mark)
+            asked = tx.fetch_all(_REQUESTS, scope=mark)
+            mails = tx.fetch_all(_MAILS, mail=self._marks["outbox"])
+            tokens = tx.fetch_all(_TOKENS)
         return {
             "grants": {
                 (people[row.account_id], row.name, scopes[row.scope_id]): self._seconds(row.until)

@@ -30,8 +30,8 @@ def test_what_is_left_of_something_that_is_gone_is_told(
         if gone == "scope":
             scope_queries.remove(tx, project.id)
         else:
-            account_queries.bury(tx, ada.id)
-            account_queries.bury(tx, bob.id)
+            account_queries.anonymise(tx, ada.id)
+            account_queries.anonymise(tx, bob.id)
     found = sorted(line.split(" ", maxsplit=1)[0] for line in broken(database))
     scope = ["grant", "invitation", "open", "request"]
     assert found == (scope if gone == "scope" else ["grant", "request"])

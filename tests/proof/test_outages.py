@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from collegium.db import schema
-from collegium.db.database import Database, Unavailable
+from collegium.db.database import Database, UnavailableError
 from collegium.settings import load
 from tests.conftest import KEY
 from tests.post.scene import Mailbox, mail_server
@@ -148,7 +148,7 @@ def _wait_for(database: Database) -> None:
         try:
             with database.read():
                 return
-        except Unavailable:
+        except UnavailableError:
             time.sleep(0.2)
 
 

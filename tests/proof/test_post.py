@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.worker.transport import Server
+from collegium.worker.transport import SmtpTransport
 from tests.post.scene import Clock, Mailbox, mail_server, owe, rows, worker
 from tests.proof.crashing import numbers
 from tests.proof.record import record
@@ -61,10 +61,10 @@ class Moody(Mailbox):
 
 
 @contextmanager
-def served(box: Mailbox, **times: float) -> Iterator[Server]:
+def served(box: Mailbox, **times: float) -> Iterator[SmtpTransport]:
     with (
         mail_server(box) as port,
-        closing(Server("127.0.0.1", port, **times)) as way,  # type: ignore[arg-type]
+        closing(SmtpTransport("127.0.0.1", port, **times)) as way,  # type: ignore[arg-type]
     ):
         yield way
 

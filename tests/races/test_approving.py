@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.invitations import approvals
 from tests.dialects.brainstem.scene import Groups
@@ -49,9 +49,9 @@ def test_role_that_is_raised_while_staff_approve_is_not_what_they_have_approved(
         assert groups.call("PATCH", olga, "group", group, json=body).status_code == 200
         statement = invitations.select().where(invitations.c.scope_id == group)
         with world.database.read() as tx:
-            (row,) = tx.all(Prepared(statement))
+            (row,) = tx.fetch_all(Statement(statement))
         now = int(datetime.now(UTC).timestamp())
-        link = world.vault.link(approvals.APPROVE, world.staff.uuid, row.uuid, 1, now)
+        link = world.vault.sign(approvals.APPROVE, world.staff.uuid, row.uuid, 1, now)
         body = {"users": {alice.email: raised}}
         approved, changed = together(
             lambda t=link: site.post("/api/user-invitations/approve/", json={"token": t}),
@@ -60,7 +60,7 @@ def test_role_that_is_raised_while_staff_approve_is_not_what_they_have_approved(
         assert changed.status_code == 200
         assert approved.status_code in {200, 400}
         with world.database.read() as tx:
-            (row,) = tx.all(Prepared(statement))
+            (row,) = tx.fetch_all(Statement(statement))
         # Whoever came first: the new role waits, and nobody has approved it.
         assert (row.state, row.approved_by, row.generation) == ("requested", None, 2)
         assert groups.get(alice, "invitation", row.uuid, "accept").status_code in {400, 404}
@@ -80,15 +80,15 @@ def test_address_that_changes_while_staff_approve_is_not_what_they_have_approved
         assert groups.call("PATCH", olga, "group", group, json=body).status_code == 200
         statement = invitations.select().where(invitations.c.scope_id == group)
         with world.database.read() as tx:
-            (row,) = tx.all(Prepared(statement))
+            (row,) = tx.fetch_all(Statement(statement))
         now = int(datetime.now(UTC).timestamp())
-        link = world.vault.link(approvals.APPROVE, world.staff.uuid, row.uuid, 1, now)
+        link = world.vault.sign(approvals.APPROVE, world.staff.uuid, row.uuid, 1, now)
         email = f"alice{turn}@elsewhere.example"
         path = f"/api/users/{alice.uuid}/change_email/"
         assert site.post(path, world.staff, json={"email": email}).status_code == 200
         with world.database.read() as tx:
             change: Any = email_change_queries.of_account(tx, alice.id)
-        code = world.vault.code(alice.id, email, change.created.isoformat())
+        code = world.vault.derive_code(alice.id, email, change.created.isoformat())
         approved, changed = together(
             lambda t=link: site.post("/api/user-invitations/approve/", json={"token": t}),
             lambda c=code: site.post("/api/users/confirm_email/", json={"code": c}),
@@ -96,7 +96,7 @@ def test_address_that_changes_while_staff_approve_is_not_what_they_have_approved
         assert changed.status_code == 200, changed.text
         assert approved.status_code in {200, 400, 409}
         with world.database.read() as tx:
-            (row,) = tx.all(Prepared(statement))
+            (row,) = tx.fetch_all(Statement(statement))
         assert (row.state, row.approved_by, row.email) == ("requested", None, email)
         assert row.generation == 2
         assert groups.get(alice, "invitation", row.uuid, "accept").status_code in {400, 404}

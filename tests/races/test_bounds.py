@@ -56,7 +56,7 @@ def test_of_two_groups_founded_at_once_at_the_bound_one_is_refused(
         answers = together(lambda t=turn: found(f"a {t}"), lambda t=turn: found(f"b {t}"))
         assert sorted(answers) == [201, 400]
         with world.database.read() as tx:
-            assert group_queries.founded(tx, ada.id) == MOST
+            assert group_queries.count_created(tx, ada.id) == MOST
 
 
 def test_of_two_groups_asked_at_once_at_the_bound_one_refuses(
@@ -152,7 +152,7 @@ def test_a_refresh_token_shown_twice_at_once_leaves_nobody_with_a_pair(
     for _ in range(ROUNDS // 3):  # each counts as two guesses
         ada = world.person()
         with world.database.write() as tx:
-            pair = token_actions.log_in_briefly(tx, world.vault, ada.actor, "password")
+            pair = token_actions.log_in_with_refresh(tx, world.vault, ada.actor, "password")
         body = {"refresh": pair.refresh}
 
         def refresh(given: dict[str, str] = body) -> Any:

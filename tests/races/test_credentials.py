@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import devices as device_rows
 from collegium.db.tables import tries
 from collegium.security.crypto import hash_password
@@ -54,10 +54,10 @@ def together() -> Iterator[Callable[..., list[Any]]]:
 def left(world: World, person: Person) -> list[str]:
     """What still lets somebody into an account, or will."""
     with world.database.read() as tx:
-        found = [kind.value for kind in token_queries.numbers(tx, person.id)]
+        found = [kind.value for kind in token_queries.ids_of(tx, person.id)]
         found += ["api"] if token_queries.of_account(tx, person.id) else []
         found += ["address"] if email_change_queries.of_account(tx, person.id) else []
-        rows = tx.all(Prepared(device_rows.select()))
+        rows = tx.fetch_all(Statement(device_rows.select()))
     return found + [row.state for row in rows if row.account_id == person.id]
 
 
@@ -90,8 +90,8 @@ def test_a_refresh_and_a_new_password_at_one_moment_leave_no_token(
     for turn in range(ROUNDS):
         ada = world.person(f"ada{turn}", password=HASHED)
         with world.database.write() as tx:
-            pair = token_actions.log_in_briefly(tx, world.vault, ada.actor, "password")
-            tx.run(Prepared(tries.delete()))
+            pair = token_actions.log_in_with_refresh(tx, world.vault, ada.actor, "password")
+            tx.execute(Statement(tries.delete()))
         given = {"refresh": pair.refresh}
         answer, _ = together(
             lambda g=given: site.post("/api/auth/token/refresh/", json=g), change(world, ada)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import grants, requests
 from tests.dialects.brainstem.scene import Groups
 from tests.races.test_races import ROUNDS, together, url
@@ -39,7 +39,7 @@ def places(groups: Groups, group: int, account: int) -> int:
         grants.c.scope_id == group, grants.c.account_id == account, grants.c.ended.is_(None)
     )
     with groups.world.database.read() as tx:
-        return len(tx.all(Prepared(statement)))
+        return len(tx.fetch_all(Statement(statement)))
 
 
 def test_of_a_decision_and_its_taking_back_exactly_one_counts(
@@ -86,7 +86,7 @@ def test_whoever_asks_twice_at_once_has_asked_once(groups: Groups, together: Tog
         assert answers[0].json() == answers[1].json()
         statement = select(requests.c.id).where(requests.c.scope_id == group)
         with groups.world.database.read() as tx:
-            assert len(tx.all(Prepared(statement))) == 1
+            assert len(tx.fetch_all(Statement(statement))) == 1
 
 
 def test_whoever_is_let_in_and_takes_an_invitation_at_once_has_one_place(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser
@@ -59,5 +59,5 @@ def test_no_open_invitation_is_of_an_account_that_is_deactivated_meanwhile(
         assert off.status_code == 200, off.text
         assert did.status_code < 500, did.text
         with world.database.read() as tx:
-            rows = tx.all(Prepared(select(invitations.c.state, invitations.c.account_id)))
+            rows = tx.fetch_all(Statement(select(invitations.c.state, invitations.c.account_id)))
         assert {row.state for row in rows if row.account_id == ada.id} <= {"canceled", "accepted"}

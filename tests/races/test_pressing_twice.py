@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, invitations, open_invitations, organisations, tokens
 from collegium.invitations import links
 from tests.dialects.web.browser import Browser
@@ -43,7 +43,7 @@ def scene(world: World) -> Scene:
 
 def count(world: World, which: Table) -> int:
     with world.database.read() as tx:
-        return len(tx.all(Prepared(which.select())))
+        return len(tx.fetch_all(Statement(which.select())))
 
 
 def press(
@@ -111,7 +111,7 @@ def test_presses_at_one_moment_sign_up_once_and_each_signs_in(
             together,
             site,
             Browser(site),
-            f"/invitation/{world.vault.link(links.MAILED, uuid, 1)}/",
+            f"/invitation/{world.vault.sign(links.MAILED, uuid, 1)}/",
             username=f"newcomer{turn}",
             first_name="New",
             last_name="Comer",

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import select
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import outbox
 from collegium.invitations import actions as invitation_actions
 from collegium.memberships import actions as membership_actions
@@ -142,10 +142,10 @@ def test_of_two_managers_who_approve_one_request_at_once_one_does(
         assert sorted(answer.status_code for answer in answers) == [200, 409]
         assert len(world.grants_in(project)) == 1
     with database.read() as tx:
-        assert len(tx.all(_GRANTED)) == ROUNDS, "one mail for each grant"
+        assert len(tx.fetch_all(_GRANTED)) == ROUNDS, "one mail for each grant"
 
 
-_GRANTED = Prepared(select(outbox.c.id).where(outbox.c.kind == "structure_role_granted"))
+_GRANTED = Statement(select(outbox.c.id).where(outbox.c.kind == "structure_role_granted"))
 
 
 def test_a_request_that_is_approved_and_taken_back_at_once_ends_in_one_of_both(
@@ -222,8 +222,10 @@ def test_two_owners_who_are_removed_at_once_leave_one_behind(
 
 def _unseat(world: World, database: Database, person: Person, place: Place) -> None:
     with database.write() as tx:
-        reached = access_queries.reach(tx, world.staff.actor, Kind.ORGANISATION, place.uuid)
-        seat = membership_actions.Seat(
+        reached = access_queries.get_visible(
+            tx, world.staff.actor, ScopeKind.ORGANISATION, place.uuid
+        )
+        seat = membership_actions.RoleAssignment(
             reached,
             role_queries.named(tx, "CUSTOMER.OWNER", None),
             account_queries.by_uuid(tx, person.uuid),

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, select, text
 from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.invitations import actions as invitation_actions
 from collegium.invite_links import actions as invite_link_actions
@@ -25,19 +25,19 @@ from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
-from collegium.scopes.groups.actions import Wish
+from collegium.scopes.groups.actions import MemberChange
 from collegium.scopes.projects import actions as project_actions
 from tests.proof.invariants import broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collegium.db.database import Database, Write
+    from collegium.db.database import Database, WriteTransaction
     from tests.world import Person, Place, World
 
-    Deed = Callable[[Write], Any]
+    Deed = Callable[[WriteTransaction], Any]
 
-_DELETED = Prepared(
+_DELETED = Statement(
     select(events.c.id).where(
         events.c.kind == "account.deleted", events.c.account_id == bindparam("account")
     )
@@ -96,39 +96,43 @@ class House:
         self.lab = world.organisation(owner=self.olga)
         self.project = world.project(self.lab)
 
-    def _seat(self, tx: Write, who: Person, role: str, place: Place) -> membership_actions.Seat:
-        reached = access_queries.reach(tx, self.staff.actor, place.kind, place.uuid)
+    def _seat(
+        self, tx: WriteTransaction, who: Person, role: str, place: Place
+    ) -> membership_actions.RoleAssignment:
+        reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
         account = account_queries.by_uuid(tx, who.uuid)
-        return membership_actions.Seat(reached, role_queries.named(tx, role, None), account)
+        return membership_actions.RoleAssignment(
+            reached, role_queries.named(tx, role, None), account
+        )
 
-    def give(self, tx: Write, who: Person, role: str, place: Place) -> None:
+    def give(self, tx: WriteTransaction, who: Person, role: str, place: Place) -> None:
         membership_actions.add(tx, self.staff.actor, self._seat(tx, who, role, place), None)
 
-    def give_for_good(self, tx: Write, who: Person, role: str, place: Place) -> None:
+    def give_for_good(self, tx: WriteTransaction, who: Person, role: str, place: Place) -> None:
         membership_actions.update(tx, self.staff.actor, self._seat(tx, who, role, place), None)
 
-    def take(self, tx: Write, who: Person, role: str, place: Place) -> None:
+    def take(self, tx: WriteTransaction, who: Person, role: str, place: Place) -> None:
         membership_actions.remove(tx, self.staff.actor, self._seat(tx, who, role, place))
 
-    def delete(self, tx: Write, who: Person) -> None:
+    def delete(self, tx: WriteTransaction, who: Person) -> None:
         account_actions.delete(tx, self.staff.actor, who.uuid)
 
-    def switch_off(self, tx: Write, who: Person) -> None:
+    def switch_off(self, tx: WriteTransaction, who: Person) -> None:
         settings, change = self.world.settings, {"is_active": False}
         account_actions.update(tx, self.staff.actor, settings, who.uuid, change, agrees=False)
 
-    def accept(self, tx: Write, who: Person, uuid: str) -> None:
+    def accept(self, tx: WriteTransaction, who: Person, uuid: str) -> None:
         invitation_actions.accept(tx, who.actor, self.world.settings, uuid)
 
-    def send(self, tx: Write, uuid: str) -> None:
+    def send(self, tx: WriteTransaction, uuid: str) -> None:
         invitation_actions.send(tx, self.olga.actor, self.world.settings, uuid)
 
-    def cancel(self, tx: Write, uuid: str) -> None:
+    def cancel(self, tx: WriteTransaction, uuid: str) -> None:
         invitation_actions.cancel(tx, self.olga.actor, uuid)
 
-    def remove_project(self, tx: Write) -> None:
+    def remove_project(self, tx: WriteTransaction) -> None:
         place = self.project
-        reached = access_queries.reach(tx, self.staff.actor, place.kind, place.uuid)
+        reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
         project_actions.delete(tx, self.staff.actor, reached)
 
     def invited(self, who: Person) -> str:
@@ -137,12 +141,12 @@ class House:
     def held(self, who: Person) -> list[Any]:
         """What somebody holds, ended or not counted."""
         with self.world.database.read() as tx:
-            return membership_queries.standing(tx, who.id)
+            return membership_queries.open_grants(tx, who.id)
 
     def owners(self) -> set[int]:
         with self.world.database.read() as tx:
             now = datetime.now(UTC)
-            return {row.account_id for row in membership_queries.held_at(tx, self.lab.id, now)}
+            return {row.account_id for row in membership_queries.grants_at(tx, self.lab.id, now)}
 
 
 @pytest.fixture
@@ -154,157 +158,173 @@ ENDS = ["delete", "switch_off"]
 
 
 def test_an_account_that_is_deleted_loses_what_it_is_given_meanwhile(
-    house: House, database: Database
+    app_context: House, database: Database
 ) -> None:
-    give = partial(house.give, who=house.ada, role="PROJECT.MEMBER", place=house.project)
-    assert then(database, give, partial(house.delete, who=house.ada)) is None
-    assert house.held(house.ada) == []
+    give = partial(
+        app_context.give, who=app_context.ada, role="PROJECT.MEMBER", place=app_context.project
+    )
+    assert then(database, give, partial(app_context.delete, who=app_context.ada)) is None
+    assert app_context.held(app_context.ada) == []
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_an_account_that_has_ended_meanwhile_takes_no_invitation(
-    house: House, database: Database, end: str
+    app_context: House, database: Database, end: str
 ) -> None:
-    uuid = house.invited(house.ada)
-    accept = partial(house.accept, who=house.ada, uuid=uuid)
-    refused = then(database, partial(getattr(house, end), who=house.ada), accept)
+    uuid = app_context.invited(app_context.ada)
+    accept = partial(app_context.accept, who=app_context.ada, uuid=uuid)
+    refused = then(database, partial(getattr(app_context, end), who=app_context.ada), accept)
     # An invitation to an address goes with the account that had it.
     gone = end == "delete"
     expected = (NotFound, "invitation.unknown") if gone else (Conflict, "account.inactive")
     assert (type(refused), refused.code) == expected
-    assert house.held(house.ada) == []
-    assert house.world.invitation(uuid).state == ("canceled" if gone else "pending")
+    assert app_context.held(app_context.ada) == []
+    assert app_context.world.invitation(uuid).state == ("canceled" if gone else "pending")
 
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("role", ["CUSTOMER.OWNER", "PROJECT.MEMBER"])
 def test_an_account_that_has_ended_meanwhile_is_given_no_role(
-    house: House, database: Database, end: str, role: str
+    app_context: House, database: Database, end: str, role: str
 ) -> None:
-    place = house.lab if role == "CUSTOMER.OWNER" else house.project
-    seat: list[membership_actions.Seat] = []
+    place = app_context.lab if role == "CUSTOMER.OWNER" else app_context.project
+    seat: list[membership_actions.RoleAssignment] = []
 
-    def read_then_end(tx: Write) -> None:
-        seat.append(house._seat(tx, house.ada, role, place))
-        getattr(house, end)(tx, house.ada)
+    def read_then_end(tx: WriteTransaction) -> None:
+        seat.append(app_context._seat(tx, app_context.ada, role, place))
+        getattr(app_context, end)(tx, app_context.ada)
 
-    def give(tx: Write) -> None:
-        membership_actions.add(tx, house.staff.actor, seat[0], None)
+    def give(tx: WriteTransaction) -> None:
+        membership_actions.add(tx, app_context.staff.actor, seat[0], None)
 
     refused = then(database, read_then_end, give)
     assert (type(refused), refused.code) == (Conflict, "account.inactive")
-    assert house.held(house.ada) == []
+    assert app_context.held(app_context.ada) == []
 
 
 def test_an_account_that_has_ended_meanwhile_asks_for_nothing(
-    house: House, database: Database, world: World
+    app_context: House, database: Database, world: World
 ) -> None:
-    link = world.open(house.olga, "PROJECT.MEMBER", house.project)
+    link = world.open(app_context.olga, "PROJECT.MEMBER", app_context.project)
 
-    def ask(tx: Write) -> None:
-        join_request_actions.submit(tx, house.ada.actor, world.settings, link)
+    def ask(tx: WriteTransaction) -> None:
+        join_request_actions.submit(tx, app_context.ada.actor, world.settings, link)
 
-    refused = then(database, partial(house.delete, who=house.ada), ask)
+    refused = then(database, partial(app_context.delete, who=app_context.ada), ask)
     assert (type(refused), refused.code) == (Conflict, "account.inactive")
 
 
-def test_an_account_is_deleted_once(house: House, database: Database) -> None:
-    delete = partial(house.delete, who=house.ada)
+def test_an_account_is_deleted_once(app_context: House, database: Database) -> None:
+    delete = partial(app_context.delete, who=app_context.ada)
     refused = then(database, delete, delete)
     assert (type(refused), refused.code) == (NotFound, "account.unknown")
     with database.read() as tx:
-        told = tx.all(_DELETED, account=house.ada.id)
+        told = tx.fetch_all(_DELETED, account=app_context.ada.id)
     assert len(told) == 1
 
 
 def test_who_deletes_an_account_and_who_lets_others_in_do_not_wait_for_each_other(
-    house: House, database: Database
+    app_context: House, database: Database
 ) -> None:
     # Of the laboratory nothing is known when the deed begins; the project is locked by then.
-    house.world.seat(house.ada, "PROJECT.MEMBER", house.project)
-    first = partial(house.give, who=house.ada, role="CUSTOMER.OWNER", place=house.lab)
-    delete = partial(house.delete, who=house.ada)
-    other = partial(house.give, who=house.otto, role="PROJECT.MEMBER", place=house.project)
+    app_context.world.seat(app_context.ada, "PROJECT.MEMBER", app_context.project)
+    first = partial(
+        app_context.give, who=app_context.ada, role="CUSTOMER.OWNER", place=app_context.lab
+    )
+    delete = partial(app_context.delete, who=app_context.ada)
+    other = partial(
+        app_context.give, who=app_context.otto, role="PROJECT.MEMBER", place=app_context.project
+    )
     assert then_all(database, first, delete, other) == [None, None]
-    assert house.held(house.ada) == []
-    assert len(house.held(house.otto)) == 1
+    assert app_context.held(app_context.ada) == []
+    assert len(app_context.held(app_context.otto)) == 1
 
 
-def _to_be_the_last_owner(house: House) -> Deed:
+def _to_be_the_last_owner(app_context: House) -> Deed:
     """Make Otto an owner for a day, and give what makes him the last one that has no end."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    house.world.seat(house.otto, "CUSTOMER.OWNER", house.lab, tomorrow)
+    app_context.world.seat(app_context.otto, "CUSTOMER.OWNER", app_context.lab, tomorrow)
 
-    def first(tx: Write) -> None:
-        house.give_for_good(tx, house.otto, "CUSTOMER.OWNER", house.lab)
-        house.take(tx, house.olga, "CUSTOMER.OWNER", house.lab)
+    def first(tx: WriteTransaction) -> None:
+        app_context.give_for_good(tx, app_context.otto, "CUSTOMER.OWNER", app_context.lab)
+        app_context.take(tx, app_context.olga, "CUSTOMER.OWNER", app_context.lab)
 
     return first
 
 
 def test_who_has_become_the_last_owner_meanwhile_is_not_deleted(
-    house: House, database: Database
+    app_context: House, database: Database
 ) -> None:
-    first = _to_be_the_last_owner(house)
-    refused = then(database, first, partial(house.delete, who=house.otto))
+    first = _to_be_the_last_owner(app_context)
+    refused = then(database, first, partial(app_context.delete, who=app_context.otto))
     assert (type(refused), refused.code) == (Conflict, "account.last_owner")
-    assert house.owners() == {house.otto.id}
+    assert app_context.owners() == {app_context.otto.id}
 
 
 def test_who_has_become_the_last_owner_meanwhile_does_not_leave(
-    house: House, database: Database
+    app_context: House, database: Database
 ) -> None:
-    first = _to_be_the_last_owner(house)
-    (grant,) = house.held(house.otto)
+    first = _to_be_the_last_owner(app_context)
+    (grant,) = app_context.held(app_context.otto)
     with database.read() as tx:
-        (own,) = membership_queries.own(tx, house.otto.id)
+        (own,) = membership_queries.own(tx, app_context.otto.id)
     assert own.id == grant.id
-    refused = then(database, first, lambda tx: leaving.leave(tx, house.otto.actor, own.uuid))
+    refused = then(database, first, lambda tx: leaving.leave(tx, app_context.otto.actor, own.uuid))
     assert (type(refused), refused.code) == (Conflict, "scope.last_owner")
-    assert house.owners() == {house.otto.id}
+    assert app_context.owners() == {app_context.otto.id}
 
 
-def test_of_two_owners_who_are_deleted_at_once_one_stays(house: House, database: Database) -> None:
-    house.world.seat(house.otto, "CUSTOMER.OWNER", house.lab)
-    first, second = (partial(house.delete, who=who) for who in (house.olga, house.otto))
+def test_of_two_owners_who_are_deleted_at_once_one_stays(
+    app_context: House, database: Database
+) -> None:
+    app_context.world.seat(app_context.otto, "CUSTOMER.OWNER", app_context.lab)
+    first, second = (
+        partial(app_context.delete, who=who) for who in (app_context.olga, app_context.otto)
+    )
     refused = then(database, first, second)
     assert (type(refused), refused.code) == (Conflict, "account.last_owner")
-    assert house.owners() == {house.otto.id}
+    assert app_context.owners() == {app_context.otto.id}
 
 
 @pytest.mark.parametrize("what", ["invite", "open", "send"])
 def test_nothing_is_offered_in_a_scope_that_has_gone_meanwhile(
-    house: House, database: Database, world: World, what: str
+    app_context: House, database: Database, world: World, what: str
 ) -> None:
-    old, settings, actor = house.invited(house.ada), world.settings, house.olga.actor
+    old, settings, actor = (
+        app_context.invited(app_context.ada),
+        world.settings,
+        app_context.olga.actor,
+    )
     with database.write() as tx:
-        house.cancel(tx, old)
-        reached = access_queries.reach(tx, actor, house.project.kind, house.project.uuid)
+        app_context.cancel(tx, old)
+        reached = access_queries.get_visible(
+            tx, actor, app_context.project.kind, app_context.project.uuid
+        )
         role: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
-    email = {"email": house.ada.email}
+    email = {"email": app_context.ada.email}
     deeds: dict[str, Deed] = {
         "invite": lambda tx: invitation_actions.create(tx, actor, settings, reached, role, email),
         "open": lambda tx: invite_link_actions.create(tx, actor, settings, reached, role, None, {}),
-        "send": lambda tx: house.send(tx, old),
+        "send": lambda tx: app_context.send(tx, old),
     }
-    refused = then(database, house.remove_project, deeds[what])
+    refused = then(database, app_context.remove_project, deeds[what])
     assert isinstance(refused, NotFound), refused
     assert broken(database) == []
     assert world.invitation(old).state == "canceled"
 
 
 def test_an_invitation_that_is_called_back_and_sent_at_once_is_sent(
-    house: House, database: Database
+    app_context: House, database: Database
 ) -> None:
-    uuid = house.invited(house.ada)
-    cancel, send = partial(house.cancel, uuid=uuid), partial(house.send, uuid=uuid)
+    uuid = app_context.invited(app_context.ada)
+    cancel, send = partial(app_context.cancel, uuid=uuid), partial(app_context.send, uuid=uuid)
     assert then(database, cancel, send) is None
-    row = house.world.invitation(uuid)
+    row = app_context.world.invitation(uuid)
     assert (row.state, row.generation) == ("pending", 2)
     with database.write() as tx:
-        house.cancel(tx, uuid)
+        app_context.cancel(tx, uuid)
     assert then(database, send, send) is None, "the second one mails again what the first revived"
-    row = house.world.invitation(uuid)
+    row = app_context.world.invitation(uuid)
     assert (row.state, row.generation) == ("pending", 3)
 
 
@@ -324,23 +344,23 @@ class Band:
                     tx, f"{number:032x}", who.id, role.id, self.number, None, None
                 )
 
-    def wish(self, tx: Write, by: Person, who: Person, **flags: bool) -> None:
-        reached = group_actions.hold(tx, by.actor, self.number)
-        wishes = [Wish(who.email, **flags)]
+    def wish(self, tx: WriteTransaction, by: Person, who: Person, **flags: bool) -> None:
+        reached = group_actions.lock_and_recheck(tx, by.actor, self.number)
+        wishes = [MemberChange(who.email, **flags)]
         group_actions.change(tx, by.actor, self.world.settings, reached, None, wishes)
 
-    def exchange(self, tx: Write, by: Person, who: Person, role: str, new: str) -> None:
+    def exchange(self, tx: WriteTransaction, by: Person, who: Person, role: str, new: str) -> None:
         """Give another role, as the page of the team does."""
-        reached: Any = access_queries.held_by(tx, by.actor, self.number)
+        reached: Any = access_queries.permissions_in_scope(tx, by.actor, self.number)
         account: Any = account_queries.by_uuid(tx, who.uuid)
         first, second = (role_queries.named(tx, name, None, groups=True) for name in (role, new))
-        seat = membership_actions.Seat(reached, first, account)
+        seat = membership_actions.RoleAssignment(reached, first, account)
         assert second is not None
-        membership_actions.exchange(tx, by.actor, seat, second)
+        membership_actions.change_role(tx, by.actor, seat, second)
 
     def roles(self) -> dict[str, str]:
         with self.world.database.read() as tx:
-            rows = membership_queries.held_at(tx, self.number, datetime.now(UTC))
+            rows = membership_queries.grants_at(tx, self.number, datetime.now(UTC))
         return {row.username: row.role_name for row in rows}
 
 
@@ -377,7 +397,7 @@ def test_of_two_who_hand_their_role_over_at_once_both_do_and_an_owner_is_there(
     assert band.roles() == {"ada": "GROUP.OWNER"}
 
 
-def _leave(tx: Write, band: Band, who: Person) -> None:
+def _leave(tx: WriteTransaction, band: Band, who: Person) -> None:
     group_actions.leave(tx, who.actor, band.number)
 
 
@@ -400,7 +420,7 @@ def test_who_is_let_in_to_a_group_can_be_removed_at_once(band: Band, database: D
     with database.write() as tx:
         uuid = group_actions.join(tx, bob.actor, band.number)[0].uuid
 
-    def let_in(tx: Write) -> None:
+    def let_in(tx: WriteTransaction) -> None:
         join_request_actions.approve(
             tx, band.otto.actor, band.world.settings, uuid, None, groups=True
         )
@@ -413,12 +433,12 @@ def test_who_is_let_in_to_a_group_can_be_removed_at_once(band: Band, database: D
 def test_who_is_switched_off_meanwhile_is_no_owner_that_counts(
     band: Band, database: Database
 ) -> None:
-    def switch_off(tx: Write) -> None:
+    def switch_off(tx: WriteTransaction) -> None:
         world, change = band.world, {"is_active": False}
         account_actions.update(
             tx, world.staff.actor, world.settings, band.otto.uuid, change, agrees=False
         )
-        access_queries.lock(tx, band.number)
+        access_queries.lock_scope(tx, band.number)
 
     refused = then(database, switch_off, partial(_leave, band=band, who=band.olga))
     assert (type(refused), refused.code) == (Conflict, "scope.last_owner")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from collegium.text.email_addresses import (
     MIXED,
-    address_fault,
+    address_error,
     ascii_domain,
     comparable_address,
     same_mailbox,
@@ -117,8 +117,8 @@ def test_long_texts_are_compared_in_no_time(sign: str) -> None:
     began = time.process_time()
     comparable_address(text)
     comparable_address(f"a@{text}")
-    address_fault(text)
-    address_fault(f"a@{text}")
+    address_error(text)
+    address_error(f"a@{text}")
     assert time.process_time() - began < 0.2
 
 
@@ -134,7 +134,7 @@ def test_long_texts_are_compared_in_no_time(sign: str) -> None:
     ],
 )
 def test_syntax_is_judged_and_not_reachability(address: str) -> None:
-    assert not address_fault(address)
+    assert not address_error(address)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_syntax_is_judged_and_not_reachability(address: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None:
-    fault = address_fault(address)
+    fault = address_error(address)
     assert fault.endswith(".")
     assert fault[0].isupper()
 
@@ -169,8 +169,8 @@ def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None:
 )
 def test_two_mailboxes_cannot_look_like_one(sign: str) -> None:
     for local in (f"ada{sign}lee", f"{sign}ada", f"ada{sign}"):
-        assert address_fault(f"{local}@example.org") not in {"", MIXED}, ascii(sign)
+        assert address_error(f"{local}@example.org") not in {"", MIXED}, ascii(sign)
 
 
 def test_a_letter_that_stands_for_another_is_told_apart_from_syntax() -> None:
-    assert address_fault("p\u0430ypal@example.org") == MIXED
+    assert address_error("p\u0430ypal@example.org") == MIXED

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from collegium.integrations.eduteams.rules import (
     NAME,
     Claims,
-    Feed,
     Grant,
+    KeyFeed,
     Person,
     decode,
     keys,
     person,
-    unfit,
+    why_invalid,
 )
 from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys.rules import parse
@@ -83,13 +83,13 @@ def test_json_of_another_shape_is_refused_with_the_place_of_the_fault(
 
 def test_json_too_deep_to_read_is_no_answer() -> None:
     with pytest.raises(Conflict) as refused:
-        decode(b'{"data": {"a": ' + b"[" * 100_000, Feed, "any.code")
+        decode(b'{"data": {"a": ' + b"[" * 100_000, KeyFeed, "any.code")
     assert refused.value.code == "any.code"
 
 
 def test_answers_are_read_in_three_shapes() -> None:
     assert decode(b'{"access_token": "x", "more": 1}', Grant, "any.code").access_token == "x"
-    assert decode(b'{"data": {"ada": [1]}}', Feed, "any.code").data == {"ada": [1]}
+    assert decode(b'{"data": {"ada": [1]}}', KeyFeed, "any.code").data == {"ada": [1]}
     assert decode(b"{}", Claims, "any.code").sub is None
 
 
@@ -313,6 +313,6 @@ def test_among_keys_what_is_none_is_passed_over() -> None:
 
 
 def test_a_refusal_names_the_field() -> None:
-    refusal = unfit("sub")
+    refusal = why_invalid("sub")
     assert isinstance(refusal, Invalid)
     assert (refusal.code, refusal.facts) == ("directory.invalid", {"field": "sub"})

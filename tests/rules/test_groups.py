@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from collegium.access.rules import SYSTEM_ROLES, Kind, Permission
+from collegium.access.rules import SYSTEM_ROLES, Permission, ScopeKind
 from collegium.refusals import Conflict
 from collegium.scopes.groups.rules import (
     NAME_LENGTH,
-    check_few_waiting,
+    check_pending_quota,
     flags_of,
     right_to_remove,
     role_of,
@@ -21,7 +21,7 @@ def test_two_flags_are_one_role_and_back() -> None:
         for manager in (False, True)
         for owner in (False, True)
     }
-    assert set(told) == {role.name for role in SYSTEM_ROLES if role.kind is Kind.GROUP}
+    assert set(told) == {role.name for role in SYSTEM_ROLES if role.kind is ScopeKind.GROUP}
     assert {role: flags_of(role) for role in told} == told
     assert flags_of("GROUP.OF_SOMEBODYS_OWN") == (False, False)
 
@@ -32,9 +32,9 @@ def test_plain_members_are_removed_by_managers_and_all_others_by_owners() -> Non
 
 
 def test_nobody_waits_at_too_many_doors() -> None:
-    check_few_waiting(99, 100)
+    check_pending_quota(99, 100)
     with pytest.raises(Conflict) as refused:
-        check_few_waiting(100, 100)
+        check_pending_quota(100, 100)
     assert refused.value.code == "request.too_many"
     assert refused.value.facts == {"most": 100}
 

@@ -9,18 +9,18 @@ import pytest
 
 from collegium.access.rules import Actor, Permission
 from collegium.invitations.rules import (
-    MOVES,
     STORED,
-    Act,
-    Fate,
+    TRANSITIONS,
+    Action,
+    DeliveryStatus,
     State,
-    fate,
-    may_take,
-    merely_reads,
-    move,
-    opening,
-    seen,
-    stands_by,
+    can_read_but_not_grant,
+    delivery_status,
+    effective_state,
+    initial_state,
+    inviter_can_still_grant,
+    may_accept,
+    transition,
 )
 from collegium.refusals import Conflict
 
@@ -73,25 +73,25 @@ def person(*, staff: bool = False, support: bool = False, civil: str | None = No
 
 
 def test_the_table_speaks_of_every_state_and_every_act() -> None:
-    assert set(EXPECTED) == {(state.value, act.value) for state in State for act in Act}
+    assert set(EXPECTED) == {(state.value, act.value) for state in State for act in Action}
 
 
-@pytest.mark.parametrize("act", Act)
+@pytest.mark.parametrize("act", Action)
 @pytest.mark.parametrize("state", State)
-def test_every_act_moves_as_specified_or_is_refused(state: State, act: Act) -> None:
+def test_every_act_moves_as_specified_or_is_refused(state: State, act: Action) -> None:
     leads_to = EXPECTED[state.value, act.value]
     if leads_to == "-":
         with pytest.raises(Conflict) as refused:
-            move(state, act)
+            transition(state, act)
         assert refused.value.code == "invitation.wrong_state"
         assert refused.value.facts == {"act": act, "state": state}
     else:
-        assert move(state, act) is State(leads_to)
+        assert transition(state, act) is State(leads_to)
 
 
 def test_no_move_leads_into_a_state_that_is_never_stored() -> None:
     assert State.EXPIRED not in STORED
-    assert set(MOVES.values()) <= set(STORED)
+    assert set(TRANSITIONS.values()) <= set(STORED)
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_no_move_leads_into_a_state_that_is_never_stored() -> None:
     ids=["a_moment_ago", "this_very_instant", "in_a_moment"],
 )
 def test_a_pending_invitation_expires_at_the_very_instant(expires: datetime, state: State) -> None:
-    assert seen("pending", expires, NOW) is state
+    assert effective_state("pending", expires, NOW) is state
 
 
 @pytest.mark.parametrize("stored", [state for state in STORED if state is not State.PENDING])
 def test_only_a_pending_invitation_expires(stored: State) -> None:
-    assert seen(stored.value, NOW - timedelta(days=900), NOW) is stored
+    assert effective_state(stored.value, NOW - timedelta(days=900), NOW) is stored
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_only_a_pending_invitation_expires(stored: State) -> None:
 )
 def test_an_invitation_waits_for_a_start_in_the_future(starts: date | None, state: State) -> None:
     def opened(*, needs: bool, approved: bool) -> State:
-        return opening(needs_approval=needs, approved=approved, starts=starts, today=TODAY)
+        return initial_state(needs_approval=needs, approved=approved, starts=starts, today=TODAY)
 
     assert opened(needs=False, approved=False) is state
     assert opened(needs=True, approved=True) is state
@@ -146,7 +146,7 @@ def test_who_may_take_it(
     ada = person(civil=civil)
 
     def takes(*, by_address: bool, account: int | None = None) -> bool:
-        return may_take(ada, email, locked_to, account=account, by_address=by_address)
+        return may_accept(ada, email, locked_to, account=account, by_address=by_address)
 
     assert takes(by_address=False) is anybody
     assert takes(by_address=True) is by_address
@@ -190,7 +190,7 @@ def test_who_knows_an_invitation_from_reading_only(
     who: Callable[[], Actor], held: tuple[Permission, ...], reads: bool
 ) -> None:
     carried = {Permission.PROJECT_UPDATE}
-    assert merely_reads(who(), held, GRANT, carried) is reads
+    assert can_read_but_not_grant(who(), held, GRANT, carried) is reads
 
 
 UPDATE = Permission.PROJECT_UPDATE
@@ -220,7 +220,9 @@ UPDATE = Permission.PROJECT_UPDATE
 def test_an_invitation_counts_while_whoever_sent_it_could_still_give_its_role(
     held: set[Permission], *, active: bool, staff: bool, stands: bool
 ) -> None:
-    assert stands_by(held, GRANT, {UPDATE}, is_active=active, is_staff=staff) is stands
+    assert (
+        inviter_can_still_grant(held, GRANT, {UPDATE}, is_active=active, is_staff=staff) is stands
+    )
 
 
 @pytest.mark.parametrize(
@@ -262,4 +264,4 @@ def test_an_invitation_counts_while_whoever_sent_it_could_still_give_its_role(
 def test_what_became_of_the_mail(
     mail: str | None, leased: datetime | None, error: str | None, told: str
 ) -> None:
-    assert fate(mail, leased, error, NOW) is Fate(told)
+    assert delivery_status(mail, leased, error, NOW) is DeliveryStatus(told)

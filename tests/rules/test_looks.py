@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from collegium.text import confusables
-from collegium.text.confusables import TURNING, is_plain, sounds_of_authority
+from collegium.text.confusables import BIDI_CONTROLS, is_reserved_username, is_single_script
 
 RESERVED = ("admin", "administrator", "collegium", "operator", "root", "staff", "support", "system")
 
 
 @pytest.mark.parametrize("name", RESERVED)
 def test_the_names_of_those_in_charge_are_kept_for_them(name: str) -> None:
-    assert sounds_of_authority(name)
-    assert sounds_of_authority(f"_{name}-")
-    assert not sounds_of_authority(f"x{name}")
-    assert not sounds_of_authority(f"{name}x")
+    assert is_reserved_username(name)
+    assert is_reserved_username(f"_{name}-")
+    assert not is_reserved_username(f"x{name}")
+    assert not is_reserved_username(f"{name}x")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_the_names_of_those_in_charge_are_kept_for_them(name: str) -> None:
     ],
 )
 def test_nor_is_what_reads_like_them(name: str) -> None:
-    assert sounds_of_authority(name)
+    assert is_reserved_username(name)
 
 
 def test_two_letters_that_read_like_one_are_taken_for_it() -> None:
@@ -37,7 +37,7 @@ def test_two_letters_that_read_like_one_are_taken_for_it() -> None:
 
 @pytest.mark.parametrize("name", ["", "ada", "minad", "admiral", "stafford", "rooter", "admin-2"])
 def test_a_name_that_only_holds_letters_of_theirs_is_free(name: str) -> None:
-    assert not sounds_of_authority(name)
+    assert not is_reserved_username(name)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_name_that_only_holds_letters_of_theirs_is_free(name: str) -> None:
     ],
 )
 def test_an_honest_address_is_plain(address: str) -> None:
-    assert is_plain(address)
+    assert is_single_script(address)
 
 
 @pytest.mark.parametrize(
@@ -78,16 +78,16 @@ def test_an_honest_address_is_plain(address: str) -> None:
     ],
 )
 def test_an_address_that_looks_like_another_is_not(address: str) -> None:
-    assert not is_plain(address)
+    assert not is_single_script(address)
 
 
 def test_a_sign_without_a_name_is_of_no_alphabet() -> None:
-    assert is_plain("\u00e9\ue000@example.org")
-    assert confusables._alphabets("a\u0430\u7528\ue0001") == {"LATIN", "CYRILLIC"}
+    assert is_single_script("\u00e9\ue000@example.org")
+    assert confusables._scripts("a\u0430\u7528\ue0001") == {"LATIN", "CYRILLIC"}
 
 
 def test_all_signs_that_turn_the_reading_direction_are_known() -> None:
-    assert {f"{ord(sign):x}" for sign in TURNING} == {
+    assert {f"{ord(sign):x}" for sign in BIDI_CONTROLS} == {
         *("202a", "202b", "202c", "202d", "202e"),
         *("2066", "2067", "2068", "2069"),
     }

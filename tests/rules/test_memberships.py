@@ -6,8 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from collegium.access.rules import SYSTEM_ROLES, Kind
-from collegium.memberships.rules import check_end, is_owner_role, keep_an_owner, may_list_people
+from collegium.access.rules import SYSTEM_ROLES, ScopeKind
+from collegium.memberships.rules import (
+    check_end,
+    ensure_owner_remains,
+    is_owner_role,
+    may_list_people,
+)
 from collegium.refusals import Conflict, Invalid
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
@@ -30,24 +35,24 @@ def test_a_grant_must_not_end_before_it_is_given(until: datetime) -> None:
 def test_the_owner_roles_are_those_of_organisations_and_groups() -> None:
     owners = {
         (kind, role.name)
-        for kind in Kind
+        for kind in ScopeKind
         for role in SYSTEM_ROLES
         if is_owner_role(kind.value, role.name)
     }
     assert owners == {
-        (Kind.ORGANISATION, "CUSTOMER.OWNER"),
-        (Kind.GROUP, "GROUP.OWNER"),
-        (Kind.GROUP, "GROUP.LEAD"),
+        (ScopeKind.ORGANISATION, "CUSTOMER.OWNER"),
+        (ScopeKind.GROUP, "GROUP.OWNER"),
+        (ScopeKind.GROUP, "GROUP.LEAD"),
     }
 
 
 def test_the_last_owner_stays() -> None:
     with pytest.raises(Conflict) as refused:
-        keep_an_owner("organisation", "CUSTOMER.OWNER", 0)
+        ensure_owner_remains("organisation", "CUSTOMER.OWNER", 0)
     assert refused.value.code == "scope.last_owner"
     for role in ("GROUP.OWNER", "GROUP.LEAD"):
         with pytest.raises(Conflict):
-            keep_an_owner("group", role, 0)
+            ensure_owner_remains("group", role, 0)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_the_last_owner_stays() -> None:
     ids=["another_owner", "no_owner_role", "project", "role_of_another_kind", "group", "manager"],
 )
 def test_anybody_else_may_go(kind: str, role: str, others: int) -> None:
-    keep_an_owner(kind, role, others)
+    ensure_owner_remains(kind, role, others)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from collegium.db.tables import open_invitations
 from collegium.invite_links.rules import (
     PATTERN_MAX,
     PATTERNS_MAX,
-    admits,
     check_active,
     check_end,
     check_may_change,
@@ -23,8 +22,9 @@ from collegium.invite_links.rules import (
     check_roles,
     check_template,
     is_active,
+    is_wider,
+    matches_restrictions,
     project_name,
-    widens,
 )
 from collegium.refusals import Conflict, Forbidden, Invalid
 
@@ -147,7 +147,7 @@ def test_a_template_that_nobody_could_fill_is_refused(template: str, wrong: str)
 )
 def test_a_pattern_must_match_the_whole_address(pattern: str, email: str, *, matches: bool) -> None:
     check_patterns([pattern])
-    assert admits([], [pattern], of_account=(), email=email) is matches
+    assert matches_restrictions([], [pattern], of_account=(), email=email) is matches
 
 
 @pytest.mark.parametrize(
@@ -170,11 +170,14 @@ def test_one_affiliation_or_one_pattern_is_enough(
     affiliations: list[str], patterns: list[str], *, allowed: bool
 ) -> None:
     of_ada = ("staff@uni.example", "alum@uni.example")
-    assert admits(affiliations, patterns, of_account=of_ada, email="ada@uni.example") is allowed
+    assert (
+        matches_restrictions(affiliations, patterns, of_account=of_ada, email="ada@uni.example")
+        is allowed
+    )
 
 
 def test_somebody_with_no_affiliation_shares_none() -> None:
-    assert not admits(["x"], [], of_account=(), email="ada@uni.example")
+    assert not matches_restrictions(["x"], [], of_account=(), email="ada@uni.example")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,9 @@ def test_a_catastrophic_pattern_costs_nobody_anything(pattern: str) -> None:
         pass
     else:
         # An address of the longest kind, as unlucky as can be.
-        assert not admits([], [pattern], of_account=(), email="a" * 306 + "!@example.org")
+        assert not matches_restrictions(
+            [], [pattern], of_account=(), email="a" * 306 + "!@example.org"
+        )
     assert time.thread_time() - began < 0.05
 
 
@@ -345,23 +350,23 @@ def test_change_widens_a_link_exactly_when_somebody_gains_by_it(
         or after["expires"] > before["expires"]
         or not people(after) <= people(before)
     )
-    assert widens(before, after) is gains
+    assert is_wider(before, after) is gains
 
 
 def test_every_change_of_a_link_that_is_not_known_to_be_harmless_widens_it() -> None:
     columns = {column.name for column in open_invitations.c}
     for name in columns - TERMS.keys():
-        assert widens({**TERMS, name: 1}, {name: 2}), name
-        assert not widens({**TERMS, name: 1}, {name: 1}), name
+        assert is_wider({**TERMS, name: 1}, {name: 2}), name
+        assert not is_wider({**TERMS, name: 1}, {name: 1}), name
     assert TERMS.keys() <= columns
-    assert not widens(TERMS, {"custom_text": "Welcome", "template": "{email}"})
-    assert not widens(TERMS, {})
+    assert not is_wider(TERMS, {"custom_text": "Welcome", "template": "{email}"})
+    assert not is_wider(TERMS, {})
 
 
 def test_pattern_that_replaces_another_widens_a_link_whatever_it_says() -> None:
-    assert widens(TERMS, {"email_patterns": ["p"], "affiliations": ["a", "c"]})
-    assert widens(TERMS, {"email_patterns": ["P"]})
-    assert not widens(TERMS, {"email_patterns": ["q"], "affiliations": []})
+    assert is_wider(TERMS, {"email_patterns": ["p"], "affiliations": ["a", "c"]})
+    assert is_wider(TERMS, {"email_patterns": ["P"]})
+    assert not is_wider(TERMS, {"email_patterns": ["q"], "affiliations": []})
 
 
 @pytest.mark.parametrize(("public", "staff"), [(True, True), (False, False), (False, True)])
@@ -385,7 +390,7 @@ def test_public_link_is_changed_by_staff_alone(*, public: bool, staff: bool) -> 
 def test_a_pattern_matches_every_spelling_of_a_mailbox_and_no_other(
     pattern: str, email: str, *, admitted: bool
 ) -> None:
-    assert admits([], [pattern], of_account=[], email=email) is admitted
+    assert matches_restrictions([], [pattern], of_account=[], email=email) is admitted
 
 
 def test_a_project_named_after_a_person_is_no_link() -> None:

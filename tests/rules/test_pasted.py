@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.invitations.pasted_lists import LINE_MAX, NONE, TOO_LONG, Pasted, read_people
-from collegium.text.email_addresses import address_fault
+from collegium.invitations.pasted_lists import LINE_MAX, NONE, TOO_LONG, PastedPerson, read_people
+from collegium.text.email_addresses import address_error
 
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "people.txt"
 ADA = "ada@example.org"
@@ -119,7 +119,7 @@ DOUBTED = [
 def test_a_line_from_another_program_is_understood(line: str, name: str | None) -> None:
     (one,) = read_people(line, 200)
     expected = ADA if name is not None else "ada+lab@example.org"
-    assert one == Pasted(line.strip(), expected, name or "")
+    assert one == PastedPerson(line.strip(), expected, name or "")
 
 
 @pytest.mark.parametrize("line", DOUBTED)
@@ -132,7 +132,7 @@ def test_what_holds_an_at_sign_and_is_no_address_is_doubted_and_never_cut(line: 
 
 @pytest.mark.parametrize("line", ["nobody", "Name;E-mail", "ada(at)example.org", "-"])
 def test_a_line_without_an_address_says_so(line: str) -> None:
-    assert read_people(line, 200) == [Pasted(line, "", "", NONE)]
+    assert read_people(line, 200) == [PastedPerson(line, "", "", NONE)]
 
 
 @pytest.mark.parametrize("text", ["", " \n\t\n", "\ufeff\n\u200b", "\u3000"])
@@ -219,7 +219,7 @@ def test_a_name_that_is_too_long_is_said_to_be() -> None:
 def test_whatever_is_pasted_only_addresses_come_out(text: str) -> None:
     for one in read_people(text, 200):
         assert bool(one.email) != (one.fault not in {"", "The name is too long."})
-        assert not one.email or not address_fault(one.email)
+        assert not one.email or not address_error(one.email)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from collegium.join_requests.rules import (
-    MOVES,
     STORED,
-    Act,
+    TRANSITIONS,
+    Action,
     State,
     check_may_ask,
     is_repeated,
-    move,
+    transition,
 )
 from collegium.refusals import Conflict
 
@@ -40,30 +40,30 @@ EXPECTED = _machine()
 
 
 def test_the_table_speaks_of_every_state_and_every_act() -> None:
-    assert set(EXPECTED) == {(state.value, act.value) for state in State for act in Act}
+    assert set(EXPECTED) == {(state.value, act.value) for state in State for act in Action}
 
 
-@pytest.mark.parametrize("act", Act)
+@pytest.mark.parametrize("act", Action)
 @pytest.mark.parametrize("state", State)
-def test_every_act_moves_as_specified_or_is_refused(state: State, act: Act) -> None:
+def test_every_act_moves_as_specified_or_is_refused(state: State, act: Action) -> None:
     leads_to = EXPECTED[state.value, act.value]
     if leads_to == "-":
         with pytest.raises(Conflict) as refused:
-            move(state.value, act)
+            transition(state.value, act)
         assert refused.value.code == "request.wrong_state"
         assert refused.value.facts == {"act": act, "state": state}
     else:
-        assert move(state.value, act) is State(leads_to)
+        assert transition(state.value, act) is State(leads_to)
 
 
 def test_no_move_leads_into_a_state_that_is_never_stored() -> None:
     assert set(STORED) == set(State) - {State.DRAFT}
-    assert set(MOVES.values()) == set(STORED)
+    assert set(TRANSITIONS.values()) == set(STORED)
 
 
 @pytest.mark.parametrize("state", STORED)
 def test_whoever_says_the_same_twice_means_once(state: State) -> None:
-    ends = {Act.APPROVE: "approved", Act.REJECT: "rejected", Act.CANCEL: "canceled"}
+    ends = {Action.APPROVE: "approved", Action.REJECT: "rejected", Action.CANCEL: "canceled"}
     assert [act for act in ends if is_repeated(state.value, act)] == [
         act for act, end in ends.items() if end == state.value
     ]

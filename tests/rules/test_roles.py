@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collegium.access.rules import Kind, Permission
+from collegium.access.rules import Permission, ScopeKind
 from collegium.refusals import Conflict, Invalid
 from collegium.roles.rules import (
     NAME_MAX,
@@ -21,14 +21,14 @@ IN_THE_TREE = {name.value for name in Permission} - IN_GROUPS
 @pytest.mark.parametrize(
     ("kind", "can", "cannot"),
     [
-        (Kind.ORGANISATION, IN_THE_TREE, IN_GROUPS),
-        (Kind.PROJECT, IN_THE_TREE, IN_GROUPS),
-        (Kind.GROUP, IN_GROUPS, IN_THE_TREE),
+        (ScopeKind.ORGANISATION, IN_THE_TREE, IN_GROUPS),
+        (ScopeKind.PROJECT, IN_THE_TREE, IN_GROUPS),
+        (ScopeKind.GROUP, IN_GROUPS, IN_THE_TREE),
     ],
     ids=["organisation", "project", "group"],
 )
 def test_a_role_carries_what_means_something_where_it_is_held(
-    kind: Kind, can: set[str], cannot: set[str]
+    kind: ScopeKind, can: set[str], cannot: set[str]
 ) -> None:
     check_permissions(kind, sorted(can))
     check_permissions(kind, ())
@@ -41,7 +41,7 @@ def test_a_role_carries_what_means_something_where_it_is_held(
 
 def test_everything_that_a_role_cannot_carry_is_named_at_once() -> None:
     with pytest.raises(Invalid) as refused:
-        check_permissions(Kind.GROUP, ["FLY", "GROUP.UPDATE", "PROJECT.LIST"])
+        check_permissions(ScopeKind.GROUP, ["FLY", "GROUP.UPDATE", "PROJECT.LIST"])
     assert refused.value.facts["names"] == ["FLY", "PROJECT.LIST"]
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from collegium.refusals import Conflict, Invalid
-from collegium.security.rate_limits.rules import wait
+from collegium.security.rate_limits.rules import backoff
 from collegium.sign_in.two_factor import rules as two_factor_rules
 
 
@@ -64,11 +64,11 @@ def test_ten_recovery_codes_are_given_out() -> None:
 
 
 def test_guessing_six_digits_costs_half_a_minute_and_soon_ten_each() -> None:
-    waits = [wait(two_factor_rules.TRIES, count) for count in range(1, 11)]
+    waits = [backoff(two_factor_rules.TRIES, count) for count in range(1, 11)]
     assert waits[:5] == [timedelta()] * 5
     assert waits[5:] == [timedelta(seconds=30 * 2**n) for n in range(4)] + [timedelta(minutes=8)]
-    assert wait(two_factor_rules.TRIES, 11) == timedelta(minutes=10)
-    assert two_factor_rules.TRIES.forgotten == timedelta(minutes=10)
+    assert backoff(two_factor_rules.TRIES, 11) == timedelta(minutes=10)
+    assert two_factor_rules.TRIES.window == timedelta(minutes=10)
 
 
 @pytest.mark.parametrize("wrong", [0, 3, 19])

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import pytest
 
-from collegium.access.subnets.rules import closed, place
+from collegium.access.subnets.rules import is_denied, position
 
 
 def is_open(subnets: str, address: str) -> bool:
-    at = place(address)
-    return not any(low <= at <= high for low, high in closed(subnets))
+    at = position(address)
+    return not any(low <= at <= high for low, high in is_denied(subnets))
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_an_address_that_cannot_be_told_is_in_no_network(address: str) -> None:
 def test_an_address_lies_where_rows_that_were_written_long_ago_expect_it(
     address: str, kept: str
 ) -> None:
-    assert place(address).hex() == kept
+    assert position(address).hex() == kept
 
 
 @pytest.mark.parametrize("subnets", ["", " ", ",", " , "])
 def test_without_subnets_there_is_no_range(subnets: str) -> None:
-    assert closed(subnets) == []
+    assert is_denied(subnets) == []
 
 
 def test_subnets_that_are_none_let_nobody_in() -> None:
@@ -78,7 +78,7 @@ def test_subnets_that_are_none_let_nobody_in() -> None:
 
 
 def test_the_ranges_follow_each_other_without_touching() -> None:
-    found = closed("10.0.0.0/8,10.1.0.0/16,9.0.0.0/8,2001:db8::/32")
+    found = is_denied("10.0.0.0/8,10.1.0.0/16,9.0.0.0/8,2001:db8::/32")
     assert all(low <= high for low, high in found)
     assert all(before[1] < after[0] for before, after in pairwise(found))
     assert len(found) == 3

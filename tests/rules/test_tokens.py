@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from collegium.refusals import Forbidden
 from collegium.sign_in.tokens import rules as token_rules
-from collegium.sign_in.tokens.rules import BEARERS, Kind, end
+from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
 
 ISSUED = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 USED = ISSUED + timedelta(minutes=30)
@@ -37,7 +37,7 @@ MOMENTS = st.integers(-(10**8), 10**8).map(lambda seconds: ISSUED + timedelta(se
 def test_a_token_ends_when_the_first_of_its_bounds_is_reached(
     lifetime: int | None, max_age: int | None, ends: datetime | None, until: datetime | None
 ) -> None:
-    assert end(ISSUED, USED, lifetime, max_age, ends) == until
+    assert expiry(ISSUED, USED, lifetime, max_age, ends) == until
 
 
 @given(MOMENTS, MOMENTS, SECONDS, SECONDS, st.none() | MOMENTS)
@@ -48,18 +48,18 @@ def test_one_bound_more_never_makes_a_token_live_longer(
     max_age: int | None,
     ends: datetime | None,
 ) -> None:
-    found = end(issued, used, lifetime, max_age, ends)
+    found = expiry(issued, used, lifetime, max_age, ends)
     for fewer in (
-        end(issued, used, None, max_age, ends),
-        end(issued, used, lifetime, None, ends),
-        end(issued, used, lifetime, max_age),
+        expiry(issued, used, None, max_age, ends),
+        expiry(issued, used, lifetime, None, ends),
+        expiry(issued, used, lifetime, max_age),
     ):
         assert fewer is None or (found is not None and found <= fewer)
 
 
 def test_a_program_is_let_in_by_these_tokens_and_no_others() -> None:
     assert {kind.value for kind in BEARERS} == {"api", "personal", "device", "access"}
-    assert {kind.value for kind in set(Kind) - BEARERS} == {"session", "refresh", "spent"}
+    assert {kind.value for kind in set(TokenKind) - BEARERS} == {"session", "refresh", "spent"}
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_tokens_last_as_long_as_is_said(seconds: int, lasts: timedelta) -> None:
 
 
 def test_the_api_token_alone_may_ask_for_another_address() -> None:
-    token_rules.check_is_own(Kind.API.value)
-    for kind in {*map(str, Kind)} - {Kind.API.value}:
+    token_rules.check_is_own(TokenKind.API.value)
+    for kind in {*map(str, TokenKind)} - {TokenKind.API.value}:
         with pytest.raises(Forbidden) as refused:
             token_rules.check_is_own(kind)
         assert refused.value.code == "token.delegated"

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium.security.rate_limits import rules as rate_limit_rules
-from collegium.security.rate_limits.rules import Limit, wait
+from collegium.security.rate_limits.rules import RateLimit, backoff
 
 LIMITS = {
     name: limit
     for name, limit in sorted(vars(rate_limit_rules).items())
-    if isinstance(limit, Limit)
+    if isinstance(limit, RateLimit)
 }
 # How many failures are free, what the next one costs, what none exceeds, after how long one is
 # forgotten; the last three in seconds.
@@ -42,7 +42,7 @@ COUNTS = st.integers(0, 10_000)
 
 def test_the_limits_are_those_that_are_said() -> None:
     found = {
-        name: (limit.free, *(int(some.total_seconds()) for some in limit[1:]))
+        name: (limit.allowed, *(int(some.total_seconds()) for some in limit[1:]))
         for name, limit in LIMITS.items()
     }
     assert found == EXPECTED
@@ -53,17 +53,19 @@ def test_the_limits_are_those_that_are_said() -> None:
     [(0, 0), (2, 0), (3, 0), (4, 5), (5, 10), (6, 20), (7, 40), (8, 60), (9, 60), (10**9, 60)],
 )
 def test_each_failure_beyond_the_free_ones_doubles_the_delay(count: int, seconds: int) -> None:
-    limit = Limit(3, timedelta(seconds=5), timedelta(seconds=60), timedelta(hours=1))
-    assert wait(limit, count) == timedelta(seconds=seconds)
+    limit = RateLimit(3, timedelta(seconds=5), timedelta(seconds=60), timedelta(hours=1))
+    assert backoff(limit, count) == timedelta(seconds=seconds)
 
 
 @given(st.sampled_from([*LIMITS.values()]), COUNTS)
-def test_who_fails_more_often_waits_no_less_and_nobody_for_good(limit: Limit, count: int) -> None:
-    assert wait(limit, count) <= wait(limit, count + 1) <= limit.longest
-    assert bool(wait(limit, count)) is (count > limit.free)
+def test_who_fails_more_often_waits_no_less_and_nobody_for_good(
+    limit: RateLimit, count: int
+) -> None:
+    assert backoff(limit, count) <= backoff(limit, count + 1) <= limit.max_delay
+    assert bool(backoff(limit, count)) is (count > limit.allowed)
 
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_every_delay_reaches_its_longest(name: str) -> None:
     limit = LIMITS[name]
-    assert wait(limit, limit.free + 21) == limit.longest
+    assert backoff(limit, limit.allowed + 21) == limit.max_delay

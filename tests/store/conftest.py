@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collegium.db import schema
-from collegium.db.database import Database, Read
+from collegium.db.database import Database, ReadTransaction
 from tests import big, busy
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def busy_postgresql_url(postgresql: PostgreSQL, big_postgresql_url: str) -> Iter
 
 
 @pytest.fixture(params=["sqlite", "unanalysed", "postgresql"])
-def big_tx(request: pytest.FixtureRequest) -> Iterator[Read]:
+def big_tx(request: pytest.FixtureRequest) -> Iterator[ReadTransaction]:
     url = request.getfixturevalue(f"big_{request.param}_url")
     with closing(Database(url, size=1)) as database, database.read() as tx:
         yield tx

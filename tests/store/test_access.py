@@ -18,15 +18,15 @@ import pytest
 from sqlalchemy import bindparam, insert
 
 from collegium.access import queries as access_queries
-from collegium.access.queries import holding
-from collegium.access.rules import TEAM, Kind, Permission
+from collegium.access.queries import scopes_with_permission
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import role_permissions, roles
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.rules import STORED, State, seen
+from collegium.invitations.rules import STORED, State, effective_state
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Forbidden, NotFound
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Database, Read, Write
+    from collegium.db.database import Database, ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.lists.listing import Listing
     from tests.world import World
@@ -55,7 +55,7 @@ ALL = 300
 SUBNETS = ("", "10.0.0.0/8,192.0.2.7/32", "", "2001:db8::/32")
 ADDRESSES = (None, "10.1.2.3", "192.0.2.8", "2001:db8::1")
 HOLDING = {
-    permission: Prepared(holding((None, permission)))
+    permission: Statement(scopes_with_permission((None, permission)))
     for permission in (
         Permission.INVITATION_LIST,
         Permission.PROJECT_GRANT,
@@ -66,7 +66,7 @@ HOLDING = {
 
 @dataclass(eq=False)
 class Scope:
-    kind: Kind
+    kind: ScopeKind
     uuid: str
     id: int
     parent: Scope | None = None
@@ -149,7 +149,7 @@ class Forest:
 
     def sees_invitation(self, actor: Actor, invitation: Invitation) -> bool:
         """Those who list or give there, also when the scope is gone; and the invitee, in time."""
-        wanted = {Permission.INVITATION_LIST, TEAM[invitation.scope.kind].grant}
+        wanted = {Permission.INVITATION_LIST, MEMBERSHIP_PERMISSIONS[invitation.scope.kind].grant}
         if actor.sees_all or wanted & self.held(actor, invitation.scope):
             return True
         is_open = invitation.state == State.HELD or (
@@ -170,7 +170,7 @@ class Gardener:
         self.staff = world.staff.actor
         self.dice = dice
         self.forest = Forest()
-        self._roles: dict[Kind, list[Row]] = {}
+        self._roles: dict[ScopeKind, list[Row]] = {}
         self._number = count(1)
 
     def grow(self) -> Forest:
@@ -188,7 +188,7 @@ class Gardener:
             self._switch_some_off(tx)
         return self.forest
 
-    def _people(self, tx: Write) -> None:
+    def _people(self, tx: WriteTransaction) -> None:
         flags: list[dict[str, Any]] = [{} for _ in range(9)]
         flags += [{"is_support": True}, {"is_staff": True}]
         for number, values in enumerate(flags):
@@ -200,34 +200,36 @@ class Gardener:
                 self.world.vault,
                 {"username": name, "email": f"{name}@example.org", **values},
             )
-            self.forest.people.append(account_queries.by_number(tx, account))
+            self.forest.people.append(account_queries.by_id(tx, account))
 
-    def _scopes(self, tx: Write) -> None:
+    def _scopes(self, tx: WriteTransaction) -> None:
         for at in range(4):
             subnets = SUBNETS[at]
             values = {"name": f"O{next(self._number)}", "access_subnets": subnets}
             parent = self._scope(
                 tx,
-                Kind.ORGANISATION,
+                ScopeKind.ORGANISATION,
                 organisation_actions.create(tx, self.staff, self.world.settings, values),
             )
             parent.subnets = subnets
-            reached = access_queries.reach(tx, self.staff, parent.kind, parent.uuid)
+            reached = access_queries.get_visible(tx, self.staff, parent.kind, parent.uuid)
             for _ in range(max(at % 2, self.dice.randrange(4))):
                 name = f"P{next(self._number)}"
                 uuid = project_actions.create(tx, self.staff, reached, {"name": name})
-                self._scope(tx, Kind.PROJECT, uuid, parent)
+                self._scope(tx, ScopeKind.PROJECT, uuid, parent)
 
-    def _scope(self, tx: Write, kind: Kind, uuid: str, parent: Scope | None = None) -> Scope:
-        number = access_queries.reach(tx, self.staff, kind, uuid).scope.id
+    def _scope(
+        self, tx: WriteTransaction, kind: ScopeKind, uuid: str, parent: Scope | None = None
+    ) -> Scope:
+        number = access_queries.get_visible(tx, self.staff, kind, uuid).scope.id
         made = Scope(kind, uuid, number, parent)
         self.forest.scopes.append(made)
         return made
 
-    def _custom_roles(self, tx: Write) -> None:
+    def _custom_roles(self, tx: WriteTransaction) -> None:
         system = {
-            Kind.ORGANISATION: ("CUSTOMER.OWNER",),
-            Kind.PROJECT: ("PROJECT.MANAGER", "PROJECT.MEMBER"),
+            ScopeKind.ORGANISATION: ("CUSTOMER.OWNER",),
+            ScopeKind.PROJECT: ("PROJECT.MANAGER", "PROJECT.MEMBER"),
         }
         for kind, names in system.items():
             self._roles[kind] = [role_queries.named(tx, name, None) for name in names]
@@ -236,17 +238,17 @@ class Gardener:
                 name = add_role(tx, f"CUSTOM.{next(self._number)}", kind, carried)
                 self._roles[kind].append(role_queries.named(tx, name, None))
 
-    def _grant(self, tx: Write) -> None:
+    def _grant(self, tx: WriteTransaction) -> None:
         scope, account = self.dice.choice(self.forest.scopes), self.dice.choice(self.forest.people)
         role = self.dice.choice(self._roles[scope.kind])
-        if membership_queries.held(tx, account.id, role.id, scope.id):
+        if membership_queries.active_grant(tx, account.id, role.id, scope.id):
             return
         until = self.dice.choice(ENDS)
-        reached = access_queries.reach(tx, self.staff, scope.kind, scope.uuid)
+        reached = access_queries.get_visible(tx, self.staff, scope.kind, scope.uuid)
         membership_actions.add(
-            tx, self.staff, membership_actions.Seat(reached, role, account), until
+            tx, self.staff, membership_actions.RoleAssignment(reached, role, account), until
         )
-        row: Any = membership_queries.held(tx, account.id, role.id, scope.id)
+        row: Any = membership_queries.active_grant(tx, account.id, role.id, scope.id)
         carried = frozenset(role_queries.permissions_of(tx, [role.id]).get(role.id, ()))
         self.forest.grants.append(Grant(account, scope, carried, until, row.id, row.uuid))
 
@@ -262,7 +264,7 @@ class Gardener:
                 tx,
                 self.staff,
                 self.world.settings,
-                access_queries.reach(tx, self.staff, scope.kind, scope.uuid),
+                access_queries.get_visible(tx, self.staff, scope.kind, scope.uuid),
                 role,
                 {"email": email},
             )
@@ -270,23 +272,23 @@ class Gardener:
             invitation_queries.step(tx, row, state)
         self.forest.invitations.append(Invitation(uuid, scope, email, state.value, row.expires))
 
-    def _end_some(self, tx: Write) -> None:
+    def _end_some(self, tx: WriteTransaction) -> None:
         for grant in self.dice.sample(self.forest.grants, 8):
             membership_queries.end(tx, grant.id, self.staff.id)
             grant.ended = True
 
-    def _remove_some(self, tx: Write) -> None:
+    def _remove_some(self, tx: WriteTransaction) -> None:
         doomed = set(
-            self.dice.sample([s.uuid for s in self.forest.scopes if s.kind is Kind.PROJECT], 1)
+            self.dice.sample([s.uuid for s in self.forest.scopes if s.kind is ScopeKind.PROJECT], 1)
         )
-        organisation = next(s for s in self.forest.scopes if s.kind is Kind.ORGANISATION)
+        organisation = next(s for s in self.forest.scopes if s.kind is ScopeKind.ORGANISATION)
         doomed |= {s.uuid for s in self.forest.scopes if organisation in {s, s.parent}}
         # Projects first: an organisation goes only when nothing stands under it.
         for scope in sorted(self.forest.scopes, key=lambda scope: scope.parent is None):
             if scope.uuid not in doomed:
                 continue
-            reached = access_queries.reach(tx, self.staff, scope.kind, scope.uuid)
-            if scope.kind is Kind.PROJECT:
+            reached = access_queries.get_visible(tx, self.staff, scope.kind, scope.uuid)
+            if scope.kind is ScopeKind.PROJECT:
                 project_actions.delete(tx, self.staff, reached)
             else:
                 organisation_actions.delete(tx, self.staff, reached)
@@ -297,17 +299,19 @@ class Gardener:
                 if invitation.scope is scope:
                     invitation.state = State.CANCELED
 
-    def _switch_some_off(self, tx: Write) -> None:
+    def _switch_some_off(self, tx: WriteTransaction) -> None:
         for account in self.forest.people[:2]:
             account_queries.change(tx, account.id, {"is_active": False})
-        self.forest.people = [account_queries.by_number(tx, one.id) for one in self.forest.people]
+        self.forest.people = [account_queries.by_id(tx, one.id) for one in self.forest.people]
         for grant in self.forest.grants:
-            grant.account = account_queries.by_number(tx, grant.account.id)
+            grant.account = account_queries.by_id(tx, grant.account.id)
 
 
-def add_role(tx: Write, name: str, kind: Kind, carried: Iterable[Permission]) -> str:
-    number = tx.value(
-        Prepared(
+def add_role(
+    tx: WriteTransaction, name: str, kind: ScopeKind, carried: Iterable[Permission]
+) -> str:
+    number = tx.scalar(
+        Statement(
             insert(roles)
             .values({c: bindparam(c) for c in ("uuid", "name", "kind", "descriptions")})
             .returning(roles.c.id)
@@ -317,13 +321,13 @@ def add_role(tx: Write, name: str, kind: Kind, carried: Iterable[Permission]) ->
         kind=kind.value,
         descriptions={},
     )
-    line = Prepared(
+    line = Statement(
         insert(role_permissions).values(
             role_id=bindparam("role"), permission=bindparam("permission")
         )
     )
     for permission in carried:
-        tx.run(line, role=number, permission=permission.value)
+        tx.execute(line, role=number, permission=permission.value)
     return name
 
 
@@ -333,7 +337,7 @@ def viewers(forest: Forest) -> list[Actor]:
 
 
 def let_through(
-    load: Callable[..., object], tx: Read, actor: Actor, uuids: Iterable[str]
+    load: Callable[..., object], tx: ReadTransaction, actor: Actor, uuids: Iterable[str]
 ) -> set[str]:
     """The objects that a gate gives; of the others it must say that there are none."""
     found = set()
@@ -346,15 +350,15 @@ def let_through(
     return found
 
 
-def shown(listing: Listing, tx: Read, actor: Actor) -> set[str]:
+def shown(listing: Listing, tx: ReadTransaction, actor: Actor) -> set[str]:
     """What a list shows, each once, and as many as it counts."""
     rows = [row.uuid for row in listing.page(tx, actor, {}, (), ALL, 0)]
     assert len(rows) == len(set(rows)) == listing.count(tx, actor, {})
     return set(rows)
 
 
-def check_scopes(tx: Read, forest: Forest, actor: Actor, kind: Kind) -> None:
-    room = organisation_queries if kind is Kind.ORGANISATION else project_queries
+def check_scopes(tx: ReadTransaction, forest: Forest, actor: Actor, kind: ScopeKind) -> None:
+    room = organisation_queries if kind is ScopeKind.ORGANISATION else project_queries
     expected = {
         scope.uuid
         for scope in forest.scopes
@@ -363,63 +367,63 @@ def check_scopes(tx: Read, forest: Forest, actor: Actor, kind: Kind) -> None:
     # Also the UUIDs of the other kind, which lead nowhere here.
     asked = [scope.uuid for scope in forest.scopes] + [uuid4().hex]
 
-    def gate(tx: Read, actor: Actor, uuid: str) -> object:
-        return access_queries.reach(tx, actor, kind, uuid)
+    def gate(tx: ReadTransaction, actor: Actor, uuid: str) -> object:
+        return access_queries.get_visible(tx, actor, kind, uuid)
 
     assert let_through(gate, tx, actor, asked) == expected
     assert let_through(room.find, tx, actor, asked) == expected
     assert shown(room.listing, tx, actor) == expected
 
 
-def check_permissions(tx: Read, forest: Forest, actor: Actor) -> None:
+def check_permissions(tx: ReadTransaction, forest: Forest, actor: Actor) -> None:
     for permission, statement in HOLDING.items():
-        ids = {row[0] for row in tx.all(statement, **access_queries.seer(tx, actor))}
+        ids = {row[0] for row in tx.fetch_all(statement, **access_queries.viewer_params(tx, actor))}
         assert ids == {s.id for s in forest.scopes if permission in forest.held(actor, s)}
     for scope in forest.scopes:
         if forest.sees_scope(actor, scope):
-            reached = access_queries.reach(tx, actor, scope.kind, scope.uuid)
-            assert reached.held == forest.held(actor, scope)
-            assert reached.above == forest.above(actor, scope)
-            assert access_queries.reach_number(tx, actor, scope.id) == reached
+            reached = access_queries.get_visible(tx, actor, scope.kind, scope.uuid)
+            assert reached.permissions == forest.held(actor, scope)
+            assert reached.parent_permissions == forest.above(actor, scope)
+            assert access_queries.get_visible_by_id(tx, actor, scope.id) == reached
             for permission in HOLDING:
-                may = actor.is_staff or permission in reached.held
+                may = actor.is_staff or permission in reached.permissions
                 assert is_allowed(tx, actor, scope, permission) is may
 
 
-def is_allowed(tx: Read, actor: Actor, scope: Scope, permission: Permission) -> bool:
+def is_allowed(tx: ReadTransaction, actor: Actor, scope: Scope, permission: Permission) -> bool:
     try:
-        access_queries.reach(tx, actor, scope.kind, scope.uuid, permission)
+        access_queries.get_visible(tx, actor, scope.kind, scope.uuid, permission)
     except Forbidden:
         return False
     return True
 
 
-def check_accounts(tx: Read, forest: Forest, actor: Actor, beside: set[str]) -> None:
+def check_accounts(tx: ReadTransaction, forest: Forest, actor: Actor, beside: set[str]) -> None:
     expected = {row.uuid for row in forest.people if forest.sees_account(actor, row)}
     expected |= beside if actor.sees_all else set()
     asked = [row.uuid for row in forest.people] + [*beside, uuid4().hex]
-    assert let_through(account_queries.reach, tx, actor, asked) == expected
+    assert let_through(account_queries.get_visible, tx, actor, asked) == expected
     assert shown(account_queries.listing, tx, actor) == expected
 
 
-def check_invitations(tx: Read, forest: Forest, actor: Actor) -> None:
+def check_invitations(tx: ReadTransaction, forest: Forest, actor: Actor) -> None:
     expected = {i.uuid for i in forest.invitations if forest.sees_invitation(actor, i)}
     asked = [invitation.uuid for invitation in forest.invitations] + [uuid4().hex]
-    assert let_through(invitation_queries.reach, tx, actor, asked) == expected
+    assert let_through(invitation_queries.get_visible, tx, actor, asked) == expected
     assert shown(invitation_queries.listing, tx, actor) == expected
 
 
-def check_states(tx: Read, actor: Actor) -> None:
+def check_states(tx: ReadTransaction, actor: Actor) -> None:
     """The list can be ordered by the state as it is seen; that state is the one of the rules.
 
     What is held comes after what is pending, as its name on the wire does.
     """
     rows = invitation_queries.listing.page(tx, actor, {}, ("state",), ALL, 0)
-    states = [seen(row.state, row.expires, NOW) for row in rows]
+    states = [effective_state(row.state, row.expires, NOW) for row in rows]
     assert states == sorted(states, key=lambda s: "project" if s is State.HELD else s.value)
 
 
-def check_grants(tx: Read, forest: Forest, actor: Actor) -> None:
+def check_grants(tx: ReadTransaction, forest: Forest, actor: Actor) -> None:
     expected = {grant.uuid for grant in forest.grants if forest.sees_grant(actor, grant)}
     asked = [grant.uuid for grant in forest.grants] + [uuid4().hex]
     assert let_through(membership_queries.find, tx, actor, asked) == expected
@@ -453,8 +457,8 @@ def test_gate_list_and_specification_agree(
     with database.read(NOW) as tx:
         for actor in viewers(forest):
             print(actor.username, actor.address)  # noqa: T201 - the last one is the one it failed for
-            check_scopes(tx, forest, actor, Kind.ORGANISATION)
-            check_scopes(tx, forest, actor, Kind.PROJECT)
+            check_scopes(tx, forest, actor, ScopeKind.ORGANISATION)
+            check_scopes(tx, forest, actor, ScopeKind.PROJECT)
             check_permissions(tx, forest, actor)
             check_accounts(tx, forest, actor, {world.staff.uuid})
             check_invitations(tx, forest, actor)

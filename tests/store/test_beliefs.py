@@ -14,7 +14,7 @@ import pytest
 import collegium
 from collegium.db.database import Database
 from collegium.db.tables import metadata
-from collegium.lists.listing import Listing, Way
+from collegium.lists.listing import Listing, SearchPlan
 
 LISTINGS = {
     f"{module.name}.{name}": known
@@ -51,7 +51,7 @@ def plan(listing: Listing, database: Database, beliefs: dict[str | None, str], f
     database.close()  # what SQLite believes is read when a connection is opened
     with database.read() as tx:
         page = listing._statement(
-            sees_all=True, filters=(), order=(), way=Way.INDEX, size=100, first=first
+            sees_all=True, filters=(), order=(), way=SearchPlan.INDEX, size=100, first=first
         )
         compiled = page.compiled(database.dialect)
         names = Anything.fromkeys(compiled.parameters({}))

@@ -12,8 +12,8 @@ from sqlalchemy import Text, bindparam, func, insert, literal, select
 
 from collegium.db import connections
 from collegium.db.connections import Connections
-from collegium.db.database import Unavailable
-from collegium.db.statements import Prepared
+from collegium.db.database import UnavailableError
+from collegium.db.statements import Statement
 from collegium.db.tables import requests, slugs
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from collegium.db.database import Database
 
-_COUNT = Prepared(select(func.count().label("count")).select_from(slugs))
-_ADD = Prepared(insert(slugs).values(prefix=bindparam("prefix"), last=bindparam("last")))
+_COUNT = Statement(select(func.count().label("count")).select_from(slugs))
+_ADD = Statement(insert(slugs).values(prefix=bindparam("prefix"), last=bindparam("last")))
 
 
 def test_what_is_the_same_each_time_stands_in_the_text(database: Database) -> None:
-    statement = Prepared(
+    statement = Statement(
         select(requests.c.id).where(
             requests.c.state == "pending", requests.c.uuid == bindparam("uuid")
         )
@@ -39,26 +39,26 @@ def test_what_is_the_same_each_time_stands_in_the_text(database: Database) -> No
 @pytest.mark.parametrize("text", ["it's", "100%", "it's 100 %s", ":name", "\\", '"', "é"])
 def test_no_sign_in_it_is_taken_for_something_else(database: Database, text: str) -> None:
     with database.read() as tx:
-        assert tx.value(Prepared(select(literal(text, Text).label("text")))) == text
+        assert tx.scalar(Statement(select(literal(text, Text).label("text")))) == text
 
 
 def test_on_sqlite_one_reading_is_one_moment(database: Database) -> None:
     with database.read() as before:
-        first = before.value(_COUNT)
+        first = before.scalar(_COUNT)
         with database.write() as tx:
-            tx.run(_ADD, prefix="new", last=1)
-        again = before.value(_COUNT)
+            tx.execute(_ADD, prefix="new", last=1)
+        again = before.scalar(_COUNT)
     with database.read() as after:
-        assert after.value(_COUNT) == first + 1
+        assert after.scalar(_COUNT) == first + 1
     assert again == (first if database.is_sqlite else first + 1)
 
 
 def test_a_reading_that_fails_leaves_its_connection_in_order(database: Database) -> None:
     for _ in range(50):  # more than there may be
         with pytest.raises(ZeroDivisionError), database.read() as tx:
-            _ = 1 / tx.value(_COUNT)
+            _ = 1 / tx.scalar(_COUNT)
     with database.read() as tx:
-        assert tx.value(_COUNT) == 0
+        assert tx.scalar(_COUNT) == 0
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_whoever_waits_too_long_for_a_connection_is_told(
     monkeypatch.setattr(connections, "BUSY_SECONDS", 0.1)
     taken = [pool.take() for _ in range(connections._MOST)]
     began = time.monotonic()
-    with pytest.raises(Unavailable):
+    with pytest.raises(UnavailableError):
         pool.take()
     assert time.monotonic() - began >= 0.1
     for one in taken:

@@ -18,8 +18,8 @@ from sqlalchemy import func, insert, select, text
 
 from collegium.access.rules import Actor
 from collegium.db import schema
-from collegium.db.database import Database, Read
-from collegium.db.statements import Prepared
+from collegium.db.database import Database, ReadTransaction
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, roles, scopes
 from collegium.db.tables import events as table
 from collegium.events import queries as event_queries
@@ -140,7 +140,7 @@ def many_postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def tx(request: pytest.FixtureRequest) -> Iterator[Read]:
+def tx(request: pytest.FixtureRequest) -> Iterator[ReadTransaction]:
     url = request.getfixturevalue(f"many_{request.param}_url")
     with closing(Database(url, size=1)) as database, database.read() as tx:
         yield tx
@@ -163,12 +163,14 @@ OTHERS: Final[dict[str, Any]] = {
 }
 
 
-def plans(tx: Read, actor: Actor, filters: dict[str, Any], *order: str) -> tuple[str, str]:
+def plans(
+    tx: ReadTransaction, actor: Actor, filters: dict[str, Any], *order: str
+) -> tuple[str, str]:
     """How the database would give a page, and how it would count."""
-    ran: list[tuple[Prepared, dict[str, Any]]] = []
+    ran: list[tuple[Statement, dict[str, Any]]] = []
 
-    class Noting(Read):
-        def _execute(self, prepared: Prepared, given: dict[str, Any]) -> Any:
+    class Noting(ReadTransaction):
+        def _execute(self, prepared: Statement, given: dict[str, Any]) -> Any:
             ran.append((prepared, given))
             return super()._execute(prepared, given)
 
@@ -178,7 +180,7 @@ def plans(tx: Read, actor: Actor, filters: dict[str, Any], *order: str) -> tuple
     told = []
     for prepared, given in ran:
         compiled = prepared.compiled(tx._dialect)
-        how = "EXPLAIN QUERY PLAN" if tx.dialect_name == "sqlite" else "EXPLAIN"
+        how = "EXPLAIN QUERY PLAN" if tx.backend == "sqlite" else "EXPLAIN"
         tx._cursor.execute(f"{how} {compiled.text}", compiled.parameters(given))
         told.append("\n".join(str(line[-1]) for line in tx._cursor.fetchall()))
     page, count = told
@@ -200,7 +202,7 @@ def best(question: Any) -> float:
     return min(taken)
 
 
-def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: Read) -> None:
+def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: ReadTransaction) -> None:
     assert set(SELECTIVE) | {"without"} == set(event_queries.listing.filters)
     slow = {}
     for name, value in (*SELECTIVE.items(), *OTHERS.items()):
@@ -217,7 +219,7 @@ def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: Read) -> None:
     assert slow == {}
 
 
-def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: Read) -> None:
+def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: ReadTransaction) -> None:
     slow = {}
     for who in (OWNER, NOBODY):
         assert 0 < event_queries.listing.count(tx, who, {}) < 1000
@@ -233,7 +235,7 @@ def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: Read) -> None:
     assert slow == {}
 
 
-def test_the_first_page_and_a_common_kind_come_from_an_index_in_order(tx: Read) -> None:
+def test_the_first_page_and_a_common_kind_come_from_an_index_in_order(tx: ReadTransaction) -> None:
     for filters in ({}, {"without": "group"}, {"kinds": ["login.succeeded"]}):
         for order in ("created", "-created"):
             page, _ = plans(tx, STAFF, filters, order)
@@ -248,11 +250,11 @@ def test_the_first_page_and_a_common_kind_come_from_an_index_in_order(tx: Read) 
         )
 
 
-def test_the_history_of_groups_can_be_had_and_left_out(tx: Read) -> None:
+def test_the_history_of_groups_can_be_had_and_left_out(tx: ReadTransaction) -> None:
     assert event_queries.listing.count(tx, STAFF, {}) == EVENTS
     groups = select(scopes.c.id).where(scopes.c.kind == "group")
     of_groups = select(func.count()).select_from(table).where(table.c.scope_id.in_(groups))
-    number = tx.value(Prepared(of_groups.with_only_columns(func.count().label("number"))))
+    number = tx.scalar(Statement(of_groups.with_only_columns(func.count().label("number"))))
     assert number > 0
     assert event_queries.listing.count(tx, STAFF, {"without": "group"}) == EVENTS - number
 
@@ -284,8 +286,8 @@ def test_events_of_an_earlier_release_are_named_by_the_upgrade(empty: Database) 
         connection.exec_driver_sql("COMMIT")
     schema.migrate(empty)
     with empty.read() as tx:
-        rows = tx.all(Prepared(select(table.c.uuid, table.c.kind).order_by(table.c.id)))
+        rows = tx.fetch_all(Statement(select(table.c.uuid, table.c.kind).order_by(table.c.id)))
         assert [row.kind for row in rows] == ["logout", "token.created"]
         assert len({row.uuid for row in rows} | {"0" * 32}) == 3
         assert all(len(row.uuid) == 32 for row in rows)
-        assert event_queries.reach(tx, STAFF, rows[0].uuid).kind == "logout"
+        assert event_queries.get_visible(tx, STAFF, rows[0].uuid).kind == "logout"

@@ -35,12 +35,12 @@ def test_connections_that_are_open_read_new_statistics(new_sqlite: str) -> None:
     with other.engine.connect() as connection:
         for line in PROBE:
             connection.exec_driver_sql(line)
-        database.tend()
+        database.optimize()
         assert "probe_b" in str(ask(connection, PLAN))
         many = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 2000) "
         connection.exec_driver_sql("DELETE FROM probe")
         connection.exec_driver_sql(f"INSERT INTO probe (a, b) {many} SELECT x, 1 FROM n")
-        database.tend()
+        database.optimize()
         ask(connection, "SELECT count(*) FROM probe")
         assert "probe_a" in str(ask(connection, ANOTHER))
     other.close()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.access.rules import NOBODY, Actor
-from collegium.db.database import Database, Read
-from collegium.db.statements import Prepared
+from collegium.access.rules import ANONYMOUS, Actor
+from collegium.db.database import Database, ReadTransaction
+from collegium.db.statements import Statement
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
 from collegium.scopes import activity
@@ -22,21 +22,21 @@ STAFF = Actor(id=1, uuid="", username="staff", name="", email="", is_staff=True,
 
 
 @pytest.fixture
-def tx(url: str) -> Iterator[Read]:
+def tx(url: str) -> Iterator[ReadTransaction]:
     with closing(Database(url, size=1)) as database, database.read() as tx:
-        if tx.dialect_name == "postgresql":
+        if tx.backend == "postgresql":
             # So that it tells which index it could ask, in a database with nothing in it.
             tx._cursor.execute("SET enable_seqscan = off")
             tx._cursor.execute("SET enable_bitmapscan = off")
         yield tx
 
 
-def plans(tx: Read, ask: Callable[[Read], Any]) -> list[str]:
+def plans(tx: ReadTransaction, ask: Callable[[ReadTransaction], Any]) -> list[str]:
     """How the database answers each statement of a question."""
-    ran: list[tuple[Prepared, dict[str, Any]]] = []
+    ran: list[tuple[Statement, dict[str, Any]]] = []
 
-    class Noting(Read):
-        def _execute(self, prepared: Prepared, given: dict[str, Any]) -> Any:
+    class Noting(ReadTransaction):
+        def _execute(self, prepared: Statement, given: dict[str, Any]) -> Any:
             ran.append((prepared, given))
             return super()._execute(prepared, given)
 
@@ -44,13 +44,13 @@ def plans(tx: Read, ask: Callable[[Read], Any]) -> list[str]:
     told = []
     for prepared, given in ran:
         compiled = prepared.compiled(tx._dialect)
-        how = "EXPLAIN QUERY PLAN" if tx.dialect_name == "sqlite" else "EXPLAIN"
+        how = "EXPLAIN QUERY PLAN" if tx.backend == "sqlite" else "EXPLAIN"
         tx._cursor.execute(f"{how} {compiled.text}", compiled.parameters(given))
         told.append("\n".join(str(line[-1]) for line in tx._cursor.fetchall()))
     return told
 
 
-def test_a_day_is_a_range_of_an_index(tx: Read) -> None:
+def test_a_day_is_a_range_of_an_index(tx: ReadTransaction) -> None:
     told = plans(tx, lambda noting: activity.of_days(noting, STAFF))
     indexes = (
         "ix_accounts_joined",
@@ -67,11 +67,11 @@ def test_a_day_is_a_range_of_an_index(tx: Read) -> None:
     assert "ix_requests_waiting" in told[5] or "uq_requests_sole" in told[5]
 
 
-def listed(state: str, order: str, noting: Read) -> list[Any]:
+def listed(state: str, order: str, noting: ReadTransaction) -> list[Any]:
     return outbox_queries.listing.page(noting, STAFF, {"state": state}, (order,), 25, 0)
 
 
-def test_counting_mails_reads_none_that_was_sent(tx: Read) -> None:
+def test_counting_mails_reads_none_that_was_sent(tx: ReadTransaction) -> None:
     (plan,) = plans(tx, outbox_queries.counts)
     assert plan.count("ix_outbox_owed") == 2
     assert plan.count("ix_outbox_abandoned") == 1
@@ -82,7 +82,7 @@ def test_counting_mails_reads_none_that_was_sent(tx: Read) -> None:
         assert "TEMP B-TREE" not in plan
 
 
-def test_they_are_for_staff_and_support_alone(tx: Read) -> None:
+def test_they_are_for_staff_and_support_alone(tx: ReadTransaction) -> None:
     with pytest.raises(NotFound):
-        activity.of_days(tx, NOBODY)
-    assert outbox_queries.listing.page(tx, NOBODY, {"state": "owed"}, (), 10, 0) == []
+        activity.of_days(tx, ANONYMOUS)
+    assert outbox_queries.listing.page(tx, ANONYMOUS, {"state": "owed"}, (), 10, 0) == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import select
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, roles
 from collegium.invitations import queries as invitation_queries
 from collegium.memberships import queries as membership_queries
@@ -20,7 +20,7 @@ from tests import big
 from tests.plans import best, plans_of
 
 if TYPE_CHECKING:
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
     from collegium.lists.listing import Listing
 
@@ -32,22 +32,22 @@ STAFF, SOMEBODY = 5000, 77_000
 END: Final = big.START + timedelta(minutes=10 * big.INVITATIONS)
 
 
-def person(tx: Read, number: int) -> Row:
-    return tx.one(Prepared(select(accounts).where(accounts.c.id == number)))
+def person(tx: ReadTransaction, number: int) -> Row:
+    return tx.fetch_one(Statement(select(accounts).where(accounts.c.id == number)))
 
 
-def somebody_with_a_role(tx: Read) -> Row:
+def somebody_with_a_role(tx: ReadTransaction) -> Row:
     """Somebody with a native name, whose grants last."""
     held = select(grants.c.account_id).where(grants.c.ended.is_(None), grants.c.until.is_(None))
     here = (accounts.c.id.in_(held), accounts.c.native_name != "", accounts.c.deleted.is_(None))
-    return tx.one(Prepared(select(accounts).where(*here, accounts.c.id > SOMEBODY)))
+    return tx.fetch_one(Statement(select(accounts).where(*here, accounts.c.id > SOMEBODY)))
 
 
-def role(tx: Read, name: str) -> str:
-    return str(tx.value(Prepared(select(roles.c.uuid).where(roles.c.name == name))))
+def role(tx: ReadTransaction, name: str) -> str:
+    return str(tx.scalar(Statement(select(roles.c.uuid).where(roles.c.name == name))))
 
 
-def selective(tx: Read) -> dict[str, tuple[Listing, dict[str, Any]]]:
+def selective(tx: ReadTransaction) -> dict[str, tuple[Listing, dict[str, Any]]]:
     """One value a filter, each of which few rows meet."""
     somebody = somebody_with_a_role(tx)
     organisation, project = f"{7:032x}", f"{big.ORGANISATIONS + 7:032x}"
@@ -96,14 +96,14 @@ UNSELECTIVE: Final = {
 UNFORESEEN: Final = {("grants", "role_name"), ("grants", "role_uuid")}
 
 
-def reads_all(tx: Read, plan: str, table: str) -> bool:
+def reads_all(tx: ReadTransaction, plan: str, table: str) -> bool:
     """Tell whether a plan reads every row of a table."""
-    if tx.dialect_name == "sqlite":
+    if tx.backend == "sqlite":
         return re.search(rf"SCAN {table}\b", plan) is not None
     return f"Seq Scan on {table}" in plan
 
 
-def test_a_filter_that_few_meet_reads_few_and_takes_no_time(big_tx: Read) -> None:
+def test_a_filter_that_few_meet_reads_few_and_takes_no_time(big_tx: ReadTransaction) -> None:
     tx, staff, slow = big_tx, actor_of(person(big_tx, STAFF)), {}
     for name, (listing, wanted) in selective(tx).items():
         assert set(wanted) | UNSELECTIVE[name] == set(listing.filters), name
@@ -122,7 +122,7 @@ def test_a_filter_that_few_meet_reads_few_and_takes_no_time(big_tx: Read) -> Non
     assert slow == {}
 
 
-def test_what_nobody_has_is_missed_as_fast(big_tx: Read) -> None:
+def test_what_nobody_has_is_missed_as_fast(big_tx: ReadTransaction) -> None:
     tx, staff, slow = big_tx, actor_of(person(big_tx, STAFF)), {}
     late = END + timedelta(days=9000)
     for listing, missed in (
@@ -161,7 +161,7 @@ def test_what_nobody_has_is_missed_as_fast(big_tx: Read) -> None:
     assert slow == {}
 
 
-def test_names_of_places_are_found_by_reading_the_places_alone(big_tx: Read) -> None:
+def test_names_of_places_are_found_by_reading_the_places_alone(big_tx: ReadTransaction) -> None:
     tx, staff = big_tx, actor_of(person(big_tx, STAFF))
     for listing, asked in (
         (organisation_queries.listing, {"name": "%E 77%"}),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import bindparam, select, update
 
-from collegium.db.database import Database, Read
-from collegium.db.statements import Prepared
+from collegium.db.database import Database, ReadTransaction
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, roles, scopes
 from collegium.settings import load
 from collegium.sign_in.tokens import sessions as session_actions
@@ -33,14 +33,14 @@ BIG: Final = ("accounts", "account_texts", "grants", "invitations")
 """The tables that were written in bulk."""
 
 
-_SWITCH = Prepared(
+_SWITCH = Statement(
     update(accounts).where(accounts.c.id == STAFF).values(is_active=bindparam("is_active"))
 )
 
 
 def switch(database: Database, *, is_active: bool) -> None:
     with database.write() as tx:
-        tx.run(_SWITCH, is_active=is_active)
+        tx.execute(_SWITCH, is_active=is_active)
 
 
 @pytest.fixture(params=["sqlite", "unanalysed", "postgresql"])
@@ -57,7 +57,7 @@ def big(big_url: str) -> Iterator[Database]:
         switch(database, is_active=False)
 
 
-def viewers(tx: Read) -> dict[str, tuple[Actor, Row]]:
+def viewers(tx: ReadTransaction) -> dict[str, tuple[Actor, Row]]:
     """Somebody of each kind, and the place whose team they look at."""
     held = (
         select(grants.c.account_id, scopes.c.id, scopes.c.uuid, scopes.c.kind)
@@ -75,10 +75,10 @@ def viewers(tx: Read) -> dict[str, tuple[Actor, Row]]:
     )
     found = {}
     for role in ("CUSTOMER.OWNER", "PROJECT.MANAGER", "PROJECT.MEMBER"):
-        row: Any = tx.one(Prepared(held.where(roles.c.name == role, ~accounts.c.is_staff)))
-        who = tx.one(Prepared(select(accounts).where(accounts.c.id == row.account_id)))
+        row: Any = tx.fetch_one(Statement(held.where(roles.c.name == role, ~accounts.c.is_staff)))
+        who = tx.fetch_one(Statement(select(accounts).where(accounts.c.id == row.account_id)))
         found[role] = (actor_of(who), row)
-    staff = tx.one(Prepared(select(accounts).where(accounts.c.id == STAFF)))
+    staff = tx.fetch_one(Statement(select(accounts).where(accounts.c.id == STAFF)))
     found["staff"] = (actor_of(staff), found["PROJECT.MANAGER"][1])
     return found
 
@@ -115,19 +115,19 @@ class Watch:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.plans: list[tuple[str, str]] = []
         self.known: dict[str, str] = {}
-        execute = Read._execute
+        execute = ReadTransaction._execute
 
-        def noted(tx: Read, prepared: Prepared, given: dict[str, Any]) -> Any:
+        def noted(tx: ReadTransaction, prepared: Statement, given: dict[str, Any]) -> Any:
             compiled = prepared.compiled(tx._dialect)
             if compiled.text.lstrip().upper().startswith(("SELECT", "WITH")):
                 self.plans.append((compiled.text, self.plan(tx, compiled, given)))
             return execute(tx, prepared, given)
 
-        monkeypatch.setattr(Read, "_execute", noted)
+        monkeypatch.setattr(ReadTransaction, "_execute", noted)
 
-    def plan(self, tx: Read, compiled: Any, given: dict[str, Any]) -> str:
+    def plan(self, tx: ReadTransaction, compiled: Any, given: dict[str, Any]) -> str:
         if compiled.text not in self.known:
-            how = "EXPLAIN QUERY PLAN" if tx.dialect_name == "sqlite" else "EXPLAIN"
+            how = "EXPLAIN QUERY PLAN" if tx.backend == "sqlite" else "EXPLAIN"
             tx._cursor.execute(f"{how} {compiled.text}", compiled.parameters(given))
             lines = tx._cursor.fetchall()
             self.known[compiled.text] = "\n".join(str(line[-1]) for line in lines)

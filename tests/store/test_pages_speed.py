@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import bindparam, select
 
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, roles
 from collegium.invitations import approvals, links
 from collegium.settings import load
@@ -30,7 +30,7 @@ from tests.site import Site
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.security.crypto import Vault
 
 pytestmark = pytest.mark.timeout(300)
@@ -82,11 +82,11 @@ def uuid_of(number: int) -> str:
     return f"{number:032x}"
 
 
-def objects(tx: Read, vault: Vault) -> dict[str, dict[str, object]]:
+def objects(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]]:
     """What each path is asked for, by how it begins; the longest decides."""
-    role = tx.value(Prepared(select(roles.c.uuid).where(roles.c.name == "PROJECT.MANAGER")))
-    find = Prepared(select(accounts).where(accounts.c.id == bindparam("id")))
-    account: Any = tx.one(find, id=busy.MEMBER)
+    role = tx.scalar(Statement(select(roles.c.uuid).where(roles.c.name == "PROJECT.MANAGER")))
+    find = Statement(select(accounts).where(accounts.c.id == bindparam("id")))
+    account: Any = tx.fetch_one(find, id=busy.MEMBER)
     now = int(tx.now.timestamp())
     places: dict[str, dict[str, object]] = {}
     for kind, number, at in (("organisation", busy.ORGANISATION, 0), ("project", busy.PROJECT, 1)):
@@ -102,13 +102,13 @@ def objects(tx: Read, vault: Vault) -> dict[str, dict[str, object]]:
         "/staff/accounts/": {"uuid": uuid_of(busy.MEMBER)},
         "/staff/organisations/": {"uuid": uuid_of(busy.ORGANISATION)},
         "/staff/roles/": {"uuid": role},
-        "/invitation/": {"token": vault.link(links.MAILED, busy.uuid("invitation", 1), 1)},
+        "/invitation/": {"token": vault.sign(links.MAILED, busy.uuid("invitation", 1), 1)},
         "/password_reset/": {"token": password_actions.link(vault, account, tx.now)},
         "/user_email_change/": {"code": "0" * 32},
         "/user_email_change_cancel/": {"code": "0" * 32},
         **{
             f"/{purpose}/": {
-                "token": vault.link(purpose, uuid_of(busy.STAFF), uuid_of(400), 1, now)
+                "token": vault.sign(purpose, uuid_of(busy.STAFF), uuid_of(400), 1, now)
             }
             for purpose in (approvals.APPROVE, approvals.REJECT)
         },
@@ -173,13 +173,13 @@ def clock_of(database: Database) -> Callable[[], float]:
 
 def browsers(site: Site, database: Database, vault: Vault) -> dict[str, Browser]:
     """A browser for each of those who look, signed in."""
-    find = Prepared(select(accounts).where(accounts.c.id == bindparam("id")))
+    find = Statement(select(accounts).where(accounts.c.id == bindparam("id")))
     found = {}
     with database.write() as tx:
         for name, number in VIEWERS.items():
             browser = found[name] = Browser(site)
             if number is not None:
-                who = actor_of(tx.one(find, id=number))
+                who = actor_of(tx.fetch_one(find, id=number))
                 token = session_actions.begin(tx, vault, who, "password", "a test")
                 browser.cookies["collegium_session"] = token
     return found

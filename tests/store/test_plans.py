@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
-from collegium.db.database import Read
-from collegium.db.statements import Prepared
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts as table
 from collegium.sign_in.tokens.actions import actor_of
 from tests import big
@@ -59,12 +59,12 @@ MANY: Final = {
 
 
 @pytest.fixture
-def tx(big_tx: Read) -> Read:
+def tx(big_tx: ReadTransaction) -> ReadTransaction:
     return big_tx
 
 
-def person(tx: Read, number: int) -> Row:
-    return tx.one(Prepared(select(table).where(table.c.id == number)))
+def person(tx: ReadTransaction, number: int) -> Row:
+    return tx.fetch_one(Statement(select(table).where(table.c.id == number)))
 
 
 def selective(somebody: Row) -> dict[str, Any]:
@@ -96,11 +96,13 @@ def selective(somebody: Row) -> dict[str, Any]:
     }
 
 
-def plans(tx: Read, actor: Actor, filters: dict[str, Any], *order: str) -> tuple[str, str]:
+def plans(
+    tx: ReadTransaction, actor: Actor, filters: dict[str, Any], *order: str
+) -> tuple[str, str]:
     return plans_of(account_queries.listing, tx, actor, filters, *order)
 
 
-def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: Read) -> None:
+def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: ReadTransaction) -> None:
     somebody, staff = person(tx, SOMEBODY), actor_of(person(tx, STAFF))
     wanted = selective(somebody)
     assert set(wanted) == set(account_queries.listing.filters)
@@ -120,13 +122,13 @@ def test_a_filter_that_few_meet_reads_few_and_takes_no_time(tx: Read) -> None:
     assert slow == {}
 
 
-def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: Read) -> None:
+def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: ReadTransaction) -> None:
     listing, slow = account_queries.listing, {}
     someone = (actor_of(person(tx, number)) for number in range(SOMEBODY, SOMEBODY + 100))
     anybody = next(one for one in someone if 20 < listing.count(tx, one, {}) < 1000)
     wanted = selective(person(tx, SOMEBODY))
     for filters in ({}, *({name: value} for name, value in wanted.items())):
-        if tx.dialect_name == "postgresql":
+        if tx.backend == "postgresql":
             for plan in plans(tx, anybody, filters):
                 assert "Seq Scan on accounts" not in plan, (filters, plan)
         taken = (
@@ -138,7 +140,7 @@ def test_whoever_sees_few_does_not_wait_for_all_the_others(tx: Read) -> None:
     assert slow == {}
 
 
-def seconds(tx: Read, actor: Actor, filters: dict[str, Any]) -> float:
+def seconds(tx: ReadTransaction, actor: Actor, filters: dict[str, Any]) -> float:
     listing = account_queries.listing
     return max(
         best(lambda: listing.page(tx, actor, filters, (), 10, 0)),
@@ -146,14 +148,14 @@ def seconds(tx: Read, actor: Actor, filters: dict[str, Any]) -> float:
     )
 
 
-def reads(tx: Read, plan: str, table: str) -> bool:
+def reads(tx: ReadTransaction, plan: str, table: str) -> bool:
     """Tell whether a plan reads a table whole."""
-    if tx.dialect_name == "sqlite":
+    if tx.backend == "sqlite":
         return any(line.split(" USING ")[0] == f"SCAN {table}" for line in plan.splitlines())
     return re.search(rf"Seq Scan on {table}\b", plan) is not None
 
 
-def test_what_nobody_has_is_missed_in_the_texts_alone(tx: Read) -> None:
+def test_what_nobody_has_is_missed_in_the_texts_alone(tx: ReadTransaction) -> None:
     staff = actor_of(person(tx, STAFF))
     for name in SEARCHES:
         for value in ("q", "qx", "qx xq"):
@@ -167,7 +169,9 @@ def test_what_nobody_has_is_missed_in_the_texts_alone(tx: Read) -> None:
             assert seconds(tx, staff, {name: value}) < SLACK * LIMIT, (name, value)
 
 
-def test_what_the_index_names_many_for_and_few_meet_is_looked_up_in_the_texts(tx: Read) -> None:
+def test_what_the_index_names_many_for_and_few_meet_is_looked_up_in_the_texts(
+    tx: ReadTransaction,
+) -> None:
     staff = actor_of(person(tx, STAFF))
     for name in ("job_title", "native_name", "organization", "full_name"):
         page, count = plans(tx, staff, {name: "example"})
@@ -178,7 +182,7 @@ def test_what_the_index_names_many_for_and_few_meet_is_looked_up_in_the_texts(tx
         assert seconds(tx, staff, {name: "example"}) < SLACK * LIMIT, name
 
 
-def test_what_many_meet_is_counted_in_the_texts_and_listed_in_order(tx: Read) -> None:
+def test_what_many_meet_is_counted_in_the_texts_and_listed_in_order(tx: ReadTransaction) -> None:
     staff = actor_of(person(tx, STAFF))
     for name, value in SEARCHES.items():
         page, count = plans(tx, staff, {name: value})
@@ -195,7 +199,7 @@ def test_what_many_meet_is_counted_in_the_texts_and_listed_in_order(tx: Read) ->
         assert seconds(tx, staff, {name: other}) < SLACK * LIMIT, name
 
 
-def test_all_the_filters_are_tried(tx: Read) -> None:
+def test_all_the_filters_are_tried(tx: ReadTransaction) -> None:
     few = selective(person(tx, SOMEBODY))
     # Nobody shares these, or one asks for somebody, or for some place.
     single = {"civil_number", "description", "phone_number", "username", "username_list"}
@@ -203,7 +207,7 @@ def test_all_the_filters_are_tried(tx: Read) -> None:
     assert set(few) == set(account_queries.listing.filters) == {*SEARCHES, *MANY, *single, *places}
 
 
-def test_the_first_page_comes_from_an_index_in_every_order(tx: Read) -> None:
+def test_the_first_page_comes_from_an_index_in_every_order(tx: ReadTransaction) -> None:
     staff = actor_of(person(tx, STAFF))
     for name in account_queries.listing.orders:
         for order in (name, f"-{name}"):
@@ -218,8 +222,8 @@ def test_the_first_page_comes_from_an_index_in_every_order(tx: Read) -> None:
         assert not reads(tx, count, "accounts"), count
 
 
-def test_far_into_the_list_an_index_alone_is_passed_over(tx: Read) -> None:
+def test_far_into_the_list_an_index_alone_is_passed_over(tx: ReadTransaction) -> None:
     actor = actor_of(person(tx, STAFF))
     page, _ = plans_of(account_queries.listing, tx, actor, {}, offset=big.ACCOUNTS - 1000)
-    alone = "USING COVERING INDEX" if tx.dialect_name == "sqlite" else "Index Only Scan"
+    alone = "USING COVERING INDEX" if tx.backend == "sqlite" else "Index Only Scan"
     assert alone in page, page

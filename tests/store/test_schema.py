@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from collegium.access.rules import SYSTEM_ROLES
 from collegium.db import schema
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import (
     accounts,
     events,
@@ -60,7 +60,7 @@ def test_migrations_are_one_chain_and_their_files_are_named_by_revision() -> Non
 
 def test_nobody_has_an_account_from_the_start(database: Database) -> None:
     with database.read() as tx:
-        assert tx.all(Prepared(select(accounts.c.id))) == []
+        assert tx.fetch_all(Statement(select(accounts.c.id))) == []
 
 
 def test_every_named_index_exists(database: Database) -> None:
@@ -78,16 +78,16 @@ def test_every_named_index_exists(database: Database) -> None:
 def test_the_schema_is_current_after_the_migration_and_migrating_again_is_harmless(
     database: Database,
 ) -> None:
-    assert schema.standing(database) is schema.Standing.CURRENT
+    assert schema.status(database) is schema.SchemaStatus.CURRENT
     schema.migrate(database)
-    assert schema.standing(database) is schema.Standing.CURRENT
+    assert schema.status(database) is schema.SchemaStatus.CURRENT
 
 
 def test_the_system_roles_come_with_the_first_migration(database: Database) -> None:
     with database.read() as tx:
-        found = {row.id: row for row in tx.all(Prepared(select(roles)))}
+        found = {row.id: row for row in tx.fetch_all(Statement(select(roles)))}
         carried: dict[str, set[str]] = {row.name: set() for row in found.values()}
-        for row in tx.all(Prepared(select(role_permissions))):
+        for row in tx.fetch_all(Statement(select(role_permissions))):
             carried[found[row.role_id].name].add(row.permission)
     assert {row.name: (row.kind, row.is_active, row.is_system) for row in found.values()} == {
         role.name: (role.kind, role.is_active, True) for role in SYSTEM_ROLES
@@ -138,7 +138,7 @@ def test_a_stored_invitation_is_never_expired(database: Database, world: World) 
 def test_a_number_is_never_given_twice(database: Database, world: World, table: Table) -> None:
     def newest() -> int:
         with database.read() as tx:
-            return int(max(row.id for row in tx.all(Prepared(select(table.c.id)))))
+            return int(max(row.id for row in tx.fetch_all(Statement(select(table.c.id)))))
 
     def make() -> None:
         if table is accounts:
@@ -180,7 +180,9 @@ def test_who_had_access_on_a_past_day_can_be_told(database: Database, world: Wor
 
     def held(after: int) -> list[str]:
         with database.read() as tx:
-            rows: list[Row] = membership_queries.held_at(tx, place.id, day + timedelta(days=after))
+            rows: list[Row] = membership_queries.grants_at(
+                tx, place.id, day + timedelta(days=after)
+            )
         return sorted(f"{row.username} {row.role_name} by {row.giver_username}" for row in rows)
 
     member, admin = f"ada {seat} by staff", f"ada {other} by staff"
@@ -197,7 +199,7 @@ def test_every_deed_of_the_main_job_leaves_an_event(database: Database, world: W
     place = world.project(world.organisation(owner=owner))
     world.invite(owner, ada.email, "PROJECT.MEMBER", place)
     with database.read() as tx:
-        rows = tx.all(Prepared(select(events).order_by(events.c.id)))
+        rows = tx.fetch_all(Statement(select(events).order_by(events.c.id)))
     told = [(row.kind, row.actor_name) for row in rows]
     assert told.count(("account.created", "")) == 3
     assert ("organisation.created", "Staff Lee") in told

@@ -17,16 +17,16 @@ from sqlalchemy import delete, select, update
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import account_texts, grants, scopes
 from collegium.db.tables import accounts as table
 from collegium.lists import account_search
-from collegium.lists.listing import Listing, Way
+from collegium.lists.listing import Listing, SearchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from collegium.db.database import Database, Write
+    from collegium.db.database import Database, WriteTransaction
     from tests.world import World
 
     Person = dict[str, Any]
@@ -101,23 +101,23 @@ class Undone(Exception):  # noqa: N818 - says what is the case
 
 
 @contextmanager
-def undone(database: Database) -> Iterator[Write]:
+def undone(database: Database) -> Iterator[WriteTransaction]:
     """Write, look, and leave nothing behind."""
     with suppress(Undone), database.write() as tx:
         yield tx
         raise Undone
 
 
-def add(tx: Write, person: Person) -> int:
+def add(tx: WriteTransaction, person: Person) -> int:
     number = uuid4().hex
     more = {"uuid": number, "slug": number, "affiliations": [], "joined": tx.now}
     return account_queries.add(tx, {**more, "modified": tx.now, **person})
 
 
-def found(tx: Write, world: World, **filters: Any) -> set[int]:
+def found(tx: WriteTransaction, world: World, **filters: Any) -> set[int]:
     """Look in every way, whichever the list would choose, and as it would choose."""
     answers = []
-    for way in (None, *Way):
+    for way in (None, *SearchPlan):
         chosen = Listing._way if way is None else lambda *_, way=way: way
         with patch.object(Listing, "_way", chosen):
             rows = account_queries.listing.page(tx, world.staff.actor, filters, (), 300, 0)
@@ -136,7 +136,7 @@ def found(tx: Write, world: World, **filters: Any) -> set[int]:
 def test_a_search_finds_what_python_finds_and_any_part_of_a_name_finds_its_account(
     database: Database, world: World, people: list[Person], others: list[str], data: st.DataObject
 ) -> None:
-    def check(tx: Write) -> None:
+    def check(tx: WriteTransaction) -> None:
         numbers = {add(tx, person): person for person in people}
         for name, meaning in MEANING.items():
             number, person = list(numbers.items())[data.draw(st.integers(0, len(people) - 1))]
@@ -212,14 +212,14 @@ def test_whoever_does_not_see_all_searches_no_civil_number(world: World) -> None
         assert place.count(tx, bob.actor, {"query": "850"}) == 0
 
 
-def texts(tx: Write) -> dict[int, dict[str, str]]:
-    rows = [row._asdict() for row in tx.all(Prepared(select(account_texts)))]
+def texts(tx: WriteTransaction) -> dict[int, dict[str, str]]:
+    rows = [row._asdict() for row in tx.fetch_all(Statement(select(account_texts)))]
     return {row.pop("account_id"): row for row in rows}
 
 
-def told(tx: Write) -> dict[int, dict[str, str]]:
+def told(tx: WriteTransaction) -> dict[int, dict[str, str]]:
     here = select(table).where(table.c.deleted.is_(None))
-    return {row.id: account_search.texts_of(row._asdict()) for row in tx.all(Prepared(here))}
+    return {row.id: account_search.texts_of(row._asdict()) for row in tx.fetch_all(Statement(here))}
 
 
 def test_the_texts_are_those_of_the_accounts_that_are_not_deleted(world: World, ada: int) -> None:
@@ -269,10 +269,10 @@ def test_a_role_is_found_in_every_way(world: World) -> None:
         assert found(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id, bob.id}
         assert found(tx, world, project_roles=["CUSTOMER.OWNER"]) == set()
         assert found(tx, world, organization_roles=["CUSTOMER.OWNER"], email="ada") == {ada.id}
-        tx.run(Prepared(late))
+        tx.execute(Statement(late))
         assert found(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id}
         remove = update(scopes).where(scopes.c.id == place.id).values(removed=scopes.c.created)
-        tx.run(Prepared(remove))
+        tx.execute(Statement(remove))
         assert found(tx, world, organization_roles=["CUSTOMER.OWNER"]) == set()
 
 
@@ -294,8 +294,8 @@ def gone(world: World) -> Any:
     mark = update(table).where(table.c.id == bob.id).values(deleted=table.c.joined)
     texts = delete(account_texts).where(account_texts.c.account_id == bob.id)
     with world.database.write() as tx:
-        tx.run(Prepared(mark))
-        tx.run(Prepared(texts))
+        tx.execute(Statement(mark))
+        tx.execute(Statement(texts))
     return bob
 
 
@@ -312,13 +312,13 @@ def test_a_deleted_account_is_nobody_to_anybody(world: World, gone: Any) -> None
         assert not account_queries.is_taken(tx, "bob")
         for actor in (staff, gone.actor):
             with pytest.raises(Exception, match=r"account\.unknown"):
-                account_queries.reach(tx, actor, gone.uuid)
+                account_queries.get_visible(tx, actor, gone.uuid)
 
 
 def test_an_index_in_many_pieces_is_put_together_and_finds_the_same(world: World) -> None:
     database = world.database
     if not database.is_sqlite:
-        database.tend()  # nothing is to be done
+        database.optimize()  # nothing is to be done
         return
     with database.write() as tx:
         tx._cursor.execute(
@@ -326,7 +326,7 @@ def test_an_index_in_many_pieces_is_put_together_and_finds_the_same(world: World
         )
     people = {world.person(f"piecemeal{number:02}").id for number in range(14)}
     assert database._pieces("account_search") > 8  # one for each transaction
-    database.tend()
+    database.optimize()
     assert database._pieces("account_search") == 1
     with database.write() as tx:
         assert found(tx, world, query="piecemeal") == people

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, func, insert, literal, select, update
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, invitations, requests, scopes
 from collegium.db.tables import tallies as rows
 from collegium.invitations import queries as invitation_queries
@@ -35,8 +35,8 @@ def check(world: World) -> dict[str, int]:
     found = {}
     with world.database.read() as tx:
         for table, (listing, listed) in COUNTED.items():
-            counted = tx.value(
-                Prepared(select(func.count().label("n")).select_from(table).where(listed))
+            counted = tx.scalar(
+                Statement(select(func.count().label("n")).select_from(table).where(listed))
             )
             found[table.name] = listing.count(tx, world.staff.actor, {})
             assert found[table.name] == counted, table.name
@@ -45,12 +45,12 @@ def check(world: World) -> dict[str, int]:
 
 def fold(database: Database) -> None:
     with database.write() as tx:
-        row_counts.fold(tx)
+        row_counts.compact(tx)
 
 
 def run(database: Database, statement: Any) -> None:
     with database.write() as tx:
-        tx.run(Prepared(statement))
+        tx.execute(Statement(statement))
 
 
 def test_a_kept_count_follows_what_is_added_hidden_and_removed(world: World) -> None:
@@ -109,7 +109,9 @@ def test_writers_do_not_wait_for_one_another_and_no_count_is_lost(world: World) 
     assert check(world)["accounts"] == before["accounts"] + 40
     fold(world.database)
     with world.database.read() as tx:
-        assert tx.value(Prepared(select(func.count().label("n")).select_from(rows))) == len(COUNTED)
+        assert tx.scalar(Statement(select(func.count().label("n")).select_from(rows))) == len(
+            COUNTED
+        )
     assert check(world)["accounts"] == before["accounts"] + 40
 
 
@@ -118,7 +120,7 @@ def test_a_count_that_an_unfinished_deed_has_added_to_is_read_without_waiting(
 ) -> None:
     before = check(world)
     with world.database.write() as tx:
-        tx.run(Prepared(insert(rows).values(name="accounts", n=0)))
+        tx.execute(Statement(insert(rows).values(name="accounts", n=0)))
         if not world.database.is_sqlite:
             world.person("meanwhile")
             before["accounts"] += 1
@@ -131,5 +133,5 @@ def test_counting_anew_mends_what_was_written_past_the_triggers(world: World) ->
     with pytest.raises(AssertionError):
         check(world)
     with world.database.write() as tx:
-        row_counts.recount(tx)
+        row_counts.rebuild(tx)
     check(world)

@@ -10,11 +10,11 @@ import pytest
 from alembic import command
 from sqlalchemy import select, text
 
-from collegium.access.subnets.rules import closed
+from collegium.access.subnets.rules import is_denied
 from collegium.accounts import queries as account_queries
 from collegium.db import schema
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import closed_ranges, events, groups, invitations, outbox, scopes
 from collegium.scopes.groups import queries as group_queries
 from collegium.sign_in.tokens import queries as token_queries
@@ -54,9 +54,9 @@ def test_the_accounts_of_the_first_schema_can_be_found_after_the_upgrade(empty: 
             )
         )
         connection.exec_driver_sql("COMMIT")
-    assert schema.standing(empty) is schema.Standing.BEHIND
+    assert schema.status(empty) is schema.SchemaStatus.BEHIND
     schema.migrate(empty)
-    assert schema.standing(empty) is schema.Standing.CURRENT
+    assert schema.status(empty) is schema.SchemaStatus.CURRENT
     found = (
         "SELECT username FROM accounts WHERE id IN"
         " (SELECT rowid FROM account_search WHERE account_search MATCH '\"jürimäe\"')"
@@ -95,9 +95,9 @@ def test_an_upgrade_that_fails_half_way_leaves_the_old_schema(
         patch.setattr("collegium.lists.account_search.text_of", broken)
         with pytest.raises(RuntimeError):
             schema.migrate(empty)
-    assert schema.standing(empty) is schema.Standing.BEHIND
+    assert schema.status(empty) is schema.SchemaStatus.BEHIND
     schema.migrate(empty)
-    assert schema.standing(empty) is schema.Standing.CURRENT
+    assert schema.status(empty) is schema.SchemaStatus.CURRENT
 
 
 def test_the_subnets_of_an_earlier_release_restrict_after_the_upgrade(empty: Database) -> None:
@@ -125,8 +125,8 @@ def test_the_subnets_of_an_earlier_release_restrict_after_the_upgrade(empty: Dat
     with empty.engine.connect() as connection:
         rows = connection.execute(select(closed_ranges).order_by(*closed_ranges.c)).all()
     assert [tuple(row) for row in rows] == [
-        *((2, low, high) for low, high in closed("10.0.0.0/8")),
-        *((3, low, high) for low, high in closed("nonsense")),
+        *((2, low, high) for low, high in is_denied("10.0.0.0/8")),
+        *((3, low, high) for low, high in is_denied("nonsense")),
     ]
 
 
@@ -199,7 +199,7 @@ def test_history_tells_when_the_invitations_of_an_earlier_release_were_accepted(
         connection.exec_driver_sql("COMMIT")
     schema.migrate(empty)
     with empty.read() as tx:
-        rows = tx.all(Prepared(select(invitations.c.id, invitations.c.accepted)))
+        rows = tx.fetch_all(Statement(select(invitations.c.id, invitations.c.accepted)))
     assert dict(map(tuple, rows)) == {1: datetime(2026, 1, 2, 12, tzinfo=UTC), 2: None, 3: None}
 
 
@@ -302,9 +302,9 @@ def test_groups_whose_names_turn_out_to_be_one_both_work_after_the_upgrade(
         connection.exec_driver_sql("COMMIT")
     schema.migrate(empty)
     with empty.read() as tx:
-        rows = {row.scope_id: row.folded for row in tx.all(Prepared(select(groups)))}
-        assert [row.id for row in group_queries.some(tx, [1, 2]).values()] == [1, 2]
-        sorts = {row.id: row.name_sort for row in tx.all(Prepared(select(scopes)))}
+        rows = {row.scope_id: row.folded for row in tx.fetch_all(Statement(select(groups)))}
+        assert [row.id for row in group_queries.by_ids(tx, [1, 2]).values()] == [1, 2]
+        sorts = {row.id: row.name_sort for row in tx.fetch_all(Statement(select(scopes)))}
     assert rows == {
         1: "caf\u00e9",
         2: "caf\u00e9\x1f2",
@@ -362,9 +362,9 @@ def test_personal_data_that_earlier_releases_kept_go_with_the_upgrade(empty: Dat
         connection.exec_driver_sql("COMMIT")
     schema.migrate(empty)
     with empty.read() as tx:
-        events_now = tx.all(Prepared(select(events).order_by(events.c.id)))
-        row = account_queries.by_number(tx, 5)
-        mails = tx.all(Prepared(select(outbox.c.recipient, outbox.c.account_id)))
+        events_now = tx.fetch_all(Statement(select(events).order_by(events.c.id)))
+        row = account_queries.by_id(tx, 5)
+        mails = tx.fetch_all(Statement(select(outbox.c.recipient, outbox.c.account_id)))
     assert row is not None
     assert (row.first_name, row.last_name) == ("Deleted account 5", "")
     assert [one.facts for one in events_now] == [

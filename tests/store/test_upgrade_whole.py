@@ -137,7 +137,7 @@ ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
             "id": 1,
             "account_id": 1,
             "digest": VAULT.digest(TOKEN),
-            "sealed": VAULT.seal(TOKEN),
+            "sealed": VAULT.encrypt(TOKEN),
             "issued": AT,
             "used": LATER,
         },
@@ -266,7 +266,7 @@ def test_every_release_keeps_what_it_finds_and_the_house_works_at_the_end(
             ]
             assert len(kept) == len(rows), (revision, name)
         fill(empty, written)
-    assert schema.standing(empty) is schema.Standing.CURRENT
+    assert schema.status(empty) is schema.SchemaStatus.CURRENT
     assert all(dump(empty).values())
     assert {name for name, _ in ROWS} | WRITTEN_BY_ITSELF == set(metadata.tables)
     if not empty.is_sqlite:
@@ -288,7 +288,7 @@ def _live_in(database: Database) -> None:
     """Ask and do what people did in the first release."""
     settings = load({"COLLEGIUM_SECRET_KEY": KEY})
     with database.read() as tx:
-        row: Any = account_queries.by_number(tx, 1)
+        row: Any = account_queries.by_id(tx, 1)
         assert token_queries.of_account(tx, 1) is not None
     site = Site(settings, database, VAULT)
     try:
@@ -299,7 +299,7 @@ def _live_in(database: Database) -> None:
         (waiting,) = site.get("/api/user-invitations/", ada).json()
         assert (waiting["uuid"], waiting["state"]) == (uuid(7), "pending")
         with database.write() as tx:
-            bob: Any = account_queries.by_number(tx, 2)
+            bob: Any = account_queries.by_id(tx, 2)
             accept(tx, actor_of(bob), settings, uuid(7))
         team = site.get(f"/api/projects/{uuid(5)}/list_users/", ada).json()
         assert [one["user_username"] for one in team] == ["bob"]

@@ -14,7 +14,7 @@ import pytest
 
 from bench import data, reading
 from collegium.db import expected_statistics
-from collegium.db.database import Database, Read
+from collegium.db.database import Database, ReadTransaction
 from collegium.security.crypto import Vault
 from collegium.settings import load
 from tests.site import Site
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from collegium.db.statements import Prepared
+    from collegium.db.statements import Statement
     from tests.conftest import PostgreSQL
 
 SIZES = (300, 10_000)
@@ -77,7 +77,7 @@ def small(folder: Path, sqlite_template: Path) -> Path:
     shutil.copy(sqlite_template, path)
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
         data.fill(database, 100, analyse=False)
-        database.tend()
+        database.optimize()
     return path
 
 
@@ -117,7 +117,7 @@ def url(
             before = path.with_name("empty.db")
             shutil.copy(sqlite_template, before)
             with closing(Database(f"sqlite:///{before}", size=1)) as database:
-                database.tend()
+                database.optimize()
         with closing(Database(f"sqlite:///{path}", size=1)) as database, database.write() as tx:
             tx._cursor.execute("ANALYZE sqlite_master")
             tx._cursor.execute("DELETE FROM sqlite_stat1")
@@ -157,7 +157,7 @@ def test_what_is_larger_than_expected_speaks_for_itself(new_sqlite: str) -> None
                 "INSERT INTO mail_budgets (recipient, sent_at, last_at) "
                 "SELECT x, '', '2026-01-01' FROM n"
             )
-        database.tend()
+        database.optimize()
         with database.read() as tx:
             tx._cursor.execute("SELECT idx, stat FROM sqlite_stat1 WHERE tbl = 'mail_budgets'")
             found = dict(tx._cursor.fetchall())
@@ -183,19 +183,19 @@ def pages(url: str, size: int) -> dict[str, int]:
     return counted
 
 
-def noted(patch: pytest.MonkeyPatch) -> list[tuple[Prepared, dict[str, Any]]]:
-    seen: list[tuple[Prepared, dict[str, Any]]] = []
-    execute = Read._execute
+def noted(patch: pytest.MonkeyPatch) -> list[tuple[Statement, dict[str, Any]]]:
+    seen: list[tuple[Statement, dict[str, Any]]] = []
+    execute = ReadTransaction._execute
 
-    def noting(self: Read, prepared: Prepared, given: dict[str, Any]) -> Any:
+    def noting(self: ReadTransaction, prepared: Statement, given: dict[str, Any]) -> Any:
         seen.append((prepared, given))
         return execute(self, prepared, given)
 
-    patch.setattr(Read, "_execute", noting)
+    patch.setattr(ReadTransaction, "_execute", noting)
     return seen
 
 
-def pages_of(tx: Read, prepared: Prepared, given: dict[str, Any]) -> int:
+def pages_of(tx: ReadTransaction, prepared: Statement, given: dict[str, Any]) -> int:
     compiled = prepared.compiled(tx._dialect)
     how = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled.text}"
     tx._cursor.execute(how, compiled.parameters(given), prepare=False)

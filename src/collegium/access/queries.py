@@ -25,11 +25,11 @@ from sqlalchemy import (
     union_all,
 )
 
-from collegium.access.rules import Actor, Kind, Permission, may
-from collegium.access.subnets.rules import place
-from collegium.db.statements import Prepared, Time
+from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
+from collegium.access.subnets.rules import position
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
-    Number,
+    BigInt,
     accounts,
     closed_ranges,
     grants,
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, CompoundSelect
 
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class ScopeAccess:
     """A scope that the actor may see; only the gate makes one.
 
     Args:
@@ -62,29 +62,29 @@ class Reached:
     """
 
     scope: Row
-    held: frozenset[str]
-    above: frozenset[str] = frozenset()
+    permissions: frozenset[str]
+    parent_permissions: frozenset[str] = frozenset()
 
 
-def live(table: Any = grants) -> ColumnElement[bool]:
+def is_active(table: Any = grants) -> ColumnElement[bool]:
     """Say that a grant counts at ``now``: judged when used, never left to a sweeper."""
     return and_(
         table.c.ended.is_(None),
-        or_(table.c.until.is_(None), table.c.until > bindparam("now", type_=Time)),
+        or_(table.c.until.is_(None), table.c.until > bindparam("now", type_=UtcDateTime)),
     )
 
 
-_place = scopes.alias("place")
+_scope_row = scopes.alias("place")
 
 
-def _open() -> ColumnElement[bool]:
+def _is_not_deleted() -> ColumnElement[bool]:
     """Say that the organisation of a grant is not closed where the actor is: access subnets."""
     address = bindparam("actor_address", type_=LargeBinary)
     return not_(
         exists()
         .where(
-            _place.c.id == grants.c.scope_id,
-            closed_ranges.c.scope_id == func.coalesce(_place.c.parent_id, _place.c.id),
+            _scope_row.c.id == grants.c.scope_id,
+            closed_ranges.c.scope_id == func.coalesce(_scope_row.c.parent_id, _scope_row.c.id),
             closed_ranges.c.low <= address,
             closed_ranges.c.high >= address,
         )
@@ -92,22 +92,24 @@ def _open() -> ColumnElement[bool]:
     )
 
 
-def mine() -> ColumnElement[bool]:
+def actor_grants() -> ColumnElement[bool]:
     """Say that a grant counts for the actor, now and here."""
-    return and_(grants.c.account_id == bindparam("actor", type_=Number), live(), _open())
+    return and_(
+        grants.c.account_id == bindparam("actor", type_=BigInt), is_active(), _is_not_deleted()
+    )
 
 
 _child = scopes.alias("child")
-_above = scopes.alias("above")
+_parent_grants = scopes.alias("above")
 
 
-def seer(tx: Read, actor: Actor) -> dict[str, Any]:
+def viewer_params(tx: ReadTransaction, actor: Actor) -> dict[str, Any]:
     """Give what every statement binds that asks what an actor may see."""
     return {
         "actor": actor.id,
         "actor_email": comparable_address(actor.email),
         # Nowhere is within no range, so whom we judge ourselves is shut out by none.
-        "actor_address": None if actor.address is None else place(actor.address),
+        "actor_address": None if actor.address is None else position(actor.address),
         "now": tx.now,
     }
 
@@ -115,15 +117,17 @@ def seer(tx: Read, actor: Actor) -> dict[str, Any]:
 def visible_scopes() -> CompoundSelect[Any]:
     """Select the ids of the scopes that the actor may see by grants."""
     return union_all(
-        select(grants.c.scope_id).where(mine()),
+        select(grants.c.scope_id).where(actor_grants()),
         select(scopes.c.parent_id)
         .join(grants, grants.c.scope_id == scopes.c.id)
-        .where(mine(), scopes.c.parent_id.is_not(None)),
-        select(_child.c.id).join(grants, grants.c.scope_id == _child.c.parent_id).where(mine()),
+        .where(actor_grants(), scopes.c.parent_id.is_not(None)),
+        select(_child.c.id)
+        .join(grants, grants.c.scope_id == _child.c.parent_id)
+        .where(actor_grants()),
     )
 
 
-def holding(*needs: tuple[Kind | None, Permission]) -> CompoundSelect[Any]:
+def scopes_with_permission(*needs: tuple[ScopeKind | None, Permission]) -> CompoundSelect[Any]:
     """Select the ids of the scopes on which the actor holds one of the permissions.
 
     Args:
@@ -144,8 +148,8 @@ def holding(*needs: tuple[Kind | None, Permission]) -> CompoundSelect[Any]:
         .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
     )
     return union_all(
-        carried.join(scopes, scopes.c.id == grants.c.scope_id).where(mine(), wanted),
-        carried.join(scopes, scopes.c.parent_id == grants.c.scope_id).where(mine(), wanted),
+        carried.join(scopes, scopes.c.id == grants.c.scope_id).where(actor_grants(), wanted),
+        carried.join(scopes, scopes.c.parent_id == grants.c.scope_id).where(actor_grants(), wanted),
     )
 
 
@@ -154,12 +158,12 @@ def in_organisations() -> CompoundSelect[Any]:
     above = (
         select(scopes.c.id)
         .select_from(grants)
-        .join(_above, _above.c.id == grants.c.scope_id)
-        .where(mine(), _above.c.kind == Kind.ORGANISATION.value)
+        .join(_parent_grants, _parent_grants.c.id == grants.c.scope_id)
+        .where(actor_grants(), _parent_grants.c.kind == ScopeKind.ORGANISATION.value)
     )
     return union_all(
-        above.join(scopes, scopes.c.id == _above.c.id),
-        above.join(scopes, scopes.c.parent_id == _above.c.id),
+        above.join(scopes, scopes.c.id == _parent_grants.c.id),
+        above.join(scopes, scopes.c.parent_id == _parent_grants.c.id),
     )
 
 
@@ -189,35 +193,35 @@ _scope = (
     .where(scopes.c.removed.is_(None))
 )
 
-_BY_UUID = Prepared(
+_BY_UUID = Statement(
     _scope.where(scopes.c.uuid == bindparam("uuid"), scopes.c.kind == bindparam("kind"))
 )
-_BY_ID = Prepared(_scope.where(scopes.c.id == bindparam("id")))
+_BY_ID = Statement(_scope.where(scopes.c.id == bindparam("id")))
 
 # One row a permission held on the scope, directly or from above; a row without a permission
 # says that there is a grant at all, and so that the scope may be seen.
-_RIGHTS = Prepared(
+_RIGHTS = Statement(
     union_all(
         select(role_permissions.c.permission, grants.c.scope_id)
         .select_from(grants)
         .outerjoin(role_permissions, role_permissions.c.role_id == grants.c.role_id)
         .where(
-            mine(),
+            actor_grants(),
             or_(
-                grants.c.scope_id == bindparam("scope", type_=Number),
-                grants.c.scope_id == bindparam("parent", type_=Number),
+                grants.c.scope_id == bindparam("scope", type_=BigInt),
+                grants.c.scope_id == bindparam("parent", type_=BigInt),
             ),
         ),
         select(null().label("permission"), grants.c.scope_id)
         .select_from(grants)
         .join(scopes, scopes.c.id == grants.c.scope_id)
-        .where(mine(), scopes.c.parent_id == bindparam("scope", type_=Number)),
+        .where(actor_grants(), scopes.c.parent_id == bindparam("scope", type_=BigInt)),
     )
 )
 
 # FOR NO KEY UPDATE: every row that names the scope takes a weak lock on it for its foreign key,
 # and must not wait for, or deadlock with, a deed that has it locked.
-_LOCK = Prepared(
+_LOCK = Statement(
     select(literal(1).label("locked"))
     .select_from(scopes)
     .where(scopes.c.id == bindparam("id"))
@@ -225,7 +229,7 @@ _LOCK = Prepared(
 )
 
 
-_LOCK_ACCOUNT = Prepared(
+_LOCK_ACCOUNT = Statement(
     select(literal(1).label("locked"))
     .select_from(accounts)
     .where(accounts.c.id == bindparam("id"))
@@ -235,38 +239,40 @@ _LOCK_ACCOUNT = Prepared(
 
 # FOR SHARE: waits for whoever removes the scope, or switches the account off, and lets nobody
 # do it before this transaction ends; others may say the same at the same time.
-def _while(holder: Any, key: str, holds: Any, table: Any, names: Collection[str]) -> Prepared:
+def _insert_if(holder: Any, key: str, holds: Any, table: Any, names: Collection[str]) -> Statement:
     values = [bindparam(name, type_=table.c[name].type) for name in names]
     row = select(*values).select_from(holder).where(holder.c.id == bindparam(key), holds)
-    return Prepared(
+    return Statement(
         insert(table)
         .from_select(list(names), row.with_for_update(of=holder, read=True), include_defaults=False)
         .returning(table.c.id)
     )
 
 
-def add_to_scope(table: Any, names: Collection[str]) -> Prepared:
+def add_to_scope(table: Any, names: Collection[str]) -> Statement:
     """Insert a row with a ``scope_id``; none is there when that scope has been removed."""
-    return _while(scopes, "scope_id", scopes.c.removed.is_(None), table, names)
+    return _insert_if(scopes, "scope_id", scopes.c.removed.is_(None), table, names)
 
 
-def add_to_account(table: Any, names: Collection[str]) -> Prepared:
+def add_to_account(table: Any, names: Collection[str]) -> Statement:
     """Insert a row with an ``account_id``; none is there when that account cannot be used."""
-    return _while(accounts, "account_id", accounts.c.is_active, table, names)
+    return _insert_if(accounts, "account_id", accounts.c.is_active, table, names)
 
 
-def _rights(tx: Read, actor: Actor, scope: Row) -> tuple[bool, Reached]:
+def _rights(tx: ReadTransaction, actor: Actor, scope: Row) -> tuple[bool, ScopeAccess]:
     """Tell whether the actor may see the scope, and what is held there."""
-    rows = tx.all(_RIGHTS, **seer(tx, actor), scope=scope.id, parent=scope.parent_id)
+    rows = tx.fetch_all(_RIGHTS, **viewer_params(tx, actor), scope=scope.id, parent=scope.parent_id)
     held = [row for row in rows if row.permission is not None]
-    return actor.sees_all or bool(rows), Reached(
+    return actor.sees_all or bool(rows), ScopeAccess(
         scope,
         frozenset(row.permission for row in held),
         frozenset(row.permission for row in held if row.scope_id != scope.id),
     )
 
 
-def reach(tx: Read, actor: Actor, kind: Kind, uuid: str, *needed: Permission) -> Reached:
+def get_visible(
+    tx: ReadTransaction, actor: Actor, kind: ScopeKind, uuid: str, *needed: Permission
+) -> ScopeAccess:
     """Load a scope that the actor may see.
 
     Args:
@@ -276,13 +282,15 @@ def reach(tx: Read, actor: Actor, kind: Kind, uuid: str, *needed: Permission) ->
     Refuses: NotFound ``<kind>.unknown`` when there is none or it is hidden from the actor,
     Forbidden when it is seen but none of the permissions is held.
     """
-    scope = tx.one(_BY_UUID, uuid=uuid, kind=kind.value)
+    scope = tx.fetch_one(_BY_UUID, uuid=uuid, kind=kind.value)
     if scope is None:
         raise NotFound(f"{kind}.unknown")
-    return _judged(tx, actor, scope, needed)
+    return _check_visibility(tx, actor, scope, needed)
 
 
-def hold(tx: Write, actor: Actor, reached: Reached, *needed: Permission) -> Reached:
+def lock_and_recheck(
+    tx: WriteTransaction, actor: Actor, reached: ScopeAccess, *needed: Permission
+) -> ScopeAccess:
     """Lock a scope that was reached, and judge it again as it is under the lock.
 
     Whatever was read before the lock may have changed while another deed had it: the
@@ -290,56 +298,62 @@ def hold(tx: Write, actor: Actor, reached: Reached, *needed: Permission) -> Reac
 
     Refuses: as ``reach``.
     """
-    lock_both(tx, reached.scope.id, reached.scope.parent_id)
-    return reach_number(tx, actor, reached.scope.id, *needed)
+    lock_account_and_scope(tx, reached.scope.id, reached.scope.parent_id)
+    return get_visible_by_id(tx, actor, reached.scope.id, *needed)
 
 
-def reach_number(tx: Read, actor: Actor, scope_id: int, *needed: Permission) -> Reached:
+def get_visible_by_id(
+    tx: ReadTransaction, actor: Actor, scope_id: int, *needed: Permission
+) -> ScopeAccess:
     """Load a scope by its number; otherwise as ``reach``."""
-    scope = tx.one(_BY_ID, id=scope_id)
+    scope = tx.fetch_one(_BY_ID, id=scope_id)
     if scope is None:
         raise NotFound("scope.unknown")
-    return _judged(tx, actor, scope, needed)
+    return _check_visibility(tx, actor, scope, needed)
 
 
-def held_by(tx: Read, actor: Actor, scope_id: int, *, anywhere: bool = False) -> Reached | None:
+def permissions_in_scope(
+    tx: ReadTransaction, actor: Actor, scope_id: int, *, anywhere: bool = False
+) -> ScopeAccess | None:
     """Give a scope with what an actor holds there, seen or not; None when it is gone.
 
     Args:
         anywhere: whether what is held counts also where its organisation is closed to the
             actor's address.
     """
-    scope = tx.one(_BY_ID, id=scope_id)
+    scope = tx.fetch_one(_BY_ID, id=scope_id)
     if anywhere:
         actor = replace(actor, address=None)
     return None if scope is None else _rights(tx, actor, scope)[1]
 
 
-def _judged(tx: Read, actor: Actor, scope: Row, needed: tuple[Permission, ...]) -> Reached:
+def _check_visibility(
+    tx: ReadTransaction, actor: Actor, scope: Row, needed: tuple[Permission, ...]
+) -> ScopeAccess:
     seen, reached = _rights(tx, actor, scope)
     if not seen:
         raise NotFound(f"{scope.kind}.unknown")
-    if needed and not may(actor, reached.held, *needed):
+    if needed and not has_permission(actor, reached.permissions, *needed):
         raise Forbidden("permission.missing")
     return reached
 
 
-def lock_account(tx: Write, account: int) -> None:
+def lock_account(tx: WriteTransaction, account: int) -> None:
     """Hold everybody else's deeds on the account back, where a rule speaks of all its grants."""
-    tx.value(_LOCK_ACCOUNT, id=account)
+    tx.scalar(_LOCK_ACCOUNT, id=account)
 
 
-def lock_both(tx: Write, scope_id: int, parent_id: int | None) -> None:
+def lock_account_and_scope(tx: WriteTransaction, scope_id: int, parent_id: int | None) -> None:
     """Lock a scope and what is above it, in the order in which everybody does."""
     if parent_id is not None:
-        lock(tx, parent_id)
-    lock(tx, scope_id)
+        lock_scope(tx, parent_id)
+    lock_scope(tx, scope_id)
 
 
-def lock(tx: Write, scope_id: int) -> None:
+def lock_scope(tx: WriteTransaction, scope_id: int) -> None:
     """Hold everybody else's deeds on the scope back until this transaction ends.
 
     Needed wherever a rule speaks of the scope as a whole. On SQLite the transaction
     itself already does it.
     """
-    tx.value(_LOCK, id=scope_id)
+    tx.scalar(_LOCK, id=scope_id)

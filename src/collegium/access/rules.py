@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-class Kind(StrEnum):
+class ScopeKind(StrEnum):
     """The kinds of scope. Organisations hold projects; groups stand alone."""
 
     ORGANISATION = "organisation"
@@ -52,7 +52,7 @@ class Permission(StrEnum):
     SUBNET_DELETE = "ACCESS_SUBNET.DELETE"
 
 
-class TeamRights(NamedTuple):
+class MembershipPermissions(NamedTuple):
     """The three permissions that rule the team of a scope."""
 
     grant: Permission
@@ -60,16 +60,16 @@ class TeamRights(NamedTuple):
     revoke: Permission
 
 
-TEAM: Final = {
-    Kind.ORGANISATION: TeamRights(
+MEMBERSHIP_PERMISSIONS: Final = {
+    ScopeKind.ORGANISATION: MembershipPermissions(
         Permission.ORGANISATION_GRANT,
         Permission.ORGANISATION_REGRANT,
         Permission.ORGANISATION_REVOKE,
     ),
-    Kind.PROJECT: TeamRights(
+    ScopeKind.PROJECT: MembershipPermissions(
         Permission.PROJECT_GRANT, Permission.PROJECT_REGRANT, Permission.PROJECT_REVOKE
     ),
-    Kind.GROUP: TeamRights(
+    ScopeKind.GROUP: MembershipPermissions(
         Permission.GROUP_GRANT, Permission.GROUP_REGRANT, Permission.GROUP_REVOKE
     ),
 }
@@ -79,27 +79,27 @@ class SystemRole(NamedTuple):
     """A role that every installation has from its first migration on."""
 
     name: str
-    kind: Kind
+    kind: ScopeKind
     description: str
     is_active: bool
     permissions: tuple[Permission, ...]
 
 
 _RULE_GROUPS: Final = frozenset(
-    {*TEAM[Kind.GROUP], Permission.GROUP_UPDATE, Permission.GROUP_DELETE}
+    {*MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP], Permission.GROUP_UPDATE, Permission.GROUP_DELETE}
 )
 
 OWNER_ROLES: Final = {
-    Kind.ORGANISATION: frozenset({"CUSTOMER.OWNER"}),
-    Kind.PROJECT: frozenset[str](),
-    Kind.GROUP: frozenset({"GROUP.OWNER", "GROUP.LEAD"}),
+    ScopeKind.ORGANISATION: frozenset({"CUSTOMER.OWNER"}),
+    ScopeKind.PROJECT: frozenset[str](),
+    ScopeKind.GROUP: frozenset({"GROUP.OWNER", "GROUP.LEAD"}),
 }
 """The roles without which a scope of that kind has nobody in charge."""
 
 SYSTEM_ROLES: Final = (
     SystemRole(
         "CUSTOMER.OWNER",
-        Kind.ORGANISATION,
+        ScopeKind.ORGANISATION,
         "Organization owner",
         is_active=True,
         permissions=(
@@ -121,21 +121,21 @@ SYSTEM_ROLES: Final = (
     ),
     SystemRole(
         "CUSTOMER.MANAGER",
-        Kind.ORGANISATION,
+        ScopeKind.ORGANISATION,
         "Organization manager",
         is_active=False,
         permissions=(),
     ),
     SystemRole(
         "CUSTOMER.SUPPORT",
-        Kind.ORGANISATION,
+        ScopeKind.ORGANISATION,
         "Organization support",
         is_active=False,
         permissions=(),
     ),
     SystemRole(
         "PROJECT.MANAGER",
-        Kind.PROJECT,
+        ScopeKind.PROJECT,
         "Project manager",
         is_active=True,
         permissions=(
@@ -147,14 +147,14 @@ SYSTEM_ROLES: Final = (
     ),
     SystemRole(
         "PROJECT.ADMIN",
-        Kind.PROJECT,
+        ScopeKind.PROJECT,
         "Project administrator",
         is_active=True,
         permissions=(),
     ),
     SystemRole(
         "PROJECT.MEMBER",
-        Kind.PROJECT,
+        ScopeKind.PROJECT,
         "Project member",
         is_active=True,
         permissions=(),
@@ -163,7 +163,7 @@ SYSTEM_ROLES: Final = (
         # A lead is owner and manager, as whoever founds a group; an owner may do the same.
         SystemRole(
             name,
-            Kind.GROUP,
+            ScopeKind.GROUP,
             description,
             is_active=True,
             permissions=(
@@ -178,12 +178,12 @@ SYSTEM_ROLES: Final = (
     ),
     SystemRole(
         "GROUP.MANAGER",
-        Kind.GROUP,
+        ScopeKind.GROUP,
         "Group manager",
         is_active=True,
         permissions=(Permission.GROUP_GRANT, Permission.GROUP_REVOKE),
     ),
-    SystemRole("GROUP.MEMBER", Kind.GROUP, "Group member", is_active=True, permissions=()),
+    SystemRole("GROUP.MEMBER", ScopeKind.GROUP, "Group member", is_active=True, permissions=()),
 )
 
 
@@ -214,7 +214,7 @@ class Actor:
     civil_number: str | None = None
     address: str | None = None
     request: str = ""
-    behind: Actor | None = None
+    impersonator: Actor | None = None
     token: int = 0
     credentials: int | None = None
     token_kind: str | None = None
@@ -225,13 +225,13 @@ class Actor:
         return self.is_staff or self.is_support
 
 
-NOBODY: Final = Actor(
+ANONYMOUS: Final = Actor(
     id=0, uuid="", username="", name="", email="", is_staff=False, is_support=False
 )
 """Whoever asks without credentials: sees what everybody may see."""
 
 
-def check_oversees(actor: Actor) -> None:
+def require_staff_or_support(actor: Actor) -> None:
     """Let only staff and support pass; to anybody else there is nothing.
 
     Refuses: NotFound ``oversight.unknown``.
@@ -240,20 +240,20 @@ def check_oversees(actor: Actor) -> None:
         raise NotFound("oversight.unknown")
 
 
-def may(actor: Actor, held: Collection[str], *needed: Permission) -> bool:
+def has_permission(actor: Actor, held: Collection[str], *needed: Permission) -> bool:
     """Tell whether one of the needed permissions is among those held on the scope."""
     return actor.is_staff or any(permission in held for permission in needed)
 
 
-def may_give(actor: Actor, held: Collection[str], role_permissions: Collection[str]) -> bool:
+def may_grant(actor: Actor, held: Collection[str], role_permissions: Collection[str]) -> bool:
     """Tell whether a role stays under the giver's own ceiling on the scope.
 
     Staff may give everything.
     """
-    return actor.is_staff or under_ceiling(held, role_permissions)
+    return actor.is_staff or within_ceiling(held, role_permissions)
 
 
-def under_ceiling(held: Collection[str], role_permissions: Collection[str]) -> bool:
+def within_ceiling(held: Collection[str], role_permissions: Collection[str]) -> bool:
     """Tell whether somebody who holds so much may hand out a role.
 
     Nobody hands out more than they hold; and in groups, where nobody is raised but by

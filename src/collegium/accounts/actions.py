@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from collegium.access.queries import lock, lock_account
+from collegium.access.queries import lock_account, lock_scope
 from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
 from collegium.accounts.email_changes import queries as email_change_queries
@@ -25,11 +25,11 @@ from collegium.outbox import mails
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.scopes.actions import change_account, end_invitations
 from collegium.security.crypto import check_password, hash_password
-from collegium.security.passwords import faults
+from collegium.security.passwords import password_errors
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens.rules import may_hold_api_token
-from collegium.text.email_addresses import address_fault, canonical_address
+from collegium.text.email_addresses import address_error, canonical_address
 from collegium.text.names import trim
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from types import EllipsisType
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Database, Read, Write
+    from collegium.db.database import Database, ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
@@ -49,7 +49,7 @@ PASSWORD_MAX: Final = 128
 USERNAME: Final = re.compile(r"[0-9a-z_.@+-]{1,128}")
 
 
-def check_staff(actor: Actor) -> None:
+def require_staff(actor: Actor) -> None:
     """Let only staff pass.
 
     Refuses: Forbidden ``permission.missing``.
@@ -59,7 +59,7 @@ def check_staff(actor: Actor) -> None:
 
 
 def create(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor | None,
     settings: Settings,
     vault: Vault,
@@ -77,7 +77,7 @@ def create(
     ``account.slug_taken``.
     """
     if actor is not None:
-        check_staff(actor)
+        require_staff(actor)
     if "invitation" in facts and account_queries.is_deactivated_at(tx, values["email"]):
         # An invitation is no way around the deactivation of an account.
         raise Conflict("account.deactivated")
@@ -89,7 +89,7 @@ def create(
         "token_lifetime": settings.token_lifetime,
         **values,
     }
-    row["picture"] = _kept(tx, row.get("picture"))
+    row["picture"] = _stored_values(tx, row.get("picture"))
     row["slug"] = values.get("slug") or slugs.new(tx, "user", values["username"])
     number = account_queries.add(tx, row)
     event_queries.record(
@@ -99,7 +99,7 @@ def create(
     return number
 
 
-def check_self_or_staff(actor: Actor, account: Row) -> None:
+def require_self_or_staff(actor: Actor, account: Row) -> None:
     """Let only staff and the account's own person pass.
 
     Refuses: Forbidden ``permission.missing``.
@@ -109,7 +109,7 @@ def check_self_or_staff(actor: Actor, account: Row) -> None:
 
 
 def update(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
     uuid: str,
@@ -127,10 +127,10 @@ def update(
     Invalid ``account.policy``, ``account.lifetime``, ``account.lifetime_elsewhere`` where a
     program changes the lifetime of another token than its own, and ``account.slug_taken``.
     """
-    account = account_queries.reach(tx, actor, uuid)
-    check_self_or_staff(actor, account)
+    account = account_queries.get_visible(tx, actor, uuid)
+    require_self_or_staff(actor, account)
     lock_account(tx, account.id)
-    before: Row = account_queries.by_number(tx, account.id)
+    before: Row = account_queries.by_id(tx, account.id)
     allowed = account_rules.writable(
         changes,
         by_staff=actor.is_staff,
@@ -143,7 +143,7 @@ def update(
         allowed.pop("slug", None)
     if allowed.get("token_lifetime", before.token_lifetime) != before.token_lifetime:
         own = actor.id == account.id
-        if own and not may_hold_api_token((actor.behind or actor).token_kind):
+        if own and not may_hold_api_token((actor.impersonator or actor).token_kind):
             raise Invalid("account.lifetime_elsewhere", field="token_lifetime")
         longest = account_rules.longest_lifetime(
             own=own, bound=settings.token_lifetime_max, max_age=settings.token_max_age
@@ -166,31 +166,33 @@ def update(
     if "picture" in changed:
         if before.picture is not None:
             picture_queries.drop(tx, before.picture)
-        changed["picture"] = _kept(tx, changed["picture"])
+        changed["picture"] = _stored_values(tx, changed["picture"])
     change_account(tx, account.id, changed | {"modified": tx.now})
     if "is_active" in changed:
-        switch(tx, actor, account.id, is_active=changed["is_active"])
+        set_active(tx, actor, account.id, is_active=changed["is_active"])
     _record_update(tx, actor, before, changed)
-    profile_actions.tell(tx, actor, settings, before, changed)
+    profile_actions.notify_operator(tx, actor, settings, before, changed)
 
 
-def switch(tx: Write, actor: Actor | None, account: int, *, is_active: bool) -> None:
+def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_active: bool) -> None:
     """Let what goes with an account that is activated or deactivated follow it."""
-    credentials.switch(tx, account, is_active=is_active)
+    credentials.set_active(tx, account, is_active=is_active)
     if is_active:
-        invitation_queries.admit_again(tx, account)
+        invitation_queries.reopen(tx, account)
     else:
         end_invitations(tx, actor, account)
 
 
-def _kept(tx: Write, picture: tuple[str, bytes] | None) -> str | None:
+def _stored_values(tx: WriteTransaction, picture: tuple[str, bytes] | None) -> str | None:
     """Keep a picture, media type and bytes, and give its UUID."""
     return None if picture is None else picture_queries.add(tx, *picture)
 
 
-def _record_update(tx: Write, actor: Actor, before: Row, changed: Mapping[str, Any]) -> None:
+def _record_update(
+    tx: WriteTransaction, actor: Actor, before: Row, changed: Mapping[str, Any]
+) -> None:
     told = {
-        name: [_told(getattr(before, name)), _told(value)]
+        name: [_event_data(getattr(before, name)), _event_data(value)]
         for name, value in changed.items()
         if name != "is_barred"
     }
@@ -207,11 +209,11 @@ def _record_update(tx: Write, actor: Actor, before: Row, changed: Mapping[str, A
         event_queries.record(tx, kind, actor, account=before.id, username=before.username)
 
 
-def _told(value: Any) -> Any:
+def _event_data(value: Any) -> Any:
     return value.isoformat() if isinstance(value, (date, datetime)) else value
 
 
-def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
+def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = False) -> None:
     """Delete an account: its rights end, what is personal goes, history keeps a neutral name.
 
     The row keeps its id, under which it did what it did.
@@ -223,10 +225,12 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
     Conflict ``account.last_owner`` for the last owner of a scope and ``account.has_requests``
     while a request of theirs waits to be decided.
     """
-    account = account_queries.reach(tx, actor, uuid)
-    check_staff(actor)
-    grants = _hold_all(tx, account.id)
-    account = account_queries.reach(tx, actor, uuid)  # another may have deleted it while we waited
+    account = account_queries.get_visible(tx, actor, uuid)
+    require_staff(actor)
+    grants = _lock_account_and_scopes(tx, account.id)
+    account = account_queries.get_visible(
+        tx, actor, uuid
+    )  # another may have deleted it while we waited
     if closes:
         for request in join_request_queries.close_everywhere(tx, account.id, actor.id):
             event_queries.record(
@@ -252,7 +256,7 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
     event_queries.record(
         tx, "account.deleted", actor, account=account.id, username=account.username
     )
-    account_queries.bury(tx, account.id)
+    account_queries.anonymise(tx, account.id)
     slugs.forget(tx, "user", account.username, account.id)
     for ended in erasure_queries.erase(tx, account, actor):
         event_queries.record(
@@ -260,11 +264,11 @@ def delete(tx: Write, actor: Actor, uuid: str, *, closes: bool = False) -> None:
         )
 
 
-class _MovedOn(Exception):  # noqa: N818 - says what is the case
+class _LockSetChangedError(Exception):
     """Something was given to an account while we waited for it."""
 
 
-def _hold_all(tx: Write, account: int) -> list[Row]:
+def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[Row]:
     """Lock an account and every scope where something of it stands; give its grants.
 
     Scopes first, as every deed does that gives a role: who asks or is let in meanwhile either
@@ -272,59 +276,59 @@ def _hold_all(tx: Write, account: int) -> list[Row]:
     """
     while True:
         # What came while we waited is locked in its turn too, or two would wait for each other.
-        with suppress(_MovedOn), tx.point():
-            places = membership_queries.places(tx, account)
+        with suppress(_LockSetChangedError), tx.savepoint():
+            places = membership_queries.locked_scope_ids(tx, account)
             for scope in places:
-                lock(tx, scope)
+                lock_scope(tx, scope)
             lock_account(tx, account)
-            if not set(membership_queries.places(tx, account)).issubset(places):
-                raise _MovedOn
-            return membership_queries.standing(tx, account)
+            if not set(membership_queries.locked_scope_ids(tx, account)).issubset(places):
+                raise _LockSetChangedError
+            return membership_queries.open_grants(tx, account)
 
 
-def read_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
+def read_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
     """Show somebody's token to staff, and write down that it was shown.
 
     Refuses: NotFound when hidden or without a token, Forbidden for anybody but staff, and for
     one's own token where another one authenticated the request.
     """
-    account = account_queries.reach(tx, actor, uuid)
-    check_staff(actor)
-    _check_holds(actor, account)
+    account = account_queries.get_visible(tx, actor, uuid)
+    require_staff(actor)
+    _check_owns_token(actor, account)
     if account.token_sealed is None:
         raise NotFound("token.none")
     event_queries.record(tx, "token.read", actor, account=account.id)
-    return account, vault.unseal(account.token_sealed, account.token_digest)
+    return account, vault.decrypt(account.token_sealed, account.token_digest)
 
 
-def refresh_token(tx: Write, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
+def refresh_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
     """Give an account another token; the old one is dead at once, and the owner is told.
 
     Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself, and for one's own
     token where another one authenticated the request.
     """
-    account = account_queries.reach(tx, actor, uuid)
-    check_self_or_staff(actor, account)
-    _check_holds(actor, account)
+    account = account_queries.get_visible(tx, actor, uuid)
+    require_self_or_staff(actor, account)
+    _check_owns_token(actor, account)
     lock_account(tx, account.id)
     credentials.check(tx, actor)
     token = token_actions.issue(tx, vault, actor, account.id)
-    held: Row = account_queries.by_number(tx, account.id)
-    notices.tell(tx, mails.TokenCreated, held, actor)
+    held: Row = account_queries.by_id(tx, account.id)
+    notices.send_notice(tx, mails.TokenCreated, held, actor)
     return held, token
 
 
-def _check_holds(actor: Actor, account: Row) -> None:
+def _check_owns_token(actor: Actor, account: Row) -> None:
     """Let what protects an account be had by its API token, not by its other tokens.
 
     Refuses: Forbidden ``permission.missing``.
     """
-    shown = actor.behind or actor
+    shown = actor.impersonator or actor
     if shown.id == account.id and not may_hold_api_token(shown.token_kind):
         raise Forbidden("permission.missing")
 
 
-class Unfit(Exception):  # noqa: N818 - says what is the case
+class UnfitAccountError(Exception):
     """What an operator gave for an account cannot be taken; the text says why."""
 
 
@@ -352,7 +356,7 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
     that somebody else may hold.
     """
     email = canonical_address(trim(email))
-    _check_fit(username, email, password)
+    _check_staff_values(username, email, password)
     with database.read() as tx:
         verified = account_queries.by_username(tx, username)
     hashed = None
@@ -365,7 +369,7 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
             known = account_queries.by_username(tx, username)
         if (known and known.password) != (verified and verified.password):
             message = f"the account {username} was changed at this moment; try again"
-            raise Unfit(message)
+            raise UnfitAccountError(message)
         wanted: dict[str, Any] = {"is_staff": True, "is_active": True, "email": email}
         if lifetime is not ...:
             wanted["token_lifetime"] = lifetime
@@ -373,49 +377,49 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
             number = create(tx, None, settings, vault, {"username": username, **wanted})
         else:
             number = known.id
-            if not (promotes or known.is_staff or _is_ours(tx, known)):
+            if not (promotes or known.is_staff or _is_unchanged_by_staff(tx, known)):
                 message = f"somebody else made the account {username}; --promote makes it staff"
-                raise Unfit(message)
+                raise UnfitAccountError(message)
             if known.email != email:
                 email_change_queries.cancel(tx, number)
             if not known.is_active:
-                switch(tx, None, number, is_active=True)
+                set_active(tx, None, number, is_active=True)
             change_account(tx, number, {**wanted, "modified": tx.now})
             event_queries.record(tx, "account.made_staff", None, account=number, username=username)
         if hashed is not None:
             set_password(tx, None, number, hashed, tells=known is not None)
-        account: Row = account_queries.by_number(tx, number)
+        account: Row = account_queries.by_id(tx, number)
         return str(account.uuid), token_actions.renew(tx, vault, settings, None, account)
 
 
-def _is_ours(tx: Read, account: Row) -> bool:
+def _is_unchanged_by_staff(tx: ReadTransaction, account: Row) -> bool:
     """Tell whether staff or an operator made an account; names are free to whoever is invited."""
-    made_for = event_queries.facts_of(tx, "account.created", account.id).get("invitation")
+    made_for = event_queries.data_of(tx, "account.created", account.id).get("invitation")
     return made_for is None and account.registration_method == "default"
 
 
-def _check_fit(username: str, email: str, password: str | None) -> None:
+def _check_staff_values(username: str, email: str, password: str | None) -> None:
     if not USERNAME.fullmatch(username):
         message = "a user name is 1 to 128 of: a-z 0-9 _ . @ + -"
-        raise Unfit(message)
-    fault = address_fault(email)
+        raise UnfitAccountError(message)
+    fault = address_error(email)
     if fault:
         message = f"--email: {fault}"
-        raise Unfit(message)
+        raise UnfitAccountError(message)
     if password is not None:
         if len(password) > PASSWORD_MAX:
             message = f"the password is too long: at most {PASSWORD_MAX} characters"
-            raise Unfit(message)
+            raise UnfitAccountError(message)
         if any(character < " " or "\ud800" <= character <= "\udfff" for character in password):
             message = "the password cannot be used: it has control characters or is not UTF-8"
-            raise Unfit(message)
-        found = faults(password, (username, email))
+            raise UnfitAccountError(message)
+        found = password_errors(password, (username, email))
         if found:
-            raise Unfit("the password cannot be used: " + " ".join(found))
+            raise UnfitAccountError("the password cannot be used: " + " ".join(found))
 
 
 def set_password(
-    tx: Write, actor: Actor | None, account: int, hashed: str, *, tells: bool = True
+    tx: WriteTransaction, actor: Actor | None, account: int, hashed: str, *, tells: bool = True
 ) -> None:
     """Give an account another password; whoever was logged in with the old one is out.
 
@@ -432,11 +436,11 @@ def set_password(
     if owner is None:
         raise NotFound("account.unknown")
     if actor is not None:
-        check_staff(actor)
-        _check_holds(actor, owner)
+        require_staff(actor)
+        _check_owns_token(actor, owner)
         credentials.check(tx, actor)
     account_queries.change(tx, account, {"password": hashed, "modified": tx.now})
-    credentials.end_all(tx, account)
+    credentials.revoke_everything(tx, account)
     event_queries.record(tx, "account.password_changed", actor, account=account)
     if tells:
-        notices.tell(tx, mails.PasswordChanged, owner, actor)
+        notices.send_notice(tx, mails.PasswordChanged, owner, actor)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, bindparam, literal_column, or_, select, true, union_all
 
-from collegium.access.queries import live, mine, seer
-from collegium.access.rules import OWNER_ROLES, Kind
-from collegium.db.statements import Prepared, any_of
-from collegium.db.tables import Number, accounts, grants, roles, scopes
+from collegium.access.queries import actor_grants, is_active, viewer_params
+from collegium.access.rules import OWNER_ROLES, ScopeKind
+from collegium.db.statements import Statement, any_of
+from collegium.db.tables import BigInt, accounts, grants, roles, scopes
 from collegium.lists import account_search
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import key_of
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 _held = grants.alias("held")
-_scope = bindparam("scope", type_=Number)
+_scope = bindparam("scope", type_=BigInt)
 _in_organisation = _held.c.scope_id.in_(
     union_all(
         select(scopes.c.id).where(scopes.c.id == _scope),
         select(scopes.c.id).where(scopes.c.parent_id == _scope, scopes.c.removed.is_(None)),
     )
 )
-_holders = select(_held.c.account_id).where(live(_held), _in_organisation)
+_holders = select(_held.c.account_id).where(is_active(_held), _in_organisation)
 
 
-def _in_role(name: str, kind: Kind) -> Filter:
+def _in_role(name: str, kind: ScopeKind) -> Filter:
     """Look for whoever holds one of some roles there, each given by its name or its UUID."""
     uuids = f"{name}_uuids"
     holders = _holders.join(roles, roles.c.id == _held.c.role_id).where(
@@ -73,16 +73,16 @@ listing = Listing(
     orders={"concatenated_name": (accounts.c.first_name_sort, accounts.c.last_name_sort)},
     filters={
         **{
-            name: known if name in _SHOWN else account_search.veiled(name, known)
+            name: known if name in _SHOWN else account_search.without_private_fields(name, known)
             for name, known in account_search.FILTERS.items()
         },
         "scope": _belong(),
-        "organization_role": _in_role("organization_role", Kind.ORGANISATION),
-        "project_role": _in_role("project_role", Kind.PROJECT),
+        "organization_role": _in_role("organization_role", ScopeKind.ORGANISATION),
+        "project_role": _in_role("project_role", ScopeKind.PROJECT),
     },
 )
 
-_ROLES = Prepared(
+_ROLES = Statement(
     select(
         _held.c.account_id,
         _held.c.until,
@@ -95,7 +95,7 @@ _ROLES = Prepared(
     .join(scopes, scopes.c.id == _held.c.scope_id)
     .where(
         any_of(_held.c.account_id, "ids"),
-        live(_held),
+        is_active(_held),
         or_(
             scopes.c.id == _scope,
             and_(scopes.c.parent_id == _scope, scopes.c.removed.is_(None)),
@@ -103,19 +103,19 @@ _ROLES = Prepared(
     )
     .order_by(_held.c.since, _held.c.id)
 )
-_ROLE_NAMES = Prepared(
+_ROLE_NAMES = Statement(
     select(roles.c.name)
     .join(grants, grants.c.role_id == roles.c.id)
-    .where(mine(), grants.c.scope_id == _scope)
+    .where(actor_grants(), grants.c.scope_id == _scope)
 )
-_OWNED = Prepared(
+_OWNED = Statement(
     select(scopes.c.name)
     .join(_held, _held.c.scope_id == scopes.c.id)
     .join(roles, roles.c.id == _held.c.role_id)
     .where(
-        _held.c.account_id == bindparam("account", type_=Number),
-        live(_held),
-        or_(*(roles.c.name == name for name in OWNER_ROLES[Kind.ORGANISATION])),
+        _held.c.account_id == bindparam("account", type_=BigInt),
+        is_active(_held),
+        or_(*(roles.c.name == name for name in OWNER_ROLES[ScopeKind.ORGANISATION])),
         scopes.c.removed.is_(None),
     )
     .order_by(scopes.c.name_sort, scopes.c.id)
@@ -123,23 +123,23 @@ _OWNED = Prepared(
 )
 
 
-def roles_of(tx: Read, scope: int, ids: Iterable[int]) -> dict[int, list[Row]]:
+def roles_of(tx: ReadTransaction, scope: int, ids: Iterable[int]) -> dict[int, list[Row]]:
     """Give what accounts hold in an organisation and its projects, the oldest first.
 
     Each row: ``account_id until role_name``, and ``kind uuid name`` of where it is held.
     """
     found: dict[int, list[Row]] = {}
-    for row in tx.all(_ROLES, scope=scope, ids=list(ids), now=tx.now):
+    for row in tx.fetch_all(_ROLES, scope=scope, ids=list(ids), now=tx.now):
         found.setdefault(row.account_id, []).append(row)
     return found
 
 
-def role_names(tx: Read, actor: Actor, scope: int) -> set[str]:
+def role_names(tx: ReadTransaction, actor: Actor, scope: int) -> set[str]:
     """Give the names of the roles that the actor holds directly in a scope that is open here."""
-    return {row.name for row in tx.all(_ROLE_NAMES, scope=scope, **seer(tx, actor))}
+    return {row.name for row in tx.fetch_all(_ROLE_NAMES, scope=scope, **viewer_params(tx, actor))}
 
 
-def owned_by(tx: Read, account: int) -> list[str]:
+def owned_by(tx: ReadTransaction, account: int) -> list[str]:
     """Give the names of the organisations that an account is an owner of, some fifty at most."""
-    rows: list[Row] = tx.all(_OWNED, account=account, now=tx.now)
+    rows: list[Row] = tx.fetch_all(_OWNED, account=account, now=tx.now)
     return [row.name for row in rows]

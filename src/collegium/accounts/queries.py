@@ -23,13 +23,13 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.access.queries import live, lock_account, seer, visible_scopes
+from collegium.access.queries import is_active, lock_account, viewer_params, visible_scopes
 from collegium.accounts.erasure.rules import neutral_name
-from collegium.db.database import Duplicate
-from collegium.db.statements import Prepared, Time, any_of
+from collegium.db.database import UniqueViolationError
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     API_TOKEN,
-    Number,
+    BigInt,
     account_texts,
     accounts,
     devices,
@@ -43,9 +43,9 @@ from collegium.db.tables import (
 )
 from collegium.invitations.rules import State
 from collegium.lists import account_search
-from collegium.lists.listing import Listing, without
-from collegium.lists.row_counts import tally
-from collegium.lists.sql_hints import plain
+from collegium.lists.listing import Listing, omit_columns
+from collegium.lists.row_counts import stored_count
+from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import sort_key
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause, Select
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 _NOT_SHOWN: Final = {"password", "search", "details", "profile", "email_comparable"}
@@ -81,7 +81,7 @@ def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
             *columns,
         )
         .select_from(found)
-        .outerjoin(tokens, and_(tokens.c.account_id == accounts.c.id, plain(API_TOKEN)))
+        .outerjoin(tokens, and_(tokens.c.account_id == accounts.c.id, no_index(API_TOKEN)))
         .outerjoin(email_changes, email_changes.c.account_id == accounts.c.id)
     )
 
@@ -94,14 +94,16 @@ def visible() -> ColumnElement[bool]:
 
     Oneself, and the active accounts, staff aside, that hold a grant in a scope the actor sees.
     """
-    oneself = accounts.c.id == bindparam("actor", type_=Number)
+    oneself = accounts.c.id == bindparam("actor", type_=BigInt)
     # One set of numbers, so that the planner starts from it: an OR over the table would read
     # every account there is.
     return and_(
         accounts.c.id.in_(
             union(
-                select(bindparam("actor", type_=Number)),
-                select(grants.c.account_id).where(live(), grants.c.scope_id.in_(visible_scopes())),
+                select(bindparam("actor", type_=BigInt)),
+                select(grants.c.account_id).where(
+                    is_active(), grants.c.scope_id.in_(visible_scopes())
+                ),
             )
         ),
         # Active and no staff; said like this, so that SQLite does not go and fetch all of those.
@@ -113,11 +115,11 @@ def visible() -> ColumnElement[bool]:
 _here = accounts.c.deleted.is_(None)
 
 listing = Listing(
-    without(_rows, "modified", "last_synced", "is_barred", "deleted", "credentials_version").where(
-        _here
-    ),
+    omit_columns(
+        _rows, "modified", "last_synced", "is_barred", "deleted", "credentials_version"
+    ).where(_here),
     visible=visible,
-    tally=tally(accounts),
+    tally=stored_count(accounts),
     key=accounts.c.id,
     counted=select(accounts.c.id).where(_here),
     lean=True,
@@ -144,34 +146,34 @@ listing = Listing(
 
 
 @lru_cache(maxsize=2)
-def _seen(*, sees_all: bool) -> Prepared:
-    return Prepared(
+def _seen(*, sees_all: bool) -> Statement:
+    return Statement(
         _rows.where(accounts.c.uuid == bindparam("uuid"), _here, true() if sees_all else visible())
     )
 
 
-_BY_ID = Prepared(_rows.where(accounts.c.id == bindparam("id")))
-_BY_USERNAME = Prepared(
+_BY_ID = Statement(_rows.where(accounts.c.id == bindparam("id")))
+_BY_USERNAME = Statement(
     select(*_COLUMNS, accounts.c.password).where(
         accounts.c.username == bindparam("username"), _here
     )
 )
-_BY_UUID = Prepared(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _here))
-_BY_SLUG = Prepared(select(accounts.c.id).where(accounts.c.slug == bindparam("slug")))
-_ANY = Prepared(select(exists(select(accounts.c.id)).label("any")))
+_BY_UUID = Statement(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _here))
+_BY_SLUG = Statement(select(accounts.c.id).where(accounts.c.slug == bindparam("slug")))
+_ANY = Statement(select(exists(select(accounts.c.id)).label("any")))
 _at_address = accounts.c.email_comparable == bindparam("email_comparable")
 _known = select(*_COLUMNS, accounts.c.password).where(_here)
 _KNOWN = {
-    "civil_number": Prepared(_known.where(accounts.c.civil_number == bindparam("civil_number"))),
-    "email": Prepared(
+    "civil_number": Statement(_known.where(accounts.c.civil_number == bindparam("civil_number"))),
+    "email": Statement(
         _known.where(_at_address).order_by(accounts.c.is_active.desc(), accounts.c.id).limit(1)
     ),
     "username": _BY_USERNAME,
-    "id": Prepared(_known.where(accounts.c.id == bindparam("id"))),
+    "id": Statement(_known.where(accounts.c.id == bindparam("id"))),
 }
-_KNOWN_BY_UUID = Prepared(_known.where(accounts.c.uuid == bindparam("uuid")))
+_KNOWN_BY_UUID = Statement(_known.where(accounts.c.uuid == bindparam("uuid")))
 # Accounts of ours that can sign in with a password; a few may share an address, not a crowd.
-_WITH_ADDRESS = Prepared(
+_WITH_ADDRESS = Statement(
     select(accounts.c.id, accounts.c.email, accounts.c.username)
     .where(
         _at_address,
@@ -182,14 +184,14 @@ _WITH_ADDRESS = Prepared(
     .order_by(accounts.c.id)
     .limit(5)
 )
-_AT_ADDRESSES = Prepared(
+_AT_ADDRESSES = Statement(
     select(*_COLUMNS, accounts.c.email_comparable)
     .where(any_of(accounts.c.email_comparable, "emails"), accounts.c.is_active, _here)
     .order_by(accounts.c.id)
 )
 _moved = invitations.c.email_comparable != bindparam("email_comparable", type_=String())
-_of_account = invitations.c.account_id == bindparam("account", type_=Number)
-_FOLLOW = Prepared(
+_of_account = invitations.c.account_id == bindparam("account", type_=BigInt)
+_FOLLOW = Statement(
     update(invitations)
     .where(
         _of_account,
@@ -205,7 +207,7 @@ _FOLLOW = Prepared(
         | {"approved_by": case((_moved, null()), else_=invitations.c.approved_by)}
     )
 )
-_DECIDE_ANEW = Prepared(
+_DECIDE_ANEW = Statement(
     update(invitations)
     .where(
         _of_account,
@@ -218,7 +220,7 @@ _DECIDE_ANEW = Prepared(
                     invitations.c.state == State.HELD.value,
                     and_(
                         invitations.c.state == State.PENDING.value,
-                        invitations.c.expires > bindparam("now", type_=Time),
+                        invitations.c.expires > bindparam("now", type_=UtcDateTime),
                     ),
                 ),
             ),
@@ -231,18 +233,18 @@ _DECIDE_ANEW = Prepared(
     )
     .returning(invitations.c.id)
 )
-_DEACTIVATED_AT = Prepared(
+_DEACTIVATED_AT = Statement(
     select(
         exists(
             select(accounts.c.id).where(_at_address, accounts.c.is_active.is_(False), _here)
         ).label("deactivated")
     )
 )
-_TAKEN = Prepared(select(accounts.c.username).where(any_of(accounts.c.username, "usernames")))
+_TAKEN = Statement(select(accounts.c.username).where(any_of(accounts.c.username, "usernames")))
 
 
 # No user name can begin with this sign, so nobody's can be in the way.
-_TOMB = Prepared(
+_ANONYMOUS_VALUES = Statement(
     update(accounts)
     .where(accounts.c.id == bindparam("account"))
     .values(
@@ -277,15 +279,15 @@ _TOMB = Prepared(
         last_login=None,
         last_synced=None,
         search="",
-        modified=bindparam("moment", type_=Time),
-        deleted=bindparam("moment", type_=Time),
+        modified=bindparam("moment", type_=UtcDateTime),
+        deleted=bindparam("moment", type_=UtcDateTime),
     )
 )
 # Its own row last, for that is locked against whoever names it: who ends a token of theirs has the
 # token's row, and then writes history that names them.
-_BURY = (
+_ANONYMISE = (
     *(
-        Prepared(delete(table).where(table.c.account_id == bindparam("account")))
+        Statement(delete(table).where(table.c.account_id == bindparam("account")))
         for table in (
             account_texts,
             tokens,
@@ -296,22 +298,22 @@ _BURY = (
             second_factors,
         )
     ),
-    _TOMB,
+    _ANONYMOUS_VALUES,
 )
 _TEXTS = [column for column in account_texts.c if column is not account_search.TEXTS.key]
-_ADD_TEXTS = Prepared(
+_ADD_TEXTS = Statement(
     insert(account_texts).values(
         account_id=bindparam("account"), **{c.name: bindparam(c.name) for c in _TEXTS}
     )
 )
-_CHANGE_TEXTS = Prepared(
+_CHANGE_TEXTS = Statement(
     update(account_texts)
     .where(account_texts.c.account_id == bindparam("account"))
     .values({c: bindparam(c.name) for c in _TEXTS})
 )
 
 
-_END_CREDENTIALS = Prepared(
+_END_CREDENTIALS = Statement(
     update(accounts)
     .where(accounts.c.id == bindparam("account"))
     .values(credentials_version=accounts.c.credentials_version + 1)
@@ -319,8 +321,8 @@ _END_CREDENTIALS = Prepared(
 
 
 @lru_cache(maxsize=64)
-def _insert(columns: tuple[str, ...]) -> Prepared:
-    return Prepared(
+def _insert(columns: tuple[str, ...]) -> Statement:
+    return Statement(
         insert(accounts)
         .values({name: bindparam(name) for name in columns})
         .returning(accounts.c.id)
@@ -328,15 +330,15 @@ def _insert(columns: tuple[str, ...]) -> Prepared:
 
 
 @lru_cache(maxsize=256)
-def _update(columns: tuple[str, ...]) -> Prepared:
-    return Prepared(
+def _update(columns: tuple[str, ...]) -> Statement:
+    return Statement(
         update(accounts)
         .where(accounts.c.id == bindparam("account"))
         .values({name: bindparam(name) for name in columns})
     )
 
 
-def reach(tx: Read, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Load an account that the actor may see.
 
     Args:
@@ -344,48 +346,48 @@ def reach(tx: Read, actor: Actor, uuid: str) -> Row:
 
     Refuses: NotFound ``account.unknown`` when there is none or it is hidden from the actor.
     """
-    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
+    row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("account.unknown")
     return row
 
 
-def own(tx: Read, actor: Actor) -> Row:
+def own(tx: ReadTransaction, actor: Actor) -> Row:
     """Load the account of the actor."""
-    return tx.one(_BY_ID, id=actor.id)
+    return tx.fetch_one(_BY_ID, id=actor.id)
 
 
-def by_username(tx: Read, username: str) -> Row | None:
+def by_username(tx: ReadTransaction, username: str) -> Row | None:
     """Find an account to log in to, password hash included."""
-    return tx.one(_BY_USERNAME, username=username)
+    return tx.fetch_one(_BY_USERNAME, username=username)
 
 
-def by_uuid(tx: Read, uuid: str) -> Row | None:
+def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
     """Find an account whoever asks; for deeds on somebody named by a manager."""
-    return tx.one(_BY_UUID, uuid=uuid)
+    return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
-def by_number(tx: Read, number: int) -> Row | None:
+def by_id(tx: ReadTransaction, number: int) -> Row | None:
     """Find an account by its number, for ourselves."""
-    return tx.one(_BY_ID, id=number)
+    return tx.fetch_one(_BY_ID, id=number)
 
 
-def there_are_any(tx: Read) -> bool:
+def exist(tx: ReadTransaction) -> bool:
     """Tell whether this database has an account yet."""
-    return bool(tx.value(_ANY))
+    return bool(tx.scalar(_ANY))
 
 
-def is_taken(tx: Read, username: str | None) -> bool:
+def is_taken(tx: ReadTransaction, username: str | None) -> bool:
     """Tell whether a user name belongs to somebody, active or not."""
-    return username is not None and tx.one(_BY_USERNAME, username=username) is not None
+    return username is not None and tx.fetch_one(_BY_USERNAME, username=username) is not None
 
 
-def is_slug_taken(tx: Read, slug: str) -> bool:
+def is_slug_taken(tx: ReadTransaction, slug: str) -> bool:
     """Return whether an account has a slug."""
-    return tx.one(_BY_SLUG, slug=slug) is not None
+    return tx.fetch_one(_BY_SLUG, slug=slug) is not None
 
 
-def known(tx: Read, **facts: Any) -> Row | None:
+def known(tx: ReadTransaction, **facts: Any) -> Row | None:
     """Find an account, password hash included, by the first of the facts that somebody has.
 
     Args:
@@ -397,46 +399,46 @@ def known(tx: Read, **facts: Any) -> Row | None:
         bound = {name: value}
         if name == "email":
             bound = {"email_comparable": comparable_address(value)}
-        if (row := tx.one(_KNOWN[name], **bound)) is not None:
+        if (row := tx.fetch_one(_KNOWN[name], **bound)) is not None:
             return row
     return None
 
 
-def known_by_uuid(tx: Read, uuid: str) -> Row | None:
+def known_by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
     """Find an account, password hash included, for ourselves."""
-    return tx.one(_KNOWN_BY_UUID, uuid=uuid)
+    return tx.fetch_one(_KNOWN_BY_UUID, uuid=uuid)
 
 
-def with_address(tx: Read, email: str) -> list[Row]:
+def with_address(tx: ReadTransaction, email: str) -> list[Row]:
     """Give ``id email username`` of those at an address that may have a password of ours."""
-    return tx.all(_WITH_ADDRESS, email_comparable=comparable_address(email)) if email else []
+    return tx.fetch_all(_WITH_ADDRESS, email_comparable=comparable_address(email)) if email else []
 
 
-def with_addresses(tx: Read, emails: Collection[str]) -> dict[str, Row]:
+def with_addresses(tx: ReadTransaction, emails: Collection[str]) -> dict[str, Row]:
     """Give the active account at each address, the first where several share one.
 
     By the comparable form of the address.
     """
     found: dict[str, Row] = {}
     wanted = sorted({comparable_address(email) for email in emails if email})
-    for row in tx.all(_AT_ADDRESSES, emails=wanted) if wanted else ():
+    for row in tx.fetch_all(_AT_ADDRESSES, emails=wanted) if wanted else ():
         found.setdefault(row.email_comparable, row)
     return found
 
 
-def is_deactivated_at(tx: Read, email: str) -> bool:
+def is_deactivated_at(tx: ReadTransaction, email: str) -> bool:
     """Tell whether an account with an address is deactivated."""
     return bool(email) and bool(
-        tx.value(_DEACTIVATED_AT, email_comparable=comparable_address(email))
+        tx.scalar(_DEACTIVATED_AT, email_comparable=comparable_address(email))
     )
 
 
-def taken(tx: Read, usernames: Collection[str]) -> set[str]:
+def taken(tx: ReadTransaction, usernames: Collection[str]) -> set[str]:
     """Give those of the user names that belong to somebody."""
-    return {row.username for row in tx.all(_TAKEN, usernames=list(usernames))}
+    return {row.username for row in tx.fetch_all(_TAKEN, usernames=list(usernames))}
 
 
-def add(tx: Write, values: Mapping[str, Any]) -> int:
+def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """Insert an account and give its number.
 
     Refuses: Invalid ``account.username_taken`` or ``account.slug_taken``; the constraint
@@ -444,15 +446,15 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     """
     values = {**derived(values), "search": account_search.text_of(values)}
     try:
-        with tx.point():
-            account = int(tx.value(_insert(tuple(sorted(values))), **values))
-    except Duplicate as error:
+        with tx.savepoint():
+            account = int(tx.scalar(_insert(tuple(sorted(values))), **values))
+    except UniqueViolationError as error:
         raise _taken(error) from error
-    tx.run(_ADD_TEXTS, account=account, **account_search.texts_of(values))
+    tx.execute(_ADD_TEXTS, account=account, **account_search.texts_of(values))
     return account
 
 
-def change(tx: Write, account: int, values: Mapping[str, Any]) -> list[int]:
+def change(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> list[int]:
     """Write the given columns of an account, and no other.
 
     Invitations to groups follow an account to its new address. Gives the numbers of those on which
@@ -464,20 +466,20 @@ def change(tx: Write, account: int, values: Mapping[str, Any]) -> list[int]:
     if not account_search.COLUMNS.isdisjoint(values):
         # Two who change different columns at once must not each write the other's old one.
         lock_account(tx, account)
-        row: Row = tx.one(_BY_ID, id=account)
+        row: Row = tx.fetch_one(_BY_ID, id=account)
         told = {**row._asdict(), **values}
         values = {**values, "search": account_search.text_of(told)}
-        tx.run(_CHANGE_TEXTS, account=account, **account_search.texts_of(told))
+        tx.execute(_CHANGE_TEXTS, account=account, **account_search.texts_of(told))
     try:
-        with tx.point():
-            tx.run(_update(tuple(sorted(values))), account=account, **values)
-    except Duplicate as error:
+        with tx.savepoint():
+            tx.execute(_update(tuple(sorted(values))), account=account, **values)
+    except UniqueViolationError as error:
         raise _taken(error) from error
     if "email" not in values:
         return []
     key = values["email_comparable"]
-    anew = tx.all(_DECIDE_ANEW, account=account, email_comparable=key, now=tx.now)
-    tx.run(
+    anew = tx.fetch_all(_DECIDE_ANEW, account=account, email_comparable=key, now=tx.now)
+    tx.execute(
         _FOLLOW,
         account=account,
         email=values["email"],
@@ -498,7 +500,7 @@ def derived(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**values, **found}
 
 
-def _taken(error: Duplicate) -> Invalid | Conflict:
+def _taken(error: UniqueViolationError) -> Invalid | Conflict:
     # SQLite names the column in its message, PostgreSQL the constraint, which holds the column.
     text = str(error)
     for column in ("username", "slug"):
@@ -507,17 +509,17 @@ def _taken(error: Duplicate) -> Invalid | Conflict:
     return Conflict("account.duplicate")
 
 
-def bury(tx: Write, account: int) -> None:
+def anonymise(tx: WriteTransaction, account: int) -> None:
     """Take everything personal from an account, and give it a neutral name."""
     name = neutral_name(account)
-    for statement in _BURY:
+    for statement in _ANONYMISE:
         told = {"moment": tx.now, "name": name, "sort": sort_key(name)}
-        tx.run(statement, account=account, **(told if statement is _TOMB else {}))
+        tx.execute(statement, account=account, **(told if statement is _ANONYMOUS_VALUES else {}))
 
 
-def end_credentials(tx: Write, account: int) -> None:
+def end_credentials(tx: WriteTransaction, account: int) -> None:
     """Have every login fail that was verified before, and is written after, this transaction."""
-    tx.run(_END_CREDENTIALS, account=account)
+    tx.execute(_END_CREDENTIALS, account=account)
 
 
 def full_name(row: Row) -> str:

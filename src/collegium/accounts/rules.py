@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.refusals import Conflict, Invalid
-from collegium.text.confusables import sounds_of_authority
+from collegium.text.confusables import is_reserved_username
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -52,7 +52,7 @@ def username_from(text: str) -> str:
 def usernames_for(address: str) -> Iterator[str]:
     """Give user names for whoever has that address, the best first, the same ones every time."""
     name = username_from(address.rpartition("@")[0]) or "user"
-    if not sounds_of_authority(name):
+    if not is_reserved_username(name):
         yield name
     for number in count(2):
         tail = f"-{number}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from collegium import hosts
-from collegium.db.database import Unavailable
+from collegium.db.database import UnavailableError
 from collegium.refusals import Limited
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import (
@@ -29,14 +29,14 @@ from collegium.security.rate_limits.rules import (
     MAIL_ACCOUNT,
     PEOPLE_ACCOUNT,
     PEOPLE_ADDRESS,
-    Limit,
+    RateLimit,
 )
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from collegium.api.request import Call
-    from collegium.db.database import Database, Write
+    from collegium.api.request import RequestContext
+    from collegium.db.database import Database, WriteTransaction
 
 _log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ JOIN: Final = "join"
 PEOPLE: Final = "people"
 """Naming an address that nobody has here, where the answer tells it."""
 
-_LIMITS: Final[dict[str, tuple[Limit, Limit]]] = {
+_LIMITS: Final[dict[str, tuple[RateLimit, RateLimit]]] = {
     INVITE: (INVITE_ACCOUNT, INVITE_ADDRESS),
     ASK: (MAIL_ACCOUNT, ASK_ADDRESS),
     JOIN: (JOIN_ACCOUNT, JOIN_ADDRESS),
@@ -60,33 +60,33 @@ _LIMITS: Final[dict[str, tuple[Limit, Limit]]] = {
 }
 
 
-def _subjects(call: Call, what: str) -> tuple[str, str]:
-    return f"{what} account {call.actor.id}", f"{what} address {call.network}"[:128]
+def _subjects(context: RequestContext, what: str) -> tuple[str, str]:
+    return f"{what} account {context.actor.id}", f"{what} address {context.network}"[:128]
 
 
-def check(call: Call, what: str) -> None:
+def check(context: RequestContext, what: str) -> None:
     """Let nobody go on who has done it too often.
 
     Refuses: Limited ``tries.wait``.
     """
-    if not call.actor.is_staff:
-        call.check_tries(*_subjects(call, what))
+    if not context.actor.is_staff:
+        context.check_rate_limits(*_subjects(context, what))
 
 
-def count(call: Call, tx: Write, what: str, many: int = 1) -> None:
+def count(context: RequestContext, tx: WriteTransaction, what: str, many: int = 1) -> None:
     """Count that it was done, so many times, in the transaction that does it."""
-    if not call.actor.is_staff:
-        _count(call, tx, what, many)
+    if not context.actor.is_staff:
+        _count(context, tx, what, many)
 
 
-def _count(call: Call, tx: Write, what: str, many: int) -> timedelta:
+def _count(context: RequestContext, tx: WriteTransaction, what: str, many: int) -> timedelta:
     return max(
-        call.count(tx, subject, limit, many)
-        for subject, limit in zip(_subjects(call, what), _LIMITS[what], strict=True)
+        context.count_attempt(tx, subject, limit, many)
+        for subject, limit in zip(_subjects(context, what), _LIMITS[what], strict=True)
     )
 
 
-def count_unknown(call: Call, many: int) -> None:
+def count_unknown(context: RequestContext, many: int) -> None:
     """Count addresses that a request has named and nobody has, before its answer tells which.
 
     In a transaction of its own: that of the action was rolled back, or never begun. What goes
@@ -94,22 +94,22 @@ def count_unknown(call: Call, many: int) -> None:
 
     Refuses: Limited ``tries.wait``.
     """
-    if call.actor.is_staff or not many:
+    if context.actor.is_staff or not many:
         return
-    with call.write() as tx:
-        delay = _count(call, tx, PEOPLE, many)
+    with context.write() as tx:
+        delay = _count(context, tx, PEOPLE, many)
     if delay:
-        raise Limited("tries.wait", seconds=call.seconds_until(call.now + delay))
+        raise Limited("tries.wait", seconds=context.seconds_until(context.now + delay))
 
 
-NOTED: Final = "forwarded by "
+UNKNOWN_ADDRESSES: Final = "forwarded by "
 """What a proxy that is not trusted is counted as, with its address behind."""
 
-_NOTED_AGAIN: Final = 3600.0
-_NOTED_MOST: Final = 20
+_LOG_AGAIN_SECONDS: Final = 3600.0
+_LOGGED_MAX: Final = 20
 
 
-class Untrusted:
+class UntrustedProxyLog:
     """Notes, for ``collegium doctor``, which addresses send the headers of a proxy in vain.
 
     Each once an hour and few in all, for anybody can send such a header.
@@ -122,15 +122,15 @@ class Untrusted:
     def __call__(self, given: str) -> None:
         """Note an address."""
         now = monotonic()
-        if now - self._noted.get(given, -_NOTED_AGAIN) < _NOTED_AGAIN:
+        if now - self._noted.get(given, -_LOG_AGAIN_SECONDS) < _LOG_AGAIN_SECONDS:
             return
-        if len(self._noted) >= _NOTED_MOST:
-            kept = {one: at for one, at in self._noted.items() if now - at < _NOTED_AGAIN}
+        if len(self._noted) >= _LOGGED_MAX:
+            kept = {one: at for one, at in self._noted.items() if now - at < _LOG_AGAIN_SECONDS}
             self._noted = kept
-            if len(kept) >= _NOTED_MOST:
+            if len(kept) >= _LOGGED_MAX:
                 return
         self._noted[given] = now
         address = hosts.address(given) or ""
         _log.warning("headers of a proxy that is not trusted were ignored", address=address)
-        with suppress(Unavailable), self._database.write() as tx:
-            rate_limit_queries.failed(tx, NOTED + address, FORWARDED)
+        with suppress(UnavailableError), self._database.write() as tx:
+            rate_limit_queries.record_failure(tx, UNKNOWN_ADDRESSES + address, FORWARDED)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from collegium.api.request import Site
+    from collegium.api.request import PublicUrl
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_MAX: Final = 128 * 1024
@@ -73,7 +73,7 @@ _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _COUNTED: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Front:
+class Middleware:
     """Wraps the application.
 
     Args:
@@ -85,7 +85,7 @@ class Front:
     def __init__(
         self,
         app: WSGIApplication,
-        site: Site,
+        site: PublicUrl,
         note: Callable[[str], None],
         *,
         is_secure: bool = False,
@@ -111,22 +111,22 @@ class Front:
             headers.append(("x-request-id", request))
             return start_response(status, headers)
 
-        path = _below(self._site.path, env["PATH_INFO"])
+        path = _under_base_path(self._site.path, env["PATH_INFO"])
         env["PATH_INFO"] = path
         try:
             if len(env["QUERY_STRING"]) > _TARGET_MAX or len(env["PATH_INFO"]) > _TARGET_MAX:
-                return _refused(answer, "414 URI Too Long", "The address is too long.")
+                return _refuse_request(answer, "414 URI Too Long", "The address is too long.")
             for name in env:
                 if name[:5] in _HEADERS and len(env[name]) > _HEADER_MAX:
                     said = f"A header is too long: {_HEADER_MAX} bytes at most."
-                    return _refused(answer, "431 Request Header Fields Too Large", said)
+                    return _refuse_request(answer, "431 Request Header Fields Too Large", said)
             base = self._site.base(env)
             if base is None and path not in _QUIET:
                 said = "This service does not answer to that host name."
-                return _refused(answer, "400 Bad Request", said)
+                return _refuse_request(answer, "400 Bad Request", said)
             env[BASE] = base or self._site.url or "http://localhost"
-            if _is_alias(path, env.get(RAW_PATH, "")):
-                env["PATH_INFO"] = _nowhere(path)
+            if _is_path_alias(path, env.get(RAW_PATH, "")):
+                env["PATH_INFO"] = _not_found(path)
             return self._app(env, answer)
         finally:
             took = time.perf_counter() - began
@@ -146,7 +146,7 @@ class Front:
                 )
 
 
-def _below(root: str, path: str) -> str:
+def _under_base_path(root: str, path: str) -> str:
     """Return a path without what stands before ours, whether or not a proxy has taken it away."""
     if root and (path == root or path.startswith(root + "/")):
         return path[len(root) :] or "/"
@@ -157,12 +157,12 @@ _ODD_PART: Final = re.compile(r"//|/\.{1,2}(?:/|$)")
 _ODD_ESCAPE: Final = re.compile(r"%2f", re.IGNORECASE)
 
 
-def _is_alias(path: str, raw: str) -> bool:
+def _is_path_alias(path: str, raw: str) -> bool:
     """Tell whether a path is another spelling of one of ours; each has one, and no other."""
     return _ODD_PART.search(path) is not None or ("%" in raw and bool(_ODD_ESCAPE.search(raw)))
 
 
-def _nowhere(path: str) -> str:
+def _not_found(path: str) -> str:
     """Return a path that no route has, of the same protocol as what was asked."""
     return "/api/-/-/" if path.lstrip("/").startswith(("api", "schema")) else "/-/"
 
@@ -209,7 +209,7 @@ def _unless_name(found: re.Match[str]) -> str:
     return found[0] if _NAME.fullmatch(found[0]) else "…"
 
 
-def _refused(start_response: StartResponse, status: str, said: str) -> Iterable[bytes]:
+def _refuse_request(start_response: StartResponse, status: str, said: str) -> Iterable[bytes]:
     body = f'{{"detail":"{said}"}}'.encode()
     start_response(
         status,

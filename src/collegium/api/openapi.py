@@ -12,7 +12,7 @@ from collegium import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from collegium.api.request import Operation, Routes
+    from collegium.api.request import Endpoint, Routes
 
 _JSON: Final = "application/json"
 _TEXT: Final = {"type": "string"}
@@ -23,7 +23,12 @@ _SIZE: Final = {"type": "integer", "minimum": 1}
 def describe(routes: Routes) -> dict[str, Any]:
     """Give the OpenAPI 3.1 document of a dialect's routes."""
     structs = sorted(
-        {one.answers for table in routes.values() for one in table.values() if one.answers},
+        {
+            one.response_type
+            for table in routes.values()
+            for one in table.values()
+            if one.response_type
+        },
         key=lambda struct: str(struct.__name__),
     )
     schemas, components = msgspec.json.schema_components(
@@ -61,12 +66,12 @@ def describe(routes: Routes) -> dict[str, Any]:
 
 
 def _operation(
-    path: str, method: str, operation: Operation, known: dict[Any, dict[str, Any]]
+    path: str, method: str, operation: Endpoint, known: dict[Any, dict[str, Any]]
 ) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": "Done."}
-    if operation.answers is not None:
-        schema = known[operation.answers]
-        shown = {"type": "array", "items": schema} if operation.many else schema
+    if operation.response_type is not None:
+        schema = known[operation.response_type]
+        shown = {"type": "array", "items": schema} if operation.is_list else schema
         answer["content"] = {_JSON: {"schema": shown}}
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": _TEXT}
@@ -78,7 +83,7 @@ def _operation(
     ]
     parameters += [
         {"name": name, "in": "query", "description": text, "schema": schema}
-        for name, text, schema in _asked(operation)
+        for name, text, schema in _query_parameters(operation)
     ]
     said: dict[str, Any] = {
         "summary": operation.summary,
@@ -86,9 +91,9 @@ def _operation(
         "tags": [_tag(path)],
         "parameters": parameters,
         "responses": {str(operation.status): answer, **_refusals(path, operation)},
-        "security": [{}] if operation.open else [{"token": []}],
+        "security": [{}] if operation.public else [{"token": []}],
     }
-    if operation.form is not None:
+    if operation.body is not None:
         schema = _form(operation)
         # Where nothing has to be in it, there need be none.
         said["requestBody"] = {
@@ -107,25 +112,25 @@ def _tag(path: str) -> str:
     return "login"
 
 
-def _asked(operation: Operation) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _query_parameters(operation: Endpoint) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Give the parameters that are the same for every list: name, description, schema."""
-    if operation.sparse:
-        names = [*operation.answers.__struct_fields__]
-        names += sorted(getattr(operation.answers, "write_only", ()))
-        yield "field", "Only these fields are shown.", _some_of(names)
-    if operation.many and not operation.whole:
+    if operation.sparse_fields:
+        names = [*operation.response_type.__struct_fields__]
+        names += sorted(getattr(operation.response_type, "write_only", ()))
+        yield "field", "Only these fields are shown.", _one_of_schemas(names)
+    if operation.is_list and not operation.unpaginated:
         names = [sign + name for name in sorted(operation.orders) for sign in ("", "-")]
-        order = _some_of(names) if names else _TEXT
+        order = _one_of_schemas(names) if names else _TEXT
         yield "o", "Order: names, `-` before a name for descending.", order
         yield "page", "Number of the page, from 1, or `last`.", _PAGE
         yield "page_size", "Rows a page, 300 at most.", _SIZE
 
 
-def _some_of(names: list[str]) -> dict[str, Any]:
+def _one_of_schemas(names: list[str]) -> dict[str, Any]:
     return {"type": "array", "items": {"type": "string", "enum": names}}
 
 
-def _refusals(path: str, operation: Operation) -> dict[str, Any]:
+def _refusals(path: str, operation: Endpoint) -> dict[str, Any]:
     codes = {
         "400": "What was sent cannot be taken, or not now.",
         "401": "Nobody is logged in, or the token does not count.",
@@ -133,9 +138,9 @@ def _refusals(path: str, operation: Operation) -> dict[str, Any]:
         "406": "The answer is JSON.",
     }
     # The public portal can be switched off, and then is not there.
-    if "{" in path or operation.many or path.startswith("/api/public/"):
+    if "{" in path or operation.is_list or path.startswith("/api/public/"):
         codes["404"] = "There is no such thing, or you may not see it."
-    if operation.form is not None:
+    if operation.body is not None:
         codes["415"] = "The body must be JSON or a form."
     if path.endswith("{uuid}/"):
         codes["409"] = "Something else depends on it."
@@ -145,12 +150,12 @@ def _refusals(path: str, operation: Operation) -> dict[str, Any]:
     }
 
 
-def _form(operation: Operation) -> dict[str, Any]:
+def _form(operation: Endpoint) -> dict[str, Any]:
     properties = {}
-    for name, field in (operation.form or {}).items():
+    for name, field in (operation.body or {}).items():
         schema = field.schema()
         properties[name] = {"anyOf": [schema, {"type": "null"}]} if field.null else schema
-    required = [name for name, field in (operation.form or {}).items() if field.required]
+    required = [name for name, field in (operation.body or {}).items() if field.required]
     said: dict[str, Any] = {"type": "object", "properties": properties}
     if required and not operation.partial:
         said["required"] = required

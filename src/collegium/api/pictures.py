@@ -13,19 +13,19 @@ from typing import Final
 
 from falcon import HTTPServiceUnavailable
 
-from collegium.accounts.pictures.rules import harmless
+from collegium.accounts.pictures.rules import sanitise_image
 
-WAITING: Final = 32
+QUEUE_MAX: Final = 32
 """Pictures that wait at most; each of them holds a thread of the server."""
 
-SECONDS: Final = 30
+QUEUE_SECONDS: Final = 30
 """The longest wait for a picture, all that came before it included."""
 
 _decoder: Final = ThreadPoolExecutor(1, "pictures")
-_waiting: Final = BoundedSemaphore(WAITING)
+_waiting: Final = BoundedSemaphore(QUEUE_MAX)
 
 
-def made(data: bytes) -> tuple[str, bytes]:
+def sanitise(data: bytes) -> tuple[str, bytes]:
     """Make a picture anew from what somebody sent; give its media type and bytes.
 
     Raises NoPicture and TooLarge as ``rules.pictures.harmless`` does, HTTPServiceUnavailable when
@@ -34,9 +34,9 @@ def made(data: bytes) -> tuple[str, bytes]:
     if not _waiting.acquire(blocking=False):
         raise HTTPServiceUnavailable
     try:
-        job: Future[tuple[str, bytes]] = _decoder.submit(harmless, data)
+        job: Future[tuple[str, bytes]] = _decoder.submit(sanitise_image, data)
         try:
-            return job.result(SECONDS)
+            return job.result(QUEUE_SECONDS)
         except Late:
             job.cancel()
             raise HTTPServiceUnavailable from None

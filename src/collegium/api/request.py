@@ -26,14 +26,14 @@ from falcon import (
 
 from collegium import hosts
 from collegium.api.request_bodies import Bodies
-from collegium.db.database import Full, Unavailable
+from collegium.db.database import StorageFullError, UnavailableError
 from collegium.refusals import Limited, NotFound, Refusal, Unauthenticated
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import THREADS
 from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
-from collegium.sign_in.tokens.rules import BEARERS, Kind, end
+from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from falcon import App, Request, Response
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Database, Read, Write
+    from collegium.db.database import Database, ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.hosts import Network
     from collegium.security.crypto import Vault
-    from collegium.security.rate_limits.rules import Limit
+    from collegium.security.rate_limits.rules import RateLimit
     from collegium.settings import Settings
 
 _log = structlog.get_logger()
@@ -90,7 +90,7 @@ ROUTED: Final = "collegium.routed"
 
 
 @dataclass(frozen=True)
-class House:
+class AppContext:
     """Everything a request needs that outlives it; put together in ``app``."""
 
     settings: Settings
@@ -98,7 +98,7 @@ class House:
     vault: Vault
     wake: Callable[[], None]
     # What this process has recorded already, or may not try again before a moment.
-    recorded: dict[str, datetime] = field(default_factory=dict, compare=False)
+    recorded_impersonations: dict[str, datetime] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True)
@@ -142,7 +142,7 @@ def hex_uuid(text: object) -> str | None:
 T = TypeVar("T")
 
 
-class once(Generic[T]):  # noqa: N801 - used like ``property``
+class lazy_property(Generic[T]):  # noqa: N801 - used like ``property``
     """A property that is worked out once.
 
     ``functools.cached_property`` takes a lock on Python 3.11, longer than what is worked out here.
@@ -159,7 +159,7 @@ class once(Generic[T]):  # noqa: N801 - used like ``property``
         return made
 
 
-class Call:
+class RequestContext:
     """One request, with the house it came to.
 
     Args:
@@ -169,10 +169,10 @@ class Call:
     actor: Actor
 
     def __init__(
-        self, house: House, request: Request, body: bytes, segments: Mapping[str, str]
+        self, app_context: AppContext, request: Request, body: bytes, segments: Mapping[str, str]
     ) -> None:
-        self.house = house
-        self.settings = house.settings
+        self.app = app_context
+        self.settings = app_context.settings
         self.method = request.method
         self.path = text(request.env["PATH_INFO"])
         self.segments = segments
@@ -186,13 +186,13 @@ class Call:
         self._stale: int | None = None
         # Of whoever only asks, from the first question to the end of the answer. What changes
         # something may wait for others, for a password or for the disk, and must keep nobody.
-        self._turn = house.database.turn() if request.method in _ASKING else None
+        self._turn = app_context.database.read_slot() if request.method in _ASKING else None
 
     def header(self, name: str, default: str = "") -> str:
         """Give a header of the request, as Latin-1 text, whatever the case of its name."""
         return header(self._env, name, default)
 
-    @once
+    @lazy_property
     def query(self) -> dict[str, list[str]]:
         """Give the query parameters, each with all its values in order of appearance."""
         found: dict[str, list[str]] = {}
@@ -200,7 +200,7 @@ class Call:
             found.setdefault(name, []).append(value)
         return found
 
-    @once
+    @lazy_property
     def address(self) -> str:
         """Give the caller's address, as a trusted proxy says it or as the socket does."""
         return client_address(self._env, self.settings.trusted_proxies)
@@ -210,12 +210,12 @@ class Call:
         """Give what counts as one caller: the address, of IPv6 the 64 bits that one is given."""
         return network_of(self.address)
 
-    @once
+    @lazy_property
     def base(self) -> str:
         """Return ``scheme://host/path`` as the caller used it."""
         return str(self._env[BASE])
 
-    @once
+    @lazy_property
     def root(self) -> str:
         """Return the path that stands before ours; empty, or begins with a slash."""
         return urlsplit(self.base).path
@@ -235,35 +235,40 @@ class Call:
             raise NotFound(f"{noun}.unknown")
         return found
 
-    def read(self) -> AbstractContextManager[Read]:
+    def read(self) -> AbstractContextManager[ReadTransaction]:
         """Open questions to the database."""
         if self._turn is not None:
-            self._turn.take()
-        return self.house.database.read()
+            self._turn.acquire()
+        return self.app.database.read()
 
-    def step_aside(self) -> None:
+    def release_read_slot(self) -> None:
         """Let others ask."""
         if self._turn is not None:
-            self._turn.leave()
+            self._turn.release()
 
     @contextmanager
-    def write(self) -> Iterator[Write]:
+    def write(self) -> Iterator[WriteTransaction]:
         """Open the one transaction of this request; it is committed when the block ends.
 
         Refuses: Unauthenticated ``token.unknown`` when the token was revoked meanwhile.
         """
-        self.step_aside()
-        with self.house.database.write() as tx:
+        self.release_read_slot()
+        with self.app.database.write() as tx:
             tx.request = self.request_id
             if self.token_id:
                 # Revoked since the request was authenticated, by another password perhaps.
                 credentials.check(tx, self.actor)
             yield tx
-        if tx.owes:
-            self.house.wake()
+        if tx.mail_enqueued:
+            self.app.wake()
 
     def authenticate(
-        self, tx: Read, token: str, kinds: Collection[str] = BEARERS, *, shown: bool = False
+        self,
+        tx: ReadTransaction,
+        token: str,
+        kinds: Collection[str] = BEARERS,
+        *,
+        shown: bool = False,
     ) -> None:
         """Find out whose token it is.
 
@@ -273,15 +278,15 @@ class Call:
 
         Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
         """
-        account = token_queries.owner(tx, self.house.vault.digest(token), shown=shown)
+        account = token_queries.owner(tx, self.app.vault.digest(token), shown=shown)
         if account is None:
             raise Unauthenticated("token.unknown")
         is_of_kind = account.token_kind in kinds
-        if not account.is_active and (is_of_kind or account.token_kind == Kind.SPENT):
+        if not account.is_active and (is_of_kind or account.token_kind == TokenKind.SPENT):
             raise Unauthenticated("token.inactive")
         if not is_of_kind:
             raise Unauthenticated("token.unknown")
-        ends = end(
+        ends = expiry(
             account.issued,
             account.used,
             account.lifetime,
@@ -302,7 +307,7 @@ class Call:
             token_kind=account.token_kind,
         )
 
-    def check_tries(self, *subjects: str) -> None:
+    def check_rate_limits(self, *subjects: str) -> None:
         """Let nobody go on who has to wait after too many tries.
 
         Refuses: Limited ``tries.wait`` with the seconds to wait.
@@ -310,7 +315,7 @@ class Call:
         if not self.settings.rate_limits:
             return
         with self.read() as tx:
-            ends = rate_limit_queries.blocked(tx, subjects)
+            ends = rate_limit_queries.blocked_until(tx, subjects)
         if ends:
             raise Limited("tries.wait", seconds=self.seconds_until(max(ends.values())))
 
@@ -318,36 +323,38 @@ class Call:
         """Return how many whole seconds the caller has to wait for a moment, at least one."""
         return max(1, ceil((moment - self.now).total_seconds()))
 
-    def count(self, tx: Write, subject: str, limit: Limit, many: int = 1) -> timedelta:
+    def count_attempt(
+        self, tx: WriteTransaction, subject: str, limit: RateLimit, many: int = 1
+    ) -> timedelta:
         """Count so many tries, in one statement; return the delay that follows.
 
         In the transaction of the action that is tried, or in one of its own when it failed.
         """
         if not self.settings.rate_limits or not many:
             return timedelta()
-        return rate_limit_queries.failed(tx, subject, limit, many)
+        return rate_limit_queries.record_failure(tx, subject, limit, many)
 
     @contextmanager
-    def guarded(self, subject: str, limit: Limit) -> Iterator[None]:
+    def rate_limited(self, subject: str, limit: RateLimit) -> Iterator[None]:
         """Count every refusal that the block meets, and refuse at once when there were too many.
 
         Refuses: Limited ``tries.wait``.
         """
-        self.check_tries(subject)
+        self.check_rate_limits(subject)
         try:
             yield
         except Refusal:
             with self.write() as tx:
-                self.count(tx, subject, limit)
+                self.count_attempt(tx, subject, limit)
             raise
 
-    def settle(self) -> None:
+    def touch_token(self) -> None:
         """Move the token's lifetime on, after the answer is made and outside its transaction."""
         if self._stale is not None:
-            self.step_aside()
+            self.release_read_slot()
             # A busy database must not turn a good answer into a bad one; the next request
             # will find the token just as stale and try again.
-            with suppress(Unavailable), self.house.database.write() as tx:
+            with suppress(UnavailableError), self.app.database.write() as tx:
                 token_queries.touch(tx, self._stale, TOUCH_EVERY)
 
 
@@ -359,9 +366,9 @@ def network_of(address: str) -> str:
     return str(parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False))
 
 
-def outage_words(outage: Unavailable) -> tuple[str, int]:
+def outage_words(outage: UnavailableError) -> tuple[str, int]:
     """Return what to say while the database is not to be had, and when to come back."""
-    if isinstance(outage, Full):
+    if isinstance(outage, StorageFullError):
         _log.error("the disk of the database is full", reason=str(outage))
         return _FULL
     _log.warning("database unavailable", reason=str(outage))
@@ -406,7 +413,7 @@ def client_address(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> str:
     return found
 
 
-class Site:
+class PublicUrl:
     """Where the service is reached: host names, path, proxies.
 
     Args:
@@ -455,7 +462,7 @@ def _utf8(wire: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class Endpoint:
     """What one method does on one path.
 
     Args:
@@ -475,32 +482,32 @@ class Operation:
         own: whether it shows the account that asks.
     """
 
-    run: Callable[..., Answer]
+    handler: Callable[..., Answer]
     summary: str
-    open: bool = False
-    form: Mapping[str, Any] | None = None
-    answers: Any = None
+    public: bool = False
+    body: Mapping[str, Any] | None = None
+    response_type: Any = None
     status: int = 200
-    many: bool = False
-    whole: bool = False
+    is_list: bool = False
+    unpaginated: bool = False
     partial: bool = False
-    asks: bool = False
+    reads_db: bool = False
     filters: Mapping[str, Any] | None = None
     orders: Collection[str] = ()
-    sparse: bool = False
-    acts: bool = False
-    own: bool = False
+    sparse_fields: bool = False
+    mutates: bool = False
+    returns_self: bool = False
 
 
-Routes = dict[str, dict[str, Operation]]
+Routes = dict[str, dict[str, Endpoint]]
 """Path to method to operation; ``{uuid}`` stands for a path segment."""
 
 
 def serve(
     app: App[Any, Any],
-    house: House,
+    app_context: AppContext,
     routes: Routes,
-    perform: Callable[[Call, dict[str, Operation]], Answer],
+    perform: Callable[[RequestContext, dict[str, Endpoint]], Answer],
 ) -> None:
     """Have an application answer a dialect's routes.
 
@@ -509,7 +516,7 @@ def serve(
     """
     for path, operations in routes.items():
         # With or without the final slash: the router is given neither.
-        app.add_route(path.rstrip("/") or "/", _Resource(house, operations, perform))
+        app.add_route(path.rstrip("/") or "/", _Resource(app_context, operations, perform))
 
 
 _bodies: Final = Bodies(SENDERS, SENDERS_NETWORK)
@@ -520,23 +527,23 @@ class _Resource:
 
     def __init__(
         self,
-        house: House,
-        operations: dict[str, Operation],
-        perform: Callable[[Call, dict[str, Operation]], Answer],
+        app_context: AppContext,
+        operations: dict[str, Endpoint],
+        perform: Callable[[RequestContext, dict[str, Endpoint]], Answer],
     ) -> None:
-        self._house = house
+        self._house = app_context
         self._operations = operations
         self._perform = perform
 
     def on_get(self, request: Request, response: Response, **segments: str) -> None:
         request.env[ROUTED] = True
         body = _body(request, self._house.settings.trusted_proxies)
-        call = Call(self._house, request, body, segments)
+        call = RequestContext(self._house, request, body, segments)
         try:
             answer = self._perform(call, self._operations)
-            fill(response, answer, root=call.root, head=request.method == "HEAD")
+            fill_falcon_response(response, answer, root=call.root, head=request.method == "HEAD")
         finally:
-            call.step_aside()
+            call.release_read_slot()
 
     on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
 
@@ -563,7 +570,9 @@ def _body(request: Request, proxies: tuple[Network, ...]) -> bytes:
 _LOCAL: Final = re.compile(rb'(?<=\s)((?:href|action|src|formaction)=")/(?!/)')
 
 
-def fill(response: Response, answer: Answer, *, root: str = "", head: bool = False) -> None:
+def fill_falcon_response(
+    response: Response, answer: Answer, *, root: str = "", head: bool = False
+) -> None:
     """Turn an answer into what the server sends.
 
     Args:

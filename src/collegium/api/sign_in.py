@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from collegium.access.rules import Actor
-    from collegium.api.request import Call
-    from collegium.db.database import Write
+    from collegium.api.request import RequestContext
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
 
 T = TypeVar("T")
 
 
-def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
+def check_password(context: RequestContext, username: str, password: str, *, alone: bool) -> Row:
     """Give the account that a user name and its password belong to.
 
     Args:
@@ -40,41 +40,41 @@ def check(call: Call, username: str, password: str, *, alone: bool) -> Row:
     to wait; ``login.disabled``;
     Limited ``tries.wait``.
     """
-    if "LOCAL_SIGNIN" not in call.settings.authentication_methods:
+    if "LOCAL_SIGNIN" not in context.settings.authentication_methods:
         raise Unauthenticated("login.disabled")
     username = typed_username(username)
-    pair, account_try, address_try = subjects(call, username)
-    call.check_tries(account_try, address_try)
-    with call.read() as tx:
+    pair, account_try, address_try = subjects(context, username)
+    context.check_rate_limits(account_try, address_try)
+    with context.read() as tx:
         account = account_queries.by_username(tx, username)
-        if call.settings.rate_limits and (ends := rate_limit_queries.blocked(tx, [pair])):
+        if context.settings.rate_limits and (ends := rate_limit_queries.blocked_until(tx, [pair])):
             # The described text; the same for a name that nobody has.
-            raise Unauthenticated("login.locked", seconds=call.seconds_until(ends[pair]))
+            raise Unauthenticated("login.locked", seconds=context.seconds_until(ends[pair]))
     # Slow on purpose, hence between the transactions; just as slow when there is no account.
     right = crypto.check_password(account.password if account else None, password)
     if account is None or not right or not account.is_active:
-        with call.write() as tx:
-            token_actions.fail(tx, account, call.address)
-            call.count(tx, pair, LOGIN_PAIR)
-            call.count(tx, account_try, LOGIN_ACCOUNT)
-            call.count(tx, address_try, LOGIN_ADDRESS)
+        with context.write() as tx:
+            token_actions.record_failed_login(tx, account, context.address)
+            context.count_attempt(tx, pair, LOGIN_PAIR)
+            context.count_attempt(tx, account_try, LOGIN_ACCOUNT)
+            context.count_attempt(tx, address_try, LOGIN_ADDRESS)
         raise Unauthenticated("login.failed")
     # Asked only now: before, it would be a question more for a name that somebody has.
     if alone:
-        with call.read() as tx:
+        with context.read() as tx:
             if two_factor_queries.is_on(tx, account.id):
                 raise Unauthenticated("login.disabled")
     return (
         account
         if crypto.is_current(account.password, password)
-        else _renewed(call, account, password)
+        else _rehash(context, account, password)
     )
 
 
-def _renewed(call: Call, account: Row, password: str) -> Row:
+def _rehash(context: RequestContext, account: Row, password: str) -> Row:
     """Hash a right password once more, in the form that is compared today; give the account."""
     hashed = crypto.hash_password(password)
-    with call.write() as tx:
+    with context.write() as tx:
         lock_account(tx, account.id)
         now: Row = account_queries.known_by_uuid(tx, account.uuid)
         if now.password != account.password:
@@ -83,20 +83,20 @@ def _renewed(call: Call, account: Row, password: str) -> Row:
     return account._replace(password=hashed)
 
 
-def actor_of(call: Call, account: Row) -> Actor:
+def actor_of(context: RequestContext, account: Row) -> Actor:
     """Give the actor that ``check`` has verified, as of then."""
     return token_actions.actor_of(
-        account, call.address, call.request_id, credentials=account.credentials_version
+        account, context.address, context.request_id, credentials=account.credentials_version
     )
 
 
-def with_code(
-    call: Call,
+def check_second_factor(
+    context: RequestContext,
     actor: Actor,
     code: str,
-    then: Callable[[Write], T],
+    then: Callable[[WriteTransaction], T],
     *,
-    begin: Callable[[], AbstractContextManager[Write]] | None = None,
+    begin: Callable[[], AbstractContextManager[WriteTransaction]] | None = None,
 ) -> T:
     """Do something in the transaction that uses up a code of the actor's second factor.
 
@@ -108,24 +108,24 @@ def with_code(
     Refuses: Invalid ``second_factor.wrong`` and ``second_factor.locked``, Limited ``tries.wait``,
     Conflict ``second_factor.none``; and as ``credentials.confirm``.
     """
-    call.check_tries(subject := f"second factor {actor.id}")
-    with (begin or call.write)() as tx:
-        wrong = two_factor_actions.check(tx, call.house.vault, actor, code)
+    context.check_rate_limits(subject := f"second factor {actor.id}")
+    with (begin or context.write)() as tx:
+        wrong = two_factor_actions.check(tx, context.app.vault, actor, code)
         if wrong is None:
-            rate_limit_queries.forget(tx, [subject])
+            rate_limit_queries.reset(tx, [subject])
             return then(tx)
-        call.count(tx, subject, TRIES)
+        context.count_attempt(tx, subject, TRIES)
     raise wrong
 
 
-def subjects(call: Call, username: str) -> tuple[str, str, str]:
+def subjects(context: RequestContext, username: str) -> tuple[str, str, str]:
     """Name what is counted: account and address together, the account, the address.
 
     The account as a keyed digest: the table must not tell who tried to log in.
     """
-    named = call.house.vault.digest(typed_username(username)).hex()[:32]
+    named = context.app.vault.digest(typed_username(username)).hex()[:32]
     return (
-        f"login pair {named} {call.network}"[:128],
+        f"login pair {named} {context.network}"[:128],
         f"login account {named}",
-        f"login address {call.network}"[:128],
+        f"login address {context.network}"[:128],
     )

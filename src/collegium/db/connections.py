@@ -52,15 +52,15 @@ _STATEMENTS: Final = 500
 """Prepared statements that a connection keeps; both drivers keep about a hundred by themselves."""
 
 
-class Unavailable(Exception):  # noqa: N818 - says what is the case
+class UnavailableError(Exception):
     """The database cannot be reached or is too busy; the same request may succeed later."""
 
 
-class Full(Unavailable):
+class StorageFullError(UnavailableError):
     """The disk of the database is full; nothing is stored until somebody makes room."""
 
 
-class Turn:
+class ReadSlot:
     """The place of one request among those that ask at once; it is taken once at most.
 
     Threads that run at once take the interpreter from each other with each row. With thirty of
@@ -78,13 +78,13 @@ class Turn:
         self._is_taken = False
         self._was_wanted = False
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Wait until it is one's turn; or two seconds, lest all wait for one that takes long."""
         if not self._was_wanted:
             self._was_wanted = True
             self._is_taken = self._gate.acquire(timeout=_TURN_SECONDS)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Let the next one ask."""
         if self._is_taken:
             self._is_taken = False
@@ -122,9 +122,9 @@ class Connections:
                 if self._room.acquire(timeout=_LOOK_SECONDS):
                     return self._open()
                 if time.monotonic() > ends:
-                    raise Unavailable("all connections are in use") from None
+                    raise UnavailableError("all connections are in use") from None
                 continue
-            if time.monotonic() - since < _TRUST_SECONDS or _lives(connection):
+            if time.monotonic() - since < _TRUST_SECONDS or _is_alive(connection):
                 return connection
             self._close(connection)
 
@@ -178,17 +178,17 @@ class Connections:
             connection.close()
         self._room.release()
 
-    def outage(self, error: Exception) -> Unavailable:
+    def outage(self, error: Exception) -> UnavailableError:
         """Say what a driver's error means: the disk is full, or anything else."""
         said = first_line(error)
         if isinstance(error, psycopg.errors.DiskFull):
-            return Full(said)
+            return StorageFullError(said)
         code = getattr(error, "sqlite_errorcode", 0)
         # What SQLite keeps beside the database cannot be made on a full disk either.
         is_odd = code & _FIRST_BYTE in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
         if code == sqlite3.SQLITE_FULL or (is_odd and not self.has_room()):
-            return Full(said)
-        return Unavailable(said)
+            return StorageFullError(said)
+        return UnavailableError(said)
 
     def has_room(self) -> bool:
         """Tell whether the disk of a SQLite file has room; of a server nobody here knows."""
@@ -209,7 +209,7 @@ def first_line(error: Exception) -> str:
     return (str(getattr(error, "orig", error)).splitlines() or ["no reason given"])[0]
 
 
-def _lives(connection: Any) -> bool:
+def _is_alive(connection: Any) -> bool:
     if isinstance(connection, sqlite3.Connection):
         return True
     try:
@@ -219,7 +219,7 @@ def _lives(connection: Any) -> bool:
     return True
 
 
-def is_done_for(connection: Any) -> bool:
+def is_closed_by_server(connection: Any) -> bool:
     """Tell whether a connection is closed, or still in a transaction that nobody could end."""
     if not isinstance(connection, sqlite3.Connection):
         return bool(connection.closed)

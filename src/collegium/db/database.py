@@ -18,15 +18,15 @@ from collegium.db.connections import (
     BUSY_SECONDS,
     OUTAGES,
     Connections,
-    Full,
-    Turn,
-    Unavailable,
+    ReadSlot,
+    StorageFullError,
+    UnavailableError,
     first_line,
-    is_done_for,
+    is_closed_by_server,
 )
-from collegium.db.statements import Compiled, Prepared, Row
+from collegium.db.statements import CompiledStatement, Row, Statement
 
-__all__ = ("Full", "Unavailable")
+__all__ = ("StorageFullError", "UnavailableError")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,90 +69,90 @@ _READER_SECONDS: Final = 0.005
 """How long one reader of SQLite waits for another; as long as the interpreter lets one run."""
 
 
-class Duplicate(Exception):  # noqa: N818 - says what is the case
+class UniqueViolationError(Exception):
     """A unique constraint said no; the caller knows which one its statement can meet."""
 
 
-class Referenced(Unavailable):
+class ForeignKeyViolationError(UnavailableError):
     """A foreign key said no: a row is still named, or the one that it names has just gone.
 
     Asked again, the request meets the rows as they are.
     """
 
 
-class Read:
+class ReadTransaction:
     """Questions at one moment: a connection and the time that counts as now.
 
     On SQLite all of them see the same rows, on PostgreSQL each the latest that were committed.
     """
 
-    __slots__ = ("_cursor", "_dialect", "known", "now", "statements")
+    __slots__ = ("_cursor", "_dialect", "cache", "now", "statements")
 
     def __init__(self, cursor: Any, dialect: Dialect, now: datetime) -> None:
         self._cursor = cursor
         self._dialect = dialect
         self.now = now
         self.statements = 0
-        self.known: dict[Any, Any] = {}
+        self.cache: dict[Any, Any] = {}
         """What was found out once, and is true as long as this lasts."""
 
     @property
-    def dialect_name(self) -> str:
+    def backend(self) -> str:
         """Give ``sqlite`` or ``postgresql``, for the few statements that differ."""
         return self._dialect.name
 
-    def _execute(self, prepared: Prepared, given: dict[str, Any]) -> Compiled:
+    def _execute(self, prepared: Statement, given: dict[str, Any]) -> CompiledStatement:
         compiled = prepared.compiled(self._dialect)
         self.statements += 1
         try:
-            if prepared.anew and self.dialect_name == "postgresql":
+            if prepared.replan and self.backend == "postgresql":
                 self._cursor.execute(compiled.text, compiled.parameters(given), prepare=False)
             else:
                 self._cursor.execute(compiled.text, compiled.parameters(given))
         except (sqlite3.IntegrityError, psycopg.IntegrityError) as error:
-            if _is_duplicate(error):
-                raise Duplicate(str(error)) from error
-            if _is_referenced(error):
-                raise Referenced("rows that belong together are changing") from error
+            if _is_unique_violation(error):
+                raise UniqueViolationError(str(error)) from error
+            if _is_foreign_key_violation(error):
+                raise ForeignKeyViolationError("rows that belong together are changing") from error
             raise
         return compiled
 
-    def all(self, prepared: Prepared, **given: Any) -> list[Row]:
+    def fetch_all(self, prepared: Statement, **given: Any) -> list[Row]:
         """Give all rows."""
         compiled = self._execute(prepared, given)
         return compiled.rows(self._cursor.fetchall())
 
-    def one(self, prepared: Prepared, **given: Any) -> Row | None:
+    def fetch_one(self, prepared: Statement, **given: Any) -> Row | None:
         """Give the first row, or None."""
         compiled = self._execute(prepared, given)
         line = self._cursor.fetchone()
         return None if line is None else compiled.rows([line])[0]
 
-    def value(self, prepared: Prepared, **given: Any) -> Any:
+    def scalar(self, prepared: Statement, **given: Any) -> Any:
         """Give the first value of the first row, or None."""
-        row = self.one(prepared, **given)
+        row = self.fetch_one(prepared, **given)
         return None if row is None else row[0]
 
 
-class Write(Read):
+class WriteTransaction(ReadTransaction):
     """A transaction: all of it is committed by whoever opened it, or none of it."""
 
-    __slots__ = ("owes", "request")
+    __slots__ = ("mail_enqueued", "request")
 
     def __init__(self, cursor: Any, dialect: Dialect, now: datetime) -> None:
         super().__init__(cursor, dialect, now)
-        self.owes = False
+        self.mail_enqueued = False
         """Whether a mail was posted: somebody should wake the worker after the commit."""
         self.request = ""
         """The id of the request whose transaction this is, if any; a mail is followed by it."""
 
-    def run(self, prepared: Prepared, **given: Any) -> int:
+    def execute(self, prepared: Statement, **given: Any) -> int:
         """Run a statement and give the number of rows it touched."""
         self._execute(prepared, given)
         return int(self._cursor.rowcount)
 
     @contextmanager
-    def point(self) -> Iterator[None]:
+    def savepoint(self) -> Iterator[None]:
         """Let what happens inside fail alone, so that the transaction can go on."""
         self._cursor.execute("SAVEPOINT point")
         try:
@@ -164,7 +164,7 @@ class Write(Read):
             self._cursor.execute("RELEASE SAVEPOINT point")
 
 
-def _is_duplicate(error: Exception) -> bool:
+def _is_unique_violation(error: Exception) -> bool:
     if isinstance(error, sqlite3.IntegrityError):
         return error.sqlite_errorcode in {
             sqlite3.SQLITE_CONSTRAINT_UNIQUE,
@@ -173,7 +173,7 @@ def _is_duplicate(error: Exception) -> bool:
     return isinstance(error, psycopg.errors.UniqueViolation)
 
 
-def _is_referenced(error: Exception) -> bool:
+def _is_foreign_key_violation(error: Exception) -> bool:
     if isinstance(error, sqlite3.IntegrityError):
         return error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
     return isinstance(error, psycopg.errors.ForeignKeyViolation)
@@ -214,30 +214,30 @@ class Database:
         """Close the connections that nobody uses."""
         self._connections.close()
 
-    def outage(self, error: Exception) -> Unavailable:
+    def outage(self, error: Exception) -> UnavailableError:
         """Say what an error of the driver means."""
         return self._connections.outage(error)
 
-    def read(self, now: datetime | None = None) -> AbstractContextManager[Read]:
+    def read(self, now: datetime | None = None) -> AbstractContextManager[ReadTransaction]:
         """Ask; nothing can be changed through it."""
-        return _Reading(self._connections, self.dialect, now, self._readers)
+        return _ReadContext(self._connections, self.dialect, now, self._readers)
 
-    def turn(self) -> Turn:
+    def read_slot(self) -> ReadSlot:
         """Give a place in the queue of those that only ask."""
-        return Turn(self._gate)
+        return ReadSlot(self._gate)
 
     @contextmanager
-    def write(self, now: datetime | None = None) -> Iterator[Write]:
+    def write(self, now: datetime | None = None) -> Iterator[WriteTransaction]:
         """Change: committed when the block ends, undone when it raises."""
         if self._turn is not None and not self._turn.acquire(timeout=BUSY_SECONDS):
-            raise Unavailable("the database is busy")
+            raise UnavailableError("the database is busy")
         try:
-            with self._noting_full(), _Borrowed(self._connections) as connection:
+            with self._noting_full(), _BorrowedConnection(self._connections) as connection:
                 cursor = connection.cursor()
                 cursor.execute(self._begin)
                 # The clock is read once the turn has come: judged earlier, something that
                 # expired while this writer waited would still count as alive.
-                tx = Write(cursor, self.dialect, now or datetime.now(UTC))
+                tx = WriteTransaction(cursor, self.dialect, now or datetime.now(UTC))
                 try:
                     yield tx
                     cursor.execute("COMMIT")
@@ -252,7 +252,7 @@ class Database:
     def _noting_full(self) -> Iterator[None]:
         try:
             yield
-        except Full:
+        except StorageFullError:
             self._was_full = True
             raise
 
@@ -267,7 +267,7 @@ class Database:
             Unavailable: nothing can be written for another reason.
         """
         if not self._connections.has_room():
-            raise Full("the disk has no room left")
+            raise StorageFullError("the disk has no room left")
         is_due = not self.is_sqlite and time.monotonic() - self._looked > _LOOK_SECONDS
         if now or self._was_full or is_due:
             try:
@@ -275,7 +275,7 @@ class Database:
                     for line in _WRITE_SQLITE if self.is_sqlite else _WRITE_POSTGRESQL:
                         tx._cursor.execute(line)  # noqa: SLF001 - of this module
             except psycopg.InternalError as error:  # a server that only reads, as a copy does
-                raise Unavailable(first_line(error)) from error
+                raise UnavailableError(first_line(error)) from error
             self._looked, self._was_full = time.monotonic(), False
 
     def check_writable(self) -> None:
@@ -287,9 +287,9 @@ class Database:
             with self.write() as tx:
                 tx._cursor.execute("UPDATE outbox SET error = error WHERE id < 0")  # noqa: SLF001 - of this module
         except psycopg.InternalError as error:  # a server that only reads, as a copy does
-            raise Unavailable(first_line(error)) from error
+            raise UnavailableError(first_line(error)) from error
 
-    def tend(self) -> None:
+    def optimize(self) -> None:
         """Let SQLite do for itself what PostgreSQL does unasked.
 
         It learns how its rows are spread (``statistics``). And it puts the pieces of the indexes of
@@ -337,7 +337,7 @@ class Database:
             return bool(cursor.connection.total_changes - before > 1)
 
 
-class _Borrowed:
+class _BorrowedConnection:
     """A connection for the time of a block; one that failed is not used again."""
 
     __slots__ = ("_connections", "connection")
@@ -353,13 +353,13 @@ class _Borrowed:
         if isinstance(error, OUTAGES):
             self._connections.drop(self.connection)
             raise self._connections.outage(error) from error
-        if is_done_for(self.connection):
+        if is_closed_by_server(self.connection):
             self._connections.drop(self.connection)
         else:
             self._connections.give(self.connection)
 
 
-class _Reading(_Borrowed):
+class _ReadContext(_BorrowedConnection):
     """A block that asks."""
 
     __slots__ = ("_cursor", "_dialect", "_in_turn", "_now", "_turn")
@@ -377,7 +377,7 @@ class _Reading(_Borrowed):
         self._turn = turn
         self._in_turn = False
 
-    def __enter__(self) -> Read:
+    def __enter__(self) -> ReadTransaction:
         self._cursor = super().__enter__().cursor()
         if self._turn is not None:
             self._in_turn = self._turn.acquire(timeout=_READER_SECONDS)
@@ -387,7 +387,7 @@ class _Reading(_Borrowed):
             except BaseException as error:
                 self.__exit__(type(error), error, None)
                 raise
-        return Read(self._cursor, self._dialect, self._now or datetime.now(UTC))
+        return ReadTransaction(self._cursor, self._dialect, self._now or datetime.now(UTC))
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:

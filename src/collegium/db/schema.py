@@ -11,7 +11,7 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
 from collegium.db import statistics
-from collegium.db.database import Unavailable
+from collegium.db.database import UnavailableError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -23,7 +23,7 @@ _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _TABLE: Final = "alembic_version"
 
 
-class Standing(StrEnum):
+class SchemaStatus(StrEnum):
     """How the schema of a database relates to this program."""
 
     EMPTY = "empty"
@@ -59,7 +59,7 @@ def _found(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def standing(database: Database) -> Standing:
+def status(database: Database) -> SchemaStatus:
     """Tell where the schema stands.
 
     Raises Unavailable when the database cannot be asked.
@@ -70,10 +70,10 @@ def standing(database: Database) -> Standing:
     except DBAPIError as error:
         raise _outage(database, error) from error
     if found is None:
-        return Standing.EMPTY
+        return SchemaStatus.EMPTY
     if found == revisions()[0]:
-        return Standing.CURRENT
-    return Standing.BEHIND if found in revisions() else Standing.AHEAD
+        return SchemaStatus.CURRENT
+    return SchemaStatus.BEHIND if found in revisions() else SchemaStatus.AHEAD
 
 
 def migrate(database: Database) -> None:
@@ -104,6 +104,6 @@ def migrate(database: Database) -> None:
         raise _outage(database, error) from error
 
 
-def _outage(database: Database, error: DBAPIError) -> Unavailable:
+def _outage(database: Database, error: DBAPIError) -> UnavailableError:
     told = error.orig if isinstance(error.orig, Exception) else error
     return database.outage(told)

@@ -41,7 +41,7 @@ Row = Any
 """A named tuple of one result row; its names are those of the statement's columns."""
 
 
-class Time(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """An instant in UTC with microseconds; text of fixed width on SQLite, so that it sorts."""
 
     impl = DateTime
@@ -66,7 +66,7 @@ class Time(TypeDecorator[datetime]):
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
-class Key(TypeDecorator[str]):
+class UuidHex(TypeDecorator[str]):
     """A UUID, outside and on SQLite as 32 lower-case hex digits, on PostgreSQL as its own type."""
 
     impl = String
@@ -79,7 +79,7 @@ class Key(TypeDecorator[str]):
         return dialect.type_descriptor(PG_UUID(as_uuid=False))
 
 
-class Many(TypeDecorator[Any]):
+class ArrayParam(TypeDecorator[Any]):
     """A list bound as one parameter: an array on PostgreSQL, a JSON text on SQLite."""
 
     impl = Text
@@ -121,7 +121,7 @@ def _any_of_postgresql(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str
 def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """Match a column against a list given as one parameter, whatever its length."""
     item: TypeEngine[Any] = column.type
-    return _AnyOf(column, bindparam(name, type_=Many(item)))
+    return _AnyOf(column, bindparam(name, type_=ArrayParam(item)))
 
 
 class _Contains(FunctionElement[bool]):
@@ -144,14 +144,14 @@ def contains(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return _Contains(column, bindparam(name, type_=String()))
 
 
-def part(text: str) -> str:
+def like_pattern(text: str) -> str:
     """Turn a text into the pattern that finds it anywhere, itself taken literally."""
     for sign in ("\\", "%", "_"):
         text = text.replace(sign, "\\" + sign)
     return f"%{text}%"
 
 
-class Prepared:
+class Statement:
     """A statement, built once; compiled when a database first meets it.
 
     Args:
@@ -160,28 +160,28 @@ class Prepared:
         anew: whether PostgreSQL plans it each time, since the best plan depends on its values.
     """
 
-    __slots__ = ("_compiled", "anew", "statement")
+    __slots__ = ("_compiled", "replan", "statement")
 
     def __init__(self, statement: Any, *, anew: bool = False) -> None:
         self.statement = statement
-        self.anew = anew
-        self._compiled: dict[str, Compiled] = {}
+        self.replan = anew
+        self._compiled: dict[str, CompiledStatement] = {}
 
-    def compiled(self, dialect: Dialect) -> Compiled:
+    def compiled(self, dialect: Dialect) -> CompiledStatement:
         """Give the text and the converters for a database."""
         found = self._compiled.get(dialect.name)
         if found is None:
-            found = self._compiled[dialect.name] = Compiled(self.statement, dialect)
+            found = self._compiled[dialect.name] = CompiledStatement(self.statement, dialect)
         return found
 
 
-class Compiled:
+class CompiledStatement:
     """SQL text with what must be done to parameters on the way in and to rows on the way out."""
 
     __slots__ = ("defaults", "inward", "rows", "text")
 
     def __init__(self, statement: Any, dialect: Dialect) -> None:
-        compiled = _spelled(statement, dialect).compile(dialect=dialect)
+        compiled = _inline_constants(statement, dialect).compile(dialect=dialect)
         self.text: str = str(compiled)
         self.inward: dict[str, Callable[[Any], Any]] = {}
         self.defaults: dict[str, Any] = {}
@@ -203,7 +203,7 @@ class Compiled:
         return filled
 
 
-def _spelled(statement: Any, dialect: Dialect) -> Any:
+def _inline_constants(statement: Any, dialect: Dialect) -> Any:
     """Write what is the same each time into the text.
 
     Against a bound value no partial index is used, and with parameters PostgreSQL may plan a
@@ -238,7 +238,7 @@ def _rows_of(columns: Sequence[Any], dialect: Dialect) -> Callable[[Sequence[Any
         value = f"v{at}"
         if convert is None:
             values.append(value)
-        elif dialect.name == "sqlite" and isinstance(column.type, Time):
+        elif dialect.name == "sqlite" and isinstance(column.type, UtcDateTime):
             values.append(f"{value} and iso({value} + '+00:00')")
         elif dialect.name == "sqlite" and isinstance(column.type, Boolean):
             values.append(f"None if {value} is None else {value} == 1")

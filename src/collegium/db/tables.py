@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from collegium.access import rules as access_rules
-from collegium.db.statements import Key, Time
+from collegium.db.statements import UtcDateTime, UuidHex
 from collegium.invitations.rules import STORED
 from collegium.join_requests.rules import STORED as DECIDABLE
 from collegium.sign_in.devices import rules as device_rules
@@ -42,12 +42,12 @@ metadata = MetaData(
     }
 )
 
-Number = BigInteger().with_variant(Integer(), "sqlite")
-Json = JSON().with_variant(JSONB(), "postgresql")
+BigInt = BigInteger().with_variant(Integer(), "sqlite")
+JsonColumn = JSON().with_variant(JSONB(), "postgresql")
 
 
 def _id() -> Column[int]:
-    return Column("id", Number, primary_key=True, autoincrement=True)
+    return Column("id", BigInt, primary_key=True, autoincrement=True)
 
 
 def _one_of(column: str, values: object) -> CheckConstraint:
@@ -72,7 +72,7 @@ def _flag(name: str, *, default: bool = False) -> Column[bool]:
 
 
 def _account(name: str, **options: object) -> Column[int]:
-    return Column(name, Number, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]
+    return Column(name, BigInt, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]
 
 
 # Where a table says sqlite_autoincrement, its numbers are part of a wire or of a mail and must
@@ -83,7 +83,7 @@ accounts = Table(
     "accounts",
     metadata,
     _id(),
-    Column("uuid", Key, nullable=False, unique=True),
+    Column("uuid", UuidHex, nullable=False, unique=True),
     Column("username", String(128), nullable=False, unique=True),
     Column("slug", String(64), nullable=False, unique=True),
     Column("password", String(255)),
@@ -111,21 +111,21 @@ accounts = Table(
     Column("token_lifetime", Integer),
     Column("registration_method", String(50), nullable=False, server_default="default"),
     _text("identity_source", 50),
-    Column("affiliations", Json, nullable=False),
-    Column("joined", Time, nullable=False),
-    Column("modified", Time, nullable=False),
-    Column("agreed", Time),
-    Column("last_login", Time),
-    Column("last_synced", Time),
+    Column("affiliations", JsonColumn, nullable=False),
+    Column("joined", UtcDateTime, nullable=False),
+    Column("modified", UtcDateTime, nullable=False),
+    Column("agreed", UtcDateTime),
+    Column("last_login", UtcDateTime),
+    Column("last_synced", UtcDateTime),
     # What a remote directory says of the account and nobody here reads, as it came.
-    Column("details", Json, nullable=False, server_default="{}"),
+    Column("details", JsonColumn, nullable=False, server_default="{}"),
     # Switched off by staff: a remote directory must not switch it on again.
     _flag("is_barred"),
-    Column("picture", Key),
+    Column("picture", UuidHex),
     # A deleted account keeps its number and its name, so that history stays readable.
-    Column("deleted", Time),
+    Column("deleted", UtcDateTime),
     # What a person shows of their work: pages, numbers elsewhere, tastes.
-    Column("profile", Json, nullable=False, server_default="{}"),
+    Column("profile", JsonColumn, nullable=False, server_default="{}"),
     # What is looked for in it, folded, in one text; see ``store.search``.
     _text("search"),
     *map(_sort, ("first_name", "last_name", "native_name", "organization")),
@@ -169,7 +169,7 @@ account_texts = Table(
     metadata,
     Column(
         "account_id",
-        Number,
+        BigInt,
         ForeignKey("accounts.id", ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
@@ -191,20 +191,20 @@ tokens = Table(
     "tokens",
     metadata,
     _id(),
-    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
     # Kept for the one kind that a wire must give back.
     Column("sealed", LargeBinary),
-    Column("issued", Time, nullable=False),
-    Column("used", Time, nullable=False),
+    Column("issued", UtcDateTime, nullable=False),
+    Column("used", UtcDateTime, nullable=False),
     Column("kind", String(16), nullable=False, server_default="api"),
     _text("name", 150),
     # Seconds it lives after its last use; for the kind ``api`` the account says it.
     Column("lifetime", Integer),
-    Column("ends", Time),
+    Column("ends", UtcDateTime),
     # What an access and a refresh token that came together share.
-    Column("family", Key),
-    _one_of("kind", token_rules.Kind),
+    Column("family", UuidHex),
+    _one_of("kind", token_rules.TokenKind),
     sqlite_autoincrement=True,
 )
 # Written into the text, so that a statement with the same text can use the index.
@@ -223,18 +223,18 @@ second_factors = Table(
     metadata,
     Column(
         "account_id",
-        Number,
+        BigInt,
         ForeignKey("accounts.id", ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
     ),
     Column("digest", LargeBinary(32), nullable=False),
     Column("sealed", LargeBinary, nullable=False),
-    Column("created", Time, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
     # It asks for nothing until a first code has shown that the authenticator works.
-    Column("confirmed", Time),
+    Column("confirmed", UtcDateTime),
     # The latest step whose code was taken: none counts twice.
-    Column("step", Number, nullable=False, server_default="0"),
+    Column("step", BigInt, nullable=False, server_default="0"),
     # Wrong codes since the last right one, however long ago they were.
     Column("wrong_codes", Integer, nullable=False, server_default="0"),
 )
@@ -244,7 +244,7 @@ recovery_codes = Table(
     metadata,
     Column(
         "account_id",
-        Number,
+        BigInt,
         ForeignKey("accounts.id", ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
@@ -258,7 +258,7 @@ devices = Table(
     metadata,
     _id(),
     # What the address in the browser says; it opens the page and decides nothing.
-    Column("uuid", Key, nullable=False, unique=True),
+    Column("uuid", UuidHex, nullable=False, unique=True),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
     Column("user_digest", LargeBinary(32), nullable=False, unique=True),
     # What the person compares with the device; null in rows of an earlier release.
@@ -269,9 +269,9 @@ devices = Table(
     # Seconds that its token will live; null in rows of an earlier release.
     Column("lifetime", Integer),
     Column("state", String(16), nullable=False),
-    Column("created", Time, nullable=False),
-    Column("expires", Time, nullable=False, index=True),
-    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, nullable=False, index=True),
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
     _one_of("state", device_rules.State),
 )
 
@@ -280,7 +280,7 @@ email_changes = Table(
     metadata,
     Column(
         "account_id",
-        Number,
+        BigInt,
         ForeignKey("accounts.id", ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
@@ -292,7 +292,7 @@ email_changes = Table(
     # The same for the code that went to the old address and cancels the change; null in changes
     # that were asked for before there were such codes.
     Column("cancel_digest", LargeBinary(32)),
-    Column("created", Time, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
 )
 Index("ix_email_changes_email_comparable", email_changes.c.email_comparable)
 Index("uq_email_changes_cancel_digest", email_changes.c.cancel_digest, unique=True)
@@ -300,18 +300,18 @@ Index("uq_email_changes_cancel_digest", email_changes.c.cancel_digest, unique=Tr
 pictures = Table(
     "pictures",
     metadata,
-    Column("uuid", Key, primary_key=True),
+    Column("uuid", UuidHex, primary_key=True),
     Column("media", String(32), nullable=False),
     Column("data", LargeBinary, nullable=False),
-    Column("created", Time, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
 )
 
 keys = Table(
     "keys",
     metadata,
     _id(),
-    Column("uuid", Key, nullable=False, unique=True),
-    Column("account_id", Number, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     _text("name", 150),
     Column("public_key", String(2000), nullable=False),
     Column("kind", String(64), nullable=False),
@@ -319,8 +319,8 @@ keys = Table(
     Column("fingerprint_sha256", String(64), nullable=False, index=True),
     Column("fingerprint_sha512", String(128), nullable=False, index=True),
     _flag("is_shared"),
-    Column("created", Time, nullable=False),
-    Column("modified", Time, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("modified", UtcDateTime, nullable=False),
     _sort("name"),
     UniqueConstraint("account_id", "name"),
 )
@@ -338,8 +338,8 @@ tries = Table(
     # What is counted, ``login address 192.0.2.1``; a digest where it would name a person.
     Column("subject", String(128), primary_key=True),
     Column("count", Integer, nullable=False),
-    Column("last", Time, nullable=False),
-    Column("until", Time, nullable=False),
+    Column("last", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
 )
 Index("ix_tries_last", tries.c.last)
 
@@ -351,7 +351,7 @@ mail_budgets = Table(
     Column("recipient", String(64), primary_key=True),
     # Seconds of the epoch, with a space between.
     _text("sent_at"),
-    Column("last_at", Time, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
 )
 Index("ix_mail_budgets_last_at", mail_budgets.c.last_at)
 
@@ -359,16 +359,16 @@ scopes = Table(
     "scopes",
     metadata,
     _id(),
-    Column("uuid", Key, nullable=False, unique=True),
+    Column("uuid", UuidHex, nullable=False, unique=True),
     Column("kind", String(16), nullable=False),
-    Column("parent_id", Number, ForeignKey("scopes.id"), index=True),
+    Column("parent_id", BigInt, ForeignKey("scopes.id"), index=True),
     Column("name", String(500), nullable=False),
     Column("slug", String(64), nullable=False),
     _text("description"),
-    Column("created", Time, nullable=False),
-    Column("removed", Time),
+    Column("created", UtcDateTime, nullable=False),
+    Column("removed", UtcDateTime),
     _sort("name"),
-    _one_of("kind", access_rules.Kind),
+    _one_of("kind", access_rules.ScopeKind),
     CheckConstraint("(kind = 'project') = (parent_id IS NOT NULL)", name="parent"),
     UniqueConstraint("kind", "slug"),
     sqlite_autoincrement=True,
@@ -379,7 +379,7 @@ Index("ix_scopes_kind_name_sort", scopes.c.kind, scopes.c.name_sort, scopes.c.id
 organisations = Table(
     "organisations",
     metadata,
-    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
     _text("native_name", 160),
     _text("abbreviation", 12),
     _text("contact_details", 500),
@@ -402,7 +402,7 @@ organisations = Table(
     _flag("blocked"),
     _flag("archived"),
     Column("default_tax_percent", String(8), nullable=False, server_default="0.00"),
-    Column("accounting_started", Time),
+    Column("accounting_started", UtcDateTime),
     Column("sponsor_number", Integer),
     Column("max_service_accounts", Integer),
     Column("grace_period_days", Integer),
@@ -417,7 +417,7 @@ closed_ranges = Table(
     metadata,
     Column(
         "scope_id",
-        Number,
+        BigInt,
         ForeignKey("scopes.id", ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
@@ -429,7 +429,7 @@ closed_ranges = Table(
 projects = Table(
     "projects",
     metadata,
-    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
     _text("backend_id", 255),
     Column("starts", Date),
     Column("ends", Date),
@@ -446,7 +446,7 @@ projects = Table(
 groups = Table(
     "groups",
     metadata,
-    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
     # The name, folded: no two groups share one. A removed group gives its name free.
     Column("folded", String(500), unique=True),
     _account("founder_id", index=True),
@@ -463,21 +463,21 @@ roles = Table(
     "roles",
     metadata,
     _id(),
-    Column("uuid", Key, nullable=False, unique=True),
+    Column("uuid", UuidHex, nullable=False, unique=True),
     Column("name", String(150), nullable=False, unique=True),
     Column("kind", String(16), nullable=False),
     _text("description"),
-    Column("descriptions", Json, nullable=False),
+    Column("descriptions", JsonColumn, nullable=False),
     _flag("is_system"),
     _flag("is_active", default=True),
     _sort("name"),
-    _one_of("kind", access_rules.Kind),
+    _one_of("kind", access_rules.ScopeKind),
 )
 
 role_permissions = Table(
     "role_permissions",
     metadata,
-    Column("role_id", Number, ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True),
+    Column("role_id", BigInt, ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True),
     Column("permission", String(64), primary_key=True),
 )
 
@@ -485,15 +485,15 @@ grants = Table(
     "grants",
     metadata,
     _id(),
-    Column("uuid", Key, nullable=False, unique=True),
+    Column("uuid", UuidHex, nullable=False, unique=True),
     # A grant outlives its account in no case: deleting an account keeps the row of the account.
-    Column("account_id", Number, ForeignKey("accounts.id"), nullable=False),
-    Column("role_id", Number, ForeignKey("roles.id"), nullable=False),
-    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
-    Column("since", Time, nullable=False),
-    Column("until", Time),
+    Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False),
+    Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False),
+    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
     _account("given_by"),
-    Column("ended", Time),
+    Column("ended", UtcDateTime),
     _account("ended_by"),
     CheckConstraint("ended IS NULL OR ended >= since", name="ended"),
 )
@@ -545,17 +545,17 @@ outbox = Table(
     Column("kind", String(64), nullable=False),
     Column("recipient", String(320), nullable=False),
     # What the mail is about, never a secret: links are made when the mail is rendered.
-    Column("facts", Json, nullable=False),
+    Column("facts", JsonColumn, nullable=False),
     Column("state", String(16), nullable=False, server_default="owed"),
-    Column("created", Time, nullable=False),
-    Column("due", Time, nullable=False),
-    Column("leased", Time),
+    Column("created", UtcDateTime, nullable=False),
+    Column("due", UtcDateTime, nullable=False),
+    Column("leased", UtcDateTime),
     Column("attempts", Integer, nullable=False, server_default="0"),
     _text("error"),
-    Column("settled", Time),
+    Column("settled", UtcDateTime),
     # Whom the mail is about, so that it can be found when the account is deleted. No foreign key,
     # which SQLite cannot add to a table that exists.
-    Column("account_id", Number),
+    Column("account_id", BigInt),
     _one_of("state", ("owed", "sent", "void", "abandoned")),
     sqlite_autoincrement=True,
 )
@@ -589,9 +589,9 @@ invitations = Table(
     "invitations",
     metadata,
     _id(),
-    Column("uuid", Key, nullable=False, unique=True),
-    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
-    Column("role_id", Number, ForeignKey("roles.id"), nullable=False),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False),
     Column("email", String(320), nullable=False),
     _text("email_comparable"),
     # The spellings that it can be found by a part of, in one text; indexed by their trigrams.
@@ -607,8 +607,8 @@ invitations = Table(
     # Links name the generation they were made in; reviving an invitation starts a new one,
     # and with that the links in older mails are dead.
     Column("generation", Integer, nullable=False, server_default="1"),
-    Column("created", Time, nullable=False),
-    Column("expires", Time, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, nullable=False),
     _account("created_by"),
     # Whoever sent it last answers for it: their right is judged again when it is accepted.
     _account("vouched_by"),
@@ -616,18 +616,18 @@ invitations = Table(
     _account("accepted_by"),
     # Whose invitation it is, whatever address the account has: of those to groups, which invite
     # accounts; none of the others, which invite addresses. Rows of accounts are never deleted.
-    Column("account_id", Number),
-    Column("accepted", Time),
-    Column("mail_id", Number, ForeignKey("outbox.id", ondelete="SET NULL")),
+    Column("account_id", BigInt),
+    Column("accepted", UtcDateTime),
+    Column("mail_id", BigInt, ForeignKey("outbox.id", ondelete="SET NULL")),
     # When that mail was queued; stays after the mail itself was deleted.
-    Column("mailed_at", Time),
+    Column("mailed_at", UtcDateTime),
     # When the invitee was reminded, and when the inviter was told that the time is over.
-    Column("reminded", Time),
-    Column("told", Time),
+    Column("reminded", UtcDateTime),
+    Column("told", UtcDateTime),
     # The generation in which the invitee asked for a new link.
     Column("wished", Integer),
     # When the invitee could not accept, because the account with the address is deactivated.
-    Column("turned_away_at", Time),
+    Column("turned_away_at", UtcDateTime),
     _one_of("state", STORED),
 )
 Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created)
@@ -679,26 +679,26 @@ open_invitations = Table(
     "open_invitations",
     metadata,
     _id(),
-    Column("uuid", Key, nullable=False, unique=True),
-    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
-    Column("role_id", Number, ForeignKey("roles.id"), nullable=False, index=True),
-    Column("created", Time, nullable=False),
-    Column("expires", Time, nullable=False),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False, index=True),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, nullable=False),
     _account("created_by"),
-    Column("canceled", Time),
+    Column("canceled", UtcDateTime),
     _flag("is_public"),
     _flag("auto_approve"),
     _flag("auto_create_project"),
     Column("template", String(255)),
-    Column("project_role_id", Number, ForeignKey("roles.id")),
+    Column("project_role_id", BigInt, ForeignKey("roles.id")),
     _flag("allow_multiple_requests"),
     _text("custom_text"),
-    Column("affiliations", Json, nullable=False),
-    Column("email_patterns", Json, nullable=False),
+    Column("affiliations", JsonColumn, nullable=False),
+    Column("email_patterns", JsonColumn, nullable=False),
     # Who made it, or was the last to widen it: automatic approval needs their right to give the
     # role, judged again whenever somebody asks. No foreign key, which SQLite cannot add to a table
     # that exists: rows of accounts are never deleted.
-    Column("sponsor_id", Number),
+    Column("sponsor_id", BigInt),
 )
 Index("ix_open_invitations_scope_id", open_invitations.c.scope_id, open_invitations.c.created)
 Index("ix_open_invitations_created", open_invitations.c.created, open_invitations.c.id)
@@ -714,25 +714,25 @@ requests = Table(
     "requests",
     metadata,
     _id(),
-    Column("uuid", Key, nullable=False, unique=True),
+    Column("uuid", UuidHex, nullable=False, unique=True),
     # Through which link; none where people ask at the scope itself.
-    Column("open_invitation_id", Number, ForeignKey("open_invitations.id"), index=True),
-    Column("scope_id", Number, ForeignKey("scopes.id"), nullable=False),
-    Column("role_id", Number, ForeignKey("roles.id"), nullable=False, index=True),
+    Column("open_invitation_id", BigInt, ForeignKey("open_invitations.id"), index=True),
+    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False, index=True),
     # A request outlives its account in no case: deleting an account keeps its row.
-    Column("account_id", Number, ForeignKey("accounts.id"), nullable=False),
+    Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False),
     Column("state", String(16), nullable=False),
     _text("message"),
-    Column("created", Time, nullable=False),
-    Column("decided", Time),
+    Column("created", UtcDateTime, nullable=False),
+    Column("decided", UtcDateTime),
     _account("decided_by"),
     Column("comment", Text),
     _flag("is_automatic"),
     # The project that was made for whoever asked.
-    Column("project_id", Number, ForeignKey("scopes.id")),
+    Column("project_id", BigInt, ForeignKey("scopes.id")),
     # What only one request may wait for: the open invitation's number, or 0 for the scope
     # itself; null where any number may.
-    Column("sole", Number),
+    Column("sole", BigInt),
     _one_of("state", DECIDABLE),
 )
 _WAITING = requests.c.state == literal_column("'pending'")
@@ -767,17 +767,17 @@ events = Table(
     metadata,
     _id(),
     # The default stood in the rows of earlier releases until the migration named them.
-    Column("uuid", Key, nullable=False, server_default="0" * 32),
-    Column("at", Time, nullable=False),
+    Column("uuid", UuidHex, nullable=False, server_default="0" * 32),
+    Column("at", UtcDateTime, nullable=False),
     Column("kind", String(64), nullable=False),
     _account("actor_id"),
     # The names as they were: history stays readable after a name has changed or gone.
     _text("actor_name"),
     _text("address", 64),
     _text("request", 64),
-    Column("scope_id", Number, ForeignKey("scopes.id", ondelete="SET NULL")),
+    Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="SET NULL")),
     _account("account_id"),
-    Column("facts", Json, nullable=False),
+    Column("facts", JsonColumn, nullable=False),
     sqlite_autoincrement=True,
 )
 Index("uq_events_uuid", events.c.uuid, unique=True)
@@ -791,7 +791,7 @@ submissions = Table(
     metadata,
     # Of the session, the path, the one-time number and everything else that was sent.
     Column("key_hash", String(64), primary_key=True),
-    Column("created_at", Time, nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
     # Encrypted: it may hold names, or a token that is shown this once. None while it is made.
     Column("answer", Text),
 )
@@ -801,5 +801,5 @@ tallies = Table(
     metadata,
     # No key: on PostgreSQL a count is the sum of many rows, see ``tallies.py``.
     Column("name", String(20), nullable=False),
-    Column("n", Number, nullable=False),
+    Column("n", BigInt, nullable=False),
 )

@@ -25,10 +25,15 @@ from sqlalchemy import (
     union_all,
 )
 
-from collegium.access.queries import holding, in_organisations, seer, visible_scopes
-from collegium.access.rules import TEAM, Kind, Permission
-from collegium.db.statements import Prepared, Time, any_of
-from collegium.db.tables import Number, accounts, events, scopes
+from collegium.access.queries import (
+    in_organisations,
+    scopes_with_permission,
+    viewer_params,
+    visible_scopes,
+)
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
+from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.db.tables import BigInt, accounts, events, scopes
 from collegium.invitations.queries import READERS
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import NotFound
@@ -38,10 +43,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
-_RECORD = Prepared(
+_RECORD = Statement(
     insert(events).values(
         {
             name: bindparam(name)
@@ -61,10 +66,10 @@ _RECORD = Prepared(
     )
 )
 
-_LATEST = Prepared(select(events.c.at).order_by(events.c.id.desc()).limit(1))
+_LATEST = Statement(select(events.c.at).order_by(events.c.id.desc()).limit(1))
 
 
-_FACTS = Prepared(
+_FACTS = Statement(
     select(events.c.facts)
     .where(events.c.kind == bindparam("kind"), events.c.account_id == bindparam("account"))
     .order_by(events.c.id)
@@ -72,11 +77,11 @@ _FACTS = Prepared(
 )
 
 
-_NTH_LOGIN = Prepared(
+_NTH_LOGIN = Statement(
     select(events.c.at)
     .where(
         events.c.account_id == bindparam("account"),
-        events.c.at > bindparam("since", type_=Time),
+        events.c.at > bindparam("since", type_=UtcDateTime),
         events.c.kind == literal_column("'login.succeeded'"),
     )
     .order_by(events.c.at.desc(), events.c.id.desc())
@@ -85,24 +90,24 @@ _NTH_LOGIN = Prepared(
 )
 
 
-def nth_login(tx: Read, account: int, since: datetime, nth: int) -> datetime | None:
+def login_number(tx: ReadTransaction, account: int, since: datetime, nth: int) -> datetime | None:
     """Return when an account logged in the nth time, counted back from now; None: less often.
 
     Args:
         since: logins before it do not count.
     """
-    row = tx.one(_NTH_LOGIN, account=account, since=since, skip=nth - 1)
+    row = tx.fetch_one(_NTH_LOGIN, account=account, since=since, skip=nth - 1)
     return None if row is None else row.at
 
 
-def facts_of(tx: Read, kind: str, account: int) -> Mapping[str, Any]:
+def data_of(tx: ReadTransaction, kind: str, account: int) -> Mapping[str, Any]:
     """Give the facts of the first such event of an account; none where there is none."""
-    row = tx.one(_FACTS, kind=kind, account=account)
+    row = tx.fetch_one(_FACTS, kind=kind, account=account)
     return {} if row is None else dict(row.facts)
 
 
 def record(
-    tx: Write,
+    tx: WriteTransaction,
     kind: str,
     actor: Actor | None,
     *,
@@ -119,10 +124,10 @@ def record(
         account: number of the account it happened to.
         facts: names as they are now, and what changed; JSON values, never a secret.
     """
-    if actor is not None and actor.behind is not None:
-        facts["impersonated_by"] = actor.behind.name or actor.behind.username
-        facts["impersonator"] = actor.behind.id
-    tx.run(
+    if actor is not None and actor.impersonator is not None:
+        facts["impersonated_by"] = actor.impersonator.name or actor.impersonator.username
+        facts["impersonator"] = actor.impersonator.id
+    tx.execute(
         _RECORD,
         uuid=uuid4().hex,
         at=tx.now,
@@ -137,16 +142,16 @@ def record(
     )
 
 
-def latest(tx: Read) -> datetime | None:
+def latest(tx: ReadTransaction) -> datetime | None:
     """Give the moment of what was written down last."""
-    at: datetime | None = tx.value(_LATEST)
+    at: datetime | None = tx.scalar(_LATEST)
     return at
 
 
 MANAGERS: Final = (
     *READERS,
-    (Kind.ORGANISATION, Permission.ORGANISATION_UPDATE),
-    (Kind.PROJECT, Permission.PROJECT_UPDATE),
+    (ScopeKind.ORGANISATION, Permission.ORGANISATION_UPDATE),
+    (ScopeKind.PROJECT, Permission.PROJECT_UPDATE),
 )
 """The permissions that let somebody read the history of a scope."""
 
@@ -157,7 +162,7 @@ _above = scopes.alias("above")
 _mine = events.alias("mine")
 _place_or_below = scopes.alias("place_or_below")
 
-_me = bindparam("actor", type_=Number)
+_me = bindparam("actor", type_=BigInt)
 
 
 def _seen_scope() -> ColumnElement[bool]:
@@ -181,9 +186,13 @@ _rows = (
         _above.c.uuid.label("organisation_uuid"),
         _above.c.name.label("organisation_name"),
         _seen_scope().label("sees_scope"),
-        events.c.scope_id.in_(holding(*READERS)).label("reads_invitations"),
+        events.c.scope_id.in_(scopes_with_permission(*READERS)).label("reads_invitations"),
         or_(
-            events.c.scope_id.in_(holding(*((kind, team.grant) for kind, team in TEAM.items()))),
+            events.c.scope_id.in_(
+                scopes_with_permission(
+                    *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items())
+                )
+            ),
             events.c.scope_id.in_(in_organisations()),
         ).label("reads_requests"),
     )
@@ -202,14 +211,14 @@ def visible() -> ColumnElement[bool]:
     # One set of numbers out of three small ones, each found through an index, and not one OR.
     return events.c.id.in_(
         union(
-            select(_mine.c.id).where(_mine.c.scope_id.in_(holding(*MANAGERS))),
+            select(_mine.c.id).where(_mine.c.scope_id.in_(scopes_with_permission(*MANAGERS))),
             select(_mine.c.id).where(_mine.c.account_id == _me),
             select(_mine.c.id).where(_mine.c.actor_id == _me),
         )
     )
 
 
-def _under(bind: str, kind: str, *, sees_all: bool) -> ColumnElement[bool]:
+def _under_scope(bind: str, kind: str, *, sees_all: bool) -> ColumnElement[bool]:
     """Say which events are of a scope, or of one below it, that the actor may see."""
     named, below = scopes.alias("named"), scopes.alias("below")
     found = and_(
@@ -254,7 +263,7 @@ def _where_scope(form: str, sees_all: bool) -> ColumnElement[bool]:
         return false()
     if form == "account":
         return _related("scope", sees_all=sees_all)
-    return _under("scope", form, sees_all=sees_all)
+    return _under_scope("scope", form, sees_all=sees_all)
 
 
 def _read_kinds(value: list[str]) -> tuple[str, dict[str, Any]]:
@@ -283,15 +292,15 @@ def _where_not_of(_form: str, sees_all: bool) -> ColumnElement[bool]:
 def _visible_here() -> ColumnElement[bool]:
     """Say the same of the events of one place, each of which is looked at anyhow."""
     return or_(
-        events.c.scope_id.in_(holding(*MANAGERS)),
+        events.c.scope_id.in_(scopes_with_permission(*MANAGERS)),
         events.c.account_id == _me,
         events.c.actor_id == _me,
     )
 
 
 _OF_TIME: dict[str, ColumnElement[bool] | Filter] = {
-    "created_from": events.c.at >= bindparam("created_from", type_=Time),
-    "created_to": events.c.at < bindparam("created_to", type_=Time),
+    "created_from": events.c.at >= bindparam("created_from", type_=UtcDateTime),
+    "created_to": events.c.at < bindparam("created_to", type_=UtcDateTime),
     "kinds": Filter(_read_kinds, _where_kinds),
 }
 
@@ -308,9 +317,12 @@ listing = Listing(
         # A kind of scope and a UUID; the kind may be ``account``, or empty for what is nowhere.
         "scope": Filter(_read_scope, _where_scope),
         "organisation": _by(
-            "organisation", lambda _, every: _under("organisation", "organisation", sees_all=every)
+            "organisation",
+            lambda _, every: _under_scope("organisation", "organisation", sees_all=every),
         ),
-        "project": _by("project", lambda _, every: _under("project", "project", sees_all=every)),
+        "project": _by(
+            "project", lambda _, every: _under_scope("project", "project", sees_all=every)
+        ),
         "by": _by("by", lambda _, every: _person(events.c.actor_id, "by", sees_all=every)),
         "related": _by("related", lambda _, every: _related("related", sees_all=every)),
         # A kind of scope whose history is left out.
@@ -319,7 +331,7 @@ listing = Listing(
 )
 """The history, of all kinds of scope unless ``without`` leaves one out."""
 
-_at = bindparam("place", type_=Number)
+_at = bindparam("place", type_=BigInt)
 
 team = Listing(
     _rows,
@@ -334,7 +346,10 @@ team = Listing(
         **_OF_TIME,
         # Of one scope they come out of the index in their order.
         "place": Filter(
-            lambda value: ("tree" if value[0] == Kind.ORGANISATION else "", {"place": value[1]}),
+            lambda value: (
+                "tree" if value[0] == ScopeKind.ORGANISATION else "",
+                {"place": value[1]},
+            ),
             lambda form, _sees_all: (
                 events.c.scope_id.in_(
                     select(_place_or_below.c.id).where(
@@ -351,19 +366,19 @@ team = Listing(
 
 
 @lru_cache(maxsize=4)
-def _seen(column: str, *, sees_all: bool) -> Prepared:
-    return Prepared(
+def _seen(column: str, *, sees_all: bool) -> Statement:
+    return Statement(
         _rows.where(events.c[column] == bindparam("key"), true() if sees_all else visible())
     )
 
 
-def reach(tx: Read, actor: Actor, key: str | int) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, key: str | int) -> Row:
     """Load an event that the actor may see, by UUID or by number.
 
     Refuses: NotFound ``event.unknown`` when there is none or it is hidden from the actor.
     """
     statement = _seen("uuid" if isinstance(key, str) else "id", sees_all=actor.sees_all)
-    row = tx.one(statement, key=key, **seer(tx, actor))
+    row = tx.fetch_one(statement, key=key, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("event.unknown")
     return row

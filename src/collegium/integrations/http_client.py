@@ -18,7 +18,7 @@ OK: Final = 200
 _TOKEN_MAX: Final = 16 * 1024
 
 
-class Patience(NamedTuple):
+class Timeouts(NamedTuple):
     """How many seconds are waited: to connect, for each next byte, and for all of it."""
 
     connect: float = 5.0
@@ -26,11 +26,11 @@ class Patience(NamedTuple):
     total: float = 10.0
 
 
-class Unanswered(Exception):  # noqa: N818 - says what is the case
+class RequestFailedError(Exception):
     """There is no answer that can be used. Says nothing of whom we asked, nor of what came."""
 
 
-class Alarm:
+class Deadline:
     """Cuts connections when the time is up, whatever the other end is doing.
 
     The client libraries' own time-outs count from byte to byte: whoever sends one every other
@@ -81,10 +81,10 @@ class Alarm:
                     wire.shutdown(socket.SHUT_RDWR)
 
 
-def ask(
+def send_request(
     method: str,
     url: str,
-    patience: Patience,
+    patience: Timeouts,
     end: float,
     size: int | None,
     *,
@@ -105,12 +105,12 @@ def ask(
 
     left = end - time.monotonic()
     if left <= 0:
-        raise Unanswered
+        raise RequestFailedError
     times = httpx.Timeout(min(patience.read, left), connect=min(patience.connect, left))
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
     try:
         with (
-            Alarm(left) as alarm,
+            Deadline(left) as alarm,
             httpx.Client(timeout=times, follow_redirects=False) as client,
             client.stream(
                 method, url, headers=sent, extensions={"trace": alarm.trace}, **options
@@ -122,16 +122,16 @@ def ask(
             for part in response.iter_raw():
                 body += part
                 if len(body) > size:
-                    raise Unanswered
+                    raise RequestFailedError
             if alarm.rang or response.headers.get("content-encoding", "identity") != "identity":
-                raise Unanswered
+                raise RequestFailedError
             return response.status_code, bytes(body)
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError):
         # What went wrong names the address, so it goes no further.
-        raise Unanswered from None
+        raise RequestFailedError from None
 
 
-def is_word(token: str) -> bool:
+def is_header_safe(token: str) -> bool:
     """Tell whether what was given as a token can stand in a header."""
     return (
         token.isascii()

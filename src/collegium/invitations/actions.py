@@ -7,37 +7,44 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import TEAM, Kind, may, may_give
-from collegium.accounts.actions import check_staff
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind, has_permission, may_grant
+from collegium.accounts.actions import require_staff
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
-from collegium.invitations.rules import Act, State
+from collegium.invitations.rules import Action, State
 from collegium.memberships import queries as membership_queries
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
-from collegium.scopes.actions import Place, ask_staff, check_open, grant, joined, settle
+from collegium.scopes.actions import (
+    ScopeRef,
+    check_open,
+    close_pending_after_join,
+    finish_join,
+    grant,
+    notify_staff,
+)
 from collegium.text.email_addresses import same_mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from collegium.access.queries import Reached
+    from collegium.access.queries import ScopeAccess
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.settings import Settings
 
 
 def create(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    reached: Reached,
+    reached: ScopeAccess,
     role: Row,
     details: Mapping[str, Any],
 ) -> str:
@@ -57,7 +64,7 @@ def create(
         raise Conflict("role.inactive")
     check_open(scope)
     uuid = uuid4().hex
-    state = opening(tx, actor, settings, scope.starts, approved=False)
+    state = initial_state(tx, actor, settings, scope.starts, approved=False)
     number = invitation_queries.add(
         tx,
         {
@@ -75,14 +82,14 @@ def create(
     )
     _record(tx, "invitation.created", actor, scope.id, uuid, email=details["email"])
     if state is State.PENDING:
-        mail(tx, settings, invitation_queries.by_number(tx, number), state, actor)
+        mail(tx, settings, invitation_queries.by_id(tx, number), state, actor)
     if state is State.REQUESTED:
-        ask_staff(tx, number)
+        notify_staff(tx, number)
     return uuid
 
 
 def accept(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
     uuid: str,
@@ -102,24 +109,28 @@ def accept(
     Conflict ``invitation.other_address`` under the strict check, ``grant.elsewhere`` under the
     one-role rule, ``grant.exists``.
     """
-    found = _of_tree(invitation_queries.by_uuid_locked(tx, uuid), in_tree=in_tree)
+    found = _in_organisation_or_project(
+        invitation_queries.by_uuid_locked(tx, uuid), in_tree=in_tree
+    )
     invitation = _open_to(tx, actor, settings, found, generation)
-    if not is_vouched_for(tx, invitation):
+    if not has_sponsor(tx, invitation):
         raise NotFound("invitation.unknown")
-    take(tx, actor, settings, invitation)
+    accept_with_account(tx, actor, settings, invitation)
 
 
-def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
+def accept_with_account(
+    tx: WriteTransaction, actor: Actor, settings: Settings, invitation: Row
+) -> None:
     """Give the actor what a pending invitation offers; its scope is locked, its sender judged.
 
     Refuses: Conflict as ``accept``.
     """
     uuid = invitation.uuid
-    place = Place(invitation.scope_id, invitation.scope_kind)
-    in_group = invitation.scope_kind == Kind.GROUP
-    if in_group and membership_queries.in_scope(tx, actor.id, invitation.scope_id):
+    place = ScopeRef(invitation.scope_id, invitation.scope_kind)
+    in_group = invitation.scope_kind == ScopeKind.GROUP
+    if in_group and membership_queries.grant_in_scope(tx, actor.id, invitation.scope_id):
         raise Conflict("grant.exists")
-    held = membership_queries.held(tx, actor.id, invitation.role_id, invitation.scope_id)
+    held = membership_queries.active_grant(tx, actor.id, invitation.role_id, invitation.scope_id)
     if held is not None and held.until is None:
         raise Conflict("grant.exists")
     _check_address(actor, settings, invitation)
@@ -130,7 +141,7 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
     if held is not None:
         # A grant with an end becomes one without: that is what was offered.
         membership_queries.set_end(tx, held.id, None)
-        settle(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
+        finish_join(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
     else:
         grant(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
     if same_mailbox(invitation.email, actor.email):
@@ -138,7 +149,7 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
         mail_budget_actions.restore(tx, invitation.email)
     accepted = {"accepted": tx.now, "accepted_by": actor.id}
     invitation_queries.step(
-        tx, invitation, invitation_rules.move(State.PENDING, Act.ACCEPT), **accepted
+        tx, invitation, invitation_rules.transition(State.PENDING, Action.ACCEPT), **accepted
     )
     _record(tx, "invitation.accepted", actor, invitation.scope_id, uuid, role=invitation.role_name)
     event_queries.record(
@@ -152,14 +163,18 @@ def take(tx: Write, actor: Actor, settings: Settings, invitation: Row) -> None:
         username=actor.username,
     )
     if creator_wants_mail(invitation) and invitation.created_by != actor.id:
-        outbox_queries.post(tx, mails.InvitationAccepted(invitation.creator_email, invitation.id))
+        outbox_queries.enqueue(
+            tx, mails.InvitationAccepted(invitation.creator_email, invitation.id)
+        )
     for other in invitation_queries.close_others(tx, invitation, actor.email):
         _record(tx, "invitation.canceled", actor, invitation.scope_id, other, because=uuid)
     if in_group:
-        joined(tx, actor, actor.id, invitation.scope_id)
+        close_pending_after_join(tx, actor, actor.id, invitation.scope_id)
 
 
-def decline(tx: Write, actor: Actor, settings: Settings, uuid: str, generation: int) -> None:
+def decline(
+    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, generation: int
+) -> None:
     """Say no to an invitation, for good, and tell whoever made it.
 
     Args:
@@ -171,30 +186,30 @@ def decline(tx: Write, actor: Actor, settings: Settings, uuid: str, generation: 
     """
     found = invitation_queries.by_uuid_locked(tx, uuid)
     invitation = _open_to(tx, actor, settings, found, generation, in_closed=True)
-    if not is_vouched_for(tx, invitation):
+    if not has_sponsor(tx, invitation):
         raise NotFound("invitation.unknown")
     _check_address(actor, settings, invitation)
-    turn_down(tx, actor, invitation)
+    decline_by_link(tx, actor, invitation)
 
 
-def turn_down(tx: Write, actor: Actor, invitation: Row) -> None:
+def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: Row) -> None:
     """Leave an invitation declined, and tell whoever made it; its scope is locked.
 
     Refuses: Conflict ``invitation.wrong_state`` unless it is pending.
     """
     invitation_queries.step(
-        tx, invitation, invitation_rules.move(_seen(tx, invitation), Act.DECLINE)
+        tx, invitation, invitation_rules.transition(_seen(tx, invitation), Action.DECLINE)
     )
     uuid, email = invitation.uuid, invitation.email
     _record(tx, "invitation.declined", actor, invitation.scope_id, uuid, email=email)
     if creator_wants_mail(invitation) and invitation.created_by != actor.id:
-        outbox_queries.post(
+        outbox_queries.enqueue(
             tx, mails.InvitationDeclined(invitation.creator_email, invitation.id, actor.id or None)
         )
 
 
 def find_open(
-    tx: Read, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
 ) -> Row:
     """Return an invitation that is pending now to a caller who holds its UUID.
 
@@ -206,10 +221,13 @@ def find_open(
     pending, or that was renewed and is not addressed to the actor. With a front end of its own
     the new link is the UUID too, so there a renewed one is shown as well.
     """
-    invitation = _of_tree(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
+    invitation = _in_organisation_or_project(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
     if invitation is None or invitation.scope_removed is not None:
         raise NotFound("invitation.unknown")
-    if invitation_rules.seen(invitation.state, invitation.expires, tx.now) is not State.PENDING:
+    if (
+        invitation_rules.effective_state(invitation.state, invitation.expires, tx.now)
+        is not State.PENDING
+    ):
         raise NotFound("invitation.closed")
     if not settings.homeport_url and not invitation_rules.is_known_by(
         actor, invitation.email, invitation.generation, None
@@ -219,7 +237,7 @@ def find_open(
 
 
 def find_for_invitee(
-    tx: Read, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
 ) -> Row:
     """Give an invitation to somebody who may take it, is in its team, or sees everything.
 
@@ -228,7 +246,7 @@ def find_for_invitee(
 
     Refuses: NotFound ``invitation.unknown``.
     """
-    invitation = _of_tree(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
+    invitation = _in_organisation_or_project(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
     if invitation is not None and (
         actor.sees_all or membership_queries.is_member(tx, actor, invitation.scope_id)
     ):
@@ -236,20 +254,20 @@ def find_for_invitee(
     return _open_to(tx, actor, settings, invitation)
 
 
-def cancel(tx: Write, actor: Actor, uuid: str) -> None:
+def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """Call an invitation back; its links are dead from now on.
 
     Refuses: NotFound when hidden, Forbidden without the right to invite,
     Conflict ``invitation.wrong_state``.
     """
     invitation = _managed(tx, actor, uuid)
-    state = invitation_rules.move(_seen(tx, invitation), Act.CANCEL)
+    state = invitation_rules.transition(_seen(tx, invitation), Action.CANCEL)
     invitation_queries.step(tx, invitation, state)
     _record(tx, "invitation.canceled", actor, invitation.scope_id, uuid)
 
 
 def send(
-    tx: Write, actor: Actor, settings: Settings, uuid: str, *, in_groups: bool = False
+    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, *, in_groups: bool = False
 ) -> None:
     """Mail an invitation again; one that was canceled or has expired comes to life anew.
 
@@ -265,7 +283,7 @@ def send(
     """
     invitation = _managed(tx, actor, uuid, in_groups=in_groups)
     before = _seen(tx, invitation)
-    invitation_rules.move(before, Act.SEND)
+    invitation_rules.transition(before, Action.SEND)
     if not invitation.email:
         raise Conflict("invitation.no_address")
     check_open(invitation)
@@ -277,7 +295,7 @@ def send(
     state = State.PENDING
     if before is not State.PENDING:
         approved = invitation.approved_by is not None
-        state = opening(tx, actor, settings, invitation.starts, approved=approved)
+        state = initial_state(tx, actor, settings, invitation.starts, approved=approved)
         changes |= {
             "created": tx.now,
             "expires": expiry(tx.now, settings),
@@ -288,12 +306,12 @@ def send(
     invitation_queries.step(tx, invitation, state, **changes)
     _record(tx, "invitation.sent", actor, invitation.scope_id, uuid, email=invitation.email)
     if state is State.PENDING:
-        mail(tx, settings, invitation_queries.by_number(tx, invitation.id), state, actor)
+        mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
     if state is State.REQUESTED:
-        ask_staff(tx, invitation.id)
+        notify_staff(tx, invitation.id)
 
 
-def release(tx: Write, settings: Settings, number: int) -> bool:
+def release(tx: WriteTransaction, settings: Settings, number: int) -> bool:
     """Send an invitation that was held until its project began; its time begins only now.
 
     Tells whether there was anything to do: another worker may have been first.
@@ -305,14 +323,14 @@ def release(tx: Write, settings: Settings, number: int) -> bool:
         return False
     if invitation.blocked or invitation.archived:
         return False
-    state = invitation_rules.move(State.HELD, Act.RELEASE)
+    state = invitation_rules.transition(State.HELD, Action.RELEASE)
     invitation_queries.step(tx, invitation, state, created=tx.now, expires=expiry(tx.now, settings))
     _record(tx, "invitation.released", None, invitation.scope_id, invitation.uuid)
-    mail(tx, settings, invitation_queries.by_number(tx, number), state, None)
+    mail(tx, settings, invitation_queries.by_id(tx, number), state, None)
     return True
 
 
-def remind(tx: Write, settings: Settings, number: int) -> bool:
+def remind(tx: WriteTransaction, settings: Settings, number: int) -> bool:
     """Remind an invitee, once, of an invitation that ends soon; tell whether it was to be done."""
     invitation = _locked(tx, number)
     if (
@@ -327,11 +345,11 @@ def remind(tx: Write, settings: Settings, number: int) -> bool:
     if can_be_accepted(tx, invitation):
         due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires)
         reminder = mails.InvitationCreated(invitation.email, number, reminder=True)
-        outbox_queries.post(tx, reminder, due)
+        outbox_queries.enqueue(tx, reminder, due)
     return True
 
 
-def tell_expired(tx: Write, number: int) -> bool:
+def notify_expired(tx: WriteTransaction, number: int) -> bool:
     """Tell who made an invitation, once, that nobody took it; tell whether it was to be done."""
     invitation = _locked(tx, number)
     if (
@@ -343,12 +361,12 @@ def tell_expired(tx: Write, number: int) -> bool:
     invitation_queries.step(tx, invitation, State.PENDING, told=tx.now)
     _record(tx, "invitation.expired", None, invitation.scope_id, invitation.uuid)
     if creator_wants_mail(invitation):
-        outbox_queries.post(tx, mails.InvitationExpired(invitation.creator_email, number))
+        outbox_queries.enqueue(tx, mails.InvitationExpired(invitation.creator_email, number))
     return True
 
 
-def _locked(tx: Write, number: int) -> Row | None:
-    invitation = invitation_queries.by_number(tx, number)
+def _locked(tx: WriteTransaction, number: int) -> Row | None:
+    invitation = invitation_queries.by_id(tx, number)
     return invitation and invitation_queries.by_uuid_locked(tx, invitation.uuid)
 
 
@@ -361,31 +379,33 @@ def creator_wants_mail(invitation: Row) -> bool:
     )
 
 
-def delete(tx: Write, actor: Actor, uuid: str) -> None:
+def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """Remove an invitation in any state.
 
     Refuses: NotFound when hidden, Forbidden for anybody but staff,
     Conflict ``organisation.unavailable``.
     """
-    invitation = invitation_queries.reach(tx, actor, uuid)
-    check_staff(actor)
+    invitation = invitation_queries.get_visible(tx, actor, uuid)
+    require_staff(actor)
     check_open(invitation)
     invitation_queries.delete_row(tx, invitation.id)
     _record(tx, "invitation.deleted", actor, invitation.scope_id, uuid, email=invitation.email)
 
 
-def _of_tree(invitation: Row | None, *, in_tree: bool) -> Row | None:
-    in_group = invitation is not None and invitation.scope_kind == Kind.GROUP
+def _in_organisation_or_project(invitation: Row | None, *, in_tree: bool) -> Row | None:
+    in_group = invitation is not None and invitation.scope_kind == ScopeKind.GROUP
     return None if in_tree and in_group else invitation
 
 
-def _seen(tx: Read, invitation: Row) -> State:
-    return invitation_rules.seen(invitation.state, invitation.expires, tx.now)
+def _seen(tx: ReadTransaction, invitation: Row) -> State:
+    return invitation_rules.effective_state(invitation.state, invitation.expires, tx.now)
 
 
-def opening(tx: Write, actor: Actor, settings: Settings, starts: Any, *, approved: bool) -> State:
+def initial_state(
+    tx: WriteTransaction, actor: Actor, settings: Settings, starts: Any, *, approved: bool
+) -> State:
     """Give the state in which an invitation begins, or begins again, today."""
-    return invitation_rules.opening(
+    return invitation_rules.initial_state(
         needs_approval=settings.only_staff_can_invite_users and not actor.is_staff,
         approved=approved,
         starts=starts,
@@ -398,20 +418,24 @@ def expiry(now: datetime, settings: Settings) -> datetime:
     return now + timedelta(seconds=settings.invitation_lifetime)
 
 
-def _check_may_invite(tx: Read, actor: Actor, reached: Reached, role: int) -> None:
-    if not may(actor, reached.held, TEAM[Kind(reached.scope.kind)].grant):
+def _check_may_invite(tx: ReadTransaction, actor: Actor, reached: ScopeAccess, role: int) -> None:
+    if not has_permission(
+        actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(reached.scope.kind)].grant
+    ):
         raise Forbidden("permission.missing")
-    if not may_give(actor, reached.held, role_queries.permissions_of(tx, [role]).get(role, [])):
+    if not may_grant(
+        actor, reached.permissions, role_queries.permissions_of(tx, [role]).get(role, [])
+    ):
         raise Forbidden("role.above_ceiling")
 
 
-def _managed(tx: Write, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
-    invitation = invitation_queries.reach(tx, actor, uuid, in_groups=in_groups)
+def _managed(tx: WriteTransaction, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
+    invitation = invitation_queries.get_visible(tx, actor, uuid, in_groups=in_groups)
     if not in_groups:
         # Who sends it and who calls it back take turns; and what goes with its scope stays so.
-        access_queries.lock(tx, invitation.scope_id)
-        invitation = invitation_queries.reach(tx, actor, uuid)
-    reached = access_queries.held_by(tx, actor, invitation.scope_id)
+        access_queries.lock_scope(tx, invitation.scope_id)
+        invitation = invitation_queries.get_visible(tx, actor, uuid)
+    reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
     if reached is None:
         raise NotFound("invitation.unknown")
     _check_may_invite(tx, actor, reached, invitation.role_id)
@@ -419,7 +443,7 @@ def _managed(tx: Write, actor: Actor, uuid: str, *, in_groups: bool = False) -> 
 
 
 def _open_to(
-    tx: Read,
+    tx: ReadTransaction,
     actor: Actor,
     settings: Settings,
     invitation: Row | None,
@@ -441,15 +465,15 @@ def _open_to(
     ):
         raise NotFound("invitation.unknown")
     # Whoever reads must not come to hold more by asking from where they read nothing.
-    reached = access_queries.held_by(tx, actor, invitation.scope_id, anywhere=True)
+    reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id, anywhere=True)
     carried = role_queries.permissions_of(tx, [invitation.role_id]).get(invitation.role_id, [])
-    by_address = settings.validate_invitation_email or invitation_rules.merely_reads(
+    by_address = settings.validate_invitation_email or invitation_rules.can_read_but_not_grant(
         actor,
-        reached.held if reached else (),
-        TEAM[Kind(invitation.scope_kind)].grant,
+        reached.permissions if reached else (),
+        MEMBERSHIP_PERMISSIONS[ScopeKind(invitation.scope_kind)].grant,
         carried,
     )
-    if not invitation_rules.may_take(
+    if not invitation_rules.may_accept(
         actor,
         invitation.email,
         invitation.civil_number,
@@ -469,7 +493,7 @@ def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
         raise Conflict("invitation.other_address")
 
 
-def _is_open(tx: Read, invitation: Row, *, in_closed: bool = False) -> bool:
+def _is_open(tx: ReadTransaction, invitation: Row, *, in_closed: bool = False) -> bool:
     return (
         _seen(tx, invitation) is State.PENDING
         and invitation.scope_removed is None
@@ -478,17 +502,19 @@ def _is_open(tx: Read, invitation: Row, *, in_closed: bool = False) -> bool:
     )
 
 
-def can_be_accepted(tx: Read, invitation: Row) -> bool:
+def can_be_accepted(tx: ReadTransaction, invitation: Row) -> bool:
     """Tell whether an invitation leads anywhere now, whoever takes it."""
-    return _is_open(tx, invitation) and is_vouched_for(tx, invitation)
+    return _is_open(tx, invitation) and has_sponsor(tx, invitation)
 
 
-def is_vouched_for(tx: Read, invitation: Row) -> bool:
+def has_sponsor(tx: ReadTransaction, invitation: Row) -> bool:
     """Tell whether whoever sent the invitation could still give the role today."""
-    return bool(invitation_queries.vouched(tx, [invitation]))
+    return bool(invitation_queries.with_sponsor(tx, [invitation]))
 
 
-def mail(tx: Write, settings: Settings, invitation: Row, state: State, actor: Actor | None) -> None:
+def mail(
+    tx: WriteTransaction, settings: Settings, invitation: Row, state: State, actor: Actor | None
+) -> None:
     """Owe the invitee the mail, and remember which one it is.
 
     Args:
@@ -501,9 +527,11 @@ def mail(tx: Write, settings: Settings, invitation: Row, state: State, actor: Ac
         due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires)
     else:
         mail_budget_actions.spend(tx, settings, invitation.email, actor)
-    owed = outbox_queries.post(tx, mails.InvitationCreated(invitation.email, invitation.id), due)
+    owed = outbox_queries.enqueue(tx, mails.InvitationCreated(invitation.email, invitation.id), due)
     invitation_queries.step(tx, invitation, state, mail_id=owed, mailed_at=tx.now)
 
 
-def _record(tx: Write, kind: str, actor: Actor | None, scope: int, uuid: str, **facts: Any) -> None:
+def _record(
+    tx: WriteTransaction, kind: str, actor: Actor | None, scope: int, uuid: str, **facts: Any
+) -> None:
     event_queries.record(tx, kind, actor, scope=scope, invitation=uuid, **facts)

@@ -8,8 +8,8 @@ from collegium.accounts import queries as account_queries
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
-from collegium.invitations.actions import creator_wants_mail, expiry, mail, opening
-from collegium.invitations.rules import Act, State
+from collegium.invitations.actions import creator_wants_mail, expiry, initial_state, mail
+from collegium.invitations.rules import Action, State
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Invalid
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
@@ -50,7 +50,7 @@ def read_link(vault: Vault, settings: Settings, purpose: str, link: str, now: da
     Refuses: Invalid ``decision.signature`` (also for one that is too old) and
     ``decision.payload``.
     """
-    facts = vault.follow(purpose, link)
+    facts = vault.unsign(purpose, link)
     if facts is None:
         raise Invalid("decision.signature")
     match facts:
@@ -62,7 +62,9 @@ def read_link(vault: Vault, settings: Settings, purpose: str, link: str, now: da
     raise Invalid("decision.payload")
 
 
-def approve(tx: Write, settings: Settings, link: Decision, address: str, request: str) -> None:
+def approve(
+    tx: WriteTransaction, settings: Settings, link: Decision, address: str, request: str
+) -> None:
     """Let an invitation go out that waited for a member of staff.
 
     Args:
@@ -76,8 +78,8 @@ def approve(tx: Write, settings: Settings, link: Decision, address: str, request
     check_open(invitation)
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
-    invitation_rules.move(State(invitation.state), Act.APPROVE)
-    state = opening(tx, actor, settings, invitation.starts, approved=True)
+    invitation_rules.transition(State(invitation.state), Action.APPROVE)
+    state = initial_state(tx, actor, settings, invitation.starts, approved=True)
     invitation_queries.step(
         tx,
         invitation,
@@ -88,10 +90,10 @@ def approve(tx: Write, settings: Settings, link: Decision, address: str, request
     )
     _record(tx, "invitation.approved", actor, invitation)
     if state is State.PENDING:
-        mail(tx, settings, invitation_queries.by_number(tx, invitation.id), state, actor)
+        mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
 
 
-def reject(tx: Write, link: Decision, address: str, request: str) -> None:
+def reject(tx: WriteTransaction, link: Decision, address: str, request: str) -> None:
     """Let an invitation go no further that waited for a member of staff, and tell who made it.
 
     Args:
@@ -102,14 +104,16 @@ def reject(tx: Write, link: Decision, address: str, request: str) -> None:
     """
     actor, invitation = _decided(tx, link, address, request)
     invitation_queries.step(
-        tx, invitation, invitation_rules.move(State(invitation.state), Act.REJECT)
+        tx, invitation, invitation_rules.transition(State(invitation.state), Action.REJECT)
     )
     _record(tx, "invitation.rejected", actor, invitation)
     if creator_wants_mail(invitation):
-        outbox_queries.post(tx, mails.InvitationRejected(invitation.creator_email, invitation.id))
+        outbox_queries.enqueue(
+            tx, mails.InvitationRejected(invitation.creator_email, invitation.id)
+        )
 
 
-def _decided(tx: Write, link: Decision, address: str, request: str) -> tuple[Actor, Row]:
+def _decided(tx: WriteTransaction, link: Decision, address: str, request: str) -> tuple[Actor, Row]:
     account = account_queries.by_uuid(tx, link.staff)
     if account is None or not account.is_active or not account.is_staff:
         raise Invalid("decision.no_staff")
@@ -124,7 +128,7 @@ def _decided(tx: Write, link: Decision, address: str, request: str) -> tuple[Act
     return actor_of(account, address, request), invitation
 
 
-def _record(tx: Write, kind: str, actor: Actor, invitation: Row) -> None:
+def _record(tx: WriteTransaction, kind: str, actor: Actor, invitation: Row) -> None:
     event_queries.record(
         tx,
         kind,

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.renewals import recipients
-from collegium.invitations.rules import State, seen
+from collegium.invitations.rules import State, effective_state
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
 
 if TYPE_CHECKING:
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
 
 
-def turn_away(tx: Write, uuid: str, generation: int) -> None:
+def turn_away(tx: WriteTransaction, uuid: str, generation: int) -> None:
     """Tell the inviter that the invitee cannot accept, and why; once a link.
 
     It says that an account is deactivated, so it takes a link that proves the address: an inviter
@@ -32,7 +32,7 @@ def turn_away(tx: Write, uuid: str, generation: int) -> None:
         invitation is None
         or invitation.generation != generation
         or invitation.scope_removed is not None
-        or seen(invitation.state, invitation.expires, tx.now) is not State.PENDING
+        or effective_state(invitation.state, invitation.expires, tx.now) is not State.PENDING
     ):
         raise NotFound("invitation.unknown")
     if invitation.turned_away_at is not None:
@@ -42,4 +42,4 @@ def turn_away(tx: Write, uuid: str, generation: int) -> None:
         tx, "invitation.turned_away", None, scope=invitation.scope_id, invitation=uuid
     )
     for recipient in recipients(tx, invitation):
-        outbox_queries.post(tx, mails.InvitationTurnedAway(recipient, invitation.id))
+        outbox_queries.enqueue(tx, mails.InvitationTurnedAway(recipient, invitation.id))

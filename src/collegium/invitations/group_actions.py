@@ -5,34 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import TEAM, Kind, may, may_give
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind, has_permission, may_grant
 from collegium.accounts import queries as account_queries
 from collegium.events import queries as event_queries
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
-from collegium.invitations.rules import Act, State
+from collegium.invitations.rules import Action, State
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.roles import queries as role_queries
-from collegium.scopes.actions import ask_staff
+from collegium.scopes.actions import notify_staff
 from collegium.text.email_addresses import comparable_address, same_mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from collegium.access.queries import Reached
+    from collegium.access.queries import ScopeAccess
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
     from collegium.settings import Settings
 
 
 def create(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    reached: Reached,
+    reached: ScopeAccess,
     role: Row,
     details: Mapping[str, Any],
     account: Row | None = None,
@@ -46,7 +46,9 @@ def create(
     Refuses: as ``invitations.create``; Conflict ``group.no_account``, ``grant.exists`` and
     ``invitation.exists``.
     """
-    reached = access_queries.hold(tx, actor, reached, TEAM[Kind.GROUP].grant)
+    reached = access_queries.lock_and_recheck(
+        tx, actor, reached, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant
+    )
     if account is None:
         email = details["email"]
         account = account_queries.with_addresses(tx, [email]).get(comparable_address(email))
@@ -58,19 +60,19 @@ def create(
     )
 
 
-def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
+def send(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> None:
     """Mail an invitation again, or bring it to life anew, as ``invitations.send`` does.
 
     Refuses: as that; Conflict ``group.no_account``, ``grant.exists`` and ``invitation.exists``.
     """
     invitation = _locked(tx, actor, uuid)
-    reached = access_queries.held_by(tx, actor, invitation.scope_id)
+    reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
     if reached is None:
         raise NotFound("invitation.unknown")
     _check_may_give(tx, actor, reached, invitation.role_id)
     # Whoever deactivates the account waits, and then finds the invitation open.
     access_queries.lock_account(tx, invitation.account_id or 0)
-    account = account_queries.by_number(tx, invitation.account_id or 0)
+    account = account_queries.by_id(tx, invitation.account_id or 0)
     if account is None or not account.is_active or account.deleted is not None:
         raise Conflict("group.no_account")
     _check_stranger(tx, invitation.scope_id, account.id, besides=invitation.id)
@@ -83,7 +85,12 @@ def send(tx: Write, actor: Actor, settings: Settings, uuid: str) -> None:
 
 
 def invite(
-    tx: Write, actor: Actor, settings: Settings, reached: Reached, role: Row, account: Row
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    reached: ScopeAccess,
+    role: Row,
+    account: Row,
 ) -> bool:
     """Invite an account to a role in a group, or change what it is invited to.
 
@@ -101,13 +108,13 @@ def invite(
         return bool(made.state == State.PENDING)
     _check_may_give(tx, actor, reached, before.role_id)
     _check_may_give(tx, actor, reached, role.id)
-    seen = invitation_rules.seen(before.state, before.expires, tx.now)
+    seen = invitation_rules.effective_state(before.state, before.expires, tx.now)
     if seen is State.PENDING and before.role_id == role.id:
         invitation_queries.step(tx, before, State.PENDING, vouched_by=actor.id)
         return False
     # What staff agreed to was another role.
     approved_by = before.approved_by if before.role_id == role.id else None
-    state = invitation_actions.opening(
+    state = invitation_actions.initial_state(
         tx, actor, settings, before.starts, approved=approved_by is not None
     )
     if before.state == State.REQUESTED and actor.is_staff:
@@ -126,14 +133,14 @@ def invite(
     invitation_queries.step(tx, before, state, **changes)
     _record(tx, "invitation.sent", actor, before, email=before.email)
     if state is State.REQUESTED and (begins_anew or before.state != State.REQUESTED):
-        ask_staff(tx, before.id)
+        notify_staff(tx, before.id)
     if state is not State.PENDING:
         return False
-    invitation_actions.mail(tx, settings, invitation_queries.by_number(tx, before.id), state, actor)
+    invitation_actions.mail(tx, settings, invitation_queries.by_id(tx, before.id), state, actor)
     return True
 
 
-def accept(tx: Write, actor: Actor, settings: Settings, uuid: str) -> Row:
+def accept(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> Row:
     """Join a group as one was invited to; give the invitation as it is then.
 
     Refuses: NotFound when hidden, Forbidden ``invitation.not_yours``,
@@ -143,16 +150,16 @@ def accept(tx: Write, actor: Actor, settings: Settings, uuid: str) -> Row:
     invitation = _own(tx, actor, uuid)
     if invitation.state == State.ACCEPTED:
         return invitation
-    _check_moves(tx, invitation, Act.ACCEPT)
+    _check_moves(tx, invitation, Action.ACCEPT)
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
-    if not invitation_actions.is_vouched_for(tx, invitation):
+    if not invitation_actions.has_sponsor(tx, invitation):
         raise Conflict("invitation.not_vouched")
-    invitation_actions.take(tx, actor, settings, invitation)
-    return _again(tx, actor, uuid)
+    invitation_actions.accept_with_account(tx, actor, settings, invitation)
+    return _reload(tx, actor, uuid)
 
 
-def decline(tx: Write, actor: Actor, uuid: str) -> Row:
+def decline(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     """Say no to an invitation, and tell whoever made it; give it as it is then.
 
     Refuses: NotFound when hidden, Forbidden ``invitation.not_yours``,
@@ -161,81 +168,86 @@ def decline(tx: Write, actor: Actor, uuid: str) -> Row:
     invitation = _own(tx, actor, uuid)
     if invitation.state == State.REJECTED:
         return invitation
-    invitation_actions.turn_down(tx, actor, invitation)
-    return _again(tx, actor, uuid)
+    invitation_actions.decline_by_link(tx, actor, invitation)
+    return _reload(tx, actor, uuid)
 
 
-def cancel(tx: Write, actor: Actor, uuid: str) -> Row:
+def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     """Call an invitation back; give it as it is then.
 
     Refuses: NotFound when hidden, Forbidden ``permission.missing`` and ``role.above_ceiling`` for
     who could not give the role, Conflict ``invitation.wrong_state`` unless it is pending.
     """
     invitation = _locked(tx, actor, uuid)
-    reached = access_queries.held_by(tx, actor, invitation.scope_id)
+    reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
     if reached is None:
         raise NotFound("invitation.unknown")
     _check_may_give(tx, actor, reached, invitation.role_id)
     if invitation.state == State.CANCELED:
         return invitation
-    state = _check_moves(tx, invitation, Act.CANCEL)
+    state = _check_moves(tx, invitation, Action.CANCEL)
     invitation_queries.step(tx, invitation, state)
     _record(tx, "invitation.canceled", actor, invitation)
-    return _again(tx, actor, uuid)
+    return _reload(tx, actor, uuid)
 
 
-def _locked(tx: Write, actor: Actor, uuid: str) -> Row:
-    invitation = invitation_queries.reach(tx, actor, uuid, in_groups=True)
-    access_queries.lock(tx, invitation.scope_id)
-    return _again(tx, actor, uuid)
+def _locked(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+    invitation = invitation_queries.get_visible(tx, actor, uuid, in_groups=True)
+    access_queries.lock_scope(tx, invitation.scope_id)
+    return _reload(tx, actor, uuid)
 
 
 def _to(account: Row) -> dict[str, Any]:
     return {"email": account.email, "account_id": account.id}
 
 
-def _check_stranger(tx: Write, scope: int, account: int, besides: int = 0) -> None:
+def _check_stranger(tx: WriteTransaction, scope: int, account: int, besides: int = 0) -> None:
     """Let only accounts be invited that neither are in a group nor were asked to be.
 
     Args:
         besides: the number of an invitation that does not count.
     """
-    if membership_queries.in_scope(tx, account, scope) is not None:
+    if membership_queries.grant_in_scope(tx, account, scope) is not None:
         raise Conflict("grant.exists")
     other = invitation_queries.open_to(tx, scope, account)
     if (
         other is not None
         and other.id != besides
-        and invitation_rules.seen(other.state, other.expires, tx.now) is not State.EXPIRED
+        and invitation_rules.effective_state(other.state, other.expires, tx.now)
+        is not State.EXPIRED
     ):
         raise Conflict("invitation.exists")
 
 
-def _own(tx: Write, actor: Actor, uuid: str) -> Row:
+def _own(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     invitation = _locked(tx, actor, uuid)
     if invitation.account_id != actor.id:
         raise Forbidden("invitation.not_yours")
     return invitation
 
 
-def _again(tx: Write, actor: Actor, uuid: str) -> Row:
-    return invitation_queries.reach(tx, actor, uuid, in_groups=True)
+def _reload(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+    return invitation_queries.get_visible(tx, actor, uuid, in_groups=True)
 
 
-def _check_moves(tx: Write, invitation: Row, act: Act) -> State:
-    return invitation_rules.move(
-        invitation_rules.seen(invitation.state, invitation.expires, tx.now), act
+def _check_moves(tx: WriteTransaction, invitation: Row, act: Action) -> State:
+    return invitation_rules.transition(
+        invitation_rules.effective_state(invitation.state, invitation.expires, tx.now), act
     )
 
 
-def _check_may_give(tx: Write, actor: Actor, reached: Reached, role: int) -> None:
-    if not may(actor, reached.held, TEAM[Kind.GROUP].grant):
+def _check_may_give(tx: WriteTransaction, actor: Actor, reached: ScopeAccess, role: int) -> None:
+    if not has_permission(
+        actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant
+    ):
         raise Forbidden("permission.missing")
-    if not may_give(actor, reached.held, role_queries.permissions_of(tx, [role]).get(role, [])):
+    if not may_grant(
+        actor, reached.permissions, role_queries.permissions_of(tx, [role]).get(role, [])
+    ):
         raise Forbidden("role.above_ceiling")
 
 
-def _record(tx: Write, kind: str, actor: Actor, invitation: Row, **facts: Any) -> None:
+def _record(tx: WriteTransaction, kind: str, actor: Actor, invitation: Row, **facts: Any) -> None:
     event_queries.record(
         tx, kind, actor, scope=invitation.scope_id, invitation=invitation.uuid, **facts
     )

@@ -24,12 +24,12 @@ from collegium.text.email_addresses import same_mailbox
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from collegium.db.database import Database, Read, Write
+    from collegium.db.database import Database, ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
 
-KINDS: Final = frozenset({InvitationCreated.kind, InvitationApproved.kind})
+MAIL_KINDS: Final = frozenset({InvitationCreated.kind, InvitationApproved.kind})
 """The mails whose reader may be in need of an account."""
 
 _AT_ONCE: Final = 100
@@ -41,10 +41,10 @@ def first_password(vault: Vault, uuid: str) -> str:
     Args:
         uuid: the account's.
     """
-    return vault.code("first password", uuid)
+    return vault.derive_code("first password", uuid)
 
 
-def provide(
+def ensure_invited_account(
     database: Database, settings: Settings, vault: Vault, mail: Row, now: datetime | None = None
 ) -> Row:
     """See to it that an invited person has an account; give the mail as it is to be written.
@@ -64,7 +64,7 @@ def provide(
     if not tells and not settings.invitation_create_missing_user:
         return mail
     with database.read(now) as tx:
-        invitation = invitation_queries.by_number(tx, mail.facts["invitation"])
+        invitation = invitation_queries.by_id(tx, mail.facts["invitation"])
         # Nobody is made an account for what leads nowhere.
         if invitation is None or not can_be_accepted(tx, invitation):
             return mail
@@ -83,10 +83,10 @@ def provide(
     if tells == (told is not None):
         return mail
     with database.write(now) as tx:
-        return _turn(tx, mail, told and told.id)
+        return _next_slot(tx, mail, told and told.id)
 
 
-def _find(tx: Read, invitation: Row) -> Row | None:
+def _find(tx: ReadTransaction, invitation: Row) -> Row | None:
     """Find the invited person's account, in use or not."""
     return account_queries.known(
         tx,
@@ -127,7 +127,7 @@ def _make(
             # Looked for only now: whoever is making the same account elsewhere has either chosen
             # the same name, and then the database lets one of us have it, or can be seen.
             if _find(tx, invitation) is not None:
-                return _turn(tx, mail, None)
+                return _next_slot(tx, mail, None)
             values = _values(invitation) | {
                 "uuid": uuid,
                 "username": username,
@@ -141,10 +141,10 @@ def _make(
                 if refusal.code != "account.username_taken":
                     raise
             else:
-                return _turn(tx, mail, number)
+                return _next_slot(tx, mail, number)
 
 
-def _free_name(tx: Read, address: str) -> str:
+def _free_name(tx: ReadTransaction, address: str) -> str:
     names = usernames_for(address)
     while True:
         some = list(islice(names, _AT_ONCE))
@@ -167,11 +167,11 @@ def _values(invitation: Row) -> dict[str, Any]:
     }
 
 
-def _turn(tx: Write, mail: Row, account: int | None) -> Row:
+def _next_slot(tx: WriteTransaction, mail: Row, account: int | None) -> Row:
     """Have a mail tell of an account, or of none."""
     kind = InvitationCreated.kind if account is None else InvitationApproved.kind
     facts = {name: value for name, value in mail.facts.items() if name != "account"}
     if account is not None:
         facts["account"] = account
-    outbox_queries.turn(tx, mail.id, mail.attempts, kind, facts)
+    outbox_queries.change_kind(tx, mail.id, mail.attempts, kind, facts)
     return mail._replace(kind=kind, facts=facts)

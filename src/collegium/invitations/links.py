@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 
 if TYPE_CHECKING:
     from collegium.db.statements import Row
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAILED: Final = "invitation"
 """What a link is signed for that only the invited address gets, and so proves it."""
 
-HANDED_ON: Final = "invitation handed on"
+SHARED_BY_INVITER: Final = "invitation handed on"
 """What a link is signed for that somebody in charge hands on; it proves nothing of an address."""
 
 
@@ -26,15 +26,15 @@ def to_invitation(settings: Settings, vault: Vault, invitation: Row, purpose: st
     """
     if settings.homeport_url:
         return f"{settings.homeport_url.rstrip('/')}/invitation/{invitation.uuid}/"
-    token = vault.link(purpose, invitation.uuid, invitation.generation)
+    token = vault.sign(purpose, invitation.uuid, invitation.generation)
     return f"{settings.base_url.rstrip('/')}/invitation/{token}/"
 
 
-def team_path(kind: str, uuid: str, number: int) -> str:
+def scope_path(kind: str, uuid: str, number: int) -> str:
     """Give the path of the pages about a scope; groups are known by their numbers."""
-    return f"/group/{number}/team/" if kind == Kind.GROUP else f"/{kind}/{uuid}/"
+    return f"/group/{number}/team/" if kind == ScopeKind.GROUP else f"/{kind}/{uuid}/"
 
 
-def to_open_invitation(settings: Settings, uuid: str) -> str:
+def to_invite_link(settings: Settings, uuid: str) -> str:
     """Give the link to an open invitation."""
     return f"{settings.base_url.rstrip('/')}/open_invitation/{uuid}/"

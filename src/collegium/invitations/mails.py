@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from collegium.accounts import queries as account_queries
-from collegium.db.database import Read
+from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import approvals, links
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.rules import State, seen
+from collegium.invitations.rules import State, effective_state
 from collegium.outbox.mails import (
     InvitationAccepted,
     InvitationDeclined,
@@ -18,19 +18,19 @@ from collegium.outbox.mails import (
     InvitationRequested,
     InvitationTurnedAway,
 )
-from collegium.outbox.outcomes import Void
+from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.text.email_addresses import same_mailbox
 from collegium.text.plain import name_line, paragraph
 
-Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
+Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 
-def _found(tx: Read, number: int) -> Row:
-    invitation = invitation_queries.by_number(tx, number)
+def _found(tx: ReadTransaction, number: int) -> Row:
+    invitation = invitation_queries.by_id(tx, number)
     if invitation is None or invitation.scope_removed is not None:
-        raise Void("The invitation no longer exists.")
+        raise ObsoleteError("The invitation no longer exists.")
     return invitation
 
 
@@ -54,26 +54,28 @@ def _at_team(settings: Settings, invitation: Row) -> dict[str, Any]:
     """Give the same, with a link to where it goes on; front ends have pages of their own."""
     found = _common(settings, invitation)
     if not settings.homeport_url:
-        team = links.team_path(invitation.scope_kind, invitation.scope_uuid, invitation.scope_id)
+        team = links.scope_path(invitation.scope_kind, invitation.scope_uuid, invitation.scope_id)
         found["link"] = f"{settings.base_url.rstrip('/')}{team}invitations/"
     return found
 
 
-def _requested(tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+def _requested(
+    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
     invitation = _found(tx, facts["invitation"])
     if invitation.state != State.REQUESTED:
-        raise Void("Somebody else has decided already.")
+        raise ObsoleteError("Somebody else has decided already.")
     # Mails that an earlier release has queued do not say.
     if facts.get("generation", invitation.generation) != invitation.generation:
-        raise Void("The invitation was changed, and staff were asked again.")
-    staff = account_queries.by_number(tx, facts["staff"])
+        raise ObsoleteError("The invitation was changed, and staff were asked again.")
+    staff = account_queries.by_id(tx, facts["staff"])
     if staff is None or not staff.is_active or not staff.is_staff:
-        raise Void("They do not decide any more.")
+        raise ObsoleteError("They do not decide any more.")
     base = (settings.homeport_url or settings.base_url).rstrip("/")
 
     def link(purpose: str) -> str:
         # A link for each purpose: what approves cannot reject, and the other way round.
-        signed = vault.link(
+        signed = vault.sign(
             purpose,
             staff.uuid,
             invitation.uuid,
@@ -100,42 +102,48 @@ def _requested(tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
     }
 
 
-def _rejected(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+def _rejected(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
     return _common(settings, _found(tx, facts["invitation"]))
 
 
-def _expired(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+def _expired(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
     invitation = _found(tx, facts["invitation"])
-    if seen(invitation.state, invitation.expires, tx.now) is not State.EXPIRED:
-        raise Void("The invitation was sent again, called back or taken.")
+    if effective_state(invitation.state, invitation.expires, tx.now) is not State.EXPIRED:
+        raise ObsoleteError("The invitation was sent again, called back or taken.")
     return _at_team(settings, invitation) | {"expires": invitation.expires}
 
 
 def _turned_away(
-    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     invitation = _found(tx, facts["invitation"])
     if invitation.turned_away_at is None:
-        raise Void("The invitation was sent again, or the account was activated.")
+        raise ObsoleteError("The invitation was sent again, or the account was activated.")
     return _at_team(settings, invitation)
 
 
-def _accepted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+def _accepted(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
     invitation = _found(tx, facts["invitation"])
-    taker = (
-        account_queries.by_number(tx, invitation.accepted_by) if invitation.accepted_by else None
-    )
+    taker = account_queries.by_id(tx, invitation.accepted_by) if invitation.accepted_by else None
     if taker is None:
-        raise Void("The account no longer exists.")
+        raise ObsoleteError("The account no longer exists.")
     return _common(settings, invitation) | {
         "taker": name_line(account_queries.full_name(taker)) or name_line(taker.username),
         "taker_email": name_line(taker.email),
     }
 
 
-def _declined(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+def _declined(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
     invitation = _found(tx, facts["invitation"])
-    who = account_queries.by_number(tx, facts["account"]) if facts["account"] else None
+    who = account_queries.by_id(tx, facts["account"]) if facts["account"] else None
     other = ""
     # With a link that was handed on, another account may have said no than the invited one.
     if who is not None and who.deleted is None and not same_mailbox(who.email, invitation.email):

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from collegium.text.email_addresses import (
     MIXED,
-    address_fault,
+    address_error,
     ascii_domain,
     canonical_address,
     comparable_address,
@@ -68,7 +68,7 @@ _ENDINGS: Final = frozenset(
 _TAG: Final = re.compile(r"/?[A-Za-z][A-Za-z0-9]*(?:/?\Z|\s[^@]*(?:=|\Z))")
 
 
-class Pasted(NamedTuple):
+class PastedPerson(NamedTuple):
     """One person of a pasted list, or what was not understood, and why.
 
     Args:
@@ -89,7 +89,7 @@ class _Part(NamedTuple):
     after: str
 
 
-def read_people(text: str, most: int) -> list[Pasted]:
+def read_people(text: str, most: int) -> list[PastedPerson]:
     """Return who is named in a pasted text, in its order, and what of it names nobody.
 
     Takes time that grows with the text and no faster.
@@ -98,7 +98,7 @@ def read_people(text: str, most: int) -> list[Pasted]:
         text: of bounded length.
         most: when more than so many are found, the rest is not read.
     """
-    found: list[Pasted] = []
+    found: list[PastedPerson] = []
     for line in text.splitlines():
         for people in _read_parts(line.strip()):
             found += people
@@ -107,7 +107,7 @@ def read_people(text: str, most: int) -> list[Pasted]:
     return found
 
 
-def _read_parts(line: str) -> Iterator[list[Pasted]]:
+def _read_parts(line: str) -> Iterator[list[PastedPerson]]:
     """Read a line; a long one part by part, for the recipients of a mail stand in one line."""
     if len(line) <= LINE_MAX:
         yield _read_line(line)
@@ -132,34 +132,34 @@ def _parts_of(line: str) -> Iterator[str]:
         yield waiting
 
 
-def _nameless(one: Pasted) -> Pasted:
+def _nameless(one: PastedPerson) -> PastedPerson:
     return one._replace(text=one.email, name="") if one.email else one
 
 
-def _read_line(line: str) -> list[Pasted]:
+def _read_line(line: str) -> list[PastedPerson]:
     if len(line) > LINE_MAX:
-        return [Pasted(line[:LINE_MAX], "", "", TOO_LONG)]
+        return [PastedPerson(line[:LINE_MAX], "", "", TOO_LONG)]
     plain = without_controls(_ENTITY.sub(lambda match: html.unescape(match[0]), line))
     if not remove_hidden(plain).strip():
         return []
     plain = _STAMP.sub("", trim(plain), count=1)
     people = _merged(_people_of(plain))
     if not people:
-        return [Pasted(line, "", "", NONE)]
+        return [PastedPerson(line, "", "", NONE)]
     if len(people) == 1:
         # The whole line is kept, so that it can be put right where it is.
         return [people[0]._replace(text=line)]
     return [_by_itself(one) for one in people]
 
 
-def _by_itself(one: Pasted) -> Pasted:
+def _by_itself(one: PastedPerson) -> PastedPerson:
     """Give one of several in a line a text of its own, which can be read again."""
     return one._replace(text=f"{one.name} <{one.email}>") if one.email and one.name else one
 
 
-def _people_of(line: str) -> list[Pasted]:
+def _people_of(line: str) -> list[PastedPerson]:
     """Read names before addresses in angle brackets, and everything else part by part."""
-    people: list[Pasted] = []
+    people: list[PastedPerson] = []
     pending, *rest = line.split("<")
     for part in rest:
         inside, closes, after = part.partition(">")
@@ -168,7 +168,7 @@ def _people_of(line: str) -> list[Pasted]:
             people += named
             bracketed, rest_of_it = _read_plain(inside)
             if rest_of_it and bracketed[0].email:
-                bracketed = [Pasted(inside, "", "", _MISPRINT)]
+                bracketed = [PastedPerson(inside, "", "", _MISPRINT)]
             people += [one._replace(name=name) for one in bracketed]
             pending = after
         elif closes and _TAG.match(inside):
@@ -190,12 +190,12 @@ def _is_one_address(inside: str) -> bool:
     return any(sign in inside for sign in _AT_SIGNS) and not _TAG.match(inside)
 
 
-def _read_plain(text: str) -> tuple[list[Pasted], str]:
+def _read_plain(text: str) -> tuple[list[PastedPerson], str]:
     """Return the people in a text without angle brackets, and the name that is left of it."""
     pieces = _SPLIT.split(text)
     parts = [_Part(*pieces[at : at + 2]) for at in range(0, len(pieces) - 1, 2)]
     parts.append(_Part(pieces[-1], ""))
-    people: list[Pasted] = []
+    people: list[PastedPerson] = []
     words: list[_Part] = []
     skips = False
     for part, following in zip(parts, [*parts[1:], _Part("", "")], strict=True):
@@ -210,19 +210,19 @@ def _read_plain(text: str) -> tuple[list[Pasted], str]:
     return people, _name_of(words)
 
 
-def _judged(part: _Part, following: _Part) -> Pasted:
-    email = canonical_address(_bare(_without_hidden(part.text)))
-    fault = address_fault(email)
+def _judged(part: _Part, following: _Part) -> PastedPerson:
+    email = canonical_address(_without_marks(_without_hidden(part.text)))
+    fault = address_error(email)
     if not fault and _is_torn(email, part.after, following.text):
         whole = part.text + part.after + following.text
-        return Pasted(whole, "", "", _MISPRINT)
+        return PastedPerson(whole, "", "", _MISPRINT)
     if not fault and any(sign in email for sign in _QUOTES):
         fault = _CURLY
     if fault == MIXED:
         fault = "The address mixes alphabets."
     if fault:
-        return Pasted(part.text, "", "", fault)
-    return Pasted(part.text, email, "")
+        return PastedPerson(part.text, "", "", fault)
+    return PastedPerson(part.text, email, "")
 
 
 def _without_hidden(text: str) -> str:
@@ -239,7 +239,7 @@ def _without_hidden(text: str) -> str:
     return remove_hidden(text)
 
 
-def _bare(text: str) -> str:
+def _without_marks(text: str) -> str:
     """Take away what stands around an address in running text."""
     text = _without_start(text)
     marks = 0
@@ -317,9 +317,9 @@ def _is_bullet(sign: str) -> bool:
     return sign in _AROUND_NAMES or unicodedata.category(sign) in {"So", "Co"}
 
 
-def _merged(people: list[Pasted]) -> list[Pasted]:
+def _merged(people: list[PastedPerson]) -> list[PastedPerson]:
     """Take what names one mailbox twice in a line for one, with the name that one of them has."""
-    found: dict[str, Pasted] = {}
+    found: dict[str, PastedPerson] = {}
     for at, one in enumerate(people):
         key = comparable_address(one.email) if one.email else f"\n{at}"
         before = found.get(key)
@@ -330,5 +330,5 @@ def _merged(people: list[Pasted]) -> list[Pasted]:
     return [_bounded(one) for one in found.values()]
 
 
-def _bounded(one: Pasted) -> Pasted:
+def _bounded(one: PastedPerson) -> PastedPerson:
     return one._replace(fault="The name is too long.") if len(one.name) > NAME_MAX else one

@@ -28,16 +28,16 @@ from sqlalchemy import (
 from collegium.access.queries import (
     add_to_account,
     add_to_scope,
-    holding,
-    live,
-    lock,
+    is_active,
     lock_account,
-    seer,
+    lock_scope,
+    scopes_with_permission,
+    viewer_params,
 )
-from collegium.access.rules import TEAM, Kind, Permission
-from collegium.db.statements import Prepared, Time, any_of
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
-    Number,
+    BigInt,
     accounts,
     grants,
     groups,
@@ -49,16 +49,16 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
-from collegium.invitations.rules import REMIND_BEFORE, State, stands_by
+from collegium.invitations.rules import REMIND_BEFORE, State, inviter_can_still_grant
 from collegium.lists import account_search, lookups
 from collegium.lists import filters as list_filters
-from collegium.lists.listing import Filter, Listing, without
-from collegium.lists.row_counts import tally
-from collegium.lists.sql_hints import beside, one_of, plain, rare
+from collegium.lists.listing import Filter, Listing, omit_columns
+from collegium.lists.row_counts import stored_count
+from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join, unlikely
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups.rules import role_of
-from collegium.scopes.queries import placed
+from collegium.scopes.queries import with_scope_and_role
 from collegium.text.email_addresses import comparable_address
 
 if TYPE_CHECKING:
@@ -67,15 +67,15 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
-_now = bindparam("now", type_=Time)
+_now = bindparam("now", type_=UtcDateTime)
 
 _voucher = accounts.alias("voucher")
 
 _rows = (
-    placed(
+    with_scope_and_role(
         invitations,
         accounts.c.username.label("creator_username"),
         accounts.c.first_name.label("creator_first_name"),
@@ -108,7 +108,7 @@ _WAITING = invitations.c.state == State.PENDING.value
 
 READERS = (
     (None, Permission.INVITATION_LIST),
-    *((kind, team.grant) for kind, team in TEAM.items()),
+    *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items()),
 )
 """The permissions that let somebody read the invitations of a scope."""
 
@@ -123,7 +123,7 @@ def _is_addressed(table: Any) -> ColumnElement[bool]:
 
 
 def _is_of_account(table: Any) -> ColumnElement[bool]:
-    of_account: ColumnElement[bool] = table.c.account_id == bindparam("actor", type_=Number)
+    of_account: ColumnElement[bool] = table.c.account_id == bindparam("actor", type_=BigInt)
     return of_account
 
 
@@ -150,7 +150,7 @@ def visible() -> ColumnElement[bool]:
     # As with accounts: two small sets, each found through an index, and not one OR.
     return invitations.c.id.in_(
         union(
-            select(_mine.c.id).where(_mine.c.scope_id.in_(holding(*READERS))),
+            select(_mine.c.id).where(_mine.c.scope_id.in_(scopes_with_permission(*READERS))),
             select(_mine.c.id).where(to_actor(_mine)),
         )
     )
@@ -176,10 +176,10 @@ def _where_state(form: str, _sees_all: bool) -> ColumnElement[bool]:
         stored = invitations.c.state == bindparam("state_stored", type_=String())
     else:
         stored = any_of(invitations.c.state, "state_stored")
-    return and_(rare(stored) if form == "few" else stored, any_of(seen_state, "state"))
+    return and_(unlikely(stored) if form == "few" else stored, any_of(seen_state, "state"))
 
 
-_shown = beside(scopes.c.kind, invitations.c.id) != Kind.GROUP.value
+_shown = no_index_on_join(scopes.c.kind, invitations.c.id) != ScopeKind.GROUP.value
 
 _ORDERS = {
     "created": (invitations.c.created,),
@@ -195,18 +195,20 @@ _FILTERS = {
 
 listing = Listing(
     # Groups are spelled by another wire; whoever lists invitations here lists the tree.
-    without(
+    omit_columns(
         _rows,
         *("scope_slug", "scope_removed", "blocked", "archived", "starts", "role_kind"),
         *("creator_email", "creator_is_active"),
         "creator_notifications_enabled",
     ).where(_shown),
     visible=visible,
-    tally=tally(invitations),
+    tally=stored_count(invitations),
     key=invitations.c.id,
     # Said like this, because from a join SQLite would begin with all the scopes.
     counted=select(invitations.c.id).where(
-        invitations.c.scope_id.not_in(select(scopes.c.id).where(scopes.c.kind == Kind.GROUP.value))
+        invitations.c.scope_id.not_in(
+            select(scopes.c.id).where(scopes.c.kind == ScopeKind.GROUP.value)
+        )
     ),
     lean=True,
     default="-created",
@@ -222,7 +224,7 @@ team = Listing(
     lean=True,
     default="-created",
     orders=_ORDERS,
-    filters={**_FILTERS, "place": invitations.c.scope_id == bindparam("place", type_=Number)},
+    filters={**_FILTERS, "place": invitations.c.scope_id == bindparam("place", type_=BigInt)},
 )
 """What is open, and what was, to one scope of any kind: ``place`` is its number."""
 
@@ -238,10 +240,13 @@ _in_groups = _rows.add_columns(invitations.c.account_id.label("invitee_id")).joi
 
 def visible_in_groups() -> ColumnElement[bool]:
     """Say which of the invitations to groups an ordinary actor may see."""
-    rights = ((Kind.GROUP, TEAM[Kind.GROUP].grant), (Kind.GROUP, Permission.INVITATION_LIST))
+    rights = (
+        (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant),
+        (ScopeKind.GROUP, Permission.INVITATION_LIST),
+    )
     return invitations.c.id.in_(
         union(
-            select(_mine.c.id).where(_mine.c.scope_id.in_(holding(*rights))),
+            select(_mine.c.id).where(_mine.c.scope_id.in_(scopes_with_permission(*rights))),
             select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
         )
     )
@@ -269,38 +274,40 @@ group_listing = Listing(
     },
     filters={
         **lookups.keys("id", invitations.c.uuid),
-        **lookups.numbers("authgroup", invitations.c.scope_id),
+        **lookups.integers("authgroup", invitations.c.scope_id),
         **lookups.names("authgroup__name", scopes.c.name, groups.c.folded),
-        **lookups.numbers("user_account_invitation", invitations.c.account_id),
+        **lookups.integers("user_account_invitation", invitations.c.account_id),
         **lookups.addresses(
             "user_account_invitation__email",
             invitations.c.email,
             invitations.c.email_comparable,
             invitations.c.email_search,
         ),
-        **lookups.truths("new_manager", _is_manager),
-        **lookups.truths("new_owner", _is_owner),
+        **lookups.booleans("new_manager", _is_manager),
+        **lookups.booleans("new_owner", _is_owner),
     },
 )
 """What is open to groups."""
 
 
 @lru_cache(maxsize=4)
-def _seen(*, sees_all: bool, in_groups: bool) -> Prepared:
+def _seen(*, sees_all: bool, in_groups: bool) -> Statement:
     uuid = invitations.c.uuid == bindparam("uuid")
     if not in_groups:
-        return Prepared(_rows.where(uuid, _shown, true() if sees_all else visible()))
+        return Statement(_rows.where(uuid, _shown, true() if sees_all else visible()))
     # Whoever was invited goes on seeing what became of it, and can be told once more.
-    seen = or_(_is_of_account(invitations), invitations.c.scope_id.in_(holding(*READERS)))
+    seen = or_(
+        _is_of_account(invitations), invitations.c.scope_id.in_(scopes_with_permission(*READERS))
+    )
     in_use = scopes.c.removed.is_(None)
-    return Prepared(_in_groups.where(uuid, in_use, true() if sees_all else seen))
+    return Statement(_in_groups.where(uuid, in_use, true() if sees_all else seen))
 
 
-_OPEN_TO = Prepared(
+_OPEN_TO = Statement(
     select(invitations.c.id)
     .where(
         invitations.c.scope_id == bindparam("scope"),
-        invitations.c.account_id == bindparam("account", type_=Number),
+        invitations.c.account_id == bindparam("account", type_=BigInt),
         or_(
             _WAITING,
             invitations.c.state == State.HELD.value,
@@ -313,8 +320,8 @@ _OPEN_TO = Prepared(
 
 
 @lru_cache(maxsize=2)
-def _open_at(*, in_role: bool) -> Prepared:
-    return Prepared(
+def _open_at(*, in_role: bool) -> Statement:
+    return Statement(
         select(invitations.c.email_comparable.label("email")).where(
             invitations.c.scope_id == bindparam("scope"),
             invitations.c.role_id == bindparam("role") if in_role else true(),
@@ -328,7 +335,7 @@ def _open_at(*, in_role: bool) -> Prepared:
     )
 
 
-_OPEN_TO_ACCOUNTS = Prepared(
+_OPEN_TO_ACCOUNTS = Statement(
     select(invitations.c.account_id).where(
         invitations.c.scope_id == bindparam("scope"),
         any_of(invitations.c.account_id, "accounts"),
@@ -343,31 +350,31 @@ _to_me = union(
     select(_mine.c.id).where(to_actor(_mine)),
     select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
 ).subquery("to_me")
-_TO_ACTOR = Prepared(
+_TO_ACTOR = Statement(
     _rows.where(
-        one_of(invitations.c.id, select(_to_me.c.id)),
+        in_subquery(invitations.c.id, select(_to_me.c.id)),
         scopes.c.removed.is_(None),
     ).order_by(invitations.c.created.desc(), invitations.c.id.desc())
 )
-_HOLDERS = Prepared(
+_HOLDERS = Statement(
     select(invitations.c.scope_id, invitations.c.account_id).where(
         invitations.c.uuid == bindparam("uuid")
     )
 )
-_BY_UUID = Prepared(_rows.where(invitations.c.uuid == bindparam("uuid")))
-_BY_ID = Prepared(_rows.where(invitations.c.id == bindparam("id")))
+_BY_UUID = Statement(_rows.where(invitations.c.uuid == bindparam("uuid")))
+_BY_ID = Statement(_rows.where(invitations.c.id == bindparam("id")))
 
 
 @lru_cache(maxsize=16)
-def _insert(columns: tuple[str, ...]) -> Prepared:
+def _insert(columns: tuple[str, ...]) -> Statement:
     # The scope of one to a group is locked, so that it is the account that could go meanwhile.
     add = add_to_account if "account_id" in columns else add_to_scope
     return add(invitations, columns)
 
 
 @lru_cache(maxsize=64)
-def _step(columns: tuple[str, ...]) -> Prepared:
-    return Prepared(
+def _step(columns: tuple[str, ...]) -> Statement:
+    return Statement(
         update(invitations)
         .where(
             invitations.c.id == bindparam("invitation"),
@@ -378,7 +385,7 @@ def _step(columns: tuple[str, ...]) -> Prepared:
     )
 
 
-_CLOSE_OTHERS = Prepared(
+_CLOSE_OTHERS = Statement(
     update(invitations)
     .where(
         invitations.c.scope_id == bindparam("scope"),
@@ -397,7 +404,7 @@ _CLOSE_OTHERS = Prepared(
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
-_CLOSE_OF = Prepared(
+_CLOSE_OF = Statement(
     update(invitations)
     .where(
         invitations.c.scope_id == bindparam("scope"),
@@ -406,23 +413,23 @@ _CLOSE_OF = Prepared(
             invitations.c.state == State.HELD.value,
             invitations.c.state == State.REQUESTED.value,
         ),
-        invitations.c.account_id == bindparam("account", type_=Number),
+        invitations.c.account_id == bindparam("account", type_=BigInt),
     )
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
-_ADMIT_AGAIN = Prepared(
+_ADMIT_AGAIN = Statement(
     update(invitations)
     .where(
         invitations.c.email_comparable
         == select(accounts.c.email_comparable)
-        .where(accounts.c.id == bindparam("account", type_=Number))
+        .where(accounts.c.id == bindparam("account", type_=BigInt))
         .scalar_subquery(),
         invitations.c.turned_away_at.is_not(None),
     )
     .values(turned_away_at=None)
 )
-_CLOSE_OF_ACCOUNT = Prepared(
+_CLOSE_OF_ACCOUNT = Statement(
     update(invitations)
     .where(
         or_(
@@ -430,12 +437,12 @@ _CLOSE_OF_ACCOUNT = Prepared(
             invitations.c.state == State.HELD.value,
             invitations.c.state == State.REQUESTED.value,
         ),
-        invitations.c.account_id == bindparam("account", type_=Number),
+        invitations.c.account_id == bindparam("account", type_=BigInt),
     )
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid, invitations.c.scope_id)
 )
-_CLOSE_ALL = Prepared(
+_CLOSE_ALL = Statement(
     update(invitations)
     .where(
         invitations.c.scope_id == bindparam("scope"),
@@ -448,7 +455,7 @@ _CLOSE_ALL = Prepared(
     .values(state=State.CANCELED.value)
 )
 _carrying = invitations.alias("carrying")
-_CARRIED = Prepared(
+_CARRIED = Statement(
     select(
         exists(
             select(_carrying.c.id)
@@ -462,18 +469,18 @@ _CARRIED = Prepared(
         ).label("carried")
     )
 )
-_HELD_BY = Prepared(
+_HELD_BY = Statement(
     select(grants.c.account_id, grants.c.scope_id, role_permissions.c.permission)
     .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
     .where(
         any_of(grants.c.account_id, "accounts"),
-        any_of(plain(grants.c.scope_id), "scopes"),
-        live(),
+        any_of(no_index(grants.c.scope_id), "scopes"),
+        is_active(),
     )
 )
 
 # What the clock has brought, a few at a time; each is judged again when its turn comes.
-_LAPSED = Prepared(
+_LAPSED = Statement(
     select(invitations.c.id)
     .where(_WAITING, invitations.c.told.is_(None), invitations.c.expires <= _now)
     .order_by(invitations.c.expires)
@@ -481,13 +488,13 @@ _LAPSED = Prepared(
 )
 
 
-def _lapsing(next_day: ColumnElement[Any]) -> Prepared:
+def _expiring(next_day: ColumnElement[Any]) -> Statement:
     """Select those that need a reminder.
 
     Args:
         next_day: a day after ``created``, to the microsecond.
     """
-    return Prepared(
+    return Statement(
         select(invitations.c.id)
         .join(scopes, scopes.c.id == invitations.c.scope_id)
         .outerjoin(
@@ -498,7 +505,7 @@ def _lapsing(next_day: ColumnElement[Any]) -> Prepared:
             _WAITING,
             invitations.c.told.is_(None),
             invitations.c.expires > _now,
-            invitations.c.expires <= bindparam("soon", type_=Time),
+            invitations.c.expires <= bindparam("soon", type_=UtcDateTime),
             invitations.c.reminded.is_(None),
             # What lives no longer than that is mailed once: its first mail says all there is.
             next_day < invitations.c.expires,
@@ -514,14 +521,14 @@ def _lapsing(next_day: ColumnElement[Any]) -> Prepared:
 _created = invitations.c.created
 _LAPSING = {
     # SQLite's own arithmetic of times knows no microseconds; the day alone is moved on.
-    "sqlite": _lapsing(
+    "sqlite": _expiring(
         func.date(func.substr(_created, 1, 10, type_=String()), "+1 day", type_=String()).concat(
             func.substr(_created, 11, type_=String())
         )
     ),
-    "postgresql": _lapsing(_created + literal_column("interval '24 hours'")),
+    "postgresql": _expiring(_created + literal_column("interval '24 hours'")),
 }
-_STARTING = Prepared(
+_STARTING = Statement(
     select(invitations.c.id)
     .join(projects, projects.c.scope_id == invitations.c.scope_id)
     .join(scopes, scopes.c.id == invitations.c.scope_id)
@@ -536,27 +543,27 @@ _STARTING = Prepared(
     .order_by(invitations.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
-_DELETE = Prepared(delete(invitations).where(invitations.c.id == bindparam("invitation")))
+_DELETE = Statement(delete(invitations).where(invitations.c.id == bindparam("invitation")))
 
 
-def lapsed(tx: Read, limit: int) -> list[int]:
+def expired(tx: ReadTransaction, limit: int) -> list[int]:
     """Give the numbers of those that have expired and whose senders do not know."""
-    return [row.id for row in tx.all(_LAPSED, now=tx.now, limit=limit)]
+    return [row.id for row in tx.fetch_all(_LAPSED, now=tx.now, limit=limit)]
 
 
-def lapsing(tx: Read, limit: int) -> list[int]:
+def expiring(tx: ReadTransaction, limit: int) -> list[int]:
     """Give the numbers of those with a day left of a longer life, of which nobody was reminded."""
-    statement = _LAPSING[tx.dialect_name]
+    statement = _LAPSING[tx.backend]
     soon = tx.now + REMIND_BEFORE
-    return [row.id for row in tx.all(statement, now=tx.now, soon=soon, limit=limit)]
+    return [row.id for row in tx.fetch_all(statement, now=tx.now, soon=soon, limit=limit)]
 
 
-def starting(tx: Read, limit: int) -> list[int]:
+def starting(tx: ReadTransaction, limit: int) -> list[int]:
     """Give the numbers of those that were held for a project that has begun."""
-    return [row.id for row in tx.all(_STARTING, today=tx.now.date(), limit=limit)]
+    return [row.id for row in tx.fetch_all(_STARTING, today=tx.now.date(), limit=limit)]
 
 
-def reach(tx: Read, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
     """Load an invitation that the actor may see.
 
     Args:
@@ -566,49 +573,49 @@ def reach(tx: Read, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
     Refuses: NotFound ``invitation.unknown`` when there is none or it is hidden.
     """
     statement = _seen(sees_all=actor.sees_all, in_groups=in_groups)
-    row = tx.one(statement, uuid=uuid, **seer(tx, actor))
+    row = tx.fetch_one(statement, uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("invitation.unknown")
     return row
 
 
-def to_address(tx: Read, actor: Actor) -> list[Row]:
+def to_address(tx: ReadTransaction, actor: Actor) -> list[Row]:
     """Return the open invitations of the actor: to the address, or in groups to the account."""
-    return tx.all(_TO_ACTOR, **seer(tx, actor))
+    return tx.fetch_all(_TO_ACTOR, **viewer_params(tx, actor))
 
 
-def by_uuid(tx: Read, uuid: str) -> Row | None:
+def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
     """Find an invitation for somebody who holds its UUID as a capability."""
-    return tx.one(_BY_UUID, uuid=uuid)
+    return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
-def by_uuid_locked(tx: Write, uuid: str) -> Row | None:
+def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row | None:
     """Find an invitation as ``by_uuid``, with its scope locked before its row is read.
 
     So is the account that is invited: with its address, or its end, the invitation changes too.
     """
-    holders = tx.one(_HOLDERS, uuid=uuid)
+    holders = tx.fetch_one(_HOLDERS, uuid=uuid)
     if holders is None:
         return None
-    lock(tx, holders.scope_id)
+    lock_scope(tx, holders.scope_id)
     if holders.account_id is not None:
         lock_account(tx, holders.account_id)
     return by_uuid(tx, uuid)
 
 
-def open_to(tx: Read, scope: int, account: int) -> Row | None:
+def open_to(tx: ReadTransaction, scope: int, account: int) -> Row | None:
     """Return the invitation of an account to a group that was not decided, expired or not."""
-    number = tx.value(_OPEN_TO, scope=scope, account=account)
-    return None if number is None else by_number(tx, number)
+    number = tx.scalar(_OPEN_TO, scope=scope, account=account)
+    return None if number is None else by_id(tx, number)
 
 
-def open_to_accounts(tx: Read, scope: int, accounts: Collection[int]) -> set[int]:
+def open_to_accounts(tx: ReadTransaction, scope: int, accounts: Collection[int]) -> set[int]:
     """Return those of some accounts that are invited to a group and may be in."""
-    rows = tx.all(_OPEN_TO_ACCOUNTS, scope=scope, accounts=list(accounts), now=tx.now)
+    rows = tx.fetch_all(_OPEN_TO_ACCOUNTS, scope=scope, accounts=list(accounts), now=tx.now)
     return {row.account_id for row in rows}
 
 
-def open_at(tx: Read, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
+def open_at(tx: ReadTransaction, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
     """Give those of some addresses that are invited to a role and may be in.
 
     Args:
@@ -618,24 +625,26 @@ def open_at(tx: Read, scope: int, role: int | None, emails: Collection[str]) -> 
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}
     if role is not None:
         binds["role"] = role
-    return {row.email for row in tx.all(_open_at(in_role=role is not None), **binds)}
+    return {row.email for row in tx.fetch_all(_open_at(in_role=role is not None), **binds)}
 
 
-def by_number(tx: Read, number: int) -> Row | None:
+def by_id(tx: ReadTransaction, number: int) -> Row | None:
     """Find an invitation for ourselves."""
-    return tx.one(_BY_ID, id=number)
+    return tx.fetch_one(_BY_ID, id=number)
 
 
-def vouched(tx: Read, rows: Sequence[Row]) -> set[int]:
+def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
     """Give the numbers of those invitations whose senders could still give the role now."""
-    held = held_by(tx, rows, {row.vouched_by for row in rows if row.vouched_by is not None})
+    held = permissions_of_sponsors(
+        tx, rows, {row.vouched_by for row in rows if row.vouched_by is not None}
+    )
     carried = role_queries.permissions_of(tx, {row.role_id for row in rows})
     return {
         row.id
         for row in rows
-        if stands_by(
+        if inviter_can_still_grant(
             held(row.vouched_by, row),
-            TEAM[Kind(row.scope_kind)].grant,
+            MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant,
             carried.get(row.role_id, ()),
             is_active=bool(row.voucher_is_active),
             is_staff=bool(row.voucher_is_staff),
@@ -653,8 +662,8 @@ def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def held_by(
-    tx: Read, rows: Sequence[Row], sponsors: Collection[int]
+def permissions_of_sponsors(
+    tx: ReadTransaction, rows: Sequence[Row], sponsors: Collection[int]
 ) -> Callable[[int | None, Row], set[str]]:
     """Ask, once for many rows, what their sponsors hold now in the scopes of the rows.
 
@@ -666,7 +675,7 @@ def held_by(
     """
     grouped: dict[tuple[int | None, int], set[str]] = {}
     places = {place for row in rows for place in (row.scope_id, row.organisation_id)}
-    for held in tx.all(_HELD_BY, accounts=list(sponsors), scopes=list(places), now=tx.now):
+    for held in tx.fetch_all(_HELD_BY, accounts=list(sponsors), scopes=list(places), now=tx.now):
         grouped.setdefault((held.account_id, held.scope_id), set()).add(held.permission)
     nothing: set[str] = set()
     return lambda sponsor, row: (
@@ -675,7 +684,7 @@ def held_by(
     )
 
 
-def add(tx: Write, values: Mapping[str, Any]) -> int:
+def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """Insert an invitation and give its number.
 
     Args:
@@ -685,7 +694,7 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     Conflict ``group.no_account`` when its account has been deactivated just now.
     """
     values = _with_comparable(values)
-    number = tx.value(_insert(tuple(sorted(values))), **values)
+    number = tx.scalar(_insert(tuple(sorted(values))), **values)
     if number is None and "account_id" in values:
         raise Conflict("group.no_account")
     if number is None:
@@ -693,13 +702,13 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
     return int(number)
 
 
-def step(tx: Write, invitation: Row, state: State, **changes: Any) -> None:
+def step(tx: WriteTransaction, invitation: Row, state: State, **changes: Any) -> None:
     """Move an invitation on, if it still stands where it was read.
 
     Refuses: Conflict ``invitation.wrong_state`` for the loser of a race.
     """
     values = _with_comparable({"state": state.value, **changes})
-    moved = tx.run(
+    moved = tx.execute(
         _step(tuple(sorted(values))),
         invitation=invitation.id,
         was=invitation.state,
@@ -710,13 +719,13 @@ def step(tx: Write, invitation: Row, state: State, **changes: Any) -> None:
         raise Conflict("invitation.wrong_state", state=invitation.state)
 
 
-def close_others(tx: Write, invitation: Row, address: str) -> list[str]:
+def close_others(tx: WriteTransaction, invitation: Row, address: str) -> list[str]:
     """Cancel the other open invitations of a person to the same role and scope.
 
     Args:
         address: the account's own e-mail, beside the one that was invited.
     """
-    rows = tx.all(
+    rows = tx.fetch_all(
         _CLOSE_OTHERS,
         scope=invitation.scope_id,
         role=invitation.role_id,
@@ -727,32 +736,32 @@ def close_others(tx: Write, invitation: Row, address: str) -> list[str]:
     return [row.uuid for row in rows]
 
 
-def close_of(tx: Write, scope: int, account: int) -> list[str]:
+def close_of(tx: WriteTransaction, scope: int, account: int) -> list[str]:
     """Cancel the open invitations of an account to a group; return the UUIDs."""
-    return [row.uuid for row in tx.all(_CLOSE_OF, scope=scope, account=account)]
+    return [row.uuid for row in tx.fetch_all(_CLOSE_OF, scope=scope, account=account)]
 
 
-def close_of_account(tx: Write, account: int) -> list[Row]:
+def close_of_account(tx: WriteTransaction, account: int) -> list[Row]:
     """Cancel the open invitations of an account to any group; return ``uuid scope_id``."""
-    return tx.all(_CLOSE_OF_ACCOUNT, account=account)
+    return tx.fetch_all(_CLOSE_OF_ACCOUNT, account=account)
 
 
-def close_all(tx: Write, scope: int) -> None:
+def close_all(tx: WriteTransaction, scope: int) -> None:
     """Cancel every open invitation to a scope that goes."""
-    tx.run(_CLOSE_ALL, scope=scope)
+    tx.execute(_CLOSE_ALL, scope=scope)
 
 
-def is_carried(tx: Read, invitation: Row, kind: str) -> bool:
+def is_carried(tx: ReadTransaction, invitation: Row, kind: str) -> bool:
     """Tell whether another invitation to the same address goes out, or went, by such a mail."""
     email = comparable_address(invitation.email)
-    return bool(tx.value(_CARRIED, email=email, besides=invitation.id, kind=kind))
+    return bool(tx.scalar(_CARRIED, email=email, besides=invitation.id, kind=kind))
 
 
-def admit_again(tx: Write, account: int) -> None:
+def reopen(tx: WriteTransaction, account: int) -> None:
     """Forget that the person of an account was turned away, whose account is active now."""
-    tx.run(_ADMIT_AGAIN, account=account)
+    tx.execute(_ADMIT_AGAIN, account=account)
 
 
-def delete_row(tx: Write, invitation: int) -> None:
+def delete_row(tx: WriteTransaction, invitation: int) -> None:
     """Remove an invitation; its history stays."""
-    tx.run(_DELETE, invitation=invitation)
+    tx.execute(_DELETE, invitation=invitation)

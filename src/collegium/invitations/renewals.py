@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.actions import creator_wants_mail
-from collegium.invitations.rules import State, seen
+from collegium.invitations.rules import State, effective_state
 from collegium.join_requests import queries as join_request_queries
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -15,11 +15,11 @@ from collegium.refusals import NotFound
 from collegium.scopes.actions import check_open
 
 if TYPE_CHECKING:
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
 
 
-def wish(tx: Write, uuid: str, generation: int) -> None:
+def request_renewal(tx: WriteTransaction, uuid: str, generation: int) -> None:
     """Tell whoever invited that a new link is wished for, once a link.
 
     Args:
@@ -33,7 +33,7 @@ def wish(tx: Write, uuid: str, generation: int) -> None:
         invitation is None
         or invitation.generation != generation
         or invitation.scope_removed is not None
-        or seen(invitation.state, invitation.expires, tx.now) is not State.EXPIRED
+        or effective_state(invitation.state, invitation.expires, tx.now) is not State.EXPIRED
     ):
         raise NotFound("invitation.unknown")
     check_open(invitation)
@@ -44,10 +44,10 @@ def wish(tx: Write, uuid: str, generation: int) -> None:
         tx, "invitation.renewal_wished", None, scope=invitation.scope_id, invitation=uuid
     )
     for recipient in recipients(tx, invitation):
-        outbox_queries.post(tx, mails.InvitationRenewalWished(recipient, invitation.id))
+        outbox_queries.enqueue(tx, mails.InvitationRenewalWished(recipient, invitation.id))
 
 
-def recipients(tx: Write, invitation: Row) -> list[str]:
+def recipients(tx: WriteTransaction, invitation: Row) -> list[str]:
     """Return who is told what an invitee has to say: the inviter, else those in charge there."""
     if creator_wants_mail(invitation):
         return [invitation.creator_email]

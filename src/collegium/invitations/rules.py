@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from collegium.access.rules import Permission, may, may_give, under_ceiling
+from collegium.access.rules import Permission, has_permission, may_grant, within_ceiling
 from collegium.refusals import Conflict
 from collegium.text.email_addresses import same_mailbox
 
@@ -36,7 +36,7 @@ class State(StrEnum):
 STORED: Final = tuple(state for state in State if state is not State.EXPIRED)
 
 
-class Act(StrEnum):
+class Action(StrEnum):
     """What can happen to an invitation after it was made."""
 
     ACCEPT = "accept"
@@ -49,7 +49,7 @@ class Act(StrEnum):
     """The invited person says no."""
 
 
-class Fate(StrEnum):
+class DeliveryStatus(StrEnum):
     """What became of the mail of an invitation."""
 
     SCHEDULED = "Scheduled"
@@ -73,7 +73,9 @@ def mail_state(mail: str | None, *, mailed: bool) -> str | None:
     return "sent" if mail is None and mailed else mail
 
 
-def fate(mail: str | None, leased: datetime | None, error: str | None, now: datetime) -> Fate:
+def delivery_status(
+    mail: str | None, leased: datetime | None, error: str | None, now: datetime
+) -> DeliveryStatus:
     """Tell what became of a mail by its row of the outbox.
 
     Args:
@@ -82,53 +84,55 @@ def fate(mail: str | None, leased: datetime | None, error: str | None, now: date
         error: what went wrong so far.
     """
     if mail == "sent":
-        return Fate.OK
+        return DeliveryStatus.OK
     if mail in {"abandoned", "void"}:
-        return Fate.ERRED
+        return DeliveryStatus.ERRED
     if mail == "owed":
         if leased is not None and leased > now:
-            return Fate.PROCESSING
+            return DeliveryStatus.PROCESSING
         if error:
-            return Fate.ERRED
-    return Fate.SCHEDULED
+            return DeliveryStatus.ERRED
+    return DeliveryStatus.SCHEDULED
 
 
-MOVES: Final = {
-    (State.PENDING, Act.ACCEPT): State.ACCEPTED,
-    (State.PENDING, Act.CANCEL): State.CANCELED,
-    (State.PENDING, Act.SEND): State.PENDING,
-    (State.PENDING, Act.DECLINE): State.REJECTED,
-    (State.HELD, Act.CANCEL): State.CANCELED,
-    (State.HELD, Act.RELEASE): State.PENDING,
-    (State.CANCELED, Act.SEND): State.PENDING,
-    (State.EXPIRED, Act.SEND): State.PENDING,
-    (State.REQUESTED, Act.APPROVE): State.PENDING,
-    (State.REQUESTED, Act.REJECT): State.REJECTED,
+TRANSITIONS: Final = {
+    (State.PENDING, Action.ACCEPT): State.ACCEPTED,
+    (State.PENDING, Action.CANCEL): State.CANCELED,
+    (State.PENDING, Action.SEND): State.PENDING,
+    (State.PENDING, Action.DECLINE): State.REJECTED,
+    (State.HELD, Action.CANCEL): State.CANCELED,
+    (State.HELD, Action.RELEASE): State.PENDING,
+    (State.CANCELED, Action.SEND): State.PENDING,
+    (State.EXPIRED, Action.SEND): State.PENDING,
+    (State.REQUESTED, Action.APPROVE): State.PENDING,
+    (State.REQUESTED, Action.REJECT): State.REJECTED,
 }
 
 
 _STATES: Final = {state.value: state for state in State}
 
 
-def seen(stored: str, expires: datetime, now: datetime) -> State:
+def effective_state(stored: str, expires: datetime, now: datetime) -> State:
     """Give the state as it is at ``now``: a pending invitation past its time has expired."""
     if stored == State.PENDING and expires <= now:
         return State.EXPIRED
     return _STATES[stored]
 
 
-def move(state: State, act: Act) -> State:
+def transition(state: State, act: Action) -> State:
     """Give the state that an act leads to.
 
     Refuses: Conflict ``invitation.wrong_state`` when the act is not open in that state.
     """
     try:
-        return MOVES[state, act]
+        return TRANSITIONS[state, act]
     except KeyError:
         raise Conflict("invitation.wrong_state", act=act, state=state) from None
 
 
-def opening(*, needs_approval: bool, approved: bool, starts: date | None, today: date) -> State:
+def initial_state(
+    *, needs_approval: bool, approved: bool, starts: date | None, today: date
+) -> State:
     """Give the state in which an invitation begins, or begins again when it is sent anew.
 
     Approval is asked before the start date is looked at:
@@ -141,7 +145,7 @@ def opening(*, needs_approval: bool, approved: bool, starts: date | None, today:
     return State.PENDING
 
 
-def stands_by(
+def inviter_can_still_grant(
     held: Collection[str],
     grant: Permission,
     role_permissions: Collection[str],
@@ -155,7 +159,7 @@ def stands_by(
         held: what they hold on the scope now, from above too.
         is_active: whether they still have an account to speak of.
     """
-    return is_active and (is_staff or (grant in held and under_ceiling(held, role_permissions)))
+    return is_active and (is_staff or (grant in held and within_ceiling(held, role_permissions)))
 
 
 def is_known_by(actor: Actor, email: str, generation: int, shown: int | None) -> bool:
@@ -177,7 +181,7 @@ def is_known_by(actor: Actor, email: str, generation: int, shown: int | None) ->
 FIRST_GENERATION: Final = 1
 
 
-def may_take(
+def may_accept(
     actor: Actor, email: str, civil_number: str, *, account: int | None, by_address: bool
 ) -> bool:
     """Tell whether an invitation is one that this actor could take.
@@ -195,7 +199,7 @@ def may_take(
     return not by_address or same_mailbox(email, actor.email)
 
 
-def merely_reads(
+def can_read_but_not_grant(
     actor: Actor, held: Collection[str], grant: Permission, role_permissions: Collection[str]
 ) -> bool:
     """Tell whether the actor knows the invitation from reading, without the right to give it.
@@ -205,5 +209,5 @@ def merely_reads(
     but not to a role above their own ceiling.
     """
     reads = actor.is_support or Permission.INVITATION_LIST in held or grant in held
-    gives = may(actor, held, grant) and may_give(actor, held, role_permissions)
+    gives = has_permission(actor, held, grant) and may_grant(actor, held, role_permissions)
     return reads and not gives

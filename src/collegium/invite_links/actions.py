@@ -11,30 +11,36 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import TEAM, Kind, Permission, may, may_give
+from collegium.access.rules import (
+    MEMBERSHIP_PERMISSIONS,
+    Permission,
+    ScopeKind,
+    has_permission,
+    may_grant,
+)
 from collegium.events import queries as event_queries
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import check_open
-from collegium.scopes.rules import check_few_links
+from collegium.scopes.rules import check_invite_link_quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from collegium.access.queries import Reached
+    from collegium.access.queries import ScopeAccess
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.settings import Settings
 
 
 def create(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    reached: Reached,
+    reached: ScopeAccess,
     role: Row,
     project_role: Row | None,
     details: Mapping[str, Any],
@@ -59,8 +65,8 @@ def create(
     if not role.is_active or (project_role is not None and not project_role.is_active):
         raise Conflict("role.inactive")
     check_open(scope)
-    access_queries.lock_both(tx, scope.id, scope.parent_id)
-    check_few_links(invite_link_queries.open_of(tx, scope.id), settings.max_invite_links)
+    access_queries.lock_account_and_scope(tx, scope.id, scope.parent_id)
+    check_invite_link_quota(invite_link_queries.open_of(tx, scope.id), settings.max_invite_links)
     uuid = uuid4().hex
     invite_link_queries.add(
         tx,
@@ -141,7 +147,7 @@ def _refused(*checks: Callable[[], None]) -> Iterator[Invalid]:
 
 
 def change(
-    tx: Write, actor: Actor, settings: Settings, uuid: str, changes: Mapping[str, Any]
+    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, changes: Mapping[str, Any]
 ) -> None:
     """Say otherwise whom an open invitation is meant for; what it gives stays.
 
@@ -162,7 +168,7 @@ def change(
         raise problem
     invite_link_rules.check_end(changes.get("expires"), tx.now, settings.group_invitation_lifetime)
     fields = {name for name, value in changes.items() if value != getattr(row, name)}
-    if invite_link_rules.widens(row._asdict(), changes) or not invite_link_queries.sponsored(
+    if invite_link_rules.is_wider(row._asdict(), changes) or not invite_link_queries.with_sponsor(
         tx, [row]
     ):
         changes = {**changes, "sponsor_id": actor.id}
@@ -181,7 +187,7 @@ def change(
     )
 
 
-def cancel(tx: Write, actor: Actor, uuid: str) -> None:
+def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """Close an open invitation; what was asked through it stays to be decided.
 
     Refuses: NotFound, Forbidden without the right to invite there,
@@ -192,19 +198,26 @@ def cancel(tx: Write, actor: Actor, uuid: str) -> None:
     event_queries.record(tx, "open_invitation.canceled", actor, scope=row.scope_id, invitation=uuid)
 
 
-def _active(tx: Write, actor: Actor, uuid: str) -> tuple[Row, Reached]:
+def _active(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple[Row, ScopeAccess]:
     row = invite_link_queries.by_uuid_locked(tx, uuid)
-    reached = access_queries.held_by(tx, actor, row.scope_id)
+    reached = access_queries.permissions_in_scope(tx, actor, row.scope_id)
     if reached is None:
         raise NotFound("open_invitation.unknown")
-    if not may(actor, reached.held, TEAM[Kind(row.scope_kind)].grant):
+    if not has_permission(
+        actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant
+    ):
         raise Forbidden("permission.missing")
     invite_link_rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
     return row, reached
 
 
 def check_may_give(
-    tx: Read, actor: Actor, reached: Reached, gives: Collection[int], *, makes_projects: bool
+    tx: ReadTransaction,
+    actor: Actor,
+    reached: ScopeAccess,
+    gives: Collection[int],
+    *,
+    makes_projects: bool,
 ) -> None:
     """Let somebody open, or decide on, what they could give themselves.
 
@@ -214,10 +227,14 @@ def check_may_give(
 
     Refuses: Forbidden ``permission.missing`` and ``role.above_ceiling``.
     """
-    if not may(actor, reached.held, TEAM[Kind(reached.scope.kind)].grant):
+    if not has_permission(
+        actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(reached.scope.kind)].grant
+    ):
         raise Forbidden("permission.missing")
-    if makes_projects and not may(actor, reached.held, Permission.PROJECT_CREATE):
+    if makes_projects and not has_permission(actor, reached.permissions, Permission.PROJECT_CREATE):
         raise Forbidden("permission.missing")
     carried = role_queries.permissions_of(tx, gives)
-    if not may_give(actor, reached.held, {one for many in carried.values() for one in many}):
+    if not may_grant(
+        actor, reached.permissions, {one for many in carried.values() for one in many}
+    ):
         raise Forbidden("role.above_ceiling")

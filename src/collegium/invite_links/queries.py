@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, func, select, true, union, update
 
-from collegium.access.queries import add_to_scope, holding, lock_both, seer
-from collegium.access.rules import TEAM, Kind, Permission
-from collegium.db.statements import Prepared, Time, any_of
+from collegium.access.queries import (
+    add_to_scope,
+    lock_account_and_scope,
+    scopes_with_permission,
+    viewer_params,
+)
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import accounts, open_invitations, roles, scopes
-from collegium.invitations.queries import READERS, held_by
-from collegium.invitations.rules import stands_by
+from collegium.invitations.queries import READERS, permissions_of_sponsors
+from collegium.invitations.rules import inviter_can_still_grant
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Filter, Listing
-from collegium.lists.sql_hints import beside
+from collegium.lists.sql_hints import no_index_on_join
 from collegium.refusals import NotFound
 from collegium.roles import queries as role_queries
-from collegium.scopes.queries import placed
+from collegium.scopes.queries import with_scope_and_role
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -26,15 +31,15 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
-_now = bindparam("now", type_=Time)
+_now = bindparam("now", type_=UtcDateTime)
 _project_role = roles.alias("project_role")
 _one = open_invitations.alias("one")
 
 _rows = (
-    placed(
+    with_scope_and_role(
         open_invitations,
         accounts.c.username.label("creator_username"),
         accounts.c.first_name.label("creator_first_name"),
@@ -46,7 +51,7 @@ _rows = (
     )
     .outerjoin(accounts, accounts.c.id == open_invitations.c.created_by)
     .outerjoin(_project_role, _project_role.c.id == open_invitations.c.project_role_id)
-    .where(beside(scopes.c.removed, open_invitations.c.id).is_(None))
+    .where(no_index_on_join(scopes.c.removed, open_invitations.c.id).is_(None))
 )
 
 
@@ -63,21 +68,21 @@ def visible() -> ColumnElement[bool]:
     """Say which open invitations anybody may see who does not see all: nobody as well."""
     return open_invitations.c.id.in_(
         union(
-            select(_one.c.id).where(_one.c.scope_id.in_(holding(*READERS))),
+            select(_one.c.id).where(_one.c.scope_id.in_(scopes_with_permission(*READERS))),
             select(_one.c.id).where(_public(_one)),
         )
     )
 
 
 listing = Listing(
-    _rows.where(beside(scopes.c.kind, open_invitations.c.id) != Kind.GROUP.value),
+    _rows.where(no_index_on_join(scopes.c.kind, open_invitations.c.id) != ScopeKind.GROUP.value),
     visible=visible,
     key=open_invitations.c.id,
     counted=select(open_invitations.c.id)
     .join(scopes, scopes.c.id == open_invitations.c.scope_id)
     .where(
-        beside(scopes.c.removed, open_invitations.c.id).is_(None),
-        beside(scopes.c.kind, open_invitations.c.id) != Kind.GROUP.value,
+        no_index_on_join(scopes.c.removed, open_invitations.c.id).is_(None),
+        no_index_on_join(scopes.c.kind, open_invitations.c.id) != ScopeKind.GROUP.value,
     ),
     lean=True,
     default="-created",
@@ -100,7 +105,7 @@ listing = Listing(
 )
 
 
-_OPEN_OF = Prepared(
+_OPEN_OF = Statement(
     select(func.count().label("count"))
     .select_from(open_invitations)
     .where(open_invitations.c.scope_id == bindparam("scope"), _active(open_invitations))
@@ -108,8 +113,8 @@ _OPEN_OF = Prepared(
 
 
 @lru_cache(maxsize=2)
-def _seen(*, public: bool) -> Prepared:
-    return Prepared(
+def _seen(*, public: bool) -> Statement:
+    return Statement(
         _rows.where(
             open_invitations.c.uuid == bindparam("uuid"),
             _public(open_invitations) if public else true(),
@@ -117,10 +122,10 @@ def _seen(*, public: bool) -> Prepared:
     )
 
 
-_VISIBLE = Prepared(
+_VISIBLE = Statement(
     select(open_invitations.c.uuid).where(any_of(open_invitations.c.uuid, "uuids"), visible())
 )
-_SCOPE_OF = Prepared(
+_SCOPE_OF = Statement(
     select(scopes.c.id, scopes.c.parent_id)
     .join(open_invitations, open_invitations.c.scope_id == scopes.c.id)
     .where(open_invitations.c.uuid == bindparam("uuid"))
@@ -132,8 +137,8 @@ _ADD = add_to_scope(
 
 
 @lru_cache(maxsize=16)
-def _change(columns: tuple[str, ...]) -> Prepared:
-    return Prepared(
+def _change(columns: tuple[str, ...]) -> Statement:
+    return Statement(
         update(open_invitations)
         .where(open_invitations.c.id == bindparam("number"))
         .values({name: bindparam(name) for name in columns})
@@ -141,95 +146,97 @@ def _change(columns: tuple[str, ...]) -> Prepared:
 
 
 # Not joined to every row: the lists have no use for it.
-_SPONSORS = Prepared(
+_SPONSORS = Statement(
     select(accounts.c.id, accounts.c.is_active, accounts.c.is_staff).where(
         any_of(accounts.c.id, "sponsors")
     )
 )
-_CANCEL = Prepared(
+_CANCEL = Statement(
     update(open_invitations)
     .where(open_invitations.c.id == bindparam("number"), open_invitations.c.canceled.is_(None))
     .values(canceled=_now)
 )
-_CANCEL_ALL = Prepared(
+_CANCEL_ALL = Statement(
     update(open_invitations)
     .where(open_invitations.c.scope_id == bindparam("scope"), open_invitations.c.canceled.is_(None))
     .values(canceled=_now)
 )
 
 
-def find(tx: Read, actor: Actor, uuid: str) -> Row:
+def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Load an open invitation for somebody who has its link; nobody in particular: a public one.
 
     Refuses: NotFound ``open_invitation.unknown``.
     """
-    row = tx.one(_seen(public=actor.id == 0), uuid=uuid, now=tx.now)
+    row = tx.fetch_one(_seen(public=actor.id == 0), uuid=uuid, now=tx.now)
     if row is None:
         raise NotFound("open_invitation.unknown")
     return row
 
 
-def visible_of(tx: Read, actor: Actor, uuids: Collection[str]) -> set[str]:
+def visible_of(tx: ReadTransaction, actor: Actor, uuids: Collection[str]) -> set[str]:
     """Give those of some invite links, by their UUIDs, that the actor may list."""
     if actor.sees_all or not uuids:
         return set(uuids)
-    return {row.uuid for row in tx.all(_VISIBLE, uuids=list(uuids), **seer(tx, actor))}
+    return {
+        row.uuid for row in tx.fetch_all(_VISIBLE, uuids=list(uuids), **viewer_params(tx, actor))
+    }
 
 
-def open_of(tx: Read, scope: int) -> int:
+def open_of(tx: ReadTransaction, scope: int) -> int:
     """Count the invite links of a scope that can be followed now."""
-    return int(tx.value(_OPEN_OF, scope=scope, now=tx.now))
+    return int(tx.scalar(_OPEN_OF, scope=scope, now=tx.now))
 
 
-def by_uuid_locked(tx: Write, uuid: str) -> Row:
+def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
     """Load an open invitation with its scope, and what is above, locked before it is read.
 
     Refuses: NotFound ``open_invitation.unknown``.
     """
-    scope = tx.one(_SCOPE_OF, uuid=uuid)
+    scope = tx.fetch_one(_SCOPE_OF, uuid=uuid)
     if scope is not None:
-        lock_both(tx, scope.id, scope.parent_id)
-    row = tx.one(_seen(public=False), uuid=uuid, now=tx.now)
+        lock_account_and_scope(tx, scope.id, scope.parent_id)
+    row = tx.fetch_one(_seen(public=False), uuid=uuid, now=tx.now)
     if row is None:
         raise NotFound("open_invitation.unknown")
     return row
 
 
-def gives(row: Row) -> list[int]:
+def granted_roles(row: Row) -> list[int]:
     """Give the ids of the roles that an invite link, or a request by one, leads to."""
     more = row.project_role_id if row.auto_create_project else None
     return [row.role_id] + ([more] if more else [])
 
 
-def needed(tx: Read, row: Row) -> set[str]:
+def needed(tx: ReadTransaction, row: Row) -> set[str]:
     """Give the permissions that somebody needs, besides that to let in, to give what a row offers.
 
     Args:
         row: an invite link, or a request by one.
     """
-    return _needed(row, role_queries.permissions_of(tx, gives(row)))
+    return _needed(row, role_queries.permissions_of(tx, granted_roles(row)))
 
 
 def _needed(row: Row, carried: Mapping[int, Collection[str]]) -> set[str]:
-    found = {one for role in gives(row) for one in carried.get(role, ())}
+    found = {one for role in granted_roles(row) for one in carried.get(role, ())}
     return found | {Permission.PROJECT_CREATE.value} if row.auto_create_project else found
 
 
-def sponsored(tx: Read, rows: Sequence[Row]) -> set[int]:
+def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
     """Give the ids of those invite links whose sponsors could still give what they offer now."""
     ids = {row.sponsor_id for row in rows if row.sponsor_id is not None}
     if not ids:
         return set()
-    sponsors = {row.id: row for row in tx.all(_SPONSORS, sponsors=list(ids))}
-    held = held_by(tx, rows, ids)
-    carried = role_queries.permissions_of(tx, {role for row in rows for role in gives(row)})
+    sponsors = {row.id: row for row in tx.fetch_all(_SPONSORS, sponsors=list(ids))}
+    held = permissions_of_sponsors(tx, rows, ids)
+    carried = role_queries.permissions_of(tx, {role for row in rows for role in granted_roles(row)})
     return {
         row.id
         for row in rows
         if row.sponsor_id in sponsors
-        and stands_by(
+        and inviter_can_still_grant(
             held(row.sponsor_id, row),
-            TEAM[Kind(row.scope_kind)].grant,
+            MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant,
             _needed(row, carried),
             is_active=sponsors[row.sponsor_id].is_active,
             is_staff=sponsors[row.sponsor_id].is_staff,
@@ -237,27 +244,27 @@ def sponsored(tx: Read, rows: Sequence[Row]) -> set[int]:
     }
 
 
-def add(tx: Write, values: Mapping[str, Any]) -> int:
+def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """Insert an open invitation and give its number.
 
     Refuses: NotFound ``scope.unknown`` when its scope has been removed just now.
     """
-    number = tx.value(_ADD, **values)
+    number = tx.scalar(_ADD, **values)
     if number is None:
         raise NotFound("scope.unknown")
     return int(number)
 
 
-def change(tx: Write, number: int, changes: Mapping[str, Any]) -> None:
+def change(tx: WriteTransaction, number: int, changes: Mapping[str, Any]) -> None:
     """Write the given columns."""
-    tx.run(_change(tuple(sorted(changes))), number=number, **changes)
+    tx.execute(_change(tuple(sorted(changes))), number=number, **changes)
 
 
-def cancel(tx: Write, number: int) -> bool:
+def cancel(tx: WriteTransaction, number: int) -> bool:
     """Close an open invitation; tell whether it was open."""
-    return tx.run(_CANCEL, number=number, now=tx.now) > 0
+    return tx.execute(_CANCEL, number=number, now=tx.now) > 0
 
 
-def cancel_all(tx: Write, scope: int) -> None:
+def cancel_all(tx: WriteTransaction, scope: int) -> None:
     """Close every open invitation to a scope that goes."""
-    tx.run(_CANCEL_ALL, scope=scope, now=tx.now)
+    tx.execute(_CANCEL_ALL, scope=scope, now=tx.now)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import re2
 
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.refusals import Conflict, Forbidden, Invalid
-from collegium.text.email_addresses import is_one_alphabet, spellings
+from collegium.text.email_addresses import has_single_script_labels, spellings
 from collegium.text.names import clean_name, without_link
 
 if TYPE_CHECKING:
@@ -83,12 +83,14 @@ def check_roles(
     Refuses: Invalid ``role.other_kind``, ``open_invitation.not_in_organisation``,
     ``open_invitation.project_role``.
     """
-    projects = auto_create_project and kind == Kind.ORGANISATION and role_kind == Kind.PROJECT
+    projects = (
+        auto_create_project and kind == ScopeKind.ORGANISATION and role_kind == ScopeKind.PROJECT
+    )
     if role_kind != kind and not projects:
         raise Invalid("role.other_kind")
-    if auto_create_project and kind not in {Kind.ORGANISATION, Kind.PROJECT}:
+    if auto_create_project and kind not in {ScopeKind.ORGANISATION, ScopeKind.PROJECT}:
         raise Invalid("open_invitation.not_in_organisation", field="auto_create_project")
-    if project_role_kind not in {None, Kind.PROJECT.value}:
+    if project_role_kind not in {None, ScopeKind.PROJECT.value}:
         raise Invalid("open_invitation.project_role", field="project_role")
 
 
@@ -106,7 +108,7 @@ def check_public(
         raise Invalid("open_invitation.public_staff", field="is_public")
     if not auto_create_project:
         raise Invalid("open_invitation.public_auto", field="auto_create_project")
-    if role_kind != Kind.PROJECT:
+    if role_kind != ScopeKind.PROJECT:
         raise Invalid("open_invitation.public_role", field="role")
 
 
@@ -119,7 +121,7 @@ def check_may_change(*, is_public: bool, is_staff: bool) -> None:
         raise Forbidden("open_invitation.public")
 
 
-def widens(before: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+def is_wider(before: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
     """Tell whether a change lets in more people, gives more, or holds for longer.
 
     Patterns cannot be compared with each other, so a new one counts as wider even beside the old
@@ -134,12 +136,12 @@ def widens(before: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         return True
     if "expires" in changed and changed["expires"] > before["expires"]:
         return True
-    if not changed.keys().isdisjoint(_RESTRICTIONS) and _admits_more(before, changed):
+    if not changed.keys().isdisjoint(_RESTRICTIONS) and _matches_more(before, changed):
         return True
     return not changed.keys() <= {*_SWITCHES, *_RESTRICTIONS, *_WORDING, "expires"}
 
 
-def _admits_more(before: Mapping[str, Any], changed: Mapping[str, Any]) -> bool:
+def _matches_more(before: Mapping[str, Any], changed: Mapping[str, Any]) -> bool:
     old, new = (
         {(name, one) for name in _RESTRICTIONS for one in get(name)}
         for get in (before.__getitem__, lambda name: changed.get(name, before[name]))
@@ -196,7 +198,7 @@ def _compiles(pattern: str) -> bool:
     return True
 
 
-def admits(
+def matches_restrictions(
     affiliations: Sequence[str],
     patterns: Sequence[str],
     *,
@@ -217,7 +219,7 @@ def admits(
     if set(affiliations) & set(of_account):
         return True
     # The engine takes a Kelvin sign for a K where case is no matter; such an address is nobody's.
-    return is_one_alphabet(email) and any(
+    return has_single_script_labels(email) and any(
         re2.fullmatch(pattern, spelling, _options)
         for pattern in patterns
         for spelling in spellings(email)

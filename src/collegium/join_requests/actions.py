@@ -6,39 +6,48 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import TEAM, Kind
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.events import queries as event_queries
-from collegium.invitations.rules import merely_reads
+from collegium.invitations.rules import can_read_but_not_grant
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
 from collegium.invite_links.actions import check_may_give
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests import rules as join_request_rules
-from collegium.join_requests.rules import Act, State
+from collegium.join_requests.rules import Action, State
 from collegium.memberships import queries as membership_queries
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Forbidden, NotFound
-from collegium.scopes.actions import Place, check_open, grant, joined, settle, wants_mail
-from collegium.scopes.groups.rules import check_few_waiting
+from collegium.scopes.actions import (
+    ScopeRef,
+    check_open,
+    close_pending_after_join,
+    finish_join,
+    grant,
+    notifications_enabled,
+)
+from collegium.scopes.groups.rules import check_pending_quota
 from collegium.scopes.projects import actions as project_actions
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.settings import Settings
 
 
-class Asked(NamedTuple):
+class SubmitResult(NamedTuple):
     """What asking has led to: the request as it is now, and whether somebody has to decide."""
 
     request: Row
     is_approved: bool
 
 
-def submit(tx: Write, actor: Actor, settings: Settings, uuid: str, message: str = "") -> Asked:
+def submit(
+    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, message: str = ""
+) -> SubmitResult:
     """Ask for what an open invitation offers; those who may decide are mailed.
 
     With automatic approval nobody has to decide, unless its sponsor could not give that any more,
@@ -57,23 +66,27 @@ def submit(tx: Write, actor: Actor, settings: Settings, uuid: str, message: str 
     if settings.invitation_disable_multiple_roles and membership_queries.holds_any(tx, actor.id):
         raise Conflict("grant.elsewhere")
     affiliations = account_queries.own(tx, actor).affiliations
-    if not invite_link_rules.admits(
+    if not invite_link_rules.matches_restrictions(
         link.affiliations, link.email_patterns, of_account=affiliations, email=actor.email
     ):
         raise Conflict("open_invitation.not_for_you")
     sole = None if link.allow_multiple_requests else link.id
     request = _begin(tx, actor, link, link.id, sole, message)
-    if is_let_in_at_once(tx, actor, link):
-        _let_in(tx, None, settings, request, None)
-        return Asked(_again(tx, request.id), is_approved=True)
+    if is_approved_automatically(tx, actor, link):
+        _add_member(tx, None, settings, request, None)
+        return SubmitResult(_reload(tx, request.id), is_approved=True)
     # Only now, for who is let in at once waits for nobody; it is among those that are counted.
     access_queries.lock_account(tx, actor.id)
-    check_few_waiting(join_request_queries.waiting_of(tx, actor.id) - 1, settings.max_join_requests)
-    _tell_deciders(tx, request)
-    return Asked(request, is_approved=False)
+    check_pending_quota(
+        join_request_queries.waiting_of(tx, actor.id) - 1, settings.max_join_requests
+    )
+    _notify_deciders(tx, request)
+    return SubmitResult(request, is_approved=False)
 
 
-def ask(tx: Write, actor: Actor, scope: Row, role: Row, message: str = "") -> Row:
+def request_group_membership(
+    tx: WriteTransaction, actor: Actor, scope: Row, role: Row, message: str = ""
+) -> Row:
     """Ask at a scope itself for a role in it; those who may decide are mailed.
 
     Args:
@@ -85,7 +98,7 @@ def ask(tx: Write, actor: Actor, scope: Row, role: Row, message: str = "") -> Ro
     place: Any = _Place(scope.id, scope.kind, role.id, False, None)
     _check_may_ask(tx, actor, place, None)
     request = _begin(tx, actor, place, None, 0, message)
-    _tell_deciders(tx, request)
+    _notify_deciders(tx, request)
     return request
 
 
@@ -98,7 +111,7 @@ class _Place(NamedTuple):
 
 
 def approve(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
     uuid: str,
@@ -115,51 +128,53 @@ def approve(
     Conflict ``organisation.unavailable``, ``role.inactive``, ``account.inactive`` and
     ``grant.elsewhere``.
     """
-    request = _decided(tx, actor, uuid, Act.APPROVE, groups=groups)
+    request = _decided(tx, actor, uuid, Action.APPROVE, groups=groups)
     if request.state != State.PENDING:
         return request
     _check_open(request)
-    _let_in(tx, actor, settings, request, comment)
-    return _again(tx, request.id)
+    _add_member(tx, actor, settings, request, comment)
+    return _reload(tx, request.id)
 
 
-def reject(tx: Write, actor: Actor, uuid: str, comment: str | None, *, groups: bool = False) -> Row:
+def reject(
+    tx: WriteTransaction, actor: Actor, uuid: str, comment: str | None, *, groups: bool = False
+) -> Row:
     """Turn somebody down who asked, and tell them; give the request as it is then.
 
     Refuses: NotFound when hidden; Conflict ``request.wrong_state`` unless it is pending;
     Forbidden ``permission.missing``, ``role.above_ceiling`` and ``request.own``.
     """
-    request = _decided(tx, actor, uuid, Act.REJECT, groups=groups)
+    request = _decided(tx, actor, uuid, Action.REJECT, groups=groups)
     if request.state != State.PENDING:
         return request
     join_request_queries.step(tx, request, State.REJECTED, actor.id, comment)
     _record(tx, "request.rejected", actor, request)
-    if wants_mail(request):
-        outbox_queries.post(tx, mails.PermissionRequestRejected(request.email, request.id))
-    return _again(tx, request.id)
+    if notifications_enabled(request):
+        outbox_queries.enqueue(tx, mails.PermissionRequestRejected(request.email, request.id))
+    return _reload(tx, request.id)
 
 
-def cancel(tx: Write, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
+def cancel(tx: WriteTransaction, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
     """Take a request back; give it as it is then.
 
     Refuses: NotFound when hidden, Forbidden ``request.not_own`` for anybody but who asked
     and, outside groups, staff; Conflict ``request.wrong_state``.
     """
-    request = join_request_queries.reach(tx, actor, uuid, groups=groups)
+    request = join_request_queries.get_visible(tx, actor, uuid, groups=groups)
     if request.account_id != actor.id and (groups or not actor.is_staff):
         raise Forbidden("request.not_own")
-    access_queries.lock(tx, request.scope_id)
-    request = _again(tx, request.id)
-    if groups and join_request_rules.is_repeated(request.state, Act.CANCEL):
+    access_queries.lock_scope(tx, request.scope_id)
+    request = _reload(tx, request.id)
+    if groups and join_request_rules.is_repeated(request.state, Action.CANCEL):
         return request
     join_request_queries.step(
-        tx, request, join_request_rules.move(request.state, Act.CANCEL), actor.id
+        tx, request, join_request_rules.transition(request.state, Action.CANCEL), actor.id
     )
     _record(tx, "request.canceled", actor, request)
-    return _again(tx, request.id)
+    return _reload(tx, request.id)
 
 
-def check_may_decide(tx: Write, actor: Actor, uuid: str, act: Act) -> None:
+def check_may_decide(tx: WriteTransaction, actor: Actor, uuid: str, act: Action) -> None:
     """Go on only for somebody who may decide a request in this way now.
 
     Refuses: as ``approve`` and ``reject`` do, before they look at what would be given.
@@ -176,21 +191,23 @@ def _check_open(place: Row) -> None:
     check_open(place)
 
 
-def _check_may_ask(tx: Write, actor: Actor, place: Any, through: int | None) -> None:
+def _check_may_ask(tx: WriteTransaction, actor: Actor, place: Any, through: int | None) -> None:
     before = join_request_queries.earlier(tx, actor.id, place.scope_id, through)
     approved = [row for row in before if row.state == State.APPROVED]
-    if place.scope_kind == Kind.GROUP and membership_queries.in_scope(tx, actor.id, place.scope_id):
+    if place.scope_kind == ScopeKind.GROUP and membership_queries.grant_in_scope(
+        tx, actor.id, place.scope_id
+    ):
         raise Conflict("grant.held")
     if place.auto_create_project:
         # What was given stands in the project that was made.
         role = place.project_role_id or place.role_id
         holds = any(
             row.project_id is not None
-            and membership_queries.held(tx, actor.id, role, row.project_id) is not None
+            and membership_queries.active_grant(tx, actor.id, role, row.project_id) is not None
             for row in approved[-1:]
         )
     else:
-        held = membership_queries.held(tx, actor.id, place.role_id, place.scope_id)
+        held = membership_queries.active_grant(tx, actor.id, place.role_id, place.scope_id)
         holds = held is not None and (held.until is None or bool(approved))
     join_request_rules.check_may_ask(
         is_pending=any(row.state == State.PENDING for row in before),
@@ -200,7 +217,12 @@ def _check_may_ask(tx: Write, actor: Actor, place: Any, through: int | None) -> 
 
 
 def _begin(
-    tx: Write, actor: Actor, place: Any, through: int | None, sole: int | None, message: str
+    tx: WriteTransaction,
+    actor: Actor,
+    place: Any,
+    through: int | None,
+    sole: int | None,
+    message: str,
 ) -> Row:
     number = join_request_queries.add(
         tx,
@@ -210,61 +232,63 @@ def _begin(
             "scope_id": place.scope_id,
             "role_id": place.role_id,
             "account_id": actor.id,
-            "state": join_request_rules.move(State.DRAFT, Act.SUBMIT).value,
+            "state": join_request_rules.transition(State.DRAFT, Action.SUBMIT).value,
             "message": message,
             "created": tx.now,
             "sole": sole,
         },
     )
-    request = _again(tx, number)
+    request = _reload(tx, number)
     _record(tx, "request.submitted", actor, request)
     return request
 
 
-def _decided(tx: Write, actor: Actor, uuid: str, act: Act, *, groups: bool) -> Row:
+def _decided(tx: WriteTransaction, actor: Actor, uuid: str, act: Action, *, groups: bool) -> Row:
     """Give a request that the actor may decide, its scope locked, its state fit for the act.
 
     In groups the right is judged first, and the same decision said again is no other one: the
     request comes back as it is.
     """
-    request = join_request_queries.reach(tx, actor, uuid, groups=groups)
-    access_queries.lock_both(tx, request.scope_id, _parent(request))
-    request = _again(tx, request.id)
+    request = join_request_queries.get_visible(tx, actor, uuid, groups=groups)
+    access_queries.lock_account_and_scope(tx, request.scope_id, _parent(request))
+    request = _reload(tx, request.id)
     if not groups:
-        join_request_rules.move(request.state, act)
-    reached = access_queries.held_by(tx, actor, request.scope_id)
+        join_request_rules.transition(request.state, act)
+    reached = access_queries.permissions_in_scope(tx, actor, request.scope_id)
     if reached is None:
         raise NotFound("request.unknown")
-    gives = invite_link_queries.gives(request)
+    gives = invite_link_queries.granted_roles(request)
     check_may_give(tx, actor, reached, gives, makes_projects=bool(request.auto_create_project))
-    from_above = TEAM[Kind(request.scope_kind)].grant in reached.above
+    from_above = (
+        MEMBERSHIP_PERMISSIONS[ScopeKind(request.scope_kind)].grant in reached.parent_permissions
+    )
     if request.account_id == actor.id and not actor.is_staff and not from_above:
         raise Forbidden("request.own")
     if groups and not join_request_rules.is_repeated(request.state, act):
-        join_request_rules.move(request.state, act)
+        join_request_rules.transition(request.state, act)
     return request
 
 
-def is_let_in_at_once(tx: Read, actor: Actor, link: Row) -> bool:
+def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: Row) -> bool:
     """Tell whether nobody has to decide on the request of somebody who may ask by a link.
 
     Its sponsor has to be able to give what it offers, as of now; and who knows the link from
     reading alone waits for a decision.
     """
-    if not link.auto_approve or not invite_link_queries.sponsored(tx, [link]):
+    if not link.auto_approve or not invite_link_queries.with_sponsor(tx, [link]):
         return False
     # Whoever reads must not come to hold more by asking from where they read nothing.
-    reached = access_queries.held_by(tx, actor, link.scope_id, anywhere=True)
-    return not merely_reads(
+    reached = access_queries.permissions_in_scope(tx, actor, link.scope_id, anywhere=True)
+    return not can_read_but_not_grant(
         actor,
-        reached.held if reached else (),
-        TEAM[Kind(link.scope_kind)].grant,
+        reached.permissions if reached else (),
+        MEMBERSHIP_PERMISSIONS[ScopeKind(link.scope_kind)].grant,
         invite_link_queries.needed(tx, link),
     )
 
 
-def _let_in(
-    tx: Write, actor: Actor | None, settings: Settings, request: Row, comment: str | None
+def _add_member(
+    tx: WriteTransaction, actor: Actor | None, settings: Settings, request: Row, comment: str | None
 ) -> None:
     """Give what was asked for; without an actor, as the open invitation itself allows."""
     if not request.account_is_active:
@@ -272,18 +296,18 @@ def _let_in(
     if settings.invitation_disable_multiple_roles:
         _check_no_role(tx, request)
     given = False
-    if request.scope_kind == Kind.GROUP and membership_queries.in_scope(
+    if request.scope_kind == ScopeKind.GROUP and membership_queries.grant_in_scope(
         tx, request.account_id, request.scope_id
     ):
         raise Conflict("grant.held")
     if request.role_kind == request.scope_kind:
-        place = Place(request.scope_id, request.scope_kind)
-        given = _give(tx, actor, request, request.role_id, place)
+        place = ScopeRef(request.scope_id, request.scope_kind)
+        given = _grant(tx, actor, request, request.role_id, place)
     project = None
     if request.auto_create_project:
-        project = _own_project(tx, actor, settings, request)
+        project = _create_project(tx, actor, settings, request)
         role = request.project_role_id or request.role_id
-        given = _give(tx, actor, request, role, Place(project, Kind.PROJECT))
+        given = _grant(tx, actor, request, role, ScopeRef(project, ScopeKind.PROJECT))
     join_request_queries.step(
         tx,
         request,
@@ -294,31 +318,35 @@ def _let_in(
         project=project,
     )
     _record(tx, "request.approved", actor, request)
-    if request.scope_kind == Kind.GROUP:
-        joined(tx, actor, request.account_id, request.scope_id)
-    if given and wants_mail(request):
-        outbox_queries.post(tx, mails.StructureRoleGranted(request.email, request.id))
+    if request.scope_kind == ScopeKind.GROUP:
+        close_pending_after_join(tx, actor, request.account_id, request.scope_id)
+    if given and notifications_enabled(request):
+        outbox_queries.enqueue(tx, mails.StructureRoleGranted(request.email, request.id))
 
 
-def _check_no_role(tx: Write, request: Row) -> None:
+def _check_no_role(tx: WriteTransaction, request: Row) -> None:
     """Keep the one-role rule, which the role that was asked for does not break when it is held."""
     access_queries.lock_account(tx, request.account_id)
-    same = membership_queries.held(tx, request.account_id, request.role_id, request.scope_id)
+    same = membership_queries.active_grant(
+        tx, request.account_id, request.role_id, request.scope_id
+    )
     if (same is None or request.auto_create_project) and membership_queries.holds_any(
         tx, request.account_id
     ):
         raise Conflict("grant.elsewhere")
 
 
-def _give(tx: Write, actor: Actor | None, request: Row, role: int, place: Place) -> bool:
+def _grant(
+    tx: WriteTransaction, actor: Actor | None, request: Row, role: int, place: ScopeRef
+) -> bool:
     """Write a lasting grant, unless it is there already; tell whether anything was written."""
     account, by = request.account_id, actor.id if actor else None
-    held = membership_queries.held(tx, account, role, place.id)
+    held = membership_queries.active_grant(tx, account, role, place.id)
     if held is not None and held.until is None:
         return False
     if held is not None:
         membership_queries.set_end(tx, held.id, None)
-        settle(tx, actor, account, role, place, by=by, besides=request.id)
+        finish_join(tx, actor, account, role, place, by=by, besides=request.id)
     else:
         grant(tx, actor, account, role, place, by=by, besides=request.id)
     event_queries.record(
@@ -335,7 +363,9 @@ def _give(tx: Write, actor: Actor | None, request: Row, role: int, place: Place)
     return True
 
 
-def _own_project(tx: Write, actor: Actor | None, settings: Settings, request: Row) -> int:
+def _create_project(
+    tx: WriteTransaction, actor: Actor | None, settings: Settings, request: Row
+) -> int:
     """Make a project for whoever asked: always a new one, never somebody else's of that name."""
     name = invite_link_rules.project_name(
         request.template or "",
@@ -347,7 +377,7 @@ def _own_project(tx: Write, actor: Actor | None, settings: Settings, request: Ro
     return project_actions.add(tx, actor, parent, {"name": name}, settings=settings)[0]
 
 
-def _tell_deciders(tx: Write, request: Row) -> None:
+def _notify_deciders(tx: WriteTransaction, request: Row) -> None:
     """Mail those who may decide; staff, when there is nobody else."""
     needed = invite_link_queries.needed(tx, request)
     deciders = [
@@ -358,19 +388,19 @@ def _tell_deciders(tx: Write, request: Row) -> None:
         if needed <= held and number != request.account_id
     ] or [row.email for row in join_request_queries.staff(tx)]
     for address in deciders:
-        outbox_queries.post(tx, mails.PermissionRequestSubmitted(address, request.id))
+        outbox_queries.enqueue(tx, mails.PermissionRequestSubmitted(address, request.id))
 
 
 def _parent(request: Row) -> int | None:
     return None if request.organisation_id == request.scope_id else request.organisation_id
 
 
-def _again(tx: Write, number: int) -> Row:
-    row: Row = join_request_queries.by_number(tx, number)
+def _reload(tx: WriteTransaction, number: int) -> Row:
+    row: Row = join_request_queries.by_id(tx, number)
     return row
 
 
-def _record(tx: Write, kind: str, actor: Actor | None, request: Row) -> None:
+def _record(tx: WriteTransaction, kind: str, actor: Actor | None, request: Row) -> None:
     event_queries.record(
         tx,
         kind,

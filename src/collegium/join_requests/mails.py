@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from collegium.db.database import Read
+from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.rules import State
@@ -12,20 +12,20 @@ from collegium.outbox.mails import (
     PermissionRequestSubmitted,
     StructureRoleGranted,
 )
-from collegium.outbox.outcomes import Void
+from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.text.plain import name_line, paragraph
 
-Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
+Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 
-def _found(tx: Read, number: int, state: State) -> Row:
-    request = join_request_queries.by_number(tx, number)
+def _found(tx: ReadTransaction, number: int, state: State) -> Row:
+    request = join_request_queries.by_id(tx, number)
     if request is None or request.scope_removed is not None:
-        raise Void("The request no longer exists.")
+        raise ObsoleteError("The request no longer exists.")
     if request.state != state:
-        raise Void(f"The request is not {state} any more: it is {request.state}.")
+        raise ObsoleteError(f"The request is not {state} any more: it is {request.state}.")
     return request
 
 
@@ -47,7 +47,7 @@ def _common(settings: Settings, request: Row) -> dict[str, Any]:
 
 
 def _submitted(
-    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     request = _found(tx, facts["request"], State.PENDING)
     return _common(settings, request) | {
@@ -58,11 +58,15 @@ def _submitted(
     }
 
 
-def _rejected(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+def _rejected(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
     return _common(settings, _found(tx, facts["request"], State.REJECTED))
 
 
-def _granted(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+def _granted(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
     return _common(settings, _found(tx, facts["request"], State.APPROVED))
 
 

@@ -19,12 +19,18 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.access.queries import add_to_account, holding, in_organisations, live, seer
-from collegium.access.rules import TEAM, Kind
-from collegium.db.database import Duplicate
-from collegium.db.statements import Prepared, Time
+from collegium.access.queries import (
+    add_to_account,
+    in_organisations,
+    is_active,
+    scopes_with_permission,
+    viewer_params,
+)
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind
+from collegium.db.database import UniqueViolationError
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
-    Number,
+    BigInt,
     account_texts,
     accounts,
     grants,
@@ -38,11 +44,11 @@ from collegium.db.tables import (
 from collegium.join_requests.rules import State
 from collegium.lists import filters as list_filters
 from collegium.lists import lookups
-from collegium.lists.listing import Filter, Listing, without
-from collegium.lists.row_counts import tally
-from collegium.lists.sql_hints import beside, one_of, plain
+from collegium.lists.listing import Filter, Listing, omit_columns
+from collegium.lists.row_counts import stored_count
+from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join
 from collegium.refusals import Conflict, NotFound
-from collegium.scopes.queries import placed
+from collegium.scopes.queries import with_scope_and_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +56,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 _decider = accounts.alias("decider")
@@ -60,7 +66,7 @@ _project = scopes.alias("project")
 _project_role = roles.alias("project_role")
 
 _rows = (
-    placed(
+    with_scope_and_role(
         requests,
         open_invitations.c.uuid.label("open_invitation_uuid"),
         open_invitations.c.auto_create_project,
@@ -81,7 +87,7 @@ _rows = (
         _project.c.name.label("project_name"),
     )
     .outerjoin(open_invitations, open_invitations.c.id == requests.c.open_invitation_id)
-    .join(accounts, accounts.c.id == plain(requests.c.account_id))
+    .join(accounts, accounts.c.id == no_index(requests.c.account_id))
     .outerjoin(_decider, _decider.c.id == requests.c.decided_by)
     .outerjoin(_project, _project.c.id == requests.c.project_id)
     .outerjoin(_project_role, _project_role.c.id == open_invitations.c.project_role_id)
@@ -95,9 +101,13 @@ def visible() -> ColumnElement[bool]:
     """
     return requests.c.id.in_(
         union(
-            select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=Number)),
+            select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=BigInt)),
             select(_one.c.id).where(
-                _one.c.scope_id.in_(holding(*((kind, team.grant) for kind, team in TEAM.items())))
+                _one.c.scope_id.in_(
+                    scopes_with_permission(
+                        *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items())
+                    )
+                )
             ),
             select(_one.c.id).where(_one.c.scope_id.in_(in_organisations())),
         )
@@ -106,13 +116,13 @@ def visible() -> ColumnElement[bool]:
 
 def _tree() -> ColumnElement[bool]:
     """Say which requests are to organisations and projects; groups are spelled elsewhere."""
-    return beside(scopes.c.kind, requests.c.id) != Kind.GROUP.value
+    return no_index_on_join(scopes.c.kind, requests.c.id) != ScopeKind.GROUP.value
 
 
 _order = case({state.value: at for at, state in enumerate(State)}, value=requests.c.state)
 
 listing = Listing(
-    without(
+    omit_columns(
         _rows,
         *("role_id", "account_id", "decided_by", "message", "is_automatic", "sole", "project_id"),
         *("scope_kind", "scope_slug", "scope_description", "scope_removed", "organisation_id"),
@@ -121,11 +131,13 @@ listing = Listing(
         *("notifications_enabled", "project_role_is_active", "project_uuid", "project_name"),
     ).where(_tree()),
     visible=visible,
-    tally=tally(requests),
+    tally=stored_count(requests),
     key=requests.c.id,
     # Said like this, because from a join SQLite would begin with all the scopes.
     counted=select(requests.c.id).where(
-        requests.c.scope_id.not_in(select(scopes.c.id).where(scopes.c.kind == Kind.GROUP.value))
+        requests.c.scope_id.not_in(
+            select(scopes.c.id).where(scopes.c.kind == ScopeKind.GROUP.value)
+        )
     ),
     lean=True,
     default="-created",
@@ -136,15 +148,21 @@ listing = Listing(
 
 deciding = Listing(
     # What waits for somebody's word, of every kind of scope.
-    _rows.where(beside(scopes.c.removed, requests.c.id).is_(None)),
-    visible=lambda: one_of(
+    _rows.where(no_index_on_join(scopes.c.removed, requests.c.id).is_(None)),
+    visible=lambda: in_subquery(
         requests.c.scope_id,
-        select(holding(*((kind, team.grant) for kind, team in TEAM.items())).subquery().c.id),
+        select(
+            scopes_with_permission(
+                *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items())
+            )
+            .subquery()
+            .c.id
+        ),
     ),
     key=requests.c.id,
     counted=select(requests.c.id)
     .join(scopes, scopes.c.id == requests.c.scope_id)
-    .where(beside(scopes.c.removed, requests.c.id).is_(None)),
+    .where(no_index_on_join(scopes.c.removed, requests.c.id).is_(None)),
     lean=True,
     default="created",
     orders={"created": (requests.c.created,)},
@@ -156,22 +174,22 @@ deciding = Listing(
     },
 )
 
-_OWN = Prepared(
-    _rows.where(requests.c.account_id == bindparam("account", type_=Number))
+_OWN = Statement(
+    _rows.where(requests.c.account_id == bindparam("account", type_=BigInt))
     .order_by(requests.c.created.desc(), requests.c.id.desc())
     .limit(bindparam("limit", type_=Integer))
 )
-_OWN_ONE = Prepared(
+_OWN_ONE = Statement(
     _rows.where(
         requests.c.uuid == bindparam("uuid"),
-        requests.c.account_id == bindparam("account", type_=Number),
+        requests.c.account_id == bindparam("account", type_=BigInt),
     )
 )
-_LATEST = Prepared(
+_LATEST = Statement(
     _rows.where(
-        requests.c.account_id == bindparam("account", type_=Number),
-        requests.c.scope_id == bindparam("scope", type_=Number),
-        func.coalesce(requests.c.open_invitation_id, 0) == bindparam("through", type_=Number),
+        requests.c.account_id == bindparam("account", type_=BigInt),
+        requests.c.scope_id == bindparam("scope", type_=BigInt),
+        func.coalesce(requests.c.open_invitation_id, 0) == bindparam("through", type_=BigInt),
     )
     .order_by(requests.c.created.desc(), requests.c.id.desc())
     .limit(1)
@@ -194,9 +212,13 @@ def visible_in_groups() -> ColumnElement[bool]:
     """Say which of the requests to groups an ordinary actor may see: ``visible``, said shorter."""
     return requests.c.id.in_(
         union(
-            select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=Number)),
+            select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=BigInt)),
             select(_one.c.id).where(
-                _one.c.scope_id.in_(holding((Kind.GROUP, TEAM[Kind.GROUP].grant)))
+                _one.c.scope_id.in_(
+                    scopes_with_permission(
+                        (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant)
+                    )
+                )
             ),
         )
     )
@@ -215,9 +237,9 @@ group_listing = Listing(
     },
     filters={
         **lookups.keys("id", requests.c.uuid),
-        **lookups.numbers("authgroup", requests.c.scope_id),
+        **lookups.integers("authgroup", requests.c.scope_id),
         **lookups.names("authgroup__name", scopes.c.name, groups.c.folded),
-        **lookups.numbers("user_account_request", requests.c.account_id),
+        **lookups.integers("user_account_request", requests.c.account_id),
         **lookups.addresses(
             "user_account_request__email",
             accounts.c.email,
@@ -230,8 +252,8 @@ group_listing = Listing(
 
 
 @lru_cache(maxsize=4)
-def _seen(*, sees_all: bool, groups: bool) -> Prepared:
-    return Prepared(
+def _seen(*, sees_all: bool, groups: bool) -> Statement:
+    return Statement(
         _rows.where(
             requests.c.uuid == bindparam("uuid"),
             and_(~_tree(), scopes.c.removed.is_(None)) if groups else _tree(),
@@ -240,13 +262,13 @@ def _seen(*, sees_all: bool, groups: bool) -> Prepared:
     )
 
 
-_BY_ID = Prepared(_rows.where(requests.c.id == bindparam("id")))
-_EARLIER = Prepared(
+_BY_ID = Statement(_rows.where(requests.c.id == bindparam("id")))
+_EARLIER = Statement(
     select(requests.c.state, requests.c.project_id, requests.c.uuid)
     .where(
         requests.c.account_id == bindparam("account"),
         requests.c.scope_id == bindparam("scope"),
-        func.coalesce(requests.c.open_invitation_id, 0) == bindparam("through", type_=Number),
+        func.coalesce(requests.c.open_invitation_id, 0) == bindparam("through", type_=BigInt),
         or_(
             requests.c.state == State.PENDING.value,
             requests.c.state == State.APPROVED.value,
@@ -261,7 +283,7 @@ _ADD = add_to_account(
         *("state", "message", "created", "sole"),
     ),
 )
-_STEP = Prepared(
+_STEP = Statement(
     update(requests)
     .where(requests.c.id == bindparam("request"), requests.c.state == bindparam("was"))
     .values(
@@ -271,12 +293,12 @@ _STEP = Prepared(
         }
     )
 )
-_CLOSE_ALL = Prepared(
+_CLOSE_ALL = Statement(
     update(requests)
     .where(requests.c.scope_id == bindparam("scope"), requests.c.state == State.PENDING.value)
-    .values(state=State.CANCELED.value, decided=bindparam("now", type_=Time))
+    .values(state=State.CANCELED.value, decided=bindparam("now", type_=UtcDateTime))
 )
-_PENDING_OF = Prepared(
+_PENDING_OF = Statement(
     select(requests.c.id)
     .where(
         requests.c.account_id == bindparam("account"),
@@ -293,13 +315,13 @@ _close = (
     )
     .values(
         state=State.CANCELED.value,
-        decided=bindparam("now", type_=Time),
-        decided_by=bindparam("by", type_=Number),
+        decided=bindparam("now", type_=UtcDateTime),
+        decided_by=bindparam("by", type_=BigInt),
     )
     .returning(requests.c.uuid, requests.c.scope_id)
 )
-_CLOSE_EVERYWHERE = Prepared(_close)
-_WAITING_OF = Prepared(
+_CLOSE_EVERYWHERE = Statement(_close)
+_WAITING_OF = Statement(
     select(func.count().label("count"))
     .select_from(requests)
     .where(
@@ -316,37 +338,37 @@ _managing = (
     .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
     .where(
         or_(
-            grants.c.scope_id == bindparam("scope", type_=Number),
-            grants.c.scope_id == bindparam("parent", type_=Number),
+            grants.c.scope_id == bindparam("scope", type_=BigInt),
+            grants.c.scope_id == bindparam("parent", type_=BigInt),
         ),
-        live(),
+        is_active(),
         role_permissions.c.permission == bindparam("grant"),
     )
 )
-_MANAGERS = Prepared(
+_MANAGERS = Statement(
     select(accounts.c.id, accounts.c.email, _carried.c.permission)
     .select_from(grants)
     .join(accounts, accounts.c.id == grants.c.account_id)
     .join(_carried, _carried.c.role_id == grants.c.role_id)
     .where(
         or_(
-            grants.c.scope_id == bindparam("scope", type_=Number),
-            grants.c.scope_id == bindparam("parent", type_=Number),
+            grants.c.scope_id == bindparam("scope", type_=BigInt),
+            grants.c.scope_id == bindparam("parent", type_=BigInt),
         ),
-        live(),
+        is_active(),
         _may_be_told,
         accounts.c.id.in_(_managing),
     )
     .order_by(accounts.c.id)
 )
-_STAFF = Prepared(
+_STAFF = Statement(
     select(accounts.c.id, accounts.c.uuid, accounts.c.email)
     .where(accounts.c.is_staff, _may_be_told)
     .order_by(accounts.c.id)
 )
 
 
-def reach(tx: Read, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
     """Load a request that the actor may see.
 
     Args:
@@ -354,65 +376,65 @@ def reach(tx: Read, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
 
     Refuses: NotFound ``request.unknown`` when there is none or it is hidden.
     """
-    binds = {} if actor.sees_all else seer(tx, actor)
-    row = tx.one(_seen(sees_all=actor.sees_all, groups=groups), uuid=uuid, **binds)
+    binds = {} if actor.sees_all else viewer_params(tx, actor)
+    row = tx.fetch_one(_seen(sees_all=actor.sees_all, groups=groups), uuid=uuid, **binds)
     if row is None:
         raise NotFound("request.unknown")
     return row
 
 
-def own(tx: Read, account: int, limit: int) -> list[Row]:
+def own(tx: ReadTransaction, account: int, limit: int) -> list[Row]:
     """Give the latest requests of an account, to every kind of scope, newest first."""
-    return tx.all(_OWN, account=account, limit=limit)
+    return tx.fetch_all(_OWN, account=account, limit=limit)
 
 
-def own_one(tx: Read, account: int, uuid: str) -> Row:
+def own_one(tx: ReadTransaction, account: int, uuid: str) -> Row:
     """Load a request that an account has made, to whatever kind of scope.
 
     Refuses: NotFound ``request.unknown`` for somebody else's too.
     """
-    row = tx.one(_OWN_ONE, account=account, uuid=uuid)
+    row = tx.fetch_one(_OWN_ONE, account=account, uuid=uuid)
     if row is None:
         raise NotFound("request.unknown")
     return row
 
 
-def latest(tx: Read, account: int, scope: int, through: int | None) -> Row | None:
+def latest(tx: ReadTransaction, account: int, scope: int, through: int | None) -> Row | None:
     """Give what an account asked last at a scope, through an open invitation or at itself."""
-    return tx.one(_LATEST, account=account, scope=scope, through=through or 0)
+    return tx.fetch_one(_LATEST, account=account, scope=scope, through=through or 0)
 
 
-def by_number(tx: Read, number: int) -> Row | None:
+def by_id(tx: ReadTransaction, number: int) -> Row | None:
     """Find a request for ourselves."""
-    return tx.one(_BY_ID, id=number)
+    return tx.fetch_one(_BY_ID, id=number)
 
 
-def earlier(tx: Read, account: int, scope: int, through: int | None) -> list[Row]:
+def earlier(tx: ReadTransaction, account: int, scope: int, through: int | None) -> list[Row]:
     """Give what somebody has asked there before and still counts: pending or approved."""
-    return tx.all(_EARLIER, account=account, scope=scope, through=through or 0)
+    return tx.fetch_all(_EARLIER, account=account, scope=scope, through=through or 0)
 
 
-def pending_of(tx: Read, account: int, scope: int) -> list[Row]:
+def pending_of(tx: ReadTransaction, account: int, scope: int) -> list[Row]:
     """Give what an account has asked at a scope and nobody has decided."""
-    rows = [by_number(tx, row.id) for row in tx.all(_PENDING_OF, account=account, scope=scope)]
+    rows = [by_id(tx, row.id) for row in tx.fetch_all(_PENDING_OF, account=account, scope=scope)]
     return [row for row in rows if row is not None]
 
 
-def waiting_of(tx: Read, account: int) -> int:
+def waiting_of(tx: ReadTransaction, account: int) -> int:
     """Count the requests of an account that nobody has decided."""
-    return int(tx.value(_WAITING_OF, account=account))
+    return int(tx.scalar(_WAITING_OF, account=account))
 
 
-def add(tx: Write, values: Mapping[str, Any]) -> int:
+def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """Insert a request and give its number.
 
     Refuses: Conflict ``request.exists``; the unique index decides, whoever else asks now.
     Conflict ``account.inactive``, also when that has happened only just now.
     """
     try:
-        with tx.point():
-            number = tx.value(_ADD, **values)
-    except Duplicate as error:
+        with tx.savepoint():
+            number = tx.scalar(_ADD, **values)
+    except UniqueViolationError as error:
         raise Conflict("request.exists") from error
     if number is None:
         raise Conflict("account.inactive")
@@ -420,7 +442,7 @@ def add(tx: Write, values: Mapping[str, Any]) -> int:
 
 
 def step(
-    tx: Write,
+    tx: WriteTransaction,
     request: Row,
     state: State,
     by: int | None,
@@ -433,7 +455,7 @@ def step(
 
     Refuses: Conflict ``request.wrong_state`` for the loser of a race.
     """
-    moved = tx.run(
+    moved = tx.execute(
         _STEP,
         request=request.id,
         was=request.state,
@@ -448,27 +470,27 @@ def step(
         raise Conflict("request.wrong_state", state=request.state)
 
 
-def close_everywhere(tx: Write, account: int, by: int | None) -> list[Row]:
+def close_everywhere(tx: WriteTransaction, account: int, by: int | None) -> list[Row]:
     """Close whatever an account asks anywhere; give ``uuid scope_id``."""
-    return tx.all(_CLOSE_EVERYWHERE, account=account, now=tx.now, by=by)
+    return tx.fetch_all(_CLOSE_EVERYWHERE, account=account, now=tx.now, by=by)
 
 
-def close_all(tx: Write, scope: int) -> None:
+def close_all(tx: WriteTransaction, scope: int) -> None:
     """Cancel every request to a scope that goes."""
-    tx.run(_CLOSE_ALL, scope=scope, now=tx.now)
+    tx.execute(_CLOSE_ALL, scope=scope, now=tx.now)
 
 
 def managers(
-    tx: Read, scope: int, parent: int | None, kind: str
+    tx: ReadTransaction, scope: int, parent: int | None, kind: str
 ) -> list[tuple[int, str, set[str]]]:
     """Give those who may give roles in a scope and want mails: number, address, permissions."""
     found: dict[int, tuple[int, str, set[str]]] = {}
-    grant = TEAM[Kind(kind)].grant.value
-    for row in tx.all(_MANAGERS, scope=scope, parent=parent, grant=grant, now=tx.now):
+    grant = MEMBERSHIP_PERMISSIONS[ScopeKind(kind)].grant.value
+    for row in tx.fetch_all(_MANAGERS, scope=scope, parent=parent, grant=grant, now=tx.now):
         found.setdefault(row.id, (row.id, row.email, set()))[2].add(row.permission)
     return list(found.values())
 
 
-def staff(tx: Read) -> list[Row]:
+def staff(tx: ReadTransaction) -> list[Row]:
     """Give the members of staff who want mails: ``id uuid email``."""
-    return tx.all(_STAFF)
+    return tx.fetch_all(_STAFF)

@@ -27,7 +27,7 @@ class State(StrEnum):
 STORED: Final = tuple(state for state in State if state is not State.DRAFT)
 
 
-class Act(StrEnum):
+class Action(StrEnum):
     """What can happen to a request after it was begun."""
 
     SUBMIT = "submit"
@@ -36,29 +36,29 @@ class Act(StrEnum):
     CANCEL = "cancel"
 
 
-MOVES: Final = {
-    (State.DRAFT, Act.SUBMIT): State.PENDING,
-    (State.DRAFT, Act.CANCEL): State.CANCELED,
-    (State.PENDING, Act.APPROVE): State.APPROVED,
-    (State.PENDING, Act.REJECT): State.REJECTED,
-    (State.PENDING, Act.CANCEL): State.CANCELED,
+TRANSITIONS: Final = {
+    (State.DRAFT, Action.SUBMIT): State.PENDING,
+    (State.DRAFT, Action.CANCEL): State.CANCELED,
+    (State.PENDING, Action.APPROVE): State.APPROVED,
+    (State.PENDING, Action.REJECT): State.REJECTED,
+    (State.PENDING, Action.CANCEL): State.CANCELED,
 }
 
 
-def move(state: str, act: Act) -> State:
+def transition(state: str, act: Action) -> State:
     """Give the state that an act leads to.
 
     Refuses: Conflict ``request.wrong_state`` when the act is not open in that state.
     """
     try:
-        return MOVES[State(state), act]
+        return TRANSITIONS[State(state), act]
     except KeyError:
         raise Conflict("request.wrong_state", act=act, state=state) from None
 
 
-def is_repeated(state: str, act: Act) -> bool:
+def is_repeated(state: str, act: Action) -> bool:
     """Tell whether an act has already led to where it leads: whoever says it twice means once."""
-    return state == MOVES[State.PENDING, act]
+    return state == TRANSITIONS[State.PENDING, act]
 
 
 def is_fulfilled(

@@ -30,12 +30,19 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
-from collegium.access.queries import live, visible_scopes
-from collegium.access.rules import Kind
-from collegium.db.statements import Key, any_of
-from collegium.db.tables import Number, account_texts, accounts, grants, roles, scopes
-from collegium.lists.listing import SAMPLE, Filter, Texts
-from collegium.lists.sql_hints import TRIGRAM, alone, near, one_of, rare, since
+from collegium.access.queries import is_active, visible_scopes
+from collegium.access.rules import ScopeKind
+from collegium.db.statements import UuidHex, any_of
+from collegium.db.tables import BigInt, account_texts, accounts, grants, roles, scopes
+from collegium.lists.listing import SAMPLE, Filter, SearchTable
+from collegium.lists.sql_hints import (
+    TRIGRAM,
+    correlated_exists,
+    in_subquery,
+    since,
+    trigram_match,
+    unlikely,
+)
 from collegium.text.email_addresses import lower_letters, spellings
 
 if TYPE_CHECKING:
@@ -72,7 +79,7 @@ _PEOPLE: Final = ("first_name", "last_name", "username", "email")
 
 _SCANNED: Final = tuple(name for name in _FIELDS if name in account_texts.c)
 
-TEXTS: Final = Texts(
+TEXTS: Final = SearchTable(
     account_texts.c.account_id,
     # A UUID is nothing but chance.
     select(accounts.c.id).order_by(accounts.c.uuid).limit(literal_column(str(SAMPLE))),
@@ -143,7 +150,7 @@ def _place(element: _Place, compiler: SQLCompiler, **kw: Any) -> str:
 
 def _near(*names: str) -> ColumnElement[bool]:
     """Narrow to the accounts that hold all the trigrams of one of the texts."""
-    return near(accounts.c.id, accounts.c.search, "account_search", *names)
+    return trigram_match(accounts.c.id, accounts.c.search, "account_search", *names)
 
 
 def _within(name: str, first: str, last: str = "") -> ColumnElement[bool]:
@@ -169,7 +176,7 @@ def _has(field: str, name: str) -> ColumnElement[bool]:
     return _Place(account_texts.c[field], bindparam(name, type_=Text)) > literal_column("0")
 
 
-def _rough(form: str, *names: str) -> ColumnElement[bool] | None:
+def _estimate(form: str, *names: str) -> ColumnElement[bool] | None:
     """Say nearly what the index of trigrams tells: that one of the texts is in any field."""
     fields = ["people", *(field for field in _SCANNED if field not in _PEOPLE)]
     said = or_(*(_has(field, name) for name in names for field in fields))
@@ -204,7 +211,10 @@ def part_of(first: str, last: str = "", *, name: str = "") -> Filter:
     if last or first not in account_texts.c:
         return Filter(read, where)
     return Filter(
-        read, where, lambda _form, _sees_all: _has(first, bound), lambda form: _rough(form, bound)
+        read,
+        where,
+        lambda _form, _sees_all: _has(first, bound),
+        lambda form: _estimate(form, bound),
     )
 
 
@@ -218,14 +228,14 @@ def _where_email(form: str, _sees_all: bool) -> ColumnElement[bool]:
     same = select(account_texts.c.account_id).where(
         account_texts.c.account_id == accounts.c.id, _has("email", "email_letters")
     )
-    return and_(_narrowed(form, ("email",), _within("email", "email")), alone(same))
+    return and_(_narrowed(form, ("email",), _within("email", "email")), correlated_exists(same))
 
 
 EMAIL: Final = Filter(
     _email,
     _where_email,
     lambda _form, _sees_all: _has("email", "email_letters"),
-    lambda form: _rough(form, "email"),
+    lambda form: _estimate(form, "email"),
 )
 
 
@@ -251,7 +261,7 @@ FULL_NAME: Final = Filter(
     _full_name,
     _where_full_name,
     lambda form, _sees_all: _has(form.split(maxsplit=1)[0], "full_name"),
-    lambda form: _rough(form, "full_name"),
+    lambda form: _estimate(form, "full_name"),
 )
 
 
@@ -313,7 +323,7 @@ def _scan_query(form: str, sees_all: bool) -> ColumnElement[bool]:
 
 def _rough_query(form: str) -> ColumnElement[bool] | None:
     names = ("query",) if form.startswith("word ") else ("query_first", "query_second")
-    return _rough(form, *names)
+    return _estimate(form, *names)
 
 
 def _by_right(
@@ -322,7 +332,7 @@ def _by_right(
     """Look at what only some may see; ``others`` says whose it is for the rest: nobody's."""
     rest = false() if others is None else and_(all_see, others)
     # Few have a flag that says what they may besides.
-    few = rare(all_see)
+    few = unlikely(all_see)
     return Filter(
         lambda value: ("few" if value is True else "", {name: value}),
         lambda form, sees_all: (few if form else all_see) if sees_all else rest,
@@ -337,18 +347,18 @@ def _holders(name: str, condition: ColumnElement[bool]) -> Filter:
     """Look for whoever holds a living grant; of foreign scopes an actor learns nothing."""
 
     def where(_form: str, sees_all: bool) -> ColumnElement[bool]:
-        holders = select(_held.c.account_id).where(live(_held), condition)
+        holders = select(_held.c.account_id).where(is_active(_held), condition)
         if not sees_all:
             holders = holders.where(_held.c.scope_id.in_(visible_scopes()))
-        return one_of(accounts.c.id, holders)
+        return in_subquery(accounts.c.id, holders)
 
     return Filter(lambda value: ("", {name: value}), where)
 
 
-def _in_scope(name: str, kind: Kind) -> Filter:
+def _in_scope(name: str, kind: ScopeKind) -> Filter:
     """Look for whoever belongs to a scope, or to one inside it."""
     named = and_(
-        scopes.c.uuid == bindparam(name, type_=Key),
+        scopes.c.uuid == bindparam(name, type_=UuidHex),
         scopes.c.kind == kind.value,
         scopes.c.removed.is_(None),
     )
@@ -361,7 +371,7 @@ def _in_scope(name: str, kind: Kind) -> Filter:
     return _holders(name, _held.c.scope_id.in_(places))
 
 
-def _in_role(name: str, kind: Kind) -> Filter:
+def _in_role(name: str, kind: ScopeKind) -> Filter:
     """Look for whoever holds a role of that kind in any scope there is."""
     gone = select(scopes.c.id).where(scopes.c.removed.is_not(None))
     # The role first: of all scopes there are more.
@@ -373,10 +383,10 @@ def _in_role(name: str, kind: Kind) -> Filter:
     )
 
     def walk(key: ColumnElement[Any]) -> ColumnElement[bool]:
-        mine = select(_held.c.role_id).where(live(_held), holding, _held.c.account_id == key)
-        return alone(mine.correlate(key.table))
+        mine = select(_held.c.role_id).where(is_active(_held), holding, _held.c.account_id == key)
+        return correlated_exists(mine.correlate(key.table))
 
-    return replace(_holders(name, holding), walk=walk)
+    return replace(_holders(name, holding), row_predicate=walk)
 
 
 def _is(name: str) -> ColumnElement[bool]:
@@ -397,10 +407,10 @@ def _where_description(_form: str, sees_all: bool) -> ColumnElement[bool]:
     return and_(beginning() == bindparam("description_beginning", type_=Text), whole)
 
 
-_oneself = accounts.c.id == bindparam("actor", type_=Number)
+_oneself = accounts.c.id == bindparam("actor", type_=BigInt)
 
 
-def veiled(name: str, known: ColumnElement[bool] | Filter) -> Filter:
+def without_private_fields(name: str, known: ColumnElement[bool] | Filter) -> Filter:
     """Find no staff but oneself, unless the actor sees all.
 
     For a list that shows staff among others, but not what the filter looks at.
@@ -412,16 +422,16 @@ def veiled(name: str, known: ColumnElement[bool] | Filter) -> Filter:
         inner = known
 
     def where(form: str, sees_all: bool) -> ColumnElement[bool]:
-        found = inner.where(form, sees_all)
+        found = inner.predicate(form, sees_all)
         return found if sees_all else and_(found, or_(_oneself, not_(accounts.c.is_staff)))
 
-    return replace(inner, where=where, scan=None)
+    return replace(inner, predicate=where, scan_predicate=None)
 
 
 FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "agreement_date": since("agreement_date", accounts.c.agreed),
     "civil_number": _by_right("civil_number", _is("civil_number"), _oneself),
-    "customer_uuid": _in_scope("customer_uuid", Kind.ORGANISATION),
+    "customer_uuid": _in_scope("customer_uuid", ScopeKind.ORGANISATION),
     "date_joined": since("date_joined", accounts.c.joined),
     "description": Filter(
         lambda value: (
@@ -440,17 +450,17 @@ FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "modified": _by_right("modified", since("modified", accounts.c.modified), _oneself),
     "native_name": part_of("native_name"),
     "organization": part_of("organization"),
-    "organization_roles": _in_role("organization_roles", Kind.ORGANISATION),
+    "organization_roles": _in_role("organization_roles", ScopeKind.ORGANISATION),
     "phone_number": _is("phone_number"),
-    "project_roles": _in_role("project_roles", Kind.PROJECT),
-    "project_uuid": _in_scope("project_uuid", Kind.PROJECT),
+    "project_roles": _in_role("project_roles", ScopeKind.PROJECT),
+    "project_uuid": _in_scope("project_uuid", ScopeKind.PROJECT),
     "query": Filter(_query, _where_query, _scan_query, _rough_query),
     "registration_method": _is("registration_method"),
     "user_keyword": Filter(
         _keyword,
         _where_keyword,
         _scan_keyword,
-        lambda form: _rough(form, "user_keyword_name", "user_keyword"),
+        lambda form: _estimate(form, "user_keyword_name", "user_keyword"),
     ),
     "username": _is("username"),
     "username_list": any_of(accounts.c.username, "username_list"),

@@ -21,11 +21,17 @@ from sqlalchemy import (
     union_all,
 )
 
-from collegium.access.queries import holding, live, mine, organisation, visible_scopes
-from collegium.access.rules import OWNER_ROLES, Kind, Permission
-from collegium.db.statements import Time, any_of, contains, part
+from collegium.access.queries import (
+    actor_grants,
+    is_active,
+    organisation,
+    scopes_with_permission,
+    visible_scopes,
+)
+from collegium.access.rules import OWNER_ROLES, Permission, ScopeKind
+from collegium.db.statements import UtcDateTime, any_of, contains, like_pattern
 from collegium.db.tables import (
-    Number,
+    BigInt,
     accounts,
     events,
     grants,
@@ -40,7 +46,7 @@ from collegium.db.tables import (
 from collegium.join_requests.rules import State
 from collegium.lists import account_search
 from collegium.lists.listing import Filter
-from collegium.lists.sql_hints import TRIGRAM, key_of, near, one_of, since
+from collegium.lists.sql_hints import TRIGRAM, in_subquery, key_of, since, trigram_match
 from collegium.text.email_addresses import comparable_address
 
 if TYPE_CHECKING:
@@ -50,7 +56,7 @@ if TYPE_CHECKING:
 
     Filters = Mapping[str, ColumnElement[bool] | Filter]
 
-_oneself = accounts.c.id == bindparam("actor", type_=Number)
+_oneself = accounts.c.id == bindparam("actor", type_=BigInt)
 _place = scopes.alias("place")
 _above = scopes.alias("above")
 _again = grants.alias("again")
@@ -71,7 +77,7 @@ def _in_organisation(name: str) -> ColumnElement[bool]:
     """Say that a place is an organisation, or one of its projects."""
     named = (
         select(_above.c.id)
-        .where(_is(_above.c.uuid, name), _above.c.kind == Kind.ORGANISATION.value)
+        .where(_is(_above.c.uuid, name), _above.c.kind == ScopeKind.ORGANISATION.value)
         .scalar_subquery()
     )
     return or_(_place.c.id == named, _place.c.parent_id == named)
@@ -81,7 +87,7 @@ def _placed(column: ColumnElement[Any], *names: str) -> Filters:
     """Look for what names a scope of which something is true; give the filters of those names."""
 
     def at(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-        return one_of(column, select(_place.c.id).where(condition))
+        return in_subquery(column, select(_place.c.id).where(condition))
 
     every: Filters = {
         "customer_uuid": at(_in_organisation("customer_uuid")),
@@ -105,13 +111,13 @@ def _placed(column: ColumnElement[Any], *names: str) -> Filters:
 
 def _holder(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """Look for grants of the accounts of which something is true."""
-    return one_of(grants.c.account_id, select(accounts.c.id).where(condition))
+    return in_subquery(grants.c.account_id, select(accounts.c.id).where(condition))
 
 
 def _in_team() -> ColumnElement[bool]:
     """Begin with the team: PostgreSQL would rather go through everybody in the order of a page."""
-    scope = bindparam("scope", type_=Number)
-    return one_of(
+    scope = bindparam("scope", type_=BigInt)
+    return in_subquery(
         grants.c.id, select(_again.c.id).where(_again.c.scope_id == scope, _again.c.ended.is_(None))
     )
 
@@ -126,7 +132,7 @@ def _found(known: Filter, *, veiled: bool = False, in_team: bool = False) -> Fil
     """
 
     def where(form: str, sees_all: bool) -> ColumnElement[bool]:
-        found = known.where(form, sees_all)
+        found = known.predicate(form, sees_all)
         if veiled and not sees_all:
             found = and_(found, or_(_oneself, not_(accounts.c.is_staff)))
         return and_(found, _in_team()) if in_team else _holder(found)
@@ -149,7 +155,7 @@ def _people(*, in_team: bool) -> Filters:
 
 def _grants_changed() -> ColumnElement[bool]:
     """Look for grants that began, or were given another end, at a moment or later."""
-    moment = bindparam("modified", type_=Time)
+    moment = bindparam("modified", type_=UtcDateTime)
     standing = _again.c.ended.is_(None)
     # History knows a change by its person and its place.
     same = and_(events.c.account_id == _again.c.account_id, events.c.scope_id == _again.c.scope_id)
@@ -169,7 +175,7 @@ GRANTS: Final[Filters] = {
     "created": since("created", grants.c.since),
     "expiration_time": and_(grants.c.until.is_not(None), since("expiration_time", grants.c.until)),
     "modified": _grants_changed(),
-    "role_name": one_of(
+    "role_name": in_subquery(
         grants.c.role_id, select(_role.c.id).where(contains(_role.c.name, "role_name"))
     ),
     "role_uuid": _with_role(grants.c.role_id, _is(_role.c.uuid, "role_uuid")),
@@ -186,7 +192,7 @@ TEAM: Final[Filters] = {
     # Names and UUIDs of roles.
     "role": Filter(
         _read_roles,
-        lambda _form, _sees_all: one_of(
+        lambda _form, _sees_all: in_subquery(
             grants.c.role_id,
             select(_role.c.id).where(
                 or_(any_of(_role.c.name, "role"), any_of(_role.c.uuid, "role_uuids"))
@@ -203,7 +209,7 @@ TEAM: Final[Filters] = {
 def _email_part(value: str) -> tuple[str, dict[str, Any]]:
     text = account_search.address_text(value)
     form = "near" if len(text) >= TRIGRAM else "far"
-    return form, {"email": part(text), "email_near": text}
+    return form, {"email": like_pattern(text), "email_near": text}
 
 
 def _where_email_part(form: str, _sees_all: bool) -> ColumnElement[bool]:
@@ -212,7 +218,8 @@ def _where_email_part(form: str, _sees_all: bool) -> ColumnElement[bool]:
     if form == "far":
         return exact
     return and_(
-        near(invitations.c.id, invitations.c.email_search, "invitation_search", "email"), exact
+        trigram_match(invitations.c.id, invitations.c.email_search, "invitation_search", "email"),
+        exact,
     )
 
 
@@ -281,7 +288,11 @@ def _query(
 
     def read(value: str) -> tuple[str, dict[str, Any]]:
         uuid = key_of(value)
-        binds = {"query": part(value), "query_whole": part(value)[1:-1], "query_uuid": uuid}
+        binds = {
+            "query": like_pattern(value),
+            "query_whole": like_pattern(value)[1:-1],
+            "query_uuid": uuid,
+        }
         return ("text" if uuid is None else "uuid"), binds
 
     def where(form: str, _sees_all: bool) -> ColumnElement[bool]:
@@ -301,12 +312,12 @@ def _mine_as(*names: str) -> Callable[[ColumnElement[Any]], ColumnElement[bool]]
     found = (
         select(grants.c.scope_id)
         .join(roles, roles.c.id == grants.c.role_id)
-        .where(mine(), or_(*(roles.c.name == name for name in names)))
+        .where(actor_grants(), or_(*(roles.c.name == name for name in names)))
     )
-    return lambda column: one_of(column, found)
+    return lambda column: in_subquery(column, found)
 
 
-_as_owner = _mine_as(*sorted(OWNER_ROLES[Kind.ORGANISATION]))
+_as_owner = _mine_as(*sorted(OWNER_ROLES[ScopeKind.ORGANISATION]))
 
 
 def _where_member(_form: str, sees_all: bool) -> ColumnElement[bool]:
@@ -318,7 +329,7 @@ def _where_member(_form: str, sees_all: bool) -> ColumnElement[bool]:
         .join(_place, _place.c.id == _held.c.scope_id)
         .where(
             _is(accounts.c.uuid, "user_uuid"),
-            live(_held),
+            is_active(_held),
             _place.c.removed.is_(None),
             true()
             if sees_all
@@ -326,7 +337,7 @@ def _where_member(_form: str, sees_all: bool) -> ColumnElement[bool]:
             else and_(accounts.c.is_active, _held.c.scope_id.in_(visible_scopes())),
         )
     )
-    return one_of(scopes.c.id, found)
+    return in_subquery(scopes.c.id, found)
 
 
 def _contains(columns: Mapping[str, ColumnElement[Any]]) -> dict[str, ColumnElement[bool]]:
@@ -348,7 +359,7 @@ ORGANISATIONS: Final[Filters] = {
     "archived": _is(_own.archived, "archived"),
     "backend_id": _is(_own.backend_id, "backend_id"),
     "current_user_has_project_create_permission": scopes.c.id.in_(
-        holding((Kind.ORGANISATION, Permission.PROJECT_CREATE))
+        scopes_with_permission((ScopeKind.ORGANISATION, Permission.PROJECT_CREATE))
     ),
     "name_exact": _is(scopes.c.name, "name_exact"),
     "owned_by_current_user": _as_owner(scopes.c.id),
@@ -370,7 +381,7 @@ ORGANISATIONS: Final[Filters] = {
 
 def _projects_changed() -> ColumnElement[bool]:
     """Look for projects that were made, changed or removed at a moment or later."""
-    moment = bindparam("modified", type_=Time)
+    moment = bindparam("modified", type_=UtcDateTime)
     changed = select(events.c.scope_id).where(
         or_(events.c.kind == "project.updated", events.c.kind == "project.deleted"),
         events.c.at >= moment,
@@ -393,9 +404,9 @@ PROJECTS: Final[Filters] = {
     "can_manage": or_(_mine_as("PROJECT.MANAGER")(scopes.c.id), _as_owner(scopes.c.parent_id)),
     "conceal_finished_projects": or_(
         projects.c.ends.is_(None),
-        projects.c.ends >= func.date(bindparam("now", type_=Time), type_=Date()),
+        projects.c.ends >= func.date(bindparam("now", type_=UtcDateTime), type_=Date()),
     ),
-    "created": scopes.c.created >= bindparam("created", type_=Time),
+    "created": scopes.c.created >= bindparam("created", type_=UtcDateTime),
     "customer": any_of(organisation.c.uuid, "customer"),
     "modified": _projects_changed(),
     "name_exact": _is(scopes.c.name, "name_exact"),

@@ -18,10 +18,10 @@ from sqlalchemy import (
     true,
 )
 
-from collegium.access.queries import seer
-from collegium.db.statements import Prepared
-from collegium.db.tables import Number
-from collegium.lists.sql_hints import alone, one_of, out_of_hand
+from collegium.access.queries import viewer_params
+from collegium.db.statements import Statement
+from collegium.db.tables import BigInt
+from collegium.lists.sql_hints import correlated_exists, in_subquery, sort_without_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import FromClause, Select
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 
@@ -47,14 +47,14 @@ class Filter:
     """
 
     read: Callable[[Any], tuple[str, dict[str, Any]]]
-    where: Callable[[str, bool], ColumnElement[bool]]
-    scan: Callable[[str, bool], ColumnElement[bool]] | None = None
-    rough: Callable[[str], ColumnElement[bool] | None] = lambda _form: None
-    walk: Callable[[ColumnElement[Any]], ColumnElement[bool]] | None = None
+    predicate: Callable[[str, bool], ColumnElement[bool]]
+    scan_predicate: Callable[[str, bool], ColumnElement[bool]] | None = None
+    selectivity_estimate: Callable[[str], ColumnElement[bool] | None] = lambda _form: None
+    row_predicate: Callable[[ColumnElement[Any]], ColumnElement[bool]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class SearchTable:
     """A narrow table with what is searched of each row of a list, and no other row.
 
     Args:
@@ -71,7 +71,7 @@ _MANY: Final = SAMPLE * 3 // 100
 """So many of the sample meet a search that many rows do."""
 
 
-class Way(StrEnum):
+class SearchPlan(StrEnum):
     """How a search finds its rows."""
 
     INDEX = "index"
@@ -116,8 +116,8 @@ class Listing:
         counted: Select[Any] | None = None,
         ties: ColumnElement[Any] | None = None,
         lean: bool = False,
-        texts: Texts | None = None,
-        tally: Prepared | None = None,
+        texts: SearchTable | None = None,
+        tally: Statement | None = None,
         wide: bool = False,
         privileged: Collection[str] = (),
     ) -> None:
@@ -137,7 +137,7 @@ class Listing:
         # Names come from a request, but only known ones reach this far; the bound is for
         # their combinations.
         self._statement = lru_cache(maxsize=512)(self._build)
-        self._sample = lru_cache(maxsize=256)(self._sampled)
+        self._sample = lru_cache(maxsize=256)(self._sampled_count)
 
     def _build(
         self,
@@ -145,21 +145,26 @@ class Listing:
         sees_all: bool,
         filters: tuple[tuple[str, str], ...],
         order: tuple[str, ...] | None,
-        way: Way,
+        way: SearchPlan,
         size: int = 0,
         first: bool = True,
-    ) -> Prepared:
+    ) -> Statement:
         wanted, scans = [], []
         for name, form in filters:
             known = self.filters[name]
             if not isinstance(known, Filter):
                 wanted.append(known)
-            elif way is not Way.INDEX and known.scan is not None:
-                scans.append(known.scan(form, sees_all))
-            elif way is Way.WALK and known.walk is not None and order is not None and sees_all:
-                wanted.append(known.walk(self._key))
+            elif way is not SearchPlan.INDEX and known.scan_predicate is not None:
+                scans.append(known.scan_predicate(form, sees_all))
+            elif (
+                way is SearchPlan.WALK
+                and known.row_predicate is not None
+                and order is not None
+                and sees_all
+            ):
+                wanted.append(known.row_predicate(self._key))
             else:
-                wanted.append(known.where(form, sees_all))
+                wanted.append(known.predicate(form, sees_all))
         if not sees_all:
             wanted.append(self._visible())
         if self._texts is not None and scans:
@@ -167,9 +172,9 @@ class Listing:
             if order is None and not wanted:
                 return _counting(found, size)
             wanted.append(
-                one_of(self._key, found)
-                if way is Way.SCAN
-                else alone(found.where(self._texts.key == self._key))
+                in_subquery(self._key, found)
+                if way is SearchPlan.SCAN
+                else correlated_exists(found.where(self._texts.key == self._key))
             )
         if order is None:
             # Filters may speak of any joined table; then the full select is counted.
@@ -188,7 +193,7 @@ class Listing:
         *,
         first: bool,
         by_hand: bool,
-    ) -> Prepared:
+    ) -> Statement:
         columns = [
             (column, name.startswith("-"))
             for name in names
@@ -197,13 +202,13 @@ class Listing:
         if not any(column is self._ties for column, _ in columns):
             columns.append((self._ties, names[0].startswith("-")))
         if by_hand:
-            columns = [(out_of_hand(column), down) for column, down in columns]
+            columns = [(sort_without_index(column), down) for column, down in columns]
         ordered = [column.desc() if down else column.asc() for column, down in columns]
         # Written into the text: PostgreSQL plans once for all values of a parameter, and of a page
         # of unknown length it believes that it is a tenth of the table.
-        limit = literal_column(str(size), Number)
+        limit = literal_column(str(size), BigInt)
         if first:
-            return Prepared(self._rows.where(*wanted).order_by(*ordered).limit(limit))
+            return Statement(self._rows.where(*wanted).order_by(*ordered).limit(limit))
         # Far into a list only keys are passed over, from an index where there is one. Joined, since
         # asked whether a key is among them PostgreSQL would go through the rows in their order.
         page = (
@@ -211,18 +216,18 @@ class Listing:
             .where(*wanted)
             .order_by(*ordered)
             .limit(limit)
-            .offset(bindparam("offset", type_=Number))
+            .offset(bindparam("offset", type_=BigInt))
             .subquery("page")
         )
         key = page.c[str(self._key.key)] == self._key
         (origin,) = self._rows.get_final_froms()
         # First of all, for PostgreSQL joins many tables in the order in which they are said.
         rows = select(*self._rows.selected_columns).select_from(
-            _led_by(page, key, self._key.table, origin)
+            _join_page_first(page, key, self._key.table, origin)
         )
         if self._rows.whereclause is not None:
             rows = rows.where(self._rows.whereclause)
-        return Prepared(rows.order_by(*ordered), anew=True)
+        return Statement(rows.order_by(*ordered), anew=True)
 
     def _keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
         """Select the keys, of as few tables as the filters and these columns speak of."""
@@ -232,7 +237,9 @@ class Listing:
                 return self._counted.with_only_columns(self._key)
         return self._rows.with_only_columns(self._key)
 
-    def _sampled(self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]) -> Prepared | None:
+    def _sampled_count(
+        self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]
+    ) -> Statement | None:
         """Build the question how many of the sample a search finds, and its index names."""
         if self._texts is None:
             return None
@@ -241,43 +248,43 @@ class Listing:
             known = self.filters[name]
             if not isinstance(known, Filter):
                 continue
-            if known.scan is not None:
-                found.append(known.scan(form, sees_all))
-            elif known.walk is not None and sees_all:
-                found.append(known.walk(self._texts.key))
-            if (rough := known.rough(form)) is not None:
+            if known.scan_predicate is not None:
+                found.append(known.scan_predicate(form, sees_all))
+            elif known.row_predicate is not None and sees_all:
+                found.append(known.row_predicate(self._texts.key))
+            if (rough := known.selectivity_estimate(form)) is not None:
                 named.append(rough)
         if not found:
             return None
-        return Prepared(
+        return Statement(
             select(
                 func.count().filter(and_(*found)).label("found"),
                 func.count().filter(and_(true(), *named)).label("named"),
-            ).where(one_of(self._texts.key, self._texts.sample))
+            ).where(in_subquery(self._texts.key, self._texts.sample))
         )
 
     def _way(
         self,
-        tx: Read,
+        tx: ReadTransaction,
         actor: Actor,
         filters: tuple[tuple[str, str], ...],
         binds: dict[str, Any],
-    ) -> Way:
+    ) -> SearchPlan:
         sample = self._sample(sees_all=actor.sees_all, filters=filters)
         if sample is None:
-            return Way.INDEX
+            return SearchPlan.INDEX
         # Page and count ask the same.
         asked = (sample, actor.id, repr(binds))
-        if asked not in tx.known:
-            tx.known[asked] = tx.one(sample, **seer(tx, actor), **binds)
-        row: Row = tx.known[asked]
+        if asked not in tx.cache:
+            tx.cache[asked] = tx.fetch_one(sample, **viewer_params(tx, actor), **binds)
+        row: Row = tx.cache[asked]
         if row.named < _MANY:
-            return Way.INDEX
-        return Way.SCAN if row.found < _MANY and actor.sees_all else Way.WALK
+            return SearchPlan.INDEX
+        return SearchPlan.SCAN if row.found < _MANY and actor.sees_all else SearchPlan.WALK
 
     def page(
         self,
-        tx: Read,
+        tx: ReadTransaction,
         actor: Actor,
         filters: Mapping[str, Any],
         order: tuple[str, ...],
@@ -299,26 +306,28 @@ class Listing:
         )
         if offset or self._wide:
             binds["offset"] = offset
-        return tx.all(statement, **seer(tx, actor), **binds)
+        return tx.fetch_all(statement, **viewer_params(tx, actor), **binds)
 
-    def count(self, tx: Read, actor: Actor, filters: Mapping[str, Any], most: int = 0) -> int:
+    def count(
+        self, tx: ReadTransaction, actor: Actor, filters: Mapping[str, Any], most: int = 0
+    ) -> int:
         """Give the number of rows on all pages together.
 
         Args:
             most: where to stop counting; 0: nowhere.
         """
         if self._tally is not None and actor.sees_all and not filters:
-            return int(tx.value(self._tally))
+            return int(tx.scalar(self._tally))
         forms, binds = self._read(filters)
         way = self._way(tx, actor, forms, binds)
         statement = self._statement(
             sees_all=actor.sees_all, filters=forms, order=None, way=way, size=most
         )
-        return int(tx.value(statement, **seer(tx, actor), **binds))
+        return int(tx.scalar(statement, **viewer_params(tx, actor), **binds))
 
     def total(
         self,
-        tx: Read,
+        tx: ReadTransaction,
         actor: Actor,
         filters: Mapping[str, Any],
         rows: Sequence[Row],
@@ -346,23 +355,25 @@ class Listing:
         return tuple(forms), binds
 
 
-def _led_by(page: FromClause, key: ColumnElement[bool], table: Any, origin: Any) -> Any:
+def _join_page_first(page: FromClause, key: ColumnElement[bool], table: Any, origin: Any) -> Any:
     """Put a page before the one of the joined tables that it gives the keys of."""
     if origin is table:
         return page.join(origin, key)
     if isinstance(origin, Join):
-        left, right = (_led_by(page, key, table, one) for one in (origin.left, origin.right))
+        left, right = (
+            _join_page_first(page, key, table, one) for one in (origin.left, origin.right)
+        )
         return left.join(right, origin.onclause, isouter=origin.isouter, full=origin.full)
     return origin
 
 
-def without(rows: Select[Any], *names: str) -> Select[Any]:
+def omit_columns(rows: Select[Any], *names: str) -> Select[Any]:
     """Select the same rows without some columns; what they alone were joined for is not read."""
     kept = (column for column in rows.selected_columns if column.key not in names)
     return rows.with_only_columns(*kept)
 
 
-def _counting(keys: Select[Any], most: int) -> Prepared:
+def _counting(keys: Select[Any], most: int) -> Statement:
     if most:
-        keys = keys.limit(literal_column(str(most), Number))
-    return Prepared(select(func.count().label("count")).select_from(keys.subquery()))
+        keys = keys.limit(literal_column(str(most), BigInt))
+    return Statement(select(func.count().label("count")).select_from(keys.subquery()))

@@ -23,7 +23,7 @@ Filters = dict[str, ColumnElement[bool] | Filter]
 """Field, or field, two underscores and operator, to the comparison."""
 
 
-def numbers(field: str, column: ColumnElement[Any]) -> Filters:
+def integers(field: str, column: ColumnElement[Any]) -> Filters:
     """Compare numbers: the same, less, more, one of some, or whether there is one."""
     return {
         field: column == bindparam(field, type_=column.type),
@@ -72,7 +72,7 @@ def keys(field: str, column: ColumnElement[Any]) -> Filters:
     }
 
 
-def truths(field: str, predicate: ColumnElement[bool]) -> Filters:
+def booleans(field: str, predicate: ColumnElement[bool]) -> Filters:
     """Compare truth values."""
     return {
         field: Filter(

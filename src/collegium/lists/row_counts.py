@@ -11,34 +11,34 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, insert, literal, not_, select
 
-from collegium.access.rules import Kind
-from collegium.db.statements import Prepared
-from collegium.db.tables import Number, accounts, invitations, requests, scopes, tallies
+from collegium.access.rules import ScopeKind
+from collegium.db.statements import Statement
+from collegium.db.tables import BigInt, accounts, invitations, requests, scopes, tallies
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
 
 
-def tally(table: Table) -> Prepared:
+def stored_count(table: Table) -> Statement:
     """Build the question how many rows of a table its list has."""
-    total = func.coalesce(func.sum(tallies.c.n), 0, type_=Number)
-    return Prepared(select(total.label("count")).where(tallies.c.name == table.name))
+    total = func.coalesce(func.sum(tallies.c.n), 0, type_=BigInt)
+    return Statement(select(total.label("count")).where(tallies.c.name == table.name))
 
 
-_PARTED = Prepared(select(func.count().label("rows")).select_from(tallies))
+_PARTED = Statement(select(func.count().label("rows")).select_from(tallies))
 _gone = delete(tallies).returning(tallies.c.name, tallies.c.n).cte("gone")
-_FOLD = Prepared(
+_FOLD = Statement(
     insert(tallies).from_select(
         ["name", "n"],
-        select(_gone.c.name, func.sum(_gone.c.n, type_=Number)).group_by(_gone.c.name),
+        select(_gone.c.name, func.sum(_gone.c.n, type_=BigInt)).group_by(_gone.c.name),
     )
 )
-_FORGET = Prepared(delete(tallies))
-_in_tree = select(scopes.c.id).where(not_(scopes.c.kind == Kind.GROUP.value))
+_FORGET = Statement(delete(tallies))
+_in_tree = select(scopes.c.id).where(not_(scopes.c.kind == ScopeKind.GROUP.value))
 _RECOUNT = [
-    Prepared(
+    Statement(
         insert(tallies).from_select(
             ["name", "n"],
             select(literal(table.name), func.count()).select_from(table).where(listed),
@@ -52,14 +52,14 @@ _RECOUNT = [
 ]
 
 
-def fold(tx: Write) -> None:
+def compact(tx: WriteTransaction) -> None:
     """Put the parts of each count together; PostgreSQL only, on SQLite there are none."""
-    if tx.value(_PARTED) > len(_RECOUNT):
-        tx.run(_FOLD)
+    if tx.scalar(_PARTED) > len(_RECOUNT):
+        tx.execute(_FOLD)
 
 
-def recount(tx: Write) -> None:
+def rebuild(tx: WriteTransaction) -> None:
     """Count anew, after rows were written past the triggers."""
-    tx.run(_FORGET)
+    tx.execute(_FORGET)
     for statement in _RECOUNT:
-        tx.run(statement)
+        tx.execute(statement)

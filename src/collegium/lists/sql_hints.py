@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from collegium.db.statements import Time
+from collegium.db.statements import UtcDateTime
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
@@ -58,24 +58,24 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-class _Near(FunctionElement[bool]):
+class _TrigramMatch(FunctionElement[bool]):
     inherit_cache = True
     name = "near"
 
 
-@compiles(_Near, "sqlite")
-def _near_sqlite(element: _Near, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_TrigramMatch, "sqlite")
+def _trigram_match_sqlite(element: _TrigramMatch, compiler: SQLCompiler, **kw: Any) -> str:
     key, _, index, phrase = (compiler.process(one, **kw) for one in element.clauses)
     return f"{key} IN (SELECT rowid FROM {index} WHERE {index} MATCH {phrase})"
 
 
-@compiles(_Near, "postgresql")
-def _near_postgresql(element: _Near, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_TrigramMatch, "postgresql")
+def _trigram_match_postgresql(element: _TrigramMatch, compiler: SQLCompiler, **kw: Any) -> str:
     _, text, _, trigrams = (compiler.process(one, **kw) for one in element.clauses)
     return f"collegium_trigrams({text}) @> {trigrams}"
 
 
-def near(
+def trigram_match(
     key: ColumnElement[Any], text: ColumnElement[str], index: str, *names: str
 ) -> ColumnElement[bool]:
     """Narrow to the rows that hold all the trigrams of one of the texts.
@@ -88,33 +88,35 @@ def near(
     """
     return or_(
         *(
-            _Near(key, text, literal_column(index), bindparam(f"{name}_near", type_=_Trigrams()))
+            _TrigramMatch(
+                key, text, literal_column(index), bindparam(f"{name}_near", type_=_Trigrams())
+            )
             for name in names
         )
     )
 
 
-class _OneOf(FunctionElement[bool]):
+class _InSubquery(FunctionElement[bool]):
     inherit_cache = True
     name = "one_of"
 
 
-@compiles(_OneOf)
-def _one_of(element: _OneOf, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_InSubquery)
+def _in_subquery_sql(element: _InSubquery, compiler: SQLCompiler, **kw: Any) -> str:
     column, subquery = (compiler.process(one, **kw) for one in element.clauses)
     is_sqlite = compiler.dialect.name == "sqlite"
     return f"{column} IN {subquery}" if is_sqlite else f"{column} = ANY(ARRAY{subquery})"
 
 
-def one_of(column: ColumnElement[Any], found: Select[Any]) -> ColumnElement[bool]:
+def in_subquery(column: ColumnElement[Any], found: Select[Any]) -> ColumnElement[bool]:
     """Say ``IN`` a subquery that stands for itself and is run first.
 
     PostgreSQL cannot foresee how few it will find, and would rather read the whole table.
     """
-    return _OneOf(column, found.correlate(None).scalar_subquery())
+    return _InSubquery(column, found.correlate(None).scalar_subquery())
 
 
-def alone(found: Select[Any]) -> ColumnElement[bool]:
+def correlated_exists(found: Select[Any]) -> ColumnElement[bool]:
     """Say ``EXISTS`` of a subquery that is asked again for every row.
 
     PostgreSQL would rather join, and read both tables whole before the first row of a page.
@@ -122,7 +124,7 @@ def alone(found: Select[Any]) -> ColumnElement[bool]:
     return found.offset(literal_column("0")).exists()
 
 
-class _Told(FunctionElement[Any]):
+class _SqliteOnly(FunctionElement[Any]):
     """What SQLite alone is told: some words around what is said; to others the first is said.
 
     Args:
@@ -139,34 +141,34 @@ class _Told(FunctionElement[Any]):
             self.type = parts[0].type
 
 
-@compiles(_Told)
-def _told(element: _Told, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_SqliteOnly)
+def _sqlite_only(element: _SqliteOnly, compiler: SQLCompiler, **kw: Any) -> str:
     parts = [compiler.process(one, **kw) for one in element.clauses]
     return element.words.format(*parts) if compiler.dialect.name == "sqlite" else parts[0]
 
 
-def rare(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+def unlikely(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """Say that few rows meet a condition: SQLite counts no values."""
-    return _Told("likelihood({}, 0.001)", condition)
+    return _SqliteOnly("likelihood({}, 0.001)", condition)
 
 
-def plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def no_index(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """Compare a column when its row is read, and let no plan begin with it.
 
     SQLite believes what a sample of a thousand rows has told it. So it would find the rows of a
     page by the few roles that there are, and sort them all; or where it believes that there are
     fewer of the joined rows, read all of those first, to know which are missing (a Bloom filter).
     """
-    return _Told("+{}", column)
+    return _SqliteOnly("+{}", column)
 
 
-def beside(column: ColumnElement[Any], key: ColumnElement[Any]) -> ColumnElement[Any]:
+def no_index_on_join(column: ColumnElement[Any], key: ColumnElement[Any]) -> ColumnElement[Any]:
     """Compare a column of a joined row beside the row that it is joined to.
 
     From a condition on joined rows alone SQLite makes a filter of all of them, as with ``plain``.
     """
     # No key is less than nothing; but so the condition speaks of both rows.
-    return _Told("iif({1} < 0, NULL, {0})", column, key)
+    return _SqliteOnly("iif({1} < 0, NULL, {0})", column, key)
 
 
 class _Sorted(FunctionElement[Any]):
@@ -182,7 +184,7 @@ def _sorted(element: _Sorted, compiler: SQLCompiler, **kw: Any) -> str:
     return f"{said} || ''" if is_text else said
 
 
-def out_of_hand(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def sort_without_index(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """Sort by a column without its index, where PostgreSQL would go through everybody in order.
 
     SQLite goes through them too, but asks of each in no time whether it is among those seen.
@@ -200,4 +202,4 @@ def key_of(text: str) -> str | None:
 
 def since(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Say that a moment is not before the one bound as ``name``."""
-    return rare(column >= bindparam(name, type_=Time))
+    return unlikely(column >= bindparam(name, type_=UtcDateTime))

@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING
 from collegium.access import queries as access_queries
 from collegium.events import queries as event_queries
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.rules import is_owner_role, keep_an_owner
+from collegium.memberships.rules import ensure_owner_remains, is_owner_role
 from collegium.refusals import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 
-def weigh(tx: Read, actor: Actor, uuid: str) -> tuple[Row, bool]:
+def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[Row, bool]:
     """Give a grant of the actor's own, and whether it could be given up now.
 
     Refuses: NotFound ``grant.unknown``.
     """
     grant = membership_queries.own_one(tx, actor.id, uuid)
     try:
-        _keep_an_owner(tx, grant)
+        _ensure_owner_remains(tx, grant)
     except Conflict:
         return grant, False
     return grant, True
 
 
-def leave(tx: Write, actor: Actor, uuid: str) -> None:
+def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """End a grant of the actor's own.
 
     Args:
@@ -38,10 +38,10 @@ def leave(tx: Write, actor: Actor, uuid: str) -> None:
     Refuses: NotFound ``grant.unknown``, Conflict ``scope.last_owner``.
     """
     grant = membership_queries.own_one(tx, actor.id, uuid)
-    access_queries.lock(tx, grant.scope_id)
+    access_queries.lock_scope(tx, grant.scope_id)
     # While we waited it may have lost its end, and become the last one that has none.
     grant = membership_queries.own_one(tx, actor.id, uuid)
-    _keep_an_owner(tx, grant)
+    _ensure_owner_remains(tx, grant)
     if not membership_queries.end(tx, grant.id, actor.id):
         raise NotFound("grant.unknown")
     event_queries.record(
@@ -57,7 +57,7 @@ def leave(tx: Write, actor: Actor, uuid: str) -> None:
     )
 
 
-def _keep_an_owner(tx: Read, grant: Row) -> None:
+def _ensure_owner_remains(tx: ReadTransaction, grant: Row) -> None:
     if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
         others = membership_queries.other_owners(tx, grant.scope_id, grant.id)
-        keep_an_owner(grant.scope_kind, grant.role_name, others)
+        ensure_owner_remains(grant.scope_kind, grant.role_name, others)

@@ -21,11 +21,18 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.access.queries import add_to_account, live, mine, organisation, seer, visible_scopes
-from collegium.access.rules import OWNER_ROLES, Kind
-from collegium.db.database import Duplicate
-from collegium.db.statements import Prepared, Time, any_of
-from collegium.db.tables import Number, accounts, grants, invitations, requests, roles, scopes
+from collegium.access.queries import (
+    actor_grants,
+    add_to_account,
+    is_active,
+    organisation,
+    viewer_params,
+    visible_scopes,
+)
+from collegium.access.rules import OWNER_ROLES, ScopeKind
+from collegium.db.database import UniqueViolationError
+from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.db.tables import BigInt, accounts, grants, invitations, requests, roles, scopes
 from collegium.invitations.rules import State as InvitationState
 from collegium.join_requests.rules import State
 from collegium.lists import filters as list_filters
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 _giver = accounts.alias("giver")
@@ -71,7 +78,7 @@ _shown = (
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
     .outerjoin(_giver, _giver.c.id == grants.c.given_by)
 )
-_rows = _shown.where(live(), scopes.c.removed.is_(None))
+_rows = _shown.where(is_active(), scopes.c.removed.is_(None))
 
 _viewer = accounts.alias("viewer")
 
@@ -87,17 +94,17 @@ _ORDERS = {
 
 listing = Listing(
     # Groups are spelled by another wire; whoever lists grants here lists the tree.
-    _rows.where(scopes.c.kind != Kind.GROUP.value),
-    visible=lambda: grants.c.account_id == bindparam("actor", type_=Number),
+    _rows.where(scopes.c.kind != ScopeKind.GROUP.value),
+    visible=lambda: grants.c.account_id == bindparam("actor", type_=BigInt),
     key=grants.c.id,
     default="created",
     orders=_ORDERS,
     # The few scopes that do not count are found first; from a join SQLite would begin with all.
     counted=select(grants.c.id).where(
-        live(),
+        is_active(),
         grants.c.scope_id.not_in(
             select(scopes.c.id).where(
-                or_(scopes.c.removed.is_not(None), scopes.c.kind == Kind.GROUP.value)
+                or_(scopes.c.removed.is_not(None), scopes.c.kind == ScopeKind.GROUP.value)
             )
         ),
     ),
@@ -118,10 +125,10 @@ team = Listing(
                 (
                     or_(
                         exists().where(
-                            _viewer.c.id == bindparam("actor", type_=Number),
+                            _viewer.c.id == bindparam("actor", type_=BigInt),
                             or_(_viewer.c.is_staff, _viewer.c.is_support),
                         ),
-                        accounts.c.id == bindparam("actor", type_=Number),
+                        accounts.c.id == bindparam("actor", type_=BigInt),
                         not_(accounts.c.is_staff),
                     ),
                     accounts.c.native_name_sort,
@@ -135,20 +142,20 @@ team = Listing(
 
 
 @lru_cache(maxsize=2)
-def _one(*, sees_all: bool) -> Prepared:
-    return Prepared(
+def _one(*, sees_all: bool) -> Statement:
+    return Statement(
         _rows.where(
             grants.c.uuid == bindparam("uuid"),
-            scopes.c.kind != Kind.GROUP.value,
-            true() if sees_all else grants.c.account_id == bindparam("actor", type_=Number),
+            scopes.c.kind != ScopeKind.GROUP.value,
+            true() if sees_all else grants.c.account_id == bindparam("actor", type_=BigInt),
         )
     )
 
 
 @lru_cache(maxsize=4)
-def _of_accounts(*, sees_all: bool, one: bool) -> Prepared:
+def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
     # Shown on accounts that are at hand, a dozen of columns are enough.
-    return Prepared(
+    return Statement(
         select(
             grants.c.account_id,
             grants.c.since,
@@ -171,17 +178,17 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Prepared:
         .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
         .outerjoin(_giver, _giver.c.id == grants.c.given_by)
         .where(
-            live(),
+            is_active(),
             scopes.c.removed.is_(None),
             # For one PostgreSQL would plan anew each time, which takes longer than to ask.
-            grants.c.account_id == bindparam("ids", type_=Number)
+            grants.c.account_id == bindparam("ids", type_=BigInt)
             if one
             else any_of(grants.c.account_id, "ids"),
-            scopes.c.kind != Kind.GROUP.value,
+            scopes.c.kind != ScopeKind.GROUP.value,
             true()
             if sees_all
             else or_(
-                grants.c.account_id == bindparam("actor", type_=Number),
+                grants.c.account_id == bindparam("actor", type_=BigInt),
                 grants.c.scope_id.in_(visible_scopes()),
             ),
         )
@@ -190,38 +197,38 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Prepared:
 
 
 # Groups among them: what somebody holds is shown to them wherever it is.
-_OWN = _rows.where(grants.c.account_id == bindparam("account", type_=Number))
-_OWN_ALL = Prepared(_OWN.order_by(scopes.c.name_sort, grants.c.since, grants.c.id))
-_OWN_ONE = Prepared(_OWN.where(grants.c.uuid == bindparam("uuid")))
+_OWN = _rows.where(grants.c.account_id == bindparam("account", type_=BigInt))
+_OWN_ALL = Statement(_OWN.order_by(scopes.c.name_sort, grants.c.since, grants.c.id))
+_OWN_ONE = Statement(_OWN.where(grants.c.uuid == bindparam("uuid")))
 
 # The past: what a grant's own row says of a moment, whatever happened to it later.
-_HELD_AT = Prepared(
+_HELD_AT = Statement(
     _shown.where(
-        grants.c.scope_id == bindparam("scope", type_=Number),
-        grants.c.since <= bindparam("moment", type_=Time),
-        or_(grants.c.ended.is_(None), grants.c.ended > bindparam("moment", type_=Time)),
-        or_(grants.c.until.is_(None), grants.c.until > bindparam("moment", type_=Time)),
+        grants.c.scope_id == bindparam("scope", type_=BigInt),
+        grants.c.since <= bindparam("moment", type_=UtcDateTime),
+        or_(grants.c.ended.is_(None), grants.c.ended > bindparam("moment", type_=UtcDateTime)),
+        or_(grants.c.until.is_(None), grants.c.until > bindparam("moment", type_=UtcDateTime)),
     ).order_by(grants.c.since, grants.c.id)
 )
 
 _same = and_(
-    grants.c.account_id == bindparam("account", type_=Number),
-    grants.c.role_id == bindparam("role", type_=Number),
-    grants.c.scope_id == bindparam("scope", type_=Number),
+    grants.c.account_id == bindparam("account", type_=BigInt),
+    grants.c.role_id == bindparam("role", type_=BigInt),
+    grants.c.scope_id == bindparam("scope", type_=BigInt),
     grants.c.ended.is_(None),
 )
-_HELD = Prepared(select(grants).where(_same, live()))
-_ANY_OF_ACCOUNT = Prepared(
+_HELD = Statement(select(grants).where(_same, is_active()))
+_ANY_OF_ACCOUNT = Statement(
     select(grants.c.id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
     .where(
-        grants.c.account_id == bindparam("account", type_=Number),
-        live(),
+        grants.c.account_id == bindparam("account", type_=BigInt),
+        is_active(),
         scopes.c.removed.is_(None),
     )
     .limit(1)
 )
-_STANDING = Prepared(
+_STANDING = Statement(
     select(
         grants.c.id,
         grants.c.scope_id,
@@ -233,7 +240,7 @@ _STANDING = Prepared(
     )
     .join(roles, roles.c.id == grants.c.role_id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
-    .where(grants.c.account_id == bindparam("account", type_=Number), grants.c.ended.is_(None))
+    .where(grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended.is_(None))
     # In the order of the scopes, as everybody locks them.
     .order_by(grants.c.scope_id, grants.c.id)
 )
@@ -242,66 +249,68 @@ _OPEN_INVITATIONS = or_(
     invitations.c.state == InvitationState.HELD.value,
     invitations.c.state == InvitationState.REQUESTED.value,
 )
-_PLACES = Prepared(
+_PLACES = Statement(
     union(
         select(grants.c.scope_id).where(
-            grants.c.account_id == bindparam("account", type_=Number), grants.c.ended.is_(None)
+            grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended.is_(None)
         ),
         select(requests.c.scope_id).where(
-            requests.c.account_id == bindparam("account", type_=Number),
+            requests.c.account_id == bindparam("account", type_=BigInt),
             requests.c.state == State.PENDING.value,
         ),
         # What is addressed to it is canceled when it goes.
         select(invitations.c.scope_id)
         .join(accounts, accounts.c.email_comparable == invitations.c.email_comparable)
         .where(
-            accounts.c.id == bindparam("account", type_=Number),
+            accounts.c.id == bindparam("account", type_=BigInt),
             accounts.c.email_comparable != "",
             _OPEN_INVITATIONS,
         ),
         select(invitations.c.scope_id).where(
-            invitations.c.account_id == bindparam("account", type_=Number),
+            invitations.c.account_id == bindparam("account", type_=BigInt),
             _OPEN_INVITATIONS,
         ),
     ).order_by("scope_id")
 )
-_IN_SCOPE = Prepared(
+_IN_SCOPE = Statement(
     select(grants.c.id)
-    .where(mine(), grants.c.scope_id == bindparam("scope", type_=Number))
+    .where(actor_grants(), grants.c.scope_id == bindparam("scope", type_=BigInt))
     .limit(1)
 )
-_OF_ACCOUNT_IN_SCOPE = Prepared(
+_OF_ACCOUNT_IN_SCOPE = Statement(
     select(grants, roles.c.name.label("role_name"))
     .join(roles, roles.c.id == grants.c.role_id)
     .where(
-        grants.c.account_id == bindparam("account", type_=Number),
-        grants.c.scope_id == bindparam("scope", type_=Number),
-        live(),
+        grants.c.account_id == bindparam("account", type_=BigInt),
+        grants.c.scope_id == bindparam("scope", type_=BigInt),
+        is_active(),
     )
     .limit(1)
 )
 # A grant whose time is over still holds the place of the active one in the unique index:
 # it is ended, as of the moment it ran out, before its successor is written.
-_RETIRE = Prepared(
+_RETIRE = Statement(
     update(grants).where(_same, grants.c.until <= bindparam("moment")).values(ended=grants.c.until)
 )
 _COLUMNS = ("uuid", "account_id", "role_id", "scope_id", "since", "until", "given_by")
 _GRANT = add_to_account(grants, _COLUMNS)
-_GRANT_AGAIN = Prepared(
+_GRANT_AGAIN = Statement(
     insert(grants).values({name: bindparam(name) for name in _COLUMNS}).returning(grants.c.id)
 )
-_SET_END = Prepared(
-    update(grants).where(grants.c.id == bindparam("grant"), live()).values(until=bindparam("end"))
+_SET_END = Statement(
+    update(grants)
+    .where(grants.c.id == bindparam("grant"), is_active())
+    .values(until=bindparam("end"))
 )
 # A deed that waited for the lock has read the clock before the grant that was written meanwhile.
-_moment = bindparam("moment", type_=Time)
+_moment = bindparam("moment", type_=UtcDateTime)
 _not_before = case((grants.c.since > _moment, grants.c.since), else_=_moment)
-_END = Prepared(
+_END = Statement(
     update(grants)
     .where(grants.c.id == bindparam("grant"), grants.c.ended.is_(None))
     .values(ended=_not_before, ended_by=bindparam("by"))
 )
-_END_ALL = Prepared(
+_END_ALL = Statement(
     update(grants)
     .where(grants.c.scope_id == bindparam("scope"), grants.c.ended.is_(None))
     .values(
@@ -314,25 +323,25 @@ _END_ALL = Prepared(
     )
     .returning(grants.c.account_id)
 )
-_RUN_OUT = Prepared(
+_RUN_OUT = Statement(
     select(grants.c.id)
-    .where(grants.c.ended.is_(None), grants.c.until <= bindparam("now", type_=Time))
+    .where(grants.c.ended.is_(None), grants.c.until <= bindparam("now", type_=UtcDateTime))
     # Two workers take the same rows in the same order, so neither waits for the other for ever.
     .order_by(grants.c.until, grants.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
-_OVER = Prepared(
+_OVER = Statement(
     update(grants)
     .where(
         grants.c.id == bindparam("grant"),
         grants.c.ended.is_(None),
-        grants.c.until <= bindparam("now", type_=Time),
+        grants.c.until <= bindparam("now", type_=UtcDateTime),
     )
     .values(ended=grants.c.until)
     .returning(grants.c.account_id, grants.c.scope_id, grants.c.role_id)
 )
-_BY_ID = Prepared(_shown.where(grants.c.id == bindparam("grant")))
-_LASTING_OWNERS = Prepared(
+_BY_ID = Statement(_shown.where(grants.c.id == bindparam("grant")))
+_LASTING_OWNERS = Statement(
     select(func.count().label("count"))
     .select_from(grants)
     .join(accounts, accounts.c.id == grants.c.account_id)
@@ -347,43 +356,45 @@ _LASTING_OWNERS = Prepared(
     )
 )
 
-_IN_TEAM = Prepared(
+_IN_TEAM = Statement(
     _rows.where(
         grants.c.uuid == bindparam("uuid"),
-        grants.c.scope_id == bindparam("scope", type_=Number),
+        grants.c.scope_id == bindparam("scope", type_=BigInt),
         accounts.c.is_active,
     )
 )
 
 
 @lru_cache(maxsize=2)
-def _at_addresses(*, in_role: bool) -> Prepared:
-    return Prepared(
+def _at_addresses(*, in_role: bool) -> Statement:
+    return Statement(
         select(accounts.c.email_comparable.label("email"))
         .select_from(grants)
         .join(accounts, accounts.c.id == grants.c.account_id)
         .where(
-            grants.c.scope_id == bindparam("scope", type_=Number),
-            grants.c.role_id == bindparam("role", type_=Number) if in_role else true(),
-            live(),
+            grants.c.scope_id == bindparam("scope", type_=BigInt),
+            grants.c.role_id == bindparam("role", type_=BigInt) if in_role else true(),
+            is_active(),
             accounts.c.is_active,
             any_of(accounts.c.email_comparable, "emails"),
         )
     )
 
 
-def in_team(tx: Read, scope: int, uuid: str) -> Row:
+def in_team(tx: ReadTransaction, scope: int, uuid: str) -> Row:
     """Load a grant of a team for somebody who reached its scope.
 
     Refuses: NotFound ``grant.unknown`` for one of another scope too.
     """
-    row = tx.one(_IN_TEAM, uuid=uuid, scope=scope, now=tx.now)
+    row = tx.fetch_one(_IN_TEAM, uuid=uuid, scope=scope, now=tx.now)
     if row is None:
         raise NotFound("grant.unknown")
     return row
 
 
-def at_addresses(tx: Read, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
+def at_addresses(
+    tx: ReadTransaction, scope: int, role: int | None, emails: Collection[str]
+) -> set[str]:
     """Give those of some addresses whose people have a role in a scope.
 
     Args:
@@ -393,83 +404,83 @@ def at_addresses(tx: Read, scope: int, role: int | None, emails: Collection[str]
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}
     if role is not None:
         binds["role"] = role
-    return {row.email for row in tx.all(_at_addresses(in_role=role is not None), **binds)}
+    return {row.email for row in tx.fetch_all(_at_addresses(in_role=role is not None), **binds)}
 
 
-def find(tx: Read, actor: Actor, uuid: str) -> Row:
+def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Load a grant to show it.
 
     Refuses: NotFound ``grant.unknown`` when there is none or it is hidden.
     """
-    row = tx.one(_one(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
+    row = tx.fetch_one(_one(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("grant.unknown")
     return row
 
 
-def of_accounts(tx: Read, actor: Actor, ids: Sequence[int]) -> dict[int, list[Row]]:
+def by_account(tx: ReadTransaction, actor: Actor, ids: Sequence[int]) -> dict[int, list[Row]]:
     """Give the grants of accounts, in one statement; of others only where the actor sees."""
     found: dict[int, list[Row]] = {}
     one = len(ids) == 1
     statement = _of_accounts(sees_all=actor.sees_all, one=one)
-    for row in tx.all(statement, ids=ids[0] if one else ids, **seer(tx, actor)):
+    for row in tx.fetch_all(statement, ids=ids[0] if one else ids, **viewer_params(tx, actor)):
         found.setdefault(row.account_id, []).append(row)
     return found
 
 
-def own(tx: Read, account: int) -> list[Row]:
+def own(tx: ReadTransaction, account: int) -> list[Row]:
     """Give the grants that an account has now, of every kind of scope."""
-    return tx.all(_OWN_ALL, account=account, now=tx.now)
+    return tx.fetch_all(_OWN_ALL, account=account, now=tx.now)
 
 
-def own_one(tx: Read, account: int, uuid: str) -> Row:
+def own_one(tx: ReadTransaction, account: int, uuid: str) -> Row:
     """Load a grant that an account has now.
 
     Refuses: NotFound ``grant.unknown`` for somebody else's too.
     """
-    row = tx.one(_OWN_ONE, account=account, uuid=uuid, now=tx.now)
+    row = tx.fetch_one(_OWN_ONE, account=account, uuid=uuid, now=tx.now)
     if row is None:
         raise NotFound("grant.unknown")
     return row
 
 
-def held_at(tx: Read, scope: int, moment: datetime) -> list[Row]:
+def grants_at(tx: ReadTransaction, scope: int, moment: datetime) -> list[Row]:
     """Give the grants that counted in a scope at a moment, in the past as well as now."""
-    return tx.all(_HELD_AT, scope=scope, moment=moment)
+    return tx.fetch_all(_HELD_AT, scope=scope, moment=moment)
 
 
-def held(tx: Read, account: int, role: int, scope: int) -> Row | None:
+def active_grant(tx: ReadTransaction, account: int, role: int, scope: int) -> Row | None:
     """Give the grant that an account has now."""
-    return tx.one(_HELD, account=account, role=role, scope=scope, now=tx.now)
+    return tx.fetch_one(_HELD, account=account, role=role, scope=scope, now=tx.now)
 
 
-def holds_any(tx: Read, account: int) -> bool:
+def holds_any(tx: ReadTransaction, account: int) -> bool:
     """Tell whether an account has a role anywhere."""
-    return tx.one(_ANY_OF_ACCOUNT, account=account, now=tx.now) is not None
+    return tx.fetch_one(_ANY_OF_ACCOUNT, account=account, now=tx.now) is not None
 
 
-def standing(tx: Read, account: int) -> list[Row]:
+def open_grants(tx: ReadTransaction, account: int) -> list[Row]:
     """Give all grants of an account that were not ended, also in scopes that are gone."""
-    return tx.all(_STANDING, account=account)
+    return tx.fetch_all(_STANDING, account=account)
 
 
-def places(tx: Read, account: int) -> list[int]:
+def locked_scope_ids(tx: ReadTransaction, account: int) -> list[int]:
     """Give the scopes where something of an account stands or waits, as everybody locks them."""
-    return [row.scope_id for row in tx.all(_PLACES, account=account)]
+    return [row.scope_id for row in tx.fetch_all(_PLACES, account=account)]
 
 
-def in_scope(tx: Read, account: int, scope: int) -> Row | None:
+def grant_in_scope(tx: ReadTransaction, account: int, scope: int) -> Row | None:
     """Give the grant that an account has directly in a scope now, in whatever role."""
-    return tx.one(_OF_ACCOUNT_IN_SCOPE, account=account, scope=scope, now=tx.now)
+    return tx.fetch_one(_OF_ACCOUNT_IN_SCOPE, account=account, scope=scope, now=tx.now)
 
 
-def is_member(tx: Read, actor: Actor, scope: int) -> bool:
+def is_member(tx: ReadTransaction, actor: Actor, scope: int) -> bool:
     """Tell whether the actor has a role directly in a scope that is open here."""
-    return tx.one(_IN_SCOPE, scope=scope, **seer(tx, actor)) is not None
+    return tx.fetch_one(_IN_SCOPE, scope=scope, **viewer_params(tx, actor)) is not None
 
 
 def grant(
-    tx: Write,
+    tx: WriteTransaction,
     uuid: str,
     account: int,
     role: int,
@@ -488,10 +499,10 @@ def grant(
     Refuses: Conflict ``grant.exists``; the unique index decides, whoever else writes now.
     Conflict ``account.inactive``, also when that has happened only just now.
     """
-    tx.run(_RETIRE, account=account, role=role, scope=scope, moment=tx.now)
+    tx.execute(_RETIRE, account=account, role=role, scope=scope, moment=tx.now)
     try:
-        with tx.point():
-            number = tx.value(
+        with tx.savepoint():
+            number = tx.scalar(
                 _GRANT_AGAIN if again else _GRANT,
                 uuid=uuid,
                 account_id=account,
@@ -501,41 +512,41 @@ def grant(
                 until=until,
                 given_by=given_by,
             )
-    except Duplicate as error:
+    except UniqueViolationError as error:
         raise Conflict("grant.exists") from error
     if number is None:
         raise Conflict("account.inactive")
     return int(number)
 
 
-def set_end(tx: Write, grant_id: int, until: datetime | None) -> bool:
+def set_end(tx: WriteTransaction, grant_id: int, until: datetime | None) -> bool:
     """Give a living grant another end; tell whether it was alive."""
-    return tx.run(_SET_END, grant=grant_id, end=until, now=tx.now) > 0
+    return tx.execute(_SET_END, grant=grant_id, end=until, now=tx.now) > 0
 
 
-def end(tx: Write, grant_id: int, by: int | None) -> bool:
+def end(tx: WriteTransaction, grant_id: int, by: int | None) -> bool:
     """End a grant now; tell whether it was still standing."""
-    return tx.run(_END, grant=grant_id, moment=tx.now, by=by) > 0
+    return tx.execute(_END, grant=grant_id, moment=tx.now, by=by) > 0
 
 
-def end_all(tx: Write, scope: int, by: int | None) -> list[int]:
+def end_all(tx: WriteTransaction, scope: int, by: int | None) -> list[int]:
     """End every grant in a scope; give the numbers of the accounts that lost one."""
-    rows: list[Any] = tx.all(_END_ALL, scope=scope, moment=tx.now, by=by)
+    rows: list[Any] = tx.fetch_all(_END_ALL, scope=scope, moment=tx.now, by=by)
     return [row.account_id for row in rows]
 
 
-def run_out(tx: Read, limit: int) -> list[int]:
+def expired(tx: ReadTransaction, limit: int) -> list[int]:
     """Give the numbers of grants whose time is over and that nobody has ended."""
-    return [row.id for row in tx.all(_RUN_OUT, now=tx.now, limit=limit)]
+    return [row.id for row in tx.fetch_all(_RUN_OUT, now=tx.now, limit=limit)]
 
 
-def end_run_out(tx: Write, grant_id: int) -> Row | None:
+def close_expired(tx: WriteTransaction, grant_id: int) -> Row | None:
     """End a grant as of the moment its time was over; None when somebody else did."""
-    if tx.one(_OVER, grant=grant_id, now=tx.now) is None:
+    if tx.fetch_one(_OVER, grant=grant_id, now=tx.now) is None:
         return None
-    return tx.one(_BY_ID, grant=grant_id)
+    return tx.fetch_one(_BY_ID, grant=grant_id)
 
 
-def other_owners(tx: Read, scope: int, besides: int) -> int:
+def other_owners(tx: ReadTransaction, scope: int, besides: int) -> int:
     """Count the lasting grants of an owner's role that stand beside a given one."""
-    return int(tx.value(_LASTING_OWNERS, scope=scope, besides=besides))
+    return int(tx.scalar(_LASTING_OWNERS, scope=scope, besides=besides))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collegium.access.rules import OWNER_ROLES, Kind
+from collegium.access.rules import OWNER_ROLES, ScopeKind
 from collegium.refusals import Conflict, Invalid
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ def check_end(until: datetime | None, now: datetime) -> None:
 
 def is_owner_role(kind: str, role_name: str) -> bool:
     """Tell whether the role is one without which nobody is in charge."""
-    return role_name in OWNER_ROLES[Kind(kind)]
+    return role_name in OWNER_ROLES[ScopeKind(kind)]
 
 
-def keep_an_owner(kind: str, role_name: str, other_owners: int) -> None:
+def ensure_owner_remains(kind: str, role_name: str, other_owners: int) -> None:
     """Let an owner go, or be given an end, only while another lasting owner stays.
 
     Refuses: Conflict ``scope.last_owner``.
@@ -37,5 +37,5 @@ def keep_an_owner(kind: str, role_name: str, other_owners: int) -> None:
 
 def may_list_people(role_names: Collection[str]) -> bool:
     """Tell whether somebody with these roles in an organisation may list all its people."""
-    readers = OWNER_ROLES[Kind.ORGANISATION] | {"CUSTOMER.SUPPORT"}
+    readers = OWNER_ROLES[ScopeKind.ORGANISATION] | {"CUSTOMER.SUPPORT"}
     return not readers.isdisjoint(role_names)

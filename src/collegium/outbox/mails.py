@@ -19,7 +19,7 @@ class Mail:
     kind: ClassVar[str]
     recipient: str
 
-    def facts(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, Any]:
         """Give what the mail is about, for JSON: all fields but the recipient; never a secret."""
         about = [field.name for field in fields(self) if field.name != "recipient"]
         return {name: getattr(self, name) for name in about}

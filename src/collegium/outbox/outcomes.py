@@ -1,7 +1,7 @@
 """What can come of a mail besides its being sent."""
 
 
-class Void(Exception):  # noqa: N818 - says what is the case
+class ObsoleteError(Exception):
     """There is nothing left to say; ``reason`` is a short sentence for people."""
 
     def __init__(self, reason: str) -> None:
@@ -9,7 +9,7 @@ class Void(Exception):  # noqa: N818 - says what is the case
         self.reason = reason
 
 
-class Undeliverable(Exception):  # noqa: N818 - says what is the case
+class UndeliverableError(Exception):
     """A mail did not go out.
 
     Args:
@@ -23,7 +23,7 @@ class Undeliverable(Exception):  # noqa: N818 - says what is the case
         self.permanent = permanent
 
 
-class Unreachable(Undeliverable):
+class UnreachableError(UndeliverableError):
     """No mail goes out this way at present: the reason has nothing to do with this one."""
 
     def __init__(self, reason: str) -> None:

@@ -25,9 +25,9 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.db.database import Read, Write
-from collegium.db.statements import Prepared, Row, Time, any_of
-from collegium.db.tables import DELIVERED, Number, outbox
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.tables import DELIVERED, BigInt, outbox
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import Conflict, NotFound
 
@@ -38,7 +38,7 @@ REQUEST: Final = "request_id"
 """The fact that names the request which owed the mail, so that logs can follow it."""
 
 
-class Owed(Protocol):
+class QueuedMail(Protocol):
     """What can be posted; ``actions.mails`` has every kind."""
 
     @property
@@ -49,14 +49,14 @@ class Owed(Protocol):
     def recipient(self) -> str:
         """The address it goes to."""
 
-    def facts(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, Any]:
         """What it is about, as JSON."""
 
 
 _OWED = outbox.c.state == "owed"
 _ABANDONED = outbox.c.state == "abandoned"
-_NOW = bindparam("now", type_=Time)
-_UNTIL = bindparam("until", type_=Time)
+_NOW = bindparam("now", type_=UtcDateTime)
+_UNTIL = bindparam("until", type_=UtcDateTime)
 _ERROR = bindparam("reason", type_=outbox.c.error.type)
 
 # From when on a mail can be claimed: it is due, and nobody holds it any more.
@@ -73,7 +73,7 @@ def _free() -> ColumnElement[bool]:
 
 
 _POSTED: Final = ("kind", "recipient", "facts", "created", "due", "account_id")
-_POST = Prepared(
+_POST = Statement(
     insert(outbox).values({name: bindparam(name) for name in _POSTED}).returning(outbox.c.id)
 )
 
@@ -87,7 +87,7 @@ _picked = (
     .cte("picked")
     .prefix_with("MATERIALIZED")
 )
-_CLAIM = Prepared(
+_CLAIM = Statement(
     update(outbox)
     # The condition stands here a second time: PostgreSQL judges the outer one again on the
     # newest version of a row, and without it two workers can claim the same mail.
@@ -97,71 +97,71 @@ _CLAIM = Prepared(
 )
 
 
-_FREE = Prepared(update(outbox).where(_OWED, outbox.c.leased.is_not(None)).values(leased=None))
+_FREE = Statement(update(outbox).where(_OWED, outbox.c.leased.is_not(None)).values(leased=None))
 
 
-def _settle() -> Update:
+def _finish() -> Update:
     return (
         update(outbox)
         .where(
             _OWED,
-            outbox.c.id == bindparam("mail", type_=Number),
+            outbox.c.id == bindparam("mail", type_=BigInt),
             outbox.c.attempts == bindparam("attempt", type_=Integer),
         )
         .values(leased=None, error=_ERROR)
     )
 
 
-_SENT = Prepared(_settle().values(state="sent", settled=_NOW))
-_VOID = Prepared(_settle().values(state="void", settled=_NOW))
-_ABANDON = Prepared(_settle().values(state="abandoned", settled=_NOW))
-_RETRY = Prepared(_settle().values(due=_UNTIL))
-_TURN = Prepared(
+_SENT = Statement(_finish().values(state="sent", settled=_NOW))
+_VOID = Statement(_finish().values(state="void", settled=_NOW))
+_ABANDON = Statement(_finish().values(state="abandoned", settled=_NOW))
+_RETRY = Statement(_finish().values(due=_UNTIL))
+_TURN = Statement(
     update(outbox)
     .where(
         _OWED,
-        outbox.c.id == bindparam("mail", type_=Number),
+        outbox.c.id == bindparam("mail", type_=BigInt),
         outbox.c.attempts == bindparam("attempt", type_=Integer),
     )
     .values(
         kind=bindparam("kind"),
         facts=bindparam("facts"),
-        account_id=bindparam("about", type_=Number),
+        account_id=bindparam("about", type_=BigInt),
     )
 )
 
 
-def _put_off(which: ColumnElement[bool]) -> Prepared:
-    return Prepared(update(outbox).where(_free(), which).values(due=_UNTIL, error=_ERROR))
+def _postpone(which: ColumnElement[bool]) -> Statement:
+    return Statement(update(outbox).where(_free(), which).values(due=_UNTIL, error=_ERROR))
 
 
 _PUT_OFF = {
-    True: _put_off(any_of(outbox.c.kind, "kinds")),
-    False: _put_off(not_(any_of(outbox.c.kind, "kinds"))),
+    True: _postpone(any_of(outbox.c.kind, "kinds")),
+    False: _postpone(not_(any_of(outbox.c.kind, "kinds"))),
 }
 
 _old = (
     select(outbox.c.id)
-    .where(DELIVERED, outbox.c.settled < bindparam("before", type_=Time))
+    .where(DELIVERED, outbox.c.settled < bindparam("before", type_=UtcDateTime))
     .order_by(outbox.c.settled)
     .limit(bindparam("limit", type_=Integer))
 )
-_SWEEP = Prepared(delete(outbox).where(outbox.c.id.in_(_old)))
+_SWEEP = Statement(delete(outbox).where(outbox.c.id.in_(_old)))
 
 # Each from an index of its own: what was sent, in years, is not looked at.
-_COUNTS = Prepared(
+_COUNTS = Statement(
     select(
         *(
             select(func.count()).select_from(outbox).where(*which).scalar_subquery().label(name)
             for name, which in (
                 ("owed", (_OWED,)),
-                ("overdue", (_OWED, _free_from <= bindparam("before", type_=Time))),
+                ("overdue", (_OWED, _free_from <= bindparam("before", type_=UtcDateTime))),
                 ("abandoned", (_ABANDONED,)),
             )
         )
     )
 )
-_NEXT_DUE = Prepared(select(func.min(_free_from, type_=Time).label("due")).where(_OWED))
+_NEXT_DUE = Statement(select(func.min(_free_from, type_=UtcDateTime).label("due")).where(_OWED))
 
 _STATES: Final = {"owed": _OWED, "abandoned": _ABANDONED}
 
@@ -187,7 +187,7 @@ listing = Listing(
 
 # Not what a worker has in its hands at this moment.
 _unheld = or_(_ABANDONED, and_(_OWED, or_(outbox.c.leased.is_(None), outbox.c.leased <= _NOW)))
-_one = and_(outbox.c.id == bindparam("mail", type_=Number), _unheld)
+_one = and_(outbox.c.id == bindparam("mail", type_=BigInt), _unheld)
 _some = outbox.c.id.in_(
     select(outbox.c.id)
     .where(_ABANDONED)
@@ -196,7 +196,7 @@ _some = outbox.c.id.in_(
 )
 
 
-def _owe_again(which: ColumnElement[bool]) -> Update:
+def _requeue(which: ColumnElement[bool]) -> Update:
     # What was given up begins anew; what is still tried keeps the count of its attempts.
     attempts = case((_ABANDONED, 0), else_=outbox.c.attempts)
     return (
@@ -206,9 +206,9 @@ def _owe_again(which: ColumnElement[bool]) -> Update:
     )
 
 
-_AGAIN = Prepared(_owe_again(_one).returning(outbox.c.kind, outbox.c.recipient))
-_ALL_AGAIN = Prepared(_owe_again(and_(_some, _ABANDONED)))
-_DROP = Prepared(
+_AGAIN = Statement(_requeue(_one).returning(outbox.c.kind, outbox.c.recipient))
+_ALL_AGAIN = Statement(_requeue(and_(_some, _ABANDONED)))
+_DROP = Statement(
     update(outbox)
     .where(_one)
     .values(state="void", leased=None, settled=_NOW, error=_ERROR)
@@ -216,16 +216,16 @@ _DROP = Prepared(
 )
 
 
-def post(tx: Write, mail: Owed, due: datetime | None = None) -> int:
+def enqueue(tx: WriteTransaction, mail: QueuedMail, due: datetime | None = None) -> int:
     """Owe a mail from the moment this transaction commits; give its number.
 
     Args:
         due: when it may go; None: at once.
     """
-    facts = mail.facts()
+    facts = mail.payload()
     if tx.request:
         facts[REQUEST] = tx.request
-    number = tx.value(
+    number = tx.scalar(
         _POST,
         kind=mail.kind,
         recipient=mail.recipient,
@@ -234,45 +234,49 @@ def post(tx: Write, mail: Owed, due: datetime | None = None) -> int:
         due=due or tx.now,
         account_id=facts.get("account"),
     )
-    tx.owes = True
+    tx.mail_enqueued = True
     return int(number)
 
 
-def claim(tx: Write, limit: int, lease_seconds: int) -> list[Row]:
+def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[Row]:
     """Take mails that are due, so that nobody else does before the lease runs out.
 
     Gives ``id kind recipient facts attempts``, the attempt just begun included.
     """
     until = tx.now + timedelta(seconds=lease_seconds)
-    return tx.all(_CLAIM, now=tx.now, limit=limit, until=until)
+    return tx.fetch_all(_CLAIM, now=tx.now, limit=limit, until=until)
 
 
-def free(tx: Write) -> int:
+def release(tx: WriteTransaction) -> int:
     """End all leases; only for whoever knows that nobody works under one. Give their number."""
-    return tx.run(_FREE)
+    return tx.execute(_FREE)
 
 
-def turn(tx: Write, mail: int, attempt: int, kind: str, facts: Mapping[str, Any]) -> None:
+def change_kind(
+    tx: WriteTransaction, mail: int, attempt: int, kind: str, facts: Mapping[str, Any]
+) -> None:
     """Make another kind of mail of one that is claimed.
 
     Refuses: Conflict ``mail.overtaken`` when the attempt is no longer the latest.
     """
     about = facts.get("account")
-    if not tx.run(_TURN, mail=mail, attempt=attempt, kind=kind, facts=facts, about=about):
+    if not tx.execute(_TURN, mail=mail, attempt=attempt, kind=kind, facts=facts, about=about):
         raise Conflict("mail.overtaken")
 
 
-def sent(tx: Write, mail: int, attempt: int) -> bool:
+def mark_sent(tx: WriteTransaction, mail: int, attempt: int) -> bool:
     """Note that a mail went out; False when the attempt is no longer the latest."""
-    return tx.run(_SENT, mail=mail, attempt=attempt, now=tx.now, reason="") > 0
+    return tx.execute(_SENT, mail=mail, attempt=attempt, now=tx.now, reason="") > 0
 
 
-def void(tx: Write, mail: int, attempt: int, reason: str) -> bool:
+def mark_obsolete(tx: WriteTransaction, mail: int, attempt: int, reason: str) -> bool:
     """Note that there is nothing left to say; False when the attempt is not the latest."""
-    return tx.run(_VOID, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
+    return tx.execute(_VOID, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
 
 
-def failed(tx: Write, mail: int, attempt: int, reason: str, retry_at: datetime | None) -> bool:
+def mark_failed(
+    tx: WriteTransaction, mail: int, attempt: int, reason: str, retry_at: datetime | None
+) -> bool:
     """Note why an attempt failed; False when the attempt is no longer the latest.
 
     Args:
@@ -280,41 +284,46 @@ def failed(tx: Write, mail: int, attempt: int, reason: str, retry_at: datetime |
         retry_at: when to try again; None abandons the mail.
     """
     if retry_at is None:
-        return tx.run(_ABANDON, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
-    return tx.run(_RETRY, mail=mail, attempt=attempt, until=retry_at, reason=reason) > 0
+        return tx.execute(_ABANDON, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
+    return tx.execute(_RETRY, mail=mail, attempt=attempt, until=retry_at, reason=reason) > 0
 
 
-def put_off(
-    tx: Write, until: datetime, reason: str, kinds: Collection[str] = (), *, those: bool = False
+def postpone(
+    tx: WriteTransaction,
+    until: datetime,
+    reason: str,
+    kinds: Collection[str] = (),
+    *,
+    those: bool = False,
 ) -> int:
     """Let what could be claimed now wait, without counting an attempt.
 
     Args:
         kinds: the kinds of mail that wait; or, unless ``those``, that do not.
     """
-    return tx.run(_PUT_OFF[those], now=tx.now, until=until, reason=reason, kinds=list(kinds))
+    return tx.execute(_PUT_OFF[those], now=tx.now, until=until, reason=reason, kinds=list(kinds))
 
 
-def again(tx: Write, mail: int) -> Row:
+def retry(tx: WriteTransaction, mail: int) -> Row:
     """Owe a mail again, or at once; gives ``kind recipient``.
 
     Refuses: NotFound ``mail.settled`` when it is neither abandoned nor waits to be tried.
     """
-    row = tx.one(_AGAIN, mail=mail, now=tx.now)
+    row = tx.fetch_one(_AGAIN, mail=mail, now=tx.now)
     if row is None:
         raise NotFound("mail.settled")
-    tx.owes = True
+    tx.mail_enqueued = True
     return row
 
 
-def all_again(tx: Write, most: int) -> int:
+def retry_all(tx: WriteTransaction, most: int) -> int:
     """Owe abandoned mails again, those first that were abandoned first; give their number."""
-    number = tx.run(_ALL_AGAIN, limit=most, now=tx.now)
-    tx.owes = tx.owes or number > 0
+    number = tx.execute(_ALL_AGAIN, limit=most, now=tx.now)
+    tx.mail_enqueued = tx.mail_enqueued or number > 0
     return number
 
 
-def drop(tx: Write, mail: int, reason: str) -> Row:
+def discard(tx: WriteTransaction, mail: int, reason: str) -> Row:
     """Send a mail no more; gives ``kind recipient``.
 
     Args:
@@ -322,23 +331,23 @@ def drop(tx: Write, mail: int, reason: str) -> Row:
 
     Refuses: as ``again``.
     """
-    row = tx.one(_DROP, mail=mail, now=tx.now, reason=reason)
+    row = tx.fetch_one(_DROP, mail=mail, now=tx.now, reason=reason)
     if row is None:
         raise NotFound("mail.settled")
     return row
 
 
-def sweep(tx: Write, before: datetime, limit: int) -> int:
+def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:
     """Delete some mails that were sent, or had become needless, before a moment; count them."""
-    return tx.run(_SWEEP, before=before, limit=limit)
+    return tx.execute(_SWEEP, before=before, limit=limit)
 
 
-def counts(tx: Read) -> Row:
+def counts(tx: ReadTransaction) -> Row:
     """Count the mails: ``owed``, ``overdue`` among these, ``abandoned``."""
-    return tx.one(_COUNTS, before=tx.now - OVERDUE_AFTER)
+    return tx.fetch_one(_COUNTS, before=tx.now - OVERDUE_AFTER)
 
 
-def next_due(tx: Read) -> datetime | None:
+def next_due(tx: ReadTransaction) -> datetime | None:
     """Give the moment from which a mail can be claimed; None while nothing is owed."""
-    due: datetime | None = tx.value(_NEXT_DUE)
+    due: datetime | None = tx.scalar(_NEXT_DUE)
     return due

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from collegium.access.rules import Kind
-from collegium.accounts.actions import check_staff
+from collegium.access.rules import ScopeKind
+from collegium.accounts.actions import require_staff
 from collegium.events import queries as event_queries
 from collegium.roles import queries as role_queries
 from collegium.roles import rules as role_rules
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
 
 
-def create(tx: Write, actor: Actor, values: Mapping[str, Any], permissions: Collection[str]) -> str:
+def create(
+    tx: WriteTransaction, actor: Actor, values: Mapping[str, Any], permissions: Collection[str]
+) -> str:
     """Create a role and give its UUID.
 
     Args:
@@ -29,18 +31,18 @@ def create(tx: Write, actor: Actor, values: Mapping[str, Any], permissions: Coll
     Refuses: Forbidden ``permission.missing``, Invalid ``role.permissions`` and
     ``role.name_taken``.
     """
-    check_staff(actor)
-    role_rules.check_permissions(Kind(values["kind"]), permissions)
+    require_staff(actor)
+    role_rules.check_permissions(ScopeKind(values["kind"]), permissions)
     uuid = uuid4().hex
-    descriptions = _said(values.get("descriptions", {}))
+    descriptions = _event_data(values.get("descriptions", {}))
     number = role_queries.add(tx, {**values, "descriptions": descriptions, "uuid": uuid})
-    role_queries.carry(tx, number, permissions)
+    role_queries.set_permissions(tx, number, permissions)
     _record(tx, "role.created", actor, values["name"], uuid, permissions=sorted(permissions))
     return uuid
 
 
 def update(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     uuid: str,
     changes: Mapping[str, Any],
@@ -56,22 +58,22 @@ def update(
     Invalid ``role.kind_is_fixed``, ``role.permissions`` and ``role.name_taken``,
     Conflict ``role.system_name``.
     """
-    check_staff(actor)
+    require_staff(actor)
     role = role_queries.find_locked(tx, uuid)
     role_rules.check_kind(role.kind, changes.get("kind", role.kind))
     if permissions is not None:
-        role_rules.check_permissions(Kind(role.kind), permissions)
+        role_rules.check_permissions(ScopeKind(role.kind), permissions)
     role_rules.check_name(role.name, changes.get("name", role.name), is_system=role.is_system)
     wanted = dict(changes)
     if "descriptions" in wanted:
-        wanted["descriptions"] = _said({**role.descriptions, **wanted["descriptions"]})
+        wanted["descriptions"] = _event_data({**role.descriptions, **wanted["descriptions"]})
     changed = {name: value for name, value in wanted.items() if getattr(role, name) != value}
     if changed:
         role_queries.change(tx, role.id, changed)
     before = set(role_queries.permissions_of(tx, [role.id]).get(role.id, ()))
     after = before if permissions is None else set(permissions)
     if after != before:
-        role_queries.carry(tx, role.id, after)
+        role_queries.set_permissions(tx, role.id, after)
     is_active = changed.pop("is_active", None)
     if changed or after != before:
         _record(
@@ -85,44 +87,46 @@ def update(
             permissions_removed=sorted(before - after),
         )
     if is_active is not None:
-        _record_switch(tx, actor, role, active=is_active)
+        _record_set_active(tx, actor, role, active=is_active)
 
 
-def switch(tx: Write, actor: Actor, uuid: str, *, active: bool) -> Row:
+def set_active(tx: WriteTransaction, actor: Actor, uuid: str, *, active: bool) -> Row:
     """Let a role be given, or be given no more, and give it as it was; what is held stays held.
 
     Refuses: NotFound ``role.unknown``, Forbidden ``permission.missing``.
     """
-    check_staff(actor)
+    require_staff(actor)
     role = role_queries.find_locked(tx, uuid)
     if role.is_active != active:
         role_queries.change(tx, role.id, {"is_active": active})
-        _record_switch(tx, actor, role, active=active)
+        _record_set_active(tx, actor, role, active=active)
     return role
 
 
-def delete(tx: Write, actor: Actor, uuid: str) -> None:
+def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """Delete a role that nobody ever held or was invited to: history must stay readable.
 
     Refuses: NotFound ``role.unknown``, Forbidden ``permission.missing``,
     Conflict ``role.is_system`` and ``role.used``.
     """
-    check_staff(actor)
+    require_staff(actor)
     role = role_queries.find_locked(tx, uuid)
     role_rules.check_removable(is_system=role.is_system)
     role_queries.remove(tx, role.id)
     _record(tx, "role.deleted", actor, role.name, uuid)
 
 
-def _said(descriptions: Mapping[str, str | None]) -> dict[str, str]:
+def _event_data(descriptions: Mapping[str, str | None]) -> dict[str, str]:
     return {language: text for language, text in descriptions.items() if text is not None}
 
 
-def _record_switch(tx: Write, actor: Actor, role: Row, *, active: bool) -> None:
+def _record_set_active(tx: WriteTransaction, actor: Actor, role: Row, *, active: bool) -> None:
     kind = "role.enabled" if active else "role.disabled"
     _record(tx, kind, actor, role.name, role.uuid)
 
 
-def _record(tx: Write, kind: str, actor: Actor, name: str, uuid: str, **facts: Any) -> None:
+def _record(
+    tx: WriteTransaction, kind: str, actor: Actor, name: str, uuid: str, **facts: Any
+) -> None:
     # A grant's history speaks of ``role.granted`` and ``role.updated``; this is the role's own.
     event_queries.record(tx, kind, actor, role=name, role_uuid=uuid, **facts)

@@ -19,11 +19,11 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.access.queries import live
-from collegium.access.rules import NOBODY, Kind
-from collegium.db.database import Duplicate, Referenced
-from collegium.db.statements import Prepared, any_of, contains
-from collegium.db.tables import Number, accounts, grants, role_permissions, roles
+from collegium.access.queries import is_active
+from collegium.access.rules import ANONYMOUS, ScopeKind
+from collegium.db.database import ForeignKeyViolationError, UniqueViolationError
+from collegium.db.statements import Statement, any_of, contains
+from collegium.db.tables import BigInt, accounts, grants, role_permissions, roles
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.text.names import sort_key
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 
 def _visible() -> ColumnElement[bool]:
     """Return the SQL rule of ``reach``: without an account only built-in roles are visible."""
-    return or_(roles.c.is_system, bindparam("actor", type_=Number) > literal_column("0"))
+    return or_(roles.c.is_system, bindparam("actor", type_=BigInt) > literal_column("0"))
 
 
 listing = Listing(
-    select(roles).where(roles.c.kind != Kind.GROUP.value),
+    select(roles).where(roles.c.kind != ScopeKind.GROUP.value),
     visible=_visible,
     key=roles.c.id,
     default="name",
@@ -65,53 +65,55 @@ listing = Listing(
 
 # The roles of groups are spelled by another wire; what is found by its UUID is in the tree.
 _of_the_tree = select(roles).where(
-    roles.c.uuid == bindparam("uuid"), roles.c.kind != Kind.GROUP.value
+    roles.c.uuid == bindparam("uuid"), roles.c.kind != ScopeKind.GROUP.value
 )
-_BY_UUID = Prepared(_of_the_tree)
+_BY_UUID = Statement(_of_the_tree)
 # Not the weaker lock: whoever names the role in a new row waits until it stands or is gone.
-_BY_UUID_LOCKED = Prepared(_of_the_tree.with_for_update(of=roles))
+_BY_UUID_LOCKED = Statement(_of_the_tree.with_for_update(of=roles))
 _BY_NAME_OR_UUID = {
-    groups: Prepared(
+    groups: Statement(
         select(roles).where(
             or_(
                 roles.c.name == bindparam("name"),
                 roles.c.uuid == bindparam("uuid"),
             ),
-            (roles.c.kind == Kind.GROUP.value) if groups else (roles.c.kind != Kind.GROUP.value),
+            (roles.c.kind == ScopeKind.GROUP.value)
+            if groups
+            else (roles.c.kind != ScopeKind.GROUP.value),
         )
     )
     for groups in (False, True)
 }
-_EVERY = Prepared(select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
-_PERMISSIONS = Prepared(
+_EVERY = Statement(select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
+_PERMISSIONS = Statement(
     select(role_permissions)
     .where(any_of(role_permissions.c.role_id, "ids"))
     .order_by(role_permissions.c.role_id, role_permissions.c.permission)
 )
-_OF_KIND = Prepared(
+_OF_KIND = Statement(
     select(roles)
     .where(roles.c.kind == bindparam("kind", type_=String()), roles.c.is_active)
     .order_by(roles.c.name_sort, roles.c.id)
 )
-_NAMES = Prepared(select(roles.c.name, roles.c.description))
-_PEOPLE = Prepared(
+_NAMES = Statement(select(roles.c.name, roles.c.description))
+_PEOPLE = Statement(
     select(grants.c.role_id, func.count(grants.c.account_id.distinct()).label("people"))
     .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
-    .where(any_of(grants.c.role_id, "ids"), live())
+    .where(any_of(grants.c.role_id, "ids"), is_active())
     .group_by(grants.c.role_id)
 )
 
 
 @lru_cache(maxsize=16)
-def _insert(columns: tuple[str, ...]) -> Prepared:
-    return Prepared(
+def _insert(columns: tuple[str, ...]) -> Statement:
+    return Statement(
         insert(roles).values({name: bindparam(name) for name in columns}).returning(roles.c.id)
     )
 
 
 @lru_cache(maxsize=32)
-def _update(columns: tuple[str, ...]) -> Prepared:
-    return Prepared(
+def _update(columns: tuple[str, ...]) -> Statement:
+    return Statement(
         update(roles)
         .where(roles.c.id == bindparam("role"))
         .values({name: bindparam(name) for name in columns})
@@ -119,8 +121,8 @@ def _update(columns: tuple[str, ...]) -> Prepared:
 
 
 @lru_cache(maxsize=32)
-def _carry(count: int) -> Prepared:
-    return Prepared(
+def _set_permissions(count: int) -> Statement:
+    return Statement(
         insert(role_permissions).values(
             [
                 {"role_id": bindparam("role"), "permission": bindparam(f"permission{at}")}
@@ -130,134 +132,134 @@ def _carry(count: int) -> Prepared:
     )
 
 
-_DROP = Prepared(
-    delete(role_permissions).where(role_permissions.c.role_id == bindparam("role", type_=Number))
+_DROP = Statement(
+    delete(role_permissions).where(role_permissions.c.role_id == bindparam("role", type_=BigInt))
 )
-_DELETE = Prepared(delete(roles).where(roles.c.id == bindparam("role")))
-_TAKEN = Prepared(
+_DELETE = Statement(delete(roles).where(roles.c.id == bindparam("role")))
+_TAKEN = Statement(
     select(roles.c.id).where(
-        roles.c.name == bindparam("name"), roles.c.id != bindparam("besides", type_=Number)
+        roles.c.name == bindparam("name"), roles.c.id != bindparam("besides", type_=BigInt)
     )
 )
 
 
-def find(tx: Read, uuid: str) -> Row:
+def find(tx: ReadTransaction, uuid: str) -> Row:
     """Load a role.
 
     Refuses: NotFound ``role.unknown``.
     """
-    row = tx.one(_BY_UUID, uuid=uuid)
+    row = tx.fetch_one(_BY_UUID, uuid=uuid)
     if row is None:
         raise NotFound("role.unknown")
     return row
 
 
-def reach(tx: Read, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Load a role that the actor may see; without an account only built-in roles are visible.
 
     Refuses: NotFound ``role.unknown``.
     """
     row = find(tx, uuid)
-    if actor.id == NOBODY.id and not row.is_system:
+    if actor.id == ANONYMOUS.id and not row.is_system:
         raise NotFound("role.unknown")
     return row
 
 
-def find_locked(tx: Write, uuid: str) -> Row:
+def find_locked(tx: WriteTransaction, uuid: str) -> Row:
     """Load a role as ``find``, and hold everybody else's deeds on it back."""
-    row = tx.one(_BY_UUID_LOCKED, uuid=uuid)
+    row = tx.fetch_one(_BY_UUID_LOCKED, uuid=uuid)
     if row is None:
         raise NotFound("role.unknown")
     return row
 
 
-def named(tx: Read, name: str, uuid: str | None, *, groups: bool = False) -> Row | None:
+def named(tx: ReadTransaction, name: str, uuid: str | None, *, groups: bool = False) -> Row | None:
     """Find a role by its name or its UUID, whichever was given.
 
     Args:
         groups: a role of groups, or (the default) of organisations or projects.
     """
-    return tx.one(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
+    return tx.fetch_one(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
 
 
-def every(tx: Read) -> list[Row]:
+def all_roles(tx: ReadTransaction) -> list[Row]:
     """Give all roles, of groups too, those first that every installation has."""
-    return tx.all(_EVERY)
+    return tx.fetch_all(_EVERY)
 
 
-def of_kind(tx: Read, kind: str) -> list[Row]:
+def of_kind(tx: ReadTransaction, kind: str) -> list[Row]:
     """Give the roles that are given in a kind of scope, groups too, by name."""
-    return tx.all(_OF_KIND, kind=kind)
+    return tx.fetch_all(_OF_KIND, kind=kind)
 
 
-def words(tx: Read) -> dict[str, str]:
+def permission_names(tx: ReadTransaction) -> dict[str, str]:
     """Give what people call each role, those of groups too, by its name."""
-    return {row.name: row.description or row.name for row in tx.all(_NAMES)}
+    return {row.name: row.description or row.name for row in tx.fetch_all(_NAMES)}
 
 
-def permissions_of(tx: Read, ids: Iterable[int]) -> dict[int, list[str]]:
+def permissions_of(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, list[str]]:
     """Give the permissions of roles, in alphabetical order."""
     found: dict[int, list[str]] = {}
-    for row in tx.all(_PERMISSIONS, ids=list(ids)):
+    for row in tx.fetch_all(_PERMISSIONS, ids=list(ids)):
         found.setdefault(row.role_id, []).append(row.permission)
     return found
 
 
-def people_in(tx: Read, ids: Iterable[int]) -> dict[int, int]:
+def people_in(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
     """Count the active accounts that hold each role somewhere."""
-    return {row.role_id: row.people for row in tx.all(_PEOPLE, ids=list(ids), now=tx.now)}
+    return {row.role_id: row.people for row in tx.fetch_all(_PEOPLE, ids=list(ids), now=tx.now)}
 
 
-def is_taken(tx: Read, name: str, besides: int = 0) -> bool:
+def is_taken(tx: ReadTransaction, name: str, besides: int = 0) -> bool:
     """Tell whether another role than the one of that number has a name."""
-    return tx.one(_TAKEN, name=name, besides=besides) is not None
+    return tx.fetch_one(_TAKEN, name=name, besides=besides) is not None
 
 
 def _sorted(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**values, "name_sort": sort_key(values["name"])} if "name" in values else values
 
 
-def add(tx: Write, values: Mapping[str, Any]) -> int:
+def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """Insert a role and give its number.
 
     Refuses: Invalid ``role.name_taken``; the constraint decides.
     """
     try:
-        with tx.point():
+        with tx.savepoint():
             values = _sorted(values)
-            return int(tx.value(_insert(tuple(sorted(values))), **values))
-    except Duplicate as error:
+            return int(tx.scalar(_insert(tuple(sorted(values))), **values))
+    except UniqueViolationError as error:
         raise Invalid("role.name_taken", field="name") from error
 
 
-def change(tx: Write, role: int, values: Mapping[str, Any]) -> None:
+def change(tx: WriteTransaction, role: int, values: Mapping[str, Any]) -> None:
     """Write the given columns of a role, and no other.
 
     Refuses: Invalid ``role.name_taken``.
     """
     try:
-        with tx.point():
+        with tx.savepoint():
             values = _sorted(values)
-            tx.run(_update(tuple(sorted(values))), role=role, **values)
-    except Duplicate as error:
+            tx.execute(_update(tuple(sorted(values))), role=role, **values)
+    except UniqueViolationError as error:
         raise Invalid("role.name_taken", field="name") from error
 
 
-def carry(tx: Write, role: int, permissions: Collection[str]) -> None:
+def set_permissions(tx: WriteTransaction, role: int, permissions: Collection[str]) -> None:
     """Let a role carry these permissions, each given once, and no other."""
-    tx.run(_DROP, role=role)
+    tx.execute(_DROP, role=role)
     if permissions:
         names = {f"permission{at}": name for at, name in enumerate(permissions)}
-        tx.run(_carry(len(permissions)), role=role, **names)
+        tx.execute(_set_permissions(len(permissions)), role=role, **names)
 
 
-def remove(tx: Write, role: int) -> None:
+def remove(tx: WriteTransaction, role: int) -> None:
     """Delete a role; the foreign keys of whatever names it decide.
 
     Refuses: Conflict ``role.used``.
     """
     try:
-        with tx.point():
-            tx.run(_DELETE, role=role)
-    except Referenced as error:
+        with tx.savepoint():
+            tx.execute(_DELETE, role=role)
+    except ForeignKeyViolationError as error:
         raise Conflict("role.used") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from collegium.access.rules import Kind, Permission
+from collegium.access.rules import Permission, ScopeKind
 from collegium.refusals import Conflict, Invalid
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _OF_GROUPS: Final = frozenset(p.value for p in Permission if p.name.startswith("
 _OF_THE_TREE: Final = frozenset(p.value for p in Permission) - _OF_GROUPS
 
 
-def check_permissions(kind: Kind, names: Collection[str]) -> None:
+def check_permissions(kind: ScopeKind, names: Collection[str]) -> None:
     """Let a role carry nothing that means nothing where it is held.
 
     Groups stand alone; what is held on an organisation counts in its projects too, so roles of
@@ -24,7 +24,7 @@ def check_permissions(kind: Kind, names: Collection[str]) -> None:
 
     Refuses: Invalid ``role.permissions`` with the ``names`` that it cannot carry.
     """
-    known = _OF_GROUPS if kind is Kind.GROUP else _OF_THE_TREE
+    known = _OF_GROUPS if kind is ScopeKind.GROUP else _OF_THE_TREE
     wrong = [name for name in names if name not in known]
     if wrong:
         raise Invalid("role.permissions", field="permissions", names=wrong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
 
 
@@ -45,7 +45,7 @@ def check_open(row: Row) -> None:
         raise Conflict("organisation.unavailable")
 
 
-class Place(NamedTuple):
+class ScopeRef(NamedTuple):
     """A scope in which a role is given: its id and its kind."""
 
     id: int
@@ -53,11 +53,11 @@ class Place(NamedTuple):
 
 
 def grant(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor | None,
     account: int,
     role: int,
-    place: Place,
+    place: ScopeRef,
     *,
     by: int | None,
     until: datetime | None = None,
@@ -77,15 +77,15 @@ def grant(
     Refuses: as ``memberships.grant``.
     """
     membership_queries.grant(tx, uuid4().hex, account, role, place.id, until, by, again=again)
-    settle(tx, actor, account, role, place, by=by, besides=besides)
+    finish_join(tx, actor, account, role, place, by=by, besides=besides)
 
 
-def settle(
-    tx: Write,
+def finish_join(
+    tx: WriteTransaction,
     actor: Actor | None,
     account: int,
     role: int,
-    place: Place,
+    place: ScopeRef,
     *,
     by: int | None,
     besides: int = 0,
@@ -107,12 +107,12 @@ def settle(
     if not waiting:
         return
     carried = role_queries.permissions_of(tx, {role, *(request.role_id for request in waiting)})
-    giver = _giver(tx, actor, by)
+    giver = _granted_by(tx, actor, by)
     # Nobody is mailed that they did something, nor twice that something was done.
     is_told = bool(besides) or (actor is not None and actor.id == account)
     for request in waiting:
         asked = request.role_id
-        if place.kind != Kind.GROUP and not join_request_rules.is_fulfilled(
+        if place.kind != ScopeKind.GROUP and not join_request_rules.is_fulfilled(
             asked, carried.get(asked, ()), role, carried.get(role, ())
         ):
             continue
@@ -128,25 +128,27 @@ def settle(
             username=request.username,
             request_uuid=request.uuid,
         )
-        if not is_told and wants_mail(request):
-            outbox_queries.post(tx, mails.StructureRoleGranted(request.email, request.id))
+        if not is_told and notifications_enabled(request):
+            outbox_queries.enqueue(tx, mails.StructureRoleGranted(request.email, request.id))
             is_told = True
 
 
-def _giver(tx: Write, actor: Actor | None, by: int | None) -> Actor | None:
+def _granted_by(tx: WriteTransaction, actor: Actor | None, by: int | None) -> Actor | None:
     """Return who gave a role, for the audit log: an invitation is accepted by somebody else."""
     if by is None or (actor is not None and actor.id == by):
         return actor if by is not None else None
-    account = account_queries.by_number(tx, by)
+    account = account_queries.by_id(tx, by)
     return None if account is None else actor_of(account)
 
 
-def wants_mail(request: Row) -> bool:
+def notifications_enabled(request: Row) -> bool:
     """Tell whether the account that asked can be mailed about its request."""
     return bool(request.account_is_active and request.notifications_enabled and request.email)
 
 
-def joined(tx: Write, actor: Actor | None, account: int, scope: int) -> None:
+def close_pending_after_join(
+    tx: WriteTransaction, actor: Actor | None, account: int, scope: int
+) -> None:
     """Close the invitations to a group of somebody who has just joined it.
 
     There is one role a person in a group, so nothing that is still open could be answered.
@@ -158,7 +160,7 @@ def joined(tx: Write, actor: Actor | None, account: int, scope: int) -> None:
         event_queries.record(tx, "invitation.canceled", actor, scope=scope, invitation=uuid)
 
 
-def end_invitations(tx: Write, actor: Actor | None, account: int) -> None:
+def end_invitations(tx: WriteTransaction, actor: Actor | None, account: int) -> None:
     """Cancel the open invitations to groups of an account that cannot be used any more.
 
     They are the account's, so nobody else could accept them.
@@ -172,29 +174,29 @@ def end_invitations(tx: Write, actor: Actor | None, account: int) -> None:
         )
 
 
-def ask_staff(tx: Write, invitation: int) -> None:
+def notify_staff(tx: WriteTransaction, invitation: int) -> None:
     """Mail every member of staff the question whether an invitation may go out, as it is now.
 
     Args:
         invitation: its number.
     """
-    row: Any = invitation_queries.by_number(tx, invitation)
+    row: Any = invitation_queries.by_id(tx, invitation)
     for one in join_request_queries.staff(tx):
-        outbox_queries.post(
+        outbox_queries.enqueue(
             tx, mails.InvitationRequested(one.email, row.id, one.id, row.generation)
         )
 
 
-def change_account(tx: Write, account: int, values: Mapping[str, Any]) -> None:
+def change_account(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> None:
     """Write columns of an account; what staff decide by its address they are asked again.
 
     Refuses: as ``accounts.change``.
     """
     for invitation in account_queries.change(tx, account, values):
-        ask_staff(tx, invitation)
+        notify_staff(tx, invitation)
 
 
-def close(tx: Write, actor: Actor, scope: int) -> None:
+def delete_scope(tx: WriteTransaction, actor: Actor, scope: int) -> None:
     """End everything that leads into a scope or out of it, and hide it; its history stays.
 
     Args:

@@ -15,8 +15,8 @@ from sqlalchemy import Float, bindparam, func, literal_column, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
-from collegium.access.rules import check_oversees
-from collegium.db.statements import Prepared, Time
+from collegium.access.rules import require_staff_or_support
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import accounts, invitations, requests
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
 
 DAYS: Final = 30
 
-WAITS: Final = (
+WAIT_STEPS: Final = (
     timedelta(hours=1),
     timedelta(days=1),
     timedelta(days=3),
@@ -53,20 +53,20 @@ def _seconds(element: _Seconds, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(julianday({last}) - julianday({first})) * 86400.0"
 
 
-def _per_day(moment: ColumnElement[Any]) -> Prepared:
+def _per_day(moment: ColumnElement[Any]) -> Statement:
     # A range of the index for each: nothing is grouped, and with that nothing is sorted.
     numbers = [
         select(func.count())
         .select_from(moment.table)
         .where(
-            moment >= bindparam(f"day{at}", type_=Time),
-            moment < bindparam(f"day{at + 1}", type_=Time),
+            moment >= bindparam(f"day{at}", type_=UtcDateTime),
+            moment < bindparam(f"day{at + 1}", type_=UtcDateTime),
         )
         .scalar_subquery()
         .label(f"number{at}")
         for at in range(DAYS)
     ]
-    return Prepared(select(*numbers))
+    return Statement(select(*numbers))
 
 
 _JOINED = _per_day(accounts.c.joined)
@@ -75,26 +75,28 @@ _ASKED = _per_day(requests.c.created)
 _DECIDED = _per_day(requests.c.decided)
 
 # Half a second aside: SQLite counts days in floating point.
-_took = _Seconds(invitations.c.created, invitations.c.accepted) - literal_column("0.5")
-_WAITS = Prepared(
+_duration_histogram = _Seconds(invitations.c.created, invitations.c.accepted) - literal_column(
+    "0.5"
+)
+_WAITS = Statement(
     select(
         *(
             func.count()
-            .filter(_took <= literal_column(str(wait.total_seconds())))
+            .filter(_duration_histogram <= literal_column(str(wait.total_seconds())))
             .label(f"within{at}")
-            for at, wait in enumerate(WAITS)
+            for at, wait in enumerate(WAIT_STEPS)
         ),
         func.count().label("every"),
-    ).where(invitations.c.accepted >= bindparam("since", type_=Time))
+    ).where(invitations.c.accepted >= bindparam("since", type_=UtcDateTime))
 )
 
-_WAITING = Prepared(
+_WAITING = Statement(
     select(func.count().label("number")).select_from(requests).where(requests.c.state == "pending")
 )
 
 
 @dataclass(frozen=True)
-class Health:
+class Activity:
     """The last days, today the last of them; a number for each.
 
     Args:
@@ -111,17 +113,17 @@ class Health:
     waiting: list[int]
 
 
-def _numbers(tx: Read, counted: Prepared, **moments: datetime) -> list[int]:
-    (row,) = tx.all(counted, **moments)
+def _numbers(tx: ReadTransaction, counted: Statement, **moments: datetime) -> list[int]:
+    (row,) = tx.fetch_all(counted, **moments)
     return list(row)
 
 
-def of_days(tx: Read, actor: Actor) -> Health:
+def of_days(tx: ReadTransaction, actor: Actor) -> Activity:
     """Count what happened in the last ``DAYS``.
 
     Refuses: NotFound for anybody but staff and support.
     """
-    check_oversees(actor)
+    require_staff_or_support(actor)
     today = tx.now.astimezone(UTC).date()
     days = [today - timedelta(days=ago) for ago in reversed(range(DAYS))]
     since = datetime.combine(days[0], time(), UTC)
@@ -132,9 +134,9 @@ def of_days(tx: Read, actor: Actor) -> Health:
     up_to = [0, *_numbers(tx, _WAITS, since=since)]
     # From those who wait now back, day by day: without who asked on the next day, and with who
     # was answered on it.
-    waiting = [int(tx.value(_WAITING))]
+    waiting = [int(tx.scalar(_WAITING))]
     for at in reversed(range(1, DAYS)):
         waiting.append(waiting[-1] - asked[at] + decided[at])
     waiting.reverse()
     waits = [more - less for less, more in pairwise(up_to)]
-    return Health(days, joined, accepted, waits, waiting)
+    return Activity(days, joined, accepted, waits, waiting)

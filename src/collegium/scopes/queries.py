@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import String, and_, bindparam, func, insert, select, update
 
 from collegium.access.queries import organisation, visible_scopes
-from collegium.db.database import Duplicate
-from collegium.db.statements import Prepared, contains, part
+from collegium.db.database import UniqueViolationError
+from collegium.db.statements import Statement, contains, like_pattern
 from collegium.db.tables import organisations, projects, roles, scopes
 from collegium.lists.listing import Filter, Listing
-from collegium.lists.sql_hints import plain
+from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid
 from collegium.text.names import sort_key
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Select, Table
 
-    from collegium.access.rules import Kind
-    from collegium.db.database import Read, Write
+    from collegium.access.rules import ScopeKind
+    from collegium.db.database import ReadTransaction, WriteTransaction
 
-_NEW = Prepared(
+_NEW = Statement(
     insert(scopes)
     .values(
         {
@@ -43,10 +43,10 @@ _NEW = Prepared(
     )
     .returning(scopes.c.id)
 )
-_REMOVE = Prepared(
+_REMOVE = Statement(
     update(scopes).where(scopes.c.id == bindparam("scope")).values(removed=bindparam("moment"))
 )
-_CHILDREN = Prepared(
+_CHILDREN = Statement(
     select(func.count().label("count"))
     .select_from(scopes)
     .where(scopes.c.parent_id == bindparam("parent"), scopes.c.removed.is_(None))
@@ -54,21 +54,21 @@ _CHILDREN = Prepared(
 
 
 @lru_cache(maxsize=64)
-def _insert(table: Table, columns: tuple[str, ...]) -> Prepared:
-    return Prepared(insert(table).values({name: bindparam(name) for name in columns}))
+def _insert(table: Table, columns: tuple[str, ...]) -> Statement:
+    return Statement(insert(table).values({name: bindparam(name) for name in columns}))
 
 
 @lru_cache(maxsize=256)
-def _update(table: Table, columns: tuple[str, ...]) -> Prepared:
+def _update(table: Table, columns: tuple[str, ...]) -> Statement:
     key = table.c.id if table is scopes else table.c.scope_id
-    return Prepared(
+    return Statement(
         update(table)
         .where(key == bindparam("scope"))
         .values({name: bindparam(name) for name in columns})
     )
 
 
-def placed(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
+def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
     """Select rows that speak of a role in a scope, with what is shown of both.
 
     Args:
@@ -98,11 +98,11 @@ def placed(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
             *columns,
         )
         .select_from(table)
-        .join(scopes, scopes.c.id == plain(table.c.scope_id))
+        .join(scopes, scopes.c.id == no_index(table.c.scope_id))
         .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
         .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
         .outerjoin(projects, projects.c.scope_id == scopes.c.id)
-        .join(roles, roles.c.id == plain(table.c.role_id))
+        .join(roles, roles.c.id == no_index(table.c.role_id))
     )
 
 
@@ -125,7 +125,7 @@ listing = Listing(
     filters={
         "kind": scopes.c.kind == bindparam("kind", type_=String()),
         "name": Filter(
-            lambda value: ("", {"name": part(value)}),
+            lambda value: ("", {"name": like_pattern(value)}),
             lambda _form, _sees_all: contains(scopes.c.name, "name"),
         ),
     },
@@ -133,14 +133,14 @@ listing = Listing(
 """The scopes of every kind that somebody has a hand in; of one above or below theirs too."""
 
 
-def visible(kind: Kind) -> ColumnElement[bool]:
+def visible(kind: ScopeKind) -> ColumnElement[bool]:
     """Say which scopes of a kind an ordinary actor may see."""
     return and_(scopes.c.kind == kind.value, scopes.c.id.in_(visible_scopes()))
 
 
 def add(
-    tx: Write,
-    kind: Kind,
+    tx: WriteTransaction,
+    kind: ScopeKind,
     table: Table,
     common: Mapping[str, Any],
     own: Mapping[str, Any],
@@ -155,13 +155,13 @@ def add(
     Refuses: Invalid ``scope.slug_taken``.
     """
     try:
-        with tx.point():
+        with tx.savepoint():
             told = {**common, "kind": kind.value, "parent_id": parent, "created": tx.now}
-            scope = int(tx.value(_NEW, name_sort=sort_key(common["name"]), **told))
-    except Duplicate as error:
+            scope = int(tx.scalar(_NEW, name_sort=sort_key(common["name"]), **told))
+    except UniqueViolationError as error:
         raise Invalid("scope.slug_taken", field="slug") from error
     values = {"scope_id": scope, **_sorted(table, own)}
-    tx.run(_insert(table, tuple(sorted(values))), **values)
+    tx.execute(_insert(table, tuple(sorted(values))), **values)
     return scope
 
 
@@ -174,7 +174,7 @@ def _sorted(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **keys}
 
 
-def change(tx: Write, scope: int, table: Table, changes: Mapping[str, Any]) -> None:
+def change(tx: WriteTransaction, scope: int, table: Table, changes: Mapping[str, Any]) -> None:
     """Write the given columns, those of the scope and those of its own table.
 
     Refuses: Invalid ``scope.slug_taken``.
@@ -190,23 +190,23 @@ def change(tx: Write, scope: int, table: Table, changes: Mapping[str, Any]) -> N
             values.pop("kind", None)
         if values:
             try:
-                with tx.point():
-                    tx.run(_update(target, tuple(sorted(values))), scope=scope, **values)
-            except Duplicate as error:
+                with tx.savepoint():
+                    tx.execute(_update(target, tuple(sorted(values))), scope=scope, **values)
+            except UniqueViolationError as error:
                 raise Invalid("scope.slug_taken", field="slug") from error
 
 
-def remove(tx: Write, scope: int) -> None:
+def remove(tx: WriteTransaction, scope: int) -> None:
     """Hide a scope for good; its history stays."""
-    tx.run(_REMOVE, scope=scope, moment=tx.now)
+    tx.execute(_REMOVE, scope=scope, moment=tx.now)
 
 
-def children(tx: Read, scope: int) -> int:
+def children(tx: ReadTransaction, scope: int) -> int:
     """Count the projects of an organisation."""
-    return int(tx.value(_CHILDREN, parent=scope))
+    return int(tx.scalar(_CHILDREN, parent=scope))
 
 
-def check_childless(tx: Read, scope: int) -> None:
+def check_childless(tx: ReadTransaction, scope: int) -> None:
     """Make sure that nothing stands under a scope.
 
     Refuses: Conflict ``organisation.has_projects``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collegium.refusals import Conflict
 
 
-def check_few_projects(count: int, most: int) -> None:
+def check_project_quota(count: int, most: int) -> None:
     """Let an organisation have another project only while it has few enough.
 
     Refuses: Conflict ``organisation.too_many_projects``.
@@ -14,7 +14,7 @@ def check_few_projects(count: int, most: int) -> None:
         raise Conflict("organisation.too_many_projects", most=most)
 
 
-def check_few_links(count: int, most: int) -> None:
+def check_invite_link_quota(count: int, most: int) -> None:
     """Let a scope have another open invite link only while it has few enough.
 
     Refuses: Conflict ``open_invitation.too_many``.

@@ -70,11 +70,11 @@ class Vault:
 
         So a token that was spent is recognised without a row of it being kept.
         """
-        return "clg_" + self.link(_REFRESH, account, family, secrets.token_urlsafe(15))
+        return "clg_" + self.sign(_REFRESH, account, family, secrets.token_urlsafe(15))
 
     def family_of(self, token: str) -> tuple[int, str] | None:
         """Return the account and the family that a refresh token names, spent or not."""
-        match self.follow(_REFRESH, token.removeprefix("clg_")):
+        match self.unsign(_REFRESH, token.removeprefix("clg_")):
             case [int(account), str(family), str()]:
                 return account, family
         return None
@@ -88,21 +88,21 @@ class Vault:
         """Give the 32 bytes under which a token is found."""
         return hmac.digest(self._lookup, token.encode(), hashlib.sha256)
 
-    def seal(self, token: str) -> bytes:
+    def encrypt(self, token: str) -> bytes:
         """Encrypt a token; bound to its digest, so that rows cannot be exchanged."""
         nonce = secrets.token_bytes(_NONCE)
         return nonce + self._seal.encrypt(nonce, token.encode(), self.digest(token))
 
-    def unseal(self, sealed: bytes, digest: bytes) -> str:
+    def decrypt(self, sealed: bytes, digest: bytes) -> str:
         """Decrypt a token that the wire must give back."""
         return self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], digest).decode()
 
-    def code(self, *facts: str | int) -> str:
+    def derive_code(self, *facts: str | int) -> str:
         """Derive a code of 32 hex digits from facts: nobody can guess it, and it rests nowhere."""
         text = "\x1f".join(map(str, facts)).encode()
         return UUID(bytes=hmac.digest(self._sign, b"code\x1f" + text, "sha256")[:16], version=4).hex
 
-    def link(self, purpose: str, *facts: str | int) -> str:
+    def sign(self, purpose: str, *facts: str | int) -> str:
         """Encrypt facts for a URL; a link for one purpose is worthless for another.
 
         The same facts give the same link (AES-SIV, RFC 5297), so that a mail that is sent twice
@@ -113,7 +113,7 @@ class Vault:
         sealed = self._links.encrypt(plain, [purpose.encode()])
         return urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
-    def follow(self, purpose: str, link: str) -> list[str | int] | None:
+    def unsign(self, purpose: str, link: str) -> list[str | int] | None:
         """Give the facts of a link, or None when it is not ours or not for this."""
         if len(link) > LINK_MAX or not link.isascii():
             return None
@@ -151,7 +151,7 @@ def _derive(secret_key: str, purpose: bytes, length: int = 32) -> bytes:
     )
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Let this thread, and those that argon2 begins from it, work in the time that is left."""
     if sys.platform == "linux":  # where a thread has a priority of its own
         with suppress(OSError):
@@ -161,7 +161,7 @@ def _step_back() -> None:
 _NICE: Final = 7
 # Each takes 64 MiB and all the cores it gets: a hundred people who sign in at once would
 # otherwise keep everybody else waiting.
-_HASHING: Final = ThreadPoolExecutor(2, "argon2", _step_back)
+_HASHING: Final = ThreadPoolExecutor(2, "argon2", _lower_priority)
 
 
 def hash_password(password: str) -> str:
@@ -174,15 +174,15 @@ def check_password(stored: str | None, password: str) -> bool:
 
     A hash that an earlier release made of another spelling of the same letters counts.
     """
-    return any(_fits(stored, one) for one in spellings(password))
+    return any(_matches(stored, one) for one in spellings(password))
 
 
 def is_current(stored: str, password: str) -> bool:
     """Tell whether a right password need not be hashed once more: its hash is of today's form."""
-    return len(spellings(password)) == 1 or _fits(stored, normalized(password))
+    return len(spellings(password)) == 1 or _matches(stored, normalized(password))
 
 
-def _fits(stored: str | None, password: str) -> bool:
+def _matches(stored: str | None, password: str) -> bool:
     try:
         _HASHING.submit(_HASHER.verify, stored or _NOBODY, password).result()
     except (VerificationError, InvalidHashError):

@@ -35,7 +35,7 @@ def spellings(password: str) -> tuple[str, ...]:
     )
 
 
-def faults(password: str, about: Iterable[str]) -> list[str]:
+def password_errors(password: str, about: Iterable[str]) -> list[str]:
     """Say everything that is wrong with a password; nothing: it is good enough.
 
     Args:

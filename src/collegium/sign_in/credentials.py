@@ -13,21 +13,21 @@ from collegium.sign_in.tokens import queries as token_queries
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 
-def check(tx: Read, actor: Actor) -> None:
+def check(tx: ReadTransaction, actor: Actor) -> None:
     """Let nobody go on whose token was revoked since the request was authenticated.
 
     Refuses: Unauthenticated ``token.unknown``.
     """
-    token = (actor.behind or actor).token
+    token = (actor.impersonator or actor).token
     if token and not token_queries.is_there(tx, token):
         raise Unauthenticated("token.unknown")
 
 
-def confirm(tx: Write, actor: Actor, refusal: str = "token.unknown") -> Row:
+def confirm(tx: WriteTransaction, actor: Actor, refusal: str = "token.unknown") -> Row:
     """Lock the actor's account and return it, if what the actor has shown still counts.
 
     Everything that creates a credential, or changes one, begins with this: what ends credentials
@@ -41,7 +41,7 @@ def confirm(tx: Write, actor: Actor, refusal: str = "token.unknown") -> Row:
     """
     access_queries.lock_account(tx, actor.id)
     account = account_queries.known(tx, id=actor.id)
-    token = (actor.behind or actor).token
+    token = (actor.impersonator or actor).token
     if (
         account is None
         or not account.is_active
@@ -52,7 +52,7 @@ def confirm(tx: Write, actor: Actor, refusal: str = "token.unknown") -> Row:
     return account
 
 
-def drop_pending(tx: Write, account: int) -> None:
+def drop_pending(tx: WriteTransaction, account: int) -> None:
     """End what is under way for an account: logins, approved devices, a change of its address.
 
     The account must be locked.
@@ -62,7 +62,7 @@ def drop_pending(tx: Write, account: int) -> None:
     email_change_queries.cancel(tx, account)
 
 
-def switch(tx: Write, account: int, *, is_active: bool) -> None:
+def set_active(tx: WriteTransaction, account: int, *, is_active: bool) -> None:
     """End every token and session of an account that is deactivated, or activated again.
 
     Activation ends them too: what an earlier release left alive must not be revived. The account
@@ -75,7 +75,7 @@ def switch(tx: Write, account: int, *, is_active: bool) -> None:
         token_queries.suspend(tx, account)
 
 
-def end_all(tx: Write, account: int) -> None:
+def revoke_everything(tx: WriteTransaction, account: int) -> None:
     """Sign an account out everywhere: every session and token, and what is under way.
 
     The account must be locked.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
 
 
@@ -23,7 +23,7 @@ def hour_of(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H")
 
 
-def record(tx: Write, person: Actor, staff: Actor) -> None:
+def record(tx: WriteTransaction, person: Actor, staff: Actor) -> None:
     """Record that staff act as a person, once for each person and hour.
 
     The database decides which request is the first, so many at once leave one event.
@@ -39,7 +39,7 @@ def record(tx: Write, person: Actor, staff: Actor) -> None:
     # Either account may be deleted by now, by this very request: then it has a neutral name.
     for account in sorted((person.id, staff.id)):
         lock_account(tx, account)
-    by: Row = account_queries.by_number(tx, staff.id)
-    whom: Row = account_queries.by_number(tx, person.id)
+    by: Row = account_queries.by_id(tx, staff.id)
+    whom: Row = account_queries.by_id(tx, person.id)
     actor = actor_of(by, "" if by.deleted else staff.address, staff.request)
     event_queries.record(tx, "account.impersonated", actor, account=whom.id, username=whom.username)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.db.database import Read
+from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.outbox.mails import (
     ChangeEmailNotice,
@@ -17,7 +17,7 @@ from collegium.outbox.mails import (
     SecondFactorReset,
     TokenCreated,
 )
-from collegium.outbox.outcomes import Void
+from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in.notices import PERSON
@@ -25,14 +25,16 @@ from collegium.sign_in.passwords.mails import Loader
 from collegium.text.plain import name_line
 
 
-def _account(tx: Read, facts: dict[str, Any]) -> Row:
-    account = account_queries.by_number(tx, facts["account"])
+def _account(tx: ReadTransaction, facts: dict[str, Any]) -> Row:
+    account = account_queries.by_id(tx, facts["account"])
     if account is None or account.deleted is not None:
-        raise Void("The account no longer exists.")
+        raise ObsoleteError("The account no longer exists.")
     return account
 
 
-def _notice(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+def _notice(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
     account = _account(tx, facts)
     # Always our own pages: a front end of another kind has none for these.
     base = settings.base_url.rstrip("/")
@@ -51,7 +53,7 @@ def _notice(tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]) 
 
 
 def _token_created(
-    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     return _notice(tx, settings, vault, facts) | {
         "token_name": name_line(facts["name"]),
@@ -60,14 +62,14 @@ def _token_created(
 
 
 def _second_factor_failed(
-    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     said = _notice(tx, settings, vault, facts)
     return said | {"codes": facts["codes"], "locked": bool(facts["locked"])}
 
 
 def _change_email_notice(
-    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     said = _notice(tx, settings, vault, facts)
     account = _account(tx, facts)
@@ -75,7 +77,7 @@ def _change_email_notice(
     code = email_change_actions.cancel_code(vault, account.id, account.email, facts["version"])
     if change is None or change.cancel_digest != vault.digest(code):
         # Where it was confirmed, another mail tells the old address.
-        raise Void("The change was canceled or confirmed.")
+        raise ObsoleteError("The change was canceled or confirmed.")
     base = settings.base_url.rstrip("/")
     return said | {
         "new_email": name_line(facts["email"]),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
 
 PERSON: Final = "person"
@@ -19,9 +19,9 @@ OPERATOR: Final = "operator"
 """At the command line."""
 
 
-def tell(
-    tx: Write,
-    notice: Callable[..., outbox_queries.Owed],
+def send_notice(
+    tx: WriteTransaction,
+    notice: Callable[..., outbox_queries.QueuedMail],
     account: Row,
     actor: Actor | None,
     *,
@@ -44,8 +44,8 @@ def tell(
     if not account.email:
         return
     if actor is not None:
-        is_own = actor.id == account.id and actor.behind is None
+        is_own = actor.id == account.id and actor.impersonator is None
         by, address = (PERSON, actor.address or "") if is_own else (STAFF, "")
-    outbox_queries.post(
+    outbox_queries.enqueue(
         tx, notice(account.email, account.id, tx.now.isoformat(), by, address, **facts)
     )

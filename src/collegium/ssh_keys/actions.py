@@ -11,13 +11,13 @@ from collegium.events import queries as event_queries
 from collegium.refusals import Forbidden, NotFound
 from collegium.settings import DEFAULTS
 from collegium.ssh_keys import queries as ssh_key_queries
-from collegium.ssh_keys.rules import MIRRORED_MAX, NAME_MAX, check_few
+from collegium.ssh_keys.rules import MIRRORED_MAX, NAME_MAX, check_key_quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
     from collegium.settings import Settings
     from collegium.ssh_keys.rules import PublicKey
@@ -32,7 +32,7 @@ def name_of(key: PublicKey, given: str | None) -> str:
 
 
 def create(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     key: PublicKey,
     name: str | None = None,
@@ -47,17 +47,17 @@ def create(
     Refuses: Invalid ``key.name_taken``, Conflict ``key.too_many``.
     """
     access_queries.lock_account(tx, actor.id)
-    check_few(ssh_key_queries.count(tx, actor.id), settings.max_keys)
+    check_key_quota(ssh_key_queries.count(tx, actor.id), settings.max_keys)
     return _add(tx, actor, actor.id, name_of(key, name), key)
 
 
-def delete(tx: Write, actor: Actor, uuid: str) -> None:
+def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """Forget a key.
 
     Refuses: NotFound ``key.unknown``; Forbidden ``key.shared`` for a shared key to anybody but
     staff, ``permission.missing`` to whoever sees somebody else's key.
     """
-    key = ssh_key_queries.reach(tx, actor, uuid)
+    key = ssh_key_queries.get_visible(tx, actor, uuid)
     if not actor.is_staff:
         if key.is_shared:
             raise Forbidden("key.shared")
@@ -67,7 +67,9 @@ def delete(tx: Write, actor: Actor, uuid: str) -> None:
         raise NotFound("key.unknown")
 
 
-def mirror(tx: Write, actor: Actor | None, account: int, wanted: Iterable[PublicKey]) -> None:
+def sync_keys(
+    tx: WriteTransaction, actor: Actor | None, account: int, wanted: Iterable[PublicKey]
+) -> None:
     """Give an account the keys that a remote directory says it has.
 
     What the directory gave before and no longer names is forgotten; keys that the person added
@@ -84,7 +86,7 @@ def mirror(tx: Write, actor: Actor | None, account: int, wanted: Iterable[Public
         _add(tx, actor, account, f"{REMOTE}key_{secrets.token_hex(5)}", key)
 
 
-def _add(tx: Write, actor: Actor | None, account: int, name: str, key: PublicKey) -> str:
+def _add(tx: WriteTransaction, actor: Actor | None, account: int, name: str, key: PublicKey) -> str:
     uuid = ssh_key_queries.add(tx, account, name, key)
     event_queries.record(
         tx, "key.created", actor, account=account, key=uuid, name=name, fingerprint=key.sha256
@@ -92,7 +94,7 @@ def _add(tx: Write, actor: Actor | None, account: int, name: str, key: PublicKey
     return uuid
 
 
-def _remove(tx: Write, actor: Actor | None, account: int, row: Row) -> bool:
+def _remove(tx: WriteTransaction, actor: Actor | None, account: int, row: Row) -> bool:
     gone = ssh_key_queries.remove(tx, row.id)
     if gone:
         event_queries.record(

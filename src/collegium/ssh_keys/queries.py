@@ -8,9 +8,9 @@ from uuid import uuid4
 
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, true
 
-from collegium.db.database import Duplicate
-from collegium.db.statements import Prepared, contains
-from collegium.db.tables import Number, accounts, keys
+from collegium.db.database import UniqueViolationError
+from collegium.db.statements import Statement, contains
+from collegium.db.tables import BigInt, accounts, keys
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 from collegium.text.names import sort_key
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.ssh_keys.rules import PublicKey
 
@@ -30,7 +30,7 @@ _rows = select(keys, accounts.c.uuid.label("account_uuid")).join(
 
 def visible() -> ColumnElement[bool]:
     """Say which keys an ordinary actor may see: their own, and those that are everybody's."""
-    return or_(keys.c.account_id == bindparam("actor", type_=Number), keys.c.is_shared)
+    return or_(keys.c.account_id == bindparam("actor", type_=BigInt), keys.c.is_shared)
 
 
 listing = Listing(
@@ -67,19 +67,19 @@ _COLUMNS: Final = (
     "created",
     "modified",
 )
-_ADD = Prepared(insert(keys).values({name: bindparam(name) for name in _COLUMNS}))
-_REMOVE = Prepared(delete(keys).where(keys.c.id == bindparam("key")))
-_OF_ACCOUNT = Prepared(
+_ADD = Statement(insert(keys).values({name: bindparam(name) for name in _COLUMNS}))
+_REMOVE = Statement(delete(keys).where(keys.c.id == bindparam("key")))
+_OF_ACCOUNT = Statement(
     select(keys.c.id, keys.c.uuid, keys.c.name, keys.c.fingerprint_sha256)
     .where(keys.c.account_id == bindparam("account"))
     .order_by(keys.c.id)
 )
-_COUNT = Prepared(
+_COUNT = Statement(
     select(func.count().label("count"))
     .select_from(keys)
     .where(keys.c.account_id == bindparam("account"))
 )
-_NAMED = Prepared(
+_NAMED = Statement(
     select(keys.c.id).where(
         and_(keys.c.account_id == bindparam("account"), keys.c.name == bindparam("name"))
     )
@@ -87,40 +87,40 @@ _NAMED = Prepared(
 
 
 @lru_cache(maxsize=2)
-def _seen(*, sees_all: bool) -> Prepared:
-    return Prepared(
+def _seen(*, sees_all: bool) -> Statement:
+    return Statement(
         _rows.where(keys.c.uuid == bindparam("uuid"), true() if sees_all else visible())
     )
 
 
-def reach(tx: Read, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Load a key that the actor may see.
 
     Refuses: NotFound ``key.unknown`` when there is none or it is hidden from the actor.
     """
     seer = {} if actor.sees_all else {"actor": actor.id}
-    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer)
+    row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer)
     if row is None:
         raise NotFound("key.unknown")
     return row
 
 
-def of_account(tx: Read, account: int) -> list[Row]:
+def of_account(tx: ReadTransaction, account: int) -> list[Row]:
     """Give ``id uuid name fingerprint_sha256`` of all keys of an account."""
-    return tx.all(_OF_ACCOUNT, account=account)
+    return tx.fetch_all(_OF_ACCOUNT, account=account)
 
 
-def count(tx: Read, account: int) -> int:
+def count(tx: ReadTransaction, account: int) -> int:
     """Count the keys of an account."""
-    return int(tx.value(_COUNT, account=account))
+    return int(tx.scalar(_COUNT, account=account))
 
 
-def is_taken(tx: Read, account: int, name: str) -> bool:
+def is_taken(tx: ReadTransaction, account: int, name: str) -> bool:
     """Tell whether an account has a key of that name."""
-    return tx.one(_NAMED, account=account, name=name) is not None
+    return tx.fetch_one(_NAMED, account=account, name=name) is not None
 
 
-def add(tx: Write, account: int, name: str, key: PublicKey) -> str:
+def add(tx: WriteTransaction, account: int, name: str, key: PublicKey) -> str:
     """Keep a key; give its UUID.
 
     Refuses: Invalid ``key.name_taken``; the constraint decides, so of two keys of one name
@@ -128,8 +128,8 @@ def add(tx: Write, account: int, name: str, key: PublicKey) -> str:
     """
     uuid = uuid4().hex
     try:
-        with tx.point():
-            tx.run(
+        with tx.savepoint():
+            tx.execute(
                 _ADD,
                 uuid=uuid,
                 account_id=account,
@@ -143,11 +143,11 @@ def add(tx: Write, account: int, name: str, key: PublicKey) -> str:
                 created=tx.now,
                 modified=tx.now,
             )
-    except Duplicate as error:
+    except UniqueViolationError as error:
         raise Invalid("key.name_taken", field="name") from error
     return uuid
 
 
-def remove(tx: Write, key: int) -> bool:
+def remove(tx: WriteTransaction, key: int) -> bool:
     """Forget a key; tell whether it was there."""
-    return tx.run(_REMOVE, key=key) > 0
+    return tx.execute(_REMOVE, key=key) > 0

@@ -20,7 +20,7 @@ NAME_MAX: Final = 150
 LENGTH_MAX: Final = 2000
 
 
-def check_few(count: int, most: int) -> None:
+def check_key_quota(count: int, most: int) -> None:
     """Let an account have another key only while it has few enough.
 
     Refuses: Conflict ``key.too_many``.

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Final
 
-TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+BIDI_CONTROLS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that turn the reading direction of what follows: good for dressing up an address."""
 
 # Default_Ignorable_Code_Point of Unicode, the fillers of Hangul among them.
@@ -30,7 +30,7 @@ _RESERVED: Final = frozenset(
 )
 
 
-def sounds_of_authority(username: str) -> bool:
+def is_reserved_username(username: str) -> bool:
     """Tell whether a user name reads like that of somebody who runs the service."""
     return _skeleton(username) in _AUTHORITIES
 
@@ -46,7 +46,7 @@ def _skeleton(username: str) -> str:
 _AUTHORITIES: Final = frozenset(map(_skeleton, _RESERVED))
 
 
-def is_plain(address: str) -> bool:
+def is_single_script(address: str) -> bool:
     """Tell whether an e-mail address is the one that it looks like.
 
     It is not where a sign stands for another one, as wide letters do and letters with loose
@@ -56,9 +56,9 @@ def is_plain(address: str) -> bool:
         return True
     if unicodedata.normalize("NFKC", address) != address:
         return False
-    return all(len(_alphabets(word)) <= 1 for word in re.split(r"[^\w]|_", address))
+    return all(len(_scripts(word)) <= 1 for word in re.split(r"[^\w]|_", address))
 
 
-def _alphabets(word: str) -> frozenset[str]:
+def _scripts(word: str) -> frozenset[str]:
     names = (unicodedata.name(sign, "").partition(" ")[0] for sign in word if sign.isalpha())
     return _ALIKE.intersection(names)

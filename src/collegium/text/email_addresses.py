@@ -10,7 +10,7 @@ from typing import Final
 import idna
 from email_validator import validate_email
 
-from collegium.text.confusables import HIDDEN, is_plain
+from collegium.text.confusables import HIDDEN, is_single_script
 
 ADDRESS_MAX: Final = 254
 """Octets that an address may have (RFC 5321 4.5.3.1.3, errata 1690)."""
@@ -80,7 +80,7 @@ def ascii_domain(domain: str) -> str:
     return ".".join(map(_ascii_label, labels))
 
 
-def address_fault(address: str) -> str:
+def address_error(address: str) -> str:
     """Say what is wrong with an address, in a sentence; empty when nothing is.
 
     Syntax is judged, not whether mail arrives: one label, ``.local``, ``.test`` and ``home.arpa``
@@ -100,12 +100,12 @@ def address_fault(address: str) -> str:
         return str(error)
     if len(f"{local}@{domain}".encode()) > ADDRESS_MAX:
         return f"The address is too long: at most {ADDRESS_MAX} characters."
-    return "" if is_one_alphabet(address) else MIXED
+    return "" if has_single_script_labels(address) else MIXED
 
 
-def is_one_alphabet(address: str) -> bool:
+def has_single_script_labels(address: str) -> bool:
     """Tell whether no letter of an address stands for that of another alphabet."""
-    return is_plain(_canonical(address))
+    return is_single_script(_canonical(address))
 
 
 def spellings(address: str) -> tuple[str, ...]:

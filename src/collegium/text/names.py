@@ -19,7 +19,7 @@ LINK: Final = "://"
 _CONTROL: Final = "\x01-\x1f\x7f-\x9f\u2028\u2029"
 _SPACE: Final = r"\s"
 _CONTROLS: Final = re.compile(f"[{_CONTROL}]+")
-_TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_BIDI_CONTROLS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _OVERRIDES: Final = re.compile("[\u202a-\u202e\u2066\u2067]")
 _EDGE: Final = re.compile(f"[{_SPACE}{_CONTROL}{IGNORABLE}{BLANK}]")
 _UNSEEN: Final = frozenset({"Mn", "Me", "Cf", "Cc", "Cs", "Zs", "Zl", "Zp"})
@@ -74,7 +74,7 @@ def clean_name(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text.strip()
-    text = _TURNING.sub("", without_controls(text))
+    text = _BIDI_CONTROLS.sub("", without_controls(text))
     text = trim(unicodedata.normalize("NFC", text))
     return text if any(map(_is_visible, text)) else ""
 
@@ -93,7 +93,7 @@ def isolated(text: str) -> str:
     """
     if text.isascii() or not any(map(_reads_from_right, text)):
         return text
-    return f"\u2068{_TURNING.sub('', text)}\u2069"
+    return f"\u2068{_BIDI_CONTROLS.sub('', text)}\u2069"
 
 
 def keep_isolates(text: str) -> str:
@@ -106,7 +106,7 @@ def keep_isolates(text: str) -> str:
         depth += (sign == "\u2068") - (sign == "\u2069")
         if depth < 0:
             break
-    return text if depth == 0 else _TURNING.sub("", text)
+    return text if depth == 0 else _BIDI_CONTROLS.sub("", text)
 
 
 def without_link(text: str) -> str:

@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Final
 
-from collegium.text.confusables import TURNING
+from collegium.text.confusables import BIDI_CONTROLS
 from collegium.text.names import isolated, keep_isolates, without_link
 
 # Control characters, separators of lines and paragraphs, halves of characters.
@@ -37,5 +37,5 @@ def short(text: str, width: int) -> str:
 
 
 def _visible(character: str) -> str:
-    hidden = character in TURNING or unicodedata.category(character) in _INVISIBLE
+    hidden = character in BIDI_CONTROLS or unicodedata.category(character) in _INVISIBLE
     return " " if hidden else character

@@ -11,21 +11,21 @@ from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import State
 from collegium.refusals import Conflict, Invalid
 from collegium.security.rate_limits.rules import CODE_ADDRESS
-from collegium.web.messages import say
+from collegium.web.messages import message_for
 from collegium.web.page import Page, page
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 
-def _ask(purpose: str, visit: Visit, tx: Read) -> Answer:
+def _ask(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     """Show what is to be decided. Opening the page changes nothing."""
     try:
-        link = _read(purpose, visit)
+        link = _read(purpose, browser)
     except Invalid as refusal:
-        return page(visit, "decision", 404, state="gone", said=say(refusal))
+        return page(browser, "decision", 404, state="gone", said=message_for(refusal))
     row = invitation_queries.by_uuid(tx, link.invitation)
     staff = account_queries.by_uuid(tx, link.staff)
     if (
@@ -36,34 +36,37 @@ def _ask(purpose: str, visit: Visit, tx: Read) -> Answer:
         or row.generation != link.generation
         or row.state != State.REQUESTED
     ):
-        said = say(Invalid("decision.no_invitation"))
-        return page(visit, "decision", 410, state="gone", said=said)
-    return page(visit, "decision", state="ask", purpose=purpose, invitation=row)
+        said = message_for(Invalid("decision.no_invitation"))
+        return page(browser, "decision", 410, state="gone", said=said)
+    return page(browser, "decision", state="ask", purpose=purpose, invitation=row)
 
 
-def _decide(purpose: str, visit: Visit) -> Answer:
+def _decide(purpose: str, browser: BrowserRequest) -> Answer:
     try:
-        with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.write() as tx:
-            link = _read(purpose, visit)
+        with (
+            browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+            browser.write() as tx,
+        ):
+            link = _read(purpose, browser)
             if purpose == approvals.APPROVE:
-                approvals.approve(tx, visit.settings, link, visit.address, visit.request_id)
+                approvals.approve(tx, browser.settings, link, browser.address, browser.request_id)
             else:
-                approvals.reject(tx, link, visit.address, visit.request_id)
+                approvals.reject(tx, link, browser.address, browser.request_id)
     except (Invalid, Conflict) as refusal:
-        return page(visit, "decision", 410, state="gone", said=say(refusal))
-    return page(visit, "decision", state="done", purpose=purpose)
+        return page(browser, "decision", 410, state="gone", said=message_for(refusal))
+    return page(browser, "decision", state="done", purpose=purpose)
 
 
-def _read(purpose: str, visit: Visit) -> approvals.Decision:
+def _read(purpose: str, browser: BrowserRequest) -> approvals.Decision:
     return approvals.read_link(
-        visit.house.vault, visit.settings, purpose, visit.segments["token"], visit.now
+        browser.app.vault, browser.settings, purpose, browser.segments["token"], browser.now
     )
 
 
 ROUTES: Routes = {
     f"/{purpose}/{{token}}/": {
-        "GET": Page(partial(_ask, purpose), "Decide on an invitation?", open=True),
-        "POST": Page(partial(_decide, purpose), "Decide on an invitation.", open=True),
+        "GET": Page(partial(_ask, purpose), "Decide on an invitation?", public=True),
+        "POST": Page(partial(_decide, purpose), "Decide on an invitation.", public=True),
     }
     for purpose in (approvals.APPROVE, approvals.REJECT)
 }

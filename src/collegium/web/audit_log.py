@@ -12,14 +12,14 @@ from collegium.roles import queries as role_queries
 from collegium.text.names import isolated
 from collegium.web.forms import Form
 from collegium.web.page import ROWS_MAX, Page, Paging, day, page
-from collegium.web.scope import Team
+from collegium.web.scope import ScopePage
 
 if TYPE_CHECKING:
-    from collegium.access.rules import Actor, Kind
+    from collegium.access.rules import Actor, ScopeKind
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 SENTENCES: Final = {
     "organisation.created": "{who} founded the organisation.",
@@ -68,7 +68,7 @@ _BY_LINK: Final = {
 }
 """The same where nobody was signed in."""
 
-ABOUT: Final = {
+SUBJECT_FIELDS: Final = {
     "people": ("People and roles", ("role.",)),
     "invitations": ("Invitations", ("invitation.",)),
     "links": ("Links for many", ("open_invitation.",)),
@@ -90,37 +90,37 @@ class Entry(NamedTuple):
     where: str
 
 
-def _show(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    team = Team.reach(visit, tx, kind)
+def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    team = ScopePage.reach(browser, tx, kind)
     asked = ("about", "since", "until")
-    form = Form.showing(**{name: visit.asked(name) for name in asked})
+    form = Form.showing(**{name: browser.query_value(name) for name in asked})
     wanted: dict[str, Any] = {"place": (kind, team.scope.id)}
-    if form.raw("about") in ABOUT:
-        _, begins = ABOUT[form.raw("about")]
+    if form.raw("about") in SUBJECT_FIELDS:
+        _, begins = SUBJECT_FIELDS[form.raw("about")]
         wanted["kinds"] = [one for one in SENTENCES if one.startswith(begins)]
     since, until = form.date("since"), form.date("until")
     if since is not None:
         wanted["created_from"] = datetime.combine(since, time(), UTC)
     if until is not None and until < date.max:
         wanted["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
-    paging = Paging(visit, event_queries.team.count(tx, visit.actor, wanted, ROWS_MAX + 1))
-    rows = event_queries.team.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
-    named = role_queries.words(tx)
+    paging = Paging(browser, event_queries.team.count(tx, browser.actor, wanted, ROWS_MAX + 1))
+    rows = event_queries.team.page(tx, browser.actor, wanted, (), paging.size, paging.offset)
+    named = role_queries.permission_names(tx)
     return page(
-        visit,
+        browser,
         "team_history",
         team=team,
-        entries=[_entry(visit.actor, team, row, named) for row in rows],
+        entries=[_entry(browser.actor, team, row, named) for row in rows],
         paging=paging,
         form=form,
-        options=[("", "Everything"), *((word, said) for word, (said, _) in ABOUT.items())],
+        options=[("", "Everything"), *((word, said) for word, (said, _) in SUBJECT_FIELDS.items())],
         is_filtered=any(map(form.raw, asked)),
-        is_all=visit.actor.sees_all
+        is_all=browser.actor.sees_all
         or team.holds(*(right for of, right in event_queries.MANAGERS if of in {None, kind})),
     )
 
 
-def _entry(viewer: Actor, team: Team, row: Row, named: dict[str, str]) -> Entry:
+def _entry(viewer: Actor, team: ScopePage, row: Row, named: dict[str, str]) -> Entry:
     where = ""
     if row.scope_id != team.scope.id and (viewer.sees_all or row.sees_scope):
         where = f"{row.scope_kind} {isolated(row.scope_name)}"
@@ -173,7 +173,7 @@ def _whom(row: Row, *, named: bool) -> str:
     return str((row.facts.get("username") if gone else row.account_username) or _SOMEBODY)
 
 
-def routes(kind: Kind, here: str) -> Routes:
+def routes(kind: ScopeKind, here: str) -> Routes:
     """Give the routes of one kind of scope.
 
     Args:

@@ -12,19 +12,19 @@ from urllib.parse import quote
 import msgspec
 
 from collegium import hosts
-from collegium.access.rules import NOBODY
-from collegium.api.request import Answer, Call, once
+from collegium.access.rules import ANONYMOUS
+from collegium.api.request import Answer, RequestContext, lazy_property
 from collegium.db import idempotency
 from collegium.refusals import Forbidden, Unauthenticated
 from collegium.sign_in.tokens import sessions as session_actions
-from collegium.sign_in.tokens.rules import SESSION_AGE, Kind
+from collegium.sign_in.tokens.rules import SESSION_AGE, TokenKind
 from collegium.web.forms import Form
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
 
 _SESSION: Final = "session"
 _FLASH: Final = "flash"
@@ -52,12 +52,12 @@ class RepeatedFormError(Exception):
         self.facts = facts
 
 
-class Visit(Call):
+class BrowserRequest(RequestContext):
     """A call of a browser. Until ``recognise`` has found a session, nobody makes it."""
 
-    def __init__(self, call: Call) -> None:
-        vars(self).update(vars(call))
-        self.actor = NOBODY
+    def __init__(self, context: RequestContext) -> None:
+        vars(self).update(vars(context))
+        self.actor = ANONYMOUS
         self.set_cookies: list[str] = []
         self.page = ""
         """Where the form of this request is shown; empty where that is another page."""
@@ -65,16 +65,16 @@ class Visit(Call):
     @property
     def is_signed_in(self) -> bool:
         """Tell whether somebody is signed in."""
-        return self.actor is not NOBODY
+        return self.actor is not ANONYMOUS
 
     # Cookies.
 
-    @once
+    @lazy_property
     def is_secure(self) -> bool:
         """Tell whether browsers reach us through TLS, so that cookies need never leave it."""
         return self.base.startswith("https:") or self.settings.base_url.startswith("https:")
 
-    @once
+    @lazy_property
     def _cookies(self) -> dict[str, str]:
         found: dict[str, str] = {}
         for part in self.header("cookie").split(";"):
@@ -104,21 +104,21 @@ class Visit(Call):
 
     # Who it is.
 
-    def recognise(self, tx: Read) -> None:
+    def load_session(self, tx: ReadTransaction) -> None:
         """Find out who is signed in; a session that has ended is nobody's."""
         token = self.cookie(_SESSION)
         if token:
             try:
-                self.authenticate(tx, token, {Kind.SESSION})
+                self.authenticate(tx, token, {TokenKind.SESSION})
             except Unauthenticated:
                 self.set_cookie(_SESSION, "", 0)
 
-    def sign_in(self, tx: Write, actor: Actor, method: str) -> None:
+    def sign_in(self, tx: WriteTransaction, actor: Actor, method: str) -> None:
         """Sign this browser in from now on; forms of before are worthless."""
         browser = self.header("user-agent")
         token = session_actions.begin(
             tx,
-            self.house.vault,
+            self.app.vault,
             actor,
             method,
             _short(browser),
@@ -128,7 +128,7 @@ class Visit(Call):
         self.set_cookie(_SESSION, token, SESSION_AGE)
         self.set_cookie(_EARLY, "", 0)
 
-    def sign_out(self, tx: Write) -> None:
+    def sign_out(self, tx: WriteTransaction) -> None:
         """Sign this browser out."""
         session_actions.end(tx, self.actor, self.token_id)
         self.set_cookie(_SESSION, "", 0)
@@ -142,20 +142,20 @@ class Visit(Call):
             return self._csrf_of(self.cookie(_SESSION))
         early = self.cookie(_EARLY)
         if not self._is_early(early, _EARLY_SECONDS // 2):
-            early = self.house.vault.link(_EARLY, secrets.token_hex(16), int(self.now.timestamp()))
+            early = self.app.vault.sign(_EARLY, secrets.token_hex(16), int(self.now.timestamp()))
             self.set_cookie(_EARLY, early, _EARLY_SECONDS)
         return self._csrf_of(early)
 
     def _csrf_of(self, secret: str) -> str:
-        return self.house.vault.code("form", secret)
+        return self.app.vault.derive_code("form", secret)
 
     def _is_early(self, text: str, seconds: int) -> bool:
-        match self.house.vault.follow(_EARLY, text):
+        match self.app.vault.unsign(_EARLY, text):
             case [str(), int(made)]:
                 return made <= self.now.timestamp() <= made + seconds
         return False
 
-    @once
+    @lazy_property
     def form(self) -> Form:
         """Give what was posted."""
         return Form.read(self.header("content-type"), self.body)
@@ -205,12 +205,12 @@ class Visit(Call):
 
     # What it creates, once.
 
-    @once
+    @lazy_property
     def submission(self) -> str:
         """Give the one-time number of the forms of this page that create something."""
         return secrets.token_urlsafe(16)
 
-    @once
+    @lazy_property
     def _contents(self) -> str:
         """Give a digest of what was posted, as it came: functions add to the form later."""
         found = hashlib.sha256()
@@ -219,7 +219,7 @@ class Visit(Call):
                 found.update(msgspec.msgpack.encode((name, values)))
         return found.hexdigest()
 
-    @once
+    @lazy_property
     def _browser_secret(self) -> str:
         """Give what binds forms to this browser, as it was before anybody signs in here."""
         return self.cookie(_SESSION if self.is_signed_in else _EARLY)
@@ -234,13 +234,13 @@ class Visit(Call):
         if not number or len(number) > _NUMBER_MAX:
             return None
         facts = (_SUBMISSION, self._browser_secret, self.path, self._contents, part)
-        return self.house.vault.digest("\x1f".join(facts)).hex()
+        return self.app.vault.digest("\x1f".join(facts)).hex()
 
-    def recall(self, tx: Read) -> list[Any] | None:
+    def recall(self, tx: ReadTransaction) -> list[Any] | None:
         """Give what the same form has led to before; None when it is sent for the first time."""
         return self.recall_parts(tx, [""]).get("")
 
-    def recall_parts(self, tx: Read, parts: Collection[str]) -> dict[str, list[Any]]:
+    def recall_parts(self, tx: ReadTransaction, parts: Collection[str]) -> dict[str, list[Any]]:
         """Give what those parts of the same form have led to that were created before.
 
         Args:
@@ -251,13 +251,13 @@ class Visit(Call):
         found = idempotency.find(tx, [key for key in keys if key]) if keys else {}
         told = {}
         for key, answer in found.items():
-            facts = self.house.vault.follow(_SUBMISSION, answer)
+            facts = self.app.vault.unsign(_SUBMISSION, answer)
             if facts is not None:
                 told[keys[key]] = facts
         return told
 
     @contextmanager
-    def create(self, part: str = "") -> Iterator[Write]:
+    def create(self, part: str = "") -> Iterator[WriteTransaction]:
         """Open a transaction that creates what the form asks for, unless it has done so before.
 
         Of two presses at one moment the second waits for the first. End the block with
@@ -276,7 +276,7 @@ class Visit(Call):
             if key is not None and not self._is_created:
                 idempotency.release(tx, key)
 
-    def created(self, tx: Write, *facts: str | int, part: str = "") -> None:
+    def created(self, tx: WriteTransaction, *facts: str | int, part: str = "") -> None:
         """Keep what a form has led to, in the transaction that did it; see ``create``.
 
         Args:
@@ -286,21 +286,21 @@ class Visit(Call):
         self._is_created = True
         key = self._submission_key(part)
         if key is not None:
-            idempotency.settle(tx, key, self.house.vault.link(_SUBMISSION, *facts))
+            idempotency.complete(tx, key, self.app.vault.sign(_SUBMISSION, *facts))
 
     # What comes next.
 
     @property
     def next(self) -> str:
         """Give where the browser wants to go afterwards; only ever a page of ours."""
-        wanted = self.form.raw("next") if self.method == "POST" else self.asked("next")
+        wanted = self.form.raw("next") if self.method == "POST" else self.query_value("next")
         return wanted if is_local(wanted) else ""
 
-    def asked(self, name: str) -> str:
+    def query_value(self, name: str) -> str:
         """Give a parameter of the address; empty when it is not there."""
         return self.query.get(name, [""])[0]
 
-    def go(self, path: str, said: str = "", *, kind: str = "done") -> Answer:
+    def redirect(self, path: str, said: str = "", *, kind: str = "done") -> Answer:
         """Send the browser to another page, and say there what has happened.
 
         Args:
@@ -308,7 +308,7 @@ class Visit(Call):
             kind: ``done``, or ``not`` for what did not work.
         """
         if said:
-            self.set_cookie(_FLASH, self.house.vault.link(_FLASH, kind, said[:600]), _FLASH_SECONDS)
+            self.set_cookie(_FLASH, self.app.vault.sign(_FLASH, kind, said[:600]), _FLASH_SECONDS)
         return Answer(303, headers={"Location": path}, media="text/html")
 
     def to_sign_in(self, path: str = "") -> Answer:
@@ -318,7 +318,9 @@ class Visit(Call):
             path: where else to go then.
         """
         here = path or self.path + (f"?{self.raw_query}" if self.raw_query else "")
-        return self.go(f"/sign_in/?next={quote(here, safe='/')}" if is_local(here) else "/sign_in/")
+        return self.redirect(
+            f"/sign_in/?next={quote(here, safe='/')}" if is_local(here) else "/sign_in/"
+        )
 
     def take_flash(self) -> dict[str, str] | None:
         """Give what the last page had to say, once: ``kind`` and ``text``."""
@@ -326,18 +328,18 @@ class Visit(Call):
         if not cookie:
             return None
         self.set_cookie(_FLASH, "", 0)
-        match self.house.vault.follow(_FLASH, cookie):
+        match self.app.vault.unsign(_FLASH, cookie):
             case [str(kind), str(text)]:
                 return {"kind": kind, "text": text}
         return None
 
-    def offer(self, purpose: str, *facts: str | int) -> str:
+    def sign_value(self, purpose: str, *facts: str | int) -> str:
         """Sign something that only this moment's form may bring back; see ``taken``."""
-        return self.house.vault.link(purpose, int(self.now.timestamp()), *facts)
+        return self.app.vault.sign(purpose, int(self.now.timestamp()), *facts)
 
-    def taken(self, purpose: str, text: str, seconds: int) -> list[Any] | None:
+    def read_signed_value(self, purpose: str, text: str, seconds: int) -> list[Any] | None:
         """Give what was offered, unless that is longer ago than some seconds."""
-        match self.house.vault.follow(purpose, text):
+        match self.app.vault.unsign(purpose, text):
             case [int(made), *facts] if made <= self.now.timestamp() <= made + seconds:
                 return facts
         return None

@@ -8,43 +8,45 @@ from collegium.api import sign_in
 from collegium.refusals import Conflict, Invalid
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.web import profile
-from collegium.web.messages import say
+from collegium.web.messages import message_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from collegium.db.database import Read, Write
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction, WriteTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 PASSWORD: Final = "password"  # noqa: S105 - the name of a field
 FACTOR: Final = "factor"
 
 
-def proof(visit: Visit, tx: Read) -> str:
+def credentials_from(browser: BrowserRequest, tx: ReadTransaction) -> str:
     """Return the name of the field that must be filled in: a code where the second factor is on."""
-    return FACTOR if two_factor_queries.is_on(tx, visit.actor.id) else PASSWORD
+    return FACTOR if two_factor_queries.is_on(tx, browser.actor.id) else PASSWORD
 
 
-def confirmed(visit: Visit, then: Callable[[Write], None]) -> None:
+def confirmed(browser: BrowserRequest, then: Callable[[WriteTransaction], None]) -> None:
     """Do something in one transaction of ``visit.create``, if the form proves who is signed in.
 
     What is wrong with the proof, or refused, is noted at its field of the form.
 
     Refuses: NotFound as ``then``, Limited ``tries.wait`` after too many wrong proofs.
     """
-    form = visit.form
-    with visit.read() as tx:
-        field = proof(visit, tx)
+    form = browser.form
+    with browser.read() as tx:
+        field = credentials_from(browser, tx)
     try:
         if field == FACTOR:
             code = form.text(field, 100, required=True)
-            if form.ok:
-                sign_in.with_code(visit, visit.actor, code, then, begin=visit.create)
-        elif profile.knows(visit, field, form.raw(field)[:128]):
-            with visit.create() as tx:
+            if form.is_valid:
+                sign_in.check_second_factor(
+                    browser, browser.actor, code, then, begin=browser.create
+                )
+        elif profile.knows(browser, field, form.raw(field)[:128]):
+            with browser.create() as tx:
                 then(tx)
     except (Conflict, Invalid) as refusal:
         if refusal.code.startswith("second_factor."):
-            form.wrong(field, say(refusal))
+            form.add_error(field, message_for(refusal))
         else:
-            form.refused(refusal)
+            form.add_refusal(refusal)

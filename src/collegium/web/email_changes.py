@@ -14,65 +14,72 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read, Write
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction, WriteTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 
-def _ask(visit: Visit, _tx: Read) -> Answer:
+def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
     """Show the button. Opening the page changes nothing, and tells nothing of the code."""
-    return page(visit, "address", state="ask")
+    return page(browser, "address", state="ask")
 
 
-def _confirm(visit: Visit) -> Answer:
+def _confirm(browser: BrowserRequest) -> Answer:
     """Confirm the address whose code is in the path; the code is all that is needed."""
     return _use(
-        visit,
+        browser,
         "address",
-        lambda tx, code: email_change_actions.confirm(tx, visit.settings, visit.house.vault, code),
-    )
-
-
-def _ask_cancel(visit: Visit, _tx: Read) -> Answer:
-    """Show the button. Opening the page changes nothing, and tells nothing of the code."""
-    return page(visit, "address_cancel", state="ask")
-
-
-def _cancel(visit: Visit) -> Answer:
-    """Cancel the change whose code is in the path; the code is all that is needed."""
-    return _use(
-        visit,
-        "address_cancel",
-        lambda tx, code: email_change_actions.cancel_everything(
-            tx, visit.house.vault, code, visit.address
+        lambda tx, code: email_change_actions.confirm(
+            tx, browser.settings, browser.app.vault, code
         ),
     )
 
 
-def _use(visit: Visit, name: str, act: Callable[[Write, str], None]) -> Answer:
-    code = hex_uuid(visit.segments["code"])
+def _ask_cancel(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+    """Show the button. Opening the page changes nothing, and tells nothing of the code."""
+    return page(browser, "address_cancel", state="ask")
+
+
+def _cancel(browser: BrowserRequest) -> Answer:
+    """Cancel the change whose code is in the path; the code is all that is needed."""
+    return _use(
+        browser,
+        "address_cancel",
+        lambda tx, code: email_change_actions.cancel_by_code(
+            tx, browser.app.vault, code, browser.address
+        ),
+    )
+
+
+def _use(
+    browser: BrowserRequest, name: str, act: Callable[[WriteTransaction, str], None]
+) -> Answer:
+    code = hex_uuid(browser.segments["code"])
     if code is None:
-        return page(visit, name, 404, state="gone")
+        return page(browser, name, 404, state="gone")
     try:
-        with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.write() as tx:
+        with (
+            browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+            browser.write() as tx,
+        ):
             act(tx, code)
     except Limited as refusal:
-        answer = page(visit, name, 429, state="wait")
+        answer = page(browser, name, 429, state="wait")
         answer.headers["Retry-After"] = str(refusal.facts["seconds"])
         return answer
     except Refusal:
-        return page(visit, name, 410, state="gone")
-    return page(visit, name, state="done")
+        return page(browser, name, 410, state="gone")
+    return page(browser, name, state="done")
 
 
 ROUTES: Routes = {
     "/user_email_change/{code}/": {
-        "GET": Page(_ask, "Confirm a new address?", open=True),
-        "POST": Page(_confirm, "Confirm a new address.", open=True),
+        "GET": Page(_ask, "Confirm a new address?", public=True),
+        "POST": Page(_confirm, "Confirm a new address.", public=True),
     },
     f"/{email_change_actions.CANCEL}/{{code}}/": {
-        "GET": Page(_ask_cancel, "Cancel the change of an address?", open=True),
+        "GET": Page(_ask_cancel, "Cancel the change of an address?", public=True),
         "POST": Page(
-            _cancel, "Cancel the change of an address, and sign out everywhere.", open=True
+            _cancel, "Cancel the change of an address, and sign out everywhere.", public=True
         ),
     },
 }

@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from collegium.api.request import is_escaped
-from collegium.text.email_addresses import MIXED, address_fault, canonical_address
+from collegium.text.email_addresses import MIXED, address_error, canonical_address
 from collegium.text.names import clean_name, holds_link, trim
-from collegium.web.messages import say
+from collegium.web.messages import message_for
 
 if TYPE_CHECKING:
     from collegium.refusals import Refusal
@@ -71,7 +71,7 @@ class Form:
         return cls()
 
     @property
-    def ok(self) -> bool:
+    def is_valid(self) -> bool:
         """Tell whether nothing was wrong so far."""
         return not self.errors
 
@@ -111,12 +111,12 @@ class Form:
         if strip:
             text = text.strip()
         if not text and required:
-            self.wrong(name, "Please fill this in.")
+            self.add_error(name, "Please fill this in.")
         if len(text) > most:
-            self.wrong(name, f"This is too long: at most {most} characters.")
+            self.add_error(name, f"This is too long: at most {most} characters.")
         # What is beyond the length is not examined.
         if any(sign < " " and not (lines and sign in "\n\t") for sign in text[:most]):
-            self.wrong(name, "This has signs in it that cannot be kept. Please type it anew.")
+            self.add_error(name, "This has signs in it that cannot be kept. Please type it anew.")
         return text
 
     def pasted(self, name: str, most: int) -> str:
@@ -127,11 +127,11 @@ class Form:
         """
         text = self.raw(name)
         if len(text) > most:
-            self.wrong(name, f"This is too long: at most {most} characters.")
+            self.add_error(name, f"This is too long: at most {most} characters.")
         elif "\0" in text:
-            self.wrong(name, "This has signs in it that cannot be kept. Please type it anew.")
+            self.add_error(name, "This has signs in it that cannot be kept. Please type it anew.")
         elif not trim(text):
-            self.wrong(name, "Please fill this in.")
+            self.add_error(name, "Please fill this in.")
         return text
 
     def lines(self, name: str, most: int, many: int) -> list[str]:
@@ -144,20 +144,22 @@ class Form:
         text = self.text(name, (most + 1) * many, lines=True)
         found = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
         if len(found) > many:
-            self.wrong(name, f"These are too many: at most {many} lines.")
+            self.add_error(name, f"These are too many: at most {many} lines.")
         if any(len(line) > most for line in found):
-            self.wrong(name, f"A line is too long: at most {most} characters.")
+            self.add_error(name, f"A line is too long: at most {most} characters.")
         return found
 
     def email(self, name: str) -> str:
         """Read an e-mail address."""
         text = canonical_address(trim(self.text(name, 320, required=True)))
         if name not in self.errors:
-            fault = address_fault(text)
+            fault = address_error(text)
             if fault == MIXED:
-                self.wrong(name, "This address mixes alphabets. Please type it anew.")
+                self.add_error(name, "This address mixes alphabets. Please type it anew.")
             elif fault:
-                self.wrong(name, "This is not an e-mail address. It looks like name@example.org.")
+                self.add_error(
+                    name, "This is not an e-mail address. It looks like name@example.org."
+                )
         return text
 
     def name(self, name: str, most: int, *, required: bool = False) -> str:
@@ -168,18 +170,18 @@ class Form:
         """
         raw = self.raw(name)
         if len(raw) > most + _AROUND:
-            self.wrong(name, f"This is too long: at most {most} characters.")
+            self.add_error(name, f"This is too long: at most {most} characters.")
             return raw
         text = clean_name(raw)
         if "\0" in text:
-            self.wrong(name, "This has signs in it that cannot be kept. Please type it anew.")
+            self.add_error(name, "This has signs in it that cannot be kept. Please type it anew.")
         elif not text and (required or raw.strip()):
             said = "Please fill this in." if not raw.strip() else "Nothing of this can be seen."
-            self.wrong(name, said)
+            self.add_error(name, said)
         if len(text) > most:
-            self.wrong(name, f"This is too long: at most {most} characters.")
+            self.add_error(name, f"This is too long: at most {most} characters.")
         if holds_link(text[:most]):
-            self.wrong(name, "A name cannot have a web address in it.")
+            self.add_error(name, "A name cannot have a web address in it.")
         return text
 
     def date(self, name: str) -> date | None:
@@ -190,7 +192,7 @@ class Form:
         try:
             return date.fromisoformat(text[:_DATE_MAX])
         except ValueError:
-            self.wrong(name, "This is not a date. Please write it like 2026-12-31.")
+            self.add_error(name, "This is not a date. Please write it like 2026-12-31.")
             return None
 
     def end(self, name: str, stored: datetime | None = None) -> datetime | None:
@@ -213,20 +215,20 @@ class Form:
         """Read one of some words; anything else could only come from elsewhere."""
         text = self.raw(name)
         if text not in known:
-            self.wrong(name, "Please choose one of these.")
+            self.add_error(name, "Please choose one of these.")
             return known[0]
         return text
 
-    def wrong(self, name: str, sentence: str) -> None:
+    def add_error(self, name: str, sentence: str) -> None:
         """Add what is wrong with a field; ``WHOLE`` for what is no one field's."""
         told = self.errors.get(name, "")
         if sentence not in told:
             self.errors[name] = f"{told} {sentence}".strip()
 
-    def refused(self, refusal: Refusal) -> None:
+    def add_refusal(self, refusal: Refusal) -> None:
         """Say what a rule has refused, at its field where the form has it."""
         where = str(refusal.facts.get("field", WHOLE))
-        self.wrong(where if where in self.values else WHOLE, say(refusal))
+        self.add_error(where if where in self.values else WHOLE, message_for(refusal))
 
 
 def _day(at: datetime | None) -> str:

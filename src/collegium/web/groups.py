@@ -17,46 +17,46 @@ from collegium.web.scope import number
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    group = group_queries.by_number(tx, number(visit))
+def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+    group = group_queries.by_id(tx, number(browser))
     return page(
-        visit,
+        browser,
         "group",
         status,
         group=group,
-        grant=membership_queries.in_scope(tx, visit.actor.id, group.id),
-        mine=join_request_queries.latest(tx, visit.actor.id, group.id, None),
+        grant=membership_queries.grant_in_scope(tx, browser.actor.id, group.id),
+        mine=join_request_queries.latest(tx, browser.actor.id, group.id, None),
         form=form,
     )
 
 
-def _ask(visit: Visit) -> Answer:
-    form = visit.form
+def _ask(browser: BrowserRequest) -> Answer:
+    form = browser.form
     message = form.text("message", MESSAGE_MAX, lines=True)
-    if form.ok:
-        limits.check(visit, limits.JOIN)
+    if form.is_valid:
+        limits.check(browser, limits.JOIN)
         try:
-            done = (visit.path, "You have asked. You get a mail as soon as it is decided.")
-            with visit.create() as tx:
+            done = (browser.path, "You have asked. You get a mail as soon as it is decided.")
+            with browser.create() as tx:
                 _row, is_new = group_actions.join(
-                    tx, visit.actor, number(visit), message, settings=visit.settings
+                    tx, browser.actor, number(browser), message, settings=browser.settings
                 )
-                limits.count(visit, tx, limits.JOIN, int(is_new))
-                visit.created(tx, *done)
+                limits.count(browser, tx, limits.JOIN, int(is_new))
+                browser.created(tx, *done)
         except Conflict as refusal:
-            form.refused(refusal)
+            form.add_refusal(refusal)
         else:
-            return visit.go(*done)
-    with visit.read() as tx:
-        return _shown(visit, tx, form, 422)
+            return browser.redirect(*done)
+    with browser.read() as tx:
+        return _shown(browser, tx, form, 422)
 
 
 ROUTES: Routes = {

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from collegium.access.rules import NOBODY
+from collegium.access.rules import ANONYMOUS
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.rules import usernames_for
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import deactivated_invitees, links, renewals
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.rules import State, seen
+from collegium.invitations.rules import State, effective_state
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.security.rate_limits.rules import CODE_ADDRESS, SIGN_UP_ADDRESS, SIGN_UP_LINK
 from collegium.sign_in.tokens.actions import actor_of
-from collegium.text.confusables import sounds_of_authority
+from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import same_mailbox
 from collegium.text.names import typed_username
 from collegium.web import passwords
@@ -26,23 +26,23 @@ from collegium.web.page import Page, page
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 _METHOD: Final = "mailed link"
 _AGAIN_SECONDS: Final = 600
 """How long a second press signs in to the account that the first one made."""
 
 
-def _follow(visit: Visit, tx: Read) -> Row:
+def _follow(browser: BrowserRequest, tx: ReadTransaction) -> Row:
     """Give the invitation of a link.
 
     Refuses: NotFound ``invitation.unknown`` for a link that is not ours, or whose invitation was
     sent anew since.
     """
-    for purpose in (links.MAILED, links.HANDED_ON):
-        match visit.house.vault.follow(purpose, visit.segments["token"]):
+    for purpose in (links.MAILED, links.SHARED_BY_INVITER):
+        match browser.app.vault.unsign(purpose, browser.segments["token"]):
             case [str(uuid), int(generation)]:
                 row = invitation_queries.by_uuid(tx, uuid)
                 if row is not None and row.generation == generation:
@@ -50,41 +50,41 @@ def _follow(visit: Visit, tx: Read) -> Row:
     raise NotFound("invitation.unknown")
 
 
-def _is_mailed(visit: Visit) -> bool:
+def _is_mailed(browser: BrowserRequest) -> bool:
     """Tell whether the link proves the address: one that was handed on by somebody does not."""
-    return visit.house.vault.follow(links.MAILED, visit.segments["token"]) is not None
+    return browser.app.vault.unsign(links.MAILED, browser.segments["token"]) is not None
 
 
-def _is_turned_away(visit: Visit, tx: Read, row: Row) -> bool:
+def _is_turned_away(browser: BrowserRequest, tx: ReadTransaction, row: Row) -> bool:
     """Tell whether the invitee's account is deactivated, to who has proven the address."""
     return (
-        not visit.is_signed_in
-        and _is_mailed(visit)
+        not browser.is_signed_in
+        and _is_mailed(browser)
         and row.account_id is None
         and account_queries.is_deactivated_at(tx, row.email)
     )
 
 
-def _is_proof(visit: Visit, row: Row) -> bool:
+def _is_proof(browser: BrowserRequest, row: Row) -> bool:
     """Tell whether the link alone shows that somebody is the one who is invited."""
     # An account is invited to a group, and another person may read its mail by now.
-    return _is_mailed(visit) and not row.civil_number and row.account_id is None
+    return _is_mailed(browser) and not row.civil_number and row.account_id is None
 
 
-def _here(visit: Visit) -> str:
-    return f"/invitation/{visit.segments['token']}/"
+def _here(browser: BrowserRequest) -> str:
+    return f"/invitation/{browser.segments['token']}/"
 
 
-def _state(tx: Read, row: Row) -> str:
+def _state(tx: ReadTransaction, row: Row) -> str:
     """Say how an invitation stands, seen by whoever holds its link."""
-    state = seen(row.state, row.expires, tx.now)
+    state = effective_state(row.state, row.expires, tx.now)
     if state is not State.PENDING:
         return state.value
     if row.scope_removed is not None:
         return State.CANCELED.value
     if not row.role_is_active or row.blocked or row.archived:
         return "unavailable"
-    return state.value if invitation_actions.is_vouched_for(tx, row) else "unvouched"
+    return state.value if invitation_actions.has_sponsor(tx, row) else "unvouched"
 
 
 def _is_on_hold(row: Row, state: str) -> bool:
@@ -92,29 +92,31 @@ def _is_on_hold(row: Row, state: str) -> bool:
     return bool(state == "unavailable" and row.role_is_active)
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     """Show what somebody is invited to. Opening the page changes nothing."""
     try:
-        row = _follow(visit, tx)
+        row = _follow(browser, tx)
     except NotFound:
-        return page(visit, "invitation_gone", 404)
+        return page(browser, "invitation_gone", 404)
     first, _, last = row.full_name.partition(" ")
     form = Form.showing(username=next(usernames_for(row.email)), first_name=first, last_name=last)
-    return _shown(visit, tx, row, form)
+    return _shown(browser, tx, row, form)
 
 
-def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> Answer:
+def _shown(
+    browser: BrowserRequest, tx: ReadTransaction, row: Row, form: Form, status: int = 200
+) -> Answer:
     state = _state(tx, row)
-    own = visit.settings.validate_invitation_email
-    strict = own or visit.settings.enable_strict_check_accepting_invitation
-    is_same = same_mailbox(row.email, visit.actor.email)
+    own = browser.settings.validate_invitation_email
+    strict = own or browser.settings.enable_strict_check_accepting_invitation
+    is_same = same_mailbox(row.email, browser.actor.email)
     fits = is_same or not strict
-    if row.civil_number and visit.actor.civil_number != row.civil_number:
+    if row.civil_number and browser.actor.civil_number != row.civil_number:
         fits = False
     if row.account_id is not None:
-        fits = is_same = visit.actor.id == row.account_id
+        fits = is_same = browser.actor.id == row.account_id
     return page(
-        visit,
+        browser,
         "invitation",
         status if state == State.PENDING else 410,
         invitation=row,
@@ -124,80 +126,87 @@ def _shown(visit: Visit, tx: Read, row: Row, form: Form, status: int = 200) -> A
         is_same=is_same,
         fits=fits,
         wished=row.wished == row.generation,
-        is_mailed=_is_mailed(visit),
+        is_mailed=_is_mailed(browser),
         is_on_hold=_is_on_hold(row, state),
-        is_deactivated=state == State.PENDING and _is_turned_away(visit, tx, row),
+        is_deactivated=state == State.PENDING and _is_turned_away(browser, tx, row),
         is_for_account=row.account_id is not None,
-        may_decline=fits if visit.is_signed_in else _is_proof(visit, row),
-        here=_here(visit),
+        may_decline=fits if browser.is_signed_in else _is_proof(browser, row),
+        here=_here(browser),
     )
 
 
-def _followed(visit: Visit) -> tuple[Row, str]:
+def _followed(browser: BrowserRequest) -> tuple[Row, str]:
     """Give the invitation of a link and how it stands; whoever guesses links has to wait."""
-    with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
-        row = _follow(visit, tx)
+    with (
+        browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+        browser.read() as tx,
+    ):
+        row = _follow(browser, tx)
         return row, _state(tx, row)
 
 
-def _answer(visit: Visit) -> Answer:
+def _answer(browser: BrowserRequest) -> Answer:
     try:
-        row, state = _followed(visit)
+        row, state = _followed(browser)
     except NotFound:
-        return page(visit, "invitation_gone", 404)
-    if state == State.EXPIRED and visit.form.raw("deed") == "renew":
-        return _renew(visit, row)
+        return page(browser, "invitation_gone", 404)
+    if state == State.EXPIRED and browser.form.raw("deed") == "renew":
+        return _renew(browser, row)
     if state != State.PENDING:
-        with visit.read() as tx:
-            return _shown(visit, tx, row, Form())
-    if visit.is_signed_in:
-        return _accept(visit, row)
-    if not _is_mailed(visit) or row.account_id is not None:
-        return visit.to_sign_in()
-    with visit.read() as tx:
-        is_turned_away = _is_turned_away(visit, tx, row)
-    return _turn_away(visit, row) if is_turned_away else _join(visit, row)
+        with browser.read() as tx:
+            return _shown(browser, tx, row, Form())
+    if browser.is_signed_in:
+        return _accept(browser, row)
+    if not _is_mailed(browser) or row.account_id is not None:
+        return browser.to_sign_in()
+    with browser.read() as tx:
+        is_turned_away = _is_turned_away(browser, tx, row)
+    return _turn_away(browser, row) if is_turned_away else _join(browser, row)
 
 
-def _accept(visit: Visit, row: Row) -> Answer:
+def _accept(browser: BrowserRequest, row: Row) -> Answer:
     try:
-        with visit.create() as tx:
+        with browser.create() as tx:
             invitation_actions.accept(
-                tx, visit.actor, visit.settings, row.uuid, generation=row.generation
+                tx, browser.actor, browser.settings, row.uuid, generation=row.generation
             )
-            visit.created(tx, _welcome(row))
+            browser.created(tx, _welcome(row))
     except (NotFound, Conflict) as refusal:
-        return _again(visit, refusal)
-    return visit.go("/account/", _welcome(row))
+        return _again(browser, refusal)
+    return browser.redirect("/account/", _welcome(row))
 
 
-def _join(visit: Visit, row: Row) -> Answer:
+def _join(browser: BrowserRequest, row: Row) -> Answer:
     """Make an account and accept, both or neither. Its address was proven by the link."""
-    form = visit.form
+    form = browser.form
     values: dict[str, Any] = {
         "username": typed_username(form.text("username", 128, required=True)),
         "first_name": form.name("first_name", 100, required=True),
         "last_name": form.name("last_name", 100, required=True),
     }
     if values["username"] and not account_actions.USERNAME.fullmatch(values["username"][:128]):
-        form.wrong("username", "A user name is made of small letters a to z, digits, and _ . @ + -")
-    elif sounds_of_authority(values["username"]):
-        form.wrong("username", "This name is kept for those who run the service.")
+        form.add_error(
+            "username", "A user name is made of small letters a to z, digits, and _ . @ + -"
+        )
+    elif is_reserved_username(values["username"]):
+        form.add_error("username", "This name is kept for those who run the service.")
     if not form.flag("agrees"):
-        form.wrong("agrees", "Please agree to the rules of this service.")
+        form.add_error("agrees", "Please agree to the rules of this service.")
     # Each try is an answer to whether a name is taken, and some work besides.
-    visit.check_tries(link := f"sign up {row.uuid}", address := f"sign up address {visit.network}")
+    browser.check_rate_limits(
+        link := f"sign up {row.uuid}", address := f"sign up address {browser.network}"
+    )
     hashed = passwords.chosen(form, (row.email, *values.values()))
     if row.civil_number:
         # Only who has that number can accept, and a form's word gives it to nobody.
         raise NotFound("invitation.unknown")
     if hashed is None:
-        return _again(visit)
-    with visit.write() as tx:
-        visit.count(tx, link, SIGN_UP_LINK)
-        visit.count(tx, address, SIGN_UP_ADDRESS)
+        return _again(browser)
+    with browser.write() as tx:
+        browser.count_attempt(tx, link, SIGN_UP_LINK)
+        browser.count_attempt(tx, address, SIGN_UP_ADDRESS)
     try:
-        with visit.create() as tx:
+        with browser.create() as tx:
             values |= {
                 "email": row.email,
                 "password": hashed,
@@ -208,24 +217,24 @@ def _join(visit: Visit, row: Row) -> Answer:
                 "job_title": row.job_title,
             }
             number = account_actions.create(
-                tx, None, visit.settings, visit.house.vault, values, invitation=row.uuid
+                tx, None, browser.settings, browser.app.vault, values, invitation=row.uuid
             )
             account: Row = account_queries.known(tx, id=number)
-            actor = actor_of(account, visit.address, visit.request_id)
+            actor = actor_of(account, browser.address, browser.request_id)
             invitation_actions.accept(
-                tx, actor, visit.settings, row.uuid, generation=row.generation
+                tx, actor, browser.settings, row.uuid, generation=row.generation
             )
-            visit.sign_in(tx, actor, _METHOD)
+            browser.sign_in(tx, actor, _METHOD)
             version, made = account.credentials_version, int(tx.now.timestamp())
-            visit.created(tx, _welcome(row), number, version, made)
+            browser.created(tx, _welcome(row), number, version, made)
     except (NotFound, Conflict, Invalid) as refusal:
-        visit.set_cookies.clear()
-        return _again(visit, refusal)
-    return visit.go("/account/", _welcome(row))
+        browser.set_cookies.clear()
+        return _again(browser, refusal)
+    return browser.redirect("/account/", _welcome(row))
 
 
 def _welcomed_again(
-    visit: Visit, said: str, number: int = 0, version: int = 0, made: int = 0
+    browser: BrowserRequest, said: str, number: int = 0, version: int = 0, made: int = 0
 ) -> Answer:
     """Answer a second press as the first, whose answer, and session, the browser threw away.
 
@@ -235,71 +244,73 @@ def _welcomed_again(
         made: when, in seconds.
     """
     if number:
-        with visit.write() as tx:
+        with browser.write() as tx:
             account: Row = account_queries.known(tx, id=number)
             is_as_made = account.is_active and account.credentials_version == version
-            if not is_as_made or visit.now.timestamp() > made + _AGAIN_SECONDS:
-                return visit.to_sign_in("/account/")
-            actor = actor_of(account, visit.address, visit.request_id, credentials=version)
-            visit.sign_in(tx, actor, _METHOD)
-    return visit.go("/account/", said)
+            if not is_as_made or browser.now.timestamp() > made + _AGAIN_SECONDS:
+                return browser.to_sign_in("/account/")
+            actor = actor_of(account, browser.address, browser.request_id, credentials=version)
+            browser.sign_in(tx, actor, _METHOD)
+    return browser.redirect("/account/", said)
 
 
-def _decline(visit: Visit) -> Answer:
+def _decline(browser: BrowserRequest) -> Answer:
     try:
-        row, state = _followed(visit)
+        row, state = _followed(browser)
     except NotFound:
-        return page(visit, "invitation_gone", 404)
+        return page(browser, "invitation_gone", 404)
     if state != State.PENDING and not _is_on_hold(row, state):
-        with visit.read() as tx:
-            return _shown(visit, tx, row, Form())
-    actor = visit.actor
-    if not visit.is_signed_in:
-        if not _is_proof(visit, row):
-            return visit.to_sign_in(_here(visit))
-        actor = replace(NOBODY, email=row.email, address=visit.address, request=visit.request_id)
+        with browser.read() as tx:
+            return _shown(browser, tx, row, Form())
+    actor = browser.actor
+    if not browser.is_signed_in:
+        if not _is_proof(browser, row):
+            return browser.to_sign_in(_here(browser))
+        actor = replace(
+            ANONYMOUS, email=row.email, address=browser.address, request=browser.request_id
+        )
     try:
-        with visit.write() as tx:
-            invitation_actions.decline(tx, actor, visit.settings, row.uuid, row.generation)
+        with browser.write() as tx:
+            invitation_actions.decline(tx, actor, browser.settings, row.uuid, row.generation)
     except (NotFound, Conflict) as refusal:
-        return _again(visit, refusal)
+        return _again(browser, refusal)
     said = f"You have declined to be {role(row)} in the {place(row)}."
-    if visit.next:
+    if browser.next:
         said += " If it was a mistake, ask whoever invited you for a new invitation."
-    return visit.go(visit.next or _here(visit), said)
+    return browser.redirect(browser.next or _here(browser), said)
 
 
-def _turn_away(visit: Visit, row: Row) -> Answer:
+def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
     """Make no account, say why, and have the inviter know."""
     try:
-        with visit.write() as tx:
+        with browser.write() as tx:
             deactivated_invitees.turn_away(tx, row.uuid, row.generation)
     except (NotFound, Conflict) as refusal:
-        return _again(visit, refusal)
-    if visit.form.raw("deed") == "tell":
-        return visit.go(_here(visit), "Whoever invited you gets a mail that says so.")
-    return _again(visit)
+        return _again(browser, refusal)
+    if browser.form.raw("deed") == "tell":
+        return browser.redirect(_here(browser), "Whoever invited you gets a mail that says so.")
+    return _again(browser)
 
 
-def _renew(visit: Visit, row: Row) -> Answer:
-    with visit.write() as tx:
-        renewals.wish(tx, row.uuid, row.generation)
-    return visit.go(
-        _here(visit),
+def _renew(browser: BrowserRequest, row: Row) -> Answer:
+    with browser.write() as tx:
+        renewals.request_renewal(tx, row.uuid, row.generation)
+    return browser.redirect(
+        _here(browser),
         "Whoever invited you gets a mail that says so. If they agree, you get a new link by mail.",
     )
 
 
-def _again(visit: Visit, refusal: NotFound | Conflict | Invalid | None = None) -> Answer:
+def _again(browser: BrowserRequest, refusal: NotFound | Conflict | Invalid | None = None) -> Answer:
     if refusal is not None:
-        visit.form.refused(refusal)
-    with visit.read() as tx:
+        browser.form.add_refusal(refusal)
+    with browser.read() as tx:
         # As it stands now: somebody else may have been faster.
         try:
-            row = _follow(visit, tx)
+            row = _follow(browser, tx)
         except NotFound:
-            return page(visit, "invitation_gone", 404)
-        return _shown(visit, tx, row, visit.form, 422)
+            return page(browser, "invitation_gone", 404)
+        return _shown(browser, tx, row, browser.form, 422)
 
 
 def _welcome(row: Row) -> str:
@@ -308,16 +319,16 @@ def _welcome(row: Row) -> str:
 
 ROUTES: Routes = {
     "/invitation/{token}/": {
-        "GET": Page(_show, "What an invitation is to.", open=True),
+        "GET": Page(_show, "What an invitation is to.", public=True),
         "POST": Page(
             _answer,
             "Accept an invitation, or wish for a new link.",
-            open=True,
+            public=True,
             creates=True,
             replay=_welcomed_again,
         ),
     },
     "/invitation/{token}/decline/": {
-        "POST": Page(_decline, "Decline an invitation.", open=True),
+        "POST": Page(_decline, "Decline an invitation.", public=True),
     },
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collegium.access.rules import Kind, may_give
+from collegium.access.rules import ScopeKind, may_grant
 from collegium.accounts import queries as account_queries
 from collegium.api import limits
 from collegium.api.request import hex_uuid
@@ -14,7 +14,16 @@ from collegium.invitations import group_actions as group_invitation_actions
 from collegium.invitations import links
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.pasted_lists import LINE_MAX, read_people
-from collegium.invitations.rules import MOVES, Act, Fate, State, fate, is_mailed, mail_state, seen
+from collegium.invitations.rules import (
+    TRANSITIONS,
+    Action,
+    DeliveryStatus,
+    State,
+    delivery_status,
+    effective_state,
+    is_mailed,
+    mail_state,
+)
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, NotFound, Refusal
 from collegium.roles import queries as role_queries
@@ -23,17 +32,17 @@ from collegium.text.email_addresses import comparable_address
 from collegium.text.names import isolated
 from collegium.web.browser_request import RepeatedFormError
 from collegium.web.forms import Form
-from collegium.web.messages import say
+from collegium.web.messages import message_for
 from collegium.web.page import Page, Paging, page
-from collegium.web.scope import Team, chosen, named, offered, searched
+from collegium.web.scope import ScopePage, chosen, named, offered, searched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 LINES_MAX: Final = 200
 _TEXT_MAX: Final = 250
@@ -49,11 +58,11 @@ STATES: Final = {
 }
 """The states of an invitation as people call them."""
 
-FATES: Final = {
-    Fate.SCHEDULED: "mail is scheduled",
-    Fate.PROCESSING: "mail is being sent",
-    Fate.OK: "mail sent",
-    Fate.ERRED: "mail not sent",
+DELIVERY_STATUSES: Final = {
+    DeliveryStatus.SCHEDULED: "mail is scheduled",
+    DeliveryStatus.PROCESSING: "mail is being sent",
+    DeliveryStatus.OK: "mail sent",
+    DeliveryStatus.ERRED: "mail not sent",
 }
 """The fates of its mail."""
 
@@ -68,7 +77,7 @@ _SENT: Final = {
 
 _HELD: Final = ("Has this role here already.", "Is in the group already.")
 _INVITED: Final = ("Is invited to this role already.", "Is invited already.")
-_UNKNOWN: Final = say(Conflict("group.no_account"))
+_UNKNOWN: Final = message_for(Conflict("group.no_account"))
 
 
 class Line(NamedTuple):
@@ -81,7 +90,9 @@ class Line(NamedTuple):
     said: str = ""
 
 
-def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
+def check_lines(
+    tx: ReadTransaction, team: ScopePage, role: Row, lines: Sequence[Line]
+) -> list[Line]:
     """Say of each line whether it can be sent, in a few questions for all of them."""
     keys = {comparable_address(line.email) for line in lines if not line.fault}
     # In a group there is one role a person, so whichever it is, it stands in the way.
@@ -108,7 +119,7 @@ def judge(tx: Read, team: Team, role: Row, lines: Sequence[Line]) -> list[Line]:
 
 
 def _invited(
-    tx: Read, team: Team, role: int | None, keys: set[str], known: Mapping[str, Row]
+    tx: ReadTransaction, team: ScopePage, role: int | None, keys: set[str], known: Mapping[str, Row]
 ) -> set[str]:
     """Return those of some addresses that are invited: to a group by their accounts."""
     if not keys:
@@ -121,56 +132,58 @@ def _invited(
     return {key for key, row in known.items() if row.id in found}
 
 
-def _ask(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    return _asked(kind, visit, tx, Form())
+def _ask(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _asked(kind, browser, tx, Form())
 
 
-def _asked(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    team = Team.reach(visit, tx, kind, right="grant")
-    return page(visit, "team_invite", status, team=team, form=form, options=offered(tx, team))
+def _asked(
+    kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
+    team = ScopePage.reach(browser, tx, kind, right="grant")
+    return page(browser, "team_invite", status, team=team, form=form, options=offered(tx, team))
 
 
-def _invite(kind: Kind, visit: Visit) -> Answer:
+def _invite(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     """Judge what was pasted and show it; only what is sent a second time goes out."""
-    form = visit.form
-    if kind is Kind.GROUP:
-        limits.check(visit, limits.PEOPLE)
-    with visit.read() as tx:
+    form = browser.form
+    if kind is ScopeKind.GROUP:
+        limits.check(browser, limits.PEOPLE)
+    with browser.read() as tx:
         # Rights before content.
-        team = Team.reach(visit, tx, kind, right="grant")
+        team = ScopePage.reach(browser, tx, kind, right="grant")
         deed = form.choice("deed", "check", "edit", "send")
         text = form.pasted("addresses", LINES_MAX * LINE_MAX)
         extra = form.text("extra_text", _TEXT_MAX, lines=True)
         role = chosen(tx, team, form)
         # What is too long is not read either.
-        lines = _read(form, text) if form.ok else []
-        if role is None or not form.ok or deed == "edit":
-            return _asked(kind, visit, tx, form, 200 if form.ok else 422)
+        lines = _read(form, text) if form.is_valid else []
+        if role is None or not form.is_valid or deed == "edit":
+            return _asked(kind, browser, tx, form, 200 if form.is_valid else 422)
         if team.is_closed:
             raise Conflict("organisation.unavailable")
-        lines = judge(tx, team, role, lines)
-        before = _sent_before(visit, tx, lines) if deed == "send" else {}
+        lines = check_lines(tx, team, role, lines)
+        before = _sent_before(browser, tx, lines) if deed == "send" else {}
         lines = [
             line._replace(fault="", said=before[at]) if at in before else line
             for at, line in enumerate(lines)
         ]
     # A group's list tells who has an account here, address by address.
-    limits.count_unknown(visit, sum(line.fault == _UNKNOWN for line in lines))
+    limits.count_unknown(browser, sum(line.fault == _UNKNOWN for line in lines))
     if deed == "send":
         # What the first press has used up does not refuse the second.
         if not before or not all(line.fault or line.said for line in lines):
-            limits.check(visit, limits.INVITE)
+            limits.check(browser, limits.INVITE)
         lines = [
             line
             if line.fault or line.said
-            else _sent(kind, visit, role.uuid, line, extra, _part(at, line))
+            else _sent(kind, browser, role.uuid, line, extra, _part(at, line))
             for at, line in enumerate(lines)
         ]
         # What was not sent is given back, to be put right and tried again.
         form.values["addresses"] = ["\n".join(line.text for line in lines if line.fault)]
     good = sum(not line.fault for line in lines)
     return page(
-        visit,
+        browser,
         "team_invite_check",
         team=team,
         form=form,
@@ -185,7 +198,7 @@ def _invite(kind: Kind, visit: Visit) -> Answer:
 def _read(form: Form, text: str) -> list[Line]:
     lines = [Line(*one) for one in read_people(text, LINES_MAX)]
     if len(lines) > LINES_MAX:
-        form.wrong("addresses", f"These are too many at once: {LINES_MAX} at most.")
+        form.add_error("addresses", f"These are too many at once: {LINES_MAX} at most.")
     return lines
 
 
@@ -193,32 +206,36 @@ def _part(at: int, line: Line) -> str:
     return f"{at} {line.email}"
 
 
-def _sent_before(visit: Visit, tx: Read, lines: Sequence[Line]) -> dict[int, str]:
+def _sent_before(
+    browser: BrowserRequest, tx: ReadTransaction, lines: Sequence[Line]
+) -> dict[int, str]:
     """Give what became of the lines of the same list that were sent before, by their places."""
     parts = {_part(at, line): at for at, line in enumerate(lines)}
-    return {parts[part]: said for part, (said,) in visit.recall_parts(tx, parts).items()}
+    return {parts[part]: said for part, (said,) in browser.recall_parts(tx, parts).items()}
 
 
-def _sent(kind: Kind, visit: Visit, role_uuid: str, line: Line, extra: str, part: str) -> Line:
+def _sent(
+    kind: ScopeKind, browser: BrowserRequest, role_uuid: str, line: Line, extra: str, part: str
+) -> Line:
     """Send one in a transaction of its own: one that fails holds no other one back."""
     try:
-        with visit.create(part) as tx:
-            team = Team.reach(visit, tx, kind, right="grant")
+        with browser.create(part) as tx:
+            team = ScopePage.reach(browser, tx, kind, right="grant")
             role = named(tx, team, role_uuid)
-            (line,) = judge(tx, team, role, [line])
+            (line,) = check_lines(tx, team, role, [line])
             if line.fault:
                 return line
             details = {"email": line.email, "full_name": line.name, "extra_text": extra}
             create = group_invitation_actions.create if team.is_group else invitation_actions.create
-            uuid = create(tx, visit.actor, visit.settings, team.reached, role, details)
-            limits.count(visit, tx, limits.INVITE)
+            uuid = create(tx, browser.actor, browser.settings, team.reached, role, details)
+            limits.count(browser, tx, limits.INVITE)
             row: Row = invitation_queries.by_uuid(tx, uuid)
             said = _SENT[State(row.state)]
-            visit.created(tx, said, part=part)
+            browser.created(tx, said, part=part)
     except RepeatedFormError as repeated:
         (said,) = repeated.facts
     except Refusal as refusal:
-        return line._replace(fault=say(refusal))
+        return line._replace(fault=message_for(refusal))
     return line._replace(said=said)
 
 
@@ -236,22 +253,22 @@ class Shown(NamedTuple):
     is_dead: bool
 
 
-def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    team = Team.reach(visit, tx, kind, right="invitations")
-    search = searched(visit)
-    state = visit.asked("state") if visit.asked("state") in list(State) else ""
+def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    team = ScopePage.reach(browser, tx, kind, right="invitations")
+    search = searched(browser)
+    state = browser.query_value("state") if browser.query_value("state") in list(State) else ""
     wanted: dict[str, object] = {"place": team.scope.id}
     if search:
         wanted["email"] = search
     if state:
         wanted["state"] = [state]
-    paging = Paging(visit, invitation_queries.team.count(tx, visit.actor, wanted))
-    rows = invitation_queries.team.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
+    paging = Paging(browser, invitation_queries.team.count(tx, browser.actor, wanted))
+    rows = invitation_queries.team.page(tx, browser.actor, wanted, (), paging.size, paging.offset)
     return page(
-        visit,
+        browser,
         "team_invitations",
         team=team,
-        rows=_shown(visit, tx, team, rows),
+        rows=_shown(browser, tx, team, rows),
         paging=paging,
         form=Form.showing(q=search, state=state),
         options=[("", "All"), *((one.value, said) for one, said in STATES.items())],
@@ -259,35 +276,41 @@ def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
     )
 
 
-def _shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Shown]:
-    pending = [row for row in rows if seen(row.state, row.expires, tx.now) is State.PENDING]
-    vouched = invitation_queries.vouched(tx, pending) if pending else set()
+def _shown(
+    browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]
+) -> list[Shown]:
+    pending = [
+        row for row in rows if effective_state(row.state, row.expires, tx.now) is State.PENDING
+    ]
+    vouched = invitation_queries.with_sponsor(tx, pending) if pending else set()
     carried = role_queries.permissions_of(tx, {row.role_id for row in rows}) if rows else {}
     shown = []
     for row in rows:
-        state = seen(row.state, row.expires, tx.now)
-        may = team.may_let_in and may_give(
-            team.actor, team.reached.held, carried.get(row.role_id, ())
+        state = effective_state(row.state, row.expires, tx.now)
+        may = team.may_let_in and may_grant(
+            team.actor, team.reached.permissions, carried.get(row.role_id, ())
         )
         mail = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created))
-        happened = fate(mail, row.mail_leased, row.mail_error, tx.now)
+        happened = delivery_status(mail, row.mail_leased, row.mail_error, tx.now)
         link = ""
         if may and state is State.PENDING:
-            link = links.to_invitation(visit.settings, visit.house.vault, row, links.HANDED_ON)
+            link = links.to_invitation(
+                browser.settings, browser.app.vault, row, links.SHARED_BY_INVITER
+            )
         shown.append(
             Shown(
                 row,
                 state,
                 _said(row, state),
-                FATES[happened] if mail is not None else "",
-                row.mail_error if happened is Fate.ERRED else "",
+                DELIVERY_STATUSES[happened] if mail is not None else "",
+                row.mail_error if happened is DeliveryStatus.ERRED else "",
                 link,
                 may
-                and (state, Act.SEND) in MOVES
+                and (state, Action.SEND) in TRANSITIONS
                 and bool(row.email)
                 and row.role_is_active
                 and not team.is_closed,
-                may and (state, Act.CANCEL) in MOVES,
+                may and (state, Action.CANCEL) in TRANSITIONS,
                 state is State.PENDING and row.id not in vouched,
             )
         )
@@ -301,45 +324,47 @@ def _said(row: Row, state: State) -> str:
     return STATES[state]
 
 
-def _change(kind: Kind, visit: Visit) -> Answer:
+def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     """Do what the pressed button says: mail an invitation again, or call it back."""
-    deed = visit.form.raw("deed")
-    uuid = hex_uuid(visit.segments["one"])
+    deed = browser.form.raw("deed")
+    uuid = hex_uuid(browser.segments["one"])
     if uuid is None or deed not in {"send", "cancel"}:
         raise NotFound("invitation.unknown")
     mailed = f"send invitation {uuid}"
     if deed == "send":
-        limits.check(visit, limits.INVITE)
-        limits.check(visit, limits.PEOPLE)
-        visit.check_tries(mailed)
+        limits.check(browser, limits.INVITE)
+        limits.check(browser, limits.PEOPLE)
+        browser.check_rate_limits(mailed)
     try:
-        said, path = _changed(kind, visit, deed, uuid, mailed)
+        said, path = _changed(kind, browser, deed, uuid, mailed)
     except Conflict as refusal:
         # Whether the account that was invited is still there.
-        limits.count_unknown(visit, int(refusal.code == "group.no_account"))
+        limits.count_unknown(browser, int(refusal.code == "group.no_account"))
         raise
-    return visit.go(f"{path}invitations/", said)
+    return browser.redirect(f"{path}invitations/", said)
 
 
-def _changed(kind: Kind, visit: Visit, deed: str, uuid: str, mailed: str) -> tuple[str, str]:
-    with visit.write() as tx:
-        team = Team.reach(visit, tx, kind, right="invitations")
-        row = invitation_queries.reach(tx, visit.actor, uuid, in_groups=team.is_group)
+def _changed(
+    kind: ScopeKind, browser: BrowserRequest, deed: str, uuid: str, mailed: str
+) -> tuple[str, str]:
+    with browser.write() as tx:
+        team = ScopePage.reach(browser, tx, kind, right="invitations")
+        row = invitation_queries.get_visible(tx, browser.actor, uuid, in_groups=team.is_group)
         if row.scope_id != team.scope.id:
             raise NotFound("invitation.unknown")
         where = group_invitation_actions if team.is_group else invitation_actions
         if deed == "send":
-            where.send(tx, visit.actor, visit.settings, uuid)
-            visit.count(tx, mailed, MAIL_INVITEE)
-            limits.count(visit, tx, limits.INVITE)
+            where.send(tx, browser.actor, browser.settings, uuid)
+            browser.count_attempt(tx, mailed, MAIL_INVITEE)
+            limits.count(browser, tx, limits.INVITE)
             said = f"The invitation of {isolated(row.email)} goes out again."
         else:
-            where.cancel(tx, visit.actor, uuid)
+            where.cancel(tx, browser.actor, uuid)
             said = f"The invitation of {isolated(row.email)} is called back; its link is dead."
     return said, team.path
 
 
-def routes(kind: Kind, here: str) -> Routes:
+def routes(kind: ScopeKind, here: str) -> Routes:
     """Give the routes of one kind of scope.
 
     Args:

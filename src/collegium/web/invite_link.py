@@ -16,29 +16,29 @@ from collegium.web.page import Page, page
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 MESSAGE_MAX: Final = 1000
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
     try:
-        link = invite_link_queries.find(tx, visit.actor, visit.uuid("open_invitation"))
+        link = invite_link_queries.find(tx, browser.actor, browser.uuid("open_invitation"))
     except NotFound:
         # Without an account only public ones can be seen, and nothing tells whether there is one.
-        if visit.is_signed_in:
+        if browser.is_signed_in:
             raise
-        return visit.to_sign_in()
+        return browser.to_sign_in()
     mine = None
-    if visit.is_signed_in:
-        mine = join_request_queries.latest(tx, visit.actor.id, link.scope_id, link.id)
+    if browser.is_signed_in:
+        mine = join_request_queries.latest(tx, browser.actor.id, link.scope_id, link.id)
     return page(
-        visit,
+        browser,
         "open_invitation",
         status,
         link=link,
@@ -46,38 +46,40 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
         and link.role_is_active
         and not link.blocked
         and not link.archived,
-        is_automatic=join_request_actions.is_let_in_at_once(tx, visit.actor, link),
+        is_automatic=join_request_actions.is_approved_automatically(tx, browser.actor, link),
         mine=mine,
         form=form,
     )
 
 
-def _ask(visit: Visit) -> Answer:
-    form = visit.form
+def _ask(browser: BrowserRequest) -> Answer:
+    form = browser.form
     message = form.text("message", MESSAGE_MAX, lines=True)
-    if form.ok:
-        uuid = visit.uuid("open_invitation")
-        limits.check(visit, limits.ASK)
+    if form.is_valid:
+        uuid = browser.uuid("open_invitation")
+        limits.check(browser, limits.ASK)
         try:
-            with visit.create() as tx:
-                asked = join_request_actions.submit(tx, visit.actor, visit.settings, uuid, message)
-                limits.count(visit, tx, limits.ASK)
-                done = visit.path, "You have asked. You get a mail as soon as it is decided."
+            with browser.create() as tx:
+                asked = join_request_actions.submit(
+                    tx, browser.actor, browser.settings, uuid, message
+                )
+                limits.count(browser, tx, limits.ASK)
+                done = browser.path, "You have asked. You get a mail as soon as it is decided."
                 if asked.is_approved:
                     where = f"{role(asked.request)} in the {place(asked.request)}"
                     done = "/account/", f"Welcome! You are now {where}."
-                visit.created(tx, *done)
+                browser.created(tx, *done)
         except Conflict as refusal:
-            form.refused(refusal)
+            form.add_refusal(refusal)
         else:
-            return visit.go(*done)
-    with visit.read() as tx:
-        return _shown(visit, tx, form, 422)
+            return browser.redirect(*done)
+    with browser.read() as tx:
+        return _shown(browser, tx, form, 422)
 
 
 ROUTES: Routes = {
     "/open_invitation/{uuid}/": {
-        "GET": Page(_show, "What a link for many offers.", open=True),
+        "GET": Page(_show, "What a link for many offers.", public=True),
         "POST": Page(_ask, "Ask to be let in.", creates=True),
     },
 }

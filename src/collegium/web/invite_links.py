@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from collegium.access.rules import Kind, Permission
+from collegium.access.rules import Permission, ScopeKind
 from collegium.api.request import hex_uuid
 from collegium.invitations import links
 from collegium.invite_links import actions as invite_link_actions
@@ -17,7 +17,7 @@ from collegium.roles import queries as role_queries
 from collegium.web import qr
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging, page
-from collegium.web.scope import Team, offered
+from collegium.web.scope import ScopePage, offered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 _PAGE: Final = 10
 _TEXT_MAX: Final = 4000
@@ -50,28 +50,34 @@ class Shown(NamedTuple):
     may_change: bool
 
 
-def _list(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    team = Team.reach(visit, tx, kind, right="invitations")
+def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    team = ScopePage.reach(browser, tx, kind, right="invitations")
     wanted = {"scope": (kind.value, team.scope.uuid)}
-    paging = Paging(visit, invite_link_queries.listing.count(tx, visit.actor, wanted), _PAGE)
-    rows = invite_link_queries.listing.page(tx, visit.actor, wanted, (), paging.size, paging.offset)
+    paging = Paging(browser, invite_link_queries.listing.count(tx, browser.actor, wanted), _PAGE)
+    rows = invite_link_queries.listing.page(
+        tx, browser.actor, wanted, (), paging.size, paging.offset
+    )
     return page(
-        visit,
+        browser,
         "team_links",
         team=team,
-        rows=_all_shown(visit, tx, team, rows),
+        rows=_all_shown(browser, tx, team, rows),
         paging=paging,
     )
 
 
-def _all_shown(visit: Visit, tx: Read, team: Team, rows: Sequence[Row]) -> list[Shown]:
+def _all_shown(
+    browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]
+) -> list[Shown]:
     automatic = [row for row in rows if row.auto_approve]
-    sponsored = invite_link_queries.sponsored(tx, automatic) if automatic else set()
-    return [_shown(visit, tx, team, row, is_sponsored=row.id in sponsored) for row in rows]
+    sponsored = invite_link_queries.with_sponsor(tx, automatic) if automatic else set()
+    return [_shown(browser, tx, team, row, is_sponsored=row.id in sponsored) for row in rows]
 
 
-def _shown(visit: Visit, tx: Read, team: Team, row: Row, *, is_sponsored: bool) -> Shown:
-    link = links.to_open_invitation(visit.settings, row.uuid)
+def _shown(
+    browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, row: Row, *, is_sponsored: bool
+) -> Shown:
+    link = links.to_invite_link(browser.settings, row.uuid)
     is_open = invite_link_rules.is_active(row.canceled, row.expires, tx.now)
     picture = qr.draw(link, "QR code of this link", qr.MASK) if is_open else None
     return Shown(
@@ -81,53 +87,60 @@ def _shown(visit: Visit, tx: Read, team: Team, row: Row, *, is_sponsored: bool) 
         is_open,
         is_over=row.canceled is None and not is_open,
         is_resting=is_open and row.auto_approve and not is_sponsored,
-        may_change=not team.is_closed and (visit.actor.is_staff or not row.is_public),
+        may_change=not team.is_closed and (browser.actor.is_staff or not row.is_public),
     )
 
 
-def _new(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    return _form(kind, visit, tx, Form.showing(expires=_latest(visit, tx.now).date().isoformat()))
+def _new(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _form(
+        kind, browser, tx, Form.showing(expires=_latest(browser, tx.now).date().isoformat())
+    )
 
 
 def _form(
-    kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200, row: Row | None = None
+    kind: ScopeKind,
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    form: Form,
+    status: int = 200,
+    row: Row | None = None,
 ) -> Answer:
     """Show what can be said of a link; of one that is there, what it gives cannot be changed."""
-    team = Team.reach(visit, tx, kind, right="grant")
+    team = ScopePage.reach(browser, tx, kind, right="grant")
     makes_projects = _makes_projects(team)
     return page(
-        visit,
+        browser,
         "team_link",
         status,
         team=team,
         row=row,
         form=form,
-        latest=_latest(visit, tx.now),
+        latest=_latest(browser, tx.now),
         options=_offered(tx, team),
         makes_projects=row.auto_create_project if row else makes_projects,
-        projects=offered(tx, team, Kind.PROJECT) if makes_projects else [],
+        projects=offered(tx, team, ScopeKind.PROJECT) if makes_projects else [],
         placeholders=invite_link_rules.PLACEHOLDERS,
     )
 
 
-def _makes_projects(team: Team) -> bool:
+def _makes_projects(team: ScopePage) -> bool:
     return team.holds(Permission.PROJECT_CREATE)
 
 
-def _offered(tx: Read, team: Team) -> list[tuple[str, str]]:
+def _offered(tx: ReadTransaction, team: ScopePage) -> list[tuple[str, str]]:
     """Give the roles that a link can give: in an organisation those of projects made there too."""
     own = offered(tx, team)
-    if team.scope.kind != Kind.ORGANISATION or not _makes_projects(team):
+    if team.scope.kind != ScopeKind.ORGANISATION or not _makes_projects(team):
         return own
     return own + [
         (uuid, f"{words}, in a project of their own")
-        for uuid, words in offered(tx, team, Kind.PROJECT)
+        for uuid, words in offered(tx, team, ScopeKind.PROJECT)
     ]
 
 
-def _latest(visit: Visit, now: datetime) -> datetime:
+def _latest(browser: BrowserRequest, now: datetime) -> datetime:
     """Give the moment at which a link that is made now ends at the latest."""
-    return now + timedelta(seconds=visit.settings.group_invitation_lifetime)
+    return now + timedelta(seconds=browser.settings.group_invitation_lifetime)
 
 
 def _read(form: Form) -> dict[str, Any]:
@@ -149,22 +162,24 @@ def _read(form: Form) -> dict[str, Any]:
     return values
 
 
-def _read_end(visit: Visit, now: datetime, stored: datetime | None = None) -> dict[str, Any]:
+def _read_end(
+    browser: BrowserRequest, now: datetime, stored: datetime | None = None
+) -> dict[str, Any]:
     """Read the end of a link where it is another one than before."""
-    form, latest = visit.form, _latest(visit, now)
+    form, latest = browser.form, _latest(browser, now)
     end = form.end("expires", stored)
     if end is None or end == stored:
         return {}
     if end.date() == latest.date():
         # The last day that can be chosen ends for the link when its longest time does.
         end = min(end, latest)
-    _note(form, _checked_end(visit, end, now))
+    _note(form, _checked_end(browser, end, now))
     return {"expires": end}
 
 
-def _checked_end(visit: Visit, end: datetime, now: datetime) -> list[Invalid]:
+def _checked_end(browser: BrowserRequest, end: datetime, now: datetime) -> list[Invalid]:
     try:
-        invite_link_rules.check_end(end, now, visit.settings.group_invitation_lifetime)
+        invite_link_rules.check_end(end, now, browser.settings.group_invitation_lifetime)
     except Invalid as refusal:
         return [refusal]
     return []
@@ -172,58 +187,62 @@ def _checked_end(visit: Visit, end: datetime, now: datetime) -> list[Invalid]:
 
 def _note(form: Form, problems: Iterable[Invalid]) -> None:
     for problem in problems:
-        form.refused(problem)
+        form.add_refusal(problem)
 
 
-def _make(kind: Kind, visit: Visit) -> Answer:
-    form = visit.form
-    values = _read(form) | _read_end(visit, visit.now)
+def _make(kind: ScopeKind, browser: BrowserRequest) -> Answer:
+    form = browser.form
+    values = _read(form) | _read_end(browser, browser.now)
     values["auto_create_project"] = form.flag("auto_create_project")
-    with visit.create() as tx:
-        team = Team.reach(visit, tx, kind, right="grant")
+    with browser.create() as tx:
+        team = ScopePage.reach(browser, tx, kind, right="grant")
         done = (f"{team.path}links/", "The link is open. Give it to whom it is meant for.")
         role = _chosen(tx, form, "role", _offered(tx, team))
         if role is None:
-            form.wrong("role", "Please choose one of these.")
+            form.add_error("role", "Please choose one of these.")
         project_role = None
         if form.raw("project_role"):
-            options = offered(tx, team, Kind.PROJECT) if _makes_projects(team) else []
+            options = offered(tx, team, ScopeKind.PROJECT) if _makes_projects(team) else []
             project_role = _chosen(tx, form, "project_role", options)
         if role is not None:
-            _note(form, invite_link_actions.problems(visit.actor, kind, role, project_role, values))
-        if role is not None and form.ok:
+            _note(
+                form, invite_link_actions.problems(browser.actor, kind, role, project_role, values)
+            )
+        if role is not None and form.is_valid:
             try:
                 invite_link_actions.create(
-                    tx, visit.actor, visit.settings, team.reached, role, project_role, values
+                    tx, browser.actor, browser.settings, team.reached, role, project_role, values
                 )
-                visit.created(tx, *done)
+                browser.created(tx, *done)
             except (Conflict, Forbidden) as refusal:
-                form.refused(refusal)
-    if form.ok:
-        return visit.go(*done)
-    with visit.read() as tx:
-        return _form(kind, visit, tx, form, 422)
+                form.add_refusal(refusal)
+    if form.is_valid:
+        return browser.redirect(*done)
+    with browser.read() as tx:
+        return _form(kind, browser, tx, form, 422)
 
 
-def _chosen(tx: Read, form: Form, name: str, options: list[tuple[str, str]]) -> Row | None:
+def _chosen(
+    tx: ReadTransaction, form: Form, name: str, options: list[tuple[str, str]]
+) -> Row | None:
     uuid = form.choice(name, "", *(uuid for uuid, _ in options))
     return role_queries.find(tx, uuid) if uuid else None
 
 
-def _one(kind: Kind, visit: Visit, tx: Read) -> tuple[Team, Row]:
-    uuid = hex_uuid(visit.segments["one"])
-    team = Team.reach(visit, tx, kind, right="grant")
-    row = invite_link_queries.find(tx, visit.actor, uuid) if uuid else None
+def _one(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> tuple[ScopePage, Row]:
+    uuid = hex_uuid(browser.segments["one"])
+    team = ScopePage.reach(browser, tx, kind, right="grant")
+    row = invite_link_queries.find(tx, browser.actor, uuid) if uuid else None
     if row is None or row.scope_id != team.scope.id:
         raise NotFound("open_invitation.unknown")
     return team, row
 
 
-def _edit(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    _, row = _one(kind, visit, tx)
-    invite_link_rules.check_may_change(is_public=row.is_public, is_staff=visit.actor.is_staff)
+def _edit(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    _, row = _one(kind, browser, tx)
+    invite_link_rules.check_may_change(is_public=row.is_public, is_staff=browser.actor.is_staff)
     invite_link_rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
-    return _form(kind, visit, tx, _showing(row), row=row)
+    return _form(kind, browser, tx, _showing(row), row=row)
 
 
 def _showing(row: Row) -> Form:
@@ -238,41 +257,41 @@ def _showing(row: Row) -> Form:
     )
 
 
-def _change(kind: Kind, visit: Visit) -> Answer:
+def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     """Do what the pressed button says: change a link, or close it."""
-    form = visit.form
+    form = browser.form
     deed = form.choice("deed", "save", "close")
     values = _read(form) if deed == "save" else {}
-    with visit.write() as tx:
-        team, row = _one(kind, visit, tx)
+    with browser.write() as tx:
+        team, row = _one(kind, browser, tx)
         if deed == "close":
-            invite_link_actions.cancel(tx, visit.actor, row.uuid)
+            invite_link_actions.cancel(tx, browser.actor, row.uuid)
         else:
             # A form cannot show everything that the API takes: what it showed stays as it is.
             shown = _read(_showing(row))
             values = {name: value for name, value in values.items() if value != shown[name]}
-            values |= _read_end(visit, tx.now, row.expires)
-            _note(form, invite_link_actions.problems_of_change(visit.actor, row, values))
-            if form.ok:
-                invite_link_actions.change(tx, visit.actor, visit.settings, row.uuid, values)
-    if not form.ok:
-        with visit.read() as tx:
-            return _form(kind, visit, tx, form, 422, row)
+            values |= _read_end(browser, tx.now, row.expires)
+            _note(form, invite_link_actions.problems_of_change(browser.actor, row, values))
+            if form.is_valid:
+                invite_link_actions.change(tx, browser.actor, browser.settings, row.uuid, values)
+    if not form.is_valid:
+        with browser.read() as tx:
+            return _form(kind, browser, tx, form, 422, row)
     said = (
         "The link says something else from now on."
         if deed == "save"
         else "The link is closed. Who has asked by it already can still be let in."
     )
-    return visit.go(f"{team.path}links/", said)
+    return browser.redirect(f"{team.path}links/", said)
 
 
-def routes(kind: Kind, here: str) -> Routes:
+def routes(kind: ScopeKind, here: str) -> Routes:
     """Give the routes of one kind of scope.
 
     Args:
         here: the path of the scope itself.
     """
-    if kind is Kind.GROUP:
+    if kind is ScopeKind.GROUP:
         # Anybody may ask at a group itself; nobody needs a link to be allowed to.
         return {}
     return {

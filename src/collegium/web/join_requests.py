@@ -11,15 +11,15 @@ from collegium.join_requests import queries as join_request_queries
 from collegium.refusals import Refusal
 from collegium.web.browser_request import RepeatedFormError
 from collegium.web.forms import Form
-from collegium.web.messages import person, place, role, say
+from collegium.web.messages import message_for, person, place, role
 from collegium.web.page import Page, Paging, page
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 _HERE: Final = "/requests/"
 _COMMENT_MAX: Final = 1000
@@ -35,22 +35,22 @@ class Result(NamedTuple):
     is_done: bool
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    decided = visit.asked("show") == "decided"
+def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+    decided = browser.query_value("show") == "decided"
     wanted = {"waits": not decided}
-    decider = _decider(visit.actor)
+    decider = _decider(browser.actor)
     # Of what is decided the latest is enough; nobody counts the rest.
     total = _LATEST if decided else join_request_queries.deciding.count(tx, decider, wanted)
-    paging = Paging(visit, total, _LATEST)
+    paging = Paging(browser, total, _LATEST)
     order = ("-created",) if decided else ()
     rows = join_request_queries.deciding.page(
         tx, decider, wanted, order, paging.size, paging.offset
     )
-    return page(visit, "requests", status, rows=rows, paging=paging, form=form, decided=decided)
+    return page(browser, "requests", status, rows=rows, paging=paging, form=form, decided=decided)
 
 
 def _decider(actor: Actor) -> Actor:
@@ -58,20 +58,21 @@ def _decider(actor: Actor) -> Actor:
     return replace(actor, is_support=False)
 
 
-def _decide(visit: Visit) -> Answer:
-    form = visit.form
+def _decide(browser: BrowserRequest) -> Answer:
+    form = browser.form
     deed = form.choice("deed", "approve", "reject")
     comment = form.text("comment", _COMMENT_MAX, lines=True)
     chosen = [one for one in map(_named, form.many("request")) if one is not None]
     if not chosen:
-        form.wrong("", "Please tick at least one request first.")
-    if not form.ok:
-        with visit.read() as tx:
-            return _shown(visit, tx, form, 422)
+        form.add_error("", "Please tick at least one request first.")
+    if not form.is_valid:
+        with browser.read() as tx:
+            return _shown(browser, tx, form, 422)
     results = [
-        _decided(visit, deed, uuid, comment or None, is_group=is_group) for uuid, is_group in chosen
+        _decided(browser, deed, uuid, comment or None, is_group=is_group)
+        for uuid, is_group in chosen
     ]
-    return page(visit, "requests_decided", results=results, deed=deed)
+    return page(browser, "requests_decided", results=results, deed=deed)
 
 
 def _named(text: str) -> tuple[str, bool] | None:
@@ -81,31 +82,35 @@ def _named(text: str) -> tuple[str, bool] | None:
     return None if uuid is None else (uuid, kind == _GROUP)
 
 
-def _decided(visit: Visit, deed: str, uuid: str, comment: str | None, *, is_group: bool) -> Result:
+def _decided(
+    browser: BrowserRequest, deed: str, uuid: str, comment: str | None, *, is_group: bool
+) -> Result:
     """Decide one request in a transaction of its own: one that fails holds no other one back."""
     try:
-        with visit.create(uuid) as tx:
+        with browser.create(uuid) as tx:
             if deed == "approve":
                 row = join_request_actions.approve(
-                    tx, visit.actor, visit.settings, uuid, comment, groups=is_group
+                    tx, browser.actor, browser.settings, uuid, comment, groups=is_group
                 )
             else:
-                row = join_request_actions.reject(tx, visit.actor, uuid, comment, groups=is_group)
+                row = join_request_actions.reject(tx, browser.actor, uuid, comment, groups=is_group)
             said = "Approved; they are in." if deed == "approve" else "Rejected; they get a mail."
             result = Result(_title(row), said, is_done=True)
-            visit.created(tx, result.what, result.said, part=uuid)
+            browser.created(tx, result.what, result.said, part=uuid)
     except RepeatedFormError as repeated:
         what, said = repeated.facts
         return Result(what, said, is_done=True)
     except Refusal as refusal:
-        with visit.read() as tx:
-            return Result(_titled(tx, visit, uuid, is_group=is_group), say(refusal), is_done=False)
+        with browser.read() as tx:
+            return Result(
+                _titled(tx, browser, uuid, is_group=is_group), message_for(refusal), is_done=False
+            )
     return result
 
 
-def _titled(tx: Read, visit: Visit, uuid: str, *, is_group: bool) -> str:
+def _titled(tx: ReadTransaction, browser: BrowserRequest, uuid: str, *, is_group: bool) -> str:
     try:
-        return _title(join_request_queries.reach(tx, visit.actor, uuid, groups=is_group))
+        return _title(join_request_queries.get_visible(tx, browser.actor, uuid, groups=is_group))
     except Refusal:
         return "A request"
 

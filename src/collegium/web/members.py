@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.api.request import hex_uuid
 from collegium.invitations import group_actions as group_invitation_actions
@@ -20,16 +20,16 @@ from collegium.web import audit_log, invitations, invite_links
 from collegium.web.forms import Form
 from collegium.web.messages import person, role
 from collegium.web.page import Page, Paging, page
-from collegium.web.scope import PATHS, Team, chosen, named, offered, searched
+from collegium.web.scope import PATHS, ScopePage, chosen, named, offered, searched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collegium.access.rules import Permission
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 SORTS: Final = {
     "name": ("Name", "full_name"),
@@ -42,19 +42,19 @@ SORTS: Final = {
 _FOUND_MAX: Final = 20
 
 
-def _people(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    team = Team.reach(visit, tx, kind)
-    search = searched(visit)
-    sort = visit.asked("sort") if visit.asked("sort") in SORTS else "name"
+def _people(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    team = ScopePage.reach(browser, tx, kind)
+    search = searched(browser)
+    sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
     wanted: dict[str, Any] = {"scope": team.scope.id}
     if search:
         wanted["search_string" if "@" in search else "full_name"] = search
-    paging = Paging(visit, membership_queries.team.count(tx, visit.actor, wanted))
+    paging = Paging(browser, membership_queries.team.count(tx, browser.actor, wanted))
     rows = membership_queries.team.page(
-        tx, visit.actor, wanted, (SORTS[sort][1],), paging.size, paging.offset
+        tx, browser.actor, wanted, (SORTS[sort][1],), paging.size, paging.offset
     )
     return page(
-        visit,
+        browser,
         "team_people",
         team=team,
         rows=rows,
@@ -66,7 +66,7 @@ def _people(kind: Kind, visit: Visit, tx: Read) -> Answer:
     )
 
 
-def _changeable(tx: Read, team: Team, rows: Sequence[Row]) -> set[int]:
+def _changeable(tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]) -> set[int]:
     """Give the numbers of the grants about which the viewer may do anything."""
     rights = (team.rights.regrant, team.rights.revoke)
     if not any(team.holds(right) for right in rights):
@@ -80,11 +80,11 @@ def _changeable(tx: Read, team: Team, rows: Sequence[Row]) -> set[int]:
 
 
 def _refused(
-    team: Team, right: Permission, row: Row, carried: dict[int, list[str]]
+    team: ScopePage, right: Permission, row: Row, carried: dict[int, list[str]]
 ) -> Forbidden | Conflict | None:
     """Give what the deed would refuse, so that no button promises what it will not do."""
     try:
-        membership_actions.check_may(
+        membership_actions.require_permission(
             team.actor, team.reached, right, row.account_id, carried.get(row.role_id, ())
         )
     except (Forbidden, Conflict) as refusal:
@@ -92,15 +92,19 @@ def _refused(
     return None
 
 
-def _seat(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    return _seat_shown(kind, visit, tx)
+def _seat(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _seat_shown(kind, browser, tx)
 
 
 def _seat_shown(
-    kind: Kind, visit: Visit, tx: Read, form: Form | None = None, status: int = 200
+    kind: ScopeKind,
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    form: Form | None = None,
+    status: int = 200,
 ) -> Answer:
-    team = Team.reach(visit, tx, kind)
-    row = membership_queries.in_team(tx, team.scope.id, _one(visit, "grant.unknown"))
+    team = ScopePage.reach(browser, tx, kind)
+    row = membership_queries.in_team(tx, team.scope.id, _one(browser, "grant.unknown"))
     carried = role_queries.permissions_of(tx, [row.role_id])
     may_end = _refused(team, team.rights.regrant, row, carried)
     may_remove = _refused(team, team.rights.revoke, row, carried)
@@ -114,7 +118,7 @@ def _seat_shown(
     form = form or Form()
     form.show_end("until", row.until)
     return page(
-        visit,
+        browser,
         "team_seat",
         status,
         team=team,
@@ -130,18 +134,18 @@ def _seat_shown(
     )
 
 
-def _change(kind: Kind, visit: Visit) -> Answer:
+def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     """Do what the pressed button says: give the role another end, another role, or none."""
-    form = visit.form
+    form = browser.form
     deed = form.choice("deed", "end", "role", "remove")
     if deed == "end":
         form.date("until")
-    if form.ok:
+    if form.is_valid:
         try:
-            with visit.write() as tx:
-                team = Team.reach(visit, tx, kind)
-                row = membership_queries.in_team(tx, team.scope.id, _one(visit, "grant.unknown"))
-                seat = membership_actions.Seat(
+            with browser.write() as tx:
+                team = ScopePage.reach(browser, tx, kind)
+                row = membership_queries.in_team(tx, team.scope.id, _one(browser, "grant.unknown"))
+                seat = membership_actions.RoleAssignment(
                     team.reached,
                     named(tx, team, row.role_uuid),
                     account_queries.by_uuid(tx, row.account_uuid),
@@ -149,54 +153,56 @@ def _change(kind: Kind, visit: Visit) -> Answer:
                 if deed == "role":
                     given = chosen(tx, team, form)
                     if given is not None:
-                        membership_actions.exchange(tx, visit.actor, seat, given)
+                        membership_actions.change_role(tx, browser.actor, seat, given)
                         said = f"{person(row)} is {isolated(given.description or given.name)} now."
                 elif deed == "end":
                     until = form.end("until", row.until)
-                    is_changed = membership_actions.update(tx, visit.actor, seat, until)
+                    is_changed = membership_actions.update(tx, browser.actor, seat, until)
                     said = f"The role of {person(row)} has another end now."
                     if not is_changed:
                         said = f"The role of {person(row)} ends as before."
                 else:
-                    membership_actions.remove(tx, visit.actor, seat)
+                    membership_actions.remove(tx, browser.actor, seat)
                     said = f"{person(row)} is no longer {role(row)} here."
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
-        if form.ok:
+            form.add_refusal(refusal)
+        if form.is_valid:
             # Whoever has gone may see nothing here any more.
-            is_gone = deed == "remove" and row.account_id == visit.actor.id
-            return visit.go("/account/" if is_gone else team.path, said)
-    with visit.read() as tx:
-        return _seat_shown(kind, visit, tx, form, 422)
+            is_gone = deed == "remove" and row.account_id == browser.actor.id
+            return browser.redirect("/account/" if is_gone else team.path, said)
+    with browser.read() as tx:
+        return _seat_shown(kind, browser, tx, form, 422)
 
 
-def _one(visit: Visit, code: str) -> str:
+def _one(browser: BrowserRequest, code: str) -> str:
     """Give the second UUID of the path.
 
     Refuses: NotFound ``code`` when it is none.
     """
-    uuid = hex_uuid(visit.segments["one"])
+    uuid = hex_uuid(browser.segments["one"])
     if uuid is None:
         raise NotFound(code)
     return uuid
 
 
-def _find(kind: Kind, visit: Visit, tx: Read) -> Answer:
-    return _found(kind, visit, tx, Form.showing(q=searched(visit)))
+def _find(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _found(kind, browser, tx, Form.showing(q=searched(browser)))
 
 
-def _found(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+def _found(
+    kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
     """Show whom one could mean among the accounts that the viewer sees anyway."""
-    team = Team.reach(visit, tx, kind, right="grant")
+    team = ScopePage.reach(browser, tx, kind, right="grant")
     search = "".join(filter(str.isprintable, form.raw("q"))).strip()
     rows: list[Row] = []
     if search:
         wanted = {"user_keyword": search, "is_active": True}
         rows = account_queries.listing.page(
-            tx, visit.actor, wanted, ("full_name",), _FOUND_MAX + 1, 0
+            tx, browser.actor, wanted, ("full_name",), _FOUND_MAX + 1, 0
         )
     return page(
-        visit,
+        browser,
         "team_add",
         status,
         team=team,
@@ -208,56 +214,59 @@ def _found(kind: Kind, visit: Visit, tx: Read, form: Form, status: int = 200) ->
     )
 
 
-def _add(kind: Kind, visit: Visit) -> Answer:
-    form = visit.form
+def _add(kind: ScopeKind, browser: BrowserRequest) -> Answer:
+    form = browser.form
     until = form.end("until")
     uuid = hex_uuid(form.raw("account"))
     if uuid is None:
-        form.wrong("account", "Please choose one of these.")
-    mailed = f"invite account {visit.actor.id}"
-    if kind is Kind.GROUP:
-        visit.check_tries(mailed)
+        form.add_error("account", "Please choose one of these.")
+    mailed = f"invite account {browser.actor.id}"
+    if kind is ScopeKind.GROUP:
+        browser.check_rate_limits(mailed)
     try:
-        with visit.create() as tx:
-            team = Team.reach(visit, tx, kind, right="grant")
+        with browser.create() as tx:
+            team = ScopePage.reach(browser, tx, kind, right="grant")
             given = chosen(tx, team, form)
-            if uuid is not None and given is not None and form.ok:
-                account = _account(tx, visit, uuid)
+            if uuid is not None and given is not None and form.is_valid:
+                account = _account(tx, browser, uuid)
                 if team.is_group:
                     # Nobody is put into a group: they are asked.
                     group_invitation_actions.create(
                         tx,
-                        visit.actor,
-                        visit.settings,
+                        browser.actor,
+                        browser.settings,
                         team.reached,
                         given,
                         {"email": account.email},
                         account,
                     )
-                    visit.count(tx, mailed, INVITE_ACCOUNT)
+                    browser.count_attempt(tx, mailed, INVITE_ACCOUNT)
                     done = (f"{team.path}invitations/", f"{person(account)} is invited.")
-                    visit.created(tx, *done)
-                    return visit.go(*done)
+                    browser.created(tx, *done)
+                    return browser.redirect(*done)
                 membership_actions.add(
-                    tx, visit.actor, membership_actions.Seat(team.reached, given, account), until
+                    tx,
+                    browser.actor,
+                    membership_actions.RoleAssignment(team.reached, given, account),
+                    until,
                 )
                 said = f"{person(account)} is {isolated(given.description or given.name)} now."
-                visit.created(tx, team.path, said)
-                return visit.go(team.path, said)
+                browser.created(tx, team.path, said)
+                return browser.redirect(team.path, said)
     except (Conflict, Invalid) as refusal:
-        form.refused(refusal)
-    with visit.read() as tx:
-        return _found(kind, visit, tx, form, 422)
+        form.add_refusal(refusal)
+    with browser.read() as tx:
+        return _found(kind, browser, tx, form, 422)
 
 
-def _account(tx: Read, visit: Visit, uuid: str) -> Row:
-    row = account_queries.reach(tx, visit.actor, uuid)
+def _account(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> Row:
+    row = account_queries.get_visible(tx, browser.actor, uuid)
     if not row.is_active:
         raise Conflict("account.inactive")
     return row
 
 
-def _routes(kind: Kind) -> Routes:
+def _routes(kind: ScopeKind) -> Routes:
     here = PATHS[kind]
     return {
         here: {"GET": Page(partial(_people, kind), "A team.")},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.text.names import isolated
 
 if TYPE_CHECKING:
@@ -131,13 +131,13 @@ _SENTENCES: Final = {
 }
 
 _KINDS: Final = {
-    Kind.ORGANISATION.value: "organisation",
-    Kind.PROJECT.value: "project",
-    Kind.GROUP.value: "group",
+    ScopeKind.ORGANISATION.value: "organisation",
+    ScopeKind.PROJECT.value: "project",
+    ScopeKind.GROUP.value: "group",
 }
 
 
-def say(refusal: Refusal) -> str:
+def message_for(refusal: Refusal) -> str:
     """Give the sentence for a refusal."""
     if refusal.code == "tries.wait":
         return f"There were too many tries. Please wait {span(int(str(refusal.facts['seconds'])))}."
@@ -199,7 +199,7 @@ def lasting(seconds: int) -> str:
 def place(row: Any) -> str:
     """Give where a row's scope is: ``project Atlas of Initech``."""
     text = f"{_KINDS[row.scope_kind]} {isolated(row.scope_name)}"
-    if row.scope_kind == Kind.PROJECT:
+    if row.scope_kind == ScopeKind.PROJECT:
         text = f"{text} of {isolated(row.organisation_name)}"
     return text
 
@@ -220,7 +220,7 @@ def person(row: Any, prefix: str = "") -> str:
 def deciders(kind: str) -> str:
     """Say which kind of people decide who is let in."""
     return {
-        Kind.ORGANISATION.value: "the owners of the organisation",
-        Kind.PROJECT.value: "the managers of the project and the owners of its organisation",
-        Kind.GROUP.value: "the owners and managers of the group",
+        ScopeKind.ORGANISATION.value: "the owners of the organisation",
+        ScopeKind.PROJECT.value: "the managers of the project and the owners of its organisation",
+        ScopeKind.GROUP.value: "the owners and managers of the group",
     }[kind]

@@ -47,7 +47,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from collegium.api.request import Answer, Operation
+from collegium.api.request import Answer, Endpoint
 from collegium.invitations import links
 from collegium.text.names import isolated, keep_isolates
 from collegium.web import messages
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 HTML: Final = "text/html"
 STATIC: Final = Path(__file__).parent / "static"
@@ -81,7 +81,7 @@ ROWS_MAX: Final = _PAGE_SIZE * _PAGE_MAX
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Operation):
+class Page(Endpoint):
     """An operation that a person does in a browser.
 
     ``run`` is given a ``Visit``; for GET a reading transaction besides.
@@ -103,8 +103,8 @@ class Paging:
         total: rows on all pages together.
     """
 
-    def __init__(self, visit: Visit, total: int, size: int = _PAGE_SIZE) -> None:
-        text = visit.asked("page")
+    def __init__(self, browser: BrowserRequest, total: int, size: int = _PAGE_SIZE) -> None:
+        text = browser.query_value("page")
         wanted = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 1  # noqa: PLR2004 - a number
         self.total = total
         self.size = size
@@ -112,7 +112,7 @@ class Paging:
         self.is_cut = total > self.last * size
         self.number = min(max(wanted, 1), self.last)
         self.offset = (self.number - 1) * size
-        self._visit = visit
+        self._visit = browser
 
     def link(self, number: int) -> str:
         """Give the address of another page of the same list."""
@@ -152,7 +152,7 @@ def templates() -> Environment:
     environment.filters["label"] = messages.label
     environment.filters["isolated"] = isolated
     environment.globals["deciders"] = messages.deciders
-    environment.globals["team_path"] = links.team_path
+    environment.globals["team_path"] = links.scope_path
     environment.globals["style"] = lambda: style()[0]
     environment.globals["navigation"] = NAVIGATION
     environment.globals["staff_navigation"] = STAFF_NAVIGATION
@@ -178,25 +178,27 @@ def moment(at: datetime) -> str:
     return f"{day(at)}, {at:%H:%M} UTC"
 
 
-def page(visit: Visit, name: str, status: int = 200, **facts: Any) -> Answer:
+def page(browser: BrowserRequest, name: str, status: int = 200, **facts: Any) -> Answer:
     """Render a template to a page."""
     text = (
         templates()
         .get_template(f"{name}.html")
         .render(
-            visit=visit,
-            site_name=visit.settings.site_name,
-            footer=visit.settings.common_footer_text,
+            browser=browser,
+            site_name=browser.settings.site_name,
+            footer=browser.settings.common_footer_text,
             **facts,
         )
     )
     return Answer(status, text.encode("utf-8", "replace"), media=HTML)
 
 
-def trouble(visit: Visit, status: int, title: str, said: str, *, link: str = "") -> Answer:
+def error_page(
+    browser: BrowserRequest, status: int, title: str, said: str, *, link: str = ""
+) -> Answer:
     """Say on a page of its own why something was not done, and where to go from there.
 
     Args:
         link: where else to go, in full.
     """
-    return page(visit, "trouble", status, title=title, said=said, link=link)
+    return page(browser, "trouble", status, title=title, said=said, link=link)

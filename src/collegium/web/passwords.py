@@ -15,54 +15,54 @@ from collegium.web.page import Page, page
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 
-def _ask(visit: Visit, _tx: Read) -> Answer:
-    return page(visit, "forgotten_password", form=Form(), sent=False)
+def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+    return page(browser, "forgotten_password", form=Form(), sent=False)
 
 
-def _send(visit: Visit) -> Answer:
+def _send(browser: BrowserRequest) -> Answer:
     """Say the same whether anybody has that address, and do nearly as much."""
-    form = visit.form
+    form = browser.form
     email = form.email("email")
-    if not form.ok:
-        return page(visit, "forgotten_password", 422, form=form, sent=False)
-    digest = visit.house.vault.digest(comparable_address(email)).hex()
+    if not form.is_valid:
+        return page(browser, "forgotten_password", 422, form=form, sent=False)
+    digest = browser.app.vault.digest(comparable_address(email)).hex()
     mailbox = f"password mail {digest[:32]}"
-    address = f"password address {visit.network}"[:128]
-    visit.check_tries(mailbox, address)
-    with visit.write() as tx:
-        password_actions.ask(tx, email, visit.address)
-        visit.count(tx, mailbox, MAIL_ACCOUNT)
-        visit.count(tx, address, MAIL_ACCOUNT)
-    return page(visit, "forgotten_password", form=form, sent=True)
+    address = f"password address {browser.network}"[:128]
+    browser.check_rate_limits(mailbox, address)
+    with browser.write() as tx:
+        password_actions.request_reset(tx, email, browser.address)
+        browser.count_attempt(tx, mailbox, MAIL_ACCOUNT)
+        browser.count_attempt(tx, address, MAIL_ACCOUNT)
+    return page(browser, "forgotten_password", form=form, sent=True)
 
 
-def _open(visit: Visit, tx: Read) -> Answer:
+def _open(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     try:
-        account = password_actions.follow(tx, visit.house.vault, visit.segments["token"])
+        account = password_actions.read_link(tx, browser.app.vault, browser.segments["token"])
     except NotFound:
-        return page(visit, "password_reset", 410, account=None, form=Form())
-    return page(visit, "password_reset", account=account, form=Form())
+        return page(browser, "password_reset", 410, account=None, form=Form())
+    return page(browser, "password_reset", account=account, form=Form())
 
 
-def _set(visit: Visit) -> Answer:
-    link = visit.segments["token"]
-    subject = f"code address {visit.network}"
+def _set(browser: BrowserRequest) -> Answer:
+    link = browser.segments["token"]
+    subject = f"code address {browser.network}"
     try:
-        with visit.guarded(subject, CODE_ADDRESS), visit.read() as tx:
-            account = password_actions.follow(tx, visit.house.vault, link)
-        form = visit.form
-        hashed = chosen(form, password_actions.about(account))
+        with browser.rate_limited(subject, CODE_ADDRESS), browser.read() as tx:
+            account = password_actions.read_link(tx, browser.app.vault, link)
+        form = browser.form
+        hashed = chosen(form, password_actions.describe(account))
         if hashed is None:
-            return page(visit, "password_reset", 422, account=account, form=form)
-        with visit.write() as tx:
-            password_actions.reset(tx, visit.house.vault, link, hashed, visit.address)
+            return page(browser, "password_reset", 422, account=account, form=form)
+        with browser.write() as tx:
+            password_actions.reset(tx, browser.app.vault, link, hashed, browser.address)
     except NotFound:
-        return page(visit, "password_reset", 410, account=None, form=Form())
-    return visit.go("/sign_in/", "Your new password is set. Sign in with it.")
+        return page(browser, "password_reset", 410, account=None, form=Form())
+    return browser.redirect("/sign_in/", "Your new password is set. Sign in with it.")
 
 
 def chosen(form: Form, about: tuple[str, ...]) -> str | None:
@@ -70,21 +70,21 @@ def chosen(form: Form, about: tuple[str, ...]) -> str | None:
     password = form.text("password", 128, required=True, strip=False)
     again = form.text("again", 128, strip=False)
     if "password" not in form.errors:
-        wrong = password_actions.judge(password, about)
+        wrong = password_actions.check_new_password(password, about)
         if wrong:
-            form.wrong("password", " ".join(wrong))
+            form.add_error("password", " ".join(wrong))
         elif normalized(password) != normalized(again):
-            form.wrong("again", "This is not the same. Please type the new password once more.")
-    return hash_password(password) if form.ok else None
+            form.add_error("again", "This is not the same. Please type the new password once more.")
+    return hash_password(password) if form.is_valid else None
 
 
 ROUTES: Routes = {
     "/forgotten_password/": {
-        "GET": Page(_ask, "Ask for a link?", open=True),
-        "POST": Page(_send, "Ask for a link.", open=True),
+        "GET": Page(_ask, "Ask for a link?", public=True),
+        "POST": Page(_send, "Ask for a link.", public=True),
     },
     "/password_reset/{token}/": {
-        "GET": Page(_open, "Choose a new password?", open=True),
-        "POST": Page(_set, "Choose a new password.", open=True),
+        "GET": Page(_open, "Choose a new password?", public=True),
+        "POST": Page(_set, "Choose a new password.", public=True),
     },
 }

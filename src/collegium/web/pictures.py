@@ -8,13 +8,13 @@ from collegium.accounts.pictures import queries as picture_queries
 from collegium.api.request import Answer, hex_uuid
 
 if TYPE_CHECKING:
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
 
 
-def show(call: Call, tx: Read) -> Answer:
+def show(context: RequestContext, tx: ReadTransaction) -> Answer:
     """Give a picture. Its address never shows another one, so it may be kept for good."""
-    uuid = hex_uuid(call.segments["uuid"])
+    uuid = hex_uuid(context.segments["uuid"])
     row = None if uuid is None else picture_queries.find(tx, uuid)
     if row is None:
         return Answer(404, b'{"detail":"Not found."}')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.accounts.pictures.rules import BYTES, NoPicture, TooLarge
+from collegium.accounts.pictures.rules import BYTES, ImageTooLargeError, InvalidImageError
 from collegium.accounts.rules import writable
 from collegium.api import pictures, sign_in
 from collegium.refusals import Conflict, Invalid, Unauthenticated
@@ -21,9 +21,9 @@ from collegium.web.page import Page, page
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 _FIELDS: Final = {
     "first_name": ("First name", "given-name", 100),
@@ -39,204 +39,206 @@ _NAMES: Final = frozenset({"first_name", "last_name", "native_name"})
 _HERE: Final = "/account/profile/"
 
 
-def _editable(visit: Visit, account: Row) -> dict[str, Any]:
+def _editable(browser: BrowserRequest, account: Row) -> dict[str, Any]:
     asked = dict.fromkeys([*_FIELDS, "email"])
     found = writable(
         asked,
-        by_staff=visit.actor.is_staff,
+        by_staff=browser.actor.is_staff,
         own=True,
         method=account.registration_method,
-        local=visit.settings.local_idp_protected_fields,
-        frozen_methods=visit.settings.protect_user_details_for_registration_methods,
+        local=browser.settings.local_idp_protected_fields,
+        frozen_methods=browser.settings.protect_user_details_for_registration_methods,
     )
-    if not visit.settings.native_name_enabled:
+    if not browser.settings.native_name_enabled:
         found.pop("native_name", None)
     return found
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
-    account = account_queries.own(tx, visit.actor)
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    account = account_queries.own(tx, browser.actor)
     return _shown(
-        visit, account, Form.showing(**{name: getattr(account, name) for name in _FIELDS})
+        browser, account, Form.showing(**{name: getattr(account, name) for name in _FIELDS})
     )
 
 
-def _shown(visit: Visit, account: Row, form: Form, status: int = 200) -> Answer:
+def _shown(browser: BrowserRequest, account: Row, form: Form, status: int = 200) -> Answer:
     return page(
-        visit,
+        browser,
         "profile",
         status,
         account=account,
         form=form,
         fields=_FIELDS,
-        editable=_editable(visit, account),
-        native=visit.settings.native_name_enabled,
+        editable=_editable(browser, account),
+        native=browser.settings.native_name_enabled,
     )
 
 
-def _again(visit: Visit) -> Answer:
-    with visit.read() as tx:
-        account = account_queries.own(tx, visit.actor)
+def _again(browser: BrowserRequest) -> Answer:
+    with browser.read() as tx:
+        account = account_queries.own(tx, browser.actor)
     for name in _FIELDS:
-        visit.form.values.setdefault(name, [getattr(account, name)])
-    return _shown(visit, account, visit.form, 422)
+        browser.form.values.setdefault(name, [getattr(account, name)])
+    return _shown(browser, account, browser.form, 422)
 
 
-def _save(visit: Visit) -> Answer:
-    with visit.read() as tx:
-        editable = _editable(visit, account_queries.own(tx, visit.actor))
-    form = visit.form
+def _save(browser: BrowserRequest) -> Answer:
+    with browser.read() as tx:
+        editable = _editable(browser, account_queries.own(tx, browser.actor))
+    form = browser.form
     changes = {
         name: (form.name if name in _NAMES else form.text)(name, most)
         for name, (_label, _fill, most) in _FIELDS.items()
         if name in editable and name in form.values
     }
-    if not form.ok:
-        return _again(visit)
-    return _update(visit, changes, "Your profile is saved.")
+    if not form.is_valid:
+        return _again(browser)
+    return _update(browser, changes, "Your profile is saved.")
 
 
-def _update(visit: Visit, changes: dict[str, Any], said: str) -> Answer:
-    agrees = visit.form.flag("agree_with_policy")
+def _update(browser: BrowserRequest, changes: dict[str, Any], said: str) -> Answer:
+    agrees = browser.form.flag("agree_with_policy")
     try:
-        with visit.write() as tx:
+        with browser.write() as tx:
             account_actions.update(
-                tx, visit.actor, visit.settings, visit.actor.uuid, changes, agrees=agrees
+                tx, browser.actor, browser.settings, browser.actor.uuid, changes, agrees=agrees
             )
     except Invalid as refusal:
-        visit.form.refused(refusal)
-        return _again(visit)
-    return visit.go(_HERE, said)
+        browser.form.add_refusal(refusal)
+        return _again(browser)
+    return browser.redirect(_HERE, said)
 
 
-def _picture(visit: Visit) -> Answer:
-    if visit.form.flag("remove"):
-        return _update(visit, {"picture": None}, "Your picture is gone.")
-    data = visit.form.files.get("picture", b"")
+def _picture(browser: BrowserRequest) -> Answer:
+    if browser.form.flag("remove"):
+        return _update(browser, {"picture": None}, "Your picture is gone.")
+    data = browser.form.files.get("picture", b"")
     try:
         # Slow, and hence before any transaction.
-        picture = pictures.made(data)
-    except TooLarge:
-        visit.form.wrong("picture", f"This file is too large: at most {BYTES // 1024} KiB.")
-        return _again(visit)
-    except NoPicture:
-        visit.form.wrong(
+        picture = pictures.sanitise(data)
+    except ImageTooLargeError:
+        browser.form.add_error("picture", f"This file is too large: at most {BYTES // 1024} KiB.")
+        return _again(browser)
+    except InvalidImageError:
+        browser.form.add_error(
             "picture",
             "This is no picture that can be shown. Please choose a PNG, JPEG, GIF or WebP.",
         )
-        return _again(visit)
-    return _update(visit, {"picture": picture}, "Your new picture is saved.")
+        return _again(browser)
+    return _update(browser, {"picture": picture}, "Your new picture is saved.")
 
 
-def _ask_address(visit: Visit, tx: Read) -> Answer:
-    return _address(visit, tx, Form())
+def _ask_address(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _address(browser, tx, Form())
 
 
-def _address(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    account = account_queries.own(tx, visit.actor)
+def _address(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+    account = account_queries.own(tx, browser.actor)
     return page(
-        visit,
+        browser,
         "new_address",
         status,
         account=account,
         form=form,
-        has_factor=two_factor_queries.is_on(tx, visit.actor.id),
-        may_change="email" in _editable(visit, account),
+        has_factor=two_factor_queries.is_on(tx, browser.actor.id),
+        may_change="email" in _editable(browser, account),
     )
 
 
-def _change_address(visit: Visit) -> Answer:
-    if visit.form.flag("cancel"):
-        with visit.write() as tx:
-            email_change_actions.cancel(tx, visit.actor, visit.actor.uuid)
-        return visit.go(
+def _change_address(browser: BrowserRequest) -> Answer:
+    if browser.form.flag("cancel"):
+        with browser.write() as tx:
+            email_change_actions.cancel(tx, browser.actor, browser.actor.uuid)
+        return browser.redirect(
             "/account/address/", "Your address stays as it is. The link in the mail is dead."
         )
-    form = visit.form
+    form = browser.form
     email = form.email("email")
     try:
-        asked = _ask_for(visit, email)
+        asked = _ask_for(browser, email)
     except (Conflict, Invalid) as refusal:
-        form.refused(refusal)
+        form.add_refusal(refusal)
         asked = False
     if asked:
-        return visit.go(
+        return browser.redirect(
             "/account/address/",
             f"A mail with a link is on its way to {email}. Open it to confirm the address.",
         )
-    with visit.read() as tx:
-        return _address(visit, tx, form, 422)
+    with browser.read() as tx:
+        return _address(browser, tx, form, 422)
 
 
-def _ask_for(visit: Visit, email: str) -> bool:
+def _ask_for(browser: BrowserRequest, email: str) -> bool:
     """Ask for another address with the password, or with a code where a second factor is on."""
-    form = visit.form
-    with visit.read() as tx:
-        has_factor = two_factor_queries.is_on(tx, visit.actor.id)
+    form = browser.form
+    with browser.read() as tx:
+        has_factor = two_factor_queries.is_on(tx, browser.actor.id)
     if has_factor:
         given = form.text("code", 100, required=True)
     else:
         given = form.text("password", 128, required=True, strip=False)
-    if not form.ok:
+    if not form.is_valid:
         return False
-    visit.check_tries(mailed := f"mail account {visit.actor.id}")
+    browser.check_rate_limits(mailed := f"mail account {browser.actor.id}")
 
-    def ask(tx: Write) -> None:
-        vault = visit.house.vault
-        email_change_actions.ask(tx, visit.actor, visit.settings, vault, visit.actor.uuid, email)
-        visit.count(tx, mailed, MAIL_ACCOUNT)
+    def ask(tx: WriteTransaction) -> None:
+        vault = browser.app.vault
+        email_change_actions.request_change(
+            tx, browser.actor, browser.settings, vault, browser.actor.uuid, email
+        )
+        browser.count_attempt(tx, mailed, MAIL_ACCOUNT)
 
     if has_factor:
-        sign_in.with_code(visit, visit.actor, given, ask)
+        sign_in.check_second_factor(browser, browser.actor, given, ask)
         return True
-    if not knows(visit, "password", given):
+    if not knows(browser, "password", given):
         return False
-    with visit.write() as tx:
+    with browser.write() as tx:
         ask(tx)
     return True
 
 
-def _ask_password(visit: Visit, tx: Read) -> Answer:
+def _ask_password(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     del tx
-    return page(visit, "new_password", form=Form())
+    return page(browser, "new_password", form=Form())
 
 
-def _change_password(visit: Visit) -> Answer:
-    form = visit.form
+def _change_password(browser: BrowserRequest) -> Answer:
+    form = browser.form
     current = form.text("current", 128, required=True, strip=False)
-    with visit.read() as tx:
-        account = account_queries.own(tx, visit.actor)
-    hashed = passwords.chosen(form, password_actions.about(account))
-    if hashed is not None and knows(visit, "current", current):
-        with visit.write() as tx:
-            actor = password_actions.change(tx, visit.actor, hashed)
-            visit.sign_in(tx, actor, "password")
-        return visit.go(
+    with browser.read() as tx:
+        account = account_queries.own(tx, browser.actor)
+    hashed = passwords.chosen(form, password_actions.describe(account))
+    if hashed is not None and knows(browser, "current", current):
+        with browser.write() as tx:
+            actor = password_actions.change(tx, browser.actor, hashed)
+            browser.sign_in(tx, actor, "password")
+        return browser.redirect(
             "/account/password/",
             "Your new password is set. Wherever else this account was signed in, it is signed out.",
         )
-    return page(visit, "new_password", 422, form=form)
+    return page(browser, "new_password", 422, form=form)
 
 
-def knows(visit: Visit, field: str, password: str) -> bool:
+def knows(browser: BrowserRequest, field: str, password: str) -> bool:
     """Tell whether this is the password of the person signed in; else say so at its field.
 
     What is written on the strength of it compares the password again: see
     ``credentials.confirm``.
     """
     if not password:
-        visit.form.wrong(field, "Please fill this in.")
+        browser.form.add_error(field, "Please fill this in.")
         return False
     try:
-        account = sign_in.check(visit, visit.actor.username, password, alone=False)
+        account = sign_in.check_password(browser, browser.actor.username, password, alone=False)
     except Unauthenticated as refusal:
         is_wrong = refusal.code == "login.failed"
         if is_wrong:
-            visit.form.wrong(field, "This is not your password.")
+            browser.form.add_error(field, "This is not your password.")
         else:
-            visit.form.refused(refusal)
+            browser.form.add_refusal(refusal)
         return False
-    visit.actor = replace(visit.actor, credentials=account.credentials_version)
+    browser.actor = replace(browser.actor, credentials=account.credentials_version)
     return True
 
 

@@ -10,9 +10,9 @@ import structlog
 from prometheus_client import generate_latest
 
 from collegium.api import middleware
-from collegium.api.request import Answer, Operation, Routes, outage_words
+from collegium.api.request import Answer, Endpoint, Routes, outage_words
 from collegium.db import schema
-from collegium.db.database import Full, Unavailable
+from collegium.db.database import StorageFullError, UnavailableError
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
 from collegium.web import (
@@ -38,13 +38,13 @@ from collegium.web import (
     tokens,
     two_factor,
 )
-from collegium.web.browser_request import RepeatedFormError, Visit
-from collegium.web.messages import say
-from collegium.web.page import HTML, Page, page, style, templates, trouble
+from collegium.web.browser_request import BrowserRequest, RepeatedFormError
+from collegium.web.messages import message_for
+from collegium.web.page import HTML, Page, error_page, page, style, templates
 
 if TYPE_CHECKING:
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
 
 _log = structlog.get_logger()
 
@@ -52,30 +52,30 @@ _METRICS: Final = "text/plain; version=1.0.0"
 _TEXT: Final = "text/plain"
 
 
-def _home(visit: Visit, _tx: Read) -> Answer:
-    return page(visit, "home", base=visit.base)
+def _home(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+    return page(browser, "home", base=browser.base)
 
 
-def _alive(_call: Call) -> Answer:
+def _alive(_call: RequestContext) -> Answer:
     return Answer(200, b"ok\n", media=_TEXT)
 
 
-def _ready(call: Call) -> Answer:
-    standing = schema.standing(call.house.database)
-    if standing is not schema.Standing.CURRENT:
+def _ready(context: RequestContext) -> Answer:
+    standing = schema.status(context.app.database)
+    if standing is not schema.SchemaStatus.CURRENT:
         return Answer(503, f"the schema is {standing}\n".encode(), media=_TEXT)
     try:
-        call.house.database.check_room()
-    except Full:
+        context.app.database.check_room()
+    except StorageFullError:
         return Answer(503, b"the disk of the database is full\n", media=_TEXT)
-    except Unavailable:
+    except UnavailableError:
         # Nothing hints at a full disk; a busy database is ready all the same.
         pass
     return Answer(200, b"ready\n", media=_TEXT)
 
 
-def _metrics(call: Call, tx: Read) -> Answer:
-    del call
+def _metrics(context: RequestContext, tx: ReadTransaction) -> Answer:
+    del context
     counts = outbox_queries.counts(tx)
     lines = "".join(
         f"# TYPE collegium_outbox_{name} gauge\ncollegium_outbox_{name} {getattr(counts, name)}\n"
@@ -84,13 +84,13 @@ def _metrics(call: Call, tx: Read) -> Answer:
     return Answer(200, generate_latest(middleware.registry) + lines.encode(), media=_METRICS)
 
 
-def _stylesheet(call: Call) -> Answer:
+def _stylesheet(context: RequestContext) -> Answer:
     # Its address changes with its text; without that part it may have changed since.
-    kept = "max-age=31536000, immutable" if call.raw_query else "no-cache"
+    kept = "max-age=31536000, immutable" if context.raw_query else "no-cache"
     return Answer(200, style()[1], {"Cache-Control": f"public, {kept}"}, "text/css")
 
 
-def _robots(_call: Call) -> Answer:
+def _robots(_call: RequestContext) -> Answer:
     return Answer(200, b"User-agent: *\nDisallow: /\n", media=_TEXT)
 
 
@@ -103,31 +103,31 @@ def description_routes(document: dict[str, Any]) -> Routes:
         for method, said in table.items()
     ]
 
-    def _document(call: Call) -> Answer:
+    def _document(context: RequestContext) -> Answer:
         # There is one path before ours, or none.
-        if call.root not in encoded:
-            served = {"servers": [{"url": call.root}]} if call.root else {}
-            encoded[call.root] = msgspec.json.encode(document | served)
-        return Answer(200, encoded[call.root])
+        if context.root not in encoded:
+            served = {"servers": [{"url": context.root}]} if context.root else {}
+            encoded[context.root] = msgspec.json.encode(document | served)
+        return Answer(200, encoded[context.root])
 
-    def _described(visit: Visit, _tx: Read) -> Answer:
-        return page(visit, "schema", operations=listed)
+    def _described(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+        return page(browser, "schema", operations=listed)
 
     return {
-        "/schema/openapi.json": {"GET": Operation(_document, "The description.", open=True)},
-        "/schema/": {"GET": Page(_described, "The description as a page.", open=True)},
+        "/schema/openapi.json": {"GET": Endpoint(_document, "The description.", public=True)},
+        "/schema/": {"GET": Page(_described, "The description as a page.", public=True)},
     }
 
 
 ROUTES: Routes = {
-    "/": {"GET": Page(_home, "The front page.", open=True)},
-    "/healthz": {"GET": Operation(_alive, "Is the process alive?", open=True)},
-    "/readyz": {"GET": Operation(_ready, "Can it answer?", open=True)},
-    "/metrics": {"GET": Operation(_metrics, "Counters.", open=True, asks=True)},
-    "/robots.txt": {"GET": Operation(_robots, "Nothing here is for search engines.", open=True)},
-    "/static/style.css": {"GET": Operation(_stylesheet, "The style sheet.", open=True)},
+    "/": {"GET": Page(_home, "The front page.", public=True)},
+    "/healthz": {"GET": Endpoint(_alive, "Is the process alive?", public=True)},
+    "/readyz": {"GET": Endpoint(_ready, "Can it answer?", public=True)},
+    "/metrics": {"GET": Endpoint(_metrics, "Counters.", public=True, reads_db=True)},
+    "/robots.txt": {"GET": Endpoint(_robots, "Nothing here is for search engines.", public=True)},
+    "/static/style.css": {"GET": Endpoint(_stylesheet, "The style sheet.", public=True)},
     "/api/media/{uuid}/": {
-        "GET": Operation(pictures.show, "A picture.", open=True, asks=True),
+        "GET": Endpoint(pictures.show, "A picture.", public=True, reads_db=True),
     },
     **sign_in.ROUTES,
     **passwords.ROUTES,
@@ -152,90 +152,90 @@ ROUTES: Routes = {
 }
 
 
-def perform(call: Call, operations: dict[str, Operation]) -> Answer:
+def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
     """Take a call from its path to its page."""
-    operation = operations.get("GET" if call.method == "HEAD" else call.method)
+    operation = operations.get("GET" if context.method == "HEAD" else context.method)
     if operation is None:
         answer = plain(405, "This page cannot do that.")
         answer.headers["Allow"] = ", ".join([*operations, "HEAD"])
         return answer
-    visit = Visit(call)
+    visit = BrowserRequest(context)
     try:
         if isinstance(operation, Page):
-            answer = _answer(visit, operation, operations)
+            answer = _respond(visit, operation, operations)
             answer.cookies += visit.set_cookies
-            visit.settle()
+            visit.touch_token()
             return answer
-        if operation.asks:
-            with call.read() as tx:
-                return operation.run(call, tx)
-        return operation.run(call)
-    except Unavailable as outage:
+        if operation.reads_db:
+            with context.read() as tx:
+                return operation.handler(context, tx)
+        return operation.handler(context)
+    except UnavailableError as outage:
         said, seconds = outage_words(outage)
         answer = plain(503, said)
         answer.headers["Retry-After"] = str(seconds)
         return answer
 
 
-def _answer(visit: Visit, operation: Page, operations: dict[str, Operation]) -> Answer:
+def _respond(browser: BrowserRequest, operation: Page, operations: dict[str, Endpoint]) -> Answer:
     try:
-        if visit.method in {"GET", "HEAD"}:
-            with visit.read() as tx:
-                visit.recognise(tx)
-                if not operation.open and not visit.is_signed_in:
-                    return visit.to_sign_in()
-                return operation.run(visit, tx)
-        with visit.read() as tx:
-            visit.recognise(tx)
-        visit.page = visit.path if "GET" in operations else ""
-        visit.check_form()
-        if not operation.open and not visit.is_signed_in:
-            return visit.to_sign_in() if "GET" in operations else visit.go("/sign_in/")
+        if browser.method in {"GET", "HEAD"}:
+            with browser.read() as tx:
+                browser.load_session(tx)
+                if not operation.public and not browser.is_signed_in:
+                    return browser.to_sign_in()
+                return operation.handler(browser, tx)
+        with browser.read() as tx:
+            browser.load_session(tx)
+        browser.page = browser.path if "GET" in operations else ""
+        browser.check_form()
+        if not operation.public and not browser.is_signed_in:
+            return browser.to_sign_in() if "GET" in operations else browser.redirect("/sign_in/")
         if operation.creates:
-            return _created(visit, operation)
+            return _created(browser, operation)
         # A write opens its own transaction, after this reading one has given its connection back.
-        return operation.run(visit)
+        return operation.handler(browser)
     except Refusal as refusal:
-        return refused(visit, refusal)
+        return refused(browser, refusal)
 
 
-def _created(visit: Visit, operation: Page) -> Answer:
+def _created(browser: BrowserRequest, operation: Page) -> Answer:
     """Run a form that creates something, unless the browser has sent the same one before.
 
     Then it is answered as it was: looked for before limits and rules, to which the first press may
     be a reason to refuse the second, and once more where it was refused, for the first press may
     have come to its end meanwhile.
     """
-    replay = operation.replay or Visit.go
-    with visit.read() as tx:
-        facts = visit.recall(tx)
+    replay = operation.replay or BrowserRequest.redirect
+    with browser.read() as tx:
+        facts = browser.recall(tx)
     if facts is not None:
-        return replay(visit, *facts)
+        return replay(browser, *facts)
     try:
-        answer = operation.run(visit)
+        answer = operation.handler(browser)
     except RepeatedFormError as repeated:
-        return replay(visit, *repeated.facts)
+        return replay(browser, *repeated.facts)
     except Refusal:
-        with visit.read() as tx:
-            facts = visit.recall(tx)
+        with browser.read() as tx:
+            facts = browser.recall(tx)
         if facts is None:
             raise
-        return replay(visit, *facts)
+        return replay(browser, *facts)
     if answer.status >= HTTPStatus.BAD_REQUEST:
-        with visit.read() as tx:
-            facts = visit.recall(tx)
+        with browser.read() as tx:
+            facts = browser.recall(tx)
         if facts is not None:
-            return replay(visit, *facts)
+            return replay(browser, *facts)
     return answer
 
 
-def refused(visit: Visit, refusal: Refusal) -> Answer:
+def refused(browser: BrowserRequest, refusal: Refusal) -> Answer:
     """Say a refusal on a page of its own."""
     match refusal:
         case NotFound():
             # The same for what is not there and for what is hidden.
-            return trouble(
-                visit,
+            return error_page(
+                browser,
                 404,
                 "There is nothing here",
                 "The address is wrong, or what was here is gone, or it is not for this account.",
@@ -243,16 +243,16 @@ def refused(visit: Visit, refusal: Refusal) -> Answer:
         case Forbidden():
             link = ""
             if refusal.code == "form.insecure":
-                link = visit.settings.base_url + (visit.page or "/")
-            return trouble(visit, 403, "This was not done", say(refusal), link=link)
+                link = browser.settings.base_url + (browser.page or "/")
+            return error_page(browser, 403, "This was not done", message_for(refusal), link=link)
         case Unauthenticated():
             # The session has ended since this request was recognised.
-            return visit.to_sign_in("/account/")
+            return browser.to_sign_in("/account/")
         case Limited():
-            answer = trouble(visit, 429, "Please wait a little", say(refusal))
+            answer = error_page(browser, 429, "Please wait a little", message_for(refusal))
             answer.headers["Retry-After"] = str(refusal.facts["seconds"])
             return answer
-    return trouble(visit, 409, "This was not done", say(refusal))
+    return error_page(browser, 409, "This was not done", message_for(refusal))
 
 
 def plain(status: int, text: str) -> Answer:

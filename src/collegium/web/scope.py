@@ -6,25 +6,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import TEAM, Kind, Permission, may, may_give
-from collegium.invitations.links import team_path
+from collegium.access.rules import (
+    MEMBERSHIP_PERMISSIONS,
+    Permission,
+    ScopeKind,
+    has_permission,
+    may_grant,
+)
+from collegium.invitations.links import scope_path
 from collegium.refusals import Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.text.names import isolated
 
 if TYPE_CHECKING:
-    from collegium.access.queries import Reached
-    from collegium.access.rules import Actor, TeamRights
-    from collegium.db.database import Read
+    from collegium.access.queries import ScopeAccess
+    from collegium.access.rules import Actor, MembershipPermissions
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
     from collegium.web.forms import Form
 
 PATHS: Final = {
-    Kind.ORGANISATION: "/organisation/{uuid}/",
-    Kind.PROJECT: "/project/{uuid}/",
+    ScopeKind.ORGANISATION: "/organisation/{uuid}/",
+    ScopeKind.PROJECT: "/project/{uuid}/",
     # What anybody may see of a group, and how to ask to be let in, is above it.
-    Kind.GROUP: "/group/{number}/team/",
+    ScopeKind.GROUP: "/group/{number}/team/",
 }
 """Where the team of each kind of scope is."""
 
@@ -34,15 +40,17 @@ Right = Literal["", "grant", "invitations"]
 
 
 @dataclass(frozen=True)
-class Team:
+class ScopePage:
     """A scope that somebody reached, and what its pages show of it."""
 
     actor: Actor
-    reached: Reached
+    reached: ScopeAccess
     path: str
 
     @classmethod
-    def reach(cls, visit: Visit, tx: Read, kind: Kind, right: Right = "") -> Self:
+    def reach(
+        cls, browser: BrowserRequest, tx: ReadTransaction, kind: ScopeKind, right: Right = ""
+    ) -> Self:
         """Load the scope of the path.
 
         Args:
@@ -50,14 +58,14 @@ class Team:
 
         Refuses: NotFound when it is hidden, Forbidden ``permission.missing``.
         """
-        if kind is Kind.GROUP:
-            reached = access_queries.reach_number(tx, visit.actor, number(visit))
+        if kind is ScopeKind.GROUP:
+            reached = access_queries.get_visible_by_id(tx, browser.actor, number(browser))
             if reached.scope.kind != kind:
                 raise NotFound("group.unknown")
         else:
-            reached = access_queries.reach(tx, visit.actor, kind, visit.uuid(kind))
+            reached = access_queries.get_visible(tx, browser.actor, kind, browser.uuid(kind))
         scope = reached.scope
-        team = cls(visit.actor, reached, team_path(kind, scope.uuid, scope.id))
+        team = cls(browser.actor, reached, scope_path(kind, scope.uuid, scope.id))
         if (right == "grant" and not team.may_let_in) or (
             right == "invitations" and not team.reads_invitations
         ):
@@ -72,16 +80,16 @@ class Team:
     @property
     def is_group(self) -> bool:
         """Tell whether it is a group, which has one role a person and invites accounts alone."""
-        return bool(self.scope.kind == Kind.GROUP)
+        return bool(self.scope.kind == ScopeKind.GROUP)
 
     @property
-    def rights(self) -> TeamRights:
+    def rights(self) -> MembershipPermissions:
         """Give the permissions that rule this kind of team."""
-        return TEAM[Kind(self.scope.kind)]
+        return MEMBERSHIP_PERMISSIONS[ScopeKind(self.scope.kind)]
 
     def holds(self, *rights: Permission) -> bool:
         """Tell whether the viewer has one of some rights here."""
-        return may(self.actor, self.reached.held, *rights)
+        return has_permission(self.actor, self.reached.permissions, *rights)
 
     @property
     def is_closed(self) -> bool:
@@ -109,23 +117,25 @@ class Team:
         return [*parts, (f"{self.path}history/", "History")]
 
 
-def number(visit: Visit) -> int:
+def number(browser: BrowserRequest) -> int:
     """Give the number in the path.
 
     Refuses: NotFound ``group.unknown`` when it is none.
     """
-    text = visit.segments["number"]
+    text = browser.segments["number"]
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
         raise NotFound("group.unknown")
     return int(text)
 
 
-def searched(visit: Visit) -> str:
+def searched(browser: BrowserRequest) -> str:
     """Read what somebody searches; signs that are in no name are left out."""
-    return "".join(filter(str.isprintable, visit.asked("q")))[:_SEARCH_MAX].strip()
+    return "".join(filter(str.isprintable, browser.query_value("q")))[:_SEARCH_MAX].strip()
 
 
-def offered(tx: Read, team: Team, kind: Kind | None = None) -> list[tuple[str, str]]:
+def offered(
+    tx: ReadTransaction, team: ScopePage, kind: ScopeKind | None = None
+) -> list[tuple[str, str]]:
     """Give UUID and words of the roles that the viewer may give here, the smallest first.
 
     Args:
@@ -133,21 +143,25 @@ def offered(tx: Read, team: Team, kind: Kind | None = None) -> list[tuple[str, s
     """
     rows = role_queries.of_kind(tx, kind or team.scope.kind)
     carried = role_queries.permissions_of(tx, [row.id for row in rows])
-    able = [row for row in rows if may_give(team.actor, team.reached.held, carried.get(row.id, ()))]
+    able = [
+        row
+        for row in rows
+        if may_grant(team.actor, team.reached.permissions, carried.get(row.id, ()))
+    ]
     # So that nobody is made an owner who was to be a member, for want of a choice.
     able.sort(key=lambda row: (len(carried.get(row.id, ())), -row.id))
     return [(row.uuid, isolated(row.description or row.name)) for row in able]
 
 
-def chosen(tx: Read, team: Team, form: Form) -> Row | None:
+def chosen(tx: ReadTransaction, team: ScopePage, form: Form) -> Row | None:
     """Read which role a form names; one that was not offered is an error of its field."""
     uuid = form.choice("role", "", *(uuid for uuid, _ in offered(tx, team)))
     if not uuid:
-        form.wrong("role", "Please choose one of these.")
+        form.add_error("role", "Please choose one of these.")
         return None
     return named(tx, team, uuid)
 
 
-def named(tx: Read, team: Team, uuid: str) -> Any:
+def named(tx: ReadTransaction, team: ScopePage, uuid: str) -> Any:
     """Give a role that is given in such a team."""
     return role_queries.named(tx, "", uuid, groups=team.is_group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Invalid
 from collegium.scopes import queries as scope_queries
@@ -19,38 +19,38 @@ from collegium.web.scope import searched
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/teams/"
 
 _KINDS: Final = [
     ("", "All"),
-    (Kind.ORGANISATION.value, "Organisations"),
-    (Kind.PROJECT.value, "Projects"),
-    (Kind.GROUP.value, "Groups"),
+    (ScopeKind.ORGANISATION.value, "Organisations"),
+    (ScopeKind.PROJECT.value, "Projects"),
+    (ScopeKind.GROUP.value, "Groups"),
 ]
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    search = searched(visit)
-    kind = visit.asked("kind") if visit.asked("kind") in list(Kind) else ""
+def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+    search = searched(browser)
+    kind = browser.query_value("kind") if browser.query_value("kind") in list(ScopeKind) else ""
     wanted: dict[str, Any] = {"name": search} if search else {}
     if kind:
         wanted["kind"] = kind
-    paging = Paging(visit, scope_queries.listing.count(tx, visit.actor, wanted))
+    paging = Paging(browser, scope_queries.listing.count(tx, browser.actor, wanted))
     held = defaultdict(list)
-    for grant in membership_queries.own(tx, visit.actor.id):
+    for grant in membership_queries.own(tx, browser.actor.id):
         held[grant.scope_id].append(role(grant))
     return page(
-        visit,
+        browser,
         "teams",
         status,
-        rows=scope_queries.listing.page(tx, visit.actor, wanted, (), paging.size, paging.offset),
+        rows=scope_queries.listing.page(tx, browser.actor, wanted, (), paging.size, paging.offset),
         held=held,
         paging=paging,
         search=Form.showing(q=search, kind=kind),
@@ -61,21 +61,21 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
     )
 
 
-def _found(visit: Visit) -> Answer:
-    form = visit.form
+def _found(browser: BrowserRequest) -> Answer:
+    form = browser.form
     name = form.name("name", NAME_LENGTH, required=True)
-    if form.ok:
+    if form.is_valid:
         try:
-            with visit.create() as tx:
-                number = group_actions.create(tx, visit.actor, name, settings=visit.settings)
+            with browser.create() as tx:
+                number = group_actions.create(tx, browser.actor, name, settings=browser.settings)
                 said = f"The group {isolated(name)} is founded. Invite people."
-                visit.created(tx, f"/group/{number}/team/", said)
+                browser.created(tx, f"/group/{number}/team/", said)
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
+            form.add_refusal(refusal)
         else:
-            return visit.go(f"/group/{number}/team/", said)
-    with visit.read() as tx:
-        return _shown(visit, tx, form, 422)
+            return browser.redirect(f"/group/{number}/team/", said)
+    with browser.read() as tx:
+        return _shown(browser, tx, form, 422)
 
 
 ROUTES: Routes = {

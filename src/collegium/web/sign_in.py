@@ -15,8 +15,8 @@ from collegium.web.page import Page, page
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 _HALF: Final = "half"
 """The password was right, and a code is asked for."""
@@ -25,84 +25,84 @@ _HALF_SECONDS: Final = 10 * 60
 _HOME: Final = "/account/"
 
 
-def _ask(visit: Visit, _tx: Read) -> Answer:
-    if visit.is_signed_in:
-        return visit.go(visit.next or _HOME)
-    return page(visit, "sign_in", form=Form(), next=visit.next)
+def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+    if browser.is_signed_in:
+        return browser.redirect(browser.next or _HOME)
+    return page(browser, "sign_in", form=Form(), next=browser.next)
 
 
-def _check(visit: Visit) -> Answer:
-    if visit.is_signed_in:
-        return visit.go(visit.next or _HOME)
-    form = visit.form
+def _check(browser: BrowserRequest) -> Answer:
+    if browser.is_signed_in:
+        return browser.redirect(browser.next or _HOME)
+    form = browser.form
     username = form.text("username", 128, required=True)
     password = form.text("password", 128, required=True, strip=False)
-    if not form.ok:
-        return page(visit, "sign_in", 422, form=form, next=visit.next)
+    if not form.is_valid:
+        return page(browser, "sign_in", 422, form=form, next=browser.next)
     try:
-        account = sign_in.check(visit, username, password, alone=False)
+        account = sign_in.check_password(browser, username, password, alone=False)
     except Unauthenticated as refusal:
-        form.refused(refusal)
-        return page(visit, "sign_in", 401, form=form, next=visit.next)
+        form.add_refusal(refusal)
+        return page(browser, "sign_in", 401, form=form, next=browser.next)
     try:
-        with visit.write() as tx:
-            rate_limit_queries.forget(tx, sign_in.subjects(visit, username)[:2])
+        with browser.write() as tx:
+            rate_limit_queries.reset(tx, sign_in.subjects(browser, username)[:2])
             # Turning it on or off changes the version that signing in compares.
             if not two_factor_queries.is_on(tx, account.id):
-                visit.sign_in(tx, sign_in.actor_of(visit, account), "password")
-                return visit.go(visit.next or _HOME)
+                browser.sign_in(tx, sign_in.actor_of(browser, account), "password")
+                return browser.redirect(browser.next or _HOME)
     except Unauthenticated as refusal:
-        form.refused(refusal)
-        return page(visit, "sign_in", 401, form=form, next=visit.next)
+        form.add_refusal(refusal)
+        return page(browser, "sign_in", 401, form=form, next=browser.next)
     # Bound to what was verified: where that is changed meanwhile, this half is worth nothing.
-    half = visit.offer(_HALF, account.uuid, account.credentials_version)
-    visit.set_cookie(_HALF, half, _HALF_SECONDS)
-    after = f"?next={quote(visit.next, safe='/')}" if visit.next else ""
-    return visit.go(f"/sign_in/code/{after}")
+    half = browser.sign_value(_HALF, account.uuid, account.credentials_version)
+    browser.set_cookie(_HALF, half, _HALF_SECONDS)
+    after = f"?next={quote(browser.next, safe='/')}" if browser.next else ""
+    return browser.redirect(f"/sign_in/code/{after}")
 
 
-def _ask_code(visit: Visit, _tx: Read) -> Answer:
-    if visit.taken(_HALF, visit.cookie(_HALF), _HALF_SECONDS) is None:
-        return visit.go("/sign_in/")
-    return page(visit, "sign_in_code", form=Form(), next=visit.next)
+def _ask_code(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+    if browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS) is None:
+        return browser.redirect("/sign_in/")
+    return page(browser, "sign_in_code", form=Form(), next=browser.next)
 
 
-def _check_code(visit: Visit) -> Answer:
-    match visit.taken(_HALF, visit.cookie(_HALF), _HALF_SECONDS):
+def _check_code(browser: BrowserRequest) -> Answer:
+    match browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS):
         case [str(uuid), int(version)]:
-            with visit.read() as tx:
+            with browser.read() as tx:
                 account = account_queries.known_by_uuid(tx, uuid)
         case _:
             account = None
     if account is None or not account.is_active or account.credentials_version != version:
-        return _over(visit)
-    form = visit.form
+        return _over(browser)
+    form = browser.form
     code = form.text("code", 100, required=True)
-    if form.ok:
-        actor = sign_in.actor_of(visit, account)
+    if form.is_valid:
+        actor = sign_in.actor_of(browser, account)
         try:
-            sign_in.with_code(
-                visit, actor, code, lambda tx: visit.sign_in(tx, actor, "second factor")
+            sign_in.check_second_factor(
+                browser, actor, code, lambda tx: browser.sign_in(tx, actor, "second factor")
             )
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
+            form.add_refusal(refusal)
         except Unauthenticated:
-            return _over(visit)
+            return _over(browser)
         else:
-            visit.set_cookie(_HALF, "", 0)
-            return visit.go(visit.next or _HOME)
-    return page(visit, "sign_in_code", 422, form=form, next=visit.next)
+            browser.set_cookie(_HALF, "", 0)
+            return browser.redirect(browser.next or _HOME)
+    return page(browser, "sign_in_code", 422, form=form, next=browser.next)
 
 
-def _over(visit: Visit) -> Answer:
-    visit.set_cookie(_HALF, "", 0)
-    return visit.go("/sign_in/", "That took too long. Please sign in again.", kind="not")
+def _over(browser: BrowserRequest) -> Answer:
+    browser.set_cookie(_HALF, "", 0)
+    return browser.redirect("/sign_in/", "That took too long. Please sign in again.", kind="not")
 
 
-def _sign_out(visit: Visit) -> Answer:
-    with visit.write() as tx:
-        visit.sign_out(tx)
-    answer = visit.go("/sign_in/", "You are signed out.")
+def _sign_out(browser: BrowserRequest) -> Answer:
+    with browser.write() as tx:
+        browser.sign_out(tx)
+    answer = browser.redirect("/sign_in/", "You are signed out.")
     # Whoever comes next must not find pages by going back; cookies stay, one of them says this.
     answer.headers["Clear-Site-Data"] = '"cache", "storage"'
     return answer
@@ -110,12 +110,12 @@ def _sign_out(visit: Visit) -> Answer:
 
 ROUTES: Routes = {
     "/sign_in/": {
-        "GET": Page(_ask, "Sign in?", open=True),
-        "POST": Page(_check, "Sign in.", open=True),
+        "GET": Page(_ask, "Sign in?", public=True),
+        "POST": Page(_check, "Sign in.", public=True),
     },
     "/sign_in/code/": {
-        "GET": Page(_ask_code, "Which code does the authenticator show?", open=True),
-        "POST": Page(_check_code, "Sign in with a second factor.", open=True),
+        "GET": Page(_ask_code, "Which code does the authenticator show?", public=True),
+        "POST": Page(_check_code, "Sign in with a second factor.", public=True),
     },
     "/sign_out/": {"POST": Page(_sign_out, "Sign out.")},
 }

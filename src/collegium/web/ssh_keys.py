@@ -14,48 +14,48 @@ from collegium.web.page import Page, page
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 _HERE: Final = "/account/keys/"
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
+def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
     return page(
-        visit, "keys", status, keys=ssh_key_queries.of_account(tx, visit.actor.id), form=form
+        browser, "keys", status, keys=ssh_key_queries.of_account(tx, browser.actor.id), form=form
     )
 
 
-def _add(visit: Visit) -> Answer:
-    form = visit.form
+def _add(browser: BrowserRequest) -> Answer:
+    form = browser.form
     text = form.text("public_key", LENGTH_MAX + 500, required=True, lines=True)
     name = form.name("name", NAME_MAX)
-    if form.ok:
+    if form.is_valid:
         try:
             key = parse(text)
             name = ssh_key_actions.name_of(key, name or None)
             if not name:
-                form.wrong("name", "Please give it a name: it has none of its own.")
+                form.add_error("name", "Please give it a name: it has none of its own.")
             else:
                 done = (_HERE, f"The key “{isolated(name)}” is added.")
-                with visit.create() as tx:
-                    ssh_key_actions.create(tx, visit.actor, key, name, settings=visit.settings)
-                    visit.created(tx, *done)
-                return visit.go(*done)
+                with browser.create() as tx:
+                    ssh_key_actions.create(tx, browser.actor, key, name, settings=browser.settings)
+                    browser.created(tx, *done)
+                return browser.redirect(*done)
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
-    with visit.read() as tx:
-        return _shown(visit, tx, form, 422)
+            form.add_refusal(refusal)
+    with browser.read() as tx:
+        return _shown(browser, tx, form, 422)
 
 
-def _remove(visit: Visit) -> Answer:
-    with visit.write() as tx:
-        ssh_key_actions.delete(tx, visit.actor, visit.uuid("key"))
-    return visit.go(_HERE, "The key is removed.")
+def _remove(browser: BrowserRequest) -> Answer:
+    with browser.write() as tx:
+        ssh_key_actions.delete(tx, browser.actor, browser.uuid("key"))
+    return browser.redirect(_HERE, "The key is removed.")
 
 
 ROUTES: Routes = {

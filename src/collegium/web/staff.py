@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from collegium.access.rules import check_oversees
+from collegium.access.rules import require_staff_or_support
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import check_staff
+from collegium.accounts.actions import require_staff
 from collegium.outbox import queries as outbox_queries
 from collegium.scopes import activity
 from collegium.web import charts
@@ -20,9 +20,9 @@ from collegium.web import page as kit
 from collegium.web.page import Page
 
 if TYPE_CHECKING:
-    from collegium.api.request import Answer, Operation, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.api.request import Answer, Endpoint, Routes
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 PARTS: Final = [
     ("/staff/", "Health"),
@@ -33,13 +33,13 @@ PARTS: Final = [
 ]
 
 
-def page(visit: Visit, name: str, status: int = 200, **facts: Any) -> Answer:
+def page(browser: BrowserRequest, name: str, status: int = 200, **facts: Any) -> Answer:
     """Render a page of the desk; ``may_change`` tells its template who looks at it."""
-    may_change = visit.actor.is_staff
-    return kit.page(visit, name, status, desk=PARTS, may_change=may_change, **facts)
+    may_change = browser.actor.is_staff
+    return kit.page(browser, name, status, desk=PARTS, may_change=may_change, **facts)
 
 
-def desk(routes: Routes, *, only_staff: tuple[str, ...] = ()) -> Routes:
+def staff_only(routes: Routes, *, only_staff: tuple[str, ...] = ()) -> Routes:
     """Close pages to everybody but staff and support, and what changes something to support.
 
     Args:
@@ -54,24 +54,24 @@ def desk(routes: Routes, *, only_staff: tuple[str, ...] = ()) -> Routes:
     }
 
 
-def _closed(operation: Operation, *, to_support: bool) -> Operation:
-    def run(visit: Visit, *tx: Read) -> Answer:
-        check_oversees(visit.actor)
+def _closed(operation: Endpoint, *, to_support: bool) -> Endpoint:
+    def run(browser: BrowserRequest, *tx: ReadTransaction) -> Answer:
+        require_staff_or_support(browser.actor)
         if to_support:
-            check_staff(visit.actor)
-        return operation.run(visit, *tx)
+            require_staff(browser.actor)
+        return operation.handler(browser, *tx)
 
-    return replace(operation, run=run)
+    return replace(operation, handler=run)
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
-    found = activity.of_days(tx, visit.actor)
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    found = activity.of_days(tx, browser.actor)
     day = partial(charts.of_days, found.days)
     return page(
-        visit,
+        browser,
         "staff_health",
         mails=outbox_queries.counts(tx),
-        people=account_queries.listing.count(tx, visit.actor, {}),
+        people=account_queries.listing.count(tx, browser.actor, {}),
         waiting=found.waiting[-1],
         days=activity.DAYS,
         charts=[
@@ -88,4 +88,4 @@ def _show(visit: Visit, tx: Read) -> Answer:
     )
 
 
-ROUTES: Routes = desk({"/staff/": {"GET": Page(_show, "Health at a glance.")}})
+ROUTES: Routes = staff_only({"/staff/": {"GET": Page(_show, "Health at a glance.")}})

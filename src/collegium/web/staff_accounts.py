@@ -10,7 +10,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Invalid
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import queries as token_queries
-from collegium.sign_in.tokens.rules import COUNTED, Kind
+from collegium.sign_in.tokens.rules import COUNTED, TokenKind
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import LOCKED_AT
@@ -19,13 +19,13 @@ from collegium.web.forms import Form
 from collegium.web.messages import person
 from collegium.web.page import Page, Paging
 from collegium.web.scope import searched
-from collegium.web.staff import desk, page
+from collegium.web.staff import page, staff_only
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/staff/accounts/"
 
@@ -49,20 +49,20 @@ KINDS: Final = {
 }
 
 
-def _list(visit: Visit, tx: Read) -> Answer:
-    search = searched(visit)
-    show = visit.asked("show") if visit.asked("show") in SHOWS else "all"
-    sort = visit.asked("sort") if visit.asked("sort") in SORTS else "username"
+def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    search = searched(browser)
+    show = browser.query_value("show") if browser.query_value("show") in SHOWS else "all"
+    sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "username"
     wanted = dict(SHOWS[show][1])
     if search:
         wanted["query"] = search
-    paging = Paging(visit, account_queries.listing.count(tx, visit.actor, wanted))
+    paging = Paging(browser, account_queries.listing.count(tx, browser.actor, wanted))
     order = (SORTS[sort][1],)
     return page(
-        visit,
+        browser,
         "staff_accounts",
         rows=account_queries.listing.page(
-            tx, visit.actor, wanted, order, paging.size, paging.offset
+            tx, browser.actor, wanted, order, paging.size, paging.offset
         ),
         paging=paging,
         form=Form.showing(q=search, show=show, sort=sort),
@@ -72,26 +72,26 @@ def _list(visit: Visit, tx: Read) -> Answer:
     )
 
 
-def _one(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _one(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    row = account_queries.reach(tx, visit.actor, visit.uuid("account"))
+def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+    row = account_queries.get_visible(tx, browser.actor, browser.uuid("account"))
     # How somebody comes in is staff's to know: support could do nothing with it.
     numbers, factor = {}, None
-    if visit.actor.is_staff:
-        numbers = token_queries.numbers(tx, row.id, visit.settings.token_max_age)
+    if browser.actor.is_staff:
+        numbers = token_queries.ids_of(tx, row.id, browser.settings.token_max_age)
         factor = two_factor_queries.of_account(tx, row.id)
     has_factor = factor is not None and factor.confirmed is not None
     return page(
-        visit,
+        browser,
         "staff_account",
         status,
         row=row,
         grants=membership_queries.own(tx, row.id),
-        sessions=numbers.get(Kind.SESSION, 0),
-        programs=sum(numbers.get(kind, 0) for kind in (*COUNTED, Kind.REFRESH)),
+        sessions=numbers.get(TokenKind.SESSION, 0),
+        programs=sum(numbers.get(kind, 0) for kind in (*COUNTED, TokenKind.REFRESH)),
         has_factor=has_factor,
         is_locked=factor is not None and factor.wrong_codes >= LOCKED_AT,
         has_password=password_actions.is_open(row),
@@ -99,23 +99,23 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
     )
 
 
-def _change(visit: Visit) -> Answer:
+def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
-    form = visit.form
+    form = browser.form
     deed = form.choice("deed", "deactivate", "activate", "second_factor", "password")
-    if form.ok:
+    if form.is_valid:
         try:
-            return visit.go(visit.path, _do(visit, deed))
+            return browser.redirect(browser.path, _do(browser, deed))
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
-    with visit.read() as tx:
-        return _shown(visit, tx, form, 422)
+            form.add_refusal(refusal)
+    with browser.read() as tx:
+        return _shown(browser, tx, form, 422)
 
 
-def _do(visit: Visit, deed: str) -> str:
-    uuid, actor = visit.uuid("account"), visit.actor
-    with visit.write() as tx:
-        who = person(account_queries.reach(tx, actor, uuid))
+def _do(browser: BrowserRequest, deed: str) -> str:
+    uuid, actor = browser.uuid("account"), browser.actor
+    with browser.write() as tx:
+        who = person(account_queries.get_visible(tx, actor, uuid))
         match deed:
             case "second_factor":
                 two_factor_actions.reset(tx, actor, uuid)
@@ -124,24 +124,24 @@ def _do(visit: Visit, deed: str) -> str:
                 row = password_actions.send(tx, actor, uuid)
                 return f"A mail with a link to set a password is on its way to {row.email}."
         changes = {"is_active": deed == "activate"}
-        account_actions.update(tx, actor, visit.settings, uuid, changes, agrees=False)
+        account_actions.update(tx, actor, browser.settings, uuid, changes, agrees=False)
     if deed == "activate":
         return f"The account of {who} is switched on. They can sign in again."
     return f"The account of {who} is switched off, and signed out everywhere."
 
 
-def _ask(visit: Visit, tx: Read) -> Answer:
+def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     del tx
-    return _new(visit, Form.showing(send="yes"))
+    return _new(browser, Form.showing(send="yes"))
 
 
-def _new(visit: Visit, form: Form, status: int = 200) -> Answer:
+def _new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
     kinds = [(word, said) for word, (said, _) in KINDS.items()]
-    return page(visit, "staff_account_new", status, form=form, kinds=kinds)
+    return page(browser, "staff_account_new", status, form=form, kinds=kinds)
 
 
-def _create(visit: Visit) -> Answer:
-    form = visit.form
+def _create(browser: BrowserRequest) -> Answer:
+    form = browser.form
     values: dict[str, Any] = {
         "username": typed_username(form.text("username", 128, required=True)),
         "email": form.email("email"),
@@ -151,29 +151,31 @@ def _create(visit: Visit) -> Answer:
         **KINDS[form.choice("kind", *KINDS)][1],
     }
     if values["username"] and not account_actions.USERNAME.fullmatch(values["username"][:128]):
-        form.wrong("username", "A user name is made of small letters a to z, digits, and _ . @ + -")
-    if form.ok:
+        form.add_error(
+            "username", "A user name is made of small letters a to z, digits, and _ . @ + -"
+        )
+    if form.is_valid:
         try:
-            return visit.go(*_made(visit, values))
+            return browser.redirect(*_made(browser, values))
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
-    return _new(visit, form, 422)
+            form.add_refusal(refusal)
+    return _new(browser, form, 422)
 
 
-def _made(visit: Visit, values: dict[str, Any]) -> tuple[str, str]:
-    with visit.create() as tx:
-        vault = visit.house.vault
-        number = account_actions.create(tx, visit.actor, visit.settings, vault, values)
-        row: Row = account_queries.by_number(tx, number)
+def _made(browser: BrowserRequest, values: dict[str, Any]) -> tuple[str, str]:
+    with browser.create() as tx:
+        vault = browser.app.vault
+        number = account_actions.create(tx, browser.actor, browser.settings, vault, values)
+        row: Row = account_queries.by_id(tx, number)
         said = f"The account of {person(row)} is made."
-        if visit.form.flag("send"):
-            password_actions.send(tx, visit.actor, row.uuid)
+        if browser.form.flag("send"):
+            password_actions.send(tx, browser.actor, row.uuid)
             said += f" A mail with a link to set a password is on its way to {row.email}."
-        visit.created(tx, f"{HERE}{row.uuid}/", said)
+        browser.created(tx, f"{HERE}{row.uuid}/", said)
     return f"{HERE}{row.uuid}/", said
 
 
-ROUTES: Routes = desk(
+ROUTES: Routes = staff_only(
     {
         HERE: {"GET": Page(_list, "Find accounts.")},
         f"{HERE}new/": {

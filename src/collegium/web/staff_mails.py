@@ -9,12 +9,12 @@ from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging
-from collegium.web.staff import desk, page
+from collegium.web.staff import page, staff_only
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/staff/mails/"
 
@@ -48,25 +48,25 @@ KINDS: Final = {
 _ORDERS: Final = {"owed": "due", "abandoned": "-settled"}
 
 
-def _list(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    show = visit.asked("show") if visit.asked("show") in _ORDERS else "owed"
+def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+    show = browser.query_value("show") if browser.query_value("show") in _ORDERS else "owed"
     counts = outbox_queries.counts(tx)
-    paging = Paging(visit, getattr(counts, show))
+    paging = Paging(browser, getattr(counts, show))
     order = (_ORDERS[show],)
     wanted = {"state": show}
     return page(
-        visit,
+        browser,
         "staff_mails",
         status,
         show=show,
         counts=counts,
         now=tx.now,
         rows=outbox_queries.listing.page(
-            tx, visit.actor, wanted, order, paging.size, paging.offset
+            tx, browser.actor, wanted, order, paging.size, paging.offset
         ),
         paging=paging,
         kinds=KINDS,
@@ -74,36 +74,38 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
     )
 
 
-def _change(visit: Visit) -> Answer:
+def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
-    form = visit.form
+    form = browser.form
     deed = form.choice("deed", "retry", "retry_all", "drop")
     text = form.raw("mail")
     mail = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004 - a number
-    back = f"{HERE}?show=abandoned" if visit.asked("show") == "abandoned" else HERE
-    if form.ok:
+    back = f"{HERE}?show=abandoned" if browser.query_value("show") == "abandoned" else HERE
+    if form.is_valid:
         try:
-            return visit.go(back, _do(visit, deed, mail))
+            return browser.redirect(back, _do(browser, deed, mail))
         except NotFound:
-            return visit.go(back, "Nothing was done: it has left, or is leaving now.", kind="not")
-    with visit.read() as tx:
-        return _shown(visit, tx, form, 422)
+            return browser.redirect(
+                back, "Nothing was done: it has left, or is leaving now.", kind="not"
+            )
+    with browser.read() as tx:
+        return _shown(browser, tx, form, 422)
 
 
-def _do(visit: Visit, deed: str, mail: int) -> str:
-    with visit.write() as tx:
+def _do(browser: BrowserRequest, deed: str, mail: int) -> str:
+    with browser.write() as tx:
         match deed:
             case "retry":
-                outbox_actions.retry(tx, visit.actor, mail)
+                outbox_actions.retry(tx, browser.actor, mail)
                 return "The mail is on its way again. If it fails once more, it will say so here."
             case "drop":
-                outbox_actions.drop(tx, visit.actor, mail)
+                outbox_actions.discard(tx, browser.actor, mail)
                 return "The mail is not sent any more."
-        number = outbox_actions.retry_all(tx, visit.actor)
+        number = outbox_actions.retry_all(tx, browser.actor)
     return f"{number} {'mail is' if number == 1 else 'mails are'} on the way again."
 
 
-ROUTES: Routes = desk(
+ROUTES: Routes = staff_only(
     {
         HERE: {
             "GET": Page(_list, "Mails that did not leave."),

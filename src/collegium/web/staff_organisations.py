@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.refusals import Conflict, Invalid
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
@@ -13,12 +13,12 @@ from collegium.text.names import isolated
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging
 from collegium.web.scope import searched
-from collegium.web.staff import desk, page
+from collegium.web.staff import page, staff_only
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/staff/organisations/"
 
@@ -35,7 +35,7 @@ FIELDS: Final = {
 
 _NAMES: Final = frozenset({"name", "abbreviation", "native_name"})
 
-DEEDS: Final[dict[str, tuple[dict[str, bool], str]]] = {
+ACTIONS: Final[dict[str, tuple[dict[str, bool], str]]] = {
     "block": ({"blocked": True}, "is blocked: nothing in it can be changed until you open it"),
     "unblock": ({"blocked": False}, "is open again"),
     "archive": ({"archived": True}, "is archived: it is kept, and nothing in it can be changed"),
@@ -43,17 +43,17 @@ DEEDS: Final[dict[str, tuple[dict[str, bool], str]]] = {
 }
 
 
-def _list(visit: Visit, tx: Read) -> Answer:
-    search = searched(visit)
-    sort = visit.asked("sort") if visit.asked("sort") in SORTS else "name"
+def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    search = searched(browser)
+    sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
     wanted: dict[str, Any] = {"query": search} if search else {}
-    paging = Paging(visit, organisation_queries.listing.count(tx, visit.actor, wanted))
+    paging = Paging(browser, organisation_queries.listing.count(tx, browser.actor, wanted))
     order = (SORTS[sort][1],)
     return page(
-        visit,
+        browser,
         "staff_organisations",
         rows=organisation_queries.listing.page(
-            tx, visit.actor, wanted, order, paging.size, paging.offset
+            tx, browser.actor, wanted, order, paging.size, paging.offset
         ),
         paging=paging,
         form=Form.showing(q=search, sort=sort),
@@ -62,15 +62,15 @@ def _list(visit: Visit, tx: Read) -> Answer:
     )
 
 
-def _one(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _one(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    row = organisation_queries.find(tx, visit.actor, visit.uuid("organisation"))
-    projects = organisation_queries.projects_of(tx, visit.actor, [row.id])
+def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+    row = organisation_queries.find(tx, browser.actor, browser.uuid("organisation"))
+    projects = organisation_queries.projects_of(tx, browser.actor, [row.id])
     return page(
-        visit,
+        browser,
         "staff_organisation",
         status,
         row=row,
@@ -80,58 +80,58 @@ def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
     )
 
 
-def _change(visit: Visit) -> Answer:
+def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
-    form = visit.form
-    deed = form.choice("deed", *DEEDS)
-    if form.ok:
-        changes, said = DEEDS[deed]
+    form = browser.form
+    deed = form.choice("deed", *ACTIONS)
+    if form.is_valid:
+        changes, said = ACTIONS[deed]
         try:
-            with visit.write() as tx:
-                reached = access_queries.reach(
-                    tx, visit.actor, Kind.ORGANISATION, visit.uuid("organisation")
+            with browser.write() as tx:
+                reached = access_queries.get_visible(
+                    tx, browser.actor, ScopeKind.ORGANISATION, browser.uuid("organisation")
                 )
-                organisation_actions.update(tx, visit.actor, reached, changes)
+                organisation_actions.update(tx, browser.actor, reached, changes)
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
+            form.add_refusal(refusal)
         else:
-            return visit.go(visit.path, f"{isolated(reached.scope.name)} {said}.")
-    with visit.read() as tx:
-        return _shown(visit, tx, form, 422)
+            return browser.redirect(browser.path, f"{isolated(reached.scope.name)} {said}.")
+    with browser.read() as tx:
+        return _shown(browser, tx, form, 422)
 
 
-def _ask(visit: Visit, tx: Read) -> Answer:
+def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     del tx
-    return _new(visit, Form())
+    return _new(browser, Form())
 
 
-def _new(visit: Visit, form: Form, status: int = 200) -> Answer:
-    return page(visit, "staff_organisation_new", status, form=form, fields=FIELDS)
+def _new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
+    return page(browser, "staff_organisation_new", status, form=form, fields=FIELDS)
 
 
-def _create(visit: Visit) -> Answer:
-    form = visit.form
+def _create(browser: BrowserRequest) -> Answer:
+    form = browser.form
     values = {
         name: (form.name if name in _NAMES else form.text)(name, most, required=name == "name")
         for name, (_label, _hint, most) in FIELDS.items()
     }
     if values["email"]:
         values["email"] = form.email("email")
-    if form.ok:
+    if form.is_valid:
         try:
-            with visit.create() as tx:
-                uuid = organisation_actions.create(tx, visit.actor, visit.settings, values)
+            with browser.create() as tx:
+                uuid = organisation_actions.create(tx, browser.actor, browser.settings, values)
                 made = isolated(values["name"])
                 said = f"{made} is made. Nobody belongs to it yet: invite its first owner."
-                visit.created(tx, f"{HERE}{uuid}/", said)
+                browser.created(tx, f"{HERE}{uuid}/", said)
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
+            form.add_refusal(refusal)
         else:
-            return visit.go(f"{HERE}{uuid}/", said)
-    return _new(visit, form, 422)
+            return browser.redirect(f"{HERE}{uuid}/", said)
+    return _new(browser, form, 422)
 
 
-ROUTES: Routes = desk(
+ROUTES: Routes = staff_only(
     {
         HERE: {"GET": Page(_list, "Find organisations.")},
         f"{HERE}new/": {

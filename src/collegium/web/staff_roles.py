@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from collegium.access.rules import Kind, Permission
+from collegium.access.rules import Permission, ScopeKind
 from collegium.refusals import Conflict, Invalid
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
 from collegium.roles.rules import NAME_MAX
 from collegium.web.forms import Form
 from collegium.web.page import Page
-from collegium.web.staff import desk, page
+from collegium.web.staff import page, staff_only
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/staff/roles/"
 _TEXT_MAX: Final = 2000
@@ -111,13 +111,13 @@ GROUPS: Final = (
 """What counts in groups, which stand alone."""
 
 KINDS: Final = {
-    Kind.ORGANISATION.value: "Organisations, and all their projects",
-    Kind.PROJECT.value: "Projects",
+    ScopeKind.ORGANISATION.value: "Organisations, and all their projects",
+    ScopeKind.PROJECT.value: "Projects",
 }
 _TITLES: Final = {
-    Kind.ORGANISATION: ("Roles in organisations", TREE),
-    Kind.PROJECT: ("Roles in projects", TREE),
-    Kind.GROUP: ("Roles in groups", GROUPS),
+    ScopeKind.ORGANISATION: ("Roles in organisations", TREE),
+    ScopeKind.PROJECT: ("Roles in projects", TREE),
+    ScopeKind.GROUP: ("Roles in groups", GROUPS),
 }
 
 
@@ -125,8 +125,8 @@ def _cell(area: Area, carried: Collection[str]) -> str:
     return ", ".join(word for right, (word, _) in area.words.items() if right in carried)
 
 
-def _matrix(visit: Visit, tx: Read) -> Answer:
-    rows = role_queries.every(tx)
+def _matrix(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    rows = role_queries.all_roles(tx)
     carried = role_queries.permissions_of(tx, [row.id for row in rows])
     tables = []
     for kind, (title, areas) in _TITLES.items():
@@ -136,18 +136,23 @@ def _matrix(visit: Visit, tx: Read) -> Answer:
             if row.kind == kind
         ]
         tables.append((kind, title, [area.title for area in areas], lines))
-    return page(visit, "staff_roles", tables=tables)
+    return page(browser, "staff_roles", tables=tables)
 
 
-def _one(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx)
+def _one(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx)
 
 
 def _shown(
-    visit: Visit, tx: Read, form: Form | None = None, status: int = 200, *, anew: bool = True
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    form: Form | None = None,
+    status: int = 200,
+    *,
+    anew: bool = True,
 ) -> Answer:
     """Show a role as it is; or, unless ``anew``, as it was to be."""
-    row = role_queries.find(tx, visit.uuid("role"))
+    row = role_queries.find(tx, browser.uuid("role"))
     form = form or Form()
     if anew:
         form.values = {
@@ -156,43 +161,43 @@ def _shown(
             "permissions": role_queries.permissions_of(tx, [row.id]).get(row.id, []),
         }
     where = KINDS[row.kind]
-    return page(visit, "staff_role", status, row=row, where=where, areas=TREE, form=form)
+    return page(browser, "staff_role", status, row=row, where=where, areas=TREE, form=form)
 
 
-def _change(visit: Visit) -> Answer:
+def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
-    form = visit.form
+    form = browser.form
     deed = form.choice("deed", "save", "enable", "disable", "delete")
     changes = {}
     if deed == "save":
         changes["description"] = form.text("description", _TEXT_MAX, lines=True)
         if "name" in form.values:
             changes["name"] = form.name("name", NAME_MAX, required=True)
-    if form.ok:
+    if form.is_valid:
         try:
-            said = _do(visit, deed, changes)
+            said = _do(browser, deed, changes)
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
+            form.add_refusal(refusal)
         else:
-            return visit.go(HERE if deed == "delete" else visit.path, said)
-    with visit.read() as tx:
-        return _shown(visit, tx, form, 422, anew=deed != "save")
+            return browser.redirect(HERE if deed == "delete" else browser.path, said)
+    with browser.read() as tx:
+        return _shown(browser, tx, form, 422, anew=deed != "save")
 
 
-def _do(visit: Visit, deed: str, changes: dict[str, str]) -> str:
-    uuid, actor = visit.uuid("role"), visit.actor
-    with visit.write() as tx:
+def _do(browser: BrowserRequest, deed: str, changes: dict[str, str]) -> str:
+    uuid, actor = browser.uuid("role"), browser.actor
+    with browser.write() as tx:
         match deed:
             case "delete":
                 role_actions.delete(tx, actor, uuid)
                 return "The role is deleted."
             case "save":
-                role_actions.update(tx, actor, uuid, changes, _ticked(visit.form))
+                role_actions.update(tx, actor, uuid, changes, _ticked(browser.form))
                 return "The role is saved. Whoever holds it may do this from now on."
             case "enable":
-                role_actions.switch(tx, actor, uuid, active=True)
+                role_actions.set_active(tx, actor, uuid, active=True)
                 return "The role can be given to people from now on."
-        role_actions.switch(tx, actor, uuid, active=False)
+        role_actions.set_active(tx, actor, uuid, active=False)
     return "The role is given to nobody any more. Who holds it keeps it."
 
 
@@ -200,37 +205,37 @@ def _ticked(form: Form) -> list[str]:
     return list(dict.fromkeys(form.many("permissions")))
 
 
-def _ask(visit: Visit, tx: Read) -> Answer:
+def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     del tx
-    return _new(visit, Form())
+    return _new(browser, Form())
 
 
-def _new(visit: Visit, form: Form, status: int = 200) -> Answer:
+def _new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
     kinds = list(KINDS.items())
-    return page(visit, "staff_role_new", status, form=form, kinds=kinds, areas=TREE)
+    return page(browser, "staff_role_new", status, form=form, kinds=kinds, areas=TREE)
 
 
-def _create(visit: Visit) -> Answer:
-    form = visit.form
+def _create(browser: BrowserRequest) -> Answer:
+    form = browser.form
     values = {
         "name": form.name("name", NAME_MAX, required=True),
         "kind": form.choice("kind", *KINDS),
         "description": form.text("description", _TEXT_MAX, lines=True),
     }
-    if form.ok:
+    if form.is_valid:
         try:
-            with visit.create() as tx:
-                uuid = role_actions.create(tx, visit.actor, values, _ticked(form))
+            with browser.create() as tx:
+                uuid = role_actions.create(tx, browser.actor, values, _ticked(form))
                 done = (f"{HERE}{uuid}/", "The role is made. It can be given from now on.")
-                visit.created(tx, *done)
+                browser.created(tx, *done)
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
+            form.add_refusal(refusal)
         else:
-            return visit.go(*done)
-    return _new(visit, form, 422)
+            return browser.redirect(*done)
+    return _new(browser, form, 422)
 
 
-ROUTES: Routes = desk(
+ROUTES: Routes = staff_only(
     {
         HERE: {"GET": Page(_matrix, "Which role may do what.")},
         f"{HERE}new/": {

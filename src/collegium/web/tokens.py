@@ -12,7 +12,7 @@ from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens import sessions as session_actions
-from collegium.sign_in.tokens.rules import Kind
+from collegium.sign_in.tokens.rules import TokenKind
 from collegium.web import confirmation
 from collegium.web.forms import Form
 from collegium.web.messages import lasting
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
-    from collegium.web.browser_request import Visit
+    from collegium.web.browser_request import BrowserRequest
 
 _HERE: Final = "/account/tokens/"
 _NAME_MAX: Final = 150
 
 _USES: Final = {
-    Kind.API: "API token: programs that log in with your password",
-    Kind.PERSONAL: "made on this page",
-    Kind.DEVICE: "a program that you let in from a browser",
-    Kind.REFRESH: "a program that logged in with your password, for an hour at a time",
+    TokenKind.API: "API token: programs that log in with your password",
+    TokenKind.PERSONAL: "made on this page",
+    TokenKind.DEVICE: "a program that you let in from a browser",
+    TokenKind.REFRESH: "a program that logged in with your password, for an hour at a time",
 }
 _LIFETIMES: Final = tuple(days * 86400 for days in (1, 7, 30, 90, 365))
 """What the page offers for the token of a program, in seconds."""
@@ -50,93 +50,97 @@ class Listed(NamedTuple):
     ends: datetime | None
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200, token: str = "") -> Answer:
-    found = token_queries.valid(tx, visit.actor.id, visit.settings.token_max_age)
+def _shown(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200, token: str = ""
+) -> Answer:
+    found = token_queries.valid(tx, browser.actor.id, browser.settings.token_max_age)
     # An access token is part of its pair, and ends with it.
-    access = {row.family: row for row, _ in found if row.kind == Kind.ACCESS}
+    access = {row.family: row for row, _ in found if row.kind == TokenKind.ACCESS}
     listed: dict[bool, list[Listed]] = {True: [], False: []}
     for row, ends in found:
-        if row.kind == Kind.ACCESS:
+        if row.kind == TokenKind.ACCESS:
             continue
         beside = access.get(row.family) if row.family is not None else None
         used = row.used if beside is None else max(row.used, beside.used)
         use = _USES.get(row.kind, "")
         one = Listed(row.id, row.name, use, row.issued, used, ends)
-        listed[row.kind == Kind.SESSION].append(one)
+        listed[row.kind == TokenKind.SESSION].append(one)
     by_use = sorted(listed[True], key=lambda one: (one.used, one.id), reverse=True)
     return page(
-        visit, "tokens", status, sessions=by_use, tokens=listed[False], form=form, token=token
+        browser, "tokens", status, sessions=by_use, tokens=listed[False], form=form, token=token
     )
 
 
-def _make(visit: Visit) -> Answer:
-    form = visit.form
+def _make(browser: BrowserRequest) -> Answer:
+    form = browser.form
     name = form.name("name", _NAME_MAX, required=True)
     token = ""
-    if form.ok:
+    if form.is_valid:
         try:
-            with visit.create() as tx:
+            with browser.create() as tx:
                 token, number = token_actions.issue_personal(
-                    tx, visit.house.vault, visit.actor, name, settings=visit.settings
+                    tx, browser.app.vault, browser.actor, name, settings=browser.settings
                 )
-                visit.created(tx, token, number)
+                browser.created(tx, token, number)
         except Conflict as refusal:
-            form.refused(refusal)
-    with visit.read() as tx:
-        if not form.ok:
-            return _shown(visit, tx, form, 422)
+            form.add_refusal(refusal)
+    with browser.read() as tx:
+        if not form.is_valid:
+            return _shown(browser, tx, form, 422)
         # Not sent on to another page: nowhere could the token be kept on the way.
-        return _shown(visit, tx, Form(), token=token)
+        return _shown(browser, tx, Form(), token=token)
 
 
-def _shown_again(visit: Visit, token: str, number: int) -> Answer:
+def _shown_again(browser: BrowserRequest, token: str, number: int) -> Answer:
     """Show the same token, not a second one: a second press threw away the page with the first."""
-    with visit.read() as tx:
-        if any(row.id == number for row in token_queries.personal(tx, visit.actor.id)):
-            return _shown(visit, tx, Form(), token=token)
-    return visit.go(_HERE, "The token that this form made has ended.", kind="not")
+    with browser.read() as tx:
+        if any(row.id == number for row in token_queries.personal(tx, browser.actor.id)):
+            return _shown(browser, tx, Form(), token=token)
+    return browser.redirect(_HERE, "The token that this form made has ended.", kind="not")
 
 
-def _end(visit: Visit) -> Answer:
+def _end(browser: BrowserRequest) -> Answer:
     """End one session or token, all the other sessions, or everything but this session."""
-    kind = visit.form.choice("kind", "session", "token", "others", "everything")
+    kind = browser.form.choice("kind", "session", "token", "others", "everything")
     if kind == "everything":
-        with visit.write() as tx:
-            token_actions.revoke_everything_else(tx, visit.actor)
-        return visit.go(_HERE, "Everything else is ended: every other browser, and every token.")
+        with browser.write() as tx:
+            token_actions.revoke_everything_else(tx, browser.actor)
+        return browser.redirect(
+            _HERE, "Everything else is ended: every other browser, and every token."
+        )
     if kind == "others":
-        with visit.write() as tx:
-            for row in token_queries.sessions(tx, visit.actor.id):
-                if row.id != visit.token_id:
-                    session_actions.end(tx, visit.actor, row.id)
-        return visit.go(_HERE, "Every other browser is signed out.")
-    text = visit.form.raw("number")
+        with browser.write() as tx:
+            for row in token_queries.sessions(tx, browser.actor.id):
+                if row.id != browser.token_id:
+                    session_actions.end(tx, browser.actor, row.id)
+        return browser.redirect(_HERE, "Every other browser is signed out.")
+    text = browser.form.raw("number")
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
         raise NotFound("token.none")
     number = int(text)
-    with visit.write() as tx:
+    with browser.write() as tx:
         if kind == "token":
-            token_actions.revoke_own(tx, visit.actor, number)
+            token_actions.revoke_own(tx, browser.actor, number)
             said = "The token is dead. A program that still uses it is turned away."
         else:
-            session_actions.end(tx, visit.actor, number)
+            session_actions.end(tx, browser.actor, number)
             said = "That browser is signed out."
-    return visit.go(_HERE, said)
+    return browser.redirect(_HERE, said)
 
 
-def _ask_device(visit: Visit, tx: Read) -> Answer:
+def _ask_device(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     """Show what waits under the code in the address, or ask for the code."""
     del tx
-    if not visit.asked("session"):
-        return page(visit, "authorize", state="ask", form=Form())
+    if not browser.query_value("session"):
+        return page(browser, "authorize", state="ask", form=Form())
     try:
-        return _device(visit, visit.asked("session"), Form())
+        return _device(browser, browser.query_value("session"), Form())
     except NotFound:
-        return page(visit, "authorize", 404, state="gone", form=Form())
+        return page(browser, "authorize", 404, state="gone", form=Form())
 
 
 def _uuid(text: str) -> str:
@@ -146,116 +150,126 @@ def _uuid(text: str) -> str:
     return uuid
 
 
-def _device(visit: Visit, uuid: str, form: Form, status: int = 200) -> Answer:
+def _device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -> Answer:
     """Ask about the program that the address of the page names.
 
     Refuses: NotFound ``device.unknown``.
     """
-    with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
+    with (
+        browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+        browser.read() as tx,
+    ):
         found = device_actions.find_by_uuid(tx, _uuid(uuid))
-        return _question(visit, tx, found, form, status)
+        return _question(browser, tx, found, form, status)
 
 
-def _offered(visit: Visit, device: Row) -> list[int]:
+def _offered(browser: BrowserRequest, device: Row) -> list[int]:
     """Return the lifetimes in seconds that a person may choose: what was asked for among them."""
-    longest = device_actions.longest(visit.settings)
-    lives = device_actions.lifetime(device, visit.settings)
+    longest = device_actions.longest(browser.settings)
+    lives = device_actions.lifetime(device, browser.settings)
     return sorted({lives, *(one for one in _LIFETIMES if one <= longest)})
 
 
-def _question(visit: Visit, tx: Read, device: Row, form: Form, status: int = 200) -> Answer:
-    lives = device_actions.lifetime(device, visit.settings)
+def _question(
+    browser: BrowserRequest, tx: ReadTransaction, device: Row, form: Form, status: int = 200
+) -> Answer:
+    lives = device_actions.lifetime(device, browser.settings)
     form.values.setdefault("lifetime", [str(lives)])
     return page(
-        visit,
+        browser,
         "authorize",
         status,
         state="decide",
         device=device,
-        code=device_actions.user_code(visit.house.vault, device),
-        is_near=network_of(device.address) == visit.network,
+        code=device_actions.user_code(browser.app.vault, device),
+        is_near=network_of(device.address) == browser.network,
         lives=lasting(lives),
         ends=tx.now + timedelta(seconds=lives),
-        lifetimes=[(str(one), lasting(one)) for one in _offered(visit, device)],
-        proof=confirmation.proof(visit, tx) if visit.actor.sees_all else "",
+        lifetimes=[(str(one), lasting(one)) for one in _offered(browser, device)],
+        proof=confirmation.credentials_from(browser, tx) if browser.actor.sees_all else "",
         form=form,
     )
 
 
-def _decide_device(visit: Visit) -> Answer:
-    form = visit.form
+def _decide_device(browser: BrowserRequest) -> Answer:
+    form = browser.form
     deed = form.choice("deed", "find", "approve", "deny")
     try:
         if deed == "find":
-            return _find_device(visit)
+            return _find_device(browser)
         if deed == "approve":
-            return _approve_device(visit)
-        guard = visit.guarded(f"code address {visit.network}", CODE_ADDRESS)
-        with guard, visit.create() as tx:
-            device_actions.deny(tx, visit.actor, _uuid(form.raw("device")))
-            visit.created(tx, deed)
+            return _approve_device(browser)
+        guard = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
+        with guard, browser.create() as tx:
+            device_actions.deny(tx, browser.actor, _uuid(form.raw("device")))
+            browser.created(tx, deed)
     except NotFound as refusal:
-        form.refused(refusal)
-        return page(visit, "authorize", 404, state="ask", form=form)
-    return page(visit, "authorize", state=deed, form=form)
+        form.add_refusal(refusal)
+        return page(browser, "authorize", 404, state="ask", form=form)
+    return page(browser, "authorize", state=deed, form=form)
 
 
-def _find_device(visit: Visit) -> Answer:
-    form = visit.form
+def _find_device(browser: BrowserRequest) -> Answer:
+    form = browser.form
     code = form.text("code", 40, required=True)
-    if not form.ok:
-        return page(visit, "authorize", 422, state="ask", form=form)
-    with visit.guarded(f"code address {visit.network}", CODE_ADDRESS), visit.read() as tx:
-        found = device_actions.find(tx, visit.house.vault, code)
-        return _question(visit, tx, found, form)
+    if not form.is_valid:
+        return page(browser, "authorize", 422, state="ask", form=form)
+    with (
+        browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+        browser.read() as tx,
+    ):
+        found = device_actions.find(tx, browser.app.vault, code)
+        return _question(browser, tx, found, form)
 
 
-def _approve_device(visit: Visit) -> Answer:
+def _approve_device(browser: BrowserRequest) -> Answer:
     """Let a program in; staff and support show their password or a code of their factor again.
 
     Refuses: NotFound ``device.unknown``.
     """
-    form = visit.form
+    form = browser.form
     uuid = _uuid(form.raw("device"))
     chosen = form.raw("lifetime")
     lifetime = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 10 else None  # noqa: PLR2004 - fits
 
-    def approve(tx: Write) -> None:
+    def approve(tx: WriteTransaction) -> None:
         # Only now: the proof has changed whom the visit speaks for.
-        device_actions.approve(tx, visit.actor, uuid, lifetime=lifetime, settings=visit.settings)
-        visit.created(tx, "approve")
+        device_actions.approve(
+            tx, browser.actor, uuid, lifetime=lifetime, settings=browser.settings
+        )
+        browser.created(tx, "approve")
 
-    guard = visit.guarded(f"code address {visit.network}", CODE_ADDRESS)
-    with guard, visit.read() as tx:
+    guard = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
+    with guard, browser.read() as tx:
         # Before anything is proven or counted on a program that waits no more.
-        offered = _offered(visit, device_actions.find_by_uuid(tx, uuid))
+        offered = _offered(browser, device_actions.find_by_uuid(tx, uuid))
     if chosen and lifetime not in offered:
-        form.wrong("lifetime", "Please choose one of these.")
-    elif visit.actor.sees_all:
-        confirmation.confirmed(visit, approve)
+        form.add_error("lifetime", "Please choose one of these.")
+    elif browser.actor.sees_all:
+        confirmation.confirmed(browser, approve)
     else:
         try:
-            with visit.create() as tx:
+            with browser.create() as tx:
                 approve(tx)
         except (Conflict, Invalid) as refusal:
-            form.refused(refusal)
-    if form.ok:
-        return page(visit, "authorize", state="approve", form=form)
-    return _device(visit, uuid, form, 422)
+            form.add_refusal(refusal)
+    if form.is_valid:
+        return page(browser, "authorize", state="approve", form=form)
+    return _device(browser, uuid, form, 422)
 
 
-def _decided_again(visit: Visit, deed: str) -> Answer:
+def _decided_again(browser: BrowserRequest, deed: str) -> Answer:
     """Say once more what was decided; the program does not wait any more."""
-    return page(visit, "authorize", state=deed, form=visit.form)
+    return page(browser, "authorize", state=deed, form=browser.form)
 
 
-def _moved(visit: Visit, _tx: Read) -> Answer:
+def _moved(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
     """Lead whoever follows the advice of a described client to where tokens are made here."""
-    return visit.go(_HERE)
+    return browser.redirect(_HERE)
 
 
 ROUTES: Routes = {
-    "/private/users/tokens/": {"GET": Page(_moved, "Where tokens are made.", open=True)},
+    "/private/users/tokens/": {"GET": Page(_moved, "Where tokens are made.", public=True)},
     _HERE: {
         "GET": Page(_show, "My sessions and tokens."),
         "POST": Page(_make, "Make a token.", creates=True, replay=_shown_again),

@@ -16,99 +16,101 @@ from collegium.web.page import Page, page
 
 if TYPE_CHECKING:
     from collegium.api.request import Answer, Routes
-    from collegium.db.database import Read, Write
-    from collegium.web.browser_request import Visit
+    from collegium.db.database import ReadTransaction, WriteTransaction
+    from collegium.web.browser_request import BrowserRequest
 
 _HERE: Final = "/account/second_factor/"
 
 
-def _show(visit: Visit, tx: Read) -> Answer:
-    return _shown(visit, tx, Form())
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _shown(browser, tx, Form())
 
 
-def _shown(visit: Visit, tx: Read, form: Form, status: int = 200) -> Answer:
-    is_on = two_factor_queries.is_on(tx, visit.actor.id)
+def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+    is_on = two_factor_queries.is_on(tx, browser.actor.id)
     secret = two_factor_actions.unconfirmed(
-        tx, visit.actor, visit.house.vault, visit.settings.site_name
+        tx, browser.actor, browser.app.vault, browser.settings.site_name
     )
     return page(
-        visit,
+        browser,
         "second_factor",
         status,
         is_on=is_on,
-        left=two_factor_queries.codes_left(tx, visit.actor.id) if is_on else 0,
+        left=two_factor_queries.codes_left(tx, browser.actor.id) if is_on else 0,
         secret=secret,
         picture=qr.draw(secret.link, "QR code for your authenticator") if secret else "",
         form=form,
     )
 
 
-def _change(visit: Visit) -> Answer:
+def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
-    form = visit.form
+    form = browser.form
     deed = form.choice("deed", "begin", "confirm", "codes", "remove")
     if deed == "begin":
-        return _begin(visit)
+        return _begin(browser)
     code = form.text("code", 100, required=True)
     codes: list[str] = []
-    if form.ok:
+    if form.is_valid:
         try:
-            codes = _do(visit, deed, code)
+            codes = _do(browser, deed, code)
         except (Invalid, Conflict) as refusal:
-            form.refused(refusal)
-    if not form.ok:
-        with visit.read() as tx:
-            return _shown(visit, tx, form, 422)
+            form.add_refusal(refusal)
+    if not form.is_valid:
+        with browser.read() as tx:
+            return _shown(browser, tx, form, 422)
     if codes:
         # Not sent on to another page: nowhere could they be kept on the way.
-        return page(visit, "recovery_codes", codes=codes, is_new=deed == "confirm")
-    return visit.go(_HERE, "The second factor is off. A password is enough to sign in.")
+        return page(browser, "recovery_codes", codes=codes, is_new=deed == "confirm")
+    return browser.redirect(_HERE, "The second factor is off. A password is enough to sign in.")
 
 
-def _do(visit: Visit, deed: str, code: str) -> list[str]:
+def _do(browser: BrowserRequest, deed: str, code: str) -> list[str]:
     """Turn it on or off, or renew the recovery codes; give those that are to be shown."""
-    vault, actor = visit.house.vault, visit.actor
+    vault, actor = browser.app.vault, browser.actor
     if deed == "confirm":
         subject = f"second factor {actor.id}"
-        with visit.guarded(subject, TRIES), visit.create() as tx:
-            rate_limit_queries.forget(tx, [subject])
+        with browser.rate_limited(subject, TRIES), browser.create() as tx:
+            rate_limit_queries.reset(tx, [subject])
             codes = two_factor_actions.confirm(tx, actor, vault, code)
-            visit.created(tx, deed, *codes)
+            browser.created(tx, deed, *codes)
             return codes
     if deed == "codes":
 
-        def renew(tx: Write) -> list[str]:
+        def renew(tx: WriteTransaction) -> list[str]:
             codes = two_factor_actions.renew_codes(tx, actor, vault)
-            visit.created(tx, deed, *codes)
+            browser.created(tx, deed, *codes)
             return codes
 
-        return sign_in.with_code(visit, actor, code, renew, begin=visit.create)
-    sign_in.with_code(visit, actor, code, lambda tx: two_factor_actions.remove(tx, actor))
+        return sign_in.check_second_factor(browser, actor, code, renew, begin=browser.create)
+    sign_in.check_second_factor(
+        browser, actor, code, lambda tx: two_factor_actions.remove(tx, actor)
+    )
     return []
 
 
-def _begin(visit: Visit) -> Answer:
-    if profile.knows(visit, "password", visit.form.raw("password")[:128]):
+def _begin(browser: BrowserRequest) -> Answer:
+    if profile.knows(browser, "password", browser.form.raw("password")[:128]):
         try:
-            with visit.create() as tx:
-                two_factor_actions.begin(tx, visit.actor, visit.house.vault)
-                visit.created(tx, "begin")
+            with browser.create() as tx:
+                two_factor_actions.begin(tx, browser.actor, browser.app.vault)
+                browser.created(tx, "begin")
         except Conflict as refusal:
-            visit.form.refused(refusal)
+            browser.form.add_refusal(refusal)
         else:
-            return visit.go(_HERE)
-    with visit.read() as tx:
-        return _shown(visit, tx, visit.form, 422)
+            return browser.redirect(_HERE)
+    with browser.read() as tx:
+        return _shown(browser, tx, browser.form, 422)
 
 
-def _shown_again(visit: Visit, deed: str, *codes: str) -> Answer:
+def _shown_again(browser: BrowserRequest, deed: str, *codes: str) -> Answer:
     """Show the same codes: a second press threw away the page with them, or the next step."""
     if deed == "begin":
-        return visit.go(_HERE)
-    with visit.read() as tx:
-        if two_factor_actions.are_codes(tx, visit.actor, visit.house.vault, codes):
-            return page(visit, "recovery_codes", codes=codes, is_new=deed == "confirm")
-    return visit.go(_HERE, "The recovery codes that this form made are dead.", kind="not")
+        return browser.redirect(_HERE)
+    with browser.read() as tx:
+        if two_factor_actions.are_codes(tx, browser.actor, browser.app.vault, codes):
+            return page(browser, "recovery_codes", codes=codes, is_new=deed == "confirm")
+    return browser.redirect(_HERE, "The recovery codes that this form made are dead.", kind="not")
 
 
 ROUTES: Routes = {

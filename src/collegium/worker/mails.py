@@ -21,12 +21,12 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined,
 
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.db.database import Read
+from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import invited_accounts, links
 from collegium.invitations import mails as invitation_mails
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.rules import State, seen
+from collegium.invitations.rules import State, effective_state
 from collegium.join_requests import mails as join_request_mails
 from collegium.outbox.mails import (
     ChangeEmailRequest,
@@ -35,7 +35,7 @@ from collegium.outbox.mails import (
     InvitationCreated,
     ProfileChangesOperator,
 )
-from collegium.outbox.outcomes import Undeliverable, Void
+from collegium.outbox.outcomes import ObsoleteError, UndeliverableError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import mails as sign_in_mails
@@ -52,7 +52,7 @@ _LONGEST_LINE: Final = 900  # octets; SMTP ends at 998
 _PATHS: Final = {"organisation": "organizations", "project": "projects", "group": "groups"}
 
 
-def render(tx: Read, settings: Settings, vault: Vault, row: Row) -> EmailMessage:
+def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> EmailMessage:
     """Write a mail, as things are at ``tx.now``.
 
     Args:
@@ -95,14 +95,14 @@ def key(settings: Settings, number: int) -> str:
 
 
 def _invitation_created(
-    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = invitation_queries.by_number(tx, facts["invitation"])
+    invitation = invitation_queries.by_id(tx, facts["invitation"])
     if invitation is None or invitation.scope_removed is not None:
-        raise Void("The invitation no longer exists.")
-    state = seen(invitation.state, invitation.expires, tx.now)
+        raise ObsoleteError("The invitation no longer exists.")
+    state = effective_state(invitation.state, invitation.expires, tx.now)
     if state is not State.PENDING:
-        raise Void(f"The invitation is no longer pending: it is {state}.")
+        raise ObsoleteError(f"The invitation is no longer pending: it is {state}.")
     username = name = ""
     if invitation.creator_username is not None:
         username = name_line(invitation.creator_username)
@@ -132,23 +132,23 @@ def _invitation_created(
 
 
 def _invitation_approved(
-    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     said = _invitation_created(tx, settings, vault, facts)
-    account = account_queries.by_number(tx, facts["account"])
+    account = account_queries.by_id(tx, facts["account"])
     if account is None or account.deleted is not None:
-        raise Void("The account no longer exists.")
+        raise ObsoleteError("The account no longer exists.")
     password = invited_accounts.first_password(vault, account.uuid)
     return said | {"username": name_line(account.username), "password": password}
 
 
 def _change_email_request(
-    tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     change = email_change_queries.of_account(tx, facts["account"])
     if change is None or change.created.isoformat() != facts["asked"]:
-        raise Void("The change was canceled, confirmed, or asked for again.")
-    code = vault.code(change.account_id, change.email, facts["asked"])
+        raise ObsoleteError("The change was canceled, confirmed, or asked for again.")
+    code = vault.derive_code(change.account_id, change.email, facts["asked"])
     base = (settings.homeport_url or settings.base_url).rstrip("/")
     return {
         "name": name_line(f"{change.first_name} {change.last_name}") or name_line(change.username),
@@ -160,11 +160,11 @@ def _change_email_request(
 
 
 def _email_changed(
-    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    account = account_queries.by_number(tx, facts["account"])
+    account = account_queries.by_id(tx, facts["account"])
     if account is None or account.deleted is not None:
-        raise Void("The account no longer exists.")
+        raise ObsoleteError("The account no longer exists.")
     return {
         "name": name_line(f"{account.first_name} {account.last_name}")
         or name_line(account.username),
@@ -175,11 +175,11 @@ def _email_changed(
 
 
 def _profile_changes(
-    tx: Read, settings: Settings, _vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    account = account_queries.by_number(tx, facts["account"])
+    account = account_queries.by_id(tx, facts["account"])
     if account is None or account.deleted is not None:
-        raise Void("The account no longer exists.")
+        raise ObsoleteError("The account no longer exists.")
     username = name_line(account.username)
     return {
         "user": name_line(f"{account.first_name} {account.last_name}") or username,
@@ -198,7 +198,7 @@ def _profile_changes(
     }
 
 
-Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
+Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 LOADERS: Final[dict[str, Loader]] = {
     ChangeEmailRequest.kind: _change_email_request,
@@ -238,7 +238,7 @@ def _moment(at: datetime) -> str:
 
 def _recipient(address: str) -> Address:
     if _ADDRESS.fullmatch(address) is None or one_line(address) != address:
-        raise Undeliverable("This is no address that mail can be sent to.", permanent=True)
+        raise UndeliverableError("This is no address that mail can be sent to.", permanent=True)
     if not address.isascii():
         # A domain has a spelling in ASCII; what stands before the @ is sent as it was typed.
         local, _, domain = address.rpartition("@")

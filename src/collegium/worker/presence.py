@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from collegium.db.database import Unavailable
+from collegium.db.database import UnavailableError
 from collegium.outbox import queries as outbox_queries
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def take_over(database: Database, path: Path | None) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with database.write() as tx:
-            freed = outbox_queries.free(tx)
-    except (OSError, Unavailable):
+            freed = outbox_queries.release(tx)
+    except (OSError, UnavailableError):
         pass
     # Nothing is leased before this is held, and as long as it is held nobody else frees anything.
     fcntl.flock(lock, fcntl.LOCK_SH)

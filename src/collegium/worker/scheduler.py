@@ -9,7 +9,7 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-from collegium.db.database import Database, Write
+from collegium.db.database import Database, WriteTransaction
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.memberships import actions as membership_actions
@@ -19,7 +19,7 @@ from collegium.settings import Settings
 _BATCH: Final = 100
 
 
-class Clock:
+class Scheduler:
     """Does what has become due; any number of them may share a database.
 
     Args:
@@ -58,20 +58,20 @@ class Clock:
     def _now(self) -> datetime | None:
         return self._clock() if self._clock else None
 
-    def _due(self) -> list[Callable[[Write], int]]:
+    def _due(self) -> list[Callable[[WriteTransaction], int]]:
         settings = self._settings
         with self._database.read(self._now()) as tx:
-            ending = membership_queries.run_out(tx, _BATCH)
-            lapsed = invitation_queries.lapsed(tx, _BATCH)
-            lapsing = invitation_queries.lapsing(tx, _BATCH)
+            ending = membership_queries.expired(tx, _BATCH)
+            lapsed = invitation_queries.expired(tx, _BATCH)
+            lapsing = invitation_queries.expiring(tx, _BATCH)
             starting = invitation_queries.starting(tx, _BATCH)
         return [
             # Together: each is two short writes, and a commit takes longer than both.
             *(
-                [lambda tx: sum(membership_actions.tell_ended(tx, n) for n in ending)]
+                [lambda tx: sum(membership_actions.record_expiry(tx, n) for n in ending)]
                 * bool(ending)
             ),
-            *(lambda tx, n=n: invitation_actions.tell_expired(tx, n) for n in lapsed),
+            *(lambda tx, n=n: invitation_actions.notify_expired(tx, n) for n in lapsed),
             *(lambda tx, n=n: invitation_actions.remind(tx, settings, n) for n in lapsing),
             *(lambda tx, n=n: invitation_actions.release(tx, settings, n) for n in starting),
         ]

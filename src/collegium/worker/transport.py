@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
-from collegium.integrations.http_client import Alarm
-from collegium.outbox.outcomes import Undeliverable, Unreachable
+from collegium.integrations.http_client import Deadline
+from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 
 TIMEOUT: Final = 20.0
 """Seconds that a mail server may take over each answer."""
@@ -46,7 +46,9 @@ class Transport(Protocol):
         """Let go of what is held open; a later ``send`` opens it again."""
 
 
-def open_transport(mail_url: str, context: ssl.SSLContext | None = None) -> "Folder | Server":
+def open_transport(
+    mail_url: str, context: ssl.SSLContext | None = None
+) -> "FileTransport | SmtpTransport":
     """Make the transport that ``MAIL_URL`` names; connects to nothing yet.
 
     Args:
@@ -61,12 +63,12 @@ def open_transport(mail_url: str, context: ssl.SSLContext | None = None) -> "Fol
         # What it says may quote the password.
         raise ValueError("MAIL_URL is not a URL; %-encode the credentials in it") from None
     if url.scheme == "file" and url.path and not url.netloc:
-        return Folder(Path(unquote(url.path)))
+        return FileTransport(Path(unquote(url.path)))
     if url.scheme not in _PORTS or not url.hostname:
         raise ValueError("MAIL_URL is none of file:…, smtp://… and smtps://…")
     if url.query not in {"", "starttls=0", "starttls=1"}:
         raise ValueError("MAIL_URL knows no option but starttls=1 and starttls=0")
-    return Server(
+    return SmtpTransport(
         url.hostname,
         port or _PORTS[url.scheme],
         user=unquote(url.username or ""),
@@ -78,7 +80,7 @@ def open_transport(mail_url: str, context: ssl.SSLContext | None = None) -> "Fol
     )
 
 
-class Folder:
+class FileTransport:
     """A folder with one ``.eml`` a mail; sending the same row again overwrites its file."""
 
     def __init__(self, folder: Path) -> None:
@@ -113,7 +115,9 @@ class Folder:
             finally:
                 Path(name).unlink(missing_ok=True)
         except OSError as error:
-            raise Unreachable(f"The mail folder cannot be written: {error.strerror}.") from error
+            raise UnreachableError(
+                f"The mail folder cannot be written: {error.strerror}."
+            ) from error
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -144,14 +148,14 @@ class _Connection(smtplib.SMTP):
     """
 
     def __init__(
-        self, host: str, port: int, timeout: float, alarm: Alarm, tls: ssl.SSLContext | None
+        self, host: str, port: int, timeout: float, alarm: Deadline, tls: ssl.SSLContext | None
     ) -> None:
         self._alarm = alarm
         self._tls = tls
         self._wire: socket.socket | None = None
         super().__init__(host, port, timeout=timeout)
 
-    def watched_by(self, alarm: Alarm) -> None:
+    def watched_by(self, alarm: Deadline) -> None:
         """Have another alarm cut it from now on."""
         if self._wire is not None:
             alarm.watch(self._wire)
@@ -178,7 +182,7 @@ class _Connection(smtplib.SMTP):
             raise
 
 
-def _call(host: str, port: int, timeout: float, alarm: Alarm) -> socket.socket:
+def _call(host: str, port: int, timeout: float, alarm: Deadline) -> socket.socket:
     """Connect to the first address of a host that answers, while there is time."""
     first: OSError | None = None
     for family, kind, protocol, _, address in socket.getaddrinfo(
@@ -197,7 +201,7 @@ def _call(host: str, port: int, timeout: float, alarm: Alarm) -> socket.socket:
     raise first or OSError("a host without an address")
 
 
-class Server:
+class SmtpTransport:
     """A mail server; one connection serves mail after mail until it breaks or is closed."""
 
     def __init__(
@@ -228,16 +232,16 @@ class Server:
 
     def send(self, message: EmailMessage) -> None:
         """Hand the mail to the server."""
-        with Alarm(self._deadline) as alarm:
+        with Deadline(self._deadline) as alarm:
             try:
                 self._send(message, alarm)
-            except Undeliverable as error:
+            except UndeliverableError as error:
                 if error.permanent or not alarm.rang:
                     raise
                 self._drop()
-                raise Unreachable("The mail server takes too long.") from error
+                raise UnreachableError("The mail server takes too long.") from error
 
-    def _send(self, message: EmailMessage, alarm: Alarm) -> None:
+    def _send(self, message: EmailMessage, alarm: Deadline) -> None:
         smtp, used_before = self._connection(alarm)
         try:
             sender, recipient = _envelope(message)
@@ -245,7 +249,7 @@ class Server:
         except smtplib.SMTPSenderRefused as error:
             if error.smtp_code != _CLOSING or not used_before:
                 said = _said(error.smtp_code, error.smtp_error)
-                raise Unreachable(f"The mail server takes no mail from us: {said}") from error
+                raise UnreachableError(f"The mail server takes no mail from us: {said}") from error
             # It has served enough mails on this connection and wants another.
             self._leave(alarm)
             self._send(message, alarm)
@@ -256,11 +260,11 @@ class Server:
             raise _refused(error.smtp_code, error.smtp_error) from error
         except smtplib.SMTPNotSupportedError as error:
             reason = "The mail server takes no addresses with letters outside ASCII."
-            raise Undeliverable(reason, permanent=True) from error
+            raise UndeliverableError(reason, permanent=True) from error
         except OSError as error:  # of which SMTPException is one
             self._drop()
             # It may have been this very mail, so the next one is tried on a new connection.
-            raise Undeliverable(
+            raise UndeliverableError(
                 "The connection to the mail server broke.", permanent=False
             ) from error
 
@@ -269,22 +273,22 @@ class Server:
 
         Raises Unreachable.
         """
-        with Alarm(self._deadline) as alarm:
+        with Deadline(self._deadline) as alarm:
             self._connection(alarm)
 
     def close(self) -> None:
         """Say goodbye."""
-        with Alarm(self._timeout) as alarm:
+        with Deadline(self._timeout) as alarm:
             self._leave(alarm)
 
-    def _leave(self, alarm: Alarm) -> None:
+    def _leave(self, alarm: Deadline) -> None:
         if self._smtp is not None:
             self._smtp.watched_by(alarm)
             with suppress(OSError):
                 self._smtp.quit()
             self._drop()
 
-    def _connection(self, alarm: Alarm) -> tuple[_Connection, bool]:
+    def _connection(self, alarm: Deadline) -> tuple[_Connection, bool]:
         """Give a connection that answers, and whether it has been used before."""
         if self._smtp is not None:
             self._smtp.watched_by(alarm)
@@ -295,10 +299,10 @@ class Server:
         try:
             self._smtp = self._connect(alarm)
         except OSError as error:
-            raise Unreachable(_why(error)) from error
+            raise UnreachableError(_why(error)) from error
         return self._smtp, False
 
-    def _connect(self, alarm: Alarm) -> _Connection:
+    def _connect(self, alarm: Deadline) -> _Connection:
         context = self._context or ssl.create_default_context()
         tls = context if self._implicit_tls else None
         smtp = _Connection(self._host, self._port, self._timeout, alarm, tls)
@@ -319,9 +323,9 @@ class Server:
             self._smtp = None
 
 
-def _refused(code: int, text: bytes | str) -> Undeliverable:
+def _refused(code: int, text: bytes | str) -> UndeliverableError:
     reason = f"The mail server refused it: {_said(code, text)}"
-    return Undeliverable(reason, permanent=code >= _PERMANENT)
+    return UndeliverableError(reason, permanent=code >= _PERMANENT)
 
 
 def _said(code: int, text: bytes | str) -> str:

@@ -9,15 +9,21 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from collegium.db.database import Read
+from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
-from collegium.integrations.http_client import OK, Patience, Unanswered, ask, is_word
-from collegium.outbox.outcomes import Undeliverable, Unreachable
+from collegium.integrations.http_client import (
+    OK,
+    RequestFailedError,
+    Timeouts,
+    is_header_safe,
+    send_request,
+)
+from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.worker import mails
 
-PATIENCE: Final = Patience(connect=5.0, read=10.0, total=20.0)
+TIMEOUTS: Final = Timeouts(connect=5.0, read=10.0, total=20.0)
 """For the whole of a delivery, however often something is asked."""
 
 _SIZE: Final = 64 * 1024
@@ -46,7 +52,7 @@ class _Token(msgspec.Struct):
     expires_in: float | None = None
 
 
-def render(tx: Read, settings: Settings, vault: Vault, row: Row) -> Notice:
+def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> Notice:
     """Write what the service is told of an invitation, as things are at ``tx.now``.
 
     Args:
@@ -81,7 +87,7 @@ class Webhook:
         patience: how long it is waited for.
     """
 
-    def __init__(self, settings: Settings, patience: Patience = PATIENCE) -> None:
+    def __init__(self, settings: Settings, patience: Timeouts = TIMEOUTS) -> None:
         self._settings = settings
         self._patience = patience
         self._token = ""
@@ -101,8 +107,8 @@ class Webhook:
         if status // 100 == 2:  # noqa: PLR2004 - the class of status that says yes
             return
         if status == _UNAUTHORIZED:
-            raise Unreachable(f"The invitation service does not let us in ({status}).")
-        raise Undeliverable(
+            raise UnreachableError(f"The invitation service does not let us in ({status}).")
+        raise UndeliverableError(
             f"The invitation service did not take it ({status}).",
             permanent=status // 100 == 4 and status not in _FOR_NOW,  # noqa: PLR2004 - as above
         )
@@ -120,11 +126,11 @@ class Webhook:
             headers["Authorization"] = f"Bearer {self._bearer(end)}"
         url = self._settings.invitation_webhook_url
         try:
-            status, _ = ask(
+            status, _ = send_request(
                 "POST", url, self._patience, end, None, headers=headers, content=notice.body
             )
-        except Unanswered:
-            raise Unreachable("The invitation service does not answer.") from None
+        except RequestFailedError:
+            raise UnreachableError("The invitation service does not answer.") from None
         return status
 
     def _bearer(self, end: float) -> str:
@@ -139,7 +145,7 @@ class Webhook:
 
     def _new_token(self, end: float) -> _Token:
         try:
-            status, body = ask(
+            status, body = send_request(
                 "POST",
                 self._settings.invitation_webhook_token_url,
                 self._patience,
@@ -153,8 +159,8 @@ class Webhook:
             )
             # Not strict: some services write the number of seconds as a text.
             token = msgspec.json.decode(body, type=_Token, strict=False) if body else None
-        except (Unanswered, msgspec.DecodeError, UnicodeError, RecursionError):
+        except (RequestFailedError, msgspec.DecodeError, UnicodeError, RecursionError):
             token = None
-        if token is None or status != OK or not is_word(token.access_token):
-            raise Unreachable("The invitation service gives us no token.")
+        if token is None or status != OK or not is_header_safe(token.access_token):
+            raise UnreachableError("The invitation service gives us no token.")
         return token

@@ -8,7 +8,7 @@ from uuid import uuid4
 from sqlalchemy import bindparam, insert
 
 from collegium.accounts import actions as account_actions
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import requests
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import rules as group_rules
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.world import World
 
 _ROW = ("uuid", "scope_id", "role_id", "account_id", "state", "message", "created", "sole")
-_ASK = Prepared(insert(requests).values({name: bindparam(name) for name in _ROW}))
+_ASK = Statement(insert(requests).values({name: bindparam(name) for name in _ROW}))
 
 
 def ask_many(world: World, group: int, many: int) -> None:
@@ -34,4 +34,4 @@ def ask_many(world: World, group: int, many: int) -> None:
                 {"username": name, "email": f"{name}@example.org"},
             )
             values = (uuid4().hex, group, role.id, person, "pending", "", tx.now, 0)
-            tx.run(_ASK, **dict(zip(_ROW, values, strict=True)))
+            tx.execute(_ASK, **dict(zip(_ROW, values, strict=True)))

@@ -11,7 +11,7 @@ from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups import rules as group_rules
-from collegium.scopes.groups.actions import Wish
+from collegium.scopes.groups.actions import MemberChange
 
 if TYPE_CHECKING:
     import httpx
@@ -79,9 +79,9 @@ class Groups:
         is_owner: bool = False,
     ) -> str:
         """Invite a person; give the UUID."""
-        wish = Wish(person.email, is_manager=is_manager, is_owner=is_owner)
+        wish = MemberChange(person.email, is_manager=is_manager, is_owner=is_owner)
         with self.world.database.write() as tx:
-            reached = group_actions.hold(tx, inviter.actor, group)
+            reached = group_actions.lock_and_recheck(tx, inviter.actor, group)
             group_actions.change(tx, inviter.actor, self.world.settings, reached, None, [wish])
         listed = self.get(person, "invitation").json()["group_membership_invitations"]
         return next(str(one["id"]) for one in listed if one["authgroup"] == group)
@@ -94,12 +94,12 @@ class Groups:
     def role_of(self, group: int, person: Person) -> str | None:
         """The role of a person in a group now."""
         with self.world.database.read() as tx:
-            row = membership_queries.in_scope(tx, person.id, group)
+            row = membership_queries.grant_in_scope(tx, person.id, group)
         return row.role_name if row else None
 
     def request(self, uuid: str) -> Row:
         with self.world.database.read() as tx:
-            return join_request_queries.reach(tx, self.world.staff.actor, uuid, groups=True)
+            return join_request_queries.get_visible(tx, self.world.staff.actor, uuid, groups=True)
 
     def members(self, group: int) -> dict[str, str]:
         with self.world.database.read() as tx:

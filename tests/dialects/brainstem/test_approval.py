@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations, outbox
 from collegium.invitations import group_actions as group_invitation_actions
-from collegium.outbox.outcomes import Void
+from collegium.outbox.outcomes import ObsoleteError
 from collegium.worker import mails
 from tests.dialects.brainstem.scene import Groups
 
@@ -47,18 +47,18 @@ class Case:
     @property
     def row(self) -> Row:
         with self.groups.world.database.read() as tx:
-            (row,) = tx.all(Prepared(invitations.select()))
+            (row,) = tx.fetch_all(Statement(invitations.select()))
         return row
 
     def asked(self) -> list[tuple[str, str]]:
         """The role and the link to approve of every mail to staff that still has a point."""
         world, found = self.groups.world, []
         with world.database.read() as tx:
-            for row in tx.all(Prepared(outbox.select().order_by(outbox.c.id))):
+            for row in tx.fetch_all(Statement(outbox.select().order_by(outbox.c.id))):
                 if row.kind == "invitation_requested" and row.recipient == world.staff.email:
                     try:
                         message = mails.render(tx, world.settings, world.vault, row)
-                    except Void:
+                    except ObsoleteError:
                         continue
                     body = message.get_body(("plain",))
                     assert body is not None
@@ -167,7 +167,7 @@ def test_expired_approval_does_not_cover_another_role(case: Case, world: World) 
     ((_, link),) = case.asked()
     assert case.decide(link).status_code == 200
     with world.database.write() as tx:
-        tx.run(Prepared(invitations.update().values(expires=tx.now)))
+        tx.execute(Statement(invitations.update().values(expires=tx.now)))
     case.wish(is_owner=True)
     assert (case.row.state, case.row.approved_by) == ("requested", None)
 
@@ -181,7 +181,7 @@ def move(case: Case, email: str) -> None:
     with world.database.read() as tx:
         change = email_change_queries.of_account(tx, case.alice.id)
     assert change is not None
-    code = world.vault.code(case.alice.id, email, change.created.isoformat())
+    code = world.vault.derive_code(case.alice.id, email, change.created.isoformat())
     answer = site.post("/api/users/confirm_email/", json={"code": code})
     assert answer.status_code == 200, answer.text
 
@@ -228,7 +228,7 @@ def test_approval_of_another_address_does_not_bring_an_invitation_back(
     assert case.decide(link).status_code == 200
     if end == "expired":
         with world.database.write() as tx:
-            tx.run(Prepared(invitations.update().values(expires=tx.now)))
+            tx.execute(Statement(invitations.update().values(expires=tx.now)))
     else:
         assert case.groups.get(case.olga, "invitation", case.row.uuid, "cancel").status_code == 200
     state = case.row.state

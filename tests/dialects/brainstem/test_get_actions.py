@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.test_turns import places_at_writing
@@ -108,7 +108,7 @@ def test_an_operator_can_switch_them_off(
 def everything(groups: Groups) -> list[Any]:
     """What the deeds would change: history tells all of it."""
     with groups.world.database.read() as tx:
-        return tx.all(Prepared(events.select().order_by(events.c.id)))
+        return tx.fetch_all(Statement(events.select().order_by(events.c.id)))
 
 
 def test_whoever_changes_something_keeps_nobody_from_asking(

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import outbox
 from collegium.roles import queries as role_queries
 from collegium.worker.transport import open_transport
@@ -54,7 +54,7 @@ def listed(groups: Groups, person: Person, query: str = "") -> list[str]:
 
 
 def link(world: World, uuid: str) -> str:
-    return f"/invitation/{world.vault.link('invitation', uuid, 1)}/"
+    return f"/invitation/{world.vault.sign('invitation', uuid, 1)}/"
 
 
 def state(world: World, uuid: str) -> str:
@@ -107,11 +107,11 @@ def test_an_invitation_that_is_sent_again_goes_to_the_address_of_today(
         change_address(world, ada, f"ada{deed}@elsewhere.example")
         assert browser.send(f"{here}{invitation}/", deed=deed).status_code == 303
     with world.database.read() as tx:
-        rows = tx.all(Prepared(select(outbox.c.recipient).order_by(outbox.c.id)))
+        rows = tx.fetch_all(Statement(select(outbox.c.recipient).order_by(outbox.c.id)))
     assert [row.recipient for row in rows][-2:] == ["adasend@elsewhere.example"] * 2
     Worker(world.database, world.settings, world.vault, open_transport(f"file:{tmp_path}")).once()
     browser.sign_in(world, ada)
-    new = f"/invitation/{world.vault.link('invitation', invitation, 2)}/"
+    new = f"/invitation/{world.vault.sign('invitation', invitation, 2)}/"
     browser.open(new)
     assert browser.send(new).status_code == 303
     assert groups.role_of(group, ada) == "GROUP.MEMBER"

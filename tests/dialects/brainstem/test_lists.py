@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from collegium.api.brainstem import accounts, invitations, join_requests
 from collegium.api.brainstem import groups as group_routes
-from collegium.api.brainstem.query import Number, Text, Truth, Uuid
+from collegium.api.brainstem.query import BooleanFilter, IntegerFilter, TextFilter, UuidFilter
 from tests.dialects.brainstem.many import ask_many
 from tests.site import counted_statements
 
@@ -291,7 +291,7 @@ TABLES = {
     "group": group_routes._TABLE,
     "user": accounts._TABLE,
 }
-SAMPLES = {Number: "1", Text: "a", Uuid: "0" * 32, Truth: "true"}
+SAMPLES = {IntegerFilter: "1", TextFilter: "a", UuidFilter: "0" * 32, BooleanFilter: "true"}
 
 
 def test_every_comparison_and_every_order_is_understood(groups: Groups) -> None:

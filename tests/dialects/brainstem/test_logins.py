@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import devices, tries
 from collegium.security.crypto import hash_password
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
-from collegium.sign_in.tokens.rules import Kind
+from collegium.sign_in.tokens.rules import TokenKind
 from collegium.sign_in.two_factor import queries as two_factor_queries
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def test_what_is_over_opens_nothing(site: Site, world: World) -> None:
     person = ada(world)
     now = datetime.now(UTC)
     with world.database.write(now - timedelta(hours=2)) as tx:
-        short = token_actions.log_in_briefly(tx, world.vault, person.actor, "password")
+        short = token_actions.log_in_with_refresh(tx, world.vault, person.actor, "password")
     with world.database.write(now - timedelta(days=31)) as tx:
-        old = token_actions.log_in_briefly(tx, world.vault, person.actor, "password")
+        old = token_actions.log_in_with_refresh(tx, world.vault, person.actor, "password")
     with world.database.write(now - timedelta(days=366)) as tx:
         forgotten, _ = token_actions.issue_personal(tx, world.vault, person.actor, "old")
     with world.database.write(now - timedelta(days=364)) as tx:
@@ -116,7 +116,7 @@ def test_what_a_browser_holds_is_no_credential_of_a_program(site: Site, world: W
     token = world.vault.new_token()
     with world.database.write() as tx:
         digest = world.vault.digest(token)
-        token_queries.add(tx, person.id, digest, kind=Kind.SESSION, lifetime=3600)
+        token_queries.add(tx, person.id, digest, kind=TokenKind.SESSION, lifetime=3600)
     assert not opens(site, token)
 
 
@@ -125,7 +125,7 @@ def test_an_account_with_a_second_factor_does_not_get_in_by_its_password(
 ) -> None:
     person = ada(world)
     with world.database.write() as tx:
-        two_factor_queries.put(tx, person.id, b"d" * 32, b"sealed")
+        two_factor_queries.replace(tx, person.id, b"d" * 32, b"sealed")
     assert log_in(site).status_code == 200  # not confirmed yet
     with world.database.write() as tx:
         two_factor_queries.confirm(tx, person.id)
@@ -183,10 +183,12 @@ def test_nobody_is_locked_for_longer_than_there_is_to_wait(site: Site, world: Wo
         log_in(site, password="wrong")
     assert log_in(site).status_code == 429
     with world.database.write() as tx:
-        tx.run(Prepared(update(tries).values(until=datetime.now(UTC) + timedelta(seconds=2.5))))
+        tx.execute(
+            Statement(update(tries).values(until=datetime.now(UTC) + timedelta(seconds=2.5)))
+        )
     assert log_in(site).headers["retry-after"] == "3"
     with world.database.write() as tx:
-        tx.run(Prepared(update(tries).values(until=datetime.now(UTC))))
+        tx.execute(Statement(update(tries).values(until=datetime.now(UTC))))
     assert log_in(site).status_code == 200
 
 
@@ -222,7 +224,7 @@ def test_a_waiting_program_is_told_when_its_time_is_over(
         found = device_actions.find(tx, world.vault, told["user_code"])
         assert found.name == "a b"
         late: Any = datetime.now(UTC) - timedelta(seconds=1)
-        tx.run(Prepared(update(devices).values(expires=late)))
+        tx.execute(Statement(update(devices).values(expires=late)))
     poll = site.post("/api/auth/device/token/", json={"device_code": told["device_code"]})
     assert (poll.status_code, poll.json()) == (200, {"error": "expired_token"})
 
@@ -236,7 +238,7 @@ def test_programs_that_begin_to_wait_are_counted(site: Site) -> None:
 def test_no_code_rests_in_the_database(site: Site, world: World) -> None:
     told = site.post("/api/auth/device/", json={}).json()
     with world.database.read() as tx:
-        (row,) = tx.all(Prepared(devices.select()))
+        (row,) = tx.fetch_all(Statement(devices.select()))
     kept = repr(row)
     for secret in (told["device_code"], told["user_code"], told["user_code"].replace("-", "")):
         assert secret not in kept

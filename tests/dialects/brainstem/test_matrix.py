@@ -13,11 +13,11 @@ from sqlalchemy import bindparam, update
 
 from collegium.access import queries as access_queries
 from collegium.db import tables
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
 from collegium.join_requests import rules as join_request_rules
-from collegium.join_requests.actions import ask
+from collegium.join_requests.actions import request_group_membership
 from collegium.memberships import queries as membership_queries
 from collegium.roles import queries as role_queries
 
@@ -39,7 +39,7 @@ OWNERS = {"owner", "lead", "staff"}
 SEEN_BY = {"self", "support", *MANAGERS}
 ACTIONS = ("accept", "reject", "cancel")
 _PUT = {
-    table.name: Prepared(
+    table.name: Statement(
         update(table).where(table.c.uuid == bindparam("key")).values(state=bindparam("becomes"))
     )
     for table in (tables.requests, tables.invitations)
@@ -88,7 +88,7 @@ def cast(groups: Groups) -> Cast:
 
 def unseat(groups: Groups, group: int, person: Person) -> None:
     with groups.world.database.write() as tx:
-        held = membership_queries.in_scope(tx, person.id, group)
+        held = membership_queries.grant_in_scope(tx, person.id, group)
         if held is not None:
             membership_queries.end(tx, held.id, None)
 
@@ -141,15 +141,15 @@ def test_requests(groups: Groups, cast: Cast, action: str) -> None:
 def request_in(groups: Groups, cast: Cast, state: str) -> str:
     with groups.world.database.write() as tx:
         role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
-        reached: Any = access_queries.held_by(tx, cast.one.actor, cast.group)
-        uuid = str(ask(tx, cast.one.actor, reached.scope, role).uuid)
+        reached: Any = access_queries.permissions_in_scope(tx, cast.one.actor, cast.group)
+        uuid = str(request_group_membership(tx, cast.one.actor, reached.scope, role).uuid)
     put(groups, "requests", uuid, state)
     return uuid
 
 
 def put(groups: Groups, table: str, uuid: str, state: str) -> None:
     with groups.world.database.write() as tx:
-        tx.run(_PUT[table], key=uuid, becomes=state)
+        tx.execute(_PUT[table], key=uuid, becomes=state)
 
 
 INVITATION_TARGETS = {"accept": "accepted", "reject": "rejected", "cancel": "canceled"}
@@ -213,7 +213,7 @@ def test_the_matrix_knows_every_act_and_every_state() -> None:
         "pending",
         *REQUEST_TARGETS.values(),
     }
-    decided = {act for state, act in invitation_rules.MOVES if state == "pending"}
+    decided = {act for state, act in invitation_rules.TRANSITIONS if state == "pending"}
     assert decided == {"accept", "decline", "cancel", "send"}
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.db.statements import Prepared, Time
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import events, grants, outbox, requests
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.join_requests import actions as join_request_actions
-from collegium.outbox.outcomes import Void
+from collegium.outbox.outcomes import ObsoleteError
 from collegium.worker import mails
 
 if TYPE_CHECKING:
@@ -67,11 +67,11 @@ def left_behind(groups: Groups, group: int, alice: Person) -> dict[str, Any]:
             columns = [
                 column
                 for column in table.c
-                if not isinstance(column.type, Time)
+                if not isinstance(column.type, UtcDateTime)
                 and column.name not in {"id", "uuid", "request", "address", "scope_id"}
             ]
-            rows = tx.all(
-                Prepared(
+            rows = tx.fetch_all(
+                Statement(
                     table.select()
                     .with_only_columns(*columns)
                     .order_by(table.c.id)
@@ -84,7 +84,7 @@ def left_behind(groups: Groups, group: int, alice: Person) -> dict[str, Any]:
 
 def kinds_of_mails(groups: Groups) -> list[str]:
     with groups.world.database.read() as tx:
-        return [row.kind for row in tx.all(Prepared(outbox.select().order_by(outbox.c.id)))]
+        return [row.kind for row in tx.fetch_all(Statement(outbox.select().order_by(outbox.c.id)))]
 
 
 def neutral(row: dict[str, Any], alice: Person) -> dict[str, Any]:
@@ -128,10 +128,10 @@ def read_mails(groups: Groups) -> list[tuple[str, str, str]]:
     world = groups.world
     found = []
     with world.database.read() as tx:
-        for row in tx.all(Prepared(outbox.select().order_by(outbox.c.id))):
+        for row in tx.fetch_all(Statement(outbox.select().order_by(outbox.c.id))):
             try:
                 message = mails.render(tx, world.settings, world.vault, row)
-            except Void:
+            except ObsoleteError:
                 continue
             body = message.get_body(("plain",))
             assert body is not None

@@ -102,7 +102,7 @@ def test_the_list_of_people_is_what_can_be_opened_one_by_one(club: Club, world: 
         with world.database.read() as tx:
             for number, one in numbers.items():
                 try:
-                    profile_queries.reach(tx, actor, number)
+                    profile_queries.get_visible(tx, actor, number)
                     is_seen = True
                 except NotFound:
                     is_seen = False
@@ -184,7 +184,7 @@ def test_whoever_decides_an_invitation_sees_who_is_invited_as_long_as_it_is_open
     assert get(club["invitee"], "user", club["owner"].id).status_code == 200
     late = datetime.now(UTC) + timedelta(days=30)
     with world.database.read(late) as tx, pytest.raises(NotFound):
-        profile_queries.reach(tx, club["owner"].actor, club["invitee"].id)
+        profile_queries.get_visible(tx, club["owner"].actor, club["invitee"].id)
     assert get(club["owner"], "invitation", club.invitation, "cancel").status_code == 200
     assert get(club["owner"], "user", club["invitee"].id).status_code == 404
     assert get(club["invitee"], "user", club["owner"].id).status_code == 404

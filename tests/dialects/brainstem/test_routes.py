@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from collegium.api.brainstem.routes import DESCRIBED, ROUTES
 from collegium.api.request import METHODS
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def test_whatever_is_public_only_reads(groups: Groups) -> None:
 
 def history(groups: Groups) -> int:
     with groups.world.database.read() as tx:
-        return len(tx.all(Prepared(events.select())))
+        return len(tx.fetch_all(Statement(events.select())))
 
 
 def test_every_noun_is_described_once() -> None:

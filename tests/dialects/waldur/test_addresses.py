@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import email_changes, outbox
 from collegium.worker.worker import Worker
 from tests.post.scene import Recorder
@@ -53,7 +53,7 @@ def code_in(recorder: Recorder, kind: str = "change_email_request") -> str:
 
 def email_of(world: World, person: Person) -> str:
     with world.database.read() as tx:
-        row: Row = account_queries.by_number(tx, person.id)
+        row: Row = account_queries.by_id(tx, person.id)
     return str(row.email)
 
 
@@ -134,8 +134,10 @@ def test_a_code_works_until_its_time_is_over(
     ask(site, ada, ada)
     code = code_in(mailed(world))
     with world.database.write(datetime.now(UTC) - timedelta(hours=1, minutes=1)) as tx:
-        email_change_actions.ask(tx, ada.actor, settings, world.vault, ada.uuid, "old@example.org")
-        late = world.vault.code(ada.id, "old@example.org", tx.now.isoformat())
+        email_change_actions.request_change(
+            tx, ada.actor, settings, world.vault, ada.uuid, "old@example.org"
+        )
+        late = world.vault.derive_code(ada.id, "old@example.org", tx.now.isoformat())
     assert confirm(site, code).status_code == 404
     refused = confirm(site, late)
     assert (refused.status_code, refused.json()) == (400, ["Request has expired."])
@@ -176,7 +178,10 @@ def test_neither_the_code_nor_anything_that_gives_it_rests_in_the_database(
     ask(site, ada, ada)
     code = code_in(mailed(world))
     with world.database.read() as tx:
-        rows = [*tx.all(Prepared(select(email_changes))), *tx.all(Prepared(select(outbox)))]
+        rows = [
+            *tx.fetch_all(Statement(select(email_changes))),
+            *tx.fetch_all(Statement(select(outbox))),
+        ]
     assert code not in repr(rows)
     assert bytes.fromhex(code) not in b"".join(row.digest for row in rows[:1])
 

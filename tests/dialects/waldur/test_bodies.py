@@ -33,10 +33,10 @@ SSH_KEY = (
 REQUIRED = ["This field is required."]
 ENCODINGS = ("json", "urlencoded", "multipart")
 FORMS = [
-    (path, method, operation.form)
+    (path, method, operation.body)
     for path, table in ROUTES.items()
     for method, operation in table.items()
-    if operation.form is not None
+    if operation.body is not None
 ]
 
 NASTY: list[Any] = [
@@ -490,7 +490,7 @@ def accepted(form: Mapping[str, Any], value: Any) -> dict[str, Any]:
                 kind.read(value, form=False)
             elif not kind.null:
                 continue
-        except fields.Wrong:
+        except fields.ValidationError:
             continue
         found[name] = value
     return found

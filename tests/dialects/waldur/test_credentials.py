@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared, Time
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import tokens as table
 from collegium.security.crypto import hash_password
 from collegium.sign_in.tokens import queries as token_queries
@@ -30,10 +30,12 @@ ME = "/api/users/me/"
 MISSING = "Authentication credentials were not provided."
 PASSWORD = "correct horse, battery staple"
 
-_MOVE = Prepared(
+_MOVE = Statement(
     update(table)
     .where(table.c.account_id == bindparam("account"))
-    .values(used=bindparam("used", type_=Time), issued=bindparam("issued", type_=Time))
+    .values(
+        used=bindparam("used", type_=UtcDateTime), issued=bindparam("issued", type_=UtcDateTime)
+    )
 )
 
 
@@ -43,7 +45,7 @@ def age(world: World, person: Person, *, used: int, issued: int = 0) -> datetime
     moment = now - timedelta(seconds=used)
     born = now - timedelta(seconds=max(used, issued))
     with world.database.write() as tx:
-        tx.run(_MOVE, account=person.id, used=moment, issued=born)
+        tx.execute(_MOVE, account=person.id, used=moment, issued=born)
     return moment
 
 

@@ -47,7 +47,7 @@ class Scene:
     def enable(self, *names: str) -> None:
         with self.world.database.write() as tx:
             for name in names:
-                role_actions.switch(
+                role_actions.set_active(
                     tx, self.world.staff.actor, self.world.role(name).uuid, active=True
                 )
 

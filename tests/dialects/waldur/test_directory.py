@@ -244,7 +244,7 @@ def test_a_deleted_account_is_not_revived_by_an_answer_that_comes_late(
     """A pull asks, the account is deleted, the answer arrives."""
     found = Found(ADA, frozenset(), "ada@example.org", "Ada", "Lee", [], [], keys=())
     with world.database.write() as tx:
-        account_queries.bury(tx, ada.id)
+        account_queries.anonymise(tx, ada.id)
     with world.database.write() as tx:
         settings, vault = world.settings, world.vault
         assert eduteams_actions.apply(tx, world.staff.actor, settings, vault, ADA, found) is None

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from collegium.accounts import queries as account_queries
 from collegium.accounts.organisation_users import listing as people
 from collegium.api.waldur import accounts, customer_users, memberships
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts as table
 from collegium.memberships.queries import team
 
@@ -64,7 +64,7 @@ def write(world: World, person: Person, values: Mapping[str, Any]) -> None:
     """Give an account these values, and whatever is kept of them for searching."""
     with world.database.write() as tx:
         account_queries.change(tx, person.id, dict(values))
-        tx.run(Prepared(update(table).where(table.c.id == person.id).values(values)))
+        tx.execute(Statement(update(table).where(table.c.id == person.id).values(values)))
 
 
 def questions(
@@ -107,7 +107,9 @@ class Scene:
             world.seat(person, "CUSTOMER.OWNER", self.place)
         with world.database.write() as tx:
             for person in self.staff:
-                tx.run(Prepared(update(table).where(table.c.id == person.id).values(is_staff=True)))
+                tx.execute(
+                    Statement(update(table).where(table.c.id == person.id).values(is_staff=True))
+                )
         self.support = world.person("support", is_support=True)
         self.viewers |= {"support": self.support, "staff": world.staff}
 

@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from collegium.accounts import actions as account_actions
 from collegium.api import request
-from collegium.db.connections import Unavailable
-from collegium.db.statements import Prepared
+from collegium.db.connections import UnavailableError
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 from tests.site import Site, counted_statements
 
@@ -38,7 +38,7 @@ def traces(database: Database) -> list[tuple[int | None, int | None]]:
     """Who has acted as whom, in order."""
     with database.read() as tx:
         query = select(events).where(events.c.kind == "account.impersonated")
-        rows = tx.all(Prepared(query.order_by(events.c.id)))
+        rows = tx.fetch_all(Statement(query.order_by(events.c.id)))
     return [(row.actor_id, row.account_id) for row in rows]
 
 
@@ -148,7 +148,7 @@ def test_reading_goes_on_where_nothing_can_be_written(
     def full(_self: Any, _now: datetime | None = None) -> Iterator[None]:
         nonlocal tried
         tried += 1
-        raise Unavailable("database or disk is full")
+        raise UnavailableError("database or disk is full")
         yield
 
     with monkeypatch.context() as patch:
@@ -177,7 +177,7 @@ def test_what_a_deleted_member_of_staff_did_as_somebody_names_them_neutrally(
     with database.write() as tx:
         account_actions.delete(tx, world.staff.actor, boss.uuid)
     with database.read() as tx:
-        rows = tx.all(Prepared(select(events)))
+        rows = tx.fetch_all(Statement(select(events)))
     assert "Xqboss" not in str([row._asdict() for row in rows])
     neutral = f"Deleted account {boss.id}"
     assert neutral in {row.facts.get("impersonated_by") for row in rows}
@@ -221,4 +221,4 @@ def test_the_account_that_is_deleted_by_the_request_is_named_by_no_event(
 def told(database: Database) -> str:
     """All that the audit log says, in lower case."""
     with database.read() as tx:
-        return str([row._asdict() for row in tx.all(Prepared(select(events)))]).lower()
+        return str([row._asdict() for row in tx.fetch_all(Statement(select(events)))]).lower()

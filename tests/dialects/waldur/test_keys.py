@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import bindparam, select, update
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.db.tables import keys as key_rows
 from collegium.ssh_keys import actions as ssh_key_actions
@@ -45,7 +45,9 @@ def share(world: World, uuid: str) -> None:
     """Make a key everybody's, as only an operator can."""
     with world.database.write() as tx:
         statement = update(key_rows).where(key_rows.c.uuid == bindparam("key"))
-        tx.run(Prepared(statement.values(is_shared=bindparam("shared"))), key=uuid, shared=True)
+        tx.execute(
+            Statement(statement.values(is_shared=bindparam("shared"))), key=uuid, shared=True
+        )
 
 
 def listed(site: Site, who: Person, **query: Any) -> list[str]:
@@ -57,7 +59,7 @@ def listed(site: Site, who: Person, **query: Any) -> list[str]:
 
 def history(world: World) -> list[tuple[str, Any]]:
     with world.database.read() as tx:
-        rows = tx.all(Prepared(select(events.c.kind, events.c.facts).order_by(events.c.id)))
+        rows = tx.fetch_all(Statement(select(events.c.kind, events.c.facts).order_by(events.c.id)))
     return [(row.kind, row.facts) for row in rows if row.kind.startswith("key.")]
 
 

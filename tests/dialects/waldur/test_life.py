@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import bindparam, select, update
 
 from collegium.api.waldur.schemas import STATES
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import outbox, projects
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.invitations import rules as invitation_rules
-from collegium.worker.scheduler import Clock
+from collegium.worker.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,14 +54,14 @@ def place(world: World, owner: Person) -> Place:
 def mails(world: World, kind: str) -> list[Row]:
     statement = select(outbox).where(outbox.c.kind == kind).order_by(outbox.c.id)
     with world.database.read() as tx:
-        return tx.all(Prepared(statement))
+        return tx.fetch_all(Statement(statement))
 
 
 def change(world: World, table: Table, **values: Any) -> None:
     """Change every row of a table, as time or an operator may."""
     statement = update(table).values({name: bindparam(name) for name in values})
     with world.database.write() as tx:
-        tx.run(Prepared(statement), **values)
+        tx.execute(Statement(statement), **values)
 
 
 # Invitations.
@@ -90,9 +90,9 @@ class Invited:
             now=datetime.now(UTC) - LONG_AGO if expired else None,
         )
         act = {
-            invitation_rules.State.ACCEPTED: invitation_rules.Act.ACCEPT,
-            invitation_rules.State.REJECTED: invitation_rules.Act.REJECT,
-            invitation_rules.State.CANCELED: invitation_rules.Act.CANCEL,
+            invitation_rules.State.ACCEPTED: invitation_rules.Action.ACCEPT,
+            invitation_rules.State.REJECTED: invitation_rules.Action.REJECT,
+            invitation_rules.State.CANCELED: invitation_rules.Action.CANCEL,
         }.get(state)
         if act is not None:
             assert self.do(act).status_code == 200
@@ -110,15 +110,15 @@ class Invited:
     def link(self, purpose: str) -> str:
         now = int(datetime.now(UTC).timestamp())
         staff = self.world.staff
-        return self.world.vault.link(purpose, staff.uuid, self.uuid, self.row.generation, now)
+        return self.world.vault.sign(purpose, staff.uuid, self.uuid, self.row.generation, now)
 
-    def do(self, act: invitation_rules.Act) -> httpx.Response:
+    def do(self, act: invitation_rules.Action) -> httpx.Response:
         path = "/api/user-invitations/"
         match act:
-            case invitation_rules.Act.APPROVE | invitation_rules.Act.REJECT:
+            case invitation_rules.Action.APPROVE | invitation_rules.Action.REJECT:
                 purpose = getattr(approvals, act.name)
                 return self.site.post(f"{path}{act}/", json={"token": self.link(purpose)})
-            case invitation_rules.Act.ACCEPT:
+            case invitation_rules.Action.ACCEPT:
                 return self.site.post(f"{path}{self.uuid}/accept/", self.taker)
             case _:
                 return self.site.post(f"{path}{self.uuid}/{act}/", self.world.staff)
@@ -136,7 +136,7 @@ def invited(
 
 
 # What only another wire has: here there is no such thing, whatever the state.
-ELSEWHERE = {act for act in invitation_rules.Act if act == "decline"}
+ELSEWHERE = {act for act in invitation_rules.Action if act == "decline"}
 REFUSED: dict[str, tuple[int, Any]] = {
     "accept": (404, {"detail": "No Invitation matches the given query."}),
     "cancel": (400, ["Only pending or planned invitations can be canceled."]),
@@ -153,13 +153,13 @@ def test_an_invitation_moves_as_in_the_table_and_not_otherwise(
     world: World,
     state: invitation_rules.State,
 ) -> None:
-    for act in invitation_rules.Act:
+    for act in invitation_rules.Action:
         one = invited(state)
-        if act is invitation_rules.Act.RELEASE:
+        if act is invitation_rules.Action.RELEASE:
             change(world, projects, starts=TODAY)
         before = one.row
-        leads_to = None if act in ELSEWHERE else invitation_rules.MOVES.get((state, act))
-        if act is invitation_rules.Act.RELEASE:
+        leads_to = None if act in ELSEWHERE else invitation_rules.TRANSITIONS.get((state, act))
+        if act is invitation_rules.Action.RELEASE:
             assert one.release() is (leads_to is not None), act
         else:
             answer = one.do(act)
@@ -173,7 +173,9 @@ def test_an_invitation_moves_as_in_the_table_and_not_otherwise(
             assert one.row == before, act
             continue
         granted = [row.username for row in one.world.grants_in(one.project)]
-        assert granted == ([one.taker.actor.username] if act is invitation_rules.Act.ACCEPT else [])
+        assert granted == (
+            [one.taker.actor.username] if act is invitation_rules.Action.ACCEPT else []
+        )
         begins = (
             leads_to is invitation_rules.State.PENDING
             and state is not invitation_rules.State.PENDING
@@ -184,11 +186,11 @@ def test_an_invitation_moves_as_in_the_table_and_not_otherwise(
         told = [row.facts["invitation"] for row in mails(one.world, "invitation_created")]
         assert told[-1:] == [one.row.id] or leads_to is not invitation_rules.State.PENDING
         # Whoever got it before must not come in by what they got then.
-        revived = act is invitation_rules.Act.SEND and begins
+        revived = act is invitation_rules.Action.SEND and begins
         assert one.row.generation == before.generation + revived
-        assert (one.row.approved_by is None) is (act is not invitation_rules.Act.APPROVE)
+        assert (one.row.approved_by is None) is (act is not invitation_rules.Action.APPROVE)
         # No second time, but for a mail.
-        if act not in {invitation_rules.Act.SEND, invitation_rules.Act.RELEASE}:
+        if act not in {invitation_rules.Action.SEND, invitation_rules.Action.RELEASE}:
             assert one.do(act).status_code == REFUSED[act][0], act
 
 
@@ -254,7 +256,7 @@ def test_who_asks_staff_gets_not_around_them(
     assert state(by_staff) == "requested"
     assert (do(by_owner, "cancel"), do(by_owner, "send")) == (400, 400)
     change(world, projects, starts=TODAY)
-    assert Clock(world.database, world.settings).run() == 0
+    assert Scheduler(world.database, world.settings).run() == 0
     assert (state(by_staff), state(by_owner)) == ("requested", "requested")
     assert len(mails(world, "invitation_created")) == 0
     # One mail for each of them.
@@ -269,7 +271,7 @@ def test_what_staff_have_approved_waits_for_its_project_and_stays_approved(
 ) -> None:
     one = invited(invitation_rules.State.REQUESTED)
     change(world, projects, starts=TOMORROW)
-    assert one.do(invitation_rules.Act.APPROVE).status_code == 200
+    assert one.do(invitation_rules.Action.APPROVE).status_code == 200
     assert one.shown == "project"
     path = f"/api/user-invitations/{one.uuid}/"
     for act, state in (("cancel", "canceled"), ("send", "project")):
@@ -277,7 +279,7 @@ def test_what_staff_have_approved_waits_for_its_project_and_stays_approved(
         assert one.shown == state
     assert mails(world, "invitation_created") == []
     change(world, projects, starts=TODAY)
-    assert Clock(world.database, world.settings).run() == 1
+    assert Scheduler(world.database, world.settings).run() == 1
     assert one.shown == "pending"
     assert len(mails(world, "invitation_created")) == 1
 
@@ -306,7 +308,7 @@ def test_a_token_decides_for_what_it_was_signed_and_for_who_is_staff_then(
     now = int(datetime.now(UTC).timestamp())
 
     def decide(act: str, *facts: Any, purpose: str | None = None) -> Any:
-        token = world.vault.link(purpose or f"invitation_{act}", *facts)
+        token = world.vault.sign(purpose or f"invitation_{act}", *facts)
         answer = site.post(f"/api/user-invitations/{act}/", json={"token": token})
         assert answer.status_code == 400, answer.text
         return answer.json()
@@ -329,7 +331,7 @@ def test_a_token_decides_for_what_it_was_signed_and_for_who_is_staff_then(
         assert site.request("PATCH", path, world.staff, json=lost).status_code == 200
         assert decide("approve", *facts) == ["Invalid user UUID."]
     assert one.shown == "requested"
-    assert one.do(invitation_rules.Act.APPROVE).status_code == 200
+    assert one.do(invitation_rules.Action.APPROVE).status_code == 200
 
 
 def test_who_guesses_or_mails_too_much_has_to_wait(

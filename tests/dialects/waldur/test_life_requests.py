@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import bindparam, select
 
 from collegium.access import queries as access_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events, open_invitations, organisations, role_permissions, roles
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import rules as join_request_rules
@@ -62,9 +62,9 @@ class Request:
         self.link = world.open(owner, "PROJECT.MEMBER", self.project)
         self.uuid = world.ask(self.asker, self.link)
         act = {
-            Asked.APPROVED: join_request_rules.Act.APPROVE,
-            Asked.REJECTED: join_request_rules.Act.REJECT,
-            Asked.CANCELED: join_request_rules.Act.CANCEL,
+            Asked.APPROVED: join_request_rules.Action.APPROVE,
+            Asked.REJECTED: join_request_rules.Action.REJECT,
+            Asked.CANCELED: join_request_rules.Action.CANCEL,
         }.get(state)
         if act is not None:
             assert self.do(act).status_code == 200
@@ -80,11 +80,11 @@ class Request:
         shown: dict[str, Any] = self.site.get(path, self.owner).json()
         return shown
 
-    def do(self, act: join_request_rules.Act) -> httpx.Response:
+    def do(self, act: join_request_rules.Action) -> httpx.Response:
         path = f"/api/user-permission-requests/{self.uuid}/"
-        if act is join_request_rules.Act.SUBMIT:
+        if act is join_request_rules.Action.SUBMIT:
             return self.submit()
-        if act is join_request_rules.Act.CANCEL:
+        if act is join_request_rules.Action.CANCEL:
             return self.site.post(f"{path}cancel_request/", self.asker)
         return self.site.post(f"{path}{act}/", self.owner, json={"comment": "Well."})
 
@@ -114,12 +114,12 @@ NOT_ASKED = {
 def test_a_request_moves_as_in_the_table_and_not_otherwise(
     asked: Callable[[Asked], Request], state: Asked
 ) -> None:
-    for act in join_request_rules.Act:
-        if act is join_request_rules.Act.SUBMIT:
+    for act in join_request_rules.Action:
+        if act is join_request_rules.Action.SUBMIT:
             continue  # leads out of no stored state: see below
         one = asked(state)
         before = one.row
-        leads_to = join_request_rules.MOVES.get((state, act))
+        leads_to = join_request_rules.TRANSITIONS.get((state, act))
         answer = one.do(act)
         shown = one.shown
         assert shown["state"] == (leads_to or state), act
@@ -128,9 +128,9 @@ def test_a_request_moves_as_in_the_table_and_not_otherwise(
             assert one.row == before, act
             continue
         assert answer.status_code == 200, (act, answer.text)
-        given = act is join_request_rules.Act.APPROVE
+        given = act is join_request_rules.Action.APPROVE
         assert one.team == ([one.asker.actor.username] if given else [])
-        reviewed = act is not join_request_rules.Act.CANCEL
+        reviewed = act is not join_request_rules.Action.CANCEL
         if not reviewed:
             assert answer.json() == {
                 "uuid": one.uuid,
@@ -184,13 +184,13 @@ def test_who_got_the_role_while_the_request_waited_is_not_given_it_twice(
     end = datetime.now(UTC) + timedelta(days=1)
     world.seat(one.asker, "PROJECT.MEMBER", one.project, end)
     # It is settled with the role, whose end is the giver's word.
-    assert one.do(join_request_rules.Act.APPROVE).status_code == 409
+    assert one.do(join_request_rules.Action.APPROVE).status_code == 409
     assert [(row.username, row.until) for row in world.grants_in(one.project)] == [
         (one.asker.actor.username, end)
     ]
     other = asked(Asked.PENDING)
     world.seat(other.asker, "PROJECT.MEMBER", other.project)
-    assert other.do(join_request_rules.Act.APPROVE).status_code == 409
+    assert other.do(join_request_rules.Action.APPROVE).status_code == 409
     assert other.team == [other.asker.actor.username]
     # Each is told once.
     assert len(mails(world, "structure_role_granted")) == 2
@@ -521,11 +521,11 @@ def test_nobody_lets_in_above_their_own_ceiling(
     manager, asker = world.person(), world.person()
     world.seat(manager, "PROJECT.MANAGER", project)
     link = world.open(world.staff, "PROJECT.ADMIN", project)
-    give = Prepared(
+    give = Statement(
         role_permissions.insert().values(role_id=bindparam("role"), permission="PROJECT.DELETE")
     )
     with world.database.write() as tx:
-        tx.run(give, role=world.number_of(tx, "PROJECT.ADMIN"))
+        tx.execute(give, role=world.number_of(tx, "PROJECT.ADMIN"))
     uuid = world.ask(asker, link)
     told = [mail.recipient for mail in mails(world, "permission_request_submitted")]
     assert told == [owner.email]
@@ -543,23 +543,23 @@ def test_what_has_closed_since_lets_nobody_in(
     one = asked(Asked.PENDING)
     for closed in ("blocked", "archived"):
         change(world, organisations, **{closed: True})
-        answer = one.do(join_request_rules.Act.APPROVE)
+        answer = one.do(join_request_rules.Action.APPROVE)
         assert (answer.status_code, answer.json()) == (
             400,
             {"non_field_errors": ["Customer is not available."]},
         )
         change(world, organisations, **{closed: False})
     change(world, roles, is_active=False)
-    assert one.do(join_request_rules.Act.APPROVE).json() == {
+    assert one.do(join_request_rules.Action.APPROVE).json() == {
         "non_field_errors": ["Role is not active."]
     }
     change(world, roles, is_active=True)
     gone = {"is_active": False}
     path = f"/api/users/{one.asker.uuid}/"
     assert site.request("PATCH", path, world.staff, json=gone).status_code == 200
-    assert one.do(join_request_rules.Act.APPROVE).json() == ["User is not active."]
+    assert one.do(join_request_rules.Action.APPROVE).json() == ["User is not active."]
     assert one.team == []
-    assert one.do(join_request_rules.Act.REJECT).status_code == 200
+    assert one.do(join_request_rules.Action.REJECT).status_code == 200
 
 
 def test_every_deed_is_in_the_history(
@@ -576,7 +576,7 @@ def test_every_deed_is_in_the_history(
         )
         statement = select(events).where(events.c.scope_id == bindparam("scope"))
         with world.database.read() as tx:
-            found = tx.all(Prepared(statement.order_by(events.c.id)), scope=one.project.id)
+            found = tx.fetch_all(Statement(statement.order_by(events.c.id)), scope=one.project.id)
         by = {row.kind: row.actor_id for row in found}
         decider = one.asker.id if state is Asked.CANCELED else owner.id
         expected = {
@@ -593,8 +593,8 @@ def test_links_to_groups_are_not_of_this_wire(world: World, site: Site) -> None:
     ada, bob = world.person(), world.person()
     with world.database.write() as tx:
         group = group_actions.create(tx, ada.actor, "Club")
-        role: Any = tx.one(Prepared(select(roles).where(roles.c.name == "GROUP.MEMBER")))
-        reached = access_queries.reach_number(tx, ada.actor, group)
+        role: Any = tx.fetch_one(Statement(select(roles).where(roles.c.name == "GROUP.MEMBER")))
+        reached = access_queries.get_visible_by_id(tx, ada.actor, group)
         link = invite_link_actions.create(tx, ada.actor, world.settings, reached, role, None, {})
     path = f"/api/user-group-invitations/{link}/"
     for who in (ada, bob, world.staff):

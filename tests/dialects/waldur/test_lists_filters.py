@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from collegium.api.waldur import filters, invitations, memberships, organisations, projects, roles
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import grants, scopes
 from collegium.db.tables import invitations as invitation_table
 from collegium.db.tables import organisations as organisation_table
@@ -39,7 +39,7 @@ WORDS = """
 """
 once = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
-LISTS: dict[str, Mapping[str, filters.Kind]] = {
+LISTS: dict[str, Mapping[str, filters.FilterType]] = {
     "user-invitations": invitations.FILTERS,
     "user-permissions": memberships.FILTERS,
     "team": memberships.TEAM_FILTERS,
@@ -97,7 +97,7 @@ class Land:
         world.seat(self.bob, "PROJECT.MEMBER", self.gone)
         with world.database.write() as tx:
             ended = update(project_table).where(project_table.c.scope_id == self.old.id)
-            tx.run(Prepared(ended.values(ends=date(2020, 1, 1))))
+            tx.execute(Statement(ended.values(ends=date(2020, 1, 1))))
         self.remove(self.gone)
         self.invited: dict[str, str] = {}
         for name, role, place in (
@@ -122,17 +122,17 @@ class Land:
         ):
             one = update(invitation_table).where(invitation_table.c.uuid == self.invited[name])
             with world.database.write() as tx:
-                tx.run(Prepared(one.values(values)))
+                tx.execute(Statement(one.values(values)))
         put_away = update(organisation_table).where(organisation_table.c.scope_id == self.air.id)
         with world.database.write() as tx:
-            tx.run(Prepared(put_away.values(archived=True)))
+            tx.execute(Statement(put_away.values(archived=True)))
 
     def remove(self, place: Place) -> None:
         """Remove a project as its route does."""
         row = update(scopes).where(scopes.c.id == place.id)
         with self.world.database.write() as tx:
             membership_queries.end_all(tx, place.id, None)
-            tx.run(Prepared(row.values(removed=tx.now)))
+            tx.execute(Statement(row.values(removed=tx.now)))
 
     def found(self, site: Site, name: str, who: Any = None, /, **asked: Any) -> list[str]:
         """What tells the rows apart, in order; the count in the header must agree."""
@@ -432,7 +432,7 @@ def test_the_first_and_the_last_day_of_a_project(site: Site, land: Land, world: 
     for ends, shown in ((today, True), (today - timedelta(days=1), False), (None, True)):
         row = update(project_table).where(project_table.c.scope_id == land.kites.id)
         with world.database.write() as tx:
-            tx.run(Prepared(row.values(ends=ends)))
+            tx.execute(Statement(row.values(ends=ends)))
         found = land.found(site, "projects", conceal_finished_projects="true")
         assert ("Kites" in found) is shown
 
@@ -443,8 +443,8 @@ def test_what_was_changed_since_is_found(site: Site, land: Land, world: World) -
 
     past = datetime.now(UTC) - timedelta(days=9)
     with world.database.write() as tx:
-        tx.run(Prepared(update(scopes).values(created=past)))
-        tx.run(Prepared(update(grants).where(grants.c.ended.is_(None)).values(since=past)))
+        tx.execute(Statement(update(scopes).values(created=past)))
+        tx.execute(Statement(update(grants).where(grants.c.ended.is_(None)).values(since=past)))
     now = datetime.now(UTC)
     assert asked("projects") == asked("user-permissions") == []
     body: dict[str, Any] = {"name": "Much later"}
@@ -464,7 +464,7 @@ def test_empty_values_and_nonsense_for_a_truth_are_passed_over(site: Site, land:
         everything = land.found(site, name)
         assert everything
         assert land.found(site, name, unknown="x", **dict.fromkeys(table, " ")) == everything
-        truths = [one for one, kind in table.items() if isinstance(kind, filters.Truth)]
+        truths = [one for one, kind in table.items() if isinstance(kind, filters.BooleanFilter)]
         assert land.found(site, name, **dict.fromkeys(truths, "maybe")) == everything
 
 
@@ -502,9 +502,9 @@ def test_all_that_is_wrong_is_told_at_once(site: Site, land: Land) -> None:
         for parameter, kind in table.items():
             if isinstance(kind, (filters.Uuid, filters.Uuids)):
                 wrong[parameter] = BAD_UUID
-            elif isinstance(kind, filters.Since):
+            elif isinstance(kind, filters.GreaterOrEqual):
                 wrong[parameter] = BAD_DATE
-            elif isinstance(kind, filters.Words):
+            elif isinstance(kind, filters.ChoicesFilter):
                 text = "Select a valid choice. x is not one of the available choices."
                 wrong[parameter] = text
         tried += len(wrong)
@@ -544,7 +544,7 @@ def test_no_value_of_any_parameter_is_more_than_a_refusal(site: Site, land: Land
                 assert answer.status_code in {200, 400}, (name, parameter, value[:20])
                 if answer.status_code == 400:
                     assert list(answer.json()) == [parameter]
-                elif not isinstance(kind, filters.Truth):
+                elif not isinstance(kind, filters.BooleanFilter):
                     assert answer.json() == [], (name, parameter, value[:20])
 
 

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import select, update
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import tries
 from collegium.security.crypto import hash_password
-from collegium.security.rate_limits.rules import LOGIN_ACCOUNT, LOGIN_PAIR, wait
+from collegium.security.rate_limits.rules import LOGIN_ACCOUNT, LOGIN_PAIR, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +49,9 @@ def forward(world: World, **passed: float) -> None:
     """Let time pass for what was counted."""
     step = timedelta(**passed)
     with world.database.write() as tx:
-        for row in tx.all(Prepared(select(tries))):
+        for row in tx.fetch_all(Statement(select(tries))):
             moved = update(tries).where(tries.c.subject == row.subject)
-            tx.run(Prepared(moved.values(last=row.last - step, until=row.until - step)))
+            tx.execute(Statement(moved.values(last=row.last - step, until=row.until - step)))
 
 
 def test_the_fourth_failure_from_one_address_locks_that_pair_for_ten_minutes(
@@ -91,7 +91,7 @@ def test_strangers_cannot_shut_somebody_out_for_more_than_half_a_minute(
         log_in(site, "wrong", address=f"198.51.100.{turn}")
     mine = log_in(site, PASSWORD)
     assert mine.status_code == 429
-    assert int(mine.headers["retry-after"]) <= LOGIN_ACCOUNT.longest.total_seconds()
+    assert int(mine.headers["retry-after"]) <= LOGIN_ACCOUNT.max_delay.total_seconds()
     forward(world, seconds=31)
     assert log_in(site, PASSWORD).status_code == 200
 
@@ -107,7 +107,7 @@ def test_one_address_cannot_try_everybody(site: Site, world: World) -> None:
 def test_what_is_counted_names_nobody(site: Site, world: World, ada: Person) -> None:
     log_in(site, "wrong")
     with world.database.read() as tx:
-        rows = tx.all(Prepared(select(tries)))
+        rows = tx.fetch_all(Statement(select(tries)))
     assert rows
     assert "ada" not in repr(rows)
 
@@ -125,11 +125,11 @@ def test_limits_can_be_switched_off(
 
 
 def test_delays_grow_and_end() -> None:
-    waits = [wait(LOGIN_ACCOUNT, count).total_seconds() for count in range(9, 19)]
+    waits = [backoff(LOGIN_ACCOUNT, count).total_seconds() for count in range(9, 19)]
     assert waits == [0, 0, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert wait(LOGIN_ACCOUNT, 10**6) == LOGIN_ACCOUNT.longest
-    assert wait(LOGIN_PAIR, 3) == timedelta()
-    assert wait(LOGIN_PAIR, 4) == timedelta(minutes=10)
+    assert backoff(LOGIN_ACCOUNT, 10**6) == LOGIN_ACCOUNT.max_delay
+    assert backoff(LOGIN_PAIR, 3) == timedelta()
+    assert backoff(LOGIN_PAIR, 4) == timedelta(minutes=10)
 
 
 def test_guessing_invitations_is_slowed_down(site: Site, world: World) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from sqlalchemy import select
 
 from collegium.accounts.pictures.rules import BYTES, PIXELS, SIDE
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import pictures
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def send(site: Site, who: Person, data: bytes, name: str | None = "me.png") -> A
 
 def kept(world: World) -> int:
     with world.database.read() as tx:
-        return len(tx.all(Prepared(select(pictures.c.uuid))))
+        return len(tx.fetch_all(Statement(select(pictures.c.uuid))))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.access.rules import Kind, Permission
-from collegium.db.statements import Prepared
+from collegium.access.rules import Permission, ScopeKind
+from collegium.db.statements import Statement
 from collegium.db.tables import outbox
 from collegium.settings import load
 from tests.conftest import KEY
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LINKS = "/api/user-group-invitations/"
 REQUESTS = "/api/user-permission-requests/"
-_POSTED = Prepared(select(outbox.c.kind, outbox.c.recipient).order_by(outbox.c.id))
+_POSTED = Statement(select(outbox.c.kind, outbox.c.recipient).order_by(outbox.c.id))
 ASKED_ALREADY = ["Request has been created already."]
 
 
@@ -78,10 +78,10 @@ def decide(site: Site, uuid: str, deed: str, who: Person, **body: Any) -> httpx.
 def posted(world: World, kind: str) -> list[str]:
     """The addresses that are owed a mail of a kind."""
     with world.database.read() as tx:
-        return [row.recipient for row in tx.all(_POSTED) if row.kind == kind]
+        return [row.recipient for row in tx.fetch_all(_POSTED) if row.kind == kind]
 
 
-def custom(world: World, kind: Kind, *carried: Permission) -> str:
+def custom(world: World, kind: ScopeKind, *carried: Permission) -> str:
     name = f"CUSTOM.{len(carried)}{kind}"
     with world.database.write() as tx:
         add_role(tx, name, kind, carried)
@@ -144,7 +144,7 @@ def test_who_is_mailed_can_see_and_decide_and_nobody_else_is(
     quiet = world.person("quiet", notifications_enabled=False)
     world.seat(quiet, "CUSTOMER.OWNER", acme)
     usher = world.person("usher")
-    world.seat(usher, custom(world, Kind.PROJECT, Permission.PROJECT_GRANT), engine)
+    world.seat(usher, custom(world, ScopeKind.PROJECT, Permission.PROJECT_GRANT), engine)
     for role, expected in (
         ("PROJECT.MEMBER", {manager, owner, usher}),
         ("PROJECT.MANAGER", {manager, owner}),  # above the ceiling of the usher
@@ -273,7 +273,7 @@ def test_making_projects_takes_the_right_to_create_them(
     grants = (Permission.ORGANISATION_GRANT, Permission.PROJECT_UPDATE)
     for more, status in (((), 403), ((Permission.PROJECT_CREATE,), 201)):
         opener = world.person()
-        world.seat(opener, custom(world, Kind.ORGANISATION, *grants, *more), acme)
+        world.seat(opener, custom(world, ScopeKind.ORGANISATION, *grants, *more), acme)
         body = {
             "scope": acme.path,
             "role": world.role("PROJECT.MEMBER").uuid,

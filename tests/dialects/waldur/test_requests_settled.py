@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind, Permission
+from collegium.access.rules import Permission, ScopeKind
 from tests.dialects.brainstem.scene import PRIVATE, Groups
 from tests.dialects.waldur.test_requests import REQUESTS, custom, decide, posted, submit
 from tests.dialects.web.browser import Browser
@@ -82,8 +82,10 @@ def assert_settled(site: Site, uuid: str, who: Person, by: Person, decider: Pers
 
 def acme_of(world: World, project: Place) -> Place:
     with world.database.read() as tx:
-        row = access_queries.reach(tx, world.staff.actor, Kind.PROJECT, project.uuid).scope
-    return Place(Kind.ORGANISATION, row.organisation_uuid, row.organisation_id, "Acme")
+        row = access_queries.get_visible(
+            tx, world.staff.actor, ScopeKind.PROJECT, project.uuid
+        ).scope
+    return Place(ScopeKind.ORGANISATION, row.organisation_uuid, row.organisation_id, "Acme")
 
 
 def added(site: Site, world: World, owner: Person, engine: Place, ada: Person) -> None:
@@ -145,7 +147,7 @@ def test_staff_who_add_somebody_approve_their_request(
 def test_a_role_that_is_changed_to_the_one_asked_for_approves_the_request(
     site: Site, world: World, owner: Person, engine: Place, ada: Person
 ) -> None:
-    asked, given = custom(world, Kind.PROJECT, Permission.PROJECT_UPDATE), "PROJECT.MEMBER"
+    asked, given = custom(world, ScopeKind.PROJECT, Permission.PROJECT_UPDATE), "PROJECT.MEMBER"
     world.seat(ada, given, engine)
     uuid = pending(site, world, owner, engine, ada, asked)
     browser = Browser(site).sign_in(world, world.staff)
@@ -191,10 +193,10 @@ def test_a_role_with_all_rights_of_the_one_asked_for_approves_the_request(
 def test_another_or_a_smaller_role_leaves_the_request_to_be_decided(
     site: Site, world: World, owner: Person, engine: Place, ada: Person
 ) -> None:
-    beside = custom(world, Kind.PROJECT, Permission.PROJECT_UPDATE)
+    beside = custom(world, ScopeKind.PROJECT, Permission.PROJECT_UPDATE)
     uuid = pending(site, world, owner, engine, ada, beside)
     assert add(site, engine, world.staff, ada, "PROJECT.MEMBER").status_code == 201
-    other = custom(world, Kind.PROJECT, Permission.PROJECT_CREATE, Permission.INVITATION_LIST)
+    other = custom(world, ScopeKind.PROJECT, Permission.PROJECT_CREATE, Permission.INVITATION_LIST)
     assert add(site, engine, world.staff, ada, other).status_code == 201
     assert state(site, uuid, ada) == "pending"
     assert decide(site, uuid, "reject", world.staff).status_code == 200

@@ -20,11 +20,11 @@ import pytest
 from sqlalchemy import bindparam, insert, select, update
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import TEAM, Kind, Permission
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import role_permissions, roles
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from tests.conftest import PostgreSQL
 
 PEOPLE = "staff support owner manager member lapsed former stranger nobody".split()  # noqa: SIM905
@@ -226,18 +226,18 @@ class Scene:
             self.colleague = self._person(tx, "colleague")
             self.outsider = self._person(tx, "outsider")
             unused: Any = role_queries.named(
-                tx, add_role(tx, f"CUSTOM.{uuid4().hex}", Kind.PROJECT, ()), None
+                tx, add_role(tx, f"CUSTOM.{uuid4().hex}", ScopeKind.PROJECT, ()), None
             )
             self.unused = str(unused.uuid)
         # A while ago, so that something can have ended since.
         with hall.database.write(now - timedelta(days=1)) as tx:
             name = f"Acme {self._number}"
             uuid = organisation_actions.create(tx, self._boss, hall.settings, {"name": name})
-            above = access_queries.reach(tx, self._boss, Kind.ORGANISATION, uuid)
-            self.organisation = Place(Kind.ORGANISATION, uuid, above.scope.id, name)
+            above = access_queries.get_visible(tx, self._boss, ScopeKind.ORGANISATION, uuid)
+            self.organisation = Place(ScopeKind.ORGANISATION, uuid, above.scope.id, name)
             uuid = project_actions.create(tx, self._boss, above, {"name": "Engine"})
-            below = access_queries.reach(tx, self._boss, Kind.PROJECT, uuid)
-            self.project = Place(Kind.PROJECT, uuid, below.scope.id, "Engine")
+            below = access_queries.get_visible(tx, self._boss, ScopeKind.PROJECT, uuid)
+            self.project = Place(ScopeKind.PROJECT, uuid, below.scope.id, "Engine")
             for who, role, until in (
                 (self.person("owner"), "CUSTOMER.OWNER", None),
                 (self.person("manager"), "PROJECT.MANAGER", None),
@@ -250,8 +250,10 @@ class Scene:
                 (self.colleague, "CUSTOMER.OWNER", None),
             ):
                 row = hall.roles[role]
-                reached = above if row.kind == Kind.ORGANISATION else below
-                seat = membership_actions.Seat(reached, row, account_queries.by_uuid(tx, who.uuid))
+                reached = above if row.kind == ScopeKind.ORGANISATION else below
+                seat = membership_actions.RoleAssignment(
+                    reached, row, account_queries.by_uuid(tx, who.uuid)
+                )
                 membership_actions.add(tx, self._boss, seat, until)
         self.invitation = hall.world.invite(
             self.person("owner"), "invited@example.org", "PROJECT.ADMIN", self.project
@@ -262,7 +264,7 @@ class Scene:
         hall.world.unseat(self.person("former"), "CUSTOMER.OWNER", self.organisation)
         hall.world.unseat(self.person("former"), "PROJECT.MANAGER", self.project)
 
-    def _person(self, tx: Write, name: str, **flags: bool) -> Person:
+    def _person(self, tx: WriteTransaction, name: str, **flags: bool) -> Person:
         username = f"{name}{self._number}"
         number = account_actions.create(
             tx,
@@ -271,7 +273,7 @@ class Scene:
             self.hall.vault,
             {"username": username, "email": f"{username}@example.org", **flags},
         )
-        row: Any = account_queries.by_number(tx, number)
+        row: Any = account_queries.by_id(tx, number)
         return Person(
             actor_of(row), token_actions.renew(tx, self.hall.vault, self.hall.settings, None, row)
         )
@@ -309,7 +311,9 @@ class Scene:
 
     def without_project(self) -> Place:
         with self.hall.database.write() as tx:
-            reached = access_queries.reach(tx, self._boss, Kind.PROJECT, self.project.uuid)
+            reached = access_queries.get_visible(
+                tx, self._boss, ScopeKind.PROJECT, self.project.uuid
+            )
             project_actions.delete(tx, self._boss, reached)
         return self.organisation
 
@@ -600,8 +604,8 @@ def invite(scene: Scene, email: str, role: str = "PROJECT.ADMIN", **more: Any) -
 
 def change_role(scene: Scene, name: str, **values: Any) -> None:
     with scene.hall.database.write() as tx:
-        tx.run(
-            Prepared(update(roles).where(roles.c.name == bindparam("which")).values(**values)),
+        tx.execute(
+            Statement(update(roles).where(roles.c.name == bindparam("which")).values(**values)),
             which=name,
         )
 
@@ -609,11 +613,13 @@ def change_role(scene: Scene, name: str, **values: Any) -> None:
 def change_organisation(scene: Scene, **values: Any) -> None:
     staff = scene.hall.world.staff.actor
     with scene.hall.database.write() as tx:
-        reached = access_queries.reach(tx, staff, Kind.ORGANISATION, scene.organisation.uuid)
+        reached = access_queries.get_visible(
+            tx, staff, ScopeKind.ORGANISATION, scene.organisation.uuid
+        )
         organisation_actions.update(tx, staff, reached, values)
 
 
-def custom_role(scene: Scene, kind: Kind, *carried: Permission) -> str:
+def custom_role(scene: Scene, kind: ScopeKind, *carried: Permission) -> str:
     name = f"CUSTOM.{next(_numbers)}"
     with scene.hall.database.write() as tx:
         add_role(tx, name, kind, carried)
@@ -624,7 +630,7 @@ def custom_role(scene: Scene, kind: Kind, *carried: Permission) -> str:
 @pytest.fixture
 def doorkeeper(scene: Scene) -> Person:
     """Somebody who may bring people into the project, and nothing else."""
-    role = custom_role(scene, Kind.PROJECT, Permission.PROJECT_GRANT)
+    role = custom_role(scene, ScopeKind.PROJECT, Permission.PROJECT_GRANT)
     scene.hall.world.seat(scene.outsider, role, scene.project)
     return scene.outsider
 
@@ -661,7 +667,7 @@ def test_nobody_manages_invitations_to_more_than_they_hold(
 def test_nobody_touches_a_role_above_their_own(
     scene: Scene, deed: str, role: str, status: int
 ) -> None:
-    usher = custom_role(scene, Kind.PROJECT, *TEAM[Kind.PROJECT])
+    usher = custom_role(scene, ScopeKind.PROJECT, *MEMBERSHIP_PERMISSIONS[ScopeKind.PROJECT])
     scene.hall.world.seat(scene.outsider, usher, scene.project)
     holder = scene.person("member" if role == "PROJECT.MEMBER" else "manager")
     answer = scene.hall.site.post(
@@ -684,7 +690,7 @@ def test_who_sees_an_invitation_above_their_ceiling_cannot_help_themselves(
 
 
 def test_who_merely_lists_invitations_cannot_take_them(scene: Scene) -> None:
-    role = custom_role(scene, Kind.PROJECT, Permission.INVITATION_LIST)
+    role = custom_role(scene, ScopeKind.PROJECT, Permission.INVITATION_LIST)
     scene.hall.world.seat(scene.outsider, role, scene.project)
     own = invite(scene, scene.outsider.email.upper())
     shown = scene.hall.site.get("/api/user-invitations/", scene.outsider).json()
@@ -725,8 +731,10 @@ def test_an_invitation_dies_with_the_right_of_its_inviter(
 
 
 def test_an_invitation_dies_with_the_ceiling_of_its_inviter(scene: Scene) -> None:
-    giver = custom_role(scene, Kind.PROJECT, Permission.PROJECT_GRANT, Permission.PROJECT_UPDATE)
-    given = custom_role(scene, Kind.PROJECT, Permission.PROJECT_UPDATE)
+    giver = custom_role(
+        scene, ScopeKind.PROJECT, Permission.PROJECT_GRANT, Permission.PROJECT_UPDATE
+    )
+    given = custom_role(scene, ScopeKind.PROJECT, Permission.PROJECT_UPDATE)
     world = scene.hall.world
     world.seat(scene.outsider, giver, scene.project)
     uuid = world.invite(scene.outsider, "new@example.org", given, scene.project)
@@ -738,10 +746,10 @@ def test_an_invitation_dies_with_the_ceiling_of_its_inviter(scene: Scene) -> Non
     assert accept(scene, scene.person("stranger"), uuid).status_code == 200
 
 
-def add_permission(tx: Write, role: str, permission: Permission) -> None:
+def add_permission(tx: WriteTransaction, role: str, permission: Permission) -> None:
     number = select(roles.c.id).where(roles.c.name == bindparam("role")).scalar_subquery()
-    tx.run(
-        Prepared(
+    tx.execute(
+        Statement(
             insert(role_permissions).values(role_id=number, permission=bindparam("permission"))
         ),
         role=role,
@@ -750,7 +758,7 @@ def add_permission(tx: Write, role: str, permission: Permission) -> None:
 
 
 def test_a_disabled_role_is_given_to_nobody(scene: Scene) -> None:
-    role = custom_role(scene, Kind.PROJECT)
+    role = custom_role(scene, ScopeKind.PROJECT)
     uuid = invite(scene, "new@example.org", role)
     site, owner = scene.hall.site, scene.person("owner")
     add, stranger = f"{scene.project.path}add_user/", scene.person("stranger")
@@ -849,7 +857,7 @@ def test_an_expired_invitation_says_so_and_opens_nothing(scene: Scene) -> None:
     with scene.hall.database.write(datetime.now(UTC) - lifetime) as tx:
         # The owner's role is younger than that; staff invited.
         staff = scene.hall.world.staff.actor
-        reached = access_queries.reach(tx, staff, Kind.PROJECT, scene.project.uuid)
+        reached = access_queries.get_visible(tx, staff, ScopeKind.PROJECT, scene.project.uuid)
         role = scene.hall.roles["PROJECT.ADMIN"]
         details = {"email": invitee.email}
         uuid = invitation_actions.create(tx, staff, scene.hall.settings, reached, role, details)
@@ -870,16 +878,18 @@ def test_a_grant_gives_nothing_from_the_instant_at_which_it_ends(scene: Scene) -
     hall.world.seat(scene.outsider, "PROJECT.MANAGER", scene.project, until)
     needed = Permission.PROJECT_GRANT
     with hall.database.read(until - TICK) as tx:
-        assert access_queries.reach(tx, actor, Kind.PROJECT, scene.project.uuid, needed).held
-        assert account_queries.reach(tx, actor, scene.colleague.uuid)
-        assert invitation_queries.reach(tx, actor, scene.invitation)
+        assert access_queries.get_visible(
+            tx, actor, ScopeKind.PROJECT, scene.project.uuid, needed
+        ).permissions
+        assert account_queries.get_visible(tx, actor, scene.colleague.uuid)
+        assert invitation_queries.get_visible(tx, actor, scene.invitation)
     with hall.database.read(until) as tx:
         with pytest.raises(NotFound):
-            access_queries.reach(tx, actor, Kind.PROJECT, scene.project.uuid)
+            access_queries.get_visible(tx, actor, ScopeKind.PROJECT, scene.project.uuid)
         with pytest.raises(NotFound):
-            account_queries.reach(tx, actor, scene.colleague.uuid)
+            account_queries.get_visible(tx, actor, scene.colleague.uuid)
         with pytest.raises(NotFound):
-            invitation_queries.reach(tx, actor, scene.invitation)
+            invitation_queries.get_visible(tx, actor, scene.invitation)
 
 
 @pytest.mark.parametrize("name", ["lapsed", "former", "stranger"])
@@ -999,7 +1009,7 @@ def test_a_manager_manages_not_their_own_role(scene: Scene) -> None:
 
 
 def test_in_an_organisation_one_may_leave_by_oneself(scene: Scene) -> None:
-    role = custom_role(scene, Kind.ORGANISATION, Permission.ORGANISATION_REVOKE)
+    role = custom_role(scene, ScopeKind.ORGANISATION, Permission.ORGANISATION_REVOKE)
     scene.hall.world.seat(scene.outsider, role, scene.organisation)
     leave = f"{scene.organisation.path}delete_user/"
     body = scene.seat(scene.outsider, role)
@@ -1154,8 +1164,10 @@ def test_ordinary_people_see_neither_staff_nor_who_was_switched_off(scene: Scene
 
 def test_the_right_to_remove_a_project_comes_from_above(scene: Scene) -> None:
     site, world = scene.hall.site, scene.hall.world
-    below = custom_role(scene, Kind.PROJECT, Permission.PROJECT_DELETE, Permission.PROJECT_UPDATE)
-    above = custom_role(scene, Kind.ORGANISATION, Permission.PROJECT_DELETE)
+    below = custom_role(
+        scene, ScopeKind.PROJECT, Permission.PROJECT_DELETE, Permission.PROJECT_UPDATE
+    )
+    above = custom_role(scene, ScopeKind.ORGANISATION, Permission.PROJECT_DELETE)
     world.seat(scene.outsider, below, scene.project)
     world.seat(scene.person("stranger"), above, scene.organisation)
     ended = site.request(

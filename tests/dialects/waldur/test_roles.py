@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from collegium.access.rules import Kind, Permission
+from collegium.access.rules import Permission, ScopeKind
 from collegium.api.waldur import schemas
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events, role_permissions, roles
 from tests.store.test_access import add_role
 
@@ -50,7 +50,7 @@ def said(answer: httpx.Response) -> tuple[int, Any]:
 def history(world: World) -> list[tuple[str, dict[str, Any]]]:
     """What was told of roles themselves, without who they are."""
     with world.database.read() as tx:
-        rows = tx.all(Prepared(select(events).order_by(events.c.id)))
+        rows = tx.fetch_all(Statement(select(events).order_by(events.c.id)))
     kinds = {"role.created", "role.changed", "role.deleted", "role.enabled", "role.disabled"}
     assert all(row.actor_id for row in rows if row.kind in kinds)
     return [
@@ -335,8 +335,8 @@ def test_a_role_that_was_never_used_goes(site: Site, world: World) -> None:
     assert site.get(path_of(role), world.staff).status_code == 404
     assert site.request("DELETE", path_of(role), world.staff).status_code == 404
     with world.database.read() as tx:
-        carried = tx.all(
-            Prepared(select(role_permissions).outerjoin(roles).where(roles.c.id.is_(None)))
+        carried = tx.fetch_all(
+            Statement(select(role_permissions).outerjoin(roles).where(roles.c.id.is_(None)))
         )
     assert carried == []
     assert [kind for kind, _ in history(world)] == ["role.created", "role.deleted"]
@@ -345,8 +345,8 @@ def test_a_role_that_was_never_used_goes(site: Site, world: World) -> None:
 
 def test_roles_of_groups_are_not_of_this_wire(site: Site, world: World) -> None:
     with world.database.write() as tx:
-        name = add_role(tx, "GROUP.CAPTAIN", Kind.GROUP, [Permission.GROUP_UPDATE])
-        row: Row = tx.one(Prepared(select(roles).where(roles.c.name == name)))
+        name = add_role(tx, "GROUP.CAPTAIN", ScopeKind.GROUP, [Permission.GROUP_UPDATE])
+        row: Row = tx.fetch_one(Statement(select(roles).where(roles.c.name == name)))
     listed = site.get("/api/roles/?page_size=300", world.staff)
     assert int(listed.headers["X-Result-Count"]) == len(listed.json())
     assert not [role for role in listed.json() if role["name"].startswith("GROUP.")]

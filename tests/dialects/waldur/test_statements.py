@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import insert
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.api.waldur.routes import ROUTES
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import keys
 from collegium.invitations import actions as invitation_actions
 from collegium.invite_links import actions as invite_link_actions
@@ -52,27 +52,27 @@ class Crowd:
         project = world.project(organisation, "First")
         role, owner_role = world.role("PROJECT.MEMBER"), world.role("CUSTOMER.OWNER")
         with world.database.write() as tx:
-            above = access_queries.reach(tx, staff, Kind.ORGANISATION, organisation.uuid)
-            below = access_queries.reach(tx, staff, Kind.PROJECT, project.uuid)
+            above = access_queries.get_visible(tx, staff, ScopeKind.ORGANISATION, organisation.uuid)
+            below = access_queries.get_visible(tx, staff, ScopeKind.PROJECT, project.uuid)
             myself = account_queries.by_uuid(tx, owner.uuid)
             for at in range(size):
                 name = f"m{size}-{at}"
                 values = {"username": name, "email": f"{name}@example.org"}
                 number = account_actions.create(tx, None, world.settings, world.vault, values)
-                account: Any = account_queries.by_number(tx, number)
+                account: Any = account_queries.by_id(tx, number)
                 for reached, given in ((above, owner_role), (below, role)):
-                    seat = membership_actions.Seat(reached, given, account)
+                    seat = membership_actions.RoleAssignment(reached, given, account)
                     membership_actions.add(tx, staff, seat, None)
                 project_actions.create(tx, staff, above, {"name": f"Project {size}-{at}"})
                 uuid = organisation_actions.create(tx, staff, world.settings, {"name": name})
-                reached = access_queries.reach(tx, staff, Kind.ORGANISATION, uuid)
-                seat = membership_actions.Seat(reached, owner_role, myself)
+                reached = access_queries.get_visible(tx, staff, ScopeKind.ORGANISATION, uuid)
+                seat = membership_actions.RoleAssignment(reached, owner_role, myself)
                 membership_actions.add(tx, staff, seat, None)
                 details = {"email": values["email"]}
                 invitation_actions.create(tx, staff, world.settings, below, role, details)
                 link = invite_link_actions.create(tx, staff, world.settings, below, role, None, {})
                 join_request_actions.submit(tx, asker.actor, world.settings, link)
-                add_role(tx, f"CUSTOM.{name}", Kind.PROJECT, ())
+                add_role(tx, f"CUSTOM.{name}", ScopeKind.PROJECT, ())
         return owner, organisation, project
 
 
@@ -130,7 +130,7 @@ def statements(
 
 
 def test_every_list_has_its_number() -> None:
-    lists = {path for path, known in ROUTES.items() if "GET" in known and known["GET"].many}
+    lists = {path for path, known in ROUTES.items() if "GET" in known and known["GET"].is_list}
     lists -= {"/api/user-group-invitations/{uuid}/projects/"}  # as an organisation shows them
     assert lists == set(LISTS) | set(OTHERS) | CONSTANT
     ones = {path for path, known in ROUTES.items() if "GET" in known} - lists - {"/api/"}
@@ -224,5 +224,5 @@ def add_key(world: World, person: Person) -> str:
     }
     with world.database.write() as tx:
         row = insert(keys).values(**values, created=tx.now, modified=tx.now)
-        tx.run(Prepared(row))
+        tx.execute(Statement(row))
     return uuid

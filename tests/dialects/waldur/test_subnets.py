@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from collegium.access.rules import Kind, Permission
-from collegium.db.statements import Prepared
+from collegium.access.rules import Permission, ScopeKind
+from collegium.db.statements import Statement
 from collegium.db.tables import closed_ranges
 from tests.store.test_access import add_role
 
@@ -188,7 +188,7 @@ def test_another_text_counts_at_once(site: Site, scene: Scene, world: World) -> 
         assert ask(site, path, scene.owner, INSIDE).status_code == inside, subnets
         assert ask(site, path, scene.owner, OUTSIDE).status_code == outside, subnets
     with world.database.read() as tx:
-        assert tx.all(Prepared(select(closed_ranges))) == []
+        assert tx.fetch_all(Statement(select(closed_ranges))) == []
 
 
 def test_an_owner_cannot_move_the_wall(site: Site, scene: Scene) -> None:
@@ -253,7 +253,7 @@ def test_who_merely_lists_invitations_takes_none_from_outside_either(
 ) -> None:
     reader = world.person("reader")
     with world.database.write() as tx:
-        add_role(tx, "PROJECT.READER", Kind.PROJECT, [Permission.INVITATION_LIST])
+        add_role(tx, "PROJECT.READER", ScopeKind.PROJECT, [Permission.INVITATION_LIST])
     world.seat(reader, "PROJECT.READER", scene.project)
     path = f"/api/user-invitations/{scene.invitation}/"
     assert ask(site, path, reader, INSIDE).status_code == 200

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import email_changes, events, keys
 from collegium.db.tables import tokens as token_rows
 
@@ -30,12 +30,12 @@ def path_of(person: Person) -> str:
 
 def row_of(world: World, person: Person) -> Row:
     with world.database.read() as tx:
-        return account_queries.by_number(tx, person.id)
+        return account_queries.by_id(tx, person.id)
 
 
 def told(database: Database, kind: str) -> list[Row]:
     with database.read() as tx:
-        return tx.all(Prepared(select(events).where(events.c.kind == kind)))
+        return tx.fetch_all(Statement(select(events).where(events.c.kind == kind)))
 
 
 def patch(site: Site, person: Person, who: Person, **body: Any) -> Any:
@@ -247,8 +247,8 @@ def test_a_deleted_account_leaves_nothing_personal_but_a_readable_history(
     world.seat(ada, "PROJECT.MANAGER", place)
     uuid = world.invite(ada, "somebody@example.org", "PROJECT.MEMBER", place)
     with database.write() as tx:
-        tx.run(
-            Prepared(
+        tx.execute(
+            Statement(
                 email_changes.insert().values(
                     account_id=ada.id, email="new@example.org", digest=b"1" * 32, created=tx.now
                 )
@@ -262,7 +262,7 @@ def test_a_deleted_account_leaves_nothing_personal_but_a_readable_history(
         assert value not in kept
     with database.read() as tx:
         for table in (keys, token_rows, email_changes):
-            rows = tx.all(Prepared(select(table).where(table.c.account_id == ada.id)))
+            rows = tx.fetch_all(Statement(select(table).where(table.c.account_id == ada.id)))
             assert rows == []
     assert world.grants_in(place) == []
     shown = site.get(f"/api/user-invitations/{uuid}/", owner).json()
@@ -328,7 +328,7 @@ def test_a_refreshed_token_ends_the_old_one(site: Site, world: World, by: str) -
 def test_a_token_rests_nowhere_in_clear(world: World, database: Database) -> None:
     ada = world.person("ada")
     with database.read() as tx:
-        rows = tx.all(Prepared(select(token_rows)))
+        rows = tx.fetch_all(Statement(select(token_rows)))
     assert ada.token.encode() not in b"".join(row.sealed + row.digest for row in rows)
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import update
 from collegium.accounts import queries as account_queries
 from collegium.api.waldur import filters
 from collegium.api.waldur.accounts import FILTERS
-from collegium.api.waldur.errors import Malformed
-from collegium.db.statements import Prepared
+from collegium.api.waldur.errors import BadRequestError
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts as table
 from collegium.db.tables import grants, scopes
 
@@ -52,7 +52,7 @@ class Town:
         self.past = now - timedelta(days=5000)
         mark = update(table).where(table.c.id == self.old.id)
         with world.database.write() as tx:
-            tx.run(Prepared(mark.values(joined=self.past, modified=self.past)))
+            tx.execute(Statement(mark.values(joined=self.past, modified=self.past)))
         self.org = world.organisation("Institute", owner=self.mari)
         self.project = world.project(self.org, "Survey")
         world.seat(self.bob, "PROJECT.MEMBER", self.project)
@@ -195,13 +195,13 @@ def test_only_living_grants_in_scopes_that_exist_count(
         grants.c.scope_id == other.id, grants.c.account_id == town.bob.id
     )
     with world.database.write() as tx:
-        tx.run(Prepared(expired.values(until=tx.now)))
+        tx.execute(Statement(expired.values(until=tx.now)))
     world.unseat(town.mari, "PROJECT.MANAGER", other)
     assert town.found(site, project_roles="PROJECT.ADMIN,PROJECT.MANAGER") == []
     assert town.found(site, project_uuid=other.uuid) == []
     remove = update(scopes).where(scopes.c.id == town.project.id).values(removed=datetime.now(UTC))
     with world.database.write() as tx:
-        tx.run(Prepared(remove))
+        tx.execute(Statement(remove))
     assert town.found(site, project_roles="PROJECT.MEMBER") == []
     assert town.found(site, project_uuid=town.project.uuid) == []
     assert town.found(site, customer_uuid=town.org.uuid) == ["mari"]
@@ -291,8 +291,8 @@ def test_a_lone_surrogate_is_refused() -> None:
     class Asked:
         query: ClassVar = {"query": ["a\ud800"], "is_active": ["1"]}
 
-    with pytest.raises(Malformed) as refused:
-        filters.read(Asked(), {"query": filters.Exact(), "is_active": filters.Truth()})  # type: ignore[arg-type]
+    with pytest.raises(BadRequestError) as refused:
+        filters.read(Asked(), {"query": filters.Exact(), "is_active": filters.BooleanFilter()})  # type: ignore[arg-type]
     assert list(refused.value.body) == ["query"]
 
 
@@ -302,12 +302,12 @@ def test_the_other_kinds_of_parameter() -> None:
 
     kinds = {
         "a": filters.Contains(),
-        "b": filters.Many(commas=False),
-        "c": filters.Many(of=("x", "y")),
+        "b": filters.MultipleFilter(commas=False),
+        "c": filters.MultipleFilter(of=("x", "y")),
         "d": filters.Exact(),
     }
     text = "Select a valid choice. z is not one of the available choices."
-    with pytest.raises(Malformed) as refused:
+    with pytest.raises(BadRequestError) as refused:
         filters.read(Asked(), kinds)  # type: ignore[arg-type]
     assert refused.value.body == {"c": [text]}
     del Asked.query["c"]

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert
 
 from collegium.api.waldur.schemas import User
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import email_changes
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def scene(world: World) -> tuple[Person, dict[str, Person]]:
     world.seat(people["sibling"], "PROJECT.MEMBER", other)
     with world.database.write() as tx:
         values = {"account_id": target.id, "email": "new@example.org", "digest": b"1" * 32}
-        tx.run(Prepared(insert(email_changes).values(**values, created=tx.now)))
+        tx.execute(Statement(insert(email_changes).values(**values, created=tx.now)))
     return target, people
 
 

@@ -23,13 +23,15 @@ def crowd(world: World, place: Place, size: int) -> None:
     """Seat people in a place, in one transaction."""
     staff, role = world.staff.actor, world.role("CUSTOMER.OWNER")
     with world.database.write() as tx:
-        reached = access_queries.reach(tx, staff, place.kind, place.uuid)
+        reached = access_queries.get_visible(tx, staff, place.kind, place.uuid)
         for at in range(size):
             name = f"m{size}-{at}"
             values = {"username": name, "email": f"{name}@example.org", "first_name": "Mem"}
             number = account_actions.create(tx, None, world.settings, world.vault, values)
-            account: Any = account_queries.by_number(tx, number)
-            membership_actions.add(tx, staff, membership_actions.Seat(reached, role, account), None)
+            account: Any = account_queries.by_id(tx, number)
+            membership_actions.add(
+                tx, staff, membership_actions.RoleAssignment(reached, role, account), None
+            )
 
 
 def test_the_users_list_runs_as_many_statements_for_three_hundred_rows_as_for_ten(

@@ -13,7 +13,7 @@ from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.memberships import queries as membership_queries
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.tokens import queries as token_queries
-from collegium.sign_in.tokens.rules import Kind
+from collegium.sign_in.tokens.rules import TokenKind
 from collegium.ssh_keys import queries as ssh_key_queries
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def row_of(world: World, person: Person) -> Row:
     with world.database.read() as tx:
-        return account_queries.by_number(tx, person.id)
+        return account_queries.by_id(tx, person.id)
 
 
 def grant_of(world: World, person: Person, place: Place) -> str:
@@ -174,10 +174,10 @@ def test_another_address_is_confirmed_by_its_link(browser: Browser, world: World
     assert "new@example.org" not in browser.follow(browser.send(here, cancel="yes")).text
     now = datetime.now(UTC)
     with world.database.write(now) as tx:
-        email_change_actions.ask(
+        email_change_actions.request_change(
             tx, ada.actor, world.settings, world.vault, ada.uuid, "two@example.org"
         )
-    code = world.vault.code(ada.id, "two@example.org", now.isoformat())
+    code = world.vault.derive_code(ada.id, "two@example.org", now.isoformat())
     link = f"/user_email_change/{code}/"
     assert browser.open(link).status_code == 200
     assert row_of(world, ada).email == "ada@example.org"
@@ -259,7 +259,7 @@ def test_other_browsers_are_signed_out(browser: Browser, other: Browser, world: 
     with world.database.read() as tx:
         kinds = {row.kind for row in token_queries.sessions(tx, ada.id)}
         (bobs,) = token_queries.sessions(tx, bob.id)
-    assert kinds == {Kind.SESSION}
+    assert kinds == {TokenKind.SESSION}
     browser.open("/account/tokens/")
     sent = browser.send("/account/tokens/end/", kind="session", number=str(bobs.id))
     assert sent.status_code == 404

@@ -42,7 +42,7 @@ def asked(world: World, person: Person) -> str | None:
 
 def address_of(world: World, person: Person) -> str:
     with world.database.read() as tx:
-        row = account_queries.by_number(tx, person.id)
+        row = account_queries.by_id(tx, person.id)
     assert row is not None
     return str(row.email)
 
@@ -126,7 +126,7 @@ def test_delegated_tokens_cannot_ask(site: Site, world: World) -> None:
     ada = world.person("ada", password=HASHED)
     with world.database.write() as tx:
         personal, _ = token_actions.issue_personal(tx, world.vault, ada.actor, "a program")
-        pair = token_actions.log_in_briefly(tx, world.vault, ada.actor, "password")
+        pair = token_actions.log_in_with_refresh(tx, world.vault, ada.actor, "password")
         waiting = device_actions.begin(tx, world.vault, "a program")
         device_actions.approve(tx, ada.actor, waiting.uuid)
     poll = site.post("/api/auth/device/token/", json={"device_code": waiting.device_code})
@@ -201,7 +201,7 @@ def test_the_link_cancels_the_change_and_signs_out_everywhere(
     other.sign_in(world, ada)
     with world.database.write() as tx:
         personal, _ = token_actions.issue_personal(tx, world.vault, ada.actor, "a program")
-        pair = token_actions.log_in_briefly(tx, world.vault, ada.actor, "password")
+        pair = token_actions.log_in_with_refresh(tx, world.vault, ada.actor, "password")
         waiting = device_actions.begin(tx, world.vault, "a program")
         device_actions.approve(tx, ada.actor, waiting.uuid)
     ask_by_api(site, world, ada)
@@ -243,7 +243,7 @@ def addresses_code(world: World, person: Person) -> str:
     from collegium.accounts.email_changes.actions import cancel_code  # noqa: PLC0415 - new with this promise
 
     with world.database.read() as tx:
-        row = account_queries.by_number(tx, person.id)
+        row = account_queries.by_id(tx, person.id)
     assert row is not None
     return cancel_code(world.vault, person.id, row.email, row.credentials_version)
 
@@ -372,7 +372,9 @@ def test_whoever_got_in_before_cannot_confirm_after(
     ada = world.person("ada", password=HASHED)
     turned_on(world, ada)
     with world.database.write() as tx:
-        email_change_actions.ask(tx, ada.actor, world.settings, world.vault, ada.uuid, NEW)
+        email_change_actions.request_change(
+            tx, ada.actor, world.settings, world.vault, ada.uuid, NEW
+        )
     request = next(one for one in sent(world) if one["X-Collegium-Mail"] == "change_email_request")
     body = request.get_body(("plain",))
     assert body is not None

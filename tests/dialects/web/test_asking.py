@@ -31,7 +31,7 @@ def project(world: World, owner: Person) -> Place:
 def opened(world: World, who: Person, place: Place, role: str, **details: Any) -> str:
     project_role = details.pop("project_role", None)
     with world.database.write() as tx:
-        reached = access_queries.reach(tx, who.actor, place.kind, place.uuid)
+        reached = access_queries.get_visible(tx, who.actor, place.kind, place.uuid)
         found: Any = role_queries.named(tx, role, None)
         other: Any = project_role and role_queries.named(tx, project_role, None)
         return invite_link_actions.create(

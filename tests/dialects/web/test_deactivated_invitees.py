@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts import actions as account_actions
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import Worker
@@ -53,12 +53,12 @@ def switch(site: Site, world: World, person: Person, *, active: bool) -> None:
 
 
 def here(world: World, uuid: str, purpose: str = "invitation", generation: int = 1) -> str:
-    return f"/invitation/{world.vault.link(purpose, uuid, generation)}/"
+    return f"/invitation/{world.vault.sign(purpose, uuid, generation)}/"
 
 
 def people(world: World) -> set[str]:
     with world.database.read() as tx:
-        return {row.username for row in tx.all(Prepared(select(accounts.c.username)))}
+        return {row.username for row in tx.fetch_all(Statement(select(accounts.c.username)))}
 
 
 def told(site: Site, owner: Person, uuid: str) -> str:

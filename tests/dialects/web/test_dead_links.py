@@ -79,7 +79,7 @@ def test_links_in_mails_carry_no_uuid_in_any_readable_form(
     world.settings = make_settings(only_staff_can_invite_users="true")
     waiting = world.invite(owner, "wanda@example.org", "PROJECT.ADMIN", project)
     with database.write() as tx:
-        password_actions.ask(tx, asking.email, "192.0.2.1")
+        password_actions.request_reset(tx, asking.email, "192.0.2.1")
     path = f"/api/users/{asking.uuid}/change_email/"
     assert site.post(path, asking, json={"email": "new@example.org"}).status_code == 200
     secrets = [plain, waiting, asking.uuid, world.staff.uuid]
@@ -207,7 +207,7 @@ def test_no_spelling_of_a_path_brings_an_invitation_into_the_log(
     site: Site, world: World, owner: Person, project: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uuid = world.invite(owner, ADDRESS, "PROJECT.ADMIN", project)
-    token = world.vault.link("invitation", uuid, 1)
+    token = world.vault.sign("invitation", uuid, 1)
     spelled = [uuid, uuid.upper(), str(UUID(uuid)), f"{{{uuid}}}", f"urn:uuid:{uuid}", token]
     spelled += [f"{uuid};x", f"{uuid}.json", f" {uuid}", f"%7B{uuid}"]
     capsys.readouterr()
@@ -245,7 +245,7 @@ def test_no_misspelled_name_brings_an_invitation_into_the_log(
     site: Site, world: World, owner: Person, project: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uuid = world.invite(owner, ADDRESS, "PROJECT.ADMIN", project)
-    token = world.vault.link("invitation", uuid, 1)
+    token = world.vault.sign("invitation", uuid, 1)
     spelled = [
         uuid,
         uuid.upper(),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind
-from collegium.db.statements import Prepared
+from collegium.access.rules import ScopeKind
+from collegium.db.statements import Statement
 from collegium.db.tables import events, outbox
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals, links
@@ -56,20 +56,20 @@ def project(world: World, owner: Person) -> Place:
 
 def copied(world: World, uuid: str) -> str:
     """The link that somebody in charge hands on."""
-    return f"/invitation/{world.vault.link(links.HANDED_ON, uuid, 1)}/"
+    return f"/invitation/{world.vault.sign(links.SHARED_BY_INVITER, uuid, 1)}/"
 
 
 def told(world: World) -> list[Row]:
     """What history says of invitations that were declined."""
     with world.database.read() as tx:
-        rows = tx.all(Prepared(events.select().order_by(events.c.id)))
+        rows = tx.fetch_all(Statement(events.select().order_by(events.c.id)))
     return [row for row in rows if row.kind == "invitation.declined"]
 
 
 def facts(world: World) -> list[dict[str, Any]]:
     """What is owed to those who invited."""
     with world.database.read() as tx:
-        rows = tx.all(Prepared(outbox.select().order_by(outbox.c.id)))
+        rows = tx.fetch_all(Statement(outbox.select().order_by(outbox.c.id)))
     return [dict(row.facts) for row in rows if row.kind == "invitation_declined"]
 
 
@@ -214,7 +214,7 @@ def _no_more(world: World, owner: Person, project: Place, end: str) -> str:
         if end == "accepted":
             invitation_actions.accept(tx, taker.actor, world.settings, uuid)
         if end == "blocked":
-            above = access_queries.reach(tx, world.staff.actor, Kind.ORGANISATION, place)
+            above = access_queries.get_visible(tx, world.staff.actor, ScopeKind.ORGANISATION, place)
             organisation_actions.update(tx, world.staff.actor, above, {"blocked": True})
     return uuid
 
@@ -377,7 +377,7 @@ def test_my_account_declines_what_is_addressed_to_me(
 def _in_group(world: World, owner: Person, ines: Person) -> str:
     with world.database.write() as tx:
         number = group_actions.create(tx, owner.actor, "Night Watch")
-        reached = group_actions.hold(tx, owner.actor, number)
+        reached = group_actions.lock_and_recheck(tx, owner.actor, number)
         role = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
         assert role is not None
         details = {"email": ines.email}
@@ -401,7 +401,7 @@ def test_groups_are_declined_alike_on_the_page_and_on_their_wire(
     assert world.invitation(uuid).state == "rejected"
     with world.database.write() as tx:
         (role,) = [role_queries.named(tx, "GROUP.MEMBER", None, groups=True)]
-        reached = group_actions.hold(tx, owner.actor, world.invitation(uuid).scope_id)
+        reached = group_actions.lock_and_recheck(tx, owner.actor, world.invitation(uuid).scope_id)
         assert role is not None
         details = {"email": ADDRESS}
         again = group_invitation_actions.create(

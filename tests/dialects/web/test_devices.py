@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import devices
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.test_signing_in import HASHED, PASSWORD, turned_on
@@ -82,7 +82,7 @@ def test_a_program_that_asks_from_another_network_is_pointed_out(
     browser.sign_in(world, ada)
     begun = begin(site)
     with world.database.write() as tx:
-        tx.run(Prepared(update(devices).values(address="203.0.113.9")))
+        tx.execute(Statement(update(devices).values(address="203.0.113.9")))
     shown = text(browser.open(at(begun)))
     assert "203.0.113.9" in shown
     assert "Another network than that of this browser (127.0.0.1)" in shown
@@ -280,7 +280,7 @@ def test_a_program_that_waited_before_the_upgrade_can_be_let_in(
     begun = begin(site, client_name="patient")
     with world.database.write() as tx:
         old = {"user_code_sealed": None, "address": "", "lifetime": None}
-        tx.run(Prepared(update(devices).values(old)))
+        tx.execute(Statement(update(devices).values(old)))
     shown = text(browser.open(at(begun)))
     assert "patient" in shown
     assert "an unknown network address" in shown

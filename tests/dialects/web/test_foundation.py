@@ -35,7 +35,7 @@ PAGES = [
     if isinstance(operation, Page)
 ]
 POSTS = [path for path, method, _ in PAGES if method == "POST"]
-CLOSED = [(path, method) for path, method, operation in PAGES if not operation.open]
+CLOSED = [(path, method) for path, method, operation in PAGES if not operation.public]
 
 
 def test_no_form_without_its_token_does_anything(
@@ -78,9 +78,9 @@ def test_a_form_for_visitors_is_bound_to_the_visitor(browser: Browser, other: Br
 def test_a_form_for_visitors_that_is_too_old_is_refused(browser: Browser, world: World) -> None:
     browser.open("/forgotten_password/")
     long_ago = int((datetime.now(UTC) - timedelta(hours=3)).timestamp())
-    old = world.vault.link("visit", "0" * 32, long_ago)
+    old = world.vault.sign("visit", "0" * 32, long_ago)
     browser.cookies["collegium_visit"] = old
-    token = world.vault.code("form", old)
+    token = world.vault.derive_code("form", old)
     answer = browser.call(
         "POST", "/forgotten_password/", data={"csrf": token, "email": "a@example.org"}
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collegium.accounts import queries as account_queries
-from collegium.db.database import Write
-from collegium.db.statements import Prepared
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
@@ -49,7 +49,7 @@ def project(world: World, owner: Person) -> Place:
 
 
 def link(world: World, uuid: str, generation: int = 1) -> str:
-    return f"/invitation/{world.vault.link('invitation', uuid, generation)}/"
+    return f"/invitation/{world.vault.sign('invitation', uuid, generation)}/"
 
 
 def invite(world: World, owner: Person, project: Place, **details: object) -> str:
@@ -89,13 +89,13 @@ def test_opening_the_link_changes_nothing(
 ) -> None:
     here = link(world, invite(world, owner, project))
     wrote: list[Any] = []
-    run = Write.run
+    run = WriteTransaction.execute
 
-    def noted(self: Write, *what: Any, **binds: Any) -> int:
+    def noted(self: WriteTransaction, *what: Any, **binds: Any) -> int:
         wrote.append(what)
         return run(self, *what, **binds)
 
-    monkeypatch.setattr(Write, "run", noted)
+    monkeypatch.setattr(WriteTransaction, "execute", noted)
     for method in ("GET", "HEAD"):
         assert browser.call(method, here).status_code == 200
     assert not wrote
@@ -203,7 +203,7 @@ def test_a_link_that_is_not_ours_or_is_replaced_tells_nothing(
         "/invitation/abc/",
         link(world, uuid, 2),
         link(world, "0" * 32),
-        f"/invitation/{world.vault.link('other', uuid, 1)}/",
+        f"/invitation/{world.vault.sign('other', uuid, 1)}/",
     ):
         for answer in (browser.call("GET", here), browser.send(here, **NEW)):
             assert answer.status_code == 404
@@ -277,7 +277,7 @@ def _waiting(world: World, make_settings: Callable[..., Settings]) -> tuple[str,
 
 def _decision(world: World, purpose: str, uuid: str, staff: Person) -> str:
     now = int(datetime.now(UTC).timestamp())
-    return f"/{purpose}/{world.vault.link(purpose, staff.uuid, uuid, 1, now)}/"
+    return f"/{purpose}/{world.vault.sign(purpose, staff.uuid, uuid, 1, now)}/"
 
 
 @pytest.mark.parametrize(
@@ -321,6 +321,6 @@ def test_history_tells_who_came_in_by_a_link(
     browser.open(here)
     browser.send(here, **NEW)
     with world.database.read() as tx:
-        kinds = [row.kind for row in tx.all(Prepared(events.select().order_by(events.c.id)))]
+        kinds = [row.kind for row in tx.fetch_all(Statement(events.select().order_by(events.c.id)))]
     for kind in ("account.created", "invitation.accepted", "role.granted", "login.succeeded"):
         assert kind in kinds

@@ -13,14 +13,14 @@ from pyotp.totp import TOTP
 
 from collegium.api import limits
 from collegium.db import idempotency
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, invitations, organisations, outbox, requests, tokens
 from collegium.db.tables import submissions as table
 from collegium.invitations import links
 from collegium.join_requests import actions as join_request_actions
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
-from collegium.security.rate_limits.rules import Limit
+from collegium.security.rate_limits.rules import RateLimit
 from collegium.worker.worker import Worker
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene
@@ -39,7 +39,7 @@ PASSWORD = "purple tram lifts nine"
 
 def rows(world: World, which: Table) -> list[Any]:
     with world.database.read() as tx:
-        return tx.all(Prepared(which.select()))
+        return tx.fetch_all(Statement(which.select()))
 
 
 def number(browser: Browser) -> str:
@@ -151,7 +151,7 @@ def test_second_press_shows_the_token_that_the_first_has_made(
     shown = [token_in(browser.call("POST", here, data=form)) for _ in range(2)]
     assert shown[0] == shown[1]
     with world.database.read() as tx:
-        made = [row for row in tx.all(Prepared(tokens.select())) if row.kind == "personal"]
+        made = [row for row in tx.fetch_all(Statement(tokens.select())) if row.kind == "personal"]
     assert len(made) == 1
     # What is kept for it is of no use to whoever reads the database.
     (kept,) = rows(world, table)
@@ -175,7 +175,7 @@ def test_token_that_has_ended_since_is_not_shown_again(browser: Browser, world: 
     form = {"name": "laptop", "submission": number(browser), "csrf": browser.csrf}
     token = token_in(browser.call("POST", here, data=form))
     with world.database.read() as tx:
-        (row,) = [row for row in tx.all(Prepared(tokens.select())) if row.kind == "personal"]
+        (row,) = [row for row in tx.fetch_all(Statement(tokens.select())) if row.kind == "personal"]
     assert browser.send(f"{here}end/", kind="token", number=str(row.id)).status_code == 303
     answer = browser.call("POST", here, data=form)
     assert token not in answer.text
@@ -326,7 +326,7 @@ def test_limit_of_invitations_that_the_first_press_has_used_up_does_not_refuse_t
     browser: Browser, scene: Scene, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     world, owner = scene.world, scene.people["owner"]
-    limit = Limit(1, timedelta(hours=1), timedelta(hours=1), timedelta(hours=1))
+    limit = RateLimit(1, timedelta(hours=1), timedelta(hours=1), timedelta(hours=1))
     monkeypatch.setitem(limits._LIMITS, limits.INVITE, (limit, limit))
     people = [world.person(name).email for name in ("one", "two", "three")]
     here, role = f"{scene.paths['project']}invite/", world.role("PROJECT.MEMBER").uuid
@@ -354,7 +354,7 @@ def test_limit_of_invitations_that_the_first_press_has_used_up_does_not_refuse_t
 
 def sign_up(browser: Browser, world: World, scene: Scene) -> tuple[str, dict[str, str]]:
     uuid = world.invite(scene.people["owner"], "new@example.org", "PROJECT.MEMBER", scene.project)
-    here = f"/invitation/{world.vault.link(links.MAILED, uuid, 1)}/"
+    here = f"/invitation/{world.vault.sign(links.MAILED, uuid, 1)}/"
     browser.open(here)
     form = {
         "username": "newcomer",
@@ -413,7 +413,7 @@ def test_second_press_of_signing_up_does_not_sign_in_where_the_account_has_chang
 def test_second_press_of_accepting_says_welcome_too(browser: Browser, scene: Scene) -> None:
     world, ada = scene.world, scene.world.person("ada")
     uuid = world.invite(scene.people["owner"], ada.email, "PROJECT.MEMBER", scene.project)
-    here = f"/invitation/{world.vault.link(links.MAILED, uuid, 1)}/"
+    here = f"/invitation/{world.vault.sign(links.MAILED, uuid, 1)}/"
     browser.sign_in(world, ada)
     browser.open(here)
     form = {"submission": number(browser), "csrf": browser.csrf}
@@ -427,7 +427,7 @@ def test_worker_forgets_forms_after_a_day(browser: Browser, world: World) -> Non
     browser.open("/teams/")
     browser.send("/teams/", name="Lab", submission=number(browser))
     (row,) = rows(world, table)
-    for later, left in ((idempotency.KEPT, 1), (idempotency.KEPT * 1.01, 0)):
+    for later, left in ((idempotency.KEPT_FOR, 1), (idempotency.KEPT_FOR * 1.01, 0)):
         clock = partial(add, row.created_at, later)
         Worker(world.database, world.settings, world.vault, clock=clock).once()
         assert len(rows(world, table)) == left

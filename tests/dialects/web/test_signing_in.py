@@ -11,7 +11,7 @@ from pyotp import random_base32
 from pyotp.totp import TOTP
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import outbox as outbox_table
 from collegium.db.tables import recovery_codes
 from collegium.outbox import queries as outbox_queries
@@ -40,7 +40,7 @@ HASHED = hash_password(PASSWORD)
 def owed(database: Database, kind: str) -> list[str]:
     """To whom mails of a kind are owed."""
     with database.read() as tx:
-        rows = tx.all(Prepared(outbox_table.select().order_by(outbox_table.c.id)))
+        rows = tx.fetch_all(Statement(outbox_table.select().order_by(outbox_table.c.id)))
     return [row.recipient for row in rows if row.kind == kind]
 
 
@@ -143,7 +143,7 @@ def test_nobody_gets_to_the_code_without_the_password(browser: Browser, world: W
     authenticator, _codes = turned_on(world, ada)
     assert browser.open("/sign_in/code/").headers["location"] == "/sign_in/"
     browser.open("/sign_in/")
-    for half in ("", "forged", world.vault.link("half", ada.uuid, "x")):
+    for half in ("", "forged", world.vault.sign("half", ada.uuid, "x")):
         browser.cookies["collegium_half"] = half
         answer = browser.send("/sign_in/code/", code=authenticator.now())
         assert answer.headers["location"] == "/sign_in/"
@@ -210,7 +210,7 @@ def test_a_second_factor_is_turned_on_and_off_with_its_codes(
     assert not any(code in page.text for code in codes)
     with world.database.read() as tx:
         assert two_factor_queries.is_on(tx, ada.id)
-        stored = tx.all(Prepared(recovery_codes.select()))
+        stored = tx.fetch_all(Statement(recovery_codes.select()))
         row = two_factor_queries.of_account(tx, ada.id)
     assert row is not None
     assert secret[1].encode() not in bytes(row.sealed)
@@ -293,7 +293,9 @@ def test_a_second_factor_that_was_begun_before_the_upgrade_is_begun_anew(
     ada = world.person("ada", password=HASHED)
     secret = random_base32()
     with world.database.write() as tx:
-        two_factor_queries.put(tx, ada.id, world.vault.digest(secret), world.vault.seal(secret))
+        two_factor_queries.replace(
+            tx, ada.id, world.vault.digest(secret), world.vault.encrypt(secret)
+        )
     page = browser.sign_in(world, ada).open("/account/second_factor/")
     assert secret not in page.text
     assert "Set it up" in text(page)
@@ -396,7 +398,7 @@ def test_a_link_to_set_a_password_dies(browser: Browser, world: World) -> None:
     ada = world.person("ada", password=HASHED)
     assert browser.open(_link(world, ada, timedelta(minutes=59))).status_code == 200
     assert browser.open(_link(world, ada, timedelta(minutes=61))).status_code == 410
-    other_purpose = world.vault.link("invitation", ada.uuid, datetime.now(UTC).isoformat(), "x")
+    other_purpose = world.vault.sign("invitation", ada.uuid, datetime.now(UTC).isoformat(), "x")
     for token in ("abc", other_purpose):
         assert browser.open(f"/{password_actions.RESET}/{token}/").status_code == 410
     link = _link(world, ada)

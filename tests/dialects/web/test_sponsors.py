@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from collegium.access.rules import Kind, Permission
+from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.invite_links import queries as invite_link_queries
 from tests.dialects.web.browser import Browser, text
@@ -164,7 +164,7 @@ def test_public_link_is_changed_by_staff_alone_and_closed_by_its_managers_too(
     link = world.open(world.staff, MEMBER, scene.organisation, **public)
     other = world.open(world.staff, MEMBER, scene.organisation, **public)
     with world.database.write() as tx:
-        add_role(tx, "CUSTOM.INVITER", Kind.ORGANISATION, (Permission.ORGANISATION_GRANT,))
+        add_role(tx, "CUSTOM.INVITER", ScopeKind.ORGANISATION, (Permission.ORGANISATION_GRANT,))
     world.seat(owner, "CUSTOM.INVITER", scene.organisation)
     here = f"{scene.paths['organisation']}links/"
     browser.sign_in(world, owner)
@@ -194,10 +194,10 @@ def reader(world: World, scene: Scene, kind: str) -> Person:
     person = world.person("reader")
     with world.database.write() as tx:
         if kind == "lists":
-            add_role(tx, "CUSTOM.READER", Kind.ORGANISATION, (Permission.INVITATION_LIST,))
+            add_role(tx, "CUSTOM.READER", ScopeKind.ORGANISATION, (Permission.INVITATION_LIST,))
         else:
             # May let people in, but not to a role above their own.
-            add_role(tx, "CUSTOM.READER", Kind.ORGANISATION, (Permission.PROJECT_GRANT,))
+            add_role(tx, "CUSTOM.READER", ScopeKind.ORGANISATION, (Permission.PROJECT_GRANT,))
     world.seat(person, "CUSTOM.READER", scene.organisation)
     return person
 
@@ -246,7 +246,7 @@ def test_requests_tell_colleagues_of_the_organisation_no_link(scene: Scene, site
     link = world.open(scene.people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True)
     ada, colleague = world.person("ada"), world.person("colleague")
     with world.database.write() as tx:
-        add_role(tx, "CUSTOM.COLLEAGUE", Kind.ORGANISATION, ())
+        add_role(tx, "CUSTOM.COLLEAGUE", ScopeKind.ORGANISATION, ())
     world.seat(colleague, "CUSTOM.COLLEAGUE", scene.organisation)
     assert approved(site, link, ada)
     world.unseat(ada, "PROJECT.MANAGER", scene.project)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import bindparam, insert
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import outbox, requests
 from collegium.refusals import NotFound
 from collegium.scopes import activity
@@ -61,7 +61,7 @@ def put(world: World, table: Table, **values: object) -> None:
     """Write a row that no deed could write today."""
     with world.database.write() as tx:
         named = {name: bindparam(name, type_=table.c[name].type) for name in values}
-        tx.run(Prepared(insert(table).values(named)), **values)
+        tx.execute(Statement(insert(table).values(named)), **values)
 
 
 def count(world: World) -> dict[str, int]:

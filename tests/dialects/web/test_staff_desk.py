@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.access.rules import SYSTEM_ROLES, Kind, Permission
+from collegium.access.rules import SYSTEM_ROLES, Permission, ScopeKind
 from collegium.events import queries as event_queries
 from collegium.outbox import actions as outbox_actions
 from collegium.outbox import mails
@@ -101,7 +101,7 @@ def test_the_matrix_shows_what_each_role_may(staff: Browser, world: World) -> No
         ("Besides", "\u2013"),
     ]
     for role in SYSTEM_ROLES:
-        if role.kind is not Kind.GROUP:
+        if role.kind is not ScopeKind.GROUP:
             assert f'href="/staff/roles/{world.role(role.name).uuid}/"' in page.text
 
 
@@ -167,7 +167,7 @@ def test_a_system_role_keeps_its_name_and_stays(staff: Browser, world: World) ->
     with world.database.read() as tx:
         assert role_queries.permissions_of(tx, [role.id]) == {role.id: ["PROJECT.UPDATE"]}
     with world.database.read() as tx:
-        group = next(row for row in role_queries.every(tx) if row.kind == "group")
+        group = next(row for row in role_queries.all_roles(tx) if row.kind == "group")
     assert staff.open(f"/staff/roles/{group.uuid}/").status_code == 404
 
 
@@ -181,13 +181,13 @@ def test_support_reads_what_a_role_may(browser: Browser, scene: Scene) -> None:
 def owe(world: World, address: str, *, abandoned: str = "", now: datetime | None = None) -> int:
     """Owe a mail, and have it given up for a reason."""
     with world.database.write(now) as tx:
-        number = outbox_queries.post(
+        number = outbox_queries.enqueue(
             tx, mails.EmailChanged(address, world.staff.id, "new@example.org")
         )
     if abandoned:
         with world.database.write(now) as tx:
             (row,) = (one for one in outbox_queries.claim(tx, 100, 60) if one.id == number)
-            assert outbox_queries.failed(tx, number, row.attempts, abandoned, None)
+            assert outbox_queries.mark_failed(tx, number, row.attempts, abandoned, None)
     return number
 
 
@@ -258,7 +258,7 @@ def test_a_mail_in_the_hands_of_a_worker_is_left_alone(staff: Browser, world: Wo
         page = staff.follow(staff.send("/staff/mails/", deed=deed, mail=number))
         assert "Nothing was done" in text(page)
     with world.database.write() as tx:
-        assert outbox_queries.sent(tx, row.id, row.attempts)
+        assert outbox_queries.mark_sent(tx, row.id, row.attempts)
 
 
 def test_what_was_given_up_begins_anew_and_what_waits_goes_on(world: World) -> None:
@@ -266,11 +266,11 @@ def test_what_was_given_up_begins_anew_and_what_waits_goes_on(world: World) -> N
     with world.database.write() as tx:
         (row,) = outbox_queries.claim(tx, 1, 60)
         later = tx.now + timedelta(hours=3)
-        assert outbox_queries.failed(tx, waits, row.attempts, "Busy.", later)
+        assert outbox_queries.mark_failed(tx, waits, row.attempts, "Busy.", later)
     with world.database.write() as tx:
         for mail in (given_up, waits):
             outbox_actions.retry(tx, world.staff.actor, mail)
-        assert tx.owes
+        assert tx.mail_enqueued
     with world.database.write() as tx:
         claimed = outbox_queries.claim(tx, 10, 60)
     assert {row.id: row.attempts for row in claimed} == {given_up: 1, waits: 2}
@@ -282,7 +282,7 @@ def test_mails_are_nobodys_but_staffs(scene: Scene) -> None:
     for name, refusal in (("owner", NotFound), ("support", Forbidden)):
         actor = scene.people[name].actor
         with world.database.write() as tx:
-            for deed in (outbox_actions.retry, outbox_actions.drop):
+            for deed in (outbox_actions.retry, outbox_actions.discard):
                 with pytest.raises(refusal):
                     deed(tx, actor, mail)
             with pytest.raises(refusal):

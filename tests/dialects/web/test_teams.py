@@ -10,7 +10,7 @@ import pytest
 
 from collegium.events import queries as event_queries
 from collegium.memberships import queries as membership_queries
-from collegium.web.audit_log import ABOUT, SENTENCES
+from collegium.web.audit_log import SENTENCES, SUBJECT_FIELDS
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene, everybody
 from tests.dialects.web.test_account import grant_of
@@ -308,7 +308,7 @@ def test_every_kind_of_event_of_a_place_has_a_sentence(scene: Scene) -> None:
     of_groups = {"group.created", "group.updated", "group.deleted"}  # no words of that wire
     told = {kind for kind in TYPES if kind.startswith(nouns)} | of_roles | of_groups
     assert told == set(SENTENCES)
-    begins = [begin for _, all_of_one in ABOUT.values() for begin in all_of_one]
+    begins = [begin for _, all_of_one in SUBJECT_FIELDS.values() for begin in all_of_one]
     assert all(any(kind.startswith(begin) for begin in begins) for kind in SENTENCES)
 
 

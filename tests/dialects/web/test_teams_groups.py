@@ -51,7 +51,7 @@ class Scene(NamedTuple):
 
     def grant(self, name: str) -> Row:
         with self.world.database.read() as tx:
-            return membership_queries.in_scope(tx, self.people[name].id, self.number)
+            return membership_queries.grant_in_scope(tx, self.people[name].id, self.number)
 
     def seat(self, name: str) -> str:
         return f"{self.path}people/{self.grant(name).uuid}/"
@@ -213,7 +213,7 @@ def test_nobody_finds_out_by_lists_who_has_an_account(browser: Browser, scene: S
     given = {"addresses": "nobody@example.org", "role": scene.role("MEMBER").uuid, "deed": "check"}
     found = [
         browser.send(f"{scene.path}invite/", **given).status_code
-        for _ in range(PEOPLE_ACCOUNT.free + 2)
+        for _ in range(PEOPLE_ACCOUNT.allowed + 2)
     ]
     assert found[0] == 200
     assert found[-1] == 429

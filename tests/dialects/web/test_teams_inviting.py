@@ -11,8 +11,8 @@ from sqlalchemy import update
 
 from collegium.db.tables import outbox
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.rules import Fate
-from collegium.web.invitations import FATES, LINES_MAX
+from collegium.invitations.rules import DeliveryStatus
+from collegium.web.invitations import DELIVERY_STATUSES, LINES_MAX
 from tests.dialects.web.browser import Browser, text
 from tests.dialects.web.team import Scene, everybody
 from tests.dialects.web.test_signing_in import PASSWORD
@@ -123,7 +123,7 @@ def test_invitations_say_how_they_stand_in_the_words_of_the_api(
     world.invite(manager, "old@example.org", "PROJECT.MEMBER", scene.project, now=long_ago)
     uuid = world.invite(manager, "new@example.org", "PROJECT.MEMBER", scene.project)
     world.invite(scene.people["owner"], "up@example.org", "PROJECT.MANAGER", scene.project)
-    assert {fate.value for fate in FATES} == {"Scheduled", "Processing", "OK", "Erred"}
+    assert {fate.value for fate in DELIVERY_STATUSES} == {"Scheduled", "Processing", "OK", "Erred"}
     browser.sign_in(world, manager)
     for state, error in (("owed", ""), ("sent", ""), ("owed", "No such box."), ("void", "Gone.")):
         with world.database.engine.begin() as connection:
@@ -131,7 +131,7 @@ def test_invitations_say_how_they_stand_in_the_words_of_the_api(
             connection.execute(update(outbox).where(mail).values(state=state, error=error))
         told = site.get(f"/api/user-invitations/{uuid}/", manager).json()
         said = text(browser.open(f"{here}?q=new"))
-        assert FATES[Fate(told["execution_state"])] in said
+        assert DELIVERY_STATUSES[DeliveryStatus(told["execution_state"])] in said
         assert told["error_message"] in said
     said = text(browser.open(here))
     assert "expired" in said
@@ -236,7 +236,7 @@ def test_a_link_that_is_handed_on_proves_no_address(
     assert sent.headers["location"].startswith("/sign_in/")
     assert world.invitation(uuid).state == "pending"
     # The one in the mail does.
-    mailed = f"/invitation/{world.vault.link('invitation', uuid, 1)}/"
+    mailed = f"/invitation/{world.vault.sign('invitation', uuid, 1)}/"
     assert "Make the account" in other.open(mailed).text
     other.sign_in(world, world.person("new"))
     other.open(link)

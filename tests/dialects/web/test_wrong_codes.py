@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.db.tables import tries as tries_table
 from collegium.security.rate_limits import queries as rate_limit_queries
@@ -58,7 +58,7 @@ def guess(browser: Browser, times: int, code: str = "000000") -> httpx.Response:
 def told(world: World, person: Person) -> list[str]:
     """The kinds of what was recorded of wrong codes."""
     with world.database.read() as tx:
-        found = tx.all(Prepared(events.select().order_by(events.c.id)))
+        found = tx.fetch_all(Statement(events.select().order_by(events.c.id)))
     return [
         row.kind
         for row in found
@@ -123,7 +123,7 @@ def test_after_twenty_wrong_codes_no_code_of_the_authenticator_is_accepted(
     assert "recovery code" in text(right)
     # Days later, in another browser, on the pages of the account: the same.
     with world.database.write(datetime.now(UTC) + timedelta(days=40)) as tx:
-        rate_limit_queries.sweep(tx)
+        rate_limit_queries.purge(tx)
         refusal = two_factor_actions.check(tx, world.vault, ada.actor, authenticator.at(tx.now))
     assert refusal is not None
     assert refusal.code == "second_factor.locked"
@@ -178,7 +178,7 @@ def test_codes_are_counted_although_the_days_between_them_are_many(
     now = datetime.now(UTC)
     for day in range(20):
         with world.database.write(now + timedelta(days=day)) as tx:
-            rate_limit_queries.sweep(tx)
+            rate_limit_queries.purge(tx)
             assert two_factor_actions.check(tx, world.vault, ada.actor, "000000") is not None
     with world.database.write(now + timedelta(days=20)) as tx:
         refusal = two_factor_actions.check(tx, world.vault, ada.actor, authenticator.at(tx.now))
@@ -221,11 +221,11 @@ def test_nobody_without_the_password_locks_a_factor(site: Site, world: World) ->
     for _ in range(25):
         stranger.open("/sign_in/")
         stranger.send("/sign_in/", username="ada", password="wrong")
-        stranger.cookies["collegium_half"] = world.vault.link("half", ada.uuid, 0)
+        stranger.cookies["collegium_half"] = world.vault.sign("half", ada.uuid, 0)
         stranger.send("/sign_in/code/", code="000000")
     assert told(world, ada) == []
     with world.database.write() as tx:
-        tx.run(Prepared(tries_table.delete()))
+        tx.execute(Statement(tries_table.delete()))
     owner = half_way(site)
     assert owner.send("/sign_in/code/", code=authenticator.now()).status_code == 303
 

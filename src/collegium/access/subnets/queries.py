@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, insert
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import closed_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
 
-_CLEAR = Prepared(delete(closed_ranges).where(closed_ranges.c.scope_id == bindparam("scope")))
+_CLEAR = Statement(delete(closed_ranges).where(closed_ranges.c.scope_id == bindparam("scope")))
 
 
 @lru_cache(maxsize=64)
-def _insert(count: int) -> Prepared:
-    return Prepared(
+def _insert(count: int) -> Statement:
+    return Statement(
         insert(closed_ranges).values(
             [
                 {
@@ -34,13 +34,13 @@ def _insert(count: int) -> Prepared:
     )
 
 
-def put(tx: Write, scope: int, ranges: Sequence[tuple[bytes, bytes]]) -> None:
+def replace(tx: WriteTransaction, scope: int, ranges: Sequence[tuple[bytes, bytes]]) -> None:
     """Close an organisation from these ranges, both ends included, and from no other."""
-    tx.run(_CLEAR, scope=scope)
+    tx.execute(_CLEAR, scope=scope)
     if ranges:
         bounds = {
             f"{name}{at}": end
             for at, pair in enumerate(ranges)
             for name, end in zip(("low", "high"), pair, strict=True)
         }
-        tx.run(_insert(len(ranges)), scope=scope, **bounds)
+        tx.execute(_insert(len(ranges)), scope=scope, **bounds)

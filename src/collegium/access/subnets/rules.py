@@ -13,11 +13,11 @@ from typing import Final
 _LAST: Final = 2**128 - 1
 _MAPPED: Final = 0xFFFF << 32  # where IPv4 lies within IPv6
 
-UNKNOWN: Final = -1
+NO_ADDRESS: Final = -1
 """Where a request stands of which no address is known: before all others, in no network."""
 
 
-def closed(subnets: str) -> list[tuple[bytes, bytes]]:
+def is_denied(subnets: str) -> list[tuple[bytes, bytes]]:
     """Give the ranges, both ends included, from which an organisation is closed.
 
     Args:
@@ -27,7 +27,7 @@ def closed(subnets: str) -> list[tuple[bytes, bytes]]:
     if not parts:
         return []
     ranges = []
-    at = UNKNOWN
+    at = NO_ADDRESS
     for low, high in sorted(filter(None, map(_bounds, parts))):
         if low > at:
             ranges.append((_packed(at), _packed(low - 1)))
@@ -38,12 +38,12 @@ def closed(subnets: str) -> list[tuple[bytes, bytes]]:
 
 
 @lru_cache(maxsize=4096)
-def place(address: str) -> bytes:
+def position(address: str) -> bytes:
     """Give an address as it lies among the ranges, IPv4 as a part of IPv6."""
     try:
         return _packed(_number(ip_address(address.strip())))
     except ValueError:
-        return _packed(UNKNOWN)
+        return _packed(NO_ADDRESS)
 
 
 def _bounds(text: str) -> tuple[int, int] | None:
@@ -59,4 +59,4 @@ def _number(address: IPv4Address | IPv6Address) -> int:
 
 
 def _packed(number: int) -> bytes:
-    return b"" if number == UNKNOWN else number.to_bytes(16, "big")
+    return b"" if number == NO_ADDRESS else number.to_bytes(16, "big")

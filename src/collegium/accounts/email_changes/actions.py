@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from collegium.access.queries import lock_account
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import check_self_or_staff
+from collegium.accounts.actions import require_self_or_staff
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.rules import check_address_free, protected_fields
@@ -21,7 +21,7 @@ from collegium.sign_in import credentials, notices
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
@@ -30,7 +30,9 @@ CANCEL: Final = "user_email_change_cancel"
 """What a code to cancel is derived for; also the segment of its path before the last."""
 
 
-def ask(tx: Write, actor: Actor, settings: Settings, vault: Vault, uuid: str, email: str) -> None:
+def request_change(
+    tx: WriteTransaction, actor: Actor, settings: Settings, vault: Vault, uuid: str, email: str
+) -> None:
     """Send a code to a new address; the account keeps its old one until it comes back.
 
     The old address is told at once, with a link that cancels the change.
@@ -39,32 +41,32 @@ def ask(tx: Write, actor: Actor, settings: Settings, vault: Vault, uuid: str, em
     Conflict ``account.address_protected``, Limited ``mail_budget.spent``; and as
     ``credentials.confirm``.
     """
-    account = account_queries.reach(tx, actor, uuid)
-    check_self_or_staff(actor, account)
+    account = account_queries.get_visible(tx, actor, uuid)
+    require_self_or_staff(actor, account)
     closed = protected_fields(account.registration_method, settings.local_idp_protected_fields)
     check_address_free(email_is_protected="email" in closed)
     if actor.id == account.id:
         credentials.confirm(tx, actor)
     else:
         lock_account(tx, account.id)
-    held: Row = account_queries.by_number(tx, account.id)
+    held: Row = account_queries.by_id(tx, account.id)
     version = held.credentials_version
-    code = vault.code(account.id, email, tx.now.isoformat())
+    code = vault.derive_code(account.id, email, tx.now.isoformat())
     cancels = cancel_code(vault, held.id, held.email, version)
-    email_change_queries.put(tx, account.id, email, vault.digest(code), vault.digest(cancels))
+    email_change_queries.replace(tx, account.id, email, vault.digest(code), vault.digest(cancels))
     mail_budget_actions.spend(tx, settings, email, actor)
-    outbox_queries.post(tx, mails.ChangeEmailRequest(email, account.id, tx.now.isoformat()))
-    notices.tell(tx, mails.ChangeEmailNotice, held, actor, email=email, version=version)
+    outbox_queries.enqueue(tx, mails.ChangeEmailRequest(email, account.id, tx.now.isoformat()))
+    notices.send_notice(tx, mails.ChangeEmailNotice, held, actor, email=email, version=version)
     event_queries.record(tx, "account.address_change_asked", actor, account=account.id, email=email)
 
 
-def cancel(tx: Write, actor: Actor, uuid: str) -> bool:
+def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> bool:
     """Take the wish for another address back; tell whether there was one.
 
     Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself.
     """
-    account = account_queries.reach(tx, actor, uuid)
-    check_self_or_staff(actor, account)
+    account = account_queries.get_visible(tx, actor, uuid)
+    require_self_or_staff(actor, account)
     found = email_change_queries.cancel(tx, account.id)
     if found:
         event_queries.record(tx, "account.address_change_canceled", actor, account=account.id)
@@ -81,10 +83,10 @@ def cancel_code(vault: Vault, account: int, address: str, version: int) -> str:
         address: the one that the account has.
         version: of the account's credentials.
     """
-    return vault.code(CANCEL, account, address, version)
+    return vault.derive_code(CANCEL, account, address, version)
 
 
-def cancel_everything(tx: Write, vault: Vault, code: str, whence: str) -> None:
+def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, whence: str) -> None:
     """Cancel a change by the code in the old mailbox, and sign the account out everywhere.
 
     Args:
@@ -100,7 +102,7 @@ def cancel_everything(tx: Write, vault: Vault, code: str, whence: str) -> None:
         change = email_change_queries.by_cancel_digest(tx, vault.digest(code))
     if change is None:
         raise NotFound("address.unknown_code")
-    credentials.end_all(tx, change.account_id)
+    credentials.revoke_everything(tx, change.account_id)
     event_queries.record(
         tx,
         "account.address_change_canceled",
@@ -111,7 +113,7 @@ def cancel_everything(tx: Write, vault: Vault, code: str, whence: str) -> None:
     )
 
 
-def confirm(tx: Write, settings: Settings, vault: Vault, code: str) -> None:
+def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -> None:
     """Give an account the address that its code was sent to, and tell the old one.
 
     Args:
@@ -130,7 +132,7 @@ def confirm(tx: Write, settings: Settings, vault: Vault, code: str) -> None:
     if again.created + timedelta(seconds=settings.email_change_max_age) < tx.now:
         raise Conflict("address.code_expired")
     email_change_queries.drop_address(tx, again.email)
-    before: Row = account_queries.by_number(tx, again.account_id)
+    before: Row = account_queries.by_id(tx, again.account_id)
     change_account(tx, again.account_id, {"email": again.email, "modified": tx.now})
     mail_budget_actions.restore(tx, again.email)
     event_queries.record(
@@ -141,6 +143,8 @@ def confirm(tx: Write, settings: Settings, vault: Vault, code: str) -> None:
         old=again.old_email,
         new=again.email,
     )
-    profile_actions.tell(tx, None, settings, before, {"email": again.email})
+    profile_actions.notify_operator(tx, None, settings, before, {"email": again.email})
     if again.old_email:
-        outbox_queries.post(tx, mails.EmailChanged(again.old_email, again.account_id, again.email))
+        outbox_queries.enqueue(
+            tx, mails.EmailChanged(again.old_email, again.account_id, again.email)
+        )

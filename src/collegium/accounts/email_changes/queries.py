@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, insert, select
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, email_changes
 from collegium.text.email_addresses import comparable_address
 
 if TYPE_CHECKING:
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.text.email_addresses import comparable_address
 from collegium.db.statements import Row
 
@@ -24,10 +24,10 @@ _rows = select(
     accounts.c.email.label("old_email"),
 ).join(accounts, accounts.c.id == email_changes.c.account_id)
 
-_OF = Prepared(_rows.where(email_changes.c.account_id == bindparam("account")))
-_BY_CANCEL_DIGEST = Prepared(_rows.where(email_changes.c.cancel_digest == bindparam("digest")))
-_BY_DIGEST = Prepared(_rows.where(email_changes.c.digest == bindparam("digest")))
-_ADD = Prepared(
+_OF = Statement(_rows.where(email_changes.c.account_id == bindparam("account")))
+_BY_CANCEL_DIGEST = Statement(_rows.where(email_changes.c.cancel_digest == bindparam("digest")))
+_BY_DIGEST = Statement(_rows.where(email_changes.c.digest == bindparam("digest")))
+_ADD = Statement(
     insert(email_changes).values(
         {
             name: bindparam(name)
@@ -38,31 +38,33 @@ _ADD = Prepared(
         }
     )
 )
-_CANCEL = Prepared(delete(email_changes).where(email_changes.c.account_id == bindparam("account")))
-_DROP_ADDRESS = Prepared(
+_CANCEL = Statement(delete(email_changes).where(email_changes.c.account_id == bindparam("account")))
+_DROP_ADDRESS = Statement(
     delete(email_changes).where(email_changes.c.email_comparable == bindparam("email_comparable"))
 )
 
 
-def of_account(tx: Read, account: int) -> Row | None:
+def of_account(tx: ReadTransaction, account: int) -> Row | None:
     """Give the change that an account waits for, with ``username``, names and ``old_email``."""
-    return tx.one(_OF, account=account)
+    return tx.fetch_one(_OF, account=account)
 
 
-def by_digest(tx: Read, digest: bytes) -> Row | None:
+def by_digest(tx: ReadTransaction, digest: bytes) -> Row | None:
     """Find the change that a code confirms."""
-    return tx.one(_BY_DIGEST, digest=digest)
+    return tx.fetch_one(_BY_DIGEST, digest=digest)
 
 
-def by_cancel_digest(tx: Read, digest: bytes) -> Row | None:
+def by_cancel_digest(tx: ReadTransaction, digest: bytes) -> Row | None:
     """Find the change that a code cancels."""
-    return tx.one(_BY_CANCEL_DIGEST, digest=digest)
+    return tx.fetch_one(_BY_CANCEL_DIGEST, digest=digest)
 
 
-def put(tx: Write, account: int, email: str, digest: bytes, cancel_digest: bytes) -> None:
+def replace(
+    tx: WriteTransaction, account: int, email: str, digest: bytes, cancel_digest: bytes
+) -> None:
     """Ask for a change, in place of an earlier one. The account must be locked."""
-    tx.run(_CANCEL, account=account)
-    tx.run(
+    tx.execute(_CANCEL, account=account)
+    tx.execute(
         _ADD,
         account_id=account,
         email=email,
@@ -73,11 +75,11 @@ def put(tx: Write, account: int, email: str, digest: bytes, cancel_digest: bytes
     )
 
 
-def cancel(tx: Write, account: int) -> bool:
+def cancel(tx: WriteTransaction, account: int) -> bool:
     """Drop the change that an account waits for; tell whether there was one."""
-    return tx.run(_CANCEL, account=account) > 0
+    return tx.execute(_CANCEL, account=account) > 0
 
 
-def drop_address(tx: Write, address: str) -> None:
+def drop_address(tx: WriteTransaction, address: str) -> None:
     """Drop every change to an address, whoever asked for it."""
-    tx.run(_DROP_ADDRESS, email_comparable=comparable_address(address))
+    tx.execute(_DROP_ADDRESS, email_comparable=comparable_address(address))

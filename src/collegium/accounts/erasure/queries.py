@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, bindparam, delete, or_, select, update
 
 from collegium.accounts.erasure.rules import erased, neutral_name
-from collegium.db.statements import Prepared, any_of
-from collegium.db.tables import Number, accounts, events, invitations, outbox, requests
+from collegium.db.statements import Statement, any_of
+from collegium.db.tables import BigInt, accounts, events, invitations, outbox, requests
 from collegium.invitations.rules import State
 from collegium.text.email_addresses import comparable_address
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
-_account = bindparam("account", type_=Number)
+_account = bindparam("account", type_=BigInt)
 _ANSWERS: Final = ("invitation.accepted", "invitation.declined")
 _OF_INVITATIONS: Final = (
     *(f"invitation.{what}" for what in ("created", "sent", "accepted", "declined", "canceled")),
@@ -35,23 +35,23 @@ _OPEN: Final = tuple(state.value for state in (State.PENDING, State.HELD, State.
 # Logins are many, and hold nothing but how somebody logged in.
 _PLAIN: Final = ("login.succeeded", "logout")
 
-_ABOUT = Prepared(
+_ABOUT = Statement(
     select(events.c.id, events.c.facts).where(
         events.c.account_id == _account, *(events.c.kind != kind for kind in _PLAIN)
     )
 )
-_BY = Prepared(
+_BY = Statement(
     select(events.c.kind, events.c.facts).where(
         events.c.actor_id == _account, any_of(events.c.kind, "kinds")
     )
 )
-_IMPERSONATED = Prepared(
+_IMPERSONATED = Statement(
     select(events.c.account_id)
     .where(events.c.actor_id == _account, events.c.kind == bindparam("kind"))
     .distinct()
 )
 # Events of earlier releases hold the name alone.
-_DONE_FOR = Prepared(
+_DONE_FOR = Statement(
     select(events.c.id, events.c.facts).where(
         any_of(events.c.actor_id, "people"),
         or_(
@@ -60,27 +60,27 @@ _DONE_FOR = Prepared(
         ),
     )
 )
-_ACTED = Prepared(
+_ACTED = Statement(
     update(events)
     .where(events.c.actor_id == _account)
     .values(actor_name=bindparam("name"), address="")
 )
-_WRITE_FACTS = Prepared(
+_WRITE_FACTS = Statement(
     update(events)
-    .where(events.c.id == bindparam("event", type_=Number))
+    .where(events.c.id == bindparam("event", type_=BigInt))
     .values(facts=bindparam("told"))
 )
-_FORGET_WHENCE = Prepared(
-    update(events).where(events.c.id == bindparam("event", type_=Number)).values(address="")
+_CLEAR_IP_ADDRESSES = Statement(
+    update(events).where(events.c.id == bindparam("event", type_=BigInt)).values(address="")
 )
-_OTHERS = Prepared(
+_OTHERS = Statement(
     select(accounts.c.email_comparable).where(
         any_of(accounts.c.email_comparable, "addresses"),
         accounts.c.deleted.is_(None),
         accounts.c.id != _account,
     )
 )
-_ADDRESSED = Prepared(
+_ADDRESSED = Statement(
     select(
         invitations.c.id,
         invitations.c.uuid,
@@ -102,19 +102,19 @@ _PERSONAL: Final = (
     *("email", "email_comparable", "email_search", "full_name", "native_name", "phone_number"),
     *("organization", "job_title", "civil_number", "extra_text"),
 )
-_EMPTY_INVITATIONS = Prepared(
+_EMPTY_INVITATIONS = Statement(
     update(invitations).where(any_of(invitations.c.id, "ids")).values(dict.fromkeys(_PERSONAL, ""))
 )
-_CANCEL = Prepared(
+_CANCEL = Statement(
     update(invitations)
     .where(any_of(invitations.c.id, "ids"), any_of(invitations.c.state, "states"))
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid, invitations.c.scope_id)
 )
-_WITHOUT_TEXT = Prepared(
+_WITHOUT_TEXT = Statement(
     update(invitations).where(any_of(invitations.c.uuid, "uuids")).values(extra_text="")
 )
-_EVENTS_OF = Prepared(
+_EVENTS_OF = Statement(
     select(events.c.id, events.c.facts, events.c.actor_id).where(
         any_of(events.c.scope_id, "scopes"),
         any_of(events.c.kind, "kinds"),
@@ -122,15 +122,15 @@ _EVENTS_OF = Prepared(
     )
 )
 # Of an invitation that staff deleted no row is left, only its events.
-_DELETED = Prepared(
+_DELETED = Statement(
     select(events.c.scope_id, events.c.facts).where(events.c.kind == bindparam("kind"))
 )
-_EVENTS_OF_MAILS = Prepared(
+_EVENTS_OF_MAILS = Statement(
     select(events.c.id, events.c.facts).where(any_of(events.c.kind, "kinds"))
 )
 # These name the account by its id alone, and are for somebody else to read.
 _NEUTRAL_MAILS: Final = ("invitation_declined",)
-_MAILS = Prepared(
+_MAILS = Statement(
     delete(outbox).where(
         or_(
             any_of(outbox.c.recipient, "recipients"),
@@ -140,12 +140,12 @@ _MAILS = Prepared(
         )
     )
 )
-_ASKED = Prepared(
+_ASKED = Statement(
     update(requests).where(requests.c.account_id == _account).values(message="", comment=None)
 )
 
 
-def erase(tx: Write, account: Row, actor: Actor) -> list[Row]:
+def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
     """Take everything personal of a deleted account out of all tables but its own.
 
     Invitations to the account that are still open are canceled, since nobody could be let in by
@@ -155,22 +155,26 @@ def erase(tx: Write, account: Row, actor: Actor) -> list[Row]:
         account: the account as it was, locked: ``id email first_name last_name username``.
         actor: who deletes it.
     """
-    about = tx.all(_ABOUT, account=account.id)
+    about = tx.fetch_all(_ABOUT, account=account.id)
     known = {account.email, *(text for row in about for text in _addresses(row.facts))}
     spelled = _own(tx, account.id, {text for text in known if text})
     answered = {
         str(row.facts["invitation"])
-        for row in tx.all(_BY, account=account.id, kinds=list(_ANSWERS))
+        for row in tx.fetch_all(_BY, account=account.id, kinds=list(_ANSWERS))
         if row.facts.get("invitation")
     }
     keys = {comparable_address(text) for text in spelled}
-    found = tx.all(_ADDRESSED, account=account.id, addresses=sorted(keys), uuids=sorted(answered))
-    ended = tx.all(_CANCEL, ids=[row.id for row in found], states=list(_OPEN)) if found else []
+    found = tx.fetch_all(
+        _ADDRESSED, account=account.id, addresses=sorted(keys), uuids=sorted(answered)
+    )
+    ended = (
+        tx.fetch_all(_CANCEL, ids=[row.id for row in found], states=list(_OPEN)) if found else []
+    )
     if found:
-        tx.run(_EMPTY_INVITATIONS, ids=[row.id for row in found])
+        tx.execute(_EMPTY_INVITATIONS, ids=[row.id for row in found])
     deleted = [
         row
-        for row in tx.all(_DELETED, kind="invitation.deleted")
+        for row in tx.fetch_all(_DELETED, kind="invitation.deleted")
         if row.facts["invitation"] in answered
         or comparable_address(row.facts.get("email", "")) in keys
     ]
@@ -181,32 +185,32 @@ def erase(tx: Write, account: Row, actor: Actor) -> list[Row]:
     )
     invited = {*(row.email for row in found), *(row.facts.get("email", "") for row in deleted)}
     spelled |= _own(tx, account.id, invited)
-    tx.run(_MAILS, account=account.id, recipients=sorted(spelled))
+    tx.execute(_MAILS, account=account.id, recipients=sorted(spelled))
     _erase_sent(tx, account.id)
-    tx.run(_ASKED, account=account.id)
+    tx.execute(_ASKED, account=account.id)
     for row in about:
         told = erased(row.facts, account.id)
         if told != row.facts:
-            tx.run(_WRITE_FACTS, event=row.id, told=told)
-    for row in tx.all(_EVENTS_OF_MAILS, kinds=list(_OF_MAILS)):
+            tx.execute(_WRITE_FACTS, event=row.id, told=told)
+    for row in tx.fetch_all(_EVENTS_OF_MAILS, kinds=list(_OF_MAILS)):
         if row.facts.get("recipient") in spelled:
-            tx.run(_WRITE_FACTS, event=row.id, told={**row.facts, "recipient": ""})
+            tx.execute(_WRITE_FACTS, event=row.id, told={**row.facts, "recipient": ""})
     _erase_staff(tx, account, actor)
-    tx.run(_ACTED, account=account.id, name=neutral_name(account.id))
+    tx.execute(_ACTED, account=account.id, name=neutral_name(account.id))
     return ended
 
 
-def _erase_staff(tx: Write, account: Row, actor: Actor) -> None:
+def _erase_staff(tx: WriteTransaction, account: Row, actor: Actor) -> None:
     """Take the name of a member of staff out of what they have done as somebody else.
 
     The actor may be such a person: that it is acted for is recorded after the request.
     """
-    rows = tx.all(_IMPERSONATED, account=account.id, kind="account.impersonated")
+    rows = tx.fetch_all(_IMPERSONATED, account=account.id, kind="account.impersonated")
     people = sorted({actor.id, *(row.account_id for row in rows)})
     name = f"{account.first_name} {account.last_name}".strip() or account.username
-    for row in tx.all(_DONE_FOR, account=account.id, people=people, name=name):
+    for row in tx.fetch_all(_DONE_FOR, account=account.id, people=people, name=name):
         told = {**row.facts, "impersonated_by": neutral_name(account.id)}
-        tx.run(_WRITE_FACTS, event=row.id, told=told)
+        tx.execute(_WRITE_FACTS, event=row.id, told=told)
 
 
 def _addresses(facts: Any) -> list[str]:
@@ -221,20 +225,20 @@ def _addresses(facts: Any) -> list[str]:
     return [value for value in values if isinstance(value, str) and "@" in value]
 
 
-def _own(tx: Read, account: int, addresses: Collection[str]) -> set[str]:
+def _own(tx: ReadTransaction, account: int, addresses: Collection[str]) -> set[str]:
     """Return the addresses that no other account has."""
     keys = {text: comparable_address(text) for text in addresses}
     wanted = sorted({key for key in keys.values() if key})
-    rows = tx.all(_OTHERS, account=account, addresses=wanted) if wanted else []
+    rows = tx.fetch_all(_OTHERS, account=account, addresses=wanted) if wanted else []
     others = {row.email_comparable for row in rows}
     return {text for text, key in keys.items() if key and key not in others}
 
 
-def _erase_events_of(tx: Write, found: Collection[tuple[int, str]]) -> None:
+def _erase_events_of(tx: WriteTransaction, found: Collection[tuple[int, str]]) -> None:
     """Take the address out of the events of invitations, given by scope and UUID."""
     if not found:
         return
-    rows = tx.all(
+    rows = tx.fetch_all(
         _EVENTS_OF,
         scopes=sorted({scope for scope, _ in found}),
         kinds=list(_OF_INVITATIONS),
@@ -243,14 +247,14 @@ def _erase_events_of(tx: Write, found: Collection[tuple[int, str]]) -> None:
     for row in rows:
         if "email" in row.facts:
             told = {name: value for name, value in row.facts.items() if name != "email"}
-            tx.run(_WRITE_FACTS, event=row.id, told=told)
+            tx.execute(_WRITE_FACTS, event=row.id, told=told)
         if row.actor_id is None:
-            tx.run(_FORGET_WHENCE, event=row.id)
+            tx.execute(_CLEAR_IP_ADDRESSES, event=row.id)
 
 
-def _erase_sent(tx: Write, account: int) -> None:
+def _erase_sent(tx: WriteTransaction, account: int) -> None:
     """Take away what the person has written to others in invitations."""
-    rows = tx.all(_BY, account=account, kinds=["invitation.created"])
+    rows = tx.fetch_all(_BY, account=account, kinds=["invitation.created"])
     uuids = sorted(str(row.facts["invitation"]) for row in rows if row.facts.get("invitation"))
     if uuids:
-        tx.run(_WITHOUT_TEXT, uuids=uuids)
+        tx.execute(_WITHOUT_TEXT, uuids=uuids)

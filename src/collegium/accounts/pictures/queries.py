@@ -7,34 +7,34 @@ from uuid import uuid4
 
 from sqlalchemy import bindparam, delete, insert, select
 
-from collegium.db.statements import Prepared
+from collegium.db.statements import Statement
 from collegium.db.tables import pictures
 
 if TYPE_CHECKING:
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
-_ADD = Prepared(
+_ADD = Statement(
     insert(pictures).values(
         {name: bindparam(name) for name in ("uuid", "media", "data", "created")}
     )
 )
-_FIND = Prepared(select(pictures).where(pictures.c.uuid == bindparam("uuid")))
-_DROP = Prepared(delete(pictures).where(pictures.c.uuid == bindparam("uuid")))
+_FIND = Statement(select(pictures).where(pictures.c.uuid == bindparam("uuid")))
+_DROP = Statement(delete(pictures).where(pictures.c.uuid == bindparam("uuid")))
 
 
-def add(tx: Write, media: str, data: bytes) -> str:
+def add(tx: WriteTransaction, media: str, data: bytes) -> str:
     """Keep a picture under a new UUID: an address never shows another one than before."""
     uuid = uuid4().hex
-    tx.run(_ADD, uuid=uuid, media=media, data=data, created=tx.now)
+    tx.execute(_ADD, uuid=uuid, media=media, data=data, created=tx.now)
     return uuid
 
 
-def find(tx: Read, uuid: str) -> Row | None:
+def find(tx: ReadTransaction, uuid: str) -> Row | None:
     """Give a picture: ``media`` and ``data``."""
-    return tx.one(_FIND, uuid=uuid)
+    return tx.fetch_one(_FIND, uuid=uuid)
 
 
-def drop(tx: Write, uuid: str) -> None:
+def drop(tx: WriteTransaction, uuid: str) -> None:
     """Forget a picture."""
-    tx.run(_DROP, uuid=uuid)
+    tx.execute(_DROP, uuid=uuid)

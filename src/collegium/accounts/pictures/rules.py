@@ -34,15 +34,15 @@ PngImagePlugin.MAX_TEXT_CHUNK = 64 * 1024
 PngImagePlugin.MAX_TEXT_MEMORY = BYTES
 
 
-class NoPicture(Exception):  # noqa: N818 - says what is the case
+class InvalidImageError(Exception):
     """The bytes are no picture that we take."""
 
 
-class TooLarge(NoPicture):
+class ImageTooLargeError(InvalidImageError):
     """The file has more than ``BYTES`` bytes."""
 
 
-def harmless(data: bytes) -> tuple[str, bytes]:
+def sanitise_image(data: bytes) -> tuple[str, bytes]:
     """Make a picture anew from what is seen in it; give its media type and bytes.
 
     Nothing of the sent file survives but the pixels: no place where it was taken,
@@ -52,13 +52,13 @@ def harmless(data: bytes) -> tuple[str, bytes]:
     Raises NoPicture for what cannot be read, is of another kind, or is too large.
     """
     if len(data) > BYTES:
-        raise TooLarge
+        raise ImageTooLargeError
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(data), formats=FORMATS) as image:
                 _check_cost(image, data)
-                return _made(image)
+                return _encoded(image)
     except (
         UnidentifiedImageError,
         Image.DecompressionBombError,
@@ -68,21 +68,21 @@ def harmless(data: bytes) -> tuple[str, bytes]:
         ValueError,
         MemoryError,
     ) as error:
-        raise NoPicture from error
+        raise InvalidImageError from error
 
 
 def _check_cost(image: Image.Image, data: bytes) -> None:
     """Refuse what would take too long or hold too much; judged before a pixel is unpacked."""
     pixels = image.width * image.height
     if pixels > (PIXELS_WEBP if image.format == "WEBP" else PIXELS):
-        raise NoPicture
+        raise InvalidImageError
     if image.format == "JPEG":
         scans = data.count(_SCAN)
         if scans > SCANS or scans * pixels > _WORK:
-            raise NoPicture
+            raise InvalidImageError
 
 
-def _reduced(image: Image.Image, times: int) -> Image.Image:
+def _downscaled(image: Image.Image, times: int) -> Image.Image:
     """Shrink what is partly clear by a whole number, in strips.
 
     To shrink it, a copy is made in which clear pixels count less: one of a strip, not of all.
@@ -99,13 +99,13 @@ def _reduced(image: Image.Image, times: int) -> Image.Image:
     return small
 
 
-def _made(image: Image.Image) -> tuple[str, bytes]:
+def _encoded(image: Image.Image) -> tuple[str, bytes]:
     largest = max(image.size)
     if largest > SIDE:
         # A JPEG is unpacked no larger than is needed for a good picture of the wanted size.
         wanted = (2 * SIDE * image.width // largest or 1, 2 * SIDE * image.height // largest or 1)
         image.draft(None, wanted)
-        image = _reduced(image, largest // (2 * SIDE))
+        image = _downscaled(image, largest // (2 * SIDE))
         # The whole is shrunk, in place, before it is turned upright: each step copies it.
         image.thumbnail((SIDE, SIDE), reducing_gap=None if largest < 4 * SIDE else 3.0)
     shown = ImageOps.exif_transpose(image)

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
     from collegium.settings import Settings
 
 
-def tell(
-    tx: Write, actor: Actor | None, settings: Settings, before: Row, changed: Mapping[str, Any]
+def notify_operator(
+    tx: WriteTransaction,
+    actor: Actor | None,
+    settings: Settings,
+    before: Row,
+    changed: Mapping[str, Any],
 ) -> None:
     """Tell the operators, if they want to know, what changed in the profile of an owner.
 
@@ -55,24 +59,26 @@ def tell(
         organizations=owned,
     )
     for recipient in wish.operator_notification_emails:
-        outbox_queries.post(tx, mails.ProfileChangesOperator(recipient, before.id, changes, owned))
+        outbox_queries.enqueue(
+            tx, mails.ProfileChangesOperator(recipient, before.id, changes, owned)
+        )
 
 
-def hold(tx: Write, actor: Actor, number: int) -> Row:
+def lock_and_recheck(tx: WriteTransaction, actor: Actor, number: int) -> Row:
     """Lock an account for somebody who may change its profile; give the profile.
 
     Refuses: NotFound when hidden, Forbidden ``permission.missing`` for anybody but staff and
     oneself.
     """
-    profile_queries.reach(tx, actor, number)
+    profile_queries.get_visible(tx, actor, number)
     if actor.id != number and not actor.is_staff:
         raise Forbidden("permission.missing")
     lock_account(tx, number)
-    return profile_queries.reach(tx, actor, number)
+    return profile_queries.get_visible(tx, actor, number)
 
 
 def change(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
     number: int,
@@ -85,7 +91,7 @@ def change(
         names: of ``first_name last_name``.
         shown: what else is shown, by name; what is not named stays.
     """
-    before: Row = account_queries.by_number(tx, number)
+    before: Row = account_queries.by_id(tx, number)
     allowed = writable(
         names,
         by_staff=actor.is_staff,
@@ -95,11 +101,11 @@ def change(
         frozen_methods=settings.protect_user_details_for_registration_methods,
     )
     changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}
-    kept = profile_queries.reach(tx, actor, number).profile
+    kept = profile_queries.get_visible(tx, actor, number).profile
     wanted = {**kept, **shown}
     if changed:
         account_queries.change(tx, number, changed | {"modified": tx.now})
-        tell(tx, actor, settings, before, changed)
+        notify_operator(tx, actor, settings, before, changed)
     if wanted != kept:
         profile_queries.change(tx, number, wanted)
     told = {name: [getattr(before, name), value] for name, value in changed.items()}

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, not_, select, true, union, update
 
-from collegium.access.queries import holding, live, mine, seer, visible_scopes
-from collegium.access.rules import TEAM, Kind, Permission
-from collegium.db.statements import Prepared, Time, any_of
+from collegium.access.queries import (
+    actor_grants,
+    is_active,
+    scopes_with_permission,
+    viewer_params,
+    visible_scopes,
+)
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
-    Number,
+    BigInt,
     account_texts,
     accounts,
     grants,
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 _rows = (
@@ -50,11 +56,11 @@ def in_groups() -> ColumnElement[bool]:
     return accounts.c.id.in_(
         select(grants.c.account_id)
         .join(scopes, scopes.c.id == grants.c.scope_id)
-        .where(scopes.c.kind == Kind.GROUP.value, live())
+        .where(scopes.c.kind == ScopeKind.GROUP.value, is_active())
     )
 
 
-_mate = accounts.alias("mate")
+_shares_group = accounts.alias("mate")
 
 
 def visible() -> ColumnElement[bool]:
@@ -67,29 +73,35 @@ def visible() -> ColumnElement[bool]:
     # One set of ids, so that the planner starts from it.
     return accounts.c.id.in_(
         union(
-            select(bindparam("actor", type_=Number)),
+            select(bindparam("actor", type_=BigInt)),
             select(grants.c.account_id)
-            .join(_mate, _mate.c.id == grants.c.account_id)
-            .where(live(), grants.c.scope_id.in_(visible_scopes()), not_(_mate.c.is_staff)),
-            select(grants.c.account_id).where(live(), grants.c.scope_id.in_(_own_groups())),
+            .join(_shares_group, _shares_group.c.id == grants.c.account_id)
+            .where(
+                is_active(), grants.c.scope_id.in_(visible_scopes()), not_(_shares_group.c.is_staff)
+            ),
+            select(grants.c.account_id).where(is_active(), grants.c.scope_id.in_(_own_groups())),
             select(requests.c.account_id).where(
                 requests.c.state == RequestState.PENDING.value,
-                requests.c.scope_id.in_(holding((Kind.GROUP, TEAM[Kind.GROUP].grant))),
+                requests.c.scope_id.in_(
+                    scopes_with_permission(
+                        (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant)
+                    )
+                ),
             ),
             select(invitations.c.created_by).where(
-                invitations.c.account_id == bindparam("actor", type_=Number),
+                invitations.c.account_id == bindparam("actor", type_=BigInt),
                 invitations.c.created_by.is_not(None),
                 invitations.c.state == State.PENDING.value,
-                invitations.c.expires > bindparam("now", type_=Time),
+                invitations.c.expires > bindparam("now", type_=UtcDateTime),
             ),
             select(invitations.c.account_id).where(
                 invitations.c.account_id.is_not(None),
                 invitations.c.state == State.PENDING.value,
-                invitations.c.expires > bindparam("now", type_=Time),
+                invitations.c.expires > bindparam("now", type_=UtcDateTime),
                 invitations.c.scope_id.in_(
-                    holding(
-                        (Kind.GROUP, TEAM[Kind.GROUP].grant),
-                        (Kind.GROUP, Permission.INVITATION_LIST),
+                    scopes_with_permission(
+                        (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant),
+                        (ScopeKind.GROUP, Permission.INVITATION_LIST),
                     )
                 ),
             ),
@@ -102,12 +114,12 @@ def _own_groups() -> Select[Any]:
     return (
         select(grants.c.scope_id)
         .join(scopes, scopes.c.id == grants.c.scope_id)
-        .where(mine(), scopes.c.kind == Kind.GROUP.value)
+        .where(actor_grants(), scopes.c.kind == ScopeKind.GROUP.value)
     )
 
 
 _FILTERS = {
-    **lookups.numbers("id", accounts.c.id),
+    **lookups.integers("id", accounts.c.id),
     **lookups.texts("first_name", accounts.c.first_name, account_texts.c.first_name),
     **lookups.texts("last_name", accounts.c.last_name, account_texts.c.last_name),
 }
@@ -141,23 +153,23 @@ public = Listing(
     filters=_FILTERS,
 )
 
-_number = accounts.c.id == bindparam("id", type_=Number)
+_by_account_id = accounts.c.id == bindparam("id", type_=BigInt)
 _SEEN = {
-    (sees_all, is_public): Prepared(
-        _rows.where(_number, in_groups() if is_public else true() if sees_all else visible())
+    (sees_all, is_public): Statement(
+        _rows.where(_by_account_id, in_groups() if is_public else true() if sees_all else visible())
     )
     for sees_all in (False, True)
     for is_public in (False, True)
 }
-_SOME = Prepared(_rows.where(any_of(accounts.c.id, "ids")))
-_CHANGE = Prepared(
+_BY_IDS = Statement(_rows.where(any_of(accounts.c.id, "ids")))
+_CHANGE = Statement(
     update(accounts)
-    .where(_number)
+    .where(_by_account_id)
     .values(profile=bindparam("profile", type_=accounts.c.profile.type))
 )
 
 
-def reach(tx: Read, actor: Actor, number: int, *, is_public: bool = False) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, number: int, *, is_public: bool = False) -> Row:
     """Load a profile that the actor may see.
 
     Args:
@@ -165,17 +177,17 @@ def reach(tx: Read, actor: Actor, number: int, *, is_public: bool = False) -> Ro
 
     Refuses: NotFound ``account.unknown``.
     """
-    row = tx.one(_SEEN[actor.sees_all, is_public], id=number, **seer(tx, actor))
+    row = tx.fetch_one(_SEEN[actor.sees_all, is_public], id=number, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("account.unknown")
     return row
 
 
-def some(tx: Read, numbers: Collection[int]) -> dict[int, Row]:
+def by_ids(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, Row]:
     """Give profiles for those who may see them anyway, in one statement."""
-    return {row.id: row for row in tx.all(_SOME, ids=list(numbers))} if numbers else {}
+    return {row.id: row for row in tx.fetch_all(_BY_IDS, ids=list(numbers))} if numbers else {}
 
 
-def change(tx: Write, number: int, profile: Mapping[str, Any]) -> None:
+def change(tx: WriteTransaction, number: int, profile: Mapping[str, Any]) -> None:
     """Write a profile."""
-    tx.run(_CHANGE, id=number, profile=dict(profile))
+    tx.execute(_CHANGE, id=number, profile=dict(profile))

@@ -12,15 +12,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from collegium.api.brainstem.errors import Malformed
+from collegium.api.brainstem.errors import BadRequestError
 from collegium.api.request import is_nested
-from collegium.scopes.groups.actions import Wish
+from collegium.scopes.groups.actions import MemberChange
 from collegium.text.names import clean_name, holds_link, trim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from collegium.api.request import Call
+    from collegium.api.request import RequestContext
 
 _MANY: Final = 1000
 _EMAIL: Final = 320
@@ -28,14 +28,14 @@ _FLAGS: Final = ("is_manager", "is_owner", "remove")
 _LISTED: Final = ", ".join(_FLAGS)
 _NAME_SHOWN: Final = 64
 
-TOLD: Final = 20
+EMPTY_VALUES: Final = 20
 """Maximum number of sentences about one field; an answer stays about as long as the request."""
 _AROUND: Final = 1000
 """Characters around a text, such as white space, that are taken away without a word."""
 _LINK: Final = "Enter a name without a web address in it."
 
 
-class Wrong(Exception):  # noqa: N818 - names the value
+class ValidationError(Exception):
     """The value of one field cannot be taken.
 
     Args:
@@ -44,10 +44,10 @@ class Wrong(Exception):  # noqa: N818 - names the value
 
     def __init__(self, *texts: str) -> None:
         super().__init__(*texts)
-        self.texts = list(dict.fromkeys(texts))[:TOLD]
+        self.texts = list(dict.fromkeys(texts))[:EMPTY_VALUES]
 
 
-def all_read(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+def read_all(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """Read each of some items.
 
     Raises:
@@ -57,10 +57,10 @@ def all_read(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     for item in items:
         try:
             found.append(read(item))
-        except Wrong as error:
+        except ValidationError as error:
             wrong += error.texts
     if wrong:
-        raise Wrong(*wrong)
+        raise ValidationError(*wrong)
     return found
 
 
@@ -95,19 +95,19 @@ class Text(Field):
     def read(self, raw: Any) -> str:
         """Read a text that a database can hold."""
         if not isinstance(raw, str):
-            raise Wrong("Not a valid string.")
+            raise ValidationError("Not a valid string.")
         if len(raw) > self.max + _AROUND:
             # Before anything looks at every character of it.
-            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+            raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         text = raw.strip() if self.strip else raw
         if not text and not self.blank:
-            raise Wrong("This field may not be blank.")
+            raise ValidationError("This field may not be blank.")
         # What is beyond the length is not examined.
         wrong = self._faults(text[: self.max])
         if len(text) > self.max:
             wrong.insert(0, f"Ensure this field has no more than {self.max} characters.")
         if wrong:
-            raise Wrong(*wrong)
+            raise ValidationError(*wrong)
         return text
 
     def _faults(self, head: str) -> list[str]:
@@ -138,12 +138,12 @@ class Name(Line):
         """Read a name without what cannot be seen."""
         text = clean_name(super().read(raw))
         if not text and not self.blank:
-            raise Wrong("This field may not be blank.")
+            raise ValidationError("This field may not be blank.")
         # Composed it may have become longer than it came.
         if len(text) > self.max:
-            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+            raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         if holds_link(text):
-            raise Wrong(_LINK)
+            raise ValidationError(_LINK)
         return text
 
     def _faults(self, head: str) -> list[str]:
@@ -169,9 +169,9 @@ class WebAddress(Text):
         except ValueError:
             fits = False
         if not fits or re.search(r"\s", text):
-            raise Wrong("Enter a valid URL.")
+            raise ValidationError("Enter a valid URL.")
         if len(text) > self.max:
-            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+            raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         return text
 
 
@@ -182,13 +182,13 @@ class Projects(Field):
     def read(self, raw: Any) -> list[int | str]:
         """Read the list."""
         if not isinstance(raw, list) or len(raw) > _MANY:
-            raise Wrong(f"Expected a list of at most {_MANY} items.")
-        return all_read(self._project, raw)
+            raise ValidationError(f"Expected a list of at most {_MANY} items.")
+        return read_all(self._project, raw)
 
     @staticmethod
     def _project(one: Any) -> int | str:
         if isinstance(one, bool) or not isinstance(one, (int, str)) or len(str(one)) > 64:  # noqa: PLR2004 - longer than any name of a row
-            raise Wrong("Expected ids of projects.")
+            raise ValidationError("Expected ids of projects.")
         if isinstance(one, str):
             check_storable(one)
         return one
@@ -203,24 +203,24 @@ class Projects(Field):
 class People(Field):
     """What is to become of whom: address to flags, or to ``remove``."""
 
-    def read(self, raw: Any) -> list[Wish]:
+    def read(self, raw: Any) -> list[MemberChange]:
         """Read the wishes."""
         if not isinstance(raw, Mapping) or len(raw) > _MANY:
-            raise Wrong(f"Expected an object with at most {_MANY} addresses.")
-        return all_read(self._wish, raw.items())
+            raise ValidationError(f"Expected an object with at most {_MANY} addresses.")
+        return read_all(self._wish, raw.items())
 
     @staticmethod
-    def _wish(item: tuple[str, Any]) -> Wish:
+    def _wish(item: tuple[str, Any]) -> MemberChange:
         email, flags = item
         if len(email) > _EMAIL or not (email := trim(email)):
-            raise Wrong("Expected e-mail addresses.")
+            raise ValidationError("Expected e-mail addresses.")
         check_storable(email)
         if not isinstance(flags, Mapping):
-            raise Wrong(f"Expected is_manager, is_owner or remove for {email}.")
+            raise ValidationError(f"Expected is_manager, is_owner or remove for {email}.")
         wrong = [
             # Ignored, a misspelled flag would be one that is not set: it would demote.
             f"Unknown key {_shortened(name)} of {email}; known are {_LISTED}."
-            for name in islice((name for name in flags if name not in _FLAGS), TOLD)
+            for name in islice((name for name in flags if name not in _FLAGS), EMPTY_VALUES)
         ]
         wrong += [
             f"{name} of {email} must be true or false."
@@ -230,8 +230,8 @@ class People(Field):
         if flags.get("remove") and (flags.get("is_manager") or flags.get("is_owner")):
             wrong.append(f"{email} cannot be removed and be given a role at once.")
         if wrong:
-            raise Wrong(*wrong)
-        return Wish(
+            raise ValidationError(*wrong)
+        return MemberChange(
             email,
             is_manager=flags.get("is_manager", False),
             is_owner=flags.get("is_owner", False),
@@ -267,11 +267,11 @@ class Seconds(Field):
     def read(self, raw: Any) -> int:
         """Read a whole number within its bounds."""
         if isinstance(raw, bool) or not isinstance(raw, int):
-            raise Wrong("A valid integer is required.")
+            raise ValidationError("A valid integer is required.")
         if raw < self.min:
-            raise Wrong(f"Ensure this value is greater than or equal to {self.min}.")
+            raise ValidationError(f"Ensure this value is greater than or equal to {self.min}.")
         if raw > self.max:
-            raise Wrong(f"Ensure this value is less than or equal to {self.max}.")
+            raise ValidationError(f"Ensure this value is less than or equal to {self.max}.")
         return raw
 
     def schema(self) -> dict[str, Any]:
@@ -295,11 +295,11 @@ def check_storable(text: str) -> None:
     """Raise ``Wrong`` for what no database could hold."""
     wrong = unstorable(text)
     if wrong:
-        raise Wrong(*wrong)
+        raise ValidationError(*wrong)
 
 
 def read(
-    call: Call,
+    context: RequestContext,
     table: Mapping[str, Field],
     *,
     one_of: Sequence[str] = (),
@@ -314,12 +314,12 @@ def read(
 
     Refuses: ``Malformed`` with the errors of all fields.
     """
-    raw = _object(call)
+    raw = _object(context)
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
     if read_only is not None:
         unknown = (name for name in raw if name not in table and name not in read_only)
-        for name in islice(unknown, TOLD):
+        for name in islice(unknown, EMPTY_VALUES):
             errors[_shortened(name)] = ["Unknown field."]
     for name, field in table.items():
         if name not in raw:
@@ -331,27 +331,27 @@ def read(
             continue
         try:
             values[name] = field.read(raw[name])
-        except Wrong as wrong:
+        except ValidationError as wrong:
             errors[name] = wrong.texts
     if one_of and not any(name in raw for name in one_of):
         errors = {one_of[0]: ["This field is required."], **errors}
     if errors:
-        raise Malformed(errors)
+        raise BadRequestError(errors)
     return values
 
 
-def _object(call: Call) -> Mapping[str, Any]:
-    if not call.body.strip():
+def _object(context: RequestContext) -> Mapping[str, Any]:
+    if not context.body.strip():
         return {}
-    media = call.header("content-type", "application/json").split(";")[0].strip().lower()
+    media = context.header("content-type", "application/json").split(";")[0].strip().lower()
     if media != "application/json":
-        raise Malformed({"detail": "The body must be JSON."}, 415)
-    if is_nested(call.body):
-        raise Malformed({"detail": "The body is no JSON: too many lists and objects"})
+        raise BadRequestError({"detail": "The body must be JSON."}, 415)
+    if is_nested(context.body):
+        raise BadRequestError({"detail": "The body is no JSON: too many lists and objects"})
     try:
-        raw = msgspec.json.decode(call.body)
+        raw = msgspec.json.decode(context.body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Malformed({"detail": f"The body is no JSON: {error}"[:200]}) from None
+        raise BadRequestError({"detail": f"The body is no JSON: {error}"[:200]}) from None
     if not isinstance(raw, dict):
-        raise Malformed({"detail": "The body must be a JSON object."})
+        raise BadRequestError({"detail": "The body must be a JSON object."})
     return raw

@@ -8,13 +8,13 @@ from uuid import UUID
 from msgspec import Struct
 
 from collegium.api.brainstem import bodies, schemas
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.security.rate_limits.rules import CODE_ADDRESS, DEVICE_ADDRESS
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices.rules import INTERVAL, LIFETIME, State
 
 if TYPE_CHECKING:
-    from collegium.api.request import Call
+    from collegium.api.request import RequestContext
 
 _BEGIN: Final = {"client_name": bodies.Name(max=150), "token_lifetime": bodies.Seconds()}
 _POLL: Final = {"device_code": bodies.Secret(required=True)}
@@ -47,21 +47,21 @@ class DevicePoll(Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
-def _begin(call: Call) -> Answer:
-    values = bodies.read(call, _BEGIN)
-    call.check_tries(begins := f"device address {call.network}"[:128])
-    with call.write() as tx:
+def _begin(context: RequestContext) -> Answer:
+    values = bodies.read(context, _BEGIN)
+    context.check_rate_limits(begins := f"device address {context.network}"[:128])
+    with context.write() as tx:
         name = values.get("client_name") or "A program"
         waiting = device_actions.begin(
             tx,
-            call.house.vault,
+            context.app.vault,
             name,
-            address=call.address,
+            address=context.address,
             lifetime=values.get("token_lifetime"),
-            settings=call.settings,
+            settings=context.settings,
         )
-        call.count(tx, begins, DEVICE_ADDRESS)
-    session, page = str(UUID(waiting.uuid)), call.base + _PAGE
+        context.count_attempt(tx, begins, DEVICE_ADDRESS)
+    session, page = str(UUID(waiting.uuid)), context.base + _PAGE
     return Answer(
         200,
         schemas.encode(
@@ -78,18 +78,18 @@ def _begin(call: Call) -> Answer:
     )
 
 
-def _poll(call: Call) -> Answer:
-    code = bodies.read(call, _POLL)["device_code"]
-    call.check_tries(guesses := f"code address {call.network}")
-    with call.read() as tx:
-        state = device_actions.look(tx, call.house.vault, code)
+def _poll(context: RequestContext) -> Answer:
+    code = bodies.read(context, _POLL)["device_code"]
+    context.check_rate_limits(guesses := f"code address {context.network}")
+    with context.read() as tx:
+        state = device_actions.peek(tx, context.app.vault, code)
     if state is None:
-        with call.write() as tx:
-            call.count(tx, guesses, CODE_ADDRESS)
+        with context.write() as tx:
+            context.count_attempt(tx, guesses, CODE_ADDRESS)
     told: dict[str, Any]
     if state is State.APPROVED:
-        with call.write() as tx:
-            token = device_actions.fetch(tx, call.house.vault, code, settings=call.settings)
+        with context.write() as tx:
+            token = device_actions.fetch(tx, context.app.vault, code, settings=context.settings)
         told = {"status": "success", "token": token} if token else _TOLD[State.USED]
     else:
         told = _TOLD[state]
@@ -99,21 +99,21 @@ def _poll(call: Call) -> Answer:
 
 ROUTES: Routes = {
     "/api/auth/device/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _begin,
             "Let a program wait until a person lets it in from a browser.",
-            open=True,
-            form=_BEGIN,
-            answers=DeviceLogin,
+            public=True,
+            body=_BEGIN,
+            response_type=DeviceLogin,
         )
     },
     "/api/auth/device/token/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _poll,
             "Tell a program whether it was let in; gives the token, once.",
-            open=True,
-            form=_POLL,
-            answers=DevicePoll,
+            public=True,
+            body=_POLL,
+            response_type=DevicePoll,
         )
     },
 }

@@ -92,7 +92,7 @@ _DEFAULTS: Final = {
 }
 
 
-class Malformed(Exception):  # noqa: N818 - says what is the case
+class BadRequestError(Exception):
     """What was sent cannot be read, or not be taken.
 
     Args:
@@ -105,12 +105,12 @@ class Malformed(Exception):  # noqa: N818 - says what is the case
         self.status = status
 
 
-def malformed(error: Malformed) -> Answer:
+def bad_request(error: BadRequestError) -> Answer:
     """Answer with the errors of all fields."""
     return Answer(error.status, _encode(error.errors))
 
 
-def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Answer:
+def detail_response(status: int, text: str, headers: dict[str, str] | None = None) -> Answer:
     """Answer with one sentence."""
     return Answer(status, _encode({"detail": text}), headers or {})
 
@@ -122,7 +122,7 @@ def _status(refusal: Refusal) -> int:
     return next(status for kind, status in _STATUS if isinstance(refusal, kind))
 
 
-def refused(refusal: Refusal) -> Answer:
+def refusal_response(refusal: Refusal) -> Answer:
     """Word a refusal."""
     status = _status(refusal)
     if refusal.code == "group.people":
@@ -143,4 +143,4 @@ def refused(refusal: Refusal) -> Answer:
         headers["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         headers["Retry-After"] = str(refusal.facts["seconds"])
-    return detail(status, text, headers)
+    return detail_response(status, text, headers)

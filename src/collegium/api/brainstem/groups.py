@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from collegium.access.rules import NOBODY
+from collegium.access.rules import ANONYMOUS
 from collegium.api import limits
 from collegium.api.brainstem import bodies, query, schemas
-from collegium.api.brainstem.paths import deed, number, spelled
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.brainstem.paths import mutating_route, parse_id, with_aliases
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.refusals import Invalid
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
@@ -16,12 +16,14 @@ from collegium.scopes.groups.rules import NAME_LENGTH
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 _TABLE: Final = query.Table(
-    group_queries.listing, {"id": query.Number(), "name": query.Text()}, orders=("id", "name")
+    group_queries.listing,
+    {"id": query.IntegerFilter(), "name": query.TextFilter()},
+    orders=("id", "name"),
 )
 _NAME: Final = bodies.Name(required=True, blank=False, max=NAME_LENGTH)
 _NEW: Final = {"name": _NAME}
@@ -32,143 +34,152 @@ _CHANGE: Final = {
 _READ_ONLY: Final = frozenset(schemas.Group.__struct_fields__)
 
 
-def _one(tx: Read, actor: Actor, row: Row, status: int = 200, *, shows_all: bool = False) -> Answer:
+def _one(
+    tx: ReadTransaction, actor: Actor, row: Row, status: int = 200, *, shows_all: bool = False
+) -> Answer:
     (shown,) = schemas.groups(tx, actor, [row], shows_all=shows_all)
     return Answer(status, schemas.encode(schemas.OneGroup(shown)))
 
 
-def _page(tx: Read, actor: Actor, found: query.Found, *, shows_all: bool = False) -> Answer:
+def _page(
+    tx: ReadTransaction, actor: Actor, found: query.ListResult, *, shows_all: bool = False
+) -> Answer:
     shown = schemas.groups(tx, actor, found.rows, shows_all=shows_all)
     page = schemas.GroupPage(shown, found.meta, found.count, found.next, found.previous)
     return Answer(200, schemas.encode(page))
 
 
-def _list(call: Call, tx: Read) -> Answer:
-    return _page(tx, call.actor, query.find(call, tx, call.actor, _TABLE))
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+    return _page(tx, context.actor, query.find(context, tx, context.actor, _TABLE))
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    return _one(tx, call.actor, group_queries.by_number(tx, number(call, "group")))
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    return _one(tx, context.actor, group_queries.by_id(tx, parse_id(context, "group")))
 
 
-def _list_public(call: Call, tx: Read) -> Answer:
-    found = query.find(call, tx, NOBODY, _TABLE)
-    return _page(tx, NOBODY, found, shows_all=call.settings.brainstem_public_emails)
+def _list_public(context: RequestContext, tx: ReadTransaction) -> Answer:
+    found = query.find(context, tx, ANONYMOUS, _TABLE)
+    return _page(tx, ANONYMOUS, found, shows_all=context.settings.brainstem_public_emails)
 
 
-def _retrieve_public(call: Call, tx: Read) -> Answer:
-    row = group_queries.by_number(tx, number(call, "group"))
-    return _one(tx, NOBODY, row, shows_all=call.settings.brainstem_public_emails)
+def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Answer:
+    row = group_queries.by_id(tx, parse_id(context, "group"))
+    return _one(tx, ANONYMOUS, row, shows_all=context.settings.brainstem_public_emails)
 
 
-def _create(call: Call) -> Answer:
-    values = bodies.read(call, _NEW, read_only=_READ_ONLY)
-    with call.write() as tx:
-        group = group_actions.create(tx, call.actor, values["name"], settings=call.settings)
-        return _one(tx, call.actor, group_queries.by_number(tx, group), 201)
+def _create(context: RequestContext) -> Answer:
+    values = bodies.read(context, _NEW, read_only=_READ_ONLY)
+    with context.write() as tx:
+        group = group_actions.create(tx, context.actor, values["name"], settings=context.settings)
+        return _one(tx, context.actor, group_queries.by_id(tx, group), 201)
 
 
-def _change(call: Call) -> Answer:
-    limits.check(call, limits.INVITE)
-    limits.check(call, limits.PEOPLE)
+def _change(context: RequestContext) -> Answer:
+    limits.check(context, limits.INVITE)
+    limits.check(context, limits.PEOPLE)
     try:
-        return _changed(call)
+        return _changed(context)
     except Invalid as refusal:
         if refusal.code == "group.people":
             problems: Any = refusal.facts["problems"]
-            limits.count_unknown(call, list(problems.values()).count("unknown"))
+            limits.count_unknown(context, list(problems.values()).count("unknown"))
         raise
 
 
-def _changed(call: Call) -> Answer:
-    with call.write() as tx:
-        reached = group_actions.hold(tx, call.actor, number(call, "group"))
+def _changed(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        reached = group_actions.lock_and_recheck(tx, context.actor, parse_id(context, "group"))
         # Only now: whoever may not change the group is told that, whatever they have sent.
-        values = bodies.read(call, _CHANGE, read_only=_READ_ONLY)
+        values = bodies.read(context, _CHANGE, read_only=_READ_ONLY)
         wishes = values.get("users", ())
         count = group_actions.change(
-            tx, call.actor, call.settings, reached, values.get("name"), wishes
+            tx, context.actor, context.settings, reached, values.get("name"), wishes
         )
-        limits.count(call, tx, limits.INVITE, count)
-        return _one(tx, call.actor, group_queries.by_number(tx, reached.scope.id))
+        limits.count(context, tx, limits.INVITE, count)
+        return _one(tx, context.actor, group_queries.by_id(tx, reached.scope.id))
 
 
-def _delete(call: Call) -> Answer:
-    with call.write() as tx:
-        group_actions.delete(tx, call.actor, number(call, "group"))
+def _delete(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        group_actions.delete(tx, context.actor, parse_id(context, "group"))
     return Answer(204)
 
 
-def _join(call: Call) -> Answer:
-    limits.check(call, limits.JOIN)
-    with call.write() as tx:
+def _join(context: RequestContext) -> Answer:
+    limits.check(context, limits.JOIN)
+    with context.write() as tx:
         row, is_new = group_actions.join(
-            tx, call.actor, number(call, "group"), settings=call.settings
+            tx, context.actor, parse_id(context, "group"), settings=context.settings
         )
-        limits.count(call, tx, limits.JOIN, int(is_new))
-        (shown,) = schemas.requests(tx, call.actor, [row])
+        limits.count(context, tx, limits.JOIN, int(is_new))
+        (shown,) = schemas.requests(tx, context.actor, [row])
     return Answer(200, schemas.encode(schemas.OneMembershipRequest(shown)))
 
 
-def _leave(call: Call) -> Answer:
-    with call.write() as tx:
-        group = number(call, "group")
-        group_actions.leave(tx, call.actor, group)
-        return _one(tx, call.actor, group_queries.by_number(tx, group))
+def _leave(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        group = parse_id(context, "group")
+        group_actions.leave(tx, context.actor, group)
+        return _one(tx, context.actor, group_queries.by_id(tx, group))
 
 
 def _private(base: str) -> Routes:
     one = f"{base}{{id}}/"
     return {
         base: {
-            "GET": Operation(
-                _list, "List the groups.", answers=schemas.GroupPage, filters=_TABLE.described()
+            "GET": Endpoint(
+                _list,
+                "List the groups.",
+                response_type=schemas.GroupPage,
+                filters=_TABLE.described(),
             ),
-            "POST": Operation(
-                _create, "Found a group.", form=_NEW, answers=schemas.OneGroup, status=201
+            "POST": Endpoint(
+                _create, "Found a group.", body=_NEW, response_type=schemas.OneGroup, status=201
             ),
         },
         one: {
-            "GET": Operation(_retrieve, "Show a group.", answers=schemas.OneGroup),
-            "PATCH": Operation(
+            "GET": Endpoint(_retrieve, "Show a group.", response_type=schemas.OneGroup),
+            "PATCH": Endpoint(
                 _change,
                 "Rename a group; invite, promote, demote and remove people.",
-                form=_CHANGE,
-                answers=schemas.OneGroup,
+                body=_CHANGE,
+                response_type=schemas.OneGroup,
                 partial=True,
             ),
-            "DELETE": Operation(_delete, "Give a group up.", status=204),
+            "DELETE": Endpoint(_delete, "Give a group up.", status=204),
         },
-        **deed(f"{one}join/", _join, "Ask to be let in to a group.", schemas.OneMembershipRequest),
-        **deed(f"{one}leave/", _leave, "Leave a group.", schemas.OneGroup),
+        **mutating_route(
+            f"{one}join/", _join, "Ask to be let in to a group.", schemas.OneMembershipRequest
+        ),
+        **mutating_route(f"{one}leave/", _leave, "Leave a group.", schemas.OneGroup),
     }
 
 
 def _public(base: str) -> Routes:
     return {
         base: {
-            "GET": Operation(
+            "GET": Endpoint(
                 _list_public,
                 "List the groups, for everybody.",
-                open=True,
-                answers=schemas.GroupPage,
+                public=True,
+                response_type=schemas.GroupPage,
                 filters=_TABLE.described(),
-                asks=True,
+                reads_db=True,
             )
         },
         f"{base}{{id}}/": {
-            "GET": Operation(
+            "GET": Endpoint(
                 _retrieve_public,
                 "Show a group to everybody.",
-                open=True,
-                answers=schemas.OneGroup,
-                asks=True,
+                public=True,
+                response_type=schemas.OneGroup,
+                reads_db=True,
             )
         },
     }
 
 
-_private_routes = spelled(_private, "/api/private/users/group/", "/api/private/auth/group/")
-_public_routes = spelled(_public, "/api/public/users/group/", "/api/public/auth/group/")
+_private_routes = with_aliases(_private, "/api/private/users/group/", "/api/private/auth/group/")
+_public_routes = with_aliases(_public, "/api/public/users/group/", "/api/public/auth/group/")
 DESCRIBED: Final = _private_routes[0] | _public_routes[0]
 ROUTES: Final = _private_routes[1] | _public_routes[1]

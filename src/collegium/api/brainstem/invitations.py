@@ -5,78 +5,84 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collegium.api.brainstem import query, schemas
-from collegium.api.brainstem.paths import deed, spelled
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.brainstem.paths import mutating_route, with_aliases
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.rules import State, seen
+from collegium.invitations.rules import State, effective_state
 from collegium.refusals import NotFound
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 _TABLE: Final = query.Table(
     invitation_queries.group_listing,
     {
-        "id": query.Uuid(),
-        "authgroup": query.Number(),
-        "authgroup.name": query.Text(),
-        "user_account_invitation": query.Number(),
-        "user_account_invitation.email": query.Text(),
-        "new_manager": query.Truth(),
-        "new_owner": query.Truth(),
+        "id": query.UuidFilter(),
+        "authgroup": query.IntegerFilter(),
+        "authgroup.name": query.TextFilter(),
+        "user_account_invitation": query.IntegerFilter(),
+        "user_account_invitation.email": query.TextFilter(),
+        "new_manager": query.BooleanFilter(),
+        "new_owner": query.BooleanFilter(),
     },
     orders=("id", "authgroup", "user_account_invitation"),
     includes=("authgroup", "user_account_invitation"),
 )
 
 
-def _one(tx: Read, actor: Actor, row: Row) -> Answer:
+def _one(tx: ReadTransaction, actor: Actor, row: Row) -> Answer:
     (shown,) = schemas.invitations(tx, actor, [row])
     return Answer(200, schemas.encode(schemas.OneMembershipInvitation(shown)))
 
 
-def _list(call: Call, tx: Read) -> Answer:
-    found = query.find(call, tx, call.actor, _TABLE)
-    shown = schemas.invitations(tx, call.actor, found.rows, found.embedded)
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+    found = query.find(context, tx, context.actor, _TABLE)
+    shown = schemas.invitations(tx, context.actor, found.rows, found.embedded)
     page = schemas.MembershipInvitationPage(
         shown, found.meta, found.count, found.next, found.previous
     )
     return Answer(200, schemas.encode(page))
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    row = invitation_queries.reach(tx, call.actor, call.uuid("invitation"), in_groups=True)
-    if seen(row.state, row.expires, tx.now) is not State.PENDING:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    row = invitation_queries.get_visible(
+        tx, context.actor, context.uuid("invitation"), in_groups=True
+    )
+    if effective_state(row.state, row.expires, tx.now) is not State.PENDING:
         raise NotFound("invitation.unknown")
-    return _one(tx, call.actor, row)
+    return _one(tx, context.actor, row)
 
 
-def _accept(call: Call) -> Answer:
-    with call.write() as tx:
+def _accept(context: RequestContext) -> Answer:
+    with context.write() as tx:
         return _one(
             tx,
-            call.actor,
-            group_invitation_actions.accept(tx, call.actor, call.settings, call.uuid("invitation")),
+            context.actor,
+            group_invitation_actions.accept(
+                tx, context.actor, context.settings, context.uuid("invitation")
+            ),
         )
 
 
-def _reject(call: Call) -> Answer:
-    with call.write() as tx:
+def _reject(context: RequestContext) -> Answer:
+    with context.write() as tx:
         return _one(
             tx,
-            call.actor,
-            group_invitation_actions.decline(tx, call.actor, call.uuid("invitation")),
+            context.actor,
+            group_invitation_actions.decline(tx, context.actor, context.uuid("invitation")),
         )
 
 
-def _cancel(call: Call) -> Answer:
-    with call.write() as tx:
+def _cancel(context: RequestContext) -> Answer:
+    with context.write() as tx:
         return _one(
-            tx, call.actor, group_invitation_actions.cancel(tx, call.actor, call.uuid("invitation"))
+            tx,
+            context.actor,
+            group_invitation_actions.cancel(tx, context.actor, context.uuid("invitation")),
         )
 
 
@@ -84,21 +90,21 @@ def _routes(base: str) -> Routes:
     one, answers = f"{base}{{uuid}}/", schemas.OneMembershipInvitation
     return {
         base: {
-            "GET": Operation(
+            "GET": Endpoint(
                 _list,
                 "List what is open: your own invitations, and those to your groups.",
-                answers=schemas.MembershipInvitationPage,
+                response_type=schemas.MembershipInvitationPage,
                 filters=_TABLE.described(),
             )
         },
-        one: {"GET": Operation(_retrieve, "Show an invitation.", answers=answers)},
-        **deed(f"{one}accept/", _accept, "Join as you were invited.", answers),
-        **deed(f"{one}reject/", _reject, "Say no to an invitation.", answers),
-        **deed(f"{one}cancel/", _cancel, "Call an invitation back.", answers),
+        one: {"GET": Endpoint(_retrieve, "Show an invitation.", response_type=answers)},
+        **mutating_route(f"{one}accept/", _accept, "Join as you were invited.", answers),
+        **mutating_route(f"{one}reject/", _reject, "Say no to an invitation.", answers),
+        **mutating_route(f"{one}cancel/", _cancel, "Call an invitation back.", answers),
     }
 
 
-DESCRIBED, ROUTES = spelled(
+DESCRIBED, ROUTES = with_aliases(
     _routes,
     "/api/private/users/groupmembershipinvitation/",
     "/api/private/users/group_membership_invitation/",

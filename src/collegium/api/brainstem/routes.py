@@ -15,13 +15,13 @@ from collegium.api.brainstem import (
     join_requests,
     tokens,
 )
-from collegium.api.brainstem.errors import Malformed
-from collegium.api.request import Answer, Call, Operation, Routes, outage_words
-from collegium.db.database import Unavailable
+from collegium.api.brainstem.errors import BadRequestError
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes, outage_words
+from collegium.db.database import UnavailableError
 from collegium.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 
 if TYPE_CHECKING:
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
 
 _log = structlog.get_logger()
 
@@ -29,15 +29,15 @@ _PUBLIC: Final = "/api/public/"
 _IN_ADVANCE: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
 
-def _no_laboratories(_call: Call, _tx: Read | None = None) -> NoReturn:
+def _no_laboratories(_call: RequestContext, _tx: ReadTransaction | None = None) -> NoReturn:
     raise NotFound("laboratory.none")
 
 
 def _none(path: str) -> Routes:
     is_open = path.startswith(_PUBLIC)
     none = {
-        method: Operation(
-            _no_laboratories, "There are no laboratories here.", open=is_open, asks=is_open
+        method: Endpoint(
+            _no_laboratories, "There are no laboratories here.", public=is_open, reads_db=is_open
         )
         for method in ("GET", "POST", "PATCH", "DELETE")
     }
@@ -60,14 +60,14 @@ ROUTES: Routes = {
 }
 
 
-def perform(call: Call, operations: dict[str, Operation]) -> Answer:
+def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
     """Take a call from its path to its answer: whoever asks first, then what is asked."""
     try:
-        answer = _answer(call, operations)
-        call.settle()
-    except Unavailable as outage:
+        answer = _respond(context, operations)
+        context.touch_token()
+    except UnavailableError as outage:
         said, seconds = outage_words(outage)
-        return errors.detail(
+        return errors.detail_response(
             503,
             said,
             {"Retry-After": str(seconds)},
@@ -75,73 +75,75 @@ def perform(call: Call, operations: dict[str, Operation]) -> Answer:
     return answer
 
 
-def _answer(call: Call, operations: dict[str, Operation]) -> Answer:
+def _respond(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
     try:
-        return _perform(call, operations)
-    except Malformed as error:
-        return errors.malformed(error)
+        return _dispatch(context, operations)
+    except BadRequestError as error:
+        return errors.bad_request(error)
     except Refusal as refusal:
-        return errors.refused(refusal)
+        return errors.refusal_response(refusal)
 
 
-def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
-    if call.path.startswith(_PUBLIC) and not call.settings.brainstem_public_portal:
+def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
+    if context.path.startswith(_PUBLIC) and not context.settings.brainstem_public_portal:
         # As any path that there is not, whatever its method.
         raise NotFound("portal.off")
-    allowed = _allowed(call, operations)
+    allowed = _allowed(context, operations)
     headers = {"Allow": ", ".join(allowed)}
-    if call.method == "OPTIONS":
+    if context.method == "OPTIONS":
         return Answer(204, headers=headers)
-    operation = operations.get("GET" if call.method == "HEAD" else call.method)
-    if call.method not in allowed:
+    operation = operations.get("GET" if context.method == "HEAD" else context.method)
+    if context.method not in allowed:
         operation = None
-    if any(one.open for one in operations.values()):
-        return _run_open(call, operation, headers)
-    with call.read() as tx:
-        call.authenticate(tx, _token(call.header("authorization")))
-        if operation is not None and not operation.acts and call.method in {"GET", "HEAD"}:
-            return operation.run(call, tx)
+    if any(one.public for one in operations.values()):
+        return _run_public(context, operation, headers)
+    with context.read() as tx:
+        context.authenticate(tx, _token(context.header("authorization")))
+        if operation is not None and not operation.mutates and context.method in {"GET", "HEAD"}:
+            return operation.handler(context, tx)
     if operation is None:
-        return errors.detail(405, _not_allowed(call), headers)
-    if operation.acts:
-        _check_meant(call)
+        return errors.detail_response(405, _not_allowed(context), headers)
+    if operation.mutates:
+        _check_method_override(context)
     # A write opens its own transaction, after this reading one has given its connection back.
-    return operation.run(call)
+    return operation.handler(context)
 
 
-def _run_open(call: Call, operation: Operation | None, headers: dict[str, str]) -> Answer:
+def _run_public(
+    context: RequestContext, operation: Endpoint | None, headers: dict[str, str]
+) -> Answer:
     """Run what is everybody's, whatever stands in the header: nobody is to be shut out of it."""
     if operation is None:
-        return errors.detail(405, _not_allowed(call), headers)
-    if not operation.asks:
-        return operation.run(call)
-    with call.read() as tx:
-        return operation.run(call, tx)
+        return errors.detail_response(405, _not_allowed(context), headers)
+    if not operation.reads_db:
+        return operation.handler(context)
+    with context.read() as tx:
+        return operation.handler(context, tx)
 
 
-def _allowed(call: Call, operations: dict[str, Operation]) -> list[str]:
+def _allowed(context: RequestContext, operations: dict[str, Endpoint]) -> list[str]:
     """Give the methods that a path has here: HEAD only where it can be without effect."""
     found = [
         method
         for method, operation in operations.items()
-        if call.settings.brainstem_get_actions or not operation.acts
+        if context.settings.brainstem_get_actions or not operation.mutates
     ]
     get = operations.get("GET")
-    if get is not None and not get.acts:
+    if get is not None and not get.mutates:
         found.insert(found.index("GET") + 1, "HEAD")
     return [*found, "OPTIONS"]
 
 
-def _not_allowed(call: Call) -> str:
-    return f'Method "{call.method[:20]}" not allowed.'
+def _not_allowed(context: RequestContext) -> str:
+    return f'Method "{context.method[:20]}" not allowed.'
 
 
-def _check_meant(call: Call) -> None:
+def _check_method_override(context: RequestContext) -> None:
     """Let nothing happen that a browser fetches before anybody has asked for it.
 
     Refuses: Forbidden ``prefetch``.
     """
-    purposes = " ".join(call.header(name, "").lower() for name in _IN_ADVANCE)
+    purposes = " ".join(context.header(name, "").lower() for name in _IN_ADVANCE)
     if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
         raise Forbidden("prefetch")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 encode = msgspec.json.Encoder().encode
@@ -154,7 +154,7 @@ class OneProfile(Struct, frozen=True):
 
 
 def requests(
-    tx: Read, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
+    tx: ReadTransaction, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
 ) -> list[MembershipRequest]:
     """Show requests; with the objects in place of the numbers of what is embedded."""
     people, there = _embedded(tx, actor, rows, embedded, "user_account_request", "account_id")
@@ -169,7 +169,7 @@ def requests(
 
 
 def invitations(
-    tx: Read, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
+    tx: ReadTransaction, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
 ) -> list[MembershipInvitation]:
     """Show invitations; as ``requests``."""
     people, there = _embedded(tx, actor, rows, embedded, "user_account_invitation", "invitee_id")
@@ -185,7 +185,7 @@ def invitations(
 
 
 def _embedded(
-    tx: Read,
+    tx: ReadTransaction,
     actor: Actor,
     rows: Sequence[Row],
     embedded: frozenset[str],
@@ -196,15 +196,17 @@ def _embedded(
     there: dict[int, Group] = {}
     if person in embedded:
         numbers = {getattr(row, column) for row in rows} - {None}
-        found = profile_queries.some(tx, numbers)
+        found = profile_queries.by_ids(tx, numbers)
         people = {one.id: one for one in profiles(tx, list(found.values()))}
     if "authgroup" in embedded:
-        named = group_queries.some(tx, {row.scope_id for row in rows})
+        named = group_queries.by_ids(tx, {row.scope_id for row in rows})
         there = {one.id: one for one in groups(tx, actor, list(named.values()))}
     return people, there
 
 
-def groups(tx: Read, actor: Actor, rows: Sequence[Row], *, shows_all: bool = False) -> list[Group]:
+def groups(
+    tx: ReadTransaction, actor: Actor, rows: Sequence[Row], *, shows_all: bool = False
+) -> list[Group]:
     """Show groups, and the people of those that the actor is in.
 
     Args:
@@ -223,7 +225,7 @@ def groups(tx: Read, actor: Actor, rows: Sequence[Row], *, shows_all: bool = Fal
     return shown
 
 
-def profiles(tx: Read, rows: Sequence[Row], *, with_email: bool = True) -> list[Profile]:
+def profiles(tx: ReadTransaction, rows: Sequence[Row], *, with_email: bool = True) -> list[Profile]:
     """Show people.
 
     Args:
@@ -237,13 +239,13 @@ def profiles(tx: Read, rows: Sequence[Row], *, with_email: bool = True) -> list[
             first_name=row.first_name,
             last_name=row.last_name,
             groups_own_json=[OwnedGroup(one.id, one.name) for one in owned[row.id]],
-            **_work(row.profile),
+            **_workplace(row.profile),
         )
         for row in rows
     ]
 
 
-def _work(profile: dict[str, Any]) -> dict[str, Any]:
+def _workplace(profile: dict[str, Any]) -> dict[str, Any]:
     texts = ("website", "google_scholar", "orcid_id", "atlas_preference")
     return {
         **{name: profile.get(name, "") for name in texts},

@@ -9,7 +9,7 @@ from msgspec import Struct
 from collegium.accounts import queries as account_queries
 from collegium.api import sign_in
 from collegium.api.brainstem import bodies, schemas
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.refusals import Forbidden, Unauthenticated
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import CODE_ADDRESS
@@ -20,8 +20,8 @@ from collegium.text.names import trim, typed_username
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.api.request import Call
-    from collegium.db.database import Write
+    from collegium.api.request import RequestContext
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
 
 _LOGIN: Final = {
@@ -54,33 +54,33 @@ class TokenPair(Struct, frozen=True):
     expires_in: int
 
 
-def _log_in(call: Call) -> Answer:
-    values = bodies.read(call, _LOGIN)
-    actor = _checked(call, values["username"], values["password"])
-    with call.write() as tx:
-        token = token_actions.log_in(tx, call.house.vault, call.settings, actor, "password")
+def _log_in(context: RequestContext) -> Answer:
+    values = bodies.read(context, _LOGIN)
+    actor = _checked(context, values["username"], values["password"])
+    with context.write() as tx:
+        token = token_actions.log_in(tx, context.app.vault, context.settings, actor, "password")
         row: Row = token_queries.of_account(tx, actor.id)
-        _forget_tries(call, tx, actor)
+        _forget_tries(context, tx, actor)
     message = "Keep this token in a safe place."
     return Answer(200, schemas.encode(LoggedIn(token, token, row.id, message)))
 
 
-def _log_in_briefly(call: Call) -> Answer:
-    values = bodies.read(call, _LOGIN_PAIR, one_of=("email", "username"))
-    actor = _checked(call, values.get("email") or values["username"], values["password"])
-    with call.write() as tx:
-        pair = token_actions.log_in_briefly(
-            tx, call.house.vault, actor, "password", settings=call.settings
+def _log_in_briefly(context: RequestContext) -> Answer:
+    values = bodies.read(context, _LOGIN_PAIR, one_of=("email", "username"))
+    actor = _checked(context, values.get("email") or values["username"], values["password"])
+    with context.write() as tx:
+        pair = token_actions.log_in_with_refresh(
+            tx, context.app.vault, actor, "password", settings=context.settings
         )
-        _forget_tries(call, tx, actor)
+        _forget_tries(context, tx, actor)
     return _pair(pair)
 
 
-def _refresh(call: Call) -> Answer:
-    values = bodies.read(call, _REFRESH)
-    with call.guarded(f"refresh address {call.network}"[:128], CODE_ADDRESS):
-        with call.write() as tx:
-            pair = token_actions.refresh(tx, call.house.vault, call.settings, values["refresh"])
+def _refresh(context: RequestContext) -> Answer:
+    values = bodies.read(context, _REFRESH)
+    with context.rate_limited(f"refresh address {context.network}"[:128], CODE_ADDRESS):
+        with context.write() as tx:
+            pair = token_actions.refresh(tx, context.app.vault, context.settings, values["refresh"])
         if pair is None:
             raise Unauthenticated("token.unknown")
     return _pair(pair)
@@ -92,54 +92,54 @@ def _pair(pair: token_actions.Pair) -> Answer:
     )
 
 
-def _checked(call: Call, name: str, password: str) -> Actor:
+def _checked(context: RequestContext, name: str, password: str) -> Actor:
     """Give whoever has this name or this address, and this password and nothing beside it."""
-    if not call.settings.brainstem_password_login:
+    if not context.settings.brainstem_password_login:
         raise Forbidden("password_login.off")
-    account = sign_in.check(call, _username(call, name), password, alone=True)
-    return sign_in.actor_of(call, account)
+    account = sign_in.check_password(context, _username(context, name), password, alone=True)
+    return sign_in.actor_of(context, account)
 
 
-def _username(call: Call, name: str) -> str:
+def _username(context: RequestContext, name: str) -> str:
     """Give the user name that an address stands for, where it stands for one alone."""
-    with call.read() as tx:
+    with context.read() as tx:
         if "@" not in name or account_queries.by_username(tx, typed_username(name)) is not None:
             return name
         rows = account_queries.with_address(tx, trim(name))
     return str(rows[0].username) if len(rows) == 1 else name
 
 
-def _forget_tries(call: Call, tx: Write, actor: Actor) -> None:
-    pair, account, _address = sign_in.subjects(call, actor.username)
-    rate_limit_queries.forget(tx, [pair, account])
+def _forget_tries(context: RequestContext, tx: WriteTransaction, actor: Actor) -> None:
+    pair, account, _address = sign_in.subjects(context, actor.username)
+    rate_limit_queries.reset(tx, [pair, account])
 
 
 ROUTES: Routes = {
     "/api/token/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _log_in,
             "Log in with user name or e-mail address, and password; gives the token.",
-            open=True,
-            form=_LOGIN,
-            answers=LoggedIn,
+            public=True,
+            body=_LOGIN,
+            response_type=LoggedIn,
         )
     },
     "/api/auth/token/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _log_in_briefly,
             "Log in with e-mail address and password; gives a token for an hour, and one for more.",
-            open=True,
-            form=_LOGIN_PAIR,
-            answers=TokenPair,
+            public=True,
+            body=_LOGIN_PAIR,
+            response_type=TokenPair,
         )
     },
     "/api/auth/token/refresh/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _refresh,
             "Give the next pair of tokens.",
-            open=True,
-            form=_REFRESH,
-            answers=TokenPair,
+            public=True,
+            body=_REFRESH,
+            response_type=TokenPair,
         )
     },
 }

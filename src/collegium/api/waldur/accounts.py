@@ -9,24 +9,24 @@ from msgspec import UNSET, UnsetType
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.accounts.pictures.rules import BYTES, NoPicture
+from collegium.accounts.pictures.rules import BYTES, InvalidImageError
 from collegium.api import pictures
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.fields import Boolean, Day, Email, File, Form, Integer, Name, Text, read
-from collegium.api.waldur.filters import Exact, Many, Since, Truth, Uuid
+from collegium.api.waldur.fields import Boolean, Date, Email, File, Form, Integer, Name, Text, read
+from collegium.api.waldur.filters import BooleanFilter, Exact, GreaterOrEqual, MultipleFilter, Uuid
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Invalid
 from collegium.security import crypto
-from collegium.security.passwords import faults
-from collegium.sign_in.tokens.rules import Kind
+from collegium.security.passwords import password_errors
+from collegium.sign_in.tokens.rules import TokenKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from collegium.api.request import Call
+    from collegium.api.request import RequestContext
     from collegium.api.waldur.fields import Field
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 _NAME: Final = Name(max=100)
@@ -54,7 +54,7 @@ PROFILE: Final = {
     "preferred_language": Text(max=10),
     "first_name": _NAME,
     "last_name": _NAME,
-    "birth_date": Day(null=True),
+    "birth_date": Date(null=True),
     "image": File(null=True, max=BYTES, to="picture"),
 }
 NEW: Final = {
@@ -74,10 +74,10 @@ CHANGE: Final = {name: kind for name, kind in NEW.items() if name not in {"usern
 _PASSWORD: Final = {"new_password": Text(required=True, blank=False, max=128, strip=False)}
 
 FILTERS: Final = {
-    **dict.fromkeys(("agreement_date", "date_joined", "modified"), Since()),
+    **dict.fromkeys(("agreement_date", "date_joined", "modified"), GreaterOrEqual()),
     **dict.fromkeys(("customer_uuid", "project_uuid"), Uuid()),
-    **dict.fromkeys(("is_active", "is_staff", "is_support"), Truth()),
-    **dict.fromkeys(("organization_roles", "project_roles", "username_list"), Many()),
+    **dict.fromkeys(("is_active", "is_staff", "is_support"), BooleanFilter()),
+    **dict.fromkeys(("organization_roles", "project_roles", "username_list"), MultipleFilter()),
     **dict.fromkeys(
         (
             "civil_number",
@@ -98,47 +98,49 @@ FILTERS: Final = {
 }
 
 
-def _list(call: Call, tx: Read) -> Answer:
-    if call.actor.is_identity_manager and not call.actor.sees_all:
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+    if context.actor.is_identity_manager and not context.actor.sees_all:
         return Answer(403, schemas.encode("Identity manager is not allowed to list users."))
 
     def render(rows: Sequence[Row]) -> list[schemas.User]:
-        grants = membership_queries.of_accounts(tx, call.actor, [row.id for row in rows])
-        return [schemas.user(call, row, grants.get(row.id, ()), listed=True) for row in rows]
+        grants = membership_queries.by_account(tx, context.actor, [row.id for row in rows])
+        return [schemas.user(context, row, grants.get(row.id, ()), listed=True) for row in rows]
 
-    wanted = filters.read(call, FILTERS, account_queries.listing.orders)
-    return lists.answer(call, tx, account_queries.listing, render, filters=wanted, sparse=True)
-
-
-def _retrieve(call: Call, tx: Read) -> Answer:
-    row = account_queries.reach(tx, call.actor, call.uuid("account"))
-    shown = _shown(call, tx, row)
-    return Answer(200, schemas.encode(lists.fields(call, shown)))
+    wanted = filters.read(context, FILTERS, account_queries.listing.orders)
+    return lists.answer(context, tx, account_queries.listing, render, filters=wanted, sparse=True)
 
 
-def _me(call: Call, tx: Read) -> Answer:
-    row = call.account or account_queries.own(tx, call.actor)
-    shown = _shown(call, tx, row, address=call.address or None)
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    row = account_queries.get_visible(tx, context.actor, context.uuid("account"))
+    shown = _shown(context, tx, row)
+    return Answer(200, schemas.encode(lists.fields(context, shown)))
+
+
+def _me(context: RequestContext, tx: ReadTransaction) -> Answer:
+    row = context.account or account_queries.own(tx, context.actor)
+    shown = _shown(context, tx, row, address=context.address or None)
     # Not a list, and yet the official client counts it.
-    return Answer(200, schemas.encode(lists.fields(call, shown)), {"X-Result-Count": "1"})
+    return Answer(200, schemas.encode(lists.fields(context, shown)), {"X-Result-Count": "1"})
 
 
-def _shown(call: Call, tx: Read, row: Row, *, address: str | None = None) -> schemas.User:
-    grants = membership_queries.of_accounts(tx, call.actor, [row.id]).get(row.id, ())
+def _shown(
+    context: RequestContext, tx: ReadTransaction, row: Row, *, address: str | None = None
+) -> schemas.User:
+    grants = membership_queries.by_account(tx, context.actor, [row.id]).get(row.id, ())
     token: str | UnsetType = UNSET
-    own = row.id == call.actor.id and call.impersonator is None
-    if own and call.actor.token_kind == Kind.API and row.token_sealed is not None:
-        token = call.house.vault.unseal(row.token_sealed, row.token_digest)
-    return schemas.user(call, row, grants, token=token, address=address)
+    own = row.id == context.actor.id and context.impersonator is None
+    if own and context.actor.token_kind == TokenKind.API and row.token_sealed is not None:
+        token = context.app.vault.decrypt(row.token_sealed, row.token_digest)
+    return schemas.user(context, row, grants, token=token, address=address)
 
 
-def _profile(call: Call, kinds: Mapping[str, Field]) -> Form:
+def _profile(context: RequestContext, kinds: Mapping[str, Field]) -> Form:
     """Read a body with a picture in it; the picture is made anew before any transaction."""
-    form = read(call, kinds)
+    form = read(context, kinds)
     if form.values.get("picture") is not None:
         try:
-            form.values["picture"] = pictures.made(form.values["picture"])
-        except NoPicture:
+            form.values["picture"] = pictures.sanitise(form.values["picture"])
+        except InvalidImageError:
             form.reject(
                 "image",
                 "Upload a valid image. The file you uploaded was either not an image or a "
@@ -147,125 +149,137 @@ def _profile(call: Call, kinds: Mapping[str, Field]) -> Form:
     return form
 
 
-def _create(call: Call) -> Answer:
-    account_actions.check_staff(call.actor)
-    form = _profile(call, NEW)
+def _create(context: RequestContext) -> Answer:
+    account_actions.require_staff(context.actor)
+    form = _profile(context, NEW)
     values: dict[str, Any] = form.values
     for ignored in ("agree_with_policy", "token_lifetime"):
         values.pop(ignored, None)
-    with call.write() as tx:
+    with context.write() as tx:
         if account_queries.is_taken(tx, username=values.get("username")):
             form.reject("username", "user with this username already exists.")
         if form.values.get("slug") and account_queries.is_slug_taken(tx, form.values["slug"]):
             form.refuse(Invalid("account.slug_taken", field="slug"))
         form.check()
-        number = account_actions.create(tx, call.actor, call.settings, call.house.vault, values)
-        row = account_queries.by_number(tx, number)
-        return Answer(201, schemas.encode(schemas.user(call, row, ())))
+        number = account_actions.create(
+            tx, context.actor, context.settings, context.app.vault, values
+        )
+        row = account_queries.by_id(tx, number)
+        return Answer(201, schemas.encode(schemas.user(context, row, ())))
 
 
-def _update(call: Call) -> Answer:
-    uuid = call.uuid("account")
-    with call.read() as tx:
+def _update(context: RequestContext) -> Answer:
+    uuid = context.uuid("account")
+    with context.read() as tx:
         # Who may not change it is told so before what is wrong with the body.
-        account_actions.check_self_or_staff(call.actor, account_queries.reach(tx, call.actor, uuid))
-    form = _profile(call, CHANGE)
+        account_actions.require_self_or_staff(
+            context.actor, account_queries.get_visible(tx, context.actor, uuid)
+        )
+    form = _profile(context, CHANGE)
     form.check()
     agrees = bool(form.values.pop("agree_with_policy", False))
-    with call.write() as tx:
-        account_actions.update(tx, call.actor, call.settings, uuid, form.values, agrees=agrees)
-        row = account_queries.reach(tx, call.actor, uuid)
-        return Answer(200, schemas.encode(_shown(call, tx, row)))
+    with context.write() as tx:
+        account_actions.update(
+            tx, context.actor, context.settings, uuid, form.values, agrees=agrees
+        )
+        row = account_queries.get_visible(tx, context.actor, uuid)
+        return Answer(200, schemas.encode(_shown(context, tx, row)))
 
 
-def _delete(call: Call) -> Answer:
-    with call.write() as tx:
-        account_actions.delete(tx, call.actor, call.uuid("account"))
+def _delete(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        account_actions.delete(tx, context.actor, context.uuid("account"))
     return Answer(204)
 
 
-def _change_password(call: Call) -> Answer:
-    with call.read() as tx:
-        target = account_queries.reach(tx, call.actor, call.uuid("account"))
-    account_actions.check_staff(call.actor)
-    form = read(call, _PASSWORD)
+def _change_password(context: RequestContext) -> Answer:
+    with context.read() as tx:
+        target = account_queries.get_visible(tx, context.actor, context.uuid("account"))
+    account_actions.require_staff(context.actor)
+    form = read(context, _PASSWORD)
     password = form.values.get("new_password", "")
     if password:
         about = (target.username, target.email, target.first_name, target.last_name)
-        for fault in faults(password, about):
+        for fault in password_errors(password, about):
             form.reject("new_password", fault)
     form.check()
     hashed = crypto.hash_password(password)
-    with call.write() as tx:
-        account_actions.set_password(tx, call.actor, target.id, hashed)
+    with context.write() as tx:
+        account_actions.set_password(tx, context.actor, target.id, hashed)
     return Answer(200, schemas.encode(schemas.Status("password set")))
 
 
-def _token(call: Call, _tx: Read) -> Answer:
+def _token(context: RequestContext, _tx: ReadTransaction) -> Answer:
     # A reading that leaves a trace, so it needs a transaction that writes.
-    with call.write() as tx:
+    with context.write() as tx:
         row, token = account_actions.read_token(
-            tx, call.actor, call.house.vault, call.uuid("account")
+            tx, context.actor, context.app.vault, context.uuid("account")
         )
     return Answer(200, schemas.encode(schemas.user_token(row, token)))
 
 
-def _refresh_token(call: Call) -> Answer:
-    with call.write() as tx:
+def _refresh_token(context: RequestContext) -> Answer:
+    with context.write() as tx:
         row, token = account_actions.refresh_token(
-            tx, call.actor, call.house.vault, call.uuid("account")
+            tx, context.actor, context.app.vault, context.uuid("account")
         )
     return Answer(200, schemas.encode(schemas.user_token(row, token)))
 
 
 ROUTES: Routes = {
     "/api/users/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _list,
             "List the accounts that you can see.",
-            answers=schemas.User,
-            many=True,
+            response_type=schemas.User,
+            is_list=True,
             filters=FILTERS,
             orders=account_queries.listing.orders,
-            sparse=True,
+            sparse_fields=True,
         ),
-        "POST": Operation(
-            _create, "Create an account.", form=NEW, answers=schemas.User, status=201
+        "POST": Endpoint(
+            _create, "Create an account.", body=NEW, response_type=schemas.User, status=201
         ),
     },
     "/api/users/me/": {
-        "GET": Operation(
-            _me, "Show your own account.", answers=schemas.User, sparse=True, own=True
+        "GET": Endpoint(
+            _me,
+            "Show your own account.",
+            response_type=schemas.User,
+            sparse_fields=True,
+            returns_self=True,
         ),
     },
     "/api/users/{uuid}/": {
-        "GET": Operation(_retrieve, "Show an account.", answers=schemas.User, sparse=True),
-        "PUT": Operation(_update, "Change an account.", form=CHANGE, answers=schemas.User),
-        "PATCH": Operation(
+        "GET": Endpoint(
+            _retrieve, "Show an account.", response_type=schemas.User, sparse_fields=True
+        ),
+        "PUT": Endpoint(_update, "Change an account.", body=CHANGE, response_type=schemas.User),
+        "PATCH": Endpoint(
             _update,
             "Change some fields of an account.",
-            form=CHANGE,
-            answers=schemas.User,
+            body=CHANGE,
+            response_type=schemas.User,
             partial=True,
         ),
-        "DELETE": Operation(_delete, "Delete an account; its history stays readable.", status=204),
+        "DELETE": Endpoint(_delete, "Delete an account; its history stays readable.", status=204),
     },
     "/api/users/{uuid}/token/": {
-        "GET": Operation(
-            _token, "Show the token of an account to staff.", answers=schemas.UserToken
+        "GET": Endpoint(
+            _token, "Show the token of an account to staff.", response_type=schemas.UserToken
         ),
     },
     "/api/users/{uuid}/refresh_token/": {
-        "POST": Operation(
-            _refresh_token, "Give an account another token.", answers=schemas.UserToken
+        "POST": Endpoint(
+            _refresh_token, "Give an account another token.", response_type=schemas.UserToken
         ),
     },
     "/api/users/{uuid}/change_password/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _change_password,
             "Set the password of an account; its token ends.",
-            form=_PASSWORD,
-            answers=schemas.Status,
+            body=_PASSWORD,
+            response_type=schemas.Status,
         ),
     },
 }

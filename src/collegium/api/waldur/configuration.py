@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 from msgspec import UNSET, Struct, UnsetType
 
 from collegium import __version__
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.api.waldur import schemas
 
 if TYPE_CHECKING:
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
 
 # Everybody in the world reads these: no secret, nobody's address, nothing of what is behind us.
 # A new setting is not published until somebody writes it down here.
@@ -51,8 +51,8 @@ class Version(Struct, frozen=True):
     latest_version: str | UnsetType = UNSET
 
 
-def _configuration(call: Call, _tx: Read | None = None) -> Answer:
-    settings = call.settings
+def _configuration(context: RequestContext, _tx: ReadTransaction | None = None) -> Answer:
+    settings = context.settings
     published: dict[str, dict[str, object]] = {
         section: {name.upper(): getattr(settings, name) for name in names}
         for section, names in _PUBLIC.items()
@@ -63,15 +63,15 @@ def _configuration(call: Call, _tx: Read | None = None) -> Answer:
     return Answer(200, schemas.encode(published))
 
 
-def _version(_call: Call, _tx: Read) -> Answer:
+def _version(_call: RequestContext, _tx: ReadTransaction) -> Answer:
     return Answer(200, schemas.encode(Version(__version__)))
 
 
 ROUTES: Routes = {
     "/api/configuration/": {
-        "GET": Operation(_configuration, "Show the settings that a front end needs.", open=True),
+        "GET": Endpoint(_configuration, "Show the settings that a front end needs.", public=True),
     },
     "/api/version/": {
-        "GET": Operation(_version, "Show what is installed.", answers=Version),
+        "GET": Endpoint(_version, "Show what is installed.", response_type=Version),
     },
 }

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts import organisation_users
 from collegium.accounts.queries import full_name
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.countries import NAMES
 from collegium.memberships.rules import may_list_people
@@ -19,8 +19,8 @@ from collegium.scopes.organisations import queries as organisation_queries
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 
@@ -56,9 +56,9 @@ class Country(Struct, frozen=True):
 
 
 _FILTERS: Final = {
-    **dict.fromkeys(("agreement_date", "date_joined", "modified"), filters.Since()),
-    "is_active": filters.Truth(),
-    **dict.fromkeys(("organization_role", "project_role"), filters.Many()),
+    **dict.fromkeys(("agreement_date", "date_joined", "modified"), filters.GreaterOrEqual()),
+    "is_active": filters.BooleanFilter(),
+    **dict.fromkeys(("organization_role", "project_role"), filters.MultipleFilter()),
     **dict.fromkeys(
         (
             "civil_number",
@@ -78,10 +78,10 @@ _FILTERS: Final = {
 }
 
 
-def _shown(call: Call, row: Row, held: Sequence[Row]) -> CustomerUser:
-    direct = next((one for one in held if one.kind == Kind.ORGANISATION), None)
+def _shown(context: RequestContext, row: Row, held: Sequence[Row]) -> CustomerUser:
+    direct = next((one for one in held if one.kind == ScopeKind.ORGANISATION), None)
     return CustomerUser(
-        url=f"{call.base}/api/users/{row.uuid}/",
+        url=f"{context.base}/api/users/{row.uuid}/",
         uuid=row.uuid,
         username=row.username,
         full_name=full_name(row),
@@ -89,60 +89,62 @@ def _shown(call: Call, row: Row, held: Sequence[Row]) -> CustomerUser:
         role_name=direct.role_name if direct else None,
         projects=[
             NestedProjectPermission(
-                url=f"{call.base}/api/projects/{one.uuid}/",
+                url=f"{context.base}/api/projects/{one.uuid}/",
                 uuid=one.uuid,
                 name=one.name,
                 role_name=one.role_name,
                 expiration_time=one.until,
             )
             for one in held
-            if one.kind == Kind.PROJECT
+            if one.kind == ScopeKind.PROJECT
         ],
         expiration_time=direct.until if direct else None,
-        image=schemas.picture_url(call, row.picture),
+        image=schemas.picture_url(context, row.picture),
     )
 
 
-def _list(call: Call, tx: Read) -> Answer:
-    scope = organisation_queries.find(tx, call.actor, call.uuid("organisation")).id
-    if not call.actor.sees_all and not may_list_people(
-        organisation_users.role_names(tx, call.actor, scope)
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+    scope = organisation_queries.find(tx, context.actor, context.uuid("organisation")).id
+    if not context.actor.sees_all and not may_list_people(
+        organisation_users.role_names(tx, context.actor, scope)
     ):
         return Answer(403)
 
     def render(rows: Sequence[Row]) -> list[CustomerUser]:
         held = organisation_users.roles_of(tx, scope, [row.id for row in rows])
-        return [_shown(call, row, held.get(row.id, ())) for row in rows]
+        return [_shown(context, row, held.get(row.id, ())) for row in rows]
 
-    wanted = filters.read(call, _FILTERS, organisation_users.listing.orders) | {"scope": scope}
-    return lists.answer(call, tx, organisation_users.listing, render, filters=wanted, sparse=True)
+    wanted = filters.read(context, _FILTERS, organisation_users.listing.orders) | {"scope": scope}
+    return lists.answer(
+        context, tx, organisation_users.listing, render, filters=wanted, sparse=True
+    )
 
 
-def _countries(call: Call, _tx: Read) -> Answer:
+def _countries(context: RequestContext, _tx: ReadTransaction) -> Answer:
     # All of them on one page: whoever fills a menu from them asks once.
-    found = [Country(NAMES.get(code, code), code) for code in call.settings.countries]
+    found = [Country(NAMES.get(code, code), code) for code in context.settings.countries]
     return Answer(200, schemas.encode(found), {"X-Result-Count": str(len(found))})
 
 
 ROUTES: Routes = {
     "/api/customers/{uuid}/users/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _list,
             "List the people of an organisation and its projects; for its owners and support.",
-            answers=CustomerUser,
-            many=True,
+            response_type=CustomerUser,
+            is_list=True,
             filters=_FILTERS,
             orders=organisation_users.listing.orders,
-            sparse=True,
+            sparse_fields=True,
         ),
     },
     "/api/customers/countries/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _countries,
             "List the countries that an organisation can be in.",
-            answers=Country,
-            many=True,
-            whole=True,
+            response_type=Country,
+            is_list=True,
+            unpaginated=True,
         ),
     },
 }

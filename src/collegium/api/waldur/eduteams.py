@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.api.waldur import schemas
 from collegium.api.waldur.fields import Text, read
 from collegium.integrations.eduteams import actions as eduteams_actions
@@ -15,7 +15,7 @@ from collegium.integrations.eduteams.rules import NAME
 from collegium.refusals import NotFound
 
 if TYPE_CHECKING:
-    from collegium.api.request import Call
+    from collegium.api.request import RequestContext
 
 _NEW: Final = {
     "cuid": Text(
@@ -30,40 +30,40 @@ class RemoteAccount(Struct, frozen=True):
     uuid: str
 
 
-def _add(call: Call) -> Answer:
-    eduteams_actions.check_may_add(call.actor)
-    form = read(call, _NEW)
+def _add(context: RequestContext) -> Answer:
+    eduteams_actions.check_may_add(context.actor)
+    form = read(context, _NEW)
     form.check()
     cuid = form.values["cuid"]
-    person = eduteams_actions.fetch(call.settings, cuid)
-    with call.write() as tx:
+    person = eduteams_actions.fetch(context.settings, cuid)
+    with context.write() as tx:
         uuid = eduteams_actions.apply(
-            tx, call.actor, call.settings, call.house.vault, cuid, person, adds=True
+            tx, context.actor, context.settings, context.app.vault, cuid, person, adds=True
         )
     if uuid is None:
         raise NotFound("account.unknown")
     return Answer(200, schemas.encode(RemoteAccount(uuid)))
 
 
-def _pull(call: Call) -> Answer:
-    with call.read() as tx:
-        account = account_queries.reach(tx, call.actor, call.uuid("account"))
-    eduteams_actions.check_may_pull(call.actor, account)
-    person = eduteams_actions.fetch(call.settings, account.username)
-    with call.write() as tx:
+def _pull(context: RequestContext) -> Answer:
+    with context.read() as tx:
+        account = account_queries.get_visible(tx, context.actor, context.uuid("account"))
+    eduteams_actions.check_may_pull(context.actor, account)
+    person = eduteams_actions.fetch(context.settings, account.username)
+    with context.write() as tx:
         eduteams_actions.apply(
-            tx, call.actor, call.settings, call.house.vault, account.username, person
+            tx, context.actor, context.settings, context.app.vault, account.username, person
         )
     return Answer(200)
 
 
 ROUTES: Routes = {
     "/api/remote-eduteams/": {
-        "POST": Operation(
-            _add, "Bring somebody in from eduTEAMS.", form=_NEW, answers=RemoteAccount
+        "POST": Endpoint(
+            _add, "Bring somebody in from eduTEAMS.", body=_NEW, response_type=RemoteAccount
         ),
     },
     "/api/users/{uuid}/pull_remote_user/": {
-        "POST": Operation(_pull, "Bring an account up to date with eduTEAMS."),
+        "POST": Endpoint(_pull, "Bring an account up to date with eduTEAMS."),
     },
 }

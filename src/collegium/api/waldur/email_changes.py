@@ -5,54 +5,59 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import check_self_or_staff
+from collegium.accounts.actions import require_self_or_staff
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.api.request import Answer, Operation, Routes, hex_uuid
+from collegium.api.request import Answer, Endpoint, Routes, hex_uuid
 from collegium.api.waldur import schemas
-from collegium.api.waldur.errors import Malformed
+from collegium.api.waldur.errors import BadRequestError
 from collegium.api.waldur.fields import Email, Text, decode, read
 from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_ACCOUNT
 from collegium.sign_in.tokens.rules import check_is_own
 
 if TYPE_CHECKING:
-    from collegium.api.request import Call
+    from collegium.api.request import RequestContext
 
 _ASK: Final = {"email": Email(required=True, max=320)}
 _CONFIRM: Final = {"code": Text(required=True, blank=False, max=100)}
 
 
-def _change(call: Call) -> Answer:
-    uuid = call.uuid("account")
-    with call.read() as tx:
+def _change(context: RequestContext) -> Answer:
+    uuid = context.uuid("account")
+    with context.read() as tx:
         # Who may not do it is told so before what is wrong with the body.
-        check_self_or_staff(call.actor, account_queries.reach(tx, call.actor, uuid))
-    check_is_own((call.impersonator or call.actor).token_kind)
-    form = read(call, _ASK)
+        require_self_or_staff(context.actor, account_queries.get_visible(tx, context.actor, uuid))
+    check_is_own((context.impersonator or context.actor).token_kind)
+    form = read(context, _ASK)
     form.check()
-    call.check_tries(mailed := f"mail account {call.actor.id}")
-    with call.write() as tx:
+    context.check_rate_limits(mailed := f"mail account {context.actor.id}")
+    with context.write() as tx:
         email = form.values["email"]
-        email_change_actions.ask(tx, call.actor, call.settings, call.house.vault, uuid, email)
+        email_change_actions.request_change(
+            tx, context.actor, context.settings, context.app.vault, uuid, email
+        )
         # Each mail goes to an address of the caller's choice, so each one counts.
-        call.count(tx, mailed, MAIL_ACCOUNT)
+        context.count_attempt(tx, mailed, MAIL_ACCOUNT)
     return _done("The change email request has been successfully created.")
 
 
-def _cancel(call: Call) -> Answer:
-    with call.write() as tx:
-        found = email_change_actions.cancel(tx, call.actor, call.uuid("account"))
+def _cancel(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        found = email_change_actions.cancel(tx, context.actor, context.uuid("account"))
     done = "successfully deleted" if found else "not been found"
     text = f"The change email request has {'been ' if found else ''}{done}."
     return _done(text)
 
 
-def _confirm(call: Call) -> Answer:
-    body, _ = decode(call)
+def _confirm(context: RequestContext) -> Answer:
+    body, _ = decode(context)
     code = hex_uuid(body.get("code"))
     if code is None:
-        raise Malformed(400, ["The confirmation code is required."])
-    with call.guarded(f"code address {call.network}", CODE_ADDRESS), call.write() as tx:
-        email_change_actions.confirm(tx, call.settings, call.house.vault, code)
+        raise BadRequestError(400, ["The confirmation code is required."])
+    with (
+        context.rate_limited(f"code address {context.network}", CODE_ADDRESS),
+        context.write() as tx,
+    ):
+        email_change_actions.confirm(tx, context.settings, context.app.vault, code)
     return _done("Email has been successfully updated.")
 
 
@@ -62,18 +67,20 @@ def _done(text: str) -> Answer:
 
 ROUTES: Routes = {
     "/api/users/confirm_email/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _confirm,
             "Confirm a new address by the code that was mailed to it.",
-            open=True,
-            form=_CONFIRM,
-            answers=schemas.Detail,
+            public=True,
+            body=_CONFIRM,
+            response_type=schemas.Detail,
         ),
     },
     "/api/users/{uuid}/change_email/": {
-        "POST": Operation(_change, "Ask for another address.", form=_ASK, answers=schemas.Detail),
+        "POST": Endpoint(
+            _change, "Ask for another address.", body=_ASK, response_type=schemas.Detail
+        ),
     },
     "/api/users/{uuid}/cancel_change_email/": {
-        "POST": Operation(_cancel, "Take that wish back.", answers=schemas.Detail),
+        "POST": Endpoint(_cancel, "Take that wish back.", response_type=schemas.Detail),
     },
 }

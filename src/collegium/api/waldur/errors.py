@@ -85,7 +85,7 @@ _SENTENCES: Final = {
 }
 """Refusals that answer 400 with one sentence."""
 
-WHOLE: Final = "non_field_errors"
+NON_FIELD: Final = "non_field_errors"
 """Where an error goes that is no one field's."""
 
 _LIST: Final = None
@@ -115,21 +115,21 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
         "Remote eduTEAMS account synchronization extension is disabled.",
     ),
     "scope.slug_taken": ("slug", "This field must be unique."),
-    "role.name_taken": (WHOLE, "Name should be unique."),
+    "role.name_taken": (NON_FIELD, "Name should be unique."),
     "role.permissions": ("permissions", "Invalid permissions {names}"),
     "role.kind_is_fixed": ("content_type", "Content type of an existing role cannot be changed."),
     "role.system_name": (_LIST, "Changing name for system role is not possible."),
     "role.is_system": (_LIST, "Destroying of system role is not available."),
     "role.used": (_LIST, "Role is still used."),
-    "role.other_kind": (WHOLE, "Role and scope should belong to the same content type."),
-    "role.not_for_scope": (WHOLE, "Role is not valid for this scope."),
-    "role.inactive": (WHOLE, "Role is not active."),
-    "organisation.unavailable": (WHOLE, "Customer is not available."),
+    "role.other_kind": (NON_FIELD, "Role and scope should belong to the same content type."),
+    "role.not_for_scope": (NON_FIELD, "Role is not valid for this scope."),
+    "role.inactive": (NON_FIELD, "Role is not active."),
+    "organisation.unavailable": (NON_FIELD, "Customer is not available."),
     "organisation.blocked": (_LIST, "Blocked organization is not available."),
     "organisation.archived": (_LIST, "Archived organization is not available."),
-    "membership.own_role": (WHOLE, "User can not manage own role."),
-    "scope.last_owner": (WHOLE, "The last owner cannot be removed."),
-    "grant.exists": (WHOLE, "User has already the same role in this scope."),
+    "membership.own_role": (NON_FIELD, "User can not manage own role."),
+    "scope.last_owner": (NON_FIELD, "The last owner cannot be removed."),
+    "grant.exists": (NON_FIELD, "User has already the same role in this scope."),
     "grant.held": (_LIST, "User has already the same role in this scope."),
     "grant.elsewhere": (_LIST, "User already has role within another scope."),
     "grant.ends_in_the_past": (
@@ -187,7 +187,7 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
         "There are {most} open invitations in this scope. Cancel one first.",
     ),
     "organisation.too_many_projects": (
-        WHOLE,
+        NON_FIELD,
         "An organization can have at most {most} projects.",
     ),
     "request.exists": (_LIST, "Request has been created already."),
@@ -203,7 +203,7 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
 _DATE_FIELDS: Final = {"starts": "start_date", "ends": "end_date"}
 
 
-class Malformed(Exception):  # noqa: N818 - a name for what the request is
+class BadRequestError(Exception):
     """The request cannot be understood as it stands; carries the finished body."""
 
     def __init__(self, status: int, body: Any) -> None:
@@ -222,7 +222,7 @@ def unauthenticated(code: str) -> Answer:
     return detail(401, _CREDENTIALS[code], {"WWW-Authenticate": "Token"})
 
 
-def malformed(error: Malformed) -> Answer:
+def bad_request(error: BadRequestError) -> Answer:
     """Answer a request that cannot be understood."""
     return Answer(error.status, _encode(error.body))
 
@@ -232,7 +232,7 @@ def not_allowed(method: str, allowed: str) -> Answer:
     return detail(405, f'Method "{method}" not allowed.', {"Allow": allowed})
 
 
-def refused(refusal: Refusal) -> Answer:
+def refusal_response(refusal: Refusal) -> Answer:
     """Answer a refusal of the rules in the words of this wire."""
     match refusal:
         case Unauthenticated(code=code) if code in _LOGIN_FAILURES:
@@ -267,19 +267,19 @@ def _limited(seconds: int, begins: str) -> Answer:
     return detail(429, text, {"Retry-After": str(seconds)})
 
 
-def reason(refusal: Refusal) -> tuple[str | None, str]:
+def reason_for(refusal: Refusal) -> tuple[str | None, str]:
     """Give what a refusal is about, a field or None for the deed as such, and its words."""
     where, text = _REASONS[refusal.code]
-    text = text.format(**{name: _said(fact) for name, fact in refusal.facts.items()})
+    text = text.format(**{name: _messages(fact) for name, fact in refusal.facts.items()})
     if refusal.code == "project.date_in_the_past":
         where = _DATE_FIELDS[str(refusal.facts["field"])]
     return where, text
 
 
-def _said(fact: object) -> str:
+def _messages(fact: object) -> str:
     return ",".join(map(str, fact)) if isinstance(fact, (list, tuple)) else str(fact)
 
 
 def _reason(refusal: Refusal) -> Answer:
-    where, text = reason(refusal)
+    where, text = reason_for(refusal)
     return Answer(400, _encode([text] if where is None else {where: [text]}))

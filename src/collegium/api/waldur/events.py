@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from collegium.access.rules import Kind
-from collegium.api.request import Answer, Operation, Routes, hex_uuid
+from collegium.access.rules import ScopeKind
+from collegium.api.request import Answer, Endpoint, Routes, hex_uuid
 from collegium.api.waldur import event_types, filters, lists, schemas
 from collegium.api.waldur.event_types import GROUPS, NAMES, TYPES, UNKNOWN, Guard, Type
-from collegium.api.waldur.fields import Wrong
+from collegium.api.waldur.fields import ValidationError
 from collegium.events import queries as event_queries
 from collegium.refusals import NotFound
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from collegium.access.rules import Actor
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 _ELSEWHERE: Final = {"role", "until"}
@@ -108,7 +108,7 @@ def _place(row: Row) -> dict[str, Any]:
         "customer_uuid": row.organisation_uuid,
         "customer_name": row.organisation_name,
     }
-    if row.scope_kind == Kind.PROJECT:
+    if row.scope_kind == ScopeKind.PROJECT:
         made |= {"project_uuid": row.scope_uuid, "project_name": row.scope_name}
     return made
 
@@ -167,9 +167,9 @@ def _message(says: str, context: Mapping[str, Any]) -> str:
     return _KEY.sub(lambda found: word(found[1]) or "unknown", _BRACKET.sub(part, says))
 
 
-def _shown(call: Call, row: Row) -> Event:
+def _shown(request_context: RequestContext, row: Row) -> Event:
     known = TYPES.get(row.kind, UNKNOWN)
-    context = _context(call.actor, row, known)
+    context = _context(request_context.actor, row, known)
     return Event(
         id=row.id,
         uuid=row.uuid,
@@ -180,7 +180,7 @@ def _shown(call: Call, row: Row) -> Event:
     )
 
 
-class _Moment(filters.Kind):
+class _DateTimeFilter(filters.FilterType):
     """Seconds since 1970."""
 
     def read(self, texts: Sequence[str]) -> datetime:
@@ -188,41 +188,41 @@ class _Moment(filters.Kind):
         try:
             return datetime.fromtimestamp(float(texts[-1]), UTC)
         except (ValueError, OverflowError, OSError):
-            raise Wrong("Enter a number.") from None
+            raise ValidationError("Enter a number.") from None
 
     def schema(self) -> dict[str, Any]:
         """Describe a number."""
         return {"type": "number"}
 
 
-class _Refused(filters.Kind):
+class _RefusedFilter(filters.FilterType):
     """What no statement of ours could look for; passed over, it would find too much."""
 
     def read(self, texts: Sequence[str]) -> None:
         """Refuse it."""
         del texts
-        raise Wrong("Events cannot be searched by this here.")
+        raise ValidationError("Events cannot be searched by this here.")
 
 
 _SCOPES: Final = {
-    "customers": Kind.ORGANISATION.value,
-    "projects": Kind.PROJECT.value,
+    "customers": ScopeKind.ORGANISATION.value,
+    "projects": ScopeKind.PROJECT.value,
     "users": "account",
 }
 
-_FILTERS: Final[dict[str, filters.Kind]] = {
-    "created_from": _Moment(),
-    "created_to": _Moment(),
+_FILTERS: Final[dict[str, filters.FilterType]] = {
+    "created_from": _DateTimeFilter(),
+    "created_to": _DateTimeFilter(),
     "customer_uuid": filters.Uuid(),
     "project_uuid": filters.Uuid(),
     "user_uuid": filters.Uuid(),
     "related_user_uuid": filters.Uuid(),
     "scope": filters.ScopeLink(_SCOPES),
-    "event_type": filters.Many(),
-    "feature": filters.Many(),
+    "event_type": filters.MultipleFilter(),
+    "feature": filters.MultipleFilter(),
 }
 
-_REFUSED: Final = {name: _Refused() for name in ("message", "auth_method", "pat_uuid")}
+_REFUSED: Final = {name: _RefusedFilter() for name in ("message", "auth_method", "pat_uuid")}
 
 _NAMES: Final = {
     "customer_uuid": "organisation",
@@ -232,12 +232,14 @@ _NAMES: Final = {
 }
 
 
-def _wanted(call: Call, orders: Collection[str] | None = None) -> dict[str, Any]:
+def _wanted(
+    request_context: RequestContext, orders: Collection[str] | None = None
+) -> dict[str, Any]:
     """Read the filters of the request; the history of groups is no part of this wire."""
-    given = filters.read(call, {**_FILTERS, **_REFUSED}, orders)
+    given = filters.read(request_context, {**_FILTERS, **_REFUSED}, orders)
     kinds = _kinds(given.pop("event_type", None), given.pop("feature", None))
     wanted = {_NAMES.get(name, name): value for name, value in given.items()}
-    wanted["without"] = Kind.GROUP.value
+    wanted["without"] = ScopeKind.GROUP.value
     return wanted if kinds is None else wanted | {"kinds": kinds}
 
 
@@ -251,66 +253,66 @@ def _kinds(types: list[str] | None, groups: list[str] | None) -> list[str] | Non
     return sorted(NAMES[name] for name in names if name in NAMES)
 
 
-def _list(call: Call, tx: Read) -> Answer:
+def _list(request_context: RequestContext, tx: ReadTransaction) -> Answer:
     return lists.answer(
-        call,
+        request_context,
         tx,
         event_queries.listing,
-        lambda rows: [_shown(call, row) for row in rows],
-        filters=_wanted(call, event_queries.listing.orders),
+        lambda rows: [_shown(request_context, row) for row in rows],
+        filters=_wanted(request_context, event_queries.listing.orders),
         sparse=True,
     )
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    text = call.segments["uuid"]
+def _retrieve(request_context: RequestContext, tx: ReadTransaction) -> Answer:
+    text = request_context.segments["uuid"]
     key: str | int | None = hex_uuid(text)
     if key is None and text.isascii() and text.isdigit() and len(text) <= _NUMBER_DIGITS:
         key = int(text)
-    row = None if key is None else event_queries.reach(tx, call.actor, key)
-    if row is None or row.scope_kind == Kind.GROUP:
+    row = None if key is None else event_queries.get_visible(tx, request_context.actor, key)
+    if row is None or row.scope_kind == ScopeKind.GROUP:
         raise NotFound("event.unknown")
-    return Answer(200, schemas.encode(lists.fields(call, _shown(call, row))))
+    return Answer(200, schemas.encode(lists.fields(request_context, _shown(request_context, row))))
 
 
-def _count(call: Call, tx: Read) -> Answer:
-    number = event_queries.listing.count(tx, call.actor, _wanted(call))
+def _count(request_context: RequestContext, tx: ReadTransaction) -> Answer:
+    number = event_queries.listing.count(tx, request_context.actor, _wanted(request_context))
     return Answer(200, schemas.encode(EventCount(number)), {"X-Result-Count": str(number)})
 
 
-def _groups(_call: Call, _tx: Read) -> Answer:
+def _groups(_call: RequestContext, _tx: ReadTransaction) -> Answer:
     return Answer(200, schemas.encode(GROUPS), {"X-Result-Count": str(len(GROUPS))})
 
 
-def _scope_types(_call: Call, _tx: Read) -> Answer:
+def _scope_types(_call: RequestContext, _tx: ReadTransaction) -> Answer:
     names = list(schemas.KINDS.values())
     return Answer(200, schemas.encode(names), {"X-Result-Count": str(len(names))})
 
 
 ROUTES: Routes = {
     "/api/events/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _list,
             "List the events that you can see.",
-            answers=Event,
-            many=True,
+            response_type=Event,
+            is_list=True,
             filters=_FILTERS,
             orders=event_queries.listing.orders,
-            sparse=True,
+            sparse_fields=True,
         ),
     },
     "/api/events/count/": {
-        "GET": Operation(
-            _count, "Count the events that you can see.", answers=EventCount, filters=_FILTERS
+        "GET": Endpoint(
+            _count, "Count the events that you can see.", response_type=EventCount, filters=_FILTERS
         ),
     },
     "/api/events/event_groups/": {
-        "GET": Operation(_groups, "List the types of event, by group."),
+        "GET": Endpoint(_groups, "List the types of event, by group."),
     },
     "/api/events/scope_types/": {
-        "GET": Operation(_scope_types, "List the kinds of scope that events happen in."),
+        "GET": Endpoint(_scope_types, "List the kinds of scope that events happen in."),
     },
     "/api/events/{uuid}/": {
-        "GET": Operation(_retrieve, "Show an event.", answers=Event, sparse=True),
+        "GET": Endpoint(_retrieve, "Show an event.", response_type=Event, sparse_fields=True),
     },
 }

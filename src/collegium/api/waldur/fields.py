@@ -19,20 +19,25 @@ from urllib.parse import parse_qsl
 from multipart import MultipartError, MultipartParser, MultipartPart, parse_options_header
 
 from collegium.api.request import hex_uuid, is_escaped, is_nested
-from collegium.api.waldur.errors import WHOLE, Malformed, reason
-from collegium.text.email_addresses import MIXED, address_fault, canonical_address, is_one_alphabet
+from collegium.api.waldur.errors import NON_FIELD, BadRequestError, reason_for
+from collegium.text.email_addresses import (
+    MIXED,
+    address_error,
+    canonical_address,
+    has_single_script_labels,
+)
 from collegium.text.names import clean_name, holds_link, trim
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from collegium.api.request import Call
+    from collegium.api.request import RequestContext
     from collegium.refusals import Refusal
 
 REQUIRED: Final = "This field is required."
 NULL: Final = "This field may not be null."
 BLANK: Final = "This field may not be blank."
-TOLD: Final = 20
+EMPTY_VALUES: Final = 20
 """Maximum number of sentences about one field; an answer stays about as long as the request."""
 
 _Found = TypeVar("_Found")
@@ -48,7 +53,7 @@ _WORD_MAX: Final = 64
 """Characters of the longest number or truth value, with some to spare."""
 
 
-class Wrong(Exception):  # noqa: N818 - names the value
+class ValidationError(Exception):
     """The value of one field cannot be taken.
 
     Args:
@@ -57,7 +62,7 @@ class Wrong(Exception):  # noqa: N818 - names the value
 
     def __init__(self, *texts: str) -> None:
         super().__init__(*texts)
-        self.texts = list(dict.fromkeys(texts))[:TOLD]
+        self.texts = list(dict.fromkeys(texts))[:EMPTY_VALUES]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,20 +107,20 @@ class Text(Field):
         """Read a text; numbers count as what they look like."""
         del form
         if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
-            raise Wrong("Not a valid string.")
+            raise ValidationError("Not a valid string.")
         if isinstance(raw, float) and not isfinite(raw):
-            raise Wrong("Not a valid string.")
+            raise ValidationError("Not a valid string.")
         text = str(raw)
         if self.max is not None and len(text) > self.max + _AROUND:
             # Before anything looks at every character of it.
-            raise Wrong(f"Ensure this field has no more than {self.max} characters.")
+            raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         if self.strip:
             text = self.kept(text)
         if not text and not self.blank:
-            raise Wrong(BLANK)
+            raise ValidationError(BLANK)
         wrong = self._faults(text)
         if wrong:
-            raise Wrong(*wrong)
+            raise ValidationError(*wrong)
         return text
 
     def kept(self, text: str) -> str:
@@ -168,10 +173,10 @@ def read_items(kind: Field, items: Iterable[Any], *, form: bool) -> list[Any]:
     for item in items:
         try:
             found.append(kind.read(item, form=form))
-        except Wrong as error:
+        except ValidationError as error:
             wrong += error.texts
     if wrong:
-        raise Wrong(*wrong)
+        raise ValidationError(*wrong)
     return found
 
 
@@ -201,12 +206,12 @@ class Email(Text):
         """Read an address; whether its domain exists is for the mail server to find out."""
         text = super().read(raw, form=form)
         wrong = []
-        if text and address_fault(text) not in {"", MIXED}:
+        if text and address_error(text) not in {"", MIXED}:
             wrong.append("Enter a valid email address.")
-        if not is_one_alphabet(text):
+        if not has_single_script_labels(text):
             wrong.append("Enter an email address in plain letters of one alphabet.")
         if wrong:
-            raise Wrong(*wrong)
+            raise ValidationError(*wrong)
         return text
 
     def kept(self, text: str) -> str:
@@ -234,7 +239,7 @@ class Boolean(Field):
                 return True
             if text in {"false", "0", "f", "no", "n", "off"}:
                 return False
-        raise Wrong("Must be a valid boolean.")
+        raise ValidationError("Must be a valid boolean.")
 
     def schema(self) -> dict[str, Any]:
         """Describe a boolean."""
@@ -253,12 +258,12 @@ class Integer(Field):
         del form
         text = _word(raw)
         if isinstance(raw, bool) or not re.fullmatch(r"[+-]?[0-9]{1,20}(\.0{1,9})?", text):
-            raise Wrong("A valid integer is required.")
+            raise ValidationError("A valid integer is required.")
         number = int(text.split(".")[0])
         if number < self.min:
-            raise Wrong(f"Ensure this value is greater than or equal to {self.min}.")
+            raise ValidationError(f"Ensure this value is greater than or equal to {self.min}.")
         if number > self.max:
-            raise Wrong(f"Ensure this value is less than or equal to {self.max}.")
+            raise ValidationError(f"Ensure this value is less than or equal to {self.max}.")
         return number
 
     def schema(self) -> dict[str, Any]:
@@ -280,10 +285,10 @@ class Decimal(Field):
         if isinstance(raw, bool) or not re.fullmatch(
             r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", text
         ):
-            raise Wrong("A valid number is required.")
+            raise ValidationError("A valid number is required.")
         number = float(text)
         if not self.min <= number <= self.max:
-            raise Wrong("A valid number is required.")
+            raise ValidationError("A valid number is required.")
         return number
 
     def schema(self) -> dict[str, Any]:
@@ -300,7 +305,7 @@ class Uuid(Field):
         del form
         found = hex_uuid(raw)
         if found is None:
-            raise Wrong("Must be a valid UUID.")
+            raise ValidationError("Must be a valid UUID.")
         return found
 
     def schema(self) -> dict[str, Any]:
@@ -309,7 +314,7 @@ class Uuid(Field):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Day(Field):
+class Date(Field):
     """A date."""
 
     def read(self, raw: Any, *, form: bool) -> date:
@@ -320,7 +325,9 @@ class Day(Field):
                 return date.fromisoformat(raw.strip())
             except ValueError:
                 pass
-        raise Wrong("Date has wrong format. Use one of these formats instead: YYYY-MM-DD.")
+        raise ValidationError(
+            "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."
+        )
 
     def schema(self) -> dict[str, Any]:
         """Describe a date."""
@@ -346,7 +353,7 @@ def instant(text: str) -> datetime | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment(Field):
+class DateTime(Field):
     """A date-time; a bare date is its midnight in UTC."""
 
     def read(self, raw: Any, *, form: bool) -> datetime:
@@ -354,7 +361,7 @@ class Moment(Field):
         del form
         found = instant(raw) if isinstance(raw, str) else None
         if found is None:
-            raise Wrong(
+            raise ValidationError(
                 "Datetime has wrong format. Use one of these formats instead: "
                 "YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
             )
@@ -377,7 +384,7 @@ class Choice(Field):
         if not isinstance(raw, str) or raw not in self.of:
             # Half a character cannot be said back.
             shown = str(raw)[:100].encode("utf-8", "replace").decode()
-            raise Wrong(f'"{shown}" is not a valid choice.')
+            raise ValidationError(f'"{shown}" is not a valid choice.')
         return raw
 
     def schema(self) -> dict[str, Any]:
@@ -386,7 +393,7 @@ class Choice(Field):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Texts(Field):
+class StringList(Field):
     """A list of texts; in a form, as the text of a JSON array.
 
     Args:
@@ -402,15 +409,15 @@ class Texts(Field):
         if form and isinstance(raw, str):
             # As JSON, a character takes six at most; what stands between two takes a few.
             if len(raw) > (6 * self.max + 8) * self.many:
-                raise Wrong(f"Ensure this field has no more than {self.many} elements.")
+                raise ValidationError(f"Ensure this field has no more than {self.many} elements.")
             try:
                 raw = json.loads(raw) if raw.strip() else []
             except (ValueError, RecursionError):
-                raise Wrong("Value must be valid JSON.") from None
+                raise ValidationError("Value must be valid JSON.") from None
         if not isinstance(raw, list):
-            raise Wrong(f'Expected a list of items but got type "{type(raw).__name__}".')
+            raise ValidationError(f'Expected a list of items but got type "{type(raw).__name__}".')
         if len(raw) > self.many:
-            raise Wrong(f"Ensure this field has no more than {self.many} elements.")
+            raise ValidationError(f"Ensure this field has no more than {self.many} elements.")
         return list(dict.fromkeys(read_items(Text(blank=False, max=self.max), raw, form=form)))
 
     def schema(self) -> dict[str, Any]:
@@ -428,11 +435,13 @@ class File(Field):
     def read(self, raw: Any, *, form: bool) -> bytes:
         """Read a file that was sent as one."""
         if not form or not isinstance(raw, bytes):
-            raise Wrong("The submitted data was not a file. Check the encoding type on the form.")
+            raise ValidationError(
+                "The submitted data was not a file. Check the encoding type on the form."
+            )
         if not raw:
-            raise Wrong("The submitted file is empty.")
+            raise ValidationError("The submitted file is empty.")
         if len(raw) > self.max:
-            raise Wrong(f"The submitted file is larger than {self.max} bytes.")
+            raise ValidationError(f"The submitted file is larger than {self.max} bytes.")
         return raw
 
     def schema(self) -> dict[str, Any]:
@@ -451,15 +460,15 @@ class Form:
         """Add an error that only the database could tell."""
         self.errors.setdefault(name, []).append(text)
 
-    def reject_value(self, name: str, wrong: Wrong) -> None:
+    def reject_value(self, name: str, wrong: ValidationError) -> None:
         """Add everything that is wrong with the value of a field."""
         for text in wrong.texts:
             self.reject(name, text)
 
     def refuse(self, refusal: Refusal) -> None:
         """Add what a rule refuses of one field, so that it is told with all the others."""
-        where, text = reason(refusal)
-        self.reject(where or WHOLE, text)
+        where, text = reason_for(refusal)
+        self.reject(where or NON_FIELD, text)
 
     def drop_blank(self, name: str) -> None:
         """Take a field that was sent empty for one that was not sent."""
@@ -469,19 +478,19 @@ class Form:
     def check(self) -> None:
         """Go no further with a body that has errors: raise ``Malformed`` with all of them."""
         if self.errors:
-            raise Malformed(400, self.errors)
+            raise BadRequestError(400, self.errors)
 
     def checked(self, found: _Found | None) -> _Found:
         """Give what a field named, once nothing is wrong; it is missing only with an error."""
         self.check()
         if found is None:
-            raise Malformed(400, self.errors)
+            raise BadRequestError(400, self.errors)
         return found
 
 
-def read(call: Call, kinds: Mapping[str, Field], *, partial: bool = False) -> Form:
+def read(context: RequestContext, kinds: Mapping[str, Field], *, partial: bool = False) -> Form:
     """Read the body by a table of fields; unknown names are passed over."""
-    body, as_form = decode(call)
+    body, as_form = decode(context)
     form = Form()
     for name, kind in kinds.items():
         if name not in body:
@@ -498,41 +507,41 @@ def read(call: Call, kinds: Mapping[str, Field], *, partial: bool = False) -> Fo
             continue
         try:
             form.values[target] = kind.read(raw, form=as_form)
-        except Wrong as wrong:
+        except ValidationError as wrong:
             form.reject_value(name, wrong)
     return form
 
 
-def decode(call: Call) -> tuple[dict[str, Any], bool]:
+def decode(context: RequestContext) -> tuple[dict[str, Any], bool]:
     """Give the body as a dictionary, and whether all its values are text."""
-    header = call.header("content-type")
+    header = context.header("content-type")
     kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]
     kind = kind.lower()
     if kind == "multipart/form-data":
-        return _multipart(call.body, options.get("boundary", "")), True
+        return _multipart(context.body, options.get("boundary", "")), True
     if kind == "application/x-www-form-urlencoded":
-        return _urlencoded(call.body), True
+        return _urlencoded(context.body), True
     if kind == "application/json":
-        return _json(call.body), False
-    if not call.body:
+        return _json(context.body), False
+    if not context.body:
         return {}, False
-    raise Malformed(415, {"detail": f'Unsupported media type "{header}" in request.'})
+    raise BadRequestError(415, {"detail": f'Unsupported media type "{header}" in request.'})
 
 
 def _json(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     if is_nested(body):
-        raise Malformed(400, {"detail": "JSON parse error - nested too deeply"})
+        raise BadRequestError(400, {"detail": "JSON parse error - nested too deeply"})
     try:
         found = json.loads(body, parse_constant=_no_constant)
     except RecursionError:
-        raise Malformed(400, {"detail": "JSON parse error - nested too deeply"}) from None
+        raise BadRequestError(400, {"detail": "JSON parse error - nested too deeply"}) from None
     except ValueError as error:
-        raise Malformed(400, {"detail": f"JSON parse error - {error}"}) from None
+        raise BadRequestError(400, {"detail": f"JSON parse error - {error}"}) from None
     if not isinstance(found, dict):
         text = f"Invalid data. Expected a dictionary, but got {type(found).__name__}."
-        raise Malformed(400, {WHOLE: [text]})
+        raise BadRequestError(400, {NON_FIELD: [text]})
     return found
 
 
@@ -550,12 +559,12 @@ def _word(raw: Any) -> str:
 
 def _urlencoded(body: bytes) -> dict[str, Any]:
     if is_escaped(body):
-        raise Malformed(400, {"detail": "Form parse error - too many percent signs"})
+        raise BadRequestError(400, {"detail": "Form parse error - too many percent signs"})
     try:
         text = body.decode("utf-8")
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_PARTS)
     except ValueError as error:
-        raise Malformed(400, {"detail": f"Form parse error - {error}"}) from None
+        raise BadRequestError(400, {"detail": f"Form parse error - {error}"}) from None
     return dict(pairs)
 
 
@@ -575,5 +584,5 @@ def _multipart(body: bytes, boundary: str) -> dict[str, Any]:
         for part in parts:
             found[part.name] = part.raw if part.filename else _value(part)
     except (MultipartError, ValueError, LookupError) as error:  # LookupError: no such charset
-        raise Malformed(400, {"detail": f"Multipart form parse error - {error}"}) from None
+        raise BadRequestError(400, {"detail": f"Multipart form parse error - {error}"}) from None
     return found

@@ -13,25 +13,25 @@ from urllib.parse import urlsplit
 
 from collegium.access import rules as access_rules
 from collegium.api.request import hex_uuid
-from collegium.api.waldur.errors import Malformed
-from collegium.api.waldur.fields import TOLD, Wrong, instant, unstorable
+from collegium.api.waldur.errors import BadRequestError
+from collegium.api.waldur.fields import EMPTY_VALUES, ValidationError, instant, unstorable
 from collegium.api.waldur.schemas import KINDS
-from collegium.db.statements import part
+from collegium.db.statements import like_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collegium.api.request import Call
+    from collegium.api.request import RequestContext
 
-_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _LONGEST: Final = 2000
 """Nothing that is searched is longer, and SQLite compares no pattern of 50,000 bytes."""
 
-_NOBODY: Final = "0" * 32
+_NO_ACCOUNT: Final = "0" * 32
 """A UUID that nothing has."""
 
 
-class Kind:
+class FilterType:
     """One kind of parameter; with several values the last one counts."""
 
     def read(self, texts: Sequence[str]) -> Any:
@@ -41,7 +41,7 @@ class Kind:
             texts: all values of the parameter, stripped, empty ones left out; one at least.
         """
         if len(texts[-1]) > _LONGEST:
-            raise Wrong(f"Ensure this value has at most {_LONGEST} characters.")
+            raise ValidationError(f"Ensure this value has at most {_LONGEST} characters.")
         return texts[-1]
 
     def schema(self) -> dict[str, Any]:
@@ -49,26 +49,26 @@ class Kind:
         return {"type": "string"}
 
 
-class Exact(Kind):
+class Exact(FilterType):
     """A text that is matched as it is."""
 
 
-class Contains(Kind):
+class Contains(FilterType):
     """A text that is looked for in a column by ``contains``; a ``Filter`` takes it plain."""
 
     def read(self, texts: Sequence[str]) -> str:
         """Give the pattern that finds the text anywhere."""
-        return part(super().read(texts))
+        return like_pattern(super().read(texts))
 
 
-class Uuid(Kind):
+class Uuid(FilterType):
     """A UUID in any form; handed on as 32 hex digits."""
 
     def read(self, texts: Sequence[str]) -> str:
         """Read a UUID."""
         found = hex_uuid(texts[-1])
         if found is None:
-            raise Wrong("Enter a valid UUID.")
+            raise ValidationError("Enter a valid UUID.")
         return found
 
     def schema(self) -> dict[str, Any]:
@@ -76,14 +76,14 @@ class Uuid(Kind):
         return {"type": "string", "format": "uuid"}
 
 
-class Since(Kind):
+class GreaterOrEqual(FilterType):
     """The earliest date-time wanted; a space before its offset was a plus sign."""
 
     def read(self, texts: Sequence[str]) -> Any:
         """Read an ISO 8601 date-time."""
         found = instant(texts[-1])
         if found is None:
-            raise Wrong("Enter a valid date/time.")
+            raise ValidationError("Enter a valid date/time.")
         return found
 
     def schema(self) -> dict[str, Any]:
@@ -91,19 +91,19 @@ class Since(Kind):
         return {"type": "string", "format": "date-time"}
 
 
-class Truth(Kind):
+class BooleanFilter(FilterType):
     """A truth value; what is none is passed over."""
 
     def read(self, texts: Sequence[str]) -> bool | None:
         """Read ``true``, ``false``, ``1`` or ``0``."""
-        return _TRUTH.get(texts[-1].lower())
+        return _BOOLEANS.get(texts[-1].lower())
 
     def schema(self) -> dict[str, Any]:
         """Describe a truth value."""
         return {"type": "boolean"}
 
 
-class Wish(Truth):
+class OptIn(BooleanFilter):
     """A truth value that asks for something; asked for or not, nothing is asked against it."""
 
     def read(self, texts: Sequence[str]) -> bool | None:
@@ -111,13 +111,13 @@ class Wish(Truth):
         return super().read(texts) or None
 
 
-class UserLink(Kind):
+class UserLink(FilterType):
     """The URL of a user; handed on as a UUID, a text that is none as that of nobody."""
 
     def read(self, texts: Sequence[str]) -> str:
         """Read a URL."""
         plural, uuid = _linked(texts[-1])
-        return uuid if plural == "users" else _NOBODY
+        return uuid if plural == "users" else _NO_ACCOUNT
 
     def schema(self) -> dict[str, Any]:
         """Describe a URL."""
@@ -125,7 +125,7 @@ class UserLink(Kind):
 
 
 @dataclass(frozen=True)
-class ScopeLink(Kind):
+class ScopeLink(FilterType):
     """The URL of a scope; handed on as kind and UUID, a text that is none as that of nothing.
 
     Args:
@@ -145,7 +145,10 @@ class ScopeLink(Kind):
 
 
 SCOPE: Final = ScopeLink(
-    {"customers": access_rules.Kind.ORGANISATION.value, "projects": access_rules.Kind.PROJECT.value}
+    {
+        "customers": access_rules.ScopeKind.ORGANISATION.value,
+        "projects": access_rules.ScopeKind.PROJECT.value,
+    }
 )
 
 
@@ -157,13 +160,13 @@ def _linked(url: str) -> tuple[str, str]:
         parts = []
     match parts:
         case [*_, "api", plural, text]:
-            return plural, hex_uuid(text) or _NOBODY
+            return plural, hex_uuid(text) or _NO_ACCOUNT
         case _:
-            return "", _NOBODY
+            return "", _NO_ACCOUNT
 
 
 @dataclass(frozen=True)
-class Word(Kind):
+class ChoiceFilter(FilterType):
     """One of some words; any other finds nothing.
 
     Args:
@@ -181,11 +184,11 @@ class Word(Kind):
         return {"type": "string", "enum": list(self.to)}
 
 
-SCOPE_TYPE: Final = Word({word: kind.value for kind, word in KINDS.items()})
+SCOPE_TYPE: Final = ChoiceFilter({word: kind.value for kind, word in KINDS.items()})
 
 
 @dataclass(frozen=True)
-class Many(Kind):
+class MultipleFilter(FilterType):
     """A list: the parameter repeated, a list with commas in it, or both.
 
     A list of nothing but commas names nobody, so nothing is found.
@@ -205,7 +208,7 @@ class Many(Kind):
         if self.of is not None:
             unknown = [name for name in names if name not in self.of]
             if unknown:
-                raise Wrong(*map(no_choice, unknown[:TOLD]))
+                raise ValidationError(*map(no_choice, unknown[:EMPTY_VALUES]))
         return names
 
     def schema(self) -> dict[str, Any]:
@@ -215,7 +218,7 @@ class Many(Kind):
 
 
 @dataclass(frozen=True)
-class Words(Kind):
+class ChoicesFilter(FilterType):
     """A list of words that there are.
 
     Args:
@@ -226,14 +229,14 @@ class Words(Kind):
 
     def read(self, texts: Sequence[str]) -> list[str]:
         """Read the list."""
-        return [self.to[name] for name in Many(self.to).read(texts)]
+        return [self.to[name] for name in MultipleFilter(self.to).read(texts)]
 
     def schema(self) -> dict[str, Any]:
         """Describe an array of words."""
-        return Many(self.to).schema()
+        return MultipleFilter(self.to).schema()
 
 
-class Uuids(Many):
+class Uuids(MultipleFilter):
     """A list of UUIDs."""
 
     def read(self, texts: Sequence[str]) -> list[str]:
@@ -250,21 +253,24 @@ def no_choice(name: str) -> str:
     return f"Select a valid choice. {name[:100]} is not one of the available choices."
 
 
-def ordering(call: Call) -> list[str]:
+def ordering(context: RequestContext) -> list[str]:
     """Return the names that the parameter ``o`` gives: repeated, comma-separated, or both."""
     return [
-        name for text in call.query.get("o", ()) for name in map(str.strip, text.split(",")) if name
+        name
+        for text in context.query.get("o", ())
+        for name in map(str.strip, text.split(","))
+        if name
     ]
 
 
-def bad_orders(call: Call, orders: Collection[str]) -> list[str]:
+def bad_orders(context: RequestContext, orders: Collection[str]) -> list[str]:
     """Return what is wrong with the parameter ``o`` of a list with these orders."""
-    names = (name for name in ordering(call) if name.removeprefix("-") not in orders)
-    return [no_choice(name) for name in list(dict.fromkeys(names))[:TOLD]]
+    names = (name for name in ordering(context) if name.removeprefix("-") not in orders)
+    return [no_choice(name) for name in list(dict.fromkeys(names))[:EMPTY_VALUES]]
 
 
 def read(
-    call: Call, table: Mapping[str, Kind], orders: Collection[str] | None = None
+    context: RequestContext, table: Mapping[str, FilterType], orders: Collection[str] | None = None
 ) -> dict[str, Any]:
     """Read the query by a table of kinds; unknown names and empty values are passed over.
 
@@ -276,7 +282,7 @@ def read(
     """
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
-    asked = call.query
+    asked = context.query
     for name, kind in table.items():
         if name not in asked:
             continue
@@ -285,15 +291,15 @@ def read(
             continue
         try:
             value = kind.read([_storable(text) for text in texts])
-        except Wrong as wrong:
+        except ValidationError as wrong:
             errors[name] = wrong.texts
             continue
         if value is not None:
             values[name] = value
-    if orders is not None and (wrong_orders := bad_orders(call, orders)):
+    if orders is not None and (wrong_orders := bad_orders(context, orders)):
         errors["o"] = wrong_orders
     if errors:
-        raise Malformed(400, errors)
+        raise BadRequestError(400, errors)
     return values
 
 
@@ -301,5 +307,5 @@ def _storable(text: str) -> str:
     """Give the text back, unless no database could hold it."""
     wrong = unstorable(text)
     if wrong:
-        raise Wrong(*wrong)
+        raise ValidationError(*wrong)
     return text

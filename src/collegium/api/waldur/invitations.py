@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import NOBODY, Kind
+from collegium.access.rules import ANONYMOUS, ScopeKind
 from collegium.api import limits
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import PROFILE
-from collegium.api.waldur.errors import Malformed
+from collegium.api.waldur.errors import BadRequestError
 from collegium.api.waldur.fields import Email, Field, Form, Name, Text, Uuid, decode, read
 from collegium.api.waldur.projects import scope_of
 from collegium.invitations import actions as invitation_actions
@@ -27,10 +27,10 @@ from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_INVITEE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from collegium.access.queries import Reached
+    from collegium.access.queries import ScopeAccess
     from collegium.access.rules import Actor
-    from collegium.api.request import Call
-    from collegium.db.database import Read, Write
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 FIELDS: Final[dict[str, Field]] = {
@@ -51,7 +51,7 @@ _DECISION: Final[dict[str, Field]] = {"token": Text(required=True, blank=False, 
 
 
 @contextmanager
-def saying(**words: str) -> Iterator[None]:
+def remap_conflicts(**words: str) -> Iterator[None]:
     """Word a conflict as this operation does: our code, without its noun, to another one."""
     try:
         yield
@@ -64,12 +64,14 @@ def saying(**words: str) -> Iterator[None]:
         raise Conflict(code) from refusal
 
 
-def _shown(call: Call, tx: Read, rows: Sequence[Row]) -> list[schemas.Invitation]:
+def _shown(
+    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+) -> list[schemas.Invitation]:
     """Show invitations, and to those who may read them why one cannot be accepted any more."""
-    pending = [row for row in rows if schemas.seen(row, tx.now) is State.PENDING]
-    vouched = invitation_queries.vouched(tx, pending) if pending else set()
+    pending = [row for row in rows if schemas.visible_state(row, tx.now) is State.PENDING]
+    vouched = invitation_queries.with_sponsor(tx, pending) if pending else set()
     dead = {row.id for row in pending} - vouched
-    return [schemas.invitation(call, row, tx.now, is_dead=row.id in dead) for row in rows]
+    return [schemas.invitation(context, row, tx.now, is_dead=row.id in dead) for row in rows]
 
 
 FILTERS: Final = {
@@ -78,26 +80,26 @@ FILTERS: Final = {
     **dict.fromkeys(("scope_description", "scope_name"), filters.Contains()),
     "scope": filters.SCOPE,
     "scope_type": filters.SCOPE_TYPE,
-    "state": filters.Words({word: state.value for state, word in schemas.STATES.items()}),
+    "state": filters.ChoicesFilter({word: state.value for state, word in schemas.STATES.items()}),
 }
 
 
-def _list(call: Call, tx: Read) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     return lists.answer(
-        call,
+        context,
         tx,
         invitation_queries.listing,
-        lambda rows: _shown(call, tx, rows),
-        filters=filters.read(call, FILTERS, invitation_queries.listing.orders),
+        lambda rows: _shown(context, tx, rows),
+        filters=filters.read(context, FILTERS, invitation_queries.listing.orders),
     )
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    row = invitation_queries.reach(tx, call.actor, call.uuid("invitation"))
-    return Answer(200, schemas.encode(_shown(call, tx, [row])[0]))
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    row = invitation_queries.get_visible(tx, context.actor, context.uuid("invitation"))
+    return Answer(200, schemas.encode(_shown(context, tx, [row])[0]))
 
 
-def named_scope(tx: Write, call: Call, form: Form) -> Reached | None:
+def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
     """Find the scope that a body names by its URL; what is not to be seen is an error there."""
     if "scope" not in form.values:
         return None
@@ -109,14 +111,16 @@ def named_scope(tx: Write, call: Call, form: Form) -> Reached | None:
     named = scope_of(url)
     if named is not None:
         try:
-            return access_queries.reach(tx, call.actor, named[0], named[1])
+            return access_queries.get_visible(tx, context.actor, named[0], named[1])
         except NotFound:
             pass
     form.reject("scope", f"Can't restore object from url: {shown}")
     return None
 
 
-def named_role(tx: Write, form: Form, field: str = "role", kind: Kind | None = None) -> Row | None:
+def named_role(
+    tx: WriteTransaction, form: Form, field: str = "role", kind: ScopeKind | None = None
+) -> Row | None:
     """Find the role that a body names, of a kind where one is needed; else it is an error there."""
     uuid = form.values.pop(field, None)
     if uuid is None:
@@ -125,41 +129,43 @@ def named_role(tx: Write, form: Form, field: str = "role", kind: Kind | None = N
     if (
         role is None
         or not role.is_active
-        or role.kind == Kind.GROUP
-        or kind not in {None, Kind(role.kind)}
+        or role.kind == ScopeKind.GROUP
+        or kind not in {None, ScopeKind(role.kind)}
     ):
         form.reject(field, f"Object with uuid={uuid} does not exist.")
         return None
     return role
 
 
-def _create(call: Call) -> Answer:
-    form = read(call, FIELDS)
-    limits.check(call, limits.INVITE)
-    with call.write() as tx:
-        reached = named_scope(tx, call, form)
+def _create(context: RequestContext) -> Answer:
+    form = read(context, FIELDS)
+    limits.check(context, limits.INVITE)
+    with context.write() as tx:
+        reached = named_scope(tx, context, form)
         role = named_role(tx, form)
         reached, role = form.checked(reached), form.checked(role)
-        uuid = invitation_actions.create(tx, call.actor, call.settings, reached, role, form.values)
-        limits.count(call, tx, limits.INVITE)
+        uuid = invitation_actions.create(
+            tx, context.actor, context.settings, reached, role, form.values
+        )
+        limits.count(context, tx, limits.INVITE)
         row: Any = invitation_queries.by_uuid(tx, uuid)
-        return Answer(201, schemas.encode(schemas.invitation(call, row, tx.now)))
+        return Answer(201, schemas.encode(schemas.invitation(context, row, tx.now)))
 
 
-def _details(call: Call, tx: Read) -> Answer:
+def _details(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = invitation_actions.find_for_invitee(
-        tx, call.actor, call.settings, call.uuid("invitation"), in_tree=True
+        tx, context.actor, context.settings, context.uuid("invitation"), in_tree=True
     )
-    return Answer(200, schemas.encode(schemas.invitation_details(call, row, tx.now)))
+    return Answer(200, schemas.encode(schemas.invitation_details(context, row, tx.now)))
 
 
-def _check(call: Call) -> Answer:
-    actor: Actor = vars(call).get("actor", NOBODY)  # also without credentials
-    with call.guarded(f"check address {call.network}", CODE_ADDRESS):
+def _check(context: RequestContext) -> Answer:
+    actor: Actor = vars(context).get("actor", ANONYMOUS)  # also without credentials
+    with context.rate_limited(f"check address {context.network}", CODE_ADDRESS):
         try:
-            with call.read() as tx:
+            with context.read() as tx:
                 row = invitation_actions.find_open(
-                    tx, actor, call.settings, call.uuid("invitation"), in_tree=True
+                    tx, actor, context.settings, context.uuid("invitation"), in_tree=True
                 )
         except NotFound as refusal:
             if refusal.code == "invitation.closed":
@@ -169,66 +175,78 @@ def _check(call: Call) -> Answer:
     return Answer(200, schemas.encode(schemas.InvitationCheck(row.email, locked)))
 
 
-def _accept(call: Call) -> Answer:
-    with saying(wrong_state="invitation.unknown", exists="grant.held"), call.write() as tx:
+def _accept(context: RequestContext) -> Answer:
+    with (
+        remap_conflicts(wrong_state="invitation.unknown", exists="grant.held"),
+        context.write() as tx,
+    ):
         invitation_actions.accept(
-            tx, call.actor, call.settings, call.uuid("invitation"), in_tree=True
+            tx, context.actor, context.settings, context.uuid("invitation"), in_tree=True
         )
-    return done("Invitation has been successfully accepted.")
+    return detail_response("Invitation has been successfully accepted.")
 
 
-def _cancel(call: Call) -> Answer:
-    with saying(wrong_state="invitation.not_cancelable"), call.write() as tx:
-        invitation_actions.cancel(tx, call.actor, call.uuid("invitation"))
-    return done("Invitation has been successfully canceled.")
+def _cancel(context: RequestContext) -> Answer:
+    with remap_conflicts(wrong_state="invitation.not_cancelable"), context.write() as tx:
+        invitation_actions.cancel(tx, context.actor, context.uuid("invitation"))
+    return detail_response("Invitation has been successfully canceled.")
 
 
-def _send(call: Call) -> Answer:
-    uuid = call.uuid("invitation")
-    limits.check(call, limits.INVITE)
-    call.check_tries(mailed := f"send invitation {uuid}")
-    with saying(wrong_state="invitation.not_sendable"), call.write() as tx:
-        invitation_actions.send(tx, call.actor, call.settings, uuid)
+def _send(context: RequestContext) -> Answer:
+    uuid = context.uuid("invitation")
+    limits.check(context, limits.INVITE)
+    context.check_rate_limits(mailed := f"send invitation {uuid}")
+    with remap_conflicts(wrong_state="invitation.not_sendable"), context.write() as tx:
+        invitation_actions.send(tx, context.actor, context.settings, uuid)
         # Each mail goes to the same address, whoever sends it.
-        call.count(tx, mailed, MAIL_INVITEE)
-        limits.count(call, tx, limits.INVITE)
-    return done("Invitation sending has been successfully scheduled.")
+        context.count_attempt(tx, mailed, MAIL_INVITEE)
+        limits.count(context, tx, limits.INVITE)
+    return detail_response("Invitation sending has been successfully scheduled.")
 
 
-def _decide(call: Call, purpose: str, do: Callable[[Write, approvals.Decision], None]) -> None:
-    token = decode(call)[0].get("token")
+def _decide(
+    context: RequestContext,
+    purpose: str,
+    do: Callable[[WriteTransaction, approvals.Decision], None],
+) -> None:
+    token = decode(context)[0].get("token")
     if not token or not isinstance(token, str):
-        raise Malformed(400, ["token is required parameter"])
-    with call.guarded(f"decision address {call.network}", CODE_ADDRESS), call.write() as tx:
-        link = approvals.read_link(call.house.vault, call.settings, purpose, token, tx.now)
+        raise BadRequestError(400, ["token is required parameter"])
+    with (
+        context.rate_limited(f"decision address {context.network}", CODE_ADDRESS),
+        context.write() as tx,
+    ):
+        link = approvals.read_link(context.app.vault, context.settings, purpose, token, tx.now)
         do(tx, link)
 
 
-def _approve(call: Call) -> Answer:
+def _approve(context: RequestContext) -> Answer:
     _decide(
-        call,
+        context,
         approvals.APPROVE,
-        lambda tx, link: approvals.approve(tx, call.settings, link, call.address, call.request_id),
+        lambda tx, link: approvals.approve(
+            tx, context.settings, link, context.address, context.request_id
+        ),
     )
-    return done("Invitation has been approved.")
+    return detail_response("Invitation has been approved.")
 
 
-def _reject(call: Call) -> Answer:
+def _reject(context: RequestContext) -> Answer:
     _decide(
-        call,
+        context,
         approvals.REJECT,
-        lambda tx, link: approvals.reject(tx, link, call.address, call.request_id),
+        lambda tx, link: approvals.reject(tx, link, context.address, context.request_id),
     )
-    return done("Invitation has been rejected.")
+    return detail_response("Invitation has been rejected.")
 
 
-def _delete(call: Call) -> Answer:
-    with call.write() as tx:
-        invitation_actions.delete(tx, call.actor, call.uuid("invitation"))
-    return done("Invitation has been successfully deleted.")
+def _delete(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        invitation_actions.delete(tx, context.actor, context.uuid("invitation"))
+    return detail_response("Invitation has been successfully deleted.")
 
 
-def done(text: str) -> Answer:
+def detail_response(text: str) -> Answer:
     """Answer a deed that has nothing to show with a sentence."""
     return Answer(200, schemas.encode(schemas.Detail(text)))
 
@@ -237,66 +255,66 @@ _ONE: Final = "/api/user-invitations/{uuid}/"
 
 ROUTES: Routes = {
     "/api/user-invitations/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _list,
             "List the invitations that you can see.",
-            answers=schemas.Invitation,
-            many=True,
+            response_type=schemas.Invitation,
+            is_list=True,
             filters=FILTERS,
             orders=invitation_queries.listing.orders,
         ),
-        "POST": Operation(
+        "POST": Endpoint(
             _create,
             "Invite an address to a role.",
-            form=FIELDS,
-            answers=schemas.Invitation,
+            body=FIELDS,
+            response_type=schemas.Invitation,
             status=201,
         ),
     },
     "/api/user-invitations/approve/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _approve,
             "Let an invitation go out that waits for staff.",
-            open=True,
-            form=_DECISION,
-            answers=schemas.Detail,
+            public=True,
+            body=_DECISION,
+            response_type=schemas.Detail,
         ),
     },
     "/api/user-invitations/reject/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _reject,
             "Let an invitation go no further that waits for staff.",
-            open=True,
-            form=_DECISION,
-            answers=schemas.Detail,
+            public=True,
+            body=_DECISION,
+            response_type=schemas.Detail,
         ),
     },
     _ONE: {
-        "GET": Operation(_retrieve, "Show an invitation.", answers=schemas.Invitation),
+        "GET": Endpoint(_retrieve, "Show an invitation.", response_type=schemas.Invitation),
     },
     f"{_ONE}details/": {
-        "GET": Operation(
-            _details, "Show an invitation to its invitee.", answers=schemas.InvitationDetails
+        "GET": Endpoint(
+            _details, "Show an invitation to its invitee.", response_type=schemas.InvitationDetails
         ),
     },
     f"{_ONE}check/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _check,
             "Tell whether an invitation is pending, and to whom.",
-            open=True,
-            answers=schemas.InvitationCheck,
+            public=True,
+            response_type=schemas.InvitationCheck,
         ),
     },
     f"{_ONE}accept/": {
-        "POST": Operation(_accept, "Take the invited role.", answers=schemas.Detail),
+        "POST": Endpoint(_accept, "Take the invited role.", response_type=schemas.Detail),
     },
     f"{_ONE}cancel/": {
-        "POST": Operation(_cancel, "Call an invitation back.", answers=schemas.Detail),
+        "POST": Endpoint(_cancel, "Call an invitation back.", response_type=schemas.Detail),
     },
     f"{_ONE}send/": {
-        "POST": Operation(_send, "Mail an invitation again.", answers=schemas.Detail),
+        "POST": Endpoint(_send, "Mail an invitation again.", response_type=schemas.Detail),
     },
     f"{_ONE}delete/": {
-        "POST": Operation(_delete, "Remove an invitation.", answers=schemas.Detail),
+        "POST": Endpoint(_delete, "Remove an invitation.", response_type=schemas.Detail),
     },
 }

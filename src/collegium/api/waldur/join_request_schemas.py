@@ -16,8 +16,8 @@ from collegium.join_requests.rules import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 
@@ -104,11 +104,11 @@ class Canceled(Struct, frozen=True, gc=False):
     scope_uuid: str
 
 
-def group_invitation(call: Call, row: Row, now: datetime) -> GroupInvitation:
+def group_invitation(context: RequestContext, row: Row, now: datetime) -> GroupInvitation:
     """Show an open invitation; whom it is meant for to everybody who has it."""
     creator = f"{row.creator_first_name or ''} {row.creator_last_name or ''}".strip()
     return GroupInvitation(
-        url=_link(call, row.uuid),
+        url=_link(context, row.uuid),
         uuid=row.uuid,
         role=row.role_uuid,
         created=row.created,
@@ -134,37 +134,41 @@ def group_invitation(call: Call, row: Row, now: datetime) -> GroupInvitation:
         role_description=row.role_description,
         created_by_full_name=creator,
         created_by_username=row.creator_username or "",
-        created_by_image=picture_url(call, row.creator_picture),
+        created_by_image=picture_url(context, row.creator_picture),
     )
 
 
-def permission_requests(call: Call, tx: Read, rows: Sequence[Row]) -> list[PermissionRequest]:
+def permission_requests(
+    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+) -> list[PermissionRequest]:
     """Show requests, and their links to whoever asked by them or may list them.
 
     A link lets somebody in; colleagues of the organisation see the request without it.
     """
     uuids = {row.open_invitation_uuid for row in rows if row.open_invitation_uuid}
-    shown = invite_link_queries.visible_of(tx, call.actor, uuids)
+    shown = invite_link_queries.visible_of(tx, context.actor, uuids)
     return [
         _permission_request(
-            call,
+            context,
             row,
-            shows_link=row.open_invitation_uuid in shown or row.username == call.actor.username,
+            shows_link=row.open_invitation_uuid in shown or row.username == context.actor.username,
         )
         for row in rows
     ]
 
 
-def _permission_request(call: Call, row: Row, *, shows_link: bool) -> PermissionRequest:
+def _permission_request(
+    context: RequestContext, row: Row, *, shows_link: bool
+) -> PermissionRequest:
     """Show a request; taking it back is no review."""
     decider = f"{row.decider_first_name or ''} {row.decider_last_name or ''}".strip()
     reviewed = row.state != State.CANCELED
     known = reviewed and row.decider_username is not None
     # In the order of the fields: by their names it takes twice as long.
     return PermissionRequest(
-        f"{call.base}/api/user-permission-requests/{row.uuid}/",
+        f"{context.base}/api/user-permission-requests/{row.uuid}/",
         row.uuid,
-        _link(call, row.open_invitation_uuid) if row.open_invitation_uuid and shows_link else "",
+        _link(context, row.open_invitation_uuid) if row.open_invitation_uuid and shows_link else "",
         row.state,
         row.created,
         full_name(row),
@@ -202,5 +206,5 @@ def canceled(row: Row) -> Canceled:
     return Canceled(row.uuid, row.scope_name, row.scope_uuid)
 
 
-def _link(call: Call, uuid: str) -> str:
-    return f"{call.base}/api/user-group-invitations/{uuid}/"
+def _link(context: RequestContext, uuid: str) -> str:
+    return f"{context.base}/api/user-group-invitations/{uuid}/"

@@ -9,15 +9,15 @@ import msgspec
 
 from collegium.api.request import Answer
 from collegium.api.waldur import filters as filters_of
-from collegium.api.waldur.errors import Malformed
+from collegium.api.waldur.errors import BadRequestError
 from collegium.caching import cache_short
 from collegium.refusals import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
     from collegium.lists.listing import Listing
 
@@ -28,8 +28,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 def answer(
-    call: Call,
-    tx: Read,
+    context: RequestContext,
+    tx: ReadTransaction,
     listing: Listing,
     render: Callable[[Sequence[Row]], Sequence[Any]],
     *,
@@ -46,32 +46,32 @@ def answer(
     Refuses: ``Malformed`` for a bad order, NotFound ``page.unknown``.
     """
     wanted = filters or {}
-    order = ordering(call, listing)
-    size, page = _size(call), _page(call)
+    order = ordering(context, listing)
+    size, page = _size(context), _page(context)
     rows = None
-    if page == 1 and call.method != "HEAD":
-        rows = listing.page(tx, call.actor, wanted, order, size, 0)
-        total = listing.total(tx, call.actor, wanted, rows, size, 0)
+    if page == 1 and context.method != "HEAD":
+        rows = listing.page(tx, context.actor, wanted, order, size, 0)
+        total = listing.total(tx, context.actor, wanted, rows, size, 0)
     else:
-        total = listing.count(tx, call.actor, wanted)
+        total = listing.count(tx, context.actor, wanted)
     last = max(1, -(-total // size))
     page = last if page is None else page
     if page > last:
         raise NotFound("page.unknown")
-    headers = {"X-Result-Count": str(total), "Link": _links(call, page, last)}
-    if call.method == "HEAD":
+    headers = {"X-Result-Count": str(total), "Link": _links(context, page, last)}
+    if context.method == "HEAD":
         return Answer(200, b"", headers)
     if rows is None:
-        rows = listing.page(tx, call.actor, wanted, order, size, (page - 1) * size)
+        rows = listing.page(tx, context.actor, wanted, order, size, (page - 1) * size)
     made: Any = render(rows)
     if sparse:
-        made = [fields(call, one) for one in made]
+        made = [fields(context, one) for one in made]
     return Answer(200, _encode(made), headers)
 
 
-def fields(call: Call, made: Any) -> Any:
+def fields(context: RequestContext, made: Any) -> Any:
     """Leave only the fields that the parameter ``field`` names, if it names a known one."""
-    names = call.query.get("field")
+    names = context.query.get("field")
     if not names:
         return made
     write_only = getattr(made, "write_only", ())
@@ -82,28 +82,28 @@ def fields(call: Call, made: Any) -> Any:
     return {name: value for name, value in values.items() if value is not msgspec.UNSET}
 
 
-def ordering(call: Call, listing: Listing) -> tuple[str, ...]:
+def ordering(context: RequestContext, listing: Listing) -> tuple[str, ...]:
     """Read the parameter ``o``; a list with filters has had it judged together with these."""
-    wrong = filters_of.bad_orders(call, listing.orders)
+    wrong = filters_of.bad_orders(context, listing.orders)
     if wrong:
-        raise Malformed(400, {"o": wrong})
+        raise BadRequestError(400, {"o": wrong})
     # A column sorts once; what follows with the same name could not change the order.
     first: dict[str, str] = {}
-    for name in filters_of.ordering(call):
+    for name in filters_of.ordering(context):
         first.setdefault(name.removeprefix("-"), name)
     return tuple(first.values())
 
 
-def _size(call: Call) -> int:
-    text = call.query.get("page_size", [""])[-1].strip()
+def _size(context: RequestContext) -> int:
+    text = context.query.get("page_size", [""])[-1].strip()
     if not (text.isascii() and text.isdigit()) or int(text[:9]) < 1:
         return PAGE
     return min(int(text[:9]), PAGE_MAX)
 
 
-def _page(call: Call) -> int | None:
+def _page(context: RequestContext) -> int | None:
     """Read which page is asked for; None: the last one."""
-    text = call.query.get("page", ["1"])[-1].strip() or "1"
+    text = context.query.get("page", ["1"])[-1].strip() or "1"
     if text == "last":
         return None
     # The last page that there could be is far from nine digits.
@@ -119,11 +119,11 @@ def _address(path: str, query: str) -> tuple[str, str]:
     return quote(path), urlencode(asked, quote_via=quote, safe="")
 
 
-def _links(call: Call, page: int, last: int) -> str:
+def _links(context: RequestContext, page: int, last: int) -> str:
     # Commas and semicolons separate the parts of this header, so in addresses they are
     # written as %2C and %3B; the official client splits blindly.
-    path, kept = _address(call.path, call.raw_query)
-    path = call.base + path
+    path, kept = _address(context.path, context.raw_query)
+    path = context.base + path
 
     def link(to: int, relation: str) -> str:
         query = "&".join(part for part in (kept, f"page={to}" if to > 1 else "") if part)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import TEAM, Kind, Permission
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Operation, Routes, hex_uuid
+from collegium.api.request import Answer, Endpoint, Routes, hex_uuid
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.fields import Form, Moment, Text, Uuid, read
+from collegium.api.waldur.fields import DateTime, Form, Text, Uuid, read
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.access.rules import Actor
-    from collegium.api.request import Call
-    from collegium.db.database import Read, Write
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 _SEAT: Final = {
     "role": Text(required=True, blank=False, max=150),
     "user": Uuid(required=True),
-    "expiration_time": Moment(null=True),
+    "expiration_time": DateTime(null=True),
 }
 
 
@@ -39,14 +39,14 @@ _PEOPLE: Final = {
 }
 FILTERS: Final = {
     **_PEOPLE,
-    **dict.fromkeys(("created", "expiration_time", "modified"), filters.Since()),
+    **dict.fromkeys(("created", "expiration_time", "modified"), filters.GreaterOrEqual()),
     **dict.fromkeys(("customer_uuid", "role_uuid", "scope_uuid"), filters.Uuid()),
     **dict.fromkeys(("role_name", "scope_name"), filters.Contains()),
     "scope_type": filters.SCOPE_TYPE,
 }
 TEAM_FILTERS: Final = {
     **_PEOPLE,
-    "role": filters.Many(commas=False),
+    "role": filters.MultipleFilter(commas=False),
     "search_string": filters.Exact(),
 }
 
@@ -55,24 +55,24 @@ def _shown(row: Row) -> schemas.Permission:
     return schemas.permission(row, row.account_uuid, account_queries.full_name(row), row.slug)
 
 
-def _list(call: Call, tx: Read) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     return lists.answer(
-        call,
+        context,
         tx,
         membership_queries.listing,
         lambda rows: [_shown(row) for row in rows],
-        filters=filters.read(call, FILTERS, membership_queries.listing.orders),
+        filters=filters.read(context, FILTERS, membership_queries.listing.orders),
     )
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    row = membership_queries.find(tx, call.actor, call.uuid("grant"))
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    row = membership_queries.find(tx, context.actor, context.uuid("grant"))
     return Answer(200, schemas.encode(_shown(row)))
 
 
 def _seat(
-    tx: Write, form: Form, reached: access_queries.Reached, *, judge_end: bool
-) -> membership_actions.Seat:
+    tx: WriteTransaction, form: Form, reached: access_queries.ScopeAccess, *, judge_end: bool
+) -> membership_actions.RoleAssignment:
     """Find who and what a body names; what is not found is an error of its field."""
     role = account = None
     if "role" in form.values:
@@ -90,48 +90,50 @@ def _seat(
         except Invalid as refusal:
             form.refuse(refusal)
     form.check()
-    return membership_actions.Seat(reached, role, account)
+    return membership_actions.RoleAssignment(reached, role, account)
 
 
-def team_routes(base: str, kind: Kind) -> Routes:
+def team_routes(base: str, kind: ScopeKind) -> Routes:
     """Give the routes of the team of one kind of scope.
 
     Args:
         base: the path of the scope itself, ``/api/projects/{uuid}/``.
     """
-    rights = TEAM[kind]
+    rights = MEMBERSHIP_PERMISSIONS[kind]
 
-    def _team(call: Call, tx: Read) -> Answer:
-        scope = access_queries.reach(tx, call.actor, kind, call.uuid(kind)).scope
+    def _team(context: RequestContext, tx: ReadTransaction) -> Answer:
+        scope = access_queries.get_visible(tx, context.actor, kind, context.uuid(kind)).scope
         return lists.answer(
-            call,
+            context,
             tx,
             membership_queries.team,
-            lambda rows: [schemas.team_member(call, row) for row in rows],
+            lambda rows: [schemas.team_member(context, row) for row in rows],
             filters={
-                **filters.read(call, TEAM_FILTERS, membership_queries.team.orders),
+                **filters.read(context, TEAM_FILTERS, membership_queries.team.orders),
                 "scope": scope.id,
             },
             sparse=True,
         )
 
     def _change(
-        call: Call,
+        context: RequestContext,
         right: Permission,
-        do: Callable[[Write, Actor, membership_actions.Seat, datetime | None], object],
+        do: Callable[
+            [WriteTransaction, Actor, membership_actions.RoleAssignment, datetime | None], object
+        ],
     ) -> datetime | None:
-        uuid = call.uuid(kind)
-        with call.write() as tx:
-            reached = access_queries.reach(tx, call.actor, kind, uuid, right)
-            form = read(call, _SEAT)
+        uuid = context.uuid(kind)
+        with context.write() as tx:
+            reached = access_queries.get_visible(tx, context.actor, kind, uuid, right)
+            form = read(context, _SEAT)
             seat = _seat(tx, form, reached, judge_end=right is not rights.revoke)
             until: datetime | None = form.values.get("expiration_time")
-            do(tx, call.actor, seat, until)
+            do(tx, context.actor, seat, until)
         return until
 
-    def _add(call: Call) -> Answer:
+    def _add(context: RequestContext) -> Answer:
         try:
-            until = _change(call, rights.grant, membership_actions.add)
+            until = _change(context, rights.grant, membership_actions.add)
         except Conflict as refusal:
             # Only here is the role's kind a matter of where it is given.
             if refusal.code == "role.other_kind":
@@ -139,13 +141,13 @@ def team_routes(base: str, kind: Kind) -> Routes:
             raise
         return Answer(201, schemas.encode(schemas.Expiry(until)))
 
-    def _update(call: Call) -> Answer:
-        until = _change(call, rights.regrant, membership_actions.update)
+    def _update(context: RequestContext) -> Answer:
+        until = _change(context, rights.regrant, membership_actions.update)
         return Answer(200, schemas.encode(schemas.Expiry(until)))
 
-    def _delete(call: Call) -> Answer:
+    def _delete(context: RequestContext) -> Answer:
         _change(
-            call,
+            context,
             rights.revoke,
             lambda tx, actor, seat, _until: membership_actions.remove(tx, actor, seat),
         )
@@ -153,44 +155,44 @@ def team_routes(base: str, kind: Kind) -> Routes:
 
     return {
         f"{base}list_users/": {
-            "GET": Operation(
+            "GET": Endpoint(
                 _team,
                 "List the team.",
-                answers=schemas.TeamMember,
-                many=True,
+                response_type=schemas.TeamMember,
+                is_list=True,
                 filters=TEAM_FILTERS,
                 orders=membership_queries.team.orders,
-                sparse=True,
+                sparse_fields=True,
             ),
         },
         f"{base}add_user/": {
-            "POST": Operation(
-                _add, "Give somebody a role.", form=_SEAT, answers=schemas.Expiry, status=201
+            "POST": Endpoint(
+                _add, "Give somebody a role.", body=_SEAT, response_type=schemas.Expiry, status=201
             ),
         },
         f"{base}update_user/": {
-            "POST": Operation(
-                _update, "Set the end of somebody's role.", form=_SEAT, answers=schemas.Expiry
+            "POST": Endpoint(
+                _update, "Set the end of somebody's role.", body=_SEAT, response_type=schemas.Expiry
             ),
         },
         f"{base}delete_user/": {
-            "POST": Operation(_delete, "Take a role away.", form=_SEAT),
+            "POST": Endpoint(_delete, "Take a role away.", body=_SEAT),
         },
     }
 
 
 ROUTES: Routes = {
     "/api/user-permissions/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _list,
             "List your grants, or all of them.",
-            answers=schemas.Permission,
-            many=True,
+            response_type=schemas.Permission,
+            is_list=True,
             filters=FILTERS,
             orders=membership_queries.listing.orders,
         ),
     },
     "/api/user-permissions/{uuid}/": {
-        "GET": Operation(_retrieve, "Show a grant.", answers=schemas.Permission),
+        "GET": Endpoint(_retrieve, "Show a grant.", response_type=schemas.Permission),
     },
 }

@@ -7,21 +7,21 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind, Permission
-from collegium.api.request import Answer, Operation, Routes
+from collegium.access.rules import Permission, ScopeKind
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import (
     Boolean,
+    DateTime,
     Decimal,
     Email,
     Field,
     Form,
     Integer,
-    Moment,
     Name,
     Text,
-    Wrong,
+    ValidationError,
     read,
 )
 from collegium.api.waldur.memberships import team_routes
@@ -31,8 +31,8 @@ from collegium.scopes.organisations import queries as organisation_queries
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 
@@ -49,7 +49,7 @@ class Subnets(Text):
             except ValueError:
                 wrong.append(f'"{part[:50]}" is not a valid network.')
         if wrong:
-            raise Wrong(*wrong)
+            raise ValidationError(*wrong)
         # Written out, they may have become longer.
         return super().read(",".join(found), form=form)
 
@@ -87,7 +87,7 @@ FIELDS: Final[dict[str, Field]] = {
         pattern=re.compile(r"\d{1,3}(\.\d{1,2})?", re.ASCII),
         message="A valid number is required.",
     ),
-    "accounting_start_date": Moment(to="accounting_started"),
+    "accounting_start_date": DateTime(to="accounting_started"),
     "sponsor_number": Integer(null=True),
     "max_service_accounts": Integer(null=True),
     "grace_period_days": Integer(null=True),
@@ -97,26 +97,28 @@ FIELDS: Final[dict[str, Field]] = {
 }
 
 
-def _form(call: Call, *, partial: bool = False) -> Form:
-    form = read(call, FIELDS, partial=partial)
+def _form(context: RequestContext, *, partial: bool = False) -> Form:
+    form = read(context, FIELDS, partial=partial)
     form.drop_blank("slug")
     country = form.values.get("country")
-    if country and country not in call.settings.countries:
+    if country and country not in context.settings.countries:
         form.reject("country", f'"{country}" is not a valid choice.')
     return form
 
 
-def _shown(call: Call, tx: Read, rows: Sequence[Row]) -> list[schemas.Customer]:
+def _shown(
+    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+) -> list[schemas.Customer]:
     ids = [row.id for row in rows]
     below: dict[int, list[Row]] = {}
-    for project in organisation_queries.projects_of(tx, call.actor, ids):
+    for project in organisation_queries.projects_of(tx, context.actor, ids):
         below.setdefault(project.parent_id, []).append(project)
     people = organisation_queries.people_in(tx, ids)
-    return [schemas.customer(call, row, below.get(row.id, ()), people) for row in rows]
+    return [schemas.customer(context, row, below.get(row.id, ()), people) for row in rows]
 
 
-def _one(call: Call, tx: Read, uuid: str) -> schemas.Customer:
-    return _shown(call, tx, [organisation_queries.find(tx, call.actor, uuid)])[0]
+def _one(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Customer:
+    return _shown(context, tx, [organisation_queries.find(tx, context.actor, uuid)])[0]
 
 
 FILTERS: Final = {
@@ -132,93 +134,101 @@ FILTERS: Final = {
         ),
         filters.Exact(),
     ),
-    "archived": filters.Truth(),
-    "current_user_has_project_create_permission": filters.Wish(),
-    "owned_by_current_user": filters.Wish(),
+    "archived": filters.BooleanFilter(),
+    "current_user_has_project_create_permission": filters.OptIn(),
+    "owned_by_current_user": filters.OptIn(),
     "user_uuid": filters.Uuid(),
 }
 
 
-def _list(call: Call, tx: Read) -> Answer:
-    wanted = filters.read(call, FILTERS, organisation_queries.listing.orders)
-    if call.actor.is_staff:
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+    wanted = filters.read(context, FILTERS, organisation_queries.listing.orders)
+    if context.actor.is_staff:
         # Staff may create projects everywhere.
         wanted.pop("current_user_has_project_create_permission", None)
     return lists.answer(
-        call,
+        context,
         tx,
         organisation_queries.listing,
-        lambda rows: _shown(call, tx, rows),
+        lambda rows: _shown(context, tx, rows),
         filters=wanted,
         sparse=True,
     )
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    shown = _one(call, tx, call.uuid("organisation"))
-    return Answer(200, schemas.encode(lists.fields(call, shown)))
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    shown = _one(context, tx, context.uuid("organisation"))
+    return Answer(200, schemas.encode(lists.fields(context, shown)))
 
 
-def _create(call: Call) -> Answer:
-    form = _form(call)
+def _create(context: RequestContext) -> Answer:
+    form = _form(context)
     form.check()
-    with call.write() as tx:
-        own = {"domain": organisation_actions.home_of(tx, call.actor)} | form.values
-        uuid = organisation_actions.create(tx, call.actor, call.settings, own)
-        return Answer(201, schemas.encode(_one(call, tx, uuid)))
+    with context.write() as tx:
+        own = {"domain": organisation_actions.default_domain(tx, context.actor)} | form.values
+        uuid = organisation_actions.create(tx, context.actor, context.settings, own)
+        return Answer(201, schemas.encode(_one(context, tx, uuid)))
 
 
-def _update(call: Call) -> Answer:
-    uuid = call.uuid("organisation")
-    with call.write() as tx:
-        reached = access_queries.reach(
-            tx, call.actor, Kind.ORGANISATION, uuid, Permission.ORGANISATION_UPDATE
+def _update(context: RequestContext) -> Answer:
+    uuid = context.uuid("organisation")
+    with context.write() as tx:
+        reached = access_queries.get_visible(
+            tx, context.actor, ScopeKind.ORGANISATION, uuid, Permission.ORGANISATION_UPDATE
         )
-        form = _form(call, partial=call.method == "PATCH")
+        form = _form(context, partial=context.method == "PATCH")
         form.check()
-        organisation_actions.update(tx, call.actor, reached, form.values)
-        return Answer(200, schemas.encode(_one(call, tx, uuid)))
+        organisation_actions.update(tx, context.actor, reached, form.values)
+        return Answer(200, schemas.encode(_one(context, tx, uuid)))
 
 
-def _delete(call: Call) -> Answer:
-    with call.write() as tx:
-        reached = access_queries.reach(
+def _delete(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        reached = access_queries.get_visible(
             tx,
-            call.actor,
-            Kind.ORGANISATION,
-            call.uuid("organisation"),
+            context.actor,
+            ScopeKind.ORGANISATION,
+            context.uuid("organisation"),
             Permission.ORGANISATION_DELETE,
         )
-        organisation_actions.delete(tx, call.actor, reached)
+        organisation_actions.delete(tx, context.actor, reached)
     return Answer(204)
 
 
 ROUTES: Routes = {
     "/api/customers/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _list,
             "List the organisations that you can see.",
-            answers=schemas.Customer,
-            many=True,
+            response_type=schemas.Customer,
+            is_list=True,
             filters=FILTERS,
             orders=organisation_queries.listing.orders,
-            sparse=True,
+            sparse_fields=True,
         ),
-        "POST": Operation(
-            _create, "Create an organisation.", form=FIELDS, answers=schemas.Customer, status=201
+        "POST": Endpoint(
+            _create,
+            "Create an organisation.",
+            body=FIELDS,
+            response_type=schemas.Customer,
+            status=201,
         ),
     },
     "/api/customers/{uuid}/": {
-        "GET": Operation(_retrieve, "Show an organisation.", answers=schemas.Customer, sparse=True),
-        "PUT": Operation(_update, "Change an organisation.", form=FIELDS, answers=schemas.Customer),
-        "PATCH": Operation(
+        "GET": Endpoint(
+            _retrieve, "Show an organisation.", response_type=schemas.Customer, sparse_fields=True
+        ),
+        "PUT": Endpoint(
+            _update, "Change an organisation.", body=FIELDS, response_type=schemas.Customer
+        ),
+        "PATCH": Endpoint(
             _update,
             "Change some fields of an organisation.",
-            form=FIELDS,
-            answers=schemas.Customer,
+            body=FIELDS,
+            response_type=schemas.Customer,
             partial=True,
         ),
-        "DELETE": Operation(_delete, "Remove an organisation.", status=204),
+        "DELETE": Endpoint(_delete, "Remove an organisation.", status=204),
     },
-    **team_routes("/api/customers/{uuid}/", Kind.ORGANISATION),
+    **team_routes("/api/customers/{uuid}/", ScopeKind.ORGANISATION),
 }

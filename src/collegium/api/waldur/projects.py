@@ -8,11 +8,21 @@ from urllib.parse import urlsplit
 import nh3
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Kind, Permission
-from collegium.api.request import Answer, Operation, Routes, hex_uuid
+from collegium.access.rules import Permission, ScopeKind
+from collegium.api.request import Answer, Endpoint, Routes, hex_uuid
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import SLUG
-from collegium.api.waldur.fields import Boolean, Choice, Day, Field, Form, Integer, Name, Text, read
+from collegium.api.waldur.fields import (
+    Boolean,
+    Choice,
+    Date,
+    Field,
+    Form,
+    Integer,
+    Name,
+    Text,
+    read,
+)
 from collegium.api.waldur.memberships import team_routes
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes.projects import actions as project_actions
@@ -21,9 +31,9 @@ from collegium.scopes.projects import queries as project_queries
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from collegium.access.queries import Reached
-    from collegium.api.request import Call
-    from collegium.db.database import Read, Write
+    from collegium.access.queries import ScopeAccess
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction, WriteTransaction
 
 OECD_CODES: Final = tuple(
     f"{area}.{field}"
@@ -37,8 +47,8 @@ CHANGE: Final[dict[str, Field]] = {
     "slug": SLUG,
     "description": Text(max=20000),
     "backend_id": Text(max=255),
-    "start_date": Day(null=True, to="starts"),
-    "end_date": Day(null=True, to="ends"),
+    "start_date": Date(null=True, to="starts"),
+    "end_date": Date(null=True, to="ends"),
     "oecd_fos_2007_code": Choice(of=("", *OECD_CODES), null=True),
     "is_industry": Boolean(),
     "kind": Choice(of=("default", "course", "public")),
@@ -49,7 +59,7 @@ CHANGE: Final[dict[str, Field]] = {
 NEW: Final[dict[str, Field]] = {"customer": Text(required=True, blank=False, max=2000), **CHANGE}
 
 
-def scope_of(url: str) -> tuple[Kind, str] | None:
+def scope_of(url: str) -> tuple[ScopeKind, str] | None:
     """Read the URL of a customer or project on this wire; what stands before does not matter.
 
     Gives the kind and 32 hex digits, or None when it is no such URL.
@@ -60,9 +70,9 @@ def scope_of(url: str) -> tuple[Kind, str] | None:
         return None
     match parts:
         case [*_, "api", "customers", text]:
-            kind = Kind.ORGANISATION
+            kind = ScopeKind.ORGANISATION
         case [*_, "api", "projects", text]:
-            kind = Kind.PROJECT
+            kind = ScopeKind.PROJECT
         case _:
             return None
     uuid = hex_uuid(text)
@@ -78,7 +88,7 @@ def _clean(form: Form) -> Form:
     return form
 
 
-def _judge_dates(form: Form, now: datetime, starts: date | None = None) -> None:
+def _check_dates(form: Form, now: datetime, starts: date | None = None) -> None:
     """Reject each date that lies in the past; a start that has passed is not written anyway."""
     for name in ("starts", "ends"):
         if name == "starts" and starts is not None and starts <= now.date():
@@ -89,21 +99,21 @@ def _judge_dates(form: Form, now: datetime, starts: date | None = None) -> None:
             form.refuse(refusal)
 
 
-def _parent(tx: Write, call: Call, form: Form) -> Reached | None:
+def _parent(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
     named = scope_of(form.values.get("customer", ""))
-    if named is None or named[0] is not Kind.ORGANISATION:
+    if named is None or named[0] is not ScopeKind.ORGANISATION:
         if "customer" in form.values:
             form.reject("customer", "Invalid hyperlink - No URL match.")
         return None
     try:
-        return access_queries.reach(tx, call.actor, Kind.ORGANISATION, named[1])
+        return access_queries.get_visible(tx, context.actor, ScopeKind.ORGANISATION, named[1])
     except NotFound:
         form.reject("customer", "Invalid hyperlink - Object does not exist.")
         return None
 
 
-def _one(call: Call, tx: Read, uuid: str) -> schemas.Project:
-    return schemas.project(call, project_queries.find(tx, call.actor, uuid))
+def _one(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Project:
+    return schemas.project(context, project_queries.find(tx, context.actor, uuid))
 
 
 FILTERS: Final = {
@@ -120,16 +130,16 @@ FILTERS: Final = {
     **dict.fromkeys(("backend_id", "name_exact", "query", "slug"), filters.Exact()),
     **dict.fromkeys(
         ("can_admin", "can_manage", "conceal_finished_projects", "include_terminated"),
-        filters.Wish(),
+        filters.OptIn(),
     ),
-    **dict.fromkeys(("created", "modified"), filters.Since()),
+    **dict.fromkeys(("created", "modified"), filters.GreaterOrEqual()),
     "customer": filters.Uuids(),
-    "is_removed": filters.Truth(),
+    "is_removed": filters.BooleanFilter(),
 }
 
 
-def _list(call: Call, tx: Read) -> Answer:
-    wanted = filters.read(call, FILTERS, project_queries.listing.orders)
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+    wanted = filters.read(context, FILTERS, project_queries.listing.orders)
     removed_too = wanted.pop("include_terminated", False)
     listing = (
         project_queries.history
@@ -139,77 +149,83 @@ def _list(call: Call, tx: Read) -> Answer:
     if listing is project_queries.listing:
         wanted.pop("is_removed", None)
     return lists.answer(
-        call,
+        context,
         tx,
         listing,
-        lambda rows: [schemas.project(call, row) for row in rows],
+        lambda rows: [schemas.project(context, row) for row in rows],
         filters=wanted,
         sparse=True,
     )
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    shown = _one(call, tx, call.uuid("project"))
-    return Answer(200, schemas.encode(lists.fields(call, shown)))
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    shown = _one(context, tx, context.uuid("project"))
+    return Answer(200, schemas.encode(lists.fields(context, shown)))
 
 
-def _create(call: Call) -> Answer:
-    form = _clean(read(call, NEW))
-    with call.write() as tx:
-        parent = _parent(tx, call, form)
-        _judge_dates(form, tx.now)
+def _create(context: RequestContext) -> Answer:
+    form = _clean(read(context, NEW))
+    with context.write() as tx:
+        parent = _parent(tx, context, form)
+        _check_dates(form, tx.now)
         parent = form.checked(parent)
         form.values.pop("customer")
-        uuid = project_actions.create(tx, call.actor, parent, form.values, settings=call.settings)
-        return Answer(201, schemas.encode(_one(call, tx, uuid)))
-
-
-def _update(call: Call) -> Answer:
-    uuid = call.uuid("project")
-    with call.write() as tx:
-        reached = access_queries.reach(
-            tx, call.actor, Kind.PROJECT, uuid, Permission.PROJECT_UPDATE
+        uuid = project_actions.create(
+            tx, context.actor, parent, form.values, settings=context.settings
         )
-        form = _clean(read(call, CHANGE, partial=call.method == "PATCH"))
-        _judge_dates(form, tx.now, reached.scope.starts)
+        return Answer(201, schemas.encode(_one(context, tx, uuid)))
+
+
+def _update(context: RequestContext) -> Answer:
+    uuid = context.uuid("project")
+    with context.write() as tx:
+        reached = access_queries.get_visible(
+            tx, context.actor, ScopeKind.PROJECT, uuid, Permission.PROJECT_UPDATE
+        )
+        form = _clean(read(context, CHANGE, partial=context.method == "PATCH"))
+        _check_dates(form, tx.now, reached.scope.starts)
         form.check()
-        project_actions.update(tx, call.actor, reached, form.values)
-        return Answer(200, schemas.encode(_one(call, tx, uuid)))
+        project_actions.update(tx, context.actor, reached, form.values)
+        return Answer(200, schemas.encode(_one(context, tx, uuid)))
 
 
-def _delete(call: Call) -> Answer:
-    with call.write() as tx:
-        reached = access_queries.reach(tx, call.actor, Kind.PROJECT, call.uuid("project"))
-        project_actions.delete(tx, call.actor, reached)
+def _delete(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        reached = access_queries.get_visible(
+            tx, context.actor, ScopeKind.PROJECT, context.uuid("project")
+        )
+        project_actions.delete(tx, context.actor, reached)
     return Answer(204)
 
 
 ROUTES: Routes = {
     "/api/projects/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _list,
             "List the projects that you can see.",
-            answers=schemas.Project,
-            many=True,
+            response_type=schemas.Project,
+            is_list=True,
             filters=FILTERS,
             orders=project_queries.listing.orders,
-            sparse=True,
+            sparse_fields=True,
         ),
-        "POST": Operation(
-            _create, "Create a project.", form=NEW, answers=schemas.Project, status=201
+        "POST": Endpoint(
+            _create, "Create a project.", body=NEW, response_type=schemas.Project, status=201
         ),
     },
     "/api/projects/{uuid}/": {
-        "GET": Operation(_retrieve, "Show a project.", answers=schemas.Project, sparse=True),
-        "PUT": Operation(_update, "Change a project.", form=CHANGE, answers=schemas.Project),
-        "PATCH": Operation(
+        "GET": Endpoint(
+            _retrieve, "Show a project.", response_type=schemas.Project, sparse_fields=True
+        ),
+        "PUT": Endpoint(_update, "Change a project.", body=CHANGE, response_type=schemas.Project),
+        "PATCH": Endpoint(
             _update,
             "Change some fields of a project.",
-            form=CHANGE,
-            answers=schemas.Project,
+            body=CHANGE,
+            response_type=schemas.Project,
             partial=True,
         ),
-        "DELETE": Operation(_delete, "Remove a project.", status=204),
+        "DELETE": Endpoint(_delete, "Remove a project.", status=204),
     },
-    **team_routes("/api/projects/{uuid}/", Kind.PROJECT),
+    **team_routes("/api/projects/{uuid}/", ScopeKind.PROJECT),
 }

@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from collegium.access.rules import Kind
-from collegium.accounts.actions import check_staff
-from collegium.api.request import Answer, Operation, Routes
+from collegium.access.rules import ScopeKind
+from collegium.accounts.actions import require_staff
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.fields import Boolean, Field, Form, Name, Text, Wrong, read, read_items
+from collegium.api.waldur.fields import (
+    Boolean,
+    Field,
+    Form,
+    Name,
+    Text,
+    ValidationError,
+    read,
+    read_items,
+)
 from collegium.refusals import Invalid
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
@@ -19,8 +28,8 @@ from collegium.roles.rules import NAME_MAX, check_kind, check_permissions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collegium.api.request import Call
-    from collegium.db.database import Read, Write
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 _KINDS: Final = {word: kind.value for kind, word in schemas.KINDS.items()}
@@ -36,7 +45,7 @@ class ContentType(Field):
         """Read a kind of scope."""
         del form
         if not isinstance(raw, str) or raw not in _KINDS:
-            raise Wrong("Invalid content type.")
+            raise ValidationError("Invalid content type.")
         return _KINDS[raw]
 
     def schema(self) -> dict[str, Any]:
@@ -58,12 +67,12 @@ class Permissions(Field):
             raw = raw.split(",", _NAMES_MAX + 1)
             raw = raw if len(raw) > _NAMES_MAX else [part for part in raw if part.strip()]
         if isinstance(raw, (dict, list)) and len(raw) > _NAMES_MAX:
-            raise Wrong(f"Ensure this field has no more than {_NAMES_MAX} elements.")
+            raise ValidationError(f"Ensure this field has no more than {_NAMES_MAX} elements.")
         if isinstance(raw, dict):
             raw = [name for name, value in raw.items() if value not in (None, False)]
         if not isinstance(raw, list):
             message = f'Expected a list of items but got type "{type(raw).__name__}".'
-            raise Wrong(message)
+            raise ValidationError(message)
         return list(dict.fromkeys(read_items(_ONE_NAME, raw, form=form)))
 
     def schema(self) -> dict[str, Any]:
@@ -84,10 +93,10 @@ _FIELDS: Final[dict[str, Field]] = {
 }
 
 
-def _shown(call: Call, tx: Read, rows: Sequence[Row]) -> list[schemas.Role]:
+def _shown(context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]) -> list[schemas.Role]:
     ids = [row.id for row in rows]
     carried = role_queries.permissions_of(tx, ids)
-    people = role_queries.people_in(tx, ids) if call.actor.sees_all else None
+    people = role_queries.people_in(tx, ids) if context.actor.sees_all else None
     return [
         schemas.role(
             row,
@@ -101,31 +110,31 @@ def _shown(call: Call, tx: Read, rows: Sequence[Row]) -> list[schemas.Role]:
 FILTERS: Final = {
     "content_type": filters.SCOPE_TYPE,
     "description": filters.Contains(),
-    "is_active": filters.Truth(),
-    "is_system_role": filters.Truth(),
+    "is_active": filters.BooleanFilter(),
+    "is_system_role": filters.BooleanFilter(),
     "name": filters.Contains(),
     "query": filters.Contains(),
 }
 
 
-def _list(call: Call, tx: Read) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     return lists.answer(
-        call,
+        context,
         tx,
         role_queries.listing,
-        lambda rows: _shown(call, tx, rows),
-        filters=filters.read(call, FILTERS, role_queries.listing.orders),
+        lambda rows: _shown(context, tx, rows),
+        filters=filters.read(context, FILTERS, role_queries.listing.orders),
         sparse=True,
     )
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    row = role_queries.reach(tx, call.actor, call.uuid("role"))
-    return Answer(200, schemas.encode(lists.fields(call, _shown(call, tx, [row])[0])))
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    row = role_queries.get_visible(tx, context.actor, context.uuid("role"))
+    return Answer(200, schemas.encode(lists.fields(context, _shown(context, tx, [row])[0])))
 
 
-def _form(call: Call, fields: dict[str, Field], *, some: bool = False) -> Form:
-    form = read(call, fields, partial=some)
+def _form(context: RequestContext, fields: dict[str, Field], *, some: bool = False) -> Form:
+    form = read(context, fields, partial=some)
     said = {
         code: form.values.pop(f"description_{code}")
         for code in schemas.LANGUAGES
@@ -136,7 +145,7 @@ def _form(call: Call, fields: dict[str, Field], *, some: bool = False) -> Form:
     return form
 
 
-def _judge(tx: Write, form: Form, role: Row | None) -> None:
+def _check_unique(tx: WriteTransaction, form: Form, role: Row | None) -> None:
     """Add to the errors of a body what only the rules and the other roles can tell."""
     values = form.values
     kind = values.get("kind") if role is None else role.kind
@@ -147,7 +156,7 @@ def _judge(tx: Write, form: Form, role: Row | None) -> None:
         form.refuse(refusal)
     try:
         if kind is not None:
-            check_permissions(Kind(kind), values.get("permissions", ()))
+            check_permissions(ScopeKind(kind), values.get("permissions", ()))
     except Invalid as refusal:
         form.refuse(refusal)
     if "name" in values and role_queries.is_taken(tx, values["name"], role.id if role else 0):
@@ -155,112 +164,120 @@ def _judge(tx: Write, form: Form, role: Row | None) -> None:
     form.check()
 
 
-def _one(call: Call, tx: Read, uuid: str) -> Answer:
-    return Answer(200, schemas.encode(_shown(call, tx, [role_queries.find(tx, uuid)])[0]))
+def _one(context: RequestContext, tx: ReadTransaction, uuid: str) -> Answer:
+    return Answer(200, schemas.encode(_shown(context, tx, [role_queries.find(tx, uuid)])[0]))
 
 
-def _create(call: Call) -> Answer:
-    check_staff(call.actor)
-    form = _form(call, _FIELDS)
-    with call.write() as tx:
-        _judge(tx, form, None)
+def _create(context: RequestContext) -> Answer:
+    require_staff(context.actor)
+    form = _form(context, _FIELDS)
+    with context.write() as tx:
+        _check_unique(tx, form, None)
         permissions = form.values.pop("permissions")
-        uuid = role_actions.create(tx, call.actor, form.values, permissions)
-        answer = _one(call, tx, uuid)
+        uuid = role_actions.create(tx, context.actor, form.values, permissions)
+        answer = _one(context, tx, uuid)
     answer.status = 201
     return answer
 
 
-def _update(call: Call) -> Answer:
-    check_staff(call.actor)
-    uuid = call.uuid("role")
-    with call.write() as tx:
+def _update(context: RequestContext) -> Answer:
+    require_staff(context.actor)
+    uuid = context.uuid("role")
+    with context.write() as tx:
         role = role_queries.find_locked(tx, uuid)
-        form = _form(call, _FIELDS, some=call.method == "PATCH")
-        _judge(tx, form, role)
+        form = _form(context, _FIELDS, some=context.method == "PATCH")
+        _check_unique(tx, form, role)
         permissions = form.values.pop("permissions", None)
-        role_actions.update(tx, call.actor, uuid, form.values, permissions)
-        return _one(call, tx, uuid)
+        role_actions.update(tx, context.actor, uuid, form.values, permissions)
+        return _one(context, tx, uuid)
 
 
-def _describe(call: Call) -> Answer:
-    check_staff(call.actor)
-    uuid = call.uuid("role")
-    with call.write() as tx:
+def _describe(context: RequestContext) -> Answer:
+    require_staff(context.actor)
+    uuid = context.uuid("role")
+    with context.write() as tx:
         role_queries.find_locked(tx, uuid)
-        form = _form(call, _DESCRIPTIONS)
+        form = _form(context, _DESCRIPTIONS)
         form.check()
-        role_actions.update(tx, call.actor, uuid, form.values)
+        role_actions.update(tx, context.actor, uuid, form.values)
         return Answer(200, schemas.encode(schemas.role_description(role_queries.find(tx, uuid))))
 
 
-def _switch(call: Call, *, active: bool) -> Answer:
-    with call.write() as tx:
-        role = role_actions.switch(tx, call.actor, call.uuid("role"), active=active)
+def _set_active(context: RequestContext, *, active: bool) -> Answer:
+    with context.write() as tx:
+        role = role_actions.set_active(tx, context.actor, context.uuid("role"), active=active)
     done = "enabled" if active else "disabled"
     return Answer(200, schemas.encode(schemas.Detail(f"The role {role.name} has been {done}")))
 
 
-def _delete(call: Call) -> Answer:
-    with call.write() as tx:
-        role_actions.delete(tx, call.actor, call.uuid("role"))
+def _delete(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        role_actions.delete(tx, context.actor, context.uuid("role"))
     return Answer(204)
 
 
 ROUTES: Routes = {
     "/api/roles/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _list,
             "List the roles; without an account, the built-in ones.",
-            open=True,
-            asks=True,
-            answers=schemas.Role,
-            many=True,
+            public=True,
+            reads_db=True,
+            response_type=schemas.Role,
+            is_list=True,
             filters=FILTERS,
             orders=role_queries.listing.orders,
-            sparse=True,
+            sparse_fields=True,
         ),
-        "POST": Operation(
-            _create, "Create a role; for staff.", form=_FIELDS, answers=schemas.Role, status=201
+        "POST": Endpoint(
+            _create,
+            "Create a role; for staff.",
+            body=_FIELDS,
+            response_type=schemas.Role,
+            status=201,
         ),
     },
     "/api/roles/{uuid}/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _retrieve,
             "Show a role; without an account, a built-in one.",
-            open=True,
-            asks=True,
-            answers=schemas.Role,
-            sparse=True,
+            public=True,
+            reads_db=True,
+            response_type=schemas.Role,
+            sparse_fields=True,
         ),
-        "PUT": Operation(_update, "Change a role; for staff.", form=_FIELDS, answers=schemas.Role),
-        "PATCH": Operation(
+        "PUT": Endpoint(
+            _update, "Change a role; for staff.", body=_FIELDS, response_type=schemas.Role
+        ),
+        "PATCH": Endpoint(
             _update,
             "Change some fields of a role; for staff.",
-            form=_FIELDS,
-            answers=schemas.Role,
+            body=_FIELDS,
+            response_type=schemas.Role,
             partial=True,
         ),
-        "DELETE": Operation(_delete, "Delete a role that was never used; for staff.", status=204),
+        "DELETE": Endpoint(_delete, "Delete a role that was never used; for staff.", status=204),
     },
     "/api/roles/{uuid}/enable/": {
-        "POST": Operation(
-            partial(_switch, active=True), "Let a role be given; for staff.", answers=schemas.Detail
+        "POST": Endpoint(
+            partial(_set_active, active=True),
+            "Let a role be given; for staff.",
+            response_type=schemas.Detail,
         ),
     },
     "/api/roles/{uuid}/disable/": {
-        "POST": Operation(
-            partial(_switch, active=False),
+        "POST": Endpoint(
+            partial(_set_active, active=False),
             "Let a role be given no more; for staff.",
-            answers=schemas.Detail,
+            response_type=schemas.Detail,
         ),
     },
     "/api/roles/{uuid}/update_descriptions/": {
-        "PUT": Operation(
+        "PUT": Endpoint(
             _describe,
             "Describe a role in other words; for staff.",
-            form=_DESCRIPTIONS,
-            answers=schemas.RoleDescription,
+            body=_DESCRIPTIONS,
+            response_type=schemas.RoleDescription,
         ),
     },
 }

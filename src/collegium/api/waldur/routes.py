@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from collegium.access.rules import NOBODY
+from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Call, Operation, Routes, hex_uuid, outage_words
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid, outage_words
 from collegium.api.waldur import (
     accounts,
     configuration,
@@ -29,29 +29,29 @@ from collegium.api.waldur import (
     ssh_keys,
     tokens,
 )
-from collegium.api.waldur.errors import Malformed
-from collegium.db.database import Unavailable
+from collegium.api.waldur.errors import BadRequestError
+from collegium.db.database import UnavailableError
 from collegium.refusals import Forbidden, Refusal, Unauthenticated
 from collegium.sign_in import impersonation
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
 
 if TYPE_CHECKING:
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
 
 _log = structlog.get_logger()
 
 _RETRY_SECONDS: Final = 5
-_REMEMBERED: Final = 1000
+_RECORDED_MAX: Final = 1000
 """Maximum number of impersonations that a process remembers to have recorded."""
 
 
-def _root(call: Call, _tx: Read) -> Answer:
+def _root(context: RequestContext, _tx: ReadTransaction) -> Answer:
     return Answer(
         200,
         schemas.encode(
             {
-                path.removeprefix("/api/").strip("/"): call.base + path
+                path.removeprefix("/api/").strip("/"): context.base + path
                 for path, operations in ROUTES.items()
                 if "GET" in operations and path.startswith("/api/") and path.count("/") == 3  # noqa: PLR2004 - a list
             }
@@ -60,7 +60,7 @@ def _root(call: Call, _tx: Read) -> Answer:
 
 
 ROUTES: Routes = {
-    "/api/": {"GET": Operation(_root, "List what there is.")},
+    "/api/": {"GET": Endpoint(_root, "List what there is.")},
     **tokens.ROUTES,
     **email_changes.ROUTES,
     **accounts.ROUTES,
@@ -79,103 +79,105 @@ ROUTES: Routes = {
 }
 
 
-def perform(call: Call, operations: dict[str, Operation]) -> Answer:
+def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
     """Take a call from its path to its answer: whoever asks first, then what is asked."""
     try:
-        answer = _answer(call, operations)
-        call.settle()
-        _record_impersonation(call)
-    except Unavailable as outage:
+        answer = _respond(context, operations)
+        context.touch_token()
+        _record_impersonation(context)
+    except UnavailableError as outage:
         said, seconds = outage_words(outage)
         answer = errors.detail(
             503,
             said,
             {"Retry-After": str(seconds)},
         )
-    if call.impersonator is not None:
-        answer.headers["X-impersonator-uuid"] = call.impersonator.uuid
+    if context.impersonator is not None:
+        answer.headers["X-impersonator-uuid"] = context.impersonator.uuid
     return answer
 
 
-def _record_impersonation(call: Call) -> None:
+def _record_impersonation(context: RequestContext) -> None:
     """Record once an hour that staff act as this person, after the answer is made.
 
     Reading goes on where nothing can be written, and the log says what was not recorded.
     """
-    staff = call.impersonator
+    staff = context.impersonator
     if staff is None:
         return
-    key = f"{staff.id} {call.actor.id} {impersonation.hour_of(call.now)}"
-    recorded = call.house.recorded
-    if recorded.get(key, call.now) > call.now:
+    key = f"{staff.id} {context.actor.id} {impersonation.hour_of(context.now)}"
+    recorded = context.app.recorded_impersonations
+    if recorded.get(key, context.now) > context.now:
         return
-    if len(recorded) > _REMEMBERED:
+    if len(recorded) > _RECORDED_MAX:
         recorded.clear()
-    call.step_aside()
+    context.release_read_slot()
     try:
         # Not by ``call.write``: it happened, although the token may have ended with it.
-        with call.house.database.write() as tx:
-            tx.request = call.request_id
-            impersonation.record(tx, call.actor, staff)
-    except Unavailable as outage:
+        with context.app.database.write() as tx:
+            tx.request = context.request_id
+            impersonation.record(tx, context.actor, staff)
+    except UnavailableError as outage:
         _log.warning(
             "impersonation not recorded",
             staff=staff.uuid,
-            account=call.actor.uuid,
+            account=context.actor.uuid,
             reason=str(outage),
         )
         # Nobody is kept waiting for the database with each request.
-        recorded[key] = call.now + timedelta(seconds=_RETRY_SECONDS)
+        recorded[key] = context.now + timedelta(seconds=_RETRY_SECONDS)
     else:
-        recorded[key] = call.now + timedelta(hours=1)
+        recorded[key] = context.now + timedelta(hours=1)
 
 
-def _answer(call: Call, operations: dict[str, Operation]) -> Answer:
+def _respond(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
     # Whoever is refused was there all the same: the lifetime of the token moves on.
     try:
-        return _perform(call, operations)
-    except Malformed as error:
-        return errors.malformed(error)
+        return _dispatch(context, operations)
+    except BadRequestError as error:
+        return errors.bad_request(error)
     except Refusal as refusal:
-        return errors.refused(refusal)
+        return errors.refusal_response(refusal)
 
 
-def _perform(call: Call, operations: dict[str, Operation]) -> Answer:
-    if not _means_json(call.header("accept", "*/*")):
+def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
+    if not _accepts_json(context.header("accept", "*/*")):
         return errors.detail(406, "Could not satisfy the request Accept header.")
-    if call.method == "OPTIONS":
+    if context.method == "OPTIONS":
         return Answer(204, headers={"Allow": _allowed(operations)})
-    operation = operations.get("GET" if call.method == "HEAD" else call.method)
-    token = _token(call.header("authorization"))
-    is_open = operation.open if operation else any(one.open for one in operations.values())
+    operation = operations.get("GET" if context.method == "HEAD" else context.method)
+    token = _token(context.header("authorization"))
+    is_open = operation.public if operation else any(one.public for one in operations.values())
     if token is None:
         if not is_open:
             raise Unauthenticated("credentials.missing")
-        return _run(call, operations, operation)
-    with call.read() as tx:
-        call.authenticate(tx, token, shown=operation is not None and operation.own)
-        _impersonate(call, tx)
-        if operation is not None and call.method in {"GET", "HEAD"}:
-            return operation.run(call, tx)
+        return _run(context, operations, operation)
+    with context.read() as tx:
+        context.authenticate(tx, token, shown=operation is not None and operation.returns_self)
+        _impersonate(context, tx)
+        if operation is not None and context.method in {"GET", "HEAD"}:
+            return operation.handler(context, tx)
     # A write opens its own transaction, after this reading one has given its connection back.
-    return _run(call, operations, operation)
+    return _run(context, operations, operation)
 
 
-def _run(call: Call, operations: dict[str, Operation], operation: Operation | None) -> Answer:
+def _run(
+    context: RequestContext, operations: dict[str, Endpoint], operation: Endpoint | None
+) -> Answer:
     if operation is None:
-        return errors.not_allowed(call.method, _allowed(operations))
-    if operation.asks and call.method in {"GET", "HEAD"}:
-        call.actor = NOBODY
-        with call.read() as tx:
-            return operation.run(call, tx)
-    return operation.run(call)
+        return errors.not_allowed(context.method, _allowed(operations))
+    if operation.reads_db and context.method in {"GET", "HEAD"}:
+        context.actor = ANONYMOUS
+        with context.read() as tx:
+            return operation.handler(context, tx)
+    return operation.handler(context)
 
 
-def _allowed(operations: dict[str, Operation]) -> str:
+def _allowed(operations: dict[str, Endpoint]) -> str:
     return ", ".join([*operations, *(["HEAD"] if "GET" in operations else []), "OPTIONS"])
 
 
-def _means_json(accepted: str) -> bool:
+def _accepts_json(accepted: str) -> bool:
     return accepted == "*/*" or any(
         kind.split(";")[0].strip() in {"application/json", "application/*", "*/*", ""}
         for kind in accepted.lower().split(",")
@@ -198,15 +200,17 @@ def _token(header: str) -> str | None:
         raise Unauthenticated("credentials.characters") from None
 
 
-def _impersonate(call: Call, tx: Read) -> None:
-    wanted = hex_uuid(call.header("x-impersonated-user-uuid")) if call.actor.is_staff else None
+def _impersonate(context: RequestContext, tx: ReadTransaction) -> None:
+    wanted = (
+        hex_uuid(context.header("x-impersonated-user-uuid")) if context.actor.is_staff else None
+    )
     if wanted is None:
         return
     account = account_queries.by_uuid(tx, wanted)
-    if account is None or account.id == call.actor.id:
+    if account is None or account.id == context.actor.id:
         return
     # Of somebody active no token is needed: a second factor, or another password, ends all of them.
     if not account.is_active and token_queries.of_account(tx, account.id) is None:
         raise Forbidden("impersonation.no_session")
-    call.impersonator, call.account = call.actor, None
-    call.actor = actor_of(account, call.address, call.request_id, behind=call.actor)
+    context.impersonator, context.account = context.actor, None
+    context.actor = actor_of(account, context.address, context.request_id, behind=context.actor)

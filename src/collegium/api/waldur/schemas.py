@@ -11,22 +11,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from collegium.access.rules import Kind
+from collegium.access.rules import ScopeKind
 from collegium.accounts.queries import full_name
 from collegium.accounts.rules import protected_fields
-from collegium.invitations.rules import Fate, State, fate, is_mailed, mail_state
-from collegium.invitations.rules import seen as _seen
-from collegium.sign_in.tokens.rules import end
+from collegium.invitations.rules import (
+    DeliveryStatus,
+    State,
+    delivery_status,
+    is_mailed,
+    mail_state,
+)
+from collegium.invitations.rules import effective_state as _seen
+from collegium.sign_in.tokens.rules import expiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from collegium.api.request import Call
+    from collegium.api.request import RequestContext
     from collegium.db.statements import Row
 
 encode = msgspec.json.Encoder().encode
 
-KINDS: Final = {Kind.ORGANISATION: "customer", Kind.PROJECT: "project"}
+KINDS: Final = {ScopeKind.ORGANISATION: "customer", ScopeKind.PROJECT: "project"}
 """Our kinds of scope, as this wire calls them."""
 
 STATES: Final = {state: ("project" if state is State.HELD else state.value) for state in State}
@@ -361,9 +367,9 @@ class Expiry(Struct, frozen=True, gc=False):
     expiration_time: datetime | None
 
 
-def picture_url(call: Call, uuid: str | None) -> str | None:
+def picture_url(context: RequestContext, uuid: str | None) -> str | None:
     """Give the address of a picture; None: there is none."""
-    return None if uuid is None else f"{call.base}/api/media/{uuid}/"
+    return None if uuid is None else f"{context.base}/api/media/{uuid}/"
 
 
 def user_token(row: Row, token: str) -> UserToken:
@@ -401,12 +407,12 @@ def permission(row: Row, uuid: str, name: str, slug: str) -> Permission:
         row.scope_name,
         row.organisation_uuid,
         row.organisation_name,
-        _giver(row) if known else UNSET,
+        _granted_by(row) if known else UNSET,
         row.giver_username if known else UNSET,
     )
 
 
-def team_member(call: Call, row: Row) -> TeamMember:
+def team_member(context: RequestContext, row: Row) -> TeamMember:
     """Show a grant in its team."""
     return TeamMember(
         uuid=row.uuid,
@@ -418,18 +424,18 @@ def team_member(call: Call, row: Row) -> TeamMember:
         user_full_name=full_name(row),
         user_username=row.username,
         user_uuid=row.account_uuid,
-        user_image=picture_url(call, row.picture),
-        created_by_full_name=_giver(row) if row.giver_uuid else None,
+        user_image=picture_url(context, row.picture),
+        created_by_full_name=_granted_by(row) if row.giver_uuid else None,
         created_by_uuid=row.giver_uuid or UNSET,
     )
 
 
-def _giver(row: Row) -> str:
+def _granted_by(row: Row) -> str:
     return f"{row.giver_first_name} {row.giver_last_name}".strip()
 
 
 def user(
-    call: Call,
+    context: RequestContext,
     row: Row,
     grants: Sequence[Row],
     *,
@@ -444,14 +450,14 @@ def user(
         address: the caller's own address, where it is asked.
         listed: whether it stands in a list, where nothing of a token is shown.
     """
-    viewer = call.actor
+    viewer = context.actor
     own = row.id == viewer.id
     privileged = viewer.sees_all
-    settings = call.settings
+    settings = context.settings
     local = row.registration_method == "default"
     name = full_name(row)
     return User(
-        url=f"{call.base}/api/users/{row.uuid}/",
+        url=f"{context.base}/api/users/{row.uuid}/",
         uuid=row.uuid,
         username=row.username,
         slug=row.slug,
@@ -477,7 +483,7 @@ def user(
         identity_provider_fields=list(
             protected_fields(row.registration_method, settings.local_idp_protected_fields)
         ),
-        token_expires_at=end(
+        token_expires_at=expiry(
             row.token_issued, row.token_used, row.token_lifetime, settings.token_max_age
         )
         if (own or privileged) and row.token_used is not None
@@ -485,7 +491,7 @@ def user(
         civil_number=row.civil_number if own or privileged else UNSET,
         birth_date=row.birth_date if own or privileged else UNSET,
         requested_email=row.requested_email if own or privileged else UNSET,
-        image=picture_url(call, row.picture),
+        image=picture_url(context, row.picture),
         description=row.description if privileged else UNSET,
         is_staff=row.is_staff if privileged else UNSET,
         is_active=row.is_active if privileged else UNSET,
@@ -493,17 +499,19 @@ def user(
         has_active_session=row.token_used is not None if privileged else UNSET,
         token=token,
         token_lifetime=row.token_lifetime
-        if own and call.impersonator is None and not listed
+        if own and context.impersonator is None and not listed
         else UNSET,
         ip_address=address,
     )
 
 
-def customer(call: Call, row: Row, projects: Sequence[Row], people: Mapping[int, int]) -> Customer:
+def customer(
+    context: RequestContext, row: Row, projects: Sequence[Row], people: Mapping[int, int]
+) -> Customer:
     """Show an organisation."""
     named = f"{row.name} ({row.domain})" if row.domain else row.name
     return Customer(
-        url=f"{call.base}/api/customers/{row.uuid}/",
+        url=f"{context.base}/api/customers/{row.uuid}/",
         uuid=row.uuid,
         created=row.created,
         name=row.name,
@@ -541,7 +549,7 @@ def customer(call: Call, row: Row, projects: Sequence[Row], people: Mapping[int,
         display_name=row.abbreviation or named,
         projects=[
             ProjectOfCustomer(
-                url=f"{call.base}/api/projects/{project.uuid}/",
+                url=f"{context.base}/api/projects/{project.uuid}/",
                 uuid=project.uuid,
                 name=project.name,
                 image=None,
@@ -555,14 +563,14 @@ def customer(call: Call, row: Row, projects: Sequence[Row], people: Mapping[int,
     )
 
 
-def project(call: Call, row: Row) -> Project:
+def project(context: RequestContext, row: Row) -> Project:
     """Show a project; the staff's notes to those who see everything."""
     return Project(
-        url=f"{call.base}/api/projects/{row.uuid}/",
+        url=f"{context.base}/api/projects/{row.uuid}/",
         uuid=row.uuid,
         name=row.name,
         slug=row.slug,
-        customer=f"{call.base}/api/customers/{row.organisation_uuid}/",
+        customer=f"{context.base}/api/customers/{row.organisation_uuid}/",
         customer_uuid=row.organisation_uuid,
         customer_name=row.organisation_name,
         customer_slug=row.organisation_slug,
@@ -574,7 +582,7 @@ def project(call: Call, row: Row) -> Project:
         backend_id=row.backend_id,
         start_date=row.starts,
         end_date=row.ends,
-        end_date_requested_by=f"{call.base}/api/users/{row.ends_requested_by}/"
+        end_date_requested_by=f"{context.base}/api/users/{row.ends_requested_by}/"
         if row.ends_requested_by
         else None,
         oecd_fos_2007_code=row.oecd_fos_2007_code or None,
@@ -584,25 +592,30 @@ def project(call: Call, row: Row) -> Project:
         is_removed=row.removed is not None,
         max_service_accounts=row.max_service_accounts,
         grace_period_days=row.grace_period_days,
-        staff_notes=row.staff_notes if call.actor.sees_all else UNSET,
+        staff_notes=row.staff_notes if context.actor.sees_all else UNSET,
     )
 
 
 def execution(row: Row, now: datetime) -> tuple[str, str]:
     """Tell what became of an invitation's mail: the wire's state and the reason in words."""
     state = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created))
-    happened = fate(state, row.mail_leased, row.mail_error, now)
-    return happened, row.mail_error if happened is Fate.ERRED else ""
+    happened = delivery_status(state, row.mail_leased, row.mail_error, now)
+    return happened, row.mail_error if happened is DeliveryStatus.ERRED else ""
 
 
 def _common(
-    call: Call, row: Row, now: datetime, *, is_dead: bool = False, is_turned_away: bool = False
+    context: RequestContext,
+    row: Row,
+    now: datetime,
+    *,
+    is_dead: bool = False,
+    is_turned_away: bool = False,
 ) -> tuple[Any, ...]:
     """Give what both shapes end with, in the order of their fields."""
     happened, reason = execution(row, now)
     return (
         row.email,
-        STATES[seen(row, now)],
+        STATES[visible_state(row, now)],
         happened,
         _DEAD if is_dead else _TURNED_AWAY if is_turned_away else reason,
         row.scope_uuid,
@@ -615,7 +628,7 @@ def _common(
         row.role_description,
         f"{row.creator_first_name or ''} {row.creator_last_name or ''}".strip(),
         row.creator_username or "",
-        picture_url(call, row.creator_picture),
+        picture_url(context, row.creator_picture),
     )
 
 
@@ -628,19 +641,21 @@ _DEAD: Final = (
 )
 
 
-def seen(row: Row, now: datetime) -> State:
+def visible_state(row: Row, now: datetime) -> State:
     """Give the state of an invitation's row as it is now."""
     return _seen(row.state, row.expires, now)
 
 
-def invitation(call: Call, row: Row, now: datetime, *, is_dead: bool = False) -> Invitation:
+def invitation(
+    context: RequestContext, row: Row, now: datetime, *, is_dead: bool = False
+) -> Invitation:
     """Show an invitation to those who manage it.
 
     Args:
         is_dead: nobody can accept it, since its sender may not give the role any more.
     """
     return Invitation(
-        f"{call.base}/api/user-invitations/{row.uuid}/",
+        f"{context.base}/api/user-invitations/{row.uuid}/",
         row.uuid,
         row.role_uuid,
         row.created,
@@ -653,7 +668,7 @@ def invitation(call: Call, row: Row, now: datetime, *, is_dead: bool = False) ->
         row.civil_number,
         row.extra_text,
         *_common(
-            call,
+            context,
             row,
             now,
             is_dead=is_dead,
@@ -663,12 +678,12 @@ def invitation(call: Call, row: Row, now: datetime, *, is_dead: bool = False) ->
 
 
 def _is_turned_away(row: Row, now: datetime) -> bool:
-    return seen(row, now) in {State.PENDING, State.EXPIRED}
+    return visible_state(row, now) in {State.PENDING, State.EXPIRED}
 
 
-def invitation_details(call: Call, row: Row, now: datetime) -> InvitationDetails:
+def invitation_details(context: RequestContext, row: Row, now: datetime) -> InvitationDetails:
     """Show an invitation to the invitee."""
-    return InvitationDetails(*_common(call, row, now))
+    return InvitationDetails(*_common(context, row, now))
 
 
 def role(row: Row, permissions: Sequence[str], people: int | None) -> Role:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from collegium.api.request import Answer, Operation, Routes
+from collegium.api.request import Answer, Endpoint, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, Name, Text, read
 from collegium.refusals import Invalid
@@ -15,8 +15,8 @@ from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, PublicKey, parse
 
 if TYPE_CHECKING:
-    from collegium.api.request import Call
-    from collegium.db.database import Read
+    from collegium.api.request import RequestContext
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 _NEW: Final = {
@@ -40,9 +40,9 @@ class SshKey(Struct, frozen=True):
     type: str
 
 
-def _shown(call: Call, row: Row) -> SshKey:
+def _shown(context: RequestContext, row: Row) -> SshKey:
     return SshKey(
-        url=f"{call.base}/api/keys/{row.uuid}/",
+        url=f"{context.base}/api/keys/{row.uuid}/",
         uuid=row.uuid,
         name=row.name,
         public_key=row.public_key,
@@ -61,28 +61,28 @@ _FILTERS: Final = {
     "fingerprint_md5": filters.Exact(),
     "fingerprint_sha256": filters.Exact(),
     "fingerprint_sha512": filters.Exact(),
-    "is_shared": filters.Truth(),
+    "is_shared": filters.BooleanFilter(),
     "uuid": filters.Uuid(),
     "user_uuid": filters.Uuid(),
-    "created": filters.Since(),
-    "modified": filters.Since(),
+    "created": filters.GreaterOrEqual(),
+    "modified": filters.GreaterOrEqual(),
 }
 
 
-def _list(call: Call, tx: Read) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     return lists.answer(
-        call,
+        context,
         tx,
         ssh_key_queries.listing,
-        lambda rows: [_shown(call, row) for row in rows],
-        filters=filters.read(call, _FILTERS, ssh_key_queries.listing.orders),
+        lambda rows: [_shown(context, row) for row in rows],
+        filters=filters.read(context, _FILTERS, ssh_key_queries.listing.orders),
         sparse=True,
     )
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    row = ssh_key_queries.reach(tx, call.actor, call.uuid("key"))
-    return Answer(200, schemas.encode(lists.fields(call, _shown(call, row))))
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    row = ssh_key_queries.get_visible(tx, context.actor, context.uuid("key"))
+    return Answer(200, schemas.encode(lists.fields(context, _shown(context, row))))
 
 
 def _public_key(form: Form) -> PublicKey | None:
@@ -94,44 +94,45 @@ def _public_key(form: Form) -> PublicKey | None:
     return None
 
 
-def _create(call: Call) -> Answer:
-    form = read(call, _NEW)
+def _create(context: RequestContext) -> Answer:
+    form = read(context, _NEW)
     key = _public_key(form)
     given = form.values.get("name")
-    with call.write() as tx:
+    with context.write() as tx:
         if key is not None or given is not None:
             name = given if key is None else ssh_key_actions.name_of(key, given)
-            if ssh_key_queries.is_taken(tx, call.actor.id, str(name)):
+            if ssh_key_queries.is_taken(tx, context.actor.id, str(name)):
                 form.refuse(Invalid("key.name_taken", field="name"))
         uuid = ssh_key_actions.create(
-            tx, call.actor, form.checked(key), given, settings=call.settings
+            tx, context.actor, form.checked(key), given, settings=context.settings
         )
         return Answer(
-            201, schemas.encode(_shown(call, ssh_key_queries.reach(tx, call.actor, uuid)))
+            201,
+            schemas.encode(_shown(context, ssh_key_queries.get_visible(tx, context.actor, uuid))),
         )
 
 
-def _delete(call: Call) -> Answer:
-    with call.write() as tx:
-        ssh_key_actions.delete(tx, call.actor, call.uuid("key"))
+def _delete(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        ssh_key_actions.delete(tx, context.actor, context.uuid("key"))
     return Answer(204)
 
 
 ROUTES: Routes = {
     "/api/keys/": {
-        "GET": Operation(
+        "GET": Endpoint(
             _list,
             "List your SSH keys and the shared ones.",
-            answers=SshKey,
-            many=True,
+            response_type=SshKey,
+            is_list=True,
             filters=_FILTERS,
             orders=ssh_key_queries.listing.orders,
-            sparse=True,
+            sparse_fields=True,
         ),
-        "POST": Operation(_create, "Add an SSH key.", form=_NEW, answers=SshKey, status=201),
+        "POST": Endpoint(_create, "Add an SSH key.", body=_NEW, response_type=SshKey, status=201),
     },
     "/api/keys/{uuid}/": {
-        "GET": Operation(_retrieve, "Show an SSH key.", answers=SshKey, sparse=True),
-        "DELETE": Operation(_delete, "Delete an SSH key.", status=204),
+        "GET": Endpoint(_retrieve, "Show an SSH key.", response_type=SshKey, sparse_fields=True),
+        "DELETE": Endpoint(_delete, "Delete an SSH key.", status=204),
     },
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from collegium.api import sign_in
-from collegium.api.request import Answer, Call, Operation, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import lists, schemas
 from collegium.api.waldur.fields import Text, read
 from collegium.refusals import NotFound
@@ -17,7 +17,7 @@ from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 
 if TYPE_CHECKING:
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 _LOGIN: Final = {
@@ -26,21 +26,21 @@ _LOGIN: Final = {
 }
 
 
-def _log_in(call: Call) -> Answer:
-    form = read(call, _LOGIN)
+def _log_in(context: RequestContext) -> Answer:
+    form = read(context, _LOGIN)
     form.check()
     username = form.values["username"]
-    account = sign_in.check(call, username, form.values["password"], alone=True)
-    actor = sign_in.actor_of(call, account)
-    with call.write() as tx:
-        token = token_actions.log_in(tx, call.house.vault, call.settings, actor, "password")
-        rate_limit_queries.forget(tx, sign_in.subjects(call, username)[:2])
+    account = sign_in.check_password(context, username, form.values["password"], alone=True)
+    actor = sign_in.actor_of(context, account)
+    with context.write() as tx:
+        token = token_actions.log_in(tx, context.app.vault, context.settings, actor, "password")
+        rate_limit_queries.reset(tx, sign_in.subjects(context, username)[:2])
     return Answer(200, schemas.encode(schemas.Token(token)))
 
 
-def _log_out(call: Call) -> Answer:
-    with call.write() as tx:
-        token_actions.log_out(tx, call.actor)
+def _log_out(context: RequestContext) -> Answer:
+    with context.write() as tx:
+        token_actions.log_out(tx, context.actor)
     return Answer(204)
 
 
@@ -57,11 +57,11 @@ class AuthToken(Struct, frozen=True):
     user_token_lifetime: int | None
 
 
-def _shown(call: Call, row: Row) -> AuthToken:
+def _shown(context: RequestContext, row: Row) -> AuthToken:
     return AuthToken(
-        url=f"{call.base}/api/auth-tokens/{row.id}/",
+        url=f"{context.base}/api/auth-tokens/{row.id}/",
         created=row.used,
-        user=f"{call.base}/api/users/{row.uuid}/",
+        user=f"{context.base}/api/users/{row.uuid}/",
         user_first_name=row.first_name,
         user_last_name=row.last_name,
         user_username=row.username,
@@ -70,51 +70,51 @@ def _shown(call: Call, row: Row) -> AuthToken:
     )
 
 
-def _number(call: Call) -> int:
-    text = call.segments["user_id"]
+def _number(context: RequestContext) -> int:
+    text = context.segments["user_id"]
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
         raise NotFound("token.none")
     return int(text)
 
 
-def _list(call: Call, tx: Read) -> Answer:
-    token_actions.check_may_oversee(call.actor)
+def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+    token_actions.check_may_oversee(context.actor)
     return lists.answer(
-        call, tx, token_queries.listing, lambda rows: [_shown(call, row) for row in rows]
+        context, tx, token_queries.listing, lambda rows: [_shown(context, row) for row in rows]
     )
 
 
-def _retrieve(call: Call, tx: Read) -> Answer:
-    token_actions.check_may_oversee(call.actor)
-    return Answer(200, schemas.encode(_shown(call, token_queries.shown(tx, _number(call)))))
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+    token_actions.check_may_oversee(context.actor)
+    return Answer(200, schemas.encode(_shown(context, token_queries.shown(tx, _number(context)))))
 
 
-def _end(call: Call) -> Answer:
-    token_actions.check_may_oversee(call.actor)
-    account = _number(call)
-    with call.write() as tx:
-        token_actions.end_of(tx, call.actor, account)
+def _end(context: RequestContext) -> Answer:
+    token_actions.check_may_oversee(context.actor)
+    account = _number(context)
+    with context.write() as tx:
+        token_actions.expiry_of(tx, context.actor, account)
     return Answer(204)
 
 
 ROUTES: Routes = {
     "/api-auth/password/": {
-        "POST": Operation(
+        "POST": Endpoint(
             _log_in,
             "Log in with user name and password; gives the token.",
-            open=True,
-            form=_LOGIN,
-            answers=schemas.Token,
+            public=True,
+            body=_LOGIN,
+            response_type=schemas.Token,
         ),
     },
     "/api-auth/logout/": {
-        "POST": Operation(_log_out, "Log out; the token ends.", status=204),
+        "POST": Endpoint(_log_out, "Log out; the token ends.", status=204),
     },
     "/api/auth-tokens/": {
-        "GET": Operation(_list, "List who has a token.", answers=AuthToken, many=True),
+        "GET": Endpoint(_list, "List who has a token.", response_type=AuthToken, is_list=True),
     },
     "/api/auth-tokens/{user_id}/": {
-        "GET": Operation(_retrieve, "Show when a token was used.", answers=AuthToken),
-        "DELETE": Operation(_end, "End somebody's token.", status=204),
+        "GET": Endpoint(_retrieve, "Show when a token was used.", response_type=AuthToken),
+        "DELETE": Endpoint(_end, "End somebody's token.", status=204),
     },
 }

@@ -15,13 +15,19 @@ from uuid import uuid4
 
 from collegium.access import queries as access_queries
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import switch
+from collegium.accounts.actions import set_active
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.events import queries as event_queries
 from collegium.integrations.eduteams import queries as eduteams_queries
-from collegium.integrations.eduteams.rules import NAME, Claims, Feed, Grant, decode, unfit
+from collegium.integrations.eduteams.rules import NAME, Claims, Grant, KeyFeed, decode, why_invalid
 from collegium.integrations.eduteams.rules import person as person_of
-from collegium.integrations.http_client import OK, Patience, Unanswered, ask, is_word
+from collegium.integrations.http_client import (
+    OK,
+    RequestFailedError,
+    Timeouts,
+    is_header_safe,
+    send_request,
+)
 from collegium.lists import slugs
 from collegium.refusals import Conflict, Forbidden, Invalid
 from collegium.scopes.actions import change_account
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
     from collegium.integrations.eduteams.rules import Person
     from collegium.security.crypto import Vault
@@ -42,8 +48,8 @@ if TYPE_CHECKING:
 TOKEN_SECONDS: Final = 30 * 60
 """How long an access token is used."""
 
-PATIENCE: Final = Patience()
-FEED_PATIENCE: Final = Patience(total=30.0)
+PATIENCE: Final = Timeouts()
+FEED_PATIENCE: Final = Timeouts(total=30.0)
 
 _SIZE: Final = 256 * 1024
 _FEED_SIZE: Final = 16 * 1024 * 1024
@@ -71,7 +77,7 @@ def check_may_pull(actor: Actor, account: Row) -> None:
         raise Conflict("directory.not_managed")
 
 
-def fetch(settings: Settings, username: str, patience: Patience = PATIENCE) -> Person | None:
+def fetch(settings: Settings, username: str, patience: Timeouts = PATIENCE) -> Person | None:
     """Ask the directory about somebody; None: it knows nobody of that name.
 
     Never call it inside a transaction.
@@ -84,7 +90,7 @@ def fetch(settings: Settings, username: str, patience: Patience = PATIENCE) -> P
     if not settings.remote_eduteams_enabled:
         raise Conflict("directory.disabled")
     if not NAME.fullmatch(username):
-        raise unfit("sub")
+        raise why_invalid("sub")
     end = time.monotonic() + patience.total
     status, body = _user_info(settings, username, patience, end)
     if status == _UNAUTHORIZED:
@@ -100,21 +106,21 @@ def fetch(settings: Settings, username: str, patience: Patience = PATIENCE) -> P
 
 
 def _user_info(
-    settings: Settings, username: str, patience: Patience, end: float
+    settings: Settings, username: str, patience: Timeouts, end: float
 ) -> tuple[int, bytes]:
     token = _tokens.give(settings, patience, end)
     url = f"{settings.remote_eduteams_userinfo_url}/{quote(username, safe='@+')}"
     headers = {"Authorization": f"Bearer {token}"}
     try:
-        status, body = ask("GET", url, patience, end, _SIZE, headers=headers)
-    except Unanswered:
+        status, body = send_request("GET", url, patience, end, _SIZE, headers=headers)
+    except RequestFailedError:
         raise Conflict("directory.unreachable") from None
     if status == _UNAUTHORIZED:
         _tokens.drop(settings, token)
     return status, body
 
 
-def fetch_keys(settings: Settings, patience: Patience = FEED_PATIENCE) -> dict[str, list[Any]]:
+def fetch_keys(settings: Settings, patience: Timeouts = FEED_PATIENCE) -> dict[str, list[Any]]:
     """Ask for the SSH keys of everybody: user name to what is listed there.
 
     Never call it inside a transaction.
@@ -125,7 +131,7 @@ def fetch_keys(settings: Settings, patience: Patience = FEED_PATIENCE) -> dict[s
     if not (settings.remote_eduteams_enabled and settings.remote_eduteams_ssh_api_url):
         raise Conflict("directory.disabled")
     try:
-        status, body = ask(
+        status, body = send_request(
             "GET",
             f"{settings.remote_eduteams_ssh_api_url}/api/vo/puhuri/ssh_keys",
             patience,
@@ -136,13 +142,13 @@ def fetch_keys(settings: Settings, patience: Patience = FEED_PATIENCE) -> dict[s
                 settings.remote_eduteams_ssh_api_password,
             ),
         )
-    except Unanswered:
+    except RequestFailedError:
         raise Conflict("directory.unreachable") from None
     if status != OK:
         raise Conflict("directory.unreachable")
     return {
         username: entry["ssh_keys"]
-        for username, entry in decode(body, Feed, "directory.unreadable").data.items()
+        for username, entry in decode(body, KeyFeed, "directory.unreadable").data.items()
         if NAME.fullmatch(username)
         and isinstance(entry, dict)
         and isinstance(entry.get("ssh_keys"), list)
@@ -156,7 +162,7 @@ class _Tokens:
         self._lock = threading.Lock()
         self._held: dict[tuple[str, ...], tuple[str, float]] = {}
 
-    def give(self, settings: Settings, patience: Patience, end: float) -> str:
+    def give(self, settings: Settings, patience: Timeouts, end: float) -> str:
         """Give the token for some settings.
 
         Refuses: Conflict ``directory.no_token``, ``directory.token_unreadable``.
@@ -191,9 +197,9 @@ def _credentials(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _new_token(settings: Settings, patience: Patience, end: float) -> str:
+def _new_token(settings: Settings, patience: Timeouts, end: float) -> str:
     try:
-        status, body = ask(
+        status, body = send_request(
             "POST",
             settings.remote_eduteams_token_url,
             patience,
@@ -207,15 +213,15 @@ def _new_token(settings: Settings, patience: Patience, end: float) -> str:
             },
         )
         token = decode(body, Grant, "directory.token_unreadable").access_token if body else ""
-    except (Unanswered, Invalid):
+    except (RequestFailedError, Invalid):
         raise Conflict("directory.no_token") from None
-    if status != OK or not is_word(token):
+    if status != OK or not is_header_safe(token):
         raise Conflict("directory.no_token")
     return token
 
 
 def apply(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor | None,
     settings: Settings,
     vault: Vault,
@@ -241,7 +247,7 @@ def apply(
     if person is None:
         return None if account is None else _retire(tx, actor, account)
     if account is not None and username != person.username and username not in person.others:
-        raise unfit("sub")
+        raise why_invalid("sub")
     if account is None and not adds:
         return None
     if account is None and username != person.username:
@@ -260,14 +266,14 @@ def apply(
     return _update(tx, actor, settings, account, person)
 
 
-def apply_keys(tx: Write, username: str, wanted: Iterable[PublicKey]) -> None:
+def apply_keys(tx: WriteTransaction, username: str, wanted: Iterable[PublicKey]) -> None:
     """Give an account in use the keys that the directory lists for it; nothing else is touched."""
     account = _locked(tx, username)
     if account is not None and account.is_active:
-        ssh_key_actions.mirror(tx, None, account.id, wanted)
+        ssh_key_actions.sync_keys(tx, None, account.id, wanted)
 
 
-def _locked(tx: Write, username: str) -> Row | None:
+def _locked(tx: WriteTransaction, username: str) -> Row | None:
     """Hold the account of that name, and give it as it is then."""
     account = eduteams_queries.named(tx, username)
     if account is None:
@@ -280,10 +286,10 @@ def _locked(tx: Write, username: str) -> Row | None:
 
 
 def _create(
-    tx: Write, actor: Actor | None, settings: Settings, vault: Vault, person: Person
+    tx: WriteTransaction, actor: Actor | None, settings: Settings, vault: Vault, person: Person
 ) -> str:
     if not person.email:
-        raise unfit("mail")
+        raise why_invalid("mail")
     uuid = uuid4().hex
     number = account_queries.add(
         tx,
@@ -314,12 +320,12 @@ def _create(
         by=eduteams_queries.SOURCE,
     )
     token_actions.issue(tx, vault, actor, number)
-    ssh_key_actions.mirror(tx, actor, number, person.keys or ())
+    ssh_key_actions.sync_keys(tx, actor, number, person.keys or ())
     return uuid
 
 
 def _update(
-    tx: Write, actor: Actor | None, settings: Settings, account: Row, person: Person
+    tx: WriteTransaction, actor: Actor | None, settings: Settings, account: Row, person: Person
 ) -> str:
     said = {
         "email": person.email or account.email,
@@ -331,24 +337,26 @@ def _update(
         "is_active": account.is_active if account.is_barred else True,
     }
     _write(tx, actor, account, said)
-    profile_actions.tell(tx, actor, settings, account, said)
+    profile_actions.notify_operator(tx, actor, settings, account, said)
     if person.keys is not None:
-        ssh_key_actions.mirror(tx, actor, account.id, person.keys)
+        ssh_key_actions.sync_keys(tx, actor, account.id, person.keys)
     return str(account.uuid)
 
 
-def _retire(tx: Write, actor: Actor | None, account: Row) -> str:
+def _retire(tx: WriteTransaction, actor: Actor | None, account: Row) -> str:
     _write(tx, actor, account, {"is_active": False})
     return str(account.uuid)
 
 
-def _write(tx: Write, actor: Actor | None, account: Row, said: Mapping[str, Any]) -> None:
+def _write(
+    tx: WriteTransaction, actor: Actor | None, account: Row, said: Mapping[str, Any]
+) -> None:
     """Write what differs, and that the directory was asked."""
     changed = {name: value for name, value in said.items() if getattr(account, name) != value}
     moments = {"last_synced": tx.now} | ({"modified": tx.now} if changed else {})
     change_account(tx, account.id, changed | moments)
     if "is_active" in changed:
-        switch(tx, actor, account.id, is_active=changed["is_active"])
+        set_active(tx, actor, account.id, is_active=changed["is_active"])
     if changed:
         event_queries.record(
             tx,

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import and_, bindparam, not_, or_, select, update
 
-from collegium.db.statements import Prepared, Time, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import accounts, keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 SOURCE: Final = "eduteams"
@@ -38,29 +38,29 @@ _managed = and_(
     or_(accounts.c.registration_method == SOURCE, accounts.c.identity_source == SOURCE),
     accounts.c.deleted.is_(None),
 )
-_NAMED = Prepared(_columns.where(accounts.c.username == bindparam("username")))
-_STALEST = Prepared(
+_NAMED = Statement(_columns.where(accounts.c.username == bindparam("username")))
+_STALEST = Statement(
     select(accounts.c.id, accounts.c.username, accounts.c.last_synced)
     .where(
         _managed,
         not_(accounts.c.is_barred),
         or_(
             accounts.c.last_synced.is_(None),
-            accounts.c.last_synced < bindparam("before", type_=Time),
+            accounts.c.last_synced < bindparam("before", type_=UtcDateTime),
         ),
     )
     .order_by(accounts.c.last_synced.asc().nulls_first(), accounts.c.id)
     .limit(bindparam("limit"))
 )
-_CLAIM = Prepared(
+_CLAIM = Statement(
     update(accounts)
     .where(
         accounts.c.id == bindparam("account"),
-        accounts.c.last_synced.is_not_distinct_from(bindparam("seen", type_=Time)),
+        accounts.c.last_synced.is_not_distinct_from(bindparam("seen", type_=UtcDateTime)),
     )
-    .values(last_synced=bindparam("moment", type_=Time))
+    .values(last_synced=bindparam("moment", type_=UtcDateTime))
 )
-_AMONG = Prepared(
+_AMONG = Statement(
     select(accounts.c.username, keys.c.name, keys.c.fingerprint_sha256)
     .outerjoin(keys, keys.c.account_id == accounts.c.id)
     .where(_managed, accounts.c.is_active, any_of(accounts.c.username, "usernames"))
@@ -68,9 +68,9 @@ _AMONG = Prepared(
 )
 
 
-def named(tx: Read, username: str) -> Row | None:
+def named(tx: ReadTransaction, username: str) -> Row | None:
     """Find an account by its name, active or not, with everything a directory says of one."""
-    return tx.one(_NAMED, username=username)
+    return tx.fetch_one(_NAMED, username=username)
 
 
 def is_managed(account: Row) -> bool:
@@ -78,23 +78,23 @@ def is_managed(account: Row) -> bool:
     return SOURCE in {account.registration_method, account.identity_source}
 
 
-def stalest(tx: Read, before: datetime, limit: int) -> list[Row]:
+def longest_unchecked(tx: ReadTransaction, before: datetime, limit: int) -> list[Row]:
     """Give ``id username last_synced`` of those that were asked about longest ago.
 
     Args:
         before: whoever was asked about later is left in peace.
     """
-    return tx.all(_STALEST, before=before, limit=limit)
+    return tx.fetch_all(_STALEST, before=before, limit=limit)
 
 
-def claim(tx: Write, account: int, seen: datetime | None) -> bool:
+def claim(tx: WriteTransaction, account: int, seen: datetime | None) -> bool:
     """Take an account's turn; False: somebody else has taken it since it was seen."""
-    return tx.run(_CLAIM, account=account, seen=seen, moment=tx.now) > 0
+    return tx.execute(_CLAIM, account=account, seen=seen, moment=tx.now) > 0
 
 
-def keys_among(tx: Read, usernames: Collection[str]) -> list[Row]:
+def keys_among(tx: ReadTransaction, usernames: Collection[str]) -> list[Row]:
     """Give ``username name fingerprint_sha256``, a row a key, of the active ones among them.
 
     An account without a key has one row too, with nothing for the key.
     """
-    return tx.all(_AMONG, usernames=list(usernames))
+    return tx.fetch_all(_AMONG, usernames=list(usernames))

@@ -12,7 +12,7 @@ import msgspec
 
 from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys.rules import PublicKey, parse
-from collegium.text.email_addresses import address_fault, canonical_address
+from collegium.text.email_addresses import address_error, canonical_address
 from collegium.text.names import clean_name, holds_link, trim
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Grant(msgspec.Struct):
     access_token: str
 
 
-class Feed(msgspec.Struct):
+class KeyFeed(msgspec.Struct):
     """The keys of everybody, as the directory lists them."""
 
     data: dict[str, Any]
@@ -87,12 +87,12 @@ def decode(body: bytes, shape: type[_Shape], unreadable: str) -> _Shape:
     except msgspec.ValidationError as error:
         # Its text quotes nothing of the answer but where in it the fault is.
         where = _FIELD.search(str(error))
-        raise unfit(where[1] if where else "body") from None
+        raise why_invalid(where[1] if where else "body") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise Conflict(unreadable) from None
 
 
-def unfit(field: str) -> Invalid:
+def why_invalid(field: str) -> Invalid:
     """Make the refusal of one field of an answer."""
     return Invalid("directory.invalid", field=field)
 
@@ -107,7 +107,7 @@ def person(claims: Claims, *, speaks_of_keys: bool) -> Person:
     """
     names = [name for name in (claims.sub, claims.voperson_id) if name]
     if not names or not NAME.fullmatch(names[0]):
-        raise unfit("sub")
+        raise why_invalid("sub")
     listed = [] if claims.ssh_public_key is None and speaks_of_keys else claims.ssh_public_key
     return Person(
         username=names[0],
@@ -136,17 +136,17 @@ def _is_fit(text: str) -> bool:
 def _name(field: str, value: str | None) -> str:
     # A name can be longer as it comes than as it is kept, but not by more than a line.
     if value is None or len(value) > _CLAIM_MAX or not _is_fit(value.strip()):
-        raise unfit(field)
+        raise why_invalid(field)
     text = clean_name(value)
     if not 0 < len(text) <= _NAME_MAX or holds_link(text):
-        raise unfit(field)
+        raise why_invalid(field)
     return text
 
 
 def _texts(field: str, values: Sequence[str] | None) -> list[str]:
     for value in values or ():
         if len(value) > _CLAIM_MAX or not _is_fit(value):
-            raise unfit(field)
+            raise why_invalid(field)
     return list(values or ())
 
 
@@ -154,7 +154,7 @@ def _email(claims: Claims) -> str:
     for found in (claims.mail, claims.email):
         if found:
             address = canonical_address(trim(found if isinstance(found, str) else found[0]))
-            if address_fault(address):
-                raise unfit("mail")
+            if address_error(address):
+                raise why_invalid("mail")
             return address
     return ""

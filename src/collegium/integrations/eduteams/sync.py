@@ -17,7 +17,7 @@ from collegium.db.statements import Row
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams import queries as eduteams_queries
 from collegium.integrations.eduteams.rules import keys as keys_among
-from collegium.integrations.http_client import Patience
+from collegium.integrations.http_client import Timeouts
 from collegium.refusals import Invalid, Refusal
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
@@ -26,7 +26,7 @@ from collegium.ssh_keys import actions as ssh_key_actions
 PULL_EVERY: Final = timedelta(minutes=5)
 """How often a round begins."""
 
-REST: Final = PULL_EVERY / 2
+COOLDOWN: Final = PULL_EVERY / 2
 """How long an account is left in peace after its turn, however many workers go round."""
 
 PULL_COUNT: Final = 75
@@ -41,7 +41,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _log = structlog.get_logger()
 
 
-class Puller:
+class DirectorySync:
     """Asks about accounts in their turn; any number of them may share a database.
 
     Args:
@@ -55,7 +55,7 @@ class Puller:
         settings: Settings,
         vault: Vault,
         *,
-        patience: Patience = eduteams_actions.PATIENCE,
+        patience: Timeouts = eduteams_actions.PATIENCE,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._database = database
@@ -87,7 +87,7 @@ class Puller:
         elif now >= self._next_pull:
             self._next_pull = now + PULL_EVERY
             with self._database.read(now) as tx:
-                turns = eduteams_queries.stalest(tx, now - REST, PULL_COUNT)
+                turns = eduteams_queries.longest_unchecked(tx, now - COOLDOWN, PULL_COUNT)
             self._steps.extend(partial(self._pull, turn) for turn in turns)
         elif self._has_feed and now >= self._next_keys:
             self._next_keys = now + KEYS_EVERY
@@ -104,9 +104,11 @@ class Puller:
             with self._database.write(self._clock()) as tx:
                 eduteams_actions.apply(tx, None, self._settings, self._vault, turn.username, person)
         except Invalid as refusal:
-            _log.warning("remote account not taken", account=turn.id, **_told(refusal))
+            _log.warning("remote account not taken", account=turn.id, **_log_reason(refusal))
         except Refusal as refusal:
-            _log.warning("remote directory does not answer", account=turn.id, **_told(refusal))
+            _log.warning(
+                "remote directory does not answer", account=turn.id, **_log_reason(refusal)
+            )
             # Nor will it for the others, most likely; they keep their turn for the next round.
             self._steps.clear()
 
@@ -114,7 +116,7 @@ class Puller:
         try:
             listed = list(eduteams_actions.fetch_keys(self._settings).items())
         except Refusal as refusal:
-            _log.warning("remote keys cannot be had", **_told(refusal))
+            _log.warning("remote keys cannot be had", **_log_reason(refusal))
             return
         for start in range(0, len(listed), _BATCH):
             self._steps.append(partial(self._mirror, dict(listed[start : start + _BATCH])))
@@ -140,5 +142,5 @@ class Puller:
                     eduteams_actions.apply_keys(tx, username, wanted)
 
 
-def _told(refusal: Refusal) -> dict[str, object]:
+def _log_reason(refusal: Refusal) -> dict[str, object]:
     return {"reason": refusal.code, **refusal.facts}

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.settings import Settings
 
 
-def spend(tx: Write, settings: Settings, address: str, actor: Actor) -> None:
+def spend(tx: WriteTransaction, settings: Settings, address: str, actor: Actor) -> None:
     """Count a mail to an address, which somebody has sent now.
 
     Mails that staff send count, and are never refused.
@@ -31,7 +31,7 @@ def spend(tx: Write, settings: Settings, address: str, actor: Actor) -> None:
     """
     if not _is_counted(settings):
         return
-    sent = mail_budget_queries.hold(tx, address)
+    sent = mail_budget_queries.lock(tx, address)
     slot = next_slot(sent, tx.now, settings.recipient_mail_limit)
     if slot > tx.now and not actor.is_staff:
         seconds = max(1, ceil((slot - tx.now).total_seconds()))
@@ -39,7 +39,7 @@ def spend(tx: Write, settings: Settings, address: str, actor: Actor) -> None:
     mail_budget_queries.put(tx, address, [*sent, tx.now])
 
 
-def plan(tx: Write, settings: Settings, address: str, until: datetime) -> datetime:
+def plan(tx: WriteTransaction, settings: Settings, address: str, until: datetime) -> datetime:
     """Count a mail that the service sends by itself; return when it may go, now or later.
 
     Args:
@@ -49,14 +49,14 @@ def plan(tx: Write, settings: Settings, address: str, until: datetime) -> dateti
     """
     if not _is_counted(settings):
         return tx.now
-    sent = mail_budget_queries.hold(tx, address)
+    sent = mail_budget_queries.lock(tx, address)
     slot = next_slot(sent, tx.now, settings.recipient_mail_limit)
     if slot < until:
         mail_budget_queries.put(tx, address, [*sent, slot])
     return slot
 
 
-def restore(tx: Write, address: str) -> None:
+def restore(tx: WriteTransaction, address: str) -> None:
     """Begin anew for an address whose person has accepted what was mailed there."""
     mail_budget_queries.forget(tx, address)
 

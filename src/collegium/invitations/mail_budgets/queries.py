@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
-from collegium.db.statements import Prepared, Time
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import mail_budgets
 from collegium.invitations.mail_budgets.rules import WINDOW
 from collegium.text.email_addresses import comparable_address
@@ -23,58 +23,58 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import Any
 
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
 
 
-def _hold(insert: Callable[..., Any]) -> Prepared:
+def _hold(insert: Callable[..., Any]) -> Statement:
     row = insert(mail_budgets).values(
-        recipient=bindparam("recipient"), last_at=bindparam("moment", type_=Time)
+        recipient=bindparam("recipient"), last_at=bindparam("moment", type_=UtcDateTime)
     )
     # Written, so that the row is there and locked; what it says stays.
     kept = {"recipient": row.excluded.recipient}
     held = row.on_conflict_do_update(index_elements=[mail_budgets.c.recipient], set_=kept)
-    return Prepared(held.returning(mail_budgets.c.sent_at))
+    return Statement(held.returning(mail_budgets.c.sent_at))
 
 
 _HOLD = {"sqlite": _hold(_insert_sqlite), "postgresql": _hold(_insert_postgresql)}
-_PUT = Prepared(
+_PUT = Statement(
     mail_budgets.update()
     .where(mail_budgets.c.recipient == bindparam("of"))
-    .values(sent_at=bindparam("sent_at"), last_at=bindparam("last_at", type_=Time))
+    .values(sent_at=bindparam("sent_at"), last_at=bindparam("last_at", type_=UtcDateTime))
 )
-_FORGET = Prepared(delete(mail_budgets).where(mail_budgets.c.recipient == bindparam("recipient")))
-_PURGE = Prepared(
+_FORGET = Statement(delete(mail_budgets).where(mail_budgets.c.recipient == bindparam("recipient")))
+_PURGE = Statement(
     delete(mail_budgets).where(
         mail_budgets.c.recipient.in_(
             select(mail_budgets.c.recipient)
-            .where(mail_budgets.c.last_at < bindparam("before", type_=Time))
+            .where(mail_budgets.c.last_at < bindparam("before", type_=UtcDateTime))
             .with_for_update(skip_locked=True)
         )
     )
 )
 
 
-def hold(tx: Write, address: str) -> list[datetime]:
+def lock(tx: WriteTransaction, address: str) -> list[datetime]:
     """Lock the row of an address, and return when it was mailed."""
-    told = str(tx.value(_HOLD[tx.dialect_name], recipient=_key(address), moment=tx.now))
+    told = str(tx.scalar(_HOLD[tx.backend], recipient=_key(address), moment=tx.now))
     return [datetime.fromtimestamp(float(one), UTC) for one in told.split()]
 
 
-def put(tx: Write, address: str, sent: Collection[datetime]) -> None:
+def put(tx: WriteTransaction, address: str, sent: Collection[datetime]) -> None:
     """Write when an address was mailed, and is planned to be; what is older than a day goes."""
     kept = sorted(at for at in sent if at > tx.now - WINDOW)
     told = " ".join(str(at.timestamp()) for at in kept)
-    tx.run(_PUT, of=_key(address), sent_at=told, last_at=kept[-1])
+    tx.execute(_PUT, of=_key(address), sent_at=told, last_at=kept[-1])
 
 
-def forget(tx: Write, address: str) -> None:
+def forget(tx: WriteTransaction, address: str) -> None:
     """Begin anew for an address: its person has accepted."""
-    tx.run(_FORGET, recipient=_key(address))
+    tx.execute(_FORGET, recipient=_key(address))
 
 
-def purge(tx: Write) -> None:
+def purge(tx: WriteTransaction) -> None:
     """Delete what no longer counts; for the worker, now and then."""
-    tx.run(_PURGE, before=tx.now - WINDOW)
+    tx.execute(_PURGE, before=tx.now - WINDOW)
 
 
 def _key(address: str) -> str:

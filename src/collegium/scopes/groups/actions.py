@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import OWNER_ROLES, TEAM, Kind, Permission, may
+from collegium.access.rules import (
+    MEMBERSHIP_PERMISSIONS,
+    OWNER_ROLES,
+    Permission,
+    ScopeKind,
+    has_permission,
+)
 from collegium.accounts import queries as account_queries
 from collegium.events import queries as event_queries
 from collegium.invitations import group_actions as group_invitation_actions
@@ -14,10 +20,10 @@ from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.rules import is_owner_role, keep_an_owner
+from collegium.memberships.rules import ensure_owner_remains, is_owner_role
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
-from collegium.scopes.actions import Place, close, grant
+from collegium.scopes.actions import ScopeRef, delete_scope, grant
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups import rules as group_rules
 from collegium.settings import DEFAULTS
@@ -27,14 +33,14 @@ from collegium.text.names import comparable_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from collegium.access.queries import Reached
+    from collegium.access.queries import ScopeAccess
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
     from collegium.settings import Settings
 
 
-class Wish(NamedTuple):
+class MemberChange(NamedTuple):
     """What is to become of somebody in a group.
 
     Args:
@@ -48,7 +54,7 @@ class Wish(NamedTuple):
     removes: bool = False
 
 
-def create(tx: Write, actor: Actor, name: str, *, settings: Settings = DEFAULTS) -> int:
+def create(tx: WriteTransaction, actor: Actor, name: str, *, settings: Settings = DEFAULTS) -> int:
     """Found a group and lead it; give its number.
 
     Args:
@@ -57,33 +63,38 @@ def create(tx: Write, actor: Actor, name: str, *, settings: Settings = DEFAULTS)
     Refuses: Invalid ``group.name_taken``, Conflict ``group.too_many``.
     """
     access_queries.lock_account(tx, actor.id)
-    group_rules.check_few_founded(group_queries.founded(tx, actor.id), settings.max_groups)
+    group_rules.check_group_quota(group_queries.count_created(tx, actor.id), settings.max_groups)
     slug = slugs.new(tx, "group", name)
     number = group_queries.add(tx, uuid4().hex, name, slug, comparable_name(name), actor.id)
     event_queries.record(tx, "group.created", actor, scope=number, name=name)
-    _seat(tx, actor, number, name, actor.id, actor.username, group_rules.LEAD)
+    _assign(tx, actor, number, name, actor.id, actor.username, group_rules.LEAD)
     return number
 
 
-def hold(tx: Write, actor: Actor, number: int) -> Reached:
+def lock_and_recheck(tx: WriteTransaction, actor: Actor, number: int) -> ScopeAccess:
     """Lock a group, for somebody who may change something about it.
 
     Refuses: NotFound ``group.unknown``, Forbidden ``permission.missing`` for anybody but managers
     and owners.
     """
     reached = _locked(tx, actor, number)
-    if not may(actor, reached.held, TEAM[Kind.GROUP].grant, Permission.GROUP_UPDATE):
+    if not has_permission(
+        actor,
+        reached.permissions,
+        MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant,
+        Permission.GROUP_UPDATE,
+    ):
         raise Forbidden("permission.missing")
     return reached
 
 
 def change(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    reached: Reached,
+    reached: ScopeAccess,
     name: str | None,
-    wishes: Sequence[Wish],
+    wishes: Sequence[MemberChange],
 ) -> int:
     """Rename a group and change who is what in it, all of it or nothing.
 
@@ -98,7 +109,7 @@ def change(
     ``is_name_taken``, and ``group.last_owner``.
     """
     people = _People(tx, reached.scope.id, wishes)
-    if name is not None and not may(actor, reached.held, Permission.GROUP_UPDATE):
+    if name is not None and not has_permission(actor, reached.permissions, Permission.GROUP_UPDATE):
         raise Forbidden("permission.missing")
     for wish in wishes:
         _check_may(tx, actor, reached, wish, people)
@@ -128,7 +139,7 @@ def change(
         elif _role(wish) != member.role_name:
             membership_queries.end(tx, member.grant_id, actor.id)
             _record_role(tx, "role.revoked", actor, reached, member, member.role_name)
-            _seat(
+            _assign(
                 tx,
                 actor,
                 reached.scope.id,
@@ -140,15 +151,15 @@ def change(
             )
         else:
             continue
-        loses_owner |= is_owner_role(Kind.GROUP, member.role_name)
+        loses_owner |= is_owner_role(ScopeKind.GROUP, member.role_name)
     if loses_owner:
         # A group whose owners are switched off must not be shut to others for that.
-        _keep_an_owner(tx, reached.scope.id)
+        _ensure_owner_remains(tx, reached.scope.id)
     return mailed
 
 
 def join(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     number: int,
     message: str = "",
@@ -163,30 +174,32 @@ def join(
     ``request.too_many``.
     """
     reached = _locked(tx, actor, number)
-    if membership_queries.in_scope(tx, actor.id, number) is None:
+    if membership_queries.grant_in_scope(tx, actor.id, number) is None:
         for waiting in join_request_queries.pending_of(tx, actor.id, number):
             return waiting, False
         # Requests at other groups are counted too, and their transactions hold other scopes.
         access_queries.lock_account(tx, actor.id)
-        group_rules.check_few_waiting(
+        group_rules.check_pending_quota(
             join_request_queries.waiting_of(tx, actor.id), settings.max_join_requests
         )
     role: Any = role_queries.named(tx, group_rules.MEMBER, None, groups=True)
-    return join_request_actions.ask(tx, actor, reached.scope, role, message), True
+    return join_request_actions.request_group_membership(
+        tx, actor, reached.scope, role, message
+    ), True
 
 
-def leave(tx: Write, actor: Actor, number: int) -> None:
+def leave(tx: WriteTransaction, actor: Actor, number: int) -> None:
     """Give up one's own place in a group.
 
     Refuses: NotFound ``group.unknown``, Conflict ``group.not_member`` and ``scope.last_owner``.
     """
     reached = _locked(tx, actor, number)
-    grant = membership_queries.in_scope(tx, actor.id, number)
+    grant = membership_queries.grant_in_scope(tx, actor.id, number)
     if grant is None:
         raise Conflict("group.not_member")
-    if grant.until is None and is_owner_role(Kind.GROUP, grant.role_name):
+    if grant.until is None and is_owner_role(ScopeKind.GROUP, grant.role_name):
         others = membership_queries.other_owners(tx, number, grant.id)
-        keep_an_owner(Kind.GROUP, grant.role_name, others)
+        ensure_owner_remains(ScopeKind.GROUP, grant.role_name, others)
     membership_queries.end(tx, grant.id, actor.id)
     _record(
         tx,
@@ -200,23 +213,23 @@ def leave(tx: Write, actor: Actor, number: int) -> None:
     )
 
 
-def delete(tx: Write, actor: Actor, number: int) -> None:
+def delete(tx: WriteTransaction, actor: Actor, number: int) -> None:
     """Give a group up: its people are free, what was asked and offered is closed.
 
     Refuses: NotFound ``group.unknown``, Forbidden ``permission.missing``.
     """
     reached = _locked(tx, actor, number)
-    if not may(actor, reached.held, Permission.GROUP_DELETE):
+    if not has_permission(actor, reached.permissions, Permission.GROUP_DELETE):
         raise Forbidden("permission.missing")
-    group_queries.free_name(tx, number)
-    close(tx, actor, number)
+    group_queries.release_name(tx, number)
+    delete_scope(tx, actor, number)
     _record(tx, "group.deleted", actor, reached)
 
 
 class _People:
     """Whom the wishes name: members of the group, and others with an account."""
 
-    def __init__(self, tx: Write, scope: int, wishes: Sequence[Wish]) -> None:
+    def __init__(self, tx: WriteTransaction, scope: int, wishes: Sequence[MemberChange]) -> None:
         self.members: dict[str, Row] = {}
         for row in group_queries.members(tx, [scope])[scope] if wishes else ():
             self.members.setdefault(comparable_address(row.email), row)
@@ -225,7 +238,7 @@ class _People:
         ]
         self.others: Mapping[str, Row] = account_queries.with_addresses(tx, strangers)
 
-    def problems(self, wishes: Sequence[Wish]) -> dict[str, str]:
+    def problems(self, wishes: Sequence[MemberChange]) -> dict[str, str]:
         """Give why a wish cannot be granted, by its address."""
         found: dict[str, str] = {}
         seen: set[str] = set()
@@ -241,11 +254,13 @@ class _People:
         return found
 
 
-def _role(wish: Wish) -> str:
+def _role(wish: MemberChange) -> str:
     return group_rules.role_of(is_manager=wish.is_manager, is_owner=wish.is_owner)
 
 
-def _check_may(tx: Write, actor: Actor, reached: Reached, wish: Wish, people: _People) -> None:
+def _check_may(
+    tx: WriteTransaction, actor: Actor, reached: ScopeAccess, wish: MemberChange, people: _People
+) -> None:
     member = people.members.get(comparable_address(wish.email))
     if member is None:
         plain = wish.removes or _role(wish) == group_rules.MEMBER
@@ -255,21 +270,21 @@ def _check_may(tx: Write, actor: Actor, reached: Reached, wish: Wish, people: _P
         needed = group_rules.right_to_remove(carried)
     else:
         needed = Permission.GROUP_REGRANT
-    if not may(actor, reached.held, needed):
+    if not has_permission(actor, reached.permissions, needed):
         raise Forbidden("permission.missing")
 
 
-def _locked(tx: Write, actor: Actor, number: int) -> Reached:
-    group_queries.by_number(tx, number)
-    access_queries.lock(tx, number)
-    reached = access_queries.held_by(tx, actor, number)
+def _locked(tx: WriteTransaction, actor: Actor, number: int) -> ScopeAccess:
+    group_queries.by_id(tx, number)
+    access_queries.lock_scope(tx, number)
+    reached = access_queries.permissions_in_scope(tx, actor, number)
     if reached is None:
         raise NotFound("group.unknown")
     return reached
 
 
-def _keep_an_owner(tx: Write, scope: int) -> None:
-    owners = OWNER_ROLES[Kind.GROUP]
+def _ensure_owner_remains(tx: WriteTransaction, scope: int) -> None:
+    owners = OWNER_ROLES[ScopeKind.GROUP]
     if not any(
         row.role_name in owners and row.until is None and row.is_active
         for row in group_queries.members(tx, [scope])[scope]
@@ -277,8 +292,8 @@ def _keep_an_owner(tx: Write, scope: int) -> None:
         raise Invalid("group.last_owner", field="users")
 
 
-def _seat(
-    tx: Write,
+def _assign(
+    tx: WriteTransaction,
     actor: Actor,
     scope: int,
     scope_name: str,
@@ -289,7 +304,7 @@ def _seat(
     again: bool = False,
 ) -> None:
     row: Any = role_queries.named(tx, role, None, groups=True)
-    grant(tx, actor, account, row.id, Place(scope, Kind.GROUP), by=actor.id, again=again)
+    grant(tx, actor, account, row.id, ScopeRef(scope, ScopeKind.GROUP), by=actor.id, again=again)
     event_queries.record(
         tx,
         "role.granted",
@@ -303,7 +318,7 @@ def _seat(
 
 
 def _record_role(
-    tx: Write, kind: str, actor: Actor, reached: Reached, member: Row, role: str
+    tx: WriteTransaction, kind: str, actor: Actor, reached: ScopeAccess, member: Row, role: str
 ) -> None:
     _record(
         tx,
@@ -317,6 +332,8 @@ def _record_role(
     )
 
 
-def _record(tx: Write, kind: str, actor: Actor, reached: Reached, **facts: Any) -> None:
+def _record(
+    tx: WriteTransaction, kind: str, actor: Actor, reached: ScopeAccess, **facts: Any
+) -> None:
     named = {} if "scope_name" in facts else {"name": reached.scope.name}
     event_queries.record(tx, kind, actor, scope=reached.scope.id, **named, **facts)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, func, or_, select, true, update
 
-from collegium.access.queries import live, mine, seer
-from collegium.access.rules import OWNER_ROLES, Kind
-from collegium.db.database import Duplicate
-from collegium.db.statements import Prepared, any_of
-from collegium.db.tables import Number, accounts, grants, groups, roles
+from collegium.access.queries import actor_grants, is_active, viewer_params
+from collegium.access.rules import OWNER_ROLES, ScopeKind
+from collegium.db.database import UniqueViolationError
+from collegium.db.statements import Statement, any_of
+from collegium.db.tables import BigInt, accounts, grants, groups, roles
 from collegium.db.tables import scopes as scope_rows
 from collegium.lists import lookups
 from collegium.lists.listing import Listing
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 _rows = (
@@ -39,14 +39,14 @@ listing = Listing(
     default="id",
     orders={"id": (scope_rows.c.id,), "name": (scope_rows.c.name_sort,)},
     filters={
-        **lookups.numbers("id", scope_rows.c.id),
+        **lookups.integers("id", scope_rows.c.id),
         **lookups.names("name", scope_rows.c.name, groups.c.folded),
     },
 )
 
-_BY_NUMBER = Prepared(_rows.where(scope_rows.c.id == bindparam("id")))
-_SOME = Prepared(_rows.where(any_of(scope_rows.c.id, "ids")))
-_MEMBERS = Prepared(
+_BY_NUMBER = Statement(_rows.where(scope_rows.c.id == bindparam("id")))
+_SOME = Statement(_rows.where(any_of(scope_rows.c.id, "ids")))
+_MEMBERS = Statement(
     select(
         grants.c.id.label("grant_id"),
         grants.c.scope_id,
@@ -60,88 +60,90 @@ _MEMBERS = Prepared(
     )
     .join(accounts, accounts.c.id == grants.c.account_id)
     .join(roles, roles.c.id == grants.c.role_id)
-    .where(any_of(grants.c.scope_id, "ids"), live())
+    .where(any_of(grants.c.scope_id, "ids"), is_active())
     .order_by(grants.c.scope_id, grants.c.since, grants.c.id)
 )
-_OWNED = Prepared(
+_OWNED = Statement(
     select(grants.c.account_id, scope_rows.c.id, scope_rows.c.name)
     .select_from(grants)
     .join(roles, roles.c.id == grants.c.role_id)
     .join(scope_rows, scope_rows.c.id == grants.c.scope_id)
     .where(
         any_of(grants.c.account_id, "ids"),
-        or_(*(roles.c.name == name for name in sorted(OWNER_ROLES[Kind.GROUP]))),
+        or_(*(roles.c.name == name for name in sorted(OWNER_ROLES[ScopeKind.GROUP]))),
         scope_rows.c.removed.is_(None),
-        live(),
+        is_active(),
     )
     .order_by(scope_rows.c.id)
 )
-_FOUNDED = Prepared(
+_FOUNDED = Statement(
     select(func.count().label("count"))
     .select_from(groups)
     .join(scope_rows, scope_rows.c.id == groups.c.scope_id)
     .where(groups.c.founder_id == bindparam("account"), scope_rows.c.removed.is_(None))
 )
-_FREE = Prepared(update(groups).where(groups.c.scope_id == bindparam("scope")).values(folded=None))
+_FREE = Statement(update(groups).where(groups.c.scope_id == bindparam("scope")).values(folded=None))
 
-_SHARED = Prepared(select(grants.c.scope_id).where(mine(), any_of(grants.c.scope_id, "ids")))
-_TAKEN = Prepared(
+_SHARED = Statement(
+    select(grants.c.scope_id).where(actor_grants(), any_of(grants.c.scope_id, "ids"))
+)
+_TAKEN = Statement(
     select(groups.c.scope_id).where(
         groups.c.folded == bindparam("folded"),
-        groups.c.scope_id != bindparam("besides", type_=Number),
+        groups.c.scope_id != bindparam("besides", type_=BigInt),
     )
 )
 
 
-def by_number(tx: Read, number: int) -> Row:
+def by_id(tx: ReadTransaction, number: int) -> Row:
     """Load a group.
 
     Refuses: NotFound ``group.unknown``.
     """
-    row = tx.one(_BY_NUMBER, id=number)
+    row = tx.fetch_one(_BY_NUMBER, id=number)
     if row is None:
         raise NotFound("group.unknown")
     return row
 
 
-def is_taken(tx: Read, folded: str, besides: int) -> bool:
+def is_taken(tx: ReadTransaction, folded: str, besides: int) -> bool:
     """Return whether a group other than the one with that id has a name."""
-    return tx.one(_TAKEN, folded=folded, besides=besides) is not None
+    return tx.fetch_one(_TAKEN, folded=folded, besides=besides) is not None
 
 
-def some(tx: Read, numbers: Collection[int]) -> dict[int, Row]:
+def by_ids(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, Row]:
     """Give the groups with some numbers, in one statement."""
-    return {row.id: row for row in tx.all(_SOME, ids=list(numbers))} if numbers else {}
+    return {row.id: row for row in tx.fetch_all(_SOME, ids=list(numbers))} if numbers else {}
 
 
-def shared(tx: Read, actor: Actor, numbers: Collection[int]) -> list[int]:
+def shared(tx: ReadTransaction, actor: Actor, numbers: Collection[int]) -> list[int]:
     """Return those of some groups that the actor is in, in one statement."""
-    rows = tx.all(_SHARED, ids=list(numbers), **seer(tx, actor)) if numbers else []
+    rows = tx.fetch_all(_SHARED, ids=list(numbers), **viewer_params(tx, actor)) if numbers else []
     return [row.scope_id for row in rows]
 
 
-def members(tx: Read, numbers: Collection[int]) -> dict[int, list[Row]]:
+def members(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, list[Row]]:
     """Give who is what in some groups, longest members first, in one statement."""
     found: dict[int, list[Row]] = {number: [] for number in numbers}
-    for row in tx.all(_MEMBERS, ids=list(numbers), now=tx.now) if numbers else ():
+    for row in tx.fetch_all(_MEMBERS, ids=list(numbers), now=tx.now) if numbers else ():
         found[row.scope_id].append(row)
     return found
 
 
-def owned(tx: Read, people: Collection[int]) -> dict[int, list[Row]]:
+def owned(tx: ReadTransaction, people: Collection[int]) -> dict[int, list[Row]]:
     """Give the groups, ``id name``, that some accounts own, in one statement."""
     found: dict[int, list[Row]] = {number: [] for number in people}
-    for row in tx.all(_OWNED, ids=list(people), now=tx.now) if people else ():
+    for row in tx.fetch_all(_OWNED, ids=list(people), now=tx.now) if people else ():
         found[row.account_id].append(row)
     return found
 
 
-def founded(tx: Read, account: int) -> int:
+def count_created(tx: ReadTransaction, account: int) -> int:
     """Count the groups that an account has founded and that still exist."""
-    return int(tx.value(_FOUNDED, account=account))
+    return int(tx.scalar(_FOUNDED, account=account))
 
 
-def add(tx: Write, uuid: str, name: str, slug: str, folded: str, founder: int) -> int:
+def add(tx: WriteTransaction, uuid: str, name: str, slug: str, folded: str, founder: int) -> int:
     """Insert a group and give its number.
 
     Args:
@@ -151,15 +153,15 @@ def add(tx: Write, uuid: str, name: str, slug: str, folded: str, founder: int) -
     """
     common = {"uuid": uuid, "name": name, "slug": slug, "description": ""}
     try:
-        with tx.point():
+        with tx.savepoint():
             return scope_queries.add(
-                tx, Kind.GROUP, groups, common, {"folded": folded, "founder_id": founder}
+                tx, ScopeKind.GROUP, groups, common, {"folded": folded, "founder_id": founder}
             )
-    except Duplicate as error:
+    except UniqueViolationError as error:
         raise Invalid("group.name_taken", field="name") from error
 
 
-def rename(tx: Write, scope: int, name: str, folded: str) -> None:
+def rename(tx: WriteTransaction, scope: int, name: str, folded: str) -> None:
     """Give a group another name.
 
     Refuses: Invalid ``group.name_taken``.
@@ -172,6 +174,6 @@ def rename(tx: Write, scope: int, name: str, folded: str) -> None:
         raise Invalid("group.name_taken", field="name") from error
 
 
-def free_name(tx: Write, scope: int) -> None:
+def release_name(tx: WriteTransaction, scope: int) -> None:
     """Let another group have the name of one that goes."""
-    tx.run(_FREE, scope=scope)
+    tx.execute(_FREE, scope=scope)

@@ -41,7 +41,7 @@ def right_to_remove(role_permissions: Collection[str]) -> Permission:
     return Permission.GROUP_REGRANT if role_permissions else Permission.GROUP_REVOKE
 
 
-def check_few_founded(count: int, most: int) -> None:
+def check_group_quota(count: int, most: int) -> None:
     """Let a person found another group only while few enough of theirs exist.
 
     Refuses: Conflict ``group.too_many``.
@@ -50,7 +50,7 @@ def check_few_founded(count: int, most: int) -> None:
         raise Conflict("group.too_many", most=most)
 
 
-def check_few_waiting(waiting: int, most: int) -> None:
+def check_pending_quota(waiting: int, most: int) -> None:
     """Let a person ask once more only while few enough of their requests are pending.
 
     Refuses: Conflict ``request.too_many``.

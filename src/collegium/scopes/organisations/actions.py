@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from collegium.access.queries import hold
-from collegium.access.rules import Kind, Permission
+from collegium.access.queries import lock_and_recheck
+from collegium.access.rules import Permission, ScopeKind
 from collegium.access.subnets import queries as subnet_queries
-from collegium.access.subnets.rules import closed
+from collegium.access.subnets.rules import is_denied
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import check_staff
+from collegium.accounts.actions import require_staff
 from collegium.db.tables import organisations
 from collegium.events import queries as event_queries
 from collegium.lists import slugs
 from collegium.refusals import Conflict
 from collegium.scopes import queries as scope_queries
-from collegium.scopes.actions import close
+from collegium.scopes.actions import delete_scope
 from collegium.scopes.projects import actions as project_actions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from collegium.access.queries import Reached
+    from collegium.access.queries import ScopeAccess
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.settings import Settings
 
@@ -70,12 +70,14 @@ def _check_may_change(actor: Actor, scope: Row, changes: Mapping[str, Any]) -> N
         )
 
 
-def home_of(tx: Read, actor: Actor) -> str:
+def default_domain(tx: ReadTransaction, actor: Actor) -> str:
     """Give the organisation that the actor's profile names: the default domain of a new one."""
     return str(account_queries.own(tx, actor).organization)
 
 
-def create(tx: Write, actor: Actor, settings: Settings, values: Mapping[str, Any]) -> str:
+def create(
+    tx: WriteTransaction, actor: Actor, settings: Settings, values: Mapping[str, Any]
+) -> str:
     """Create an organisation and give its UUID.
 
     Args:
@@ -83,12 +85,12 @@ def create(tx: Write, actor: Actor, settings: Settings, values: Mapping[str, Any
 
     Refuses: Forbidden ``permission.missing`` for anybody but staff.
     """
-    check_staff(actor)
+    require_staff(actor)
     uuid = uuid4().hex
     own = {name: value for name, value in values.items() if name in organisations.c}
     number = scope_queries.add(
         tx,
-        Kind.ORGANISATION,
+        ScopeKind.ORGANISATION,
         organisations,
         {
             "uuid": uuid,
@@ -98,14 +100,16 @@ def create(tx: Write, actor: Actor, settings: Settings, values: Mapping[str, Any
         },
         own,
     )
-    subnet_queries.put(tx, number, closed(own.get("access_subnets", "")))
+    subnet_queries.replace(tx, number, is_denied(own.get("access_subnets", "")))
     event_queries.record(tx, "organisation.created", actor, scope=number, name=values["name"])
     if settings.create_default_project_on_organization_creation:
         project_actions.add(tx, actor, number, {"name": "First project"})
     return uuid
 
 
-def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]) -> None:
+def update(
+    tx: WriteTransaction, actor: Actor, reached: ScopeAccess, changes: Mapping[str, Any]
+) -> None:
     """Change an organisation that the actor can see.
 
     Staff open a closed one again, and with it whatever else they change; but while it stays
@@ -114,7 +118,7 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
     Refuses: Forbidden ``permission.missing``, Conflict ``organisation.blocked`` and
     ``organisation.archived``, Invalid ``scope.slug_taken``.
     """
-    reached = hold(tx, actor, reached, Permission.ORGANISATION_UPDATE)
+    reached = lock_and_recheck(tx, actor, reached, Permission.ORGANISATION_UPDATE)
     _check_may_change(actor, reached.scope, changes)
     if not actor.is_staff:
         changes = {
@@ -124,7 +128,7 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
         }
     scope_queries.change(tx, reached.scope.id, organisations, changes)
     if "access_subnets" in changes:
-        subnet_queries.put(tx, reached.scope.id, closed(changes["access_subnets"]))
+        subnet_queries.replace(tx, reached.scope.id, is_denied(changes["access_subnets"]))
     event_queries.record(
         tx,
         "organisation.updated",
@@ -135,16 +139,16 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
     )
 
 
-def delete(tx: Write, actor: Actor, reached: Reached) -> None:
+def delete(tx: WriteTransaction, actor: Actor, reached: ScopeAccess) -> None:
     """Remove an organisation; its grants end, its history stays.
 
     Refuses: Conflict ``organisation.blocked``, ``organisation.archived`` and
     ``organisation.has_projects``.
     """
-    reached = hold(tx, actor, reached, Permission.ORGANISATION_DELETE)
+    reached = lock_and_recheck(tx, actor, reached, Permission.ORGANISATION_DELETE)
     check_available(reached.scope)
     scope_queries.check_childless(tx, reached.scope.id)
-    close(tx, actor, reached.scope.id)
+    delete_scope(tx, actor, reached.scope.id)
     event_queries.record(
         tx, "organisation.deleted", actor, scope=reached.scope.id, name=reached.scope.name
     )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, func, select, true
 
-from collegium.access.queries import live, seer, visible_scopes
-from collegium.access.rules import Kind
-from collegium.db.statements import Prepared, any_of
+from collegium.access.queries import is_active, viewer_params, visible_scopes
+from collegium.access.rules import ScopeKind
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import accounts, grants, organisations, projects, scopes
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 _rows = (
@@ -29,12 +29,12 @@ _rows = (
         *(c for c in organisations.c if c.name != "scope_id" and not c.name.endswith("_sort")),
     )
     .join(organisations, organisations.c.scope_id == scopes.c.id)
-    .where(scopes.c.kind == Kind.ORGANISATION.value, scopes.c.removed.is_(None))
+    .where(scopes.c.kind == ScopeKind.ORGANISATION.value, scopes.c.removed.is_(None))
 )
 
 listing = Listing(
     _rows,
-    visible=lambda: visible(Kind.ORGANISATION),
+    visible=lambda: visible(ScopeKind.ORGANISATION),
     key=scopes.c.id,
     default="name",
     orders={
@@ -52,11 +52,11 @@ listing = Listing(
 
 
 @lru_cache(maxsize=2)
-def _seen(*, sees_all: bool) -> Prepared:
-    return Prepared(
+def _seen(*, sees_all: bool) -> Statement:
+    return Statement(
         _rows.where(
             scopes.c.uuid == bindparam("uuid"),
-            true() if sees_all else visible(Kind.ORGANISATION),
+            true() if sees_all else visible(ScopeKind.ORGANISATION),
         )
     )
 
@@ -64,7 +64,7 @@ def _seen(*, sees_all: bool) -> Prepared:
 _child = scopes.alias("child")
 _team_scope = scopes.alias("team_scope")
 
-_PEOPLE = Prepared(
+_PEOPLE = Statement(
     select(
         func.coalesce(_team_scope.c.parent_id, _team_scope.c.id).label("organisation_id"),
         func.count(grants.c.account_id.distinct()).label("people"),
@@ -73,7 +73,7 @@ _PEOPLE = Prepared(
     .join(_team_scope, _team_scope.c.id == grants.c.scope_id)
     .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
     .where(
-        live(),
+        is_active(),
         any_of(func.coalesce(_team_scope.c.parent_id, _team_scope.c.id), "ids"),
     )
     .group_by(func.coalesce(_team_scope.c.parent_id, _team_scope.c.id))
@@ -81,8 +81,8 @@ _PEOPLE = Prepared(
 
 
 @lru_cache(maxsize=2)
-def _projects(*, sees_all: bool) -> Prepared:
-    return Prepared(
+def _projects(*, sees_all: bool) -> Statement:
+    return Statement(
         select(_child.c.parent_id, _child.c.uuid, _child.c.name, projects.c.ends)
         .join(projects, projects.c.scope_id == _child.c.id)
         .where(
@@ -94,23 +94,25 @@ def _projects(*, sees_all: bool) -> Prepared:
     )
 
 
-def find(tx: Read, actor: Actor, uuid: str) -> Row:
+def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Load an organisation to show it.
 
     Refuses: NotFound ``organisation.unknown`` when there is none or it is hidden.
     """
-    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
+    row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("organisation.unknown")
     return row
 
 
-def projects_of(tx: Read, actor: Actor, ids: Iterable[int]) -> list[Row]:
+def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[Row]:
     """Give the projects of organisations that the actor may see: ``parent_id uuid name ends``."""
-    return tx.all(_projects(sees_all=actor.sees_all), ids=list(ids), **seer(tx, actor))
+    return tx.fetch_all(
+        _projects(sees_all=actor.sees_all), ids=list(ids), **viewer_params(tx, actor)
+    )
 
 
-def people_in(tx: Read, ids: Iterable[int]) -> dict[int, int]:
+def people_in(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
     """Count the people with a grant in each organisation or in one of its projects."""
-    rows = tx.all(_PEOPLE, ids=list(ids), now=tx.now)
+    rows = tx.fetch_all(_PEOPLE, ids=list(ids), now=tx.now)
     return {row.organisation_id: row.people for row in rows}

@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from collegium.access.queries import hold
-from collegium.access.rules import Kind, Permission, may
+from collegium.access.queries import lock_and_recheck
+from collegium.access.rules import Permission, ScopeKind, has_permission
 from collegium.db.tables import projects
 from collegium.events import queries as event_queries
 from collegium.lists import slugs
 from collegium.refusals import Forbidden, Invalid
 from collegium.scopes import queries as scope_queries
-from collegium.scopes.actions import check_open, close
-from collegium.scopes.rules import check_few_projects
+from collegium.scopes.actions import check_open, delete_scope
+from collegium.scopes.rules import check_project_quota
 from collegium.settings import DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from collegium.access.queries import Reached
+    from collegium.access.queries import ScopeAccess
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.settings import Settings
 
 
@@ -31,9 +31,9 @@ STAFF_ONLY: Final = frozenset({"slug", "staff_notes"})
 
 
 def create(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
-    parent: Reached,
+    parent: ScopeAccess,
     values: Mapping[str, Any],
     *,
     settings: Settings = DEFAULTS,
@@ -47,7 +47,7 @@ def create(
     Conflict ``organisation.unavailable`` and ``organisation.too_many_projects``, Invalid
     ``project.date_in_the_past`` and ``scope.slug_taken``.
     """
-    parent = hold(tx, actor, parent, Permission.PROJECT_CREATE)
+    parent = lock_and_recheck(tx, actor, parent, Permission.PROJECT_CREATE)
     check_open(parent.scope)
     values = _writable(actor, values)
     check_dates(tx.now, values)
@@ -56,7 +56,7 @@ def create(
 
 
 def add(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor | None,
     parent: int,
     values: Mapping[str, Any],
@@ -71,11 +71,11 @@ def add(
     Refuses: Conflict ``organisation.too_many_projects``.
     """
     if actor is None or not actor.is_staff:
-        check_few_projects(scope_queries.children(tx, parent), settings.max_projects)
+        check_project_quota(scope_queries.children(tx, parent), settings.max_projects)
     uuid = uuid4().hex
     number = scope_queries.add(
         tx,
-        Kind.PROJECT,
+        ScopeKind.PROJECT,
         projects,
         {
             "uuid": uuid,
@@ -96,11 +96,11 @@ def _writable(actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_end(actor: Actor, reached: Reached, values: dict[str, Any]) -> dict[str, Any]:
+def _with_end(actor: Actor, reached: ScopeAccess, values: dict[str, Any]) -> dict[str, Any]:
     """Let only somebody who could delete a project say when it ends, and remember who did."""
     if values.get("ends") is None:
         return values
-    if not may(actor, reached.held, Permission.PROJECT_DELETE):
+    if not has_permission(actor, reached.permissions, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
     return values | {"ends_requested_by": actor.id}
 
@@ -115,7 +115,9 @@ def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
             raise Invalid("project.date_in_the_past", field=name)
 
 
-def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]) -> None:
+def update(
+    tx: WriteTransaction, actor: Actor, reached: ScopeAccess, changes: Mapping[str, Any]
+) -> None:
     """Change a project that the actor reached with the right to change it.
 
     A start that has passed stays as it is.
@@ -124,7 +126,7 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
     Conflict ``organisation.unavailable``, Invalid ``project.date_in_the_past``
     and ``scope.slug_taken``.
     """
-    reached = hold(tx, actor, reached, Permission.PROJECT_UPDATE)
+    reached = lock_and_recheck(tx, actor, reached, Permission.PROJECT_UPDATE)
     check_open(reached.scope)
     changes = _writable(actor, changes)
     if reached.scope.starts is not None and reached.scope.starts <= tx.now.date():
@@ -142,17 +144,17 @@ def update(tx: Write, actor: Actor, reached: Reached, changes: Mapping[str, Any]
     )
 
 
-def delete(tx: Write, actor: Actor, reached: Reached) -> None:
+def delete(tx: WriteTransaction, actor: Actor, reached: ScopeAccess) -> None:
     """Remove a project; its grants end, its history stays.
 
     Refuses: Forbidden unless the right to delete comes from the organisation above,
     Conflict ``organisation.unavailable``.
     """
-    reached = hold(tx, actor, reached)
-    if not may(actor, reached.above, Permission.PROJECT_DELETE):
+    reached = lock_and_recheck(tx, actor, reached)
+    if not has_permission(actor, reached.parent_permissions, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
     check_open(reached.scope)
-    close(tx, actor, reached.scope.id)
+    delete_scope(tx, actor, reached.scope.id)
     event_queries.record(
         tx, "project.deleted", actor, scope=reached.scope.id, name=reached.scope.name
     )

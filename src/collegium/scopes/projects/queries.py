@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Boolean, and_, bindparam, or_, select, true
 
-from collegium.access.queries import holding, organisation, seer
-from collegium.access.rules import Kind, Permission
-from collegium.db.statements import Prepared
+from collegium.access.queries import organisation, scopes_with_permission, viewer_params
+from collegium.access.rules import Permission, ScopeKind
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, organisations, projects, scopes
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
@@ -18,7 +18,7 @@ from collegium.scopes.queries import visible
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.db.database import Read
+    from collegium.db.database import ReadTransaction
     from collegium.db.statements import Row
 
 _all = (
@@ -38,7 +38,7 @@ _all = (
     .join(organisations, organisations.c.scope_id == organisation.c.id)
     .outerjoin(accounts, accounts.c.id == projects.c.ends_requested_by)
     # The kind is said although the join implies it: the index for the order begins with it.
-    .where(scopes.c.kind == Kind.PROJECT.value)
+    .where(scopes.c.kind == ScopeKind.PROJECT.value)
 )
 _here = scopes.c.removed.is_(None)
 _rows = _all.where(_here)
@@ -56,9 +56,9 @@ _ORDERS = {
 
 listing = Listing(
     _rows,
-    visible=lambda: visible(Kind.PROJECT),
+    visible=lambda: visible(ScopeKind.PROJECT),
     key=scopes.c.id,
-    counted=select(scopes.c.id).where(scopes.c.kind == Kind.PROJECT.value, _here),
+    counted=select(scopes.c.id).where(scopes.c.kind == ScopeKind.PROJECT.value, _here),
     default="name",
     orders=_ORDERS,
     filters=list_filters.PROJECTS,
@@ -68,10 +68,10 @@ history = Listing(
     _all,
     # Whoever was in a removed project is so no more; it is shown to those who could remove it.
     visible=lambda: or_(
-        and_(_here, visible(Kind.PROJECT)),
+        and_(_here, visible(ScopeKind.PROJECT)),
         and_(
             scopes.c.removed.is_not(None),
-            scopes.c.id.in_(holding((Kind.PROJECT, Permission.PROJECT_DELETE))),
+            scopes.c.id.in_(scopes_with_permission((ScopeKind.PROJECT, Permission.PROJECT_DELETE))),
         ),
     ),
     key=scopes.c.id,
@@ -86,20 +86,20 @@ history = Listing(
 
 
 @lru_cache(maxsize=2)
-def _seen(*, sees_all: bool) -> Prepared:
-    return Prepared(
+def _seen(*, sees_all: bool) -> Statement:
+    return Statement(
         _rows.where(
-            scopes.c.uuid == bindparam("uuid"), true() if sees_all else visible(Kind.PROJECT)
+            scopes.c.uuid == bindparam("uuid"), true() if sees_all else visible(ScopeKind.PROJECT)
         )
     )
 
 
-def find(tx: Read, actor: Actor, uuid: str) -> Row:
+def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Load a project to show it.
 
     Refuses: NotFound ``project.unknown`` when there is none or it is hidden.
     """
-    row = tx.one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer(tx, actor))
+    row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("project.unknown")
     return row

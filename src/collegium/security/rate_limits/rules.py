@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 
-class Limit(NamedTuple):
+class RateLimit(NamedTuple):
     """How often something may fail, and what follows.
 
     Args:
@@ -20,75 +20,79 @@ class Limit(NamedTuple):
         forgotten: failures older than this no longer count.
     """
 
-    free: int
-    first: timedelta
-    longest: timedelta
-    forgotten: timedelta
+    allowed: int
+    initial_delay: timedelta
+    max_delay: timedelta
+    window: timedelta
 
 
 _TEN_MINUTES: Final = timedelta(minutes=10)
 
-LOGIN_PAIR: Final = Limit(3, _TEN_MINUTES, _TEN_MINUTES, _TEN_MINUTES)
+LOGIN_PAIR: Final = RateLimit(3, _TEN_MINUTES, _TEN_MINUTES, _TEN_MINUTES)
 """One account from one address: the fourth failure within ten minutes locks for ten."""
 
-LOGIN_ACCOUNT: Final = Limit(10, timedelta(seconds=1), timedelta(seconds=30), _TEN_MINUTES)
+LOGIN_ACCOUNT: Final = RateLimit(10, timedelta(seconds=1), timedelta(seconds=30), _TEN_MINUTES)
 """One account from anywhere: short delays, since a stranger can cause them."""
 
-LOGIN_ADDRESS: Final = Limit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+LOGIN_ADDRESS: Final = RateLimit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """One address, whatever accounts it tries."""
 
-CODE_ADDRESS: Final = Limit(10, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+CODE_ADDRESS: Final = RateLimit(10, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """One address that guesses codes or invitations."""
 
-MAIL_ACCOUNT: Final = Limit(10, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
+MAIL_ACCOUNT: Final = RateLimit(10, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
 """One account that has mails sent to addresses of its choice."""
 
-JOIN_ACCOUNT: Final = Limit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+JOIN_ACCOUNT: Final = RateLimit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """One account that asks to be let in, again and again."""
 
-PEOPLE_ACCOUNT: Final = Limit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+PEOPLE_ACCOUNT: Final = RateLimit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """Unknown addresses that one account names: each answer tells who has an account."""
 
-PEOPLE_ADDRESS: Final = Limit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+PEOPLE_ADDRESS: Final = RateLimit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """The same for one network address."""
 
-INVITE_ACCOUNT: Final = Limit(200, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
+INVITE_ACCOUNT: Final = RateLimit(
+    200, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1)
+)
 """One account that has people mailed: whole laboratories are invited at once."""
 
-INVITE_ADDRESS: Final = Limit(1000, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
+INVITE_ADDRESS: Final = RateLimit(
+    1000, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1)
+)
 """One address, behind which a whole institution may be."""
 
-ASK_ADDRESS: Final = Limit(100, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
+ASK_ADDRESS: Final = RateLimit(100, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
 """One address from which many ask, as a class does that was given a link."""
 
-JOIN_ADDRESS: Final = Limit(200, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+JOIN_ADDRESS: Final = RateLimit(200, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """The same for groups."""
 
-SIGN_UP_LINK: Final = Limit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+SIGN_UP_LINK: Final = RateLimit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """One invitation by which an account is to be made: each try tells whether a name is taken."""
 
-SIGN_UP_ADDRESS: Final = Limit(100, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+SIGN_UP_ADDRESS: Final = RateLimit(100, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """One address from which accounts are made; a course signs up from one room."""
 
-DEVICE_ADDRESS: Final = Limit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
+DEVICE_ADDRESS: Final = RateLimit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """One address from which programs wait to be let in."""
 
-MAIL_INVITEE: Final = Limit(5, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
+MAIL_INVITEE: Final = RateLimit(5, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
 """One invitation that is mailed again and again."""
 
-FORWARDED: Final = Limit(
-    free=1_000_000,
-    first=timedelta(seconds=1),
-    longest=timedelta(seconds=1),
-    forgotten=timedelta(days=1),
+FORWARDED: Final = RateLimit(
+    allowed=1_000_000,
+    initial_delay=timedelta(seconds=1),
+    max_delay=timedelta(seconds=1),
+    window=timedelta(days=1),
 )
 """Headers of a proxy that is not trusted: noted for the operator, and nobody waits for it."""
 
 
-def wait(limit: Limit, count: int) -> timedelta:
+def backoff(limit: RateLimit, count: int) -> timedelta:
     """Give the delay after so many failures."""
-    over = count - limit.free
+    over = count - limit.allowed
     if over <= 0:
         return timedelta()
     # Beyond twenty doublings every limit is at its longest, and a float at its end.
-    return min(limit.first * int(2 ** min(over - 1, 20)), limit.longest)
+    return min(limit.initial_delay * int(2 ** min(over - 1, 20)), limit.max_delay)

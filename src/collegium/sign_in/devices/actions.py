@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from collegium.access import queries as access_queries
 from collegium.accounts import queries as account_queries
-from collegium.db.database import Duplicate
+from collegium.db.database import UniqueViolationError
 from collegium.events import queries as event_queries
 from collegium.outbox import mails
 from collegium.refusals import NotFound
@@ -18,11 +18,11 @@ from collegium.sign_in.devices import queries as device_queries
 from collegium.sign_in.devices import rules as device_rules
 from collegium.sign_in.devices.rules import State
 from collegium.sign_in.tokens import queries as token_queries
-from collegium.sign_in.tokens.actions import check_room, issue_device
+from collegium.sign_in.tokens.actions import check_quota, issue_device
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _USER_CODE: Final = "user code "
 
 
-class Waiting(NamedTuple):
+class PendingLogin(NamedTuple):
     """A program that has begun to wait.
 
     Args:
@@ -46,14 +46,14 @@ class Waiting(NamedTuple):
 
 
 def begin(
-    tx: Write,
+    tx: WriteTransaction,
     vault: Vault,
     name: str,
     *,
     address: str = "",
     lifetime: int | None = None,
     settings: Settings = DEFAULTS,
-) -> Waiting:
+) -> PendingLogin:
     """Let a program wait to be let in.
 
     Args:
@@ -69,26 +69,26 @@ def begin(
     device_rules.check_lifetime(lifetime, longest)
     expires = tx.now + timedelta(seconds=device_rules.LIFETIME)
     while True:
-        waiting = Waiting(uuid4().hex, vault.new_personal(), vault.new_user_code())
+        waiting = PendingLogin(uuid4().hex, vault.new_personal(), vault.new_user_code())
         try:
             device_queries.add(
                 tx,
                 waiting.uuid,
                 vault.digest(waiting.device_code),
                 _user_digest(vault, waiting.user_code),
-                vault.seal(_user_text(waiting.user_code)),
+                vault.encrypt(_user_text(waiting.user_code)),
                 name,
                 address[:64],
                 lifetime,
                 State.PENDING,
                 expires,
             )
-        except Duplicate:
+        except UniqueViolationError:
             continue  # the short code is in use
         return waiting
 
 
-def find(tx: Read, vault: Vault, user_code: str) -> Row:
+def find(tx: ReadTransaction, vault: Vault, user_code: str) -> Row:
     """Give the program that waits with a code, to show its name and ask the person.
 
     Count the failures: see ``Call.guarded``.
@@ -98,7 +98,7 @@ def find(tx: Read, vault: Vault, user_code: str) -> Row:
     return _open(tx, device_queries.by_user_digest(tx, _user_digest(vault, user_code)))
 
 
-def find_by_uuid(tx: Read, uuid: str) -> Row:
+def find_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
     """Give the program that the address of the page names.
 
     Refuses: NotFound ``device.unknown``.
@@ -110,7 +110,7 @@ def user_code(vault: Vault, device: Row) -> str:
     """Return the code that the device shows; empty for one that waits since an earlier release."""
     if device.user_code_sealed is None:
         return ""
-    code = vault.unseal(device.user_code_sealed, device.user_digest).removeprefix(_USER_CODE)
+    code = vault.decrypt(device.user_code_sealed, device.user_digest).removeprefix(_USER_CODE)
     return f"{code[:4]}-{code[4:]}"
 
 
@@ -131,7 +131,7 @@ def longest(settings: Settings) -> int:
 
 
 def approve(
-    tx: Write,
+    tx: WriteTransaction,
     actor: Actor,
     uuid: str,
     *,
@@ -149,14 +149,14 @@ def approve(
     ``device.lifetime``; and as ``credentials.confirm``.
     """
     account = credentials.confirm(tx, actor)
-    check_room(tx, actor.id, settings)
+    check_quota(tx, actor.id, settings)
     if lifetime is not None:
         device_rules.check_lifetime(lifetime, settings.device_token_lifetime_max)
     name = _decide(tx, actor, uuid, State.APPROVED, lifetime)
-    notices.tell(tx, mails.TokenCreated, account, actor, name=name, program=True)
+    notices.send_notice(tx, mails.TokenCreated, account, actor, name=name, program=True)
 
 
-def deny(tx: Write, actor: Actor, uuid: str) -> None:
+def deny(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """Turn a program away.
 
     Refuses: NotFound ``device.unknown``; and as ``credentials.confirm``.
@@ -165,14 +165,14 @@ def deny(tx: Write, actor: Actor, uuid: str) -> None:
     _decide(tx, actor, uuid, State.DENIED)
 
 
-def look(tx: Read, vault: Vault, device_code: str) -> State | None:
+def peek(tx: ReadTransaction, vault: Vault, device_code: str) -> State | None:
     """Tell a program what became of it; None: its time is over, or it never waited."""
     device = device_queries.by_digest(tx, vault.digest(device_code))
     return None if device is None or device.expires <= tx.now else State(device.state)
 
 
 def fetch(
-    tx: Write, vault: Vault, device_code: str, *, settings: Settings = DEFAULTS
+    tx: WriteTransaction, vault: Vault, device_code: str, *, settings: Settings = DEFAULTS
 ) -> str | None:
     """Give a program that was let in its token, once; None: there is none to be had now."""
     device = device_queries.by_digest(tx, vault.digest(device_code))
@@ -180,26 +180,28 @@ def fetch(
         return None
     # What ends the account's credentials turns the program away: it came first, or finds the token.
     access_queries.lock_account(tx, device.account_id)
-    account = account_queries.by_number(tx, device.account_id)
+    account = account_queries.by_id(tx, device.account_id)
     if account is None or not account.is_active:
         return None
-    if not device_queries.step(tx, device, State.USED, account.id):
+    if not device_queries.change_state(tx, device, State.USED, account.id):
         return None
-    token_queries.tidy(tx, account.id, settings.token_max_age)
+    token_queries.remove_expired(tx, account.id, settings.token_max_age)
     return issue_device(tx, vault, account, device.name, lifetime(device, settings))
 
 
-def _decide(tx: Write, actor: Actor, uuid: str, state: State, lifetime: int | None = None) -> str:
+def _decide(
+    tx: WriteTransaction, actor: Actor, uuid: str, state: State, lifetime: int | None = None
+) -> str:
     """Decide about a program, and give what it calls itself."""
     device = find_by_uuid(tx, uuid)
-    if not device_queries.step(tx, device, state, actor.id, lifetime):
+    if not device_queries.change_state(tx, device, state, actor.id, lifetime):
         raise NotFound("device.unknown")
     kind = "device.approved" if state is State.APPROVED else "device.denied"
     event_queries.record(tx, kind, actor, account=actor.id, name=device.name)
     return str(device.name)
 
 
-def _open(tx: Read, device: Row | None) -> Row:
+def _open(tx: ReadTransaction, device: Row | None) -> Row:
     if device is None:
         raise NotFound("device.unknown")
     device_rules.check_open(device.state, device.expires, tx.now)

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Integer, bindparam, delete, func, insert, literal_column, select, update
 
-from collegium.db.statements import Prepared, Time
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import devices
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.sign_in.devices.rules import State
 
-_FORGET = Prepared(delete(devices).where(devices.c.expires < bindparam("now", type_=Time)))
-_ADD = Prepared(
+_FORGET = Statement(delete(devices).where(devices.c.expires < bindparam("now", type_=UtcDateTime)))
+_ADD = Statement(
     insert(devices).values(
         {
             name: bindparam(name)
@@ -36,10 +36,12 @@ _ADD = Prepared(
         }
     )
 )
-_BY_DIGEST = Prepared(select(devices).where(devices.c.digest == bindparam("digest")))
-_BY_USER_DIGEST = Prepared(select(devices).where(devices.c.user_digest == bindparam("user_digest")))
-_BY_UUID = Prepared(select(devices).where(devices.c.uuid == bindparam("uuid")))
-_STEP = Prepared(
+_BY_DIGEST = Statement(select(devices).where(devices.c.digest == bindparam("digest")))
+_BY_USER_DIGEST = Statement(
+    select(devices).where(devices.c.user_digest == bindparam("user_digest"))
+)
+_BY_UUID = Statement(select(devices).where(devices.c.uuid == bindparam("uuid")))
+_STEP = Statement(
     update(devices)
     .where(devices.c.id == bindparam("device"), devices.c.state == bindparam("was"))
     .values(
@@ -51,7 +53,7 @@ _STEP = Prepared(
 
 
 # Told to the program as a refusal: a code that is gone would count as a guess of it.
-_REVOKE = Prepared(
+_REVOKE = Statement(
     update(devices)
     .where(
         devices.c.account_id == bindparam("account"),
@@ -61,19 +63,19 @@ _REVOKE = Prepared(
 )
 
 
-_APPROVED = Prepared(
+_APPROVED = Statement(
     select(func.count().label("count"))
     .select_from(devices)
     .where(
         devices.c.account_id == bindparam("account"),
         devices.c.state == literal_column("'approved'"),
-        devices.c.expires > bindparam("now", type_=Time),
+        devices.c.expires > bindparam("now", type_=UtcDateTime),
     )
 )
 
 
 def add(
-    tx: Write,
+    tx: WriteTransaction,
     uuid: str,
     digest: bytes,
     user_digest: bytes,
@@ -93,9 +95,9 @@ def add(
 
     Raises Duplicate when somebody waits with the same code.
     """
-    tx.run(_FORGET, now=tx.now)
-    with tx.point():
-        tx.run(
+    tx.execute(_FORGET, now=tx.now)
+    with tx.savepoint():
+        tx.execute(
             _ADD,
             uuid=uuid,
             digest=digest,
@@ -110,30 +112,34 @@ def add(
         )
 
 
-def by_digest(tx: Read, digest: bytes) -> Row | None:
+def by_digest(tx: ReadTransaction, digest: bytes) -> Row | None:
     """Find a program by the digest of what it shows."""
-    return tx.one(_BY_DIGEST, digest=digest)
+    return tx.fetch_one(_BY_DIGEST, digest=digest)
 
 
-def by_user_digest(tx: Read, user_digest: bytes) -> Row | None:
+def by_user_digest(tx: ReadTransaction, user_digest: bytes) -> Row | None:
     """Find a program by the digest of what a person types."""
-    return tx.one(_BY_USER_DIGEST, user_digest=user_digest)
+    return tx.fetch_one(_BY_USER_DIGEST, user_digest=user_digest)
 
 
-def by_uuid(tx: Read, uuid: str) -> Row | None:
+def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
     """Find a program by what the address in the browser says."""
-    return tx.one(_BY_UUID, uuid=uuid)
+    return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
-def step(
-    tx: Write, device: Row, state: State, account: int | None, lifetime: int | None = None
+def change_state(
+    tx: WriteTransaction,
+    device: Row,
+    state: State,
+    account: int | None,
+    lifetime: int | None = None,
 ) -> bool:
     """Move a program on, if it still stands where it was read; tell whether it did.
 
     Args:
         lifetime: seconds that its token will live; None: as it was.
     """
-    moved = tx.run(
+    moved = tx.execute(
         _STEP,
         device=device.id,
         was=device.state,
@@ -144,11 +150,11 @@ def step(
     return moved > 0
 
 
-def approved(tx: Read, account: int) -> int:
+def approved(tx: ReadTransaction, account: int) -> int:
     """Count the programs of an account that were approved and have not fetched a token."""
-    return int(tx.value(_APPROVED, account=account, now=tx.now))
+    return int(tx.scalar(_APPROVED, account=account, now=tx.now))
 
 
-def revoke(tx: Write, account: int) -> None:
+def revoke(tx: WriteTransaction, account: int) -> None:
     """Turn away the programs of an account that were approved and have not fetched a token."""
-    tx.run(_REVOKE, account=account)
+    tx.execute(_REVOKE, account=account)

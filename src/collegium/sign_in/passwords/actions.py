@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from collegium.access import queries as access_queries
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import check_staff
+from collegium.accounts.actions import require_staff
 from collegium.events import queries as event_queries
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, NotFound
-from collegium.security.passwords import faults
+from collegium.security.passwords import password_errors
 from collegium.sign_in import credentials, notices
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
 
@@ -42,11 +42,11 @@ class Reset(NamedTuple):
     mark: str
 
 
-class _Nobody(Exception):  # noqa: N818 - says what is the case
+class _NoAccountError(Exception):
     """Nobody has that address."""
 
 
-def ask(tx: Write, address: str, whence: str) -> None:
+def request_reset(tx: WriteTransaction, address: str, whence: str) -> None:
     """Mail a link to set a new password to every account of an address; tell nobody of whom.
 
     Accounts that another service knows the password of get none.
@@ -56,37 +56,39 @@ def ask(tx: Write, address: str, whence: str) -> None:
     """
     found = account_queries.with_address(tx, address)
     for account in found:
-        outbox_queries.post(tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat()))
+        outbox_queries.enqueue(
+            tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat())
+        )
         _record(tx, "account.password_reset_asked", None, account.id, address=whence)
     if not found:
         # As much work as for a known one: a mail is written as well, and taken back.
-        with suppress(_Nobody), tx.point():
-            outbox_queries.post(tx, mails.PasswordReset(address, 0, tx.now.isoformat()))
-            raise _Nobody
+        with suppress(_NoAccountError), tx.savepoint():
+            outbox_queries.enqueue(tx, mails.PasswordReset(address, 0, tx.now.isoformat()))
+            raise _NoAccountError
         _record(tx, "account.password_reset_asked", None, None, address=whence)
 
 
-def send(tx: Write, actor: Actor, uuid: str) -> Row:
+def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     """Mail a link to set a new password to an account, for staff; give the account.
 
     Refuses: NotFound when hidden, Forbidden for anybody but staff,
     Conflict ``password.elsewhere`` for an account that cannot have a password of ours.
     """
-    account = account_queries.reach(tx, actor, uuid)
-    check_staff(actor)
+    account = account_queries.get_visible(tx, actor, uuid)
+    require_staff(actor)
     if not is_open(account):
         raise Conflict("password.elsewhere")
-    outbox_queries.post(tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat()))
+    outbox_queries.enqueue(tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat()))
     _record(tx, "account.password_reset_asked", actor, account.id)
     return account
 
 
 def link(vault: Vault, account: Row, asked: datetime) -> str:
     """Make the last segment of the address that the mail names."""
-    return vault.link(RESET, account.uuid, asked.isoformat(), _mark(vault, account, asked))
+    return vault.sign(RESET, account.uuid, asked.isoformat(), _mark(vault, account, asked))
 
 
-def follow(tx: Read, vault: Vault, text: str) -> Row:
+def read_link(tx: ReadTransaction, vault: Vault, text: str) -> Row:
     """Give the account whose password a link may set now.
 
     A link dies with the hour, with the password it was to replace, and with the address it
@@ -94,7 +96,7 @@ def follow(tx: Read, vault: Vault, text: str) -> Row:
 
     Refuses: NotFound ``password.unknown_link``.
     """
-    match vault.follow(RESET, text):
+    match vault.unsign(RESET, text):
         case [str(uuid), str(moment), str(mark)]:
             asked = datetime.fromisoformat(moment)
             account = account_queries.known_by_uuid(tx, uuid)
@@ -113,21 +115,21 @@ def is_open(account: Row) -> bool:
     return bool(account.is_active and account.registration_method == "default")
 
 
-def about(account: Row) -> tuple[str, ...]:
+def describe(account: Row) -> tuple[str, ...]:
     """Give what is known of a person, for the judge of passwords."""
     return (account.username, account.email, account.first_name, account.last_name)
 
 
-def judge(password: str, known: tuple[str, ...]) -> list[str]:
+def check_new_password(password: str, known: tuple[str, ...]) -> list[str]:
     """Say everything that is wrong with a password.
 
     Args:
         known: what is known of the person.
     """
-    return faults(password, known)
+    return password_errors(password, known)
 
 
-def reset(tx: Write, vault: Vault, text: str, hashed: str, whence: str) -> None:
+def reset(tx: WriteTransaction, vault: Vault, text: str, hashed: str, whence: str) -> None:
     """Set a password by a link; whoever was signed in is out, and the link is used up.
 
     Args:
@@ -135,16 +137,16 @@ def reset(tx: Write, vault: Vault, text: str, hashed: str, whence: str) -> None:
 
     Refuses: NotFound ``password.unknown_link``.
     """
-    account = follow(tx, vault, text)
+    account = read_link(tx, vault, text)
     access_queries.lock_account(tx, account.id)
     # Asked again under the lock: the same link, followed at this moment, has used itself up.
-    account = follow(tx, vault, text)
+    account = read_link(tx, vault, text)
     _set(tx, account.id, hashed)
     _record(tx, "account.password_changed", None, account.id, because="link", address=whence)
-    notices.tell(tx, mails.PasswordChanged, account, None, by=notices.PERSON, address=whence)
+    notices.send_notice(tx, mails.PasswordChanged, account, None, by=notices.PERSON, address=whence)
 
 
-def change(tx: Write, actor: Actor, hashed: str) -> Actor:
+def change(tx: WriteTransaction, actor: Actor, hashed: str) -> Actor:
     """Set the actor's own password, who has just shown the old one; whoever was signed in is out.
 
     Args:
@@ -157,18 +159,22 @@ def change(tx: Write, actor: Actor, hashed: str) -> Actor:
     account = credentials.confirm(tx, actor)
     _set(tx, actor.id, hashed)
     _record(tx, "account.password_changed", actor, actor.id)
-    notices.tell(tx, mails.PasswordChanged, account, actor)
+    notices.send_notice(tx, mails.PasswordChanged, account, actor)
     return replace(actor, token=0, credentials=None)
 
 
-def _set(tx: Write, account: int, hashed: str) -> None:
+def _set(tx: WriteTransaction, account: int, hashed: str) -> None:
     account_queries.change(tx, account, {"password": hashed, "modified": tx.now})
-    credentials.end_all(tx, account)
+    credentials.revoke_everything(tx, account)
 
 
 def _mark(vault: Vault, account: Row, asked: datetime) -> str:
-    return vault.code(RESET, account.id, account.password or "", account.email, asked.isoformat())
+    return vault.derive_code(
+        RESET, account.id, account.password or "", account.email, asked.isoformat()
+    )
 
 
-def _record(tx: Write, kind: str, actor: Actor | None, account: int | None, **facts: Any) -> None:
+def _record(
+    tx: WriteTransaction, kind: str, actor: Actor | None, account: int | None, **facts: Any
+) -> None:
     event_queries.record(tx, kind, actor, account=account, **facts)

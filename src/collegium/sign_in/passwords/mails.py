@@ -5,24 +5,26 @@ from datetime import datetime
 from typing import Any, Final
 
 from collegium.accounts import queries as account_queries
-from collegium.db.database import Read
+from collegium.db.database import ReadTransaction
 from collegium.outbox.mails import PasswordReset
-from collegium.outbox.outcomes import Void
+from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.text.plain import name_line
 
-Loader = Callable[[Read, Settings, Vault, dict[str, Any]], dict[str, Any]]
+Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 
-def _reset(tx: Read, settings: Settings, vault: Vault, facts: dict[str, Any]) -> dict[str, Any]:
+def _reset(
+    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
+) -> dict[str, Any]:
     account = account_queries.known(tx, id=facts["account"])
     if account is None or not password_actions.is_open(account):
-        raise Void("The account has no password of its own any more.")
+        raise ObsoleteError("The account has no password of its own any more.")
     asked = datetime.fromisoformat(facts["asked"])
     if tx.now > asked + password_actions.LIFETIME:
-        raise Void("The link would have ended before anybody could open it.")
+        raise ObsoleteError("The link would have ended before anybody could open it.")
     # Always our own page: a front end of another kind has none for it.
     base = settings.base_url.rstrip("/")
     return {

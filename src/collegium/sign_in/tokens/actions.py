@@ -22,16 +22,16 @@ from collegium.sign_in.tokens.rules import (
     LOGINS_WINDOW,
     PERSONAL_LIFETIME,
     REFRESH_LIFETIME,
-    Kind,
-    check_few,
+    TokenKind,
     check_logins,
-    end,
+    check_token_quota,
+    expiry,
 )
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
@@ -66,24 +66,24 @@ def actor_of(
         civil_number=account.civil_number,
         address=address,
         request=request,
-        behind=behind,
+        impersonator=behind,
         token=token,
         credentials=credentials,
         token_kind=token_kind,
     )
 
 
-def issue(tx: Write, vault: Vault, actor: Actor | None, account: int) -> str:
+def issue(tx: WriteTransaction, vault: Vault, actor: Actor | None, account: int) -> str:
     """Give an account a new token; the old one is dead at once."""
     token_queries.revoke(tx, account)
     token = vault.new_token()
-    token_queries.add(tx, account, vault.digest(token), vault.seal(token))
+    token_queries.add(tx, account, vault.digest(token), vault.encrypt(token))
     event_queries.record(tx, "token.created", actor, account=account)
     return token
 
 
 def issue_personal(
-    tx: Write, vault: Vault, actor: Actor, name: str, *, settings: Settings = DEFAULTS
+    tx: WriteTransaction, vault: Vault, actor: Actor, name: str, *, settings: Settings = DEFAULTS
 ) -> tuple[str, int]:
     """Give a person another token for a program of theirs; it is told this once.
 
@@ -95,22 +95,22 @@ def issue_personal(
     Refuses: Conflict ``token.too_many``; and as ``credentials.confirm``.
     """
     account = credentials.confirm(tx, actor)
-    check_room(tx, actor.id, settings)
+    check_quota(tx, actor.id, settings)
     token = vault.new_personal()
     number = token_queries.add(
         tx,
         actor.id,
         vault.digest(token),
-        kind=Kind.PERSONAL,
+        kind=TokenKind.PERSONAL,
         name=name,
         lifetime=PERSONAL_LIFETIME,
     )
     event_queries.record(tx, "token.created", actor, account=actor.id, name=name)
-    notices.tell(tx, mails.TokenCreated, account, actor, name=name)
+    notices.send_notice(tx, mails.TokenCreated, account, actor, name=name)
     return token, number
 
 
-def issue_device(tx: Write, vault: Vault, account: Row, name: str, lifetime: int) -> str:
+def issue_device(tx: WriteTransaction, vault: Vault, account: Row, name: str, lifetime: int) -> str:
     """Give a program that was let in from a browser its token, once.
 
     The account must be locked, and the program counted by ``check_room`` when it was let in.
@@ -124,7 +124,7 @@ def issue_device(tx: Write, vault: Vault, account: Row, name: str, lifetime: int
         tx,
         account.id,
         vault.digest(token),
-        kind=Kind.DEVICE,
+        kind=TokenKind.DEVICE,
         name=name,
         ends=tx.now + timedelta(seconds=lifetime),
     )
@@ -132,7 +132,7 @@ def issue_device(tx: Write, vault: Vault, account: Row, name: str, lifetime: int
     return token
 
 
-def check_room(tx: Write, account: int, settings: Settings) -> None:
+def check_quota(tx: WriteTransaction, account: int, settings: Settings) -> None:
     """Let an account have another token for a program only while it has few enough.
 
     Programs that were let in and have not fetched their token count as well. The account must be
@@ -140,25 +140,25 @@ def check_room(tx: Write, account: int, settings: Settings) -> None:
 
     Refuses: Conflict ``token.too_many``.
     """
-    rows = token_queries.tidy(tx, account, settings.token_max_age)
+    rows = token_queries.remove_expired(tx, account, settings.token_max_age)
     count = sum(row.kind in COUNTED for row in rows) + device_queries.approved(tx, account)
-    check_few(count, settings.max_personal_tokens)
+    check_token_quota(count, settings.max_personal_tokens)
 
 
-def revoke_own(tx: Write, actor: Actor, number: int) -> None:
+def revoke_own(tx: WriteTransaction, actor: Actor, number: int) -> None:
     """End one of the actor's tokens, of whatever kind but a session; a pair goes together.
 
     Refuses: NotFound ``token.none``.
     """
-    row = token_queries.one(tx, actor.id, number)
-    if row is None or row.kind in {Kind.SESSION, Kind.SPENT}:
+    row = token_queries.get(tx, actor.id, number)
+    if row is None or row.kind in {TokenKind.SESSION, TokenKind.SPENT}:
         raise NotFound("token.none")
     if not token_queries.revoke_row(tx, actor.id, row):
         raise NotFound("token.none")
     event_queries.record(tx, "token.revoked", actor, account=actor.id, name=row.name)
 
 
-def revoke_everything_else(tx: Write, actor: Actor) -> None:
+def revoke_everything_else(tx: WriteTransaction, actor: Actor) -> None:
     """End every token and session of the actor but the session that asks for it.
 
     Refuses: as ``credentials.confirm``.
@@ -176,8 +176,8 @@ class Pair(NamedTuple):
     refresh: str
 
 
-def log_in_briefly(
-    tx: Write, vault: Vault, actor: Actor, method: str, *, settings: Settings = DEFAULTS
+def log_in_with_refresh(
+    tx: WriteTransaction, vault: Vault, actor: Actor, method: str, *, settings: Settings = DEFAULTS
 ) -> Pair:
     """Let somebody in whose password was right, and give a pair of tokens.
 
@@ -188,15 +188,15 @@ def log_in_briefly(
     """
     account = credentials.confirm(tx, actor, "login.failed")
     check_login_rate(tx, account.id, settings)
-    rows = token_queries.tidy(tx, account.id, settings.token_max_age)
-    pairs = [row for row in rows if row.kind == Kind.REFRESH]
+    rows = token_queries.remove_expired(tx, account.id, settings.token_max_age)
+    pairs = [row for row in rows if row.kind == TokenKind.REFRESH]
     token_queries.revoke_oldest(tx, account.id, pairs, settings.max_sessions - 1)
     account_queries.change(tx, account.id, {"last_login": tx.now})
     event_queries.record(tx, "login.succeeded", actor, account=account.id, method=method)
     return _issue_pair(tx, vault, account.id, uuid4().hex, tx.now)
 
 
-def check_login_rate(tx: Write, account: int, settings: Settings) -> None:
+def check_login_rate(tx: WriteTransaction, account: int, settings: Settings) -> None:
     """Let an account log in only so many times in ten minutes; staff as well.
 
     The account must be locked: of two logins at one moment the second one counts the first.
@@ -205,11 +205,11 @@ def check_login_rate(tx: Write, account: int, settings: Settings) -> None:
     """
     if settings.rate_limits:
         since = tx.now - LOGINS_WINDOW
-        first = event_queries.nth_login(tx, account, since, settings.max_logins)
+        first = event_queries.login_number(tx, account, since, settings.max_logins)
         check_logins(first, tx.now)
 
 
-def refresh(tx: Write, vault: Vault, settings: Settings, token: str) -> Pair | None:
+def refresh(tx: WriteTransaction, vault: Vault, settings: Settings, token: str) -> Pair | None:
     """Give the next pair for a refresh token; the pair that it came with is dead at once.
 
     None for a token that was spent before: whoever shows it, two of them have it, and so the
@@ -223,20 +223,20 @@ def refresh(tx: Write, vault: Vault, settings: Settings, token: str) -> Pair | N
         # Read again under the lock: what ends all tokens of the account may have come first.
         access_queries.lock_account(tx, owner.id)
         owner = token_queries.owner(tx, vault.digest(token))
-    if owner is None or owner.token_kind != Kind.REFRESH:
+    if owner is None or owner.token_kind != TokenKind.REFRESH:
         if owner is None and _end_reused(tx, vault, token):
             return None
         raise Unauthenticated("token.unknown")
     if not owner.is_active:
         raise Unauthenticated("token.inactive")
-    ends = end(owner.issued, owner.used, owner.lifetime, settings.token_max_age, owner.ends)
+    ends = expiry(owner.issued, owner.used, owner.lifetime, settings.token_max_age, owner.ends)
     if ends is not None and ends < tx.now:
         raise Unauthenticated("token.expired")
     token_queries.revoke_family(tx, owner.id, owner.family)
     return _issue_pair(tx, vault, owner.id, owner.family, owner.issued)
 
 
-def _end_reused(tx: Write, vault: Vault, token: str) -> bool:
+def _end_reused(tx: WriteTransaction, vault: Vault, token: str) -> bool:
     """End the family of a refresh token that was spent before; tell whether it still lived."""
     found = vault.family_of(token)
     if found is None:
@@ -249,11 +249,13 @@ def _end_reused(tx: Write, vault: Vault, token: str) -> bool:
     return True
 
 
-def _issue_pair(tx: Write, vault: Vault, account: int, family: str, issued: datetime) -> Pair:
+def _issue_pair(
+    tx: WriteTransaction, vault: Vault, account: int, family: str, issued: datetime
+) -> Pair:
     pair = Pair(vault.new_personal(), vault.new_refresh(account, family))
     for token, kind, seconds in (
-        (pair.access, Kind.ACCESS, ACCESS_LIFETIME),
-        (pair.refresh, Kind.REFRESH, REFRESH_LIFETIME),
+        (pair.access, TokenKind.ACCESS, ACCESS_LIFETIME),
+        (pair.refresh, TokenKind.REFRESH, REFRESH_LIFETIME),
     ):
         token_queries.add(
             tx,
@@ -267,18 +269,22 @@ def _issue_pair(tx: Write, vault: Vault, account: int, family: str, issued: date
     return pair
 
 
-def renew(tx: Write, vault: Vault, settings: Settings, actor: Actor | None, account: Row) -> str:
+def renew(
+    tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor | None, account: Row
+) -> str:
     """Give the account's token: the one it has, its lifetime begun anew, or a new one."""
     kept = token_queries.of_account(tx, account.id)
     if kept is not None:
-        ends = end(kept.issued, kept.used, account.token_lifetime, settings.token_max_age)
+        ends = expiry(kept.issued, kept.used, account.token_lifetime, settings.token_max_age)
         if ends is None or ends >= tx.now:
             token_queries.touch_now(tx, kept.id)
-            return vault.unseal(kept.sealed, kept.digest)
+            return vault.decrypt(kept.sealed, kept.digest)
     return issue(tx, vault, actor, account.id)
 
 
-def log_in(tx: Write, vault: Vault, settings: Settings, actor: Actor, method: str) -> str:
+def log_in(
+    tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor, method: str
+) -> str:
     """Let somebody in whose password was right, and give the token.
 
     Args:
@@ -295,7 +301,7 @@ def log_in(tx: Write, vault: Vault, settings: Settings, actor: Actor, method: st
     return token
 
 
-def fail(tx: Write, account: Row | None, address: str) -> None:
+def record_failed_login(tx: WriteTransaction, account: Row | None, address: str) -> None:
     """Write down that somebody did not get in.
 
     What was typed as a user name is not kept: it may be a password, or a name of somebody else.
@@ -309,13 +315,13 @@ def fail(tx: Write, account: Row | None, address: str) -> None:
     )
 
 
-def log_out(tx: Write, actor: Actor) -> None:
+def log_out(tx: WriteTransaction, actor: Actor) -> None:
     """End the token that authenticated the request, whatever its kind; a pair goes together.
 
     Where a member of staff acts as somebody else, it is the token of the member of staff.
     """
-    shown = actor.behind or actor
-    row = token_queries.one(tx, shown.id, shown.token)
+    shown = actor.impersonator or actor
+    row = token_queries.get(tx, shown.id, shown.token)
     if row is not None:
         token_queries.revoke_row(tx, shown.id, row)
     event_queries.record(tx, "logout", shown, account=shown.id)
@@ -330,7 +336,7 @@ def check_may_oversee(actor: Actor) -> None:
         raise Forbidden("permission.missing")
 
 
-def end_of(tx: Write, actor: Actor, account: int) -> None:
+def expiry_of(tx: WriteTransaction, actor: Actor, account: int) -> None:
     """End somebody's token, and with it every session that uses it.
 
     Refuses: Forbidden ``permission.missing``, NotFound ``token.none``.

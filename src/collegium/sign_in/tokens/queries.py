@@ -21,16 +21,16 @@ from sqlalchemy import (
 )
 
 from collegium.accounts.queries import shown as shown_accounts
-from collegium.db.statements import Key, Prepared, Time, any_of
+from collegium.db.statements import Statement, UtcDateTime, UuidHex, any_of
 from collegium.db.tables import API_TOKEN, accounts, tokens
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
-from collegium.sign_in.tokens.rules import Kind, end
+from collegium.sign_in.tokens.rules import TokenKind, expiry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
 _OWNER = (
@@ -60,7 +60,7 @@ _NEW = (
     "family",
 )
 
-_OF = Prepared(
+_OF = Statement(
     select(
         *_OWNER,
         tokens.c.id.label("token_id"),
@@ -73,22 +73,22 @@ _OF = Prepared(
     .where(tokens.c.digest == bindparam("digest"))
 )
 _presented = tokens.alias("presented")
-_OF_SHOWN = Prepared(
+_OF_SHOWN = Statement(
     shown_accounts(
         _presented.join(accounts, accounts.c.id == _presented.c.account_id),
         _presented.c.id.label("token_id"),
         _presented.c.kind.label("token_kind"),
         case(
-            (_presented.c.kind == Kind.API.value, accounts.c.token_lifetime),
+            (_presented.c.kind == TokenKind.API.value, accounts.c.token_lifetime),
             else_=_presented.c.lifetime,
         ).label("lifetime"),
         *(_presented.c[name] for name in ("issued", "used", "ends", "family")),
     ).where(_presented.c.digest == bindparam("digest"))
 )
-_THERE = Prepared(select(tokens.c.id).where(tokens.c.id == bindparam("token")))
+_THERE = Statement(select(tokens.c.id).where(tokens.c.id == bindparam("token")))
 _mine = tokens.c.account_id == bindparam("account")
-_FOR_ACCOUNT = Prepared(select(tokens).where(_mine, API_TOKEN))
-_ISSUE = Prepared(
+_FOR_ACCOUNT = Statement(select(tokens).where(_mine, API_TOKEN))
+_ISSUE = Statement(
     insert(tokens).values({name: bindparam(name) for name in _NEW}).returning(tokens.c.id)
 )
 _SPENT = tokens.c.kind == literal_column("'spent'")
@@ -97,8 +97,8 @@ _SHORT = tuple(
     for name in ("id", "kind", "name", "issued", "used", "lifetime", "ends", "family")
 )
 _others = select(*_SHORT).where(_mine, not_(API_TOKEN), not_(_SPENT))
-_OTHERS = Prepared(_others)
-_ALL = Prepared(
+_OTHERS = Statement(_others)
+_ALL = Statement(
     select(
         *(column for column in _SHORT if column is not tokens.c.lifetime),
         case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
@@ -108,33 +108,35 @@ _ALL = Prepared(
     .where(_mine, not_(_SPENT))
     .order_by(tokens.c.id)
 )
-_ONE = Prepared(select(*_SHORT).where(_mine, tokens.c.id == bindparam("token")))
-_ANY_SEALED = Prepared(
+_ONE = Statement(select(*_SHORT).where(_mine, tokens.c.id == bindparam("token")))
+_ANY_SEALED = Statement(
     select(tokens.c.digest, tokens.c.sealed)
     .where(tokens.c.sealed.is_not(None))
     .order_by(tokens.c.id.desc())
     .limit(1)
 )
-_PERSONAL = Prepared(_others.where(tokens.c.kind == "personal").order_by(tokens.c.id))
-_SESSIONS = Prepared(_others.where(tokens.c.kind == "session").order_by(tokens.c.used.desc()))
-_FORGET = Prepared(delete(tokens).where(any_of(tokens.c.id, "dead")))
-_TOUCH = Prepared(
+_PERSONAL = Statement(_others.where(tokens.c.kind == "personal").order_by(tokens.c.id))
+_SESSIONS = Statement(_others.where(tokens.c.kind == "session").order_by(tokens.c.used.desc()))
+_FORGET = Statement(delete(tokens).where(any_of(tokens.c.id, "dead")))
+_TOUCH = Statement(
     update(tokens)
-    .where(tokens.c.id == bindparam("token"), tokens.c.used < bindparam("before", type_=Time))
-    .values(used=bindparam("moment", type_=Time))
+    .where(
+        tokens.c.id == bindparam("token"), tokens.c.used < bindparam("before", type_=UtcDateTime)
+    )
+    .values(used=bindparam("moment", type_=UtcDateTime))
 )
-_REVOKE = Prepared(delete(tokens).where(_mine, API_TOKEN))
-_REVOKE_ALL = Prepared(delete(tokens).where(_mine))
-_REVOKE_BUT = Prepared(delete(tokens).where(_mine, tokens.c.id != bindparam("kept")))
-_REVOKE_OTHERS = Prepared(delete(tokens).where(_mine, not_(API_TOKEN)))
-_SPEND = Prepared(update(tokens).where(_mine, API_TOKEN).values(kind="spent", sealed=null()))
-_REVOKE_ONE = Prepared(
+_REVOKE = Statement(delete(tokens).where(_mine, API_TOKEN))
+_REVOKE_ALL = Statement(delete(tokens).where(_mine))
+_REVOKE_BUT = Statement(delete(tokens).where(_mine, tokens.c.id != bindparam("kept")))
+_REVOKE_OTHERS = Statement(delete(tokens).where(_mine, not_(API_TOKEN)))
+_SPEND = Statement(update(tokens).where(_mine, API_TOKEN).values(kind="spent", sealed=null()))
+_REVOKE_ONE = Statement(
     delete(tokens).where(
         _mine, tokens.c.id == bindparam("token"), tokens.c.kind == bindparam("kind")
     )
 )
-_REVOKE_FAMILY = Prepared(
-    delete(tokens).where(_mine, tokens.c.family == bindparam("family", type_=Key))
+_REVOKE_FAMILY = Statement(
+    delete(tokens).where(_mine, tokens.c.family == bindparam("family", type_=UuidHex))
 )
 
 # Never the token itself, nor anything it could be made of.
@@ -151,7 +153,7 @@ _shown = select(
 _shown = _shown.select_from(accounts).join(
     tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN)
 )
-_SHOWN = Prepared(_shown.where(_mine))
+_SHOWN = Statement(_shown.where(_mine))
 
 listing = Listing(
     _shown,
@@ -163,18 +165,18 @@ listing = Listing(
 )
 
 
-def shown(tx: Read, account: int) -> Row:
+def shown(tx: ReadTransaction, account: int) -> Row:
     """Give what is told of the token of an account.
 
     Refuses: NotFound ``token.none``.
     """
-    row = tx.one(_SHOWN, account=account)
+    row = tx.fetch_one(_SHOWN, account=account)
     if row is None:
         raise NotFound("token.none")
     return row
 
 
-def owner(tx: Read, digest: bytes, *, shown: bool = False) -> Row | None:
+def owner(tx: ReadTransaction, digest: bytes, *, shown: bool = False) -> Row | None:
     """Give the account that a token belongs to, and what its end is judged by.
 
     Args:
@@ -182,73 +184,75 @@ def owner(tx: Read, digest: bytes, *, shown: bool = False) -> Row | None:
 
     ``token_id``, ``token_kind`` and ``issued used lifetime ends family`` are those of the token.
     """
-    return tx.one(_OF_SHOWN if shown else _OF, digest=digest)
+    return tx.fetch_one(_OF_SHOWN if shown else _OF, digest=digest)
 
 
-def is_there(tx: Read, token: int) -> bool:
+def is_there(tx: ReadTransaction, token: int) -> bool:
     """Tell whether nobody has revoked a token, by its number."""
-    return tx.one(_THERE, token=token) is not None
+    return tx.fetch_one(_THERE, token=token) is not None
 
 
-def of_account(tx: Read, account: int) -> Row | None:
+def of_account(tx: ReadTransaction, account: int) -> Row | None:
     """Give the token of an account that the Waldur wire shows."""
-    return tx.one(_FOR_ACCOUNT, account=account)
+    return tx.fetch_one(_FOR_ACCOUNT, account=account)
 
 
-def personal(tx: Read, account: int) -> list[Row]:
+def personal(tx: ReadTransaction, account: int) -> list[Row]:
     """Give the personal tokens of an account, oldest first; those that ran out among them."""
-    return tx.all(_PERSONAL, account=account)
+    return tx.fetch_all(_PERSONAL, account=account)
 
 
-def sessions(tx: Read, account: int) -> list[Row]:
+def sessions(tx: ReadTransaction, account: int) -> list[Row]:
     """Give the browsers an account is signed in with, last used first; also those that ran out."""
-    return tx.all(_SESSIONS, account=account)
+    return tx.fetch_all(_SESSIONS, account=account)
 
 
-def valid(tx: Read, account: int, max_age: int | None) -> list[tuple[Row, datetime | None]]:
+def valid(
+    tx: ReadTransaction, account: int, max_age: int | None
+) -> list[tuple[Row, datetime | None]]:
     """Return every token of an account that is valid, of all kinds, each with when it expires.
 
     Args:
         max_age: seconds that a token lives at most; None: no limit.
     """
     rows = [
-        (row, end(row.issued, row.used, row.lifetime, max_age, row.ends))
-        for row in tx.all(_ALL, account=account)
+        (row, expiry(row.issued, row.used, row.lifetime, max_age, row.ends))
+        for row in tx.fetch_all(_ALL, account=account)
     ]
     return [(row, ends) for row, ends in rows if ends is None or ends >= tx.now]
 
 
-def numbers(tx: Read, account: int, max_age: int | None = None) -> dict[Kind, int]:
+def ids_of(tx: ReadTransaction, account: int, max_age: int | None = None) -> dict[TokenKind, int]:
     """Count the valid tokens of an account by kind, without its API token."""
     return Counter(
-        Kind(row.kind)
-        for row in tx.all(_OTHERS, account=account)
+        TokenKind(row.kind)
+        for row in tx.fetch_all(_OTHERS, account=account)
         if not _is_over(row, tx.now, max_age)
     )
 
 
-def one(tx: Read, account: int, token: int) -> Row | None:
+def get(tx: ReadTransaction, account: int, token: int) -> Row | None:
     """Find a token of an account by its id, expired or not."""
-    return tx.one(_ONE, account=account, token=token)
+    return tx.fetch_one(_ONE, account=account, token=token)
 
 
 def _is_over(row: Row, now: datetime, max_age: int | None) -> bool:
-    ends = end(row.issued, row.used, row.lifetime, max_age, row.ends)
+    ends = expiry(row.issued, row.used, row.lifetime, max_age, row.ends)
     return ends is not None and ends < now
 
 
-def any_sealed(tx: Read) -> Row | None:
+def any_encrypted(tx: ReadTransaction) -> Row | None:
     """Give the ``digest`` and the ``sealed`` text of the newest token that has one."""
-    return tx.one(_ANY_SEALED)
+    return tx.fetch_one(_ANY_SEALED)
 
 
 def add(
-    tx: Write,
+    tx: WriteTransaction,
     account: int,
     digest: bytes,
     sealed: bytes | None = None,
     *,
-    kind: Kind = Kind.API,
+    kind: TokenKind = TokenKind.API,
     name: str = "",
     lifetime: int | None = None,
     ends: datetime | None = None,
@@ -265,7 +269,7 @@ def add(
         issued: when the first token of its family was issued; None: now.
     """
     return int(
-        tx.value(
+        tx.scalar(
             _ISSUE,
             account_id=account,
             digest=digest,
@@ -281,73 +285,75 @@ def add(
     )
 
 
-def tidy(tx: Write, account: int, max_age: int | None) -> list[Row]:
+def remove_expired(tx: WriteTransaction, account: int, max_age: int | None) -> list[Row]:
     """Delete the expired tokens of an account and return the valid ones, without its API token."""
-    rows = tx.all(_OTHERS, account=account)
+    rows = tx.fetch_all(_OTHERS, account=account)
     dead = [row.id for row in rows if _is_over(row, tx.now, max_age)]
     if dead:
-        tx.run(_FORGET, dead=dead)
+        tx.execute(_FORGET, dead=dead)
     gone = set(dead)
     return [row for row in rows if row.id not in gone]
 
 
-def touch(tx: Write, token: int, every: timedelta) -> None:
+def touch(tx: WriteTransaction, token: int, every: timedelta) -> None:
     """Move the sliding lifetime on, unless somebody else did so a moment ago."""
-    tx.run(_TOUCH, token=token, moment=tx.now, before=tx.now - every)
+    tx.execute(_TOUCH, token=token, moment=tx.now, before=tx.now - every)
 
 
-def touch_now(tx: Write, token: int) -> None:
+def touch_now(tx: WriteTransaction, token: int) -> None:
     """Begin the lifetime of a token anew."""
-    tx.run(_TOUCH, token=token, moment=tx.now, before=tx.now)
+    tx.execute(_TOUCH, token=token, moment=tx.now, before=tx.now)
 
 
-def revoke(tx: Write, account: int) -> bool:
+def revoke(tx: WriteTransaction, account: int) -> bool:
     """End the token of an account that the Waldur wire shows; tell whether there was one."""
-    return tx.run(_REVOKE, account=account) > 0
+    return tx.execute(_REVOKE, account=account) > 0
 
 
-def revoke_all(tx: Write, account: int) -> None:
+def revoke_all(tx: WriteTransaction, account: int) -> None:
     """End every token of an account, of whatever kind."""
-    tx.run(_REVOKE_ALL, account=account)
+    tx.execute(_REVOKE_ALL, account=account)
 
 
-def revoke_but(tx: Write, account: int, kept: int) -> int:
+def revoke_but(tx: WriteTransaction, account: int, kept: int) -> int:
     """End every token of an account but one; return how many were ended.
 
     Args:
         kept: id of a token; 0 for none.
     """
-    return tx.run(_REVOKE_BUT, account=account, kept=kept)
+    return tx.execute(_REVOKE_BUT, account=account, kept=kept)
 
 
-def suspend(tx: Write, account: int) -> None:
+def suspend(tx: WriteTransaction, account: int) -> None:
     """End every token of an account that is deactivated.
 
     The digest of its API token stays until the account is activated, so that its owner is told
     that the account is inactive rather than that the token is unknown. It opens nothing again.
     """
-    tx.run(_REVOKE_OTHERS, account=account)
-    tx.run(_SPEND, account=account)
+    tx.execute(_REVOKE_OTHERS, account=account)
+    tx.execute(_SPEND, account=account)
 
 
-def revoke_one(tx: Write, account: int, token: int, kind: Kind = Kind.PERSONAL) -> bool:
+def revoke_one(
+    tx: WriteTransaction, account: int, token: int, kind: TokenKind = TokenKind.PERSONAL
+) -> bool:
     """End one token of an account by its number; tell whether there was one of that kind."""
-    return tx.run(_REVOKE_ONE, account=account, token=token, kind=kind.value) > 0
+    return tx.execute(_REVOKE_ONE, account=account, token=token, kind=kind.value) > 0
 
 
-def revoke_family(tx: Write, account: int, family: str) -> bool:
+def revoke_family(tx: WriteTransaction, account: int, family: str) -> bool:
     """End the tokens of an account that go together; tell whether there were any."""
-    return tx.run(_REVOKE_FAMILY, account=account, family=family) > 0
+    return tx.execute(_REVOKE_FAMILY, account=account, family=family) > 0
 
 
-def revoke_row(tx: Write, account: int, row: Row) -> bool:
+def revoke_row(tx: WriteTransaction, account: int, row: Row) -> bool:
     """End a token, and with it the tokens of its family; tell whether it was there."""
     if row.family is not None:
         return revoke_family(tx, account, row.family)
-    return revoke_one(tx, account, row.id, Kind(row.kind))
+    return revoke_one(tx, account, row.id, TokenKind(row.kind))
 
 
-def revoke_oldest(tx: Write, account: int, rows: Iterable[Row], kept: int) -> list[Row]:
+def revoke_oldest(tx: WriteTransaction, account: int, rows: Iterable[Row], kept: int) -> list[Row]:
     """End the tokens that were not used for longest, until few enough are left.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Final
 from collegium.refusals import Conflict, Forbidden, Limited
 
 
-class Kind(StrEnum):
+class TokenKind(StrEnum):
     """What a token is for."""
 
     API = "api"
@@ -28,13 +28,13 @@ class Kind(StrEnum):
     """What was the API token of an account before it was deactivated. It opens nothing again."""
 
 
-DELEGATED: Final = frozenset({Kind.PERSONAL, Kind.DEVICE, Kind.ACCESS})
+DELEGATED: Final = frozenset({TokenKind.PERSONAL, TokenKind.DEVICE, TokenKind.ACCESS})
 """Bearer tokens of programs: they do not change how the account itself is protected."""
 
-BEARERS: Final = DELEGATED | {Kind.API}
+BEARERS: Final = DELEGATED | {TokenKind.API}
 """Tokens that authenticate API requests."""
 
-COUNTED: Final = frozenset({Kind.PERSONAL, Kind.DEVICE})
+COUNTED: Final = frozenset({TokenKind.PERSONAL, TokenKind.DEVICE})
 """Tokens that one account may have a limited number of; when it is reached, no more are issued."""
 
 PERSONAL_LIFETIME: Final = 365 * 24 * 3600
@@ -49,7 +49,7 @@ LOGINS_WINDOW: Final = timedelta(minutes=10)
 """The time in which the successful logins of an account are counted."""
 
 
-def check_few(count: int, most: int) -> None:
+def check_token_quota(count: int, most: int) -> None:
     """Let an account have another token for a program only while it has few enough.
 
     Refuses: Conflict ``token.too_many``.
@@ -77,7 +77,7 @@ def may_hold_api_token(kind: str | None) -> bool:
     Args:
         kind: of the token that authenticated the request; None where it was none.
     """
-    return kind is None or kind == Kind.API
+    return kind is None or kind == TokenKind.API
 
 
 def check_is_own(kind: str | None) -> None:
@@ -85,11 +85,11 @@ def check_is_own(kind: str | None) -> None:
 
     Refuses: Forbidden ``token.delegated``.
     """
-    if kind != Kind.API:
+    if kind != TokenKind.API:
         raise Forbidden("token.delegated")
 
 
-def end(
+def expiry(
     issued: datetime,
     used: datetime,
     lifetime: int | None,

@@ -12,17 +12,17 @@ from collegium.settings import DEFAULTS
 from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import check_login_rate
-from collegium.sign_in.tokens.rules import SESSION_AGE, SESSION_LIFETIME, Kind
+from collegium.sign_in.tokens.rules import SESSION_AGE, SESSION_LIFETIME, TokenKind
 
 if TYPE_CHECKING:
     from collegium.access.rules import Actor
-    from collegium.db.database import Write
+    from collegium.db.database import WriteTransaction
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
 
 
 def begin(
-    tx: Write,
+    tx: WriteTransaction,
     vault: Vault,
     actor: Actor,
     method: str,
@@ -48,15 +48,15 @@ def begin(
     credentials.confirm(tx, actor, "login.failed")
     if not renews:
         check_login_rate(tx, actor.id, settings)
-    rows = token_queries.tidy(tx, actor.id, settings.token_max_age)
-    there = [row for row in rows if row.kind == Kind.SESSION]
+    rows = token_queries.remove_expired(tx, actor.id, settings.token_max_age)
+    there = [row for row in rows if row.kind == TokenKind.SESSION]
     token_queries.revoke_oldest(tx, actor.id, there, settings.max_sessions - 1)
     token = vault.new_token()
     token_queries.add(
         tx,
         actor.id,
         vault.digest(token),
-        kind=Kind.SESSION,
+        kind=TokenKind.SESSION,
         name=browser,
         lifetime=SESSION_LIFETIME,
         ends=tx.now + timedelta(seconds=SESSION_AGE),
@@ -66,11 +66,11 @@ def begin(
     return token
 
 
-def end(tx: Write, actor: Actor, session: int) -> None:
+def end(tx: WriteTransaction, actor: Actor, session: int) -> None:
     """Sign one browser of the actor out.
 
     Refuses: NotFound ``token.none``.
     """
-    if not token_queries.revoke_one(tx, actor.id, session, Kind.SESSION):
+    if not token_queries.revoke_one(tx, actor.id, session, TokenKind.SESSION):
         raise NotFound("token.none")
     event_queries.record(tx, "logout", actor, account=actor.id)

@@ -11,7 +11,7 @@ from pyotp.totp import TOTP
 
 from collegium.access import queries as access_queries
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import check_staff
+from collegium.accounts.actions import require_staff
 from collegium.events import queries as event_queries
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Invalid
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from collegium.access.rules import Actor
-    from collegium.db.database import Read, Write
+    from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
     from collegium.security.crypto import Vault
 
@@ -41,7 +41,7 @@ class Secret(NamedTuple):
     link: str
 
 
-def begin(tx: Write, actor: Actor, vault: Vault) -> None:
+def begin(tx: WriteTransaction, actor: Actor, vault: Vault) -> None:
     """Make a secret for an authenticator; nothing is asked for until a code confirms it.
 
     It is shown to, and confirmed by, the session that has begun alone: a thief who knows the
@@ -52,10 +52,10 @@ def begin(tx: Write, actor: Actor, vault: Vault) -> None:
     credentials.confirm(tx, actor)
     two_factor_rules.check_off(is_on=two_factor_queries.is_on(tx, actor.id))
     text = f"{random_base32()} {actor.token}"
-    two_factor_queries.put(tx, actor.id, vault.digest(text), vault.seal(text))
+    two_factor_queries.replace(tx, actor.id, vault.digest(text), vault.encrypt(text))
 
 
-def unconfirmed(tx: Read, actor: Actor, vault: Vault, site: str) -> Secret | None:
+def unconfirmed(tx: ReadTransaction, actor: Actor, vault: Vault, site: str) -> Secret | None:
     """Give the secret that waits for its first code to the session that has begun it.
 
     Once it is confirmed, nobody gets it.
@@ -73,7 +73,7 @@ def unconfirmed(tx: Read, actor: Actor, vault: Vault, site: str) -> Secret | Non
     return Secret(secret, link)
 
 
-def confirm(tx: Write, actor: Actor, vault: Vault, code: str) -> list[str]:
+def confirm(tx: WriteTransaction, actor: Actor, vault: Vault, code: str) -> list[str]:
     """Turn the second factor on; give the recovery codes, which nobody can show again.
 
     Everything that was obtained without it ends: sessions, API token, pairs, and the tokens of
@@ -90,17 +90,17 @@ def confirm(tx: Write, actor: Actor, vault: Vault, code: str) -> list[str]:
     two_factor_rules.check_off(is_on=row.confirmed is not None)
     if _opened(vault, row)[1] != str(actor.token):
         raise Conflict("second_factor.elsewhere")
-    _take(tx, vault, row, two_factor_rules.plain(code))
+    _accept_code(tx, vault, row, two_factor_rules.plain(code))
     two_factor_queries.confirm(tx, actor.id)
     credentials.drop_pending(tx, actor.id)
     token_queries.revoke_but(tx, actor.id, actor.token)
     event_queries.record(tx, "second_factor.enabled", actor, account=actor.id)
-    account: Row = account_queries.by_number(tx, actor.id)
-    notices.tell(tx, mails.SecondFactorEnabled, account, actor)
+    account: Row = account_queries.by_id(tx, actor.id)
+    notices.send_notice(tx, mails.SecondFactorEnabled, account, actor)
     return _new_codes(tx, vault, actor.id)
 
 
-def check(tx: Write, vault: Vault, actor: Actor, code: str) -> Invalid | None:
+def check(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Invalid | None:
     """Use up a code of the authenticator, or a recovery code; give the refusal of a wrong one.
 
     A wrong code is counted in this transaction, which must be committed all the same: see
@@ -119,7 +119,7 @@ def check(tx: Write, vault: Vault, actor: Actor, code: str) -> Invalid | None:
             _recover(tx, vault, actor, code)
         else:
             two_factor_rules.check_unlocked(row.wrong_codes)
-            _take(tx, vault, row, code)
+            _accept_code(tx, vault, row, code)
     except Invalid as refusal:
         if refusal.code == "second_factor.wrong" and row.wrong_codes < two_factor_rules.LOCKED_AT:
             _count_wrong(tx, actor, account)
@@ -128,13 +128,13 @@ def check(tx: Write, vault: Vault, actor: Actor, code: str) -> Invalid | None:
     return None
 
 
-def _recover(tx: Write, vault: Vault, actor: Actor, code: str) -> None:
+def _recover(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> None:
     if not two_factor_queries.use_code(tx, actor.id, _digest(vault, actor.id, code)):
         raise Invalid("second_factor.wrong", field="code")
     event_queries.record(tx, "second_factor.recovered", actor, account=actor.id)
 
 
-def _count_wrong(tx: Write, actor: Actor, account: Row) -> None:
+def _count_wrong(tx: WriteTransaction, actor: Actor, account: Row) -> None:
     """Count a wrong code, which somebody gave who knows the password; tell the owner in time."""
     wrong = two_factor_queries.count_wrong(tx, actor.id)
     if wrong not in {two_factor_rules.TOLD_AT, two_factor_rules.LOCKED_AT}:
@@ -150,7 +150,7 @@ def _count_wrong(tx: Write, actor: Actor, account: Row) -> None:
         address=actor.address or "",
         codes=wrong,
     )
-    notices.tell(
+    notices.send_notice(
         tx,
         mails.SecondFactorFailed,
         account,
@@ -160,28 +160,28 @@ def _count_wrong(tx: Write, actor: Actor, account: Row) -> None:
     )
 
 
-def renew_codes(tx: Write, actor: Actor, vault: Vault) -> list[str]:
+def renew_codes(tx: WriteTransaction, actor: Actor, vault: Vault) -> list[str]:
     """Give other recovery codes, once a code was checked; the earlier ones are dead."""
     event_queries.record(tx, "second_factor.codes_renewed", actor, account=actor.id)
     return _new_codes(tx, vault, actor.id)
 
 
-def are_codes(tx: Read, actor: Actor, vault: Vault, codes: Iterable[str]) -> bool:
+def are_codes(tx: ReadTransaction, actor: Actor, vault: Vault, codes: Iterable[str]) -> bool:
     """Tell whether recovery codes that were given once are the actor's now."""
     digests = {_digest(vault, actor.id, two_factor_rules.plain(code)) for code in codes}
     return not digests.isdisjoint(two_factor_queries.codes(tx, actor.id))
 
 
-def remove(tx: Write, actor: Actor) -> None:
+def remove(tx: WriteTransaction, actor: Actor) -> None:
     """Turn the second factor off, once a code was checked; without any one needs staff."""
     two_factor_queries.remove(tx, actor.id)
     credentials.drop_pending(tx, actor.id)
     event_queries.record(tx, "second_factor.disabled", actor, account=actor.id)
-    account: Row = account_queries.by_number(tx, actor.id)
-    notices.tell(tx, mails.SecondFactorDisabled, account, actor)
+    account: Row = account_queries.by_id(tx, actor.id)
+    notices.send_notice(tx, mails.SecondFactorDisabled, account, actor)
 
 
-def reset(tx: Write, actor: Actor, uuid: str) -> None:
+def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """Turn off the second factor of somebody who has lost theirs, and mail them that it is off.
 
     Staff turn their own off with a code, as everybody does; without one they need another member.
@@ -189,8 +189,8 @@ def reset(tx: Write, actor: Actor, uuid: str) -> None:
     Refuses: NotFound when hidden, Forbidden for anybody but staff,
     Conflict ``second_factor.own`` and ``second_factor.none``.
     """
-    account = account_queries.reach(tx, actor, uuid)
-    check_staff(actor)
+    account = account_queries.get_visible(tx, actor, uuid)
+    require_staff(actor)
     if account.id == actor.id:
         raise Conflict("second_factor.own")
     access_queries.lock_account(tx, account.id)
@@ -201,10 +201,10 @@ def reset(tx: Write, actor: Actor, uuid: str) -> None:
     event_queries.record(
         tx, "second_factor.disabled", actor, account=account.id, username=account.username
     )
-    notices.tell(tx, mails.SecondFactorReset, account, actor)
+    notices.send_notice(tx, mails.SecondFactorReset, account, actor)
 
 
-def _take(tx: Write, vault: Vault, row: Row, code: str) -> None:
+def _accept_code(tx: WriteTransaction, vault: Vault, row: Row, code: str) -> None:
     """Use up the step whose code was given."""
     authenticator = TOTP(_opened(vault, row)[0])
     given = code.encode()
@@ -214,16 +214,16 @@ def _take(tx: Write, vault: Vault, row: Row, code: str) -> None:
             authenticator.at(step * two_factor_rules.STEP_SECONDS).encode(), given
         ):
             found = step
-    two_factor_queries.take(tx, row.account_id, two_factor_rules.check_step(found, row.step))
+    two_factor_queries.use_step(tx, row.account_id, two_factor_rules.check_step(found, row.step))
 
 
 def _opened(vault: Vault, row: Row) -> tuple[str, str]:
     """Return a secret, and the id of the session that began it; empty in rows of before."""
-    secret, _, session = vault.unseal(row.sealed, row.digest).partition(" ")
+    secret, _, session = vault.decrypt(row.sealed, row.digest).partition(" ")
     return secret, session
 
 
-def _new_codes(tx: Write, vault: Vault, account: int) -> list[str]:
+def _new_codes(tx: WriteTransaction, vault: Vault, account: int) -> list[str]:
     codes = [secrets.token_hex(8) for _ in range(two_factor_rules.RECOVERY_CODES)]
     two_factor_queries.put_codes(tx, account, [_digest(vault, account, code) for code in codes])
     return two_factor_rules.shown(codes)

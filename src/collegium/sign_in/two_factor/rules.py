@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from collegium.refusals import Conflict, Invalid
-from collegium.security.rate_limits.rules import Limit
+from collegium.security.rate_limits.rules import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ LOCKED_AT: Final = 20
 right at any moment, so twenty guesses find one in 60,000 accounts. Only somebody who knows the
 password can cause it, and a recovery code or staff end it."""
 
-TRIES: Final = Limit(5, timedelta(seconds=30), timedelta(minutes=10), timedelta(minutes=10))
+TRIES: Final = RateLimit(5, timedelta(seconds=30), timedelta(minutes=10), timedelta(minutes=10))
 """One account whose password is known already: guessing six digits must take for ever."""
 
 

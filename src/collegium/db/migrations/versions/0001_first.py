@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from collegium.access.rules import SYSTEM_ROLES
-from collegium.db.statements import Key, Time
-from collegium.db.tables import Json, Number, role_permissions, roles
+from collegium.db.statements import UtcDateTime, UuidHex
+from collegium.db.tables import BigInt, JsonColumn, role_permissions, roles
 
 revision = "0001"
 down_revision = None
@@ -19,8 +19,8 @@ def upgrade() -> None:
     """Go forward."""
     op.create_table(
         "accounts",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("uuid", Key(), nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
         sa.Column("username", sa.String(length=128), nullable=False),
         sa.Column("slug", sa.String(length=64), nullable=False),
         sa.Column("password", sa.String(length=255), nullable=True),
@@ -45,11 +45,11 @@ def upgrade() -> None:
             "registration_method", sa.String(length=50), server_default="default", nullable=False
         ),
         sa.Column("identity_source", sa.String(length=50), server_default="", nullable=False),
-        sa.Column("affiliations", Json, nullable=False),
-        sa.Column("joined", Time(), nullable=False),
-        sa.Column("modified", Time(), nullable=False),
-        sa.Column("agreed", Time(), nullable=True),
-        sa.Column("last_login", Time(), nullable=True),
+        sa.Column("affiliations", JsonColumn, nullable=False),
+        sa.Column("joined", UtcDateTime(), nullable=False),
+        sa.Column("modified", UtcDateTime(), nullable=False),
+        sa.Column("agreed", UtcDateTime(), nullable=True),
+        sa.Column("last_login", UtcDateTime(), nullable=True),
         sa.CheckConstraint(
             "token_lifetime IS NULL OR token_lifetime >= 60",
             name=op.f("ck_accounts_token_lifetime"),
@@ -63,17 +63,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "outbox",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("recipient", sa.String(length=320), nullable=False),
-        sa.Column("facts", Json, nullable=False),
+        sa.Column("facts", JsonColumn, nullable=False),
         sa.Column("state", sa.String(length=16), server_default="owed", nullable=False),
-        sa.Column("created", Time(), nullable=False),
-        sa.Column("due", Time(), nullable=False),
-        sa.Column("leased", Time(), nullable=True),
+        sa.Column("created", UtcDateTime(), nullable=False),
+        sa.Column("due", UtcDateTime(), nullable=False),
+        sa.Column("leased", UtcDateTime(), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("error", sa.Text(), server_default="", nullable=False),
-        sa.Column("settled", Time(), nullable=True),
+        sa.Column("settled", UtcDateTime(), nullable=True),
         sa.CheckConstraint(
             "state IN ('owed', 'sent', 'void', 'abandoned')", name=op.f("ck_outbox_state")
         ),
@@ -90,12 +90,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "roles",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("uuid", Key(), nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
         sa.Column("name", sa.String(length=150), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("description", sa.Text(), server_default="", nullable=False),
-        sa.Column("descriptions", Json, nullable=False),
+        sa.Column("descriptions", JsonColumn, nullable=False),
         sa.Column("is_system", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("is_active", sa.Boolean(), server_default="1", nullable=False),
         sa.CheckConstraint(
@@ -107,15 +107,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "scopes",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("uuid", Key(), nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("parent_id", Number, nullable=True),
+        sa.Column("parent_id", BigInt, nullable=True),
         sa.Column("name", sa.String(length=500), nullable=False),
         sa.Column("slug", sa.String(length=64), nullable=False),
         sa.Column("description", sa.Text(), server_default="", nullable=False),
-        sa.Column("created", Time(), nullable=False),
-        sa.Column("removed", Time(), nullable=True),
+        sa.Column("created", UtcDateTime(), nullable=False),
+        sa.Column("removed", UtcDateTime(), nullable=True),
         sa.CheckConstraint(
             "(kind = 'project') = (parent_id IS NOT NULL)", name=op.f("ck_scopes_parent")
         ),
@@ -138,16 +138,16 @@ def upgrade() -> None:
     )
     op.create_table(
         "events",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("at", Time(), nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
-        sa.Column("actor_id", Number, nullable=True),
+        sa.Column("actor_id", BigInt, nullable=True),
         sa.Column("actor_name", sa.Text(), server_default="", nullable=False),
         sa.Column("address", sa.String(length=64), server_default="", nullable=False),
         sa.Column("request", sa.String(length=64), server_default="", nullable=False),
-        sa.Column("scope_id", Number, nullable=True),
-        sa.Column("account_id", Number, nullable=True),
-        sa.Column("facts", Json, nullable=False),
+        sa.Column("scope_id", BigInt, nullable=True),
+        sa.Column("account_id", BigInt, nullable=True),
+        sa.Column("facts", JsonColumn, nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name=op.f("fk_events_account_id"), ondelete="SET NULL"
         ),
@@ -164,16 +164,16 @@ def upgrade() -> None:
     op.create_index("ix_events_scope_id", "events", ["scope_id", "id"], unique=False)
     op.create_table(
         "grants",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("uuid", Key(), nullable=False),
-        sa.Column("account_id", Number, nullable=False),
-        sa.Column("role_id", Number, nullable=False),
-        sa.Column("scope_id", Number, nullable=False),
-        sa.Column("since", Time(), nullable=False),
-        sa.Column("until", Time(), nullable=True),
-        sa.Column("given_by", Number, nullable=True),
-        sa.Column("ended", Time(), nullable=True),
-        sa.Column("ended_by", Number, nullable=True),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
+        sa.Column("account_id", BigInt, nullable=False),
+        sa.Column("role_id", BigInt, nullable=False),
+        sa.Column("scope_id", BigInt, nullable=False),
+        sa.Column("since", UtcDateTime(), nullable=False),
+        sa.Column("until", UtcDateTime(), nullable=True),
+        sa.Column("given_by", BigInt, nullable=True),
+        sa.Column("ended", UtcDateTime(), nullable=True),
+        sa.Column("ended_by", BigInt, nullable=True),
         sa.CheckConstraint("ended IS NULL OR ended >= since", name=op.f("ck_grants_ended")),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_grants_account_id")),
         sa.ForeignKeyConstraint(
@@ -213,10 +213,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "invitations",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("uuid", Key(), nullable=False),
-        sa.Column("scope_id", Number, nullable=False),
-        sa.Column("role_id", Number, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
+        sa.Column("scope_id", BigInt, nullable=False),
+        sa.Column("role_id", BigInt, nullable=False),
         sa.Column("email", sa.String(length=320), nullable=False),
         sa.Column("full_name", sa.String(length=100), server_default="", nullable=False),
         sa.Column("native_name", sa.String(length=100), server_default="", nullable=False),
@@ -227,13 +227,13 @@ def upgrade() -> None:
         sa.Column("extra_text", sa.Text(), server_default="", nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("generation", sa.Integer(), server_default="1", nullable=False),
-        sa.Column("created", Time(), nullable=False),
-        sa.Column("expires", Time(), nullable=False),
-        sa.Column("created_by", Number, nullable=True),
-        sa.Column("vouched_by", Number, nullable=True),
-        sa.Column("approved_by", Number, nullable=True),
-        sa.Column("accepted_by", Number, nullable=True),
-        sa.Column("mail_id", Number, nullable=True),
+        sa.Column("created", UtcDateTime(), nullable=False),
+        sa.Column("expires", UtcDateTime(), nullable=False),
+        sa.Column("created_by", BigInt, nullable=True),
+        sa.Column("vouched_by", BigInt, nullable=True),
+        sa.Column("approved_by", BigInt, nullable=True),
+        sa.Column("accepted_by", BigInt, nullable=True),
+        sa.Column("mail_id", BigInt, nullable=True),
         sa.CheckConstraint(
             "state IN ('held', 'requested', 'pending', 'accepted', 'rejected', 'canceled')",
             name=op.f("ck_invitations_state"),
@@ -274,7 +274,7 @@ def upgrade() -> None:
     op.create_index("ix_invitations_scope_id", "invitations", ["scope_id", "created"], unique=False)
     op.create_table(
         "organisations",
-        sa.Column("scope_id", Number, nullable=False),
+        sa.Column("scope_id", BigInt, nullable=False),
         sa.Column("native_name", sa.String(length=160), server_default="", nullable=False),
         sa.Column("abbreviation", sa.String(length=12), server_default="", nullable=False),
         sa.Column("contact_details", sa.String(length=500), server_default="", nullable=False),
@@ -299,7 +299,7 @@ def upgrade() -> None:
         sa.Column(
             "default_tax_percent", sa.String(length=8), server_default="0.00", nullable=False
         ),
-        sa.Column("accounting_started", Time(), nullable=True),
+        sa.Column("accounting_started", UtcDateTime(), nullable=True),
         sa.Column("sponsor_number", sa.Integer(), nullable=True),
         sa.Column("max_service_accounts", sa.Integer(), nullable=True),
         sa.Column("grace_period_days", sa.Integer(), nullable=True),
@@ -314,11 +314,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "projects",
-        sa.Column("scope_id", Number, nullable=False),
+        sa.Column("scope_id", BigInt, nullable=False),
         sa.Column("backend_id", sa.String(length=255), server_default="", nullable=False),
         sa.Column("starts", sa.Date(), nullable=True),
         sa.Column("ends", sa.Date(), nullable=True),
-        sa.Column("ends_requested_by", Number, nullable=True),
+        sa.Column("ends_requested_by", BigInt, nullable=True),
         sa.Column("oecd_fos_2007_code", sa.String(length=80), server_default="", nullable=False),
         sa.Column("is_industry", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("kind", sa.String(length=16), server_default="default", nullable=False),
@@ -341,7 +341,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "role_permissions",
-        sa.Column("role_id", Number, nullable=False),
+        sa.Column("role_id", BigInt, nullable=False),
         sa.Column("permission", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(
             ["role_id"], ["roles.id"], name=op.f("fk_role_permissions_role_id"), ondelete="CASCADE"
@@ -350,12 +350,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "tokens",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("account_id", Number, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("account_id", BigInt, nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
-        sa.Column("issued", Time(), nullable=False),
-        sa.Column("used", Time(), nullable=False),
+        sa.Column("issued", UtcDateTime(), nullable=False),
+        sa.Column("used", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name=op.f("fk_tokens_account_id"), ondelete="CASCADE"
         ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.statements import Key, Time
-from collegium.db.tables import Json, Number
+from collegium.db.statements import UtcDateTime, UuidHex
+from collegium.db.tables import BigInt, JsonColumn
 from collegium.lists import account_search
 
 revision = "0002"
@@ -19,27 +19,27 @@ def upgrade() -> None:
     """Go forward."""
     op.create_table(
         "pictures",
-        sa.Column("uuid", Key(), nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
         sa.Column("media", sa.String(length=32), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.Column("created", Time(), nullable=False),
+        sa.Column("created", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_pictures")),
     )
     op.create_table(
         "tries",
         sa.Column("subject", sa.String(length=128), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
-        sa.Column("last", Time(), nullable=False),
-        sa.Column("until", Time(), nullable=False),
+        sa.Column("last", UtcDateTime(), nullable=False),
+        sa.Column("until", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("subject", name=op.f("pk_tries")),
     )
     op.create_index("ix_tries_last", "tries", ["last"], unique=False)
     op.create_table(
         "email_changes",
-        sa.Column("account_id", Number, autoincrement=False, nullable=False),
+        sa.Column("account_id", BigInt, autoincrement=False, nullable=False),
         sa.Column("email", sa.String(length=320), nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
-        sa.Column("created", Time(), nullable=False),
+        sa.Column("created", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"],
             ["accounts.id"],
@@ -51,9 +51,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "keys",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("uuid", Key(), nullable=False),
-        sa.Column("account_id", Number, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
+        sa.Column("account_id", BigInt, nullable=False),
         sa.Column("name", sa.String(length=150), server_default="", nullable=False),
         sa.Column("public_key", sa.String(length=2000), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
@@ -61,8 +61,8 @@ def upgrade() -> None:
         sa.Column("fingerprint_sha256", sa.String(length=64), nullable=False),
         sa.Column("fingerprint_sha512", sa.String(length=128), nullable=False),
         sa.Column("is_shared", sa.Boolean(), server_default="0", nullable=False),
-        sa.Column("created", Time(), nullable=False),
-        sa.Column("modified", Time(), nullable=False),
+        sa.Column("created", UtcDateTime(), nullable=False),
+        sa.Column("modified", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name=op.f("fk_keys_account_id"), ondelete="CASCADE"
         ),
@@ -85,13 +85,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("is_shared"),
     )
     op.create_index("ix_keys_name", "keys", ["name", "id"], unique=False)
-    op.add_column("accounts", sa.Column("last_synced", Time(), nullable=True))
-    op.add_column("accounts", sa.Column("details", Json, server_default="{}", nullable=False))
+    op.add_column("accounts", sa.Column("last_synced", UtcDateTime(), nullable=True))
+    op.add_column("accounts", sa.Column("details", JsonColumn, server_default="{}", nullable=False))
     op.add_column(
         "accounts", sa.Column("is_barred", sa.Boolean(), server_default="0", nullable=False)
     )
-    op.add_column("accounts", sa.Column("picture", Key(), nullable=True))
-    op.add_column("accounts", sa.Column("deleted", Time(), nullable=True))
+    op.add_column("accounts", sa.Column("picture", UuidHex(), nullable=True))
+    op.add_column("accounts", sa.Column("deleted", UtcDateTime(), nullable=True))
     op.add_column("accounts", sa.Column("search", sa.Text(), server_default="", nullable=False))
     op.create_index("ix_accounts_agreed", "accounts", ["agreed"], unique=False)
     for name, columns in (

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from collegium.access.rules import SYSTEM_ROLES
-from collegium.db.statements import Key, Time
-from collegium.db.tables import Json, Number, role_permissions, roles
+from collegium.db.statements import UtcDateTime, UuidHex
+from collegium.db.tables import BigInt, JsonColumn, role_permissions, roles
 
 revision = "0003"
 down_revision = "0002"
@@ -20,24 +20,24 @@ def upgrade() -> None:
     """Go forward."""
     op.create_table(
         "open_invitations",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("uuid", Key(), nullable=False),
-        sa.Column("scope_id", Number, nullable=False),
-        sa.Column("role_id", Number, nullable=False),
-        sa.Column("created", Time(), nullable=False),
-        sa.Column("expires", Time(), nullable=False),
-        sa.Column("created_by", Number, nullable=True),
-        sa.Column("canceled", Time(), nullable=True),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
+        sa.Column("scope_id", BigInt, nullable=False),
+        sa.Column("role_id", BigInt, nullable=False),
+        sa.Column("created", UtcDateTime(), nullable=False),
+        sa.Column("expires", UtcDateTime(), nullable=False),
+        sa.Column("created_by", BigInt, nullable=True),
+        sa.Column("canceled", UtcDateTime(), nullable=True),
         *(
             sa.Column(name, sa.Boolean(), server_default="0", nullable=False)
             for name in ("is_public", "auto_approve", "auto_create_project")
         ),
         sa.Column("template", sa.String(length=255), nullable=True),
-        sa.Column("project_role_id", Number, nullable=True),
+        sa.Column("project_role_id", BigInt, nullable=True),
         sa.Column("allow_multiple_requests", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("custom_text", sa.Text(), server_default="", nullable=False),
-        sa.Column("affiliations", Json, nullable=False),
-        sa.Column("email_patterns", Json, nullable=False),
+        sa.Column("affiliations", JsonColumn, nullable=False),
+        sa.Column("email_patterns", JsonColumn, nullable=False),
         _to("scopes", "open_invitations", "scope_id"),
         _to("roles", "open_invitations", "role_id"),
         _to("roles", "open_invitations", "project_role_id"),
@@ -47,21 +47,21 @@ def upgrade() -> None:
     )
     op.create_table(
         "requests",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("uuid", Key(), nullable=False),
-        sa.Column("open_invitation_id", Number, nullable=True),
-        sa.Column("scope_id", Number, nullable=False),
-        sa.Column("role_id", Number, nullable=False),
-        sa.Column("account_id", Number, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
+        sa.Column("open_invitation_id", BigInt, nullable=True),
+        sa.Column("scope_id", BigInt, nullable=False),
+        sa.Column("role_id", BigInt, nullable=False),
+        sa.Column("account_id", BigInt, nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("message", sa.Text(), server_default="", nullable=False),
-        sa.Column("created", Time(), nullable=False),
-        sa.Column("decided", Time(), nullable=True),
-        sa.Column("decided_by", Number, nullable=True),
+        sa.Column("created", UtcDateTime(), nullable=False),
+        sa.Column("decided", UtcDateTime(), nullable=True),
+        sa.Column("decided_by", BigInt, nullable=True),
         sa.Column("comment", sa.Text(), nullable=True),
         sa.Column("is_automatic", sa.Boolean(), server_default="0", nullable=False),
-        sa.Column("project_id", Number, nullable=True),
-        sa.Column("sole", Number, nullable=True),
+        sa.Column("project_id", BigInt, nullable=True),
+        sa.Column("sole", BigInt, nullable=True),
         sa.CheckConstraint(
             "state IN ('pending', 'approved', 'rejected', 'canceled')",
             name=op.f("ck_requests_state"),
@@ -75,8 +75,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
         sa.UniqueConstraint("uuid", name=op.f("uq_requests_uuid")),
     )
-    op.add_column("invitations", sa.Column("reminded", Time(), nullable=True))
-    op.add_column("invitations", sa.Column("told", Time(), nullable=True))
+    op.add_column("invitations", sa.Column("reminded", UtcDateTime(), nullable=True))
+    op.add_column("invitations", sa.Column("told", UtcDateTime(), nullable=True))
     for table, *columns in (
         ("open_invitations", "scope_id", "created"),
         ("open_invitations", "created", "id"),
@@ -138,8 +138,8 @@ def _tell_nothing_old() -> None:
     invitations = sa.table(
         "invitations",
         sa.column("state"),
-        sa.column("expires", Time()),
-        sa.column("told", Time()),
+        sa.column("expires", UtcDateTime()),
+        sa.column("told", UtcDateTime()),
     )
     op.get_bind().execute(
         sa.update(invitations)

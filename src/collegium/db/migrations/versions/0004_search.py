@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.tables import Number
+from collegium.db.tables import BigInt
 from collegium.lists import account_search
 
 revision = "0004"
@@ -31,7 +31,7 @@ def upgrade() -> None:
     """Go forward."""
     op.create_table(
         "account_texts",
-        sa.Column("account_id", Number, autoincrement=False, nullable=False),
+        sa.Column("account_id", BigInt, autoincrement=False, nullable=False),
         *(sa.Column(name, sa.Text(), server_default="", nullable=False) for name in _TEXTS),
         sa.ForeignKeyConstraint(
             ["account_id"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.statements import Key
+from collegium.db.statements import UuidHex
 
 revision = "0005"
 down_revision = "0004"
@@ -23,7 +23,7 @@ _INDICES = {
 def upgrade() -> None:
     """Go forward."""
     # SQLite adds a column that is never null only with a constant; each row then gets its own.
-    op.add_column("events", sa.Column("uuid", Key(), server_default=_NIL, nullable=False))
+    op.add_column("events", sa.Column("uuid", UuidHex(), server_default=_NIL, nullable=False))
     on_sqlite = op.get_bind().dialect.name == "sqlite"
     made = "lower(hex(randomblob(16)))" if on_sqlite else "gen_random_uuid()"
     op.execute(f"UPDATE events SET uuid = {made}")

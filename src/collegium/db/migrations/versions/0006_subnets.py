@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.access.subnets.rules import closed
-from collegium.db.tables import Number
+from collegium.access.subnets.rules import is_denied
+from collegium.db.tables import BigInt
 
 revision = "0006"
 down_revision = "0005"
@@ -16,7 +16,7 @@ def upgrade() -> None:
     """Go forward."""
     op.create_table(
         "closed_ranges",
-        sa.Column("scope_id", Number, autoincrement=False, nullable=False),
+        sa.Column("scope_id", BigInt, autoincrement=False, nullable=False),
         sa.Column("low", sa.LargeBinary(length=16), nullable=False),
         sa.Column("high", sa.LargeBinary(length=16), nullable=False),
         sa.ForeignKeyConstraint(
@@ -33,11 +33,11 @@ def upgrade() -> None:
 def _fill() -> None:
     connection = op.get_bind()
     organisations = sa.table(
-        "organisations", sa.column("scope_id", Number), sa.column("access_subnets")
+        "organisations", sa.column("scope_id", BigInt), sa.column("access_subnets")
     )
     ranges = sa.table(
         "closed_ranges",
-        sa.column("scope_id", Number),
+        sa.column("scope_id", BigInt),
         sa.column("low", sa.LargeBinary),
         sa.column("high", sa.LargeBinary),
     )
@@ -47,7 +47,7 @@ def _fill() -> None:
     found = [
         {"scope_id": row.scope_id, "low": low, "high": high}
         for row in rows
-        for low, high in closed(row.access_subnets)
+        for low, high in is_denied(row.access_subnets)
     ]
     if found:
         connection.execute(sa.insert(ranges), found)

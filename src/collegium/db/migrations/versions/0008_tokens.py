@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.statements import Key, Time
-from collegium.db.tables import Json, Number
+from collegium.db.statements import UtcDateTime, UuidHex
+from collegium.db.tables import BigInt, JsonColumn
 
 revision = "0008"
 down_revision = "0007"
@@ -26,8 +26,8 @@ def upgrade() -> None:
             sa.Column("name", sa.String(length=150), server_default="", nullable=False)
         )
         table.add_column(sa.Column("lifetime", sa.Integer(), nullable=True))
-        table.add_column(sa.Column("ends", Time(), nullable=True))
-        table.add_column(sa.Column("family", Key(), nullable=True))
+        table.add_column(sa.Column("ends", UtcDateTime(), nullable=True))
+        table.add_column(sa.Column("family", UuidHex(), nullable=True))
         table.drop_constraint("uq_tokens_account_id", type_="unique")
         table.create_check_constraint(
             op.f("ck_tokens_kind"),
@@ -42,10 +42,10 @@ def upgrade() -> None:
         sqlite_where=sa.text("kind = 'api'"),
         postgresql_where=sa.text("kind = 'api'"),
     )
-    op.add_column("accounts", sa.Column("profile", Json, server_default="{}", nullable=False))
+    op.add_column("accounts", sa.Column("profile", JsonColumn, server_default="{}", nullable=False))
     op.create_table(
         "groups",
-        sa.Column("scope_id", Number, nullable=False),
+        sa.Column("scope_id", BigInt, nullable=False),
         sa.Column("folded", sa.String(length=500), nullable=True),
         sa.ForeignKeyConstraint(
             ["scope_id"], ["scopes.id"], name=op.f("fk_groups_scope_id"), ondelete="CASCADE"
@@ -55,15 +55,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "devices",
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("uuid", Key(), nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("uuid", UuidHex(), nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("user_digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("name", sa.String(length=150), server_default="", nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("created", Time(), nullable=False),
-        sa.Column("expires", Time(), nullable=False),
-        sa.Column("account_id", Number, nullable=True),
+        sa.Column("created", UtcDateTime(), nullable=False),
+        sa.Column("expires", UtcDateTime(), nullable=False),
+        sa.Column("account_id", BigInt, nullable=True),
         sa.CheckConstraint(
             "state IN ('pending', 'approved', 'denied', 'used')", name=op.f("ck_devices_state")
         ),
@@ -81,16 +81,16 @@ def upgrade() -> None:
 def _before() -> sa.Table:
     """Give the table as the first migration made it."""
     metadata = sa.MetaData()
-    sa.Table("accounts", metadata, sa.Column("id", Number, primary_key=True))
+    sa.Table("accounts", metadata, sa.Column("id", BigInt, primary_key=True))
     return sa.Table(
         "tokens",
         metadata,
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("account_id", Number, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("account_id", BigInt, nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
-        sa.Column("issued", Time(), nullable=False),
-        sa.Column("used", Time(), nullable=False),
+        sa.Column("issued", UtcDateTime(), nullable=False),
+        sa.Column("used", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name="fk_tokens_account_id", ondelete="CASCADE"
         ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.statements import Time
-from collegium.db.tables import Number
+from collegium.db.statements import UtcDateTime
+from collegium.db.tables import BigInt
 
 revision = "0009"
 down_revision = "0008"
@@ -16,12 +16,12 @@ def upgrade() -> None:
     """Go forward."""
     op.create_table(
         "second_factors",
-        sa.Column("account_id", Number, autoincrement=False, nullable=False),
+        sa.Column("account_id", BigInt, autoincrement=False, nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
-        sa.Column("created", Time, nullable=False),
-        sa.Column("confirmed", Time, nullable=True),
-        sa.Column("step", Number, server_default="0", nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("confirmed", UtcDateTime, nullable=True),
+        sa.Column("step", BigInt, server_default="0", nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"],
             ["accounts.id"],
@@ -32,7 +32,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "recovery_codes",
-        sa.Column("account_id", Number, autoincrement=False, nullable=False),
+        sa.Column("account_id", BigInt, autoincrement=False, nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.statements import Time
+from collegium.db.statements import UtcDateTime
 
 revision = "0010"
 down_revision = "0009"
@@ -13,7 +13,7 @@ down_revision = "0009"
 
 def upgrade() -> None:
     """Go forward."""
-    op.add_column("invitations", sa.Column("accepted", Time, nullable=True))
+    op.add_column("invitations", sa.Column("accepted", UtcDateTime, nullable=True))
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     op.execute(_FROM_HISTORY % (_SQLITE if is_sqlite else _POSTGRESQL))
     _index("invitations", "accepted", ["accepted", "created"], "accepted IS NOT NULL")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.tables import Number
+from collegium.db.tables import BigInt
 
 revision = "0011"
 down_revision = "0010"
@@ -34,7 +34,7 @@ def upgrade() -> None:
     op.create_table(
         "tallies",
         sa.Column("name", sa.String(20), nullable=False),
-        sa.Column("n", Number, nullable=False),
+        sa.Column("n", BigInt, nullable=False),
     )
     for table, listed in _COUNTED.items():
         op.execute(f"INSERT INTO tallies SELECT '{table}', count(*) FROM {table} WHERE {listed}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.tables import Number, account_texts
+from collegium.db.tables import BigInt, account_texts
 from collegium.lists import account_search
 from collegium.text.email_addresses import comparable_address
 
@@ -66,7 +66,7 @@ def _fill(table: str, key: str, made: Callable[[Mapping[str, Any]], dict[str, st
     connection = op.get_bind()
     rows = sa.table(
         table,
-        sa.column(key, Number),
+        sa.column(key, BigInt),
         *(sa.column(one, sa.Text()) for one in ("email", "email_comparable", "email_search")),
     )
     some = sa.select(rows.c[key].label("key"), rows.c.email).order_by(rows.c[key]).limit(_BATCH)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.tables import Number
+from collegium.db.tables import BigInt
 
 revision = "0014"
 down_revision = "0013"
@@ -14,7 +14,7 @@ down_revision = "0013"
 def upgrade() -> None:
     """Go forward."""
     is_sqlite = op.get_bind().dialect.name == "sqlite"
-    op.add_column("open_invitations", sa.Column("sponsor_id", Number, nullable=True))
+    op.add_column("open_invitations", sa.Column("sponsor_id", BigInt, nullable=True))
     op.execute("UPDATE open_invitations SET sponsor_id = created_by")
     op.execute(_FROM_HISTORY % (_SQLITE if is_sqlite else _POSTGRESQL))
 

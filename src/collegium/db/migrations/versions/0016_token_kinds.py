@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.statements import Key, Time
-from collegium.db.tables import Number
+from collegium.db.statements import UtcDateTime, UuidHex
+from collegium.db.tables import BigInt
 
 revision = "0016"
 down_revision = "0015"
@@ -39,7 +39,7 @@ def upgrade() -> None:
     )
     op.add_column("devices", sa.Column("lifetime", sa.Integer(), nullable=True))
     with op.batch_alter_table("groups") as table:
-        table.add_column(sa.Column("founder_id", Number, nullable=True))
+        table.add_column(sa.Column("founder_id", BigInt, nullable=True))
         table.create_foreign_key(
             op.f("fk_groups_founder_id"), "accounts", ["founder_id"], ["id"], ondelete="SET NULL"
         )
@@ -54,21 +54,21 @@ def upgrade() -> None:
 def _before() -> sa.Table:
     """Return the table as the eighth migration left it, without the kinds that it allowed."""
     metadata = sa.MetaData()
-    sa.Table("accounts", metadata, sa.Column("id", Number, primary_key=True))
+    sa.Table("accounts", metadata, sa.Column("id", BigInt, primary_key=True))
     return sa.Table(
         "tokens",
         metadata,
-        sa.Column("id", Number, autoincrement=True, nullable=False),
-        sa.Column("account_id", Number, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("account_id", BigInt, nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
-        sa.Column("issued", Time(), nullable=False),
-        sa.Column("used", Time(), nullable=False),
+        sa.Column("issued", UtcDateTime(), nullable=False),
+        sa.Column("used", UtcDateTime(), nullable=False),
         sa.Column("kind", sa.String(length=16), server_default="api", nullable=False),
         sa.Column("name", sa.String(length=150), server_default="", nullable=False),
         sa.Column("lifetime", sa.Integer(), nullable=True),
-        sa.Column("ends", Time(), nullable=True),
-        sa.Column("family", Key(), nullable=True),
+        sa.Column("ends", UtcDateTime(), nullable=True),
+        sa.Column("family", UuidHex(), nullable=True),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name="fk_tokens_account_id", ondelete="CASCADE"
         ),

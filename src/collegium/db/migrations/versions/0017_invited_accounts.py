@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.tables import Number
+from collegium.db.tables import BigInt
 
 revision = "0017"
 down_revision = "0016"
@@ -18,7 +18,7 @@ _OWNED = "state IN ('pending', 'held', 'requested') AND scope_id IN (SELECT scop
 
 def upgrade() -> None:
     """Go forward."""
-    op.add_column("invitations", sa.Column("account_id", Number, nullable=True))
+    op.add_column("invitations", sa.Column("account_id", BigInt, nullable=True))
     op.execute("""
         UPDATE invitations SET account_id = (
             SELECT min(accounts.id) FROM accounts

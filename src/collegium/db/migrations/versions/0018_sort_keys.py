@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.tables import Number
+from collegium.db.tables import BigInt
 from collegium.text.names import comparable_name, sort_key
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def upgrade() -> None:
 def _fill(table: str, key: str, names: Sequence[str]) -> None:
     connection = op.get_bind()
     texts = [sa.column(one, sa.Text()) for name in names for one in (name, f"{name}_sort")]
-    rows = sa.table(table, sa.column(key, Number), *texts)
+    rows = sa.table(table, sa.column(key, BigInt), *texts)
     some = (
         sa.select(rows.c[key].label("key"), *(rows.c[name] for name in names))
         .order_by(rows.c[key])
@@ -76,8 +76,8 @@ def _fill(table: str, key: str, names: Sequence[str]) -> None:
 
 def _compare_groups() -> None:
     connection = op.get_bind()
-    groups = sa.table("groups", sa.column("scope_id", Number), sa.column("folded", sa.Text()))
-    scopes = sa.table("scopes", sa.column("id", Number), sa.column("name", sa.Text()))
+    groups = sa.table("groups", sa.column("scope_id", BigInt), sa.column("folded", sa.Text()))
+    scopes = sa.table("scopes", sa.column("id", BigInt), sa.column("name", sa.Text()))
     named = (
         sa.select(groups.c.scope_id, scopes.c.name)
         .join(scopes, scopes.c.id == groups.c.scope_id)

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.tables import Number
+from collegium.db.tables import BigInt
 from collegium.text.names import sort_key
 
 revision = "0019"
@@ -30,7 +30,7 @@ def upgrade() -> None:
     """Go forward."""
     bind = op.get_bind()
     is_sqlite = bind.dialect.name == "sqlite"
-    op.add_column("outbox", sa.Column("account_id", Number, nullable=True))
+    op.add_column("outbox", sa.Column("account_id", BigInt, nullable=True))
     fact = (
         "json_extract(facts, '$.account')" if is_sqlite else "CAST(facts ->> 'account' AS bigint)"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.db.statements import Time
+from collegium.db.statements import UtcDateTime
 
 revision = "0020"
 down_revision = "0019"
@@ -16,7 +16,7 @@ def upgrade() -> None:
     op.create_table(
         "submissions",
         sa.Column("key_hash", sa.String(length=64), nullable=False),
-        sa.Column("created_at", Time(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key_hash", name=op.f("pk_submissions")),
     )
