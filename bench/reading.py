@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bench.drive import Round
 
 UUID: Final = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
-SERVICE: Final = (*COMMAND, "serve", "--no-post")
+SERVICE: Final = (*COMMAND, "serve", "--no-worker")
 
 
 FLOORS: Final = ("loop", "threads")

@@ -122,7 +122,7 @@ class Service:
         """Pay the outbox in a process of its own, as one does on PostgreSQL."""
         with self.log.open("ab") as log:
             self._post = subprocess.Popen(
-                [PROGRAM, "post"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                [PROGRAM, "worker"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
 
     def kill(self) -> None:

@@ -69,7 +69,7 @@ def test_staff_prints_a_token_that_works_and_asking_again_ends_no_session(
     assert first == second
     assert set(first) == {"username", "uuid", "token"}
     assert service.run(*words).stdout.strip() == first["token"]
-    service.start("--no-post")
+    service.start("--no-worker")
     try:
         me = service.call("GET", "/api/users/me/", first["token"]).json()
         assert (me["username"], me["is_staff"]) == ("boss", True)
@@ -85,7 +85,7 @@ def test_the_command_line_gives_a_token_any_lifetime_or_none(fresh: Service) -> 
     token = fresh.run(*words, "--token-lifetime", "none").stdout.strip()
     # Asked again without it, the lifetime stays.
     assert fresh.run(*words).stdout.strip() == token
-    fresh.start("--no-post")
+    fresh.start("--no-worker")
     try:
         me = fresh.call("GET", "/api/users/me/", token).json()
         assert (me["token_lifetime"], me["token_expires_at"]) == (None, None)
@@ -153,7 +153,7 @@ def test_an_unknown_setting_names_the_nearest_known_one(tmp_path: Path) -> None:
     assert "COLLEGIUM_DATABASE_URL" in one_line(done.stderr)
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "post", "demo"])
+@pytest.mark.parametrize("command", ["serve", "migrate", "worker", "demo"])
 def test_an_unreachable_database_is_said_in_one_line(tmp_path: Path, command: str) -> None:
     service = on(f"postgresql://u:hidden-pw@127.0.0.1:{free_port()}/x", tmp_path)
     done = service.run(command)
@@ -172,7 +172,7 @@ def test_a_schema_that_is_not_there_is_made_on_sqlite_and_asked_for_on_postgresq
     assert "collegium migrate" in one_line(refused.stderr)
     assert service.run("migrate").stdout.strip() == "The schema is up to date now."
     assert service.run("migrate").stdout.strip() == "The schema was up to date."
-    service.start("--no-post")
+    service.start("--no-worker")
     service.stop()
     postgresql.drop(url)
 
@@ -184,7 +184,7 @@ def test_a_schema_from_the_future_is_left_alone(url: str, tmp_path: Path) -> Non
     assert status(database) is SchemaStatus.AHEAD
     database.close()
     service = on(url, tmp_path)
-    for command in ("serve", "migrate", "post", "demo"):
+    for command in ("serve", "migrate", "worker", "demo"):
         done = service.run(command)
         assert done.returncode == 1
         assert "newer Collegium" in one_line(done.stderr)
@@ -243,9 +243,9 @@ def test_doctor_tells_one_line_each_and_fails_when_something_is_wrong(
 def test_post_once_does_all_that_is_due_and_ends(url: str, tmp_path: Path) -> None:
     service = on(url, tmp_path)
     service.run("demo")
-    assert service.run("post", "--once").returncode == 0
+    assert service.run("worker", "--once").returncode == 0
     assert len(list((tmp_path / "var" / "mail").glob("*.eml"))) == 2
-    assert service.run("post", "--once").returncode == 0
+    assert service.run("worker", "--once").returncode == 0
     assert len(list((tmp_path / "var" / "mail").glob("*.eml"))) == 2
 
 
@@ -347,3 +347,17 @@ def test_empty_variables_mean_the_defaults(fresh: Service) -> None:
         fresh.environment.setdefault(f"COLLEGIUM_{name.upper()}", "")
     fresh.start()
     fresh.stop()
+
+
+def test_old_words_of_the_command_line_work_and_name_the_new_ones(fresh: Service) -> None:
+    done = fresh.run("post", "--once")
+    assert (done.returncode, "is now collegium worker." in done.stderr) == (0, True), done.stderr
+    assert "is now" not in fresh.run("worker", "--once").stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = fresh.run("serve", "--no-post", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "--no-post is now --no-worker." in done.stderr
+    assert "cannot listen" in done.stderr, "it was taken for what it was"
+    shown = fresh.run("serve", "--help").stdout + fresh.run("--help").stdout
+    assert "--no-worker" in shown
+    assert "post" not in shown

@@ -182,7 +182,7 @@ def test_a_mail_server_that_is_dead_and_a_folder_that_is_none(
 @pytest.mark.parametrize(
     ("what", "state", "said"),
     [
-        ("owed mails", "owed", "1 of them overdue: is `collegium post` running?"),
+        ("owed mails", "owed", "1 of them overdue: is `collegium worker` running?"),
         ("abandoned mails", "abandoned", "1 given up"),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_backup_made_while_people_write_is_a_whole_house(
 ) -> None:
     kind, old, new = houses
     token = old.staff()
-    old.start("--no-post")
+    old.start("--no-worker")
     try:
         place = old.call("POST", "/api/customers/", token, json={"name": "First"}).json()
         (role,) = old.call("GET", "/api/roles/?name=CUSTOMER.OWNER", token).json()
@@ -136,7 +136,7 @@ def test_a_backup_made_while_people_write_is_a_whole_house(
     run(new, commands("Restore", kind))
     said = new.run("doctor")
     assert said.returncode == 0, said.stdout
-    new.start("--no-post")
+    new.start("--no-worker")
     try:
         found = _all(new, token, "/api/customers/")
         names = {one["name"] for one in found} - {"First"}
@@ -145,7 +145,7 @@ def test_a_backup_made_while_people_write_is_a_whole_house(
         assert names == {f"Number {at}" for at in range(len(names))}
         founded = _all(new, token, "/api/events/?event_type=customer_creation_succeeded")
         assert len(founded) == len(found)
-        assert new.run("post", "--once").returncode == 0
+        assert new.run("worker", "--once").returncode == 0
         (mail,) = (new.folder / "var" / "mail").glob("*.eml")
         link = re.search(rf"{re.escape(new.base)}(/invitation/[^\s\"<>]+/)", mail.read_text())
         assert link
@@ -167,7 +167,7 @@ def test_replacing_the_secret_key_ends_tokens_and_keeps_passwords(
         service.environment["COLLEGIUM_SECRET_KEY"] = KEY[::-1]
     said = service.run("doctor")
     assert said.returncode == 0, said.stdout
-    service.start("--no-post")
+    service.start("--no-worker")
     try:
         assert service.call("GET", "/api/users/me/", token).status_code == 401
         body = {"username": "boss", "password": password}

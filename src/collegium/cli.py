@@ -1,4 +1,4 @@
-"""The command line: serve, migrate, staff, post, doctor, demo.
+"""The command line: serve, migrate, staff, worker, doctor, demo.
 
 What can go wrong before anything runs is said in one line that tells what to do.
 """
@@ -39,6 +39,11 @@ NOT_EMPTY: Final = 3
 def _stop(text: str, code: int = 1) -> NoReturn:
     click.echo(f"collegium: {text}", err=True)
     raise SystemExit(code)
+
+
+def _renamed(old: str, new: str) -> None:
+    """Warn that an old word of the command line still works, for one release."""
+    click.echo(f"collegium: {old} is now {new}. The old name goes with the next release.", err=True)
 
 
 def _settings() -> Settings:
@@ -94,13 +99,16 @@ def main() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64))
-@click.option("--no-post", is_flag=True, help="Leave the outbox to `collegium post`.")
-def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
+@click.option("--no-worker", is_flag=True, help="Leave the outbox to `collegium worker`.")
+@click.option("--no-post", is_flag=True, hidden=True)
+def serve(host: str, port: int, workers: int, *, no_worker: bool, no_post: bool) -> None:
     """Run the service.
 
-    On SQLite it brings the schema up to date and pays the outbox in the background;
-    on PostgreSQL run `collegium migrate` before and `collegium post` beside it.
+    On SQLite it migrates the schema and delivers the outbox in the background;
+    on PostgreSQL run `collegium migrate` before and `collegium worker` beside it.
     """
+    if no_post:
+        _renamed("--no-post", "--no-worker")
     from collegium import server  # noqa: PLC0415 - no other command needs it
 
     settings = _settings()
@@ -123,7 +131,7 @@ def serve(host: str, port: int, workers: int, *, no_post: bool) -> None:
         shown = f"[{shown}]" if ":" in shown else shown
         os.environ["COLLEGIUM_BASE_URL"] = f"http://{shown}:{port}"
     os.environ[bootstrap.SERVE_HOST] = host
-    if settings.database_is_sqlite and not no_post:
+    if settings.database_is_sqlite and not (no_worker or no_post):
         os.environ[bootstrap.RUNS_WORKER] = "1"
     else:
         os.environ.pop(bootstrap.RUNS_WORKER, None)
@@ -273,27 +281,39 @@ def _lifetime(text: str) -> int | None:
 
 @main.command()
 @click.option("--once", is_flag=True, help="Do what is due now, then end.")
+def worker(*, once: bool) -> None:
+    """Deliver e-mails, and do what is scheduled."""
+    _work(once=once)
+
+
+@main.command(hidden=True)
+@click.option("--once", is_flag=True)
 def post(*, once: bool) -> None:
-    """Send the mails that are owed."""
+    """Do what `worker` does, under its old name."""
+    _renamed("collegium post", "collegium worker")
+    _work(once=once)
+
+
+def _work(*, once: bool) -> None:
     from collegium.worker import presence  # noqa: PLC0415 - quick to say --help
     from collegium.worker.worker import Worker  # noqa: PLC0415
 
     settings = _settings()
     with _app_context(settings) as (database, vault):
         presence.take_over(database, settings.database_path)
-        worker = Worker(database, settings, vault)
+        running = Worker(database, settings, vault)
         if once:
-            worker.once()
+            running.once()
             return
         stop = threading.Event()
 
         def _end(_number: int, _frame: Any) -> None:
             stop.set()
-            worker.wake()
+            running.wake()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _end)
-        worker.run(stop)
+        running.run(stop)
 
 
 @main.command()

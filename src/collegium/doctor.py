@@ -92,7 +92,7 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
             counts.overdue == 0,
             "owed mails",
             f"{counts.owed} owed, {counts.overdue} of them overdue"
-            + (": is `collegium post` running?" if counts.overdue else ""),
+            + (": is `collegium worker` running?" if counts.overdue else ""),
         )
         yield Finding(
             counts.abandoned == 0,

@@ -66,7 +66,7 @@ class House:
 
     def pay(self) -> None:
         """Send what is owed now."""
-        done = self.service.run("post", "--once")
+        done = self.service.run("worker", "--once")
         assert done.returncode == 0, done.stderr
 
     def link(self, address: str, path: str) -> str:
@@ -116,7 +116,7 @@ def house(
     database = Database(given["database_url"])
     settings = load({f"COLLEGIUM_{name.upper()}": value for name, value in given.items()})
     # Nobody pays the outbox in the background: a test says when, and then reads the mail.
-    service.start("--no-post")
+    service.start("--no-worker")
     yield House(service, World(database, settings, Vault(KEY)))
     service.stop()
     database.close()

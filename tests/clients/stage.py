@@ -33,7 +33,7 @@ class Stage:
             },
         )
         self.token = self.service.staff()
-        self.service.start("--no-post")
+        self.service.start("--no-worker")
         self._number = count(1)
         roles = self.call("GET", "/api/roles/?page_size=50")
         self.roles = {role["name"]: role["uuid"] for role in roles}
@@ -102,7 +102,7 @@ class Stage:
         self.invitation(self.owner)
         folder = self.service.folder / "var" / "mail"
         before = set(folder.glob("*.eml"))
-        assert self.service.run("post", "--once").returncode == 0
+        assert self.service.run("worker", "--once").returncode == 0
         for file in set(folder.glob("*.eml")) - before:
             mail = message_from_bytes(file.read_bytes(), policy=default)
             if mail["X-Collegium-Mail"] == "invitation_requested":

@@ -89,7 +89,7 @@ def test_a_laboratory_runs_its_scripts(
     service = Service(
         tmp_path, {"database_url": url, "secret_key": KEY, "brainstem_public_portal": "true"}
     )
-    service.start("--no-post")
+    service.start("--no-worker")
     try:
         tell(version, story, service, facts, approve)
     finally:
@@ -101,7 +101,7 @@ def test_the_readme_runs_as_printed(tmp_path: Path) -> None:
     (transcript,) = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
     service = Service(tmp_path, {})
     token = service.staff()
-    service.start("--no-post")
+    service.start("--no-worker")
     try:
         given = transcript.replace("http://127.0.0.1:8000", service.base)
         assert "YOUR-TOKEN" in given

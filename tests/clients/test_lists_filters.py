@@ -59,7 +59,7 @@ def test_an_official_client_looks_through_every_list_by_everything_it_can_ask_fo
 ) -> None:
     service = Service(tmp_path, {"database_url": url, "secret_key": KEY})
     token = service.staff()
-    service.start("--no-post")
+    service.start("--no-worker")
     try:
         told = client.tell("lists_filters.py", service, token)
     finally:

@@ -74,7 +74,7 @@ def test_nothing_is_lost_or_doubled_when_it_is_killed_before_the_mail_is_out(
         service = Service(tmp_path, settings | {"mail_url": mailbox.url})
         token = service.staff()
         # Nobody pays the outbox, so when it is killed every mail of the story is still owed.
-        service.start("--no-post")
+        service.start("--no-worker")
         try:
             told = official("7.9.0").tell("main_job.py", service, token, "two")
             accept = f"/api/user-invitations/{told['open']}/accept/"
@@ -99,7 +99,7 @@ def test_nothing_is_lost_or_doubled_when_it_is_killed_before_the_mail_is_out(
                 "PROJECT.MEMBER",
             ]
             assert service.call("POST", accept, told["invitee"]).status_code == 404
-            assert service.run("post", "--once").returncode == 0
+            assert service.run("worker", "--once").returncode == 0
             sent = [(mail["X-Collegium-Mail"], mail["To"]) for mail in mailbox.messages]
             # The invitations of the story were used before their mails could leave.
             assert [to for kind, to in sent if kind == "invitation_created"] == [

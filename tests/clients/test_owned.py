@@ -22,7 +22,7 @@ def test_the_official_client_keeps_keys_and_oversees_sessions(
         {"database_url": url, "secret_key": KEY, "mail_url": f"file:{tmp_path / 'mail'}"},
     )
     token = service.staff()
-    service.start("--no-post")
+    service.start("--no-worker")
     try:
         assert client.tell("owned.py", service, token) == {"version": __version__}
     finally:

@@ -88,7 +88,7 @@ def test_the_examples_run_as_printed(world: World, url: str, tmp_path: Path) -> 
         ask(world, row["authgroup"], alice, row["id"])
     assert len(CALLS) == 5
     service = Service(tmp_path, {"database_url": url, "secret_key": KEY})
-    service.start("--no-post")
+    service.start("--no-worker")
     try:
         told = run(service, mia, CALLS[:4])
         assert told[0]["group_membership_requests"] == listed["group_membership_requests"]

@@ -59,7 +59,7 @@ class Stage:
         assert self.call("POST", path, json={"email": address}).status_code == 200
         end = time.monotonic() + 20
         while time.monotonic() < end:
-            self.service.run("post", "--once")
+            self.service.run("worker", "--once")
             for mail in (self.service.folder / "var" / "mail").glob("*change_email*.eml"):
                 text = mail.read_text()
                 if f"To: {address}" in text:

@@ -19,7 +19,7 @@ def test_an_official_client_finds_people_by_everything_it_can_ask_for(
 ) -> None:
     service = Service(tmp_path, {"database_url": url, "secret_key": KEY})
     token = service.staff()
-    service.start("--no-post")
+    service.start("--no-worker")
     try:
         assert set(client.tell("users_filters.py", service, token)) == set(FILTERS)
     finally:

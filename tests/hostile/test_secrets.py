@@ -77,7 +77,7 @@ def served(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         },
     )
     try:
-        service.start("--no-post")
+        service.start("--no-worker")
         service.start_post()
         yield service
     finally:

@@ -445,7 +445,7 @@ class Watched:
         )
         self.boss = self.service.staff()
         self.chief = self.service.staff("chief")
-        self.service.start("--no-post")
+        self.service.start("--no-worker")
         self.role = next(
             role["uuid"] for role in self.get("/api/roles/?page_size=50") if role["name"] == ROLE
         )
@@ -490,10 +490,10 @@ class Watched:
         return str(self.get(f"/api/user-invitations/{invited['uuid']}/")["state"])
 
     def mailed(self) -> list[EmailMessage]:
-        """Let ``collegium post --once`` run, and give what it has sent."""
+        """Let ``collegium worker --once`` run, and give what it has sent."""
         folder = self.service.folder / "var" / "mail"
         before = set(folder.glob("*.eml"))
-        done = self.service.run("post", "--once")
+        done = self.service.run("worker", "--once")
         assert done.returncode == 0, done.stderr
         new = sorted(set(folder.glob("*.eml")) - before, key=lambda file: file.stat().st_mtime_ns)
         mails = [message_from_bytes(file.read_bytes(), policy=default) for file in new]
@@ -553,7 +553,7 @@ def test_the_whole_life_of_an_invitation_within_seconds(
 
     watched.service.environment["COLLEGIUM_INVITATION_LIFETIME"] = "7d"
     watched.service.stop()
-    watched.service.start("--no-post")
+    watched.service.start("--no-worker")
     assert watched.post(f"{path}send/", watched.boss).status_code == 200
     (mail,) = watched.mailed()
     first = watched.links(mail, "invitation")
@@ -622,6 +622,6 @@ def test_staff_decide_by_the_links_in_their_mails(
     assert watched.decide("approve", links[5]["approve"]) == (400, ["Invalid user UUID."])
     watched.service.environment["COLLEGIUM_INVITATION_MAX_AGE"] = "1s"
     watched.service.stop()
-    watched.service.start("--no-post")
+    watched.service.start("--no-worker")
     assert watched.decide("approve", links[4]["approve"]) == invalid
     assert watched.state(three) == "requested"

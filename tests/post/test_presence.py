@@ -99,7 +99,7 @@ def test_a_single_run_sends_what_a_killed_process_was_sending(service: tuple[Ser
     hanging.close()
     box = Mailbox(port)
     with box.listening():
-        assert running.run("post", "--once").returncode == 0
+        assert running.run("worker", "--once").returncode == 0
     assert len(box.to("new@example.org")) == 1
 
 
@@ -113,6 +113,6 @@ def test_what_a_living_process_is_sending_no_other_process_sends(
     hanging.wait()
     said = len(hanging.lines)
     # It would be told at once that somebody is there, and keeps waiting for the server.
-    assert running.run("post", "--once").returncode == 0
+    assert running.run("worker", "--once").returncode == 0
     assert len(hanging.lines) == said
     hanging.close()

@@ -111,11 +111,11 @@ class Victim:
             post: whether the mails are paid at all.
             proof: what else the program is told, by the names that it knows.
         """
-        options = ["--no-post"] if self.apart else []
+        options = ["--no-worker"] if self.apart else []
         kill = server or ("" if self.apart else worker)
         self._begin("serve", "--port", str(self.port), *options, kill=kill, **proof)
         if self.apart and post:
-            self._begin("post", kill=worker)
+            self._begin("worker", kill=worker)
         end = time.monotonic() + 6 * PATIENCE
         while time.monotonic() < end:
             try:

@@ -89,7 +89,7 @@ def _one_life(ordeal: Ordeal, point: str, draw: random.Random) -> None:
     victim.wait(130)  # leases of the dead have run out
     if point == "random":
         victim.start()
-        whom = draw.choice([("serve",), ("post",), ()]) if victim.apart else ()
+        whom = draw.choice([("serve",), ("worker",), ()]) if victim.apart else ()
         timer = threading.Timer(draw.uniform(0.1, 1.5), victim.kill, whom)
         ordeal.live(2.5, deeds=200, meanwhile=timer.start)
         if timer.is_alive():
@@ -97,7 +97,7 @@ def _one_life(ordeal: Ordeal, point: str, draw: random.Random) -> None:
         victim.kill()
     elif point in MAILS:
         victim.start(worker=f"{point}:{draw.randint(1, 4)}")
-        which = "post" if victim.apart else "serve"
+        which = "worker" if victim.apart else "serve"
         for _ in _until(lambda: victim.is_dead(which, 0.2)):
             ordeal.live(5)
         victim.kill()
