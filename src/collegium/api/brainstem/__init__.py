@@ -1,1 +1,1 @@
-"""The API of BrainSTEM: groups, membership requests and invitations."""
+"""The BrainSTEM API: groups, membership requests and invitations."""

@@ -1,4 +1,4 @@
-"""``/api/…/users/user/``: people."""
+"""Endpoints for accounts: ``/api/…/users/user/``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies: JSON objects, read by a table of fields, all errors at once."""
+"""Validate JSON bodies against a table of fields; all errors are reported at once."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _LISTED: Final = ", ".join(_FLAGS)
 _NAME_SHOWN: Final = 64
 
 EMPTY_VALUES: Final = 20
-"""Maximum number of sentences about one field; an answer stays about as long as the request."""
+"""Maximum number of messages for one field; keeps a response about as long as its request."""
 _AROUND: Final = 1000
-"""Characters around a text, such as white space, that are taken away without a word."""
+"""Maximum length of white space and the like around a text, which is stripped without an error."""
 _LINK: Final = "Enter a name without a web address in it."
 
 
 class ValidationError(Exception):
-    """The value of one field cannot be taken.
+    """A field's value is not valid.
 
     Args:
-        texts: everything that is wrong with it, a sentence each; one at least.
+        texts: one message for each error; at least one.
     """
 
     def __init__(self, *texts: str) -> None:
@@ -48,10 +48,10 @@ class ValidationError(Exception):
 
 
 def read_all(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Read each of some items.
+    """Validate each item and return the results.
 
     Raises:
-        Wrong: with everything that is wrong with any of them.
+        ValidationError: with the messages of all items.
     """
     found, wrong = [], []
     for item in items:
@@ -69,7 +69,7 @@ class Field(ABC):
     """One field of a body.
 
     Args:
-        required: must be there.
+        required: whether the field must be present.
     """
 
     required: bool = False
@@ -77,32 +77,36 @@ class Field(ABC):
 
     @abstractmethod
     def read(self, raw: Any) -> Any:
-        """Give the value, or raise ``Wrong``."""
+        """Return the validated value.
+
+        Raises:
+            ValidationError: if the value is not valid.
+        """
 
     @abstractmethod
     def schema(self) -> dict[str, Any]:
-        """Describe the field for the published schema."""
+        """Return the JSON schema of the field, for the OpenAPI document."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text(Field):
-    """A text, stripped of white space around it."""
+    """A text; white space around it is stripped."""
 
     max: int = 1000
     blank: bool = True
     strip: bool = True
 
     def read(self, raw: Any) -> str:
-        """Read a text that a database can hold."""
+        """Return a text that the database can store."""
         if not isinstance(raw, str):
             raise ValidationError("Not a valid string.")
         if len(raw) > self.max + _AROUND:
-            # Before anything looks at every character of it.
+            # Refuse early: nothing below should look at every character of a very long text.
             raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         text = raw.strip() if self.strip else raw
         if not text and not self.blank:
             raise ValidationError("This field may not be blank.")
-        # What is beyond the length is not examined.
+        # Characters beyond the maximum length are not validated.
         wrong = self._faults(text[: self.max])
         if len(text) > self.max:
             wrong.insert(0, f"Ensure this field has no more than {self.max} characters.")
@@ -111,11 +115,11 @@ class Text(Field):
         return text
 
     def _faults(self, head: str) -> list[str]:
-        """Return everything that is wrong with a text that is not too long."""
+        """Return all errors of a text that is not too long."""
         return unstorable(head)
 
     def schema(self) -> dict[str, Any]:
-        """Describe a string."""
+        """Return the schema of a string."""
         said: dict[str, Any] = {"type": "string", "maxLength": self.max}
         return said if self.blank else said | {"minLength": 1}
 
@@ -125,21 +129,21 @@ class Line(Text):
     """A text on one line."""
 
     def read(self, raw: Any) -> str:
-        """Read a text; what is no letter but moves the pen becomes a space."""
+        """Return the text with control characters and line breaks replaced by spaces."""
         text = super().read(raw)
         return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Name(Line):
-    """The name of somebody or something: seen by others, written into mails, and no link."""
+    """The name of a person or a thing. It appears in e-mails, so it must not contain a link."""
 
     def read(self, raw: Any) -> str:
-        """Read a name without what cannot be seen."""
+        """Return the name without invisible characters."""
         text = clean_name(super().read(raw))
         if not text and not self.blank:
             raise ValidationError("This field may not be blank.")
-        # Composed it may have become longer than it came.
+        # Unicode normalisation may have made the name longer.
         if len(text) > self.max:
             raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         if holds_link(text):
@@ -152,12 +156,12 @@ class Name(Line):
 
 @dataclass(frozen=True, kw_only=True)
 class WebAddress(Text):
-    """The address of a page; without a scheme it is ``http``."""
+    """The URL of a page; ``http`` is the default scheme."""
 
     max: int = 200
 
     def read(self, raw: Any) -> str:
-        """Read an address."""
+        """Return the URL with its scheme."""
         text = super().read(raw)
         if not text:
             return text
@@ -177,34 +181,34 @@ class WebAddress(Text):
 
 @dataclass(frozen=True, kw_only=True)
 class Projects(Field):
-    """A list of numbers or names of projects, which are kept elsewhere."""
+    """A list of ids or names of projects, which another service keeps."""
 
     def read(self, raw: Any) -> list[int | str]:
-        """Read the list."""
+        """Return the list."""
         if not isinstance(raw, list) or len(raw) > _MANY:
             raise ValidationError(f"Expected a list of at most {_MANY} items.")
         return read_all(self._project, raw)
 
     @staticmethod
     def _project(one: Any) -> int | str:
-        if isinstance(one, bool) or not isinstance(one, (int, str)) or len(str(one)) > 64:  # noqa: PLR2004 - longer than any name of a row
+        if isinstance(one, bool) or not isinstance(one, (int, str)) or len(str(one)) > 64:  # noqa: PLR2004 - longer than any project name
             raise ValidationError("Expected ids of projects.")
         if isinstance(one, str):
             check_storable(one)
         return one
 
     def schema(self) -> dict[str, Any]:
-        """Describe an array."""
+        """Return the schema of an array."""
         item = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
         return {"type": "array", "items": item}
 
 
 @dataclass(frozen=True, kw_only=True)
 class People(Field):
-    """What is to become of whom: address to flags, or to ``remove``."""
+    """Changes to the members of a group: e-mail address to flags, or to ``remove``."""
 
     def read(self, raw: Any) -> list[MemberChange]:
-        """Read the wishes."""
+        """Return one change per address."""
         if not isinstance(raw, Mapping) or len(raw) > _MANY:
             raise ValidationError(f"Expected an object with at most {_MANY} addresses.")
         return read_all(self._wish, raw.items())
@@ -218,7 +222,7 @@ class People(Field):
         if not isinstance(flags, Mapping):
             raise ValidationError(f"Expected is_manager, is_owner or remove for {email}.")
         wrong = [
-            # Ignored, a misspelled flag would be one that is not set: it would demote.
+            # Ignoring a misspelled flag would read it as not set and demote the member.
             f"Unknown key {_shortened(name)} of {email}; known are {_LISTED}."
             for name in islice((name for name in flags if name not in _FLAGS), EMPTY_VALUES)
         ]
@@ -239,7 +243,7 @@ class People(Field):
         )
 
     def schema(self) -> dict[str, Any]:
-        """Describe an object."""
+        """Return the schema of an object."""
         flags = {
             "type": "object",
             "properties": {name: {"type": "boolean"} for name in _FLAGS},
@@ -250,7 +254,7 @@ class People(Field):
 
 @dataclass(frozen=True, kw_only=True)
 class Secret(Text):
-    """A password or a token, taken as it is."""
+    """A password or a token; taken as it is, without stripping."""
 
     max: int = 1000
     blank: bool = False
@@ -265,7 +269,7 @@ class Seconds(Field):
     max: int = 2**31 - 1
 
     def read(self, raw: Any) -> int:
-        """Read a whole number within its bounds."""
+        """Return a whole number within the bounds."""
         if isinstance(raw, bool) or not isinstance(raw, int):
             raise ValidationError("A valid integer is required.")
         if raw < self.min:
@@ -275,12 +279,12 @@ class Seconds(Field):
         return raw
 
     def schema(self) -> dict[str, Any]:
-        """Describe an integer."""
+        """Return the schema of an integer."""
         return {"type": "integer", "minimum": self.min, "maximum": self.max}
 
 
 def unstorable(text: str) -> list[str]:
-    """Return why no database could hold a text; nothing for a good one."""
+    """Return the reasons why the database cannot store a text; empty if it can."""
     wrong = ["Null characters are not allowed."] if "\0" in text else []
     if any("\ud800" <= character <= "\udfff" for character in text):
         wrong.append("Surrogate characters are not allowed.")
@@ -292,7 +296,11 @@ def _shortened(name: str) -> str:
 
 
 def check_storable(text: str) -> None:
-    """Raise ``Wrong`` for what no database could hold."""
+    """Refuse a text that the database cannot store.
+
+    Raises:
+        ValidationError: with all reasons.
+    """
     wrong = unstorable(text)
     if wrong:
         raise ValidationError(*wrong)
@@ -305,14 +313,16 @@ def read(
     one_of: Sequence[str] = (),
     read_only: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Read a body by a table of fields.
+    """Return the validated values of a JSON body.
 
     Args:
-        one_of: fields one of which must be there; if none is, the first one is reported.
-        read_only: further keys that are accepted and ignored, as a client sends them that gives
-            back what it was shown; any other key is an error. None: every other key is ignored.
+        table: name to field.
+        one_of: names of fields of which one must be present; if none is, the error names the first.
+        read_only: further names that are accepted and ignored, because clients send back what they
+            were shown. Any other name is an error. None: all other names are ignored.
 
-    Refuses: ``Malformed`` with the errors of all fields.
+    Raises:
+        BadRequestError: with the errors of all fields; 415 if the body is not JSON.
     """
     raw = _object(context)
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""``/api/auth/device/``: letting a program in from a browser."""
+"""Device sign-in: ``/api/auth/device/`` approves a program in the browser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOLD: Final = {
 
 
 class DeviceLogin(Struct, frozen=True):
-    """What a program shows to a person, and what it asks with."""
+    """The codes of a device sign-in: those to show to a person and that to poll with."""
 
     session_id: str
     device_code: str
@@ -40,7 +40,7 @@ class DeviceLogin(Struct, frozen=True):
 
 
 class DevicePoll(Struct, frozen=True, omit_defaults=True):
-    """What became of a program that waits."""
+    """The state of a device sign-in."""
 
     status: str = ""
     token: str = ""
@@ -93,7 +93,7 @@ def _poll(context: RequestContext) -> Answer:
         told = {"status": "success", "token": token} if token else _TOLD[State.USED]
     else:
         told = _TOLD[state]
-    # Always 200: the clients take every other status for the end of the world.
+    # The status is always 200: the clients treat any other status as a fatal error.
     return Answer(200, schemas.encode(told))
 
 

@@ -1,4 +1,4 @@
-"""How this wire says no: one table from refusal to status, shape and words."""
+"""Map refusals to the status, shape and message of this API."""
 
 from __future__ import annotations
 
@@ -93,10 +93,11 @@ _DEFAULTS: Final = {
 
 
 class BadRequestError(Exception):
-    """What was sent cannot be read, or not be taken.
+    """The request cannot be parsed or is not valid.
 
     Args:
-        errors: name of a field or parameter to what is wrong with it; or ``detail`` and one text.
+        errors: name of a field or parameter to its errors; or ``detail`` to one message.
+        status: HTTP status code.
     """
 
     def __init__(self, errors: Mapping[str, Any], status: int = 400) -> None:
@@ -106,24 +107,25 @@ class BadRequestError(Exception):
 
 
 def bad_request(error: BadRequestError) -> Answer:
-    """Answer with the errors of all fields."""
+    """Return the response with the errors of all fields."""
     return Answer(error.status, _encode(error.errors))
 
 
 def detail_response(status: int, text: str, headers: dict[str, str] | None = None) -> Answer:
-    """Answer with one sentence."""
+    """Return a response with one sentence under ``detail``."""
     return Answer(status, _encode({"detail": text}), headers or {})
 
 
 def _status(refusal: Refusal) -> int:
     if refusal.code == "login.locked":
-        # The other API has a 401 for it; here clients wait for what 429 and its header say.
+        # Waldur answers 401 for this code. BrainSTEM clients wait after a 429 and its
+        # ``Retry-After``.
         return HTTPStatus.TOO_MANY_REQUESTS
     return next(status for kind, status in _STATUS if isinstance(refusal, kind))
 
 
 def refusal_response(refusal: Refusal) -> Answer:
-    """Word a refusal."""
+    """Return the response for a refusal."""
     status = _status(refusal)
     if refusal.code == "group.people":
         problems: Any = refusal.facts["problems"]

@@ -1,4 +1,4 @@
-"""``/api/…/users/group/``: groups, for those who are logged in and for everybody."""
+"""Endpoints for groups: ``/api/…/users/group/``, for signed-in callers and for the public."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def _change(context: RequestContext) -> Answer:
 def _changed(context: RequestContext) -> Answer:
     with context.write() as tx:
         reached = group_actions.lock_and_recheck(tx, context.actor, parse_id(context, "group"))
-        # Only now: whoever may not change the group is told that, whatever they have sent.
+        # Authorisation comes before validation: callers who may not change the group get that
+        # refusal, whatever body they have sent.
         values = bodies.read(context, _CHANGE, read_only=_READ_ONLY)
         wishes = values.get("users", ())
         count = group_actions.change(

@@ -1,4 +1,4 @@
-"""``/api/private/users/groupmembershipinvitation/``: invitations to groups."""
+"""Endpoints for invitations: ``/api/private/users/groupmembershipinvitation/``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/api/private/users/groupmembershiprequest/``: requests to be let in to a group."""
+"""Endpoints for join requests: ``/api/private/users/groupmembershiprequest/``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = join_request_queries.get_visible(tx, context.actor, context.uuid("request"), groups=True)
     if row.state != State.PENDING:
-        # What was decided stays in the history, and is gone from here.
+        # Decided requests stay in the audit log, but this API no longer shows them.
         raise NotFound("request.unknown")
     return _one(tx, context.actor, row)
 

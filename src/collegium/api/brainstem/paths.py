@@ -1,4 +1,4 @@
-"""How routes are spelled on this wire: twice, and deeds under three methods."""
+"""Build routes: under two spellings each, and actions under three methods."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LONGEST: Final = 15
 
 
 def with_aliases(routes: Callable[[str], Routes], *bases: str) -> tuple[Routes, Routes]:
-    """Give the routes under the first spelling, and under all of them.
+    """Return the routes under the first base path, and the routes under all base paths.
 
-    Generations of clients spell the same thing differently.
+    Clients of different age use different spellings of the same path.
     """
     whole: Routes = {}
     for base in bases:
@@ -27,10 +27,13 @@ def with_aliases(routes: Callable[[str], Routes], *bases: str) -> tuple[Routes, 
 
 
 def mutating_route(path: str, run: Callable[..., Answer], summary: str, answers: Any) -> Routes:
-    """Give a route that changes something, by whatever method it is called.
+    """Return a route for an action that may be called by GET, PATCH or POST.
 
-    The clients send GET. It is taken with a token in the header alone, so that no link, picture or
-    crawler can send it; ``acts`` keeps HEAD and whatever is fetched in advance away.
+    The clients send GET. The token is accepted in a header only, so a link, an image or a crawler
+    cannot trigger the action. ``mutates`` excludes HEAD requests and prefetching.
+
+    Args:
+        answers: struct of the response.
     """
     return {
         path: {
@@ -42,9 +45,10 @@ def mutating_route(path: str, run: Callable[..., Answer], summary: str, answers:
 
 
 def parse_id(context: RequestContext, noun: str) -> int:
-    """Give the number in the path.
+    """Return the numeric id in the path.
 
-    Refuses: NotFound ``<noun>.unknown`` for a segment that is no number.
+    Raises:
+        NotFound: ``<noun>.unknown`` if the segment is no number.
     """
     text = context.segments["id"]
     if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST):

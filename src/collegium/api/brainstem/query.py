@@ -1,4 +1,4 @@
-"""What a list is asked for: ``filter{…}``, ``sort[]``, ``include[]``, ``limit`` and ``offset``."""
+"""List parameters: ``filter{…}``, ``sort[]``, ``include[]``, ``limit`` and ``offset``."""
 
 from __future__ import annotations
 
@@ -26,35 +26,42 @@ LIMIT_MAX: Final = 100
 _DIGITS: Final = 15
 _MANY: Final = 1000
 _LONGEST: Final = 2000
-"""Nothing that is searched is longer, and SQLite compares no pattern of 50,000 bytes."""
+"""Maximum length of a filter value, in characters.
+
+No searched column is longer, and SQLite refuses patterns of 50,000 bytes.
+"""
 
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _PAGING: Final = frozenset({"limit", "offset", "page", "per_page"})
 
 
 class FilterType(ABC):
-    """What the values of a field look like."""
+    """The type of a field's values in filters."""
 
     @abstractmethod
     def read(self, text: str) -> Any:
-        """Give the value, or raise ``Wrong``."""
+        """Return the validated value.
+
+        Raises:
+            ValidationError: if the value is not valid.
+        """
 
     @abstractmethod
     def schema(self) -> dict[str, Any]:
-        """Describe the parameter for the published schema."""
+        """Return the JSON schema of the parameter, for the OpenAPI document."""
 
 
 class IntegerFilter(FilterType):
     """A whole number."""
 
     def read(self, text: str) -> int:
-        """Read a number that a database can compare."""
+        """Return a number that the database can compare."""
         if not (text.removeprefix("-").isdigit() and text.isascii() and len(text) <= _DIGITS):
             raise ValidationError("Enter a number.")
         return int(text)
 
     def schema(self) -> dict[str, Any]:
-        """Describe an integer."""
+        """Return the schema of an integer."""
         return {"type": "integer"}
 
 
@@ -62,55 +69,56 @@ class TextFilter(FilterType):
     """A text."""
 
     def read(self, text: str) -> str:
-        """Read a text that a database can hold."""
+        """Return a text that the database can store."""
         if len(text) > _LONGEST:
             raise ValidationError(f"Give {_LONGEST} characters at most.")
         check_storable(text)
         return text
 
     def schema(self) -> dict[str, Any]:
-        """Describe a string."""
+        """Return the schema of a string."""
         return {"type": "string"}
 
 
 class UuidFilter(FilterType):
-    """A UUID in any form."""
+    """A UUID in any spelling."""
 
     def read(self, text: str) -> str:
-        """Read a UUID."""
+        """Return the 32 hex digits of the UUID."""
         found = hex_uuid(text)
         if found is None:
             raise ValidationError("Enter a valid UUID.")
         return found
 
     def schema(self) -> dict[str, Any]:
-        """Describe a UUID."""
+        """Return the schema of a UUID."""
         return {"type": "string", "format": "uuid"}
 
 
 class BooleanFilter(FilterType):
-    """A truth value; the clients write it as Python or as JSON does."""
+    """A boolean; clients spell it as in Python or as in JSON."""
 
     def read(self, text: str) -> bool:
-        """Read a truth value."""
+        """Return the boolean."""
         found = _BOOLEANS.get(text.lower())
         if found is None:
             raise ValidationError("Enter true or false.")
         return found
 
     def schema(self) -> dict[str, Any]:
-        """Describe a truth value."""
+        """Return the schema of a boolean."""
         return {"type": "boolean"}
 
 
 class Table(NamedTuple):
-    """How a list can be asked.
+    """The parameters that a list accepts.
 
     Args:
-        listing: what is asked.
-        fields: names to what their values look like; a dot leads to a field of what is named.
-        orders: what can be sorted by.
-        includes: what can be embedded.
+        listing: the list.
+        fields: names of filters to the types of their values. A dot leads to a field of a related
+            object.
+        orders: names that the list can be sorted by.
+        includes: names of related objects that can be embedded.
     """
 
     listing: Listing
@@ -119,7 +127,7 @@ class Table(NamedTuple):
     includes: Collection[str] = ()
 
     def described(self) -> dict[str, FilterType]:
-        """Give the parameters, for the published description."""
+        """Return the query parameters, for the OpenAPI document."""
         found: dict[str, FilterType] = {
             f"filter{{{name}}}": kind for name, kind in self.fields.items()
         }
@@ -133,7 +141,7 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ListResult:
-    """A page of rows, what to embed in them, and what to say of the page."""
+    """A page of rows, the related objects to embed, and the description of the page."""
 
     rows: list[Row]
     embedded: frozenset[str]
@@ -144,9 +152,10 @@ class ListResult:
 
 
 def find(context: RequestContext, tx: ReadTransaction, actor: Actor, table: Table) -> ListResult:
-    """Give the page that a request asks for.
+    """Return the page of a list that a request asks for.
 
-    Refuses: ``Malformed`` with what is wrong with every parameter.
+    Raises:
+        BadRequestError: with the errors of all parameters.
     """
     errors: dict[str, list[str]] = {}
     filters = _filters(context, table, errors)
@@ -191,13 +200,17 @@ def _value(kind: FilterType, texts: Sequence[str], *, many: bool, again: bool) -
 
 
 def _known(name: str, table: Table) -> tuple[str, FilterType, bool]:
-    """Give what a filter is called in the listing, what its values look like, and if many."""
+    """Return a filter's name in the listing, its type, and whether it takes many values.
+
+    Raises:
+        ValidationError: if the field or its operator is unknown.
+    """
     if not name.endswith("}"):
         raise ValidationError("Write filter{field} or filter{field.operator}.")
     words = name.removeprefix("filter{").removesuffix("}").split(".")
     readings = [(words, ""), (words[:-1], words[-1])]
     if len(words) > 1 and words[0] in table.includes and words[1] == "id":
-        # The id of a related object stands in the field itself.
+        # The foreign key itself holds the id of the related object.
         readings = [(words[:1], ".".join(words[2:]))]
     for field, operator in readings:
         kind = table.fields.get(".".join(field))
@@ -259,7 +272,7 @@ def _whole(
 
 
 def _at(context: RequestContext, limit: int, offset: int) -> str:
-    """Give the address of another page, in the spelling that was called."""
+    """Return the URL of another page, under the path that was called."""
     kept = [
         pair
         for pair in parse_qsl(context.raw_query, keep_blank_values=True)

@@ -1,4 +1,4 @@
-"""The way of one request on this wire, and the table of all its routes."""
+"""Dispatch BrainSTEM requests, and the table of all routes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _none(path: str) -> Routes:
 _NOUNS: Final = (tokens, devices, join_requests, invitations, groups, accounts)
 
 DESCRIBED: Routes = {path: one for noun in _NOUNS for path, one in noun.DESCRIBED.items()}
-"""The routes in the spelling of the documents, for the published description."""
+"""The routes under their documented spelling, for the OpenAPI document."""
 
 ROUTES: Routes = {
     **{path: one for noun in _NOUNS for path, one in noun.ROUTES.items()},
@@ -61,7 +61,10 @@ ROUTES: Routes = {
 
 
 def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
-    """Take a call from its path to its answer: whoever asks first, then what is asked."""
+    """Return the response to a request: authenticate the caller, then run the endpoint.
+
+    A database outage answers 503 with ``Retry-After``.
+    """
     try:
         answer = _respond(context, operations)
         context.touch_token()
@@ -86,7 +89,7 @@ def _respond(context: RequestContext, operations: dict[str, Endpoint]) -> Answer
 
 def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
     if context.path.startswith(_PUBLIC) and not context.settings.brainstem_public_portal:
-        # As any path that there is not, whatever its method.
+        # Answer as for an unknown path, whatever the method.
         raise NotFound("portal.off")
     allowed = _allowed(context, operations)
     headers = {"Allow": ", ".join(allowed)}
@@ -105,14 +108,14 @@ def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answe
         return errors.detail_response(405, _not_allowed(context), headers)
     if operation.mutates:
         _check_method_override(context)
-    # A write opens its own transaction, after this reading one has given its connection back.
+    # A write opens its own transaction, after the read transaction has returned its connection.
     return operation.handler(context)
 
 
 def _run_public(
     context: RequestContext, operation: Endpoint | None, headers: dict[str, str]
 ) -> Answer:
-    """Run what is everybody's, whatever stands in the header: nobody is to be shut out of it."""
+    """Run a public endpoint and ignore credentials, so that bad ones lock nobody out."""
     if operation is None:
         return errors.detail_response(405, _not_allowed(context), headers)
     if not operation.reads_db:
@@ -122,7 +125,7 @@ def _run_public(
 
 
 def _allowed(context: RequestContext, operations: dict[str, Endpoint]) -> list[str]:
-    """Give the methods that a path has here: HEAD only where it can be without effect."""
+    """Return the allowed methods of a path; HEAD only if GET changes nothing."""
     found = [
         method
         for method, operation in operations.items()
@@ -139,9 +142,10 @@ def _not_allowed(context: RequestContext) -> str:
 
 
 def _check_method_override(context: RequestContext) -> None:
-    """Let nothing happen that a browser fetches before anybody has asked for it.
+    """Refuse a request that a browser sends in advance, before anybody has followed the link.
 
-    Refuses: Forbidden ``prefetch``.
+    Raises:
+        Forbidden: ``prefetch``.
     """
     purposes = " ".join(context.header(name, "").lower() for name in _IN_ADVANCE)
     if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
@@ -149,13 +153,16 @@ def _check_method_override(context: RequestContext) -> None:
 
 
 def _token(header: str) -> str:
-    """Read the ``Authorization`` header; documents of all ages differ in its first word.
+    """Return the token in the ``Authorization`` header.
 
-    Refuses: Unauthenticated ``credentials.missing`` and ``credentials.scheme``.
+    The scheme may be ``Bearer`` or ``Token``, because the clients' documentation has used both.
+
+    Raises:
+        Unauthenticated: ``credentials.missing`` or ``credentials.scheme``.
     """
     words = header.split()
     if not words:
         raise Unauthenticated("credentials.missing")
-    if len(words) != 2 or words[0].lower() not in {"bearer", "token"}:  # noqa: PLR2004 - word, token
+    if len(words) != 2 or words[0].lower() not in {"bearer", "token"}:  # noqa: PLR2004 - scheme, token
         raise Unauthenticated("credentials.scheme")
     return words[1]

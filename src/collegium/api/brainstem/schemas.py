@@ -1,4 +1,4 @@
-"""What goes out: the structs of this wire, made from rows."""
+"""Structs of the responses of this API, and functions that build them from rows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ encode = msgspec.json.Encoder().encode
 
 
 class Flags(Struct, frozen=True):
-    """What somebody is in a group, besides a member."""
+    """The role of a member of a group."""
 
     is_manager: bool
     is_owner: bool
 
 
 class Group(Struct, frozen=True):
-    """A group, with its people by address."""
+    """A group, with its members by e-mail address."""
 
     id: int
     name: str
@@ -38,7 +38,7 @@ class Group(Struct, frozen=True):
 
 
 class OwnedGroup(Struct, frozen=True):
-    """A group that somebody owns."""
+    """A group that the person owns."""
 
     id: int
     name: str
@@ -60,7 +60,7 @@ class Profile(Struct, frozen=True):
 
 
 class MembershipRequest(Struct, frozen=True):
-    """A request to be let in to a group."""
+    """A request to become a member of a group."""
 
     id: str
     user_account_request: int | Profile
@@ -68,7 +68,7 @@ class MembershipRequest(Struct, frozen=True):
 
 
 class MembershipInvitation(Struct, frozen=True):
-    """An invitation to a group; of an address without an account nobody is named."""
+    """An invitation to a group; the account is null if the invited address has none."""
 
     id: str
     user_account_invitation: int | Profile | None
@@ -78,7 +78,7 @@ class MembershipInvitation(Struct, frozen=True):
 
 
 class Meta(Struct, frozen=True):
-    """Which page of a list this is."""
+    """The position of a page in its list."""
 
     page: int
     per_page: int
@@ -86,11 +86,11 @@ class Meta(Struct, frozen=True):
     total_pages: int
 
 
-# The rows come first: one client takes the first list that it finds, another the first key.
+# The rows come first: one client takes the first list in the response, another the first key.
 
 
 class MembershipRequestPage(Struct, frozen=True):
-    """A page of requests."""
+    """A page of membership requests."""
 
     group_membership_requests: list[MembershipRequest]
     meta: Meta
@@ -130,25 +130,25 @@ class ProfilePage(Struct, frozen=True):
 
 
 class OneMembershipRequest(Struct, frozen=True):
-    """A request by itself."""
+    """One membership request."""
 
     group_membership_request: MembershipRequest
 
 
 class OneMembershipInvitation(Struct, frozen=True):
-    """An invitation by itself."""
+    """One invitation."""
 
     group_membership_invitation: MembershipInvitation
 
 
 class OneGroup(Struct, frozen=True):
-    """A group by itself."""
+    """One group."""
 
     group: Group
 
 
 class OneProfile(Struct, frozen=True):
-    """A person alone."""
+    """One person."""
 
     user: Profile
 
@@ -156,7 +156,12 @@ class OneProfile(Struct, frozen=True):
 def requests(
     tx: ReadTransaction, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
 ) -> list[MembershipRequest]:
-    """Show requests; with the objects in place of the numbers of what is embedded."""
+    """Return membership requests as this API shows them.
+
+    Args:
+        embedded: fields (``user_account_request``, ``authgroup``) that hold the whole object
+            instead of its id.
+    """
     people, there = _embedded(tx, actor, rows, embedded, "user_account_request", "account_id")
     return [
         MembershipRequest(
@@ -171,7 +176,12 @@ def requests(
 def invitations(
     tx: ReadTransaction, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
 ) -> list[MembershipInvitation]:
-    """Show invitations; as ``requests``."""
+    """Return invitations as this API shows them.
+
+    Args:
+        embedded: fields (``user_account_invitation``, ``authgroup``) that hold the whole object
+            instead of its id.
+    """
     people, there = _embedded(tx, actor, rows, embedded, "user_account_invitation", "invitee_id")
     return [
         MembershipInvitation(
@@ -207,10 +217,10 @@ def _embedded(
 def groups(
     tx: ReadTransaction, actor: Actor, rows: Sequence[Row], *, shows_all: bool = False
 ) -> list[Group]:
-    """Show groups, and the people of those that the actor is in.
+    """Return groups; members are listed only for groups that the actor belongs to.
 
     Args:
-        shows_all: whether the addresses of their people are shown to everybody.
+        shows_all: whether the members of all groups are listed. Staff and support always see them.
     """
     ids = [row.id for row in rows]
     shows_all = shows_all or actor.sees_all
@@ -226,10 +236,10 @@ def groups(
 
 
 def profiles(tx: ReadTransaction, rows: Sequence[Row], *, with_email: bool = True) -> list[Profile]:
-    """Show people.
+    """Return people as this API shows them.
 
     Args:
-        with_email: whether their addresses may be told.
+        with_email: whether e-mail addresses are included.
     """
     owned = group_queries.owned(tx, [row.id for row in rows])
     return [

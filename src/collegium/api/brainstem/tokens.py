@@ -1,4 +1,4 @@
-"""``/api/token/`` and ``/api/auth/token/``: logging in with a password."""
+"""Password sign-in: ``/api/token/`` and ``/api/auth/token/``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REFRESH: Final = {"refresh": bodies.Secret(required=True)}
 
 
 class LoggedIn(Struct, frozen=True):
-    """A token, under the names that generations of clients look for."""
+    """A token, under the names that clients of different age read."""
 
     token: str
     access: str
@@ -46,7 +46,7 @@ class LoggedIn(Struct, frozen=True):
 
 
 class TokenPair(Struct, frozen=True):
-    """A token for an hour, and one for the next pair."""
+    """An access token for one hour, and a refresh token for the next pair."""
 
     access: str
     refresh: str
@@ -93,7 +93,14 @@ def _pair(pair: token_actions.Pair) -> Answer:
 
 
 def _checked(context: RequestContext, name: str, password: str) -> Actor:
-    """Give whoever has this name or this address, and this password and nothing beside it."""
+    """Return the actor for a user name or an e-mail address, and a password.
+
+    Raises:
+        Forbidden: ``password_login.off`` if password sign-in is disabled here.
+        Unauthenticated: see ``sign_in.check_password``; ``login.disabled`` for an account with
+            two-factor authentication.
+        Limited: ``tries.wait``, with the ``seconds`` to wait.
+    """
     if not context.settings.brainstem_password_login:
         raise Forbidden("password_login.off")
     account = sign_in.check_password(context, _username(context, name), password, alone=True)
@@ -101,7 +108,10 @@ def _checked(context: RequestContext, name: str, password: str) -> Actor:
 
 
 def _username(context: RequestContext, name: str) -> str:
-    """Give the user name that an address stands for, where it stands for one alone."""
+    """Return the user name for an e-mail address, if exactly one account has the address.
+
+    Any other name is returned unchanged.
+    """
     with context.read() as tx:
         if "@" not in name or account_queries.by_username(tx, typed_username(name)) is not None:
             return name
