@@ -1,1 +1,1 @@
-"""The API of Waldur MasterMind, as its official client speaks it."""
+"""The API of Waldur MasterMind, as its official client uses it."""

@@ -1,4 +1,4 @@
-"""``/api/users/`` : accounts."""
+"""Endpoints for accounts: ``/api/users/``."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
 def _me(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = context.account or account_queries.own(tx, context.actor)
     shown = _shown(context, tx, row, address=context.address or None)
-    # Not a list, and yet the official client counts it.
+    # This is not a list, but the official client reads the count anyway.
     return Answer(200, schemas.encode(lists.fields(context, shown)), {"X-Result-Count": "1"})
 
 
@@ -135,7 +135,10 @@ def _shown(
 
 
 def _profile(context: RequestContext, kinds: Mapping[str, Field]) -> Form:
-    """Read a body with a picture in it; the picture is made anew before any transaction."""
+    """Validate a body that may contain a picture.
+
+    The picture is re-encoded here, before any transaction is open.
+    """
     form = read(context, kinds)
     if form.values.get("picture") is not None:
         try:
@@ -171,7 +174,8 @@ def _create(context: RequestContext) -> Answer:
 def _update(context: RequestContext) -> Answer:
     uuid = context.uuid("account")
     with context.read() as tx:
-        # Who may not change it is told so before what is wrong with the body.
+        # Authorisation comes before validation: callers who may not change the account get that
+        # refusal, whatever body they have sent.
         account_actions.require_self_or_staff(
             context.actor, account_queries.get_visible(tx, context.actor, uuid)
         )
@@ -210,7 +214,7 @@ def _change_password(context: RequestContext) -> Answer:
 
 
 def _token(context: RequestContext, _tx: ReadTransaction) -> Answer:
-    # A reading that leaves a trace, so it needs a transaction that writes.
+    # Reading a token is recorded in the audit log, so it needs a write transaction.
     with context.write() as tx:
         row, token = account_actions.read_token(
             tx, context.actor, context.app.vault, context.uuid("account")

@@ -1,4 +1,7 @@
-"""``/api/configuration/`` and ``/api/version/``: what a front end asks before anything else."""
+"""Public settings and version: ``/api/configuration/`` and ``/api/version/``.
+
+A front end reads them before anything else.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ if TYPE_CHECKING:
     from collegium.api.request import RequestContext
     from collegium.db.database import ReadTransaction
 
-# Everybody in the world reads these: no secret, nobody's address, nothing of what is behind us.
-# A new setting is not published until somebody writes it down here.
+# Everybody can read these settings, so no secret, no personal address and no internal service may
+# be among them. A new setting is published only after it is added here.
 _PUBLIC: Final = {
     "WALDUR_CORE": (
         "authentication_methods",
@@ -45,7 +48,7 @@ _PUBLIC: Final = {
 
 
 class Version(Struct, frozen=True):
-    """What is installed; nobody is asked whether there is something newer."""
+    """The installed version; no check for a newer one is made."""
 
     version: str
     latest_version: str | UnsetType = UNSET
@@ -58,7 +61,7 @@ def _configuration(context: RequestContext, _tx: ReadTransaction | None = None) 
         for section, names in _PUBLIC.items()
     }
     published["WALDUR_CORE"]["HOMEPORT_URL"] = settings.homeport_url or settings.base_url
-    # A front end shows more than we have; what is not named here is off.
+    # A front end has more features than we support. Features that are not listed are off.
     published["FEATURES"] = {}
     return Answer(200, schemas.encode(published))
 

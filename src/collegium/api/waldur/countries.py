@@ -1,4 +1,4 @@
-"""Countries by their codes, as menus show them."""
+"""Country names by ISO 3166-1 code, as menus show them."""
 
 from __future__ import annotations
 
@@ -258,4 +258,4 @@ ZW Zimbabwe
 """
 
 NAMES: Final = dict(line.split(" ", 1) for line in _LINES.strip().splitlines())
-"""Code of two letters to name."""
+"""Two-letter code to name."""

@@ -1,4 +1,4 @@
-"""``/api/customers/{uuid}/users/`` and ``/api/customers/countries/``."""
+"""Endpoints ``/api/customers/{uuid}/users/`` and ``/api/customers/countries/``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class NestedProjectPermission(Struct, frozen=True):
-    """A role in a project, as it shows on somebody of its organisation."""
+    """A role in a project, within the entry of a person of its organisation."""
 
     url: str
     uuid: str
@@ -35,7 +35,7 @@ class NestedProjectPermission(Struct, frozen=True):
 
 
 class CustomerUser(Struct, frozen=True):
-    """Somebody with a role in an organisation or in one of its projects."""
+    """A person with a role in an organisation or in one of its projects."""
 
     url: str
     uuid: str
@@ -121,7 +121,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 
 def _countries(context: RequestContext, _tx: ReadTransaction) -> Answer:
-    # All of them on one page: whoever fills a menu from them asks once.
+    # All countries are on one page, because clients that fill a menu send a single request.
     found = [Country(NAMES.get(code, code), code) for code in context.settings.countries]
     return Answer(200, schemas.encode(found), {"X-Result-Count": str(len(found))})
 

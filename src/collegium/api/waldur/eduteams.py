@@ -1,4 +1,7 @@
-"""``/api/remote-eduteams/`` and ``pull_remote_user``: accounts from a remote directory."""
+"""Endpoints for accounts from a remote directory, eduTEAMS.
+
+They are ``/api/remote-eduteams/`` and ``/api/users/{uuid}/pull_remote_user/``.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _NEW: Final = {
 
 
 class RemoteAccount(Struct, frozen=True):
-    """The account that was brought in."""
+    """The account that was created or updated."""
 
     uuid: str
 

@@ -1,4 +1,4 @@
-"""``/api/users/…``: changing an e-mail address."""
+"""Endpoints for changing an e-mail address, under ``/api/users/``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _CONFIRM: Final = {"code": Text(required=True, blank=False, max=100)}
 def _change(context: RequestContext) -> Answer:
     uuid = context.uuid("account")
     with context.read() as tx:
-        # Who may not do it is told so before what is wrong with the body.
+        # Authorisation comes before validation: callers who may not change the account get that
+        # refusal, whatever body they have sent.
         require_self_or_staff(context.actor, account_queries.get_visible(tx, context.actor, uuid))
     check_is_own((context.impersonator or context.actor).token_kind)
     form = read(context, _ASK)
@@ -35,7 +36,7 @@ def _change(context: RequestContext) -> Answer:
         email_change_actions.request_change(
             tx, context.actor, context.settings, context.app.vault, uuid, email
         )
-        # Each mail goes to an address of the caller's choice, so each one counts.
+        # Each e-mail goes to an address of the caller's choice, so each one counts.
         context.count_attempt(tx, mailed, MAIL_ACCOUNT)
     return _done("The change email request has been successfully created.")
 

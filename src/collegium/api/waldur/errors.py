@@ -1,4 +1,4 @@
-"""How this wire says no: one table from refusal to status, shape and words."""
+"""Map refusals to the status, shape and message of this API."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ _SENTENCES: Final = {
 """Refusals that answer 400 with one sentence."""
 
 NON_FIELD: Final = "non_field_errors"
-"""Where an error goes that is no one field's."""
+"""Key of errors that belong to no single field."""
 
 _LIST: Final = None
 
-# Code → (where the message goes, message). A field name, the whole object, or (None) a bare
-# array, which is how this wire reports what an action refuses.
+# Code to (field, message). The field is a name, ``NON_FIELD``, or None for a bare array, in which
+# this API reports the refusals of actions.
 _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
     "account.username_taken": ("username", "user with this username already exists."),
     "account.slug_taken": ("slug", "user with this slug already exists."),
@@ -204,7 +204,12 @@ _DATE_FIELDS: Final = {"starts": "start_date", "ends": "end_date"}
 
 
 class BadRequestError(Exception):
-    """The request cannot be understood as it stands; carries the finished body."""
+    """The request cannot be parsed or is not valid.
+
+    Args:
+        status: HTTP status code.
+        body: the response body, before JSON encoding.
+    """
 
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(status)
@@ -213,27 +218,31 @@ class BadRequestError(Exception):
 
 
 def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Answer:
-    """Answer with one sentence."""
+    """Return a response with one sentence under ``detail``."""
     return Answer(status, _encode({"detail": text}), headers or {})
 
 
 def unauthenticated(code: str) -> Answer:
-    """Answer a caller whose credentials are missing or bad."""
+    """Return the 401 response for missing or wrong credentials.
+
+    Args:
+        code: code of the refusal.
+    """
     return detail(401, _CREDENTIALS[code], {"WWW-Authenticate": "Token"})
 
 
 def bad_request(error: BadRequestError) -> Answer:
-    """Answer a request that cannot be understood."""
+    """Return the response for a request that is not valid."""
     return Answer(error.status, _encode(error.body))
 
 
 def not_allowed(method: str, allowed: str) -> Answer:
-    """Answer a method that this path does not have."""
+    """Return the 405 response for a method that the path does not have."""
     return detail(405, f'Method "{method}" not allowed.', {"Allow": allowed})
 
 
 def refusal_response(refusal: Refusal) -> Answer:
-    """Answer a refusal of the rules in the words of this wire."""
+    """Return the response for a refusal."""
     match refusal:
         case Unauthenticated(code=code) if code in _LOGIN_FAILURES:
             answer = detail(401, _LOGIN_FAILURES[code])
@@ -268,7 +277,7 @@ def _limited(seconds: int, begins: str) -> Answer:
 
 
 def reason_for(refusal: Refusal) -> tuple[str | None, str]:
-    """Give what a refusal is about, a field or None for the deed as such, and its words."""
+    """Return the field of a refusal (None: the action as a whole) and its message."""
     where, text = _REASONS[refusal.code]
     text = text.format(**{name: _messages(fact) for name, fact in refusal.facts.items()})
     if refusal.code == "project.date_in_the_past":

@@ -1,7 +1,7 @@
-"""Our kinds of event in the words of this wire: one table.
+"""Map our kinds of event to the event types and messages of this API.
 
-A sentence names keys of the context that the reader is shown, so it never tells more than that.
-What stands in square brackets is left out when one of its keys is missing.
+A message uses only keys of the context that the reader is shown, so it never reveals more than the
+context. A part in square brackets is left out if one of its keys is missing.
 """
 
 from __future__ import annotations
@@ -13,27 +13,31 @@ from typing import Final
 
 
 class Guard(Enum):
-    """Who is told the closed facts of an event, besides those who see everything."""
+    """Readers who see the restricted facts of an event, besides those who see everything."""
 
     NOBODY = auto()
     PERSON = auto()
-    """Whom it happened to."""
+    """The account that the event is about."""
     INVITATIONS = auto()
-    """Who reads the invitations of the scope."""
+    """Accounts that may read the invitations of the scope."""
     REQUESTS = auto()
-    """Who reads the requests of the scope, and whoever asked; nobody else is told who that is."""
+    """Accounts that may read the join requests of the scope, and the requester.
+
+    The requester's name is shown to nobody else.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """A type of event on this wire.
+    """An event type of this API.
 
     Args:
-        group: where ``event_groups`` lists it.
-        says: the sentence.
+        group: the group under which ``event_groups`` lists it.
+        says: template of the message.
         open: our facts and their keys in the context.
-        name: the wire's own name; empty: ours, with underscores.
-        closed: the same as ``open``, for those whom the guard lets.
+        name: its name in this API; empty: our kind, with underscores for dots.
+        closed: as ``open``, for the readers that the guard names.
+        guard: readers of the ``closed`` facts.
     """
 
     group: str
@@ -257,17 +261,17 @@ TYPES: Final = {
     "request.rejected": _request("has been rejected"),
     "request.canceled": _request("has been taken back"),
 }
-"""Every kind that is recorded anywhere, save those of groups alone, which this wire lacks."""
+"""Every recorded kind of event, except those of groups, which this API does not have."""
 
 
 def name_of(kind: str) -> str:
-    """Give this wire's name of a kind of event."""
+    """Return this API's name of a kind of event."""
     known = TYPES.get(kind)
     return (known.name if known else "") or kind.replace(".", "_")
 
 
 NAMES: Final = {name_of(kind): kind for kind in TYPES}
-"""The wire's names, and our kinds."""
+"""This API's name to our kind of event."""
 
 GROUPS: Final = {
     group: sorted(name_of(kind) for kind, one in TYPES.items() if one.group == group)
@@ -275,7 +279,7 @@ GROUPS: Final = {
 }
 
 UNKNOWN: Final = Type("", f"Something has been done{_BY}.")
-"""For kinds that an earlier or a later release has recorded."""
+"""Fallback for kinds that an earlier or later release has recorded."""
 
 _SAME: Final = (
     "username slug email first_name last_name native_name job_title phone_number organization "
@@ -287,13 +291,13 @@ ACCOUNT_FIELDS: Final = {
     "agreed": "agreement_date",
     "picture": "image",
 }
-"""The columns of an account whose change is told, as this wire calls them."""
+"""Columns of an account whose changes are shown, with their names in this API."""
 
 UNTOLD: Final = frozenset({"token_lifetime", "picture"})
-"""Of those, the ones whose values nobody is told."""
+"""Columns among these whose values are never shown."""
 
 PRIVILEGED: Final = frozenset({"description", "is_staff", "is_support", "is_active"})
-"""Of those, the ones that people do not see on their own account either."""
+"""Columns among these that people do not see on their own account either."""
 
 SCOPE_FIELDS: Final = {
     "accounting_started": "accounting_start_date",
@@ -301,4 +305,4 @@ SCOPE_FIELDS: Final = {
     "ends": "end_date",
     "ends_requested_by": "end_date_requested_by",
 }
-"""The columns of an organisation or a project that this wire calls otherwise."""
+"""Columns of an organisation or a project that have other names in this API."""

@@ -1,4 +1,4 @@
-"""``/api/events/``: history, told to each reader as far as the rest of this wire would tell."""
+"""Audit log: ``/api/events/``. Each reader sees as much as the rest of this API shows them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from collegium.db.statements import Row
 
 _ELSEWHERE: Final = {"role", "until"}
-"""The facts that do not tell which scope it was, for whoever cannot see it any more."""
+"""Facts that do not reveal the scope, shown to readers who cannot see the scope any more."""
 
 _NUMBER_DIGITS: Final = 18
 
 
 class Event(Struct, frozen=True):
-    """Something that was done. Its number is what the official clients ask for one by."""
+    """A recorded event. The official clients request single events by ``id``."""
 
     id: int
     uuid: str
@@ -42,13 +42,13 @@ class Event(Struct, frozen=True):
 
 
 class EventCount(Struct, frozen=True):
-    """How many events there are."""
+    """The number of events."""
 
     count: int
 
 
 class _Reader:
-    """What one reader may know of one event."""
+    """The parts of one event that one reader may see."""
 
     def __init__(self, viewer: Actor, row: Row, known: Type) -> None:
         self.every = viewer.sees_all
@@ -65,11 +65,12 @@ class _Reader:
                 Guard.REQUESTS: self.own or row.reads_requests,
             }[known.guard]
         )
-        # Who it was is closed where only some may know who asked.
+        # Events of this guard hide the person, because only some readers may know the requester.
         people = self.here and (self.inside or known.guard is not Guard.REQUESTS)
         self.affected = self.every or self.own or people
         self.actor = self.every or self.did or people
-        # A member of staff who acted as somebody was not where that person is.
+        # The event of an impersonated account has the staff member's IP address, so that account
+        # does not see the address.
         self.origin = self.every or (self.did and "impersonated_by" not in row.facts)
 
 
@@ -121,7 +122,7 @@ def _affected(row: Row, *, named: bool) -> dict[str, Any]:
 
 def _person(what: str, uuid: str | None, deleted: datetime | None, name: str) -> dict[str, Any]:
     made = {} if uuid is None else {f"{what}_uuid": uuid}
-    # The user name of a deleted account is none; the one it had is among the facts.
+    # A deleted account has no user name any more. Its former user name is among the facts.
     return made if uuid is None or deleted is not None else made | {f"{what}_username": name}
 
 
@@ -135,7 +136,7 @@ def _fact(row: Row, fact: str, key: str, value: Any, *, every: bool) -> dict[str
 
 
 def _changes(changes: Mapping[str, Any], *, every: bool) -> dict[str, Any]:
-    """Tell what changed on an account, as far as the reader would see it there."""
+    """Return the changes of an account that the reader could see on the account itself."""
     told = {
         name: value
         for name, value in changes.items()
@@ -155,7 +156,10 @@ _KEY: Final = re.compile(r"{(\w+)}")
 
 
 def _message(says: str, context: Mapping[str, Any]) -> str:
-    """Fill a sentence from a context; what is not known there is ``unknown``, or left out."""
+    """Return a message filled from a context.
+
+    Missing keys become ``unknown``; a bracketed part with a missing key is left out.
+    """
 
     def word(key: str) -> str:
         value = context.get(key)
@@ -181,25 +185,29 @@ def _shown(request_context: RequestContext, row: Row) -> Event:
 
 
 class _DateTimeFilter(filters.FilterType):
-    """Seconds since 1970."""
+    """A time in seconds since 1970 (UTC)."""
 
     def read(self, texts: Sequence[str]) -> datetime:
-        """Read a number of seconds."""
+        """Return the time as a UTC date-time."""
         try:
             return datetime.fromtimestamp(float(texts[-1]), UTC)
         except (ValueError, OverflowError, OSError):
             raise ValidationError("Enter a number.") from None
 
     def schema(self) -> dict[str, Any]:
-        """Describe a number."""
+        """Return the schema of a number."""
         return {"type": "number"}
 
 
 class _RefusedFilter(filters.FilterType):
-    """What no statement of ours could look for; passed over, it would find too much."""
+    """A parameter that no query supports; ignoring it would return too many events."""
 
     def read(self, texts: Sequence[str]) -> None:
-        """Refuse it."""
+        """Refuse the parameter.
+
+        Raises:
+            ValidationError: always.
+        """
         del texts
         raise ValidationError("Events cannot be searched by this here.")
 
@@ -235,7 +243,7 @@ _NAMES: Final = {
 def _wanted(
     request_context: RequestContext, orders: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Read the filters of the request; the history of groups is no part of this wire."""
+    """Return the filters of the request. The events of groups are excluded from this API."""
     given = filters.read(request_context, {**_FILTERS, **_REFUSED}, orders)
     kinds = _kinds(given.pop("event_type", None), given.pop("feature", None))
     wanted = {_NAMES.get(name, name): value for name, value in given.items()}
@@ -244,7 +252,14 @@ def _wanted(
 
 
 def _kinds(types: list[str] | None, groups: list[str] | None) -> list[str] | None:
-    """Give our kinds of the types that are also in the groups; an unknown name is of none."""
+    """Return the kinds of event that match both filters; None if neither filter is set.
+
+    Unknown names match no kind.
+
+    Args:
+        types: names of event types in this API.
+        groups: names of event groups.
+    """
     if types is None and groups is None:
         return None
     names = set(NAMES) if types is None else set(types)

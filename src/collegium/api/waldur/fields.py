@@ -1,7 +1,6 @@
-"""Bodies: read in three encodings, judged field by field, all errors at once.
+"""Validate bodies in three encodings, field by field; all errors are reported at once.
 
-A form is a table of names and kinds of field. The same table describes the body in the
-published schema.
+A form is a table of names and fields. The same table describes the body in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -38,26 +37,26 @@ REQUIRED: Final = "This field is required."
 NULL: Final = "This field may not be null."
 BLANK: Final = "This field may not be blank."
 EMPTY_VALUES: Final = 20
-"""Maximum number of sentences about one field; an answer stays about as long as the request."""
+"""Maximum number of messages for one field; keeps a response about as long as its request."""
 
 _Found = TypeVar("_Found")
 _PARTS: Final = 256
 _AROUND: Final = 1000
-"""Characters around a text, such as white space, that are taken away without a word."""
+"""Maximum length of white space and the like around a text, which is stripped without an error."""
 _INT_MAX: Final = 2**31 - 1
 _OFFSET: Final = re.compile(r"\d\d:?\d\d", re.ASCII)
 _INSTANT_MAX: Final = 64
-"""Characters of the longest date-time, with some to spare."""
+"""Upper bound for the length of a date-time, in characters."""
 
 _WORD_MAX: Final = 64
-"""Characters of the longest number or truth value, with some to spare."""
+"""Upper bound for the length of a number or boolean, in characters."""
 
 
 class ValidationError(Exception):
-    """The value of one field cannot be taken.
+    """A field's value is not valid.
 
     Args:
-        texts: everything that is wrong with it, a sentence each; one at least.
+        texts: one message for each error; at least one.
     """
 
     def __init__(self, *texts: str) -> None:
@@ -70,9 +69,9 @@ class Field(ABC):
     """One field of a body.
 
     Args:
-        required: must be there, unless the form is partial.
-        null: may be null.
-        to: the name under which the value is handed on; empty: the same.
+        required: whether it must be present, unless the form is partial.
+        null: whether it may be null.
+        to: name of the value in ``Form.values``; empty: the name of the field.
     """
 
     required: bool = False
@@ -81,20 +80,27 @@ class Field(ABC):
 
     @abstractmethod
     def read(self, raw: Any, *, form: bool) -> Any:
-        """Give the value, or raise ``Wrong``; ``form`` says that all values came as text."""
+        """Return the validated value.
+
+        Args:
+            form: whether the body is a form, in which all values are text.
+
+        Raises:
+            ValidationError: if the value is not valid.
+        """
 
     @abstractmethod
     def schema(self) -> dict[str, Any]:
-        """Describe the field for the published schema."""
+        """Return the JSON schema of the field, for the OpenAPI document."""
 
     def is_null(self, raw: Any, *, form: bool) -> bool:
-        """Tell whether the raw value stands for null; the official client writes ``None``."""
+        """Return whether a raw value means null; in forms the official client sends ``None``."""
         return raw is None or (form and self.null and raw in {"", "None"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text(Field):
-    """A text, stripped of white space around it."""
+    """A text; white space around it is stripped."""
 
     max: int | None = None
     blank: bool = True
@@ -104,7 +110,7 @@ class Text(Field):
     form: str = ""
 
     def read(self, raw: Any, *, form: bool) -> str:
-        """Read a text; numbers count as what they look like."""
+        """Return the text; JSON numbers are accepted and converted."""
         del form
         if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
             raise ValidationError("Not a valid string.")
@@ -112,7 +118,7 @@ class Text(Field):
             raise ValidationError("Not a valid string.")
         text = str(raw)
         if self.max is not None and len(text) > self.max + _AROUND:
-            # Before anything looks at every character of it.
+            # Refuse early: nothing below should look at every character of a very long text.
             raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         if self.strip:
             text = self.kept(text)
@@ -124,11 +130,11 @@ class Text(Field):
         return text
 
     def kept(self, text: str) -> str:
-        """Return what is kept of a text that came with something around it."""
+        """Return the text without the white space around it."""
         return text.strip()
 
     def _faults(self, text: str) -> list[str]:
-        """Return everything that is wrong with a text; the part beyond ``max`` is not examined."""
+        """Return all errors of a text; the part beyond ``max`` is not examined."""
         wrong = []
         head = text
         if self.max is not None and len(text) > self.max:
@@ -140,7 +146,7 @@ class Text(Field):
         return wrong
 
     def schema(self) -> dict[str, Any]:
-        """Describe a string."""
+        """Return the schema of a string."""
         said: dict[str, Any] = {"type": "string"}
         if self.max is not None:
             said["maxLength"] = self.max
@@ -154,7 +160,7 @@ class Text(Field):
 
 
 def unstorable(text: str) -> list[str]:
-    """Return why no database could hold a text; nothing for a good one."""
+    """Return the reasons why the database cannot store a text; empty if it can."""
     wrong = ["Null characters are not allowed."] if "\0" in text else []
     for character in text:
         if "\ud800" <= character <= "\udfff":
@@ -164,10 +170,10 @@ def unstorable(text: str) -> list[str]:
 
 
 def read_items(kind: Field, items: Iterable[Any], *, form: bool) -> list[Any]:
-    """Read the items of a list.
+    """Validate each item of a list and return the results.
 
     Raises:
-        Wrong: with everything that is wrong with any of them.
+        ValidationError: with the messages of all items.
     """
     found, wrong = [], []
     for item in items:
@@ -182,10 +188,13 @@ def read_items(kind: Field, items: Iterable[Any], *, form: bool) -> list[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Name(Text):
-    """The name of somebody or something: seen by others, written into mails, and no link."""
+    """The name of a person or a thing. It appears in e-mails, so it must not contain a link."""
 
     def kept(self, text: str) -> str:
-        """Return the name without what cannot be seen; what no database holds stays, to be told."""
+        """Return the name without invisible characters.
+
+        A text that the database cannot store is returned unchanged, so that ``_faults`` reports it.
+        """
         return text if unstorable(text) else clean_name(text)
 
     def _faults(self, text: str) -> list[str]:
@@ -197,13 +206,13 @@ class Name(Text):
 
 @dataclass(frozen=True, kw_only=True)
 class Email(Text):
-    """An e-mail address, kept as it was written."""
+    """An e-mail address; its spelling is kept."""
 
     blank: bool = False
     form: str = "email"
 
     def read(self, raw: Any, *, form: bool) -> str:
-        """Read an address; whether its domain exists is for the mail server to find out."""
+        """Return the address. The mail server finds out whether its domain exists."""
         text = super().read(raw, form=form)
         wrong = []
         if text and address_error(text) not in {"", MIXED}:
@@ -215,23 +224,23 @@ class Email(Text):
         return text
 
     def kept(self, text: str) -> str:
-        """Return the address without what came with it from where it was copied."""
+        """Return the address without characters that were copied along with it."""
         return canonical_address(trim(text))
 
     def _faults(self, text: str) -> list[str]:
         wrong = super()._faults(text)
         if self.max is not None and len(text) > self.max:
-            # No address is that long, so there is no need to parse it.
+            # No address is that long, so it need not be parsed.
             wrong.append("Enter a valid email address.")
         return wrong
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boolean(Field):
-    """A truth value."""
+    """A boolean."""
 
     def read(self, raw: Any, *, form: bool) -> bool:
-        """Read a truth value in any of its usual spellings."""
+        """Return the boolean for any of its usual spellings."""
         del form
         if isinstance(raw, (bool, int, str)):
             text = _word(raw).lower()
@@ -242,7 +251,7 @@ class Boolean(Field):
         raise ValidationError("Must be a valid boolean.")
 
     def schema(self) -> dict[str, Any]:
-        """Describe a boolean."""
+        """Return the schema of a boolean."""
         return {"type": "boolean"}
 
 
@@ -254,7 +263,7 @@ class Integer(Field):
     max: int = _INT_MAX
 
     def read(self, raw: Any, *, form: bool) -> int:
-        """Read a whole number within its bounds."""
+        """Return a whole number within the bounds."""
         del form
         text = _word(raw)
         if isinstance(raw, bool) or not re.fullmatch(r"[+-]?[0-9]{1,20}(\.0{1,9})?", text):
@@ -267,7 +276,7 @@ class Integer(Field):
         return number
 
     def schema(self) -> dict[str, Any]:
-        """Describe an integer."""
+        """Return the schema of an integer."""
         return {"type": "integer", "minimum": self.min, "maximum": self.max}
 
 
@@ -279,7 +288,7 @@ class Decimal(Field):
     max: float = 1e12
 
     def read(self, raw: Any, *, form: bool) -> float:
-        """Read a number within its bounds."""
+        """Return a number within the bounds."""
         del form
         text = _word(raw)
         if isinstance(raw, bool) or not re.fullmatch(
@@ -292,16 +301,16 @@ class Decimal(Field):
         return number
 
     def schema(self) -> dict[str, Any]:
-        """Describe a number."""
+        """Return the schema of a number."""
         return {"type": "number", "minimum": self.min, "maximum": self.max}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Uuid(Field):
-    """A UUID in any form; handed on as 32 hex digits."""
+    """A UUID in any spelling; the value is its 32 hex digits."""
 
     def read(self, raw: Any, *, form: bool) -> str:
-        """Read a UUID."""
+        """Return the 32 hex digits of the UUID."""
         del form
         found = hex_uuid(raw)
         if found is None:
@@ -309,7 +318,7 @@ class Uuid(Field):
         return found
 
     def schema(self) -> dict[str, Any]:
-        """Describe a UUID."""
+        """Return the schema of a UUID."""
         return {"type": "string", "format": "uuid"}
 
 
@@ -318,7 +327,7 @@ class Date(Field):
     """A date."""
 
     def read(self, raw: Any, *, form: bool) -> date:
-        """Read ``YYYY-MM-DD``."""
+        """Return the date for ``YYYY-MM-DD``."""
         del form
         if isinstance(raw, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", raw.strip(), re.ASCII):
             try:
@@ -330,16 +339,19 @@ class Date(Field):
         )
 
     def schema(self) -> dict[str, Any]:
-        """Describe a date."""
+        """Return the schema of a date."""
         return {"type": "string", "format": "date"}
 
 
 def instant(text: str) -> datetime | None:
-    """Read an ISO 8601 date-time; without an offset it is UTC. None when it is none."""
+    """Return an ISO 8601 date-time in UTC, or None if the text is no date-time.
+
+    UTC is assumed if there is no offset.
+    """
     text = text.strip()
     if len(text) > _INSTANT_MAX:
         return None
-    # A plus sign that nobody percent-encoded arrives as a space.
+    # A plus sign that was not percent-encoded arrives as a space.
     begin, space, offset = text.rpartition(" ")
     if space and ":" in begin and _OFFSET.fullmatch(offset):
         text = f"{begin}+{offset}"
@@ -354,10 +366,10 @@ def instant(text: str) -> datetime | None:
 
 @dataclass(frozen=True, kw_only=True)
 class DateTime(Field):
-    """A date-time; a bare date is its midnight in UTC."""
+    """A date-time; a bare date means its midnight in UTC."""
 
     def read(self, raw: Any, *, form: bool) -> datetime:
-        """Read an ISO 8601 date-time."""
+        """Return an ISO 8601 date-time in UTC."""
         del form
         found = instant(raw) if isinstance(raw, str) else None
         if found is None:
@@ -368,46 +380,47 @@ class DateTime(Field):
         return found
 
     def schema(self) -> dict[str, Any]:
-        """Describe a date-time."""
+        """Return the schema of a date-time."""
         return {"type": "string", "format": "date-time"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Field):
-    """One of some words."""
+    """One of a set of words."""
 
     of: Collection[str]
 
     def read(self, raw: Any, *, form: bool) -> str:
-        """Read one of the words."""
+        """Return the word."""
         del form
         if not isinstance(raw, str) or raw not in self.of:
-            # Half a character cannot be said back.
+            # A surrogate cannot be encoded in the response, so it is replaced.
             shown = str(raw)[:100].encode("utf-8", "replace").decode()
             raise ValidationError(f'"{shown}" is not a valid choice.')
         return raw
 
     def schema(self) -> dict[str, Any]:
-        """Describe an enumeration."""
+        """Return the schema of an enumeration."""
         return {"type": "string", "enum": list(self.of)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StringList(Field):
-    """A list of texts; in a form, as the text of a JSON array.
+    """A list of texts; in a form it is the text of a JSON array.
 
     Args:
-        max: characters that one of them has at most.
-        many: how many there are at most.
+        max: maximum length of a text, in characters.
+        many: maximum number of texts.
     """
 
     max: int
     many: int
 
     def read(self, raw: Any, *, form: bool) -> list[str]:
-        """Read a list, each text once."""
+        """Return the list without duplicates."""
         if form and isinstance(raw, str):
-            # As JSON, a character takes six at most; what stands between two takes a few.
+            # In JSON a character needs at most six characters, and separators need a few more. So a
+            # longer text has too many elements.
             if len(raw) > (6 * self.max + 8) * self.many:
                 raise ValidationError(f"Ensure this field has no more than {self.many} elements.")
             try:
@@ -421,19 +434,19 @@ class StringList(Field):
         return list(dict.fromkeys(read_items(Text(blank=False, max=self.max), raw, form=form)))
 
     def schema(self) -> dict[str, Any]:
-        """Describe an array of strings."""
+        """Return the schema of an array of strings."""
         item = {"type": "string", "minLength": 1, "maxLength": self.max}
         return {"type": "array", "items": item, "maxItems": self.many}
 
 
 @dataclass(frozen=True, kw_only=True)
 class File(Field):
-    """A file of a multipart body; handed on as its bytes."""
+    """A file of a multipart body; the value is its bytes."""
 
     max: int
 
     def read(self, raw: Any, *, form: bool) -> bytes:
-        """Read a file that was sent as one."""
+        """Return the bytes of the uploaded file."""
         if not form or not isinstance(raw, bytes):
             raise ValidationError(
                 "The submitted data was not a file. Check the encoding type on the form."
@@ -445,43 +458,54 @@ class File(Field):
         return raw
 
     def schema(self) -> dict[str, Any]:
-        """Describe a file."""
+        """Return the schema of a file."""
         return {"type": "string", "format": "binary"}
 
 
 @dataclass
 class Form:
-    """A body that was read: what could be taken, and what is wrong with the rest."""
+    """A validated body: the valid values, and the errors of the other fields."""
 
     values: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, list[str]] = field(default_factory=dict)
 
     def reject(self, name: str, text: str) -> None:
-        """Add an error that only the database could tell."""
+        """Add an error, for example one that only the database can detect."""
         self.errors.setdefault(name, []).append(text)
 
     def reject_value(self, name: str, wrong: ValidationError) -> None:
-        """Add everything that is wrong with the value of a field."""
+        """Add all errors of a field's value."""
         for text in wrong.texts:
             self.reject(name, text)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Add what a rule refuses of one field, so that it is told with all the others."""
+        """Add the refusal of a rule, so that it is reported together with all other errors."""
         where, text = reason_for(refusal)
         self.reject(where or NON_FIELD, text)
 
     def drop_blank(self, name: str) -> None:
-        """Take a field that was sent empty for one that was not sent."""
+        """Remove a field that was sent empty, as if it had not been sent."""
         if self.values.get(name) == "":
             del self.values[name]
 
     def check(self) -> None:
-        """Go no further with a body that has errors: raise ``Malformed`` with all of them."""
+        """Refuse a body that has errors.
+
+        Raises:
+            BadRequestError: with the errors of all fields.
+        """
         if self.errors:
             raise BadRequestError(400, self.errors)
 
     def checked(self, found: _Found | None) -> _Found:
-        """Give what a field named, once nothing is wrong; it is missing only with an error."""
+        """Return the object that a field names, after checking that the form has no errors.
+
+        Args:
+            found: the object; None only if the form has an error for its field.
+
+        Raises:
+            BadRequestError: with the errors of all fields.
+        """
         self.check()
         if found is None:
             raise BadRequestError(400, self.errors)
@@ -489,7 +513,15 @@ class Form:
 
 
 def read(context: RequestContext, kinds: Mapping[str, Field], *, partial: bool = False) -> Form:
-    """Read the body by a table of fields; unknown names are passed over."""
+    """Validate a body against a table of fields; unknown names are ignored.
+
+    Args:
+        kinds: name to field.
+        partial: whether required fields may be left out.
+
+    Raises:
+        BadRequestError: if the body cannot be parsed. Errors of fields are in the returned form.
+    """
     body, as_form = decode(context)
     form = Form()
     for name, kind in kinds.items():
@@ -513,7 +545,11 @@ def read(context: RequestContext, kinds: Mapping[str, Field], *, partial: bool =
 
 
 def decode(context: RequestContext) -> tuple[dict[str, Any], bool]:
-    """Give the body as a dictionary, and whether all its values are text."""
+    """Return the parsed body, and whether it is a form, in which all values are text.
+
+    Raises:
+        BadRequestError: 400 if the body cannot be parsed; 415 for another media type.
+    """
     header = context.header("content-type")
     kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]
     kind = kind.lower()
@@ -551,7 +587,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _word(raw: Any) -> str:
-    """Return a value that is short by nature as text; one that is too long as ``""``."""
+    """Return a number or a boolean as text; ``""`` for other types and for too long values."""
     text = str(raw) if isinstance(raw, (str, int, float)) else ""
     text = text.strip()
     return text if len(text) <= _WORD_MAX else ""
@@ -569,7 +605,7 @@ def _urlencoded(body: bytes) -> dict[str, Any]:
 
 
 def _value(part: MultipartPart) -> Any:
-    """Give a part as text; one of another type is a file whose name was left out."""
+    """Return a part as text; a part of another media type is a file without a file name."""
     kind = str(part.content_type or "text/plain")
     return part.value if kind.startswith("text/") else part.raw
 
@@ -577,12 +613,12 @@ def _value(part: MultipartPart) -> Any:
 def _multipart(body: bytes, boundary: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
-        # The body is in memory already; a part of it has no need of a file on the disk.
+        # The body is in memory already, so no part of it needs a file on disk.
         parts = MultipartParser(  # type: ignore[no-untyped-call]
             BytesIO(body), boundary, len(body), part_limit=_PARTS, spool_limit=len(body) + 1
         )
         for part in parts:
             found[part.name] = part.raw if part.filename else _value(part)
-    except (MultipartError, ValueError, LookupError) as error:  # LookupError: no such charset
+    except (MultipartError, ValueError, LookupError) as error:  # LookupError: unknown charset
         raise BadRequestError(400, {"detail": f"Multipart form parse error - {error}"}) from None
     return found

@@ -1,7 +1,7 @@
-"""What a list is asked for: query parameters by a table of kinds, all errors at once.
+"""Validate the query parameters of lists; all errors are reported at once.
 
-Like ``fields``, for what stands behind the question mark: a table of names and kinds gives the
-values for the filters of a ``Listing``. Nothing here knows what a list makes of them.
+A table of names and filter types yields the values for the filters of a ``Listing``, as ``fields``
+does for bodies. This module does not know how a list uses the values.
 """
 
 from __future__ import annotations
@@ -25,122 +25,131 @@ if TYPE_CHECKING:
 
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _LONGEST: Final = 2000
-"""Nothing that is searched is longer, and SQLite compares no pattern of 50,000 bytes."""
+"""Maximum length of a filter value, in characters.
+
+No searched column is longer, and SQLite refuses patterns of 50,000 bytes.
+"""
 
 _NO_ACCOUNT: Final = "0" * 32
-"""A UUID that nothing has."""
+"""A UUID that no object has."""
 
 
 class FilterType:
-    """One kind of parameter; with several values the last one counts."""
+    """The type of a query parameter. If a parameter is repeated, its last value counts."""
 
     def read(self, texts: Sequence[str]) -> Any:
-        """Give the value, None to pass the parameter over, or raise ``Wrong``.
+        """Return the validated value, or None to ignore the parameter.
 
         Args:
-            texts: all values of the parameter, stripped, empty ones left out; one at least.
+            texts: all values of the parameter, stripped and without empty ones; at least one.
+
+        Raises:
+            ValidationError: if a value is not valid.
         """
         if len(texts[-1]) > _LONGEST:
             raise ValidationError(f"Ensure this value has at most {_LONGEST} characters.")
         return texts[-1]
 
     def schema(self) -> dict[str, Any]:
-        """Describe the parameter for the published schema."""
+        """Return the JSON schema of the parameter, for the OpenAPI document."""
         return {"type": "string"}
 
 
 class Exact(FilterType):
-    """A text that is matched as it is."""
+    """A text that is passed on unchanged."""
 
 
 class Contains(FilterType):
-    """A text that is looked for in a column by ``contains``; a ``Filter`` takes it plain."""
+    """A text that a column must contain. The listing's ``Filter`` expects the finished pattern."""
 
     def read(self, texts: Sequence[str]) -> str:
-        """Give the pattern that finds the text anywhere."""
+        """Return the LIKE pattern that finds the text anywhere."""
         return like_pattern(super().read(texts))
 
 
 class Uuid(FilterType):
-    """A UUID in any form; handed on as 32 hex digits."""
+    """A UUID in any spelling; the value is its 32 hex digits."""
 
     def read(self, texts: Sequence[str]) -> str:
-        """Read a UUID."""
+        """Return the 32 hex digits of the UUID."""
         found = hex_uuid(texts[-1])
         if found is None:
             raise ValidationError("Enter a valid UUID.")
         return found
 
     def schema(self) -> dict[str, Any]:
-        """Describe a UUID."""
+        """Return the schema of a UUID."""
         return {"type": "string", "format": "uuid"}
 
 
 class GreaterOrEqual(FilterType):
-    """The earliest date-time wanted; a space before its offset was a plus sign."""
+    """The earliest date-time wanted; a space before its offset counts as a plus sign."""
 
     def read(self, texts: Sequence[str]) -> Any:
-        """Read an ISO 8601 date-time."""
+        """Return an ISO 8601 date-time in UTC."""
         found = instant(texts[-1])
         if found is None:
             raise ValidationError("Enter a valid date/time.")
         return found
 
     def schema(self) -> dict[str, Any]:
-        """Describe a date-time."""
+        """Return the schema of a date-time."""
         return {"type": "string", "format": "date-time"}
 
 
 class BooleanFilter(FilterType):
-    """A truth value; what is none is passed over."""
+    """A boolean; any other value is ignored."""
 
     def read(self, texts: Sequence[str]) -> bool | None:
-        """Read ``true``, ``false``, ``1`` or ``0``."""
+        """Return the boolean for ``true``, ``false``, ``1`` or ``0``."""
         return _BOOLEANS.get(texts[-1].lower())
 
     def schema(self) -> dict[str, Any]:
-        """Describe a truth value."""
+        """Return the schema of a boolean."""
         return {"type": "boolean"}
 
 
 class OptIn(BooleanFilter):
-    """A truth value that asks for something; asked for or not, nothing is asked against it."""
+    """A boolean that filters only if it is true.
+
+    False is ignored; it does not negate the filter.
+    """
 
     def read(self, texts: Sequence[str]) -> bool | None:
-        """Read ``true`` or ``1``."""
+        """Return True for ``true`` or ``1``, else None."""
         return super().read(texts) or None
 
 
 class UserLink(FilterType):
-    """The URL of a user; handed on as a UUID, a text that is none as that of nobody."""
+    """The URL of a user; the value is its UUID. A text that is no such URL finds nothing."""
 
     def read(self, texts: Sequence[str]) -> str:
-        """Read a URL."""
+        """Return the 32 hex digits of the user's UUID."""
         plural, uuid = _linked(texts[-1])
         return uuid if plural == "users" else _NO_ACCOUNT
 
     def schema(self) -> dict[str, Any]:
-        """Describe a URL."""
+        """Return the schema of a URL."""
         return {"type": "string", "format": "uri"}
 
 
 @dataclass(frozen=True)
 class ScopeLink(FilterType):
-    """The URL of a scope; handed on as kind and UUID, a text that is none as that of nothing.
+    """The URL of a scope; the value is (kind, UUID). A text that is no such URL finds nothing.
 
     Args:
-        kinds: the part of the path to what it is handed on as.
+        kinds: path segment (``customers``) to the kind in the value.
     """
 
     kinds: Mapping[str, str]
 
     def read(self, texts: Sequence[str]) -> tuple[str, str]:
-        """Read a URL."""
+        """Return the kind and the 32 hex digits of the UUID."""
         plural, uuid = _linked(texts[-1])
         return self.kinds.get(plural, ""), uuid
 
     def schema(self) -> dict[str, Any]:
-        """Describe a URL."""
+        """Return the schema of a URL."""
         return {"type": "string", "format": "uri"}
 
 
@@ -153,7 +162,10 @@ SCOPE: Final = ScopeLink(
 
 
 def _linked(url: str) -> tuple[str, str]:
-    """Read what a URL names; neither host nor what stands before matters."""
+    """Return (path segment, UUID) of the object that a URL names.
+
+    The host and the path before ``api`` are ignored.
+    """
     try:
         parts = urlsplit(url).path.strip("/").split("/")
     except ValueError:
@@ -167,20 +179,20 @@ def _linked(url: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class ChoiceFilter(FilterType):
-    """One of some words; any other finds nothing.
+    """One of a set of words; any other word finds nothing.
 
     Args:
-        to: word to what it is handed on as.
+        to: word to the value.
     """
 
     to: Mapping[str, str]
 
     def read(self, texts: Sequence[str]) -> str:
-        """Read a word."""
+        """Return the value of the word."""
         return self.to.get(texts[-1], "")
 
     def schema(self) -> dict[str, Any]:
-        """Describe an enumeration."""
+        """Return the schema of an enumeration."""
         return {"type": "string", "enum": list(self.to)}
 
 
@@ -189,20 +201,20 @@ SCOPE_TYPE: Final = ChoiceFilter({word: kind.value for kind, word in KINDS.items
 
 @dataclass(frozen=True)
 class MultipleFilter(FilterType):
-    """A list: the parameter repeated, a list with commas in it, or both.
+    """A list: the parameter is repeated, its value has commas, or both.
 
-    A list of nothing but commas names nobody, so nothing is found.
+    A list of commas only is empty, so it finds nothing.
 
     Args:
-        of: the words there are; None: any.
-        commas: whether a comma separates.
+        of: the allowed words; None: any.
+        commas: whether commas separate words.
     """
 
     of: Collection[str] | None = None
     commas: bool = True
 
     def read(self, texts: Sequence[str]) -> list[str]:
-        """Read the list, each name once."""
+        """Return the list without duplicates."""
         names = [name for text in texts for name in (text.split(",") if self.commas else [text])]
         names = list(dict.fromkeys(name for name in map(str.strip, names) if name))
         if self.of is not None:
@@ -212,27 +224,27 @@ class MultipleFilter(FilterType):
         return names
 
     def schema(self) -> dict[str, Any]:
-        """Describe an array."""
+        """Return the schema of an array."""
         item = {"type": "string"} if self.of is None else {"type": "string", "enum": list(self.of)}
         return {"type": "array", "items": item}
 
 
 @dataclass(frozen=True)
 class ChoicesFilter(FilterType):
-    """A list of words that there are.
+    """A list of words from a set.
 
     Args:
-        to: word to what it is handed on as.
+        to: word to its value.
     """
 
     to: Mapping[str, str]
 
     def read(self, texts: Sequence[str]) -> list[str]:
-        """Read the list."""
+        """Return the values of the words."""
         return [self.to[name] for name in MultipleFilter(self.to).read(texts)]
 
     def schema(self) -> dict[str, Any]:
-        """Describe an array of words."""
+        """Return the schema of an array of words."""
         return MultipleFilter(self.to).schema()
 
 
@@ -240,21 +252,21 @@ class Uuids(MultipleFilter):
     """A list of UUIDs."""
 
     def read(self, texts: Sequence[str]) -> list[str]:
-        """Read the list."""
+        """Return the UUIDs, as 32 hex digits each."""
         return [Uuid().read([name]) for name in super().read(texts)]
 
     def schema(self) -> dict[str, Any]:
-        """Describe an array of UUIDs."""
+        """Return the schema of an array of UUIDs."""
         return {"type": "array", "items": Uuid().schema()}
 
 
 def no_choice(name: str) -> str:
-    """Say that a word is none of those that there are."""
+    """Return the error message for a word that is not in the set."""
     return f"Select a valid choice. {name[:100]} is not one of the available choices."
 
 
 def ordering(context: RequestContext) -> list[str]:
-    """Return the names that the parameter ``o`` gives: repeated, comma-separated, or both."""
+    """Return the names in the parameter ``o``: repeated, comma-separated, or both."""
     return [
         name
         for text in context.query.get("o", ())
@@ -264,7 +276,11 @@ def ordering(context: RequestContext) -> list[str]:
 
 
 def bad_orders(context: RequestContext, orders: Collection[str]) -> list[str]:
-    """Return what is wrong with the parameter ``o`` of a list with these orders."""
+    """Return the errors of the parameter ``o``.
+
+    Args:
+        orders: names that the list can be sorted by.
+    """
     names = (name for name in ordering(context) if name.removeprefix("-") not in orders)
     return [no_choice(name) for name in list(dict.fromkeys(names))[:EMPTY_VALUES]]
 
@@ -272,13 +288,15 @@ def bad_orders(context: RequestContext, orders: Collection[str]) -> list[str]:
 def read(
     context: RequestContext, table: Mapping[str, FilterType], orders: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Read the query by a table of kinds; unknown names and empty values are passed over.
+    """Validate the query parameters; unknown names and empty values are ignored.
 
     Args:
-        orders: the orders of the list that is filtered, so that a bad one is reported with
-            everything else; None: nothing is ordered.
+        table: name to filter type.
+        orders: names that the list can be sorted by. A wrong order is then reported together with
+            all other errors. None: the parameter ``o`` is not read.
 
-    Refuses: ``Malformed`` with the errors of all parameters.
+    Raises:
+        BadRequestError: with the errors of all parameters.
     """
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
@@ -304,7 +322,11 @@ def read(
 
 
 def _storable(text: str) -> str:
-    """Give the text back, unless no database could hold it."""
+    """Return the text unchanged.
+
+    Raises:
+        ValidationError: if the database cannot store the text.
+    """
     wrong = unstorable(text)
     if wrong:
         raise ValidationError(*wrong)

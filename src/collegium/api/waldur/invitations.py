@@ -1,4 +1,4 @@
-"""``/api/user-invitations/``: invitations."""
+"""Endpoints for invitations: ``/api/user-invitations/``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,15 @@ _DECISION: Final[dict[str, Field]] = {"token": Text(required=True, blank=False, 
 
 @contextmanager
 def remap_conflicts(**words: str) -> Iterator[None]:
-    """Word a conflict as this operation does: our code, without its noun, to another one."""
+    """Replace the codes of conflicts by those of this endpoint.
+
+    Args:
+        words: our code without its noun (``wrong_state``) to the new code.
+
+    Raises:
+        NotFound: if the new code is ``invitation.unknown``.
+        Conflict: with the new code, or unchanged if ``words`` does not have its code.
+    """
     try:
         yield
     except Conflict as refusal:
@@ -67,7 +75,10 @@ def remap_conflicts(**words: str) -> Iterator[None]:
 def _shown(
     context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
 ) -> list[schemas.Invitation]:
-    """Show invitations, and to those who may read them why one cannot be accepted any more."""
+    """Return invitations for callers who may read them.
+
+    A pending invitation that cannot be accepted any more is shown with the reason.
+    """
     pending = [row for row in rows if schemas.visible_state(row, tx.now) is State.PENDING]
     vouched = invitation_queries.with_sponsor(tx, pending) if pending else set()
     dead = {row.id for row in pending} - vouched
@@ -100,7 +111,11 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 
 def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
-    """Find the scope that a body names by its URL; what is not to be seen is an error there."""
+    """Return the scope that a body names by its URL.
+
+    An invalid URL or a scope that the caller may not see becomes an error of the form. The result
+    is then None.
+    """
     if "scope" not in form.values:
         return None
     url = form.values.pop("scope")
@@ -121,7 +136,14 @@ def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> Sc
 def named_role(
     tx: WriteTransaction, form: Form, field: str = "role", kind: ScopeKind | None = None
 ) -> Row | None:
-    """Find the role that a body names, of a kind where one is needed; else it is an error there."""
+    """Return the role that a body names by its UUID.
+
+    An unknown or unsuitable role becomes an error of the form. The result is then None.
+
+    Args:
+        field: name of the field.
+        kind: kind of scope that the role must be for; None: organisation or project.
+    """
     uuid = form.values.pop(field, None)
     if uuid is None:
         return None
@@ -160,7 +182,7 @@ def _details(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 
 def _check(context: RequestContext) -> Answer:
-    actor: Actor = vars(context).get("actor", ANONYMOUS)  # also without credentials
+    actor: Actor = vars(context).get("actor", ANONYMOUS)  # credentials are optional
     with context.rate_limited(f"check address {context.network}", CODE_ADDRESS):
         try:
             with context.read() as tx:
@@ -198,7 +220,7 @@ def _send(context: RequestContext) -> Answer:
     context.check_rate_limits(mailed := f"send invitation {uuid}")
     with remap_conflicts(wrong_state="invitation.not_sendable"), context.write() as tx:
         invitation_actions.send(tx, context.actor, context.settings, uuid)
-        # Each mail goes to the same address, whoever sends it.
+        # Each e-mail goes to the same address, no matter which account sends it.
         context.count_attempt(tx, mailed, MAIL_INVITEE)
         limits.count(context, tx, limits.INVITE)
     return detail_response("Invitation sending has been successfully scheduled.")
@@ -247,7 +269,7 @@ def _delete(context: RequestContext) -> Answer:
 
 
 def detail_response(text: str) -> Answer:
-    """Answer a deed that has nothing to show with a sentence."""
+    """Return a response with one sentence, for actions that return no object."""
     return Answer(200, schemas.encode(schemas.Detail(text)))
 
 

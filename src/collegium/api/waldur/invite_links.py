@@ -1,4 +1,4 @@
-"""``/api/user-group-invitations/``: open invitations."""
+"""Endpoints for invite links: ``/api/user-group-invitations/``."""
 
 from __future__ import annotations
 
@@ -88,7 +88,10 @@ def _create(context: RequestContext) -> Answer:
 
 
 def _projects(context: RequestContext, tx: ReadTransaction) -> Answer:
-    """Only those that the caller may see anyway: a link is no key to names."""
+    """List the organisation's projects that the caller may see anyway.
+
+    An invite link does not reveal the names of other projects.
+    """
     row = _found(context, tx)
     if row.scope_kind != ScopeKind.ORGANISATION:
         return Answer(404, media="text/plain")
@@ -117,7 +120,7 @@ def _submit(context: RequestContext) -> Answer:
     with context.write() as tx:
         _found(context, tx)
         asked = join_request_actions.submit(tx, context.actor, context.settings, uuid)
-        # Each of them mails people who did not ask for it.
+        # Each join request e-mails people who did not ask for it.
         limits.count(context, tx, limits.ASK)
         shown = join_request_schemas.submitted(asked.request, is_approved=asked.is_approved)
     return Answer(200, schemas.encode(shown))

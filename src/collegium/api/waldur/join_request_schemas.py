@@ -1,4 +1,4 @@
-"""The shapes of open invitations and requests on this wire, and how our rows fill them."""
+"""Structs of invite links and join requests in this API, and functions that build them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class GroupInvitation(Struct, frozen=True, gc=False):
-    """A link that many may follow."""
+    """An invite link, which many people can use."""
 
     url: str
     uuid: str
@@ -54,7 +54,7 @@ class GroupInvitation(Struct, frozen=True, gc=False):
 
 
 class PermissionRequest(Struct, frozen=True, gc=False):
-    """Somebody who asks to be let in."""
+    """A join request."""
 
     url: str
     uuid: str
@@ -78,14 +78,14 @@ class PermissionRequest(Struct, frozen=True, gc=False):
 
 
 class ProjectLink(Struct, frozen=True, gc=False):
-    """Where a project is."""
+    """The URL of a project."""
 
     uuid: str
     url: str
 
 
 class Submitted(Struct, frozen=True, gc=False):
-    """What asking has led to."""
+    """The result of a join request."""
 
     uuid: str
     scope_name: str
@@ -97,7 +97,7 @@ class Submitted(Struct, frozen=True, gc=False):
 
 
 class Canceled(Struct, frozen=True, gc=False):
-    """What was taken back."""
+    """A join request that was withdrawn."""
 
     uuid: str
     scope_name: str
@@ -105,7 +105,7 @@ class Canceled(Struct, frozen=True, gc=False):
 
 
 def group_invitation(context: RequestContext, row: Row, now: datetime) -> GroupInvitation:
-    """Show an open invitation; whom it is meant for to everybody who has it."""
+    """Return an invite link as this API shows it, including its restrictions."""
     creator = f"{row.creator_first_name or ''} {row.creator_last_name or ''}".strip()
     return GroupInvitation(
         url=_link(context, row.uuid),
@@ -141,9 +141,10 @@ def group_invitation(context: RequestContext, row: Row, now: datetime) -> GroupI
 def permission_requests(
     context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
 ) -> list[PermissionRequest]:
-    """Show requests, and their links to whoever asked by them or may list them.
+    """Return join requests as this API shows them.
 
-    A link lets somebody in; colleagues of the organisation see the request without it.
+    An invite link admits people. Its URL is therefore shown only to the requester and to callers
+    who may list the link. Other members of the organisation see the request without it.
     """
     uuids = {row.open_invitation_uuid for row in rows if row.open_invitation_uuid}
     shown = invite_link_queries.visible_of(tx, context.actor, uuids)
@@ -160,11 +161,11 @@ def permission_requests(
 def _permission_request(
     context: RequestContext, row: Row, *, shows_link: bool
 ) -> PermissionRequest:
-    """Show a request; taking it back is no review."""
+    """Return one join request; a withdrawn request has no reviewer."""
     decider = f"{row.decider_first_name or ''} {row.decider_last_name or ''}".strip()
     reviewed = row.state != State.CANCELED
     known = reviewed and row.decider_username is not None
-    # In the order of the fields: by their names it takes twice as long.
+    # The arguments are positional: with keywords this takes twice as long.
     return PermissionRequest(
         f"{context.base}/api/user-permission-requests/{row.uuid}/",
         row.uuid,
@@ -189,7 +190,7 @@ def _permission_request(
 
 
 def submitted(row: Row, *, is_approved: bool) -> Submitted:
-    """Show what asking has led to."""
+    """Return the result of a join request as this API shows it."""
     return Submitted(
         uuid=row.uuid,
         scope_name=row.scope_name,
@@ -202,7 +203,7 @@ def submitted(row: Row, *, is_approved: bool) -> Submitted:
 
 
 def canceled(row: Row) -> Canceled:
-    """Show what was taken back."""
+    """Return a withdrawn join request as this API shows it."""
     return Canceled(row.uuid, row.scope_name, row.scope_uuid)
 
 

@@ -1,4 +1,4 @@
-"""``/api/user-permission-requests/``: requests to be let in."""
+"""Endpoints for join requests: ``/api/user-permission-requests/``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists on this wire: bare arrays, counted and linked in headers."""
+"""Lists in this API: bare JSON arrays, with the count and the page links in headers."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ def answer(
     filters: Mapping[str, Any] | None = None,
     sparse: bool = False,
 ) -> Answer:
-    """Answer a page of a list.
+    """Return the response with one page of a list.
 
     Args:
-        render: turns the rows of the page into structs, all at once.
-        filters: values for the listing's filters, by name.
-        sparse: whether the parameter ``field`` counts here.
+        render: builds the structs for all rows of the page.
+        filters: name to value, for the listing's filters.
+        sparse: whether the parameter ``field`` selects fields.
 
-    Refuses: ``Malformed`` for a bad order, NotFound ``page.unknown``.
+    Raises:
+        BadRequestError: if the order is wrong.
+        NotFound: ``page.unknown``.
     """
     wanted = filters or {}
     order = ordering(context, listing)
@@ -70,7 +72,7 @@ def answer(
 
 
 def fields(context: RequestContext, made: Any) -> Any:
-    """Leave only the fields that the parameter ``field`` names, if it names a known one."""
+    """Return only the fields that the parameter ``field`` names, if it names a known one."""
     names = context.query.get("field")
     if not names:
         return made
@@ -83,11 +85,18 @@ def fields(context: RequestContext, made: Any) -> Any:
 
 
 def ordering(context: RequestContext, listing: Listing) -> tuple[str, ...]:
-    """Read the parameter ``o``; a list with filters has had it judged together with these."""
+    """Return the order from the parameter ``o``.
+
+    For a list with filters, ``filters.read`` has reported a wrong order together with all other
+    errors.
+
+    Raises:
+        BadRequestError: if the order is wrong.
+    """
     wrong = filters_of.bad_orders(context, listing.orders)
     if wrong:
         raise BadRequestError(400, {"o": wrong})
-    # A column sorts once; what follows with the same name could not change the order.
+    # Sorting by the same column again cannot change the order, so only its first use is kept.
     first: dict[str, str] = {}
     for name in filters_of.ordering(context):
         first.setdefault(name.removeprefix("-"), name)
@@ -102,26 +111,30 @@ def _size(context: RequestContext) -> int:
 
 
 def _page(context: RequestContext) -> int | None:
-    """Read which page is asked for; None: the last one."""
+    """Return the number of the requested page; None: the last page.
+
+    Raises:
+        NotFound: ``page.unknown``.
+    """
     text = context.query.get("page", ["1"])[-1].strip() or "1"
     if text == "last":
         return None
-    # The last page that there could be is far from nine digits.
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):  # noqa: PLR2004 - fits
+    # No list has so many pages that their number needs more than nine digits.
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):  # noqa: PLR2004 - see above
         raise NotFound("page.unknown")
     return int(text)
 
 
 @cache_short(maxsize=1024)
 def _address(path: str, query: str) -> tuple[str, str]:
-    """Spell the path of a list, and its parameters but for the page."""
+    """Return the quoted path of a list, and its query string without the page."""
     asked = [(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if k != "page"]
     return quote(path), urlencode(asked, quote_via=quote, safe="")
 
 
 def _links(context: RequestContext, page: int, last: int) -> str:
-    # Commas and semicolons separate the parts of this header, so in addresses they are
-    # written as %2C and %3B; the official client splits blindly.
+    # Commas and semicolons separate the parts of this header, and the official client splits it
+    # without parsing URLs. So URLs contain them as %2C and %3B.
     path, kept = _address(context.path, context.raw_query)
     path = context.base + path
 

@@ -1,4 +1,4 @@
-"""``/api/user-permissions/``, and the team of a customer or project."""
+"""Endpoints for grants: ``/api/user-permissions/``, and the team of a customer or project."""
 
 from __future__ import annotations
 
@@ -73,7 +73,14 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
 def _seat(
     tx: WriteTransaction, form: Form, reached: access_queries.ScopeAccess, *, judge_end: bool
 ) -> membership_actions.RoleAssignment:
-    """Find who and what a body names; what is not found is an error of its field."""
+    """Return the role assignment that a body names; unknown names are errors of their fields.
+
+    Args:
+        judge_end: whether the end of the grant is validated.
+
+    Raises:
+        BadRequestError: with the errors of all fields.
+    """
     role = account = None
     if "role" in form.values:
         name = form.values["role"]
@@ -94,7 +101,7 @@ def _seat(
 
 
 def team_routes(base: str, kind: ScopeKind) -> Routes:
-    """Give the routes of the team of one kind of scope.
+    """Return the routes for the team of one kind of scope.
 
     Args:
         base: the path of the scope itself, ``/api/projects/{uuid}/``.
@@ -135,7 +142,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
         try:
             until = _change(context, rights.grant, membership_actions.add)
         except Conflict as refusal:
-            # Only here is the role's kind a matter of where it is given.
+            # Only this endpoint reports a role of another kind as an error of the scope.
             if refusal.code == "role.other_kind":
                 raise Conflict("role.not_for_scope") from refusal
             raise

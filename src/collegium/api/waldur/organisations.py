@@ -1,4 +1,4 @@
-"""``/api/customers/``: organisations."""
+"""Endpoints for organisations: ``/api/customers/``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Subnets(Text):
     """Networks, separated by commas."""
 
     def read(self, raw: Any, *, form: bool) -> str:
-        """Read networks in CIDR notation."""
+        """Return the networks in CIDR notation, separated by commas."""
         text = super().read(raw, form=form)
         found, wrong = [], []
         for part in filter(None, map(str.strip, text.split(","))):
@@ -50,7 +50,7 @@ class Subnets(Text):
                 wrong.append(f'"{part[:50]}" is not a valid network.')
         if wrong:
             raise ValidationError(*wrong)
-        # Written out, they may have become longer.
+        # The canonical form may be longer, so the length is checked again.
         return super().read(",".join(found), form=form)
 
 
@@ -144,7 +144,7 @@ FILTERS: Final = {
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     wanted = filters.read(context, FILTERS, organisation_queries.listing.orders)
     if context.actor.is_staff:
-        # Staff may create projects everywhere.
+        # Staff may create projects in every organisation, so the filter changes nothing for them.
         wanted.pop("current_user_has_project_create_permission", None)
     return lists.answer(
         context,

@@ -1,4 +1,4 @@
-"""``/api/projects/``: projects."""
+"""Endpoints for projects: ``/api/projects/``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OECD_CODES: Final = tuple(
     for area, fields in ((1, 7), (2, 12), (3, 5), (4, 5), (5, 9), (6, 5))
     for field in range(1, fields + 1)
 )
-"""Fields of science; the official clients know these and fail on any other."""
+"""Fields of science (OECD, 2007). The official clients know these codes and fail on any other."""
 
 CHANGE: Final[dict[str, Field]] = {
     "name": Name(required=True, blank=False, max=500),
@@ -60,9 +60,9 @@ NEW: Final[dict[str, Field]] = {"customer": Text(required=True, blank=False, max
 
 
 def scope_of(url: str) -> tuple[ScopeKind, str] | None:
-    """Read the URL of a customer or project on this wire; what stands before does not matter.
+    """Return the kind and the UUID (32 hex digits) that the URL of a customer or project names.
 
-    Gives the kind and 32 hex digits, or None when it is no such URL.
+    The path before ``api`` is ignored. The result is None for any other URL.
     """
     try:
         parts = urlsplit(url).path.strip("/").split("/")
@@ -89,7 +89,11 @@ def _clean(form: Form) -> Form:
 
 
 def _check_dates(form: Form, now: datetime, starts: date | None = None) -> None:
-    """Reject each date that lies in the past; a start that has passed is not written anyway."""
+    """Reject dates in the past; a project that has started keeps its start, so that is not checked.
+
+    Args:
+        starts: current start date of the project.
+    """
     for name in ("starts", "ends"):
         if name == "starts" and starts is not None and starts <= now.date():
             continue

@@ -1,4 +1,4 @@
-"""``/api/roles/``: roles."""
+"""Endpoints for roles: ``/api/roles/``."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ _NAMES_MAX: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ContentType(Field):
-    """A kind of scope, as this wire calls it; handed on as we do."""
+    """A kind of scope in the words of this API; the value is our kind."""
 
     def read(self, raw: Any, *, form: bool) -> str:
-        """Read a kind of scope."""
+        """Return our kind of scope."""
         del form
         if not isinstance(raw, str) or raw not in _KINDS:
             raise ValidationError("Invalid content type.")
         return _KINDS[raw]
 
     def schema(self) -> dict[str, Any]:
-        """Describe an enumeration."""
+        """Return the schema of an enumeration."""
         return {"type": "string", "enum": list(_KINDS)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Permissions(Field):
-    """Names of permissions, each once."""
+    """Names of permissions, without duplicates."""
 
     def read(self, raw: Any, *, form: bool) -> list[str]:
-        """Read a list of names.
+        """Return the list of names.
 
-        In a form it is a text with commas. Client 8.1.3 can send an object only; its keys are
-        the names, those aside whose value says no.
+        In a form the value is a text with commas. Client 8.1.3 can only send an object. Its keys
+        are the names; keys with the value ``null`` or ``false`` are left out.
         """
         if form and isinstance(raw, str):
             raw = raw.split(",", _NAMES_MAX + 1)
@@ -76,7 +76,7 @@ class Permissions(Field):
         return list(dict.fromkeys(read_items(_ONE_NAME, raw, form=form)))
 
     def schema(self) -> dict[str, Any]:
-        """Describe a list of names."""
+        """Return the schema of a list of names."""
         return {"type": "array", "items": {"type": "string"}}
 
 
@@ -146,7 +146,14 @@ def _form(context: RequestContext, fields: dict[str, Field], *, some: bool = Fal
 
 
 def _check_unique(tx: WriteTransaction, form: Form, role: Row | None) -> None:
-    """Add to the errors of a body what only the rules and the other roles can tell."""
+    """Add the errors of a body that only the rules and the other roles reveal.
+
+    Args:
+        role: the role that is changed; None: a new one.
+
+    Raises:
+        BadRequestError: with the errors of all fields.
+    """
     values = form.values
     kind = values.get("kind") if role is None else role.kind
     try:

@@ -1,4 +1,4 @@
-"""The way of one request on this wire, and the table of all its routes."""
+"""Dispatch Waldur requests, and the table of all routes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _log = structlog.get_logger()
 
 _RETRY_SECONDS: Final = 5
 _RECORDED_MAX: Final = 1000
-"""Maximum number of impersonations that a process remembers to have recorded."""
+"""Maximum number of impersonations that a process remembers as recorded."""
 
 
 def _root(context: RequestContext, _tx: ReadTransaction) -> Answer:
@@ -80,7 +80,10 @@ ROUTES: Routes = {
 
 
 def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
-    """Take a call from its path to its answer: whoever asks first, then what is asked."""
+    """Return the response to a request: authenticate the caller, then run the endpoint.
+
+    A database outage answers 503 with ``Retry-After``.
+    """
     try:
         answer = _respond(context, operations)
         context.touch_token()
@@ -98,9 +101,10 @@ def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer
 
 
 def _record_impersonation(context: RequestContext) -> None:
-    """Record once an hour that staff act as this person, after the answer is made.
+    """Record an impersonation once an hour, after the response is made.
 
-    Reading goes on where nothing can be written, and the log says what was not recorded.
+    Read requests still succeed while nothing can be written. The log then says what was not
+    recorded.
     """
     staff = context.impersonator
     if staff is None:
@@ -113,7 +117,8 @@ def _record_impersonation(context: RequestContext) -> None:
         recorded.clear()
     context.release_read_slot()
     try:
-        # Not by ``call.write``: it happened, although the token may have ended with it.
+        # ``context.write`` would refuse if the request has revoked its own token, but the
+        # impersonation happened all the same.
         with context.app.database.write() as tx:
             tx.request = context.request_id
             impersonation.record(tx, context.actor, staff)
@@ -124,14 +129,15 @@ def _record_impersonation(context: RequestContext) -> None:
             account=context.actor.uuid,
             reason=str(outage),
         )
-        # Nobody is kept waiting for the database with each request.
+        # Skip further attempts for a moment, so that not every request waits for the database.
         recorded[key] = context.now + timedelta(seconds=_RETRY_SECONDS)
     else:
         recorded[key] = context.now + timedelta(hours=1)
 
 
 def _respond(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
-    # Whoever is refused was there all the same: the lifetime of the token moves on.
+    # A refused request counts as use of the token too, so refusals become responses here and
+    # ``dispatch`` extends the token's lifetime.
     try:
         return _dispatch(context, operations)
     except BadRequestError as error:
@@ -157,7 +163,7 @@ def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answe
         _impersonate(context, tx)
         if operation is not None and context.method in {"GET", "HEAD"}:
             return operation.handler(context, tx)
-    # A write opens its own transaction, after this reading one has given its connection back.
+    # A write opens its own transaction, after the read transaction has returned its connection.
     return _run(context, operations, operation)
 
 
@@ -185,8 +191,14 @@ def _accepts_json(accepted: str) -> bool:
 
 
 def _token(header: str) -> str | None:
-    """Read the ``Authorization`` header; None: nobody, or a scheme that is not ours."""
-    # The server hands headers on as Latin-1; in bytes, white space is that of ASCII only.
+    """Return the token in the ``Authorization`` header; None without a token scheme.
+
+    Raises:
+        Unauthenticated: ``credentials.empty``, ``credentials.spaces`` or
+            ``credentials.characters``.
+    """
+    # The server decodes headers as Latin-1. Splitting bytes treats only ASCII characters as white
+    # space.
     scheme, *parts = header.encode("latin-1").split() or (b"",)
     if scheme.lower() != b"token":
         return None
@@ -209,7 +221,8 @@ def _impersonate(context: RequestContext, tx: ReadTransaction) -> None:
     account = account_queries.by_uuid(tx, wanted)
     if account is None or account.id == context.actor.id:
         return
-    # Of somebody active no token is needed: a second factor, or another password, ends all of them.
+    # An active account needs no token here: enabling two-factor authentication or changing the
+    # password revokes its tokens, so a missing token means nothing.
     if not account.is_active and token_queries.of_account(tx, account.id) is None:
         raise Forbidden("impersonation.no_session")
     context.impersonator, context.account = context.actor, None

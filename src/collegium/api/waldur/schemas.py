@@ -1,6 +1,6 @@
-"""The shapes that go out on this wire, and how our rows fill them.
+"""Structs of the responses of this API, and functions that build them from rows.
 
-Field names are the wire's. ``UNSET`` leaves a key out altogether.
+The field names are those of Waldur. ``UNSET`` leaves a key out.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 encode = msgspec.json.Encoder().encode
 
 KINDS: Final = {ScopeKind.ORGANISATION: "customer", ScopeKind.PROJECT: "project"}
-"""Our kinds of scope, as this wire calls them."""
+"""Our kinds of scope to their names in this API."""
 
 STATES: Final = {state: ("project" if state is State.HELD else state.value) for state in State}
-"""Our states of an invitation, as this wire calls them."""
+"""Our states of an invitation to their names in this API."""
 
 LANGUAGES: Final = tuple("en et lt lv ru it de da sv es fr nb ar cs".split())  # noqa: SIM905
 
 
 class Permission(Struct, frozen=True, gc=False):
-    """A grant, as it shows on an account."""
+    """A grant, within its account."""
 
     user_uuid: str
     user_name: str
@@ -62,7 +62,7 @@ class Permission(Struct, frozen=True, gc=False):
 
 
 class TeamMember(Struct, frozen=True, gc=False):
-    """A grant, as it shows in the team of a scope."""
+    """A grant, within the team of a scope."""
 
     uuid: str
     created: datetime
@@ -79,7 +79,7 @@ class TeamMember(Struct, frozen=True, gc=False):
 
 
 class User(Struct, frozen=True, gc=False):
-    """An account. What a viewer may not see is left out."""
+    """An account. Fields that the viewer may not see are left out."""
 
     write_only: ClassVar = frozenset({"agree_with_policy"})
 
@@ -123,7 +123,7 @@ class User(Struct, frozen=True, gc=False):
 
 
 class ProjectOfCustomer(Struct, frozen=True, gc=False):
-    """A project, as it shows in its organisation."""
+    """A project, within its organisation."""
 
     url: str
     uuid: str
@@ -134,7 +134,7 @@ class ProjectOfCustomer(Struct, frozen=True, gc=False):
 
 
 class Customer(Struct, frozen=True, gc=False):
-    """An organisation. What belongs to billing and marketplaces is there, and empty."""
+    """An organisation. Fields of billing and marketplaces are present but empty."""
 
     url: str
     uuid: str
@@ -188,7 +188,7 @@ class Customer(Struct, frozen=True, gc=False):
 
 
 class Project(Struct, frozen=True, gc=False):
-    """A project. What belongs to billing and marketplaces is there, and empty."""
+    """A project. Fields of billing and marketplaces are present but empty."""
 
     url: str
     uuid: str
@@ -226,7 +226,7 @@ class Project(Struct, frozen=True, gc=False):
 
 
 class Invitation(Struct, frozen=True, gc=False):
-    """An invitation, as those see it who may manage or read it."""
+    """An invitation, for people who may manage or read it."""
 
     url: str
     uuid: str
@@ -258,7 +258,7 @@ class Invitation(Struct, frozen=True, gc=False):
 
 
 class InvitationDetails(Struct, frozen=True, gc=False):
-    """An invitation, as the invitee sees it."""
+    """An invitation, for the invitee."""
 
     email: str
     state: str
@@ -278,14 +278,14 @@ class InvitationDetails(Struct, frozen=True, gc=False):
 
 
 class InvitationCheck(Struct, frozen=True, gc=False):
-    """What the holder of an invitation's UUID is told before logging in."""
+    """The part of an invitation that is shown for its UUID before sign-in."""
 
     email: str
     civil_number_required: bool | UnsetType = UNSET
 
 
 class Role(Struct, frozen=True, gc=False):
-    """A role, with its description in every language of the wire."""
+    """A role, with its description in every language of this API."""
 
     uuid: str
     name: str
@@ -312,7 +312,7 @@ class Role(Struct, frozen=True, gc=False):
 
 
 class RoleDescription(Struct, frozen=True, gc=False):
-    """What a role is, in every language of the wire."""
+    """The description of a role, in every language of this API."""
 
     description: str
     description_en: str | None = None
@@ -338,19 +338,19 @@ class Detail(Struct, frozen=True, gc=False):
 
 
 class Status(Struct, frozen=True, gc=False):
-    """What was done, in a word."""
+    """The result of an action, in a few words."""
 
     status: str
 
 
 class Token(Struct, frozen=True, gc=False):
-    """A token, just obtained."""
+    """A new token."""
 
     token: str
 
 
 class UserToken(Struct, frozen=True, gc=False):
-    """A token with whose it is."""
+    """A token and its owner."""
 
     created: datetime
     user_first_name: str
@@ -368,12 +368,12 @@ class Expiry(Struct, frozen=True, gc=False):
 
 
 def picture_url(context: RequestContext, uuid: str | None) -> str | None:
-    """Give the address of a picture; None: there is none."""
+    """Return the URL of a picture; None if there is no picture."""
     return None if uuid is None else f"{context.base}/api/media/{uuid}/"
 
 
 def user_token(row: Row, token: str) -> UserToken:
-    """Show a token with whose it is."""
+    """Return a token and its owner as this API shows them."""
     return UserToken(
         created=row.token_used,
         user_first_name=row.first_name,
@@ -386,13 +386,13 @@ def user_token(row: Row, token: str) -> UserToken:
 
 
 def permission(row: Row, uuid: str, name: str, slug: str) -> Permission:
-    """Show a grant on its account.
+    """Return a grant as its account shows it.
 
     Args:
-        uuid: that of the account, as ``name`` and ``slug`` are.
+        uuid: UUID of the account; ``name`` and ``slug`` are those of the account too.
     """
     known = row.giver_username is not None
-    # In the order of the fields: by their names it takes twice as long.
+    # The arguments are positional: with keywords this takes twice as long.
     return Permission(
         uuid,
         name,
@@ -413,7 +413,7 @@ def permission(row: Row, uuid: str, name: str, slug: str) -> Permission:
 
 
 def team_member(context: RequestContext, row: Row) -> TeamMember:
-    """Show a grant in its team."""
+    """Return a grant as the team of its scope shows it."""
     return TeamMember(
         uuid=row.uuid,
         created=row.since,
@@ -443,12 +443,12 @@ def user(
     address: str | None = None,
     listed: bool = False,
 ) -> User:
-    """Show an account to the caller.
+    """Return an account as the caller may see it.
 
     Args:
-        token: the account's own token, where it is to be given back.
-        address: the caller's own address, where it is asked.
-        listed: whether it stands in a list, where nothing of a token is shown.
+        token: the account's own token, if the response includes it.
+        address: the caller's own IP address, if the response includes it.
+        listed: whether the account is part of a list; ``token_lifetime`` is then left out.
     """
     viewer = context.actor
     own = row.id == viewer.id
@@ -508,7 +508,7 @@ def user(
 def customer(
     context: RequestContext, row: Row, projects: Sequence[Row], people: Mapping[int, int]
 ) -> Customer:
-    """Show an organisation."""
+    """Return an organisation as this API shows it."""
     named = f"{row.name} ({row.domain})" if row.domain else row.name
     return Customer(
         url=f"{context.base}/api/customers/{row.uuid}/",
@@ -564,7 +564,7 @@ def customer(
 
 
 def project(context: RequestContext, row: Row) -> Project:
-    """Show a project; the staff's notes to those who see everything."""
+    """Return a project; the notes of staff only for callers who see everything."""
     return Project(
         url=f"{context.base}/api/projects/{row.uuid}/",
         uuid=row.uuid,
@@ -597,7 +597,7 @@ def project(context: RequestContext, row: Row) -> Project:
 
 
 def execution(row: Row, now: datetime) -> tuple[str, str]:
-    """Tell what became of an invitation's mail: the wire's state and the reason in words."""
+    """Return the delivery status of an invitation's e-mail, and the error message or ``""``."""
     state = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created))
     happened = delivery_status(state, row.mail_leased, row.mail_error, now)
     return happened, row.mail_error if happened is DeliveryStatus.ERRED else ""
@@ -611,7 +611,7 @@ def _common(
     is_dead: bool = False,
     is_turned_away: bool = False,
 ) -> tuple[Any, ...]:
-    """Give what both shapes end with, in the order of their fields."""
+    """Return the values at the end of both invitation structs, in the order of their fields."""
     happened, reason = execution(row, now)
     return (
         row.email,
@@ -642,17 +642,17 @@ _DEAD: Final = (
 
 
 def visible_state(row: Row, now: datetime) -> State:
-    """Give the state of an invitation's row as it is now."""
+    """Return the effective state of an invitation at ``now`` (UTC)."""
     return _seen(row.state, row.expires, now)
 
 
 def invitation(
     context: RequestContext, row: Row, now: datetime, *, is_dead: bool = False
 ) -> Invitation:
-    """Show an invitation to those who manage it.
+    """Return an invitation for people who manage it.
 
     Args:
-        is_dead: nobody can accept it, since its sender may not give the role any more.
+        is_dead: whether it cannot be accepted, because its sponsor may not give the role any more.
     """
     return Invitation(
         f"{context.base}/api/user-invitations/{row.uuid}/",
@@ -682,12 +682,12 @@ def _is_turned_away(row: Row, now: datetime) -> bool:
 
 
 def invitation_details(context: RequestContext, row: Row, now: datetime) -> InvitationDetails:
-    """Show an invitation to the invitee."""
+    """Return an invitation for the invitee."""
     return InvitationDetails(*_common(context, row, now))
 
 
 def role(row: Row, permissions: Sequence[str], people: int | None) -> Role:
-    """Show a role; how many people hold it only where ``people`` is given."""
+    """Return a role; the number of people who hold it only if ``people`` is given."""
     return Role(
         uuid=row.uuid,
         name=row.name,
@@ -702,7 +702,7 @@ def role(row: Row, permissions: Sequence[str], people: int | None) -> Role:
 
 
 def role_description(row: Row) -> RoleDescription:
-    """Show how a role is described."""
+    """Return the descriptions of a role."""
     return RoleDescription(description=row.description, **_in_languages(row))
 
 

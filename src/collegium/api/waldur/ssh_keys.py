@@ -1,4 +1,4 @@
-"""``/api/keys/``: SSH keys."""
+"""Endpoints for SSH keys: ``/api/keys/``."""
 
 from __future__ import annotations
 

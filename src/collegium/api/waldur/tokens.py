@@ -1,4 +1,4 @@
-"""``/api-auth/``: logging in and out."""
+"""Endpoints for signing in and out: ``/api-auth/``; and for tokens: ``/api/auth-tokens/``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _log_out(context: RequestContext) -> Answer:
 
 
 class AuthToken(Struct, frozen=True):
-    """That somebody has a token; the token itself is never in it."""
+    """The fact that an account has a token; the token itself is never shown."""
 
     url: str
     created: datetime
@@ -72,7 +72,7 @@ def _shown(context: RequestContext, row: Row) -> AuthToken:
 
 def _number(context: RequestContext) -> int:
     text = context.segments["user_id"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - digits of the largest id
         raise NotFound("token.none")
     return int(text)
 
