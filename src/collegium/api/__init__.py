@@ -1,1 +1,1 @@
-"""The APIs: what all of them share, and one package for each protocol."""
+"""The HTTP APIs: the parts that all protocols share, and one package for each protocol."""

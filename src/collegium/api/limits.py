@@ -1,10 +1,11 @@
-"""How often people may be mailed or asked, and accounts be made: counted together in all dialects.
+"""Rate limits on e-mails, join requests and account lookups, shared by all protocols.
 
-What tells who has an account is counted here as well, by the unknown addresses that it names.
+The limits also cover lookups of unknown e-mail addresses, because an answer to one tells who has an
+account.
 
-Each limit holds for the account and for the address that it comes from; another account from
-another address goes on. Staff are not counted: who may do everything needs no mails to do harm,
-and their programs invite by the thousand.
+Each limit applies to the account and to its network. Another account from another network is not
+affected. Staff are not limited: they may do everything anyway, and their programs send invitations
+by the thousand.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 INVITE: Final = "invite"
-"""Having somebody mailed an invitation, for the first time or again."""
+"""Sending an invitation e-mail, for the first time or again."""
 
 ASK: Final = "ask"
-"""Asking by a link for many, which mails those who decide."""
+"""Making a join request through an invite link, which e-mails those who decide on it."""
 
 JOIN: Final = "join"
-"""Asking a group."""
+"""Making a join request to a group."""
 
 PEOPLE: Final = "people"
-"""Naming an address that nobody has here, where the answer tells it."""
+"""Naming an e-mail address that no account has, where the response reveals that."""
 
 _LIMITS: Final[dict[str, tuple[RateLimit, RateLimit]]] = {
     INVITE: (INVITE_ACCOUNT, INVITE_ADDRESS),
@@ -65,16 +66,24 @@ def _subjects(context: RequestContext, what: str) -> tuple[str, str]:
 
 
 def check(context: RequestContext, what: str) -> None:
-    """Let nobody go on who has done it too often.
+    """Refuse an account or network that has exceeded a limit.
 
-    Refuses: Limited ``tries.wait``.
+    Args:
+        what: ``INVITE``, ``ASK``, ``JOIN`` or ``PEOPLE``.
+
+    Raises:
+        Limited: ``tries.wait``, with the ``seconds`` to wait.
     """
     if not context.actor.is_staff:
         context.check_rate_limits(*_subjects(context, what))
 
 
 def count(context: RequestContext, tx: WriteTransaction, what: str, many: int = 1) -> None:
-    """Count that it was done, so many times, in the transaction that does it."""
+    """Count ``many`` attempts in the transaction of the action itself.
+
+    Args:
+        what: ``INVITE``, ``ASK``, ``JOIN`` or ``PEOPLE``.
+    """
     if not context.actor.is_staff:
         _count(context, tx, what, many)
 
@@ -87,12 +96,17 @@ def _count(context: RequestContext, tx: WriteTransaction, what: str, many: int) 
 
 
 def count_unknown(context: RequestContext, many: int) -> None:
-    """Count addresses that a request has named and nobody has, before its answer tells which.
+    """Count the unknown e-mail addresses of a request before its response tells which they are.
 
-    In a transaction of its own: that of the action was rolled back, or never begun. What goes
-    beyond the limit is refused as a whole, so that no request is worth more than what is free.
+    This uses a transaction of its own, because that of the action was rolled back or never started.
+    A request that exceeds the limit is refused as a whole. So no request reveals more addresses
+    than the limit allows.
 
-    Refuses: Limited ``tries.wait``.
+    Args:
+        many: number of unknown addresses.
+
+    Raises:
+        Limited: ``tries.wait``, with the ``seconds`` to wait.
     """
     if context.actor.is_staff or not many:
         return
@@ -103,16 +117,17 @@ def count_unknown(context: RequestContext, many: int) -> None:
 
 
 UNKNOWN_ADDRESSES: Final = "forwarded by "
-"""What a proxy that is not trusted is counted as, with its address behind."""
+"""Prefix of the subject that counts an untrusted proxy; the proxy's IP address follows."""
 
 _LOG_AGAIN_SECONDS: Final = 3600.0
 _LOGGED_MAX: Final = 20
 
 
 class UntrustedProxyLog:
-    """Notes, for ``collegium doctor``, which addresses send the headers of a proxy in vain.
+    """Record the addresses of untrusted proxies whose headers are ignored.
 
-    Each once an hour and few in all, for anybody can send such a header.
+    ``collegium doctor`` reports them. Each address is recorded once an hour and the number of
+    addresses is bounded, because anybody can send such headers.
     """
 
     def __init__(self, database: Database) -> None:
@@ -120,7 +135,7 @@ class UntrustedProxyLog:
         self._noted: dict[str, float] = {}
 
     def __call__(self, given: str) -> None:
-        """Note an address."""
+        """Record an address as the socket reports it."""
         now = monotonic()
         if now - self._noted.get(given, -_LOG_AGAIN_SECONDS) < _LOG_AGAIN_SECONDS:
             return

@@ -1,6 +1,7 @@
-"""What happens to every request before a dialect sees it, and to every answer after.
+"""WSGI middleware around all protocols, for every request and every response.
 
-A request id in and out, the host's name, security headers, the log line, the counters.
+It assigns the request id, checks the host name, adds security headers, writes the log line and
+updates the metrics.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_MAX: Final = 128 * 1024
-"""Characters of the longest header that is read; most proxies pass on 8 KiB at most."""
+"""Maximum length of a header in characters; most proxies pass on 8 KiB at most."""
 
 _TARGET_MAX: Final = 64 * 1024
-"""Characters of the longest path and the longest query that are read."""
+"""Maximum length of the path and of the query string, in characters."""
 _SECURITY: Final = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
@@ -41,14 +42,14 @@ _SECURITY: Final = (
         ),
     ),
     ("cache-control", "no-store"),
-    # Nothing here is for search engines: pages of invitations and of people.
+    # Search engines must not index pages of invitations and people.
     ("x-robots-tag", "noindex"),
 )
-# For a year, and of this host alone: what else is below its name is not ours to speak for.
+# For one year and without ``includeSubDomains``: other services may run on subdomains.
 _TLS: Final = ("strict-transport-security", "max-age=31536000")
 
 RAW_PATH: Final = "collegium.raw_path"
-"""Where the server leaves the path as the caller spelled it."""
+"""Key in the WSGI environment under which the server stores the path as the caller sent it."""
 
 registry: Final = CollectorRegistry()
 _requests: Final = Counter(
@@ -57,9 +58,10 @@ _requests: Final = Counter(
 _seconds: Final = Histogram(
     "collegium_request_seconds", "Time to the answer, in seconds.", registry=registry
 )
-# Finding a counter by its labels takes as long as counting; of both there are few.
+# Looking a counter up by its labels takes as long as counting, so counters are cached. There are
+# few combinations of both labels.
 _answered: Final = lru_cache(maxsize=None)(_requests.labels)
-# What the names of headers begin with in the environment.
+# The first five characters of the keys in the WSGI environment that hold headers.
 _HEADERS: Final = frozenset({"HTTP_", "CONTE"})
 _FORWARDED: Final = {
     "HTTP_FORWARDED",
@@ -67,19 +69,19 @@ _FORWARDED: Final = {
     "HTTP_X_FORWARDED_HOST",
     "HTTP_X_FORWARDED_PROTO",
 }
-# Probes come every few seconds and say nothing about what happened.
+# Probes come every few seconds and their log lines would say nothing.
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-# Anybody can make up a method, and a counter that is once made is kept for good.
+# Only known methods become labels: a caller can invent methods, and a counter is never removed.
 _COUNTED: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Middleware:
-    """Wraps the application.
+    """WSGI middleware that wraps the application.
 
     Args:
-        site: where people reach it.
-        note: takes the address of a proxy that is not trusted.
-        is_secure: whether people reach it through TLS.
+        site: public URL, host names and trusted proxies of the service.
+        note: called with the address of each proxy that is not trusted.
+        is_secure: whether the public URL uses TLS.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Middleware:
         self._guards = (*_SECURITY, _TLS) if is_secure else _SECURITY
 
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Take one request through."""
+        """Handle one request."""
         given = env.get("HTTP_X_REQUEST_ID", "")
         request = given if _ID.fullmatch(given) else secrets.token_hex(8)
         env[REQUEST_ID] = request
@@ -136,7 +138,8 @@ class Middleware:
             if _FORWARDED & env.keys() and not trusted(env, self._site.proxies):
                 self._note(env.get("REMOTE_ADDR", ""))
             if path not in _QUIET:
-                # The path only: a query may hold somebody's address, and some paths a secret.
+                # Only the path is logged: a query string may contain an e-mail address.
+                # ``without_secrets`` removes the secrets that some paths contain.
                 logs.request(
                     method=method,
                     path=without_secrets(text(path), is_routed=ROUTED in env),
@@ -147,7 +150,7 @@ class Middleware:
 
 
 def _under_base_path(root: str, path: str) -> str:
-    """Return a path without what stands before ours, whether or not a proxy has taken it away."""
+    """Return a path without the base path, whether or not a proxy has removed it already."""
     if root and (path == root or path.startswith(root + "/")):
         return path[len(root) :] or "/"
     return path
@@ -158,17 +161,17 @@ _ODD_ESCAPE: Final = re.compile(r"%2f", re.IGNORECASE)
 
 
 def _is_path_alias(path: str, raw: str) -> bool:
-    """Tell whether a path is another spelling of one of ours; each has one, and no other."""
+    """Return whether a path is another spelling of a route. Each route has exactly one spelling."""
     return _ODD_PART.search(path) is not None or ("%" in raw and bool(_ODD_ESCAPE.search(raw)))
 
 
 def _not_found(path: str) -> str:
-    """Return a path that no route has, of the same protocol as what was asked."""
+    """Return a path that no route has, in the same protocol as the requested path."""
     return "/api/-/-/" if path.lstrip("/").startswith(("api", "schema")) else "/-/"
 
 
-# What comes after a segment that names invitations, or a page that a mailed link leads to, lets
-# somebody in: a UUID in any of its spellings, a token, a code.
+# A segment after one that names invitations, or after a page that an e-mailed link opens, can be a
+# credential: a UUID in any spelling, a token or a code.
 _KEY_NAMED: Final = re.compile("invitation|links|user_email_change|password_reset", re.IGNORECASE)
 _KEY_SEPARATOR: Final = re.compile(r"([/\\])")
 _WORD: Final = re.compile(r"[a-z_-]{0,20}", re.IGNORECASE)
@@ -178,13 +181,14 @@ _LONG: Final = re.compile(r"[a-z0-9_-]{20,}", re.IGNORECASE)
 
 
 def without_secrets(path: str, *, is_routed: bool = True) -> str:
-    """Return a path as it may be logged: without what opens anything by itself, on one line.
+    """Return a path that is safe to log: on one line and without credentials.
 
-    Judged by what a path could mean, not by our routes: a misspelled path is logged too.
+    The function looks at what a path could mean and not at the routes, because misspelled paths are
+    logged too.
 
     Args:
-        is_routed: whether a route has the path. Where none has, the name before a key may be
-            misspelled in any way, so everything that could be a key goes.
+        is_routed: whether a route has the path. If none has, the name before a key may be
+            misspelled in any way, so everything that could be a key is removed.
     """
     told = _without_keys(path) if _KEY_NAMED.search(path) else path
     if not is_routed:

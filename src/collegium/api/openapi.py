@@ -1,4 +1,4 @@
-"""The published description, made from the same tables that the requests go through."""
+"""OpenAPI documents, generated from the route tables that also serve the requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIZE: Final = {"type": "integer", "minimum": 1}
 
 
 def describe(routes: Routes) -> dict[str, Any]:
-    """Give the OpenAPI 3.1 document of a dialect's routes."""
+    """Return the OpenAPI 3.1 document for the routes of one protocol."""
     structs = sorted(
         {
             one.response_type
@@ -95,7 +95,7 @@ def _operation(
     }
     if operation.body is not None:
         schema = _form(operation)
-        # Where nothing has to be in it, there need be none.
+        # A body is optional if none of its fields is required.
         said["requestBody"] = {
             "required": "required" in schema,
             "content": {_JSON: {"schema": schema}},
@@ -113,7 +113,7 @@ def _tag(path: str) -> str:
 
 
 def _query_parameters(operation: Endpoint) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Give the parameters that are the same for every list: name, description, schema."""
+    """Yield the parameters that all lists share, as (name, description, schema)."""
     if operation.sparse_fields:
         names = [*operation.response_type.__struct_fields__]
         names += sorted(getattr(operation.response_type, "write_only", ()))
@@ -137,7 +137,7 @@ def _refusals(path: str, operation: Endpoint) -> dict[str, Any]:
         "403": "You see this, but may not do it.",
         "406": "The answer is JSON.",
     }
-    # The public portal can be switched off, and then is not there.
+    # The public portal can be disabled; its paths then answer 404.
     if "{" in path or operation.is_list or path.startswith("/api/public/"):
         codes["404"] = "There is no such thing, or you may not see it."
     if operation.body is not None:

@@ -1,7 +1,7 @@
-"""Pictures that people send: checked and made anew, one at a time in the whole process.
+"""Decode and re-encode uploaded pictures, one at a time per process.
 
-Unpacking one may hold two hundred megabytes. One thread does it for all: who sends another
-picture meanwhile waits, and what the thread has freed serves the next one.
+Decoding a picture can need 200 MB. One thread does it for all requests, so that the memory is
+needed once: other uploads wait, and the freed memory serves the next picture.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from falcon import HTTPServiceUnavailable
 from collegium.accounts.pictures.rules import sanitise_image
 
 QUEUE_MAX: Final = 32
-"""Pictures that wait at most; each of them holds a thread of the server."""
+"""Maximum number of waiting pictures; each blocks a thread of the server."""
 
 QUEUE_SECONDS: Final = 30
-"""The longest wait for a picture, all that came before it included."""
+"""Maximum wait for a picture in seconds, including the pictures before it in the queue."""
 
 _decoder: Final = ThreadPoolExecutor(1, "pictures")
 _waiting: Final = BoundedSemaphore(QUEUE_MAX)
 
 
 def sanitise(data: bytes) -> tuple[str, bytes]:
-    """Make a picture anew from what somebody sent; give its media type and bytes.
+    """Re-encode an uploaded picture and return its media type and bytes.
 
-    Raises NoPicture and TooLarge as ``rules.pictures.harmless`` does, HTTPServiceUnavailable when
-    too many pictures wait already.
+    Raises:
+        InvalidImageError: as ``accounts.pictures.rules.sanitise_image`` does;
+            ``ImageTooLargeError`` if the file is too large.
+        HTTPServiceUnavailable: if too many pictures are waiting or the wait took too long.
     """
     if not _waiting.acquire(blocking=False):
         raise HTTPServiceUnavailable

@@ -1,8 +1,8 @@
-"""What all dialects share: a request, who makes it, one transaction, the table of routes.
+"""The parts of a request that all protocols share: context, transactions, routes.
 
-Types of the web framework stop in this room. It is WSGI all the way: our code is synchronous,
-and handing each request from an event loop to a thread and back cost more than most answers
-(docs/decisions/0015-wsgi.md).
+Types of the web framework are used only in ``collegium.api`` and ``collegium.app``. The stack is
+WSGI throughout: our code is synchronous, and passing each request from an event loop to a thread
+and back cost more than most responses (docs/decisions/0015-wsgi.md).
 """
 
 from __future__ import annotations
@@ -52,24 +52,24 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 TOUCH_EVERY: Final = timedelta(seconds=60)
-"""A token's sliding lifetime is written this often at most."""
+"""Minimum time between two writes of a token's sliding lifetime."""
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 BODY_MAX: Final = 2 * 1024 * 1024
-"""Bytes of the largest body that is read; the largest thing anybody sends is a picture."""
+"""Maximum size of a request body in bytes; the largest legitimate body is a picture."""
 
 SENDERS: Final = THREADS // 2
-"""Bodies that arrive at once; half of the threads are for requests without a body."""
+"""Maximum number of bodies received at once; half of the threads serve requests without a body."""
 
 SENDERS_NETWORK: Final = 32
-"""Bodies that arrive at once from one address, or from one network of IPv6."""
+"""Maximum number of bodies received at once from one IPv4 address or one IPv6 network."""
 
 ESCAPES_MAX: Final = 200_000
-"""Percent signs in the largest form; reading one takes longer than reading a plain character."""
+"""Maximum number of percent signs in a form; decoding one is slower than a plain character."""
 
 NESTED_MAX: Final = 30_000
-"""Lists and objects in the largest JSON; each of them is an object to make and to throw away."""
+"""Maximum number of lists and objects in a JSON body; each costs an allocation."""
 
 _ASKING: Final = frozenset({"GET", "HEAD"})
 
@@ -80,30 +80,32 @@ _FULL: Final = (
 )
 
 REQUEST_ID: Final = "collegium.request"
-"""Where the front leaves the request's id in the environment of a request."""
+"""Key in the WSGI environment under which the middleware stores the request id."""
 
 BASE: Final = "collegium.base"
-"""Where the front leaves what addresses of this service begin with, for this caller."""
+"""Key in the WSGI environment for the base URL of this service, as this caller reaches it."""
 
 ROUTED: Final = "collegium.routed"
-"""Where the environment of a request tells that one of our routes has its path."""
+"""Key in the WSGI environment that is set if a route has the path of the request."""
 
 
 @dataclass(frozen=True)
 class AppContext:
-    """Everything a request needs that outlives it; put together in ``app``."""
+    """Everything a request needs that outlives it; built in ``app``."""
 
     settings: Settings
     database: Database
     vault: Vault
     wake: Callable[[], None]
-    # What this process has recorded already, or may not try again before a moment.
+    # Impersonations that this process need not record now: key of staff, account and hour to the
+    # time (UTC) until which recording is skipped. They were recorded already, or recording failed a
+    # moment ago.
     recorded_impersonations: dict[str, datetime] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back: status, body in bytes, headers; cookies as their header says them."""
+    """A response: status, body in bytes, headers, media type and ``Set-Cookie`` values."""
 
     status: int
     body: bytes = b""
@@ -114,21 +116,21 @@ class Answer:
 
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
 _UUID_MAX: Final = 64
-"""Characters of the longest spelling of a UUID, with some to spare."""
+"""Upper bound for the length of a UUID in any spelling, in characters."""
 
 
 def is_nested(body: bytes) -> bool:
-    """Tell whether JSON holds so many lists and objects that reading it takes long."""
+    """Return whether a JSON body has so many lists and objects that parsing it takes long."""
     return body.count(b"[") + body.count(b"{") > NESTED_MAX
 
 
 def is_escaped(body: bytes) -> bool:
-    """Tell whether a form holds so many percent signs that reading it takes long."""
+    """Return whether a form has so many percent signs that parsing it takes long."""
     return body.count(b"%") > ESCAPES_MAX
 
 
 def hex_uuid(text: object) -> str | None:
-    """Read a UUID in any form and give its 32 hex digits; None when it is none."""
+    """Return a UUID in any spelling as its 32 hex digits, or None if the text is no UUID."""
     if not isinstance(text, str) or not text or len(text) > _UUID_MAX:
         return None
     if _HEX.fullmatch(text):
@@ -143,9 +145,10 @@ T = TypeVar("T")
 
 
 class lazy_property(Generic[T]):  # noqa: N801 - used like ``property``
-    """A property that is worked out once.
+    """A property that is computed once per instance.
 
-    ``functools.cached_property`` takes a lock on Python 3.11, longer than what is worked out here.
+    ``functools.cached_property`` takes a lock on Python 3.11, which takes longer than the values
+    computed here.
     """
 
     def __init__(self, make: Callable[[Any], T]) -> None:
@@ -160,7 +163,7 @@ class lazy_property(Generic[T]):  # noqa: N801 - used like ``property``
 
 
 class RequestContext:
-    """One request, with the house it came to.
+    """One request, with the application context that serves it.
 
     Args:
         body: the raw bytes; empty for methods without a body.
@@ -184,17 +187,18 @@ class RequestContext:
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
         self._stale: int | None = None
-        # Of whoever only asks, from the first question to the end of the answer. What changes
-        # something may wait for others, for a password or for the disk, and must keep nobody.
+        # Read requests hold a read slot from their first query to the end of the response. Other
+        # requests get none: they may wait for a lock, for password hashing or for the disk, and
+        # would block readers meanwhile.
         self._turn = app_context.database.read_slot() if request.method in _ASKING else None
 
     def header(self, name: str, default: str = "") -> str:
-        """Give a header of the request, as Latin-1 text, whatever the case of its name."""
+        """Return a header of the request, decoded as Latin-1. Names are case-insensitive."""
         return header(self._env, name, default)
 
     @lazy_property
     def query(self) -> dict[str, list[str]]:
-        """Give the query parameters, each with all its values in order of appearance."""
+        """Return the query parameters, each with all its values in order of appearance."""
         found: dict[str, list[str]] = {}
         for name, value in parse_qsl(self.raw_query, keep_blank_values=True):
             found.setdefault(name, []).append(value)
@@ -202,12 +206,12 @@ class RequestContext:
 
     @lazy_property
     def address(self) -> str:
-        """Give the caller's address, as a trusted proxy says it or as the socket does."""
+        """Return the client's IP address, from a trusted proxy's header or from the socket."""
         return client_address(self._env, self.settings.trusted_proxies)
 
     @property
     def network(self) -> str:
-        """Give what counts as one caller: the address, of IPv6 the 64 bits that one is given."""
+        """Return the network that counts as one client: the IPv4 address or the IPv6 /64."""
         return network_of(self.address)
 
     @lazy_property
@@ -217,18 +221,19 @@ class RequestContext:
 
     @lazy_property
     def root(self) -> str:
-        """Return the path that stands before ours; empty, or begins with a slash."""
+        """Return the base path of the service; empty, or starting with a slash."""
         return urlsplit(self.base).path
 
     @property
     def raw_query(self) -> str:
-        """Give the query string as it came."""
+        """Return the query string as it was sent."""
         return str(self._env["QUERY_STRING"])
 
     def uuid(self, noun: str) -> str:
-        """Give the UUID in the path as 32 hex digits.
+        """Return the UUID in the path as 32 hex digits.
 
-        Refuses: NotFound ``<noun>.unknown`` for a segment that is no UUID.
+        Raises:
+            NotFound: ``<noun>.unknown`` if the segment is no UUID.
         """
         found = hex_uuid(self.segments["uuid"])
         if found is None:
@@ -236,27 +241,31 @@ class RequestContext:
         return found
 
     def read(self) -> AbstractContextManager[ReadTransaction]:
-        """Open questions to the database."""
+        """Open a read transaction; read requests wait for a read slot first."""
         if self._turn is not None:
             self._turn.acquire()
         return self.app.database.read()
 
     def release_read_slot(self) -> None:
-        """Let others ask."""
+        """Release the read slot, so that another read request can run."""
         if self._turn is not None:
             self._turn.release()
 
     @contextmanager
     def write(self) -> Iterator[WriteTransaction]:
-        """Open the one transaction of this request; it is committed when the block ends.
+        """Open the one write transaction of this request; it is committed when the block ends.
 
-        Refuses: Unauthenticated ``token.unknown`` when the token was revoked meanwhile.
+        The worker is woken after the commit if an e-mail was queued.
+
+        Raises:
+            Unauthenticated: ``token.unknown`` if the token was revoked meanwhile.
         """
         self.release_read_slot()
         with self.app.database.write() as tx:
             tx.request = self.request_id
             if self.token_id:
-                # Revoked since the request was authenticated, by another password perhaps.
+                # The token may have been revoked since the request was authenticated, for example
+                # by a password change.
                 credentials.check(tx, self.actor)
             yield tx
         if tx.mail_enqueued:
@@ -270,13 +279,15 @@ class RequestContext:
         *,
         shown: bool = False,
     ) -> None:
-        """Find out whose token it is.
+        """Authenticate the request by a token and set ``actor``.
 
         Args:
-            kinds: of tokens, that count here; one of another kind is unknown.
-            shown: whether the account will be shown, as ``account``: it is the same question.
+            kinds: kinds of token that are accepted here; a token of another kind is unknown.
+            shown: whether the response shows the account. The same query then loads it into
+                ``account``.
 
-        Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
+        Raises:
+            Unauthenticated: ``token.unknown``, ``token.inactive`` or ``token.expired``.
         """
         account = token_queries.owner(tx, self.app.vault.digest(token), shown=shown)
         if account is None:
@@ -308,9 +319,10 @@ class RequestContext:
         )
 
     def check_rate_limits(self, *subjects: str) -> None:
-        """Let nobody go on who has to wait after too many tries.
+        """Refuse a caller who has to wait after too many attempts.
 
-        Refuses: Limited ``tries.wait`` with the seconds to wait.
+        Raises:
+            Limited: ``tries.wait``, with the ``seconds`` to wait.
         """
         if not self.settings.rate_limits:
             return
@@ -320,15 +332,15 @@ class RequestContext:
             raise Limited("tries.wait", seconds=self.seconds_until(max(ends.values())))
 
     def seconds_until(self, moment: datetime) -> int:
-        """Return how many whole seconds the caller has to wait for a moment, at least one."""
+        """Return the whole seconds until a moment (UTC), at least one."""
         return max(1, ceil((moment - self.now).total_seconds()))
 
     def count_attempt(
         self, tx: WriteTransaction, subject: str, limit: RateLimit, many: int = 1
     ) -> timedelta:
-        """Count so many tries, in one statement; return the delay that follows.
+        """Count ``many`` attempts in one statement and return the delay that follows.
 
-        In the transaction of the action that is tried, or in one of its own when it failed.
+        Use the transaction of the action that is attempted, or a new one if the action failed.
         """
         if not self.settings.rate_limits or not many:
             return timedelta()
@@ -336,9 +348,10 @@ class RequestContext:
 
     @contextmanager
     def rate_limited(self, subject: str, limit: RateLimit) -> Iterator[None]:
-        """Count every refusal that the block meets, and refuse at once when there were too many.
+        """Count every refusal that the block raises; refuse at once after too many.
 
-        Refuses: Limited ``tries.wait``.
+        Raises:
+            Limited: ``tries.wait``, with the ``seconds`` to wait.
         """
         self.check_rate_limits(subject)
         try:
@@ -349,17 +362,20 @@ class RequestContext:
             raise
 
     def touch_token(self) -> None:
-        """Move the token's lifetime on, after the answer is made and outside its transaction."""
+        """Extend the token's sliding lifetime.
+
+        Call it after the response is made and outside its transaction.
+        """
         if self._stale is not None:
             self.release_read_slot()
-            # A busy database must not turn a good answer into a bad one; the next request
-            # will find the token just as stale and try again.
+            # A busy database must not turn a successful response into an error. The next request
+            # finds the token just as stale and tries again.
             with suppress(UnavailableError), self.app.database.write() as tx:
                 token_queries.touch(tx, self._stale, TOUCH_EVERY)
 
 
 def network_of(address: str) -> str:
-    """Return what counts as one caller: an IPv4 address, or the /64 that an IPv6 address is in."""
+    """Return the network that counts as one client: an IPv4 address or an IPv6 /64."""
     if ":" not in address:
         return address
     parsed = IPv6Address(address)
@@ -367,7 +383,7 @@ def network_of(address: str) -> str:
 
 
 def outage_words(outage: UnavailableError) -> tuple[str, int]:
-    """Return what to say while the database is not to be had, and when to come back."""
+    """Return the message for a database outage and the seconds until a retry; log the outage."""
     if isinstance(outage, StorageFullError):
         _log.error("the disk of the database is full", reason=str(outage))
         return _FULL
@@ -376,7 +392,7 @@ def outage_words(outage: UnavailableError) -> tuple[str, int]:
 
 
 def header(env: Mapping[str, Any], name: str, default: str = "") -> str:
-    """Give a header of a request."""
+    """Return a header of a request, or ``default``. Names are case-insensitive."""
     found: str = env.get(_variable(name), default)
     return found
 
@@ -388,19 +404,19 @@ def _variable(header: str) -> str:
 
 
 def text(wire: str) -> str:
-    """Read what WSGI gives as Latin-1, and means as UTF-8."""
+    """Decode a WSGI string, which holds the bytes of UTF-8 text as Latin-1 (PEP 3333)."""
     return wire if wire.isascii() else wire.encode("latin-1").decode("utf-8", "replace")
 
 
 def trusted(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> bool:
-    """Tell whether the socket's other end is a proxy whose headers are believed."""
+    """Return whether the peer of the socket is a proxy whose headers are trusted."""
     return bool(proxies) and hosts.is_within(
         hosts.address(env.get("REMOTE_ADDR", "")) or "", proxies
     )
 
 
 def client_address(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> str:
-    """Return the address of the caller: the last one in the chain that no trusted proxy has."""
+    """Return the client's IP address: the last one in the chain that is not a trusted proxy."""
     found = hosts.address(env.get("REMOTE_ADDR", "")) or ""
     if trusted(env, proxies):
         for hop in reversed(header(env, "x-forwarded-for").split(",")):
@@ -414,12 +430,12 @@ def client_address(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> str:
 
 
 class PublicUrl:
-    """Where the service is reached: host names, path, proxies.
+    """The public URL of the service: host names, base path and trusted proxies.
 
     Args:
-        names: host names that are answered, in their comparable form; empty: any.
-        url: ``BASE_URL``; empty where nobody has set it.
-        proxies: whose headers are believed.
+        names: accepted host names in their comparable form; empty: any.
+        url: ``BASE_URL``; empty if it is not set.
+        proxies: networks of proxies whose headers are trusted.
     """
 
     def __init__(self, names: frozenset[str], url: str, proxies: tuple[Network, ...]) -> None:
@@ -428,7 +444,7 @@ class PublicUrl:
         self.url = url
         parts = urlsplit(url)
         self.path = parts.path
-        """What stands before our own paths; empty, or begins with a slash."""
+        """Base path of the service; empty, or starting with a slash."""
         self._own = hosts.host(parts.netloc)
         default = 443 if parts.scheme == "https" else 80
         self._ports = {None, (self._own.port if self._own else None) or default}
@@ -436,7 +452,7 @@ class PublicUrl:
     def base(self, env: Mapping[str, Any]) -> str | None:
         """Return ``scheme://host/path`` as the caller used it; None for a host that is not ours.
 
-        Behind the host of ``BASE_URL`` it is ``BASE_URL``, whatever the proxy says of the scheme.
+        For the host of ``BASE_URL`` this is ``BASE_URL``, whatever scheme a proxy reports.
         """
         scheme: str = env["wsgi.url_scheme"]
         named: str = env.get("HTTP_HOST", "")
@@ -454,7 +470,7 @@ class PublicUrl:
 
 
 def _utf8(wire: str) -> str:
-    """Read what WSGI gives as Latin-1; what is no UTF-8 stays, and is no host."""
+    """Decode a WSGI string as UTF-8; return ``?``, which is no valid host, if it is not UTF-8."""
     try:
         return wire if wire.isascii() else wire.encode("latin-1").decode("utf-8")
     except ValueError:
@@ -463,23 +479,25 @@ def _utf8(wire: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What one method does on one path.
+    """One method of one path.
 
     Args:
-        run: takes the call, gives the answer.
-        summary: a sentence for the published description.
-        open: whether somebody without credentials may call it.
-        form: the names and kinds of the body's fields, for the description.
-        answers: what a good answer holds, and its status.
-        many: whether it answers a list.
-        whole: whether the list is short, and given without pages.
-        partial: whether fields may be left out.
-        asks: whether an open operation is given a reading transaction.
-        filters: the names and kinds of a list's query parameters, for the description.
-        orders: what a list can be sorted by.
-        sparse: whether the parameter ``field`` leaves fields out.
-        acts: whether it changes something although it is called by GET.
-        own: whether it shows the account that asks.
+        handler: takes the request context and returns the response. A handler that only reads gets
+            a read transaction as its second argument.
+        summary: one sentence for the OpenAPI document.
+        public: whether it may be called without credentials.
+        body: names and types of the body's fields, for the OpenAPI document.
+        response_type: struct of a successful response, or of one item if ``is_list``.
+        status: status code of a successful response.
+        is_list: whether the response is a list.
+        unpaginated: whether the list is short and returned without pages.
+        partial: whether required fields may be left out.
+        reads_db: whether a public endpoint gets a read transaction.
+        filters: names and types of a list's query parameters, for the OpenAPI document.
+        orders: names that a list can be sorted by.
+        sparse_fields: whether the parameter ``field`` selects fields.
+        mutates: whether it changes something although it is called by GET.
+        returns_self: whether it returns the account of the caller.
     """
 
     handler: Callable[..., Answer]
@@ -500,7 +518,7 @@ class Endpoint:
 
 
 Routes = dict[str, dict[str, Endpoint]]
-"""Path to method to operation; ``{uuid}`` stands for a path segment."""
+"""Path to method to endpoint; ``{uuid}`` stands for a path segment."""
 
 
 def serve(
@@ -509,13 +527,13 @@ def serve(
     routes: Routes,
     perform: Callable[[RequestContext, dict[str, Endpoint]], Answer],
 ) -> None:
-    """Have an application answer a dialect's routes.
+    """Register the routes of one protocol with an application.
 
     Args:
-        perform: what the dialect does with a call that met the path, whatever its method.
+        perform: dispatches a request to the endpoints of its path, whatever its method.
     """
     for path, operations in routes.items():
-        # With or without the final slash: the router is given neither.
+        # Paths match with or without the final slash: the router gets them without it.
         app.add_route(path.rstrip("/") or "/", _Resource(app_context, operations, perform))
 
 
@@ -523,7 +541,7 @@ _bodies: Final = Bodies(SENDERS, SENDERS_NETWORK)
 
 
 class _Resource:
-    """A path, as the router wants it: the dialect decides about the method."""
+    """A path as a Falcon resource; the protocol itself handles the method."""
 
     def __init__(
         self,
@@ -573,12 +591,12 @@ _LOCAL: Final = re.compile(rb'(?<=\s)((?:href|action|src|formaction)=")/(?!/)')
 def fill_falcon_response(
     response: Response, answer: Answer, *, root: str = "", head: bool = False
 ) -> None:
-    """Turn an answer into what the server sends.
+    """Copy a response into the framework's response object.
 
     Args:
-        root: what stands before our paths for this caller. Pages and redirects know nothing of it,
-            and get it here. A quote that somebody has typed is escaped in a page, so that nothing
-            but our own attributes is met.
+        root: base path of the service for this caller. Pages and redirects contain paths without
+            it; it is inserted here. Quotes that people type are escaped in pages, so only our own
+            attributes match.
     """
     response.status = answer.status
     response.set_headers(answer.headers)
@@ -597,6 +615,7 @@ def fill_falcon_response(
     elif body:
         response.content_length = len(body)
     else:
-        # What was only counted has no length that would be worth the work of making it, and the
-        # framework would say that it is zero.
+        # A response to HEAD that was only counted has no body to measure, and building one is not
+        # worth the work. The empty stream keeps the framework from sending a content length of
+        # zero.
         response.stream = iter(())

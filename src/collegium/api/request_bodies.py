@@ -1,4 +1,4 @@
-"""Bodies as they arrive: how many at once, from whom, and for how long."""
+"""Receive request bodies with limits on their number, their source and their duration."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BODY_SECONDS: Final = 60
-"""How long a body may take to arrive; the largest one that is read needs 35 kB a second."""
+"""Maximum time for a body to arrive; the largest accepted body then needs 35 kB a second."""
 
 STALE_SECONDS: Final = 0.2
-"""A body of which nothing came for so long gives way to another one, where there is no room."""
+"""A body that received nothing for this long may be dropped for another one if slots run out."""
 
 _PART: Final = 16 * 1024
 
 
 class _Arrival:
-    """One body on its way.
+    """One body that is being received.
 
     Args:
-        network: where it comes from, as a trusted proxy says it.
+        network: network of the client, taking trusted proxies into account.
     """
 
     def __init__(self, source: Any, network: str) -> None:
@@ -41,7 +41,7 @@ class _Arrival:
         self._is_dropped = False
 
     def read(self, length: int | None, most: int) -> bytes:
-        """Read the body, as ``Bodies.read`` says."""
+        """Read the body; see ``Bodies.read``."""
         parts = []
         size = 0
         while size != length:
@@ -53,7 +53,7 @@ class _Arrival:
                 raise HTTPContentTooLarge
             if not part:
                 if length is not None:
-                    raise HTTPBadRequest  # it broke off
+                    raise HTTPBadRequest  # the client closed the connection early
                 break
             if self._is_dropped or self.moved > self.began + BODY_SECONDS:
                 raise HTTPError(HTTP_408)
@@ -65,28 +65,28 @@ class _Arrival:
         except TimeoutError:
             raise HTTPError(HTTP_408) from None
         except ConnectionAbortedError:
-            raise HTTPBadRequest from None  # it broke off
+            raise HTTPBadRequest from None  # the client closed the connection early
         except ConnectionError:
             if self._is_dropped:
                 raise HTTPError(HTTP_408) from None
-            raise HTTPServiceUnavailable from None  # we are being stopped
+            raise HTTPServiceUnavailable from None  # the server is shutting down
         return part
 
     def drop(self) -> None:
-        """Have the thread that reads this answer that it took too long."""
+        """Abort the read; the thread that reads answers 408."""
         self._is_dropped = True
         self._source.cancel()
 
 
 class Bodies:
-    """All bodies that arrive in this process.
+    """All bodies that this process is receiving.
 
-    Where there is no room for another one, the one that has been still for longest gives way: a
-    body that is there when its request comes is always read.
+    If all slots are in use, the body that has been idle for longest is dropped. A body that arrives
+    together with its request is therefore always read.
 
     Args:
-        most: how many at once.
-        most_network: how many of them from one network.
+        most: maximum number of bodies at once.
+        most_network: maximum number of bodies at once from one network.
     """
 
     def __init__(self, most: int, most_network: int) -> None:
@@ -97,16 +97,22 @@ class Bodies:
         self._networks: dict[str, set[_Arrival]] = {}
 
     def read(self, source: Any, length: int | None, most: int, network: str) -> bytes:
-        """Read a body.
+        """Return a body as bytes.
 
         Args:
-            source: has ``read`` as a file has, which may give less, and ``cancel`` to end a read.
-            length: bytes that were announced; None: as many as come.
-            most: bytes that may come.
-            network: where it comes from, as a trusted proxy says it.
+            source: file-like object; its ``read`` may return less than requested, and its
+                ``cancel`` aborts a read.
+            length: announced length in bytes; None: read to the end.
+            most: maximum length in bytes.
+            network: network of the client, taking trusted proxies into account.
 
-        Raises HTTPError: 429 when too many arrive from the same network, 503 when too many
-        arrive at all, 408 when it takes too long or gave way, 400 when it broke off, 413.
+        Raises:
+            HTTPTooManyRequests: 429, if the network sends too many bodies.
+            HTTPServiceUnavailable: 503, if too many bodies arrive at all, or the server is shutting
+                down.
+            HTTPError: 408, if the body took too long or was dropped for another one.
+            HTTPBadRequest: 400, if the connection was closed early.
+            HTTPContentTooLarge: 413, if there are more than ``most`` bytes.
         """
         arrival = _Arrival(source, network)
         self._enter(arrival)
@@ -127,7 +133,7 @@ class Bodies:
             self._networks.setdefault(arrival.network, set()).add(arrival)
 
     def _drop(self, arrivals: Iterable[_Arrival]) -> bool:
-        """End the body that has been still for longest; tell whether one was still at all."""
+        """Drop the body that has been idle for longest; return False if none was idle."""
         stalest = min(arrivals, key=lambda one: one.moved)
         if monotonic() - stalest.moved < STALE_SECONDS:
             return False

@@ -1,4 +1,4 @@
-"""Who knows a password: asked in the same way, and counted together, wherever it is given."""
+"""Password sign-in for all protocols: the same checks, and rate limits counted together."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ T = TypeVar("T")
 
 
 def check_password(context: RequestContext, username: str, password: str, *, alone: bool) -> Row:
-    """Give the account that a user name and its password belong to.
+    """Return the account that has this user name and password.
 
     Args:
-        alone: whether nothing is asked beside the password; an account with a second factor is
-            not to be had for so little.
+        alone: whether the protocol asks for nothing beside the password. Accounts with two-factor
+            authentication are then refused.
 
-    Refuses: Unauthenticated ``login.failed``, the same for an unknown name, a wrong password and
-    an account that is switched off; ``login.locked`` after too many tries, with the ``seconds``
-    to wait; ``login.disabled``;
-    Limited ``tries.wait``.
+    Raises:
+        Unauthenticated: ``login.failed``, the same for an unknown name, a wrong password and a
+            deactivated account; ``login.locked`` after too many attempts, with the ``seconds`` to
+            wait; ``login.disabled`` if password sign-in is disabled or is not enough for this
+            account.
+        Limited: ``tries.wait``, with the ``seconds`` to wait.
     """
     if "LOCAL_SIGNIN" not in context.settings.authentication_methods:
         raise Unauthenticated("login.disabled")
@@ -48,9 +50,10 @@ def check_password(context: RequestContext, username: str, password: str, *, alo
     with context.read() as tx:
         account = account_queries.by_username(tx, username)
         if context.settings.rate_limits and (ends := rate_limit_queries.blocked_until(tx, [pair])):
-            # The described text; the same for a name that nobody has.
+            # This is the documented response. It is the same for a name that no account has.
             raise Unauthenticated("login.locked", seconds=context.seconds_until(ends[pair]))
-    # Slow on purpose, hence between the transactions; just as slow when there is no account.
+    # Password hashing is slow on purpose, so it runs between the transactions. It takes just as
+    # long if there is no account, so the time reveals nothing.
     right = crypto.check_password(account.password if account else None, password)
     if account is None or not right or not account.is_active:
         with context.write() as tx:
@@ -59,7 +62,8 @@ def check_password(context: RequestContext, username: str, password: str, *, alo
             context.count_attempt(tx, account_try, LOGIN_ACCOUNT)
             context.count_attempt(tx, address_try, LOGIN_ADDRESS)
         raise Unauthenticated("login.failed")
-    # Asked only now: before, it would be a question more for a name that somebody has.
+    # This query runs only after the password was verified. Earlier, it would be one more query for
+    # names that exist, and its time would reveal them.
     if alone:
         with context.read() as tx:
             if two_factor_queries.is_on(tx, account.id):
@@ -72,7 +76,7 @@ def check_password(context: RequestContext, username: str, password: str, *, alo
 
 
 def _rehash(context: RequestContext, account: Row, password: str) -> Row:
-    """Hash a right password once more, in the form that is compared today; give the account."""
+    """Hash a correct password with today's parameters and return the account."""
     hashed = crypto.hash_password(password)
     with context.write() as tx:
         lock_account(tx, account.id)
@@ -84,7 +88,10 @@ def _rehash(context: RequestContext, account: Row, password: str) -> Row:
 
 
 def actor_of(context: RequestContext, account: Row) -> Actor:
-    """Give the actor that ``check`` has verified, as of then."""
+    """Return the actor for an account that ``check_password`` has verified.
+
+    The actor keeps the version of the credentials at that time.
+    """
     return token_actions.actor_of(
         account, context.address, context.request_id, credentials=account.credentials_version
     )
@@ -98,15 +105,20 @@ def check_second_factor(
     *,
     begin: Callable[[], AbstractContextManager[WriteTransaction]] | None = None,
 ) -> T:
-    """Do something in the transaction that uses up a code of the actor's second factor.
+    """Verify a two-factor code and run an action in the transaction that uses the code up.
 
-    A wrong code is counted in that transaction, so that guesses at one moment are counted as well.
+    A wrong code is counted in that transaction, so that concurrent guesses are counted too.
 
     Args:
-        begin: opens the transaction, if not ``call.write``.
+        then: the action; its result is returned.
+        begin: opens the transaction; ``context.write`` by default.
 
-    Refuses: Invalid ``second_factor.wrong`` and ``second_factor.locked``, Limited ``tries.wait``,
-    Conflict ``second_factor.none``; and as ``credentials.confirm``.
+    Raises:
+        Invalid: ``second_factor.wrong`` or ``second_factor.locked``.
+        Limited: ``tries.wait``, with the ``seconds`` to wait.
+        Conflict: ``second_factor.none`` if the account has no two-factor authentication.
+        Unauthenticated: ``login.failed`` if the credentials have changed since they were verified
+            (see ``credentials.confirm``).
     """
     context.check_rate_limits(subject := f"second factor {actor.id}")
     with (begin or context.write)() as tx:
@@ -119,9 +131,9 @@ def check_second_factor(
 
 
 def subjects(context: RequestContext, username: str) -> tuple[str, str, str]:
-    """Name what is counted: account and address together, the account, the address.
+    """Return the rate-limit subjects of a sign-in: account with network, account, network.
 
-    The account as a keyed digest: the table must not tell who tried to log in.
+    The account is a keyed digest, because the table must not reveal who tried to sign in.
     """
     named = context.app.vault.digest(typed_username(username)).hex()[:32]
     return (
