@@ -60,7 +60,10 @@ class Exact(FilterType):
 
 
 class Contains(FilterType):
-    """A text that a column must contain. The listing's ``Filter`` expects the finished pattern."""
+    """A text that a column must contain, for filters that use ``db.statements.contains``.
+
+    A ``lists.listing.Filter`` builds its own pattern, so its parameters are ``Exact``.
+    """
 
     def read(self, texts: Sequence[str]) -> str:
         """Return the LIKE pattern that finds the text anywhere."""
