@@ -1,1 +1,1 @@
-"""Invitations: an e-mail asks one person in."""
+"""Invitations: an e-mail that invites one person to a role."""

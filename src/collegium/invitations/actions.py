@@ -1,4 +1,4 @@
-"""What can be done to invitations: made, sent, taken, declined, called back."""
+"""Actions on invitations: create, send, accept, decline, cancel, remind and delete."""
 
 from __future__ import annotations
 
@@ -48,13 +48,23 @@ def create(
     role: Row,
     details: Mapping[str, Any],
 ) -> str:
-    """Invite an address to a role in a scope that the actor can see; give the UUID.
+    """Invite an e-mail address to a role in a scope that the actor can see; return the UUID.
 
     Args:
-        details: ``email`` and what is known of the person besides; for a group ``account_id``.
+        reached: the scope and the actor's permissions there.
+        details: ``email`` and other known facts about the person; for a group also ``account_id``.
 
-    Refuses: Invalid ``role.other_kind``, Forbidden ``permission.missing`` and
-    ``role.above_ceiling``, Conflict ``organisation.unavailable`` and ``role.inactive``.
+    Returns:
+        The invitation's UUID, 32 hex digits.
+
+    Raises:
+        Invalid: ``role.other_kind``: the role belongs to another kind of scope.
+        NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
+        Forbidden: ``permission.missing`` without the permission to invite; ``role.above_ceiling``
+            for a role with more permissions than the actor may grant.
+        Conflict: ``role.inactive``; ``organisation.unavailable`` while the organisation is blocked
+            or archived.
+        Limited: ``mail_budget.spent``.
     """
     scope = reached.scope
     if role.kind != scope.kind:
@@ -97,17 +107,21 @@ def accept(
     in_tree: bool = False,
     generation: int | None = None,
 ) -> None:
-    """Turn an invitation into a grant.
+    """Accept an invitation: write the grant that it offers.
 
     Args:
-        in_tree: it must be one to an organisation or a project.
-        generation: of the link that was followed; None for a caller who shows the UUID alone.
+        uuid: of the invitation, 32 hex digits.
+        in_tree: only accept an invitation to an organisation or a project, not to a group.
+        generation: of the link that was followed; None if the caller shows the UUID alone.
 
-    Refuses: NotFound when it is not open to the actor: unknown, not pending any more, locked
-    to somebody else, its role or organisation closed, its inviter without the right now, its
-    link replaced, or renewed and the actor has only its UUID and another address.
-    Conflict ``invitation.other_address`` under the strict check, ``grant.elsewhere`` under the
-    one-role rule, ``grant.exists``.
+    Raises:
+        NotFound: ``invitation.unknown``: no such invitation is open to the actor. It does not
+            exist; is no longer pending; belongs to another civil number, account or address; its
+            role is inactive; its organisation is blocked or archived; its sponsor may no longer
+            grant the role; its link was replaced; or it was renewed and the actor shows only the
+            UUID and has another address.
+        Conflict: ``invitation.other_address`` under the strict address check; ``grant.elsewhere``
+            under the one-role rule (``invitation_disable_multiple_roles``); ``grant.exists``.
     """
     found = _in_organisation_or_project(
         invitation_queries.by_uuid_locked(tx, uuid), in_tree=in_tree
@@ -121,9 +135,12 @@ def accept(
 def accept_with_account(
     tx: WriteTransaction, actor: Actor, settings: Settings, invitation: Row
 ) -> None:
-    """Give the actor what a pending invitation offers; its scope is locked, its sender judged.
+    """Accept a pending invitation for the actor, without checking the invitation itself.
 
-    Refuses: Conflict as ``accept``.
+    The caller has locked the scope and checked the invitation and its sponsor.
+
+    Raises:
+        Conflict: as ``accept``.
     """
     uuid = invitation.uuid
     place = ScopeRef(invitation.scope_id, invitation.scope_kind)
@@ -139,13 +156,15 @@ def accept_with_account(
         if membership_queries.holds_any(tx, actor.id):
             raise Conflict("grant.elsewhere")
     if held is not None:
-        # A grant with an end becomes one without: that is what was offered.
+        # A grant with an end becomes open-ended, because the invitation offers a role without an
+        # end.
         membership_queries.set_end(tx, held.id, None)
         finish_join(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
     else:
         grant(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
     if same_mailbox(invitation.email, actor.email):
-        # Whose address it is wants these mails; an account of another address says nothing of it.
+        # Accepting from the invited address shows that its owner wants these e-mails. Accepting
+        # from another address shows nothing about it.
         mail_budget_actions.restore(tx, invitation.email)
     accepted = {"accepted": tx.now, "accepted_by": actor.id}
     invitation_queries.step(
@@ -175,14 +194,17 @@ def accept_with_account(
 def decline(
     tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, generation: int
 ) -> None:
-    """Say no to an invitation, for good, and tell whoever made it.
+    """Decline an invitation for good, and notify its creator.
 
     Args:
-        actor: also somebody without an account, whose address a mailed link has proven.
+        actor: may be anonymous: the mailed link has then proven the address.
+        uuid: of the invitation, 32 hex digits.
         generation: of the link that was followed.
 
-    Refuses: NotFound as ``accept``, also for a link that another one has replaced since;
-    Conflict ``invitation.other_address`` under the strict check.
+    Raises:
+        NotFound: ``invitation.unknown``: as ``accept``, but a blocked or archived organisation is
+            no obstacle. A link that was replaced by a newer one is refused too.
+        Conflict: ``invitation.other_address`` under the strict address check.
     """
     found = invitation_queries.by_uuid_locked(tx, uuid)
     invitation = _open_to(tx, actor, settings, found, generation, in_closed=True)
@@ -193,9 +215,12 @@ def decline(
 
 
 def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: Row) -> None:
-    """Leave an invitation declined, and tell whoever made it; its scope is locked.
+    """Decline an invitation and notify its creator, without checking the actor.
 
-    Refuses: Conflict ``invitation.wrong_state`` unless it is pending.
+    The caller has locked the scope.
+
+    Raises:
+        Conflict: ``invitation.wrong_state`` unless the invitation is pending.
     """
     invitation_queries.step(
         tx, invitation, invitation_rules.transition(_seen(tx, invitation), Action.DECLINE)
@@ -211,15 +236,17 @@ def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: Row) -> None
 def find_open(
     tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
 ) -> Row:
-    """Return an invitation that is pending now to a caller who holds its UUID.
+    """Return a pending invitation to a caller who knows its UUID.
 
     Args:
-        actor: also nobody.
-        in_tree: it must be one to an organisation or a project.
+        actor: may be anonymous.
+        uuid: of the invitation, 32 hex digits.
+        in_tree: only return an invitation to an organisation or a project, not to a group.
 
-    Refuses: NotFound ``invitation.unknown``, or ``invitation.closed`` for one that is not
-    pending, or that was renewed and is not addressed to the actor. With a front end of its own
-    the new link is the UUID too, so there a renewed one is shown as well.
+    Raises:
+        NotFound: ``invitation.unknown``; ``invitation.closed`` if it is not pending, or if it was
+            renewed and is not addressed to the actor. With a separate front end (``homeport_url``)
+            a new link contains the same UUID, so a renewed invitation is returned there too.
     """
     invitation = _in_organisation_or_project(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
     if invitation is None or invitation.scope_removed is not None:
@@ -239,12 +266,14 @@ def find_open(
 def find_for_invitee(
     tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
 ) -> Row:
-    """Give an invitation to somebody who may take it, is in its team, or sees everything.
+    """Return an invitation to an actor who may accept it, is in its team, or sees everything.
 
     Args:
-        in_tree: it must be one to an organisation or a project.
+        uuid: of the invitation, 32 hex digits.
+        in_tree: only return an invitation to an organisation or a project, not to a group.
 
-    Refuses: NotFound ``invitation.unknown``.
+    Raises:
+        NotFound: ``invitation.unknown``.
     """
     invitation = _in_organisation_or_project(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
     if invitation is not None and (
@@ -255,10 +284,13 @@ def find_for_invitee(
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """Call an invitation back; its links are dead from now on.
+    """Cancel an invitation; its links stop working.
 
-    Refuses: NotFound when hidden, Forbidden without the right to invite,
-    Conflict ``invitation.wrong_state``.
+    Raises:
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``: the actor may not invite to this
+            role.
+        Conflict: ``invitation.wrong_state``.
     """
     invitation = _managed(tx, actor, uuid)
     state = invitation_rules.transition(_seen(tx, invitation), Action.CANCEL)
@@ -269,17 +301,24 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
 def send(
     tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, *, in_groups: bool = False
 ) -> None:
-    """Mail an invitation again; one that was canceled or has expired comes to life anew.
+    """Resend a pending invitation, or renew one that was cancelled or has expired.
 
-    A pending one keeps its links and its end. A revived one gets new ones, and waits again
-    for whatever it would have to wait for today.
+    A pending invitation keeps its links and its end. A renewed one gets a new link and a new end,
+    and waits for everything that a new invitation would wait for today: approval by staff, the
+    start of the project.
 
     Args:
-        in_groups: one to a group, of which ``group_invitations.send`` has judged more.
+        uuid: of the invitation, 32 hex digits.
+        in_groups: the invitation is to a group. ``group_actions.send`` has then locked the group
+            and made its own checks.
 
-    Refuses: NotFound when hidden, Forbidden without the right to invite,
-    Conflict ``invitation.wrong_state``, ``invitation.no_address`` where the address was deleted
-    with its account, ``organisation.unavailable`` and ``role.inactive``.
+    Raises:
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``: the actor may not invite to this
+            role.
+        Conflict: ``invitation.wrong_state``; ``invitation.no_address`` if the address was deleted
+            with its account; ``organisation.unavailable``; ``role.inactive``.
+        Limited: ``mail_budget.spent``.
     """
     invitation = _managed(tx, actor, uuid, in_groups=in_groups)
     before = _seen(tx, invitation)
@@ -312,9 +351,16 @@ def send(
 
 
 def release(tx: WriteTransaction, settings: Settings, number: int) -> bool:
-    """Send an invitation that was held until its project began; its time begins only now.
+    """Send an invitation that was scheduled for the start of its project.
 
-    Tells whether there was anything to do: another worker may have been first.
+    Its lifetime begins only now.
+
+    Args:
+        number: id of the invitation.
+
+    Returns:
+        Whether it was sent; False if there was nothing to do, for example because another worker
+        was first.
     """
     invitation = _locked(tx, number)
     if invitation is None or invitation.state != State.HELD:
@@ -331,7 +377,14 @@ def release(tx: WriteTransaction, settings: Settings, number: int) -> bool:
 
 
 def remind(tx: WriteTransaction, settings: Settings, number: int) -> bool:
-    """Remind an invitee, once, of an invitation that ends soon; tell whether it was to be done."""
+    """Remind an invitee, once, that an invitation ends soon.
+
+    Args:
+        number: id of the invitation.
+
+    Returns:
+        Whether the reminder was due; False if there was nothing to do.
+    """
     invitation = _locked(tx, number)
     if (
         invitation is None
@@ -350,7 +403,14 @@ def remind(tx: WriteTransaction, settings: Settings, number: int) -> bool:
 
 
 def notify_expired(tx: WriteTransaction, number: int) -> bool:
-    """Tell who made an invitation, once, that nobody took it; tell whether it was to be done."""
+    """Notify the creator of an invitation, once, that it has expired without an answer.
+
+    Args:
+        number: id of the invitation.
+
+    Returns:
+        Whether the notice was due; False if there was nothing to do.
+    """
     invitation = _locked(tx, number)
     if (
         invitation is None
@@ -371,7 +431,7 @@ def _locked(tx: WriteTransaction, number: int) -> Row | None:
 
 
 def creator_wants_mail(invitation: Row) -> bool:
-    """Tell whether news of an invitation can be mailed to whoever made it."""
+    """Return whether the creator of an invitation can and wants to be e-mailed about it."""
     return bool(
         invitation.creator_is_active
         and invitation.creator_notifications_enabled
@@ -380,10 +440,12 @@ def creator_wants_mail(invitation: Row) -> bool:
 
 
 def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """Remove an invitation in any state.
+    """Delete an invitation in any state.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff,
-    Conflict ``organisation.unavailable``.
+    Raises:
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``: the actor is not staff.
+        Conflict: ``organisation.unavailable``.
     """
     invitation = invitation_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
@@ -404,7 +466,12 @@ def _seen(tx: ReadTransaction, invitation: Row) -> State:
 def initial_state(
     tx: WriteTransaction, actor: Actor, settings: Settings, starts: Any, *, approved: bool
 ) -> State:
-    """Give the state in which an invitation begins, or begins again, today."""
+    """Return the state in which an invitation of this actor begins, or begins again, today.
+
+    Args:
+        starts: start date of the project; None if there is none.
+        approved: whether staff have already approved it.
+    """
     return invitation_rules.initial_state(
         needs_approval=settings.only_staff_can_invite_users and not actor.is_staff,
         approved=approved,
@@ -414,7 +481,7 @@ def initial_state(
 
 
 def expiry(now: datetime, settings: Settings) -> datetime:
-    """Give the end of an invitation that begins now."""
+    """Return the end of an invitation that begins now, UTC."""
     return now + timedelta(seconds=settings.invitation_lifetime)
 
 
@@ -432,7 +499,8 @@ def _check_may_invite(tx: ReadTransaction, actor: Actor, reached: ScopeAccess, r
 def _managed(tx: WriteTransaction, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
     invitation = invitation_queries.get_visible(tx, actor, uuid, in_groups=in_groups)
     if not in_groups:
-        # Who sends it and who calls it back take turns; and what goes with its scope stays so.
+        # Under the lock, sending and cancelling cannot happen at the same time. Loading again
+        # notices that the scope was deleted in the meantime, together with its invitations.
         access_queries.lock_scope(tx, invitation.scope_id)
         invitation = invitation_queries.get_visible(tx, actor, uuid)
     reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
@@ -451,10 +519,14 @@ def _open_to(
     *,
     in_closed: bool = False,
 ) -> Row:
-    """Give the invitation back when it is pending and this actor could take it.
+    """Return the invitation if it is pending and this actor could accept it.
 
     Args:
-        in_closed: also while its organisation is blocked or archived.
+        generation: of the link that was followed; None if the caller shows the UUID alone.
+        in_closed: also return it while its organisation is blocked or archived.
+
+    Raises:
+        NotFound: ``invitation.unknown``.
     """
     if (
         invitation is None
@@ -464,7 +536,9 @@ def _open_to(
         )
     ):
         raise NotFound("invitation.unknown")
-    # Whoever reads must not come to hold more by asking from where they read nothing.
+    # ``anywhere``: an actor who may read invitations must have the invited address. That rule must
+    # not be avoided by calling from a network outside the access subnets, where the actor may read
+    # nothing.
     reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id, anywhere=True)
     carried = role_queries.permissions_of(tx, [invitation.role_id]).get(invitation.role_id, [])
     by_address = settings.validate_invitation_email or invitation_rules.can_read_but_not_grant(
@@ -503,24 +577,27 @@ def _is_open(tx: ReadTransaction, invitation: Row, *, in_closed: bool = False) -
 
 
 def can_be_accepted(tx: ReadTransaction, invitation: Row) -> bool:
-    """Tell whether an invitation leads anywhere now, whoever takes it."""
+    """Return whether an invitation could be accepted now, by some account."""
     return _is_open(tx, invitation) and has_sponsor(tx, invitation)
 
 
 def has_sponsor(tx: ReadTransaction, invitation: Row) -> bool:
-    """Tell whether whoever sent the invitation could still give the role today."""
+    """Return whether the sponsor of an invitation may still grant its role."""
     return bool(invitation_queries.with_sponsor(tx, [invitation]))
 
 
 def mail(
     tx: WriteTransaction, settings: Settings, invitation: Row, state: State, actor: Actor | None
 ) -> None:
-    """Owe the invitee the mail, and remember which one it is.
+    """Queue the invitation e-mail and store its outbox id with the invitation.
 
     Args:
-        actor: who sends it; None: the service itself, as soon as the budget of the address allows.
+        state: the state to write.
+        actor: the sender; None if the service sends it itself, as soon as the mail budget of the
+            address allows it.
 
-    Refuses: Limited ``mail_budget.spent``.
+    Raises:
+        Limited: ``mail_budget.spent``: only if an actor sends it.
     """
     due = None
     if actor is None:

@@ -1,4 +1,4 @@
-"""Decisions of staff on invitations that wait for them, by the links in their mails."""
+"""Approvals: staff approve or reject an invitation by the signed links in their e-mails."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 APPROVE = "invitation_approve"
 REJECT = "invitation_reject"
-"""What a link is signed for; also the segment of its path before the last."""
+"""The purposes for which the links are signed; also the path segment before the signed one."""
 
 
 class Decision(NamedTuple):
-    """What a link in a mail to staff says.
+    """The content of a signed link in an e-mail to staff.
 
     Args:
-        staff: UUID of the account that decides.
-        invitation: UUID of what is decided.
-        generation: of the invitation; the link dies with it.
+        staff: UUID of the account that decides, 32 hex digits.
+        invitation: UUID of the invitation, 32 hex digits.
+        generation: of the invitation; the link is invalid once the invitation has another.
     """
 
     staff: str
@@ -45,10 +45,15 @@ class Decision(NamedTuple):
 
 
 def read_link(vault: Vault, settings: Settings, purpose: str, link: str, now: datetime) -> Decision:
-    """Give what a link says that was signed for this purpose, and for no other.
+    """Return the content of a link that was signed for this purpose.
 
-    Refuses: Invalid ``decision.signature`` (also for one that is too old) and
-    ``decision.payload``.
+    Args:
+        purpose: ``APPROVE`` or ``REJECT``; a link for one is invalid for the other.
+        link: the signed segment of the path.
+
+    Raises:
+        Invalid: ``decision.signature`` if the signature is wrong or older than
+            ``invitation_max_age`` seconds; ``decision.payload`` if the content has another shape.
     """
     facts = vault.unsign(purpose, link)
     if facts is None:
@@ -65,14 +70,18 @@ def read_link(vault: Vault, settings: Settings, purpose: str, link: str, now: da
 def approve(
     tx: WriteTransaction, settings: Settings, link: Decision, address: str, request: str
 ) -> None:
-    """Let an invitation go out that waited for a member of staff.
+    """Approve an invitation that waits for a decision of staff, and send it.
+
+    If its project has not started yet, it is scheduled instead.
 
     Args:
-        address: whence the link was followed; for history.
-        request: in which request.
+        address: IP address from which the link was followed; for the audit log.
+        request: id of the request; for the audit log.
 
-    Refuses: Invalid ``decision.no_staff``, ``decision.no_invitation``,
-    Conflict ``organisation.unavailable`` and ``role.inactive``.
+    Raises:
+        Invalid: ``decision.no_staff``, ``decision.no_invitation``.
+        Conflict: ``organisation.unavailable``, ``role.inactive``.
+        Limited: ``mail_budget.spent``.
     """
     actor, invitation = _decided(tx, link, address, request)
     check_open(invitation)
@@ -94,13 +103,14 @@ def approve(
 
 
 def reject(tx: WriteTransaction, link: Decision, address: str, request: str) -> None:
-    """Let an invitation go no further that waited for a member of staff, and tell who made it.
+    """Reject an invitation that waits for a decision of staff, and notify its creator.
 
     Args:
-        address: whence the link was followed; for history.
-        request: in which request.
+        address: IP address from which the link was followed; for the audit log.
+        request: id of the request; for the audit log.
 
-    Refuses: Invalid ``decision.no_staff`` and ``decision.no_invitation``.
+    Raises:
+        Invalid: ``decision.no_staff``, ``decision.no_invitation``.
     """
     actor, invitation = _decided(tx, link, address, request)
     invitation_queries.step(

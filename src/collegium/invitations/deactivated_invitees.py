@@ -1,4 +1,4 @@
-"""Invitees whose account is deactivated: they get no second one, and the inviter is told."""
+"""Invitees with a deactivated account: they get no second one, and the inviter is notified."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 
 def turn_away(tx: WriteTransaction, uuid: str, generation: int) -> None:
-    """Tell the inviter that the invitee cannot accept, and why; once a link.
+    """Notify the inviter, once per link, that the invitee's account is deactivated.
 
-    It says that an account is deactivated, so it takes a link that proves the address: an inviter
-    learns it when the invited person tries, and not of every address.
+    The e-mail reveals that an account is deactivated. Therefore only a link that proves the
+    address triggers it: inviters learn this when the invited person tries to accept, and cannot
+    probe arbitrary addresses.
 
     Args:
+        uuid: of the invitation, 32 hex digits.
         generation: of the link that was followed.
 
-    Refuses: NotFound ``invitation.unknown`` unless that link leads to a pending invitation.
+    Raises:
+        NotFound: ``invitation.unknown`` unless the link leads to a pending invitation.
     """
     invitation = invitation_queries.by_uuid_locked(tx, uuid)
     if (

@@ -1,4 +1,4 @@
-"""What can be done to invitations to groups; an account is invited, and only it decides."""
+"""Actions on invitations to groups: they invite an account, and only that account may accept."""
 
 from __future__ import annotations
 
@@ -37,14 +37,18 @@ def create(
     details: Mapping[str, Any],
     account: Row | None = None,
 ) -> str:
-    """Invite an account, once, to a group that the actor can see; give the UUID.
+    """Invite an account to a group that the actor can see; return the UUID.
 
     Args:
-        details: ``email`` and what is known of the person besides.
-        account: the one that is meant; None: the first active one with that address.
+        reached: the group and the actor's permissions there.
+        details: ``email`` and other known facts about the person.
+        account: the invited account; None for the first active account with that address.
 
-    Refuses: as ``invitations.create``; Conflict ``group.no_account``, ``grant.exists`` and
-    ``invitation.exists``.
+    Raises:
+        NotFound: ``group.unknown``, ``scope.unknown`` if the group was deleted in the meantime.
+        Invalid, Forbidden, Limited: as ``invitations.actions.create``.
+        Conflict: as ``invitations.actions.create``; ``group.no_account``; ``grant.exists``;
+            ``invitation.exists`` if the account already has an open invitation to the group.
     """
     reached = access_queries.lock_and_recheck(
         tx, actor, reached, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant
@@ -61,23 +65,29 @@ def create(
 
 
 def send(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> None:
-    """Mail an invitation again, or bring it to life anew, as ``invitations.send`` does.
+    """Resend or renew an invitation to a group, as ``invitations.actions.send`` does.
 
-    Refuses: as that; Conflict ``group.no_account``, ``grant.exists`` and ``invitation.exists``.
+    Raises:
+        NotFound, Forbidden, Limited: as ``invitations.actions.send``.
+        Conflict: as ``invitations.actions.send``; ``group.no_account``; ``grant.exists``;
+            ``invitation.exists`` if the account has another open invitation to the group.
     """
     invitation = _locked(tx, actor, uuid)
     reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
     if reached is None:
         raise NotFound("invitation.unknown")
     _check_may_give(tx, actor, reached, invitation.role_id)
-    # Whoever deactivates the account waits, and then finds the invitation open.
+    # A concurrent request that deactivates the account waits for this lock. It then finds the
+    # invitation open, and cancels it.
     access_queries.lock_account(tx, invitation.account_id or 0)
     account = account_queries.by_id(tx, invitation.account_id or 0)
     if account is None or not account.is_active or account.deleted is not None:
         raise Conflict("group.no_account")
     _check_stranger(tx, invitation.scope_id, account.id, besides=invitation.id)
     if invitation.email != account.email:
-        # One that was called back did not follow; what staff agreed to was the address before.
+        # A cancelled invitation does not follow when its account changes its address, so the
+        # address is updated here. The approval of staff was for the earlier address. It only counts
+        # if both addresses are the same mailbox.
         agreed = invitation.approved_by if same_mailbox(invitation.email, account.email) else None
         state = State(invitation.state)
         invitation_queries.step(tx, invitation, state, email=account.email, approved_by=agreed)
@@ -92,14 +102,19 @@ def invite(
     role: Row,
     account: Row,
 ) -> bool:
-    """Invite an account to a role in a group, or change what it is invited to.
+    """Invite an account to a role in a group, or change its open invitation to that role.
 
-    Another role begins the invitation anew: links that showed the one before are dead, and where
-    staff have to agree they are asked again. Tells whether a mail is owed; nobody is mailed the
-    same once more.
+    Another role renews the invitation: links that showed the earlier role become invalid, and
+    staff are asked again where they must approve. An unchanged invitation is not mailed again.
 
-    Refuses: as ``invitations.create``; Forbidden ``permission.missing`` also for a manager who
-    would change what an owner has offered.
+    Returns:
+        Whether an e-mail to the invitee was queued.
+
+    Raises:
+        Invalid, Conflict, Limited: as ``invitations.actions.create``.
+        Forbidden: as ``invitations.actions.create``; ``permission.missing`` and
+            ``role.above_ceiling`` also for an actor who may not grant the role of the open
+            invitation, such as a manager who would change what an owner has offered.
     """
     before = invitation_queries.open_to(tx, reached.scope.id, account.id)
     if before is None:
@@ -112,7 +127,7 @@ def invite(
     if seen is State.PENDING and before.role_id == role.id:
         invitation_queries.step(tx, before, State.PENDING, vouched_by=actor.id)
         return False
-    # What staff agreed to was another role.
+    # The approval of staff was for the earlier role. It does not count for another one.
     approved_by = before.approved_by if before.role_id == role.id else None
     state = invitation_actions.initial_state(
         tx, actor, settings, before.starts, approved=approved_by is not None
@@ -141,11 +156,16 @@ def invite(
 
 
 def accept(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> Row:
-    """Join a group as one was invited to; give the invitation as it is then.
+    """Accept an invitation to a group; return the invitation as it is afterwards.
 
-    Refuses: NotFound when hidden, Forbidden ``invitation.not_yours``,
-    Conflict ``invitation.wrong_state`` unless it is pending, ``invitation.not_vouched`` while
-    whoever sent it could not give the role, ``role.inactive``, and as ``invitations.accept``.
+    An invitation that the actor has accepted already is returned unchanged.
+
+    Raises:
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``invitation.not_yours``.
+        Conflict: ``invitation.wrong_state`` unless it is pending; ``invitation.not_vouched`` while
+            its sponsor may not grant the role; ``role.inactive``; ``grant.exists``,
+            ``grant.elsewhere`` as ``invitations.actions.accept``.
     """
     invitation = _own(tx, actor, uuid)
     if invitation.state == State.ACCEPTED:
@@ -160,10 +180,14 @@ def accept(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
 
 
 def decline(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
-    """Say no to an invitation, and tell whoever made it; give it as it is then.
+    """Decline an invitation, and notify its creator; return the invitation as it is afterwards.
 
-    Refuses: NotFound when hidden, Forbidden ``invitation.not_yours``,
-    Conflict ``invitation.wrong_state`` unless it is pending.
+    An invitation that was rejected already is returned unchanged.
+
+    Raises:
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``invitation.not_yours``.
+        Conflict: ``invitation.wrong_state`` unless it is pending.
     """
     invitation = _own(tx, actor, uuid)
     if invitation.state == State.REJECTED:
@@ -173,10 +197,15 @@ def decline(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
-    """Call an invitation back; give it as it is then.
+    """Cancel an invitation; return it as it is afterwards.
 
-    Refuses: NotFound when hidden, Forbidden ``permission.missing`` and ``role.above_ceiling`` for
-    who could not give the role, Conflict ``invitation.wrong_state`` unless it is pending.
+    An invitation that was cancelled already is returned unchanged.
+
+    Raises:
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``, ``role.above_ceiling`` if the actor may not grant the
+            role.
+        Conflict: ``invitation.wrong_state`` unless it is pending.
     """
     invitation = _locked(tx, actor, uuid)
     reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
@@ -202,10 +231,15 @@ def _to(account: Row) -> dict[str, Any]:
 
 
 def _check_stranger(tx: WriteTransaction, scope: int, account: int, besides: int = 0) -> None:
-    """Let only accounts be invited that neither are in a group nor were asked to be.
+    """Refuse an account that is a member of the group or has an open invitation to it.
 
     Args:
-        besides: the number of an invitation that does not count.
+        scope: id of the group, which is locked.
+        account: id of the account.
+        besides: id of an invitation that does not count.
+
+    Raises:
+        Conflict: ``grant.exists``, ``invitation.exists``.
     """
     if membership_queries.grant_in_scope(tx, account, scope) is not None:
         raise Conflict("grant.exists")

@@ -1,7 +1,7 @@
-"""Accounts for people who are invited and have none: made when the invitation goes out.
+"""Accounts for invited people who have none: created when the invitation e-mail is sent.
 
-Nobody can use such an account but through the mail: its password is derived when that is
-written, from what only we know, and rests nowhere but as a hash.
+Such an account can only be used with the e-mail. Its password is derived from the secret key
+when the e-mail is rendered, and is stored only as a hash.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from collegium.settings import Settings
 
 MAIL_KINDS: Final = frozenset({InvitationCreated.kind, InvitationApproved.kind})
-"""The mails whose reader may be in need of an account."""
+"""The e-mails that can need an account for their recipient."""
 
 _AT_ONCE: Final = 100
 
 
 def first_password(vault: Vault, uuid: str) -> str:
-    """Derive the password that an account made here begins with; the same every time.
+    """Derive the first password of an account that is created here; always the same.
 
     Args:
-        uuid: the account's.
+        uuid: of the account, 32 hex digits.
     """
     return vault.derive_code("first password", uuid)
 
@@ -47,28 +47,30 @@ def first_password(vault: Vault, uuid: str) -> str:
 def ensure_invited_account(
     database: Database, settings: Settings, vault: Vault, mail: Row, now: datetime | None = None
 ) -> Row:
-    """See to it that an invited person has an account; give the mail as it is to be written.
+    """Ensure that an invited person has an account; return the e-mail as it must be rendered.
 
-    It tells name and password of an account that was made here and never used: of one made just
-    now, or of an earlier one, while no other invitation's mail tells them. Account and kind
-    of mail change together, so whoever tries again finds both. An account that is somebody's
-    already is never touched.
+    The e-mail contains user name and password of an account that was created here and never used.
+    That is an account created just now, or an earlier one unless the e-mail of another invitation
+    already contains them. The account and the kind of the e-mail change in one transaction, so a
+    retry finds both. An account that somebody uses is never changed.
 
     Args:
-        mail: ``id kind recipient facts attempts``, claimed; of ``KINDS``.
-        now: what counts as now, if not the database's own reading of the clock.
+        mail: the claimed outbox row: ``id kind recipient facts attempts``; its kind is one of
+            ``MAIL_KINDS``.
+        now: the current time, UTC; None to read the clock.
 
-    Refuses: Conflict ``mail.overtaken`` when another worker has claimed it since.
+    Raises:
+        Conflict: ``mail.overtaken`` if another worker has claimed the e-mail in the meantime.
     """
     tells = mail.kind == InvitationApproved.kind
     if not tells and not settings.invitation_create_missing_user:
         return mail
     with database.read(now) as tx:
         invitation = invitation_queries.by_id(tx, mail.facts["invitation"])
-        # Nobody is made an account for what leads nowhere.
+        # No account is created for an invitation that cannot be accepted.
         if invitation is None or not can_be_accepted(tx, invitation):
             return mail
-        # One to a group is an account's already, whatever address that has by now.
+        # An invitation to a group belongs to an existing account, whatever its address is now.
         if invitation.account_id is not None:
             return mail
         account = (
@@ -87,7 +89,7 @@ def ensure_invited_account(
 
 
 def _find(tx: ReadTransaction, invitation: Row) -> Row | None:
-    """Find the invited person's account, in use or not."""
+    """Return the account of the invited person, whether it was used or not."""
     return account_queries.known(
         tx,
         civil_number=invitation.civil_number,
@@ -97,7 +99,7 @@ def _find(tx: ReadTransaction, invitation: Row) -> Row | None:
 
 
 def _is_fresh(vault: Vault, account: Row, invitation: Row) -> bool:
-    """Tell whether an account was made here, and is as it was made."""
+    """Return whether an account was created here and has not been used or changed since."""
     return bool(
         account.is_active
         and account.last_login is None
@@ -117,15 +119,17 @@ def _make(
     now: datetime | None,
 ) -> Row:
     if invitation.civil_number:
-        # Only who has that number can accept, and an inviter's word gives it to nobody.
+        # Only a person with that civil number may accept. An inviter's claim must not put the
+        # number into a new account.
         return mail
     uuid = uuid4().hex
     password = hash_password(first_password(vault, uuid))
     with database.write(now) as tx:
         while True:
             username = _free_name(tx, invitation.email)
-            # Looked for only now: whoever is making the same account elsewhere has either chosen
-            # the same name, and then the database lets one of us have it, or can be seen.
+            # This query must follow the choice of the name. A worker that creates the same account
+            # at the same time has either chosen the same name, and then the unique index lets only
+            # one of the two insert it, or its account is visible to this query.
             if _find(tx, invitation) is not None:
                 return _next_slot(tx, mail, None)
             values = _values(invitation) | {
@@ -168,7 +172,7 @@ def _values(invitation: Row) -> dict[str, Any]:
 
 
 def _next_slot(tx: WriteTransaction, mail: Row, account: int | None) -> Row:
-    """Have a mail tell of an account, or of none."""
+    """Change the kind of an e-mail to match its account, or to mention no account."""
     kind = InvitationCreated.kind if account is None else InvitationApproved.kind
     facts = {name: value for name, value in mail.facts.items() if name != "account"}
     if account is not None:

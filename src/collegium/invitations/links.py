@@ -1,4 +1,4 @@
-"""The links by which somebody comes to an invitation, and to a team."""
+"""URLs that lead to an invitation, an invite link or the pages of a scope."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from collegium.settings import Settings
 
 MAILED: Final = "invitation"
-"""What a link is signed for that only the invited address gets, and so proves it."""
+"""The signing purpose of links that are only mailed to the invited address. Such a link proves it.
+"""
 
 SHARED_BY_INVITER: Final = "invitation handed on"
-"""What a link is signed for that somebody in charge hands on; it proves nothing of an address."""
+"""The signing purpose of links that an inviter shares by other means. They prove no address."""
 
 
 def to_invitation(settings: Settings, vault: Vault, invitation: Row, purpose: str = MAILED) -> str:
-    """Give the link to an invitation, at the front end where there is one.
+    """Return the URL of an invitation, at the front end if one is configured.
 
     Args:
-        purpose: ``MAILED``, or ``HANDED_ON`` for whoever is shown it instead of being mailed it.
+        purpose: ``MAILED``, or ``SHARED_BY_INVITER`` for a link that is shown to somebody other
+            than the invitee.
     """
     if settings.homeport_url:
         return f"{settings.homeport_url.rstrip('/')}/invitation/{invitation.uuid}/"
@@ -31,10 +33,10 @@ def to_invitation(settings: Settings, vault: Vault, invitation: Row, purpose: st
 
 
 def scope_path(kind: str, uuid: str, number: int) -> str:
-    """Give the path of the pages about a scope; groups are known by their numbers."""
+    """Return the path of the pages of a scope; groups are addressed by their id, not their UUID."""
     return f"/group/{number}/team/" if kind == ScopeKind.GROUP else f"/{kind}/{uuid}/"
 
 
 def to_invite_link(settings: Settings, uuid: str) -> str:
-    """Give the link to an open invitation."""
+    """Return the URL of an invite link."""
     return f"{settings.base_url.rstrip('/')}/open_invitation/{uuid}/"

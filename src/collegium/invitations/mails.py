@@ -1,4 +1,4 @@
-"""What the news of an invitation need to know: those to staff and to whoever made it."""
+"""Contents of the e-mails about invitations to staff and to the inviter."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -35,7 +35,7 @@ def _found(tx: ReadTransaction, number: int) -> Row:
 
 
 def _common(settings: Settings, invitation: Row) -> dict[str, Any]:
-    """Give what all of them speak of."""
+    """Return the values that all of these templates use."""
     name = name_line(f"{invitation.creator_first_name or ''} {invitation.creator_last_name or ''}")
     in_organisation = invitation.scope_kind == "project"
     return {
@@ -51,7 +51,10 @@ def _common(settings: Settings, invitation: Row) -> dict[str, Any]:
 
 
 def _at_team(settings: Settings, invitation: Row) -> dict[str, Any]:
-    """Give the same, with a link to where it goes on; front ends have pages of their own."""
+    """Return the common values, with a link to the invitations of the scope.
+
+    A separate front end (``homeport_url``) has pages of its own, so the link then stays general.
+    """
     found = _common(settings, invitation)
     if not settings.homeport_url:
         team = links.scope_path(invitation.scope_kind, invitation.scope_uuid, invitation.scope_id)
@@ -65,7 +68,7 @@ def _requested(
     invitation = _found(tx, facts["invitation"])
     if invitation.state != State.REQUESTED:
         raise ObsoleteError("Somebody else has decided already.")
-    # Mails that an earlier release has queued do not say.
+    # E-mails that an earlier release has queued have no generation.
     if facts.get("generation", invitation.generation) != invitation.generation:
         raise ObsoleteError("The invitation was changed, and staff were asked again.")
     staff = account_queries.by_id(tx, facts["staff"])
@@ -74,7 +77,7 @@ def _requested(
     base = (settings.homeport_url or settings.base_url).rstrip("/")
 
     def link(purpose: str) -> str:
-        # A link for each purpose: what approves cannot reject, and the other way round.
+        # Each purpose has its own signature: the link that approves cannot reject, and vice versa.
         signed = vault.sign(
             purpose,
             staff.uuid,
@@ -145,7 +148,8 @@ def _declined(
     invitation = _found(tx, facts["invitation"])
     who = account_queries.by_id(tx, facts["account"]) if facts["account"] else None
     other = ""
-    # With a link that was handed on, another account may have said no than the invited one.
+    # With a link that an inviter has shared, an account with another address may have declined. The
+    # e-mail then names it.
     if who is not None and who.deleted is None and not same_mailbox(who.email, invitation.email):
         name = name_line(account_queries.full_name(who)) or name_line(who.username)
         other = f"{name} <{name_line(who.email)}>"

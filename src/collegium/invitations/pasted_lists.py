@@ -1,8 +1,8 @@
-"""Lists of people as they are pasted: from spreadsheets, mail programs, chats and web pages.
+"""Parser for pasted lists of people from spreadsheets, mail programs, chats and web pages.
 
-A line is split at what no address has in it, and each part with an @ in it is judged. What is no
-address is given back with the reason; nothing is ever cut until it fits, because whoever is meant
-by `jane@example,org` is not whoever reads the mail of `jane@example`.
+A line is split at characters that no address contains, and each part with an @ is validated. A
+part that is not an address is returned with the reason. Nothing is ever shortened until it is
+valid: the mailbox `jane@example` does not belong to the person meant by `jane@example,org`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LINE_MAX: Final = 500
-"""Characters of a line, or of a part of one that names several people."""
+"""Maximum characters of a line. A longer line is read in parts, each with this maximum."""
 ADDRESS_MAX: Final = 254
 NAME_MAX: Final = 100
 
@@ -52,7 +52,7 @@ _CLOCK: Final = r"\d{1,4}[./:-]\d{1,2}(?:[./:-]\d{1,4})?"
 _STAMP: Final = re.compile(
     rf"\[?{_CLOCK}(?:,?\s+{_CLOCK})?(?:\s?[AaPp]\.?[Mm]\.?)?(?:\]|(?=\s))\s*[-\u2013]?\s*"
 )
-"""When a message of a chat was written, which stands before who wrote it."""
+"""The time of a chat message, which precedes the name of its author."""
 
 _JOINERS: Final = "\u200c\u200d"
 _BRACKET_ENDS: Final = re.compile(r"(?<=>[,;])")
@@ -69,11 +69,13 @@ _TAG: Final = re.compile(r"/?[A-Za-z][A-Za-z0-9]*(?:/?\Z|\s[^@]*(?:=|\Z))")
 
 
 class PastedPerson(NamedTuple):
-    """One person of a pasted list, or what was not understood, and why.
+    """A person of a pasted list, or a part that was not understood, with the reason.
 
     Args:
-        text: what stood there, to be shown and kept.
-        email: as it was written; empty where there is none.
+        text: the original text, which the form shows again.
+        email: the address as it was written; empty if there is none.
+        name: the name beside the address; empty if there is none.
+        fault: the reason why the part cannot be used; empty if there is none.
     """
 
     text: str
@@ -83,20 +85,20 @@ class PastedPerson(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A part of a line between separators, and those that follow it."""
+    """A part of a line, and the separators after it."""
 
     text: str
     after: str
 
 
 def read_people(text: str, most: int) -> list[PastedPerson]:
-    """Return who is named in a pasted text, in its order, and what of it names nobody.
+    """Return the people of a pasted text in its order, and the parts that name nobody.
 
-    Takes time that grows with the text and no faster.
+    The time is linear in the length of the text.
 
     Args:
         text: of bounded length.
-        most: when more than so many are found, the rest is not read.
+        most: reading stops once more people than this are found.
     """
     found: list[PastedPerson] = []
     for line in text.splitlines():
@@ -108,18 +110,22 @@ def read_people(text: str, most: int) -> list[PastedPerson]:
 
 
 def _read_parts(line: str) -> Iterator[list[PastedPerson]]:
-    """Read a line; a long one part by part, for the recipients of a mail stand in one line."""
+    """Read a line, a long one in parts: mail programs put all recipients into one line."""
     if len(line) <= LINE_MAX:
         yield _read_line(line)
         return
     for part in _parts_of(line):
         people = _read_line(part.strip(_BETWEEN))
-        # Without brackets nobody knows whether a name belongs to what stands before or after it.
+        # Without brackets it is unknown whether a name belongs to the address before or after it.
+        # The names are dropped.
         yield people if "<" in part else [_nameless(one) for one in people]
 
 
 def _parts_of(line: str) -> Iterator[str]:
-    """Split after brackets, or else before each address, for what follows one may belong to it."""
+    """Split a long line after brackets, or before each address if a part is still too long.
+
+    The text after an address may belong to it, so it stays with the address before it.
+    """
     for part in _BRACKET_ENDS.split(line):
         waiting, names_one = "", False
         for piece in _PIECES.split(part) if len(part) > LINE_MAX else (part,):
@@ -147,13 +153,13 @@ def _read_line(line: str) -> list[PastedPerson]:
     if not people:
         return [PastedPerson(line, "", "", NONE)]
     if len(people) == 1:
-        # The whole line is kept, so that it can be put right where it is.
+        # The whole line is kept, so that the user can correct it in its place.
         return [people[0]._replace(text=line)]
     return [_by_itself(one) for one in people]
 
 
 def _by_itself(one: PastedPerson) -> PastedPerson:
-    """Give one of several in a line a text of its own, which can be read again."""
+    """Return one of several people of a line with a text of its own that can be parsed again."""
     return one._replace(text=f"{one.name} <{one.email}>") if one.email and one.name else one
 
 
@@ -172,7 +178,7 @@ def _people_of(line: str) -> list[PastedPerson]:
             people += [one._replace(name=name) for one in bracketed]
             pending = after
         elif closes and _TAG.match(inside):
-            # Of a tag of HTML only the address that it links to says anything.
+            # In an HTML tag only the address that it links to is useful.
             links = [word for word in re.split(r"[\s\"'=]+", inside) if _MAILTO in word.lower()]
             pending = " ".join([pending, *links, after])
         else:
@@ -191,7 +197,7 @@ def _is_one_address(inside: str) -> bool:
 
 
 def _read_plain(text: str) -> tuple[list[PastedPerson], str]:
-    """Return the people in a text without angle brackets, and the name that is left of it."""
+    """Return the people in a text without angle brackets, and the remaining text as a name."""
     pieces = _SPLIT.split(text)
     parts = [_Part(*pieces[at : at + 2]) for at in range(0, len(pieces) - 1, 2)]
     parts.append(_Part(pieces[-1], ""))
@@ -226,7 +232,7 @@ def _judged(part: _Part, following: _Part) -> PastedPerson:
 
 
 def _without_hidden(text: str) -> str:
-    """Remove what is invisible, but for the joiners that a domain is written with (RFC 5892 A)."""
+    """Remove invisible characters, except joiners that a domain may contain (RFC 5892 A.1, A.2)."""
     local, at, domain = text.rpartition("@")
     if any(sign in domain for sign in _JOINERS):
         kept = "".join(sign if sign in _JOINERS else remove_hidden(sign) for sign in domain)
@@ -240,7 +246,7 @@ def _without_hidden(text: str) -> str:
 
 
 def _without_marks(text: str) -> str:
-    """Take away what stands around an address in running text."""
+    """Remove punctuation and markup around an address in running text."""
     text = _without_start(text)
     marks = 0
     while marks < len(text) // 2 and text[marks] in "*_~" and text[-1 - marks] == text[marks]:
@@ -268,12 +274,21 @@ def _without_end(text: str) -> str:
 
 
 def _is_mark(sign: str) -> bool:
-    """Tell a bullet, quotation mark or picture; word processors have bullets of their own."""
+    """Return whether a character is a bullet, quotation mark or pictograph.
+
+    Word processors use bullets from the private use area.
+    """
     return not sign.isascii() and unicodedata.category(sign).startswith(("P", "S", "Co"))
 
 
 def _is_torn(email: str, between: str, following: str) -> bool:
-    """Tell whether what follows an address looks like the rest of its domain."""
+    """Return whether the text after an address looks like the rest of its domain.
+
+    Args:
+        email: the address.
+        between: the separators after it.
+        following: the next part of the line.
+    """
     rest = _without_end(remove_hidden(following))
     if not rest or not between or between.strip(" ,;\u3001\uff0c\uff1b|"):
         return False
@@ -284,14 +299,14 @@ def _is_torn(email: str, between: str, following: str) -> bool:
         return False
     is_label = rest.isascii() and rest.replace("-", "").replace(".", "").isalnum()
     is_small = is_label and rest == rest.lower()
-    is_ending = rest.partition(".")[0] in _ENDINGS or (rest.isalpha() and len(rest) == 2)  # noqa: PLR2004 - a country
+    is_ending = rest.partition(".")[0] in _ENDINGS or (rest.isalpha() and len(rest) == 2)  # noqa: PLR2004 - a country code
     if "." in domain:
         return is_small and is_ending and not any(sign.isspace() for sign in between)
     return is_small and (is_ending or "." in rest)
 
 
 def _name_of(words: list[_Part]) -> str:
-    """Join the words of a name, without what lists put before and around it."""
+    """Join the words of a name, without labels or numbering before it or punctuation around it."""
     text = ""
     for word in words:
         shown = trim(word.text)
@@ -318,7 +333,7 @@ def _is_bullet(sign: str) -> bool:
 
 
 def _merged(people: list[PastedPerson]) -> list[PastedPerson]:
-    """Take what names one mailbox twice in a line for one, with the name that one of them has."""
+    """Merge entries of a line with the same mailbox into one, with the first name among them."""
     found: dict[str, PastedPerson] = {}
     for at, one in enumerate(people):
         key = comparable_address(one.email) if one.email else f"\n{at}"

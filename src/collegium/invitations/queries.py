@@ -1,4 +1,4 @@
-"""Invitations: the rows, who may see them, and how they move."""
+"""Queries of invitations: visibility, lists, and state changes."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ seen_state = case(
     ),
     else_=invitations.c.state,
 )
-"""The state as it is now, as SQL: the twin of ``rules.invitations.seen``."""
+"""The effective state as SQL: the twin of ``invitations.rules.effective_state``."""
 
 _WAITING = invitations.c.state == State.PENDING.value
 
@@ -110,13 +110,13 @@ READERS = (
     (None, Permission.INVITATION_LIST),
     *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items()),
 )
-"""The permissions that let somebody read the invitations of a scope."""
+"""The permissions that allow reading the invitations of a scope."""
 
 
 def _is_addressed(table: Any) -> ColumnElement[bool]:
     return and_(
         table.c.email_comparable == bindparam("actor_email", type_=String()),
-        # An address that was taken away is nobody's.
+        # Deleted addresses are stored as empty. They belong to nobody.
         table.c.email_comparable != "",
         table.c.account_id.is_(None),
     )
@@ -128,10 +128,12 @@ def _is_of_account(table: Any) -> ColumnElement[bool]:
 
 
 def to_actor(table: Any = invitations, *, in_groups: bool = False) -> ColumnElement[bool]:
-    """Say which invitations are addressed to the actor and not yet decided.
+    """Return the condition for invitations to the actor that are not yet decided.
+
+    Scheduled invitations are included, expired ones are not.
 
     Args:
-        in_groups: those of the actor's account, or (the default) those of its address.
+        in_groups: invitations to the actor's account; by default those to the actor's address.
     """
     return and_(
         _is_of_account(table) if in_groups else _is_addressed(table),
@@ -146,8 +148,9 @@ _mine = invitations.alias("mine")
 
 
 def visible() -> ColumnElement[bool]:
-    """Say which invitations an ordinary actor may see."""
-    # As with accounts: two small sets, each found through an index, and not one OR.
+    """Return the condition for invitations that an ordinary actor may see."""
+    # As with accounts: a union of two small sets, each found through an index. An OR would not use
+    # the indexes.
     return invitations.c.id.in_(
         union(
             select(_mine.c.id).where(_mine.c.scope_id.in_(scopes_with_permission(*READERS))),
@@ -157,7 +160,7 @@ def visible() -> ColumnElement[bool]:
 
 
 _PASSING: Final = frozenset({State.HELD, State.REQUESTED, State.REJECTED})
-"""States that few invitations are in."""
+"""States with few invitations."""
 
 
 def _read_states(value: list[str]) -> tuple[str, dict[str, Any]]:
@@ -171,7 +174,8 @@ def _read_states(value: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def _where_state(form: str, _sees_all: bool) -> ColumnElement[bool]:
-    # The stored state is in an index, the seen one is not; a single one comes out of it in order.
+    # The stored state is indexed, the effective one is not. With a single stored state the index
+    # also returns the rows in order.
     if form == "one":
         stored = invitations.c.state == bindparam("state_stored", type_=String())
     else:
@@ -185,7 +189,7 @@ _ORDERS = {
     "created": (invitations.c.created,),
     "created_by": (invitations.c.created_by,),
     "email": (invitations.c.email,),
-    # What is held comes after what is pending, as it does on the wire.
+    # Scheduled invitations sort after pending ones, as in the Waldur API.
     "state": (case((invitations.c.state == State.HELD.value, "pending, held"), else_=seen_state),),
 }
 _FILTERS = {
@@ -194,7 +198,8 @@ _FILTERS = {
 }
 
 listing = Listing(
-    # Groups are spelled by another wire; whoever lists invitations here lists the tree.
+    # This list belongs to the Waldur API and contains organisations and projects only. The
+    # BrainSTEM API lists groups.
     omit_columns(
         _rows,
         *("scope_slug", "scope_removed", "blocked", "archived", "starts", "role_kind"),
@@ -204,7 +209,7 @@ listing = Listing(
     visible=visible,
     tally=stored_count(invitations),
     key=invitations.c.id,
-    # Said like this, because from a join SQLite would begin with all the scopes.
+    # ``NOT IN`` instead of a join: with a join SQLite would read all the scopes first.
     counted=select(invitations.c.id).where(
         invitations.c.scope_id.not_in(
             select(scopes.c.id).where(scopes.c.kind == ScopeKind.GROUP.value)
@@ -218,7 +223,7 @@ listing = Listing(
 
 team = Listing(
     _rows,
-    visible=true,  # whoever reads the invitations of a scope was let in to it before
+    visible=true,  # access to the scope was checked before
     key=invitations.c.id,
     counted=select(invitations.c.id),
     lean=True,
@@ -226,7 +231,7 @@ team = Listing(
     orders=_ORDERS,
     filters={**_FILTERS, "place": invitations.c.scope_id == bindparam("place", type_=BigInt)},
 )
-"""What is open, and what was, to one scope of any kind: ``place`` is its number."""
+"""The invitations to one scope of any kind, in every state; the filter ``place`` is its id."""
 
 
 _is_manager, _is_owner = (
@@ -239,7 +244,7 @@ _in_groups = _rows.add_columns(invitations.c.account_id.label("invitee_id")).joi
 
 
 def visible_in_groups() -> ColumnElement[bool]:
-    """Say which of the invitations to groups an ordinary actor may see."""
+    """Return the condition for invitations to groups that an ordinary actor may see."""
     rights = (
         (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant),
         (ScopeKind.GROUP, Permission.INVITATION_LIST),
@@ -253,7 +258,7 @@ def visible_in_groups() -> ColumnElement[bool]:
 
 
 group_listing = Listing(
-    # Few tables, as with requests.
+    # Few joins, as in ``join_requests.queries``, so that PostgreSQL begins with the visible rows.
     select(
         *(invitations.c[name] for name in ("id", "uuid", "state", "created", "scope_id", "email")),
         invitations.c.account_id.label("invitee_id"),
@@ -287,7 +292,7 @@ group_listing = Listing(
         **lookups.booleans("new_owner", _is_owner),
     },
 )
-"""What is open to groups."""
+"""The pending invitations to groups."""
 
 
 @lru_cache(maxsize=4)
@@ -295,7 +300,8 @@ def _seen(*, sees_all: bool, in_groups: bool) -> Statement:
     uuid = invitations.c.uuid == bindparam("uuid")
     if not in_groups:
         return Statement(_rows.where(uuid, _shown, true() if sees_all else visible()))
-    # Whoever was invited goes on seeing what became of it, and can be told once more.
+    # Invitees still see their invitation after a decision, so that an action can be repeated
+    # safely.
     seen = or_(
         _is_of_account(invitations), invitations.c.scope_id.in_(scopes_with_permission(*READERS))
     )
@@ -367,7 +373,7 @@ _BY_ID = Statement(_rows.where(invitations.c.id == bindparam("id")))
 
 @lru_cache(maxsize=16)
 def _insert(columns: tuple[str, ...]) -> Statement:
-    # The scope of one to a group is locked, so that it is the account that could go meanwhile.
+    # Group: the caller has locked the scope, so only the account could disappear in the meantime.
     add = add_to_account if "account_id" in columns else add_to_scope
     return add(invitations, columns)
 
@@ -479,7 +485,7 @@ _HELD_BY = Statement(
     )
 )
 
-# What the clock has brought, a few at a time; each is judged again when its turn comes.
+# Invitations for the worker's schedule, a few at a time. Each is checked again under its lock.
 _LAPSED = Statement(
     select(invitations.c.id)
     .where(_WAITING, invitations.c.told.is_(None), invitations.c.expires <= _now)
@@ -489,10 +495,10 @@ _LAPSED = Statement(
 
 
 def _expiring(next_day: ColumnElement[Any]) -> Statement:
-    """Select those that need a reminder.
+    """Select the invitations that need a reminder.
 
     Args:
-        next_day: a day after ``created``, to the microsecond.
+        next_day: ``created`` plus 24 hours, to the microsecond.
     """
     return Statement(
         select(invitations.c.id)
@@ -507,9 +513,11 @@ def _expiring(next_day: ColumnElement[Any]) -> Statement:
             invitations.c.expires > _now,
             invitations.c.expires <= bindparam("soon", type_=UtcDateTime),
             invitations.c.reminded.is_(None),
-            # What lives no longer than that is mailed once: its first mail says all there is.
+            # An invitation with a life of a day or less gets no reminder: its first e-mail says
+            # everything.
             next_day < invitations.c.expires,
-            # Nobody could accept it there now; opened in time, they are reminded then.
+            # Nobody can accept it while the organisation is blocked or archived. If that ends in
+            # time, the reminder is sent then.
             func.coalesce(organisations.c.blocked, false()).is_(false()),
             func.coalesce(organisations.c.archived, false()).is_(false()),
         )
@@ -520,7 +528,7 @@ def _expiring(next_day: ColumnElement[Any]) -> Statement:
 
 _created = invitations.c.created
 _LAPSING = {
-    # SQLite's own arithmetic of times knows no microseconds; the day alone is moved on.
+    # SQLite's time functions drop microseconds. Therefore only the date part is advanced.
     "sqlite": _expiring(
         func.date(func.substr(_created, 1, 10, type_=String()), "+1 day", type_=String()).concat(
             func.substr(_created, 11, type_=String())
@@ -535,7 +543,7 @@ _STARTING = Statement(
     .join(organisations, organisations.c.scope_id == scopes.c.parent_id)
     .where(
         invitations.c.state == State.HELD.value,
-        # Nobody could accept it there now.
+        # Nobody can accept it while the organisation is blocked or archived.
         not_(organisations.c.blocked),
         not_(organisations.c.archived),
         projects.c.starts <= bindparam("today", type_=Date),
@@ -547,30 +555,32 @@ _DELETE = Statement(delete(invitations).where(invitations.c.id == bindparam("inv
 
 
 def expired(tx: ReadTransaction, limit: int) -> list[int]:
-    """Give the numbers of those that have expired and whose senders do not know."""
+    """Return the ids of expired invitations whose creators were not notified."""
     return [row.id for row in tx.fetch_all(_LAPSED, now=tx.now, limit=limit)]
 
 
 def expiring(tx: ReadTransaction, limit: int) -> list[int]:
-    """Give the numbers of those with a day left of a longer life, of which nobody was reminded."""
+    """Return the ids of invitations that need a reminder: a day before the end, none sent yet."""
     statement = _LAPSING[tx.backend]
     soon = tx.now + REMIND_BEFORE
     return [row.id for row in tx.fetch_all(statement, now=tx.now, soon=soon, limit=limit)]
 
 
 def starting(tx: ReadTransaction, limit: int) -> list[int]:
-    """Give the numbers of those that were held for a project that has begun."""
+    """Return the ids of scheduled invitations whose project has started."""
     return [row.id for row in tx.fetch_all(_STARTING, today=tx.now.date(), limit=limit)]
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
-    """Load an invitation that the actor may see.
+    """Return an invitation that the actor may see.
 
     Args:
-        in_groups: one to a group, with ``invitee_id``, or (the default) to an organisation or
-            a project.
+        uuid: 32 hex digits.
+        in_groups: load an invitation to a group, with ``invitee_id``; by default one to an
+            organisation or project.
 
-    Refuses: NotFound ``invitation.unknown`` when there is none or it is hidden.
+    Raises:
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
     """
     statement = _seen(sees_all=actor.sees_all, in_groups=in_groups)
     row = tx.fetch_one(statement, uuid=uuid, **viewer_params(tx, actor))
@@ -580,19 +590,20 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool
 
 
 def to_address(tx: ReadTransaction, actor: Actor) -> list[Row]:
-    """Return the open invitations of the actor: to the address, or in groups to the account."""
+    """Return the actor's open invitations: those to the address, in groups those to the account."""
     return tx.fetch_all(_TO_ACTOR, **viewer_params(tx, actor))
 
 
 def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
-    """Find an invitation for somebody who holds its UUID as a capability."""
+    """Return an invitation without a visibility check, to a caller who knows its UUID."""
     return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
 def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row | None:
-    """Find an invitation as ``by_uuid``, with its scope locked before its row is read.
+    """Return an invitation as ``by_uuid``, with its scope locked before the row is read.
 
-    So is the account that is invited: with its address, or its end, the invitation changes too.
+    The invited account is locked too: a change of its address or its deactivation changes the
+    invitation as well.
     """
     holders = tx.fetch_one(_HOLDERS, uuid=uuid)
     if holders is None:
@@ -604,23 +615,23 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row | None:
 
 
 def open_to(tx: ReadTransaction, scope: int, account: int) -> Row | None:
-    """Return the invitation of an account to a group that was not decided, expired or not."""
+    """Return the open invitation of an account to a group; it may have expired."""
     number = tx.scalar(_OPEN_TO, scope=scope, account=account)
     return None if number is None else by_id(tx, number)
 
 
 def open_to_accounts(tx: ReadTransaction, scope: int, accounts: Collection[int]) -> set[int]:
-    """Return those of some accounts that are invited to a group and may be in."""
+    """Return the accounts among these that have an open invitation to a group."""
     rows = tx.fetch_all(_OPEN_TO_ACCOUNTS, scope=scope, accounts=list(accounts), now=tx.now)
     return {row.account_id for row in rows}
 
 
 def open_at(tx: ReadTransaction, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
-    """Give those of some addresses that are invited to a role and may be in.
+    """Return the addresses among these that have an open invitation to a role.
 
     Args:
-        emails: in their comparable form, as they are given back.
-        role: None for whichever.
+        emails: in comparable form; the result has the same form.
+        role: id of the role; None for any role.
     """
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}
     if role is not None:
@@ -629,12 +640,12 @@ def open_at(tx: ReadTransaction, scope: int, role: int | None, emails: Collectio
 
 
 def by_id(tx: ReadTransaction, number: int) -> Row | None:
-    """Find an invitation for ourselves."""
+    """Return an invitation by id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=number)
 
 
 def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
-    """Give the numbers of those invitations whose senders could still give the role now."""
+    """Return the ids of the invitations whose sponsors may still grant the role."""
     held = permissions_of_sponsors(
         tx, rows, {row.vouched_by for row in rows if row.vouched_by is not None}
     )
@@ -665,13 +676,15 @@ def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def permissions_of_sponsors(
     tx: ReadTransaction, rows: Sequence[Row], sponsors: Collection[int]
 ) -> Callable[[int | None, Row], set[str]]:
-    """Ask, once for many rows, what their sponsors hold now in the scopes of the rows.
-
-    Gives a function from a sponsor and a row to the permissions held in its scope, from above too.
+    """Load the current permissions of sponsors in the scopes of many rows with one query.
 
     Args:
         rows: with ``scope_id`` and ``organisation_id``.
         sponsors: ids of accounts.
+
+    Returns:
+        A function from a sponsor's id and a row to the permissions in its scope, inherited ones
+        included.
     """
     grouped: dict[tuple[int | None, int], set[str]] = {}
     places = {place for row in rows for place in (row.scope_id, row.organisation_id)}
@@ -685,13 +698,15 @@ def permissions_of_sponsors(
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
-    """Insert an invitation and give its number.
+    """Insert an invitation and return its id.
 
     Args:
-        values: with ``account_id`` for one to a group, whose scope is locked.
+        values: columns; with ``account_id`` for an invitation to a group, whose scope the caller
+            has locked.
 
-    Refuses: NotFound ``scope.unknown`` when its scope has been removed just now,
-    Conflict ``group.no_account`` when its account has been deactivated just now.
+    Raises:
+        NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
+        Conflict: ``group.no_account`` if the account was deactivated in the meantime.
     """
     values = _with_comparable(values)
     number = tx.scalar(_insert(tuple(sorted(values))), **values)
@@ -703,9 +718,10 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
 
 
 def step(tx: WriteTransaction, invitation: Row, state: State, **changes: Any) -> None:
-    """Move an invitation on, if it still stands where it was read.
+    """Change an invitation by compare-and-set: only in the state and generation that were read.
 
-    Refuses: Conflict ``invitation.wrong_state`` for the loser of a race.
+    Raises:
+        Conflict: ``invitation.wrong_state`` if another transaction has changed it first.
     """
     values = _with_comparable({"state": state.value, **changes})
     moved = tx.execute(
@@ -720,10 +736,11 @@ def step(tx: WriteTransaction, invitation: Row, state: State, **changes: Any) ->
 
 
 def close_others(tx: WriteTransaction, invitation: Row, address: str) -> list[str]:
-    """Cancel the other open invitations of a person to the same role and scope.
+    """Cancel the other open invitations of a person to the same role and scope; return the UUIDs.
 
     Args:
-        address: the account's own e-mail, beside the one that was invited.
+        invitation: the accepted one, which stays.
+        address: the account's own address, in addition to the invited one.
     """
     rows = tx.fetch_all(
         _CLOSE_OTHERS,
@@ -742,26 +759,26 @@ def close_of(tx: WriteTransaction, scope: int, account: int) -> list[str]:
 
 
 def close_of_account(tx: WriteTransaction, account: int) -> list[Row]:
-    """Cancel the open invitations of an account to any group; return ``uuid scope_id``."""
+    """Cancel the open invitations of an account to all groups; return ``uuid scope_id``."""
     return tx.fetch_all(_CLOSE_OF_ACCOUNT, account=account)
 
 
 def close_all(tx: WriteTransaction, scope: int) -> None:
-    """Cancel every open invitation to a scope that goes."""
+    """Cancel all open invitations to a scope that is being deleted."""
     tx.execute(_CLOSE_ALL, scope=scope)
 
 
 def is_carried(tx: ReadTransaction, invitation: Row, kind: str) -> bool:
-    """Tell whether another invitation to the same address goes out, or went, by such a mail."""
+    """Return whether such an e-mail is queued or sent for another invitation to the address."""
     email = comparable_address(invitation.email)
     return bool(tx.scalar(_CARRIED, email=email, besides=invitation.id, kind=kind))
 
 
 def reopen(tx: WriteTransaction, account: int) -> None:
-    """Forget that the person of an account was turned away, whose account is active now."""
+    """Clear ``turned_away_at`` of the invitations to an account that is active again."""
     tx.execute(_ADMIT_AGAIN, account=account)
 
 
 def delete_row(tx: WriteTransaction, invitation: int) -> None:
-    """Remove an invitation; its history stays."""
+    """Delete an invitation's row; its events remain."""
     tx.execute(_DELETE, invitation=invitation)

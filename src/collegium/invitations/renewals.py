@@ -1,4 +1,4 @@
-"""Wishing for a new link to an invitation that has expired."""
+"""Renewal requests: an invitee asks for a new link to an expired invitation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 
 def request_renewal(tx: WriteTransaction, uuid: str, generation: int) -> None:
-    """Tell whoever invited that a new link is wished for, once a link.
+    """Notify the inviter, once per link, that the invitee asks for a new link.
 
     Args:
+        uuid: of the invitation, 32 hex digits.
         generation: of the link that was followed.
 
-    Refuses: NotFound ``invitation.unknown`` unless that link has just expired,
-    Conflict ``organisation.unavailable``.
+    Raises:
+        NotFound: ``invitation.unknown`` unless the link leads to an expired invitation.
+        Conflict: ``organisation.unavailable``.
     """
     invitation = invitation_queries.by_uuid_locked(tx, uuid)
     if (
@@ -48,7 +50,7 @@ def request_renewal(tx: WriteTransaction, uuid: str, generation: int) -> None:
 
 
 def recipients(tx: WriteTransaction, invitation: Row) -> list[str]:
-    """Return who is told what an invitee has to say: the inviter, else those in charge there."""
+    """Return the addresses that hear from an invitee: the inviter, or else the scope's managers."""
     if creator_wants_mail(invitation):
         return [invitation.creator_email]
     parent = invitation.organisation_id

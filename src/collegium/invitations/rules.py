@@ -1,4 +1,4 @@
-"""The states of an invitation, the acts that move it, and who may take it."""
+"""Rules of invitations: states, transitions, and who may accept."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 
 REMIND_BEFORE: Final = timedelta(days=1)
-"""How long before its end an invitee is reminded, once, of an invitation that lives for longer."""
+"""How long before its end an invitee is reminded. Invitations with a shorter life get no reminder.
+"""
 
 
 class State(StrEnum):
-    """The states of an invitation. ``EXPIRED`` is read off the clock and never stored."""
+    """The states of an invitation. ``EXPIRED`` is calculated from the clock and never stored.
+
+    ``HELD`` is a scheduled invitation, which waits for the start of its project.
+    ``REQUESTED`` waits for the approval of staff.
+    """
 
     HELD = "held"
     REQUESTED = "requested"
@@ -37,7 +42,7 @@ STORED: Final = tuple(state for state in State if state is not State.EXPIRED)
 
 
 class Action(StrEnum):
-    """What can happen to an invitation after it was made."""
+    """The actions that change the state of an invitation."""
 
     ACCEPT = "accept"
     CANCEL = "cancel"
@@ -46,11 +51,11 @@ class Action(StrEnum):
     REJECT = "reject"
     RELEASE = "release"
     DECLINE = "decline"
-    """The invited person says no."""
+    """The invitee declines."""
 
 
 class DeliveryStatus(StrEnum):
-    """What became of the mail of an invitation."""
+    """The delivery status of an invitation's e-mail."""
 
     SCHEDULED = "Scheduled"
     PROCESSING = "Processing"
@@ -59,16 +64,16 @@ class DeliveryStatus(StrEnum):
 
 
 def is_mailed(mailed_at: datetime | None, created: datetime) -> bool:
-    """Return whether an invitation was mailed since it was made, or came to life anew."""
+    """Return whether an invitation was mailed since it was created or last renewed."""
     return mailed_at is not None and mailed_at >= created
 
 
 def mail_state(mail: str | None, *, mailed: bool) -> str | None:
-    """Return the state of an invitation's mail, also when its row was deleted after a while.
+    """Return the state of an invitation's e-mail, even if its outbox row was purged.
 
     Args:
-        mail: the state of the row; None when there is none.
-        mailed: as ``is_mailed``.
+        mail: the state of the outbox row; None if there is no row.
+        mailed: the result of ``is_mailed``.
     """
     return "sent" if mail is None and mailed else mail
 
@@ -76,12 +81,12 @@ def mail_state(mail: str | None, *, mailed: bool) -> str | None:
 def delivery_status(
     mail: str | None, leased: datetime | None, error: str | None, now: datetime
 ) -> DeliveryStatus:
-    """Tell what became of a mail by its row of the outbox.
+    """Return the delivery status of an e-mail by its outbox row.
 
     Args:
-        mail: the state of the row; None when there is none.
-        leased: until when somebody is at work on it.
-        error: what went wrong so far.
+        mail: the state of the row; None if there is no row.
+        leased: the end of a worker's lease on it, UTC; None if no worker has claimed it.
+        error: the error of the latest attempt; None or empty if there was none.
     """
     if mail == "sent":
         return DeliveryStatus.OK
@@ -113,16 +118,17 @@ _STATES: Final = {state.value: state for state in State}
 
 
 def effective_state(stored: str, expires: datetime, now: datetime) -> State:
-    """Give the state as it is at ``now``: a pending invitation past its time has expired."""
+    """Return the state at ``now``: a pending invitation past its end has expired."""
     if stored == State.PENDING and expires <= now:
         return State.EXPIRED
     return _STATES[stored]
 
 
 def transition(state: State, act: Action) -> State:
-    """Give the state that an act leads to.
+    """Return the state after an action.
 
-    Refuses: Conflict ``invitation.wrong_state`` when the act is not open in that state.
+    Raises:
+        Conflict: ``invitation.wrong_state`` if the action is not allowed in this state.
     """
     try:
         return TRANSITIONS[state, act]
@@ -133,10 +139,13 @@ def transition(state: State, act: Action) -> State:
 def initial_state(
     *, needs_approval: bool, approved: bool, starts: date | None, today: date
 ) -> State:
-    """Give the state in which an invitation begins, or begins again when it is sent anew.
+    """Return the state in which an invitation begins, or begins again when it is renewed.
 
-    Approval is asked before the start date is looked at:
-    an invitation that waits for a project to start must not slip past the staff.
+    Approval comes before the start date: an invitation that waits for the start of a project must
+    not bypass the staff.
+
+    Args:
+        starts: start date of the project; None if there is none.
     """
     if needs_approval and not approved:
         return State.REQUESTED
@@ -153,20 +162,23 @@ def inviter_can_still_grant(
     is_active: bool,
     is_staff: bool,
 ) -> bool:
-    """Tell whether whoever sent an invitation could still give its role today.
+    """Return whether the sponsor of an invitation could still grant its role today.
 
     Args:
-        held: what they hold on the scope now, from above too.
-        is_active: whether they still have an account to speak of.
+        held: permissions that the sponsor has in the scope now, inherited ones included.
+        grant: the permission to add members to this kind of scope.
+        role_permissions: permissions of the offered role.
+        is_active: whether the sponsor's account is active.
     """
     return is_active and (is_staff or (grant in held and within_ceiling(held, role_permissions)))
 
 
 def is_known_by(actor: Actor, email: str, generation: int, shown: int | None) -> bool:
-    """Tell whether what a caller shows opens an invitation as it is now.
+    """Return whether the link or UUID that a caller shows still opens an invitation.
 
-    A link opens the invitation of its own generation. The UUID alone opens one that was never
-    renewed; afterwards it also stands in links that are dead, so it takes the invited address.
+    A link opens the invitation while it has the link's generation. The UUID alone opens an
+    invitation that was never renewed. After a renewal the UUID is still readable in invalid links,
+    so the caller must also have the invited address.
 
     Args:
         email: the invited address.
@@ -184,13 +196,14 @@ FIRST_GENERATION: Final = 1
 def may_accept(
     actor: Actor, email: str, civil_number: str, *, account: int | None, by_address: bool
 ) -> bool:
-    """Tell whether an invitation is one that this actor could take.
+    """Return whether this actor could accept an invitation.
 
     Args:
         email: the invited address.
-        civil_number: the number that it is locked to; empty: to none.
-        account: the id of the invited account, whatever its address; None for an address.
-        by_address: only somebody with the invited address may take it.
+        civil_number: the civil number that the invitee must have; empty if none is required.
+        account: id of the invited account, which may have any address; None if an address is
+            invited.
+        by_address: whether only an account with the invited address may accept.
     """
     if civil_number and civil_number != actor.civil_number:
         return False
@@ -202,11 +215,16 @@ def may_accept(
 def can_read_but_not_grant(
     actor: Actor, held: Collection[str], grant: Permission, role_permissions: Collection[str]
 ) -> bool:
-    """Tell whether the actor knows the invitation from reading, without the right to give it.
+    """Return whether the actor may read an invitation but may not grant its role.
 
-    Its UUID is a capability for whoever was mailed it and for those who could grant the role
-    anyway; it must not become one for those who only look, nor for those who may invite here,
-    but not to a role above their own ceiling.
+    The UUID is a capability of the invitee, and of actors who could grant the role anyway. It must
+    not become one for actors who only read invitations, nor for actors who may invite here but not
+    to a role above their own ceiling.
+
+    Args:
+        held: permissions of the actor in the scope.
+        grant: the permission to add members to this kind of scope.
+        role_permissions: permissions of the offered role.
     """
     reads = actor.is_support or Permission.INVITATION_LIST in held or grant in held
     gives = has_permission(actor, held, grant) and may_grant(actor, held, role_permissions)

@@ -1,8 +1,9 @@
-"""The budget of an address: 20 mails of invitations a day, while none of them was accepted.
+"""Mail budgets: limit the invitation e-mails to one address, by default to 20 a day.
 
-Counted for all senders and scopes together. The mails of invitations count, first ones,
-repeated ones and reminders, and those that ask to confirm a new address. Mails to set a password
-do not: whoever fills a budget must not keep an account from its owner.
+All senders and scopes count together. The budget counts first invitations, repeated ones and
+reminders, and e-mails that confirm a new address. E-mails that reset a password do not count:
+otherwise an attacker could fill a budget and keep the owner from their account. An acceptance
+from the address resets its budget.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
 
 def spend(tx: WriteTransaction, settings: Settings, address: str, actor: Actor) -> None:
-    """Count a mail to an address, which somebody has sent now.
+    """Count an e-mail to an address that an actor sends now.
 
-    Mails that staff send count, and are never refused.
+    E-mails that staff send count, but are never refused.
 
-    Refuses: Limited ``mail_budget.spent`` with ``address`` and ``seconds``.
+    Raises:
+        Limited: ``mail_budget.spent`` with ``address`` and ``seconds`` until the next e-mail may
+            go.
     """
     if not _is_counted(settings):
         return
@@ -40,12 +43,12 @@ def spend(tx: WriteTransaction, settings: Settings, address: str, actor: Actor) 
 
 
 def plan(tx: WriteTransaction, settings: Settings, address: str, until: datetime) -> datetime:
-    """Count a mail that the service sends by itself; return when it may go, now or later.
+    """Count an e-mail that the service sends itself; return when it may be sent, now or later.
 
     Args:
-        until: when the mail loses its point. One that is due only then is never sent, so it is
-            not counted: invitations that wait for their project, as many as somebody likes, must
-            not keep an address from everybody else for longer than that.
+        until: the time from which the e-mail is pointless, UTC. An e-mail that may only be sent
+            then is never sent, so it is not counted. Otherwise one sender could block an address
+            for all others for longer than that, with many scheduled invitations.
     """
     if not _is_counted(settings):
         return tx.now
@@ -57,7 +60,7 @@ def plan(tx: WriteTransaction, settings: Settings, address: str, until: datetime
 
 
 def restore(tx: WriteTransaction, address: str) -> None:
-    """Begin anew for an address whose person has accepted what was mailed there."""
+    """Reset the budget of an address, because its owner has accepted an invitation sent there."""
     mail_budget_queries.forget(tx, address)
 
 

@@ -1,7 +1,7 @@
-"""When an address was mailed in the last day, for all senders together.
+"""Mail budgets: the times of the e-mails to an address in the last day, for all senders together.
 
-One row an address, which is locked while a mail to it is counted: of two senders at one moment
-the second counts the mail of the first.
+There is one row per address. It is locked while an e-mail is counted, so of two concurrent
+senders the second counts the e-mail of the first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _hold(insert: Callable[..., Any]) -> Statement:
     row = insert(mail_budgets).values(
         recipient=bindparam("recipient"), last_at=bindparam("moment", type_=UtcDateTime)
     )
-    # Written, so that the row is there and locked; what it says stays.
+    # The update changes nothing. It ensures that the row exists and is locked.
     kept = {"recipient": row.excluded.recipient}
     held = row.on_conflict_do_update(index_elements=[mail_budgets.c.recipient], set_=kept)
     return Statement(held.returning(mail_budgets.c.sent_at))
@@ -55,28 +55,28 @@ _PURGE = Statement(
 
 
 def lock(tx: WriteTransaction, address: str) -> list[datetime]:
-    """Lock the row of an address, and return when it was mailed."""
+    """Lock the row of an address; return the times of its e-mails, UTC."""
     told = str(tx.scalar(_HOLD[tx.backend], recipient=_key(address), moment=tx.now))
     return [datetime.fromtimestamp(float(one), UTC) for one in told.split()]
 
 
 def put(tx: WriteTransaction, address: str, sent: Collection[datetime]) -> None:
-    """Write when an address was mailed, and is planned to be; what is older than a day goes."""
+    """Store the times of sent and planned e-mails to an address; drop those older than a day."""
     kept = sorted(at for at in sent if at > tx.now - WINDOW)
     told = " ".join(str(at.timestamp()) for at in kept)
     tx.execute(_PUT, of=_key(address), sent_at=told, last_at=kept[-1])
 
 
 def forget(tx: WriteTransaction, address: str) -> None:
-    """Begin anew for an address: its person has accepted."""
+    """Delete the times of an address, because its owner has accepted an invitation."""
     tx.execute(_FORGET, recipient=_key(address))
 
 
 def purge(tx: WriteTransaction) -> None:
-    """Delete what no longer counts; for the worker, now and then."""
+    """Delete rows that no longer count. The worker calls this periodically."""
     tx.execute(_PURGE, before=tx.now - WINDOW)
 
 
 def _key(address: str) -> str:
-    # A digest: the table need not say again who was invited.
+    # A hash, so that this table does not store once more who was invited.
     return hashlib.sha256(comparable_address(address).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""How many mails of invitations an address gets in a day, whoever has them sent."""
+"""Rule of the mail budget: how many invitation e-mails an address gets in a day."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ WINDOW: Final = timedelta(days=1)
 
 
 def next_slot(sent: Collection[datetime], now: datetime, limit: int) -> datetime:
-    """Return when the next mail may go to an address: now, or when the window has moved on.
+    """Return when the next e-mail to an address may be sent, ``now`` or later.
 
-    No window of 24 hours then holds more than the limit, planned mails included.
+    No window of 24 hours then contains more e-mails than the limit, planned ones included.
 
     Args:
-        sent: when mails went there, or are planned to go.
-        limit: mails in 24 hours; at least 1.
+        sent: times of sent and planned e-mails, UTC.
+        limit: e-mails in 24 hours; at least 1.
     """
     recent = sorted(at for at in sent if at > now - WINDOW)
     return now if len(recent) < limit else recent[-limit] + WINDOW
