@@ -1,1 +1,1 @@
-"""Invite links: many people may use one."""
+"""Invite links: links that many people can use to ask for a role."""

@@ -1,6 +1,6 @@
-"""What can be done to open invitations: made, changed and closed.
+"""Actions on invite links: create, change and cancel.
 
-Following one is asking: ``requests``.
+Using a link creates a join request: see ``join_requests.actions``.
 """
 
 from __future__ import annotations
@@ -45,15 +45,19 @@ def create(
     project_role: Row | None,
     details: Mapping[str, Any],
 ) -> str:
-    """Open a scope that the actor can see to whoever has the link; give the UUID.
+    """Create an invite link to a scope that the actor can see; return the UUID, 32 hex digits.
 
     Args:
-        project_role: what is given in a project that is made for whoever asks.
-        details: the other columns; ``is_public``, ``auto_create_project`` and so on.
+        reached: the scope and the actor's permissions there.
+        project_role: the role in the project that is created for each requester; None if there is
+            none.
+        details: the other columns: ``is_public``, ``auto_create_project`` and so on.
 
-    Refuses: Invalid as ``problems`` gives it and ``open_invitation.end``,
-    Forbidden ``permission.missing`` and ``role.above_ceiling``,
-    Conflict ``organisation.unavailable``, ``role.inactive`` and ``open_invitation.too_many``.
+    Raises:
+        Invalid: as ``problems`` yields; ``open_invitation.end``.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``.
+        Conflict: ``organisation.unavailable``, ``role.inactive``, ``open_invitation.too_many``.
+        NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
     """
     scope = reached.scope
     for problem in problems(actor, scope.kind, role, project_role, details):
@@ -103,7 +107,7 @@ def problems(
     project_role: Row | None,
     details: Mapping[str, Any],
 ) -> Iterator[Invalid]:
-    """Give everything that an open invitation says and nobody could keep."""
+    """Yield every validation error in the settings of a new invite link."""
     makes = bool(details.get("auto_create_project"))
     project_kind = project_role.kind if project_role else None
     return _refused(
@@ -123,11 +127,11 @@ def problems(
 
 
 def problems_of_change(actor: Actor, row: Row, changes: Mapping[str, Any]) -> Iterator[Invalid]:
-    """Give everything that a changed open invitation would say and nobody could keep."""
+    """Yield every validation error in the changed settings of an invite link."""
     return _refused(
         partial(
             invite_link_rules.check_public,
-            # Whoever may change one leaves it as public as it is.
+            # A link that is public already stays public. Only making it public is checked.
             is_public=bool(changes.get("is_public")) and not row.is_public,
             is_staff=actor.is_staff,
             auto_create_project=row.auto_create_project,
@@ -149,15 +153,21 @@ def _refused(*checks: Callable[[], None]) -> Iterator[Invalid]:
 def change(
     tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, changes: Mapping[str, Any]
 ) -> None:
-    """Say otherwise whom an open invitation is meant for; what it gives stays.
+    """Change whom an invite link admits; the roles that it offers stay.
+
+    The actor becomes the sponsor if the change admits more people, or if the present sponsor may no
+    longer grant what the link offers.
 
     Args:
-        changes: columns but those of roles and projects: who asked was promised those.
+        uuid: of the link, 32 hex digits.
+        changes: columns, except those of roles and projects, which earlier requesters rely on.
 
-    Whoever widens it answers for it from then on, as does whoever saves it when nobody does.
-
-    Refuses: as ``cancel``; Forbidden ``role.above_ceiling`` and ``open_invitation.public``,
-    Conflict ``organisation.unavailable``, and Invalid as ``create``.
+    Raises:
+        NotFound: ``open_invitation.unknown``.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``; ``open_invitation.public`` if the
+            link is public and the actor is not staff.
+        Conflict: ``open_invitation.closed``, ``organisation.unavailable``.
+        Invalid: as ``create``.
     """
     row, reached = _active(tx, actor, uuid)
     invite_link_rules.check_may_change(is_public=row.is_public, is_staff=actor.is_staff)
@@ -188,10 +198,12 @@ def change(
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """Close an open invitation; what was asked through it stays to be decided.
+    """Cancel an invite link; the join requests made with it remain to be decided.
 
-    Refuses: NotFound, Forbidden without the right to invite there,
-    Conflict ``open_invitation.closed``.
+    Raises:
+        NotFound: ``open_invitation.unknown``.
+        Forbidden: ``permission.missing`` without the permission to invite there.
+        Conflict: ``open_invitation.closed``.
     """
     row, _reached = _active(tx, actor, uuid)
     invite_link_queries.cancel(tx, row.id)
@@ -219,13 +231,14 @@ def check_may_give(
     *,
     makes_projects: bool,
 ) -> None:
-    """Let somebody open, or decide on, what they could give themselves.
+    """Require that the actor could grant what a link or join request offers.
 
     Args:
-        gives: numbers of the roles.
-        makes_projects: a project is made for whoever is let in.
+        gives: ids of the roles.
+        makes_projects: whether a project is created for each admitted person.
 
-    Refuses: Forbidden ``permission.missing`` and ``role.above_ceiling``.
+    Raises:
+        Forbidden: ``permission.missing``, ``role.above_ceiling``.
     """
     if not has_permission(
         actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(reached.scope.kind)].grant

@@ -1,4 +1,4 @@
-"""Open invitations: the rows, and who may see them."""
+"""Queries of invite links: visibility, lists and changes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _rows = (
 
 
 def _active(table: Any) -> ColumnElement[bool]:
-    """Say which can be followed now: the twin of ``rules.open_invitations.is_active``."""
+    """Return the condition for usable links: the twin of ``invite_links.rules.is_active``."""
     return and_(table.c.canceled.is_(None), table.c.expires > _now)
 
 
@@ -65,7 +65,7 @@ def _public(table: Any) -> ColumnElement[bool]:
 
 
 def visible() -> ColumnElement[bool]:
-    """Say which open invitations anybody may see who does not see all: nobody as well."""
+    """Return the condition for links that an ordinary or anonymous actor may see."""
     return open_invitations.c.id.in_(
         union(
             select(_one.c.id).where(_one.c.scope_id.in_(scopes_with_permission(*READERS))),
@@ -145,7 +145,7 @@ def _change(columns: tuple[str, ...]) -> Statement:
     )
 
 
-# Not joined to every row: the lists have no use for it.
+# A separate query, because the lists do not need these columns.
 _SPONSORS = Statement(
     select(accounts.c.id, accounts.c.is_active, accounts.c.is_staff).where(
         any_of(accounts.c.id, "sponsors")
@@ -164,9 +164,12 @@ _CANCEL_ALL = Statement(
 
 
 def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
-    """Load an open invitation for somebody who has its link; nobody in particular: a public one.
+    """Return an invite link to a caller who knows its UUID.
 
-    Refuses: NotFound ``open_invitation.unknown``.
+    An anonymous caller gets public links only.
+
+    Raises:
+        NotFound: ``open_invitation.unknown``.
     """
     row = tx.fetch_one(_seen(public=actor.id == 0), uuid=uuid, now=tx.now)
     if row is None:
@@ -175,7 +178,7 @@ def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
 
 
 def visible_of(tx: ReadTransaction, actor: Actor, uuids: Collection[str]) -> set[str]:
-    """Give those of some invite links, by their UUIDs, that the actor may list."""
+    """Return the UUIDs among these whose invite links the actor may list."""
     if actor.sees_all or not uuids:
         return set(uuids)
     return {
@@ -184,14 +187,15 @@ def visible_of(tx: ReadTransaction, actor: Actor, uuids: Collection[str]) -> set
 
 
 def open_of(tx: ReadTransaction, scope: int) -> int:
-    """Count the invite links of a scope that can be followed now."""
+    """Return the number of usable invite links of a scope."""
     return int(tx.scalar(_OPEN_OF, scope=scope, now=tx.now))
 
 
 def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
-    """Load an open invitation with its scope, and what is above, locked before it is read.
+    """Return an invite link; lock its scope and the parent scope before its row is read.
 
-    Refuses: NotFound ``open_invitation.unknown``.
+    Raises:
+        NotFound: ``open_invitation.unknown``.
     """
     scope = tx.fetch_one(_SCOPE_OF, uuid=uuid)
     if scope is not None:
@@ -203,16 +207,16 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
 
 
 def granted_roles(row: Row) -> list[int]:
-    """Give the ids of the roles that an invite link, or a request by one, leads to."""
+    """Return the ids of the roles that an invite link, or a join request made with it, offers."""
     more = row.project_role_id if row.auto_create_project else None
     return [row.role_id] + ([more] if more else [])
 
 
 def needed(tx: ReadTransaction, row: Row) -> set[str]:
-    """Give the permissions that somebody needs, besides that to let in, to give what a row offers.
+    """Return the permissions that are needed to grant what a row offers, besides adding members.
 
     Args:
-        row: an invite link, or a request by one.
+        row: an invite link, or a join request made with one.
     """
     return _needed(row, role_queries.permissions_of(tx, granted_roles(row)))
 
@@ -223,7 +227,7 @@ def _needed(row: Row, carried: Mapping[int, Collection[str]]) -> set[str]:
 
 
 def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
-    """Give the ids of those invite links whose sponsors could still give what they offer now."""
+    """Return the ids of the invite links whose sponsors may still grant what they offer."""
     ids = {row.sponsor_id for row in rows if row.sponsor_id is not None}
     if not ids:
         return set()
@@ -245,9 +249,10 @@ def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
-    """Insert an open invitation and give its number.
+    """Insert an invite link and return its id.
 
-    Refuses: NotFound ``scope.unknown`` when its scope has been removed just now.
+    Raises:
+        NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
     """
     number = tx.scalar(_ADD, **values)
     if number is None:
@@ -256,15 +261,15 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
 
 
 def change(tx: WriteTransaction, number: int, changes: Mapping[str, Any]) -> None:
-    """Write the given columns."""
+    """Update the given columns."""
     tx.execute(_change(tuple(sorted(changes))), number=number, **changes)
 
 
 def cancel(tx: WriteTransaction, number: int) -> bool:
-    """Close an open invitation; tell whether it was open."""
+    """Cancel an invite link; return whether this call cancelled it."""
     return tx.execute(_CANCEL, number=number, now=tx.now) > 0
 
 
 def cancel_all(tx: WriteTransaction, scope: int) -> None:
-    """Close every open invitation to a scope that goes."""
+    """Cancel all invite links to a scope that is being deleted."""
     tx.execute(_CANCEL_ALL, scope=scope, now=tx.now)

@@ -1,6 +1,6 @@
-"""Open invitations: a link that many may follow, and what keeps it in bounds.
+"""Rules of invite links: how long they are usable, what they may offer, and whom they admit.
 
-Whoever follows it does not join but asks; somebody who may give the role decides.
+Using a link makes a join request. An account that may grant the role decides on it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 PLACEHOLDERS: Final = ("email", "full_name", "username")
-"""What a template for the name of a project may speak of."""
+"""The placeholders that a template for project names may contain."""
 
 DEFAULT_TEMPLATE: Final = "{username}_project"
 
@@ -34,40 +34,42 @@ PATTERNS_MAX: Final = 50
 _SWITCHES: Final = ("auto_approve", "allow_multiple_requests", "is_public")
 _RESTRICTIONS: Final = ("affiliations", "email_patterns")
 _WORDING: Final = frozenset({"custom_text", "template"})
-"""What changes neither who is let in nor what they are given."""
+"""Columns that change neither who is admitted nor what is granted."""
 
 _options = re2.Options()
 _options.case_sensitive = False
 _options.log_errors = False
-# Patterns come from people: an engine without backtracking answers in linear time, and this
-# bounds what one of them may cost in memory.
+# Patterns are user input. RE2 has no backtracking and matches in linear time. This bounds the
+# memory that one pattern may use, in bytes.
 _options.max_mem = 1 << 20
 
 _DOUBLED: Final = re.compile(r"\{\{|\}\}")
 
 
 def is_active(canceled: datetime | None, expires: datetime, now: datetime) -> bool:
-    """Tell whether an open invitation can still be followed."""
+    """Return whether an invite link can still be used."""
     return canceled is None and expires > now
 
 
 def check_active(canceled: datetime | None, expires: datetime, now: datetime, code: str) -> None:
-    """Go on only while an open invitation is active.
+    """Require that an invite link is active.
 
-    Refuses: Conflict ``code``.
+    Raises:
+        Conflict: ``code``.
     """
     if not is_active(canceled, expires, now):
         raise Conflict(code)
 
 
 def check_end(expires: datetime | None, now: datetime, lifetime: int) -> None:
-    """Let an open invitation end in the future, and not later than those that nobody gave an end.
+    """Require an end in the future, no later than the default lifetime of invite links allows.
 
     Args:
-        expires: None where nobody gave one.
+        expires: None if no end was given.
         lifetime: seconds.
 
-    Refuses: Invalid ``open_invitation.end``.
+    Raises:
+        Invalid: ``open_invitation.end``.
     """
     if expires is not None and not now < expires <= now + timedelta(seconds=lifetime):
         raise Invalid("open_invitation.end", field="expires")
@@ -76,12 +78,18 @@ def check_end(expires: datetime | None, now: datetime, lifetime: int) -> None:
 def check_roles(
     kind: str, role_kind: str, project_role_kind: str | None, *, auto_create_project: bool
 ) -> None:
-    """Let an open invitation give only what can be held where it leads.
+    """Require roles that can be granted in the link's scope.
 
-    A role of projects fits an organisation too, when everybody gets a project made there.
+    A project role is also valid in an organisation if each requester gets a project there.
 
-    Refuses: Invalid ``role.other_kind``, ``open_invitation.not_in_organisation``,
-    ``open_invitation.project_role``.
+    Args:
+        kind: of the scope.
+        role_kind: kind of scope that the role belongs to.
+        project_role_kind: the same of the project role; None if there is none.
+
+    Raises:
+        Invalid: ``role.other_kind``, ``open_invitation.not_in_organisation``,
+            ``open_invitation.project_role``.
     """
     projects = (
         auto_create_project and kind == ScopeKind.ORGANISATION and role_kind == ScopeKind.PROJECT
@@ -97,10 +105,11 @@ def check_roles(
 def check_public(
     *, is_public: bool, is_staff: bool, auto_create_project: bool, role_kind: str
 ) -> None:
-    """Let an invitation be shown to everybody only by staff, and only for projects of one's own.
+    """Require that a public link is made by staff, creates projects and grants a project role.
 
-    Refuses: Invalid ``open_invitation.public_staff``, ``open_invitation.public_auto``,
-    ``open_invitation.public_role``.
+    Raises:
+        Invalid: ``open_invitation.public_staff``, ``open_invitation.public_auto``,
+            ``open_invitation.public_role``.
     """
     if not is_public:
         return
@@ -113,22 +122,23 @@ def check_public(
 
 
 def check_may_change(*, is_public: bool, is_staff: bool) -> None:
-    """Let only staff change an invite link that everybody is shown.
+    """Allow only staff to change a public invite link.
 
-    Refuses: Forbidden ``open_invitation.public``.
+    Raises:
+        Forbidden: ``open_invitation.public``.
     """
     if is_public and not is_staff:
         raise Forbidden("open_invitation.public")
 
 
 def is_wider(before: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-    """Tell whether a change lets in more people, gives more, or holds for longer.
+    """Return whether a change admits more people, allows more, or makes the link last longer.
 
-    Patterns cannot be compared with each other, so a new one counts as wider even beside the old
-    ones; and a column that is not known here counts as soon as it changes.
+    Patterns cannot be compared with each other, so a new pattern counts as wider even if the old
+    ones stay. A column that is unknown here counts as wider whenever it changes.
 
     Args:
-        before: the columns of an invite link, those that change at least.
+        before: columns of the invite link, at least those that change.
         changes: columns with their new values.
     """
     changed = {name: value for name, value in changes.items() if value != before[name]}
@@ -146,14 +156,16 @@ def _matches_more(before: Mapping[str, Any], changed: Mapping[str, Any]) -> bool
         {(name, one) for name in _RESTRICTIONS for one in get(name)}
         for get in (before.__getitem__, lambda name: changed.get(name, before[name]))
     )
-    # Without any restriction everybody is let in; beside another one each admits more.
+    # No restriction admits everybody. Otherwise each additional restriction admits more people,
+    # because one match is enough.
     return bool(old) and (not new or not new <= old)
 
 
 def check_template(template: str) -> None:
-    """Take a template that will give a name whoever asks.
+    """Require a template that yields a name for every requester.
 
-    Refuses: Invalid ``open_invitation.template`` with the placeholders that nobody fills.
+    Raises:
+        Invalid: ``open_invitation.template`` with the unknown placeholders.
     """
     wrong = []
     try:
@@ -161,7 +173,7 @@ def check_template(template: str) -> None:
             if name is not None and (name not in PLACEHOLDERS or form or conversion):
                 wrong.append(name + (f"!{conversion}" if conversion else "") or "{}")
     except ValueError:
-        # A brace that is opened and not closed, or the other way round.
+        # A brace without its counterpart.
         wrong.append(_DOUBLED.sub("", template))
     if wrong:
         raise Invalid(
@@ -173,7 +185,7 @@ def check_template(template: str) -> None:
 
 
 def project_name(template: str, *, username: str, email: str, full_name: str) -> str:
-    """Give the name of the project made for somebody."""
+    """Return the name of the project that is created for a requester."""
     name = (template or DEFAULT_TEMPLATE).format(
         username=username, email=email, full_name=full_name or username
     )
@@ -181,9 +193,10 @@ def project_name(template: str, *, username: str, email: str, full_name: str) ->
 
 
 def check_patterns(patterns: Iterable[str]) -> None:
-    """Take patterns that compile, and that cost little whatever they are matched against.
+    """Require patterns that compile and are cheap to match.
 
-    Refuses: Invalid ``open_invitation.patterns`` with those that do not.
+    Raises:
+        Invalid: ``open_invitation.patterns`` with the other patterns.
     """
     wrong = [pattern for pattern in patterns if not _compiles(pattern)]
     if wrong:
@@ -205,20 +218,21 @@ def matches_restrictions(
     of_account: Iterable[str],
     email: str,
 ) -> bool:
-    """Tell whether somebody is among those that an open invitation is meant for.
+    """Return whether an invite link admits a person.
 
     Args:
-        affiliations: of which one is enough; letter case counts.
-        patterns: of which one must match the whole address in one of its spellings, letter case
-            aside.
-        of_account: the affiliations of whoever asks.
-        email: their address.
+        affiliations: of the link; one match is enough; case-sensitive.
+        patterns: of the link; one must match the whole address in one of its spellings;
+            case-insensitive.
+        of_account: affiliations of the requester.
+        email: address of the requester.
     """
     if not affiliations and not patterns:
         return True
     if set(affiliations) & set(of_account):
         return True
-    # The engine takes a Kelvin sign for a K where case is no matter; such an address is nobody's.
+    # Without case RE2 takes the Kelvin sign for a K. An address with such a character must not
+    # match.
     return has_single_script_labels(email) and any(
         re2.fullmatch(pattern, spelling, _options)
         for pattern in patterns
