@@ -1,1 +1,1 @@
-"""Join requests: somebody asks to become a member."""
+"""Join requests: a person asks to become a member."""

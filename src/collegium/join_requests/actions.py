@@ -1,4 +1,4 @@
-"""What can be done to requests: asked, decided, taken back."""
+"""Actions on join requests: submit, approve, reject and cancel."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class SubmitResult(NamedTuple):
-    """What asking has led to: the request as it is now, and whether somebody has to decide."""
+    """The result of ``submit``: the request as it is now, and whether it was auto-approved."""
 
     request: Row
     is_approved: bool
@@ -48,15 +48,21 @@ class SubmitResult(NamedTuple):
 def submit(
     tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, message: str = ""
 ) -> SubmitResult:
-    """Ask for what an open invitation offers; those who may decide are mailed.
+    """Request what an invite link offers, and notify those who may decide.
 
-    With automatic approval nobody has to decide, unless its sponsor could not give that any more,
-    or the actor knows the link from reading alone.
+    With auto-approval the request is approved at once, unless the sponsor may no longer grant what
+    the link offers, or the actor may read the link but not grant what it offers.
 
-    Refuses: NotFound ``open_invitation.unknown``, Conflict ``open_invitation.inactive``,
-    ``request.exists``, ``grant.held``, ``grant.elsewhere`` under the one-role rule,
-    ``organisation.unavailable``, ``role.inactive``, ``request.too_many``, and
-    ``open_invitation.not_for_you`` for somebody whom its restrictions do not name.
+    Args:
+        uuid: of the invite link, 32 hex digits.
+        message: from the requester to those who decide.
+
+    Raises:
+        NotFound: ``open_invitation.unknown``.
+        Conflict: ``open_invitation.inactive``; ``open_invitation.not_for_you`` if the link's
+            restrictions do not admit the actor; ``request.exists``; ``grant.held``;
+            ``grant.elsewhere`` under the one-role rule; ``organisation.unavailable``;
+            ``role.inactive``; ``account.inactive``; ``request.too_many``.
     """
     link = invite_link_queries.by_uuid_locked(tx, uuid)
     invite_link_rules.check_active(link.canceled, link.expires, tx.now, "open_invitation.inactive")
@@ -75,7 +81,8 @@ def submit(
     if is_approved_automatically(tx, actor, link):
         _add_member(tx, None, settings, request, None)
         return SubmitResult(_reload(tx, request.id), is_approved=True)
-    # Only now, for who is let in at once waits for nobody; it is among those that are counted.
+    # Counted only here, because an automatically approved request is not pending. The new request
+    # is already among the counted ones, hence the ``- 1``.
     access_queries.lock_account(tx, actor.id)
     check_pending_quota(
         join_request_queries.waiting_of(tx, actor.id) - 1, settings.max_join_requests
@@ -87,13 +94,15 @@ def submit(
 def request_group_membership(
     tx: WriteTransaction, actor: Actor, scope: Row, role: Row, message: str = ""
 ) -> Row:
-    """Ask at a scope itself for a role in it; those who may decide are mailed.
+    """Request a role in a group without an invite link, and notify those who may decide.
 
     Args:
-        scope: a row of the gate's, locked.
-        role: a row of ``roles``.
+        scope: row of the group as ``access.queries.get_visible`` loads it, locked.
+        role: row of ``roles``.
+        message: from the requester to those who decide.
 
-    Refuses: Conflict ``request.exists`` and ``grant.held``.
+    Raises:
+        Conflict: ``request.exists``, ``grant.held``, ``account.inactive``.
     """
     place: Any = _Place(scope.id, scope.kind, role.id, False, None)
     _check_may_ask(tx, actor, place, None)
@@ -119,14 +128,21 @@ def approve(
     *,
     groups: bool = False,
 ) -> Row:
-    """Let somebody in who asked; give the request as it is then.
+    """Approve a join request; return it as it is afterwards.
 
-    Also when the open invitation has ended since: what was asked in time is to be decided.
+    It does not matter whether the invite link has ended since: the request was made in time.
 
-    Refuses: NotFound when hidden; Conflict ``request.wrong_state`` unless it is pending;
-    Forbidden ``permission.missing``, ``role.above_ceiling`` and ``request.own``;
-    Conflict ``organisation.unavailable``, ``role.inactive``, ``account.inactive`` and
-    ``grant.elsewhere``.
+    Args:
+        uuid: of the request, 32 hex digits.
+        groups: the request is to a group. Approving it again then returns it unchanged.
+
+    Raises:
+        NotFound: ``request.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``; ``request.own`` for the actor's
+            own request, unless the actor is staff or their permission is inherited.
+        Conflict: ``request.wrong_state`` unless it is pending; ``organisation.unavailable``;
+            ``role.inactive``; ``account.inactive``; ``grant.elsewhere`` under the one-role rule;
+            ``grant.held`` in a group.
     """
     request = _decided(tx, actor, uuid, Action.APPROVE, groups=groups)
     if request.state != State.PENDING:
@@ -139,10 +155,16 @@ def approve(
 def reject(
     tx: WriteTransaction, actor: Actor, uuid: str, comment: str | None, *, groups: bool = False
 ) -> Row:
-    """Turn somebody down who asked, and tell them; give the request as it is then.
+    """Reject a join request, and notify the requester; return it as it is afterwards.
 
-    Refuses: NotFound when hidden; Conflict ``request.wrong_state`` unless it is pending;
-    Forbidden ``permission.missing``, ``role.above_ceiling`` and ``request.own``.
+    Args:
+        uuid: of the request, 32 hex digits.
+        groups: the request is to a group. Rejecting it again then returns it unchanged.
+
+    Raises:
+        NotFound: ``request.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``; ``request.own`` as ``approve``.
+        Conflict: ``request.wrong_state`` unless it is pending.
     """
     request = _decided(tx, actor, uuid, Action.REJECT, groups=groups)
     if request.state != State.PENDING:
@@ -155,10 +177,16 @@ def reject(
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
-    """Take a request back; give it as it is then.
+    """Withdraw a join request; return it as it is afterwards.
 
-    Refuses: NotFound when hidden, Forbidden ``request.not_own`` for anybody but who asked
-    and, outside groups, staff; Conflict ``request.wrong_state``.
+    Args:
+        uuid: of the request, 32 hex digits.
+        groups: the request is to a group. Withdrawing it again then returns it unchanged.
+
+    Raises:
+        NotFound: ``request.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``request.not_own`` unless it is the actor's own; outside groups staff may, too.
+        Conflict: ``request.wrong_state``.
     """
     request = join_request_queries.get_visible(tx, actor, uuid, groups=groups)
     if request.account_id != actor.id and (groups or not actor.is_staff):
@@ -175,15 +203,22 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str, *, groups: bool = Fals
 
 
 def check_may_decide(tx: WriteTransaction, actor: Actor, uuid: str, act: Action) -> None:
-    """Go on only for somebody who may decide a request in this way now.
+    """Require that the actor may decide a request in this way now.
 
-    Refuses: as ``approve`` and ``reject`` do, before they look at what would be given.
+    Raises:
+        NotFound, Forbidden, Conflict: as ``approve`` and ``reject`` before they check what would be
+        granted.
     """
     _decided(tx, actor, uuid, act, groups=False)
 
 
 def _check_open(place: Row) -> None:
-    """Refuse what could not be given today, whoever gives it."""
+    """Refuse a role that nobody could grant today.
+
+    Raises:
+        NotFound: ``request.unknown`` if the scope was deleted.
+        Conflict: ``role.inactive``, ``organisation.unavailable``.
+    """
     if place.scope_removed is not None:
         raise NotFound("request.unknown")
     if not place.role_is_active or place.project_role_is_active is False:
@@ -199,7 +234,8 @@ def _check_may_ask(tx: WriteTransaction, actor: Actor, place: Any, through: int 
     ):
         raise Conflict("grant.held")
     if place.auto_create_project:
-        # What was given stands in the project that was made.
+        # The role is granted in the project that was created, so that is where it may still be
+        # held.
         role = place.project_role_id or place.role_id
         holds = any(
             row.project_id is not None
@@ -244,10 +280,12 @@ def _begin(
 
 
 def _decided(tx: WriteTransaction, actor: Actor, uuid: str, act: Action, *, groups: bool) -> Row:
-    """Give a request that the actor may decide, its scope locked, its state fit for the act.
+    """Return a request that the actor may decide, with its scope locked.
 
-    In groups the right is judged first, and the same decision said again is no other one: the
-    request comes back as it is.
+    Its state allows the action.
+
+    In groups the permission is checked before the state, and repeating the same decision is
+    allowed: the request is returned as it is.
     """
     request = join_request_queries.get_visible(tx, actor, uuid, groups=groups)
     access_queries.lock_account_and_scope(tx, request.scope_id, _parent(request))
@@ -270,14 +308,18 @@ def _decided(tx: WriteTransaction, actor: Actor, uuid: str, act: Action, *, grou
 
 
 def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: Row) -> bool:
-    """Tell whether nobody has to decide on the request of somebody who may ask by a link.
+    """Return whether a request with this link needs no decision.
 
-    Its sponsor has to be able to give what it offers, as of now; and who knows the link from
-    reading alone waits for a decision.
+    The sponsor must be able to grant what the link offers now. An actor who may read the link but
+    not grant what it offers always needs a decision.
+
+    Args:
+        actor: the requester, whom the link admits.
     """
     if not link.auto_approve or not invite_link_queries.with_sponsor(tx, [link]):
         return False
-    # Whoever reads must not come to hold more by asking from where they read nothing.
+    # ``anywhere``: an actor who may read the link needs a decision. That rule must not be avoided
+    # by calling from a network outside the access subnets, where the actor may read nothing.
     reached = access_queries.permissions_in_scope(tx, actor, link.scope_id, anywhere=True)
     return not can_read_but_not_grant(
         actor,
@@ -290,7 +332,11 @@ def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: Row) -> b
 def _add_member(
     tx: WriteTransaction, actor: Actor | None, settings: Settings, request: Row, comment: str | None
 ) -> None:
-    """Give what was asked for; without an actor, as the open invitation itself allows."""
+    """Grant what a request asks for.
+
+    Args:
+        actor: who approves; None for auto-approval.
+    """
     if not request.account_is_active:
         raise Conflict("account.inactive")
     if settings.invitation_disable_multiple_roles:
@@ -325,7 +371,7 @@ def _add_member(
 
 
 def _check_no_role(tx: WriteTransaction, request: Row) -> None:
-    """Keep the one-role rule, which the role that was asked for does not break when it is held."""
+    """Apply the one-role rule; a grant of the requested role itself does not break it."""
     access_queries.lock_account(tx, request.account_id)
     same = membership_queries.active_grant(
         tx, request.account_id, request.role_id, request.scope_id
@@ -339,7 +385,7 @@ def _check_no_role(tx: WriteTransaction, request: Row) -> None:
 def _grant(
     tx: WriteTransaction, actor: Actor | None, request: Row, role: int, place: ScopeRef
 ) -> bool:
-    """Write a lasting grant, unless it is there already; tell whether anything was written."""
+    """Write an open-ended grant unless it exists already; return whether anything was written."""
     account, by = request.account_id, actor.id if actor else None
     held = membership_queries.active_grant(tx, account, role, place.id)
     if held is not None and held.until is None:
@@ -366,7 +412,7 @@ def _grant(
 def _create_project(
     tx: WriteTransaction, actor: Actor | None, settings: Settings, request: Row
 ) -> int:
-    """Make a project for whoever asked: always a new one, never somebody else's of that name."""
+    """Create a project for the requester: always a new one, never an existing one of that name."""
     name = invite_link_rules.project_name(
         request.template or "",
         username=request.username,
@@ -378,7 +424,7 @@ def _create_project(
 
 
 def _notify_deciders(tx: WriteTransaction, request: Row) -> None:
-    """Mail those who may decide; staff, when there is nobody else."""
+    """Notify those who may decide, or staff if there is nobody else."""
     needed = invite_link_queries.needed(tx, request)
     deciders = [
         address

@@ -1,4 +1,4 @@
-"""What the mails about a request to be let in need to know."""
+"""Contents of the e-mails about join requests."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -30,7 +30,7 @@ def _found(tx: ReadTransaction, number: int, state: State) -> Row:
 
 
 def _common(settings: Settings, request: Row) -> dict[str, Any]:
-    """Give what all of them speak of."""
+    """Return the values that all of these templates use."""
     name = name_line(f"{request.first_name} {request.last_name}")
     in_organisation = request.scope_kind == "project"
     return {

@@ -1,4 +1,4 @@
-"""Requests to be let in: the rows, who may see them, how they move, and who is told of them."""
+"""Queries of join requests: visibility, lists, state changes, and the recipients of notices."""
 
 from __future__ import annotations
 
@@ -95,9 +95,10 @@ _rows = (
 
 
 def visible() -> ColumnElement[bool]:
-    """Say which requests an ordinary actor may see.
+    """Return the condition for requests that an ordinary actor may see.
 
-    Their own, those that they may decide, and those of organisations in which they have a role.
+    They are the actor's own, those that the actor may decide, and those in organisations where the
+    actor has a role.
     """
     return requests.c.id.in_(
         union(
@@ -115,7 +116,7 @@ def visible() -> ColumnElement[bool]:
 
 
 def _tree() -> ColumnElement[bool]:
-    """Say which requests are to organisations and projects; groups are spelled elsewhere."""
+    """Return the condition for requests to organisations and projects, not groups."""
     return no_index_on_join(scopes.c.kind, requests.c.id) != ScopeKind.GROUP.value
 
 
@@ -133,7 +134,7 @@ listing = Listing(
     visible=visible,
     tally=stored_count(requests),
     key=requests.c.id,
-    # Said like this, because from a join SQLite would begin with all the scopes.
+    # ``NOT IN`` instead of a join: with a join SQLite would read all the scopes first.
     counted=select(requests.c.id).where(
         requests.c.scope_id.not_in(
             select(scopes.c.id).where(scopes.c.kind == ScopeKind.GROUP.value)
@@ -147,7 +148,7 @@ listing = Listing(
 
 
 deciding = Listing(
-    # What waits for somebody's word, of every kind of scope.
+    # The requests that the actor may decide, in every kind of scope.
     _rows.where(no_index_on_join(scopes.c.removed, requests.c.id).is_(None)),
     visible=lambda: in_subquery(
         requests.c.scope_id,
@@ -196,7 +197,7 @@ _LATEST = Statement(
 )
 
 
-# Little is shown of them, and with few tables joined PostgreSQL begins from those that are seen.
+# These rows show little. With few joins PostgreSQL begins with the visible rows.
 _in_groups = (
     select(
         *(requests.c[name] for name in ("id", "uuid", "state", "created", "scope_id", "account_id"))
@@ -209,7 +210,10 @@ _in_groups = (
 
 
 def visible_in_groups() -> ColumnElement[bool]:
-    """Say which of the requests to groups an ordinary actor may see: ``visible``, said shorter."""
+    """Return the condition for requests to groups that an ordinary actor may see.
+
+    It equals ``visible`` for groups, with fewer subqueries.
+    """
     return requests.c.id.in_(
         union(
             select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=BigInt)),
@@ -248,7 +252,7 @@ group_listing = Listing(
         ),
     },
 )
-"""What waits to be decided in groups."""
+"""The pending requests to groups."""
 
 
 @lru_cache(maxsize=4)
@@ -331,7 +335,7 @@ _WAITING_OF = Statement(
 )
 
 _may_be_told = and_(accounts.c.is_active, accounts.c.notifications_enabled, accounts.c.email != "")
-# Everything that those hold on the scope who may give roles there: few people, few permissions.
+# All permissions in the scope of the accounts that may grant roles there. There are few of them.
 _carried = role_permissions.alias("carried")
 _managing = (
     select(grants.c.account_id)
@@ -369,12 +373,14 @@ _STAFF = Statement(
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
-    """Load a request that the actor may see.
+    """Return a request that the actor may see.
 
     Args:
-        groups: a request to a group, or (the default) to an organisation or project.
+        uuid: 32 hex digits.
+        groups: load a request to a group; by default one to an organisation or project.
 
-    Refuses: NotFound ``request.unknown`` when there is none or it is hidden.
+    Raises:
+        NotFound: ``request.unknown``: it does not exist or the actor may not see it.
     """
     binds = {} if actor.sees_all else viewer_params(tx, actor)
     row = tx.fetch_one(_seen(sees_all=actor.sees_all, groups=groups), uuid=uuid, **binds)
@@ -384,14 +390,15 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, groups: bool = 
 
 
 def own(tx: ReadTransaction, account: int, limit: int) -> list[Row]:
-    """Give the latest requests of an account, to every kind of scope, newest first."""
+    """Return the latest requests of an account to every kind of scope, newest first."""
     return tx.fetch_all(_OWN, account=account, limit=limit)
 
 
 def own_one(tx: ReadTransaction, account: int, uuid: str) -> Row:
-    """Load a request that an account has made, to whatever kind of scope.
+    """Return a request that an account has made, to any kind of scope.
 
-    Refuses: NotFound ``request.unknown`` for somebody else's too.
+    Raises:
+        NotFound: ``request.unknown``, also for the request of another account.
     """
     row = tx.fetch_one(_OWN_ONE, account=account, uuid=uuid)
     if row is None:
@@ -400,36 +407,45 @@ def own_one(tx: ReadTransaction, account: int, uuid: str) -> Row:
 
 
 def latest(tx: ReadTransaction, account: int, scope: int, through: int | None) -> Row | None:
-    """Give what an account asked last at a scope, through an open invitation or at itself."""
+    """Return the latest request of an account to a scope.
+
+    Args:
+        through: id of the invite link; None for a request without one.
+    """
     return tx.fetch_one(_LATEST, account=account, scope=scope, through=through or 0)
 
 
 def by_id(tx: ReadTransaction, number: int) -> Row | None:
-    """Find a request for ourselves."""
+    """Return a request by id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=number)
 
 
 def earlier(tx: ReadTransaction, account: int, scope: int, through: int | None) -> list[Row]:
-    """Give what somebody has asked there before and still counts: pending or approved."""
+    """Return the pending and approved requests of an account to a scope.
+
+    Args:
+        through: id of the invite link; None for requests without one.
+    """
     return tx.fetch_all(_EARLIER, account=account, scope=scope, through=through or 0)
 
 
 def pending_of(tx: ReadTransaction, account: int, scope: int) -> list[Row]:
-    """Give what an account has asked at a scope and nobody has decided."""
+    """Return the pending requests of an account to a scope."""
     rows = [by_id(tx, row.id) for row in tx.fetch_all(_PENDING_OF, account=account, scope=scope)]
     return [row for row in rows if row is not None]
 
 
 def waiting_of(tx: ReadTransaction, account: int) -> int:
-    """Count the requests of an account that nobody has decided."""
+    """Return the number of pending requests of an account."""
     return int(tx.scalar(_WAITING_OF, account=account))
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
-    """Insert a request and give its number.
+    """Insert a request and return its id.
 
-    Refuses: Conflict ``request.exists``; the unique index decides, whoever else asks now.
-    Conflict ``account.inactive``, also when that has happened only just now.
+    Raises:
+        Conflict: ``request.exists``, decided by the unique index, also for concurrent requests;
+            ``account.inactive`` if the account was deactivated, even in the meantime.
     """
     try:
         with tx.savepoint():
@@ -451,9 +467,10 @@ def step(
     is_automatic: bool = False,
     project: int | None = None,
 ) -> None:
-    """Move a request on, if it still stands where it was read.
+    """Change a request by compare-and-set: only in the state that was read.
 
-    Refuses: Conflict ``request.wrong_state`` for the loser of a race.
+    Raises:
+        Conflict: ``request.wrong_state`` if another transaction has changed it first.
     """
     moved = tx.execute(
         _STEP,
@@ -471,19 +488,26 @@ def step(
 
 
 def close_everywhere(tx: WriteTransaction, account: int, by: int | None) -> list[Row]:
-    """Close whatever an account asks anywhere; give ``uuid scope_id``."""
+    """Cancel all pending requests of an account; return ``uuid scope_id``."""
     return tx.fetch_all(_CLOSE_EVERYWHERE, account=account, now=tx.now, by=by)
 
 
 def close_all(tx: WriteTransaction, scope: int) -> None:
-    """Cancel every request to a scope that goes."""
+    """Cancel all pending requests to a scope that is being deleted."""
     tx.execute(_CLOSE_ALL, scope=scope, now=tx.now)
 
 
 def managers(
     tx: ReadTransaction, scope: int, parent: int | None, kind: str
 ) -> list[tuple[int, str, set[str]]]:
-    """Give those who may give roles in a scope and want mails: number, address, permissions."""
+    """Return the accounts that may grant roles in a scope and receive e-mails.
+
+    Args:
+        parent: id of the parent scope; None if there is none.
+
+    Returns:
+        Tuples of account id, address and permissions.
+    """
     found: dict[int, tuple[int, str, set[str]]] = {}
     grant = MEMBERSHIP_PERMISSIONS[ScopeKind(kind)].grant.value
     for row in tx.fetch_all(_MANAGERS, scope=scope, parent=parent, grant=grant, now=tx.now):
@@ -492,5 +516,5 @@ def managers(
 
 
 def staff(tx: ReadTransaction) -> list[Row]:
-    """Give the members of staff who want mails: ``id uuid email``."""
+    """Return the staff accounts that receive e-mails: ``id uuid email``."""
     return tx.fetch_all(_STAFF)

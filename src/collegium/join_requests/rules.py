@@ -1,4 +1,4 @@
-"""The states of a request to be let in, the acts that move it, and when one may ask again."""
+"""Rules of join requests: states, transitions, and when a person may ask again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class State(StrEnum):
     """The states of a request, in the order in which lists sort them.
 
-    ``DRAFT`` is where every request begins and is left in the same transaction: never stored.
+    Every request begins as ``DRAFT`` and leaves it in the same transaction, so it is never stored.
     """
 
     DRAFT = "draft"
@@ -28,7 +28,7 @@ STORED: Final = tuple(state for state in State if state is not State.DRAFT)
 
 
 class Action(StrEnum):
-    """What can happen to a request after it was begun."""
+    """The actions that change the state of a request."""
 
     SUBMIT = "submit"
     APPROVE = "approve"
@@ -46,9 +46,10 @@ TRANSITIONS: Final = {
 
 
 def transition(state: str, act: Action) -> State:
-    """Give the state that an act leads to.
+    """Return the state after an action.
 
-    Refuses: Conflict ``request.wrong_state`` when the act is not open in that state.
+    Raises:
+        Conflict: ``request.wrong_state`` if the action is not allowed in this state.
     """
     try:
         return TRANSITIONS[State(state), act]
@@ -57,36 +58,37 @@ def transition(state: str, act: Action) -> State:
 
 
 def is_repeated(state: str, act: Action) -> bool:
-    """Tell whether an act has already led to where it leads: whoever says it twice means once."""
+    """Return whether an action has already led to its state, so repeating it changes nothing."""
     return state == TRANSITIONS[State.PENDING, act]
 
 
 def is_fulfilled(
     asked: int, asked_permissions: Collection[str], given: int, given_permissions: Collection[str]
 ) -> bool:
-    """Tell whether a role that was given fulfils the wish for another in the same scope.
+    """Return whether a granted role fulfils the request for another role in the same scope.
 
-    The same role does, and one with all its permissions and more. Another role beside it does
-    not: an auditor may still want to be a member.
+    The same role does, and so does a role with all its permissions and more. An unrelated role
+    does not: an auditor may still want to be a member.
 
     Args:
-        asked: id of the role that was asked for.
-        given: id of the role that was given.
+        asked: id of the requested role.
+        given: id of the granted role.
     """
     return asked == given or set(asked_permissions) < set(given_permissions)
 
 
 def check_may_ask(*, is_pending: bool, was_approved: bool, holds: bool) -> None:
-    """Let somebody ask who is not waiting for an answer and does not have the role.
+    """Require that the requester has no pending request and does not have the role.
 
-    A request that was rejected, was canceled, or whose role has ended since stands in no way.
+    A request that was rejected or withdrawn, or whose role has ended since, is no obstacle.
 
     Args:
-        is_pending: a request of theirs waits to be decided.
-        was_approved: an earlier request of theirs was approved.
-        holds: they hold the role that they ask for.
+        is_pending: whether a request of this person is pending.
+        was_approved: whether an earlier request of this person was approved.
+        holds: whether this person has the requested role.
 
-    Refuses: Conflict ``request.exists`` and ``grant.held``.
+    Raises:
+        Conflict: ``request.exists``, ``grant.held``.
     """
     if is_pending or (was_approved and holds):
         raise Conflict("request.exists")
