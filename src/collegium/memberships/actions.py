@@ -1,4 +1,4 @@
-"""What can be done to the team of a scope."""
+"""Actions on the members of a scope: add, change and remove roles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class RoleAssignment(NamedTuple):
-    """A place in a team: who, in which role, where."""
+    """A role of an account in a scope; the scope is loaded with the actor's permissions there."""
 
     access: ScopeAccess
     role: Row
@@ -38,11 +38,19 @@ class RoleAssignment(NamedTuple):
 
 
 def add(tx: WriteTransaction, actor: Actor, seat: RoleAssignment, until: datetime | None) -> None:
-    """Give somebody a role in a scope that the actor reached with the right to.
+    """Grant a role to an account in a scope.
 
-    Refuses: Conflict ``organisation.unavailable``, ``role.other_kind``, ``role.inactive``,
-    ``membership.own_role`` and ``grant.exists``, Forbidden ``role.above_ceiling``,
-    Invalid ``grant.ends_in_the_past``.
+    Args:
+        seat: the scope, as loaded through ``get_visible``, with the role and the account.
+        until: end of the grant, UTC; None for no end.
+
+    Raises:
+        NotFound: ``<kind>.unknown``, ``scope.unknown``: the scope was deleted or hidden in the
+            meantime.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``.
+        Conflict: ``organisation.unavailable``, ``role.other_kind``, ``role.inactive``,
+            ``membership.own_role``, ``grant.exists``, ``account.inactive``.
+        Invalid: ``grant.ends_in_the_past``.
     """
     right = MEMBERSHIP_PERMISSIONS[ScopeKind(seat.access.scope.kind)].grant
     seat = _check_grantable(tx, actor, seat, right)
@@ -64,10 +72,17 @@ def add(tx: WriteTransaction, actor: Actor, seat: RoleAssignment, until: datetim
 def update(
     tx: WriteTransaction, actor: Actor, seat: RoleAssignment, until: datetime | None
 ) -> bool:
-    """Set the end of somebody's grant; None: without end. Tell whether it is another one.
+    """Set the end of a grant; return whether it has changed.
 
-    Refuses: as ``add``, and NotFound ``grant.unknown`` when there is no such grant now,
-    Conflict ``scope.last_owner`` when the last owner would be given an end.
+    Args:
+        until: UTC; None for no end.
+
+    Raises:
+        NotFound: ``grant.unknown`` if there is no such active grant; otherwise as ``add``.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``.
+        Conflict: ``organisation.unavailable``, ``membership.own_role``; ``scope.last_owner`` if the
+            last owner would get an end.
+        Invalid: ``grant.ends_in_the_past``.
     """
     seat = _check_grantable(
         tx, actor, seat, MEMBERSHIP_PERMISSIONS[ScopeKind(seat.access.scope.kind)].regrant
@@ -83,16 +98,25 @@ def update(
     membership_queries.set_end(tx, held.id, until)
     _record(tx, "role.updated", actor, seat, until)
     if until is None:
-        # A role without end is what a request asks for.
+        # A join request asks for a role without an end, so only such a grant fulfils it.
         finish_join(tx, actor, seat.account.id, seat.role.id, _place(seat), by=actor.id)
     return True
 
 
 def change_role(tx: WriteTransaction, actor: Actor, seat: RoleAssignment, role: Row) -> None:
-    """Give somebody another role in place of the one they have, with the same end.
+    """Replace a role of an account by another one, with the same end.
 
-    Refuses: as ``remove`` for the one and as ``add`` for the other, and NotFound
-    ``grant.unknown`` when the one is not held now.
+    Args:
+        seat: the present role.
+        role: the new role.
+
+    Raises:
+        NotFound: ``grant.unknown`` if the present role is not held; otherwise as ``add``.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``: the actor must be allowed to
+            remove the present role and to grant the new one.
+        Conflict: ``organisation.unavailable``, ``membership.own_role``, ``role.other_kind``,
+            ``role.inactive``, ``grant.exists``, ``account.inactive``; ``scope.last_owner`` if the
+            last owner would get a role that is not an owner's.
     """
     kind = ScopeKind(seat.access.scope.kind)
     seat = _check_grantable(tx, actor, seat, MEMBERSHIP_PERMISSIONS[kind].revoke)
@@ -118,10 +142,12 @@ def change_role(tx: WriteTransaction, actor: Actor, seat: RoleAssignment, role: 
 
 
 def remove(tx: WriteTransaction, actor: Actor, seat: RoleAssignment) -> None:
-    """Take a role away; nothing happens when it is not held.
+    """Remove a role from an account; do nothing if it is not held.
 
-    Refuses: Conflict ``membership.own_role`` and ``scope.last_owner``,
-    Forbidden ``role.above_ceiling``.
+    Raises:
+        NotFound: as ``add``.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``.
+        Conflict: ``membership.own_role``, ``scope.last_owner``.
     """
     seat = _check_grantable(
         tx, actor, seat, MEMBERSHIP_PERMISSIONS[ScopeKind(seat.access.scope.kind)].revoke
@@ -135,7 +161,11 @@ def remove(tx: WriteTransaction, actor: Actor, seat: RoleAssignment) -> None:
 
 
 def record_expiry(tx: WriteTransaction, grant: int) -> bool:
-    """Write down that the time of a grant is over; tell whether it was to be done."""
+    """End a grant that has expired, and record it; return False if there was nothing to do.
+
+    Args:
+        grant: id of the grant.
+    """
     ended = membership_queries.close_expired(tx, grant)
     if ended is None:
         return False
@@ -160,7 +190,7 @@ def _place(seat: RoleAssignment) -> ScopeRef:
 def _check_grantable(
     tx: WriteTransaction, actor: Actor, seat: RoleAssignment, right: Permission
 ) -> RoleAssignment:
-    # The rules below speak of the whole team; two managers at once must take turns.
+    # The rules below concern all members of the scope, so concurrent changes run one after another.
     seat = seat._replace(access=lock_and_recheck(tx, actor, seat.access, right))
     carried = role_queries.permissions_of(tx, [seat.role.id]).get(seat.role.id, [])
     require_permission(actor, seat.access, right, seat.account.id, carried)
@@ -170,15 +200,18 @@ def _check_grantable(
 def require_permission(
     actor: Actor, reached: ScopeAccess, right: Permission, account: int, carried: Collection[str]
 ) -> None:
-    """Let somebody use a right of the team on somebody's role.
+    """Require that the actor may use a permission on a role of an account.
 
     Args:
-        account: the number of whom it is about.
-        carried: the permissions of the role.
+        right: the permission to grant, change or revoke roles.
+        account: id of the account whose role it is.
+        carried: permissions of the role.
 
-    Refuses: Forbidden ``permission.missing`` and ``role.above_ceiling``,
-    Conflict ``membership.own_role`` and, save for taking a role away,
-    ``organisation.unavailable``.
+    Raises:
+        Forbidden: ``permission.missing``, ``role.above_ceiling``.
+        Conflict: ``membership.own_role`` for the actor's own role in a project or group, unless the
+            actor is staff or the permission is inherited; ``organisation.unavailable`` unless a
+            role is revoked.
     """
     scope = reached.scope
     if not has_permission(actor, reached.permissions, right):

@@ -1,4 +1,4 @@
-"""Giving a role up by oneself: nobody needs a right for that."""
+"""Leaving: an account ends its own grant, which needs no permission."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 
 def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[Row, bool]:
-    """Give a grant of the actor's own, and whether it could be given up now.
+    """Return a grant of the actor, and whether the actor could leave now.
 
-    Refuses: NotFound ``grant.unknown``.
+    Args:
+        uuid: of the grant, 32 hex digits.
+
+    Raises:
+        NotFound: ``grant.unknown``.
     """
     grant = membership_queries.own_one(tx, actor.id, uuid)
     try:
@@ -30,16 +34,19 @@ def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[Row, bool]:
 
 
 def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """End a grant of the actor's own.
+    """End a grant of the actor.
 
     Args:
-        uuid: of the grant.
+        uuid: of the grant, 32 hex digits.
 
-    Refuses: NotFound ``grant.unknown``, Conflict ``scope.last_owner``.
+    Raises:
+        NotFound: ``grant.unknown``.
+        Conflict: ``scope.last_owner``.
     """
     grant = membership_queries.own_one(tx, actor.id, uuid)
     access_queries.lock_scope(tx, grant.scope_id)
-    # While we waited it may have lost its end, and become the last one that has none.
+    # Loaded again under the lock: in the meantime the grant may have lost its end, and so have
+    # become the last owner's grant without one.
     grant = membership_queries.own_one(tx, actor.id, uuid)
     _ensure_owner_remains(tx, grant)
     if not membership_queries.end(tx, grant.id, actor.id):

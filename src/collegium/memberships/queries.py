@@ -1,4 +1,4 @@
-"""Grants: who holds which role in which scope, from when, until when, and who gave it."""
+"""Queries of grants: the role of an account in a scope, from, until, and by whom."""
 
 from __future__ import annotations
 
@@ -93,13 +93,14 @@ _ORDERS = {
 }
 
 listing = Listing(
-    # Groups are spelled by another wire; whoever lists grants here lists the tree.
+    # This list belongs to the Waldur API and contains organisations and projects only. The
+    # BrainSTEM API lists the members of groups.
     _rows.where(scopes.c.kind != ScopeKind.GROUP.value),
     visible=lambda: grants.c.account_id == bindparam("actor", type_=BigInt),
     key=grants.c.id,
     default="created",
     orders=_ORDERS,
-    # The few scopes that do not count are found first; from a join SQLite would begin with all.
+    # The few scopes to exclude are found first. With a join SQLite would read all the scopes.
     counted=select(grants.c.id).where(
         is_active(),
         grants.c.scope_id.not_in(
@@ -114,12 +115,12 @@ listing = Listing(
 
 team = Listing(
     _rows.where(accounts.c.is_active),
-    visible=true,  # whoever reached the scope sees its team
+    visible=true,  # access to the scope was checked before
     key=grants.c.id,
     default="created",
     orders={
         **_ORDERS,
-        # As with the filter: an order would tell it too, name by name.
+        # As in the filter, only visible names count: the order alone would reveal hidden ones.
         "native_name": (
             case(
                 (
@@ -154,7 +155,7 @@ def _one(*, sees_all: bool) -> Statement:
 
 @lru_cache(maxsize=4)
 def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
-    # Shown on accounts that are at hand, a dozen of columns are enough.
+    # The caller has the accounts already, so these few columns suffice.
     return Statement(
         select(
             grants.c.account_id,
@@ -180,7 +181,8 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
         .where(
             is_active(),
             scopes.c.removed.is_(None),
-            # For one PostgreSQL would plan anew each time, which takes longer than to ask.
+            # With a single account an equality keeps its plan. PostgreSQL would plan an array
+            # comparison anew each time, which takes longer than the query.
             grants.c.account_id == bindparam("ids", type_=BigInt)
             if one
             else any_of(grants.c.account_id, "ids"),
@@ -196,12 +198,12 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
     )
 
 
-# Groups among them: what somebody holds is shown to them wherever it is.
+# Grants in groups are included: accounts see their own grants in every kind of scope.
 _OWN = _rows.where(grants.c.account_id == bindparam("account", type_=BigInt))
 _OWN_ALL = Statement(_OWN.order_by(scopes.c.name_sort, grants.c.since, grants.c.id))
 _OWN_ONE = Statement(_OWN.where(grants.c.uuid == bindparam("uuid")))
 
-# The past: what a grant's own row says of a moment, whatever happened to it later.
+# Past states: the row of a grant alone says whether it counted at a time, whatever happened later.
 _HELD_AT = Statement(
     _shown.where(
         grants.c.scope_id == bindparam("scope", type_=BigInt),
@@ -241,7 +243,7 @@ _STANDING = Statement(
     .join(roles, roles.c.id == grants.c.role_id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
     .where(grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended.is_(None))
-    # In the order of the scopes, as everybody locks them.
+    # Ordered by scope: all transactions lock scopes in this order, which prevents deadlocks.
     .order_by(grants.c.scope_id, grants.c.id)
 )
 _OPEN_INVITATIONS = or_(
@@ -258,7 +260,7 @@ _PLACES = Statement(
             requests.c.account_id == bindparam("account", type_=BigInt),
             requests.c.state == State.PENDING.value,
         ),
-        # What is addressed to it is canceled when it goes.
+        # Invitations to the account are cancelled when it is deleted.
         select(invitations.c.scope_id)
         .join(accounts, accounts.c.email_comparable == invitations.c.email_comparable)
         .where(
@@ -287,8 +289,8 @@ _OF_ACCOUNT_IN_SCOPE = Statement(
     )
     .limit(1)
 )
-# A grant whose time is over still holds the place of the active one in the unique index:
-# it is ended, as of the moment it ran out, before its successor is written.
+# The unique index still counts an expired grant as active. Therefore it is ended, as of its expiry,
+# before its successor is inserted.
 _RETIRE = Statement(
     update(grants).where(_same, grants.c.until <= bindparam("moment")).values(ended=grants.c.until)
 )
@@ -302,7 +304,8 @@ _SET_END = Statement(
     .where(grants.c.id == bindparam("grant"), is_active())
     .values(until=bindparam("end"))
 )
-# A deed that waited for the lock has read the clock before the grant that was written meanwhile.
+# A transaction that waited for the lock may have read the clock before a concurrent transaction
+# wrote the grant. Then the grant must not end before it begins.
 _moment = bindparam("moment", type_=UtcDateTime)
 _not_before = case((grants.c.since > _moment, grants.c.since), else_=_moment)
 _END = Statement(
@@ -314,7 +317,7 @@ _END_ALL = Statement(
     update(grants)
     .where(grants.c.scope_id == bindparam("scope"), grants.c.ended.is_(None))
     .values(
-        # What ran out before keeps the moment at which it did.
+        # An expired grant keeps its expiry as its end.
         ended=case(
             (grants.c.until <= _moment, grants.c.until),
             else_=_not_before,
@@ -326,7 +329,7 @@ _END_ALL = Statement(
 _RUN_OUT = Statement(
     select(grants.c.id)
     .where(grants.c.ended.is_(None), grants.c.until <= bindparam("now", type_=UtcDateTime))
-    # Two workers take the same rows in the same order, so neither waits for the other for ever.
+    # All workers update the rows in the same order, which prevents deadlocks.
     .order_by(grants.c.until, grants.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
@@ -382,9 +385,14 @@ def _at_addresses(*, in_role: bool) -> Statement:
 
 
 def in_team(tx: ReadTransaction, scope: int, uuid: str) -> Row:
-    """Load a grant of a team for somebody who reached its scope.
+    """Return a grant in a scope; the caller has checked access to the scope.
 
-    Refuses: NotFound ``grant.unknown`` for one of another scope too.
+    Args:
+        scope: id of the scope.
+        uuid: of the grant, 32 hex digits.
+
+    Raises:
+        NotFound: ``grant.unknown``, also for a grant in another scope.
     """
     row = tx.fetch_one(_IN_TEAM, uuid=uuid, scope=scope, now=tx.now)
     if row is None:
@@ -395,11 +403,11 @@ def in_team(tx: ReadTransaction, scope: int, uuid: str) -> Row:
 def at_addresses(
     tx: ReadTransaction, scope: int, role: int | None, emails: Collection[str]
 ) -> set[str]:
-    """Give those of some addresses whose people have a role in a scope.
+    """Return the addresses among these whose accounts have a role in a scope.
 
     Args:
-        emails: in their comparable form, as they are given back.
-        role: None for whichever.
+        emails: in comparable form; the result has the same form.
+        role: id of the role; None for any role.
     """
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}
     if role is not None:
@@ -408,9 +416,10 @@ def at_addresses(
 
 
 def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
-    """Load a grant to show it.
+    """Return a grant that the actor may see.
 
-    Refuses: NotFound ``grant.unknown`` when there is none or it is hidden.
+    Raises:
+        NotFound: ``grant.unknown``: it does not exist or the actor may not see it.
     """
     row = tx.fetch_one(_one(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
@@ -419,7 +428,13 @@ def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
 
 
 def by_account(tx: ReadTransaction, actor: Actor, ids: Sequence[int]) -> dict[int, list[Row]]:
-    """Give the grants of accounts, in one statement; of others only where the actor sees."""
+    """Return the visible grants of accounts by account id, with one query.
+
+    Other accounts' grants are visible where the scope is visible to the actor.
+
+    Args:
+        ids: ids of the accounts.
+    """
     found: dict[int, list[Row]] = {}
     one = len(ids) == 1
     statement = _of_accounts(sees_all=actor.sees_all, one=one)
@@ -429,14 +444,15 @@ def by_account(tx: ReadTransaction, actor: Actor, ids: Sequence[int]) -> dict[in
 
 
 def own(tx: ReadTransaction, account: int) -> list[Row]:
-    """Give the grants that an account has now, of every kind of scope."""
+    """Return the active grants of an account in every kind of scope."""
     return tx.fetch_all(_OWN_ALL, account=account, now=tx.now)
 
 
 def own_one(tx: ReadTransaction, account: int, uuid: str) -> Row:
-    """Load a grant that an account has now.
+    """Return an active grant of an account.
 
-    Refuses: NotFound ``grant.unknown`` for somebody else's too.
+    Raises:
+        NotFound: ``grant.unknown``, also for a grant of another account.
     """
     row = tx.fetch_one(_OWN_ONE, account=account, uuid=uuid, now=tx.now)
     if row is None:
@@ -445,37 +461,45 @@ def own_one(tx: ReadTransaction, account: int, uuid: str) -> Row:
 
 
 def grants_at(tx: ReadTransaction, scope: int, moment: datetime) -> list[Row]:
-    """Give the grants that counted in a scope at a moment, in the past as well as now."""
+    """Return the grants that were active in a scope at a time, past or present.
+
+    Args:
+        moment: UTC.
+    """
     return tx.fetch_all(_HELD_AT, scope=scope, moment=moment)
 
 
 def active_grant(tx: ReadTransaction, account: int, role: int, scope: int) -> Row | None:
-    """Give the grant that an account has now."""
+    """Return the active grant of a role to an account in a scope."""
     return tx.fetch_one(_HELD, account=account, role=role, scope=scope, now=tx.now)
 
 
 def holds_any(tx: ReadTransaction, account: int) -> bool:
-    """Tell whether an account has a role anywhere."""
+    """Return whether an account has an active grant in any scope."""
     return tx.fetch_one(_ANY_OF_ACCOUNT, account=account, now=tx.now) is not None
 
 
 def open_grants(tx: ReadTransaction, account: int) -> list[Row]:
-    """Give all grants of an account that were not ended, also in scopes that are gone."""
+    """Return all grants of an account that have not been ended, also in deleted scopes."""
     return tx.fetch_all(_STANDING, account=account)
 
 
 def locked_scope_ids(tx: ReadTransaction, account: int) -> list[int]:
-    """Give the scopes where something of an account stands or waits, as everybody locks them."""
+    """Return the ids of the scopes to lock before an account is changed or deleted.
+
+    The account has a grant, a pending join request or an open invitation there. The ids are in the
+    order in which all transactions lock scopes.
+    """
     return [row.scope_id for row in tx.fetch_all(_PLACES, account=account)]
 
 
 def grant_in_scope(tx: ReadTransaction, account: int, scope: int) -> Row | None:
-    """Give the grant that an account has directly in a scope now, in whatever role."""
+    """Return the active grant of an account in the scope itself, in any role."""
     return tx.fetch_one(_OF_ACCOUNT_IN_SCOPE, account=account, scope=scope, now=tx.now)
 
 
 def is_member(tx: ReadTransaction, actor: Actor, scope: int) -> bool:
-    """Tell whether the actor has a role directly in a scope that is open here."""
+    """Return whether the actor has a role in the scope itself, usable from their network."""
     return tx.fetch_one(_IN_SCOPE, scope=scope, **viewer_params(tx, actor)) is not None
 
 
@@ -490,14 +514,16 @@ def grant(
     *,
     again: bool = False,
 ) -> int:
-    """Write a grant and give its number.
+    """Insert a grant and return its id.
 
     Args:
-        again: in place of another that this deed has ended: also to an account that is
-            switched off.
+        until: end, UTC; None for no end.
+        again: the grant replaces another one that the same transaction has ended. It is then also
+            allowed for a deactivated account.
 
-    Refuses: Conflict ``grant.exists``; the unique index decides, whoever else writes now.
-    Conflict ``account.inactive``, also when that has happened only just now.
+    Raises:
+        Conflict: ``grant.exists``, decided by the unique index, also for concurrent transactions;
+            ``account.inactive`` if the account was deactivated, even in the meantime.
     """
     tx.execute(_RETIRE, account=account, role=role, scope=scope, moment=tx.now)
     try:
@@ -520,33 +546,41 @@ def grant(
 
 
 def set_end(tx: WriteTransaction, grant_id: int, until: datetime | None) -> bool:
-    """Give a living grant another end; tell whether it was alive."""
+    """Set the end of an active grant; return False if it is not active.
+
+    Args:
+        until: UTC; None for no end.
+    """
     return tx.execute(_SET_END, grant=grant_id, end=until, now=tx.now) > 0
 
 
 def end(tx: WriteTransaction, grant_id: int, by: int | None) -> bool:
-    """End a grant now; tell whether it was still standing."""
+    """End a grant now; return whether this call ended it."""
     return tx.execute(_END, grant=grant_id, moment=tx.now, by=by) > 0
 
 
 def end_all(tx: WriteTransaction, scope: int, by: int | None) -> list[int]:
-    """End every grant in a scope; give the numbers of the accounts that lost one."""
+    """End all grants in a scope; return the ids of their accounts."""
     rows: list[Any] = tx.fetch_all(_END_ALL, scope=scope, moment=tx.now, by=by)
     return [row.account_id for row in rows]
 
 
 def expired(tx: ReadTransaction, limit: int) -> list[int]:
-    """Give the numbers of grants whose time is over and that nobody has ended."""
+    """Return the ids of grants that have expired and are not marked as ended."""
     return [row.id for row in tx.fetch_all(_RUN_OUT, now=tx.now, limit=limit)]
 
 
 def close_expired(tx: WriteTransaction, grant_id: int) -> Row | None:
-    """End a grant as of the moment its time was over; None when somebody else did."""
+    """End an expired grant as of its expiry; return None if another transaction ended it first."""
     if tx.fetch_one(_OVER, grant=grant_id, now=tx.now) is None:
         return None
     return tx.fetch_one(_BY_ID, grant=grant_id)
 
 
 def other_owners(tx: ReadTransaction, scope: int, besides: int) -> int:
-    """Count the lasting grants of an owner's role that stand beside a given one."""
+    """Return the number of other open-ended grants of an owner role to active accounts in a scope.
+
+    Args:
+        besides: id of the grant that does not count.
+    """
     return int(tx.scalar(_LASTING_OWNERS, scope=scope, besides=besides))

@@ -1,4 +1,4 @@
-"""What holds of grants: when one lives, and what must not happen to the last owner."""
+"""Rules of grants: when they may end, and that an owner remains."""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ if TYPE_CHECKING:
 
 
 def check_end(until: datetime | None, now: datetime) -> None:
-    """Let a grant end in the future only.
+    """Require an end in the future.
 
-    Refuses: Invalid ``grant.ends_in_the_past``.
+    Args:
+        until: UTC; None for no end.
+
+    Raises:
+        Invalid: ``grant.ends_in_the_past``.
     """
     if until is not None and until <= now:
         raise Invalid("grant.ends_in_the_past", field="until")
 
 
 def is_owner_role(kind: str, role_name: str) -> bool:
-    """Tell whether the role is one without which nobody is in charge."""
+    """Return whether a role is an owner role of this kind of scope."""
     return role_name in OWNER_ROLES[ScopeKind(kind)]
 
 
 def ensure_owner_remains(kind: str, role_name: str, other_owners: int) -> None:
-    """Let an owner go, or be given an end, only while another lasting owner stays.
+    """Require that another owner without an end remains when an owner leaves or gets an end.
 
-    Refuses: Conflict ``scope.last_owner``.
+    Raises:
+        Conflict: ``scope.last_owner``.
     """
     if is_owner_role(kind, role_name) and other_owners == 0:
         raise Conflict("scope.last_owner")
 
 
 def may_list_people(role_names: Collection[str]) -> bool:
-    """Tell whether somebody with these roles in an organisation may list all its people."""
+    """Return whether an account with these roles in an organisation may list all its people."""
     readers = OWNER_ROLES[ScopeKind.ORGANISATION] | {"CUSTOMER.SUPPORT"}
     return not readers.isdisjoint(role_names)
