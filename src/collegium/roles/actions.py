@@ -1,4 +1,4 @@
-"""What can be done to roles. All of it is staff's."""
+"""Actions on roles: create, update, activate, deactivate and delete. All of them require staff."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 def create(
     tx: WriteTransaction, actor: Actor, values: Mapping[str, Any], permissions: Collection[str]
 ) -> str:
-    """Create a role and give its UUID.
+    """Create a role and return its UUID, 32 hex digits.
 
     Args:
-        values: columns of the role; ``name`` and ``kind`` at least. Of ``descriptions`` those
-            that are not None.
+        values: columns of the role, at least ``name`` and ``kind``. Languages whose entry in
+            ``descriptions`` is None are omitted.
+        permissions: names of the permissions of the role.
 
-    Refuses: Forbidden ``permission.missing``, Invalid ``role.permissions`` and
-    ``role.name_taken``.
+    Raises:
+        Forbidden: ``permission.missing``.
+        Invalid: ``role.permissions``, ``role.name_taken``.
     """
     require_staff(actor)
     role_rules.check_permissions(ScopeKind(values["kind"]), permissions)
@@ -48,15 +50,18 @@ def update(
     changes: Mapping[str, Any],
     permissions: Collection[str] | None = None,
 ) -> None:
-    """Change a role; whoever holds it has what it carries from now on.
+    """Update a role; the new permissions apply at once to all who have it.
 
     Args:
+        uuid: 32 hex digits.
         changes: columns of the role; of ``descriptions`` the languages that change.
-        permissions: all that it is to carry; None: what it carries now.
+        permissions: all permissions of the role; None to keep the present ones.
 
-    Refuses: NotFound ``role.unknown``, Forbidden ``permission.missing``,
-    Invalid ``role.kind_is_fixed``, ``role.permissions`` and ``role.name_taken``,
-    Conflict ``role.system_name``.
+    Raises:
+        NotFound: ``role.unknown``.
+        Forbidden: ``permission.missing``.
+        Invalid: ``role.kind_is_fixed``, ``role.permissions``, ``role.name_taken``.
+        Conflict: ``role.system_name``.
     """
     require_staff(actor)
     role = role_queries.find_locked(tx, uuid)
@@ -91,9 +96,13 @@ def update(
 
 
 def set_active(tx: WriteTransaction, actor: Actor, uuid: str, *, active: bool) -> Row:
-    """Let a role be given, or be given no more, and give it as it was; what is held stays held.
+    """Activate or deactivate a role; return the role as it was before.
 
-    Refuses: NotFound ``role.unknown``, Forbidden ``permission.missing``.
+    A deactivated role can no longer be granted. Existing grants stay.
+
+    Raises:
+        NotFound: ``role.unknown``.
+        Forbidden: ``permission.missing``.
     """
     require_staff(actor)
     role = role_queries.find_locked(tx, uuid)
@@ -104,10 +113,12 @@ def set_active(tx: WriteTransaction, actor: Actor, uuid: str, *, active: bool) -
 
 
 def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """Delete a role that nobody ever held or was invited to: history must stay readable.
+    """Delete a role that was never granted or offered; otherwise the audit log would be unreadable.
 
-    Refuses: NotFound ``role.unknown``, Forbidden ``permission.missing``,
-    Conflict ``role.is_system`` and ``role.used``.
+    Raises:
+        NotFound: ``role.unknown``.
+        Forbidden: ``permission.missing``.
+        Conflict: ``role.is_system``, ``role.used``.
     """
     require_staff(actor)
     role = role_queries.find_locked(tx, uuid)
@@ -128,5 +139,5 @@ def _record_set_active(tx: WriteTransaction, actor: Actor, role: Row, *, active:
 def _record(
     tx: WriteTransaction, kind: str, actor: Actor, name: str, uuid: str, **facts: Any
 ) -> None:
-    # A grant's history speaks of ``role.granted`` and ``role.updated``; this is the role's own.
+    # Grants record ``role.granted`` and ``role.updated``. These events concern the role itself.
     event_queries.record(tx, kind, actor, role=name, role_uuid=uuid, **facts)

@@ -1,4 +1,4 @@
-"""Roles: named bundles of permissions, each for one kind of scope."""
+"""Queries of roles and their permissions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def _visible() -> ColumnElement[bool]:
-    """Return the SQL rule of ``reach``: without an account only built-in roles are visible."""
+    """Return the rule of ``get_visible`` as SQL: anonymous actors see built-in roles only."""
     return or_(roles.c.is_system, bindparam("actor", type_=BigInt) > literal_column("0"))
 
 
@@ -63,12 +63,13 @@ listing = Listing(
     },
 )
 
-# The roles of groups are spelled by another wire; what is found by its UUID is in the tree.
+# The BrainSTEM API addresses group roles in another way, so a UUID only finds the other roles.
 _of_the_tree = select(roles).where(
     roles.c.uuid == bindparam("uuid"), roles.c.kind != ScopeKind.GROUP.value
 )
 _BY_UUID = Statement(_of_the_tree)
-# Not the weaker lock: whoever names the role in a new row waits until it stands or is gone.
+# The stronger lock of PostgreSQL: a transaction that inserts a reference to the role waits until
+# the role is changed or deleted.
 _BY_UUID_LOCKED = Statement(_of_the_tree.with_for_update(of=roles))
 _BY_NAME_OR_UUID = {
     groups: Statement(
@@ -144,9 +145,13 @@ _TAKEN = Statement(
 
 
 def find(tx: ReadTransaction, uuid: str) -> Row:
-    """Load a role.
+    """Return a role without a visibility check.
 
-    Refuses: NotFound ``role.unknown``.
+    Args:
+        uuid: 32 hex digits.
+
+    Raises:
+        NotFound: ``role.unknown``, also for a role of groups.
     """
     row = tx.fetch_one(_BY_UUID, uuid=uuid)
     if row is None:
@@ -155,9 +160,10 @@ def find(tx: ReadTransaction, uuid: str) -> Row:
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
-    """Load a role that the actor may see; without an account only built-in roles are visible.
+    """Return a role that the actor may see; anonymous actors see built-in roles only.
 
-    Refuses: NotFound ``role.unknown``.
+    Raises:
+        NotFound: ``role.unknown``.
     """
     row = find(tx, uuid)
     if actor.id == ANONYMOUS.id and not row.is_system:
@@ -166,7 +172,11 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
 
 
 def find_locked(tx: WriteTransaction, uuid: str) -> Row:
-    """Load a role as ``find``, and hold everybody else's deeds on it back."""
+    """Return a role as ``find``, with its row locked.
+
+    Raises:
+        NotFound: ``role.unknown``.
+    """
     row = tx.fetch_one(_BY_UUID_LOCKED, uuid=uuid)
     if row is None:
         raise NotFound("role.unknown")
@@ -174,31 +184,31 @@ def find_locked(tx: WriteTransaction, uuid: str) -> Row:
 
 
 def named(tx: ReadTransaction, name: str, uuid: str | None, *, groups: bool = False) -> Row | None:
-    """Find a role by its name or its UUID, whichever was given.
+    """Return a role by name or UUID, whichever matches; None if there is none.
 
     Args:
-        groups: a role of groups, or (the default) of organisations or projects.
+        groups: look for a role of groups; by default of organisations and projects.
     """
     return tx.fetch_one(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
 
 
 def all_roles(tx: ReadTransaction) -> list[Row]:
-    """Give all roles, of groups too, those first that every installation has."""
+    """Return all roles, group roles included; built-in roles first."""
     return tx.fetch_all(_EVERY)
 
 
 def of_kind(tx: ReadTransaction, kind: str) -> list[Row]:
-    """Give the roles that are given in a kind of scope, groups too, by name."""
+    """Return the active roles of a kind of scope, groups included, by name."""
     return tx.fetch_all(_OF_KIND, kind=kind)
 
 
 def permission_names(tx: ReadTransaction) -> dict[str, str]:
-    """Give what people call each role, those of groups too, by its name."""
+    """Return the display name of each role, group roles included, by the role's name."""
     return {row.name: row.description or row.name for row in tx.fetch_all(_NAMES)}
 
 
 def permissions_of(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, list[str]]:
-    """Give the permissions of roles, in alphabetical order."""
+    """Return the permissions of roles by role id, in alphabetical order."""
     found: dict[int, list[str]] = {}
     for row in tx.fetch_all(_PERMISSIONS, ids=list(ids)):
         found.setdefault(row.role_id, []).append(row.permission)
@@ -206,12 +216,16 @@ def permissions_of(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, list[st
 
 
 def people_in(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
-    """Count the active accounts that hold each role somewhere."""
+    """Return the number of active accounts that have each role in some scope."""
     return {row.role_id: row.people for row in tx.fetch_all(_PEOPLE, ids=list(ids), now=tx.now)}
 
 
 def is_taken(tx: ReadTransaction, name: str, besides: int = 0) -> bool:
-    """Tell whether another role than the one of that number has a name."""
+    """Return whether another role has this name.
+
+    Args:
+        besides: id of the role that does not count.
+    """
     return tx.fetch_one(_TAKEN, name=name, besides=besides) is not None
 
 
@@ -220,9 +234,10 @@ def _sorted(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
-    """Insert a role and give its number.
+    """Insert a role and return its id.
 
-    Refuses: Invalid ``role.name_taken``; the constraint decides.
+    Raises:
+        Invalid: ``role.name_taken``, decided by the unique constraint.
     """
     try:
         with tx.savepoint():
@@ -233,9 +248,10 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
 
 
 def change(tx: WriteTransaction, role: int, values: Mapping[str, Any]) -> None:
-    """Write the given columns of a role, and no other.
+    """Update the given columns of a role.
 
-    Refuses: Invalid ``role.name_taken``.
+    Raises:
+        Invalid: ``role.name_taken``.
     """
     try:
         with tx.savepoint():
@@ -246,7 +262,7 @@ def change(tx: WriteTransaction, role: int, values: Mapping[str, Any]) -> None:
 
 
 def set_permissions(tx: WriteTransaction, role: int, permissions: Collection[str]) -> None:
-    """Let a role carry these permissions, each given once, and no other."""
+    """Replace the permissions of a role; each may occur only once."""
     tx.execute(_DROP, role=role)
     if permissions:
         names = {f"permission{at}": name for at, name in enumerate(permissions)}
@@ -254,9 +270,10 @@ def set_permissions(tx: WriteTransaction, role: int, permissions: Collection[str
 
 
 def remove(tx: WriteTransaction, role: int) -> None:
-    """Delete a role; the foreign keys of whatever names it decide.
+    """Delete a role; the foreign keys of other tables decide whether it is in use.
 
-    Refuses: Conflict ``role.used``.
+    Raises:
+        Conflict: ``role.used``.
     """
     try:
         with tx.savepoint():

@@ -1,4 +1,4 @@
-"""Roles: what they may carry, and what of them stays as it is."""
+"""Rules of roles: which permissions they may have, and what cannot be changed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _OF_THE_TREE: Final = frozenset(p.value for p in Permission) - _OF_GROUPS
 
 
 def check_permissions(kind: ScopeKind, names: Collection[str]) -> None:
-    """Let a role carry nothing that means nothing where it is held.
+    """Require that every permission has a meaning in this kind of scope.
 
-    Groups stand alone; what is held on an organisation counts in its projects too, so roles of
-    either may carry what counts in the other.
+    Groups stand alone. Permissions in an organisation also apply to its projects, so roles of
+    either kind may have the permissions of both.
 
-    Refuses: Invalid ``role.permissions`` with the ``names`` that it cannot carry.
+    Raises:
+        Invalid: ``role.permissions`` with the other ``names``.
     """
     known = _OF_GROUPS if kind is ScopeKind.GROUP else _OF_THE_TREE
     wrong = [name for name in names if name not in known]
@@ -31,27 +32,30 @@ def check_permissions(kind: ScopeKind, names: Collection[str]) -> None:
 
 
 def check_name(before: str, after: str, *, is_system: bool) -> None:
-    """Let the system roles keep the names by which everybody knows them.
+    """Require that a built-in role keeps its name, which clients rely on.
 
-    Refuses: Conflict ``role.system_name``.
+    Raises:
+        Conflict: ``role.system_name``.
     """
     if is_system and before != after:
         raise Conflict("role.system_name")
 
 
 def check_kind(before: str, after: str) -> None:
-    """Let a role stay what it is: its grants and invitations are to scopes of its kind.
+    """Require that a role keeps its kind: its grants and invitations are in scopes of that kind.
 
-    Refuses: Invalid ``role.kind_is_fixed``.
+    Raises:
+        Invalid: ``role.kind_is_fixed``.
     """
     if before != after:
         raise Invalid("role.kind_is_fixed", field="kind")
 
 
 def check_removable(*, is_system: bool) -> None:
-    """Let the system roles stay.
+    """Require that a role is not built in; built-in roles cannot be deleted.
 
-    Refuses: Conflict ``role.is_system``.
+    Raises:
+        Conflict: ``role.is_system``.
     """
     if is_system:
         raise Conflict("role.is_system")
