@@ -1,4 +1,4 @@
-"""What organisations, projects and groups have in common: when somebody joins, when they go."""
+"""Actions that organisations, projects and groups have in common: joining and deletion."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ if TYPE_CHECKING:
 
 
 def check_open(row: Row) -> None:
-    """Let nothing be made, given, changed or deleted in an organisation that is closed.
+    """Require that the organisation is neither blocked nor archived.
 
-    Taking away stays possible: removing a member, cancelling and rejecting an invitation, closing
-    a link, leaving, declining, withdrawing.
+    A blocked or archived organisation accepts no additions, grants, changes or deletions. Taking
+    away remains possible: removing a member, cancelling or rejecting an invitation, cancelling an
+    invite link, leaving, declining, withdrawing.
 
     Args:
-        row: a scope, or something that was loaded with its scope: ``blocked archived``.
+        row: a scope, or a row that was loaded with its scope: ``blocked archived``.
 
-    Refuses: Conflict ``organisation.unavailable``.
+    Raises:
+        Conflict: ``organisation.unavailable``.
     """
     if row.blocked or row.archived:
         raise Conflict("organisation.unavailable")
 
 
 class ScopeRef(NamedTuple):
-    """A scope in which a role is given: its id and its kind."""
+    """The id and kind of a scope in which a role is granted."""
 
     id: int
     kind: str
@@ -66,15 +68,17 @@ def grant(
 ) -> None:
     """Write a grant, and approve the join requests that it fulfils.
 
-    Every grant is written here. The scope is locked.
+    All grants go through this function. The caller has locked the scope.
 
     Args:
-        actor: the account that acts; None where a link approves by itself.
-        by: the id of the account that gives the role; None where a link approves by itself.
-        again: as ``memberships.grant``.
-        besides: the id of a request that the caller decides itself.
+        actor: the account that acts; None for auto-approval.
+        by: id of the account that grants the role; None for auto-approval.
+        until: end of the grant, UTC; None for no end.
+        again: as ``memberships.queries.grant``.
+        besides: id of a join request that the caller decides itself.
 
-    Refuses: as ``memberships.grant``.
+    Raises:
+        Conflict: as ``memberships.queries.grant``.
     """
     membership_queries.grant(tx, uuid4().hex, account, role, place.id, until, by, again=again)
     finish_join(tx, actor, account, role, place, by=by, besides=besides)
@@ -90,14 +94,14 @@ def finish_join(
     by: int | None,
     besides: int = 0,
 ) -> None:
-    """Approve the pending requests of an account that a role it now holds fulfils.
+    """Approve the pending requests of an account that its new role fulfils.
 
-    In a group, which has one role a person, every role does. A request that also makes a project
-    is fulfilled by nothing but its own approval.
+    A person has one role in a group, so there every role fulfils every request. A request that
+    also creates a project is only fulfilled by its own approval.
 
     Args:
-        by: the id of the account that gave the role; None where a link approved by itself.
-        besides: the id of a request that the caller decides itself.
+        by: id of the account that granted the role; None for auto-approval.
+        besides: id of a join request that the caller decides itself.
     """
     waiting = [
         request
@@ -108,7 +112,7 @@ def finish_join(
         return
     carried = role_queries.permissions_of(tx, {role, *(request.role_id for request in waiting)})
     giver = _granted_by(tx, actor, by)
-    # Nobody is mailed that they did something, nor twice that something was done.
+    # No e-mail about the recipient's own action, and only one e-mail for several requests.
     is_told = bool(besides) or (actor is not None and actor.id == account)
     for request in waiting:
         asked = request.role_id
@@ -134,7 +138,7 @@ def finish_join(
 
 
 def _granted_by(tx: WriteTransaction, actor: Actor | None, by: int | None) -> Actor | None:
-    """Return who gave a role, for the audit log: an invitation is accepted by somebody else."""
+    """Return who granted a role, for the audit log: the invitee accepts, but the inviter grants."""
     if by is None or (actor is not None and actor.id == by):
         return actor if by is not None else None
     account = account_queries.by_id(tx, by)
@@ -142,28 +146,29 @@ def _granted_by(tx: WriteTransaction, actor: Actor | None, by: int | None) -> Ac
 
 
 def notifications_enabled(request: Row) -> bool:
-    """Tell whether the account that asked can be mailed about its request."""
+    """Return whether the requester can and wants to be e-mailed about a join request."""
     return bool(request.account_is_active and request.notifications_enabled and request.email)
 
 
 def close_pending_after_join(
     tx: WriteTransaction, actor: Actor | None, account: int, scope: int
 ) -> None:
-    """Close the invitations to a group of somebody who has just joined it.
+    """Cancel the open invitations of an account to a group that it has just joined.
 
-    There is one role a person in a group, so nothing that is still open could be answered.
+    A person has one role in a group, so the other invitations could not be accepted.
 
     Args:
-        scope: number of the group, which is locked.
+        account: id of the account.
+        scope: id of the group, which is locked.
     """
     for uuid in invitation_queries.close_of(tx, scope, account):
         event_queries.record(tx, "invitation.canceled", actor, scope=scope, invitation=uuid)
 
 
 def end_invitations(tx: WriteTransaction, actor: Actor | None, account: int) -> None:
-    """Cancel the open invitations to groups of an account that cannot be used any more.
+    """Cancel the open invitations to groups of an account that can no longer be used.
 
-    They are the account's, so nobody else could accept them.
+    They invite this account, so no other account could accept them.
 
     Args:
         account: id of the account, which is locked.
@@ -175,10 +180,10 @@ def end_invitations(tx: WriteTransaction, actor: Actor | None, account: int) -> 
 
 
 def notify_staff(tx: WriteTransaction, invitation: int) -> None:
-    """Mail every member of staff the question whether an invitation may go out, as it is now.
+    """Queue an e-mail to every member of staff that asks to approve or reject an invitation.
 
     Args:
-        invitation: its number.
+        invitation: id of the invitation.
     """
     row: Any = invitation_queries.by_id(tx, invitation)
     for one in join_request_queries.staff(tx):
@@ -188,19 +193,22 @@ def notify_staff(tx: WriteTransaction, invitation: int) -> None:
 
 
 def change_account(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> None:
-    """Write columns of an account; what staff decide by its address they are asked again.
+    """Update columns of an account; ask staff again about invitations whose address this changes.
 
-    Refuses: as ``accounts.change``.
+    Raises:
+        Invalid, Conflict: as ``accounts.queries.change``.
     """
     for invitation in account_queries.change(tx, account, values):
         notify_staff(tx, invitation)
 
 
 def delete_scope(tx: WriteTransaction, actor: Actor, scope: int) -> None:
-    """End everything that leads into a scope or out of it, and hide it; its history stays.
+    """Delete a scope: cancel its invitations, invite links and requests, and end its grants.
+
+    The row is only hidden, and its events remain.
 
     Args:
-        scope: number of a scope that is locked, and whose end was judged before.
+        scope: id of a locked scope; the caller has checked that it may be deleted.
     """
     invitation_queries.close_all(tx, scope)
     invite_link_queries.cancel_all(tx, scope)

@@ -1,7 +1,7 @@
-"""Health at a glance: how many came, were let in and wait, day by day, for staff and support.
+"""Daily figures for staff and support: new accounts, accepted invitations, pending requests.
 
-Every number comes out of an index of its moments alone, from the first of the days on, so that
-it costs what happened in these days, and not what happened in years.
+Each figure is counted from an index on its timestamp, starting with the first day. The cost
+depends on what happened in these days, not on the size of the tables.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ WAIT_STEPS: Final = (
     timedelta(days=3),
     timedelta(days=7),
 )
-"""Up to when an invitation is accepted in an hour, a day and so on; later is the last."""
+"""Upper bounds of the waiting times of accepted invitations; longer ones form the last class."""
 
 
 class _Seconds(FunctionElement[float]):
-    """How long it is from one moment to another."""
+    """The seconds from one time to another, as SQL."""
 
     inherit_cache = True
     name = "seconds"
@@ -54,7 +54,7 @@ def _seconds(element: _Seconds, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def _per_day(moment: ColumnElement[Any]) -> Statement:
-    # A range of the index for each: nothing is grouped, and with that nothing is sorted.
+    # One index range per day: nothing is grouped, so nothing is sorted.
     numbers = [
         select(func.count())
         .select_from(moment.table)
@@ -74,7 +74,7 @@ _ACCEPTED = _per_day(invitations.c.accepted)
 _ASKED = _per_day(requests.c.created)
 _DECIDED = _per_day(requests.c.decided)
 
-# Half a second aside: SQLite counts days in floating point.
+# Half a second of tolerance: SQLite calculates with days in floating point.
 _duration_histogram = _Seconds(invitations.c.created, invitations.c.accepted) - literal_column(
     "0.5"
 )
@@ -97,13 +97,14 @@ _WAITING = Statement(
 
 @dataclass(frozen=True)
 class Activity:
-    """The last days, today the last of them; a number for each.
+    """Figures of the last days, today last; each list has one figure per day, except ``waits``.
 
     Args:
-        joined: accounts that were made.
-        accepted: invitations that were accepted.
-        waits: those by how long that took: within each of ``WAITS``, and longer.
-        waiting: requests that nobody had decided when the day ended.
+        days: dates in UTC.
+        joined: new accounts.
+        accepted: accepted invitations.
+        waits: accepted invitations by waiting time: within each step of ``WAIT_STEPS``, and longer.
+        waiting: join requests that were pending when the day ended.
     """
 
     days: list[date]
@@ -119,9 +120,10 @@ def _numbers(tx: ReadTransaction, counted: Statement, **moments: datetime) -> li
 
 
 def of_days(tx: ReadTransaction, actor: Actor) -> Activity:
-    """Count what happened in the last ``DAYS``.
+    """Return the figures of the last ``DAYS`` days.
 
-    Refuses: NotFound for anybody but staff and support.
+    Raises:
+        NotFound: ``oversight.unknown`` unless the actor is staff or support.
     """
     require_staff_or_support(actor)
     today = tx.now.astimezone(UTC).date()
@@ -132,8 +134,8 @@ def of_days(tx: ReadTransaction, actor: Actor) -> Activity:
         _numbers(tx, one, **bounds) for one in (_JOINED, _ACCEPTED, _ASKED, _DECIDED)
     )
     up_to = [0, *_numbers(tx, _WAITS, since=since)]
-    # From those who wait now back, day by day: without who asked on the next day, and with who
-    # was answered on it.
+    # Calculated backwards from the requests that are pending now: without those that were made on
+    # the following day, and with those that were decided on it.
     waiting = [int(tx.scalar(_WAITING))]
     for at in reversed(range(1, DAYS)):
         waiting.append(waiting[-1] - asked[at] + decided[at])

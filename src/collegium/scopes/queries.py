@@ -1,4 +1,4 @@
-"""What organisations, projects and groups have in common: one row each in one tree."""
+"""Queries that organisations, projects and groups have in common: each is a row of ``scopes``."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ def _update(table: Table, columns: tuple[str, ...]) -> Statement:
 
 
 def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
-    """Select rows that speak of a role in a scope, with what is shown of both.
+    """Select rows that refer to a role in a scope, with columns of both.
 
     Args:
         table: has ``scope_id`` and ``role_id``.
-        columns: what is selected besides; join its tables to what this gives.
+        columns: further columns; the caller joins their tables to the result.
     """
     return (
         select(
@@ -121,7 +121,7 @@ listing = Listing(
     counted=select(scopes.c.id).where(scopes.c.removed.is_(None)),
     lean=True,
     default="name",
-    orders={"name": (scopes.c.kind, scopes.c.name_sort)},  # as the index has it
+    orders={"name": (scopes.c.kind, scopes.c.name_sort)},  # matches the index
     filters={
         "kind": scopes.c.kind == bindparam("kind", type_=String()),
         "name": Filter(
@@ -130,11 +130,11 @@ listing = Listing(
         ),
     },
 )
-"""The scopes of every kind that somebody has a hand in; of one above or below theirs too."""
+"""The visible scopes of every kind, including parents and children of the actor's scopes."""
 
 
 def visible(kind: ScopeKind) -> ColumnElement[bool]:
-    """Say which scopes of a kind an ordinary actor may see."""
+    """Return the condition for scopes of a kind that an ordinary actor may see."""
     return and_(scopes.c.kind == kind.value, scopes.c.id.in_(visible_scopes()))
 
 
@@ -146,13 +146,15 @@ def add(
     own: Mapping[str, Any],
     parent: int | None = None,
 ) -> int:
-    """Insert a scope and the row of its own table; give its number.
+    """Insert a scope and the row of its own table; return its id.
 
     Args:
         common: ``uuid name slug description``.
         own: columns of ``table``.
+        parent: id of the organisation; None for an organisation or a group.
 
-    Refuses: Invalid ``scope.slug_taken``.
+    Raises:
+        Invalid: ``scope.slug_taken``.
     """
     try:
         with tx.savepoint():
@@ -175,9 +177,10 @@ def _sorted(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def change(tx: WriteTransaction, scope: int, table: Table, changes: Mapping[str, Any]) -> None:
-    """Write the given columns, those of the scope and those of its own table.
+    """Update the given columns of a scope and of its own table.
 
-    Refuses: Invalid ``scope.slug_taken``.
+    Raises:
+        Invalid: ``scope.slug_taken``.
     """
     for target in (scopes, table):
         changes = _sorted(target, changes)
@@ -197,19 +200,20 @@ def change(tx: WriteTransaction, scope: int, table: Table, changes: Mapping[str,
 
 
 def remove(tx: WriteTransaction, scope: int) -> None:
-    """Hide a scope for good; its history stays."""
+    """Mark a scope as deleted; its events remain."""
     tx.execute(_REMOVE, scope=scope, moment=tx.now)
 
 
 def children(tx: ReadTransaction, scope: int) -> int:
-    """Count the projects of an organisation."""
+    """Return the number of projects of an organisation."""
     return int(tx.scalar(_CHILDREN, parent=scope))
 
 
 def check_childless(tx: ReadTransaction, scope: int) -> None:
-    """Make sure that nothing stands under a scope.
+    """Require that a scope has no children.
 
-    Refuses: Conflict ``organisation.has_projects``.
+    Raises:
+        Conflict: ``organisation.has_projects``.
     """
     if children(tx, scope):
         raise Conflict("organisation.has_projects")

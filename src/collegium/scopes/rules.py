@@ -1,4 +1,4 @@
-"""How much there may be in one organisation, project or group."""
+"""Limits: how many projects and invite links there may be."""
 
 from __future__ import annotations
 
@@ -6,18 +6,28 @@ from collegium.refusals import Conflict
 
 
 def check_project_quota(count: int, most: int) -> None:
-    """Let an organisation have another project only while it has few enough.
+    """Require that an organisation has fewer projects than the limit.
 
-    Refuses: Conflict ``organisation.too_many_projects``.
+    Args:
+        count: present number.
+        most: limit.
+
+    Raises:
+        Conflict: ``organisation.too_many_projects``.
     """
     if count >= most:
         raise Conflict("organisation.too_many_projects", most=most)
 
 
 def check_invite_link_quota(count: int, most: int) -> None:
-    """Let a scope have another open invite link only while it has few enough.
+    """Require that a scope has fewer usable invite links than the limit.
 
-    Refuses: Conflict ``open_invitation.too_many``.
+    Args:
+        count: present number.
+        most: limit.
+
+    Raises:
+        Conflict: ``open_invitation.too_many``.
     """
     if count >= most:
         raise Conflict("open_invitation.too_many", most=most)

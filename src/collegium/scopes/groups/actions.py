@@ -1,4 +1,4 @@
-"""What can be done to groups: founded, changed, joined, left, given up."""
+"""Actions on groups: create, change, join, leave and delete."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 
 class MemberChange(NamedTuple):
-    """What is to become of somebody in a group.
+    """A requested change of one person in a group.
 
     Args:
-        email: an address of theirs, in whatever letter case.
-        removes: whether they are to go.
+        email: an address of the person, in any letter case.
+        removes: remove the person; the two flags then have no effect.
     """
 
     email: str
@@ -55,12 +55,14 @@ class MemberChange(NamedTuple):
 
 
 def create(tx: WriteTransaction, actor: Actor, name: str, *, settings: Settings = DEFAULTS) -> int:
-    """Found a group and lead it; give its number.
+    """Create a group with the actor as its lead; return its id.
 
     Args:
-        name: as it is shown; without spaces around it.
+        name: the display name, without spaces around it.
 
-    Refuses: Invalid ``group.name_taken``, Conflict ``group.too_many``.
+    Raises:
+        Invalid: ``group.name_taken``.
+        Conflict: ``group.too_many``, ``account.inactive``.
     """
     access_queries.lock_account(tx, actor.id)
     group_rules.check_group_quota(group_queries.count_created(tx, actor.id), settings.max_groups)
@@ -72,10 +74,14 @@ def create(tx: WriteTransaction, actor: Actor, name: str, *, settings: Settings 
 
 
 def lock_and_recheck(tx: WriteTransaction, actor: Actor, number: int) -> ScopeAccess:
-    """Lock a group, for somebody who may change something about it.
+    """Lock a group for an actor who may change it.
 
-    Refuses: NotFound ``group.unknown``, Forbidden ``permission.missing`` for anybody but managers
-    and owners.
+    Args:
+        number: id of the group.
+
+    Raises:
+        NotFound: ``group.unknown``.
+        Forbidden: ``permission.missing`` unless the actor is a manager or owner.
     """
     reached = _locked(tx, actor, number)
     if not has_permission(
@@ -96,17 +102,25 @@ def change(
     name: str | None,
     wishes: Sequence[MemberChange],
 ) -> int:
-    """Rename a group and change who is what in it, all of it or nothing.
+    """Rename a group and change its members, all of it or nothing.
 
-    Somebody who is no member is invited, with what is wished for; whoever is invited already
-    is invited to that instead. Give the number of invitations that are mailed.
+    A person who is not a member is invited to the requested role. An open invitation of that person
+    is changed to that role.
 
     Args:
-        reached: by ``hold``.
+        reached: the result of ``lock_and_recheck``.
+        name: the new name; None to keep it.
+        wishes: the changes of members.
 
-    Refuses: Forbidden ``permission.missing`` where managers wish for more than plain members;
-    Invalid ``group.name_taken``, ``group.people`` with ``problems``, the reasons by address, and
-    ``is_name_taken``, and ``group.last_owner``.
+    Returns:
+        The number of invitations that are mailed.
+
+    Raises:
+        Forbidden: ``permission.missing`` where a manager requests more than plain members;
+            otherwise as ``invitations.group_actions.invite``.
+        Invalid: ``group.name_taken``; ``group.people`` with ``problems``, a reason by address, and
+            ``is_name_taken``; ``group.last_owner``.
+        Conflict, Limited: as ``invitations.group_actions.invite``.
     """
     people = _People(tx, reached.scope.id, wishes)
     if name is not None and not has_permission(actor, reached.permissions, Permission.GROUP_UPDATE):
@@ -115,7 +129,8 @@ def change(
         _check_may(tx, actor, reached, wish, people)
     problems = people.problems(wishes)
     if problems:
-        # Both fields are reported together, so the name is looked up although nothing will change.
+        # The response reports errors of both fields together. Therefore the name is looked up
+        # although nothing will change.
         is_taken = name is not None and group_queries.is_taken(
             tx, comparable_name(name), reached.scope.id
         )
@@ -125,7 +140,7 @@ def change(
         _record(tx, "group.updated", actor, reached, fields=["name"])
     mailed = 0
     loses_owner = False
-    # In one order, so that two who invite the same people do not wait for each other.
+    # In a fixed order, which prevents deadlocks of two transactions that invite the same people.
     for wish in sorted(wishes, key=lambda wish: comparable_address(wish.email)):
         member = people.members.get(comparable_address(wish.email))
         if member is None:
@@ -153,7 +168,8 @@ def change(
             continue
         loses_owner |= is_owner_role(ScopeKind.GROUP, member.role_name)
     if loses_owner:
-        # A group whose owners are switched off must not be shut to others for that.
+        # Only checked if an owner is removed here: a group whose owners are all deactivated must
+        # remain manageable.
         _ensure_owner_remains(tx, reached.scope.id)
     return mailed
 
@@ -166,18 +182,23 @@ def join(
     *,
     settings: Settings = DEFAULTS,
 ) -> tuple[Row, bool]:
-    """Ask to be let in to a group; give the request, and whether it is a new one.
+    """Request membership of a group; return the request, and whether it is a new one.
 
-    Whoever asks again while a request waits is given that one.
+    If a request of the actor is pending already, that one is returned.
 
-    Refuses: NotFound ``group.unknown``, Conflict ``grant.held`` for members and
-    ``request.too_many``.
+    Args:
+        number: id of the group.
+        message: from the requester to those who decide.
+
+    Raises:
+        NotFound: ``group.unknown``.
+        Conflict: ``grant.held`` for members; ``request.too_many``; ``account.inactive``.
     """
     reached = _locked(tx, actor, number)
     if membership_queries.grant_in_scope(tx, actor.id, number) is None:
         for waiting in join_request_queries.pending_of(tx, actor.id, number):
             return waiting, False
-        # Requests at other groups are counted too, and their transactions hold other scopes.
+        # Requests to other groups count too, and their transactions hold the locks of other scopes.
         access_queries.lock_account(tx, actor.id)
         group_rules.check_pending_quota(
             join_request_queries.waiting_of(tx, actor.id), settings.max_join_requests
@@ -189,9 +210,14 @@ def join(
 
 
 def leave(tx: WriteTransaction, actor: Actor, number: int) -> None:
-    """Give up one's own place in a group.
+    """Leave a group.
 
-    Refuses: NotFound ``group.unknown``, Conflict ``group.not_member`` and ``scope.last_owner``.
+    Args:
+        number: id of the group.
+
+    Raises:
+        NotFound: ``group.unknown``.
+        Conflict: ``group.not_member``, ``scope.last_owner``.
     """
     reached = _locked(tx, actor, number)
     grant = membership_queries.grant_in_scope(tx, actor.id, number)
@@ -214,9 +240,14 @@ def leave(tx: WriteTransaction, actor: Actor, number: int) -> None:
 
 
 def delete(tx: WriteTransaction, actor: Actor, number: int) -> None:
-    """Give a group up: its people are free, what was asked and offered is closed.
+    """Delete a group: end its memberships and cancel its requests and invitations.
 
-    Refuses: NotFound ``group.unknown``, Forbidden ``permission.missing``.
+    Args:
+        number: id of the group.
+
+    Raises:
+        NotFound: ``group.unknown``.
+        Forbidden: ``permission.missing``.
     """
     reached = _locked(tx, actor, number)
     if not has_permission(actor, reached.permissions, Permission.GROUP_DELETE):
@@ -227,7 +258,7 @@ def delete(tx: WriteTransaction, actor: Actor, number: int) -> None:
 
 
 class _People:
-    """Whom the wishes name: members of the group, and others with an account."""
+    """The people that the changes name: members of the group, and other accounts."""
 
     def __init__(self, tx: WriteTransaction, scope: int, wishes: Sequence[MemberChange]) -> None:
         self.members: dict[str, Row] = {}
@@ -239,7 +270,7 @@ class _People:
         self.others: Mapping[str, Row] = account_queries.with_addresses(tx, strangers)
 
     def problems(self, wishes: Sequence[MemberChange]) -> dict[str, str]:
-        """Give why a wish cannot be granted, by its address."""
+        """Return, by address, the reasons why changes are impossible."""
         found: dict[str, str] = {}
         seen: set[str] = set()
         for wish in wishes:

@@ -1,4 +1,4 @@
-"""Groups: the scopes that stand alone, and who is what in them."""
+"""Queries of groups and their members."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _rows = (
 
 listing = Listing(
     _rows,
-    visible=true,  # that there is a group is no secret; who may know its people, dialects say
+    visible=true,  # groups are public; the protocols decide who may see their members
     key=scope_rows.c.id,
     default="id",
     orders={"id": (scope_rows.c.id,), "name": (scope_rows.c.name_sort,)},
@@ -96,9 +96,13 @@ _TAKEN = Statement(
 
 
 def by_id(tx: ReadTransaction, number: int) -> Row:
-    """Load a group.
+    """Return a group.
 
-    Refuses: NotFound ``group.unknown``.
+    Args:
+        number: id of the group.
+
+    Raises:
+        NotFound: ``group.unknown``.
     """
     row = tx.fetch_one(_BY_NUMBER, id=number)
     if row is None:
@@ -107,23 +111,28 @@ def by_id(tx: ReadTransaction, number: int) -> Row:
 
 
 def is_taken(tx: ReadTransaction, folded: str, besides: int) -> bool:
-    """Return whether a group other than the one with that id has a name."""
+    """Return whether a group other than the one with that id has this name.
+
+    Args:
+        folded: the comparable form of the name.
+        besides: id of the group that does not count.
+    """
     return tx.fetch_one(_TAKEN, folded=folded, besides=besides) is not None
 
 
 def by_ids(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, Row]:
-    """Give the groups with some numbers, in one statement."""
+    """Return the groups with these ids by id, with one query."""
     return {row.id: row for row in tx.fetch_all(_SOME, ids=list(numbers))} if numbers else {}
 
 
 def shared(tx: ReadTransaction, actor: Actor, numbers: Collection[int]) -> list[int]:
-    """Return those of some groups that the actor is in, in one statement."""
+    """Return the ids among these of groups that the actor is a member of, with one query."""
     rows = tx.fetch_all(_SHARED, ids=list(numbers), **viewer_params(tx, actor)) if numbers else []
     return [row.scope_id for row in rows]
 
 
 def members(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, list[Row]]:
-    """Give who is what in some groups, longest members first, in one statement."""
+    """Return the members of groups by group id with their roles, longest first, with one query."""
     found: dict[int, list[Row]] = {number: [] for number in numbers}
     for row in tx.fetch_all(_MEMBERS, ids=list(numbers), now=tx.now) if numbers else ():
         found[row.scope_id].append(row)
@@ -131,7 +140,7 @@ def members(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, list[Row
 
 
 def owned(tx: ReadTransaction, people: Collection[int]) -> dict[int, list[Row]]:
-    """Give the groups, ``id name``, that some accounts own, in one statement."""
+    """Return the groups, ``id name``, that accounts own, by account id, with one query."""
     found: dict[int, list[Row]] = {number: [] for number in people}
     for row in tx.fetch_all(_OWNED, ids=list(people), now=tx.now) if people else ():
         found[row.account_id].append(row)
@@ -139,17 +148,20 @@ def owned(tx: ReadTransaction, people: Collection[int]) -> dict[int, list[Row]]:
 
 
 def count_created(tx: ReadTransaction, account: int) -> int:
-    """Count the groups that an account has founded and that still exist."""
+    """Return the number of groups that an account has created and that still exist."""
     return int(tx.scalar(_FOUNDED, account=account))
 
 
 def add(tx: WriteTransaction, uuid: str, name: str, slug: str, folded: str, founder: int) -> int:
-    """Insert a group and give its number.
+    """Insert a group and return its id.
 
     Args:
-        founder: id of the account that founds it.
+        folded: the comparable form of the name.
+        founder: id of the account that creates it.
 
-    Refuses: Invalid ``group.name_taken``; the constraint decides, whoever else writes now.
+    Raises:
+        Invalid: ``group.name_taken``, decided by the unique constraint, also for concurrent
+            transactions.
     """
     common = {"uuid": uuid, "name": name, "slug": slug, "description": ""}
     try:
@@ -162,18 +174,22 @@ def add(tx: WriteTransaction, uuid: str, name: str, slug: str, folded: str, foun
 
 
 def rename(tx: WriteTransaction, scope: int, name: str, folded: str) -> None:
-    """Give a group another name.
+    """Rename a group.
 
-    Refuses: Invalid ``group.name_taken``.
+    Args:
+        folded: the comparable form of the name.
+
+    Raises:
+        Invalid: ``group.name_taken``.
     """
     changes: Mapping[str, Any] = {"name": name, "folded": folded}
     try:
         scope_queries.change(tx, scope, groups, changes)
     except Invalid as error:
-        # Nothing else that is unique is changed here.
+        # The name is the only unique column that changes here.
         raise Invalid("group.name_taken", field="name") from error
 
 
 def release_name(tx: WriteTransaction, scope: int) -> None:
-    """Let another group have the name of one that goes."""
+    """Release the name of a group that is being deleted, so that another group can use it."""
     tx.execute(_FREE, scope=scope)

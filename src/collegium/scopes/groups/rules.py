@@ -1,4 +1,4 @@
-"""What holds of groups: four roles for two flags, names, and what keeps people in bounds."""
+"""Rules of groups: roles and flags of members, removal, and limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 LEAD: Final = "GROUP.LEAD"
-"""Whoever founds a group: owner and manager."""
+"""The role of the account that creates a group: owner and manager."""
 
 MEMBER: Final = "GROUP.MEMBER"
 
@@ -27,33 +27,47 @@ NAME_LENGTH: Final = 150
 
 
 def role_of(*, is_manager: bool, is_owner: bool) -> str:
-    """Give the role that somebody with these flags has."""
+    """Return the role of a member with these flags."""
     return _ROLES[is_manager, is_owner]
 
 
 def flags_of(role_name: str) -> tuple[bool, bool]:
-    """Tell whether a role makes somebody a manager, and an owner; one of no known name neither."""
+    """Return the flags (is manager, is owner) of a role; both are False for an unknown role."""
     return _FLAGS.get(role_name, (False, False))
 
 
 def right_to_remove(role_permissions: Collection[str]) -> Permission:
-    """Give the permission that removing somebody needs: managers remove plain members only."""
+    """Return the permission that removing a member needs: managers may only remove plain members.
+
+    Args:
+        role_permissions: permissions of the member's role.
+    """
     return Permission.GROUP_REGRANT if role_permissions else Permission.GROUP_REVOKE
 
 
 def check_group_quota(count: int, most: int) -> None:
-    """Let a person found another group only while few enough of theirs exist.
+    """Require that an account has created fewer existing groups than the limit.
 
-    Refuses: Conflict ``group.too_many``.
+    Args:
+        count: present number.
+        most: limit.
+
+    Raises:
+        Conflict: ``group.too_many``.
     """
     if count >= most:
         raise Conflict("group.too_many", most=most)
 
 
 def check_pending_quota(waiting: int, most: int) -> None:
-    """Let a person ask once more only while few enough of their requests are pending.
+    """Require that an account has fewer pending join requests than the limit.
 
-    Refuses: Conflict ``request.too_many``.
+    Args:
+        waiting: present number.
+        most: limit.
+
+    Raises:
+        Conflict: ``request.too_many``.
     """
     if waiting >= most:
         raise Conflict("request.too_many", most=most)

@@ -1,1 +1,1 @@
-"""Organisations: the scopes that hold projects."""
+"""Organisations: top-level scopes with projects."""

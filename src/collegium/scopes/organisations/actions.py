@@ -1,4 +1,4 @@
-"""What can be done to organisations."""
+"""Actions on organisations: create, update and delete."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ STAFF_ONLY = frozenset(
         "sponsor_number",
     }
 )
-"""The columns that nobody but staff may write; sent by others they are passed over."""
+"""The columns that only staff may write; values from others are ignored."""
 
 
 def check_available(scope: Row) -> None:
-    """Let nothing happen in an organisation that is blocked or archived.
+    """Require that an organisation is neither blocked nor archived.
 
-    Refuses: Conflict ``organisation.blocked`` and ``organisation.archived``.
+    Raises:
+        Conflict: ``organisation.blocked``, ``organisation.archived``.
     """
     _check_available(blocked=scope.blocked, archived=scope.archived)
 
@@ -71,19 +72,21 @@ def _check_may_change(actor: Actor, scope: Row, changes: Mapping[str, Any]) -> N
 
 
 def default_domain(tx: ReadTransaction, actor: Actor) -> str:
-    """Give the organisation that the actor's profile names: the default domain of a new one."""
+    """Return the organisation in the actor's profile: the default domain of a new organisation."""
     return str(account_queries.own(tx, actor).organization)
 
 
 def create(
     tx: WriteTransaction, actor: Actor, settings: Settings, values: Mapping[str, Any]
 ) -> str:
-    """Create an organisation and give its UUID.
+    """Create an organisation and return its UUID, 32 hex digits.
 
     Args:
-        values: columns of the organisation; ``name`` at least.
+        values: columns of the organisation, at least ``name``.
 
-    Refuses: Forbidden ``permission.missing`` for anybody but staff.
+    Raises:
+        Forbidden: ``permission.missing`` unless the actor is staff.
+        Invalid: ``scope.slug_taken``.
     """
     require_staff(actor)
     uuid = uuid4().hex
@@ -110,13 +113,17 @@ def create(
 def update(
     tx: WriteTransaction, actor: Actor, reached: ScopeAccess, changes: Mapping[str, Any]
 ) -> None:
-    """Change an organisation that the actor can see.
+    """Update an organisation that the actor can see.
 
-    Staff open a closed one again, and with it whatever else they change; but while it stays
-    closed, they change nothing of it save whether it is.
+    Staff may unblock or unarchive an organisation and change other columns in the same call. While
+    it stays blocked or archived, only these two columns may change.
 
-    Refuses: Forbidden ``permission.missing``, Conflict ``organisation.blocked`` and
-    ``organisation.archived``, Invalid ``scope.slug_taken``.
+    Raises:
+        NotFound: ``organisation.unknown``, ``scope.unknown`` if it was deleted or hidden in the
+            meantime.
+        Forbidden: ``permission.missing``.
+        Conflict: ``organisation.blocked``, ``organisation.archived``.
+        Invalid: ``scope.slug_taken``.
     """
     reached = lock_and_recheck(tx, actor, reached, Permission.ORGANISATION_UPDATE)
     _check_may_change(actor, reached.scope, changes)
@@ -140,10 +147,14 @@ def update(
 
 
 def delete(tx: WriteTransaction, actor: Actor, reached: ScopeAccess) -> None:
-    """Remove an organisation; its grants end, its history stays.
+    """Delete an organisation and end its grants; its events remain.
 
-    Refuses: Conflict ``organisation.blocked``, ``organisation.archived`` and
-    ``organisation.has_projects``.
+    Raises:
+        NotFound: ``organisation.unknown``, ``scope.unknown`` if it was deleted or hidden in the
+            meantime.
+        Forbidden: ``permission.missing``.
+        Conflict: ``organisation.blocked``, ``organisation.archived``,
+            ``organisation.has_projects``.
     """
     reached = lock_and_recheck(tx, actor, reached, Permission.ORGANISATION_DELETE)
     check_available(reached.scope)

@@ -1,4 +1,4 @@
-"""Organisations: the scopes that hold projects."""
+"""Queries of organisations."""
 
 from __future__ import annotations
 
@@ -95,9 +95,13 @@ def _projects(*, sees_all: bool) -> Statement:
 
 
 def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
-    """Load an organisation to show it.
+    """Return an organisation that the actor may see.
 
-    Refuses: NotFound ``organisation.unknown`` when there is none or it is hidden.
+    Args:
+        uuid: 32 hex digits.
+
+    Raises:
+        NotFound: ``organisation.unknown``: it does not exist or the actor may not see it.
     """
     row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
@@ -106,13 +110,13 @@ def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
 
 
 def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[Row]:
-    """Give the projects of organisations that the actor may see: ``parent_id uuid name ends``."""
+    """Return the visible projects of organisations: ``parent_id uuid name ends``."""
     return tx.fetch_all(
         _projects(sees_all=actor.sees_all), ids=list(ids), **viewer_params(tx, actor)
     )
 
 
 def people_in(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
-    """Count the people with a grant in each organisation or in one of its projects."""
+    """Return, by id, the number of people with a grant in an organisation or in its projects."""
     rows = tx.fetch_all(_PEOPLE, ids=list(ids), now=tx.now)
     return {row.organisation_id: row.people for row in rows}

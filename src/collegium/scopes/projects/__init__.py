@@ -1,1 +1,1 @@
-"""Projects: the scopes under an organisation."""
+"""Projects: scopes inside an organisation."""

@@ -1,4 +1,4 @@
-"""What can be done to projects."""
+"""Actions on projects: create, update and delete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 STAFF_ONLY: Final = frozenset({"slug", "staff_notes"})
-"""The columns that nobody but staff may write; sent by others they are passed over."""
+"""The columns that only staff may write; values from others are ignored."""
 
 
 def create(
@@ -38,14 +38,18 @@ def create(
     *,
     settings: Settings = DEFAULTS,
 ) -> str:
-    """Create a project in an organisation that the actor can see.
+    """Create a project in an organisation that the actor can see; return its UUID, 32 hex digits.
 
     Args:
-        values: columns of the project; ``name`` at least.
+        parent: the organisation and the actor's permissions there.
+        values: columns of the project, at least ``name``.
 
-    Refuses: Forbidden ``permission.missing`` (also for an end without the right to delete),
-    Conflict ``organisation.unavailable`` and ``organisation.too_many_projects``, Invalid
-    ``project.date_in_the_past`` and ``scope.slug_taken``.
+    Raises:
+        NotFound: ``organisation.unknown``, ``scope.unknown`` if the organisation was deleted or
+            hidden in the meantime.
+        Forbidden: ``permission.missing``, also for an end date without the permission to delete.
+        Conflict: ``organisation.unavailable``, ``organisation.too_many_projects``.
+        Invalid: ``project.date_in_the_past``, ``scope.slug_taken``.
     """
     parent = lock_and_recheck(tx, actor, parent, Permission.PROJECT_CREATE)
     check_open(parent.scope)
@@ -63,12 +67,18 @@ def add(
     *,
     settings: Settings = DEFAULTS,
 ) -> tuple[int, str]:
-    """Write a project whose creation was judged before; give its number and its UUID.
+    """Insert a project that the caller has checked; return its id and UUID.
 
-    The organisation must be locked. Staff are not bounded: their programs bring whole
-    institutions in.
+    The caller has locked the organisation. The limit does not apply to staff, whose programs may
+    import whole institutions.
 
-    Refuses: Conflict ``organisation.too_many_projects``.
+    Args:
+        actor: who creates it; None for auto-approval of a join request.
+        parent: id of the organisation.
+
+    Raises:
+        Conflict: ``organisation.too_many_projects``.
+        Invalid: ``scope.slug_taken``.
     """
     if actor is None or not actor.is_staff:
         check_project_quota(scope_queries.children(tx, parent), settings.max_projects)
@@ -97,7 +107,11 @@ def _writable(actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_end(actor: Actor, reached: ScopeAccess, values: dict[str, Any]) -> dict[str, Any]:
-    """Let only somebody who could delete a project say when it ends, and remember who did."""
+    """Require the permission to delete for an end date, and record who requested it.
+
+    Raises:
+        Forbidden: ``permission.missing``.
+    """
     if values.get("ends") is None:
         return values
     if not has_permission(actor, reached.permissions, Permission.PROJECT_DELETE):
@@ -106,9 +120,10 @@ def _with_end(actor: Actor, reached: ScopeAccess, values: dict[str, Any]) -> dic
 
 
 def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
-    """Let a project begin and end today at the earliest.
+    """Require that start and end date are not in the past.
 
-    Refuses: Invalid ``project.date_in_the_past``.
+    Raises:
+        Invalid: ``project.date_in_the_past``.
     """
     for name in ("starts", "ends"):
         if values.get(name) is not None and values[name] < now.date():
@@ -118,13 +133,16 @@ def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
 def update(
     tx: WriteTransaction, actor: Actor, reached: ScopeAccess, changes: Mapping[str, Any]
 ) -> None:
-    """Change a project that the actor reached with the right to change it.
+    """Update a project that the actor can see.
 
-    A start that has passed stays as it is.
+    A start date that has passed stays unchanged.
 
-    Refuses: Forbidden when an end is set without the right to delete,
-    Conflict ``organisation.unavailable``, Invalid ``project.date_in_the_past``
-    and ``scope.slug_taken``.
+    Raises:
+        NotFound: ``project.unknown``, ``scope.unknown`` if it was deleted or hidden in the
+            meantime.
+        Forbidden: ``permission.missing``, also for an end date without the permission to delete.
+        Conflict: ``organisation.unavailable``.
+        Invalid: ``project.date_in_the_past``, ``scope.slug_taken``.
     """
     reached = lock_and_recheck(tx, actor, reached, Permission.PROJECT_UPDATE)
     check_open(reached.scope)
@@ -145,10 +163,14 @@ def update(
 
 
 def delete(tx: WriteTransaction, actor: Actor, reached: ScopeAccess) -> None:
-    """Remove a project; its grants end, its history stays.
+    """Delete a project and end its grants; its events remain.
 
-    Refuses: Forbidden unless the right to delete comes from the organisation above,
-    Conflict ``organisation.unavailable``.
+    Raises:
+        NotFound: ``project.unknown``, ``scope.unknown`` if it was deleted or hidden in the
+            meantime.
+        Forbidden: ``permission.missing`` unless the permission to delete is inherited from the
+            organisation.
+        Conflict: ``organisation.unavailable``.
     """
     reached = lock_and_recheck(tx, actor, reached)
     if not has_permission(actor, reached.parent_permissions, Permission.PROJECT_DELETE):

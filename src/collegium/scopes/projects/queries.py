@@ -1,4 +1,4 @@
-"""Projects: the scopes under an organisation."""
+"""Queries of projects."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ _all = (
     .join(organisation, organisation.c.id == scopes.c.parent_id)
     .join(organisations, organisations.c.scope_id == organisation.c.id)
     .outerjoin(accounts, accounts.c.id == projects.c.ends_requested_by)
-    # The kind is said although the join implies it: the index for the order begins with it.
+    # The join implies the kind. The condition is needed because the index for the order begins with
+    # the kind.
     .where(scopes.c.kind == ScopeKind.PROJECT.value)
 )
 _here = scopes.c.removed.is_(None)
@@ -50,7 +51,7 @@ _ORDERS = {
     "customer_name": (organisation.c.name_sort,),
     "customer_native_name": (organisations.c.native_name_sort,),
     "customer_abbreviation": (organisations.c.abbreviation_sort,),
-    # Nothing costs anything here, so by their costs all are equal.
+    # Collegium has no costs, so all projects are equal in this order.
     "estimated_cost": (),
 }
 
@@ -66,7 +67,8 @@ listing = Listing(
 
 history = Listing(
     _all,
-    # Whoever was in a removed project is so no more; it is shown to those who could remove it.
+    # Deletion ends all memberships. Therefore a deleted project is visible to those who could
+    # delete it.
     visible=lambda: or_(
         and_(_here, visible(ScopeKind.PROJECT)),
         and_(
@@ -82,7 +84,7 @@ history = Listing(
         "is_removed": scopes.c.removed.is_not(None) == bindparam("is_removed", type_=Boolean()),
     },
 )
-"""The removed projects as well."""
+"""The list of projects, deleted ones included."""
 
 
 @lru_cache(maxsize=2)
@@ -95,9 +97,13 @@ def _seen(*, sees_all: bool) -> Statement:
 
 
 def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
-    """Load a project to show it.
+    """Return a project that the actor may see.
 
-    Refuses: NotFound ``project.unknown`` when there is none or it is hidden.
+    Args:
+        uuid: 32 hex digits.
+
+    Raises:
+        NotFound: ``project.unknown``: it does not exist or the actor may not see it.
     """
     row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
