@@ -1,4 +1,4 @@
-"""History: one row a deed, written in the transaction of the deed and never changed."""
+"""Queries of the audit log: one row per action, inserted in the same transaction, never changed."""
 
 from __future__ import annotations
 
@@ -91,17 +91,18 @@ _NTH_LOGIN = Statement(
 
 
 def login_number(tx: ReadTransaction, account: int, since: datetime, nth: int) -> datetime | None:
-    """Return when an account logged in the nth time, counted back from now; None: less often.
+    """Return the time of the nth latest sign-in of an account, UTC; None if there were fewer.
 
     Args:
-        since: logins before it do not count.
+        since: earlier sign-ins do not count, UTC.
+        nth: 1 for the latest.
     """
     row = tx.fetch_one(_NTH_LOGIN, account=account, since=since, skip=nth - 1)
     return None if row is None else row.at
 
 
 def data_of(tx: ReadTransaction, kind: str, account: int) -> Mapping[str, Any]:
-    """Give the facts of the first such event of an account; none where there is none."""
+    """Return the data of the first such event of an account; empty if there is none."""
     row = tx.fetch_one(_FACTS, kind=kind, account=account)
     return {} if row is None else dict(row.facts)
 
@@ -115,13 +116,14 @@ def record(
     account: int | None = None,
     **facts: Any,
 ) -> None:
-    """Write down what happened.
+    """Record an event.
 
     Args:
-        kind: in the past and dotted, ``invitation.accepted``.
-        actor: who did it; of somebody without an account only whence is kept, and of None nothing.
-        scope: number of the scope it happened in.
-        account: number of the account it happened to.
+        kind: dotted, in the past tense: ``invitation.accepted``.
+        actor: the acting account. For an anonymous actor only the network address and the request
+            id are stored; for None, nothing.
+        scope: id of the scope in which it happened.
+        account: id of the affected account.
         facts: names as they are now, and what changed; JSON values, never a secret.
     """
     if actor is not None and actor.impersonator is not None:
@@ -143,7 +145,7 @@ def record(
 
 
 def latest(tx: ReadTransaction) -> datetime | None:
-    """Give the moment of what was written down last."""
+    """Return the time of the latest event, UTC; None if there is none."""
     at: datetime | None = tx.scalar(_LATEST)
     return at
 
@@ -153,7 +155,7 @@ MANAGERS: Final = (
     (ScopeKind.ORGANISATION, Permission.ORGANISATION_UPDATE),
     (ScopeKind.PROJECT, Permission.PROJECT_UPDATE),
 )
-"""The permissions that let somebody read the history of a scope."""
+"""The permissions that allow reading the events of a scope."""
 
 _actor = accounts.alias("actor")
 _account = accounts.alias("account")
@@ -204,11 +206,12 @@ _rows = (
 
 
 def visible() -> ColumnElement[bool]:
-    """Say which events an ordinary actor may see.
+    """Return the condition for events that an ordinary actor may see.
 
-    Those of scopes that the actor has a hand in; what the actor did; what happened to the actor.
+    They are those of scopes that the actor manages, the actor's own actions, and those that affect
+    the actor's account.
     """
-    # One set of numbers out of three small ones, each found through an index, and not one OR.
+    # A union of three small sets, each found through an index. An OR would not use the indexes.
     return events.c.id.in_(
         union(
             select(_mine.c.id).where(_mine.c.scope_id.in_(scopes_with_permission(*MANAGERS))),
@@ -219,7 +222,7 @@ def visible() -> ColumnElement[bool]:
 
 
 def _under_scope(bind: str, kind: str, *, sees_all: bool) -> ColumnElement[bool]:
-    """Say which events are of a scope, or of one below it, that the actor may see."""
+    """Return the condition for events of a scope or its children that the actor may see."""
     named, below = scopes.alias("named"), scopes.alias("below")
     found = and_(
         named.c.uuid == bindparam(bind),
@@ -235,9 +238,9 @@ def _under_scope(bind: str, kind: str, *, sees_all: bool) -> ColumnElement[bool]
 
 
 def _person(column: ColumnElement[Any], bind: str, *, sees_all: bool) -> ColumnElement[bool]:
-    """Say which events name a person in a column, and show it to the actor."""
+    """Return the condition for events that name a person whom the actor may see there."""
     found = select(accounts.c.id).where(accounts.c.uuid == bindparam(bind)).scalar_subquery()
-    # Of a scope that is hidden by now nobody is told who else it was.
+    # Events of a scope that is now hidden from the actor do not reveal other people.
     shown = or_(events.c.scope_id.is_(None), _seen_scope(), column == _me)
     return and_(column == found, true() if sees_all else shown)
 
@@ -267,7 +270,7 @@ def _where_scope(form: str, sees_all: bool) -> ColumnElement[bool]:
 
 
 def _read_kinds(value: list[str]) -> tuple[str, dict[str, Any]]:
-    # A single kind comes out of its index in order; a list would have to be sorted.
+    # With a single kind the index returns the rows in order. A list of kinds would need a sort.
     return ("one", {"kinds": value[0]}) if len(value) == 1 else ("many", {"kinds": value})
 
 
@@ -282,7 +285,7 @@ def _where_not_of(_form: str, sees_all: bool) -> ColumnElement[bool]:
     if not sees_all:
         of_kind = exists().where(scopes.c.id == events.c.scope_id, scopes.c.kind == kind)
         return not_(of_kind.correlate(events))
-    # Who sees all counts all: in one index alone, without looking each scope up.
+    # Staff and support see all events, so the count uses one index and looks up no scopes.
     return or_(
         events.c.scope_id.is_(None),
         events.c.scope_id.not_in(select(scopes.c.id).where(scopes.c.kind == kind)),
@@ -290,7 +293,10 @@ def _where_not_of(_form: str, sees_all: bool) -> ColumnElement[bool]:
 
 
 def _visible_here() -> ColumnElement[bool]:
-    """Say the same of the events of one place, each of which is looked at anyhow."""
+    """Return the same condition as ``visible``, for the events of one scope.
+
+    Each of these events is read anyway, so no union of index ranges is needed.
+    """
     return or_(
         events.c.scope_id.in_(scopes_with_permission(*MANAGERS)),
         events.c.account_id == _me,
@@ -314,7 +320,7 @@ listing = Listing(
     orders={"created": (events.c.at,)},
     filters={
         **_OF_TIME,
-        # A kind of scope and a UUID; the kind may be ``account``, or empty for what is nowhere.
+        # A kind of scope and a UUID. The kind may be ``account``. An empty kind matches no event.
         "scope": Filter(_read_scope, _where_scope),
         "organisation": _by(
             "organisation",
@@ -325,11 +331,11 @@ listing = Listing(
         ),
         "by": _by("by", lambda _, every: _person(events.c.actor_id, "by", sees_all=every)),
         "related": _by("related", lambda _, every: _related("related", sees_all=every)),
-        # A kind of scope whose history is left out.
+        # A kind of scope whose events are left out.
         "without": _by("without", _where_not_of),
     },
 )
-"""The history, of all kinds of scope unless ``without`` leaves one out."""
+"""The events of all kinds of scope, unless ``without`` leaves one out."""
 
 _at = bindparam("place", type_=BigInt)
 
@@ -344,7 +350,7 @@ team = Listing(
     orders={"created": (events.c.at,)},
     filters={
         **_OF_TIME,
-        # Of one scope they come out of the index in their order.
+        # The events of a single scope come from the index in order.
         "place": Filter(
             lambda value: (
                 "tree" if value[0] == ScopeKind.ORGANISATION else "",
@@ -362,7 +368,7 @@ team = Listing(
         ),
     },
 )
-"""The history of one scope and what is below it: ``place`` is its kind and its number."""
+"""The events of one scope and its children; the filter ``place`` is its kind and id."""
 
 
 @lru_cache(maxsize=4)
@@ -373,9 +379,13 @@ def _seen(column: str, *, sees_all: bool) -> Statement:
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, key: str | int) -> Row:
-    """Load an event that the actor may see, by UUID or by number.
+    """Return an event that the actor may see.
 
-    Refuses: NotFound ``event.unknown`` when there is none or it is hidden from the actor.
+    Args:
+        key: UUID, 32 hex digits, or id.
+
+    Raises:
+        NotFound: ``event.unknown``: it does not exist or the actor may not see it.
     """
     statement = _seen("uuid" if isinstance(key, str) else "id", sees_all=actor.sees_all)
     row = tx.fetch_one(statement, key=key, **viewer_params(tx, actor))
