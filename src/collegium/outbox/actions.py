@@ -1,4 +1,4 @@
-"""What staff do with mails that did not go out. All of it is staff's."""
+"""Actions of staff on e-mails that were not delivered."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     from collegium.db.database import WriteTransaction
 
 RETRY_MAX: Final = 1000
-"""So many mails are owed again at once at most; a transaction is not to be long."""
+"""Maximum number of e-mails that one call queues again, so that the transaction stays short."""
 
 DROPPED: Final = "Staff decided that it is not sent."
 
 
 def retry(tx: WriteTransaction, actor: Actor, mail: int) -> None:
-    """Owe an abandoned mail again, as if for the first time; one that waits is due at once.
+    """Queue a failed e-mail again as a new one; make a queued one due at once.
 
-    Refuses: NotFound when the actor sees no mails, Forbidden for anybody but staff,
-    NotFound ``mail.settled`` for any other mail.
+    Args:
+        mail: id of the e-mail.
+
+    Raises:
+        NotFound: ``oversight.unknown`` unless the actor is staff or support; ``mail.settled`` for
+            any other e-mail.
+        Forbidden: ``permission.missing`` unless the actor is staff.
     """
     _check(actor)
     row = outbox_queries.retry(tx, mail)
@@ -32,9 +37,11 @@ def retry(tx: WriteTransaction, actor: Actor, mail: int) -> None:
 
 
 def retry_all(tx: WriteTransaction, actor: Actor) -> int:
-    """Owe the abandoned mails again, ``MOST`` of them at most; give their number.
+    """Queue failed e-mails again, at most ``RETRY_MAX``; return their number.
 
-    Refuses: as ``retry``; NotFound ``mail.settled`` when there is none.
+    Raises:
+        NotFound: as ``retry``; ``mail.settled`` if there is none.
+        Forbidden: as ``retry``.
     """
     _check(actor)
     number = outbox_queries.retry_all(tx, RETRY_MAX)
@@ -45,9 +52,13 @@ def retry_all(tx: WriteTransaction, actor: Actor) -> int:
 
 
 def discard(tx: WriteTransaction, actor: Actor, mail: int) -> None:
-    """Send a mail no more that was abandoned, or waits.
+    """Discard a failed or queued e-mail: it is never sent.
 
-    Refuses: as ``retry``.
+    Args:
+        mail: id of the e-mail.
+
+    Raises:
+        NotFound, Forbidden: as ``retry``.
     """
     _check(actor)
     row = outbox_queries.discard(tx, mail, DROPPED)

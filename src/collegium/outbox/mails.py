@@ -1,7 +1,7 @@
-"""Every mail there is: a class each, with its name and what it is about.
+"""All e-mails: one class each, with its name and its data.
 
-A new kind of mail is one class here, one loader in ``post/mails.py`` and three templates in
-``post/templates``; a test fails while one of them is missing.
+A new e-mail is one class here, one loader in a ``mails`` module that ``worker/mails.py`` lists,
+and three templates in ``worker/templates``. A test fails while one of them is missing.
 """
 
 from dataclasses import dataclass, fields
@@ -10,28 +10,28 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail owed to somebody, before there is a word of it.
+    """A queued e-mail before it is rendered.
 
     Args:
-        recipient: the address it goes to.
+        recipient: the address to which it is sent.
     """
 
     kind: ClassVar[str]
     recipient: str
 
     def payload(self) -> dict[str, Any]:
-        """Give what the mail is about, for JSON: all fields but the recipient; never a secret."""
+        """Return the data of the e-mail for JSON: all fields but the recipient, never a secret."""
         about = [field.name for field in fields(self) if field.name != "recipient"]
         return {name: getattr(self, name) for name in about}
 
 
 @dataclass(frozen=True, slots=True)
 class InvitationCreated(Mail):
-    """You are invited: to the invited address.
+    """Invitation, to the invited address.
 
     Args:
-        invitation: number of the row; the link is made when the mail is written.
-        reminder: the time to decide is nearly over.
+        invitation: id of the row; the link is made when the e-mail is rendered.
+        reminder: whether it reminds of an invitation that ends soon.
     """
 
     kind: ClassVar[str] = "invitation_created"
@@ -41,13 +41,13 @@ class InvitationCreated(Mail):
 
 @dataclass(frozen=True, slots=True)
 class InvitationApproved(Mail):
-    """You are invited, and this is your account: to the invited address.
+    """Invitation with a new account, to the invited address.
 
-    What was owed as ``InvitationCreated`` becomes this when there was nobody to accept it.
+    A queued ``InvitationCreated`` is changed to this if the invited person had no account.
 
     Args:
-        invitation: number of the row.
-        account: number of the row; its first password is derived when the mail is written.
+        invitation: id of the row.
+        account: id of the row; its first password is derived when the e-mail is rendered.
     """
 
     kind: ClassVar[str] = "invitation_approved"
@@ -57,11 +57,11 @@ class InvitationApproved(Mail):
 
 @dataclass(frozen=True, slots=True)
 class ChangeEmailRequest(Mail):
-    """Confirm that this address is yours: to the new address.
+    """Confirmation of a new address, to that address.
 
     Args:
-        account: number of the row.
-        asked: the moment it was asked for, ISO 8601; with it the code is derived again.
+        account: id of the row.
+        asked: time of the request, ISO 8601; the code is derived from it again.
     """
 
     kind: ClassVar[str] = "change_email_request"
@@ -71,10 +71,10 @@ class ChangeEmailRequest(Mail):
 
 @dataclass(frozen=True, slots=True)
 class EmailChanged(Mail):
-    """Your account has another address now: to the old one.
+    """Notice that an account has a new address, to the old one.
 
     Args:
-        account: number of the row.
+        account: id of the row.
         email: the new address.
     """
 
@@ -85,12 +85,12 @@ class EmailChanged(Mail):
 
 @dataclass(frozen=True, slots=True)
 class InvitationRequested(Mail):
-    """May this invitation go out? To a member of staff.
+    """Question whether an invitation is approved, to a member of staff.
 
     Args:
-        invitation: number of the row; the links are made when the mail is written.
-        staff: number of the account that may decide by them.
-        generation: of the invitation that is asked about; a later one is asked about anew.
+        invitation: id of the row; the links are made when the e-mail is rendered.
+        staff: id of the account that may decide with these links.
+        generation: of the invitation in question; staff are asked again about a later one.
     """
 
     kind: ClassVar[str] = "invitation_requested"
@@ -101,10 +101,10 @@ class InvitationRequested(Mail):
 
 @dataclass(frozen=True, slots=True)
 class InvitationRejected(Mail):
-    """Your invitation does not go out: to whoever made it.
+    """Notice that staff rejected an invitation, to its creator.
 
     Args:
-        invitation: number of the row.
+        invitation: id of the row.
     """
 
     kind: ClassVar[str] = "invitation_rejected"
@@ -113,10 +113,10 @@ class InvitationRejected(Mail):
 
 @dataclass(frozen=True, slots=True)
 class InvitationExpired(Mail):
-    """Nobody took your invitation in time: to whoever made it.
+    """Notice that an invitation has expired without an answer, to its creator.
 
     Args:
-        invitation: number of the row.
+        invitation: id of the row.
     """
 
     kind: ClassVar[str] = "invitation_expired"
@@ -125,10 +125,10 @@ class InvitationExpired(Mail):
 
 @dataclass(frozen=True, slots=True)
 class InvitationAccepted(Mail):
-    """Your invitation was taken: to whoever made it.
+    """Notice that an invitation was accepted, to its creator.
 
     Args:
-        invitation: number of the row.
+        invitation: id of the row.
     """
 
     kind: ClassVar[str] = "invitation_accepted"
@@ -137,11 +137,11 @@ class InvitationAccepted(Mail):
 
 @dataclass(frozen=True, slots=True)
 class InvitationDeclined(Mail):
-    """Your invitation was declined: to whoever made it.
+    """Notice that an invitation was declined, to its creator.
 
     Args:
-        invitation: number of the row.
-        account: number of the account that declined; None for whoever followed the mailed link.
+        invitation: id of the row.
+        account: id of the account that declined; None for an anonymous person with the mailed link.
     """
 
     kind: ClassVar[str] = "invitation_declined"
@@ -151,7 +151,7 @@ class InvitationDeclined(Mail):
 
 @dataclass(frozen=True, slots=True)
 class InvitationTurnedAway(Mail):
-    """The person you invited cannot accept, because their account is deactivated: to the inviter.
+    """Notice that an invitee cannot accept with a deactivated account, to the inviter.
 
     Args:
         invitation: id of the row.
@@ -163,10 +163,10 @@ class InvitationTurnedAway(Mail):
 
 @dataclass(frozen=True, slots=True)
 class InvitationRenewalWished(Mail):
-    """The link that you sent has expired, and somebody wants a new one: to whoever invited.
+    """Notice that an invitee asks for a new link to an expired invitation, to the inviter.
 
     Args:
-        invitation: number of the row.
+        invitation: id of the row.
     """
 
     kind: ClassVar[str] = "invitation_renewal_wished"
@@ -175,11 +175,11 @@ class InvitationRenewalWished(Mail):
 
 @dataclass(frozen=True, slots=True)
 class PasswordReset(Mail):
-    """Set a new password: to the address of an account.
+    """Link to set a new password, to the address of an account.
 
     Args:
-        account: number of the row.
-        asked: the moment it was asked for, ISO 8601; with it the link is made.
+        account: id of the row.
+        asked: time of the request, ISO 8601; the link is made from it.
     """
 
     kind: ClassVar[str] = "password_reset"
@@ -189,13 +189,13 @@ class PasswordReset(Mail):
 
 @dataclass(frozen=True, slots=True)
 class PasswordChanged(Mail):
-    """Your password was changed: to the address of an account.
+    """Notice that a password was changed, to the address of the account.
 
     Args:
-        account: number of the row.
-        at: when, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
-        address: the network address of the person; empty for staff.
+        account: id of the row.
+        at: time of the change, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
+        address: network address of the person; empty for staff.
     """
 
     kind: ClassVar[str] = "password_changed"
@@ -207,15 +207,15 @@ class PasswordChanged(Mail):
 
 @dataclass(frozen=True, slots=True)
 class TokenCreated(Mail):
-    """A new token can use your account: to its address.
+    """Notice that a new token can use an account, to its address.
 
     Args:
-        account: number of the row.
-        at: when, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
-        address: the network address of the person; empty for staff.
-        name: what the token or the program is called; empty for the API token.
-        program: whether a program was let in that asked by itself.
+        account: id of the row.
+        at: time of creation, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
+        address: network address of the person; empty for staff.
+        name: of the token or the program; empty for the API token.
+        program: whether a program asked for the token by device sign-in.
     """
 
     kind: ClassVar[str] = "token_created"
@@ -229,15 +229,15 @@ class TokenCreated(Mail):
 
 @dataclass(frozen=True, slots=True)
 class ChangeEmailNotice(Mail):
-    """Your account is to have another address: to the one it has.
+    """Notice that a new address was requested for an account, to its present address.
 
     Args:
-        account: number of the row.
-        at: when, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
-        address: the network address of the person; empty for staff.
+        account: id of the row.
+        at: time of the request, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
+        address: network address of the person; empty for staff.
         email: the new address.
-        version: of the account's credentials; with it the code that cancels is derived again.
+        version: of the account's credentials; the code that cancels is derived from it again.
     """
 
     kind: ClassVar[str] = "change_email_notice"
@@ -251,13 +251,13 @@ class ChangeEmailNotice(Mail):
 
 @dataclass(frozen=True, slots=True)
 class SecondFactorEnabled(Mail):
-    """Your second factor is on: to the address of an account.
+    """Notice that two-factor authentication was activated, to the address of the account.
 
     Args:
-        account: number of the row.
-        at: when, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
-        address: the network address of the person; empty for staff.
+        account: id of the row.
+        at: time of the change, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
+        address: network address of the person; empty for staff.
     """
 
     kind: ClassVar[str] = "second_factor_enabled"
@@ -269,13 +269,13 @@ class SecondFactorEnabled(Mail):
 
 @dataclass(frozen=True, slots=True)
 class SecondFactorDisabled(Mail):
-    """You turned your second factor off: to the address of an account.
+    """Notice that a person deactivated their two-factor authentication, to the account's address.
 
     Args:
-        account: number of the row.
-        at: when, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
-        address: the network address of the person; empty for staff.
+        account: id of the row.
+        at: time of the change, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
+        address: network address of the person; empty for staff.
     """
 
     kind: ClassVar[str] = "second_factor_disabled"
@@ -287,13 +287,13 @@ class SecondFactorDisabled(Mail):
 
 @dataclass(frozen=True, slots=True)
 class SecondFactorReset(Mail):
-    """Your second factor is off: to the account that staff turned it off for.
+    """Notice that staff deactivated two-factor authentication, to the address of the account.
 
     Args:
-        account: number of the row.
-        at: when, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
-        address: the network address of the person; empty for staff.
+        account: id of the row.
+        at: time of the change, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
+        address: network address of the person; empty for staff.
     """
 
     kind: ClassVar[str] = "second_factor_reset"
@@ -305,14 +305,14 @@ class SecondFactorReset(Mail):
 
 @dataclass(frozen=True, slots=True)
 class SecondFactorFailed(Mail):
-    """Somebody knows your password and guesses codes: to the address of an account.
+    """Warning of wrong two-factor codes after a correct password, to the address of the account.
 
     Args:
-        account: number of the row.
-        at: when, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``actions.notices``.
-        address: the network address of the person; empty for staff.
-        codes: how many wrong codes were given in a row.
+        account: id of the row.
+        at: time of the latest attempt, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
+        address: network address of the person; empty for staff.
+        codes: number of wrong codes in a row.
         locked: whether only a recovery code is accepted now.
     """
 
@@ -327,10 +327,10 @@ class SecondFactorFailed(Mail):
 
 @dataclass(frozen=True, slots=True)
 class PermissionRequestSubmitted(Mail):
-    """Somebody asks to be let in: to those who may decide.
+    """Notice of a join request, to the accounts that may decide.
 
     Args:
-        request: number of the row.
+        request: id of the row.
     """
 
     kind: ClassVar[str] = "permission_request_submitted"
@@ -339,10 +339,10 @@ class PermissionRequestSubmitted(Mail):
 
 @dataclass(frozen=True, slots=True)
 class PermissionRequestRejected(Mail):
-    """You were turned down: to whoever asked.
+    """Notice that a join request was rejected, to the requester.
 
     Args:
-        request: number of the row.
+        request: id of the row.
     """
 
     kind: ClassVar[str] = "permission_request_rejected"
@@ -351,10 +351,10 @@ class PermissionRequestRejected(Mail):
 
 @dataclass(frozen=True, slots=True)
 class StructureRoleGranted(Mail):
-    """You are in: to whoever asked.
+    """Notice that a join request was approved, to the requester.
 
     Args:
-        request: number of the row.
+        request: id of the row.
     """
 
     kind: ClassVar[str] = "structure_role_granted"
@@ -363,12 +363,12 @@ class StructureRoleGranted(Mail):
 
 @dataclass(frozen=True, slots=True)
 class ProfileChangesOperator(Mail):
-    """Somebody in charge of organisations has other details: to an operator.
+    """Notice that an organisation owner's profile has changed, to an operator.
 
     Args:
-        account: number of the row.
-        changes: field of the profile to what it was and what it is; what it was is nowhere else.
-        organizations: names of those that the person is an owner of.
+        account: id of the row.
+        changes: old and new value by field of the profile; the old value is stored nowhere else.
+        organizations: names of the organisations that the person owns.
     """
 
     kind: ClassVar[str] = "notifications_profile_changes_operator"

@@ -1,8 +1,8 @@
-"""What can come of a mail besides its being sent."""
+"""Exceptions for e-mails that are not sent."""
 
 
 class ObsoleteError(Exception):
-    """There is nothing left to say; ``reason`` is a short sentence for people."""
+    """The e-mail is obsolete; ``reason`` is a short sentence for people."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -10,11 +10,11 @@ class ObsoleteError(Exception):
 
 
 class UndeliverableError(Exception):
-    """A mail did not go out.
+    """An e-mail was not delivered.
 
     Args:
         reason: a short sentence for people.
-        permanent: whether it would be the same another time.
+        permanent: whether another attempt would fail as well.
     """
 
     def __init__(self, reason: str, *, permanent: bool) -> None:
@@ -24,7 +24,7 @@ class UndeliverableError(Exception):
 
 
 class UnreachableError(UndeliverableError):
-    """No mail goes out this way at present: the reason has nothing to do with this one."""
+    """The transport delivers nothing at present; the reason is unrelated to this e-mail."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, permanent=False)

@@ -1,7 +1,7 @@
-"""The outbox: mails owed, from the deed that owes them until they are settled.
+"""Queries of the outbox: e-mails from the action that queues them until they are finished.
 
-A worker claims a mail by a lease. Whatever it then says about it names the attempt it claimed,
-so that a worker whose lease ran out cannot settle the attempt of another.
+A worker claims an e-mail by a lease. Each later update names the attempt that it claimed, so a
+worker whose lease has expired cannot finish the attempt of another one.
 """
 
 from collections.abc import Collection, Mapping
@@ -32,14 +32,14 @@ from collegium.lists.listing import Filter, Listing
 from collegium.refusals import Conflict, NotFound
 
 OVERDUE_AFTER: Final = timedelta(minutes=1)
-"""A mail that could have been claimed for so long says that nobody pays the outbox."""
+"""An e-mail that could have been claimed for this long shows that no worker is running."""
 
 REQUEST: Final = "request_id"
-"""The fact that names the request which owed the mail, so that logs can follow it."""
+"""The key of the payload that names the request, so that logs can be correlated."""
 
 
 class QueuedMail(Protocol):
-    """What can be posted; ``actions.mails`` has every kind."""
+    """An e-mail that can be queued; ``outbox.mails`` has all kinds."""
 
     @property
     def kind(self) -> str:
@@ -47,10 +47,10 @@ class QueuedMail(Protocol):
 
     @property
     def recipient(self) -> str:
-        """The address it goes to."""
+        """The address to which it is sent."""
 
     def payload(self) -> dict[str, Any]:
-        """What it is about, as JSON."""
+        """Return the data of the e-mail, as JSON."""
 
 
 _OWED = outbox.c.state == "owed"
@@ -59,7 +59,7 @@ _NOW = bindparam("now", type_=UtcDateTime)
 _UNTIL = bindparam("until", type_=UtcDateTime)
 _ERROR = bindparam("reason", type_=outbox.c.error.type)
 
-# From when on a mail can be claimed: it is due, and nobody holds it any more.
+# The time from which an e-mail can be claimed: it is due and its lease has expired.
 _free_from = case(
     (and_(outbox.c.leased.is_not(None), outbox.c.leased > outbox.c.due), outbox.c.leased),
     else_=outbox.c.due,
@@ -77,7 +77,8 @@ _POST = Statement(
     insert(outbox).values({name: bindparam(name) for name in _POSTED}).returning(outbox.c.id)
 )
 
-# Materialized: a sub-select with a limit may otherwise run more than once, and claim too many.
+# MATERIALIZED: otherwise the database may run a sub-select with a limit more than once, and claim
+# too many rows.
 _picked = (
     select(outbox.c.id)
     .where(_free())
@@ -89,8 +90,8 @@ _picked = (
 )
 _CLAIM = Statement(
     update(outbox)
-    # The condition stands here a second time: PostgreSQL judges the outer one again on the
-    # newest version of a row, and without it two workers can claim the same mail.
+    # The condition is repeated here. PostgreSQL evaluates the outer condition again on the newest
+    # version of a row. Without it two workers could claim the same e-mail.
     .where(outbox.c.id.in_(select(_picked.c.id)), _free())
     .values(leased=_UNTIL, attempts=outbox.c.attempts + 1, error="")
     .returning(outbox.c.id, outbox.c.kind, outbox.c.recipient, outbox.c.facts, outbox.c.attempts)
@@ -148,7 +149,7 @@ _old = (
 )
 _SWEEP = Statement(delete(outbox).where(outbox.c.id.in_(_old)))
 
-# Each from an index of its own: what was sent, in years, is not looked at.
+# Each count uses an index of its own, so years of sent e-mails are not read.
 _COUNTS = Statement(
     select(
         *(
@@ -183,9 +184,9 @@ listing = Listing(
     counted=select(outbox.c.id),
     lean=True,
 )
-"""The mails of a state, ``owed`` or ``abandoned``; for staff and support."""
+"""The e-mails of a state, queued or failed; for staff and support."""
 
-# Not what a worker has in its hands at this moment.
+# Excludes e-mails that a worker has claimed now.
 _unheld = or_(_ABANDONED, and_(_OWED, or_(outbox.c.leased.is_(None), outbox.c.leased <= _NOW)))
 _one = and_(outbox.c.id == bindparam("mail", type_=BigInt), _unheld)
 _some = outbox.c.id.in_(
@@ -197,7 +198,7 @@ _some = outbox.c.id.in_(
 
 
 def _requeue(which: ColumnElement[bool]) -> Update:
-    # What was given up begins anew; what is still tried keeps the count of its attempts.
+    # A failed e-mail starts again with no attempts. A queued one keeps its count.
     attempts = case((_ABANDONED, 0), else_=outbox.c.attempts)
     return (
         update(outbox)
@@ -217,10 +218,10 @@ _DROP = Statement(
 
 
 def enqueue(tx: WriteTransaction, mail: QueuedMail, due: datetime | None = None) -> int:
-    """Owe a mail from the moment this transaction commits; give its number.
+    """Queue an e-mail for delivery after this transaction commits; return its id.
 
     Args:
-        due: when it may go; None: at once.
+        due: earliest time of delivery, UTC; None for now.
     """
     facts = mail.payload()
     if tx.request:
@@ -239,25 +240,31 @@ def enqueue(tx: WriteTransaction, mail: QueuedMail, due: datetime | None = None)
 
 
 def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[Row]:
-    """Take mails that are due, so that nobody else does before the lease runs out.
+    """Claim e-mails that are due; other workers leave them alone until the lease expires.
 
-    Gives ``id kind recipient facts attempts``, the attempt just begun included.
+    Args:
+        limit: maximum number of e-mails.
+        lease_seconds: length of the lease.
+
+    Returns:
+        Rows ``id kind recipient facts attempts``; the attempt that begins now is counted.
     """
     until = tx.now + timedelta(seconds=lease_seconds)
     return tx.fetch_all(_CLAIM, now=tx.now, limit=limit, until=until)
 
 
 def release(tx: WriteTransaction) -> int:
-    """End all leases; only for whoever knows that nobody works under one. Give their number."""
+    """End all leases and return their number; the caller knows that no worker is running."""
     return tx.execute(_FREE)
 
 
 def change_kind(
     tx: WriteTransaction, mail: int, attempt: int, kind: str, facts: Mapping[str, Any]
 ) -> None:
-    """Make another kind of mail of one that is claimed.
+    """Change the kind and data of a claimed e-mail.
 
-    Refuses: Conflict ``mail.overtaken`` when the attempt is no longer the latest.
+    Raises:
+        Conflict: ``mail.overtaken`` if another worker has claimed it since.
     """
     about = facts.get("account")
     if not tx.execute(_TURN, mail=mail, attempt=attempt, kind=kind, facts=facts, about=about):
@@ -265,23 +272,23 @@ def change_kind(
 
 
 def mark_sent(tx: WriteTransaction, mail: int, attempt: int) -> bool:
-    """Note that a mail went out; False when the attempt is no longer the latest."""
+    """Mark an e-mail as sent; return False if another worker has claimed it since."""
     return tx.execute(_SENT, mail=mail, attempt=attempt, now=tx.now, reason="") > 0
 
 
 def mark_obsolete(tx: WriteTransaction, mail: int, attempt: int, reason: str) -> bool:
-    """Note that there is nothing left to say; False when the attempt is not the latest."""
+    """Mark an e-mail as obsolete; return False if another worker has claimed it since."""
     return tx.execute(_VOID, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
 
 
 def mark_failed(
     tx: WriteTransaction, mail: int, attempt: int, reason: str, retry_at: datetime | None
 ) -> bool:
-    """Note why an attempt failed; False when the attempt is no longer the latest.
+    """Record why an attempt failed; return False if another worker has claimed the e-mail since.
 
     Args:
-        reason: a short sentence; people see it.
-        retry_at: when to try again; None abandons the mail.
+        reason: a short sentence for people.
+        retry_at: time of the next attempt, UTC; None if the e-mail has finally failed.
     """
     if retry_at is None:
         return tx.execute(_ABANDON, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
@@ -296,18 +303,24 @@ def postpone(
     *,
     those: bool = False,
 ) -> int:
-    """Let what could be claimed now wait, without counting an attempt.
+    """Postpone the e-mails that could be claimed now; return their number.
+
+    This does not count as an attempt.
 
     Args:
-        kinds: the kinds of mail that wait; or, unless ``those``, that do not.
+        until: new due time, UTC.
+        reason: a short sentence for people.
+        kinds: kinds of e-mail.
+        those: postpone only these kinds; by default all kinds but these.
     """
     return tx.execute(_PUT_OFF[those], now=tx.now, until=until, reason=reason, kinds=list(kinds))
 
 
 def retry(tx: WriteTransaction, mail: int) -> Row:
-    """Owe a mail again, or at once; gives ``kind recipient``.
+    """Queue a failed e-mail again, or make a queued one due now; return ``kind recipient``.
 
-    Refuses: NotFound ``mail.settled`` when it is neither abandoned nor waits to be tried.
+    Raises:
+        NotFound: ``mail.settled`` if it is neither failed nor waiting for an attempt.
     """
     row = tx.fetch_one(_AGAIN, mail=mail, now=tx.now)
     if row is None:
@@ -317,19 +330,24 @@ def retry(tx: WriteTransaction, mail: int) -> Row:
 
 
 def retry_all(tx: WriteTransaction, most: int) -> int:
-    """Owe abandoned mails again, those first that were abandoned first; give their number."""
+    """Queue failed e-mails again, those that failed first in front; return their number.
+
+    Args:
+        most: maximum number.
+    """
     number = tx.execute(_ALL_AGAIN, limit=most, now=tx.now)
     tx.mail_enqueued = tx.mail_enqueued or number > 0
     return number
 
 
 def discard(tx: WriteTransaction, mail: int, reason: str) -> Row:
-    """Send a mail no more; gives ``kind recipient``.
+    """Mark a failed or waiting e-mail as obsolete; return ``kind recipient``.
 
     Args:
-        reason: a short sentence; people see it.
+        reason: a short sentence for people.
 
-    Refuses: as ``again``.
+    Raises:
+        NotFound: as ``retry``.
     """
     row = tx.fetch_one(_DROP, mail=mail, now=tx.now, reason=reason)
     if row is None:
@@ -338,16 +356,21 @@ def discard(tx: WriteTransaction, mail: int, reason: str) -> Row:
 
 
 def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:
-    """Delete some mails that were sent, or had become needless, before a moment; count them."""
+    """Delete old e-mails that were sent or obsolete; return their number.
+
+    Args:
+        before: only those that were finished before this time, UTC.
+        limit: maximum number.
+    """
     return tx.execute(_SWEEP, before=before, limit=limit)
 
 
 def counts(tx: ReadTransaction) -> Row:
-    """Count the mails: ``owed``, ``overdue`` among these, ``abandoned``."""
+    """Return the numbers of queued, overdue (among the queued) and failed e-mails."""
     return tx.fetch_one(_COUNTS, before=tx.now - OVERDUE_AFTER)
 
 
 def next_due(tx: ReadTransaction) -> datetime | None:
-    """Give the moment from which a mail can be claimed; None while nothing is owed."""
+    """Return the time from which the next e-mail can be claimed, UTC; None if none is queued."""
     due: datetime | None = tx.scalar(_NEXT_DUE)
     return due
