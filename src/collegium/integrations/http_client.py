@@ -1,6 +1,6 @@
-"""Asking somebody else over HTTP, who may answer slowly, endlessly, or not at all.
+"""HTTP client for other services, which may answer slowly, endlessly or not at all.
 
-Never inside a transaction.
+Never call it inside a transaction: it would hold locks while it waits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TOKEN_MAX: Final = 16 * 1024
 
 
 class Timeouts(NamedTuple):
-    """How many seconds are waited: to connect, for each next byte, and for all of it."""
+    """Timeouts in seconds: to connect, for each further byte, and for the whole request."""
 
     connect: float = 5.0
     read: float = 5.0
@@ -27,14 +27,14 @@ class Timeouts(NamedTuple):
 
 
 class RequestFailedError(Exception):
-    """There is no answer that can be used. Says nothing of whom we asked, nor of what came."""
+    """There is no usable response. It contains neither the address nor the response."""
 
 
 class Deadline:
-    """Cuts connections when the time is up, whatever the other end is doing.
+    """Cuts connections when the time is over, whatever the server does.
 
-    The client libraries' own time-outs count from byte to byte: whoever sends one every other
-    second could hold us for ever.
+    The timeouts of the client library count from byte to byte. A server that sends one byte every
+    other second could keep a connection open for ever.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -57,19 +57,19 @@ class Deadline:
             self._wires.clear()
 
     def left(self) -> float:
-        """Give the seconds until the time is up; fewer than none afterwards."""
+        """Return the seconds that are left; negative afterwards."""
         return self._end - time.monotonic()
 
     def watch(self, wire: socket.socket) -> None:
-        """Cut this connection too when the time is up."""
-        # A duplicate, for TLS will take the original over.
+        """Cut this connection too when the time is over."""
+        # A duplicate, because TLS takes over the original socket.
         with self._lock:
             self._wires.append(wire.dup())
         if self.rang:
             self._ring()
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Take note of a connection; the client library calls it at every step."""
+        """Register new connections; httpx calls this at every step of a request."""
         if event == "connection.connect_tcp.complete":
             self.watch(info["return_value"].get_extra_info("socket"))
 
@@ -91,17 +91,19 @@ def send_request(
     headers: Mapping[str, str] | None = None,
     **options: Any,
 ) -> tuple[int, bytes]:
-    """Send one request; give the status, and the body when the status is 200.
+    """Send one request; return the status, and the body if the status is 200.
 
-    Redirects are not followed, and nothing compressed is taken: it could be of any size.
+    Redirects are not followed. Compressed responses are refused, because their size is unknown.
 
     Args:
-        end: the moment, of ``time.monotonic()``, by which all of it must be done.
-        size: bytes of the longest body that is read; None: the status says it all.
+        patience: timeouts of the request.
+        end: the time, of ``time.monotonic()``, by which everything must be done.
+        size: maximum bytes of the body; None to ignore the body.
 
-    Raises Unanswered for whatever comes in the way.
+    Raises:
+        RequestFailedError: for every failure.
     """
-    import httpx  # noqa: PLC0415 - dear to load, and few installations ask anybody
+    import httpx  # noqa: PLC0415 - slow to import, and few installations use it
 
     left = end - time.monotonic()
     if left <= 0:
@@ -127,12 +129,12 @@ def send_request(
                 raise RequestFailedError
             return response.status_code, bytes(body)
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError):
-        # What went wrong names the address, so it goes no further.
+        # The original error names the address, so it is suppressed.
         raise RequestFailedError from None
 
 
 def is_header_safe(token: str) -> bool:
-    """Tell whether what was given as a token can stand in a header."""
+    """Return whether a token may be sent in a header."""
     return (
         token.isascii()
         and token.isprintable()

@@ -1,1 +1,1 @@
-"""Accounts kept in step with the eduTEAMS directory."""
+"""Synchronisation of accounts with the eduTEAMS directory."""

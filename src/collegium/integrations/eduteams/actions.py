@@ -1,8 +1,7 @@
-"""Accounts kept in step with a remote directory: eduTEAMS.
+"""Actions on accounts of a remote directory, eduTEAMS: fetch, then apply.
 
-Asking takes its time and happens outside any transaction; what was answered is then applied
-in one. Whatever goes wrong out there is a refusal that says neither where we asked nor what
-we were told.
+Fetching takes time and happens outside any transaction. One transaction then applies the
+response. Every failure is a refusal that reveals neither the address nor the response.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from collegium.ssh_keys.rules import PublicKey
 
 TOKEN_SECONDS: Final = 30 * 60
-"""How long an access token is used."""
+"""Seconds for which an access token is used."""
 
 PATIENCE: Final = Timeouts()
 FEED_PATIENCE: Final = Timeouts(total=30.0)
@@ -58,18 +57,21 @@ _NOT_FOUND: Final = 404
 
 
 def check_may_add(actor: Actor) -> None:
-    """Let staff and identity managers bring people in from the directory.
+    """Require that the actor may add people from the directory: staff and identity managers.
 
-    Refuses: Forbidden ``permission.missing``.
+    Raises:
+        Forbidden: ``permission.missing``.
     """
     if not (actor.is_staff or actor.is_identity_manager):
         raise Forbidden("permission.missing")
 
 
 def check_may_pull(actor: Actor, account: Row) -> None:
-    """Let staff, and everybody for themselves, ask the directory about an account.
+    """Require that the actor may update an account from the directory: staff, and its owner.
 
-    Refuses: Forbidden ``permission.missing``, Conflict ``directory.not_managed``.
+    Raises:
+        Forbidden: ``permission.missing``.
+        Conflict: ``directory.not_managed``.
     """
     if not actor.is_staff and actor.id != account.id:
         raise Forbidden("permission.missing")
@@ -78,14 +80,17 @@ def check_may_pull(actor: Actor, account: Row) -> None:
 
 
 def fetch(settings: Settings, username: str, patience: Timeouts = PATIENCE) -> Person | None:
-    """Ask the directory about somebody; None: it knows nobody of that name.
+    """Return a person from the directory; None if it knows no such user name.
 
     Never call it inside a transaction.
 
-    Refuses: Conflict ``directory.disabled``; ``directory.no_token`` and
-    ``directory.token_unreadable`` when it does not let us in; ``directory.unreachable`` and
-    ``directory.unreadable``, and Invalid ``directory.invalid``, when its answer cannot be had
-    or taken.
+    Args:
+        patience: timeouts; the total applies to all requests together.
+
+    Raises:
+        Conflict: ``directory.disabled``; ``directory.no_token`` or ``directory.token_unreadable``
+            if the directory grants no access; ``directory.unreachable``; ``directory.unreadable``.
+        Invalid: ``directory.invalid`` if the user name or a field of the response is invalid.
     """
     if not settings.remote_eduteams_enabled:
         raise Conflict("directory.disabled")
@@ -94,14 +99,16 @@ def fetch(settings: Settings, username: str, patience: Timeouts = PATIENCE) -> P
     end = time.monotonic() + patience.total
     status, body = _user_info(settings, username, patience, end)
     if status == _UNAUTHORIZED:
-        # A token that should have been good for longer; it is dropped, so the next is new.
+        # The directory has revoked the token early. It was dropped, so the second try gets a new
+        # one.
         status, body = _user_info(settings, username, patience, end)
     if status == _NOT_FOUND:
         return None
     if status != OK:
         raise Conflict("directory.unreachable")
     claims = decode(body, Claims, "directory.unreadable")
-    # Where another source speaks of keys, silence about them is no word on them.
+    # If the key feed is configured, it alone decides about keys. A response without keys then says
+    # nothing about them.
     return person_of(claims, speaks_of_keys=not settings.remote_eduteams_ssh_api_url)
 
 
@@ -121,12 +128,13 @@ def _user_info(
 
 
 def fetch_keys(settings: Settings, patience: Timeouts = FEED_PATIENCE) -> dict[str, list[Any]]:
-    """Ask for the SSH keys of everybody: user name to what is listed there.
+    """Return the SSH keys of all people: the listed entries by user name.
 
     Never call it inside a transaction.
 
-    Refuses: Conflict ``directory.disabled``, ``directory.unreachable``,
-    ``directory.unreadable``; Invalid ``directory.invalid``.
+    Raises:
+        Conflict: ``directory.disabled``, ``directory.unreachable``, ``directory.unreadable``.
+        Invalid: ``directory.invalid``.
     """
     if not (settings.remote_eduteams_enabled and settings.remote_eduteams_ssh_api_url):
         raise Conflict("directory.disabled")
@@ -156,16 +164,17 @@ def fetch_keys(settings: Settings, patience: Timeouts = FEED_PATIENCE) -> dict[s
 
 
 class _Tokens:
-    """The access tokens we hold, each for as long as it is good; one thread gets a new one."""
+    """A cache of access tokens until they expire; one thread at a time fetches a new one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[tuple[str, ...], tuple[str, float]] = {}
 
     def give(self, settings: Settings, patience: Timeouts, end: float) -> str:
-        """Give the token for some settings.
+        """Return the access token for these settings.
 
-        Refuses: Conflict ``directory.no_token``, ``directory.token_unreadable``.
+        Raises:
+            Conflict: ``directory.no_token``, ``directory.token_unreadable``.
         """
         if not self._lock.acquire(timeout=max(end - time.monotonic(), 0)):
             raise Conflict("directory.no_token")
@@ -179,7 +188,7 @@ class _Tokens:
             self._lock.release()
 
     def drop(self, settings: Settings, token: str) -> None:
-        """Forget a token that is no longer taken, unless another has come in its place."""
+        """Forget a token that is no longer accepted, unless a newer one has replaced it."""
         with self._lock:
             if self._held.get(_credentials(settings), ("", 0.0))[0] == token:
                 del self._held[_credentials(settings)]
@@ -230,18 +239,18 @@ def apply(
     *,
     adds: bool = False,
 ) -> str | None:
-    """Make an account what the directory says it is; give its UUID, None where there is none.
+    """Make an account equal to the directory's answer; return its UUID, or None if there is none.
 
     Args:
-        actor: who asked; None: nobody, it was time to.
-        username: who was asked about.
-        person: what was answered; None: there is nobody of that name, and an account of it
-            goes out of use.
-        adds: whether an account is made where there is none.
+        actor: who asked; None for the scheduled synchronisation.
+        username: the user name that was looked up.
+        person: the directory's answer; None if it knows no such name: the account is deactivated.
+        adds: whether to create an account if there is none.
 
-    Refuses: Conflict ``directory.not_managed`` for an account that is not the directory's;
-    Invalid ``directory.invalid`` for an answer about somebody else, or without an address
-    where an account is to be made.
+    Raises:
+        Conflict: ``directory.not_managed`` for an account that does not belong to the directory.
+        Invalid: ``directory.invalid`` if the answer is about another person, or has no address for
+            a new account.
     """
     account = _locked(tx, username)
     if person is None:
@@ -251,7 +260,7 @@ def apply(
     if account is None and not adds:
         return None
     if account is None and username != person.username:
-        # The directory knows somebody by two names and prefers the other one.
+        # The directory knows this person by two names and prefers the other one.
         account = _locked(tx, person.username)
     if account is None:
         try:
@@ -259,7 +268,7 @@ def apply(
         except Invalid as refusal:
             if refusal.code != "account.username_taken":
                 raise
-            # Another one was faster.
+            # A concurrent transaction has created it first.
             account = _locked(tx, person.username)
             if account is None:
                 raise
@@ -267,14 +276,22 @@ def apply(
 
 
 def apply_keys(tx: WriteTransaction, username: str, wanted: Iterable[PublicKey]) -> None:
-    """Give an account in use the keys that the directory lists for it; nothing else is touched."""
+    """Set the keys that the directory lists for an active account; nothing else changes.
+
+    Raises:
+        Conflict: ``directory.not_managed``.
+    """
     account = _locked(tx, username)
     if account is not None and account.is_active:
         ssh_key_actions.sync_keys(tx, None, account.id, wanted)
 
 
 def _locked(tx: WriteTransaction, username: str) -> Row | None:
-    """Hold the account of that name, and give it as it is then."""
+    """Lock the account with this user name, and return it as it is under the lock.
+
+    Raises:
+        Conflict: ``directory.not_managed``.
+    """
     account = eduteams_queries.named(tx, username)
     if account is None:
         return None
@@ -333,7 +350,7 @@ def _update(
         "last_name": person.last_name,
         "affiliations": person.affiliations,
         "details": {**account.details, "eduperson_assurance": person.assurance},
-        # What staff switched off stays off.
+        # An account that staff have deactivated stays so.
         "is_active": account.is_active if account.is_barred else True,
     }
     _write(tx, actor, account, said)
@@ -351,7 +368,7 @@ def _retire(tx: WriteTransaction, actor: Actor | None, account: Row) -> str:
 def _write(
     tx: WriteTransaction, actor: Actor | None, account: Row, said: Mapping[str, Any]
 ) -> None:
-    """Write what differs, and that the directory was asked."""
+    """Update the columns that differ, and the time of the synchronisation."""
     changed = {name: value for name, value in said.items() if getattr(account, name) != value}
     moments = {"last_synced": tx.now} | ({"modified": tx.now} if changed else {})
     change_account(tx, account.id, changed | moments)

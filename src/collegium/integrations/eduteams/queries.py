@@ -1,4 +1,4 @@
-"""Accounts that a remote directory speaks for, and whose turn it is to be asked about."""
+"""Queries of accounts that a remote directory manages, and of the order of synchronisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collegium.db.statements import Row
 
 SOURCE: Final = "eduteams"
-"""The registration method, and the source, of accounts that come from there."""
+"""The registration method and the identity source of accounts from this directory."""
 
 _columns = select(
     accounts.c.id,
@@ -69,32 +69,36 @@ _AMONG = Statement(
 
 
 def named(tx: ReadTransaction, username: str) -> Row | None:
-    """Find an account by its name, active or not, with everything a directory says of one."""
+    """Return an account by user name, active or not, with the columns that the directory sets."""
     return tx.fetch_one(_NAMED, username=username)
 
 
 def is_managed(account: Row) -> bool:
-    """Tell whether the directory speaks for an account."""
+    """Return whether the directory manages an account."""
     return SOURCE in {account.registration_method, account.identity_source}
 
 
 def longest_unchecked(tx: ReadTransaction, before: datetime, limit: int) -> list[Row]:
-    """Give ``id username last_synced`` of those that were asked about longest ago.
+    """Return ``id username last_synced`` of the accounts that were synchronised longest ago.
 
     Args:
-        before: whoever was asked about later is left in peace.
+        before: skip accounts that were synchronised at this time or later, UTC.
     """
     return tx.fetch_all(_STALEST, before=before, limit=limit)
 
 
 def claim(tx: WriteTransaction, account: int, seen: datetime | None) -> bool:
-    """Take an account's turn; False: somebody else has taken it since it was seen."""
+    """Claim an account for synchronisation; return False if another worker has claimed it since.
+
+    Args:
+        seen: the value of ``last_synced`` that was read, UTC.
+    """
     return tx.execute(_CLAIM, account=account, seen=seen, moment=tx.now) > 0
 
 
 def keys_among(tx: ReadTransaction, usernames: Collection[str]) -> list[Row]:
-    """Give ``username name fingerprint_sha256``, a row a key, of the active ones among them.
+    """Return ``username name fingerprint_sha256`` of active accounts, one row per key.
 
-    An account without a key has one row too, with nothing for the key.
+    An account without keys has one row in which the columns of the key are None.
     """
     return tx.fetch_all(_AMONG, usernames=list(usernames))

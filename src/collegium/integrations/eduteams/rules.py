@@ -1,4 +1,4 @@
-"""What a remote directory may say of a person, and what of it is fit to be kept."""
+"""Rules of the remote directory: which of its values are valid."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 NAME: Final = re.compile(r"(?!\.*\Z)[0-9a-z_.@+-]{1,128}")
-"""What a user name can be. Nothing but dots is one too, but no part of an address."""
+"""A valid user name. A name of dots alone is excluded, because it is no usable URL segment."""
 
 _NAME_MAX: Final = 100
 _CLAIM_MAX: Final = 1000
 _FIELD: Final = re.compile(r"\$\.(\w+)")
 _UNFIT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Categories of signs that a name has no use for: controls, half characters, breaks of lines."""
+"""Unicode categories that no name may contain: control characters, surrogates, line breaks."""
 
 _Shape = TypeVar("_Shape")
 
 
 class Claims(msgspec.Struct):
-    """A person, as the directory writes one."""
+    """A person, in the directory's format."""
 
     sub: str | None = None
     voperson_id: str | None = None
@@ -45,25 +45,25 @@ class Claims(msgspec.Struct):
 
 
 class Grant(msgspec.Struct):
-    """An access token, as the directory gives one."""
+    """An access token, in the directory's format."""
 
     access_token: str
 
 
 class KeyFeed(msgspec.Struct):
-    """The keys of everybody, as the directory lists them."""
+    """The SSH keys of all people, in the directory's format."""
 
     data: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What the directory says of somebody, found fit to be kept.
+    """A person from the directory, validated.
 
     Args:
-        username: the name it uses itself; ``others`` are those it answers to as well.
-        email: empty when it gives none.
-        keys: None when it says nothing of keys.
+        username: the preferred name; ``others`` are further names of the same person.
+        email: empty if the directory has none.
+        keys: None if the directory says nothing about keys.
     """
 
     username: str
@@ -77,15 +77,19 @@ class Person:
 
 
 def decode(body: bytes, shape: type[_Shape], unreadable: str) -> _Shape:
-    """Read an answer.
+    """Decode a JSON response.
 
-    Refuses: Conflict with the code ``unreadable`` for what is no JSON, Invalid
-    ``directory.invalid`` for JSON of another shape.
+    Args:
+        unreadable: code of the refusal for a body that is not JSON.
+
+    Raises:
+        Conflict: ``unreadable`` if the body is not JSON.
+        Invalid: ``directory.invalid`` if the JSON has another shape.
     """
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
-        # Its text quotes nothing of the answer but where in it the fault is.
+        # The error text quotes nothing of the response except the path of the invalid field.
         where = _FIELD.search(str(error))
         raise why_invalid(where[1] if where else "body") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -93,17 +97,18 @@ def decode(body: bytes, shape: type[_Shape], unreadable: str) -> _Shape:
 
 
 def why_invalid(field: str) -> Invalid:
-    """Make the refusal of one field of an answer."""
+    """Return the refusal for an invalid field of a response."""
     return Invalid("directory.invalid", field=field)
 
 
 def person(claims: Claims, *, speaks_of_keys: bool) -> Person:
-    """Judge an answer, field by field; nothing in it is cut or mended.
+    """Validate a response field by field; nothing is shortened or repaired.
 
     Args:
-        speaks_of_keys: whether silence about keys says that there are none.
+        speaks_of_keys: whether a response without keys means that there are none.
 
-    Refuses: Invalid ``directory.invalid``.
+    Raises:
+        Invalid: ``directory.invalid``.
     """
     names = [name for name in (claims.sub, claims.voperson_id) if name]
     if not names or not NAME.fullmatch(names[0]):
@@ -122,7 +127,7 @@ def person(claims: Claims, *, speaks_of_keys: bool) -> Person:
 
 
 def keys(texts: Iterable[Any]) -> Iterator[PublicKey]:
-    """Give the keys among what is listed as such; what is none is passed over."""
+    """Yield the valid keys of a list; skip invalid entries."""
     for text in texts:
         if isinstance(text, str) and _is_fit(text.strip()):
             with suppress(Invalid):
@@ -134,7 +139,7 @@ def _is_fit(text: str) -> bool:
 
 
 def _name(field: str, value: str | None) -> str:
-    # A name can be longer as it comes than as it is kept, but not by more than a line.
+    # The raw value may be longer than the stored name, up to ``_CLAIM_MAX`` characters.
     if value is None or len(value) > _CLAIM_MAX or not _is_fit(value.strip()):
         raise why_invalid(field)
     text = clean_name(value)

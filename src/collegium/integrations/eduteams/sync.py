@@ -1,7 +1,7 @@
-"""The rounds to a remote directory: accounts kept in step with it, a few at a time.
+"""Scheduled synchronisation with a remote directory, a few accounts at a time.
 
-The worker that pays the outbox takes one step here whenever it comes by, so no mail waits
-longer than one question takes.
+The worker that delivers the outbox runs one step here in each pass. No e-mail waits longer than
+one request to the directory takes.
 """
 
 from collections import deque
@@ -24,16 +24,16 @@ from collegium.settings import Settings
 from collegium.ssh_keys import actions as ssh_key_actions
 
 PULL_EVERY: Final = timedelta(minutes=5)
-"""How often a round begins."""
+"""Interval between synchronisation rounds."""
 
 COOLDOWN: Final = PULL_EVERY / 2
-"""How long an account is left in peace after its turn, however many workers go round."""
+"""Minimum time between two synchronisations of one account, however many workers there are."""
 
 PULL_COUNT: Final = 75
-"""How many accounts a round asks about: those that were asked about longest ago."""
+"""Number of accounts per round: those that were synchronised longest ago."""
 
 KEYS_EVERY: Final = timedelta(minutes=3)
-"""How often the keys of everybody are asked for, where there is somebody to ask."""
+"""Interval between downloads of the SSH keys of all people, if the key feed is configured."""
 
 _BATCH: Final = 100
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
@@ -42,11 +42,11 @@ _log = structlog.get_logger()
 
 
 class DirectorySync:
-    """Asks about accounts in their turn; any number of them may share a database.
+    """Synchronises accounts one after another; several instances may share a database.
 
     Args:
-        patience: how long one answer is waited for.
-        clock: what gives now, if not the machine's clock.
+        patience: timeouts of one request.
+        clock: returns the current time, UTC; the system clock by default.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class DirectorySync:
         self._has_feed = bool(settings.remote_eduteams_ssh_api_url)
 
     def due(self) -> bool:
-        """Tell whether there is something to do now; never, while the directory is disabled."""
+        """Return whether a step is due; never while the directory is disabled."""
         now = self._clock()
         return self._settings.remote_eduteams_enabled and (
             bool(self._steps)
@@ -77,9 +77,10 @@ class DirectorySync:
         )
 
     def run_once(self) -> None:
-        """Take one step: begin a round, or ask about one account of the round that goes on.
+        """Run one step: begin a round, or synchronise one account of the current round.
 
-        Raises Unavailable while the database is out of reach.
+        Raises:
+            UnavailableError: the database cannot be reached.
         """
         now = self._clock()
         if self._steps:
@@ -94,7 +95,7 @@ class DirectorySync:
             self._begin_keys()
 
     def _pull(self, turn: Row) -> None:
-        """Ask about an account, unless another worker has it, or somebody just did."""
+        """Synchronise an account, unless another worker has claimed it or has just done so."""
         with self._database.write(self._clock()) as tx:
             mine = eduteams_queries.claim(tx, turn.id, turn.last_synced)
         if not mine:
@@ -109,7 +110,7 @@ class DirectorySync:
             _log.warning(
                 "remote directory does not answer", account=turn.id, **_log_reason(refusal)
             )
-            # Nor will it for the others, most likely; they keep their turn for the next round.
+            # The other requests would most likely fail too. These accounts wait for the next round.
             self._steps.clear()
 
     def _begin_keys(self) -> None:
@@ -122,7 +123,7 @@ class DirectorySync:
             self._steps.append(partial(self._mirror, dict(listed[start : start + _BATCH])))
 
     def _mirror(self, listed: dict[str, list[Any]]) -> None:
-        """Bring the keys of some accounts in step; writes only where something differs."""
+        """Synchronise the keys of some accounts; write only where something differs."""
         with self._database.read(self._clock()) as tx:
             rows = eduteams_queries.keys_among(tx, listed)
         there: dict[str, list[Row]] = {}
