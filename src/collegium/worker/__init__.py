@@ -1,1 +1,1 @@
-"""The worker: delivers the outbox and runs what is scheduled."""
+"""The worker: delivers the outbox and runs the schedule."""

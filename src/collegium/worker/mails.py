@@ -1,7 +1,7 @@
-"""Mails in words: what each kind needs to know, and how it becomes a message.
+"""Render e-mails: load the variables of each kind of e-mail and build the message.
 
-Names and texts that people typed are made harmless here, once, before any template sees them;
-in HTML the templates escape everything besides.
+Names and texts that people typed are made safe here, once, before any template sees them. In HTML
+the templates also escape every value.
 """
 
 import re
@@ -45,20 +45,22 @@ from collegium.text.plain import name_line, one_line, paragraph, short, subject_
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
-# One address and nothing that could make a header hold two.
+# Exactly one address, without a character that could make a header hold two.
 _ADDRESS: Final = re.compile(r"""[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+""")
-_LONGEST_LINE: Final = 900  # octets; SMTP ends at 998
-# Where front ends show a scope.
+_LONGEST_LINE: Final = 900  # octets; SMTP allows 998
+# Paths at which front ends show a scope.
 _PATHS: Final = {"organisation": "organizations", "project": "projects", "group": "groups"}
 
 
 def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> EmailMessage:
-    """Write a mail, as things are at ``tx.now``.
+    """Return the message of an outbox entry, with the facts as they are at ``tx.now``.
 
     Args:
         row: ``id kind recipient facts`` of the outbox.
 
-    Raises Void when it has lost its point, Undeliverable for a recipient that is no address.
+    Raises:
+        ObsoleteError: What the e-mail says is no longer true.
+        UndeliverableError: The recipient is not a valid address; permanent.
     """
     to = _recipient(row.recipient)
     facts = LOADERS[row.kind](tx, settings, vault, row.facts)
@@ -78,10 +80,10 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> E
     message["To"] = to
     message["Subject"] = subject_line(subject)
     message["Date"] = format_datetime(tx.now)
-    # The same on every attempt, so that a mail sent twice can be told from two mails.
+    # The same on every attempt, so that a duplicate of one e-mail can be told from two e-mails.
     message["Message-ID"] = f"<{key(settings, row.id)}>"
     message["Auto-Submitted"] = "auto-generated"
-    # The same for servers that know only this: no answers from those who are away.
+    # Some servers know only this header. It suppresses out-of-office replies.
     message["X-Auto-Response-Suppress"] = "All"
     message["X-Collegium-Mail"] = row.kind
     message.set_content(text, cte=_encoding(text))
@@ -90,7 +92,11 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> E
 
 
 def key(settings: Settings, number: int) -> str:
-    """Give the name of a row of the outbox that is the same on every attempt, and nobody else's."""
+    """Return the globally unique name of an outbox entry, the same on every attempt.
+
+    Args:
+        number: Id of the entry.
+    """
     return f"outbox.{number}@{_host(settings.base_url)}"
 
 
@@ -211,12 +217,16 @@ LOADERS: Final[dict[str, Loader]] = {
     **password_mails.LOADERS,
     **sign_in_mails.LOADERS,
 }
-"""Kind of mail to what gives the variables of its templates; they are the keys it returns."""
+"""Kind of e-mail → function that returns the variables of its templates."""
 
 
 @lru_cache(maxsize=4)
 def _templates(folder: Path | None) -> Environment:
-    """Find templates in the operator's folder first."""
+    """Return the template environment. Templates in the operator's folder come first.
+
+    Args:
+        folder: The TEMPLATES setting; None when it is not set.
+    """
     folders = [TEMPLATES] if folder is None else [folder, TEMPLATES]
     environment = Environment(
         loader=ChoiceLoader([FileSystemLoader(one) for one in folders]),
@@ -240,7 +250,7 @@ def _recipient(address: str) -> Address:
     if _ADDRESS.fullmatch(address) is None or one_line(address) != address:
         raise UndeliverableError("This is no address that mail can be sent to.", permanent=True)
     if not address.isascii():
-        # A domain has a spelling in ASCII; what stands before the @ is sent as it was typed.
+        # A domain has an ASCII form (IDNA). The local part is sent as it was typed.
         local, _, domain = address.rpartition("@")
         with suppress(ValueError):
             address = f"{local}@{ascii_domain(domain)}"
@@ -259,6 +269,6 @@ def _host(url: str) -> str:
 
 
 def _encoding(text: str) -> str:
-    """Leave a text readable on the wire and in the folder of mails where that is possible."""
+    """Return the transfer encoding of a text: 7bit where possible, so that it stays readable."""
     plain = text.isascii() and all(len(line) < _LONGEST_LINE for line in text.splitlines())
     return "7bit" if plain else "quoted-printable"

@@ -1,8 +1,9 @@
-"""Which processes deliver the outbox of a SQLite database: a lock that ends with its process.
+"""Which processes deliver the outbox of a SQLite database: a file lock that ends with its process.
 
-A mail that is being sent is leased, so that no other process sends it. When a process is killed,
-its leases last on. A lock of the operating system does not: a process that finds that no other one
-holds it knows that nobody works under any lease.
+A worker leases an e-mail before it sends it, so that no other process sends the same one. When a
+process is killed, its leases stay until they run out. A lock of the operating system is released at
+once. A process that finds that no other process holds the lock therefore knows that every lease is
+abandoned.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ if TYPE_CHECKING:
     from collegium.db.database import Database
 
 SUFFIX = ".outbox"
-"""What the name of the lock's file ends with, beside the database."""
+"""Suffix of the lock file's name, after the name of the database file."""
 
 
 def take_over(database: Database, path: Path | None) -> int:
-    """Hold a place among the processes that deliver; free what the dead have left behind.
+    """Register this process as one that delivers, and release the leases of processes that died.
 
-    To be called once in a process, before it delivers. The lock is held until the process ends,
-    however it ends.
+    Call it once in a process, before it delivers. The lock is held until the process ends, for any
+    reason.
 
     Args:
-        path: the file of a SQLite database; None for another database, where nothing is done:
-            its processes may run on other machines.
+        path: File of the SQLite database. None for PostgreSQL, where nothing is done, because its
+            workers may run on other machines.
 
     Returns:
-        How many mails were freed; none while another process delivers.
+        The number of released e-mails; 0 while another process delivers.
     """
     if path is None or sys.platform == "win32":
         return 0
-    import fcntl  # noqa: PLC0415 - not everywhere
+    import fcntl  # noqa: PLC0415 - not on Windows
 
     try:
-        # Never closed: that would give the lock back.
+        # Never closed, because closing the file releases the lock.
         lock = os.open(path.with_name(path.name + SUFFIX), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
-        return 0  # they go on when their leases have run out
+        return 0  # the e-mails are sent when their leases have run out
     freed = 0
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,6 +53,7 @@ def take_over(database: Database, path: Path | None) -> int:
             freed = outbox_queries.release(tx)
     except (OSError, UnavailableError):
         pass
-    # Nothing is leased before this is held, and as long as it is held nobody else frees anything.
+    # This process leases nothing before it holds the shared lock. While it is held, no other
+    # process releases leases.
     fcntl.flock(lock, fcntl.LOCK_SH)
     return freed

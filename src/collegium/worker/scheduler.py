@@ -1,6 +1,6 @@
-"""What time alone brings about, told once: invitations that end, begin or need a reminder.
+"""Run what is due by time alone: expired invitations, reminders, scheduled starts, ended roles.
 
-What is over is over whether this runs or not: every right is judged when it is used.
+Each is notified once. Expiry does not depend on this: every right is checked when it is used.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ _BATCH: Final = 100
 
 
 class Scheduler:
-    """Does what has become due; any number of them may share a database.
+    """Runs everything that has become due. Several schedulers may share a database.
 
     Args:
-        now: what gives now, if not the database's own reading of the clock.
+        now: Returns the current time; the clock of the transaction when None.
     """
 
     def __init__(
@@ -34,12 +34,15 @@ class Scheduler:
         self._clock = now
 
     def run(self, seconds: float = inf) -> int:
-        """Do everything that is due now, each deed in a transaction of its own; count them.
+        """Run every due action, each in its own transaction; return how many took effect.
+
+        Roles that ended are the exception: one batch shares a transaction.
 
         Args:
-            seconds: after which no more is begun; what is left stays due.
+            seconds: After this time no further round begins. The rest stays due.
 
-        Raises Unavailable while the database is out of reach.
+        Raises:
+            UnavailableError: The database is not available.
         """
         done = 0
         end = monotonic() + seconds
@@ -50,8 +53,8 @@ class Scheduler:
                 with self._database.write(self._now()) as tx:
                     done_now += deed(tx)
             done += done_now
-            # What another worker did first is not due any more; what nobody could do must not
-            # keep us here.
+            # An action that another worker did first is not due any more. An action that keeps
+            # failing to take effect must not cause an endless loop.
             if not done_now or monotonic() > end:
                 return done
 
@@ -66,7 +69,7 @@ class Scheduler:
             lapsing = invitation_queries.expiring(tx, _BATCH)
             starting = invitation_queries.starting(tx, _BATCH)
         return [
-            # Together: each is two short writes, and a commit takes longer than both.
+            # In one transaction: each is two short writes, and a commit takes longer than both.
             *(
                 [lambda tx: sum(membership_actions.record_expiry(tx, n) for n in ending)]
                 * bool(ending)

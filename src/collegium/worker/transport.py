@@ -1,7 +1,6 @@
-"""Ways out for a mail: a folder to look into, or a mail server.
+"""Transports for e-mail: a folder of files, or an SMTP server.
 
-A transport sends or raises; when to try again is for the worker to say.
-No reason it gives holds a credential.
+A transport sends or raises. The worker decides when to retry. No error text holds a credential.
 """
 
 import os
@@ -22,10 +21,10 @@ from collegium.integrations.http_client import Deadline
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 
 TIMEOUT: Final = 20.0
-"""Seconds that a mail server may take over each answer."""
+"""Timeout for each reply of a mail server, in seconds."""
 
 DEADLINE: Final = 90.0
-"""Seconds that a mail may take in all, so that it is settled before the worker's lease ends."""
+"""Timeout for one e-mail in total, in seconds. It is shorter than the worker's lease."""
 
 _PERMANENT: Final = 500
 _CLOSING: Final = 421
@@ -34,33 +33,36 @@ _PORTS: Final = {"smtp": 25, "smtps": 465}
 
 
 class Transport(Protocol):
-    """What the worker needs. Not for several threads at once."""
+    """What the worker needs from a transport. Not thread-safe."""
 
     def send(self, message: EmailMessage) -> None:
-        """Send a mail to its one recipient.
+        """Send a message to its one recipient.
 
-        Raises Undeliverable, or Unreachable when it is not about this mail.
+        Raises:
+            UndeliverableError: This message was not sent.
+            UnreachableError: No message can be sent at the moment.
         """
 
     def close(self) -> None:
-        """Let go of what is held open; a later ``send`` opens it again."""
+        """Close the connection, if any. A later ``send`` opens it again."""
 
 
 def open_transport(
     mail_url: str, context: ssl.SSLContext | None = None
 ) -> "FileTransport | SmtpTransport":
-    """Make the transport that ``MAIL_URL`` names; connects to nothing yet.
+    """Return the transport that ``MAIL_URL`` names, without connecting.
 
     Args:
-        context: what to trust instead of the system's certificates.
+        context: TLS context to use instead of the system's certificates.
 
-    Raises ValueError, without the URL in it, when there is no such transport.
+    Raises:
+        ValueError: The URL names no transport. The message does not quote the URL.
     """
     try:
         url = urlsplit(mail_url)
         port = url.port
     except ValueError:
-        # What it says may quote the password.
+        # The message of this exception may quote the password.
         raise ValueError("MAIL_URL is not a URL; %-encode the credentials in it") from None
     if url.scheme == "file" and url.path and not url.netloc:
         return FileTransport(Path(unquote(url.path)))
@@ -74,20 +76,25 @@ def open_transport(
         user=unquote(url.username or ""),
         password=unquote(url.password or ""),
         implicit_tls=url.scheme == "smtps",
-        # A password is not sent where it can be read, unless somebody says so.
+        # STARTTLS is required with a password, unless the operator disables it: otherwise the
+        # password could be read on the way.
         starttls=url.query == "starttls=1" or bool(url.username and url.query != "starttls=0"),
         context=context,
     )
 
 
 class FileTransport:
-    """A folder with one ``.eml`` a mail; sending the same row again overwrites its file."""
+    """A folder with one ``.eml`` file per e-mail. Sending an entry again overwrites its file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def send(self, message: EmailMessage) -> None:
-        """Write the mail under a temporary name, then rename: no reader meets half a mail."""
+        """Write the message to a temporary file and rename it, so that no reader sees half of it.
+
+        Raises:
+            UnreachableError: The folder is not writable.
+        """
         with self._new() as name:
             with name.open("wb") as file:
                 file.write(_as_bytes(message))
@@ -96,16 +103,21 @@ class FileTransport:
             name.replace(self._folder / _file_name(message))
 
     def reach(self) -> None:
-        """Write to the folder, and leave nothing there.
+        """Check that the folder is writable, and leave no file there.
 
-        Raises Unreachable.
+        Raises:
+            UnreachableError: The folder is not writable.
         """
         with self._new():
             pass
 
     @contextmanager
     def _new(self) -> Iterator[Path]:
-        """Give a file that goes away unless it is renamed."""
+        """Yield the path of a new file, which is deleted afterwards unless it was renamed.
+
+        Raises:
+            UnreachableError: The folder is not writable.
+        """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".tmp")
@@ -120,11 +132,11 @@ class FileTransport:
             ) from error
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is kept open."""
 
 
 def _as_bytes(message: EmailMessage) -> bytes:
-    # Headers in plain UTF-8 only where an address cannot be written otherwise, as on the wire.
+    # Headers are UTF-8 only where an address cannot be written in ASCII, as in SMTP (RFC 6532).
     return message.as_bytes(policy=default.clone(utf8=not "".join(_envelope(message)).isascii()))
 
 
@@ -141,10 +153,10 @@ def _file_name(message: EmailMessage) -> str:
 
 
 class _Connection(smtplib.SMTP):
-    """A connection that an alarm can cut.
+    """An SMTP connection that a ``Deadline`` can cut.
 
     Args:
-        tls: spoken from the start.
+        tls: TLS context for TLS from the start (smtps); None for a plain connection.
     """
 
     def __init__(
@@ -156,21 +168,21 @@ class _Connection(smtplib.SMTP):
         super().__init__(host, port, timeout=timeout)
 
     def watched_by(self, alarm: Deadline) -> None:
-        """Have another alarm cut it from now on."""
+        """Let another deadline cut the connection from now on."""
         if self._wire is not None:
             alarm.watch(self._wire)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection and the duplicate of its socket."""
         super().close()
         if self._wire is not None:
             self._wire.close()
             self._wire = None
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        # What the library calls for a connection, and means to be replaced.
+        # ``smtplib`` calls this method to connect, so that subclasses can replace it.
         wire = _call(host, port, timeout, self._alarm)
-        # A duplicate, for TLS will take the original over.
+        # A duplicate, because TLS takes over the original socket.
         self._wire = wire.dup()
         self.watched_by(self._alarm)
         if self._tls is None:
@@ -183,7 +195,11 @@ class _Connection(smtplib.SMTP):
 
 
 def _call(host: str, port: int, timeout: float, alarm: Deadline) -> socket.socket:
-    """Connect to the first address of a host that answers, while there is time."""
+    """Connect to the first address of a host that accepts, within the deadline.
+
+    Raises:
+        OSError: No address accepted; the error of the first one.
+    """
     first: OSError | None = None
     for family, kind, protocol, _, address in socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM
@@ -202,7 +218,7 @@ def _call(host: str, port: int, timeout: float, alarm: Deadline) -> socket.socke
 
 
 class SmtpTransport:
-    """A mail server; one connection serves mail after mail until it breaks or is closed."""
+    """An SMTP server. One connection sends many messages, until it breaks or is closed."""
 
     def __init__(
         self,
@@ -231,7 +247,12 @@ class SmtpTransport:
         self._smtp: _Connection | None = None
 
     def send(self, message: EmailMessage) -> None:
-        """Hand the mail to the server."""
+        """Send the message to the server.
+
+        Raises:
+            UndeliverableError: The server refused the message, or the connection broke.
+            UnreachableError: The server accepts no connection, login or sender, or takes too long.
+        """
         with Deadline(self._deadline) as alarm:
             try:
                 self._send(message, alarm)
@@ -250,7 +271,7 @@ class SmtpTransport:
             if error.smtp_code != _CLOSING or not used_before:
                 said = _said(error.smtp_code, error.smtp_error)
                 raise UnreachableError(f"The mail server takes no mail from us: {said}") from error
-            # It has served enough mails on this connection and wants another.
+            # The server limits the messages of a connection, so a new connection is needed.
             self._leave(alarm)
             self._send(message, alarm)
         except smtplib.SMTPRecipientsRefused as error:
@@ -261,23 +282,24 @@ class SmtpTransport:
         except smtplib.SMTPNotSupportedError as error:
             reason = "The mail server takes no addresses with letters outside ASCII."
             raise UndeliverableError(reason, permanent=True) from error
-        except OSError as error:  # of which SMTPException is one
+        except OSError as error:  # SMTPException is a subclass
             self._drop()
-            # It may have been this very mail, so the next one is tried on a new connection.
+            # This message may be the cause, so the next one is tried on a new connection.
             raise UndeliverableError(
                 "The connection to the mail server broke.", permanent=False
             ) from error
 
     def reach(self) -> None:
-        """Connect, and log in.
+        """Connect and log in.
 
-        Raises Unreachable.
+        Raises:
+            UnreachableError: The server accepts no connection or login.
         """
         with Deadline(self._deadline) as alarm:
             self._connection(alarm)
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Send QUIT and close the connection."""
         with Deadline(self._timeout) as alarm:
             self._leave(alarm)
 
@@ -289,7 +311,11 @@ class SmtpTransport:
             self._drop()
 
     def _connection(self, alarm: Deadline) -> tuple[_Connection, bool]:
-        """Give a connection that answers, and whether it has been used before."""
+        """Return a connection that responds, and whether it was used before.
+
+        Raises:
+            UnreachableError: The server accepts no connection or login.
+        """
         if self._smtp is not None:
             self._smtp.watched_by(alarm)
             with suppress(OSError):
@@ -340,11 +366,11 @@ def _encrypt(smtp: smtplib.SMTP, context: ssl.SSLContext) -> None:
 
 
 class _NoStartTlsError(smtplib.SMTPException):
-    """The server offers no STARTTLS."""
+    """The server does not offer STARTTLS."""
 
 
-# Why there is no connection; the first that fits. What a server says to a login is never
-# repeated: it may quote the credentials.
+# Reasons why there is no connection; the first class that matches is used. The server's reply to a
+# login is never repeated, because it may quote the credentials.
 _REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
     (
         _NoStartTlsError,

@@ -1,7 +1,8 @@
-"""Invitations handed to a service of the operator's own, which tells the person in its own way.
+"""Send invitations to a webhook of the operator, which notifies the invited people in its own way.
 
-What it must know goes there as JSON; who we are is said by an OAuth2 token, where it asks for one.
-No reason given here names an address, or repeats what was answered.
+The invitation is sent as JSON. An OAuth 2.0 token authenticates us, if the service requires one
+(client credentials grant, RFC 6749, section 4.4). No error text names an e-mail address or repeats
+a response.
 """
 
 import time
@@ -24,11 +25,11 @@ from collegium.settings import Settings
 from collegium.worker import mails
 
 TIMEOUTS: Final = Timeouts(connect=5.0, read=10.0, total=20.0)
-"""For the whole of a delivery, however often something is asked."""
+"""Timeouts in seconds; ``total`` covers a whole delivery with all its requests."""
 
 _SIZE: Final = 64 * 1024
-_MARGIN: Final = 30.0  # seconds; a token must outlast the request that it goes with
-_UNSAID: Final = 300.0  # seconds that a token is used which does not say how long it lasts
+_MARGIN: Final = 30.0  # seconds; a token must outlive the request that carries it
+_UNSAID: Final = 300.0  # seconds a token is used if it has no expires_in
 _LONGEST: Final = 86400.0
 _UNAUTHORIZED: Final = 401
 _FOR_NOW: Final = frozenset({408, 429})
@@ -36,10 +37,12 @@ _SCOPES: Final = {"organisation": "customer", "project": "project", "group": "gr
 
 
 class Notice(NamedTuple):
-    """An invitation in words for a machine.
+    """An invitation as JSON.
 
     Args:
-        key: the same on every attempt, so that a repeat can be told from another invitation.
+        key: Idempotency key: the same on every attempt, so that the service recognises a repeat.
+        kind: Kind of the outbox entry.
+        body: The JSON document.
     """
 
     key: str
@@ -53,12 +56,13 @@ class _Token(msgspec.Struct):
 
 
 def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> Notice:
-    """Write what the service is told of an invitation, as things are at ``tx.now``.
+    """Return the JSON document of an invitation, with the facts as they are at ``tx.now``.
 
     Args:
         row: ``id kind recipient facts`` of the outbox.
 
-    Raises Void when it has lost its point.
+    Raises:
+        ObsoleteError: The invitation is no longer pending, or no longer exists.
     """
     facts = mails.LOADERS[row.kind](tx, settings, vault, row.facts)
     said = {
@@ -81,10 +85,10 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> N
 
 
 class Webhook:
-    """The service that ``INVITATION_WEBHOOK_URL`` names. Not for several threads at once.
+    """The service that ``INVITATION_WEBHOOK_URL`` names. Not thread-safe.
 
     Args:
-        patience: how long it is waited for.
+        patience: Timeouts of a delivery.
     """
 
     def __init__(self, settings: Settings, patience: Timeouts = TIMEOUTS) -> None:
@@ -94,27 +98,30 @@ class Webhook:
         self._until = 0.0
 
     def send(self, notice: Notice) -> None:
-        """Hand an invitation over.
+        """Post an invitation to the service.
 
-        Raises Undeliverable, or Unreachable when it is not about this invitation.
+        Raises:
+            UndeliverableError: The service refused this invitation.
+            UnreachableError: The service does not respond, or does not accept our token.
         """
         end = time.monotonic() + self._patience.total
         status = self._post(notice, end)
         if status == _UNAUTHORIZED and self._settings.invitation_webhook_token_url:
-            # A token that should have been good for longer.
+            # The service rejected the token before the end of its lifetime, so a new one is fetched
+            # once.
             self._until = 0.0
             status = self._post(notice, end)
-        if status // 100 == 2:  # noqa: PLR2004 - the class of status that says yes
+        if status // 100 == 2:  # noqa: PLR2004 - 2xx
             return
         if status == _UNAUTHORIZED:
             raise UnreachableError(f"The invitation service does not let us in ({status}).")
         raise UndeliverableError(
             f"The invitation service did not take it ({status}).",
-            permanent=status // 100 == 4 and status not in _FOR_NOW,  # noqa: PLR2004 - as above
+            permanent=status // 100 == 4 and status not in _FOR_NOW,  # noqa: PLR2004 - 4xx
         )
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no connection is kept open."""
 
     def _post(self, notice: Notice, end: float) -> int:
         headers = {
@@ -134,7 +141,14 @@ class Webhook:
         return status
 
     def _bearer(self, end: float) -> str:
-        """Give the token we hold, or ask for another one shortly before it would run out."""
+        """Return the access token. Request a new one shortly before the old one expires.
+
+        Args:
+            end: Deadline of the delivery, as a value of ``time.monotonic()``.
+
+        Raises:
+            UnreachableError: The service issues no token.
+        """
         if not time.monotonic() < self._until:
             asked = time.monotonic()
             token = self._new_token(end)
@@ -157,7 +171,7 @@ class Webhook:
                 ),
                 data={"grant_type": "client_credentials"},
             )
-            # Not strict: some services write the number of seconds as a text.
+            # Not strict: some services write the number of seconds as a string.
             token = msgspec.json.decode(body, type=_Token, strict=False) if body else None
         except (RequestFailedError, msgspec.DecodeError, UnicodeError, RecursionError):
             token = None

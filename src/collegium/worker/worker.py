@@ -1,12 +1,13 @@
-"""The worker that pays the outbox: claim, write, send, settle.
+"""The worker that delivers the outbox: claim, render, send, mark as done.
 
-Most of it leaves as mails; what an operator's own service is to tell, that is told instead.
+Entries are e-mails. Invitations may be configured to be sent to a webhook of the operator instead.
 
-Each mail goes out at least once. It is claimed and settled in two short transactions, and
-written and sent in between, outside both; a worker that dies there leaves a lease that runs out.
+Each entry is delivered at least once. Two short transactions claim it and mark it as done.
+Rendering reads in a transaction of its own, and sending happens outside of every transaction. The
+lease of a worker that dies in between runs out, and another worker tries again.
 
-Mails are claimed one at a time, though many go over one connection: a lease then covers just the
-mail that is being sent, and none waits behind another for the lease of a worker that died.
+Entries are claimed one at a time, though many are sent over one connection. A lease then covers
+only the entry that is being sent, and no other entry has to wait for the lease of a dead worker.
 """
 
 import random
@@ -50,28 +51,28 @@ RETRY_DELAYS: Final = (
     timedelta(hours=12),
     timedelta(hours=24),
 )
-"""How long a mail waits after its first, second, … attempt has failed."""
+"""Delay before the next attempt, after the first, second, … failed one."""
 
 MAX_ATTEMPTS: Final = len(RETRY_DELAYS) + 1
-"""Nine attempts, the last some 41 hours after the first; then the mail is abandoned."""
+"""Nine attempts, the last some 41 hours after the first. Then the e-mail has failed."""
 
 JITTER: Final = 0.2
-"""Delays vary by so much either way, so that mails that failed together come back apart."""
+"""Random part of a delay, in either direction, so that e-mails that failed together spread out."""
 
 LEASE_SECONDS: Final = 120
 
 OUTAGE_DELAYS: Final = RETRY_DELAYS[:3]
-"""How long nothing is tried after the way out was found closed once, twice, and ever after."""
+"""Pause of a channel after it was unreachable once, twice, and every further time."""
 
-_POLL_INTERVAL: Final = 5.0  # seconds; another process may owe a mail without waking us
+_POLL_INTERVAL: Final = 5.0  # seconds; another process may queue an e-mail without waking us
 _OPTIMIZE_EVERY: Final = 3600.0  # seconds
-_MEASURE_EVERY: Final = 5.0  # seconds; a database that has grown is tended at once
+_MEASURE_EVERY: Final = 5.0  # seconds; a database that has grown is optimised at once
 _SWEEP_EVERY: Final = 600.0  # seconds
-_SWEPT: Final = 500  # mails that are deleted in one transaction
-_COMPACT_EVERY: Final = 60.0  # seconds; counts have one part more for each row since
-_LOOK_EVERY: Final = 1.0  # seconds; how late the news of an ended invitation may be
-_AT_ONCE: Final = 2.0  # seconds; how long mails keep what ends by itself waiting
-_MIN_SLEEP: Final = 0.1  # seconds; what is due may be in somebody else's hands
+_SWEPT: Final = 500  # entries that are deleted in one transaction
+_COMPACT_EVERY: Final = 60.0  # seconds; a count gets one part for each new row
+_LOOK_EVERY: Final = 1.0  # seconds; maximum delay of a notice about an expired invitation
+_AT_ONCE: Final = 2.0  # seconds; how long e-mails may delay the schedule
+_MIN_SLEEP: Final = 0.1  # seconds; another worker may hold what is due
 _LONGEST_REASON: Final = 300
 
 _log = structlog.get_logger()
@@ -79,11 +80,12 @@ _log = structlog.get_logger()
 
 @dataclass
 class _Channel:
-    """A way out.
+    """A channel for deliveries: e-mail or the webhook.
 
     Args:
-        write: what makes of a row what ``out`` takes.
-        outages: how often in a row it was found closed.
+        write: Renders an outbox entry to the message that ``out`` sends.
+        out: The transport or webhook.
+        outages: How many times in a row it was unreachable.
     """
 
     write: Callable[[ReadTransaction, Settings, Vault, Row], Any]
@@ -92,11 +94,11 @@ class _Channel:
 
 
 class Worker:
-    """Pays the outbox, in one thread; any number of workers may share a database.
+    """Delivers the outbox, in one thread. Several workers may share a database.
 
     Args:
-        transport: the way out for mails, if not the one that ``MAIL_URL`` names.
-        clock: what gives now, if not the database's own reading of the clock.
+        transport: Transport of e-mails; that of ``MAIL_URL`` when None.
+        clock: Returns the current time; the clock of the transaction when None.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Worker:
         self._settings = settings
         self._vault = vault
         self._mail = _Channel(mails.render, transport or open_transport(settings.mail_url))
-        # The kinds that leave another way, and which.
+        # Channels of the kinds that are not sent by e-mail.
         self._others: dict[str, _Channel] = {}
         if settings.invitation_use_webhooks:
             way = _Channel(webhook.render, webhook.Webhook(settings))
@@ -125,11 +127,12 @@ class Worker:
         self._woken = threading.Event()
 
     def once(self) -> int:
-        """Try everything that is due now, and give the number of mails that went out.
+        """Try everything that is due now, and return the number of entries that were sent.
 
-        What fails is due again in the future only, so this comes to an end.
+        This ends, because a failed entry becomes due in the future only.
 
-        Raises Unavailable while the database is out of reach.
+        Raises:
+            UnavailableError: The database is not available.
         """
         self._database.optimize()
         self._purge()
@@ -141,9 +144,9 @@ class Worker:
         return sent
 
     def run(self, stop: threading.Event) -> None:
-        """Pay whatever becomes due until ``stop`` is set; set it, then ``wake()``.
+        """Deliver what becomes due until ``stop`` is set. To stop it, set it and call ``wake()``.
 
-        Nothing ends it early: what goes wrong is logged, and tried again after a pause.
+        No error ends it early: errors are logged, and the work is tried again after a pause.
         """
         while not stop.is_set():
             pause = _POLL_INTERVAL
@@ -157,7 +160,7 @@ class Worker:
                     self._compact()
                 if time.monotonic() >= self._next_look:
                     self._next_look = time.monotonic() + _LOOK_EVERY
-                    # Mails are not to wait for the end of everything that ends.
+                    # Limited, so that many expiries do not delay e-mails.
                     self._time.run(_LOOK_EVERY)
                 if self._seconds_until_due() <= 0:
                     self._deliver_all(stop, _AT_ONCE)
@@ -168,13 +171,13 @@ class Worker:
                 pause = min(pause, max(self._next_look - time.monotonic(), _MIN_SLEEP))
             except UnavailableError as error:
                 _log.warning("outbox waits for the database", reason=str(error))
-            except Exception as error:  # noqa: BLE001 - whatever it is, mails stay owed
+            except Exception as error:  # noqa: BLE001 - no error may end the loop; e-mails stay queued
                 _log.error("outbox failed", traceback=_log_reason(error))
             self._woken.wait(pause)
             self._woken.clear()
 
     def _optimize(self) -> None:
-        """Tend the database now and then, and soon after it has grown."""
+        """Optimise the database every hour, and soon after it has grown."""
         now = time.monotonic()
         if now >= self._next_measuring:
             self._next_measuring = now + _MEASURE_EVERY
@@ -185,9 +188,13 @@ class Worker:
             self._database.optimize()
 
     def _purge(self, seconds: float = inf) -> bool:
-        """Delete what is not needed any more, and begin no batch after so many seconds.
+        """Delete old outbox entries, rate limits, idempotency keys and mail budgets.
 
-        Tells whether everything is done.
+        Args:
+            seconds: After this time no further batch begins.
+
+        Returns:
+            Whether everything was deleted.
         """
         end = time.monotonic() + seconds
         with self._database.write(self._now()) as tx:
@@ -209,7 +216,10 @@ class Worker:
                 row_counts.compact(tx)
 
     def wake(self) -> None:
-        """Have ``run`` look at once; for any thread, after the commit that owes a mail."""
+        """Make ``run`` look for work at once. Call it after the commit that queued an e-mail.
+
+        Thread-safe.
+        """
         self._woken.set()
 
     def _now(self) -> datetime | None:
@@ -223,7 +233,12 @@ class Worker:
         )
 
     def _deliver_all(self, stop: threading.Event, seconds: float = inf) -> int:
-        """Pay what is due, and begin no more after so many seconds."""
+        """Deliver what is due, and return how many entries were sent.
+
+        Args:
+            stop: Once it is set, no further entry is claimed.
+            seconds: After this time no further entry is claimed.
+        """
         sent = 0
         end = time.monotonic() + seconds
         try:
@@ -242,7 +257,11 @@ class Worker:
             return next(iter(outbox_queries.claim(tx, 1, LEASE_SECONDS)), None)
 
     def _deliver(self, row: Row) -> bool:
-        """Try one claimed mail; tell whether it went out. Lets only Unavailable through."""
+        """Try one claimed entry and record the outcome; return whether it was sent.
+
+        Raises:
+            UnavailableError: The database is not available.
+        """
         log = _log.bind(mail=row.id, kind=row.kind, attempt=row.attempts)
         if outbox_queries.REQUEST in row.facts:
             log = log.bind(request=row.facts[outbox_queries.REQUEST])
@@ -260,7 +279,11 @@ class Worker:
         return outcome is None
 
     def _try(self, row: Row, way: _Channel, log: Any) -> ObsoleteError | UndeliverableError | None:
-        """Write and send a mail; give what came in the way."""
+        """Render and send an entry; return the error that prevented it, or None.
+
+        Raises:
+            UnavailableError: The database is not available.
+        """
         try:
             self._send(row, way)
         except ObsoleteError as void:
@@ -272,7 +295,7 @@ class Worker:
         except UnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one mail must not stop the others
-            log.error("mail cannot be written", traceback=_log_reason(error))  # noqa: TRY400 - see _told
+            log.error("mail cannot be written", traceback=_log_reason(error))  # noqa: TRY400 - see _log_reason
             return UndeliverableError(
                 "The mail could not be written; the log says why.", permanent=False
             )
@@ -282,7 +305,7 @@ class Worker:
 
     def _send(self, row: Row, way: _Channel) -> None:
         if row.attempts > MAX_ATTEMPTS:
-            # The worker died each time; perhaps it is this mail that kills it.
+            # The worker died in every attempt. Perhaps this e-mail kills it.
             raise UndeliverableError("No attempt to send it ever came to an end.", permanent=True)
         if way is self._mail and row.kind in invited_accounts.MAIL_KINDS:
             row = self._ensure_account(row)
@@ -291,7 +314,11 @@ class Worker:
         way.out.send(message)
 
     def _ensure_account(self, row: Row) -> Row:
-        """Give the mail of an invitation as it is once the person has an account."""
+        """Create the account of the invited person if needed, and return the entry as it is then.
+
+        Raises:
+            UndeliverableError: Another worker has claimed the entry since.
+        """
         try:
             return invited_accounts.ensure_invited_account(
                 self._database, self._settings, self._vault, row, self._now()
@@ -311,8 +338,9 @@ class Worker:
             tx, row.id, row.attempts, reason, self._retry_at(tx.now, row.attempts, error)
         )
         if isinstance(error, UnreachableError):
-            # One mail has paid with an attempt to find out; the others that go the same way wait
-            # without paying, and whoever looks at one of them reads why.
+            # One entry has used an attempt to find the outage. The others of the same channel are
+            # postponed without using one, and get the reason, so that staff can read it on each of
+            # them.
             delay = OUTAGE_DELAYS[min(way.outages, len(OUTAGE_DELAYS) - 1)]
             way.outages += 1
             outbox_queries.postpone(
@@ -331,5 +359,5 @@ def _reason(error: UndeliverableError) -> str:
 
 
 def _log_reason(error: Exception) -> str:
-    """Give a traceback as plain text: a prettier one shows local variables, links among them."""
+    """Return a traceback as plain text. A rich one would show local variables, among them links."""
     return "".join(traceback.format_exception(error))
