@@ -1,3 +1,3 @@
-"""Collegium keeps the roll: who belongs where, in which role, until when, and who let them in."""
+"""Collegium, a membership service: who holds which role in which scope, until when, by whom."""
 
 __version__ = "0.1.0"

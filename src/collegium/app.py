@@ -1,4 +1,7 @@
-"""Where everything is put together; the command line is the only one to import it."""
+"""Build the WSGI application. This is the only module that puts all the parts together.
+
+The server's worker processes, the command line and ``doctor`` load it. No other module imports it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG: Final = 1
 _WATCH_SECONDS: Final = 0.5
 _COLLECT_AFTER: Final = 20_000
-"""Objects that are made beyond those given back, before circles among them are looked for."""
+"""Threshold of the cyclic garbage collector: allocations minus deallocations before it runs."""
 
 _TEXTS: Final = {
     404: "Not found.",
@@ -55,7 +58,14 @@ _log = structlog.get_logger()
 
 
 def build() -> Middleware:
-    """Make the application of one worker process; what Granian is given to call."""
+    """Return the application of one worker process, which Granian calls for each request.
+
+    Settings come from the environment. ``serve`` also says there whether this process runs the
+    outbox worker in a thread.
+
+    Raises:
+        SettingsError: A setting is wrong, or the key file of the database is unusable.
+    """
     _exit_with_parent(int(os.environ.get(bootstrap.PARENT, "0")))
     settings = load(os.environ)
     logs.configure(settings)
@@ -66,8 +76,9 @@ def build() -> Middleware:
         _run_worker(worker, database)
     wake = worker.wake if worker else _no_op
     app = application(settings, database, vault, wake, os.environ.get(bootstrap.SERVE_HOST, ""))
-    # What is there now stays; looking through it for garbage again and again cost a tenth of a
-    # long list. What a request makes is in no circle, and goes as soon as it is answered.
+    # Everything that exists now stays for the life of the process. Scanning it in every collection
+    # took a tenth of the time of a long list. Objects of a request are in no reference cycle, so
+    # they are freed as soon as the response is sent.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
@@ -75,10 +86,13 @@ def build() -> Middleware:
 
 
 def _exit_with_parent(parent: int) -> None:
-    """End this process when ``serve`` is gone, however it went.
+    """End this process when its parent, the ``serve`` process, has ended for any reason.
 
-    Killed with SIGKILL it cannot stop its workers; they would keep the port,
-    and the service could not be started again.
+    A ``serve`` process that is killed with SIGKILL cannot stop its workers. They would keep the
+    port, and the service could not be started again.
+
+    Args:
+        parent: Process id of ``serve``; 0 when nobody has to be watched.
     """
     if not parent:
         return
@@ -89,7 +103,8 @@ def _exit_with_parent(parent: int) -> None:
         os._exit(1)
 
     if sys.platform == "linux":
-        # The kernel does it at once; the watch is for what came before, and other systems.
+        # The kernel kills this process at once. The thread below covers a parent that ended before
+        # this call, and systems other than Linux.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
@@ -101,11 +116,14 @@ def application(
     wake: Callable[[], None],
     host: str,
 ) -> Middleware:
-    """Put the dialects on one application.
+    """Return the WSGI application that serves both APIs and the web pages.
 
     Args:
-        wake: tells whoever pays the outbox that something is owed.
-        host: the address that is listened on.
+        wake: Tells the outbox worker that an e-mail was queued.
+        host: Address that the server listens on; empty when it is not known.
+
+    Raises:
+        SettingsError: See ``check_path``.
     """
     house = http.AppContext(settings, database, vault, wake)
 
@@ -124,10 +142,12 @@ def application(
 
 
 def check_path(settings: Settings) -> None:
-    """Refuse a path in BASE_URL that begins as our own paths do: nobody could tell them apart.
+    """Refuse a path in BASE_URL whose first segment is also the first segment of one of our routes.
+
+    The service could not tell its own paths from the prefix.
 
     Raises:
-        SettingsError: it does.
+        SettingsError: The first segments are equal.
     """
     path = urlsplit(settings.base_url).path
     first = path.split("/")[1] if path else ""
@@ -145,7 +165,7 @@ def _description() -> http.Routes:
 
 
 def _run_worker(worker: Worker, database: Database) -> None:
-    """Pay the outbox in a thread beside the service, until the process is told to end."""
+    """Deliver the outbox in a thread of this process until the process is told to end."""
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,), name="post", daemon=True)
     thread.start()
@@ -156,19 +176,19 @@ def _run_worker(worker: Worker, database: Database) -> None:
         thread.join(timeout=5)
         database.close()
 
-    # The server's processes end without what ``atexit`` holds.
+    # Granian's worker processes end without running ``atexit`` handlers.
     Finalize(None, end, exitpriority=10)
 
 
 def _no_op() -> None:
-    """Leave a posted mail to the separate worker, which looks by itself."""
+    """Do nothing: the separate worker process polls the outbox by itself."""
 
 
 def allowed_hosts(settings: Settings, host: str) -> frozenset[str]:
-    """Return the host names that are answered; none: any.
+    """Return the host names that are accepted in requests; an empty set accepts every name.
 
     Args:
-        host: the address that is listened on.
+        host: Address that the server listens on; empty when it is not known.
     """
     is_guessed = bootstrap.is_guessed(settings)
     if "*" in settings.allowed_hosts:
@@ -179,17 +199,17 @@ def allowed_hosts(settings: Settings, host: str) -> frozenset[str]:
         if not host or hosts.is_loopback(host):
             return frozenset()
         names = {own.name} if own else set()
-    # Whoever may be called by one name of this machine is called by all of them.
+    # A service that accepts one loopback name of this machine accepts all of them.
     return frozenset(names | hosts.LOOPBACK if names & hosts.LOOPBACK else names)
 
 
 def _failed(
     request: falcon.Request, response: falcon.Response, error: Exception, _segments: object
 ) -> None:
-    """Answer what no route answered: an unknown path, a body too large, a fault of ours."""
+    """Answer a request that no route answered: unknown path, body too large, internal error."""
     status = error.status_code if isinstance(error, falcon.HTTPError) else 500
     if status == 400 and request.method not in http.METHODS:  # noqa: PLR2004 - HTTP
-        status = 405  # to the framework a method that it does not know is a malformed request
+        status = 405  # Falcon treats an unknown method as a malformed request.
     path = request.path
     if status == 500:  # noqa: PLR2004 - HTTP
         _log.error("request failed", path=without_secrets(path), exc_info=error)
@@ -198,11 +218,11 @@ def _failed(
         text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
     wire = path.startswith(("/api", "/schema"))
     answer = errors.detail(status, text) if wire else web.plain(status, text)
-    if status in {429, 503}:  # too many are sending slowly
+    if status in {429, 503}:  # too many slow uploads
         answer.headers["Retry-After"] = str(1)
     if status == 415:  # noqa: PLR2004 - HTTP
         answer.headers["Accept-Encoding"] = "identity"
-    if status == 405:  # noqa: PLR2004 - HTTP; a method that no path here has
+    if status == 405:  # noqa: PLR2004 - HTTP; no path here has this method
         answer.headers["Allow"] = ", ".join(http.METHODS)
     root = urlsplit(request.env.get(http.BASE, "")).path
     http.fill_falcon_response(response, answer, root=root, head=request.method == "HEAD")

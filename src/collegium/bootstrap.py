@@ -1,6 +1,6 @@
-"""Opening the database and the vault that the settings name.
+"""Open the database and load the keys that the settings name.
 
-Apart from ``app`` so that a command which serves nothing loads nothing of the web.
+This is separate from ``app``, so that a command that serves nothing does not load the web packages.
 """
 
 from __future__ import annotations
@@ -18,36 +18,40 @@ if TYPE_CHECKING:
     from collegium.settings import Settings
 
 BASE_IS_GUESSED: Final = "_COLLEGIUM_BASE_IS_GUESSED"
-"""How ``serve`` tells its workers that nobody has set BASE_URL."""
+"""Environment variable by which ``serve`` tells its workers that BASE_URL is not set."""
 
 SERVE_HOST: Final = "_COLLEGIUM_SERVE_HOST"
-"""How ``serve`` tells its workers the address they listen on."""
+"""Environment variable by which ``serve`` tells its workers the address they listen on."""
 
 RUNS_WORKER: Final = "_COLLEGIUM_PAYS_POST"
-"""How ``serve`` tells its workers to pay the outbox."""
+"""Environment variable by which ``serve`` tells its workers to deliver the outbox."""
 
 PARENT: Final = "_COLLEGIUM_PARENT"
-"""How ``serve`` tells its workers who to outlive in no case."""
+"""Environment variable by which ``serve`` tells its workers its process id; they end with it."""
 
 
 def is_guessed(settings: Settings) -> bool:
-    """Tell whether nobody has said where people reach us."""
+    """Tell whether BASE_URL is unset, so that the public address of the service is unknown."""
     return bool(os.environ.get(BASE_IS_GUESSED)) or settings.base_url == type(settings).base_url
 
 
 def load_settings(settings: Settings) -> tuple[Database, Vault]:
-    """Give the database and the vault that the settings name.
+    """Return the database and the ``Vault`` that the settings name.
 
-    Raises SettingsError when the key beside a SQLite database cannot be kept.
+    On SQLite the file and its folder are created, and a secret key is created beside it unless
+    SECRET_KEY is set.
+
+    Raises:
+        SettingsError: The folder, the database file or the key file is unusable.
     """
     path = settings.database_path
     if path is None:
-        # The settings have made sure of it.
+        # ``settings.load`` requires SECRET_KEY on PostgreSQL.
         return Database(settings.database_url), Vault(settings.secret_key or "")
     try:
         _adopt(settings, path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Names and addresses of people: nobody else on the machine needs to read them.
+        # The file holds personal data, so other users of the machine cannot read it.
         path.touch(mode=0o600)
         key = settings.secret_key or _kept_key(path.with_name(path.name + ".key"))
     except OSError as error:
@@ -57,7 +61,10 @@ def load_settings(settings: Settings) -> tuple[Database, Vault]:
 
 
 def _adopt(settings: Settings, path: Path) -> None:
-    """Take over the key of a database whose URL has escapes: it lay beside the name as written."""
+    """Move the key file of a database whose URL has percent escapes.
+
+    Earlier versions stored the key beside the name as written in the URL.
+    """
     written = Path(settings.database_url.removeprefix("sqlite:///"))
     key = written.with_name(written.name + ".key")
     mine = path.with_name(path.name + ".key")
@@ -70,7 +77,12 @@ def _adopt(settings: Settings, path: Path) -> None:
 
 
 def _kept_key(path: Path) -> str:
-    """Read the secret key beside the database, or make it once, readable to us alone."""
+    """Return the secret key beside the database. Create it once, readable by this user only.
+
+    Raises:
+        SettingsError: The key file is empty or is not ASCII.
+        OSError: The file cannot be read or written.
+    """
     try:
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""A cache for functions of what callers send."""
+"""A cache for functions whose arguments come from callers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHORT: Final = 500
-"""Characters of the longest arguments whose result is kept; all together."""
+"""Maximum total length of the arguments, in characters, for which a result is cached."""
 
 T = TypeVar("T")
 
 
 def cache_short(maxsize: int) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Return a decorator: ``functools.lru_cache`` that keeps no result of long arguments.
+    """Return a decorator like ``functools.lru_cache`` that caches no results of long arguments.
 
-    A header may have 128 KiB, and a thousand different ones would stay in memory for good.
+    A header may have 128 KiB. A thousand different ones would stay in memory for ever.
 
     Args:
-        maxsize: results that are kept.
+        maxsize: Maximum number of cached results.
     """
 
     def decorate(function: Callable[..., T]) -> Callable[..., T]:

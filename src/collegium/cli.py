@@ -1,6 +1,6 @@
 """The command line: serve, migrate, staff, worker, doctor, demo.
 
-What can go wrong before anything runs is said in one line that tells what to do.
+An error before the command runs is reported in one line that says what to do.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collegium.security.crypto import Vault
 
 _PIPED_MAX: Final = 4096
-"""Maximum number of bytes that are read as a password."""
+"""Maximum number of bytes that are read as a password from standard input."""
 
 NOT_EMPTY: Final = 3
-"""Exit code of ``demo`` on a database that has accounts already."""
+"""Exit code of ``demo`` on a database that already has accounts."""
 
 
 def _stop(text: str, code: int = 1) -> NoReturn:
@@ -42,7 +42,7 @@ def _stop(text: str, code: int = 1) -> NoReturn:
 
 
 def _renamed(old: str, new: str) -> None:
-    """Warn that an old word of the command line still works, for one release."""
+    """Warn that an old name on the command line works for one more release only."""
     click.echo(f"collegium: {old} is now {new}. The old name goes with the next release.", err=True)
 
 
@@ -57,7 +57,11 @@ def _settings() -> Settings:
 
 @contextmanager
 def _app_context(settings: Settings, *, migrated: bool = True) -> Iterator[tuple[Database, Vault]]:
-    """Open the database and the vault; whatever is wrong with them ends the command."""
+    """Open the database and the ``Vault``. An error ends the command with one line.
+
+    Args:
+        migrated: Whether to require a current schema; on SQLite it is migrated first.
+    """
     try:
         database, vault = bootstrap.load_settings(settings)
         try:
@@ -92,7 +96,7 @@ def _bring_up_to_date(settings: Settings, database: Database) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="collegium", prog_name="collegium")
 def main() -> None:
-    """Keep the roll: who belongs to what, in which role, until when."""
+    """Manage memberships: who holds which role in which scope, until when."""
 
 
 @main.command()
@@ -104,8 +108,8 @@ def main() -> None:
 def serve(host: str, port: int, workers: int, *, no_worker: bool, no_post: bool) -> None:
     """Run the service.
 
-    On SQLite it migrates the schema and delivers the outbox in the background;
-    on PostgreSQL run `collegium migrate` before and `collegium worker` beside it.
+    On SQLite it migrates the schema first and delivers the outbox in the background.
+    On PostgreSQL run `collegium migrate` before it and `collegium worker` beside it.
     """
     if no_post:
         _renamed("--no-post", "--no-worker")
@@ -125,7 +129,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool, no_post: bool)
             _stop(str(error), 2)
     os.environ.pop(bootstrap.BASE_IS_GUESSED, None)
     if bootstrap.is_guessed(settings):
-        # Nobody said where people reach us, so links lead to where we listen.
+        # BASE_URL is not set, so links lead to the address that we listen on.
         os.environ[bootstrap.BASE_IS_GUESSED] = "1"
         shown = "127.0.0.1" if address in {"0.0.0.0", "::"} else host.strip("[]")  # noqa: S104 - compared
         shown = f"[{shown}]" if ":" in shown else shown
@@ -139,7 +143,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool, no_post: bool)
 
 
 def _resolved(host: str) -> str:
-    """Return the address to listen on, of a name the first one; IPv4 before IPv6."""
+    """Return the address to listen on: the first one of a name, IPv4 before IPv6."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -151,7 +155,7 @@ def _resolved(host: str) -> str:
 def _check_free(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        # As the server will: a port that only waits for its last connections to fade is free.
+        # As the server does: a port whose old connections are in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -172,7 +176,11 @@ def migrate() -> None:
 
 
 def _asked_password(*, required: bool) -> str | None:
-    """Ask for a password at the terminal, twice and without showing it; None for an empty one."""
+    """Ask for a password at the terminal twice, without showing it; None for an empty one.
+
+    Args:
+        required: Whether an empty password is refused.
+    """
     hint = "" if required else " (empty: only the token works)"
     while True:
         first = click.prompt(
@@ -189,7 +197,7 @@ def _asked_password(*, required: bool) -> str | None:
 
 
 def _piped_password() -> str:
-    """Read a password from standard input: one line, its end is not part of it."""
+    """Read a password from standard input: one line, without its line end."""
     raw = sys.stdin.buffer.read(_PIPED_MAX)
     try:
         text = raw.decode("utf-8")
@@ -226,11 +234,11 @@ def staff(
     as_json: bool,
     promote: bool,
 ) -> None:
-    """Create a staff account, or make an existing account one; print its token.
+    """Create a staff account, or make an existing account staff; print its token.
 
     At a terminal it asks for the password. Without one only the token works.
     """
-    from collegium.accounts import actions as account_actions  # noqa: PLC0415 - quick to say --help
+    from collegium.accounts import actions as account_actions  # noqa: PLC0415 - keeps --help fast
 
     settings = _settings()
     lifetime = ... if token_lifetime is None else _lifetime(token_lifetime)
@@ -267,14 +275,14 @@ def staff(
 
 
 def _lifetime(text: str) -> int | None:
-    """Read the lifetime of a token; None: it lives for ever."""
+    """Return the lifetime of a token in seconds; None when it never expires."""
     if text.strip().lower() == "none":
         return None
     try:
         seconds = duration(text.strip())
     except (ValueError, LookupError):
         seconds = 0
-    if not 60 <= seconds < 2**31:  # noqa: PLR2004 - what the column holds
+    if not 60 <= seconds < 2**31:  # noqa: PLR2004 - limit of the column
         _stop("--token-lifetime: write a duration of a minute or more: 1h or 7d; or none", 2)
     return seconds
 
@@ -282,20 +290,20 @@ def _lifetime(text: str) -> int | None:
 @main.command()
 @click.option("--once", is_flag=True, help="Do what is due now, then end.")
 def worker(*, once: bool) -> None:
-    """Deliver e-mails, and do what is scheduled."""
+    """Deliver the outbox and run the schedule."""
     _work(once=once)
 
 
 @main.command(hidden=True)
 @click.option("--once", is_flag=True)
 def post(*, once: bool) -> None:
-    """Do what `worker` does, under its old name."""
+    """Run `worker`, under its old name."""
     _renamed("collegium post", "collegium worker")
     _work(once=once)
 
 
 def _work(*, once: bool) -> None:
-    from collegium.worker import presence  # noqa: PLC0415 - quick to say --help
+    from collegium.worker import presence  # noqa: PLC0415 - keeps --help fast
     from collegium.worker.worker import Worker  # noqa: PLC0415
 
     settings = _settings()
@@ -318,7 +326,7 @@ def _work(*, once: bool) -> None:
 
 @main.command()
 def doctor() -> None:
-    """Look at everything that can be wrong, one line each; exit 1 when something is."""
+    """Check everything that can be wrong, one line each; exit 1 when something is."""
     from collegium import doctor as examination  # noqa: PLC0415
 
     findings = examination.examine(os.environ)
@@ -331,7 +339,7 @@ def doctor() -> None:
 
 @main.command()
 def demo() -> None:
-    """Fill an empty database with a small, believable data set."""
+    """Fill an empty database with a small, realistic data set."""
     from collegium import demo as data  # noqa: PLC0415
 
     settings = _settings()

@@ -1,4 +1,4 @@
-"""A small, believable data set, the same on every machine."""
+"""Create a small, realistic data set that is the same on every machine."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
 
-PUBLISHED_PASSWORD: Final = "demo-only-harbour-lantern"  # noqa: S105 - everybody may know it
-"""The password of the demo accounts in the own file of a checkout, and nowhere else."""
+PUBLISHED_PASSWORD: Final = "demo-only-harbour-lantern"  # noqa: S105 - published on purpose
+"""Password of the demo accounts in the database of a source checkout, and nowhere else."""
 
 PEOPLE: Final = (
     ("ines", "Ines", "Moreau", "Head of department"),
@@ -80,12 +80,12 @@ Bring a colleague into the project "{INVITED[0][0]}":
 
 
 class Made(NamedTuple):
-    """What one needs to try the demo data.
+    """What somebody needs to try the demo data.
 
     Args:
-        project: UUID of a project.
-        role: UUID of a role to invite to.
-        password: of all its people but staff.
+        project: UUID of a project, 32 hex digits.
+        role: UUID of a role to invite to, 32 hex digits.
+        password: Password of all accounts except the deactivated staff account.
     """
 
     project: str
@@ -94,19 +94,19 @@ class Made(NamedTuple):
 
 
 def hint(base: str, made: Made) -> str:
-    """Say what to try; ``collegium demo`` ends with it, and tells the password nowhere else."""
+    """Return the text that ``collegium demo`` prints last. Only this text shows the password."""
     return _HINT.format(base=base, **made._asdict())
 
 
 class NotEmptyError(Exception):
-    """The database has accounts already."""
+    """The database already has accounts."""
 
 
 def is_own_file(settings: Settings) -> bool:
-    """Return whether the database is the file that a checkout of the source keeps for itself.
+    """Tell whether the database is the file ``var/collegium.db`` of a source checkout.
 
-    Anything else may be a service that others reach, where a published password would open
-    accounts to everybody.
+    Any other database may belong to a service that others can reach. A published password would
+    open its accounts to everybody.
     """
     path = settings.database_path
     root = Path(__file__).resolve().parents[2]
@@ -115,9 +115,10 @@ def is_own_file(settings: Settings) -> bool:
 
 
 def fill(database: Database, settings: Settings, vault: Vault) -> Made:
-    """Write the demo data, all of it or none.
+    """Write the demo data in one transaction.
 
-    Raises NotEmpty on a database that has accounts.
+    Raises:
+        NotEmptyError: The database already has accounts.
     """
     password = PUBLISHED_PASSWORD if is_own_file(settings) else secrets.token_urlsafe(16)
     hashed = hash_password(password)
@@ -137,7 +138,7 @@ def fill(database: Database, settings: Settings, vault: Vault) -> Made:
             _projects(tx, actor_of(people[owners[0]]), settings, uuid, below, people)
         shown = project_queries.listing.page(tx, staff, {}, ("-name",), 1, 0)
         role: Row = role_queries.named(tx, INVITED[0][1], None)
-        # The demo's own keeper has done its work; nobody can log in as it.
+        # The staff account was needed only for this. Nobody can sign in with it.
         account_queries.change(tx, keeper.id, {"is_active": False})
     return Made(str(shown[0].uuid), str(role.uuid), password)
 

@@ -1,4 +1,4 @@
-"""What ``collegium doctor`` looks at."""
+"""The checks of ``collegium doctor``."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _CLOCK: Final = Statement(select(func.now().label("moment")))
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     well: bool
     what: str
     text: str
     warns: bool = False
-    """Whether it may be wrong, and somebody should look."""
+    """Whether this may be wrong, so that the operator should look at it."""
 
 
 def examine(environ: Mapping[str, str]) -> list[Finding]:
-    """Look at everything that can be wrong; stop where the rest cannot be asked."""
+    """Run all checks and return their findings; stop when the later ones cannot be run."""
     return list(_examine(environ))
 
 
@@ -104,10 +104,10 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
 
 
 def _path(settings: Settings) -> str:
-    """Say what is wrong with the path that the service is to be reached below, if anything is."""
+    """Return what is wrong with the path in BASE_URL; empty when nothing is."""
     if not urlsplit(settings.base_url).path:
         return ""
-    from collegium import app  # noqa: PLC0415 - all that is served, for one question
+    from collegium import app  # noqa: PLC0415 - loads all routes, for one question
 
     try:
         app.check_path(settings)
@@ -117,7 +117,7 @@ def _path(settings: Settings) -> str:
 
 
 def _address(settings: Settings) -> Finding:
-    """Say where people reach the service, and under which other names it answers."""
+    """Report the public address of the service and the other host names that it accepts."""
     name = urlsplit(settings.base_url).hostname or ""
     others = [one for one in settings.allowed_hosts if one.strip("[]") != name]
     text = f"people reach us at {settings.base_url}"
@@ -131,7 +131,7 @@ def _address(settings: Settings) -> Finding:
 
 
 def _proxies(settings: Settings, noted: Mapping[str, datetime]) -> Finding:
-    """Tell whose headers were ignored; what is trusted by now is no news."""
+    """Report the addresses whose forwarding headers were ignored and are still not trusted."""
     ignored = [
         f"{address} (last {at:%Y-%m-%d %H:%M} UTC)"
         for address, at in noted.items()
@@ -159,7 +159,7 @@ def _writing(database: Database) -> Finding:
 
 
 def _key(tx: ReadTransaction, vault: Vault) -> Finding:
-    """Open something that was sealed; whatever was signed or mailed fits the same key."""
+    """Decrypt one stored token. Signatures and links use the same key, so they need no check."""
     found = token_queries.any_encrypted(tx)
     if found is not None:
         try:

@@ -1,7 +1,8 @@
-"""One comparable form for host names, origins and network addresses.
+"""Comparable forms of host names, origins and network addresses.
 
-A leaf beside ``settings``: ``BASE_URL``, ``ALLOWED_HOSTS``, ``Host``, ``Origin`` and the headers of
-proxies are read by the same functions, so that two spellings of one host are one.
+``BASE_URL``, ``ALLOWED_HOSTS``, ``Host``, ``Origin`` and the headers of proxies are read by the
+same functions, so that two spellings of one host compare equal. The module imports nothing that
+reads settings.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collegium.caching import cache_short
 Network = IPv4Network | IPv6Network
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-"""What a machine calls itself."""
+"""Names by which a machine reaches itself."""
 
 _NAME: Final = re.compile(r"[a-z0-9_~-]+(?:\.[a-z0-9_~-]+)*")
 _NAME_MAX: Final = 253
@@ -27,26 +28,26 @@ _PORTS: Final = {"http": 80, "https": 443}
 _PORT_MAX: Final = 65535
 _MAPPED_BITS: Final = 96
 _ADDRESS_MAX: Final = 80
-"""Characters of the longest spelling of an address, with zone, port and quotes."""
+"""Length of the longest spelling of an address, with zone, port and quotes, in characters."""
 
 
 class Host(NamedTuple):
-    """A host as it is compared: lower case, IDNA, IPv6 in brackets; and the port, if given."""
+    """A host in comparable form (lower case, IDNA, IPv6 in brackets) and its port, if given."""
 
     name: str
     port: int | None = None
 
     def origin(self, scheme: str) -> str:
-        """Return ``scheme://host[:port]``, without the port that the scheme implies."""
+        """Return ``scheme://host[:port]``, without the default port of the scheme."""
         port = "" if self.port in {None, _PORTS.get(scheme)} else f":{self.port}"
         return f"{scheme}://{self.name}{port}"
 
 
 @cache_short(maxsize=1024)
 def host(text: str) -> Host | None:
-    """Read a host and perhaps a port, as a ``Host`` header or the address of a page has them.
+    """Return the host and the port, if any, of a ``Host`` header or of the authority of a URL.
 
-    Returns None for what is no host, or more than one.
+    Returns None when the text is not exactly one host.
     """
     if len(text) > _NAME_MAX + 10:
         return None
@@ -81,7 +82,7 @@ def _name(text: str) -> str:
 
 @cache_short(maxsize=256)
 def origin(url: str) -> str | None:
-    """Return ``scheme://host[:port]`` of a web address; None when it has none."""
+    """Return ``scheme://host[:port]`` of an http or https URL; None when it has no valid host."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -92,10 +93,10 @@ def origin(url: str) -> str | None:
 
 @cache_short(maxsize=4096)
 def address(text: str) -> str | None:
-    """Return the comparable form of a network address; None for what is none.
+    """Return the comparable form of an IP address; None when the text is not one.
 
-    Takes what proxies write: a port, brackets, quotes, a zone; an IPv4 address that was mapped
-    into IPv6 is the IPv4 address.
+    Accepts the spellings of proxies: with a port, brackets, quotes or a zone. An IPv4-mapped IPv6
+    address becomes the IPv4 address.
     """
     if len(text) > _ADDRESS_MAX:
         return None
@@ -128,16 +129,18 @@ def is_within(spelled: str, networks: tuple[Network, ...]) -> bool:
 
 
 def is_loopback(text: str) -> bool:
-    """Tell whether an address to listen on is reached from this machine alone."""
+    """Tell whether an address to listen on is reachable from this machine only."""
     found = address(text)
     return text == "localhost" or (found is not None and ip_address(found).is_loopback)
 
 
 def network(text: str) -> Network:
-    """Read an address or a network; one of mapped IPv4 addresses is the IPv4 network.
+    """Return the network of an address or of a CIDR range.
+
+    A range of IPv4-mapped IPv6 addresses becomes the IPv4 range.
 
     Raises:
-        ValueError: it is neither, or has bits set that its length leaves out.
+        ValueError: The text is neither, or host bits are set.
     """
     found = ip_network(text.strip().replace("[", "").replace("]", ""))
     if isinstance(found, IPv6Network):

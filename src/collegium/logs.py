@@ -1,4 +1,4 @@
-"""How the log is written: one line a happening, as text for people or JSON for machines."""
+"""Write the log: one line for each event, as text for people or as JSON for machines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collegium.settings import Settings
 
 _PLAIN: Final = re.compile(r"[!#-<>-~]+")
-"""What can stand in a line as it is: no space, no quote, no equals sign, nothing invisible."""
+"""Values that need no quotes: no space, quote, equals sign, control or non-ASCII character."""
 
 _SECRET = ("token", "password", "secret", "authorization", "cookie", "link", "code")
 
@@ -27,7 +27,7 @@ _wanted, _as_json = True, False
 
 
 def configure(settings: Settings) -> None:
-    """Write the log to standard error, as the settings say."""
+    """Write the log to standard error, with the level and the format of the settings."""
     global _wanted, _as_json
     level = getattr(logging, settings.log_level.upper())
     _wanted, _as_json = level <= logging.INFO, settings.log_format == "json"
@@ -46,16 +46,19 @@ def configure(settings: Settings) -> None:
 
 
 def request(*, method: str, path: str, status: int, ms: float, request: str) -> None:
-    """Write the line of a request: there are too many of them to take them through structlog.
+    """Write the log line of a request.
+
+    It bypasses structlog, because there is one for every request and structlog is too slow for
+    that.
 
     Args:
-        path: without its secret; whatever else somebody thought of may stand in it.
-        ms: how long the answer took, in milliseconds.
-        request: the id.
+        path: Path without the secret in it. It may hold any other character.
+        ms: Duration of the request in milliseconds.
+        request: The request id.
     """
     if not _wanted:
         return
-    # datetime's own format takes a third of strftime's time.
+    # ``isoformat`` takes a third of the time of ``strftime``.
     at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     if _as_json:
         facts = {"event": "request", "method": method, "path": path, "status": status}
@@ -72,10 +75,11 @@ def request(*, method: str, path: str, status: int, ms: float, request: str) -> 
 
 def _rendered(log_format: str) -> list[Any]:
     if log_format == "text" and sys.stderr.isatty():
-        # A prettier traceback would show local variables, secrets among them.
+        # A rich traceback would show local variables, among them secrets.
         formatter = structlog.dev.plain_traceback
         return [structlog.dev.ConsoleRenderer(exception_formatter=formatter)]
-    # Every request writes a line: drawing it in columns and colours cost as much as its answer.
+    # Every request writes a line. Rendering it with columns and colours took as long as its
+    # response.
     return [
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(_json)
@@ -99,7 +103,7 @@ def _is_secret(name: str) -> bool:
 def _without_secrets(
     _logger: Any, _method: str, line: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Cover whatever is named like a secret, should anybody ever log one."""
+    """Mask every value whose name looks like a secret, in case one is ever logged."""
     for name in line:
         if _is_secret(name):
             line[name] = "…"

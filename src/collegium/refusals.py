@@ -1,18 +1,19 @@
-"""The ways to say no.
+"""The refusals: exceptions by which an action or a rule says no.
 
-A refusal carries a stable, dotted code and facts; never a sentence, never an HTTP status.
-Each dialect owns one table that turns kind and code into its own words.
+A refusal carries a stable, dotted code and facts. It carries neither a sentence nor an HTTP status.
+Each protocol has one table that turns kind and code into its own words.
 """
 
 from __future__ import annotations
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error
-    """Something was asked that is not to be had.
+    """The request was refused. Raise one of the subclasses.
 
     Args:
-        code: dotted and stable, ``noun.reason``.
-        facts: what a dialect may need to word it; shown to the caller, so never a secret.
+        code: Stable code in the form ``noun.reason``.
+        facts: Values that a protocol may need for its sentence. The caller sees them, so they hold
+            no secret.
     """
 
     def __init__(self, code: str, **facts: object) -> None:
@@ -26,20 +27,20 @@ class Unauthenticated(Refusal):
 
 
 class NotFound(Refusal):
-    """There is no such thing, or the actor may not even know of it: the same answer for both."""
+    """The object does not exist, or the actor may not know of it. Both get the same answer."""
 
 
 class Forbidden(Refusal):
-    """The actor may see the thing, but not do this to it."""
+    """The actor may see the object, but may not do this to it."""
 
 
 class Conflict(Refusal):
-    """The thing is not in a state in which this can be done."""
+    """The object is in a state in which this cannot be done."""
 
 
 class Invalid(Refusal):
-    """A value cannot be taken; ``facts["field"]`` names it where there is one."""
+    """A value is not accepted. ``facts["field"]`` names its field, if there is one."""
 
 
 class Limited(Refusal):
-    """Too many tries; ``facts["seconds"]`` says when to come back."""
+    """A rate limit is exceeded. ``facts["seconds"]`` says how long the caller must wait."""

@@ -1,8 +1,10 @@
-"""The HTTP server: Granian, with each request run in the thread that Granian gives it.
+"""The HTTP server: Granian, with each request run in the thread that Granian schedules it in.
 
-Granian's WSGI interface hides two things that matter: it decodes the path, so that ``%2f`` looks
-like ``/``, and it maps ``X_Forwarded_For`` to the variable of ``X-Forwarded-For``, so that a caller
-can speak for the proxy. Its ASGI interface shows both, but runs everything in one event loop.
+Granian's WSGI interface hides two things that matter. It decodes the path, so that ``%2f`` looks
+like ``/``. It maps ``X_Forwarded_For`` to the variable of ``X-Forwarded-For``, so that a caller can
+forge the header of a proxy. Granian's ASGI interface shows both, but runs everything in one event
+loop.
+
 The worker here takes the request from the ASGI interface and calls the WSGI application in the
 thread where Granian would have scheduled the coroutine. The event loop only waits for bodies and
 for signals (docs/decisions/0031-server.md).
@@ -42,16 +44,16 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 HEADER_SECONDS: Final = 15
-"""How long the head of a request may take to arrive."""
+"""Timeout for the head of a request, in seconds."""
 
 PAUSE_SECONDS: Final = 15
-"""How long the next part of a body may take to arrive."""
+"""Timeout for the next part of a request body, in seconds."""
 
 DRAIN_SECONDS: Final = 10
-"""How long requests that are being worked on may take after SIGTERM."""
+"""Time after SIGTERM for requests in progress to finish, in seconds."""
 
 FLUSH_SECONDS: Final = 2.0
-"""How long finished answers may take to be sent after the last request has ended."""
+"""Time for finished responses to be sent after the last request has ended, in seconds."""
 
 _DISCARD_MAX: Final = 4 * 1024 * 1024
 _DISCARD_SECONDS: Final = 2.0
@@ -63,21 +65,28 @@ _FAILED: Final = b'{"detail":"The service met an error; it was written down."}'
 
 
 def run(host: str, port: int, workers: int) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, then end the process.
+
+    Args:
+        host: IP address to listen on.
+        port: TCP port.
+        workers: Number of worker processes.
+    """
     os.environ[bootstrap.PARENT] = str(os.getpid())
     Server("collegium.app:build", **options(host, port, workers)).serve(spawn_target=worker)
-    # Python would look for garbage once more, for more than a second.
+    # A normal exit would run the garbage collector once more, for more than a second.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
 def options(host: str, port: int, workers: int) -> dict[str, Any]:
-    """Return the options that Granian is started with."""
+    """Return the options of Granian's ``Server``."""
     return {
         "address": host,
         "port": port,
-        # What Granian checks the options by; the worker below replaces its own for WSGI.
+        # Granian validates the options by this interface. Our worker below replaces its WSGI
+        # worker.
         "interface": Interfaces.WSGI,
         "blocking_threads": THREADS,
         "http": HTTPModes.http1,
@@ -85,7 +94,7 @@ def options(host: str, port: int, workers: int) -> dict[str, Any]:
         "workers": workers,
         "factory": True,
         "websockets": False,
-        # It warns of threads, most of which only ever wait.
+        # Granian warns of the number of threads, but most of them only wait.
         "log_level": LogLevels.error,
         "respawn_failed_workers": workers > 1,
         "workers_kill_timeout": _KILL_SECONDS,
@@ -93,7 +102,7 @@ def options(host: str, port: int, workers: int) -> dict[str, Any]:
 
 
 class _InlineExecutor(CallbackScheduler):
-    """Runs a request where it is scheduled: in a thread of Granian's pool."""
+    """Scheduler that runs a request where it is scheduled: in a thread of Granian's pool."""
 
     __slots__ = ()
 
@@ -110,7 +119,7 @@ class _InlineExecutor(CallbackScheduler):
 
 
 class _Pending:
-    """What a read waits for; it can be cancelled from another thread."""
+    """The future that a read of the body waits for. Another thread can cancel it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -118,14 +127,14 @@ class _Pending:
         self._cancelled = False
 
     def hold(self, future: Any) -> None:
-        """Note what is waited for now."""
+        """Store the future that is waited for now. Cancel it if ``cancel`` was called before."""
         with self._lock:
             self._future = future
             if self._cancelled:
                 future.cancel()
 
     def cancel(self) -> None:
-        """Cancel what is waited for, now or later."""
+        """Cancel the current future and every later one."""
         with self._lock:
             self._cancelled = True
             if self._future is not None:
@@ -133,7 +142,10 @@ class _Pending:
 
 
 class _Body:
-    """The body of a request, read as WSGI wants it; waits in the event loop, and not for ever."""
+    """The body of a request as the file object of WSGI.
+
+    A read waits in the event loop, at most ``PAUSE_SECONDS`` for each part.
+    """
 
     def __init__(self, bridge: _Bridge, receive: Callable[[], Any]) -> None:
         self._bridge = bridge
@@ -143,12 +155,12 @@ class _Body:
         self._pending = _Pending()
 
     def read(self, size: int = -1) -> bytes:
-        """Return what has come, at most ``size`` bytes; none at the end.
+        """Return the bytes received so far, at most ``size``; empty at the end of the body.
 
         Raises:
-            TimeoutError: nothing came for ``PAUSE_SECONDS``.
-            ConnectionAbortedError: the connection broke, or what came is no body.
-            ConnectionError: the service is being stopped, or the read was cancelled.
+            TimeoutError: Nothing arrived for ``PAUSE_SECONDS``.
+            ConnectionAbortedError: The connection broke, or the bytes are not a valid body.
+            ConnectionError: The service is being stopped, or the read was cancelled.
         """
         while not self._ended and size and (size < 0 or not self._kept):
             message = self._bridge.wait(self._next(), self._pending)
@@ -161,14 +173,14 @@ class _Body:
         return part
 
     def cancel(self) -> None:
-        """End the read that is under way in another thread, and all later ones."""
+        """Cancel the read in progress in another thread, and all later ones."""
         self._pending.cancel()
 
     def discard(self) -> None:
-        """Read what is left of a body that was refused, if it is not much and comes at once.
+        """Read the rest of a refused body, up to ``_DISCARD_MAX`` bytes and ``_DISCARD_SECONDS``.
 
-        A proxy that is still passing it on would otherwise meet a closed connection, and tell its
-        caller of a bad gateway instead of our answer.
+        A proxy that is still forwarding the body would otherwise find the connection closed. It
+        would then answer its client with 502 Bad Gateway instead of our response.
         """
         end = time.monotonic() + _DISCARD_SECONDS
         left = _DISCARD_MAX
@@ -183,7 +195,7 @@ class _Body:
 
 
 class _Bridge:
-    """Counts the requests of this process, and ends them in order when it is told to stop."""
+    """Counts the requests of this process, and drains them when the process is told to stop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -193,22 +205,26 @@ class _Bridge:
         self.is_stopping = False
 
     def begin(self) -> None:
-        """Note that a request has begun."""
+        """Count a request that has begun."""
         with self._lock:
             self._active += 1
 
     def end(self) -> None:
-        """Note that a request has ended."""
+        """Count a request that has ended."""
         with self._lock:
             self._active -= 1
 
     def wait(
         self, coroutine: Any, pending: _Pending, seconds: float | None = None
     ) -> dict[str, Any]:
-        """Run a coroutine in the event loop, and wait for what it gives.
+        """Run a coroutine in the event loop and return its result.
 
         Args:
-            seconds: how long; ``PAUSE_SECONDS`` unless given.
+            seconds: Timeout; ``PAUSE_SECONDS`` when None.
+
+        Raises:
+            TimeoutError: The coroutine took longer.
+            ConnectionError: The service is being stopped, or the wait was cancelled.
         """
         with self._lock:
             if self.is_stopping:
@@ -231,7 +247,7 @@ class _Bridge:
                 self._waiting.discard(future)
 
     def drain(self) -> None:
-        """Let requests end that are being worked on; stop waiting for bodies."""
+        """Cancel all waiting for bodies, and let the requests in progress finish."""
         with self._lock:
             waiting = list(self._waiting)
         for future in waiting:
@@ -242,7 +258,7 @@ class _Bridge:
         time.sleep(FLUSH_SECONDS)
 
 
-@WorkerProcess.wrap_target  # type: ignore[untyped-decorator]  # Granian gives none
+@WorkerProcess.wrap_target  # type: ignore[untyped-decorator]  # Granian has no types for it
 def worker(
     worker_id: int,
     application: WSGIApplication,
@@ -266,7 +282,7 @@ def worker(
     _scope_options: Any,
     metrics: Any,
 ) -> None:
-    """Serve in this process, until it is told to stop."""
+    """Serve in this process until it is told to stop."""
     stop = WorkerSignal()
     ended = asyncio.Event()
     bridge = _Bridge(loop)
@@ -275,13 +291,13 @@ def worker(
         loop.call_soon_threadsafe(ended.set)
 
     def drain() -> None:
-        # Granian itself waits for every connection, those with half a request among them.
+        # Granian itself waits for every connection, also for those with an incomplete request.
         bridge.drain()
         end()
 
     def told() -> None:
         if bridge.is_stopping:
-            return  # told again, by a second Ctrl-C: Granian would wait with the interpreter held
+            return  # second Ctrl-C: Granian would block and keep the GIL
         bridge.is_stopping = True
         stop.set()
         threading.Thread(target=drain, name="drain", daemon=True).start()
@@ -291,7 +307,7 @@ def worker(
     stop.add_cb(end)
 
     listener = sock[0] or sock[1]
-    # Its stub is older than itself.
+    # Granian's type stub is older than its code.
     native: Any = _granian
     server = native.ASGIWorker(
         worker_id,
@@ -331,7 +347,7 @@ def _handle(application: WSGIApplication, bridge: _Bridge, watcher: Any) -> None
         body = b"".join(
             application(
                 given,
-                lambda *given: started.append(given),  # type: ignore[arg-type]  # nobody writes to it
+                lambda *given: started.append(given),  # type: ignore[arg-type]  # write() is not used
             )
         )
         status, headers = started[-1][:2]
@@ -339,7 +355,7 @@ def _handle(application: WSGIApplication, bridge: _Bridge, watcher: Any) -> None
             source.discard()
         sent = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         _send(protocol, int(status[:3]), sent, body)
-    except BaseException as error:  # noqa: BLE001 - the process must go on
+    except BaseException as error:  # noqa: BLE001 - one request must not end the process
         _send(protocol, 500, [(b"content-type", b"application/json")], _FAILED)
         watcher.err(error)
         return
@@ -349,7 +365,7 @@ def _handle(application: WSGIApplication, bridge: _Bridge, watcher: Any) -> None
 
 
 def _send(protocol: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    # What these give could be awaited, but the answer is on its way with the call.
+    # Both calls return awaitables, but the call itself already sends the data.
     protocol.send({"type": "http.response.start", "status": status, "headers": headers})
     protocol.send({"type": "http.response.body", "body": body})
 
@@ -357,8 +373,13 @@ def _send(protocol: Any, status: int, headers: list[tuple[bytes, bytes]], body: 
 def environment(scope: dict[str, Any], body: Any) -> dict[str, Any]:
     """Return the WSGI environment of a request.
 
-    A header with an underscore in its name is left out: its variable belongs to the header that
-    is spelled with a hyphen. So is one whose name is longer than any that means something.
+    A header with an underscore in its name is left out: its variable belongs to the header that is
+    spelled with a hyphen. A header with a name longer than ``_NAME_MAX`` is left out too: no known
+    header is that long.
+
+    Args:
+        scope: ASGI scope of the request.
+        body: File object for ``wsgi.input``.
     """
     raw_path: bytes = scope["raw_path"]
     path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path

@@ -1,6 +1,6 @@
-"""How settings are written: one reader a kind of value, and what to write where reading fails.
+"""How settings are written: one reader for each type of value, and the error text of each type.
 
-A leaf beside ``settings``, which holds the table of settings; nobody else needs it.
+Only ``settings``, which holds the table of settings, and the command line use this module.
 """
 
 import ipaddress
@@ -18,22 +18,25 @@ from collegium.hosts import Network
 from collegium.text.email_addresses import address_error
 
 KEY_LENGTH = 32  # characters; a shorter SECRET_KEY can be guessed
-_MOST = 1_000_000  # the largest number of things that a setting bounds
-LONGEST = 100 * 365 * 86400  # seconds; beyond some such point the calendar ends
+_MOST = 1_000_000  # upper bound of every setting that limits a number
+LONGEST = 100 * 365 * 86400  # seconds; later dates exceed the calendar of Python
 
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
-"""Where a service may live below its host: plain segments, none of them a dot or two."""
+"""Valid path of BASE_URL: plain segments, none of which is ``.`` or ``..``."""
 
 
 class UnfitError(ValueError):
-    """What is wrong with a setting, and what to write instead; quotes nothing secret."""
+    """A setting has a wrong value. The message says what to write instead, without any secret."""
 
 
 @dataclass(frozen=True)
 class SettingType:
-    """How a setting is written: what reads it, and what to write where reading fails.
+    """How a setting is written.
 
-    Whatever the reader raises is dropped, for it may quote a password.
+    Args:
+        read: Converts the text. The message of its exception is dropped, because it may quote a
+            password; only that of ``UnfitError`` is shown.
+        expected: What to write, as the error message says it.
     """
 
     read: Callable[[str], object]
@@ -42,7 +45,7 @@ class SettingType:
 
 @dataclass(frozen=True)
 class ProfileChanges:
-    """Which changes of a profile are told, and to whom."""
+    """Which changes of a profile are notified, and to which addresses."""
 
     fields: tuple[str, ...] = ("email", "phone_number", "job_title")
     enable_operator_owner_notifications: bool = False
@@ -64,9 +67,11 @@ def _flag(text: str) -> bool:
 
 
 def duration(text: str) -> int:
-    """Read a duration such as 3600, 90m or 7d; give its seconds.
+    """Return the seconds of a duration such as 3600, 90m or 7d.
 
-    Raises ValueError or LookupError for anything else.
+    Raises:
+        ValueError: The text is not a duration, or it is zero or longer than ``LONGEST``.
+        LookupError: The unit is unknown.
     """
     unit = text[-1:].lower() if text[-1:].isalpha() else "s"
     number = text[:-1] if text[-1:].isalpha() else text
@@ -136,7 +141,12 @@ def _web_url(text: str) -> str:
 
 
 def _own_url(text: str) -> str:
-    """Read where people reach us: the host in its comparable form, perhaps a path below it."""
+    """Return BASE_URL with its host in comparable form and its path, if any.
+
+    Raises:
+        UnfitError: The host is invalid, or the path has characters that are not allowed.
+        ValueError: The text is not a web URL.
+    """
     parts = urlsplit(_web_url(text))
     found = hosts.origin(f"{parts.scheme}://{parts.netloc}")
     if found is None:
@@ -227,7 +237,8 @@ def _one_of(*choices: str) -> SettingType:
 _DURATION = SettingType(duration, "a duration such as 3600, 30s, 90m, 1h, 7d or 2w")
 _WEB_URL = SettingType(_web_url, "a web address such as https://members.example.org")
 
-# What the table in ``settings`` is written in: the type that code sees, the kind that reads it.
+# The annotations that the table in ``settings`` uses: the type of the value, and its
+# ``SettingType``.
 Flag = Annotated[bool, SettingType(_flag, "true or false")]
 OnlyTrue = Annotated[bool, SettingType(_always, "true: a deed happens as a whole or not at all")]
 Text = Annotated[str, SettingType(str, "text")]
@@ -247,11 +258,11 @@ MaybeOwnUrl = Annotated[str | None, _or_none(_OWN_URL)]
 Hosts = Annotated[
     tuple[str, ...], SettingType(_hosts, "host names: members.example.org,10.0.0.5; or * for any")
 ]
-# Addresses that the Waldur wire publishes as "" when there are none.
+# URLs that the Waldur API publishes as "" when there are none.
 Link = Annotated[
     str, SettingType(lambda text: text and _web_url(text), f"{_WEB_URL.expected}, or nothing")
 ]
-# An address that is asked exactly as it is written: a slash or a query at its end may matter.
+# A URL that is requested exactly as written: a slash or a query at its end may matter.
 Endpoint = Annotated[
     str,
     SettingType(lambda text: text and _endpoint(text), f"{_WEB_URL.expected}/hook?a=1, or nothing"),

@@ -1,8 +1,8 @@
-"""The settings: read once, checked at once, frozen.
+"""The settings: read once, checked together, immutable.
 
-One field a setting; its environment name is ``COLLEGIUM_`` and the field's name in capitals.
-A field's type says how its text is read; what must not be seen in a log has ``repr=False``.
-This module is a leaf: it opens no database and knows nothing of the rooms.
+One field is one setting. Its environment variable is ``COLLEGIUM_`` and the field's name in
+capitals. The type of a field says how its text is read. A value that must not appear in a log has
+``repr=False``. This module opens no database and imports only modules that parse values.
 """
 
 import difflib
@@ -46,7 +46,7 @@ from collegium.setting_types import (
 )
 
 PREFIX = "COLLEGIUM_"
-CONFIG = "COLLEGIUM_CONFIG"  # names a TOML file with the same keys; the environment wins over it
+CONFIG = "COLLEGIUM_CONFIG"  # names a TOML file with the same keys; the environment overrides it
 
 _COUNTRIES = (
     "AL AT BA BE BG CH CY CZ DE DK EE ES EU FI FR GB GE GR HR HU "
@@ -55,85 +55,88 @@ _COUNTRIES = (
 
 
 class SettingsError(Exception):
-    """What is wrong with the settings, one line a problem."""
+    """The settings are wrong. The message has one line for each problem."""
 
 
 THREADS: Final = 256
-"""Requests that a worker process is at work on at most."""
+"""Maximum number of requests that a worker process handles at once."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting. Durations are seconds."""
+    """Every setting. Durations are in seconds."""
 
     # The service itself.
 
     # sqlite:///relative.db, sqlite:////absolute.db or postgresql://user:password@host/name
     database_url: DatabaseUrl = field(default="sqlite:///var/collegium.db", repr=False)
-    # Signs links and seals tokens. None on SQLite: made once and kept beside the database.
+    # Signs links and encrypts tokens. None on SQLite: a key is created once and kept beside the
+    # database.
     secret_key: SecretKey = field(default=None, repr=False)
-    # Where people reach us, perhaps with a path; links in mails begin with it.
+    # Public URL of the service, perhaps with a path. Links in e-mails begin with it.
     base_url: OwnUrl = "http://127.0.0.1:8000"
-    # Where a front end of its own is reached; links in mails then lead there.
+    # Public URL of a separate front end. Links in e-mails then lead there.
     homeport_url: MaybeOwnUrl = None
-    # file:folder (one .eml a mail), smtp://[user:password@]host:port or smtps://…; with a user
-    # STARTTLS is required, unless ?starttls=0 follows; without one ?starttls=1 asks for it.
+    # file:folder (one .eml for each e-mail), smtp://[user:password@]host:port or smtps://…. With a
+    # user STARTTLS is required unless ?starttls=0 follows. Without a user ?starttls=1 requires it.
     mail_url: MailUrl = field(default="file:var/mail", repr=False)
     mail_from: Mailbox = "Collegium <no-reply@localhost>"
-    # Host names we answer to besides that of BASE_URL; * for any. Without both: any on loopback.
+    # Host names that are accepted besides that of BASE_URL; * accepts any. When neither is set, any
+    # name is accepted on a loopback address.
     allowed_hosts: Hosts = ()
-    # Addresses and networks of proxies whose X-Forwarded-For, -Host and -Proto are believed.
+    # Addresses and networks of proxies whose X-Forwarded-For, -Host and -Proto are trusted.
     trusted_proxies: Networks = ()
     rate_limits: Flag = True
-    # A folder whose files replace our mail templates of the same name.
+    # A folder whose files replace our e-mail templates of the same name.
     templates: Folder = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
 
-    # How long a mail is kept after it was sent; what could not be sent is kept.
+    # How long an e-mail is kept after it was sent. A failed e-mail is kept for ever.
     outbox_retention: Duration = 30 * 86400
 
-    # What mails and pages say.
+    # Texts in e-mails and on pages.
 
     site_name: Line = "Collegium"
     common_footer_text: Text = ""
     common_footer_html: Text = ""
 
-    # Signing in, tokens.
+    # Sign-in and tokens.
 
-    # Password login is on while LOCAL_SIGNIN is among them.
+    # Password sign-in is enabled if LOCAL_SIGNIN is among them.
     authentication_methods: Words = ("LOCAL_SIGNIN",)
     # How long a new account's token lives after its last use; None: for ever.
     token_lifetime: MaybeDuration = 3600
-    # How long a token lives at most, used or not; None: no limit.
+    # Maximum age of a token, whether it is used or not; None: no limit.
     token_max_age: MaybeDuration = None
-    # The longest lifetime that people give their own API token; only staff and the command line
-    # give a longer one, or an endless one.
+    # Longest lifetime that people can choose for their own API token. Only staff and the command
+    # line can set a longer one, or an unlimited one.
     token_lifetime_max: Duration = 365 * 86400
-    # How long the token of a program lives that is let in from a browser, used or not, unless it
-    # asks for another time; and the longest time that it may ask for.
+    # Lifetime of a device token, whether it is used or not, unless the program asks for another
+    # one; and the longest lifetime that it may ask for.
     device_token_lifetime: Duration = 90 * 86400
     device_token_lifetime_max: Duration = 365 * 86400
-    # How many browsers, and how many programs that log in with a password, one account may be
-    # signed in with; beyond it the one that was not used for longest is signed out.
+    # Maximum number of sessions, and of token pairs of programs that sign in with a password, of
+    # one account. Beyond it the least recently used one is signed out.
     max_sessions: Count = 100
-    # How many tokens for programs one account may have, personal ones and those of devices.
+    # Maximum number of personal and device tokens of one account.
     max_personal_tokens: Count = 100
-    # How often one account may log in within ten minutes, unless RATE_LIMITS is off.
+    # Maximum number of sign-ins of one account in ten minutes, unless RATE_LIMITS is off.
     max_logins: Count = 60
     local_idp_name: Line = "Local DB"
     local_idp_label: Line = "Local DB"
     local_idp_management_url: Link = ""
     # Fields of a profile that people with a local account cannot change.
     local_idp_protected_fields: Words = ()
-    # Logging in on the BrainSTEM wire with a password; never to accounts with a second factor.
+    # Sign-in with a password on the BrainSTEM API; never for accounts with two-factor
+    # authentication.
     brainstem_password_login: Flag = True
-    # Whether the public portal of the BrainSTEM wire shows addresses.
-    # Show groups, and the names of their people, to everybody without an account.
+    # The public portal of the BrainSTEM API: show groups and the names of their members to
+    # everybody, without an account.
     brainstem_public_portal: Flag = False
-    # Show their addresses there as well.
+    # Show the members' e-mail addresses in the public portal too.
     brainstem_public_emails: Flag = False
-    # Whether deeds of the BrainSTEM wire can be done by GET, as its clients do.
+    # Whether GET can change something on the BrainSTEM API, as its clients expect.
     brainstem_get_actions: Flag = True
 
     # Accounts.
@@ -141,49 +144,49 @@ class Settings:
     email_change_max_age: Duration = 86400
     # Accounts registered by these methods cannot change their details here.
     protect_user_details_for_registration_methods: Words = ()
-    user_mandatory_fields: Words = ("first_name", "last_name", "email")  # for front ends to ask
-    native_name_enabled: Flag = False  # for front ends to show
-    # Which changes of a profile are told, and to whom.
+    user_mandatory_fields: Words = ("first_name", "last_name", "email")  # front ends ask for these
+    native_name_enabled: Flag = False  # show the native name in profiles; front ends read it too
+    # Which changes of a profile are notified, and to which addresses.
     notifications_profile_changes: ProfileChangesJson = field(default=ProfileChanges())
 
-    # How many SSH keys one account may have.
+    # Maximum number of SSH keys of one account.
     max_keys: Count = 100
-    # How many groups one account may have founded that still exist.
+    # Maximum number of existing groups that one account has created.
     max_groups: Count = 200
 
     # Organisations and projects.
 
-    # How many projects there are in one organisation at most; staff make more.
+    # Maximum number of projects in one organisation. Staff can create more.
     max_projects: Count = 1000
     create_default_project_on_organization_creation: Flag = False
-    # Codes that an organisation's country may have.
+    # Country codes that an organisation may have.
     countries: Countries = field(default=tuple(_COUNTRIES.split()))
     oecd_fos_2007_code_mandatory: Flag = False
 
-    # Invitations and requests.
+    # Invitations and join requests.
 
-    # How many invite links of one organisation, project or group are open at once.
+    # Maximum number of open invite links of one organisation, project or group.
     max_invite_links: Count = 200
-    # How many join requests of one account wait to be decided.
+    # Maximum number of pending join requests of one account.
     max_join_requests: Count = 100
-    invitations_enabled: Flag = True  # for front ends to show; the server does not ask
+    invitations_enabled: Flag = True  # front ends read it; the server does not
     invitation_lifetime: Duration = 7 * 86400
     group_invitation_lifetime: Duration = 7 * 86400
-    # Mails of invitations, and of new addresses to confirm, that one address gets in 24 hours from
-    # all senders together while it accepts none of them.
+    # Maximum number of invitation e-mails and address confirmations to one e-mail address in 24
+    # hours, from all senders together, while it accepts none of them.
     recipient_mail_limit: Count = 20
     # How long a link to approve or reject an invitation works; None: as long as the invitation.
     invitation_max_age: MaybeDuration = 7 * 86400
     # Only invitations to the account's own address count as its own.
     validate_invitation_email: Flag = False
-    # Accepting needs the invited address.
+    # Only an account with the invited address can accept.
     enable_strict_check_accepting_invitation: Flag = False
-    # Nobody with a role in a scope accepts another role there.
+    # An account with a role in a scope cannot accept another role there.
     invitation_disable_multiple_roles: Flag = False
-    # Invitations of everyone else wait for a member of staff.
+    # Invitations by everyone but staff need the approval of staff.
     only_staff_can_invite_users: Flag = False
     invitation_create_missing_user: Flag = False
-    # Hand invitations to a service of one's own instead of mailing them.
+    # Send invitations to a webhook of the operator instead of e-mailing them.
     invitation_use_webhooks: Flag = False
     invitation_webhook_url: Endpoint = field(default="", repr=False)
     invitation_webhook_token_url: Endpoint = field(default="", repr=False)
@@ -192,10 +195,10 @@ class Settings:
     invitation_civil_number_label: Line = ""
     invitation_tax_number_label: Line = ""
 
-    # eduTEAMS, asked for the details of remote users.
+    # eduTEAMS, from which the details of remote accounts are fetched.
 
     remote_eduteams_enabled: Flag = False
-    remote_eduteams_token_url: WebUrl = "https://proxy.acc.researcher-access.org/OIDC/token"  # noqa: S105 - an address, no token
+    remote_eduteams_token_url: WebUrl = "https://proxy.acc.researcher-access.org/OIDC/token"  # noqa: S105 - a URL, not a token
     remote_eduteams_userinfo_url: WebUrl = "https://proxy.acc.researcher-access.org/api/userinfo"
     remote_eduteams_client_id: Text = ""
     remote_eduteams_secret: Text = field(default="", repr=False)
@@ -204,25 +207,25 @@ class Settings:
     remote_eduteams_ssh_api_username: Text = ""
     remote_eduteams_ssh_api_password: Text = field(default="", repr=False)
 
-    # Named by the Waldur contract, and not a choice here: a deed happens as a whole or not at all.
+    # Part of the Waldur API, but not a choice here: an action always succeeds or fails as a whole.
 
     use_atomic_transaction: OnlyTrue = True
 
     @property
     def database_is_sqlite(self) -> bool:
-        """Whether the database is a file of ours."""
+        """Whether the database is SQLite."""
         return self.database_url.startswith("sqlite:")
 
     @property
     def database_path(self) -> Path | None:
-        """The SQLite file; None on PostgreSQL."""
-        # Spelled as the driver reads it: %20 is a space.
+        """The path of the SQLite file; None on PostgreSQL."""
+        # The driver decodes percent escapes too: %20 is a space.
         path = unquote(self.database_url[len("sqlite:///") :])
         return Path(path) if self.database_is_sqlite else None
 
 
 DEFAULTS: Final = Settings()
-"""What holds where nobody has set anything."""
+"""The settings when nothing is configured."""
 
 
 _FIELDS: dict[str, Field[object]] = {PREFIX + f.name.upper(): f for f in fields(Settings)}
@@ -230,7 +233,7 @@ _KINDS: dict[str, SettingType] = {
     PREFIX + name.upper(): hint.__metadata__[0]
     for name, hint in get_type_hints(Settings, include_extras=True).items()
 }
-# What only shows when settings are seen together: whose line it is, when it is wrong, what to do.
+# Checks that concern several settings: the setting to name, whether it is wrong, what to do.
 _TOGETHER: tuple[tuple[str, Callable[[Settings], bool], str], ...] = (
     (
         PREFIX + "SECRET_KEY",
@@ -246,9 +249,10 @@ _TOGETHER: tuple[tuple[str, Callable[[Settings], bool], str], ...] = (
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """Read the settings from the environment, over the file that ``COLLEGIUM_CONFIG`` names.
+    """Return the settings of the environment, which override those of the file in COLLEGIUM_CONFIG.
 
-    Raises SettingsError with every problem there is.
+    Raises:
+        SettingsError: At least one setting is wrong. The message lists every problem.
     """
     problems: dict[str, str] = {}
     given: dict[str, str] = {}
@@ -262,7 +266,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         for name, text in environ.items()
         if name.startswith(PREFIX) and name != CONFIG and (text.strip() or name not in _FIELDS)
     )
-    # An empty value was left open, by a template or a form: the default stands.
+    # An empty value means that a template or a form left it open, so the default applies.
     given = {name: text for name, text in given.items() if text.strip() or name not in _FIELDS}
     values: dict[str, object] = {}
     for name, text in given.items():
@@ -272,7 +276,7 @@ def load(environ: Mapping[str, str]) -> Settings:
             problems[name] = f"must be {_KINDS[name].expected}; {unfit}"
         except (LookupError, TypeError, ValueError, AttributeError):
             problems[name] = _remedy(name, text)
-    settings = Settings(**values)  # type: ignore[arg-type]  # a Kind reads what its field holds
+    settings = Settings(**values)  # type: ignore[arg-type]  # a SettingType reads what its field holds
     for name, is_wrong, remedy in _TOGETHER:
         if is_wrong(settings):
             problems.setdefault(name, remedy)
@@ -283,7 +287,12 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 
 def _from_file(path: Path) -> Iterator[tuple[str, str]]:
-    """The file's settings as the environment would spell them."""
+    """Yield the settings of the TOML file as the environment would spell them.
+
+    Raises:
+        ValueError: The file is not valid TOML, or it sets a name twice.
+        OSError: The file cannot be read.
+    """
     seen = set()
     for key, value in tomllib.loads(path.read_text("utf-8")).items():
         name = PREFIX + key.upper().removeprefix(PREFIX)
