@@ -1,1 +1,1 @@
-"""The web pages, and what operators and machines ask of the service itself."""
+"""The web pages, and the endpoints for operators and machines: health, metrics, style sheet."""

@@ -1,4 +1,4 @@
-"""My account: what I belong to, what waits for me, what I wait for; and giving a role up."""
+"""The page "My account": own roles, invitations, join requests; and the page to give up a role."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _SHOWN: Final = 50
 
 def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     waiting = [
-        # Whoever has the address may see the invitation by itself; the link is the same as mailed.
+        # An account with the invited address may see the invitation. The link is the same as in the
+        # e-mail.
         (row, browser.app.vault.sign("invitation", row.uuid, row.generation))
         for row in invitation_queries.to_address(tx, browser.actor)
     ]

@@ -1,4 +1,4 @@
-"""The pages that the mails to staff lead to, about invitations that wait for them."""
+"""The pages that the e-mails to staff link to: approve or reject an invitation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _ask(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    """Show what is to be decided. Opening the page changes nothing."""
+    """Show the invitation to decide on. Opening the page changes nothing."""
     try:
         link = _read(purpose, browser)
     except Invalid as refusal:

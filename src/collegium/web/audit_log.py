@@ -1,4 +1,4 @@
-"""What happened in a scope, in sentences; told to each reader as far as the API would tell."""
+"""The audit log of a scope in sentences. Each reader sees no more than the API would show."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ SENTENCES: Final = {
     "request.rejected": "{who} turned the request of {whom} down.",
     "request.canceled": "The request of {whom} was taken back.",
 }
-"""Every kind of event that happens in an organisation, a project or a group."""
+"""Sentence for each kind of event that happens in an organisation, a project or a group."""
 
 _OWN: Final = {
     "role.granted": "{who} got the role {role}{until}.",
     "role.revoked": "{who} gave the role {role} up.",
 }
-"""The same where somebody did it to themselves."""
+"""Sentences for actors who did this to themselves."""
 
 _BY_LINK: Final = {
     "invitation.declined": "The invitation of {email} was declined by the link in its mail.",
 }
-"""The same where nobody was signed in."""
+"""Sentences for actions by a link, without a signed-in account."""
 
 SUBJECT_FIELDS: Final = {
     "people": ("People and roles", ("role.",)),
@@ -75,7 +75,7 @@ SUBJECT_FIELDS: Final = {
     "requests": ("Requests", ("request.",)),
     "place": ("The place itself", ("organisation.", "project.", "group.")),
 }
-"""What the time line can be cut down to: the word of the address, ours, the kinds of event."""
+"""Filters of the page: query parameter value → label, prefixes of the kinds of event."""
 
 _UNKNOWN: Final = "{who} did something."
 _SOMEBODY: Final = "somebody"
@@ -83,7 +83,7 @@ _CLOSED_FIELDS: Final = frozenset({"staff_notes"})
 
 
 class Entry(NamedTuple):
-    """A point of the time line."""
+    """A line of the audit log."""
 
     at: datetime
     said: str
@@ -128,16 +128,19 @@ def _entry(viewer: Actor, team: ScopePage, row: Row, named: dict[str, str]) -> E
 
 
 def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
-    """Say what happened.
+    """Return the sentence for an event.
 
     Args:
-        named: the names of roles to what people call them.
+        viewer: The reader. Names that the reader may not see become "somebody".
+        row: The event, with its actor, account and scope.
+        named: Name of a role → its label.
     """
     every = viewer.sees_all
     own, did = row.account_id == viewer.id, row.actor_id == viewer.id
     here = every or bool(row.sees_scope)
     is_request = row.kind.startswith("request.")
-    # Who asks is told to deciders alone, and who is invited to those who may read invitations.
+    # Only deciders may see who requests to join. Only those who may read invitations may see who is
+    # invited.
     reads = own or row.reads_requests if is_request else row.reads_invitations
     inside = every or (here and reads)
     people = here and (inside or not is_request)
@@ -164,7 +167,10 @@ def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
 
 
 def _whom(row: Row, *, named: bool) -> str:
-    """Give the person it happened to: by user name, to those who know no more of former people."""
+    """Return the name of the person that the event is about.
+
+    Readers without ``named`` see the user name, because it is all that they know of former members.
+    """
     name = f"{row.account_first_name or ''} {row.account_last_name or ''}".strip()
     if name and (named or row.account_deleted is not None):
         # The name of a deleted account is a neutral one.
@@ -174,9 +180,9 @@ def _whom(row: Row, *, named: bool) -> str:
 
 
 def routes(kind: ScopeKind, here: str) -> Routes:
-    """Give the routes of one kind of scope.
+    """Return the routes of one kind of scope.
 
     Args:
-        here: the path of the scope itself.
+        here: Path of the scope.
     """
     return {f"{here}history/": {"GET": Page(partial(_show, kind), "What happened.")}}

@@ -1,4 +1,4 @@
-"""One request of a browser: who is signed in, what it may post, what it is told next."""
+"""One request of a browser: its session, its cookies, its form, and the redirect that follows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SESSION: Final = "session"
 _FLASH: Final = "flash"
 _EARLY: Final = "visit"
-"""What binds the forms of somebody who is not signed in to their browser."""
+"""Name of the cookie that binds forms to a browser that is not signed in."""
 
 _SUBMISSION: Final = "submission"
 _NUMBER_MAX: Final = 64
@@ -41,10 +41,10 @@ _SAME_SITE: Final = frozenset({"same-origin", "none"})
 
 
 class RepeatedFormError(Exception):
-    """A form was sent before, with the same number, by the same browser.
+    """The same browser sent this form before, with the same one-time number.
 
     Args:
-        facts: what ``Visit.created`` was told the first time.
+        facts: The arguments of ``BrowserRequest.created`` on the first submission.
     """
 
     def __init__(self, facts: list[Any]) -> None:
@@ -53,25 +53,25 @@ class RepeatedFormError(Exception):
 
 
 class BrowserRequest(RequestContext):
-    """A call of a browser. Until ``recognise`` has found a session, nobody makes it."""
+    """A request of a browser. It is anonymous until ``load_session`` has found a session."""
 
     def __init__(self, context: RequestContext) -> None:
         vars(self).update(vars(context))
         self.actor = ANONYMOUS
         self.set_cookies: list[str] = []
         self.page = ""
-        """Where the form of this request is shown; empty where that is another page."""
+        """Path of the page that shows this form; empty when the form was posted elsewhere."""
 
     @property
     def is_signed_in(self) -> bool:
-        """Tell whether somebody is signed in."""
+        """Tell whether the browser has a valid session."""
         return self.actor is not ANONYMOUS
 
     # Cookies.
 
     @lazy_property
     def is_secure(self) -> bool:
-        """Tell whether browsers reach us through TLS, so that cookies need never leave it."""
+        """Tell whether browsers use TLS to reach us, so that cookies can be ``Secure``."""
         return self.base.startswith("https:") or self.settings.base_url.startswith("https:")
 
     @lazy_property
@@ -83,29 +83,31 @@ class BrowserRequest(RequestContext):
         return found
 
     def _named(self, what: str) -> str:
-        # A browser takes __Host- for the whole host alone.
+        # A browser accepts the prefix ``__Host-`` only with ``Path=/`` (RFC 6265bis, section
+        # 4.1.3.2).
         sealed = "__Secure-" if self.root else "__Host-"
         return f"{sealed if self.is_secure else ''}collegium_{what}"
 
     def cookie(self, what: str) -> str:
-        """Give what a cookie of ours holds; empty when there is none."""
+        """Return the value of one of our cookies; empty when there is none."""
         return self._cookies.get(self._named(what), "")
 
     def set_cookie(self, what: str, value: str, seconds: int) -> None:
-        """Have the browser keep something; no script can read it, no other site have it sent.
+        """Set a cookie that scripts cannot read and that other sites' forms do not send.
 
         Args:
-            seconds: for how long; 0 takes it away.
+            what: Name of the cookie, without our prefix.
+            seconds: Lifetime; 0 deletes the cookie.
         """
         kept = f"{self._named(what)}={value}; Path={self.root or '/'}; Max-Age={seconds}"
         secure = "; Secure" if self.is_secure else ""
         self.set_cookies.append(f"{kept}; HttpOnly; SameSite=Lax{secure}")
         self._cookies[self._named(what)] = value
 
-    # Who it is.
+    # Session.
 
     def load_session(self, tx: ReadTransaction) -> None:
-        """Find out who is signed in; a session that has ended is nobody's."""
+        """Authenticate the session cookie. An invalid or ended session is deleted, not refused."""
         token = self.cookie(_SESSION)
         if token:
             try:
@@ -114,7 +116,14 @@ class BrowserRequest(RequestContext):
                 self.set_cookie(_SESSION, "", 0)
 
     def sign_in(self, tx: WriteTransaction, actor: Actor, method: str) -> None:
-        """Sign this browser in from now on; forms of before are worthless."""
+        """Start a session in this browser. Forms that were loaded before become invalid.
+
+        Args:
+            method: How the person signed in, for the audit log.
+
+        Raises:
+            Unauthenticated: The credentials have changed since they were checked.
+        """
         browser = self.header("user-agent")
         token = session_actions.begin(
             tx,
@@ -129,15 +138,15 @@ class BrowserRequest(RequestContext):
         self.set_cookie(_EARLY, "", 0)
 
     def sign_out(self, tx: WriteTransaction) -> None:
-        """Sign this browser out."""
+        """End the session of this browser."""
         session_actions.end(tx, self.actor, self.token_id)
         self.set_cookie(_SESSION, "", 0)
 
-    # What it may post.
+    # Forms.
 
     @property
     def csrf(self) -> str:
-        """Give what each form of this page must send along; no other browser's forms know it."""
+        """Return the CSRF token for the forms of this page. It is bound to this browser."""
         if self.is_signed_in:
             return self._csrf_of(self.cookie(_SESSION))
         early = self.cookie(_EARLY)
@@ -157,14 +166,17 @@ class BrowserRequest(RequestContext):
 
     @lazy_property
     def form(self) -> Form:
-        """Give what was posted."""
+        """Return the posted form."""
         return Form.read(self.header("content-type"), self.body)
 
     def check_form(self) -> None:
-        """Go on only with a form that one of our pages gave to this very browser.
+        """Check that one of our pages gave the posted form to this browser.
 
-        Refuses: Forbidden ``form.foreign``, ``form.insecure``, ``form.encrypted``,
-        ``form.no_cookie``, ``form.stale``.
+        Raises:
+            Forbidden: ``form.foreign`` for another site's form. ``form.insecure`` for a page that
+                was opened without TLS. ``form.encrypted`` when the browser uses TLS, but our
+                BASE_URL does not. ``form.no_cookie`` without our cookie. ``form.stale`` for a wrong
+                or old token.
         """
         self._check_origin()
         secret = self.cookie(_SESSION if self.is_signed_in else _EARLY)
@@ -175,7 +187,7 @@ class BrowserRequest(RequestContext):
 
     def _check_origin(self) -> None:
         said = self.header("origin")
-        # "null" says nothing: a browser that keeps to itself where it comes from, or a redirect.
+        # "null" carries no information: the browser hides the origin, or there was a redirect.
         if said and said != "null":
             origin = hosts.origin(said)
             ours = {hosts.origin(self.base), hosts.origin(self.settings.base_url)}
@@ -185,7 +197,7 @@ class BrowserRequest(RequestContext):
             raise Forbidden("form.foreign")
 
     def _why_foreign(self, origin: str) -> str:
-        """Tell another site from ours, reached with the other scheme."""
+        """Return the code for a foreign origin; it tells our own site with another scheme apart."""
         if self._is_plain(origin):
             return "form.insecure"
         mine = (hosts.origin(self.base) or "").partition("://")[2].partition(":")[0]
@@ -194,7 +206,7 @@ class BrowserRequest(RequestContext):
         return "form.encrypted" if is_same else "form.foreign"
 
     def _is_plain(self, said: str) -> bool:
-        """Tell whether a page of ours was opened without the TLS that cookies need."""
+        """Tell whether an origin is our own without TLS, where ``Secure`` cookies do not work."""
         ours = hosts.origin(self.settings.base_url) or ""
         return ours == f"https:{(hosts.origin(said) or '').removeprefix('http:')}"
 
@@ -203,16 +215,20 @@ class BrowserRequest(RequestContext):
             return "form.stale"
         return "form.insecure" if self._is_plain(self.header("referer")) else "form.no_cookie"
 
-    # What it creates, once.
+    # Idempotent forms.
 
     @lazy_property
     def submission(self) -> str:
-        """Give the one-time number of the forms of this page that create something."""
+        """Return the one-time number for the forms of this page that create something."""
         return secrets.token_urlsafe(16)
 
     @lazy_property
     def _contents(self) -> str:
-        """Give a digest of what was posted, as it came: functions add to the form later."""
+        """Return a digest of the posted form.
+
+        It is computed once, from the fields as they arrived, because handlers add values to the
+        form later.
+        """
         found = hashlib.sha256()
         for name, values in sorted(self.form.values.items()):
             if name != "csrf":
@@ -221,14 +237,14 @@ class BrowserRequest(RequestContext):
 
     @lazy_property
     def _browser_secret(self) -> str:
-        """Give what binds forms to this browser, as it was before anybody signs in here."""
+        """Return the cookie that binds forms to this browser, as before any sign-in here."""
         return self.cookie(_SESSION if self.is_signed_in else _EARLY)
 
     def _submission_key(self, part: str = "") -> str | None:
-        """Give under which key a form is remembered; None for one without a number.
+        """Return the idempotency key of the form, or of one part; None for a form without a number.
 
-        Another browser, another page and other contents are other forms: somebody who goes back,
-        types another name and sends that wants a second one.
+        The key covers browser, page and contents. Somebody who goes back, types another name and
+        sends the form again wants a second object.
         """
         number = self.form.raw("submission")
         if not number or len(number) > _NUMBER_MAX:
@@ -237,14 +253,14 @@ class BrowserRequest(RequestContext):
         return self.app.vault.digest("\x1f".join(facts)).hex()
 
     def recall(self, tx: ReadTransaction) -> list[Any] | None:
-        """Give what the same form has led to before; None when it is sent for the first time."""
+        """Return what the same form has led to before; None on its first submission."""
         return self.recall_parts(tx, [""]).get("")
 
     def recall_parts(self, tx: ReadTransaction, parts: Collection[str]) -> dict[str, list[Any]]:
-        """Give what those parts of the same form have led to that were created before.
+        """Return what parts of the same form have led to before, without those not yet created.
 
         Args:
-            parts: where each is created in a transaction of its own; see ``create``.
+            parts: Names of the parts, each of which has its own transaction; see ``create``.
         """
         keys = {self._submission_key(part): part for part in parts} if parts else {}
         keys.pop(None, None)
@@ -258,14 +274,17 @@ class BrowserRequest(RequestContext):
 
     @contextmanager
     def create(self, part: str = "") -> Iterator[WriteTransaction]:
-        """Open a transaction that creates what the form asks for, unless it has done so before.
+        """Open a transaction that creates what the form asks for, unless an earlier submission did.
 
-        Of two presses at one moment the second waits for the first. End the block with
-        ``created``; a block that ends otherwise has created nothing, and the form can be sent
+        Of two submissions at the same moment the second waits for the first. End the block with
+        ``created``. A block that ends without it has created nothing, and the form can be sent
         again.
 
+        Args:
+            part: Name of the part; empty for the whole form.
+
         Raises:
-            RepeatedFormError: it was sent before; nothing is done.
+            RepeatedFormError: The form was sent before. Nothing is done.
         """
         key = self._submission_key(part)
         with self.write() as tx:
@@ -277,45 +296,46 @@ class BrowserRequest(RequestContext):
                 idempotency.release(tx, key)
 
     def created(self, tx: WriteTransaction, *facts: str | int, part: str = "") -> None:
-        """Keep what a form has led to, in the transaction that did it; see ``create``.
+        """Record what a form has led to, in the transaction that created it; see ``create``.
 
         Args:
-            facts: what is needed to answer the same form once more: as ``go`` takes it, unless
-                the page has its own ``replay``. They are kept encrypted, for a day.
+            facts: What is needed to answer the same form again: the arguments of ``redirect``,
+                unless the page has its own ``replay``. They are kept encrypted, for a day.
         """
         self._is_created = True
         key = self._submission_key(part)
         if key is not None:
             idempotency.complete(tx, key, self.app.vault.sign(_SUBMISSION, *facts))
 
-    # What comes next.
+    # Navigation.
 
     @property
     def next(self) -> str:
-        """Give where the browser wants to go afterwards; only ever a page of ours."""
+        """Return the parameter ``next``, where to continue; empty unless it is on this site."""
         wanted = self.form.raw("next") if self.method == "POST" else self.query_value("next")
         return wanted if is_local(wanted) else ""
 
     def query_value(self, name: str) -> str:
-        """Give a parameter of the address; empty when it is not there."""
+        """Return the first value of a query parameter; empty when it is absent."""
         return self.query.get(name, [""])[0]
 
     def redirect(self, path: str, said: str = "", *, kind: str = "done") -> Answer:
-        """Send the browser to another page, and say there what has happened.
+        """Redirect to another page (303), and show there what has happened.
 
         Args:
-            path: one of ours.
-            kind: ``done``, or ``not`` for what did not work.
+            path: A path on this site.
+            said: The message; empty for none.
+            kind: ``done``, or ``not`` for something that failed.
         """
         if said:
             self.set_cookie(_FLASH, self.app.vault.sign(_FLASH, kind, said[:600]), _FLASH_SECONDS)
         return Answer(303, headers={"Location": path}, media="text/html")
 
     def to_sign_in(self, path: str = "") -> Answer:
-        """Send somebody to sign in, and back here afterwards.
+        """Redirect to the sign-in page, which continues here afterwards.
 
         Args:
-            path: where else to go then.
+            path: Where to continue instead.
         """
         here = path or self.path + (f"?{self.raw_query}" if self.raw_query else "")
         return self.redirect(
@@ -323,7 +343,7 @@ class BrowserRequest(RequestContext):
         )
 
     def take_flash(self) -> dict[str, str] | None:
-        """Give what the last page had to say, once: ``kind`` and ``text``."""
+        """Return the message of the previous page as ``kind`` and ``text``, and delete it."""
         cookie = self.cookie(_FLASH)
         if not cookie:
             return None
@@ -334,11 +354,15 @@ class BrowserRequest(RequestContext):
         return None
 
     def sign_value(self, purpose: str, *facts: str | int) -> str:
-        """Sign something that only this moment's form may bring back; see ``taken``."""
+        """Sign facts together with the current time; see ``read_signed_value``."""
         return self.app.vault.sign(purpose, int(self.now.timestamp()), *facts)
 
     def read_signed_value(self, purpose: str, text: str, seconds: int) -> list[Any] | None:
-        """Give what was offered, unless that is longer ago than some seconds."""
+        """Return the facts of ``sign_value``; None when the signature is wrong or too old.
+
+        Args:
+            seconds: Maximum age.
+        """
         match self.app.vault.unsign(purpose, text):
             case [int(made), *facts] if made <= self.now.timestamp() <= made + seconds:
                 return facts
@@ -346,7 +370,7 @@ class BrowserRequest(RequestContext):
 
 
 def is_local(path: str) -> bool:
-    """Tell whether something is a path on this site, and to no browser another site's address."""
+    """Tell whether a text is a path on this site that no browser reads as another site's URL."""
     return (
         path.startswith("/")
         and not path.startswith(("//", "/\\"))
@@ -378,7 +402,7 @@ _BROWSERS: Final = (
 
 
 def _short(agent: str) -> str:
-    """Give a browser's own name for itself as its owner would say it."""
+    """Return the browser and system of a ``User-Agent`` header, such as "Firefox on Linux"."""
     browser = next((name for sign, name in _BROWSERS if sign in agent), "")
     system = next((name for sign, name in _SYSTEMS if sign in agent), "")
     if browser:

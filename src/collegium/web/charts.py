@@ -1,7 +1,6 @@
-"""Small charts: bars that are drawn on the server, and what they say in words and as a table.
+"""Small bar charts, drawn on the server as SVG, each with a description and a table.
 
-No text is in the picture, which is as wide as the page lets it be: a phone would make it too
-small to read.
+The picture holds no text. It is as wide as the page, so text in it would be too small on a phone.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ if TYPE_CHECKING:
 HEIGHT: Final = 100
 _GAP: Final = 0.12
 _LEAST: Final = 2.0
-"""So high is a bar at least that stands for anything at all."""
+"""Minimum height of a bar whose number is not 0."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar, in units of a picture that is ``HEIGHT`` high and as wide as there are bars."""
+    """A bar. The picture is ``HEIGHT`` units high and one unit wide for each bar."""
 
     label: str
     number: int
@@ -36,10 +35,10 @@ class Chart:
     """A chart.
 
     Args:
-        name: what its parts are called by in the page.
-        said: what it shows, in sentences.
-        column: what its bars stand for.
-        ends: what stands under it: all labels, or the first and the last.
+        name: Prefix of the element ids on the page.
+        said: What the chart shows, in sentences.
+        column: Table heading of the bars' labels.
+        ends: Labels below the chart: all, or the first and the last.
     """
 
     name: str
@@ -53,10 +52,12 @@ class Chart:
 def of_days(
     days: Sequence[date], name: str, title: str, numbers: Sequence[int], *, adds_up: bool = True
 ) -> Chart:
-    """Draw a number a day.
+    """Return the chart of one number per day.
 
     Args:
-        adds_up: whether all of them together mean anything.
+        days: The days, oldest first.
+        numbers: One number for each day.
+        adds_up: Whether the sum of the numbers means anything.
     """
     labels = [f"{day.day} {day:%B}" for day in days]
     most = max(numbers)
@@ -68,10 +69,11 @@ def of_days(
 
 
 def of_steps(name: str, title: str, steps: Sequence[str], numbers: Sequence[int]) -> Chart:
-    """Draw how many things took how long.
+    """Return the histogram of durations.
 
     Args:
-        steps: up to how long; what took longer than the last is the last of the numbers.
+        steps: Upper limits of the classes, as text.
+        numbers: Count of each class, then the count of everything longer than the last limit.
     """
     every = sum(numbers)
     said = "Nothing in these days."

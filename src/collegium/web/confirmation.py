@@ -1,4 +1,4 @@
-"""Proving again who one is, where a click alone must not be enough."""
+"""Confirm again who is signed in, with the password or a code, before sensitive actions."""
 
 from __future__ import annotations
 
@@ -21,16 +21,21 @@ FACTOR: Final = "factor"
 
 
 def credentials_from(browser: BrowserRequest, tx: ReadTransaction) -> str:
-    """Return the name of the field that must be filled in: a code where the second factor is on."""
+    """Return the required field: a code with two-factor authentication, else the password."""
     return FACTOR if two_factor_queries.is_on(tx, browser.actor.id) else PASSWORD
 
 
 def confirmed(browser: BrowserRequest, then: Callable[[WriteTransaction], None]) -> None:
-    """Do something in one transaction of ``visit.create``, if the form proves who is signed in.
+    """Run an action in a transaction of ``browser.create``, if the form proves who is signed in.
 
-    What is wrong with the proof, or refused, is noted at its field of the form.
+    A wrong password or code, and a refusal of the action, are added to the form as errors.
 
-    Refuses: NotFound as ``then``, Limited ``tries.wait`` after too many wrong proofs.
+    Args:
+        then: The action.
+
+    Raises:
+        NotFound: As ``then``.
+        Limited: ``tries.wait`` after too many wrong passwords or codes.
     """
     form = browser.form
     with browser.read() as tx:

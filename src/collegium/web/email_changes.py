@@ -1,4 +1,4 @@
-"""The pages that confirm a new address, and that cancel the change of one."""
+"""The pages that confirm a new e-mail address, and that cancel its change."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
-    """Show the button. Opening the page changes nothing, and tells nothing of the code."""
+    """Show the button. Opening the page changes nothing and does not test the code."""
     return page(browser, "address", state="ask")
 
 
 def _confirm(browser: BrowserRequest) -> Answer:
-    """Confirm the address whose code is in the path; the code is all that is needed."""
+    """Confirm the address whose code is in the path. No sign-in is needed."""
     return _use(
         browser,
         "address",
@@ -35,12 +35,12 @@ def _confirm(browser: BrowserRequest) -> Answer:
 
 
 def _ask_cancel(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
-    """Show the button. Opening the page changes nothing, and tells nothing of the code."""
+    """Show the button. Opening the page changes nothing and does not test the code."""
     return page(browser, "address_cancel", state="ask")
 
 
 def _cancel(browser: BrowserRequest) -> Answer:
-    """Cancel the change whose code is in the path; the code is all that is needed."""
+    """Cancel the change whose code is in the path. No sign-in is needed."""
     return _use(
         browser,
         "address_cancel",

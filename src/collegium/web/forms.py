@@ -1,4 +1,4 @@
-"""What a form has sent: read field by field, every error kept for its field."""
+"""Read posted forms field by field, and keep each error with its field."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
 
 _PARTS: Final = 300
 _DATE_MAX: Final = 11
-"""One character more than a date has."""
+"""Length of an ISO date plus one, in characters."""
 
 _AROUND: Final = 1000
-"""Characters around a name, such as white space, that are taken away without a word."""
+"""Maximum number of characters, such as white space, that are stripped from around a name."""
 WHOLE: Final = ""
-"""Where an error goes that is no one field's."""
+"""Key of errors that belong to no single field."""
 
 
 class Form:
     """The fields of a form, to be shown, or as they were posted.
 
-    Each reader gives the value as far as it can be taken, and notes what is wrong with it;
-    ``ok`` tells whether nothing was. A template shows value and error again by the name.
+    Each reader returns the value as far as it can be used, and records what is wrong with it.
+    ``is_valid`` tells whether nothing was wrong. A template shows the value and the error of a
+    field by its name.
 
     Args:
-        values: name to texts, in the order in which they came.
-        files: name to bytes.
+        values: Name → values, in the order in which they arrived.
+        files: Name → bytes of an uploaded file.
     """
 
     def __init__(
@@ -47,19 +48,23 @@ class Form:
 
     @classmethod
     def showing(cls, **values: str) -> Form:
-        """Make a form that shows these values."""
+        """Return a form that shows these values."""
         return cls({name: [value] for name, value in values.items()})
 
     @classmethod
     def showing_end(cls, name: str, stored: datetime | None, **values: str) -> Form:
-        """Make a form that shows an end as its day, to be read by ``end``."""
+        """Return a form that shows an end date as its day, to be read by ``end``."""
         form = cls.showing(**values)
         form.show_end(name, stored)
         return form
 
     @classmethod
     def read(cls, header: str, body: bytes) -> Form:
-        """Read a posted body; one that is no form has no fields, and so is refused as stale."""
+        """Return the form of a posted body. Any other body has no fields, so it fails as stale.
+
+        Args:
+            header: The ``Content-Type`` header.
+        """
         kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]
         try:
             if kind == "application/x-www-form-urlencoded":
@@ -76,20 +81,20 @@ class Form:
         return not self.errors
 
     def show_end(self, name: str, stored: datetime | None) -> None:
-        """Show an end as ``showing_end`` does, unless the form was posted with one."""
+        """Show an end date as ``showing_end`` does, unless it was posted."""
         for one in (name, f"{name}_shown"):
             self.values.setdefault(one, [_day(stored)])
 
     def raw(self, name: str) -> str:
-        """Give a field as it came; empty when it did not."""
+        """Return the first value of a field as it arrived; empty when it is absent."""
         return self.values.get(name, [""])[0]
 
     def many(self, name: str) -> list[str]:
-        """Give all values of a field, for boxes that may be ticked together."""
+        """Return all values of a field, for a group of checkboxes."""
         return self.values.get(name, [])
 
     def flag(self, name: str) -> bool:
-        """Tell whether a box is ticked."""
+        """Tell whether a checkbox is ticked."""
         return bool(self.raw(name))
 
     def text(
@@ -101,11 +106,11 @@ class Form:
         strip: bool = True,
         lines: bool = False,
     ) -> str:
-        """Read a text.
+        """Return a text.
 
         Args:
-            most: characters that it may have.
-            lines: whether it may have several.
+            most: Maximum number of characters.
+            lines: Whether it may have several lines.
         """
         text = self.raw(name).replace("\r\n", "\n")
         if strip:
@@ -114,16 +119,16 @@ class Form:
             self.add_error(name, "Please fill this in.")
         if len(text) > most:
             self.add_error(name, f"This is too long: at most {most} characters.")
-        # What is beyond the length is not examined.
+        # Characters beyond the limit are not checked.
         if any(sign < " " and not (lines and sign in "\n\t") for sign in text[:most]):
             self.add_error(name, "This has signs in it that cannot be kept. Please type it anew.")
         return text
 
     def pasted(self, name: str, most: int) -> str:
-        """Read what was copied from another program, whatever controls came with it.
+        """Return a text that was pasted from another program; control characters are allowed.
 
         Args:
-            most: characters that it may have.
+            most: Maximum number of characters.
         """
         text = self.raw(name)
         if len(text) > most:
@@ -135,11 +140,11 @@ class Form:
         return text
 
     def lines(self, name: str, most: int, many: int) -> list[str]:
-        """Read texts, one in each line; the same one only once.
+        """Return the different lines of a text, stripped, without empty ones.
 
         Args:
-            most: characters that a line may have.
-            many: lines that there may be.
+            most: Maximum number of characters in a line.
+            many: Maximum number of lines.
         """
         text = self.text(name, (most + 1) * many, lines=True)
         found = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
@@ -150,7 +155,7 @@ class Form:
         return found
 
     def email(self, name: str) -> str:
-        """Read an e-mail address."""
+        """Return an e-mail address in canonical form."""
         text = canonical_address(trim(self.text(name, 320, required=True)))
         if name not in self.errors:
             fault = address_error(text)
@@ -163,10 +168,10 @@ class Form:
         return text
 
     def name(self, name: str, most: int, *, required: bool = False) -> str:
-        """Read the name of somebody or something, without what cannot be seen.
+        """Return the name of a person or thing, without invisible characters.
 
         Args:
-            most: characters that it may have.
+            most: Maximum number of characters.
         """
         raw = self.raw(name)
         if len(raw) > most + _AROUND:
@@ -185,7 +190,7 @@ class Form:
         return text
 
     def date(self, name: str) -> date | None:
-        """Read a day; None when the field is empty."""
+        """Return a date; None when the field is empty."""
         text = self.raw(name).strip()
         if not text:
             return None
@@ -196,13 +201,14 @@ class Form:
             return None
 
     def end(self, name: str, stored: datetime | None = None) -> datetime | None:
-        """Read a last day and return the end of it; None when the field is empty.
+        """Return the end of the last day in the field; None when the field is empty.
 
-        A form shows an end as its day. The day that it showed means the end that is stored, at
-        whatever time of that day, also when another one was stored meanwhile.
+        A form shows an end as its day. If the posted day is the one that the form showed, the
+        stored end is returned, at its time of day. That holds too if another end was stored in the
+        meantime.
 
         Args:
-            stored: the end as it is now.
+            stored: The end as it is now.
         """
         last = self.date(name)
         day = last.isoformat() if last else ""
@@ -212,7 +218,7 @@ class Form:
         return None if last is None else datetime.combine(last, time(23, 59, 59), UTC)
 
     def choice(self, name: str, *known: str) -> str:
-        """Read one of some words; anything else could only come from elsewhere."""
+        """Return the value if it is a known one; else add an error and return the first known."""
         text = self.raw(name)
         if text not in known:
             self.add_error(name, "Please choose one of these.")
@@ -220,13 +226,13 @@ class Form:
         return text
 
     def add_error(self, name: str, sentence: str) -> None:
-        """Add what is wrong with a field; ``WHOLE`` for what is no one field's."""
+        """Add an error to a field; ``WHOLE`` if it belongs to no single field."""
         told = self.errors.get(name, "")
         if sentence not in told:
             self.errors[name] = f"{told} {sentence}".strip()
 
     def add_refusal(self, refusal: Refusal) -> None:
-        """Say what a rule has refused, at its field where the form has it."""
+        """Add the message of a refusal, to its field if the form has that."""
         where = str(refusal.facts.get("field", WHOLE))
         self.add_error(where if where in self.values else WHOLE, message_for(refusal))
 
@@ -257,6 +263,6 @@ def _parts(body: bytes, boundary: str) -> tuple[dict[str, list[str]], dict[str, 
         if part.filename is not None:
             files[part.name] = part.raw
         else:
-            # Browsers write UTF-8; in other encodings half a character can be written.
+            # Browsers send UTF-8. Other encodings could contain surrogates.
             found.setdefault(part.name, []).append(part.raw.decode("utf-8"))
     return found, files

@@ -1,4 +1,4 @@
-"""Asking to be let in to a group."""
+"""The page of a group: request to join it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that the link in a mail leads to: who invites, to what; and what one does about it."""
+"""The page that the link in an invitation e-mail opens: accept, decline or request a new link."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 _METHOD: Final = "mailed link"
 _AGAIN_SECONDS: Final = 600
-"""How long a second press signs in to the account that the first one made."""
+"""Time in which a repeated form still signs in to the account that it created, in seconds."""
 
 
 def _follow(browser: BrowserRequest, tx: ReadTransaction) -> Row:
-    """Give the invitation of a link.
+    """Return the invitation of the link in the path.
 
-    Refuses: NotFound ``invitation.unknown`` for a link that is not ours, or whose invitation was
-    sent anew since.
+    Raises:
+        NotFound: ``invitation.unknown``: the link is not ours, or the invitation has a newer link.
     """
     for purpose in (links.MAILED, links.SHARED_BY_INVITER):
         match browser.app.vault.unsign(purpose, browser.segments["token"]):
@@ -51,12 +51,12 @@ def _follow(browser: BrowserRequest, tx: ReadTransaction) -> Row:
 
 
 def _is_mailed(browser: BrowserRequest) -> bool:
-    """Tell whether the link proves the address: one that was handed on by somebody does not."""
+    """Tell whether the link proves the address. A link that the inviter shared does not."""
     return browser.app.vault.unsign(links.MAILED, browser.segments["token"]) is not None
 
 
 def _is_turned_away(browser: BrowserRequest, tx: ReadTransaction, row: Row) -> bool:
-    """Tell whether the invitee's account is deactivated, to who has proven the address."""
+    """Tell whether the invitee's account is deactivated. Only a mailed link may learn that."""
     return (
         not browser.is_signed_in
         and _is_mailed(browser)
@@ -66,8 +66,8 @@ def _is_turned_away(browser: BrowserRequest, tx: ReadTransaction, row: Row) -> b
 
 
 def _is_proof(browser: BrowserRequest, row: Row) -> bool:
-    """Tell whether the link alone shows that somebody is the one who is invited."""
-    # An account is invited to a group, and another person may read its mail by now.
+    """Tell whether the link alone proves that its holder is the invited person."""
+    # A group invites an account. By now another person may read the e-mails of its address.
     return _is_mailed(browser) and not row.civil_number and row.account_id is None
 
 
@@ -76,7 +76,7 @@ def _here(browser: BrowserRequest) -> str:
 
 
 def _state(tx: ReadTransaction, row: Row) -> str:
-    """Say how an invitation stands, seen by whoever holds its link."""
+    """Return the state of an invitation, as the holder of its link sees it."""
     state = effective_state(row.state, row.expires, tx.now)
     if state is not State.PENDING:
         return state.value
@@ -88,12 +88,12 @@ def _state(tx: ReadTransaction, row: Row) -> str:
 
 
 def _is_on_hold(row: Row, state: str) -> bool:
-    """Tell whether only a closed organisation keeps somebody from accepting; declining it may."""
+    """Tell whether only a closed organisation prevents acceptance. Declining is then possible."""
     return bool(state == "unavailable" and row.role_is_active)
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    """Show what somebody is invited to. Opening the page changes nothing."""
+    """Show the invitation. Opening the page changes nothing."""
     try:
         row = _follow(browser, tx)
     except NotFound:
@@ -136,7 +136,12 @@ def _shown(
 
 
 def _followed(browser: BrowserRequest) -> tuple[Row, str]:
-    """Give the invitation of a link and how it stands; whoever guesses links has to wait."""
+    """Return the invitation of the link and its state. Wrong links count against the rate limit.
+
+    Raises:
+        NotFound: ``invitation.unknown``, as ``_follow``.
+        Limited: ``tries.wait`` after too many wrong links from one network.
+    """
     with (
         browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
         browser.read() as tx,
@@ -177,7 +182,12 @@ def _accept(browser: BrowserRequest, row: Row) -> Answer:
 
 
 def _join(browser: BrowserRequest, row: Row) -> Answer:
-    """Make an account and accept, both or neither. Its address was proven by the link."""
+    """Create an account and accept, or do neither. The link has proven the address.
+
+    Raises:
+        NotFound: ``invitation.unknown`` for an invitation with a civil number.
+        Limited: ``tries.wait`` after too many sign-ups with this link or from this network.
+    """
     form = browser.form
     values: dict[str, Any] = {
         "username": typed_username(form.text("username", 128, required=True)),
@@ -192,13 +202,14 @@ def _join(browser: BrowserRequest, row: Row) -> Answer:
         form.add_error("username", "This name is kept for those who run the service.")
     if not form.flag("agrees"):
         form.add_error("agrees", "Please agree to the rules of this service.")
-    # Each try is an answer to whether a name is taken, and some work besides.
+    # Every attempt tells whether a user name is taken, and costs a password hash.
     browser.check_rate_limits(
         link := f"sign up {row.uuid}", address := f"sign up address {browser.network}"
     )
     hashed = passwords.chosen(form, (row.email, *values.values()))
     if row.civil_number:
-        # Only who has that number can accept, and a form's word gives it to nobody.
+        # Only an account with that civil number can accept, and a form cannot give it to an
+        # account.
         raise NotFound("invitation.unknown")
     if hashed is None:
         return _again(browser)
@@ -236,12 +247,13 @@ def _join(browser: BrowserRequest, row: Row) -> Answer:
 def _welcomed_again(
     browser: BrowserRequest, said: str, number: int = 0, version: int = 0, made: int = 0
 ) -> Answer:
-    """Answer a second press as the first, whose answer, and session, the browser threw away.
+    """Answer a repeated form as the first one. The browser dropped that response with its session.
 
     Args:
-        number: of the account that was made; 0 where somebody accepted with an account.
-        version: of its credentials, as it was made.
-        made: when, in seconds.
+        said: The message of the first response.
+        number: Id of the created account; 0 if an existing account accepted.
+        version: Version of the account's credentials when it was created.
+        made: When the account was created, in seconds since 1970 (UTC).
     """
     if number:
         with browser.write() as tx:
@@ -281,7 +293,7 @@ def _decline(browser: BrowserRequest) -> Answer:
 
 
 def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
-    """Make no account, say why, and have the inviter know."""
+    """Create no account, show the reason, and notify the inviter."""
     try:
         with browser.write() as tx:
             deactivated_invitees.turn_away(tx, row.uuid, row.generation)
@@ -305,7 +317,7 @@ def _again(browser: BrowserRequest, refusal: NotFound | Conflict | Invalid | Non
     if refusal is not None:
         browser.form.add_refusal(refusal)
     with browser.read() as tx:
-        # As it stands now: somebody else may have been faster.
+        # Show the current state: somebody else may have been faster.
         try:
             row = _follow(browser, tx)
         except NotFound:

@@ -1,4 +1,4 @@
-"""Inviting to a team, one or many at once, and what became of whom one has invited."""
+"""The pages to invite people to a scope, one or many at once, and the list of invitations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ STATES: Final = {
     State.CANCELED: "called back",
     State.EXPIRED: "expired",
 }
-"""The states of an invitation as people call them."""
+"""Label of each state of an invitation."""
 
 DELIVERY_STATUSES: Final = {
     DeliveryStatus.SCHEDULED: "mail is scheduled",
@@ -64,7 +64,7 @@ DELIVERY_STATUSES: Final = {
     DeliveryStatus.OK: "mail sent",
     DeliveryStatus.ERRED: "mail not sent",
 }
-"""The fates of its mail."""
+"""Label of each delivery status of an invitation's e-mail."""
 
 _HELD_BACK: Final = "turned down by staff"
 
@@ -81,7 +81,7 @@ _UNKNOWN: Final = message_for(Conflict("group.no_account"))
 
 
 class Line(NamedTuple):
-    """One row of what was pasted, and what is wrong with it; or what became of it."""
+    """One line of the pasted list: its error, or its result."""
 
     text: str
     email: str
@@ -93,9 +93,13 @@ class Line(NamedTuple):
 def check_lines(
     tx: ReadTransaction, team: ScopePage, role: Row, lines: Sequence[Line]
 ) -> list[Line]:
-    """Say of each line whether it can be sent, in a few questions for all of them."""
+    """Return the lines with their errors. The number of queries does not depend on their number.
+
+    Args:
+        role: The role to invite to.
+    """
     keys = {comparable_address(line.email) for line in lines if not line.fault}
-    # In a group there is one role a person, so whichever it is, it stands in the way.
+    # An account has one role in a group, so any role there prevents an invitation.
     one = None if team.is_group else role.id
     inside = membership_queries.at_addresses(tx, team.scope.id, one, keys) if keys else set()
     known = account_queries.with_addresses(tx, keys) if team.is_group else {}
@@ -121,7 +125,13 @@ def check_lines(
 def _invited(
     tx: ReadTransaction, team: ScopePage, role: int | None, keys: set[str], known: Mapping[str, Row]
 ) -> set[str]:
-    """Return those of some addresses that are invited: to a group by their accounts."""
+    """Return the addresses that already have a pending invitation; in a group, those of accounts.
+
+    Args:
+        role: Id of the role; None for any role.
+        keys: Comparable forms of the addresses.
+        known: Comparable address → account, for groups.
+    """
     if not keys:
         return set()
     if not team.is_group:
@@ -144,18 +154,25 @@ def _asked(
 
 
 def _invite(kind: ScopeKind, browser: BrowserRequest) -> Answer:
-    """Judge what was pasted and show it; only what is sent a second time goes out."""
+    """Check the pasted list and show the result. Only the second step sends invitations.
+
+    Raises:
+        NotFound: The scope is not visible.
+        Forbidden: ``permission.missing``: the actor may not invite here.
+        Conflict: ``organisation.unavailable``: the organisation is blocked or archived.
+        Limited: ``tries.wait`` after too many invitations, or too many unknown addresses.
+    """
     form = browser.form
     if kind is ScopeKind.GROUP:
         limits.check(browser, limits.PEOPLE)
     with browser.read() as tx:
-        # Rights before content.
+        # Permissions are checked before the content, so that errors tell nothing to outsiders.
         team = ScopePage.reach(browser, tx, kind, right="grant")
         deed = form.choice("deed", "check", "edit", "send")
         text = form.pasted("addresses", LINES_MAX * LINE_MAX)
         extra = form.text("extra_text", _TEXT_MAX, lines=True)
         role = chosen(tx, team, form)
-        # What is too long is not read either.
+        # An invalid list is not parsed.
         lines = _read(form, text) if form.is_valid else []
         if role is None or not form.is_valid or deed == "edit":
             return _asked(kind, browser, tx, form, 200 if form.is_valid else 422)
@@ -167,10 +184,11 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Answer:
             line._replace(fault="", said=before[at]) if at in before else line
             for at, line in enumerate(lines)
         ]
-    # A group's list tells who has an account here, address by address.
+    # For a group the result tells which addresses have an account here, so unknown ones are
+    # counted.
     limits.count_unknown(browser, sum(line.fault == _UNKNOWN for line in lines))
     if deed == "send":
-        # What the first press has used up does not refuse the second.
+        # What the first submission used of the limit must not refuse a repeated one.
         if not before or not all(line.fault or line.said for line in lines):
             limits.check(browser, limits.INVITE)
         lines = [
@@ -179,7 +197,7 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Answer:
             else _sent(kind, browser, role.uuid, line, extra, _part(at, line))
             for at, line in enumerate(lines)
         ]
-        # What was not sent is given back, to be put right and tried again.
+        # Lines that failed stay in the form, so that they can be corrected and sent again.
         form.values["addresses"] = ["\n".join(line.text for line in lines if line.fault)]
     good = sum(not line.fault for line in lines)
     return page(
@@ -209,7 +227,7 @@ def _part(at: int, line: Line) -> str:
 def _sent_before(
     browser: BrowserRequest, tx: ReadTransaction, lines: Sequence[Line]
 ) -> dict[int, str]:
-    """Give what became of the lines of the same list that were sent before, by their places."""
+    """Return the results of lines that an earlier submission of this list sent, by their index."""
     parts = {_part(at, line): at for at, line in enumerate(lines)}
     return {parts[part]: said for part, (said,) in browser.recall_parts(tx, parts).items()}
 
@@ -217,7 +235,7 @@ def _sent_before(
 def _sent(
     kind: ScopeKind, browser: BrowserRequest, role_uuid: str, line: Line, extra: str, part: str
 ) -> Line:
-    """Send one in a transaction of its own: one that fails holds no other one back."""
+    """Send one invitation in its own transaction, so that a failed one does not stop the others."""
     try:
         with browser.create(part) as tx:
             team = ScopePage.reach(browser, tx, kind, right="grant")
@@ -318,14 +336,21 @@ def _shown(
 
 
 def _said(row: Row, state: State) -> str:
-    """Say how an invitation stands; what was never mailed nobody but staff can have turned down."""
+    """Return the label of a state. Staff rejected a rejected invitation that was never mailed."""
     if state is State.REJECTED and not is_mailed(row.mailed_at, row.created):
         return _HELD_BACK
     return STATES[state]
 
 
 def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
-    """Do what the pressed button says: mail an invitation again, or call it back."""
+    """Do what the pressed button says: mail an invitation again, or cancel it.
+
+    Raises:
+        NotFound: ``invitation.unknown``: no such invitation or button.
+        Forbidden: ``permission.missing``.
+        Conflict: The action is not possible in this state.
+        Limited: ``tries.wait`` after too many e-mails.
+    """
     deed = browser.form.raw("deed")
     uuid = hex_uuid(browser.segments["one"])
     if uuid is None or deed not in {"send", "cancel"}:
@@ -338,7 +363,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     try:
         said, path = _changed(kind, browser, deed, uuid, mailed)
     except Conflict as refusal:
-        # Whether the account that was invited is still there.
+        # This refusal tells that an account no longer exists, so it counts as an unknown address.
         limits.count_unknown(browser, int(refusal.code == "group.no_account"))
         raise
     return browser.redirect(f"{path}invitations/", said)
@@ -365,10 +390,10 @@ def _changed(
 
 
 def routes(kind: ScopeKind, here: str) -> Routes:
-    """Give the routes of one kind of scope.
+    """Return the routes of one kind of scope.
 
     Args:
-        here: the path of the scope itself.
+        here: Path of the scope.
     """
     return {
         f"{here}invite/": {

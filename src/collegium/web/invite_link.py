@@ -1,4 +1,4 @@
-"""Asking to be let in, by a link that many may follow."""
+"""The page that an invite link opens: request to join."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
     try:
         link = invite_link_queries.find(tx, browser.actor, browser.uuid("open_invitation"))
     except NotFound:
-        # Without an account only public ones can be seen, and nothing tells whether there is one.
+        # Without an account only public links are visible. The response must not tell whether
+        # another one exists.
         if browser.is_signed_in:
             raise
         return browser.to_sign_in()

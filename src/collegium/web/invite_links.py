@@ -1,4 +1,4 @@
-"""Links to a team for many: made, shown as text and as a picture, changed, closed."""
+"""The pages for the invite links of a scope: create, show as text and QR code, change, close."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TICKS: Final = ("auto_approve", "allow_multiple_requests", "is_public")
 
 
 class Shown(NamedTuple):
-    """An open invitation as the list shows it."""
+    """An invite link as the list shows it."""
 
     row: Row
     link: str
@@ -105,7 +105,7 @@ def _form(
     status: int = 200,
     row: Row | None = None,
 ) -> Answer:
-    """Show what can be said of a link; of one that is there, what it gives cannot be changed."""
+    """Show the form of a new link, or of an existing one, whose role cannot be changed."""
     team = ScopePage.reach(browser, tx, kind, right="grant")
     makes_projects = _makes_projects(team)
     return page(
@@ -128,7 +128,10 @@ def _makes_projects(team: ScopePage) -> bool:
 
 
 def _offered(tx: ReadTransaction, team: ScopePage) -> list[tuple[str, str]]:
-    """Give the roles that a link can give: in an organisation those of projects made there too."""
+    """Return UUID and label of the roles that a link may have.
+
+    For an organisation these include roles of a project that is created for each new member.
+    """
     own = offered(tx, team)
     if team.scope.kind != ScopeKind.ORGANISATION or not _makes_projects(team):
         return own
@@ -139,14 +142,14 @@ def _offered(tx: ReadTransaction, team: ScopePage) -> list[tuple[str, str]]:
 
 
 def _latest(browser: BrowserRequest, now: datetime) -> datetime:
-    """Give the moment at which a link that is made now ends at the latest."""
+    """Return the latest possible end of a link that is created now."""
     return now + timedelta(seconds=browser.settings.group_invitation_lifetime)
 
 
 def _read(form: Form) -> dict[str, Any]:
-    """Read what is said of a link, save its end and what it gives.
+    """Return the settings of a link, except its end and its role.
 
-    Every error is kept for its field.
+    Each error is added to its field.
     """
     values: dict[str, Any] = {name: form.flag(name) for name in _TICKS}
     values["custom_text"] = form.text("custom_text", _TEXT_MAX, lines=True)
@@ -156,7 +159,7 @@ def _read(form: Form) -> dict[str, Any]:
         "email_patterns", invite_link_rules.PATTERN_MAX, invite_link_rules.PATTERNS_MAX
     )
     form.date("expires")
-    # An unticked box is not sent, and an error belongs to it all the same.
+    # An unticked checkbox is not posted, but its field must exist for an error to belong to it.
     for name in (*_TICKS, "auto_create_project"):
         form.values.setdefault(name, [""])
     return values
@@ -165,13 +168,18 @@ def _read(form: Form) -> dict[str, Any]:
 def _read_end(
     browser: BrowserRequest, now: datetime, stored: datetime | None = None
 ) -> dict[str, Any]:
-    """Read the end of a link where it is another one than before."""
+    """Return the end of a link if it was changed, else nothing.
+
+    Args:
+        stored: The end as it is now.
+    """
     form, latest = browser.form, _latest(browser, now)
     end = form.end("expires", stored)
     if end is None or end == stored:
         return {}
     if end.date() == latest.date():
-        # The last day that can be chosen ends for the link when its longest time does.
+        # On the last possible day the link ends when its maximum lifetime does, not at the end of
+        # the day.
         end = min(end, latest)
     _note(form, _checked_end(browser, end, now))
     return {"expires": end}
@@ -258,7 +266,13 @@ def _showing(row: Row) -> Form:
 
 
 def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
-    """Do what the pressed button says: change a link, or close it."""
+    """Do what the pressed button says: change a link, or close it.
+
+    Raises:
+        NotFound: ``open_invitation.unknown``: no such link in this scope.
+        Forbidden: ``permission.missing``, or the actor may not make this change.
+        Conflict: The link is closed or has expired.
+    """
     form = browser.form
     deed = form.choice("deed", "save", "close")
     values = _read(form) if deed == "save" else {}
@@ -267,7 +281,8 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
         if deed == "close":
             invite_link_actions.cancel(tx, browser.actor, row.uuid)
         else:
-            # A form cannot show everything that the API takes: what it showed stays as it is.
+            # The form cannot show every value that the API accepts. A field that was not changed
+            # stays as it is.
             shown = _read(_showing(row))
             values = {name: value for name, value in values.items() if value != shown[name]}
             values |= _read_end(browser, tx.now, row.expires)
@@ -286,13 +301,13 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
 
 
 def routes(kind: ScopeKind, here: str) -> Routes:
-    """Give the routes of one kind of scope.
+    """Return the routes of one kind of scope; none for a group.
 
     Args:
-        here: the path of the scope itself.
+        here: Path of the scope.
     """
     if kind is ScopeKind.GROUP:
-        # Anybody may ask at a group itself; nobody needs a link to be allowed to.
+        # Everybody may request to join a group directly, so groups have no invite links.
         return {}
     return {
         f"{here}links/": {"GET": Page(partial(_list, kind), "The links for many.")},

@@ -1,4 +1,4 @@
-"""The inbox: every request that one may decide, in whatever scope."""
+"""The inbox of join requests: all that the account may decide, in every scope."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LATEST: Final = 25
 
 
 class Result(NamedTuple):
-    """What became of one request."""
+    """The result of deciding one request."""
 
     what: str
     said: str
@@ -43,7 +43,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
     decided = browser.query_value("show") == "decided"
     wanted = {"waits": not decided}
     decider = _decider(browser.actor)
-    # Of what is decided the latest is enough; nobody counts the rest.
+    # Only the latest decided requests are shown, so nobody has to count the others.
     total = _LATEST if decided else join_request_queries.deciding.count(tx, decider, wanted)
     paging = Paging(browser, total, _LATEST)
     order = ("-created",) if decided else ()
@@ -54,7 +54,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
 
 
 def _decider(actor: Actor) -> Actor:
-    """Give the actor as one who decides: support sees everything, and decides nothing by that."""
+    """Return the actor without the support flag: support reads everything, but decides nothing."""
     return replace(actor, is_support=False)
 
 
@@ -76,7 +76,7 @@ def _decide(browser: BrowserRequest) -> Answer:
 
 
 def _named(text: str) -> tuple[str, bool] | None:
-    """Read what a ticked box says: the kind of scope, and the UUID."""
+    """Return UUID and whether the scope is a group, from a checkbox value; None if invalid."""
     kind, _, rest = text.partition(" ")
     uuid = hex_uuid(rest)
     return None if uuid is None else (uuid, kind == _GROUP)
@@ -85,7 +85,12 @@ def _named(text: str) -> tuple[str, bool] | None:
 def _decided(
     browser: BrowserRequest, deed: str, uuid: str, comment: str | None, *, is_group: bool
 ) -> Result:
-    """Decide one request in a transaction of its own: one that fails holds no other one back."""
+    """Decide one request in its own transaction, so that a failed one does not stop the others.
+
+    Args:
+        uuid: UUID of the request, 32 hex digits.
+        is_group: Whether it is a request to join a group.
+    """
     try:
         with browser.create(uuid) as tx:
             if deed == "approve":

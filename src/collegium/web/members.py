@@ -1,4 +1,4 @@
-"""A team: who is in it, in which role, since when, and until when; letting in and seeing out."""
+"""The pages of a scope's members: who has which role from when until when; add, change, remove."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SORTS: Final = {
     "oldest": ("Longest in", "created"),
     "newest": ("Newest", "-created"),
 }
-"""What the team can be sorted by: the word of the address, ours, the store's."""
+"""Sort orders of the list: query parameter value → label, order of the listing."""
 
 _FOUND_MAX: Final = 20
 
@@ -67,7 +67,7 @@ def _people(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> An
 
 
 def _changeable(tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]) -> set[int]:
-    """Give the numbers of the grants about which the viewer may do anything."""
+    """Return the ids of the grants that the viewer may change or remove."""
     rights = (team.rights.regrant, team.rights.revoke)
     if not any(team.holds(right) for right in rights):
         return set()
@@ -82,7 +82,13 @@ def _changeable(tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]) -> se
 def _refused(
     team: ScopePage, right: Permission, row: Row, carried: dict[int, list[str]]
 ) -> Forbidden | Conflict | None:
-    """Give what the deed would refuse, so that no button promises what it will not do."""
+    """Return the refusal of the action, so that the page shows no button that would be refused.
+
+    Args:
+        right: The permission that the action needs.
+        row: The grant.
+        carried: Role id → permissions of the role.
+    """
     try:
         membership_actions.require_permission(
             team.actor, team.reached, right, row.account_id, carried.get(row.role_id, ())
@@ -126,7 +132,7 @@ def _seat_shown(
         may_end=may_end is None,
         may_remove=may_remove is None,
         is_last=is_last,
-        # Whoever changes a role takes the one and gives the other.
+        # A change of role needs the permission to remove the old role and to grant the new one.
         others=[one for one in offered(tx, team) if one[0] != row.role_uuid]
         if may_remove is None and team.may_let_in and not team.is_closed
         else [],
@@ -135,7 +141,12 @@ def _seat_shown(
 
 
 def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
-    """Do what the pressed button says: give the role another end, another role, or none."""
+    """Do what the pressed button says: change the end or the role of a grant, or remove it.
+
+    Raises:
+        NotFound: ``grant.unknown``: no such grant in this scope.
+        Forbidden: ``permission.missing``.
+    """
     form = browser.form
     deed = form.choice("deed", "end", "role", "remove")
     if deed == "end":
@@ -167,7 +178,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         if form.is_valid:
-            # Whoever has gone may see nothing here any more.
+            # Somebody who removed their own role may no longer see this page.
             is_gone = deed == "remove" and row.account_id == browser.actor.id
             return browser.redirect("/account/" if is_gone else team.path, said)
     with browser.read() as tx:
@@ -175,9 +186,10 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
 
 
 def _one(browser: BrowserRequest, code: str) -> str:
-    """Give the second UUID of the path.
+    """Return the second UUID of the path.
 
-    Refuses: NotFound ``code`` when it is none.
+    Raises:
+        NotFound: ``code``: the segment is not a UUID.
     """
     uuid = hex_uuid(browser.segments["one"])
     if uuid is None:
@@ -192,7 +204,7 @@ def _find(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answ
 def _found(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Answer:
-    """Show whom one could mean among the accounts that the viewer sees anyway."""
+    """Show the accounts that match the search, among those that the viewer may see anyway."""
     team = ScopePage.reach(browser, tx, kind, right="grant")
     search = "".join(filter(str.isprintable, form.raw("q"))).strip()
     rows: list[Row] = []
@@ -230,7 +242,7 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Answer:
             if uuid is not None and given is not None and form.is_valid:
                 account = _account(tx, browser, uuid)
                 if team.is_group:
-                    # Nobody is put into a group: they are asked.
+                    # A group has no direct additions: the account is invited.
                     group_invitation_actions.create(
                         tx,
                         browser.actor,

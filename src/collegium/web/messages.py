@@ -1,4 +1,4 @@
-"""What a refusal is to a person: what happened, and what to do next."""
+"""The messages for refusals: what happened, what to do next. Also labels of fields and objects."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ _KINDS: Final = {
 
 
 def message_for(refusal: Refusal) -> str:
-    """Give the sentence for a refusal."""
+    """Return the message for a refusal."""
     if refusal.code == "tries.wait":
         return f"There were too many tries. Please wait {span(int(str(refusal.facts['seconds'])))}."
     if refusal.code == "mail_budget.spent":
@@ -175,12 +175,12 @@ _LABELS: Final = {
 
 
 def label(name: str) -> str:
-    """Give the name of a field as people know it."""
+    """Return the label of a form field."""
     return _LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def span(seconds: int) -> str:
-    """Give a time to wait as people say it."""
+    """Return a time to wait in words, in seconds or in minutes rounded up."""
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds} second{'s' if seconds != 1 else ''}"
     minutes = -(-seconds // 60)
@@ -188,7 +188,7 @@ def span(seconds: int) -> str:
 
 
 def lasting(seconds: int) -> str:
-    """Give how long something lasts as people say it: ``90 days``, ``12 hours``."""
+    """Return a duration in words: ``90 days``, ``12 hours``."""
     for unit, length in (("day", 86400), ("hour", 3600)):
         if seconds >= length and seconds % length == 0:
             number = seconds // length
@@ -197,7 +197,7 @@ def lasting(seconds: int) -> str:
 
 
 def place(row: Any) -> str:
-    """Give where a row's scope is: ``project Atlas of Initech``."""
+    """Return kind and name of a row's scope: ``project Atlas of Initech``."""
     text = f"{_KINDS[row.scope_kind]} {isolated(row.scope_name)}"
     if row.scope_kind == ScopeKind.PROJECT:
         text = f"{text} of {isolated(row.organisation_name)}"
@@ -205,12 +205,16 @@ def place(row: Any) -> str:
 
 
 def role(row: Any) -> str:
-    """Give the role of a row as people call it."""
+    """Return the label of a row's role: its description, else its name."""
     return isolated(str(row.role_description or row.role_name))
 
 
 def person(row: Any, prefix: str = "") -> str:
-    """Give the person of a row by name, or by user name where there is no name."""
+    """Return the full name of a row's account, or the user name if there is no full name.
+
+    Args:
+        prefix: Prefix of the columns ``first_name``, ``last_name`` and ``username``.
+    """
     names = (getattr(row, f"{prefix}{part}_name") or "" for part in ("first", "last"))
     return (
         isolated(" ".join(filter(None, names)).strip()) or getattr(row, f"{prefix}username") or ""
@@ -218,7 +222,11 @@ def person(row: Any, prefix: str = "") -> str:
 
 
 def deciders(kind: str) -> str:
-    """Say which kind of people decide who is let in."""
+    """Return which people decide on join requests.
+
+    Args:
+        kind: Kind of the scope.
+    """
     return {
         ScopeKind.ORGANISATION.value: "the owners of the organisation",
         ScopeKind.PROJECT.value: "the managers of the project and the owners of its organisation",

@@ -1,37 +1,45 @@
-"""Making a page. How to add one:
+"""Build pages. To add one:
 
-1. A function in the noun's file of this folder. To show something,
-   ``def show(visit, tx) -> Answer``; it asks the store, beginning from what ``visit.actor`` may
-   see, and ends with ``return page(visit, "name", fact=...)``. To do something,
-   ``def save(visit) -> Answer``: read the fields of ``visit.form``, open
-   ``with visit.write() as tx:``, call a deed, and end with
-   ``return visit.go("/path/", "A sentence that says what happened.")``.
-2. ``"/path/": {"GET": Page(show, "What it is."), "POST": Page(save, "What it does.")}`` in the
-   noun's ``ROUTES``, and that in ``routes.py``. Nobody gets there without being signed in, unless
-   it says ``open=True``; then ``visit.is_signed_in`` tells. The CSRF token of each POST was
-   checked before the function is called, and the transaction of a GET cannot write.
-3. ``templates/name.html``: ``{% extends "layout.html" %}``, a ``title``, a ``main`` that begins
-   with one ``<h1>`` and says in a sentence what this is and what to do next. From ``parts.html``:
+1. Write a function in the noun's file of this folder.
 
-   * ``{% call form(visit, creates=true)`` for a form that makes something new;
-   * ``{% call form(visit) %}…{% endcall %}`` a POST form with its token; ``field(form, "name",
-     "Label")``, ``area``, ``tick``, ``choose``: each with hint and error at its place;
-   * ``faults(form)`` all errors together, above the form, each a link to its field;
-   * ``pages(paging)`` the way through a long list; ``class="rows wide"`` on a table gives it the
-     width of the page, and makes cards of its rows on a phone, where each
-     ``<td data-label="…">`` says its column. ``tables.py`` keeps their roles.
+   To show something, write ``def show(browser, tx) -> Answer``. It runs queries, which start from
+   what ``browser.actor`` may see, and ends with ``return page(browser, "name", fact=...)``.
 
-A page that makes something new is a ``Page(…, creates=True)``. It opens
-``with visit.create() as tx:`` and ends that block with ``visit.created(tx, "/path/", "Done.")``
-before it goes there: so pressing twice makes one, and the second press is answered as the first.
+   To do something, write ``def save(browser) -> Answer``. It reads the fields of ``browser.form``,
+   opens ``with browser.write() as tx:``, calls an action, and ends with
+   ``return browser.redirect("/path/", "A sentence that says what happened.")``.
+2. Put ``"/path/": {"GET": Page(show, "What it is."), "POST": Page(save, "What it does.")}`` into
+   the noun's ``ROUTES``, and those into ``routes.py``. A page requires a signed-in account unless
+   it says ``public=True``; then ``browser.is_signed_in`` tells. The CSRF token of a POST is checked
+   before the function is called. The transaction of a GET cannot write.
+3. Write ``templates/name.html``: ``{% extends "layout.html" %}``, a ``title``, and a ``main`` that
+   begins with one ``<h1>`` and says in a sentence what this is and what to do next. ``parts.html``
+   offers:
 
-A refusal that the function does not catch becomes a page of its own, in the words of
-``words.py``: NotFound 404, Forbidden 403, Limited 429, anything else 409. To show the form again
-with the error at its field, catch it: ``except (Conflict, Invalid) as refusal:
-visit.form.refused(refusal)``, then the page anew with status 422 and ``form=visit.form``.
-Lists: ``paging = Paging(visit, listing.count(…))``, then
-``listing.page(…, paging.size, paging.offset)``. Links of the header are ``NAVIGATION``.
-Nothing here decides anything: rules and rows are elsewhere, and no template asks the database.
+   * ``{% call form(browser, creates=true) %}``: a form that creates something;
+   * ``{% call form(browser) %}…{% endcall %}``: any other POST form, with its CSRF token;
+   * ``field(form, "name", "Label")``, ``area``, ``tick``, ``choose``: inputs with hint and error;
+   * ``faults(form)``: all errors together above the form, each a link to its field;
+   * ``pages(paging)``: the links between the pages of a list.
+
+   ``class="rows wide"`` on a table gives it the width of the page. On a phone it turns the rows
+   into cards, where each ``<td data-label="…">`` names its column. ``tables.py`` keeps the roles of
+   the cells for screen readers.
+
+A page that creates something is a ``Page(…, creates=True)``. It opens
+``with browser.create() as tx:`` and ends that block with
+``browser.created(tx, "/path/", "Done.")`` before it redirects there. Pressing the button twice then
+creates one object, and both submissions get the same response.
+
+A refusal that the function does not catch becomes an error page with the message of
+``messages.py``: 404 for NotFound, 403 for Forbidden, 429 for Limited, 409 for all others except
+Unauthenticated, which redirects to the sign-in page. To show the form again with the error at its
+field, catch ``(Conflict, Invalid) as refusal``, call ``browser.form.add_refusal(refusal)``, and
+return the page with status 422 and ``form=browser.form``.
+
+For a list, use ``paging = Paging(browser, listing.count(…))``, then ``listing.page(…, paging.size,
+paging.offset)``. The links of the header are in ``NAVIGATION``. This package makes no decisions:
+rules and queries are elsewhere, and no template queries the database.
 """  # noqa: D400 - a headline, then steps
 
 from __future__ import annotations
@@ -67,29 +75,29 @@ NAVIGATION: Final = [
     ("/teams/", "Teams"),
     ("/requests/", "Requests"),
 ]
-"""Path and text of what the header leads to, for whoever is signed in."""
+"""Path and label of the header's links for signed-in accounts."""
 
 STAFF_NAVIGATION: Final = [("/staff/", "Staff")]
-"""The same, besides, for staff and support."""
+"""Further links for staff and support."""
 
 _PAGE_SIZE: Final = 25
 _PAGE_MAX: Final = 200
 
 
 ROWS_MAX: Final = _PAGE_SIZE * _PAGE_MAX
-"""So many rows of a list can be paged to; nobody does, and each would be passed over."""
+"""Maximum number of rows that paging reaches. Each skipped row takes time; nobody pages further."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Endpoint):
-    """An operation that a person does in a browser.
+    """An endpoint that is a page for a browser.
 
-    ``run`` is given a ``Visit``; for GET a reading transaction besides.
+    ``handler`` gets a ``BrowserRequest``, and for GET a read transaction too.
 
     Args:
-        creates: whether its form makes something new, and so carries a one-time number.
-        replay: what answers a form that is sent once more, with what ``Visit.created`` was told;
-            ``Visit.go`` unless there is something else to do.
+        creates: Whether its form creates something and so carries a one-time number.
+        replay: Answers a form that is sent again. It gets the arguments that
+            ``BrowserRequest.created`` got. ``BrowserRequest.redirect`` when None.
     """
 
     creates: bool = False
@@ -97,10 +105,11 @@ class Page(Endpoint):
 
 
 class Paging:
-    """Where somebody is in a list.
+    """The current page of a list.
 
     Args:
-        total: rows on all pages together.
+        total: Number of rows on all pages together.
+        size: Rows on a page.
     """
 
     def __init__(self, browser: BrowserRequest, total: int, size: int = _PAGE_SIZE) -> None:
@@ -115,7 +124,7 @@ class Paging:
         self._visit = browser
 
     def link(self, number: int) -> str:
-        """Give the address of another page of the same list."""
+        """Return the URL of another page of the same list."""
         kept = [
             (name, value)
             for name, values in self._visit.query.items()
@@ -127,14 +136,14 @@ class Paging:
 
 @cache
 def style() -> tuple[str, bytes]:
-    """Give the address of the style sheet, which changes with its text, and the text."""
+    """Return the URL of the style sheet, which changes with its content, and the content."""
     text = (STATIC / "style.css").read_bytes()
     return f"/static/style.css?{hashlib.sha256(text).hexdigest()[:12]}", text
 
 
 @cache
 def templates() -> Environment:
-    """Give the templates; anything that is not there is a fault, not an empty place."""
+    """Return the template environment. A missing variable is an error, not an empty string."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -160,26 +169,30 @@ def templates() -> Environment:
 
 
 def _straight(value: Any) -> Any:
-    """Leave out of a text what would turn the reading direction of the page around it."""
+    """Remove bidirectional control characters that would change the direction of the page."""
     if isinstance(value, Markup):
-        # A part of the page that was made already: what stands in it has been looked at.
+        # Markup is a part of the page that was rendered before: its values were cleaned then.
         return value
     return keep_isolates(value) if isinstance(value, str) else value
 
 
 def day(at: datetime) -> str:
-    """Give a day as people write it."""
+    """Return a date in words."""
     return f"{at.day} {at:%B %Y}"
 
 
 def moment(at: datetime) -> str:
-    """Give a moment as people write it."""
+    """Return a date and time in words, in UTC."""
     at = at.astimezone(UTC)
     return f"{day(at)}, {at:%H:%M} UTC"
 
 
 def page(browser: BrowserRequest, name: str, status: int = 200, **facts: Any) -> Answer:
-    """Render a template to a page."""
+    """Return a rendered template as a response.
+
+    Args:
+        facts: Variables of the template.
+    """
     text = (
         templates()
         .get_template(f"{name}.html")
@@ -196,9 +209,9 @@ def page(browser: BrowserRequest, name: str, status: int = 200, **facts: Any) ->
 def error_page(
     browser: BrowserRequest, status: int, title: str, said: str, *, link: str = ""
 ) -> Answer:
-    """Say on a page of its own why something was not done, and where to go from there.
+    """Return a page that says why something was not done, and where to go from there.
 
     Args:
-        link: where else to go, in full.
+        link: Absolute URL to continue at; empty for none.
     """
     return page(browser, "trouble", status, title=title, said=said, link=link)

@@ -1,4 +1,4 @@
-"""A forgotten password: a link by mail, and the page that it leads to."""
+"""The pages for a forgotten password: request a link by e-mail, and set a new password with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
 
 
 def _send(browser: BrowserRequest) -> Answer:
-    """Say the same whether anybody has that address, and do nearly as much."""
+    """Queue the e-mail, if an account has this address.
+
+    The response is the same for every address, and the work nearly the same, so that nobody learns
+    which addresses have accounts.
+
+    Raises:
+        Limited: ``tries.wait`` after too many e-mails to this address or from this network.
+    """
     form = browser.form
     email = form.email("email")
     if not form.is_valid:
@@ -66,7 +73,11 @@ def _set(browser: BrowserRequest) -> Answer:
 
 
 def chosen(form: Form, about: tuple[str, ...]) -> str | None:
-    """Read a new password that was typed twice; give its hash, or None with errors in the form."""
+    """Return the hash of a new password that was typed twice; None after adding errors to the form.
+
+    Args:
+        about: Facts about the account that the password must not resemble.
+    """
     password = form.text("password", 128, required=True, strip=False)
     again = form.text("again", 128, strip=False)
     if "password" not in form.errors:

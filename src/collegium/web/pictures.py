@@ -1,4 +1,4 @@
-"""Pictures, as browsers fetch them."""
+"""Profile pictures, as browsers fetch them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show(context: RequestContext, tx: ReadTransaction) -> Answer:
-    """Give a picture. Its address never shows another one, so it may be kept for good."""
+    """Return a picture. Its URL never serves another one, so browsers may cache it for ever."""
     uuid = hex_uuid(context.segments["uuid"])
     row = None if uuid is None else picture_queries.find(tx, uuid)
     if row is None:

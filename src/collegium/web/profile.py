@@ -1,4 +1,4 @@
-"""My profile: names, picture, address, password."""
+"""The pages of one's own profile: names, picture, e-mail address, password."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FIELDS: Final = {
     "job_title": ("Job title", "organization-title", 120),
     "phone_number": ("Phone number", "tel", 255),
 }
-"""Column to label, what a browser may fill in, and length."""
+"""Column → label, value of ``autocomplete``, maximum length."""
 
 _NAMES: Final = frozenset({"first_name", "last_name", "native_name"})
 _HERE: Final = "/account/profile/"
@@ -114,7 +114,7 @@ def _picture(browser: BrowserRequest) -> Answer:
         return _update(browser, {"picture": None}, "Your picture is gone.")
     data = browser.form.files.get("picture", b"")
     try:
-        # Slow, and hence before any transaction.
+        # Slow, so it runs outside of every transaction.
         picture = pictures.sanitise(data)
     except ImageTooLargeError:
         browser.form.add_error("picture", f"This file is too large: at most {BYTES // 1024} KiB.")
@@ -169,7 +169,17 @@ def _change_address(browser: BrowserRequest) -> Answer:
 
 
 def _ask_for(browser: BrowserRequest, email: str) -> bool:
-    """Ask for another address with the password, or with a code where a second factor is on."""
+    """Request an address change, confirmed with the password or with a two-factor code.
+
+    Returns:
+        Whether the change was requested. Otherwise the form has errors.
+
+    Raises:
+        Invalid: ``second_factor.wrong`` or ``second_factor.locked`` for the code, or the address is
+            refused.
+        Conflict: The change is refused.
+        Limited: ``tries.wait`` after too many e-mails or wrong codes.
+    """
     form = browser.form
     with browser.read() as tx:
         has_factor = two_factor_queries.is_on(tx, browser.actor.id)
@@ -221,10 +231,13 @@ def _change_password(browser: BrowserRequest) -> Answer:
 
 
 def knows(browser: BrowserRequest, field: str, password: str) -> bool:
-    """Tell whether this is the password of the person signed in; else say so at its field.
+    """Tell whether this is the password of the signed-in account; else add an error to the field.
 
-    What is written on the strength of it compares the password again: see
+    A write that relies on it must check the credentials version again in its transaction: see
     ``credentials.confirm``.
+
+    Raises:
+        Limited: ``tries.wait`` after too many wrong passwords.
     """
     if not password:
         browser.form.add_error(field, "Please fill this in.")

@@ -1,4 +1,4 @@
-"""A link as a picture, for whoever has it on another screen."""
+"""QR codes of links, for people who have the link on another screen."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import segno
 from markupsafe import Markup
 
 MASK: Final = 3
-"""Any does for a link, which has no pattern of its own; to try them all takes four times longer."""
+"""Mask for links: any mask is fine for them, and trying all of them takes four times longer."""
 
 
 def draw(link: str, title: str, mask: int | None = None) -> Markup:
-    """Draw a QR code as SVG.
+    """Return a QR code as SVG.
 
     Args:
-        mask: which to lay over it; None: the one that is best to read.
-        title: what a reader of screens says instead; a text of ours.
+        title: Text for screen readers. It must be ours, because it becomes markup.
+        mask: Number of the mask; None chooses the most readable one.
     """
     drawn = segno.make(link, error="m", mask=mask).svg_inline(
         border=4, light="#fff", dark="#000", omitsize=True, title=title
     )
-    # Drawn by us from nothing but dots: the text of the link is not in it.
+    # The SVG has only shapes and our title. The text of the link is not in it.
     return Markup(drawn.replace("<svg ", '<svg role="img" ', 1))  # noqa: S704 - ours

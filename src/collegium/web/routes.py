@@ -1,4 +1,4 @@
-"""The way of one request for a page, and the table of these routes."""
+"""Dispatch requests to pages, and the table of their routes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _ready(context: RequestContext) -> Answer:
     except StorageFullError:
         return Answer(503, b"the disk of the database is full\n", media=_TEXT)
     except UnavailableError:
-        # Nothing hints at a full disk; a busy database is ready all the same.
+        # The disk is not known to be full. A service whose database is busy is still ready.
         pass
     return Answer(200, b"ready\n", media=_TEXT)
 
@@ -85,7 +85,7 @@ def _metrics(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 
 def _stylesheet(context: RequestContext) -> Answer:
-    # Its address changes with its text; without that part it may have changed since.
+    # The URL has a digest of the content as its query. Without that query the content may change.
     kept = "max-age=31536000, immutable" if context.raw_query else "no-cache"
     return Answer(200, style()[1], {"Cache-Control": f"public, {kept}"}, "text/css")
 
@@ -95,7 +95,7 @@ def _robots(_call: RequestContext) -> Answer:
 
 
 def description_routes(document: dict[str, Any]) -> Routes:
-    """Give the routes that publish a description, as JSON and as a page."""
+    """Return the routes of an OpenAPI document: as JSON and as a page."""
     encoded: dict[str, bytes] = {}
     listed = [
         (method.upper(), path, said)
@@ -104,7 +104,7 @@ def description_routes(document: dict[str, Any]) -> Routes:
     ]
 
     def _document(context: RequestContext) -> Answer:
-        # There is one path before ours, or none.
+        # The public URL has one path prefix or none, so at most two documents are cached.
         if context.root not in encoded:
             served = {"servers": [{"url": context.root}]} if context.root else {}
             encoded[context.root] = msgspec.json.encode(document | served)
@@ -153,7 +153,11 @@ ROUTES: Routes = {
 
 
 def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
-    """Take a call from its path to its page."""
+    """Return the response to a request for a page or a plain endpoint.
+
+    Args:
+        operations: Method → endpoint, for the path of the request.
+    """
     operation = operations.get("GET" if context.method == "HEAD" else context.method)
     if operation is None:
         answer = plain(405, "This page cannot do that.")
@@ -193,18 +197,19 @@ def _respond(browser: BrowserRequest, operation: Page, operations: dict[str, End
             return browser.to_sign_in() if "GET" in operations else browser.redirect("/sign_in/")
         if operation.creates:
             return _created(browser, operation)
-        # A write opens its own transaction, after this reading one has given its connection back.
+        # The handler opens its own write transaction. The read transaction above has returned its
+        # connection.
         return operation.handler(browser)
     except Refusal as refusal:
         return refused(browser, refusal)
 
 
 def _created(browser: BrowserRequest, operation: Page) -> Answer:
-    """Run a form that creates something, unless the browser has sent the same one before.
+    """Run the handler of a form that creates something, unless the browser has sent it before.
 
-    Then it is answered as it was: looked for before limits and rules, to which the first press may
-    be a reason to refuse the second, and once more where it was refused, for the first press may
-    have come to its end meanwhile.
+    A repeated form gets the response of the first one. It is looked up before limits and rules,
+    because the first submission may be the reason to refuse the second. It is looked up again after
+    a refusal, because the first submission may have finished in the meantime.
     """
     replay = operation.replay or BrowserRequest.redirect
     with browser.read() as tx:
@@ -230,10 +235,10 @@ def _created(browser: BrowserRequest, operation: Page) -> Answer:
 
 
 def refused(browser: BrowserRequest, refusal: Refusal) -> Answer:
-    """Say a refusal on a page of its own."""
+    """Return the error page of a refusal. An ended session is redirected to the sign-in page."""
     match refusal:
         case NotFound():
-            # The same for what is not there and for what is hidden.
+            # The same for objects that do not exist and for those that are hidden.
             return error_page(
                 browser,
                 404,
@@ -246,7 +251,7 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Answer:
                 link = browser.settings.base_url + (browser.page or "/")
             return error_page(browser, 403, "This was not done", message_for(refusal), link=link)
         case Unauthenticated():
-            # The session has ended since this request was recognised.
+            # The session has ended since it was loaded.
             return browser.to_sign_in("/account/")
         case Limited():
             answer = error_page(browser, 429, "Please wait a little", message_for(refusal))
@@ -256,7 +261,7 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Answer:
 
 
 def plain(status: int, text: str) -> Answer:
-    """Answer with one sentence that needs no visit, and no database, to be right."""
+    """Return a page with one sentence, which needs neither a session nor the database."""
     title = "There is nothing here" if status == 404 else "This was not done"  # noqa: PLR2004 - HTTP
     said = "Perhaps the address is not complete." if status == 404 else text  # noqa: PLR2004
     made = templates().get_template("plain.html").render(title=title, said=said)

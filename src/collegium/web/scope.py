@@ -1,4 +1,4 @@
-"""The frame of the pages about one scope: what it is, and what the viewer may do there."""
+"""The common part of the pages of a scope: load it, and what the viewer may do there."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 PATHS: Final = {
     ScopeKind.ORGANISATION: "/organisation/{uuid}/",
     ScopeKind.PROJECT: "/project/{uuid}/",
-    # What anybody may see of a group, and how to ask to be let in, is above it.
+    # The page above this path is public to signed-in accounts: it shows the group and its join
+    # form.
     ScopeKind.GROUP: "/group/{number}/team/",
 }
-"""Where the team of each kind of scope is."""
+"""Path of the members page of each kind of scope."""
 
 _SEARCH_MAX: Final = 200
 
@@ -41,7 +42,7 @@ Right = Literal["", "grant", "invitations"]
 
 @dataclass(frozen=True)
 class ScopePage:
-    """A scope that somebody reached, and what its pages show of it."""
+    """A visible scope, with what the viewer may do there."""
 
     actor: Actor
     reached: ScopeAccess
@@ -54,9 +55,12 @@ class ScopePage:
         """Load the scope of the path.
 
         Args:
-            right: ``grant`` to let people in, ``invitations`` to read who is invited.
+            right: ``grant`` if the viewer must be able to add people, ``invitations`` if they must
+                be able to read invitations; empty if it is enough that the scope is visible.
 
-        Refuses: NotFound when it is hidden, Forbidden ``permission.missing``.
+        Raises:
+            NotFound: The scope does not exist or is hidden.
+            Forbidden: ``permission.missing``.
         """
         if kind is ScopeKind.GROUP:
             reached = access_queries.get_visible_by_id(tx, browser.actor, number(browser))
@@ -74,41 +78,41 @@ class ScopePage:
 
     @property
     def scope(self) -> Row:
-        """Give the row of the scope."""
+        """The row of the scope."""
         return self.reached.scope
 
     @property
     def is_group(self) -> bool:
-        """Tell whether it is a group, which has one role a person and invites accounts alone."""
+        """Whether it is a group: there an account has one role, and only accounts are invited."""
         return bool(self.scope.kind == ScopeKind.GROUP)
 
     @property
     def rights(self) -> MembershipPermissions:
-        """Give the permissions that rule this kind of team."""
+        """The permissions that govern the members of this kind of scope."""
         return MEMBERSHIP_PERMISSIONS[ScopeKind(self.scope.kind)]
 
     def holds(self, *rights: Permission) -> bool:
-        """Tell whether the viewer has one of some rights here."""
+        """Tell whether the viewer has one of these permissions here."""
         return has_permission(self.actor, self.reached.permissions, *rights)
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether nothing about the team can change at the moment."""
+        """Whether the scope is blocked or archived, so that its members cannot change."""
         return bool(self.scope.blocked or self.scope.archived)
 
     @property
     def may_let_in(self) -> bool:
-        """Tell whether the viewer may give roles and invite to them."""
+        """Whether the viewer may grant roles and invite to them."""
         return self.holds(self.rights.grant)
 
     @property
     def reads_invitations(self) -> bool:
-        """Tell whether the viewer may see who is invited."""
+        """Whether the viewer may see who is invited."""
         return self.actor.sees_all or self.holds(Permission.INVITATION_LIST, self.rights.grant)
 
     @property
     def parts(self) -> list[tuple[str, str]]:
-        """Give path and text of the pages about this scope that the viewer may open."""
+        """Path and label of the pages of this scope that the viewer may open."""
         parts = [(self.path, "People")]
         if self.reads_invitations:
             parts.append((f"{self.path}invitations/", "Invitations"))
@@ -118,28 +122,29 @@ class ScopePage:
 
 
 def number(browser: BrowserRequest) -> int:
-    """Give the number in the path.
+    """Return the group number in the path.
 
-    Refuses: NotFound ``group.unknown`` when it is none.
+    Raises:
+        NotFound: ``group.unknown``: the segment is not a number.
     """
     text = browser.segments["number"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits 64 bits
         raise NotFound("group.unknown")
     return int(text)
 
 
 def searched(browser: BrowserRequest) -> str:
-    """Read what somebody searches; signs that are in no name are left out."""
+    """Return the search text of the query, without unprintable characters."""
     return "".join(filter(str.isprintable, browser.query_value("q")))[:_SEARCH_MAX].strip()
 
 
 def offered(
     tx: ReadTransaction, team: ScopePage, kind: ScopeKind | None = None
 ) -> list[tuple[str, str]]:
-    """Give UUID and words of the roles that the viewer may give here, the smallest first.
+    """Return UUID and label of the roles that the viewer may grant here, the weakest first.
 
     Args:
-        kind: of the roles, where it is another one than that of the scope.
+        kind: Kind of the roles, if it differs from that of the scope.
     """
     rows = role_queries.of_kind(tx, kind or team.scope.kind)
     carried = role_queries.permissions_of(tx, [row.id for row in rows])
@@ -148,13 +153,13 @@ def offered(
         for row in rows
         if may_grant(team.actor, team.reached.permissions, carried.get(row.id, ()))
     ]
-    # So that nobody is made an owner who was to be a member, for want of a choice.
+    # The weakest is preselected, so that nobody becomes an owner by mistake.
     able.sort(key=lambda row: (len(carried.get(row.id, ())), -row.id))
     return [(row.uuid, isolated(row.description or row.name)) for row in able]
 
 
 def chosen(tx: ReadTransaction, team: ScopePage, form: Form) -> Row | None:
-    """Read which role a form names; one that was not offered is an error of its field."""
+    """Return the role that the form names; None after adding an error to its field."""
     uuid = form.choice("role", "", *(uuid for uuid, _ in offered(tx, team)))
     if not uuid:
         form.add_error("role", "Please choose one of these.")
@@ -163,5 +168,9 @@ def chosen(tx: ReadTransaction, team: ScopePage, form: Form) -> Row | None:
 
 
 def named(tx: ReadTransaction, team: ScopePage, uuid: str) -> Any:
-    """Give a role that is given in such a team."""
+    """Return a role of this kind of scope.
+
+    Args:
+        uuid: UUID of the role, 32 hex digits.
+    """
     return role_queries.named(tx, "", uuid, groups=team.is_group)

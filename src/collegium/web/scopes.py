@@ -1,4 +1,4 @@
-"""Where somebody has a hand in: all their teams, and founding a group."""
+"""The page "Teams": all own scopes, and the form that creates a group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing in and out."""
+"""The pages to sign in and to sign out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collegium.web.browser_request import BrowserRequest
 
 _HALF: Final = "half"
-"""The password was right, and a code is asked for."""
+"""Cookie and purpose of the signed value that says: the password was right, a code is missing."""
 
 _HALF_SECONDS: Final = 10 * 60
 _HOME: Final = "/account/"
@@ -47,14 +47,14 @@ def _check(browser: BrowserRequest) -> Answer:
     try:
         with browser.write() as tx:
             rate_limit_queries.reset(tx, sign_in.subjects(browser, username)[:2])
-            # Turning it on or off changes the version that signing in compares.
+            # Enabling or disabling it changes the credentials version, which ``sign_in`` compares.
             if not two_factor_queries.is_on(tx, account.id):
                 browser.sign_in(tx, sign_in.actor_of(browser, account), "password")
                 return browser.redirect(browser.next or _HOME)
     except Unauthenticated as refusal:
         form.add_refusal(refusal)
         return page(browser, "sign_in", 401, form=form, next=browser.next)
-    # Bound to what was verified: where that is changed meanwhile, this half is worth nothing.
+    # Bound to the credentials version: if the credentials change, this value becomes worthless.
     half = browser.sign_value(_HALF, account.uuid, account.credentials_version)
     browser.set_cookie(_HALF, half, _HALF_SECONDS)
     after = f"?next={quote(browser.next, safe='/')}" if browser.next else ""
@@ -103,7 +103,8 @@ def _sign_out(browser: BrowserRequest) -> Answer:
     with browser.write() as tx:
         browser.sign_out(tx)
     answer = browser.redirect("/sign_in/", "You are signed out.")
-    # Whoever comes next must not find pages by going back; cookies stay, one of them says this.
+    # The next user of the browser must not reach pages with the back button. Cookies stay, because
+    # one of them carries the message.
     answer.headers["Clear-Site-Data"] = '"cache", "storage"'
     return answer
 

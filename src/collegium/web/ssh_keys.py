@@ -1,4 +1,4 @@
-"""My SSH keys."""
+"""The page of one's own SSH keys."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The desk of staff: health at a glance, and the way to everything else of theirs.
+"""The pages for staff: the health overview, and what all staff pages share.
 
-Support reads here what staff reads, and changes nothing; to anybody else these pages are not
-there. Every page of theirs is given through ``desk``, so that none can forget it.
+Support may read what staff may read, but changes nothing. For all other accounts these pages do not
+exist. Pass every staff page through ``staff_only``, which enforces this.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ PARTS: Final = [
 
 
 def page(browser: BrowserRequest, name: str, status: int = 200, **facts: Any) -> Answer:
-    """Render a page of the desk; ``may_change`` tells its template who looks at it."""
+    """Render a staff page. Its template gets ``may_change``: whether the viewer is staff."""
     may_change = browser.actor.is_staff
     return kit.page(browser, name, status, desk=PARTS, may_change=may_change, **facts)
 
 
 def staff_only(routes: Routes, *, only_staff: tuple[str, ...] = ()) -> Routes:
-    """Close pages to everybody but staff and support, and what changes something to support.
+    """Return routes that only staff and support can use; POST is for staff only.
 
     Args:
-        only_staff: paths of which support may not even see the form.
+        only_staff: Paths whose form support may not see either.
     """
     return {
         path: {

@@ -1,4 +1,4 @@
-"""Accounts, for staff: found, looked at, made, switched off and on; a lost way in given back."""
+"""The staff pages for accounts: find, show, create, deactivate, activate, restore access."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _one(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
 
 def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
     row = account_queries.get_visible(tx, browser.actor, browser.uuid("account"))
-    # How somebody comes in is staff's to know: support could do nothing with it.
+    # How an account signs in is for staff only: support could do nothing with it.
     numbers, factor = {}, None
     if browser.actor.is_staff:
         numbers = token_queries.ids_of(tx, row.id, browser.settings.token_max_age)

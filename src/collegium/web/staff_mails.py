@@ -1,4 +1,4 @@
-"""Mails that did not leave: owed ones and those given up, for staff to see and to try again."""
+"""The staff page for queued and failed e-mails: see them, retry them, discard them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ KINDS: Final = {
     "structure_role_granted": "A request was approved",
     "notifications_profile_changes_operator": "An owner has other details",
 }
-"""Every kind of mail, in words."""
+"""Label of each kind of e-mail."""
 
 _ORDERS: Final = {"owed": "due", "abandoned": "-settled"}
 

@@ -1,4 +1,4 @@
-"""Organisations, for staff: found, made, and closed for a while or for good."""
+"""The staff pages for organisations: find, create, block, archive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIELDS: Final = {
     "registration_code": ("Registration code", "", 160),
     "email": ("E-mail address", "", 75),
 }
-"""Column to label, hint, and length."""
+"""Column → label, hint, maximum length."""
 
 _NAMES: Final = frozenset({"name", "abbreviation", "native_name"})
 

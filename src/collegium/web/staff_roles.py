@@ -1,4 +1,4 @@
-"""Roles, for staff: who may do what, in words; made, changed, given out or not."""
+"""The staff pages for roles: a matrix of permissions; create, change, disable, delete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TEXT_MAX: Final = 2000
 
 
 class Area(NamedTuple):
-    """What permissions speak of, and each in a word of the matrix and in a sentence."""
+    """A group of permissions: its title, and for each permission a label and a sentence."""
 
     title: str
     words: dict[Permission, tuple[str, str]]
@@ -90,7 +90,7 @@ TREE: Final = (
         },
     ),
 )
-"""What counts in organisations and their projects."""
+"""Permissions that apply in organisations and their projects."""
 
 GROUPS: Final = (
     Area(
@@ -108,7 +108,7 @@ GROUPS: Final = (
         Permission.GROUP_REVOKE,
     ),
 )
-"""What counts in groups, which stand alone."""
+"""Permissions that apply in groups, which have no parent."""
 
 KINDS: Final = {
     ScopeKind.ORGANISATION.value: "Organisations, and all their projects",
@@ -151,7 +151,11 @@ def _shown(
     *,
     anew: bool = True,
 ) -> Answer:
-    """Show a role as it is; or, unless ``anew``, as it was to be."""
+    """Show a role.
+
+    Args:
+        anew: Whether to show the stored role instead of the posted form.
+    """
     row = role_queries.find(tx, browser.uuid("role"))
     form = form or Form()
     if anew:

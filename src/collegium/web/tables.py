@@ -1,4 +1,4 @@
-"""Tables that stay tables to whoever cannot see them, also where the style sheet makes cards."""
+"""Keep tables accessible to screen readers where the style sheet turns rows into cards."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TAG: Final = re.compile(f"<({'|'.join(_ROLES)})(?=[ >])")
 
 
 class Tables(Extension):
-    """Says of each table in a template what it is.
+    """Jinja extension that writes ARIA roles into the tables of each template.
 
-    A row that is no ``table-row`` any more, because a telephone is too narrow for it, loses its
-    role in some browsers (Chromium keeps it), and with it the way through the columns; one that
-    is written stays.
+    A row whose ``display`` is no longer ``table-row``, because the screen is narrow, loses its role
+    in some browsers (Chromium keeps it). Screen readers can then not move by column. An explicit
+    role stays.
     """
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        """Write the roles into a template, before it is compiled."""
+        """Write the roles into a template before it is compiled."""
         del name, filename
         return _TAG.sub(lambda found: f'<{found[1]} role="{_ROLES[found[1]]}"', source)

@@ -1,4 +1,4 @@
-"""Where my account is signed in: browsers, programs with tokens of mine, and programs that wait."""
+"""The pages of one's own sessions and tokens, and of programs that wait for device sign-in."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _USES: Final = {
     TokenKind.REFRESH: "a program that logged in with your password, for an hour at a time",
 }
 _LIFETIMES: Final = tuple(days * 86400 for days in (1, 7, 30, 90, 365))
-"""What the page offers for the token of a program, in seconds."""
+"""Lifetimes that the page offers for a device token, in seconds."""
 
 
 class Listed(NamedTuple):
@@ -58,7 +58,7 @@ def _shown(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200, token: str = ""
 ) -> Answer:
     found = token_queries.valid(tx, browser.actor.id, browser.settings.token_max_age)
-    # An access token is part of its pair, and ends with it.
+    # An access token belongs to its refresh token and ends with it.
     access = {row.family: row for row, _ in found if row.kind == TokenKind.ACCESS}
     listed: dict[bool, list[Listed]] = {True: [], False: []}
     for row, ends in found:
@@ -91,12 +91,12 @@ def _make(browser: BrowserRequest) -> Answer:
     with browser.read() as tx:
         if not form.is_valid:
             return _shown(browser, tx, form, 422)
-        # Not sent on to another page: nowhere could the token be kept on the way.
+        # No redirect: the token is shown once and must not be stored on the way.
         return _shown(browser, tx, Form(), token=token)
 
 
 def _shown_again(browser: BrowserRequest, token: str, number: int) -> Answer:
-    """Show the same token, not a second one: a second press threw away the page with the first."""
+    """Show the same token, not a second one: the browser dropped the first response with it."""
     with browser.read() as tx:
         if any(row.id == number for row in token_queries.personal(tx, browser.actor.id)):
             return _shown(browser, tx, Form(), token=token)
@@ -104,7 +104,11 @@ def _shown_again(browser: BrowserRequest, token: str, number: int) -> Answer:
 
 
 def _end(browser: BrowserRequest) -> Answer:
-    """End one session or token, all the other sessions, or everything but this session."""
+    """End one session or token, all other sessions, or everything but this session.
+
+    Raises:
+        NotFound: ``token.none``: the number is not valid or not the account's own.
+    """
     kind = browser.form.choice("kind", "session", "token", "others", "everything")
     if kind == "everything":
         with browser.write() as tx:
@@ -133,7 +137,7 @@ def _end(browser: BrowserRequest) -> Answer:
 
 
 def _ask_device(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    """Show what waits under the code in the address, or ask for the code."""
+    """Show the program whose request the URL names, or ask for its code."""
     del tx
     if not browser.query_value("session"):
         return page(browser, "authorize", state="ask", form=Form())
@@ -151,9 +155,11 @@ def _uuid(text: str) -> str:
 
 
 def _device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -> Answer:
-    """Ask about the program that the address of the page names.
+    """Show the program that the URL names, to be approved or denied.
 
-    Refuses: NotFound ``device.unknown``.
+    Raises:
+        NotFound: ``device.unknown``: there is no pending request with this UUID.
+        Limited: ``tries.wait`` after too many wrong UUIDs or codes from one network.
     """
     with (
         browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
@@ -164,7 +170,7 @@ def _device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -
 
 
 def _offered(browser: BrowserRequest, device: Row) -> list[int]:
-    """Return the lifetimes in seconds that a person may choose: what was asked for among them."""
+    """Return the lifetimes to choose from in seconds, with the one that the program asked for."""
     longest = device_actions.longest(browser.settings)
     lives = device_actions.lifetime(device, browser.settings)
     return sorted({lives, *(one for one in _LIFETIMES if one <= longest)})
@@ -223,9 +229,11 @@ def _find_device(browser: BrowserRequest) -> Answer:
 
 
 def _approve_device(browser: BrowserRequest) -> Answer:
-    """Let a program in; staff and support show their password or a code of their factor again.
+    """Approve a program. Staff and support must enter their password or a two-factor code again.
 
-    Refuses: NotFound ``device.unknown``.
+    Raises:
+        NotFound: ``device.unknown``: there is no pending request with this UUID.
+        Limited: ``tries.wait`` after too many wrong UUIDs, passwords or codes.
     """
     form = browser.form
     uuid = _uuid(form.raw("device"))
@@ -233,7 +241,7 @@ def _approve_device(browser: BrowserRequest) -> Answer:
     lifetime = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 10 else None  # noqa: PLR2004 - fits
 
     def approve(tx: WriteTransaction) -> None:
-        # Only now: the proof has changed whom the visit speaks for.
+        # Read ``browser.actor`` only here: ``confirmed`` has replaced it.
         device_actions.approve(
             tx, browser.actor, uuid, lifetime=lifetime, settings=browser.settings
         )
@@ -241,7 +249,7 @@ def _approve_device(browser: BrowserRequest) -> Answer:
 
     guard = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
     with guard, browser.read() as tx:
-        # Before anything is proven or counted on a program that waits no more.
+        # Look the request up before a password or code is checked or counted, in case it has ended.
         offered = _offered(browser, device_actions.find_by_uuid(tx, uuid))
     if chosen and lifetime not in offered:
         form.add_error("lifetime", "Please choose one of these.")
@@ -259,12 +267,12 @@ def _approve_device(browser: BrowserRequest) -> Answer:
 
 
 def _decided_again(browser: BrowserRequest, deed: str) -> Answer:
-    """Say once more what was decided; the program does not wait any more."""
+    """Show the decision again. The program no longer waits."""
     return page(browser, "authorize", state=deed, form=browser.form)
 
 
 def _moved(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
-    """Lead whoever follows the advice of a described client to where tokens are made here."""
+    """Redirect people who follow the instructions of a BrainSTEM client to our page for tokens."""
     return browser.redirect(_HERE)
 
 

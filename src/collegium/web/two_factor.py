@@ -1,4 +1,4 @@
-"""My second factor: turned on with an authenticator, turned off with a code of it."""
+"""The page for two-factor authentication of one's own account: enable and disable it."""
 
 from __future__ import annotations
 
@@ -60,13 +60,19 @@ def _change(browser: BrowserRequest) -> Answer:
         with browser.read() as tx:
             return _shown(browser, tx, form, 422)
     if codes:
-        # Not sent on to another page: nowhere could they be kept on the way.
+        # No redirect: the codes are shown once and must not be stored on the way.
         return page(browser, "recovery_codes", codes=codes, is_new=deed == "confirm")
     return browser.redirect(_HERE, "The second factor is off. A password is enough to sign in.")
 
 
 def _do(browser: BrowserRequest, deed: str, code: str) -> list[str]:
-    """Turn it on or off, or renew the recovery codes; give those that are to be shown."""
+    """Enable it, disable it or renew the recovery codes; return the codes to show.
+
+    Raises:
+        Invalid: ``second_factor.wrong`` or ``second_factor.locked`` for the code.
+        Conflict: Two-factor authentication is not in the state that this needs.
+        Limited: ``tries.wait`` after too many wrong codes.
+    """
     vault, actor = browser.app.vault, browser.actor
     if deed == "confirm":
         subject = f"second factor {actor.id}"
@@ -104,7 +110,7 @@ def _begin(browser: BrowserRequest) -> Answer:
 
 
 def _shown_again(browser: BrowserRequest, deed: str, *codes: str) -> Answer:
-    """Show the same codes: a second press threw away the page with them, or the next step."""
+    """Show the same codes, or the next step: the browser dropped the first response."""
     if deed == "begin":
         return browser.redirect(_HERE)
     with browser.read() as tx:
