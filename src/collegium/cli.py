@@ -290,7 +290,7 @@ def _lifetime(text: str) -> int | None:
 @main.command()
 @click.option("--once", is_flag=True, help="Do what is due now, then end.")
 def worker(*, once: bool) -> None:
-    """Deliver the outbox and run the schedule."""
+    """Deliver e-mails and run the schedule."""
     _work(once=once)
 
 
