@@ -25,9 +25,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-RULES: Final = Path("src/collegium/rules")
+SOURCE: Final = Path("src/collegium")
+RULES: Final = (
+    *sorted(SOURCE.rglob("rules.py")),
+    *(path for path in sorted(SOURCE.glob("text/*.py")) if path.stem not in {"__init__", "plain"}),
+    SOURCE / "invitations" / "pasted_lists.py",
+    SOURCE / "refusals.py",
+    SOURCE / "security" / "passwords.py",
+)
+"""The pure modules; each has its tests in ``tests/rules/test_<noun>.py``."""
 ENOUGH: Final = 0.95
 SECONDS: Final = 60
 """Of a processor; a test run that takes longer has minded."""
@@ -68,7 +76,13 @@ class Mutant(NamedTuple):
     source: str
 
     def __str__(self) -> str:
-        return f"{self.path.stem}.{self.table}: `{self.before}` → `{self.after}`"
+        noun = noun_of(self.path.with_suffix("").parts)
+        return f"{noun}.{self.table}: `{self.before}` → `{self.after}`"
+
+
+def noun_of(parts: Sequence[str]) -> str:
+    """Return the noun of a module: of ``scopes.groups.rules`` it is ``groups``."""
+    return parts[-2] if parts[-1] == "rules" else parts[-1]
 
 
 def members(tree: ast.Module) -> dict[str, list[str]]:
@@ -218,7 +232,7 @@ def minded(mutant: Mutant) -> bool:
     The likeliest tests run first: the file's own, and of them those that try few values.
     """
     before = mutant.path.read_text()
-    own = Path(f"tests/rules/test_{mutant.path.stem}.py")
+    own = Path(f"tests/rules/test_{noun_of(mutant.path.with_suffix('').parts)}.py")
     mutant.path.write_text(mutant.source)
     try:
         return not (passes(str(own), "-m", "not hypothesis") and passes("tests/rules"))
@@ -229,8 +243,8 @@ def minded(mutant: Mutant) -> bool:
 def of_tables() -> tuple[Counter[str], list[str]]:
     """Change every table; give the counts, and what nobody minded."""
     counts, left = Counter[str](), []
-    known = members(ast.parse((RULES / "access.py").read_text()))
-    for path in sorted(RULES.glob("*.py")):
+    known = members(ast.parse((SOURCE / "access" / "rules.py").read_text()))
+    for path in RULES:
         for mutant in mutants(path, known):
             if minded(mutant):
                 counts["killed"] += 1
@@ -251,7 +265,7 @@ def of_functions() -> tuple[Counter[str], list[str]]:
                 one for one in _mutmut("show", name) if one[:1] in "+-" and one[1:2] != one[0]
             ]
             old, new = (" ".join(one[1:].strip() for one in changed if one[0] == s) for s in "-+")
-            left.append(f"{name.split('.')[2]}: `{old}` → `{new}`")
+            left.append(f"{noun_of(name.split('.')[:-1])}: `{old}` → `{new}`")
     return counts, left
 
 

@@ -42,8 +42,21 @@ RECORD: Final = "RECORD"
 """The environment variable that names the file to write."""
 
 _PLACEHOLDERS: Final = (
-    (re.compile(r"https?://127\.0\.0\.1:\d+|127\.0\.0\.1:\d+"), "<host>"),
-    (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
+    (re.compile(r"(?:https?(?::|%3A)(?:/|%2F){2})?127\.0\.0\.1(?::|%3A)\d+"), "<host>"),
+    (
+        re.compile(
+            r"\d{4}-\d\d-\d\d[T ]\d\d(?::|%3A)\d\d(?:[\d:.]|%3A)*"
+            r"(?:Z|(?:[+-]|%2B)\d\d(?::|%3A)?\d\d)?"
+        ),
+        "<time>",
+    ),
+    (re.compile(r"\b(ssh-ed25519[ +])(?:[\w+/=]|%2[BF]|%3D)+"), r"\1<key>"),
+    (re.compile(r"\bSHA(256|512):[\w+/=]+"), r"SHA\1:<fingerprint>"),
+    (re.compile(r"\b(?:[0-9a-f]{2}:){15}[0-9a-f]{2}\b"), "<fingerprint>"),
+    (re.compile(r"\b[B-DF-HJ-NP-TV-Z]{4}-\d{4}\b"), "<user code>"),
+    (re.compile(r"name=\\?\"submission\\?\" value=\\?\"[\w-]+"), "name=submission value=<secret>"),
+    (re.compile(r" d=\\?\"M[^\"]+"), " d=<drawing>"),
+    (re.compile(r"-<secret>"), "<secret>"),
     (re.compile(r"\b\d{1,2} [A-Z][a-z]+ \d{4}, \d\d:\d\d\b"), "<time>"),
     (re.compile(r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT"), "<time>"),
     (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{32,64}\b"), "<id>"),

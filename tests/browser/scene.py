@@ -48,19 +48,19 @@ LONG = "The Royal Commission for the Charting of Tides, Currents and Everything 
 class Scene:
     """People, places, and what waits between them."""
 
-    def __init__(self, app_context: House) -> None:
-        self.house = app_context
-        world = self.world = app_context.world
-        self.owner = app_context.person("olga", "Olga", "Owner")
-        self.ada = app_context.person("ada", "Ada", "Adams", organization="Tidal Institute")
-        self.safe = app_context.person("sara", "Sara", "Safe")
-        self.half = app_context.person("hugo", "Hugo", "Half")
-        self.empty = app_context.person("emil", "Emil", "Empty")
+    def __init__(self, house: House) -> None:
+        self.house = house
+        world = self.world = house.world
+        self.owner = house.person("olga", "Olga", "Owner")
+        self.ada = house.person("ada", "Ada", "Adams", organization="Tidal Institute")
+        self.safe = house.person("sara", "Sara", "Safe")
+        self.half = house.person("hugo", "Hugo", "Half")
+        self.empty = house.person("emil", "Emil", "Empty")
         self.organisation = world.organisation("Institute of Tides", owner=self.owner)
         self.project = world.project(self.organisation, "Tide Table")
         self.commission = world.organisation(LONG, owner=self.ada)
         world.seat(self.ada, "PROJECT.MEMBER", self.project, datetime.now(UTC) + timedelta(days=40))
-        self.group = app_context.group(self.owner, "Night Watch")
+        self.group = house.group(self.owner, "Night Watch")
         self.invited = world.invite(
             self.owner,
             "ines@example.org",
@@ -85,7 +85,7 @@ class Scene:
         self.link = self._open()
         self.closed = self._open(is_closed=True)
         self.askers = [
-            app_context.person(f"asker{at}", first, "Asker")
+            house.person(f"asker{at}", first, "Asker")
             for at, first in enumerate(("Aron", "Berta", "Carl"))
         ]
         for asker in self.askers:

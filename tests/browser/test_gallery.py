@@ -37,11 +37,11 @@ def axe() -> str:
 
 
 @pytest.fixture(scope="module")
-def scene(app_context: House) -> Scene:
+def scene(house: House) -> Scene:
     if PICTURES:
         shutil.rmtree(SCREENS, ignore_errors=True)
         SCREENS.mkdir(parents=True)
-    return Scene(app_context)
+    return Scene(house)
 
 
 def faults(page: Page, axe: str, rules: list[str] | None = None) -> list[tuple[str, list[str]]]:
@@ -97,17 +97,17 @@ def _reach_with_tab(page: Page, name: str) -> None:
 
 @pytest.mark.timeout(300)
 def test_every_page(
-    app_context: House, scene: Scene, axe: str, visit: Callable[..., Page], subtests: Any
+    house: House, scene: Scene, axe: str, visit: Callable[..., Page], subtests: Any
 ) -> None:
     for who, stops in scene.tour():
-        page = visit(app_context.base, scripts=True)
+        page = visit(house.base, scripts=True)
         if who:
             page.context.add_cookies(
                 [
                     {
                         "name": "collegium_session",
                         "value": scene.session(who),
-                        "url": app_context.base,
+                        "url": house.base,
                     }
                 ]
             )
@@ -124,16 +124,16 @@ def test_axe_would_find_something(axe: str, visit: Callable[..., Page]) -> None:
 
 
 def test_a_table_stays_one_on_a_telephone(
-    app_context: House, scene: Scene, visit: Callable[..., Page]
+    house: House, scene: Scene, visit: Callable[..., Page]
 ) -> None:
     """As those hear it who cannot see it: the style sheet makes cards of the rows there."""
-    page = visit(app_context.base)
+    page = visit(house.base)
     page.context.add_cookies(
         [
             {
                 "name": "collegium_session",
                 "value": scene.session(scene.owner),
-                "url": app_context.base,
+                "url": house.base,
             }
         ]
     )

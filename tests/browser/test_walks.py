@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[2]
 class Walk:
     """Somebody's way through the pages, by names that no other walk has."""
 
-    def __init__(self, app_context: House, visit: Callable[..., Page], *, scripts: bool) -> None:
-        self.house = app_context
+    def __init__(self, house: House, visit: Callable[..., Page], *, scripts: bool) -> None:
+        self.house = house
         self.mark = "with" if scripts else "without"
         self._visit = visit
         self._scripts = scripts
@@ -45,8 +45,8 @@ class Walk:
 
 
 @pytest.fixture(params=[False, True], ids=["without-scripts", "with-scripts"])
-def walk(request: pytest.FixtureRequest, app_context: House, visit: Callable[..., Page]) -> Walk:
-    return Walk(app_context, visit, scripts=request.param)
+def walk(request: pytest.FixtureRequest, house: House, visit: Callable[..., Page]) -> Walk:
+    return Walk(house, visit, scripts=request.param)
 
 
 def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:

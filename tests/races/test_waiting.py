@@ -158,173 +158,161 @@ ENDS = ["delete", "switch_off"]
 
 
 def test_an_account_that_is_deleted_loses_what_it_is_given_meanwhile(
-    app_context: House, database: Database
+    house: House, database: Database
 ) -> None:
-    give = partial(
-        app_context.give, who=app_context.ada, role="PROJECT.MEMBER", place=app_context.project
-    )
-    assert then(database, give, partial(app_context.delete, who=app_context.ada)) is None
-    assert app_context.held(app_context.ada) == []
+    give = partial(house.give, who=house.ada, role="PROJECT.MEMBER", place=house.project)
+    assert then(database, give, partial(house.delete, who=house.ada)) is None
+    assert house.held(house.ada) == []
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_an_account_that_has_ended_meanwhile_takes_no_invitation(
-    app_context: House, database: Database, end: str
+    house: House, database: Database, end: str
 ) -> None:
-    uuid = app_context.invited(app_context.ada)
-    accept = partial(app_context.accept, who=app_context.ada, uuid=uuid)
-    refused = then(database, partial(getattr(app_context, end), who=app_context.ada), accept)
+    uuid = house.invited(house.ada)
+    accept = partial(house.accept, who=house.ada, uuid=uuid)
+    refused = then(database, partial(getattr(house, end), who=house.ada), accept)
     # An invitation to an address goes with the account that had it.
     gone = end == "delete"
     expected = (NotFound, "invitation.unknown") if gone else (Conflict, "account.inactive")
     assert (type(refused), refused.code) == expected
-    assert app_context.held(app_context.ada) == []
-    assert app_context.world.invitation(uuid).state == ("canceled" if gone else "pending")
+    assert house.held(house.ada) == []
+    assert house.world.invitation(uuid).state == ("canceled" if gone else "pending")
 
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("role", ["CUSTOMER.OWNER", "PROJECT.MEMBER"])
 def test_an_account_that_has_ended_meanwhile_is_given_no_role(
-    app_context: House, database: Database, end: str, role: str
+    house: House, database: Database, end: str, role: str
 ) -> None:
-    place = app_context.lab if role == "CUSTOMER.OWNER" else app_context.project
+    place = house.lab if role == "CUSTOMER.OWNER" else house.project
     seat: list[membership_actions.RoleAssignment] = []
 
     def read_then_end(tx: WriteTransaction) -> None:
-        seat.append(app_context._seat(tx, app_context.ada, role, place))
-        getattr(app_context, end)(tx, app_context.ada)
+        seat.append(house._seat(tx, house.ada, role, place))
+        getattr(house, end)(tx, house.ada)
 
     def give(tx: WriteTransaction) -> None:
-        membership_actions.add(tx, app_context.staff.actor, seat[0], None)
+        membership_actions.add(tx, house.staff.actor, seat[0], None)
 
     refused = then(database, read_then_end, give)
     assert (type(refused), refused.code) == (Conflict, "account.inactive")
-    assert app_context.held(app_context.ada) == []
+    assert house.held(house.ada) == []
 
 
 def test_an_account_that_has_ended_meanwhile_asks_for_nothing(
-    app_context: House, database: Database, world: World
+    house: House, database: Database, world: World
 ) -> None:
-    link = world.open(app_context.olga, "PROJECT.MEMBER", app_context.project)
+    link = world.open(house.olga, "PROJECT.MEMBER", house.project)
 
     def ask(tx: WriteTransaction) -> None:
-        join_request_actions.submit(tx, app_context.ada.actor, world.settings, link)
+        join_request_actions.submit(tx, house.ada.actor, world.settings, link)
 
-    refused = then(database, partial(app_context.delete, who=app_context.ada), ask)
+    refused = then(database, partial(house.delete, who=house.ada), ask)
     assert (type(refused), refused.code) == (Conflict, "account.inactive")
 
 
-def test_an_account_is_deleted_once(app_context: House, database: Database) -> None:
-    delete = partial(app_context.delete, who=app_context.ada)
+def test_an_account_is_deleted_once(house: House, database: Database) -> None:
+    delete = partial(house.delete, who=house.ada)
     refused = then(database, delete, delete)
     assert (type(refused), refused.code) == (NotFound, "account.unknown")
     with database.read() as tx:
-        told = tx.fetch_all(_DELETED, account=app_context.ada.id)
+        told = tx.fetch_all(_DELETED, account=house.ada.id)
     assert len(told) == 1
 
 
 def test_who_deletes_an_account_and_who_lets_others_in_do_not_wait_for_each_other(
-    app_context: House, database: Database
+    house: House, database: Database
 ) -> None:
     # Of the laboratory nothing is known when the deed begins; the project is locked by then.
-    app_context.world.seat(app_context.ada, "PROJECT.MEMBER", app_context.project)
-    first = partial(
-        app_context.give, who=app_context.ada, role="CUSTOMER.OWNER", place=app_context.lab
-    )
-    delete = partial(app_context.delete, who=app_context.ada)
-    other = partial(
-        app_context.give, who=app_context.otto, role="PROJECT.MEMBER", place=app_context.project
-    )
+    house.world.seat(house.ada, "PROJECT.MEMBER", house.project)
+    first = partial(house.give, who=house.ada, role="CUSTOMER.OWNER", place=house.lab)
+    delete = partial(house.delete, who=house.ada)
+    other = partial(house.give, who=house.otto, role="PROJECT.MEMBER", place=house.project)
     assert then_all(database, first, delete, other) == [None, None]
-    assert app_context.held(app_context.ada) == []
-    assert len(app_context.held(app_context.otto)) == 1
+    assert house.held(house.ada) == []
+    assert len(house.held(house.otto)) == 1
 
 
-def _to_be_the_last_owner(app_context: House) -> Deed:
+def _to_be_the_last_owner(house: House) -> Deed:
     """Make Otto an owner for a day, and give what makes him the last one that has no end."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    app_context.world.seat(app_context.otto, "CUSTOMER.OWNER", app_context.lab, tomorrow)
+    house.world.seat(house.otto, "CUSTOMER.OWNER", house.lab, tomorrow)
 
     def first(tx: WriteTransaction) -> None:
-        app_context.give_for_good(tx, app_context.otto, "CUSTOMER.OWNER", app_context.lab)
-        app_context.take(tx, app_context.olga, "CUSTOMER.OWNER", app_context.lab)
+        house.give_for_good(tx, house.otto, "CUSTOMER.OWNER", house.lab)
+        house.take(tx, house.olga, "CUSTOMER.OWNER", house.lab)
 
     return first
 
 
 def test_who_has_become_the_last_owner_meanwhile_is_not_deleted(
-    app_context: House, database: Database
+    house: House, database: Database
 ) -> None:
-    first = _to_be_the_last_owner(app_context)
-    refused = then(database, first, partial(app_context.delete, who=app_context.otto))
+    first = _to_be_the_last_owner(house)
+    refused = then(database, first, partial(house.delete, who=house.otto))
     assert (type(refused), refused.code) == (Conflict, "account.last_owner")
-    assert app_context.owners() == {app_context.otto.id}
+    assert house.owners() == {house.otto.id}
 
 
 def test_who_has_become_the_last_owner_meanwhile_does_not_leave(
-    app_context: House, database: Database
+    house: House, database: Database
 ) -> None:
-    first = _to_be_the_last_owner(app_context)
-    (grant,) = app_context.held(app_context.otto)
+    first = _to_be_the_last_owner(house)
+    (grant,) = house.held(house.otto)
     with database.read() as tx:
-        (own,) = membership_queries.own(tx, app_context.otto.id)
+        (own,) = membership_queries.own(tx, house.otto.id)
     assert own.id == grant.id
-    refused = then(database, first, lambda tx: leaving.leave(tx, app_context.otto.actor, own.uuid))
+    refused = then(database, first, lambda tx: leaving.leave(tx, house.otto.actor, own.uuid))
     assert (type(refused), refused.code) == (Conflict, "scope.last_owner")
-    assert app_context.owners() == {app_context.otto.id}
+    assert house.owners() == {house.otto.id}
 
 
-def test_of_two_owners_who_are_deleted_at_once_one_stays(
-    app_context: House, database: Database
-) -> None:
-    app_context.world.seat(app_context.otto, "CUSTOMER.OWNER", app_context.lab)
-    first, second = (
-        partial(app_context.delete, who=who) for who in (app_context.olga, app_context.otto)
-    )
+def test_of_two_owners_who_are_deleted_at_once_one_stays(house: House, database: Database) -> None:
+    house.world.seat(house.otto, "CUSTOMER.OWNER", house.lab)
+    first, second = (partial(house.delete, who=who) for who in (house.olga, house.otto))
     refused = then(database, first, second)
     assert (type(refused), refused.code) == (Conflict, "account.last_owner")
-    assert app_context.owners() == {app_context.otto.id}
+    assert house.owners() == {house.otto.id}
 
 
 @pytest.mark.parametrize("what", ["invite", "open", "send"])
 def test_nothing_is_offered_in_a_scope_that_has_gone_meanwhile(
-    app_context: House, database: Database, world: World, what: str
+    house: House, database: Database, world: World, what: str
 ) -> None:
     old, settings, actor = (
-        app_context.invited(app_context.ada),
+        house.invited(house.ada),
         world.settings,
-        app_context.olga.actor,
+        house.olga.actor,
     )
     with database.write() as tx:
-        app_context.cancel(tx, old)
-        reached = access_queries.get_visible(
-            tx, actor, app_context.project.kind, app_context.project.uuid
-        )
+        house.cancel(tx, old)
+        reached = access_queries.get_visible(tx, actor, house.project.kind, house.project.uuid)
         role: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
-    email = {"email": app_context.ada.email}
+    email = {"email": house.ada.email}
     deeds: dict[str, Deed] = {
         "invite": lambda tx: invitation_actions.create(tx, actor, settings, reached, role, email),
         "open": lambda tx: invite_link_actions.create(tx, actor, settings, reached, role, None, {}),
-        "send": lambda tx: app_context.send(tx, old),
+        "send": lambda tx: house.send(tx, old),
     }
-    refused = then(database, app_context.remove_project, deeds[what])
+    refused = then(database, house.remove_project, deeds[what])
     assert isinstance(refused, NotFound), refused
     assert broken(database) == []
     assert world.invitation(old).state == "canceled"
 
 
 def test_an_invitation_that_is_called_back_and_sent_at_once_is_sent(
-    app_context: House, database: Database
+    house: House, database: Database
 ) -> None:
-    uuid = app_context.invited(app_context.ada)
-    cancel, send = partial(app_context.cancel, uuid=uuid), partial(app_context.send, uuid=uuid)
+    uuid = house.invited(house.ada)
+    cancel, send = partial(house.cancel, uuid=uuid), partial(house.send, uuid=uuid)
     assert then(database, cancel, send) is None
-    row = app_context.world.invitation(uuid)
+    row = house.world.invitation(uuid)
     assert (row.state, row.generation) == ("pending", 2)
     with database.write() as tx:
-        app_context.cancel(tx, uuid)
+        house.cancel(tx, uuid)
     assert then(database, send, send) is None, "the second one mails again what the first revived"
-    row = app_context.world.invitation(uuid)
+    row = house.world.invitation(uuid)
     assert (row.state, row.generation) == ("pending", 3)
 
 

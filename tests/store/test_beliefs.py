@@ -69,7 +69,13 @@ def test_a_page_makes_no_bloom_filter_of_a_joined_table(
 
 
 @pytest.mark.parametrize(
-    "name", ["accounts.listing", "invitations.listing", "requests.listing", "requests.deciding"]
+    "name",
+    [
+        "collegium.accounts.queries.listing",
+        "collegium.invitations.queries.listing",
+        "collegium.join_requests.queries.listing",
+        "collegium.join_requests.queries.deciding",
+    ],
 )
 def test_a_page_is_not_gathered_from_the_roles_and_sorted(name: str, database: Database) -> None:
     listing = LISTINGS[name]

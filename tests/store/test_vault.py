@@ -40,22 +40,22 @@ def test_to_be_unknown_takes_as_long_as_to_err_in_the_password(true: dict[str, A
 def test_a_link_can_be_read_by_us_alone_and_for_its_purpose_alone(true: dict[str, Any]) -> None:
     uuid = "0f" * 16
     vault = true["Vault"]("k" * 32)
-    link = vault.link("for this", "ada", uuid, 7)
-    assert vault.follow("for this", link) == ["ada", uuid, 7]
+    link = vault.sign("for this", "ada", uuid, 7)
+    assert vault.unsign("for this", link) == ["ada", uuid, 7]
     # A mail that is sent twice says the same.
-    assert vault.link("for this", "ada", uuid, 7) == link
+    assert vault.sign("for this", "ada", uuid, 7) == link
     read = urlsafe_b64decode(link + "=" * (-len(link) % 4))
     assert b"ada" not in read
     assert bytes.fromhex(uuid) not in read
-    assert vault.follow("for that", link) is None
+    assert vault.unsign("for that", link) is None
     assert true["Vault"]("l" * 32).follow("for this", link) is None
 
 
 def test_a_link_has_one_spelling(true: dict[str, Any]) -> None:
     vault = true["Vault"]("k" * 32)
-    link = vault.link("for this", "ada", 7)
+    link = vault.sign("for this", "ada", 7)
     other = "A" if link[-1] != "A" else "B"
     for wrong in ("", "a", link[:-1], link + "=", link + "\n", "!" + link, link[:-1] + other):
-        assert vault.follow("for this", wrong) is None
-    assert vault.follow("for this", "ä" + link) is None
-    assert vault.follow("for this", "A" * 100_000) is None
+        assert vault.unsign("for this", wrong) is None
+    assert vault.unsign("for this", "ä" + link) is None
+    assert vault.unsign("for this", "A" * 100_000) is None

@@ -122,26 +122,26 @@ foreigner  no          no           no           no         no
 
 
 def test_every_event_is_shown_to_whom_it_belongs_and_hidden_from_the_others(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
-    world.invite(app_context.manager, "ada@example.org", "PROJECT.ADMIN", app_context.project)
-    record(world, "logout", app_context.member.actor, account=app_context.member.id)
+    world.invite(house.manager, "ada@example.org", "PROJECT.ADMIN", house.project)
+    record(world, "logout", house.member.actor, account=house.member.id)
 
     is_it: dict[str, Callable[[dict[str, Any]], bool]] = {
         "member_role": lambda one: names(one, "role_granted", "member"),
         "sibling_role": lambda one: names(one, "role_granted", "sibling"),
         "organisation": lambda one: (
             one["event_type"] == "customer_creation_succeeded"
-            and one["context"]["scope_uuid"] == app_context.organisation.uuid
+            and one["context"]["scope_uuid"] == house.organisation.uuid
         ),
         "invitation": lambda one: one["event_type"] == "invitation_created",
         "logout": lambda one: names(one, "auth_logged_out", "member"),
     }
     head, *rest = SEES.strip().splitlines()
-    everything = listed(site, app_context.staff)
+    everything = listed(site, house.staff)
     for line in rest:
         who, *expected = line.split()
-        person = app_context.person(who)
+        person = house.person(who)
         found = listed(site, person)
         for name, word in zip(head.split(), expected, strict=True):
             assert any(map(is_it[name], found)) is (word == "yes"), (who, name)
@@ -151,20 +151,20 @@ def test_every_event_is_shown_to_whom_it_belongs_and_hidden_from_the_others(
                 assert answer.status_code == (200 if word == "yes" else 404), (who, name)
                 if word == "no":
                     assert answer.json() == {"detail": "No Event matches the given query."}
-    assert listed(site, app_context.support) == everything
+    assert listed(site, house.support) == everything
 
 
-def test_nobody_is_told_anything_without_a_token(site: Site, app_context: House) -> None:
-    uuid = listed(site, app_context.staff)[0]["uuid"]
+def test_nobody_is_told_anything_without_a_token(site: Site, house: House) -> None:
+    uuid = listed(site, house.staff)[0]["uuid"]
     paths = ("", f"{uuid}/", "count/", "event_groups/", "scope_types/")
     assert {site.get(f"{EVENTS}{path}").status_code for path in paths} == {401}
 
 
 def test_one_who_may_merely_change_a_scope_reads_its_history_but_no_addresses(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
     """Each right that opens the history alone, and a role that carries none."""
-    uuid = world.invite(app_context.owner, "ada@example.org", "PROJECT.ADMIN", app_context.project)
+    uuid = world.invite(house.owner, "ada@example.org", "PROJECT.ADMIN", house.project)
     for right, is_open, reads in (
         (Permission.PROJECT_UPDATE, True, False),
         (Permission.PROJECT_GRANT, True, True),
@@ -175,27 +175,27 @@ def test_one_who_may_merely_change_a_scope_reads_its_history_but_no_addresses(
             role = f"CUSTOM.{right.name}"
             add_role(tx, role, ScopeKind.PROJECT, (right,))
         person = world.person()
-        world.seat(person, role, app_context.project)
+        world.seat(person, role, house.project)
         found = listed(site, person, "event_type=invitation_created")
         assert len(found) == is_open, right
         for one in found:
             assert ("ada@example.org" in json.dumps(one)) is reads, right
             assert (uuid in json.dumps(one)) is reads, right
-            assert one["context"]["scope_uuid"] == app_context.project.uuid
+            assert one["context"]["scope_uuid"] == house.project.uuid
 
 
 def test_an_invitation_tells_its_readers_who_was_invited(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
-    world.invite(app_context.manager, "ada@example.org", "PROJECT.ADMIN", app_context.project)
+    world.invite(house.manager, "ada@example.org", "PROJECT.ADMIN", house.project)
     expected = "An invitation of ada@example.org to Engine has been made by Manager Lee."
-    for who in (app_context.staff, app_context.support, app_context.owner, app_context.manager):
+    for who in (house.staff, house.support, house.owner, house.manager):
         assert the(site, who, "invitation_created")["message"] == expected
     # Who invited and has lost the right since is not told any more whom and where.
-    world.unseat(app_context.manager, "PROJECT.MANAGER", app_context.project)
-    left = the(site, app_context.manager, "invitation_created")
+    world.unseat(house.manager, "PROJECT.MANAGER", house.project)
+    left = the(site, house.manager, "invitation_created")
     assert left["message"] == "An invitation has been made by Manager Lee."
-    assert not {"ada@example.org", app_context.project.uuid, "Engine", "Acme"} & set(_texts(left))
+    assert not {"ada@example.org", house.project.uuid, "Engine", "Acme"} & set(_texts(left))
 
 
 def _texts(value: Any) -> list[str]:
@@ -207,13 +207,11 @@ def _texts(value: Any) -> list[str]:
 
 
 def test_a_former_member_is_told_that_it_was_but_not_where_nor_by_whom(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
-    seat = {"user": app_context.member.uuid, "role": world.role("PROJECT.MEMBER").uuid}
-    assert site.post(
-        f"{app_context.project.path}delete_user/", app_context.manager, json=seat
-    ).is_success
-    told = the(site, app_context.member, "role_revoked")
+    seat = {"user": house.member.uuid, "role": world.role("PROJECT.MEMBER").uuid}
+    assert site.post(f"{house.project.path}delete_user/", house.manager, json=seat).is_success
+    told = the(site, house.member, "role_revoked")
     assert told["message"] == "The role PROJECT.MEMBER of user member has been taken away."
     assert set(told["context"]) == {
         "affected_user_full_name",
@@ -224,70 +222,70 @@ def test_a_former_member_is_told_that_it_was_but_not_where_nor_by_whom(
     }
     # Nor can it be found out by asking for them.
     for query in (
-        f"scope=http://x{app_context.project.path}",
-        f"project_uuid={app_context.project.uuid}",
-        f"customer_uuid={app_context.organisation.uuid}",
-        f"user_uuid={app_context.manager.uuid}",
-        f"related_user_uuid={app_context.manager.uuid}",
+        f"scope=http://x{house.project.path}",
+        f"project_uuid={house.project.uuid}",
+        f"customer_uuid={house.organisation.uuid}",
+        f"user_uuid={house.manager.uuid}",
+        f"related_user_uuid={house.manager.uuid}",
     ):
-        assert "role_revoked" not in types(listed(site, app_context.member, query)), query
-    in_full = the(site, app_context.owner, "role_revoked")
+        assert "role_revoked" not in types(listed(site, house.member, query)), query
+    in_full = the(site, house.owner, "role_revoked")
     assert in_full["message"] == (
         "The role PROJECT.MEMBER in Engine of user member has been taken away by Manager Lee."
     )
 
 
 def test_where_from_is_told_to_those_who_see_all_and_to_whoever_did_it(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
-    seat = {"user": app_context.outsider.uuid, "role": world.role("PROJECT.ADMIN").uuid}
+    seat = {"user": house.outsider.uuid, "role": world.role("PROJECT.ADMIN").uuid}
     headers = {"X-Request-ID": "a-request-of-the-manager"}
-    path = f"{app_context.project.path}add_user/"
-    answer = site.request("POST", path, app_context.manager, headers, json=seat)
+    path = f"{house.project.path}add_user/"
+    answer = site.request("POST", path, house.manager, headers, json=seat)
     assert answer.status_code == 201
     for name in ("staff", "support", "manager"):
-        told = last(site, app_context.person(name), "role_granted")["context"]
+        told = last(site, house.person(name), "role_granted")["context"]
         assert told["ip_address"] == "127.0.0.1", name
         assert told["request_id"] == answer.headers["X-Request-ID"], name
     for name in ("owner", "outsider"):
-        told = last(site, app_context.person(name), "role_granted")["context"]
+        told = last(site, house.person(name), "role_granted")["context"]
         assert told["affected_user_username"] == "outsider"
         assert not {"ip_address", "request_id"} & set(told), name
 
 
 def test_whoever_acted_as_somebody_is_named_and_not_located(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
-    seat = {"user": app_context.outsider.uuid, "role": world.role("PROJECT.ADMIN").uuid}
-    headers = {"X-Impersonated-User-Uuid": app_context.manager.uuid}
-    path = f"{app_context.project.path}add_user/"
-    assert site.request("POST", path, app_context.staff, headers, json=seat).status_code == 201
+    seat = {"user": house.outsider.uuid, "role": world.role("PROJECT.ADMIN").uuid}
+    headers = {"X-Impersonated-User-Uuid": house.manager.uuid}
+    path = f"{house.project.path}add_user/"
+    assert site.request("POST", path, house.staff, headers, json=seat).status_code == 201
     for name, is_named, is_located in (
         ("staff", True, True),
         ("manager", True, False),
         ("owner", False, False),
     ):
-        told = last(site, app_context.person(name), "role_granted")["context"]
+        told = last(site, house.person(name), "role_granted")["context"]
         assert told["user_full_name"] == "Manager Lee"
         assert ("impersonated_by_full_name" in told) is is_named, name
         assert ("ip_address" in told) is is_located, name
 
 
 def test_a_failed_login_is_located_for_those_who_see_all_alone(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
     with world.database.write() as tx:
-        row = account_queries.by_uuid(tx, app_context.member.uuid)
+        row = account_queries.by_uuid(tx, house.member.uuid)
         token_actions.record_failed_login(tx, row, ADDRESS)
         token_actions.record_failed_login(tx, None, ADDRESS)
     name = "auth_login_failed_with_username"
-    stranger, own = listed(site, app_context.support, f"event_type={name}")
+    stranger, own = listed(site, house.support, f"event_type={name}")
     assert stranger["message"] == f"User unknown failed to log in from {ADDRESS}."
     assert own["context"]["ip_address"] == ADDRESS
-    told = the(site, app_context.member, name)
+    told = the(site, house.member, name)
     assert told["message"] == "User member failed to log in."
     assert ADDRESS not in json.dumps(told)
-    assert listed(site, app_context.owner, f"event_type={name}") == []
+    assert listed(site, house.owner, f"event_type={name}") == []
 
 
 CHANGES = {
@@ -301,25 +299,25 @@ CHANGES = {
 
 
 def test_a_change_of_an_account_tells_each_what_the_account_would(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
     clerk = world.person("clerk", is_staff=True, agreed=datetime.now(UTC))
     with world.database.write() as tx:
         wanted = CHANGES | {"is_support": True}
         account_actions.update(
-            tx, clerk.actor, world.settings, app_context.member.uuid, wanted, agrees=False
+            tx, clerk.actor, world.settings, house.member.uuid, wanted, agrees=False
         )
     for name in ("staff", "support"):
-        told = the(site, app_context.person(name), "user_update_succeeded")["context"]
+        told = the(site, house.person(name), "user_update_succeeded")["context"]
         assert told["changes"]["civil_number"] == [None, "38001085718"]
         assert told["changes"]["birth_date"] == [None, "1980-01-08"]
         assert told["changes"]["description"] == ["", "watch this one"]
         assert "token_lifetime" not in told["changes"]
     # (Support may be told of nothing that it was not before; being it changes nothing here.)
     with world.database.write() as tx:
-        account_queries.change(tx, app_context.member.id, {"is_support": False})
+        account_queries.change(tx, house.member.id, {"is_support": False})
         account_queries.change(tx, clerk.id, {"is_staff": False})
-    told = the(site, app_context.member, "user_update_succeeded")
+    told = the(site, house.member, "user_update_succeeded")
     assert told["context"]["changes"]["civil_number"] == [None, "38001085718"]
     assert told["context"]["changes"]["job_title"] == ["", "Reader"]
     assert not {"description", "is_support"} & set(told["context"]["changes"])
@@ -328,35 +326,35 @@ def test_a_change_of_an_account_tells_each_what_the_account_would(
     told = the(site, clerk, "user_update_succeeded")
     assert told["message"] == "User member has been updated by Clerk Lee."
     assert "38001085718" not in json.dumps(told)
-    assert listed(site, app_context.owner, "event_type=user_update_succeeded") == []
+    assert listed(site, house.owner, "event_type=user_update_succeeded") == []
 
 
 def test_addresses_and_keys_are_told_to_their_own_person(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
     with world.database.write() as tx:
         email_change_actions.request_change(
             tx,
-            app_context.member.actor,
+            house.member.actor,
             world.settings,
             world.vault,
-            app_context.member.uuid,
+            house.member.uuid,
             "n@example.org",
         )
-        ssh_key_actions.create(tx, app_context.member.actor, parse(new_key()), "laptop")
-    for who in (app_context.staff, app_context.support, app_context.member):
+        ssh_key_actions.create(tx, house.member.actor, parse(new_key()), "laptop")
+    for who in (house.staff, house.support, house.member):
         told = the(site, who, "account_address_change_asked")
         assert told["message"] == "User member asked for another e-mail address, n@example.org."
         told = the(site, who, "ssh_key_creation_succeeded")
         assert told["message"] == "SSH key laptop of user member has been added by Member Lee."
         assert told["context"]["ssh_key_fingerprint"].startswith("SHA256:")
-    for who in (app_context.owner, app_context.manager, app_context.outsider):
+    for who in (house.owner, house.manager, house.outsider):
         query = "event_type=account_address_change_asked,ssh_key_creation_succeeded"
         assert listed(site, who, query) == []
 
 
 def test_who_asked_to_be_let_in_is_told_to_those_who_read_requests(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
     facts = {
         "role": "PROJECT.MEMBER",
@@ -367,16 +365,16 @@ def test_who_asked_to_be_let_in_is_told_to_those_who_read_requests(
     record(
         world,
         "request.submitted",
-        app_context.outsider.actor,
-        scope=app_context.project.id,
-        account=app_context.outsider.id,
+        house.outsider.actor,
+        scope=house.project.id,
+        account=house.outsider.id,
         **facts,
     )
     with world.database.write() as tx:
         add_role(tx, "CUSTOM.EDITOR", ScopeKind.PROJECT, (Permission.PROJECT_UPDATE,))
     editor = world.person("editor")
-    world.seat(editor, "CUSTOM.EDITOR", app_context.project)
-    for who in (app_context.staff, app_context.owner, app_context.manager):
+    world.seat(editor, "CUSTOM.EDITOR", house.project)
+    for who in (house.staff, house.owner, house.manager):
         told = the(site, who, "request_submitted")
         assert told["message"] == (
             "The request of user outsider for the role PROJECT.MEMBER in Engine has been made"
@@ -385,18 +383,18 @@ def test_who_asked_to_be_let_in_is_told_to_those_who_read_requests(
         assert told["context"]["permission_request_uuid"] == facts["request_uuid"]
     told = the(site, editor, "request_submitted")
     assert told["message"] == "The request for the role PROJECT.MEMBER in Engine has been made."
-    assert not {"outsider", app_context.outsider.uuid, "Outsider Lee"} & set(_texts(told))
-    assert listed(site, app_context.member, "event_type=request_submitted") == []
+    assert not {"outsider", house.outsider.uuid, "Outsider Lee"} & set(_texts(told))
+    assert listed(site, house.member, "event_type=request_submitted") == []
     # Whoever asked knows that they did; the place is not theirs to see.
-    told = the(site, app_context.outsider, "request_submitted")
+    told = the(site, house.outsider, "request_submitted")
     assert told["message"] == (
         "The request of user outsider for the role PROJECT.MEMBER has been made by Outsider Lee."
     )
-    assert not {app_context.project.uuid, "Engine", "Acme"} & set(_texts(told))
+    assert not {house.project.uuid, "Engine", "Acme"} & set(_texts(told))
 
 
-def test_an_event_has_the_shape_that_clients_read(site: Site, app_context: House) -> None:
-    told = listed(site, app_context.owner, f"project_uuid={app_context.project.uuid}")[-1]
+def test_an_event_has_the_shape_that_clients_read(site: Site, house: House) -> None:
+    told = listed(site, house.owner, f"project_uuid={house.project.uuid}")[-1]
     assert set(told) == {"id", "uuid", "created", "event_type", "message", "context"}
     assert told["event_type"] == "project_creation_succeeded"
     assert told["message"] == "Project Engine has been created by Staff Lee."
@@ -405,34 +403,34 @@ def test_an_event_has_the_shape_that_clients_read(site: Site, app_context: House
     assert told["created"].endswith("Z")
     assert told["context"] == {
         "scope_type": "project",
-        "scope_uuid": app_context.project.uuid,
+        "scope_uuid": house.project.uuid,
         "scope_name": "Engine",
-        "project_uuid": app_context.project.uuid,
+        "project_uuid": house.project.uuid,
         "project_name": "Engine",
-        "customer_uuid": app_context.organisation.uuid,
+        "customer_uuid": house.organisation.uuid,
         "customer_name": "Acme",
-        "user_uuid": app_context.staff.uuid,
+        "user_uuid": house.staff.uuid,
         "user_username": "staff",
         "user_full_name": "Staff Lee",
     }
-    asked = site.get(f"{EVENTS}{told['uuid']}/", app_context.owner)
+    asked = site.get(f"{EVENTS}{told['uuid']}/", house.owner)
     assert asked.json() == told
     sparse = f"{EVENTS}{told['uuid']}/?field=message&field=uuid&field=facts"
-    assert set(site.get(sparse, app_context.owner).json()) == {"message", "uuid"}
+    assert set(site.get(sparse, house.owner).json()) == {"message", "uuid"}
 
 
-def test_the_newest_comes_first_and_the_order_can_be_turned(site: Site, app_context: House) -> None:
-    newest = [one["id"] for one in listed(site, app_context.staff)]
+def test_the_newest_comes_first_and_the_order_can_be_turned(site: Site, house: House) -> None:
+    newest = [one["id"] for one in listed(site, house.staff)]
     assert newest == sorted(newest, reverse=True)
-    assert [one["id"] for one in listed(site, app_context.staff, "o=-created")] == newest
-    assert [one["id"] for one in listed(site, app_context.staff, "o=created")] == newest[::-1]
-    answer = site.get(f"{EVENTS}?o=message", app_context.staff)
+    assert [one["id"] for one in listed(site, house.staff, "o=-created")] == newest
+    assert [one["id"] for one in listed(site, house.staff, "o=created")] == newest[::-1]
+    answer = site.get(f"{EVENTS}?o=message", house.staff)
     assert answer.status_code == 400
     assert set(answer.json()) == {"o"}
 
 
-def test_head_and_count_tell_the_same_number(site: Site, app_context: House) -> None:
-    for who in (app_context.staff, app_context.owner, app_context.outsider):
+def test_head_and_count_tell_the_same_number(site: Site, house: House) -> None:
+    for who in (house.staff, house.owner, house.outsider):
         for query in ("", "event_type=role_granted"):
             number = len(listed(site, who, query))
             head = site.request("HEAD", f"{EVENTS}?{query}", who)
@@ -440,72 +438,68 @@ def test_head_and_count_tell_the_same_number(site: Site, app_context: House) -> 
             assert site.get(f"{EVENTS}count/?{query}", who).json() == {"count": number}
             counted = site.request("HEAD", f"{EVENTS}count/?{query}", who)
             assert counted.headers["X-Result-Count"] == str(number)
-    assert len(listed(site, app_context.outsider)) < len(listed(site, app_context.staff))
+    assert len(listed(site, house.outsider)) < len(listed(site, house.staff))
 
 
-def test_a_scope_is_asked_for_by_its_address(site: Site, app_context: House) -> None:
+def test_a_scope_is_asked_for_by_its_address(site: Site, house: House) -> None:
     def scopes_of(who: Person, query: str) -> set[str]:
         return {one["context"]["scope_uuid"] for one in listed(site, who, query)}
 
-    of_all = {app_context.organisation.uuid, app_context.project.uuid, app_context.other.uuid}
-    for who in (app_context.staff, app_context.support, app_context.owner):
+    of_all = {house.organisation.uuid, house.project.uuid, house.other.uuid}
+    for who in (house.staff, house.support, house.owner):
         for query in (
-            f"scope=http://any.host{app_context.organisation.path}",
-            f"scope={app_context.organisation.path}",
-            f"customer_uuid={UUID(app_context.organisation.uuid)}",
+            f"scope=http://any.host{house.organisation.path}",
+            f"scope={house.organisation.path}",
+            f"customer_uuid={UUID(house.organisation.uuid)}",
         ):
             assert scopes_of(who, query) == of_all, query
         for query in (
-            f"scope=http://any.host{app_context.project.path}",
-            f"project_uuid={app_context.project.uuid}",
+            f"scope=http://any.host{house.project.path}",
+            f"project_uuid={house.project.uuid}",
         ):
-            assert scopes_of(who, query) == {app_context.project.uuid}, query
+            assert scopes_of(who, query) == {house.project.uuid}, query
     # A manager sees the organisation, and of its history that of the own project.
-    query = f"scope={app_context.organisation.path}"
-    assert scopes_of(app_context.manager, query) == {app_context.project.uuid}
-    assert scopes_of(app_context.sibling, query) == {app_context.other.uuid}
+    query = f"scope={house.organisation.path}"
+    assert scopes_of(house.manager, query) == {house.project.uuid}
+    assert scopes_of(house.sibling, query) == {house.other.uuid}
 
 
-def test_a_scope_that_is_unknown_hidden_or_nothing_has_no_events(
-    site: Site, app_context: House
-) -> None:
+def test_a_scope_that_is_unknown_hidden_or_nothing_has_no_events(site: Site, house: House) -> None:
     unknown = uuid4().hex
     for query in (
         f"scope=http://x/api/customers/{unknown}/",
-        f"scope=http://x/api/projects/{app_context.organisation.uuid}/",
+        f"scope=http://x/api/projects/{house.organisation.uuid}/",
         f"scope=http://x/api/roles/{unknown}/",
         "scope=http://x/api/users/nobody/",
         "scope=nonsense",
         "scope=http://[",
-        f"customer_uuid={app_context.project.uuid}",
+        f"customer_uuid={house.project.uuid}",
         f"project_uuid={unknown}",
         f"user_uuid={unknown}",
     ):
-        assert listed(site, app_context.staff, query) == [], query
-    for who in (app_context.outsider, app_context.foreigner):
-        assert listed(site, who, f"scope=http://x{app_context.organisation.path}") == []
-    assert listed(site, app_context.sibling, f"scope=http://x{app_context.project.path}") == []
+        assert listed(site, house.staff, query) == [], query
+    for who in (house.outsider, house.foreigner):
+        assert listed(site, who, f"scope=http://x{house.organisation.path}") == []
+    assert listed(site, house.sibling, f"scope=http://x{house.project.path}") == []
 
 
-def test_people_are_asked_for_as_who_did_it_or_who_it_is_about(
-    site: Site, app_context: House
-) -> None:
-    number = len(listed(site, app_context.staff, f"related_user_uuid={app_context.member.uuid}"))
-    about = listed(site, app_context.staff, f"scope=http://x/api/users/{app_context.member.uuid}/")
+def test_people_are_asked_for_as_who_did_it_or_who_it_is_about(site: Site, house: House) -> None:
+    number = len(listed(site, house.staff, f"related_user_uuid={house.member.uuid}"))
+    about = listed(site, house.staff, f"scope=http://x/api/users/{house.member.uuid}/")
     assert len(about) == number > 0
-    assert all(one["context"]["affected_user_uuid"] == app_context.member.uuid for one in about)
-    assert listed(site, app_context.staff, f"user_uuid={app_context.member.uuid}") == []
-    by_staff = listed(site, app_context.staff, f"user_uuid={app_context.staff.uuid}")
-    assert {one["context"]["user_uuid"] for one in by_staff} == {app_context.staff.uuid}
+    assert all(one["context"]["affected_user_uuid"] == house.member.uuid for one in about)
+    assert listed(site, house.staff, f"user_uuid={house.member.uuid}") == []
+    by_staff = listed(site, house.staff, f"user_uuid={house.staff.uuid}")
+    assert {one["context"]["user_uuid"] for one in by_staff} == {house.staff.uuid}
     # Others find of it what they see anyway.
-    seen = {one["uuid"] for one in listed(site, app_context.manager)}
-    found = listed(site, app_context.manager, f"related_user_uuid={app_context.member.uuid}")
+    seen = {one["uuid"] for one in listed(site, house.manager)}
+    found = listed(site, house.manager, f"related_user_uuid={house.member.uuid}")
     assert types(found) == ["role_granted"]
     assert {one["uuid"] for one in found} <= seen
 
 
-def test_events_are_asked_for_by_type_group_and_time(site: Site, app_context: House) -> None:
-    everything = listed(site, app_context.staff)
+def test_events_are_asked_for_by_type_group_and_time(site: Site, house: House) -> None:
+    everything = listed(site, house.staff)
     roles = [one for one in everything if one["event_type"] == "role_granted"]
     projects = [one for one in everything if one["event_type"] == "project_creation_succeeded"]
     for query, expected in (
@@ -519,24 +513,24 @@ def test_events_are_asked_for_by_type_group_and_time(site: Site, app_context: Ho
         ("feature=no_such", []),
         ("event_type=", everything),
     ):
-        assert listed(site, app_context.staff, query) == expected, query
-    both = listed(site, app_context.staff, "event_type=role_granted,project_creation_succeeded")
+        assert listed(site, house.staff, query) == expected, query
+    both = listed(site, house.staff, "event_type=role_granted,project_creation_succeeded")
     assert sorted(one["id"] for one in both) == sorted(one["id"] for one in (*roles, *projects))
 
     at = datetime.fromisoformat(roles[-1]["created"]).timestamp()
-    assert roles[-1] in listed(site, app_context.staff, f"created_from={at}")
-    assert roles[-1] not in listed(site, app_context.staff, f"created_to={at}")
+    assert roles[-1] in listed(site, house.staff, f"created_from={at}")
+    assert roles[-1] not in listed(site, house.staff, f"created_to={at}")
     later = (datetime.now(UTC) + timedelta(days=1)).timestamp()
-    assert listed(site, app_context.staff, f"created_from={later}") == []
-    assert listed(site, app_context.staff, f"created_to={later}") == everything
-    assert listed(site, app_context.staff, "created_to=0") == []
+    assert listed(site, house.staff, f"created_from={later}") == []
+    assert listed(site, house.staff, f"created_to={later}") == everything
+    assert listed(site, house.staff, "created_to=0") == []
 
 
 @once
-def test_what_cannot_be_read_is_refused_all_at_once(site: Site, app_context: House) -> None:
+def test_what_cannot_be_read_is_refused_all_at_once(site: Site, house: House) -> None:
     wrong = "Enter a number."
     for text in ("x", "nan", "inf", "-inf", "1e300", "2024-01-01"):
-        answer = site.get(f"{EVENTS}?created_from={text}&user_uuid=x&message=y", app_context.staff)
+        answer = site.get(f"{EVENTS}?created_from={text}&user_uuid=x&message=y", house.staff)
         assert answer.status_code == 400
         assert answer.json() == {
             "created_from": [wrong],
@@ -544,13 +538,11 @@ def test_what_cannot_be_read_is_refused_all_at_once(site: Site, app_context: Hou
             "message": ["Events cannot be searched by this here."],
         }
     for path in ("x", "0", "999999999", "9" * 30, "-1", "1.5", "0" * 32):
-        assert site.get(f"{EVENTS}{path}/", app_context.staff).status_code == 404, path
+        assert site.get(f"{EVENTS}{path}/", house.staff).status_code == 404, path
 
 
-def test_the_history_of_groups_is_not_on_this_wire(
-    site: Site, app_context: House, world: World
-) -> None:
-    before = len(listed(site, app_context.staff))
+def test_the_history_of_groups_is_not_on_this_wire(site: Site, house: House, world: World) -> None:
+    before = len(listed(site, house.staff))
     group = {
         "uuid": uuid4().hex,
         "kind": "group",
@@ -560,63 +552,61 @@ def test_the_history_of_groups_is_not_on_this_wire(
     }
     with world.database.write() as tx:
         number = tx.scalar(Statement(insert(scopes).values(group).returning(scopes.c.id)))
-        actor = app_context.member.actor
+        actor = house.member.actor
         event_queries.record(
             tx, "role.granted", actor, scope=number, account=actor.id, role="GROUP.LEAD"
         )
         rows = event_queries.listing.page(tx, world.staff.actor, {}, (), 1, 0)
     assert rows[0].scope_kind == "group"
-    assert len(listed(site, app_context.staff)) == before
-    assert "Choir" not in json.dumps(listed(site, app_context.member))
-    for who in (app_context.staff, app_context.member):
+    assert len(listed(site, house.staff)) == before
+    assert "Choir" not in json.dumps(listed(site, house.member))
+    for who in (house.staff, house.member):
         for key in (rows[0].uuid, rows[0].id):
             assert site.get(f"{EVENTS}{key}/", who).status_code == 404
 
 
 def test_a_removed_project_keeps_its_history_for_those_above(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
-    assert site.request("DELETE", app_context.project.path, app_context.owner).status_code == 204
-    for who in (app_context.staff, app_context.owner):
+    assert site.request("DELETE", house.project.path, house.owner).status_code == 204
+    for who in (house.staff, house.owner):
         told = the(site, who, "project_deletion_succeeded")
         assert told["message"] == "Project Engine has been deleted by Owner Lee."
-    assert listed(site, app_context.manager, "event_type=project_deletion_succeeded") == []
+    assert listed(site, house.manager, "event_type=project_deletion_succeeded") == []
 
 
-def test_history_outlives_a_name(site: Site, app_context: House, world: World) -> None:
+def test_history_outlives_a_name(site: Site, house: House, world: World) -> None:
     with world.database.write() as tx:
-        account_queries.change(tx, app_context.staff.id, {"first_name": "Renamed"})
+        account_queries.change(tx, house.staff.id, {"first_name": "Renamed"})
         tx.execute(
-            Statement(
-                update(scopes).where(scopes.c.id == app_context.project.id).values(name="New")
-            )
+            Statement(update(scopes).where(scopes.c.id == house.project.id).values(name="New"))
         )
-        account_actions.delete(tx, app_context.staff.actor, app_context.member.uuid)
-    gone = f"~deleted-{app_context.member.id}"
+        account_actions.delete(tx, house.staff.actor, house.member.uuid)
+    gone = f"~deleted-{house.member.id}"
     told = next(
         one
-        for one in listed(site, app_context.owner, f"project_uuid={app_context.project.uuid}")
+        for one in listed(site, house.owner, f"project_uuid={house.project.uuid}")
         if one["context"].get("affected_user_username") == gone
     )
     assert told["message"] == (
         f"User {gone} has been given the role PROJECT.MEMBER in Engine by Staff Lee."
     )
-    deleted = the(site, app_context.staff, "user_deletion_succeeded")
+    deleted = the(site, house.staff, "user_deletion_succeeded")
     assert deleted["message"] == f"User {gone} has been deleted by Staff Lee."
     name = deleted["context"]["affected_user_full_name"]
-    assert name == f"Deleted account {app_context.member.id}"
+    assert name == f"Deleted account {house.member.id}"
 
 
-def test_the_types_are_listed_by_group(site: Site, app_context: House) -> None:
-    answer = site.get(f"{EVENTS}event_groups/", app_context.outsider)
+def test_the_types_are_listed_by_group(site: Site, house: House) -> None:
+    answer = site.get(f"{EVENTS}event_groups/", house.outsider)
     assert answer.json() == GROUPS
     assert "role_granted" in answer.json()["permissions"]
     assert "ssh_key_creation_succeeded" in answer.json()["ssh"]
     assert answer.headers["X-Result-Count"] == str(len(GROUPS))
-    answer = site.get(f"{EVENTS}scope_types/", app_context.outsider)
+    answer = site.get(f"{EVENTS}scope_types/", house.outsider)
     assert answer.json() == ["customer", "project"]
     assert answer.headers["X-Result-Count"] == "2"
-    seen = set(types(listed(site, app_context.staff)))
+    seen = set(types(listed(site, house.staff)))
     assert seen <= {name for names in GROUPS.values() for name in names}
 
 
@@ -701,11 +691,11 @@ def test_no_two_kinds_have_one_name() -> None:
 
 
 def test_every_kind_is_told_even_when_all_its_facts_are_missing(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
     for kind in (*TYPES, "something.of_tomorrow"):
         record(world, kind)
-    found = listed(site, app_context.staff)[: len(TYPES) + 1]
+    found = listed(site, house.staff)[: len(TYPES) + 1]
     assert {one["event_type"] for one in found} == {*NAMES, "something_of_tomorrow"}
     for one in found:
         assert one["context"] == {}
@@ -714,35 +704,33 @@ def test_every_kind_is_told_even_when_all_its_facts_are_missing(
         assert one["message"][0].isupper()
 
 
-def test_names_are_taken_literally(site: Site, app_context: House, world: World) -> None:
+def test_names_are_taken_literally(site: Site, house: House, world: World) -> None:
     organisation = world.organisation("[a] {scope_name} [{x}]")
-    told = listed(site, app_context.staff, f"customer_uuid={organisation.uuid}")[0]
+    told = listed(site, house.staff, f"customer_uuid={organisation.uuid}")[0]
     assert told["message"] == ("Organization [a] {scope_name} [{x}] has been created by Staff Lee.")
 
 
-def test_a_login_is_told_in_words(site: Site, app_context: House, world: World) -> None:
+def test_a_login_is_told_in_words(site: Site, house: House, world: World) -> None:
     secret = "purple-tram-lifts-9"
     with world.database.write() as tx:
-        account_queries.change(tx, app_context.member.id, {"password": hash_password(secret)})
+        account_queries.change(tx, house.member.id, {"password": hash_password(secret)})
     body = {"username": "member", "password": secret}
     assert site.post("/api-auth/password/", json=body).status_code == 200
-    told = the(site, app_context.member, "auth_logged_in_with_username")
+    told = the(site, house.member, "auth_logged_in_with_username")
     assert told["message"] == "User member has logged in with a password."
     assert told["context"]["ip_address"] == "127.0.0.1"
 
 
 def test_an_accepted_invitation_is_told_with_the_role(
-    site: Site, app_context: House, world: World
+    site: Site, house: House, world: World
 ) -> None:
-    uuid = world.invite(
-        app_context.manager, app_context.outsider.email, "PROJECT.ADMIN", app_context.project
-    )
+    uuid = world.invite(house.manager, house.outsider.email, "PROJECT.ADMIN", house.project)
     with world.database.write() as tx:
-        invitation_actions.accept(tx, app_context.outsider.actor, world.settings, uuid)
-    told = the(site, app_context.owner, "invitation_accepted")
+        invitation_actions.accept(tx, house.outsider.actor, world.settings, uuid)
+    told = the(site, house.owner, "invitation_accepted")
     assert told["context"]["role_name"] == "PROJECT.ADMIN"
     assert told["context"]["invitation_uuid"] == uuid
     # A member without the right reads of it that they did it, and not the invitation's UUID.
-    told = the(site, app_context.outsider, "invitation_accepted")
+    told = the(site, house.outsider, "invitation_accepted")
     assert told["message"] == "An invitation to Engine has been accepted by Outsider Lee."
     assert uuid not in json.dumps(told)

@@ -256,8 +256,10 @@ def test_a_request_to_a_group_is_approved_when_an_invitation_is_accepted(
 
 
 def test_every_grant_is_written_where_requests_are_settled() -> None:
-    source = Path(__file__).parents[3] / "src" / "collegium" / "actions"
+    source = Path(__file__).parents[3] / "src" / "collegium"
     writers = {
-        path.name for path in source.glob("*.py") if "memberships.grant(" in path.read_text()
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if "membership_queries.grant(" in path.read_text()
     }
-    assert writers == {"scopes.py"}
+    assert writers == {"scopes/actions.py"}

@@ -22,7 +22,7 @@ from collegium.integrations.eduteams.rules import (
 )
 from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys.rules import parse
-from tests.rules.test_keys import LINE
+from tests.rules.test_ssh_keys import LINE
 
 SAID: dict[str, Any] = {
     "sub": "ada@acc.example.org",

@@ -1,0 +1,46 @@
+"""The audit log keeps what says nothing about the person, under a neutral name."""
+
+from __future__ import annotations
+
+import pytest
+
+from collegium.accounts.erasure.rules import KEPT, erased, neutral_name, neutral_username
+from collegium.accounts.rules import username_from
+
+
+def test_neutral_names_say_only_the_id_of_the_account() -> None:
+    assert neutral_name(7) == "Deleted account 7"
+    assert neutral_username(7) == "~deleted-7"
+
+
+def test_neutral_username_cannot_be_chosen() -> None:
+    assert username_from(neutral_username(7)) != neutral_username(7)
+
+
+@pytest.mark.parametrize("name", sorted(KEPT))
+def test_impersonal_data_of_an_event_is_kept(name: str) -> None:
+    assert erased({name: "value"}, 7) == {name: "value"}
+
+
+def test_kept_data_is_exactly_what_was_decided() -> None:
+    assert sorted(KEPT) == [
+        *("because", "codes", "fields", "impersonated_by", "impersonator", "invitation", "key"),
+        *("mail", "mails", "method", "permissions", "permissions_added", "permissions_removed"),
+        *("request_uuid", "role", "role_uuid", "scope_name", "until"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["email", "full_name", "address", "anything", "Role", ""])
+def test_personal_data_of_an_event_is_removed(name: str) -> None:
+    assert erased({name: "Ada", "role": "PROJECT.MEMBER"}, 7) == {"role": "PROJECT.MEMBER"}
+
+
+def test_username_becomes_neutral_and_appears_only_where_there_was_one() -> None:
+    assert erased({"username": "ada"}, 7) == {"username": "~deleted-7"}
+    assert erased({}, 7) == {}
+
+
+def test_changed_fields_keep_their_names_and_lose_their_values() -> None:
+    told = {"changes": {"email": ["a@example.org", "b@example.org"], "first_name": ["", "Ada"]}}
+    assert erased(told, 7) == {"changes": {"email": [None, None], "first_name": [None, None]}}
+    assert erased({"changes": "email"}, 7) == {}
