@@ -99,7 +99,7 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
             "abandoned mails",
             f"{counts.abandoned} given up, refused for good or after {MAX_ATTEMPTS} attempts",
         )
-        yield _proxies(settings, rate_limit_queries.latest_subjects(tx, limits.UNKNOWN_ADDRESSES))
+        yield _proxies(settings, rate_limit_queries.latest_subjects(tx, limits.UNTRUSTED_PROXY))
         yield _clock(database, tx.scalar(_CLOCK), event_queries.latest(tx))
 
 

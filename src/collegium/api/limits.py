@@ -116,7 +116,7 @@ def count_unknown(context: RequestContext, many: int) -> None:
         raise Limited("tries.wait", seconds=context.seconds_until(context.now + delay))
 
 
-UNKNOWN_ADDRESSES: Final = "forwarded by "
+UNTRUSTED_PROXY: Final = "forwarded by "
 """Prefix of the subject that counts an untrusted proxy; the proxy's IP address follows."""
 
 _LOG_AGAIN_SECONDS: Final = 3600.0
@@ -148,4 +148,4 @@ class UntrustedProxyLog:
         address = hosts.address(given) or ""
         _log.warning("headers of a proxy that is not trusted were ignored", address=address)
         with suppress(UnavailableError), self._database.write() as tx:
-            rate_limit_queries.record_failure(tx, UNKNOWN_ADDRESSES + address, FORWARDED)
+            rate_limit_queries.record_failure(tx, UNTRUSTED_PROXY + address, FORWARDED)

@@ -28,7 +28,7 @@ _FLAGS: Final = ("is_manager", "is_owner", "remove")
 _LISTED: Final = ", ".join(_FLAGS)
 _NAME_SHOWN: Final = 64
 
-EMPTY_VALUES: Final = 20
+MESSAGES_MAX: Final = 20
 """Maximum number of messages for one field; keeps a response about as long as its request."""
 _AROUND: Final = 1000
 """Maximum length of white space and the like around a text, which is stripped without an error."""
@@ -44,7 +44,7 @@ class ValidationError(Exception):
 
     def __init__(self, *texts: str) -> None:
         super().__init__(*texts)
-        self.texts = list(dict.fromkeys(texts))[:EMPTY_VALUES]
+        self.texts = list(dict.fromkeys(texts))[:MESSAGES_MAX]
 
 
 def read_all(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -224,7 +224,7 @@ class People(Field):
         wrong = [
             # Ignoring a misspelled flag would read it as not set and demote the member.
             f"Unknown key {_shortened(name)} of {email}; known are {_LISTED}."
-            for name in islice((name for name in flags if name not in _FLAGS), EMPTY_VALUES)
+            for name in islice((name for name in flags if name not in _FLAGS), MESSAGES_MAX)
         ]
         wrong += [
             f"{name} of {email} must be true or false."
@@ -329,7 +329,7 @@ def read(
     errors: dict[str, list[str]] = {}
     if read_only is not None:
         unknown = (name for name in raw if name not in table and name not in read_only)
-        for name in islice(unknown, EMPTY_VALUES):
+        for name in islice(unknown, MESSAGES_MAX):
             errors[_shortened(name)] = ["Unknown field."]
     for name, field in table.items():
         if name not in raw:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-from collegium.api.brainstem.bodies import EMPTY_VALUES, ValidationError, check_storable, read_all
+from collegium.api.brainstem.bodies import MESSAGES_MAX, ValidationError, check_storable, read_all
 from collegium.api.brainstem.errors import BadRequestError
 from collegium.api.brainstem.schemas import Meta
 from collegium.api.request import hex_uuid
@@ -227,7 +227,7 @@ def _order(context: RequestContext, table: Table, errors: dict[str, list[str]]) 
     wrong = [name for name in dict.fromkeys(names) if name.removeprefix("-") not in table.orders]
     if wrong:
         errors["sort[]"] = [
-            f"Nothing can be sorted by {name[:100]}." for name in wrong[:EMPTY_VALUES]
+            f"Nothing can be sorted by {name[:100]}." for name in wrong[:MESSAGES_MAX]
         ]
     return tuple(dict.fromkeys(names))
 
@@ -238,7 +238,7 @@ def _embedded(
     names = {name.removesuffix(".*") for name in context.query.get("include[]", ()) if name}
     wrong = sorted(names - set(table.includes))
     if wrong:
-        errors["include[]"] = [f"{name[:100]} cannot be included." for name in wrong[:EMPTY_VALUES]]
+        errors["include[]"] = [f"{name[:100]} cannot be included." for name in wrong[:MESSAGES_MAX]]
     return frozenset(names)
 
 

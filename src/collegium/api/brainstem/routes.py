@@ -107,7 +107,7 @@ def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answe
     if operation is None:
         return errors.detail_response(405, _not_allowed(context), headers)
     if operation.mutates:
-        _check_method_override(context)
+        _refuse_prefetch(context)
     # A write opens its own transaction, after the read transaction has returned its connection.
     return operation.handler(context)
 
@@ -141,7 +141,7 @@ def _not_allowed(context: RequestContext) -> str:
     return f'Method "{context.method[:20]}" not allowed.'
 
 
-def _check_method_override(context: RequestContext) -> None:
+def _refuse_prefetch(context: RequestContext) -> None:
     """Refuse a request that a browser sends in advance, before anybody has followed the link.
 
     Raises:

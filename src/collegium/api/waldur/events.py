@@ -184,7 +184,7 @@ def _shown(request_context: RequestContext, row: Row) -> Event:
     )
 
 
-class _DateTimeFilter(filters.FilterType):
+class _EpochFilter(filters.FilterType):
     """A time in seconds since 1970 (UTC)."""
 
     def read(self, texts: Sequence[str]) -> datetime:
@@ -219,8 +219,8 @@ _SCOPES: Final = {
 }
 
 _FILTERS: Final[dict[str, filters.FilterType]] = {
-    "created_from": _DateTimeFilter(),
-    "created_to": _DateTimeFilter(),
+    "created_from": _EpochFilter(),
+    "created_to": _EpochFilter(),
     "customer_uuid": filters.Uuid(),
     "project_uuid": filters.Uuid(),
     "user_uuid": filters.Uuid(),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 REQUIRED: Final = "This field is required."
 NULL: Final = "This field may not be null."
 BLANK: Final = "This field may not be blank."
-EMPTY_VALUES: Final = 20
+MESSAGES_MAX: Final = 20
 """Maximum number of messages for one field; keeps a response about as long as its request."""
 
 _Found = TypeVar("_Found")
@@ -61,7 +61,7 @@ class ValidationError(Exception):
 
     def __init__(self, *texts: str) -> None:
         super().__init__(*texts)
-        self.texts = list(dict.fromkeys(texts))[:EMPTY_VALUES]
+        self.texts = list(dict.fromkeys(texts))[:MESSAGES_MAX]
 
 
 @dataclass(frozen=True, kw_only=True)

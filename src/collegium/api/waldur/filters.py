@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from collegium.access import rules as access_rules
 from collegium.api.request import hex_uuid
 from collegium.api.waldur.errors import BadRequestError
-from collegium.api.waldur.fields import EMPTY_VALUES, ValidationError, instant, unstorable
+from collegium.api.waldur.fields import MESSAGES_MAX, ValidationError, instant, unstorable
 from collegium.api.waldur.schemas import KINDS
 from collegium.db.statements import like_pattern
 
@@ -223,7 +223,7 @@ class MultipleFilter(FilterType):
         if self.of is not None:
             unknown = [name for name in names if name not in self.of]
             if unknown:
-                raise ValidationError(*map(no_choice, unknown[:EMPTY_VALUES]))
+                raise ValidationError(*map(no_choice, unknown[:MESSAGES_MAX]))
         return names
 
     def schema(self) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def bad_orders(context: RequestContext, orders: Collection[str]) -> list[str]:
         orders: names that the list can be sorted by.
     """
     names = (name for name in ordering(context) if name.removeprefix("-") not in orders)
-    return [no_choice(name) for name in list(dict.fromkeys(names))[:EMPTY_VALUES]]
+    return [no_choice(name) for name in list(dict.fromkeys(names))[:MESSAGES_MAX]]
 
 
 def read(

@@ -93,7 +93,7 @@ def _end(context: RequestContext) -> Answer:
     token_actions.check_may_oversee(context.actor)
     account = _number(context)
     with context.write() as tx:
-        token_actions.expiry_of(tx, context.actor, account)
+        token_actions.end_token(tx, context.actor, account)
     return Answer(204)
 
 

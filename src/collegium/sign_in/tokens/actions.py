@@ -336,7 +336,7 @@ def check_may_oversee(actor: Actor) -> None:
         raise Forbidden("permission.missing")
 
 
-def expiry_of(tx: WriteTransaction, actor: Actor, account: int) -> None:
+def end_token(tx: WriteTransaction, actor: Actor, account: int) -> None:
     """End somebody's token, and with it every session that uses it.
 
     Refuses: Forbidden ``permission.missing``, NotFound ``token.none``.
