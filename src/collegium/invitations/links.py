@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collegium.settings import Settings
 
 MAILED: Final = "invitation"
-"""The signing purpose of links that are only mailed to the invited address. Such a link proves it.
-"""
+"""The signing purpose of links that are only mailed to the invited address, and so prove it."""
 
 SHARED_BY_INVITER: Final = "invitation handed on"
 """The signing purpose of links that an inviter shares by other means. They prove no address."""

@@ -68,8 +68,8 @@ _of_the_tree = select(roles).where(
     roles.c.uuid == bindparam("uuid"), roles.c.kind != ScopeKind.GROUP.value
 )
 _BY_UUID = Statement(_of_the_tree)
-# The stronger lock of PostgreSQL: a transaction that inserts a reference to the role waits until
-# the role is changed or deleted.
+# FOR UPDATE, not the weaker FOR NO KEY UPDATE: a transaction that inserts a reference to the role
+# waits until the role is changed or deleted.
 _BY_UUID_LOCKED = Statement(_of_the_tree.with_for_update(of=roles))
 _BY_NAME_OR_UUID = {
     groups: Statement(

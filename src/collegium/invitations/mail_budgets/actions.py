@@ -46,9 +46,9 @@ def plan(tx: WriteTransaction, settings: Settings, address: str, until: datetime
     """Count an e-mail that the service sends itself; return when it may be sent, now or later.
 
     Args:
-        until: the time from which the e-mail is pointless, UTC. An e-mail that may only be sent
-            then is never sent, so it is not counted. Otherwise one sender could block an address
-            for all others for longer than that, with many scheduled invitations.
+        until: the time from which the e-mail is pointless, UTC. If the budget only allows it
+            then, it is never sent, so it is not counted. Otherwise many scheduled invitations of
+            one sender could block an address for all others for longer than that.
     """
     if not _is_counted(settings):
         return tx.now
