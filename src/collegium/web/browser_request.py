@@ -119,7 +119,7 @@ class BrowserRequest(RequestContext):
         """Start a session in this browser. Forms that were loaded before become invalid.
 
         Args:
-            method: How the person signed in, for the audit log.
+            method: How the person signed in: ``password``, ``second factor`` or ``mailed link``.
 
         Raises:
             Unauthenticated: The credentials have changed since they were checked.

@@ -336,7 +336,7 @@ def _shown(
 
 
 def _said(row: Row, state: State) -> str:
-    """Return the label of a state. Staff rejected a rejected invitation that was never mailed."""
+    """Return the label of a state. Only staff can reject an invitation that was never mailed."""
     if state is State.REJECTED and not is_mailed(row.mailed_at, row.created):
         return _HELD_BACK
     return STATES[state]
