@@ -1,8 +1,8 @@
-"""The gate: the only way to get hold of something that somebody may not see.
+"""Check what an actor may see: the only way to load an object that not everybody may see.
 
-``reach`` loads one scope or refuses; ``visible`` is the same rule as SQL, for lists.
-A grant on an organisation reaches down to its projects, and a grant on a project lets
-its organisation be seen: the tree has two levels, so no recursion is needed.
+``get_visible`` loads one scope or refuses. ``visible_scopes`` states the same rule as SQL, for
+lists. A grant on an organisation also counts for its projects. A grant on a project makes its
+organisation visible. The tree has two levels, so the queries need no recursion.
 """
 
 from __future__ import annotations
@@ -52,13 +52,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScopeAccess:
-    """A scope that the actor may see; only the gate makes one.
+    """A scope that the actor may see, with the actor's permissions there.
+
+    Only this module creates one, after the visibility check.
 
     Args:
         scope: the row: ``id uuid kind name slug description parent_id organisation_id
             organisation_uuid organisation_name blocked archived starts``.
-        held: the permissions that the actor holds there, from above too.
-        above: those of them that come from the organisation above.
+        permissions: names of all permissions that the actor holds in the scope, inherited ones
+            included.
+        parent_permissions: those of them that the actor inherits from the parent organisation.
     """
 
     scope: Row
@@ -67,7 +70,10 @@ class ScopeAccess:
 
 
 def is_active(table: Any = grants) -> ColumnElement[bool]:
-    """Say that a grant counts at ``now``: judged when used, never left to a sweeper."""
+    """Return the condition that a grant is active at the parameter ``now``.
+
+    Expiry is evaluated whenever a grant is used; no clean-up job has to run first.
+    """
     return and_(
         table.c.ended.is_(None),
         or_(table.c.until.is_(None), table.c.until > bindparam("now", type_=UtcDateTime)),
@@ -78,7 +84,7 @@ _scope_row = scopes.alias("place")
 
 
 def _is_not_deleted() -> ColumnElement[bool]:
-    """Say that the organisation of a grant is not closed where the actor is: access subnets."""
+    """Return the condition that access subnets do not hide the grant from the actor."""
     address = bindparam("actor_address", type_=LargeBinary)
     return not_(
         exists()
@@ -93,7 +99,7 @@ def _is_not_deleted() -> ColumnElement[bool]:
 
 
 def actor_grants() -> ColumnElement[bool]:
-    """Say that a grant counts for the actor, now and here."""
+    """Return the condition that a grant belongs to the actor and counts now, from this address."""
     return and_(
         grants.c.account_id == bindparam("actor", type_=BigInt), is_active(), _is_not_deleted()
     )
@@ -104,18 +110,19 @@ _parent_grants = scopes.alias("above")
 
 
 def viewer_params(tx: ReadTransaction, actor: Actor) -> dict[str, Any]:
-    """Give what every statement binds that asks what an actor may see."""
+    """Return the parameters of every statement that depends on what an actor may see."""
     return {
         "actor": actor.id,
         "actor_email": comparable_address(actor.email),
-        # Nowhere is within no range, so whom we judge ourselves is shut out by none.
+        # Internal checks have no client address. NULL lies in no closed range, so access subnets do
+        # not restrict them.
         "actor_address": None if actor.address is None else position(actor.address),
         "now": tx.now,
     }
 
 
 def visible_scopes() -> CompoundSelect[Any]:
-    """Select the ids of the scopes that the actor may see by grants."""
+    """Select the ids of the scopes that are visible to the actor because of grants."""
     return union_all(
         select(grants.c.scope_id).where(actor_grants()),
         select(scopes.c.parent_id)
@@ -128,10 +135,10 @@ def visible_scopes() -> CompoundSelect[Any]:
 
 
 def scopes_with_permission(*needs: tuple[ScopeKind | None, Permission]) -> CompoundSelect[Any]:
-    """Select the ids of the scopes on which the actor holds one of the permissions.
+    """Select the ids of the scopes in which the actor holds one of the permissions.
 
     Args:
-        needs: pairs of a kind of scope (None: any) and a permission that counts there.
+        needs: pairs of a kind of scope (None: any kind) and a permission that counts there.
     """
     wanted = or_(
         *(
@@ -198,8 +205,8 @@ _BY_UUID = Statement(
 )
 _BY_ID = Statement(_scope.where(scopes.c.id == bindparam("id")))
 
-# One row a permission held on the scope, directly or from above; a row without a permission
-# says that there is a grant at all, and so that the scope may be seen.
+# One row for each permission that the actor holds in the scope, directly or inherited. A row
+# without a permission shows that there is a grant, which makes the scope visible.
 _RIGHTS = Statement(
     union_all(
         select(role_permissions.c.permission, grants.c.scope_id)
@@ -219,8 +226,9 @@ _RIGHTS = Statement(
     )
 )
 
-# FOR NO KEY UPDATE: every row that names the scope takes a weak lock on it for its foreign key,
-# and must not wait for, or deadlock with, a deed that has it locked.
+# FOR NO KEY UPDATE: inserting a row that references the scope takes a weak lock on the scope for
+# the foreign key. With a stronger lock here, such an insert would wait for the action that holds
+# the lock, or deadlock with it.
 _LOCK = Statement(
     select(literal(1).label("locked"))
     .select_from(scopes)
@@ -237,8 +245,8 @@ _LOCK_ACCOUNT = Statement(
 )
 
 
-# FOR SHARE: waits for whoever removes the scope, or switches the account off, and lets nobody
-# do it before this transaction ends; others may say the same at the same time.
+# FOR SHARE waits for a transaction that deletes the scope or deactivates the account, and prevents
+# both until this transaction ends. Several transactions can hold this lock at the same time.
 def _insert_if(holder: Any, key: str, holds: Any, table: Any, names: Collection[str]) -> Statement:
     values = [bindparam(name, type_=table.c[name].type) for name in names]
     row = select(*values).select_from(holder).where(holder.c.id == bindparam(key), holds)
@@ -250,17 +258,23 @@ def _insert_if(holder: Any, key: str, holds: Any, table: Any, names: Collection[
 
 
 def add_to_scope(table: Any, names: Collection[str]) -> Statement:
-    """Insert a row with a ``scope_id``; none is there when that scope has been removed."""
+    """Return a statement that inserts a row with a ``scope_id``.
+
+    It returns the new ``id``. It inserts nothing and returns no row if the scope has been deleted.
+    """
     return _insert_if(scopes, "scope_id", scopes.c.removed.is_(None), table, names)
 
 
 def add_to_account(table: Any, names: Collection[str]) -> Statement:
-    """Insert a row with an ``account_id``; none is there when that account cannot be used."""
+    """Return a statement that inserts a row with an ``account_id``.
+
+    It returns the new ``id``. It inserts nothing and returns no row if the account is inactive.
+    """
     return _insert_if(accounts, "account_id", accounts.c.is_active, table, names)
 
 
 def _rights(tx: ReadTransaction, actor: Actor, scope: Row) -> tuple[bool, ScopeAccess]:
-    """Tell whether the actor may see the scope, and what is held there."""
+    """Return whether the actor may see the scope, and the actor's permissions there."""
     rows = tx.fetch_all(_RIGHTS, **viewer_params(tx, actor), scope=scope.id, parent=scope.parent_id)
     held = [row for row in rows if row.permission is not None]
     return actor.sees_all or bool(rows), ScopeAccess(
@@ -277,10 +291,13 @@ def get_visible(
 
     Args:
         uuid: 32 hex digits.
-        needed: permissions one of which must be held there; none: seeing is enough.
+        needed: permissions, one of which the actor must hold in the scope. Without any, visibility
+            is enough.
 
-    Refuses: NotFound ``<kind>.unknown`` when there is none or it is hidden from the actor,
-    Forbidden when it is seen but none of the permissions is held.
+    Raises:
+        NotFound: ``<kind>.unknown``: there is no such scope, or it is hidden from the actor.
+        Forbidden: ``permission.missing``: the actor sees the scope but holds none of the
+            permissions.
     """
     scope = tx.fetch_one(_BY_UUID, uuid=uuid, kind=kind.value)
     if scope is None:
@@ -291,12 +308,14 @@ def get_visible(
 def lock_and_recheck(
     tx: WriteTransaction, actor: Actor, reached: ScopeAccess, *needed: Permission
 ) -> ScopeAccess:
-    """Lock a scope that was reached, and judge it again as it is under the lock.
+    """Lock a scope that was loaded before, and repeat the checks under the lock.
 
-    Whatever was read before the lock may have changed while another deed had it: the
-    scope removed, its organisation blocked, the actor's own right taken away.
+    While another action held the lock, anything read before may have changed: the scope may be
+    deleted, its organisation blocked, the actor's permission revoked.
 
-    Refuses: as ``reach``.
+    Raises:
+        NotFound: ``scope.unknown`` or ``<kind>.unknown``: the scope is gone or no longer visible.
+        Forbidden: ``permission.missing``: the actor no longer holds one of the permissions.
     """
     lock_account_and_scope(tx, reached.scope.id, reached.scope.parent_id)
     return get_visible_by_id(tx, actor, reached.scope.id, *needed)
@@ -305,7 +324,14 @@ def lock_and_recheck(
 def get_visible_by_id(
     tx: ReadTransaction, actor: Actor, scope_id: int, *needed: Permission
 ) -> ScopeAccess:
-    """Load a scope by its number; otherwise as ``reach``."""
+    """Load a scope by its id. Otherwise like ``get_visible``.
+
+    Raises:
+        NotFound: ``scope.unknown``: there is no such scope. ``<kind>.unknown``: it is hidden from
+            the actor.
+        Forbidden: ``permission.missing``: the actor sees the scope but holds none of the
+            permissions.
+    """
     scope = tx.fetch_one(_BY_ID, id=scope_id)
     if scope is None:
         raise NotFound("scope.unknown")
@@ -315,11 +341,12 @@ def get_visible_by_id(
 def permissions_in_scope(
     tx: ReadTransaction, actor: Actor, scope_id: int, *, anywhere: bool = False
 ) -> ScopeAccess | None:
-    """Give a scope with what an actor holds there, seen or not; None when it is gone.
+    """Return a scope and the permissions of an actor in it, without a visibility check.
+
+    Return None if the scope is deleted.
 
     Args:
-        anywhere: whether what is held counts also where its organisation is closed to the
-            actor's address.
+        anywhere: ignore access subnets, so that permissions count from every address.
     """
     scope = tx.fetch_one(_BY_ID, id=scope_id)
     if anywhere:
@@ -339,21 +366,24 @@ def _check_visibility(
 
 
 def lock_account(tx: WriteTransaction, account: int) -> None:
-    """Hold everybody else's deeds on the account back, where a rule speaks of all its grants."""
+    """Lock an account until this transaction ends.
+
+    Needed wherever a rule concerns all grants of the account. Other actions that lock it wait.
+    """
     tx.scalar(_LOCK_ACCOUNT, id=account)
 
 
 def lock_account_and_scope(tx: WriteTransaction, scope_id: int, parent_id: int | None) -> None:
-    """Lock a scope and what is above it, in the order in which everybody does."""
+    """Lock a scope and its parent. The parent comes first everywhere, which prevents deadlocks."""
     if parent_id is not None:
         lock_scope(tx, parent_id)
     lock_scope(tx, scope_id)
 
 
 def lock_scope(tx: WriteTransaction, scope_id: int) -> None:
-    """Hold everybody else's deeds on the scope back until this transaction ends.
+    """Lock a scope until this transaction ends. Other actions that lock it wait.
 
-    Needed wherever a rule speaks of the scope as a whole. On SQLite the transaction
-    itself already does it.
+    Needed wherever a rule concerns the scope as a whole. On SQLite the write transaction itself
+    already excludes all others.
     """
     tx.scalar(_LOCK, id=scope_id)

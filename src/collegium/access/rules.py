@@ -1,7 +1,7 @@
-"""Who may do what: permissions, system roles, and the questions asked of them.
+"""Define permissions and system roles, and decide who may do what.
 
-Permission names are those of the Waldur wire, because operators keep their custom roles in them;
-the Python names are ours.
+The values of ``Permission`` are the names of the Waldur API, because operators keep them in their
+custom roles. The Python names are ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class ScopeKind(StrEnum):
-    """The kinds of scope. Organisations hold projects; groups stand alone."""
+    """The kinds of scope.
+
+    Organisations contain projects; groups have neither parent nor children.
+    """
 
     ORGANISATION = "organisation"
     PROJECT = "project"
@@ -25,7 +28,7 @@ class ScopeKind(StrEnum):
 
 
 class Permission(StrEnum):
-    """Every right that a role can carry."""
+    """Every permission that a role can contain."""
 
     ORGANISATION_CREATE = "CUSTOMER.CREATE"
     ORGANISATION_UPDATE = "CUSTOMER.UPDATE"
@@ -53,7 +56,7 @@ class Permission(StrEnum):
 
 
 class MembershipPermissions(NamedTuple):
-    """The three permissions that rule the team of a scope."""
+    """The three permissions for managing the members of a scope."""
 
     grant: Permission
     regrant: Permission
@@ -76,7 +79,7 @@ MEMBERSHIP_PERMISSIONS: Final = {
 
 
 class SystemRole(NamedTuple):
-    """A role that every installation has from its first migration on."""
+    """A role that the first migration creates in every installation."""
 
     name: str
     kind: ScopeKind
@@ -94,7 +97,7 @@ OWNER_ROLES: Final = {
     ScopeKind.PROJECT: frozenset[str](),
     ScopeKind.GROUP: frozenset({"GROUP.OWNER", "GROUP.LEAD"}),
 }
-"""The roles without which a scope of that kind has nobody in charge."""
+"""The owner roles by kind of scope. Without a holder of one, nobody is in charge of the scope."""
 
 SYSTEM_ROLES: Final = (
     SystemRole(
@@ -160,7 +163,8 @@ SYSTEM_ROLES: Final = (
         permissions=(),
     ),
     *(
-        # A lead is owner and manager, as whoever founds a group; an owner may do the same.
+        # The creator of a group becomes its lead. A lead counts as owner and manager in one. An
+        # owner has the same permissions.
         SystemRole(
             name,
             ScopeKind.GROUP,
@@ -189,18 +193,21 @@ SYSTEM_ROLES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The account that asks, as authenticated.
+    """The authenticated account in whose name a request acts.
 
-    ``sees_all`` and ``is_staff`` are the two privileges outside roles:
-    support reads everything and changes nothing, staff may do everything.
-    ``address`` is where the request comes from, "" when that cannot be told; None for an
-    account that asks nothing and is judged by ourselves, wherever it may be.
-    ``behind`` is the member of staff who acts as this account; history names both.
-    ``token`` is the id of the token that was shown, 0 for none; ``credentials`` the version of
-    the account's credentials that a password was verified at, None where none was. Both are
-    compared again where something is written that would outlive them.
-    ``token_kind`` is the kind of the token that authenticated the request (``rules.tokens.Kind``);
-    None where no token did, or where somebody acts as this account.
+    Args:
+        is_staff: may do everything.
+        is_support: may read everything and changes nothing.
+        address: IP address of the client; "" if it is unknown. None if there is no request and the
+            server itself checks what the account may do; access subnets then do not apply.
+        request: id of the request, for the audit log.
+        impersonator: the member of staff who acts as this account. The audit log names both.
+        token: id of the token that authenticated the request, 0 for none.
+        credentials: version of the account's credentials at which a password was verified; None if
+            no password was verified. ``token`` and ``credentials`` are compared again before
+            something is written that would outlive them.
+        token_kind: a ``TokenKind`` of ``collegium.sign_in.tokens.rules``. None without a token, and
+            during impersonation.
     """
 
     id: int
@@ -221,43 +228,47 @@ class Actor:
 
     @property
     def sees_all(self) -> bool:
-        """Tell whether nothing is hidden from this actor."""
+        """Return whether nothing is hidden from this actor."""
         return self.is_staff or self.is_support
 
 
 ANONYMOUS: Final = Actor(
     id=0, uuid="", username="", name="", email="", is_staff=False, is_support=False
 )
-"""Whoever asks without credentials: sees what everybody may see."""
+"""The actor of requests without credentials. It sees only what everybody may see."""
 
 
 def require_staff_or_support(actor: Actor) -> None:
-    """Let only staff and support pass; to anybody else there is nothing.
+    """Require that the actor is staff or support.
 
-    Refuses: NotFound ``oversight.unknown``.
+    Everybody else gets the same error as for an unknown page.
+
+    Raises:
+        NotFound: ``oversight.unknown``: the actor is neither staff nor support.
     """
     if not actor.sees_all:
         raise NotFound("oversight.unknown")
 
 
 def has_permission(actor: Actor, held: Collection[str], *needed: Permission) -> bool:
-    """Tell whether one of the needed permissions is among those held on the scope."""
+    """Return whether the actor is staff or holds one of the needed permissions in the scope."""
     return actor.is_staff or any(permission in held for permission in needed)
 
 
 def may_grant(actor: Actor, held: Collection[str], role_permissions: Collection[str]) -> bool:
-    """Tell whether a role stays under the giver's own ceiling on the scope.
+    """Return whether the actor may grant a role with these permissions in the scope.
 
-    Staff may give everything.
+    Staff may grant every role. Everybody else is limited by ``within_ceiling``.
     """
     return actor.is_staff or within_ceiling(held, role_permissions)
 
 
 def within_ceiling(held: Collection[str], role_permissions: Collection[str]) -> bool:
-    """Tell whether somebody who holds so much may hand out a role.
+    """Return whether the holder of some permissions may grant a role with other permissions.
 
-    Nobody hands out more than they hold; and in groups, where nobody is raised but by
-    owners, managers bring in plain members only, not others of their own kind.
+    A role may contain only permissions that the granting person holds. Groups have one more rule:
+    only owners and leads, who hold ``GROUP_REGRANT``, may grant a role that manages the group.
+    Managers therefore add plain members, but no further managers.
     """
     carried = set(role_permissions)
     raises = not carried.isdisjoint(_RULE_GROUPS)

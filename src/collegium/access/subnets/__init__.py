@@ -1,1 +1,1 @@
-"""Subnets: the networks from which an organisation is visible."""
+"""Access subnets: the networks from which an organisation is visible."""

@@ -1,4 +1,4 @@
-"""Access subnets: the ranges of addresses from which an organisation is closed."""
+"""Store the address ranges from which an organisation is hidden (access subnets)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,12 @@ def _insert(count: int) -> Statement:
 
 
 def replace(tx: WriteTransaction, scope: int, ranges: Sequence[tuple[bytes, bytes]]) -> None:
-    """Close an organisation from these ranges, both ends included, and from no other."""
+    """Replace the address ranges from which an organisation is hidden.
+
+    Args:
+        scope: id of the organisation.
+        ranges: first and last address of each range, both included, as from ``subnets.rules``.
+    """
     tx.execute(_CLEAR, scope=scope)
     if ranges:
         bounds = {

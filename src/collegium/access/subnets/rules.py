@@ -1,7 +1,8 @@
-"""Access subnets: from which addresses an organisation is to be seen at all.
+"""Calculate the address ranges from which access subnets hide an organisation.
 
-Kept as their complement, the ranges from which it is closed. So an organisation without subnets
-has no row, and the question is one: does the address lie in one of the organisation's ranges?
+The database stores the complement of the subnets, because the check is then simple: an organisation
+is hidden if the client address lies in one of its stored ranges. An organisation without subnets
+has no rows.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 _LAST: Final = 2**128 - 1
-_MAPPED: Final = 0xFFFF << 32  # where IPv4 lies within IPv6
+_MAPPED: Final = 0xFFFF << 32  # offset of the IPv4-mapped addresses in IPv6
 
 NO_ADDRESS: Final = -1
-"""Where a request stands of which no address is known: before all others, in no network."""
+"""The position of a request without a known address: before all addresses, in no subnet."""
 
 
 def is_denied(subnets: str) -> list[tuple[bytes, bytes]]:
-    """Give the ranges, both ends included, from which an organisation is closed.
+    """Return the ranges, both ends included, from which an organisation is hidden.
 
     Args:
-        subnets: networks, separated by commas; what is none lets nobody in. Empty: open to all.
+        subnets: networks separated by commas. An empty text hides the organisation from nobody. A
+            part that is no network admits nobody.
     """
     parts = [part for part in map(str.strip, subnets.split(",")) if part]
     if not parts:
@@ -39,7 +41,10 @@ def is_denied(subnets: str) -> list[tuple[bytes, bytes]]:
 
 @lru_cache(maxsize=4096)
 def position(address: str) -> bytes:
-    """Give an address as it lies among the ranges, IPv4 as a part of IPv6."""
+    """Return the position of an address among the ranges: 16 bytes, IPv4 mapped into IPv6.
+
+    An invalid address has the position of ``NO_ADDRESS``, which is empty.
+    """
     try:
         return _packed(_number(ip_address(address.strip())))
     except ValueError:
