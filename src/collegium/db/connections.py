@@ -1,8 +1,7 @@
-"""Open connections to one database, kept for the next request.
+"""Pool of open database connections, reused by later requests.
 
-Few lines of our own instead of SQLAlchemy's pool: borrowing and giving back through that one took
-half as long as everything that is asked for ``users/me``, and its question whether a connection
-still lives is a round trip before each request.
+This replaces SQLAlchemy's pool. Checking a connection out and in there took half as long as all
+queries of ``users/me``, and its liveness check costs a round trip before each request.
 """
 
 from __future__ import annotations
@@ -26,49 +25,55 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
 BUSY_SECONDS: Final = 10
-"""How long one waits for a SQLite writer, or a free connection, before being told to come back."""
+"""Longest wait in seconds for a SQLite writer or a free connection before ``UnavailableError``."""
 
 _MOST: Final = 40
-"""Connections that one process has open at most."""
+"""Maximum number of open connections of one process."""
 
 _LOOK_SECONDS: Final = 0.02
-"""How often whoever waits looks whether somebody gave one back."""
+"""Polling interval in seconds while waiting for a free connection."""
 
 _TRUST_SECONDS: Final = 1.0
-"""A connection that was in use so short a time ago is not asked whether it still lives."""
+"""A connection that was used so few seconds ago is reused without a liveness check."""
 
 _TURN_SECONDS: Final = 2.0
-"""How long a request waits for others that ask; longer than all threads of a process take."""
+"""Longest wait in seconds for a read slot; longer than all threads of a process take together."""
 
 _IDLE_SECONDS: Final = 10.0
-"""So long one beyond those that are kept waits to be used again: to open one takes milliseconds."""
+"""Seconds after which an idle connection beyond the pool size is closed.
+
+Opening a connection takes milliseconds, so it is kept a while for reuse.
+"""
 
 _ROOM: Final = 1024 * 1024
-"""Bytes that a disk must have left, lest it count as full: less is gone with the next writes."""
+"""Bytes of free disk space below which the disk counts as full.
+
+The next writes would use them up.
+"""
 
 _FIRST_BYTE: Final = 0xFF
 
 _STATEMENTS: Final = 500
-"""Prepared statements that a connection keeps; both drivers keep about a hundred by themselves."""
+"""Prepared statements that a connection caches. By default both drivers cache about a hundred."""
 
 
 class UnavailableError(Exception):
-    """The database cannot be reached or is too busy; the same request may succeed later."""
+    """The database cannot be reached or is too busy. The same request may succeed later."""
 
 
 class StorageFullError(UnavailableError):
-    """The disk of the database is full; nothing is stored until somebody makes room."""
+    """The disk of the database is full. Writes fail until somebody frees space."""
 
 
 class ReadSlot:
-    """The place of one request among those that ask at once; it is taken once at most.
+    """Permission to read from the database, for one request. It is acquired once at most.
 
-    Threads that run at once take the interpreter from each other with each row. With thirty of
-    them a process answered a third of what it answers when they wait here, with a hundred next to
-    nothing.
+    Threads that read at the same time take the interpreter lock from each other with each row. With
+    thirty of them a process answered a third of the requests that it answers when they wait here.
+    With a hundred it answered next to nothing.
 
     Args:
-        gate: a lock or a semaphore, which lets as many through as may ask at once.
+        gate: a lock or semaphore that admits as many readers as may run at once.
     """
 
     __slots__ = ("_gate", "_is_taken", "_was_wanted")
@@ -79,24 +84,25 @@ class ReadSlot:
         self._was_wanted = False
 
     def acquire(self) -> None:
-        """Wait until it is one's turn; or two seconds, lest all wait for one that takes long."""
+        """Wait for the slot, two seconds at most; one slow reader must not stop all others."""
         if not self._was_wanted:
             self._was_wanted = True
             self._is_taken = self._gate.acquire(timeout=_TURN_SECONDS)
 
     def release(self) -> None:
-        """Let the next one ask."""
+        """Release the slot, so that the next request can read."""
         if self._is_taken:
             self._is_taken = False
             self._gate.release()
 
 
 class Connections:
-    """A pool.
+    """A connection pool.
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
-        size: connections kept open; further ones are made under load, and closed some time after.
+        size: connections that are kept open. Further ones are opened under load and closed when
+            they have been idle for some time.
     """
 
     def __init__(self, url: str, size: int) -> None:
@@ -104,15 +110,19 @@ class Connections:
         is_sqlite = self.engine.dialect.name == "sqlite"
         self._folder = Path(self.engine.url.database or "").parent if is_sqlite else None
         self._size = size
-        # Used last, taken first: what is not needed cools down at the bottom.
+        # A stack: the connection used last is reused first. Connections that are not needed stay at
+        # the bottom and can be closed.
         self._idle: list[tuple[Any, float]] = []
-        # One place for each that is open, whether it is in use or not.
+        # Counts all open connections, in use or idle.
         self._room = BoundedSemaphore(_MOST)
 
     def take(self) -> Any:
-        """Give a connection of the driver to whoever will ``give`` or ``drop`` it.
+        """Return a connection of the driver.
 
-        Raises: Unavailable when there is none to be had.
+        The caller must hand it back with ``give`` or ``drop``.
+
+        Raises:
+            UnavailableError: no connection became free in time, or none can be opened.
         """
         ends = time.monotonic() + BUSY_SECONDS
         while True:
@@ -129,19 +139,19 @@ class Connections:
             self._close(connection)
 
     def give(self, connection: Any) -> None:
-        """Take back a connection that is in order, and in no transaction."""
+        """Return a healthy connection without open transaction to the pool."""
         now = time.monotonic()
         self._idle.append((connection, now))
         if len(self._idle) > self._size:
             self._cool(now)
 
     def drop(self, connection: Any) -> None:
-        """Take back a connection that went wrong. Those that wait may have gone the same way."""
+        """Close a broken connection and all idle ones, which may be broken for the same reason."""
         self._close(connection)
         self.close()
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close all idle connections."""
         while self._idle:
             try:
                 connection, _ = self._idle.pop()
@@ -150,7 +160,7 @@ class Connections:
             self._close(connection)
 
     def _cool(self, now: float) -> None:
-        """Close the one at the bottom when nobody has needed it for long."""
+        """Close the connection that has been idle longest, if it exceeds ``_IDLE_SECONDS``."""
         try:
             coldest = self._idle.pop(0)
         except IndexError:
@@ -179,19 +189,24 @@ class Connections:
         self._room.release()
 
     def outage(self, error: Exception) -> UnavailableError:
-        """Say what a driver's error means: the disk is full, or anything else."""
+        """Return the exception for a driver's error: disk full, or unavailable."""
         said = first_line(error)
         if isinstance(error, psycopg.errors.DiskFull):
             return StorageFullError(said)
         code = getattr(error, "sqlite_errorcode", 0)
-        # What SQLite keeps beside the database cannot be made on a full disk either.
+        # On a full disk SQLite also fails to create the files that it keeps beside the database.
+        # These errors look like I/O errors.
         is_odd = code & _FIRST_BYTE in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
         if code == sqlite3.SQLITE_FULL or (is_odd and not self.has_room()):
             return StorageFullError(said)
         return UnavailableError(said)
 
     def has_room(self) -> bool:
-        """Tell whether the disk of a SQLite file has room; of a server nobody here knows."""
+        """Return whether the disk of a SQLite file has free space.
+
+        For PostgreSQL the answer is always True, because the disk of the server is not visible
+        here.
+        """
         if self._folder is None:
             return True
         try:
@@ -205,7 +220,7 @@ OUTAGES: Final = (sqlite3.OperationalError, psycopg.OperationalError)
 
 
 def first_line(error: Exception) -> str:
-    """Give what a driver's error says first; the rest is for its developers."""
+    """Return the first line of a driver's error. The other lines only help developers."""
     return (str(getattr(error, "orig", error)).splitlines() or ["no reason given"])[0]
 
 
@@ -220,7 +235,11 @@ def _is_alive(connection: Any) -> bool:
 
 
 def is_closed_by_server(connection: Any) -> bool:
-    """Tell whether a connection is closed, or still in a transaction that nobody could end."""
+    """Return whether a connection must not be reused.
+
+    True if a PostgreSQL connection is closed, or if a SQLite connection is closed or still in a
+    transaction that could not be rolled back.
+    """
     if not isinstance(connection, sqlite3.Connection):
         return bool(connection.closed)
     try:
@@ -253,7 +272,7 @@ def _engine(url: str) -> Engine:
 
 
 class _HexLoader(Loader):
-    """Reads a PostgreSQL UUID as the 32 hex digits that we speak everywhere."""
+    """Load a PostgreSQL UUID as 32 hex digits without hyphens, the form used everywhere here."""
 
     def load(self, data: Any) -> str:
         return bytes(data).decode().replace("-", "")
@@ -268,7 +287,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         f"busy_timeout={BUSY_SECONDS * 1000}",
-        "cache_size=-8000",  # kB; a worker is to need no more of it for more accounts
+        "cache_size=-8000",  # kB, so that the memory of a process does not grow with the database
         "temp_store=MEMORY",
     ):
         raw.execute(f"PRAGMA {pragma}")
@@ -284,9 +303,10 @@ def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
     raw.prepared_max = _STATEMENTS
     set_json_loads(msgspec.json.decode, raw)
     raw.execute("SET TIME ZONE 'UTC'")
-    # Compiling a statement takes longer than any of ours should run.
+    # Compiling a statement takes longer than any of our statements should run.
     raw.execute("SET jit = off")
-    # What is asked often is in memory, where the next row costs hardly more than the one beside it.
+    # Rows that are read often are cached in memory, where random access costs little more than
+    # sequential access.
     raw.execute("SET random_page_cost = 1.1")
     raw.execute("SET lock_timeout = '10s'")
     raw.execute("SET idle_in_transaction_session_timeout = '60s'")

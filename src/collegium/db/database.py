@@ -1,4 +1,4 @@
-"""Questions and transactions, on SQLite and on PostgreSQL."""
+"""Read and write transactions on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 _PIECES: Final = 8
-"""So many pieces may an index of texts lie in."""
+"""Number of segments of a full-text index above which all of them are merged."""
 
 _PAGES: Final = 64
 _PARTS: Final = 400
-"""So many times are so many pages put together at most, each time in some milliseconds."""
+"""Maximum merge passes per run; each merges 64 pages in a few milliseconds."""
 
 _LOOK_SECONDS: Final = 60.0
-"""How long a PostgreSQL that had room is believed to have some."""
+"""Seconds for which a PostgreSQL server that had free disk space is not checked again."""
 
 _WRITE_SQLITE: Final = ("PRAGMA user_version = 0",)
-"""Write the first page anew; nobody uses the number."""
+"""Rewrite the first page of the file. Nothing reads this number."""
 
 _WRITE_POSTGRESQL: Final = (
     """
@@ -53,37 +53,38 @@ _WRITE_POSTGRESQL: Final = (
     FROM (SELECT string_agg(md5(n::text), '') AS filling FROM generate_series(1, 4000) AS n) AS made
     """,
 )
-"""Take some pages on the disk of the database, and give them back."""
+"""Allocate some pages on the disk of the database, and free them again."""
 
 _READ_ANEW: Final = ("CREATE TABLE read_anew (id INTEGER)", "DROP TABLE read_anew")
-"""Other connections read new statistics only when they read the schema, which this has them do."""
+"""Change the schema, because other connections load new statistics only with the schema."""
 
 _SIZE: Final = "SELECT " + " + ".join(
     f"(SELECT coalesce(max(id), 0) FROM {table})"
     for table in ("accounts", "scopes", "grants", "invitations")
 )
 _YOUNG: Final = 100
-"""So many rows may a database grow by without a look at how they are spread."""
+"""Number of rows by which a database may grow before its statistics are gathered again."""
 
 _READER_SECONDS: Final = 0.005
-"""How long one reader of SQLite waits for another; as long as the interpreter lets one run."""
+"""How long a reader of SQLite waits for another one: one switch interval of the interpreter."""
 
 
 class UniqueViolationError(Exception):
-    """A unique constraint said no; the caller knows which one its statement can meet."""
+    """A unique constraint was violated. The caller knows which one its statement can violate."""
 
 
 class ForeignKeyViolationError(UnavailableError):
-    """A foreign key said no: a row is still named, or the one that it names has just gone.
+    """A foreign key was violated: a row is still referenced, or a referenced row was just deleted.
 
-    Asked again, the request meets the rows as they are.
+    When the request is repeated, it sees the current rows.
     """
 
 
 class ReadTransaction:
-    """Questions at one moment: a connection and the time that counts as now.
+    """A connection for reading, and the time that counts as now.
 
-    On SQLite all of them see the same rows, on PostgreSQL each the latest that were committed.
+    On SQLite all statements see the same snapshot. On PostgreSQL each statement sees the rows that
+    were committed when it started.
     """
 
     __slots__ = ("_cursor", "_dialect", "cache", "now", "statements")
@@ -94,11 +95,11 @@ class ReadTransaction:
         self.now = now
         self.statements = 0
         self.cache: dict[Any, Any] = {}
-        """What was found out once, and is true as long as this lasts."""
+        """Results of earlier look-ups that stay valid for the whole transaction."""
 
     @property
     def backend(self) -> str:
-        """Give ``sqlite`` or ``postgresql``, for the few statements that differ."""
+        """Return ``sqlite`` or ``postgresql``, for the few statements that differ."""
         return self._dialect.name
 
     def _execute(self, prepared: Statement, given: dict[str, Any]) -> CompiledStatement:
@@ -118,42 +119,45 @@ class ReadTransaction:
         return compiled
 
     def fetch_all(self, prepared: Statement, **given: Any) -> list[Row]:
-        """Give all rows."""
+        """Return all rows."""
         compiled = self._execute(prepared, given)
         return compiled.rows(self._cursor.fetchall())
 
     def fetch_one(self, prepared: Statement, **given: Any) -> Row | None:
-        """Give the first row, or None."""
+        """Return the first row, or None."""
         compiled = self._execute(prepared, given)
         line = self._cursor.fetchone()
         return None if line is None else compiled.rows([line])[0]
 
     def scalar(self, prepared: Statement, **given: Any) -> Any:
-        """Give the first value of the first row, or None."""
+        """Return the first value of the first row, or None."""
         row = self.fetch_one(prepared, **given)
         return None if row is None else row[0]
 
 
 class WriteTransaction(ReadTransaction):
-    """A transaction: all of it is committed by whoever opened it, or none of it."""
+    """A write transaction. The code that opens it commits everything, or nothing after an error."""
 
     __slots__ = ("mail_enqueued", "request")
 
     def __init__(self, cursor: Any, dialect: Dialect, now: datetime) -> None:
         super().__init__(cursor, dialect, now)
         self.mail_enqueued = False
-        """Whether a mail was posted: somebody should wake the worker after the commit."""
+        """Whether an e-mail was queued. If so, the worker must be woken after the commit."""
         self.request = ""
-        """The id of the request whose transaction this is, if any; a mail is followed by it."""
+        """Id of the request that opened the transaction, or "".
+
+        Queued e-mails carry it for tracing.
+        """
 
     def execute(self, prepared: Statement, **given: Any) -> int:
-        """Run a statement and give the number of rows it touched."""
+        """Execute a statement. Return the number of affected rows."""
         self._execute(prepared, given)
         return int(self._cursor.rowcount)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Let what happens inside fail alone, so that the transaction can go on."""
+        """Roll back only the block if it raises, so that the transaction can go on."""
         self._cursor.execute("SAVEPOINT point")
         try:
             yield
@@ -180,63 +184,73 @@ def _is_foreign_key_violation(error: Exception) -> bool:
 
 
 class Database:
-    """A pool of connections to one database.
+    """A database with its pool of connections.
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
-        size: connections kept open; further ones are made under load, and closed some time after.
+        size: connections that are kept open. Further ones are opened under load and closed when
+            they have been idle for some time.
     """
 
     def __init__(self, url: str, size: int = 8) -> None:
         self._connections = Connections(url, size)
         self.engine = self._connections.engine
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        # Named parameters on both, so that one dictionary serves either driver.
+        # Both drivers use named parameters, so the same dictionary of parameters serves both.
         self.dialect: Dialect = (
             sqlite_dialect.dialect(paramstyle="named", json_deserializer=msgspec.json.decode)
             if self.is_sqlite
             else self.engine.dialect
         )
         self._begin = "BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN"
-        # SQLite's own busy handler sleeps and polls; queueing the writers of one process
-        # here lets the next one start at once. Other processes still meet BEGIN IMMEDIATE.
+        # SQLite's own busy handler sleeps and polls. With this lock the next writer of the same
+        # process starts at once. Writers of other processes are still excluded by BEGIN IMMEDIATE.
         self._turn = threading.Lock() if self.is_sqlite else None
         self._was_full = False
         self._looked = time.monotonic()
         self._tended = 0
-        # With each row SQLite lets go of the interpreter and takes it again. Where others wait
-        # for it, that costs more than the row; so they wait here, and for a long reader not long.
+        # With each row SQLite releases the interpreter lock and takes it again. If other threads
+        # want it, that costs more than reading the row. So readers wait for each other here, but
+        # only briefly if one of them takes long.
         self._readers = threading.RLock() if self.is_sqlite else None
-        # PostgreSQL works while we wait for it; so several may ask it, a kept connection each.
+        # PostgreSQL works while we wait for it. So several threads may read at once, each with one
+        # of the connections that are kept open.
         self._gate = self._readers or threading.BoundedSemaphore(size)
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close all idle connections."""
         self._connections.close()
 
     def outage(self, error: Exception) -> UnavailableError:
-        """Say what an error of the driver means."""
+        """Return the exception for an error of the driver."""
         return self._connections.outage(error)
 
     def read(self, now: datetime | None = None) -> AbstractContextManager[ReadTransaction]:
-        """Ask; nothing can be changed through it."""
+        """Open a block that reads. Nothing can be changed through it."""
         return _ReadContext(self._connections, self.dialect, now, self._readers)
 
     def read_slot(self) -> ReadSlot:
-        """Give a place in the queue of those that only ask."""
+        """Return a read slot for one request."""
         return ReadSlot(self._gate)
 
     @contextmanager
     def write(self, now: datetime | None = None) -> Iterator[WriteTransaction]:
-        """Change: committed when the block ends, undone when it raises."""
+        """Open a write transaction.
+
+        Commit at the end of the block, or roll back if the block raises.
+
+        Raises:
+            UnavailableError: another writer did not finish in time, or there is no connection.
+            StorageFullError: the disk is full.
+        """
         if self._turn is not None and not self._turn.acquire(timeout=BUSY_SECONDS):
             raise UnavailableError("the database is busy")
         try:
             with self._noting_full(), _BorrowedConnection(self._connections) as connection:
                 cursor = connection.cursor()
                 cursor.execute(self._begin)
-                # The clock is read once the turn has come: judged earlier, something that
-                # expired while this writer waited would still count as alive.
+                # Read the clock after the lock is held. With an earlier time, something that
+                # expired while this writer waited would still count as valid.
                 tx = WriteTransaction(cursor, self.dialect, now or datetime.now(UTC))
                 try:
                     yield tx
@@ -257,14 +271,14 @@ class Database:
             raise
 
     def check_room(self, *, now: bool = False) -> None:
-        """Write something, if anything hints at a full disk or nobody has looked for a while.
+        """Write a test value if the disk may be full, or if the last check was some time ago.
 
         Args:
-            now: look, whatever is known.
+            now: check in any case.
 
         Raises:
-            Full: there is no room left.
-            Unavailable: nothing can be written for another reason.
+            StorageFullError: the disk has no free space.
+            UnavailableError: writing fails for another reason.
         """
         if not self._connections.has_room():
             raise StorageFullError("the disk has no room left")
@@ -274,27 +288,28 @@ class Database:
                 with self.write() as tx:
                     for line in _WRITE_SQLITE if self.is_sqlite else _WRITE_POSTGRESQL:
                         tx._cursor.execute(line)  # noqa: SLF001 - of this module
-            except psycopg.InternalError as error:  # a server that only reads, as a copy does
+            except psycopg.InternalError as error:  # the server is read-only, for example a replica
                 raise UnavailableError(first_line(error)) from error
             self._looked, self._was_full = time.monotonic(), False
 
     def check_writable(self) -> None:
-        """Go as far as one can towards writing without doing it.
+        """Try an update that matches no row.
 
-        Raises Unavailable when nothing can be written.
+        Raises:
+            UnavailableError: the database cannot be written.
         """
         try:
             with self.write() as tx:
                 tx._cursor.execute("UPDATE outbox SET error = error WHERE id < 0")  # noqa: SLF001 - of this module
-        except psycopg.InternalError as error:  # a server that only reads, as a copy does
+        except psycopg.InternalError as error:  # the server is read-only, for example a replica
             raise UnavailableError(first_line(error)) from error
 
     def optimize(self) -> None:
-        """Let SQLite do for itself what PostgreSQL does unasked.
+        """Do for SQLite what PostgreSQL does by itself.
 
-        It learns how its rows are spread (``statistics``). And it puts the pieces of the indexes of
-        texts together, a bounded part of them each time and with room for writers in between: of
-        each piece every search reads.
+        Gather statistics about how values are distributed (``statistics``). Merge the segments of
+        the full-text indexes, because every search reads each segment. One run merges a bounded
+        part, in short transactions, so that writers can run in between.
         """
         if not self.is_sqlite:
             return
@@ -305,40 +320,40 @@ class Database:
         self._tended = self._size()
         for index in ("account_search", "invitation_search"):
             if not self._merge(index, _PAGES) and self._pieces(index) > _PIECES:
-                self._merge(index, -_PAGES)  # less than none: all of them, not only those alike
+                self._merge(index, -_PAGES)  # negative: merge segments of all levels
             for _ in range(_PARTS):
                 if not self._merge(index, _PAGES):
                     break
 
     def has_grown(self) -> bool:
-        """Tell whether a SQLite database has become so much larger that plans may be wrong now.
+        """Return whether a SQLite database has grown so much that its query plans may be wrong.
 
-        What was true of ten thousand accounts need not be of a hundred thousand.
+        A plan that is right for ten thousand accounts may be wrong for a hundred thousand.
         """
         return self.is_sqlite and self._size() > 2 * self._tended + _YOUNG
 
     def _size(self) -> int:
         with self.read() as tx:
-            tx._cursor.execute(_SIZE)  # noqa: SLF001 - our own words, of this module
+            tx._cursor.execute(_SIZE)  # noqa: SLF001 - constant SQL, of this module
             return int(tx._cursor.fetchone()[0])  # noqa: SLF001 - of this module
 
     def _pieces(self, index: str) -> int:
         with self.read() as tx:
-            tx._cursor.execute(f"SELECT count(DISTINCT segid) FROM {index}_idx")  # noqa: SLF001 - our own words, of this module
+            tx._cursor.execute(f"SELECT count(DISTINCT segid) FROM {index}_idx")  # noqa: SLF001 - constant SQL, of this module
             return int(tx._cursor.fetchone()[0])  # noqa: SLF001 - of this module
 
     def _merge(self, index: str, pages: int) -> bool:
-        """Put some pages of an index together; tell whether there were any."""
+        """Merge some pages of a full-text index. Return whether anything was merged."""
         with self.write() as tx:
             cursor = tx._cursor  # noqa: SLF001 - of this module
             before = cursor.connection.total_changes
             cursor.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', {pages})")
-            # The row that asks counts as one.
+            # SQLite counts the inserted command row itself as one change.
             return bool(cursor.connection.total_changes - before > 1)
 
 
 class _BorrowedConnection:
-    """A connection for the time of a block; one that failed is not used again."""
+    """Borrow a connection for a block. A connection that failed is closed instead of reused."""
 
     __slots__ = ("_connections", "connection")
 
@@ -360,7 +375,7 @@ class _BorrowedConnection:
 
 
 class _ReadContext(_BorrowedConnection):
-    """A block that asks."""
+    """Borrow a connection for a block that reads."""
 
     __slots__ = ("_cursor", "_dialect", "_in_turn", "_now", "_turn")
 
@@ -382,7 +397,7 @@ class _ReadContext(_BorrowedConnection):
         if self._turn is not None:
             self._in_turn = self._turn.acquire(timeout=_READER_SECONDS)
             try:
-                # One moment, and one lock of the file, for all that is asked.
+                # One snapshot and one file lock for all statements of the block.
                 self._cursor.execute("BEGIN")
             except BaseException as error:
                 self.__exit__(type(error), error, None)

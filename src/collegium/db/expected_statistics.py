@@ -1,7 +1,7 @@
-"""What the planners are told of a database of which nothing is known yet.
+"""Planner statistics for a database that has not been analysed yet.
 
-All of it is as in the database of the benchmark with ten thousand accounts; what that one has no
-rows of is estimated. A new index has a line here (`tests/store/test_young.py`).
+They come from the benchmark database with ten thousand accounts. Tables that are empty there are
+estimated. Each index needs a line here; ``tests/store/test_young.py`` checks this.
 """
 
 from __future__ import annotations
@@ -171,10 +171,10 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "sqlite_autoindex_tries_1": "500 1",
     },
 }
-"""Rows of ``sqlite_stat1`` by table and index (no name: the table itself).
+"""Rows of ``sqlite_stat1`` by table and index (an empty name stands for the table itself).
 
-First the number of rows, then how many have the same first column of the index, the same first two,
-and so on.
+The first number is the number of rows. The others say how many rows share the same value of the
+first column of the index, of the first two columns, and so on.
 """
 
 POSTGRESQL: Final[dict[str, str]] = {
@@ -371,8 +371,9 @@ POSTGRESQL: Final[dict[str, str]] = {
         used 0 8 -1
     """,
 }
-"""By table a line for each column, as ``pg_stats`` has it.
+"""One line for each column, by table, with the values of ``pg_stats``.
 
-Its name, the share of nulls, the width, how many values there are (less than none: times the number
-of rows); where a condition names one of a few values, those and their shares.
+The values are the name, the share of nulls, the average width and the number of distinct values
+(negative: times the number of rows). For columns whose conditions name one of a few values, the
+most common values and their shares follow.
 """

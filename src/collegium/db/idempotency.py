@@ -1,4 +1,7 @@
-"""Forms that were sent: what the first press of a button has led to, for the second."""
+"""Remember submitted forms, so that pressing a button twice performs the action once.
+
+The second submission gets the stored response of the first.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,14 @@ if TYPE_CHECKING:
     from collegium.db.database import ReadTransaction, WriteTransaction
 
 KEPT_FOR: Final = timedelta(days=1)
-"""How long a form is remembered; pressing twice takes seconds, coming back to a page hours."""
+"""How long a submission is kept.
+
+A double click takes seconds; returning to an open page may take hours.
+"""
 
 
 def _claim(insert: Callable[..., Any]) -> Statement:
-    # Of two that come at one moment, PostgreSQL has the second wait until the first has committed.
+    # On PostgreSQL the second of two concurrent inserts waits until the first has committed.
     return Statement(
         insert(submissions)
         .values(key_hash=bindparam("key"), created_at=bindparam("moment", type_=UtcDateTime))
@@ -49,25 +55,25 @@ _SWEEP = Statement(
 
 
 def claim(tx: WriteTransaction, key: str) -> bool:
-    """Take a form for this transaction; tell whether it is the first to."""
+    """Record the submission of a form. Return whether this transaction is the first to do so."""
     return tx.execute(_CLAIM[tx.backend], key=key, moment=tx.now) > 0
 
 
 def find(tx: ReadTransaction, keys: Collection[str]) -> dict[str, str]:
-    """Give what forms have led to, encrypted; those that were not sent before are left out."""
+    """Return the encrypted responses of completed submissions by key. Other keys are left out."""
     return {row.key_hash: row.answer for row in tx.fetch_all(_FIND, keys=list(keys))}
 
 
 def complete(tx: WriteTransaction, key: str, answer: str) -> None:
-    """Keep what a form has led to, in the transaction that did it."""
+    """Store the response to a submission, in the transaction that performs the action."""
     tx.execute(_SETTLE, key=key, said=answer)
 
 
 def release(tx: WriteTransaction, key: str) -> None:
-    """Forget a form that has led to nothing."""
+    """Delete the record of a submission that changed nothing, so that it can be sent again."""
     tx.execute(_RELEASE, key=key)
 
 
 def purge(tx: WriteTransaction) -> None:
-    """Forget forms that nobody sends once more; for the worker, now and then."""
+    """Delete submissions older than ``KEPT_FOR``. The worker calls this regularly."""
     tx.execute(_SWEEP, before=tx.now - KEPT_FOR)

@@ -1,4 +1,4 @@
-"""Where the schema stands, and how it is brought up to date."""
+"""Check the version of the database schema, and migrate it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SchemaStatus(StrEnum):
 
 
 def _config() -> Config:
-    from alembic.config import Config  # noqa: PLC0415 - as below
+    from alembic.config import Config  # noqa: PLC0415 - as in migrate
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
@@ -44,15 +44,15 @@ def _config() -> Config:
 def revisions() -> tuple[str, ...]:
     """Return the known revisions, newest first.
 
-    The files are named by them. Asking Alembic would load it and every migration, which takes a
-    fifth of the time in which the command line is loaded.
+    They come from the file names. Asking Alembic would import it and every migration, which takes a
+    fifth of the start-up time of the command line.
     """
     files = (_MIGRATIONS / "versions").glob("[0-9]*_*.py")
     return tuple(sorted((file.name.partition("_")[0] for file in files), reverse=True))
 
 
 def _found(connection: Connection) -> str | None:
-    """Return the revision of a database."""
+    """Return the revision of a database, or None for an empty database."""
     if not inspect(connection).has_table(_TABLE):
         return None
     found = connection.exec_driver_sql(f"SELECT version_num FROM {_TABLE}").scalar_one_or_none()
@@ -60,9 +60,10 @@ def _found(connection: Connection) -> str | None:
 
 
 def status(database: Database) -> SchemaStatus:
-    """Tell where the schema stands.
+    """Return how the schema of a database relates to this program.
 
-    Raises Unavailable when the database cannot be asked.
+    Raises:
+        UnavailableError: the database cannot be reached.
     """
     try:
         with database.engine.connect() as connection:
@@ -77,11 +78,15 @@ def status(database: Database) -> SchemaStatus:
 
 
 def migrate(database: Database) -> None:
-    """Bring the schema up to date, and tell the planner what to expect, in one transaction.
+    """Migrate the schema and set the expected statistics, in one transaction.
 
-    Several programs may start at once; the lock lets one of them do it.
+    Several processes may start at once. A lock lets one of them migrate while the others wait.
+
+    Raises:
+        UnavailableError: the database cannot be reached.
+        StorageFullError: the disk is full.
     """
-    from alembic import command  # noqa: PLC0415 - few starts have something to migrate
+    from alembic import command  # noqa: PLC0415 - slow to import, and few starts migrate
 
     config = _config()
     try:

@@ -1,7 +1,7 @@
-"""Statements, built with SQLAlchemy Core once and compiled once a database, and their types.
+"""SQL statements, built with SQLAlchemy Core once and compiled once per database; column types.
 
-They are run on the driver's own cursor: measured, that is two to four times the throughput of
-executing through SQLAlchemy's result layer.
+Statements run on the cursor of the driver. In measurements this had two to four times the
+throughput of SQLAlchemy's result layer.
 """
 
 from __future__ import annotations
@@ -34,46 +34,50 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.compiler import SQLCompiler
 
-# The one type whose reader on PostgreSQL asks for the wire type of the column; ours are doubles.
+# PostgreSQL's type OID of double precision. Only SQLAlchemy's result processor for floats looks at
+# the type of the column, and all our float columns have this type.
 _FLOAT8: Final = 701
 
 Row = Any
-"""A named tuple of one result row; its names are those of the statement's columns."""
+"""A named tuple for one row of a result. Its fields are the columns of the statement."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An instant in UTC with microseconds; text of fixed width on SQLite, so that it sorts."""
+    """A point in time in UTC with microseconds.
+
+    On SQLite a text of fixed width, so that it sorts.
+    """
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Choose the column type of the database."""
+        """Return the column type of the database."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(String(26))
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Write an aware instant."""
+        """Convert an aware ``datetime`` to the stored form."""
         if value is None or dialect.name != "sqlite":
             return value
         return value.astimezone(UTC).isoformat(timespec="microseconds")[:26]
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Read an aware instant."""
+        """Convert the stored form to an aware ``datetime`` in UTC."""
         if value is None or dialect.name != "sqlite":
             return value  # type: ignore[no-any-return]
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
 class UuidHex(TypeDecorator[str]):
-    """A UUID, outside and on SQLite as 32 lower-case hex digits, on PostgreSQL as its own type."""
+    """A UUID as 32 lower-case hex digits. PostgreSQL stores it in its own UUID type."""
 
     impl = String
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Choose the column type of the database."""
+        """Return the column type of the database."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(String(32))
         return dialect.type_descriptor(PG_UUID(as_uuid=False))
@@ -90,13 +94,13 @@ class ArrayParam(TypeDecorator[Any]):
         self.item = item
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Choose the parameter type of the database."""
+        """Return the parameter type of the database."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(Text())
         return dialect.type_descriptor(ARRAY(self.item))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Write the list."""
+        """Convert a list to the form of the database."""
         return json.dumps(list(value)) if dialect.name == "sqlite" else list(value)
 
 
@@ -119,7 +123,10 @@ def _any_of_postgresql(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str
 
 
 def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Match a column against a list given as one parameter, whatever its length."""
+    """Match a column against a list bound as one parameter.
+
+    The length of the list does not matter.
+    """
     item: TypeEngine[Any] = column.type
     return _AnyOf(column, bindparam(name, type_=ArrayParam(item)))
 
@@ -135,29 +142,30 @@ def _contains(element: _Contains, compiler: SQLCompiler, **kw: Any) -> str:
     found, wanted = compiler.process(column, **kw), compiler.process(pattern, **kw)
     if compiler.dialect.name == "postgresql":
         return f"{found} ILIKE {wanted} ESCAPE '\\'"
-    # For SQLite the letters end with ASCII.
+    # SQLite's LIKE ignores case for ASCII letters only; so both sides are case-folded.
     return f"casefold({found}) LIKE casefold({wanted}) ESCAPE '\\'"
 
 
 def contains(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Match a text inside a column, letter case aside; give the value through ``part()``."""
+    """Match a part of a column, ignoring case. The parameter must be made by ``like_pattern``."""
     return _Contains(column, bindparam(name, type_=String()))
 
 
 def like_pattern(text: str) -> str:
-    """Turn a text into the pattern that finds it anywhere, itself taken literally."""
+    """Return the LIKE pattern that finds a text anywhere. Wildcards in it are escaped."""
     for sign in ("\\", "%", "_"):
         text = text.replace(sign, "\\" + sign)
     return f"%{text}%"
 
 
 class Statement:
-    """A statement, built once; compiled when a database first meets it.
+    """A statement that is built once and compiled once per database, on first use.
 
     Args:
         statement: a Core ``select``, ``insert``, ``update`` or ``delete`` with named
-            ``bindparam``s. Column names of the result become the names of the rows.
-        anew: whether PostgreSQL plans it each time, since the best plan depends on its values.
+            ``bindparam``s. The rows have the column names of the result.
+        anew: make PostgreSQL plan the statement on each execution, because the best plan depends on
+            the parameters.
     """
 
     __slots__ = ("_compiled", "replan", "statement")
@@ -168,7 +176,7 @@ class Statement:
         self._compiled: dict[str, CompiledStatement] = {}
 
     def compiled(self, dialect: Dialect) -> CompiledStatement:
-        """Give the text and the converters for a database."""
+        """Return the statement compiled for a database."""
         found = self._compiled.get(dialect.name)
         if found is None:
             found = self._compiled[dialect.name] = CompiledStatement(self.statement, dialect)
@@ -176,7 +184,7 @@ class Statement:
 
 
 class CompiledStatement:
-    """SQL text with what must be done to parameters on the way in and to rows on the way out."""
+    """SQL text with the converters for its parameters and its result rows."""
 
     __slots__ = ("defaults", "inward", "rows", "text")
 
@@ -195,7 +203,7 @@ class CompiledStatement:
         self.rows = _rows_of(_result_columns(statement), dialect)
 
     def parameters(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Give what the driver takes."""
+        """Return the parameters in the form of the driver, with defaults filled in."""
         filled = {**self.defaults, **given}
         for name, convert in self.inward.items():
             if name in given:
@@ -204,10 +212,11 @@ class CompiledStatement:
 
 
 def _inline_constants(statement: Any, dialect: Dialect) -> Any:
-    """Write what is the same each time into the text.
+    """Write constant values into the SQL text instead of binding them.
 
-    Against a bound value no partial index is used, and with parameters PostgreSQL may plan a
-    statement each time, which for many tables takes longer than to run it.
+    With a bound value neither database uses a partial index. A statement with parameters may be
+    planned on each execution by PostgreSQL, which for joins of many tables takes longer than
+    running it.
     """
 
     def spell(element: Any, **_: Any) -> Any:
@@ -225,10 +234,10 @@ def _inline_constants(statement: Any, dialect: Dialect) -> Any:
 
 
 def _rows_of(columns: Sequence[Any], dialect: Dialect) -> Callable[[Sequence[Any]], list[Row]]:
-    """Make the function that turns what the driver gives into named tuples of Python values.
+    """Return the function that turns rows of the driver into named tuples of Python values.
 
-    Written out for each statement, as ``namedtuple`` does it: a loop over the converters of each
-    row took longer than the database for the rows themselves.
+    Its source text is generated for each statement, as ``namedtuple`` does it. A loop over the
+    converters of each row took longer than the database took to return the rows.
     """
     row: Any = namedtuple("Row", [c.key for c in columns])  # type: ignore[misc]  # noqa: PYI024 - its names are known at run time only
     known: dict[str, Any] = {"row": row, "new": tuple.__new__, "iso": datetime.fromisoformat}
@@ -249,7 +258,7 @@ def _rows_of(columns: Sequence[Any], dialect: Dialect) -> Callable[[Sequence[Any
         return list
     names = ", ".join(f"v{at}" for at in range(len(values)))
     text = f"lambda raw: [new(row, ({', '.join(values)},)) for {names}, in raw]"
-    made: Callable[[Sequence[Any]], list[Row]] = eval(text, known)  # noqa: S307 - our own words
+    made: Callable[[Sequence[Any]], list[Row]] = eval(text, known)  # noqa: S307 - generated from column names
     return made
 
 

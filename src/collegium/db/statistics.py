@@ -1,12 +1,14 @@
-"""What the planners are told of how many rows there are, and how they are spread.
+"""Set the statistics that query planners use: row counts, and how values are distributed.
 
-They know only what was gathered. On SQLite, what was gathered while a database was small is worse
-than nothing: SQLite believes that there are a few rows, and goes through all of them when there are
-many. So a table that is still small is planned as if it were one of ten thousand accounts; a plan
-that suits those costs a small table next to nothing. What is larger speaks for itself.
+Planners know only the statistics that were gathered. On SQLite, statistics from the time when a
+database was small are worse than none: SQLite believes that a table has a few rows, and scans all
+of them when there are many. So a small table gets the statistics of a database with ten thousand
+accounts. A plan made for that costs almost nothing extra on a small table. Larger tables keep their
+gathered statistics.
 
-PostgreSQL always knows how large a table is, but nothing of what is in it before it has looked
-for the first time. Until then it expects the same (from 18 on, which lets itself be told).
+PostgreSQL always knows how large a table is, but nothing about its content before the first
+ANALYZE. Until then it gets the same expected statistics. This needs PostgreSQL 18, which can import
+statistics.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ from typing import Any, Final
 from collegium.db import expected_statistics
 
 _GATHER: Final = ("PRAGMA analysis_limit = 1000", "ANALYZE")
-"""From samples, and in milliseconds."""
+"""Sample the indexes; this takes milliseconds."""
 
 _READ_OURSELVES: Final = "ANALYZE sqlite_master"
-"""Gathers nothing, but has this connection read what was written."""
+"""Gather nothing, but make this connection load the statistics that were written."""
 
 _CAN_BE_TOLD: Final = 180_000
-"""The version of PostgreSQL that lets the owner of a table say how its rows are spread."""
+"""First version of PostgreSQL in which the owner of a table can import statistics."""
 
 _KNOWN: Final = "SELECT tablename, attname FROM pg_stats WHERE schemaname = current_schema()"
 _TELL: Final = """
@@ -33,16 +35,16 @@ _TELL: Final = """
     )
 """
 _FEATURES: Final = 6
-"""The name of a column and what is told of it; the last two are mostly not there."""
+"""Number of values of a line: column name and statistics. The last two are often absent."""
 
 
 def gather(cursor: Any) -> None:
-    """Have SQLite learn how the rows are spread, and expect more of tables that are small.
+    """Gather statistics on SQLite, and replace those of small tables by expected ones.
 
-    Other connections do not know it before they read the schema again.
+    Other connections use the new statistics only after they have loaded the schema again.
 
     Args:
-        cursor: of SQLite, in a transaction that writes.
+        cursor: a SQLite cursor in a write transaction.
     """
     for line in _GATHER:
         cursor.execute(line)
@@ -64,10 +66,12 @@ def _rows(stat: str) -> int:
 
 
 def expect(cursor: Any) -> None:
-    """Tell PostgreSQL what to expect of columns in which it has not looked yet.
+    """Import expected statistics into PostgreSQL for columns that were never analysed.
+
+    Do nothing before PostgreSQL 18.
 
     Args:
-        cursor: of PostgreSQL, of the owner of the tables.
+        cursor: a PostgreSQL cursor of the owner of the tables.
     """
     if cursor.connection.info.server_version < _CAN_BE_TOLD:
         return

@@ -1,4 +1,4 @@
-"""The tables, with the constraints that make promises true in the database itself."""
+"""The database schema: tables, indexes and the constraints that enforce rules in the database."""
 
 from __future__ import annotations
 
@@ -56,13 +56,16 @@ def _one_of(column: str, values: object) -> CheckConstraint:
 
 
 def _text(name: str, length: int | None = None) -> Column[str]:
-    """Give a text that is never null: nothing said is the empty text."""
+    """Return a text column that is never null. The empty text means no value."""
     kind = Text() if length is None else String(length)
     return Column(name, kind, nullable=False, server_default="")
 
 
 def _sort(name: str) -> Column[str]:
-    """Give what a list sorts a name by, ``rules.names.sort_key``: by code points everywhere."""
+    """Return the column for the ``sort_key`` of a name, by which lists sort.
+
+    The collation makes both databases sort by code points.
+    """
     kind = Text(collation="C").with_variant(Text(), "sqlite")
     return Column(f"{name}_sort", kind, nullable=False, server_default="")
 
@@ -75,9 +78,9 @@ def _account(name: str, **options: object) -> Column[int]:
     return Column(name, BigInt, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]
 
 
-# Where a table says sqlite_autoincrement, its numbers are part of a wire or of a mail and must
-# never come back after a deletion; without it SQLite gives the highest freed number away again.
-# PostgreSQL's sequences never do.
+# ``sqlite_autoincrement`` marks tables whose ids appear in an API or in e-mails. Such an id must
+# not be used again after a deletion. Without this option SQLite reuses the highest freed id.
+# Sequences of PostgreSQL never reuse ids.
 
 accounts = Table(
     "accounts",
@@ -87,11 +90,11 @@ accounts = Table(
     Column("username", String(128), nullable=False, unique=True),
     Column("slug", String(64), nullable=False, unique=True),
     Column("password", String(255)),
-    # Grows with whatever ends every way in: a login that was verified at an earlier version is
-    # refused when it is written.
+    # Increased by everything that ends all sign-ins of the account. A sign-in that was verified at
+    # an earlier version is refused when it is written.
     Column("credentials_version", Integer, nullable=False, server_default="0"),
     Column("email", String(320), nullable=False),
-    # What is compared of it; see ``rules.addresses``.
+    # The comparable form of the address; see ``collegium.text.email_addresses``.
     _text("email_comparable"),
     _text("first_name", 100),
     _text("last_name", 100),
@@ -117,25 +120,26 @@ accounts = Table(
     Column("agreed", UtcDateTime),
     Column("last_login", UtcDateTime),
     Column("last_synced", UtcDateTime),
-    # What a remote directory says of the account and nobody here reads, as it came.
+    # Data from a remote directory that the service stores unchanged and does not use.
     Column("details", JsonColumn, nullable=False, server_default="{}"),
-    # Switched off by staff: a remote directory must not switch it on again.
+    # Deactivated by staff. A remote directory must not activate the account again.
     _flag("is_barred"),
     Column("picture", UuidHex),
-    # A deleted account keeps its number and its name, so that history stays readable.
+    # When the account was deleted. The row keeps its id and a name, so that the audit log stays
+    # readable.
     Column("deleted", UtcDateTime),
-    # What a person shows of their work: pages, numbers elsewhere, tastes.
+    # What people show about their work: web pages, ids on other services, preferences.
     Column("profile", JsonColumn, nullable=False, server_default="{}"),
-    # What is looked for in it, folded, in one text; see ``store.search``.
+    # All searchable fields in one text, case-folded; see ``collegium.lists.account_search``.
     _text("search"),
     *map(_sort, ("first_name", "last_name", "native_name", "organization")),
     CheckConstraint("token_lifetime IS NULL OR token_lifetime >= 60", name="token_lifetime"),
     sqlite_autoincrement=True,
 )
 Index("ix_accounts_email_comparable", accounts.c.email_comparable)
-# The columns that sort a list, each with the one that decides between equals; and, where many
-# rows may be counted or passed over, whether they are deleted and which they are, so that the
-# index answers alone. On SQLite each has the key of its row by itself.
+# Indexes for sorting lists. Each ends with the column that breaks ties. Where many rows may be
+# counted or skipped, the index also contains ``deleted`` and the id, so that the index alone
+# answers the query. On SQLite every index contains the row's key anyway.
 for _name, *_columns in (
     ("username", "username"),
     *((one, one, "username") for one in ("is_active", "is_staff", "is_support")),
@@ -162,8 +166,8 @@ Index("ix_accounts_agreed", accounts.c.agreed)
 Index("ix_accounts_description", func.substr(accounts.c.description, 1, 500), accounts.c.username)
 Index("ix_accounts_last_synced", accounts.c.last_synced)
 
-# What is looked for in an account once more, field by field, and not in the rows of the deleted:
-# so narrow that a search may read all of it.
+# The searchable fields of accounts that are not deleted, once more and one column each. The rows
+# are so narrow that a search can scan the whole table.
 account_texts = Table(
     "account_texts",
     metadata,
@@ -193,21 +197,22 @@ tokens = Table(
     _id(),
     Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
-    # Kept for the one kind that a wire must give back.
+    # The encrypted token. Kept only for API tokens, which the Waldur API must show again.
     Column("sealed", LargeBinary),
     Column("issued", UtcDateTime, nullable=False),
     Column("used", UtcDateTime, nullable=False),
     Column("kind", String(16), nullable=False, server_default="api"),
     _text("name", 150),
-    # Seconds it lives after its last use; for the kind ``api`` the account says it.
+    # Seconds that the token lives after its last use. For the kind ``api`` the account decides.
     Column("lifetime", Integer),
     Column("ends", UtcDateTime),
-    # What an access and a refresh token that came together share.
+    # Shared by an access token and a refresh token that were issued together, and their successors.
     Column("family", UuidHex),
     _one_of("kind", token_rules.TokenKind),
     sqlite_autoincrement=True,
 )
-# Written into the text, so that a statement with the same text can use the index.
+# Written into the SQL text as a literal, so that a statement with the same text can use the partial
+# index.
 API_TOKEN = tokens.c.kind == literal_column("'api'")
 Index(
     "uq_tokens_api",
@@ -231,11 +236,12 @@ second_factors = Table(
     Column("digest", LargeBinary(32), nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("created", UtcDateTime, nullable=False),
-    # It asks for nothing until a first code has shown that the authenticator works.
+    # When the first correct code was entered. Until then sign-in does not ask for a code, because
+    # it is not certain that the authenticator works.
     Column("confirmed", UtcDateTime),
-    # The latest step whose code was taken: none counts twice.
+    # The latest time step whose code was accepted. So no code can be used twice.
     Column("step", BigInt, nullable=False, server_default="0"),
-    # Wrong codes since the last right one, however long ago they were.
+    # Wrong codes since the last correct one, however long ago they were entered.
     Column("wrong_codes", Integer, nullable=False, server_default="0"),
 )
 
@@ -252,21 +258,21 @@ recovery_codes = Table(
     Column("digest", LargeBinary(32), primary_key=True),
 )
 
-# Programs that wait for a person to let them in from a browser.
+# Device sign-ins: programs that wait until a person approves them in a browser.
 devices = Table(
     "devices",
     metadata,
     _id(),
-    # What the address in the browser says; it opens the page and decides nothing.
+    # Part of the address that the browser opens. It opens the page but authorises nothing.
     Column("uuid", UuidHex, nullable=False, unique=True),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
     Column("user_digest", LargeBinary(32), nullable=False, unique=True),
-    # What the person compares with the device; null in rows of an earlier release.
+    # The code that the person compares with the device. Null in rows of an earlier release.
     Column("user_code_sealed", LargeBinary),
     _text("name", 150),
-    # The network address that it was begun from.
+    # The network address of the program.
     _text("address", 64),
-    # Seconds that its token will live; null in rows of an earlier release.
+    # Lifetime of the token in seconds. Null in rows of an earlier release.
     Column("lifetime", Integer),
     Column("state", String(16), nullable=False),
     Column("created", UtcDateTime, nullable=False),
@@ -287,10 +293,10 @@ email_changes = Table(
     ),
     Column("email", String(320), nullable=False),
     _text("email_comparable"),
-    # The code itself is in the mail alone.
+    # Digest of the confirmation code. The code itself is only in the e-mail.
     Column("digest", LargeBinary(32), nullable=False, unique=True),
-    # The same for the code that went to the old address and cancels the change; null in changes
-    # that were asked for before there were such codes.
+    # Digest of the code that went to the old address and cancels the change. Null in changes from a
+    # release without such codes.
     Column("cancel_digest", LargeBinary(32)),
     Column("created", UtcDateTime, nullable=False),
 )
@@ -335,7 +341,8 @@ Index("ix_keys_name", keys.c.name_sort, keys.c.id)
 tries = Table(
     "tries",
     metadata,
-    # What is counted, ``login address 192.0.2.1``; a digest where it would name a person.
+    # What is limited, such as ``login address 192.0.2.1``. A digest where it would identify a
+    # person.
     Column("subject", String(128), primary_key=True),
     Column("count", Integer, nullable=False),
     Column("last", UtcDateTime, nullable=False),
@@ -343,13 +350,13 @@ tries = Table(
 )
 Index("ix_tries_last", tries.c.last)
 
-# When addresses were mailed by invitations in the last day, and are planned to be.
+# The times at which invitation e-mails were sent to an address in the last day, or will be sent.
 mail_budgets = Table(
     "mail_budgets",
     metadata,
-    # The digest of the comparable form of the address.
+    # Digest of the comparable form of the address.
     Column("recipient", String(64), primary_key=True),
-    # Seconds of the epoch, with a space between.
+    # Unix times in seconds, separated by spaces.
     _text("sent_at"),
     Column("last_at", UtcDateTime, nullable=False),
 )
@@ -411,7 +418,8 @@ organisations = Table(
     *map(_sort, ("native_name", "abbreviation")),
 )
 
-# From where an organisation with access subnets is closed; see ``rules.subnets``.
+# The address ranges from which access subnets hide an organisation; see
+# ``collegium.access.subnets.rules``.
 closed_ranges = Table(
     "closed_ranges",
     metadata,
@@ -447,7 +455,7 @@ groups = Table(
     "groups",
     metadata,
     Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
-    # The name, folded: no two groups share one. A removed group gives its name free.
+    # The case-folded name, which makes names of groups unique. A deleted group releases its name.
     Column("folded", String(500), unique=True),
     _account("founder_id", index=True),
 )
@@ -486,7 +494,7 @@ grants = Table(
     metadata,
     _id(),
     Column("uuid", UuidHex, nullable=False, unique=True),
-    # A grant outlives its account in no case: deleting an account keeps the row of the account.
+    # The account always exists, because deleting an account keeps its row.
     Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False),
     Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False),
     Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
@@ -510,7 +518,7 @@ Index(
     "ix_grants_scope_active",
     grants.c.scope_id,
     grants.c.account_id,
-    # Covers whether the grant lives, so that who sees what is answered from the index alone.
+    # Includes the end of the grant, so that the index alone answers visibility checks.
     grants.c.until,
     sqlite_where=grants.c.ended.is_(None),
     postgresql_where=grants.c.ended.is_(None),
@@ -522,7 +530,7 @@ Index(
     sqlite_where=grants.c.ended.is_(None),
     postgresql_where=grants.c.ended.is_(None),
 )
-# Covers who holds a role, and whether the grant lives.
+# The index alone answers who holds a role, and whether the grant is active.
 Index(
     "ix_grants_role_id",
     grants.c.role_id,
@@ -544,7 +552,8 @@ outbox = Table(
     _id(),
     Column("kind", String(64), nullable=False),
     Column("recipient", String(320), nullable=False),
-    # What the mail is about, never a secret: links are made when the mail is rendered.
+    # Data for rendering the e-mail. It never contains a secret: links are created when the e-mail
+    # is rendered.
     Column("facts", JsonColumn, nullable=False),
     Column("state", String(16), nullable=False, server_default="owed"),
     Column("created", UtcDateTime, nullable=False),
@@ -553,8 +562,8 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     _text("error"),
     Column("settled", UtcDateTime),
-    # Whom the mail is about, so that it can be found when the account is deleted. No foreign key,
-    # which SQLite cannot add to a table that exists.
+    # The account that the e-mail is about, so that its e-mails are found when the account is
+    # deleted. There is no foreign key, because SQLite cannot add one to an existing table.
     Column("account_id", BigInt),
     _one_of("state", ("owed", "sent", "void", "abandoned")),
     sqlite_autoincrement=True,
@@ -572,8 +581,8 @@ Index(
     sqlite_where=outbox.c.state == "abandoned",
     postgresql_where=outbox.c.state == "abandoned",
 )
-# What has come to its end, for the worker that deletes it after a while. The states are written
-# into the text, so that a statement with the same text can use the index.
+# Delivered and obsolete entries, which the worker deletes after some time. The states are literals
+# in the SQL text, so that a statement with the same text can use the partial index.
 DELIVERED = outbox.c.state.in_([literal_column("'sent'"), literal_column("'void'")])
 Index(
     "ix_outbox_delivered",
@@ -594,7 +603,7 @@ invitations = Table(
     Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False),
     Column("email", String(320), nullable=False),
     _text("email_comparable"),
-    # The spellings that it can be found by a part of, in one text; indexed by their trigrams.
+    # The spellings of the address in one text, for substring search with a trigram index.
     _text("email_search"),
     _text("full_name", 100),
     _text("native_name", 100),
@@ -604,34 +613,36 @@ invitations = Table(
     _text("civil_number", 50),
     _text("extra_text"),
     Column("state", String(16), nullable=False),
-    # Links name the generation they were made in; reviving an invitation starts a new one,
-    # and with that the links in older mails are dead.
+    # Version of the link. Renewing an invitation increases it, which makes the links in earlier
+    # e-mails invalid.
     Column("generation", Integer, nullable=False, server_default="1"),
     Column("created", UtcDateTime, nullable=False),
     Column("expires", UtcDateTime, nullable=False),
     _account("created_by"),
-    # Whoever sent it last answers for it: their right is judged again when it is accepted.
+    # The person who sent the invitation last is its sponsor. Their permission is checked again at
+    # acceptance.
     _account("vouched_by"),
     _account("approved_by"),
     _account("accepted_by"),
-    # Whose invitation it is, whatever address the account has: of those to groups, which invite
-    # accounts; none of the others, which invite addresses. Rows of accounts are never deleted.
+    # The invited account, whatever its address. Set for invitations to groups, which invite
+    # accounts; null for the others, which invite addresses. There is no foreign key: rows of
+    # accounts are never deleted.
     Column("account_id", BigInt),
     Column("accepted", UtcDateTime),
     Column("mail_id", BigInt, ForeignKey("outbox.id", ondelete="SET NULL")),
-    # When that mail was queued; stays after the mail itself was deleted.
+    # When that e-mail was queued. Kept after the e-mail has been deleted.
     Column("mailed_at", UtcDateTime),
-    # When the invitee was reminded, and when the inviter was told that the time is over.
+    # When the invitee was reminded, and when the inviter was notified of the expiry.
     Column("reminded", UtcDateTime),
     Column("told", UtcDateTime),
-    # The generation in which the invitee asked for a new link.
+    # The link version for which the invitee asked for a new link.
     Column("wished", Integer),
     # When the invitee could not accept, because the account with the address is deactivated.
     Column("turned_away_at", UtcDateTime),
     _one_of("state", STORED),
 )
 Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created)
-# Each mail that is deleted is looked for here.
+# Deleting an e-mail looks its id up here.
 _MAILED = invitations.c.mail_id.is_not(None)
 Index(
     "ix_invitations_mail_id",
@@ -649,8 +660,8 @@ Index(
     sqlite_where=_NUMBERED,
     postgresql_where=_NUMBERED,
 )
-# What the clock waits for. The states are written into the text, so that a statement with the
-# same text can use the index whatever its parameters are.
+# Invitations for which the worker acts at a certain time. The states are literals in the SQL text,
+# so that a statement with the same text can use the partial index whatever its parameters are.
 _PENDING = invitations.c.state == literal_column("'pending'")
 _UNTOLD = and_(_PENDING, invitations.c.told.is_(None))
 _HELD = invitations.c.state == literal_column("'held'")
@@ -666,7 +677,7 @@ Index(
     postgresql_where=_ACCOUNTS,
 )
 Index("ix_invitations_role_id", invitations.c.role_id, invitations.c.created, invitations.c.id)
-# Covers how many were accepted on a day, and after how long.
+# The index alone answers how many invitations were accepted on a day, and how long that took.
 Index(
     "ix_invitations_accepted",
     invitations.c.accepted,
@@ -695,9 +706,10 @@ open_invitations = Table(
     _text("custom_text"),
     Column("affiliations", JsonColumn, nullable=False),
     Column("email_patterns", JsonColumn, nullable=False),
-    # Who made it, or was the last to widen it: automatic approval needs their right to give the
-    # role, judged again whenever somebody asks. No foreign key, which SQLite cannot add to a table
-    # that exists: rows of accounts are never deleted.
+    # The person who created the link, or the last one who made it admit more people. Automatic
+    # approval requires that this person may still grant the role, checked at each join request.
+    # There is no foreign key, because SQLite cannot add one to an existing table; rows of accounts
+    # are never deleted.
     Column("sponsor_id", BigInt),
 )
 Index("ix_open_invitations_scope_id", open_invitations.c.scope_id, open_invitations.c.created)
@@ -715,11 +727,11 @@ requests = Table(
     metadata,
     _id(),
     Column("uuid", UuidHex, nullable=False, unique=True),
-    # Through which link; none where people ask at the scope itself.
+    # The invite link that was used. Null for requests made at the scope itself.
     Column("open_invitation_id", BigInt, ForeignKey("open_invitations.id"), index=True),
     Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
     Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False, index=True),
-    # A request outlives its account in no case: deleting an account keeps its row.
+    # The account always exists, because deleting an account keeps its row.
     Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False),
     Column("state", String(16), nullable=False),
     _text("message"),
@@ -728,10 +740,10 @@ requests = Table(
     _account("decided_by"),
     Column("comment", Text),
     _flag("is_automatic"),
-    # The project that was made for whoever asked.
+    # The project that was created for the requester.
     Column("project_id", BigInt, ForeignKey("scopes.id")),
-    # What only one request may wait for: the open invitation's number, or 0 for the scope
-    # itself; null where any number may.
+    # Allows one pending request per account and scope for each value: the id of the invite link, or
+    # 0 for requests at the scope itself. Null allows any number.
     Column("sole", BigInt),
     _one_of("state", DECIDABLE),
 )
@@ -766,12 +778,12 @@ events = Table(
     "events",
     metadata,
     _id(),
-    # The default stood in the rows of earlier releases until the migration named them.
+    # The default was in rows of earlier releases, until a migration set their UUIDs.
     Column("uuid", UuidHex, nullable=False, server_default="0" * 32),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", String(64), nullable=False),
     _account("actor_id"),
-    # The names as they were: history stays readable after a name has changed or gone.
+    # The names at the time of the event. The audit log stays readable after a name has changed.
     _text("actor_name"),
     _text("address", 64),
     _text("request", 64),
@@ -785,21 +797,23 @@ Index("ix_events_at", events.c.at, events.c.id)
 for _name in ("kind", "actor_id", "account_id", "scope_id"):
     Index(f"ix_events_{_name}", events.c[_name], events.c.at, events.c.id)
 
-# Forms that create something, each with what its first press has led to.
+# Submitted forms that create something, with the response to the first submission.
 submissions = Table(
     "submissions",
     metadata,
-    # Of the session, the path, the one-time number and everything else that was sent.
+    # Digest of the session, the path, the one-time number and all other submitted values.
     Column("key_hash", String(64), primary_key=True),
     Column("created_at", UtcDateTime, nullable=False, index=True),
-    # Encrypted: it may hold names, or a token that is shown this once. None while it is made.
+    # Encrypted, because it may contain names, or a token that is shown only this once. Null until
+    # the action is complete.
     Column("answer", Text),
 )
 
 tallies = Table(
     "tallies",
     metadata,
-    # No key: on PostgreSQL a count is the sum of many rows, see ``tallies.py``.
+    # There is no key: on PostgreSQL a count is the sum of many rows, see
+    # ``collegium.lists.row_counts``.
     Column("name", String(20), nullable=False),
     Column("n", BigInt, nullable=False),
 )

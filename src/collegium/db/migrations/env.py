@@ -1,4 +1,4 @@
-"""How Alembic runs our migrations: on the connection, and in the transaction, it is given."""
+"""Configure Alembic to run migrations in the transaction of the caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ context.configure(
     connection=connection,
     target_metadata=metadata,
     compare_type=True,
-    # The caller has begun the transaction and commits it; SQLite changes tables in it too.
+    # The caller begins and commits the transaction. SQLite too changes tables inside it.
     transactional_ddl=False,
     render_as_batch=connection.dialect.name == "sqlite",
 )
