@@ -1,11 +1,12 @@
-"""Finding people by what is known of them, at a million accounts.
+"""Search for accounts by name, address and other fields, with up to a million accounts.
 
-One folded text an account holds everything that is looked for by a part of it, and the index of
-its trigrams narrows a search before anything is compared. A search that the index does not narrow,
-because it is of less than three letters or because many meet it, reads ``account_texts``, where
-the same stands field by field and nothing else, so that reading all of it takes no time.
+``accounts.search`` has all fields that can be searched by substring, case-folded, in one text. A
+trigram index on it narrows a search before rows are compared. The index does not help for texts of
+less than three letters and for searches with many matches. Such a search reads ``account_texts``,
+which has the same fields as columns and nothing else, so that scanning the whole table is fast.
 
-What an actor may not see of others is not searched either: a filter would tell it letter by letter.
+A filter ignores fields of other people that the actor may not see. Otherwise the filter would
+reveal the value letter by letter.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
 _BEGINNING: Final = 500
-"""So many letters of a description fit into an index."""
+"""Maximum number of letters of a description that fit into an index."""
 
 _FIELDS: Final = (
     "civil_number",
@@ -69,19 +70,19 @@ _FIELDS: Final = (
     "",
 )
 _SIGN: Final = {name: chr(0x10 + number) for number, name in enumerate(_FIELDS)}
-"""Each field begins with a sign of its own, and the text ends with the last one."""
+"""The control character before each field in ``accounts.search``. The last one ends the text."""
 
 COLUMNS: Final = frozenset(_FIELDS) - {"plain_name", "full_name", ""}
-"""The columns whose change changes the text."""
+"""The columns that the search text is made of. Changing one requires a new search text."""
 
 _PEOPLE: Final = ("first_name", "last_name", "username", "email")
-"""What stands in one text once more, to be compared at once."""
+"""Fields that are also stored as one text, so that one comparison covers all of them."""
 
 _SCANNED: Final = tuple(name for name in _FIELDS if name in account_texts.c)
 
 TEXTS: Final = SearchTable(
     account_texts.c.account_id,
-    # A UUID is nothing but chance.
+    # UUIDs are random, so the first ones in their order are a random sample.
     select(accounts.c.id).order_by(accounts.c.uuid).limit(literal_column(str(SAMPLE))),
 )
 
@@ -89,23 +90,26 @@ _CONTROLS: Final = dict.fromkeys(range(0x20), " ")
 
 
 def folded(text: str) -> str:
-    """Give a text for comparing: no difference of case, nothing that could be a sign."""
+    """Return a text in comparable form: NFC, case-folded, control characters replaced by spaces."""
     return unicodedata.normalize("NFC", text.translate(_CONTROLS)).casefold()
 
 
 def plain(text: str) -> str:
-    """Give a name in the letters of ASCII: what has an accent loses it."""
+    """Return a name in ASCII letters. Accents are removed, other characters dropped."""
     bare = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return folded(bare)
 
 
 def address_text(text: str) -> str:
-    """Give a part of an address for comparing: letter by letter, so that nobody else is found."""
+    """Return a part of an address in comparable form, lower-cased letter by letter.
+
+    Other folding would also match addresses of other people.
+    """
     return lower_letters(text.translate(_CONTROLS))
 
 
 def addresses_of(email: str) -> str:
-    """Give the text in which an address is looked for: all its spellings."""
+    """Return the text in which a search finds an address: all its spellings."""
     return " ".join(map(address_text, spellings(email)))
 
 
@@ -120,17 +124,21 @@ def _told(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def text_of(values: Mapping[str, Any]) -> str:
-    """Give the text of an account.
+    """Return the search text of an account.
 
     Args:
-        values: all of ``COLUMNS``, by name.
+        values: the values of all ``COLUMNS``, by name.
     """
     told = _told(values)
     return "".join(_SIGN[field] + told[field] for field in _FIELDS)
 
 
 def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """Give the row of an account in ``account_texts``, but for its number; else as ``text_of``."""
+    """Return the row of an account in ``account_texts``, without its id.
+
+    Args:
+        values: the values of all ``COLUMNS``, by name.
+    """
     told = _told(values)
     people = "\n".join(told[name] for name in _PEOPLE)
     scanned = {name: told[name] for name in _SCANNED}
@@ -149,14 +157,14 @@ def _place(element: _Place, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def _near(*names: str) -> ColumnElement[bool]:
-    """Narrow to the accounts that hold all the trigrams of one of the texts."""
+    """Return the condition that the index finds all trigrams of one of the texts in an account."""
     return trigram_match(accounts.c.id, accounts.c.search, "account_search", *names)
 
 
 def _within(name: str, first: str, last: str = "") -> ColumnElement[bool]:
-    """Compare: the text stands in one of the fields from ``first`` to ``last``.
+    """Return the condition that a text is in one of the fields from ``first`` to ``last``.
 
-    It holds no sign, so it cannot begin in one field and end in the next.
+    The text contains no separator, so a match cannot start in one field and end in the next.
     """
 
     def sign(field: str) -> ColumnElement[str]:
@@ -172,19 +180,25 @@ def _within(name: str, first: str, last: str = "") -> ColumnElement[bool]:
 
 
 def _has(field: str, name: str) -> ColumnElement[bool]:
-    """Compare within ``account_texts``."""
+    """Return the condition that a text is in a column of ``account_texts``."""
     return _Place(account_texts.c[field], bindparam(name, type_=Text)) > literal_column("0")
 
 
 def _estimate(form: str, *names: str) -> ColumnElement[bool] | None:
-    """Say nearly what the index of trigrams tells: that one of the texts is in any field."""
+    """Return a condition that approximates the trigram index: one of the texts is in any field.
+
+    Return None if a text is too short for the index.
+    """
     fields = ["people", *(field for field in _SCANNED if field not in _PEOPLE)]
     said = or_(*(_has(field, name) for name in names for field in fields))
     return said if form.endswith(" near") else None
 
 
 def _form(kind: str, **texts: str) -> tuple[str, dict[str, Any]]:
-    """Give the form of a search, and everything that it may bind."""
+    """Return the variant of a search, and all its parameters.
+
+    The variant ends with ``near`` if all texts are long enough for the trigram index, else ``far``.
+    """
     long = all(len(text) >= TRIGRAM for text in texts.values())
     binds = {**texts, **{f"{name}_near": text for name, text in texts.items()}}
     return f"{kind} {'near' if long else 'far'}", binds
@@ -195,10 +209,10 @@ def _narrowed(form: str, names: tuple[str, ...], exact: ColumnElement[bool]) -> 
 
 
 def part_of(first: str, last: str = "", *, name: str = "") -> Filter:
-    """Look for a part of a field, or of one of the fields from ``first`` to ``last``.
+    """Return a filter for a part of a field, or of one of the fields from ``first`` to ``last``.
 
     Args:
-        name: what it binds; empty: the name of the field.
+        name: name of the parameter; by default the name of the field.
     """
     bound = name or first
 
@@ -224,7 +238,8 @@ def _email(value: str) -> tuple[str, dict[str, Any]]:
 
 
 def _where_email(form: str, _sees_all: bool) -> ColumnElement[bool]:
-    # The index folds what no mail server does: whoever it names is compared once more.
+    # The index equates letters that mail servers tell apart. So the rows that it finds are compared
+    # once more with the exact address.
     same = select(account_texts.c.account_id).where(
         account_texts.c.account_id == accounts.c.id, _has("email", "email_letters")
     )
@@ -240,9 +255,10 @@ EMAIL: Final = Filter(
 
 
 def _name(value: str) -> tuple[str, str]:
-    """Give the field of the name to look in, and what for.
+    """Return the field for a search by name, and the text to look for.
 
-    What has no letter of ASCII would be found in every plain name: it is looked for as it is.
+    Without ASCII letters the text would be empty in ``plain_name`` and match every account. Such a
+    text is looked for in ``full_name``.
     """
     text = plain(value)
     return ("plain_name", text) if text.strip() else ("full_name", folded(value))
@@ -304,7 +320,7 @@ def _where_query(form: str, sees_all: bool) -> ColumnElement[bool]:
     exact = _within("query", "civil_number" if sees_all else "first_name", "email")
     if form.startswith("word "):
         return _narrowed(form, ("query",), exact)
-    # Whoever holds the whole text holds its first word.
+    # An account that contains the whole text also contains its first word.
     return _narrowed(
         form,
         ("query_first", "query_second"),
@@ -329,9 +345,15 @@ def _rough_query(form: str) -> ColumnElement[bool] | None:
 def _by_right(
     name: str, all_see: ColumnElement[bool], others: ColumnElement[bool] | None = None
 ) -> Filter:
-    """Look at what only some may see; ``others`` says whose it is for the rest: nobody's."""
+    """Return a filter on a field that only some actors may see.
+
+    Args:
+        all_see: the condition for actors who see all.
+        others: restricts the condition for everybody else, usually to their own account. Without it
+            they find nothing.
+    """
     rest = false() if others is None else and_(all_see, others)
-    # Few have a flag that says what they may besides.
+    # Few accounts have such a flag set; the planner must know this.
     few = unlikely(all_see)
     return Filter(
         lambda value: ("few" if value is True else "", {name: value}),
@@ -344,7 +366,10 @@ _inner = scopes.alias("inner_scope")
 
 
 def _holders(name: str, condition: ColumnElement[bool]) -> Filter:
-    """Look for whoever holds a living grant; of foreign scopes an actor learns nothing."""
+    """Return a filter for accounts with an active grant that meets a condition.
+
+    Actors who do not see all learn nothing about scopes that they cannot see.
+    """
 
     def where(_form: str, sees_all: bool) -> ColumnElement[bool]:
         holders = select(_held.c.account_id).where(is_active(_held), condition)
@@ -356,7 +381,7 @@ def _holders(name: str, condition: ColumnElement[bool]) -> Filter:
 
 
 def _in_scope(name: str, kind: ScopeKind) -> Filter:
-    """Look for whoever belongs to a scope, or to one inside it."""
+    """Return a filter for the members of a scope, or of a scope inside it."""
     named = and_(
         scopes.c.uuid == bindparam(name, type_=UuidHex),
         scopes.c.kind == kind.value,
@@ -372,9 +397,10 @@ def _in_scope(name: str, kind: ScopeKind) -> Filter:
 
 
 def _in_role(name: str, kind: ScopeKind) -> Filter:
-    """Look for whoever holds a role of that kind in any scope there is."""
+    """Return a filter for accounts with a role of this kind in any scope that is not deleted."""
     gone = select(scopes.c.id).where(scopes.c.removed.is_not(None))
-    # The role first: of all scopes there are more.
+    # Start from the role. There are far more scopes, so the condition excludes deleted scopes
+    # instead of listing the others.
     holding = and_(
         roles.c.id == _held.c.role_id,
         any_of(roles.c.name, name),
@@ -395,14 +421,15 @@ def _is(name: str) -> ColumnElement[bool]:
 
 
 def beginning() -> ColumnElement[str]:
-    """Give the beginning of a description as the index has it, to the letter."""
+    """Return the beginning of a description as the exact expression that is indexed."""
     return func.substr(accounts.c.description, literal_column("1"), literal_column(str(_BEGINNING)))
 
 
 def _where_description(_form: str, sees_all: bool) -> ColumnElement[bool]:
     if not sees_all:
         return false()
-    # Plainly equal to a value, SQLite would put that value into the expression, and lose the index.
+    # The concatenation prevents SQLite from inserting the bound value into the other expression,
+    # which would then no longer match the index.
     whole = accounts.c.description.concat("") == bindparam("description", type_=Text)
     return and_(beginning() == bindparam("description_beginning", type_=Text), whole)
 
@@ -411,9 +438,9 @@ _oneself = accounts.c.id == bindparam("actor", type_=BigInt)
 
 
 def without_private_fields(name: str, known: ColumnElement[bool] | Filter) -> Filter:
-    """Find no staff but oneself, unless the actor sees all.
+    """Make a filter find no staff other than the actor, unless the actor sees all.
 
-    For a list that shows staff among others, but not what the filter looks at.
+    For lists that show staff among others, but not the field that the filter examines.
     """
     if not isinstance(known, Filter):
         predicate = known
@@ -446,7 +473,7 @@ FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "is_staff": _by_right("is_staff", _is("is_staff")),
     "is_support": _by_right("is_support", _is("is_support")),
     "job_title": part_of("job_title"),
-    # Nobody is shown it, and it tells when somebody has changed a password.
+    # No list shows this time to others. It would reveal when somebody changed a password.
     "modified": _by_right("modified", since("modified", accounts.c.modified), _oneself),
     "native_name": part_of("native_name"),
     "organization": part_of("organization"),
@@ -465,4 +492,4 @@ FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "username": _is("username"),
     "username_list": any_of(accounts.c.username, "username_list"),
 }
-"""What people can be looked for by."""
+"""The filters of lists of accounts, by name."""

@@ -1,6 +1,7 @@
-"""What grants, invitations, organisations and projects can be looked for by.
+"""Filters of the lists of grants, invitations, invite links, join requests and scopes.
 
-Whatever may find few among many finds their numbers first: PostgreSQL would else read them all.
+A filter that may match few rows of many first selects their ids in a subquery. Otherwise PostgreSQL
+would read all rows.
 """
 
 from __future__ import annotations
@@ -69,12 +70,12 @@ def _is(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
 
 def _with_role(column: ColumnElement[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Look for what names the one role of which something is true."""
+    """Return the condition that a column references the one role that meets a condition."""
     return column == select(_role.c.id).where(condition).scalar_subquery()
 
 
 def _in_organisation(name: str) -> ColumnElement[bool]:
-    """Say that a place is an organisation, or one of its projects."""
+    """Return the condition that ``_place`` is an organisation, or one of its projects."""
     named = (
         select(_above.c.id)
         .where(_is(_above.c.uuid, name), _above.c.kind == ScopeKind.ORGANISATION.value)
@@ -84,14 +85,18 @@ def _in_organisation(name: str) -> ColumnElement[bool]:
 
 
 def _placed(column: ColumnElement[Any], *names: str) -> Filters:
-    """Look for what names a scope of which something is true; give the filters of those names."""
+    """Return filters by properties of the scope that a column references.
+
+    Args:
+        names: the filters to return.
+    """
 
     def at(condition: ColumnElement[bool]) -> ColumnElement[bool]:
         return in_subquery(column, select(_place.c.id).where(condition))
 
     every: Filters = {
         "customer_uuid": at(_in_organisation("customer_uuid")),
-        # A kind of scope and a UUID.
+        # The value is a pair: kind of scope, UUID.
         "scope": Filter(
             lambda value: ("", {"scope_kind": value[0], "scope": value[1]}),
             lambda _form, _sees_all: at(
@@ -100,7 +105,8 @@ def _placed(column: ColumnElement[Any], *names: str) -> Filters:
         ),
         "scope_description": at(contains(_place.c.description, "scope_description")),
         "scope_name": at(contains(_place.c.name, "scope_name")),
-        # Most meet it: so that nobody sorts them all, no index is to be found for this.
+        # Most rows match. Adding 0 prevents the use of an index, after which all matches would have
+        # to be sorted.
         "scope_type": (column + literal_column("0")).in_(
             select(_place.c.id).where(_is(_place.c.kind, "scope_type"))
         ),
@@ -110,12 +116,15 @@ def _placed(column: ColumnElement[Any], *names: str) -> Filters:
 
 
 def _holder(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Look for grants of the accounts of which something is true."""
+    """Return the condition that the holder of a grant meets a condition."""
     return in_subquery(grants.c.account_id, select(accounts.c.id).where(condition))
 
 
 def _in_team() -> ColumnElement[bool]:
-    """Begin with the team: PostgreSQL would rather go through everybody in the order of a page."""
+    """Return the condition that a grant is in the scope ``scope``, as a subquery that runs first.
+
+    Otherwise PostgreSQL would go through all grants in the order of the page.
+    """
     scope = bindparam("scope", type_=BigInt)
     return in_subquery(
         grants.c.id, select(_again.c.id).where(_again.c.scope_id == scope, _again.c.ended.is_(None))
@@ -123,12 +132,12 @@ def _in_team() -> ColumnElement[bool]:
 
 
 def _found(known: Filter, *, veiled: bool = False, in_team: bool = False) -> Filter:
-    """Look for grants of the people that a filter of accounts finds.
+    """Turn a filter of accounts into a filter of their grants.
 
     Args:
-        veiled: what it looks at is no part of a grant, and of staff it shows to nobody but
-            those who see all; so for others it finds no staff.
-        in_team: of one scope; its few people are compared, and nobody else.
+        veiled: the filter examines a field that the list does not show, and that only actors who
+            see all may see of staff. For others it finds no staff except themselves.
+        in_team: the list is that of one scope. Only its few members are compared.
     """
 
     def where(form: str, sees_all: bool) -> ColumnElement[bool]:
@@ -154,10 +163,10 @@ def _people(*, in_team: bool) -> Filters:
 
 
 def _grants_changed() -> ColumnElement[bool]:
-    """Look for grants that began, or were given another end, at a moment or later."""
+    """Return the condition that a grant began, or its end was changed, at or after ``modified``."""
     moment = bindparam("modified", type_=UtcDateTime)
     standing = _again.c.ended.is_(None)
-    # History knows a change by its person and its place.
+    # Events identify a grant by its account and scope.
     same = and_(events.c.account_id == _again.c.account_id, events.c.scope_id == _again.c.scope_id)
     return grants.c.id.in_(
         union_all(
@@ -189,7 +198,7 @@ def _read_roles(value: list[str]) -> tuple[str, dict[str, Any]]:
 
 TEAM: Final[Filters] = {
     **_people(in_team=True),
-    # Names and UUIDs of roles.
+    # The value is a list of names and UUIDs of roles.
     "role": Filter(
         _read_roles,
         lambda _form, _sees_all: in_subquery(
@@ -213,7 +222,7 @@ def _email_part(value: str) -> tuple[str, dict[str, Any]]:
 
 
 def _where_email_part(form: str, _sees_all: bool) -> ColumnElement[bool]:
-    # Both sides are lower-cased already, each letter to one letter.
+    # Both sides were lower-cased before, letter by letter.
     exact = invitations.c.email_search.like(bindparam("email", type_=String()), escape="\\")
     if form == "far":
         return exact
@@ -243,7 +252,7 @@ INVITATIONS: Final[Filters] = {
     ),
     "civil_number": and_(
         _is(invitations.c.civil_number, "civil_number"),
-        # As the index says it.
+        # Repeats the condition of the partial index, so that the index can be used.
         invitations.c.civil_number != "",
     ),
     "email": Filter(_email_part, _where_email_part),
@@ -251,7 +260,7 @@ INVITATIONS: Final[Filters] = {
     "role_name": _with_role(invitations.c.role_id, _is(_role.c.name, "role_name")),
     "role_uuid": _with_role(invitations.c.role_id, _is(_role.c.uuid, "role_uuid")),
 }
-"""All but the state, which is told where it is read off the clock."""
+"""The filters of invitations except the state. It depends on the time and is filtered elsewhere."""
 
 OPEN_INVITATIONS: Final[Filters] = {
     **_placed(open_invitations.c.scope_id, "customer_uuid", "scope", "scope_type"),
@@ -259,7 +268,7 @@ OPEN_INVITATIONS: Final[Filters] = {
     "role_uuid": _with_role(open_invitations.c.role_id, _is(_role.c.uuid, "role_uuid")),
 }
 
-# What waits has indexes of its own, and is what is asked for.
+# Pending requests are what most callers ask for, and they have their own indexes.
 _STATE = Filter(
     lambda value: ("waits" if value == [State.PENDING.value] else "any", {"state": value}),
     lambda form, _sees_all: (
@@ -284,7 +293,12 @@ REQUESTS: Final[Filters] = {
 def _query(
     parts: Iterable[ColumnElement[Any]], wholes: Iterable[ColumnElement[Any]] = ()
 ) -> Filter:
-    """Look for a part of some columns, for others as a whole, letter case aside, or for a UUID."""
+    """Return a filter for a text or a UUID, ignoring letter case.
+
+    Args:
+        parts: columns in which a part may match.
+        wholes: columns that must match as a whole.
+    """
 
     def read(value: str) -> tuple[str, dict[str, Any]]:
         uuid = key_of(value)
@@ -308,7 +322,7 @@ def _query(
 
 
 def _mine_as(*names: str) -> Callable[[ColumnElement[Any]], ColumnElement[bool]]:
-    """Look for the scopes in which the actor has one of the roles."""
+    """Return the condition that the actor has one of the roles in a scope."""
     found = (
         select(grants.c.scope_id)
         .join(roles, roles.c.id == grants.c.role_id)
@@ -321,7 +335,10 @@ _as_owner = _mine_as(*sorted(OWNER_ROLES[ScopeKind.ORGANISATION]))
 
 
 def _where_member(_form: str, sees_all: bool) -> ColumnElement[bool]:
-    """Look for the organisations of a person; of foreign scopes an actor learns nothing."""
+    """Return the condition that an organisation, or one of its projects, has a person as a member.
+
+    Actors who do not see all learn nothing about scopes that they cannot see.
+    """
     found = (
         select(func.coalesce(_place.c.parent_id, _place.c.id))
         .select_from(_held)
@@ -333,7 +350,7 @@ def _where_member(_form: str, sees_all: bool) -> ColumnElement[bool]:
             _place.c.removed.is_(None),
             true()
             if sees_all
-            # As in a team, which shows only the active.
+            # Like lists of members, which show only active accounts.
             else and_(accounts.c.is_active, _held.c.scope_id.in_(visible_scopes())),
         )
     )
@@ -380,7 +397,7 @@ ORGANISATIONS: Final[Filters] = {
 
 
 def _projects_changed() -> ColumnElement[bool]:
-    """Look for projects that were made, changed or removed at a moment or later."""
+    """Return the condition that a project was created, changed or deleted since ``modified``."""
     moment = bindparam("modified", type_=UtcDateTime)
     changed = select(events.c.scope_id).where(
         or_(events.c.kind == "project.updated", events.c.kind == "project.deleted"),

@@ -1,4 +1,4 @@
-"""Lists: what may be seen, filtered, ordered and cut into pages, from statements built once."""
+"""Lists with visibility, filters, orders and pages, made of statements that are built once."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that is not the same statement for every value and every actor.
+    """A filter whose SQL depends on the value or the actor.
 
     Args:
-        read: gives the form that a value asks for, and the parameters that it binds.
-        where: gives the predicate of a form, for an actor who sees all or does not.
-        scan: the same said of ``Texts``.
-        rough: what an index tells of a form, said of ``Texts``; None where no index can help.
-        walk: the same as ``where`` said of one row, of which it is given the key; for pages of
-            what many rows meet, and an actor who sees all.
+        read: returns the variant of the filter for a value, and its parameters.
+        predicate: returns the condition of a variant, for an actor who sees all or does not.
+        scan_predicate: returns the same condition on the ``SearchTable``.
+        selectivity_estimate: returns a condition on the ``SearchTable`` that approximates what an
+            index finds for a variant; None if no index can help.
+        row_predicate: returns the same condition for one row, given its key. Used for pages of a
+            search with many matches, for an actor who sees all.
     """
 
     read: Callable[[Any], tuple[str, dict[str, Any]]]
@@ -55,11 +56,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class SearchTable:
-    """A narrow table with what is searched of each row of a list, and no other row.
+    """A narrow table with the searchable fields of each row of a list, and no other rows.
 
     Args:
         key: its primary key, the same as that of the list.
-        sample: selects the keys of ``SAMPLE`` rows that chance has drawn.
+        sample: selects the keys of ``SAMPLE`` random rows.
     """
 
     key: ColumnElement[Any]
@@ -68,40 +69,45 @@ class SearchTable:
 
 SAMPLE: Final = 300
 _MANY: Final = SAMPLE * 3 // 100
-"""So many of the sample meet a search that many rows do."""
+"""Number of matches in the sample from which on a search counts as having many matches."""
 
 
 class SearchPlan(StrEnum):
     """How a search finds its rows."""
 
     INDEX = "index"
-    """An index names few, and those are compared."""
+    """Few rows match, and an index finds candidates, which are then compared."""
     SCAN = "scan"
-    """Few, but no index names them: they are found in the texts, before anything else."""
+    """Few rows match, but no index finds them. First the whole ``SearchTable`` is scanned."""
     WALK = "walk"
-    """Many: the rows are compared one by one as the list has them, until a page is full."""
+    """Many rows match.
+
+    Rows are compared one by one in the order of the list until a page is full.
+    """
 
 
 class Listing:
-    """A list that every dialect asks in the same way.
+    """A list with the same behaviour in every protocol.
 
     Args:
-        rows: the select without conditions on what is seen.
-        visible: the predicate for an actor who does not see all; binds ``actor``, ``now``
-            and whatever else ``binds`` gives.
-        key: the primary key, always the last in the order, so that pages cannot overlap.
-        filters: name to predicate, which binds a parameter named after the filter; or to
-            a ``Filter``.
-        orders: name to the columns it sorts by.
-        default: the order when none is asked: column names of ``orders``, ``-`` for descending.
-        counted: the same rows without what is joined only to be shown, for counting.
-        ties: a unique column that decides between equals in place of the key.
-        lean: whether the filters speak of nothing but what ``counted`` selects from.
-        texts: where filters that have a ``scan`` can be looked up.
-        tally: gives the number of all rows without counting them.
-        wide: whether a row takes so much to show that the keys of a page are sorted before it.
-        privileged: the orders by what only those are shown who see all; for others they count
-            for nothing, since an order tells a value as well as a filter does.
+        rows: the select, without the condition of visibility.
+        visible: returns the condition for an actor who does not see all. Its parameters are those
+            of ``viewer_params``.
+        key: the primary key. It is always the last column of the order, so that pages do not
+            overlap.
+        filters: name to condition, whose parameter has the name of the filter; or to a ``Filter``.
+        orders: name to the columns to sort by.
+        default: the order if none is requested: names of ``orders``, with ``-`` for descending.
+        counted: the same rows without the joins that are only needed for display; used for
+            counting.
+        ties: a unique column that breaks ties instead of the key.
+        lean: whether all filters use only tables that ``counted`` selects from.
+        texts: the table for filters with a ``scan_predicate``.
+        tally: a statement that returns the stored number of all rows.
+        wide: whether rows are so large that the keys of a page are sorted before the rows are
+            loaded.
+        privileged: orders by fields that only actors who see all may see. For others they are
+            ignored, because an order reveals a value as a filter does.
     """
 
     def __init__(
@@ -134,8 +140,8 @@ class Listing:
         self.orders = orders
         self.filters = filters or {}
         self._default = default
-        # Names come from a request, but only known ones reach this far; the bound is for
-        # their combinations.
+        # The names come from requests, but were checked before. Only their combinations are many,
+        # and the cache bounds those.
         self._statement = lru_cache(maxsize=512)(self._build)
         self._sample = lru_cache(maxsize=256)(self._sampled_count)
 
@@ -177,11 +183,11 @@ class Listing:
                 else correlated_exists(found.where(self._texts.key == self._key))
             )
         if order is None:
-            # Filters may speak of any joined table; then the full select is counted.
+            # Filters may use any joined table; then the full select is counted.
             is_lean = self._lean or not filters
             rows = self._counted if self._counted is not None and is_lean else self._rows
             return _counting(rows.where(*wanted).with_only_columns(self._key), size)
-        # Whoever does not see all begins with the few that are seen.
+        # An actor who does not see all sees few rows. The query starts from those.
         by_hand = bool(scans) and not sees_all
         return self._page(wanted, order or (self._default,), size, first=first, by_hand=by_hand)
 
@@ -204,13 +210,13 @@ class Listing:
         if by_hand:
             columns = [(sort_without_index(column), down) for column, down in columns]
         ordered = [column.desc() if down else column.asc() for column, down in columns]
-        # Written into the text: PostgreSQL plans once for all values of a parameter, and of a page
-        # of unknown length it believes that it is a tenth of the table.
+        # A literal in the SQL text. PostgreSQL makes one plan for all values of a parameter, and
+        # with an unknown limit it expects a page to be a tenth of the table.
         limit = literal_column(str(size), BigInt)
         if first:
             return Statement(self._rows.where(*wanted).order_by(*ordered).limit(limit))
-        # Far into a list only keys are passed over, from an index where there is one. Joined, since
-        # asked whether a key is among them PostgreSQL would go through the rows in their order.
+        # Far into a list only keys are skipped, from an index if there is one. The page is joined:
+        # with ``IN`` PostgreSQL would go through all rows in their order.
         page = (
             self._keys(column for column, _ in columns)
             .where(*wanted)
@@ -221,7 +227,7 @@ class Listing:
         )
         key = page.c[str(self._key.key)] == self._key
         (origin,) = self._rows.get_final_froms()
-        # First of all, for PostgreSQL joins many tables in the order in which they are said.
+        # The page comes first, because PostgreSQL joins many tables in the order of the statement.
         rows = select(*self._rows.selected_columns).select_from(
             _join_page_first(page, key, self._key.table, origin)
         )
@@ -230,9 +236,9 @@ class Listing:
         return Statement(rows.order_by(*ordered), anew=True)
 
     def _keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
-        """Select the keys, of as few tables as the filters and these columns speak of."""
+        """Select the keys from as few tables as the filters and these columns need."""
         if self._counted is not None and self._lean:
-            tables = {table for column in columns for table in column._from_objects}  # noqa: SLF001 - there is no other way to ask
+            tables = {table for column in columns for table in column._from_objects}  # noqa: SLF001 - there is no public way
             if tables.issubset(self._counted.get_final_froms()):
                 return self._counted.with_only_columns(self._key)
         return self._rows.with_only_columns(self._key)
@@ -240,7 +246,10 @@ class Listing:
     def _sampled_count(
         self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]
     ) -> Statement | None:
-        """Build the question how many of the sample a search finds, and its index names."""
+        """Build the statement that counts the matches in the sample.
+
+        It also counts what an index would find there. Return None if no filter needs the sample.
+        """
         if self._texts is None:
             return None
         found, named = [], []
@@ -273,7 +282,7 @@ class Listing:
         sample = self._sample(sees_all=actor.sees_all, filters=filters)
         if sample is None:
             return SearchPlan.INDEX
-        # Page and count ask the same.
+        # The page and the count of one request use the same sample.
         asked = (sample, actor.id, repr(binds))
         if asked not in tx.cache:
             tx.cache[asked] = tx.fetch_one(sample, **viewer_params(tx, actor), **binds)
@@ -291,7 +300,12 @@ class Listing:
         limit: int,
         offset: int,
     ) -> list[Row]:
-        """Give the rows of a page, ``limit`` at most, after ``offset``."""
+        """Return the rows of a page.
+
+        Args:
+            limit: maximum number of rows.
+            offset: number of rows to skip.
+        """
         forms, binds = self._read(filters)
         way = self._way(tx, actor, forms, binds)
         if not actor.sees_all:
@@ -311,10 +325,10 @@ class Listing:
     def count(
         self, tx: ReadTransaction, actor: Actor, filters: Mapping[str, Any], most: int = 0
     ) -> int:
-        """Give the number of rows on all pages together.
+        """Return the number of rows on all pages.
 
         Args:
-            most: where to stop counting; 0: nowhere.
+            most: stop counting at this number; 0 for no limit.
         """
         if self._tally is not None and actor.sees_all and not filters:
             return int(tx.scalar(self._tally))
@@ -334,9 +348,9 @@ class Listing:
         limit: int,
         offset: int,
     ) -> int:
-        """Give the number of rows on all pages together, of which one is known.
+        """Return the number of rows on all pages, given the rows of one page.
 
-        The last page says it, and what is looked for is mostly found on the first, which is that.
+        The last page determines the number without a count. Most searches have only one page.
         """
         if len(rows) < limit and (rows or not offset):
             return offset + len(rows)
@@ -356,7 +370,7 @@ class Listing:
 
 
 def _join_page_first(page: FromClause, key: ColumnElement[bool], table: Any, origin: Any) -> Any:
-    """Put a page before the one of the joined tables that it gives the keys of."""
+    """Insert a page into a join, before the table that has its keys."""
     if origin is table:
         return page.join(origin, key)
     if isinstance(origin, Join):
@@ -368,7 +382,10 @@ def _join_page_first(page: FromClause, key: ColumnElement[bool], table: Any, ori
 
 
 def omit_columns(rows: Select[Any], *names: str) -> Select[Any]:
-    """Select the same rows without some columns; what they alone were joined for is not read."""
+    """Select the same rows without some columns.
+
+    Joins that only these columns need are left out.
+    """
     kept = (column for column in rows.selected_columns if column.key not in names)
     return rows.with_only_columns(*kept)
 

@@ -1,4 +1,4 @@
-"""Filters by field and operator: the comparisons that a list can be asked for."""
+"""Build filters by field and operator, like Django's field lookups."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
 Filters = dict[str, ColumnElement[bool] | Filter]
-"""Field, or field, two underscores and operator, to the comparison."""
+"""Maps a field, or ``<field>__<operator>``, to its comparison."""
 
 
 def integers(field: str, column: ColumnElement[Any]) -> Filters:
-    """Compare numbers: the same, less, more, one of some, or whether there is one."""
+    """Return lookups of integers: equal, less, greater, in a list, null."""
     return {
         field: column == bindparam(field, type_=column.type),
         **_bounds(field, column, column.type),
@@ -34,7 +34,7 @@ def integers(field: str, column: ColumnElement[Any]) -> Filters:
 
 
 def _bounds(field: str, column: ColumnElement[Any], kind: Any) -> Filters:
-    """Compare by size, with the operators ``gt gte lt lte``."""
+    """Return lookups by order, with the operators ``gt``, ``gte``, ``lt`` and ``lte``."""
 
     def bound(operator: str) -> ColumnElement[Any]:
         return bindparam(f"{field}__{operator}", type_=kind)
@@ -48,9 +48,9 @@ def _bounds(field: str, column: ColumnElement[Any], kind: Any) -> Filters:
 
 
 class code_points(FunctionElement[str]):  # noqa: N801 - used like a function
-    """A text that is compared by its code points, whatever collation the database has.
+    """A text that is compared by code points, whatever collation the database has.
 
-    SQLite does so by itself; a PostgreSQL database may have been created with any collation.
+    SQLite does so by default. A PostgreSQL database may have been created with any collation.
     """
 
     inherit_cache = True
@@ -64,7 +64,7 @@ def _code_points(element: code_points, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def keys(field: str, column: ColumnElement[Any]) -> Filters:
-    """Compare UUIDs: the same, one of some, or whether there is one."""
+    """Return lookups of UUIDs: equal, in a list, null."""
     return {
         field: column == bindparam(field, type_=column.type),
         f"{field}__in": any_of(column, f"{field}__in"),
@@ -73,7 +73,7 @@ def keys(field: str, column: ColumnElement[Any]) -> Filters:
 
 
 def booleans(field: str, predicate: ColumnElement[bool]) -> Filters:
-    """Compare truth values."""
+    """Return the lookup of a Boolean."""
     return {
         field: Filter(
             lambda value: ("yes" if value else "no", {}),
@@ -90,12 +90,12 @@ def texts(
     fold: Callable[[str], str] = folded,
     whole: Callable[[str], str] | None = None,
 ) -> Filters:
-    """Compare texts, as they are written or letter case aside; which is more say code points.
+    """Return lookups of texts, exact and case-insensitive. Order is by code points.
 
     Args:
-        folds: the column with the same text, folded.
-        fold: how; ``store.search`` says how mostly.
-        whole: how a whole text is folded, if not as a part of one.
+        folds: the column with the same text in comparable form.
+        fold: converts a part of a text to that form; by default ``account_search.folded``.
+        whole: converts a whole text to that form, if this differs from ``fold``.
     """
 
     def by(operator: str, compare: Callable[..., ColumnElement[bool]]) -> Filter:
@@ -121,7 +121,7 @@ def texts(
 
 
 def names(field: str, column: ColumnElement[Any], comparable: ColumnElement[Any]) -> Filters:
-    """Compare names: as they are written, or as ``rules.names`` compares them.
+    """Return lookups of names, exact and as ``collegium.text.names`` compares them.
 
     Args:
         comparable: the column with their comparable form.
@@ -135,11 +135,11 @@ def addresses(
     comparable: ColumnElement[Any],
     spelled: ColumnElement[Any],
 ) -> Filters:
-    """Compare e-mail addresses: as they are written, or as ``rules.addresses`` compares them.
+    """Return lookups of e-mail addresses, exact and as ``text.email_addresses`` compares them.
 
     Args:
         comparable: the column with their comparable form.
-        spelled: the column with ``search.addresses_of`` them.
+        spelled: the column with the result of ``account_search.addresses_of``.
     """
     found = texts(field, column, comparable, fold=address_text, whole=comparable_address)
     for operator, read, searched, compare in (
@@ -161,7 +161,7 @@ def _beginning(value: str) -> str:
 
 
 def _end(value: str) -> str:
-    # An address ends with its domain.
+    # An address ends with its domain, so the text is compared like a domain.
     return comparable_address(value) if "@" in value else comparable_address(f"@{value}")[1:]
 
 
@@ -176,7 +176,7 @@ def _is_null(column: ColumnElement[Any]) -> Filter:
     )
 
 
-# LIKE knows letter case on one database and not on the other; these know it on both.
+# These functions distinguish letter case on both databases. LIKE does so on only one of them.
 
 
 def _contains(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:

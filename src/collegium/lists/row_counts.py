@@ -1,8 +1,8 @@
-"""Kept counts: how many rows a long list has for somebody who sees all, without counting them.
+"""Stored row counts of long lists, so that an actor who sees all need not wait for a count.
 
-Triggers keep them, so that no way of writing can forget to. On SQLite, where writers take turns,
-each is one row. On PostgreSQL a row that every writer changes would have them wait for one another:
-there each adds a row of its own, and those are put together now and then.
+Database triggers maintain them, so that no write can forget to. On SQLite, where only one writer
+runs at a time, each count is one row. On PostgreSQL such a row would make all writers wait for each
+other. There each writer adds a row, and ``compact`` adds them up from time to time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def stored_count(table: Table) -> Statement:
-    """Build the question how many rows of a table its list has."""
+    """Return the statement that reads the stored number of rows in the list of a table."""
     total = func.coalesce(func.sum(tallies.c.n), 0, type_=BigInt)
     return Statement(select(total.label("count")).where(tallies.c.name == table.name))
 
@@ -53,13 +53,13 @@ _RECOUNT = [
 
 
 def compact(tx: WriteTransaction) -> None:
-    """Put the parts of each count together; PostgreSQL only, on SQLite there are none."""
+    """Add up the rows of each count. This concerns only PostgreSQL; SQLite has one row for each."""
     if tx.scalar(_PARTED) > len(_RECOUNT):
         tx.execute(_FOLD)
 
 
 def rebuild(tx: WriteTransaction) -> None:
-    """Count anew, after rows were written past the triggers."""
+    """Count again, after rows were written without the triggers."""
     tx.execute(_FORGET)
     for statement in _RECOUNT:
         tx.execute(statement)

@@ -1,4 +1,4 @@
-"""Short names for URLs: a prefix from the name, and a number nobody else has."""
+"""Create slugs, short names for URLs: a prefix from the name and a unique number."""
 
 from __future__ import annotations
 
@@ -65,26 +65,27 @@ def _prefix(noun: str, name: str) -> str:
 
 
 def forget(tx: WriteTransaction, noun: str, name: str, account: int) -> None:
-    """Drop the counter of a deleted account's slugs, unless another account goes by it.
+    """Delete the slug counter of a deleted account, unless another account's slug has its prefix.
 
-    It is made of the user name.
+    The prefix comes from the user name, so keeping it would keep personal data.
     """
     prefix = _prefix(noun, name)
-    # The character after the dash, so that the index finds whatever begins with the prefix.
+    # "." is the character after "-". This range of slugs uses the index to find all with the
+    # prefix.
     if tx.fetch_one(_HAS_PREFIX, low=f"{prefix}-", high=f"{prefix}.", besides=account) is None:
         tx.execute(_FORGET, prefix=f"{noun}:{prefix}")
 
 
 def new(tx: WriteTransaction, noun: str, name: str) -> str:
-    """Give a slug that nobody has: a counter gives the number, so there is no race.
+    """Return a new slug. The number comes from a counter in the database, which prevents races.
 
     Args:
-        noun: ``user`` or a kind of scope; each counts for itself.
-        name: any text; without a letter of ASCII in it the noun stands in.
+        noun: ``user`` or a kind of scope; each has its own counters.
+        name: any text. If it has no ASCII letters or digits, the noun becomes the prefix.
     """
     prefix = _prefix(noun, name)
     while True:
         slug = f"{prefix}-{tx.scalar(_NEXT[tx.backend], prefix=f'{noun}:{prefix}')}"
-        # Somebody may have written it by hand; then the next number is tried.
+        # Somebody may have set this slug by hand. Then the next number is tried.
         if tx.fetch_one(_TAKEN[noun], slug=slug) is None:
             return slug

@@ -1,7 +1,7 @@
-"""Predicates that find few among many, on both databases, without reading the many.
+"""Conditions that make both databases find few rows among many without reading all of them.
 
-What is looked for by a part of it is narrowed by its trigrams first, which both databases index
-(PostgreSQL by a function of ours, so that no extension is needed; SQLite by a full-text index).
+Substring searches are narrowed with trigrams first. PostgreSQL indexes them with a function of
+ours, so that no extension is needed. SQLite has a full-text index.
 """
 
 from __future__ import annotations
@@ -23,31 +23,35 @@ if TYPE_CHECKING:
 
 TRIGRAM: Final = 3
 _NARROWING: Final = 60
-"""So many letters of what is looked for are enough to narrow a search."""
+"""Number of letters of a search text that are used to narrow the search."""
 
 _ENOUGH: Final = 5
-"""So many trigrams name hardly more than all of a text that has twice as many."""
+"""Number of trigrams to look up.
+
+They find hardly more rows than all trigrams of a text that has at least twice as many.
+"""
 
 
 class _Trigrams(TypeDecorator[str]):
-    """A text bound as what the index of the database is asked for."""
+    """A search text, bound as the query for the trigram index of the database."""
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Choose the parameter type of the database."""
+        """Return the parameter type of the database."""
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(Text()))
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Write a phrase for the full-text index, or the trigrams themselves."""
+        """Return a query for SQLite's full-text index, or a list of trigrams for PostgreSQL."""
         text = (value or "")[:_NARROWING]
         last = len(text) - TRIGRAM
         if last >= 2 * _ENOUGH:
-            # Of each a list is read that grows with the accounts.
+            # For each trigram the database reads a list that grows with the number of accounts. So
+            # only some trigrams are looked up, spread over the text.
             places = [round(at * last / (_ENOUGH - 1)) for at in range(_ENOUGH)]
         elif dialect.name == "sqlite":
-            return _quoted(text)  # neighbours, which of few trigrams name the fewest
+            return _quoted(text)  # a phrase: with few trigrams, their order excludes most rows
         else:
             places = [*range(0, last, 2), last] if last > 0 else [0]
         some = sorted({text[at : at + TRIGRAM] for at in places})
@@ -78,13 +82,13 @@ def _trigram_match_postgresql(element: _TrigramMatch, compiler: SQLCompiler, **k
 def trigram_match(
     key: ColumnElement[Any], text: ColumnElement[str], index: str, *names: str
 ) -> ColumnElement[bool]:
-    """Narrow to the rows that hold all the trigrams of one of the texts.
+    """Return the condition that a row contains all trigrams of one of the search texts.
 
     Args:
-        key: the number of the row.
-        text: what PostgreSQL indexes the trigrams of.
+        key: the id of the row.
+        text: the expression whose trigrams PostgreSQL indexes.
         index: the full-text index of SQLite.
-        names: the texts; each binds ``<name>_near``.
+        names: the search texts; each has a parameter ``<name>_near``.
     """
     return or_(
         *(
@@ -109,26 +113,28 @@ def _in_subquery_sql(element: _InSubquery, compiler: SQLCompiler, **kw: Any) -> 
 
 
 def in_subquery(column: ColumnElement[Any], found: Select[Any]) -> ColumnElement[bool]:
-    """Say ``IN`` a subquery that stands for itself and is run first.
+    """Return an ``IN`` condition with an independent subquery that runs first.
 
-    PostgreSQL cannot foresee how few it will find, and would rather read the whole table.
+    PostgreSQL cannot estimate how few rows the subquery finds, and would otherwise read the whole
+    table.
     """
     return _InSubquery(column, found.correlate(None).scalar_subquery())
 
 
 def correlated_exists(found: Select[Any]) -> ColumnElement[bool]:
-    """Say ``EXISTS`` of a subquery that is asked again for every row.
+    """Return an ``EXISTS`` condition whose subquery runs for each row.
 
-    PostgreSQL would rather join, and read both tables whole before the first row of a page.
+    Otherwise PostgreSQL would turn it into a join and read both tables completely before the first
+    row of a page.
     """
     return found.offset(literal_column("0")).exists()
 
 
 class _SqliteOnly(FunctionElement[Any]):
-    """What SQLite alone is told: some words around what is said; to others the first is said.
+    """An SQL fragment for SQLite only. Other databases get the first part without it.
 
     Args:
-        words: a format with the place of each part.
+        words: a format string with a placeholder for each part.
     """
 
     inherit_cache = False
@@ -137,7 +143,7 @@ class _SqliteOnly(FunctionElement[Any]):
     def __init__(self, words: str, *parts: ColumnElement[Any]) -> None:
         super().__init__(*parts)
         self.words = words
-        if not isinstance(parts[0].type, Boolean):  # of those ``= 1`` would be asked
+        if not isinstance(parts[0].type, Boolean):  # to a Boolean SQLAlchemy would add ``= 1``
             self.type = parts[0].type
 
 
@@ -148,26 +154,27 @@ def _sqlite_only(element: _SqliteOnly, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def unlikely(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Say that few rows meet a condition: SQLite counts no values."""
+    """Tell the planner that few rows meet a condition. SQLite does not count values."""
     return _SqliteOnly("likelihood({}, 0.001)", condition)
 
 
 def no_index(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Compare a column when its row is read, and let no plan begin with it.
+    """Return a column that is compared without an index, so that no plan starts from it.
 
-    SQLite believes what a sample of a thousand rows has told it. So it would find the rows of a
-    page by the few roles that there are, and sort them all; or where it believes that there are
-    fewer of the joined rows, read all of those first, to know which are missing (a Bloom filter).
+    SQLite trusts a sample of a thousand rows. It would find the rows of a page by one of the few
+    roles, and then sort all of them. If it expects few joined rows, it would read all of those
+    first to build a Bloom filter.
     """
     return _SqliteOnly("+{}", column)
 
 
 def no_index_on_join(column: ColumnElement[Any], key: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Compare a column of a joined row beside the row that it is joined to.
+    """Return a column of a joined row that is compared together with the row it belongs to.
 
-    From a condition on joined rows alone SQLite makes a filter of all of them, as with ``plain``.
+    From a condition on joined rows alone SQLite builds a Bloom filter of all of them, as described
+    at ``no_index``.
     """
-    # No key is less than nothing; but so the condition speaks of both rows.
+    # Keys are never negative. The comparison only makes the condition depend on both rows.
     return _SqliteOnly("iif({1} < 0, NULL, {0})", column, key)
 
 
@@ -185,15 +192,16 @@ def _sorted(element: _Sorted, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def sort_without_index(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Sort by a column without its index, where PostgreSQL would go through everybody in order.
+    """Return a column to sort by without its index.
 
-    SQLite goes through them too, but asks of each in no time whether it is among those seen.
+    With the index PostgreSQL would go through all rows in order. SQLite does so too, but checks the
+    visibility of each row in almost no time.
     """
     return _Sorted(column)
 
 
 def key_of(text: str) -> str | None:
-    """Read a UUID that may stand in a searched text; None when it is none."""
+    """Return the hex digits of a UUID in a search text, or None if the text is no UUID."""
     try:
         return UUID(text).hex
     except ValueError:
@@ -201,5 +209,5 @@ def key_of(text: str) -> str | None:
 
 
 def since(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Say that a moment is not before the one bound as ``name``."""
+    """Return the condition that a time is not before the parameter ``name``."""
     return unlikely(column >= bindparam(name, type_=UtcDateTime))
