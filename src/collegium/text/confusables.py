@@ -1,4 +1,4 @@
-"""What a text looks like to people, who cannot see of which signs it is made."""
+"""Detect texts that look like other texts (confusable characters, Unicode UTS #39)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import unicodedata
 from typing import Final
 
 BIDI_CONTROLS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Signs that turn the reading direction of what follows: good for dressing up an address."""
+"""Characters that change the reading direction of following text. They can disguise an address."""
 
-# Default_Ignorable_Code_Point of Unicode, the fillers of Hangul among them.
+# Unicode's Default_Ignorable_Code_Point, including the fillers of Hangul.
 IGNORABLE: Final = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff"
 )
-# The blank of Braille and the empty head of a note have a shape of their own, which is none; so
-# have the marks around notes.
+# The Braille blank, the null notehead and the marks around annotations are not ignorable for
+# Unicode, but show nothing either.
 BLANK: Final = "\u2800\ufff9-\ufffb\U0001d159"
 HIDDEN: Final = re.compile(f"[{IGNORABLE}{BLANK}]")
-"""What takes no ink, wherever it stands."""
+"""Matches characters that are invisible everywhere."""
 
 _ALIKE: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
-"""Alphabets with letters that look like those of another."""
+"""Scripts with letters that look like letters of another script."""
 
 _SKELETON: Final = (("0", "o"), ("1", "l"), ("i", "l"), ("rn", "m"), ("vv", "w"), ("5", "s"))
 _RESERVED: Final = frozenset(
@@ -31,12 +31,12 @@ _RESERVED: Final = frozenset(
 
 
 def is_reserved_username(username: str) -> bool:
-    """Tell whether a user name reads like that of somebody who runs the service."""
+    """Return whether a user name looks like that of somebody who runs the service."""
     return _skeleton(username) in _AUTHORITIES
 
 
 def _skeleton(username: str) -> str:
-    """Give what names that look alike have in common."""
+    """Return a form that is equal for user names that look alike."""
     plain = re.sub(r"[_.@+-]+", "", username)
     for sign, other in _SKELETON:
         plain = plain.replace(sign, other)
@@ -47,10 +47,10 @@ _AUTHORITIES: Final = frozenset(map(_skeleton, _RESERVED))
 
 
 def is_single_script(address: str) -> bool:
-    """Tell whether an e-mail address is the one that it looks like.
+    """Return whether an e-mail address contains no characters that imitate others.
 
-    It is not where a sign stands for another one, as wide letters do and letters with loose
-    accents, or where one of its words mixes alphabets that share shapes.
+    It is False if a character stands for another one, such as full-width letters and separate
+    accents, or if one of its words mixes scripts with similar letters.
     """
     if address.isascii():
         return True

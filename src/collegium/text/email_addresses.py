@@ -1,4 +1,4 @@
-"""E-mail addresses: what one looks like, and when two of them are the same mailbox."""
+"""E-mail addresses: syntax checks, and a comparable form in which one mailbox is one text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from email_validator import validate_email
 from collegium.text.confusables import HIDDEN, is_single_script
 
 ADDRESS_MAX: Final = 254
-"""Octets that an address may have (RFC 5321 4.5.3.1.3, errata 1690)."""
+"""Maximum number of octets of an address (RFC 5321 4.5.3.1.3, errata 1690)."""
 
 MIXED: Final = "The address mixes alphabets."
-"""The one fault that is none of syntax: a letter that stands for another one."""
+"""The only error that is not about syntax: letters that imitate those of another script."""
 
 _DOMAIN_MAX: Final = 253
 _LABEL_MAX: Final = 63
@@ -25,20 +25,23 @@ _IN_DOMAINS: Final = re.compile(r"[0-9A-Za-z.-]")
 _HOST_LABEL: Final = re.compile(r"[0-9a-z](?:[0-9a-z-]*[0-9a-z])?\Z")
 _AT_SIGNS: Final = "\uff20\ufe6b"
 _COLLAPSING: Final = re.compile("([\u212a\u037e\u1fef])")
-"""The characters whose canonical form is a single one of ASCII: K, semicolon, grave accent."""
+"""The characters whose canonical form is an ASCII character.
+
+They are the Kelvin sign, the Greek question mark and the Greek varia.
+"""
 
 
 def comparable_address(address: str) -> str:
-    """Return the form of an address in which equal text means the same mailbox.
+    """Return the form of an address in which equal texts mean the same mailbox.
 
-    Everything that compares addresses compares this, for equality, and stores it where SQL has
-    to: no database folds an address. The local part is in NFC and lower-cased letter by letter,
-    each to one letter; the domain is the lower-case A-label of IDNA 2008, without the mappings of
-    UTS 46. What is not ASCII equals nothing that is, but for a domain and its A-label.
-    A domain that IDNA does not know is compared as the local part is. Idempotent.
+    All code compares addresses by equality of this form, and stores it where SQL compares; no
+    database folds addresses. The local part is in NFC and lower-cased letter by letter, each to
+    exactly one letter. The domain is the lower-case A-label of IDNA 2008, without the mappings of
+    UTS 46. A text that is not ASCII never equals an ASCII text, except a domain and its A-label. A
+    domain that IDNA does not allow is compared like a local part. The function is idempotent.
 
     Args:
-        address: any text; one that is no address, or too long for one, compares by itself.
+        address: any text. A text that is no address, or too long for one, equals only itself.
     """
     if address.isascii():
         return address.lower()
@@ -48,19 +51,20 @@ def comparable_address(address: str) -> str:
 
 
 def canonical_address(text: str) -> str:
-    """Return an address as it is kept: as it was written, in NFC (RFC 6532 3.1)."""
+    """Return an address as it is stored: as written, in NFC (RFC 6532 3.1)."""
     return text if text.isascii() else _canonical(text)
 
 
 def same_mailbox(one: str, other: str) -> bool:
-    """Tell whether two addresses are the same mailbox; no address is the same as none."""
+    """Return whether two addresses are the same mailbox. An empty address equals no other."""
     return bool(one) and comparable_address(one) == comparable_address(other)
 
 
 def ascii_domain(domain: str) -> str:
     """Return the domain of an address as mail servers know it: lower-case A-labels.
 
-    Raises: ValueError for what is no domain.
+    Raises:
+        ValueError: this is no domain. The message is a sentence for the user.
     """
     if not domain or len(domain) > _DOMAIN_MAX:
         message = "The part after the @ is too long." if domain else "Nothing follows the @."
@@ -81,12 +85,12 @@ def ascii_domain(domain: str) -> str:
 
 
 def address_error(address: str) -> str:
-    """Say what is wrong with an address, in a sentence; empty when nothing is.
+    """Return what is wrong with an address, as a sentence; "" if nothing is.
 
-    Syntax is judged, not whether mail arrives: one label, ``.local``, ``.test`` and ``home.arpa``
-    are domains like any other. ``.invalid`` is none (RFC 6761 6.4).
+    Only the syntax is checked, not whether e-mail arrives. A single label, ``.local``, ``.test``
+    and ``home.arpa`` are valid domains. ``.invalid`` is not (RFC 6761 6.4).
     """
-    # First: what follows takes time that grows with the text.
+    # Check the length first, because the time of the other checks grows with it.
     if len(address) > ADDRESS_MAX or len(address.encode(errors="replace")) > ADDRESS_MAX:
         return f"The address is too long: at most {ADDRESS_MAX} characters."
     local, at, domain = address.rpartition("@")
@@ -104,14 +108,15 @@ def address_error(address: str) -> str:
 
 
 def has_single_script_labels(address: str) -> bool:
-    """Tell whether no letter of an address stands for that of another alphabet."""
+    """Return whether an address has no letters that imitate those of another script."""
     return is_single_script(_canonical(address))
 
 
 def spellings(address: str) -> tuple[str, ...]:
-    """Return the spellings that an address is looked for by: as written, as A- and as U-labels.
+    """Return the spellings by which an address is searched.
 
-    Lower-cased letter by letter; the same one only once.
+    They are the address as written, with A-labels and with U-labels. Each is lower-cased letter by
+    letter. Equal spellings are returned once.
     """
     written, form = lower_letters(address), comparable_address(address)
     local, at, domain = form.rpartition("@")
@@ -122,10 +127,14 @@ def spellings(address: str) -> tuple[str, ...]:
 
 
 def lower_letters(text: str) -> str:
-    """Normalise to NFC and lower-case letter by letter, so that nothing becomes ASCII or longer."""
+    """Return a text in NFC and lower-cased letter by letter.
+
+    No letter becomes ASCII or more than one letter.
+    """
     if text.isascii():
         return text.lower()
-    # Twice: small letters are composed that have no composed capital, such as that of U+1E96.
+    # Normalise again: some capitals have no composed form although their small letters do, such as
+    # U+1E96.
     return _canonical("".join(map(_small, _canonical(text))))
 
 
@@ -144,7 +153,7 @@ def _compared_label(label: str) -> str:
 
 
 def _canonical(text: str) -> str:
-    """Normalise to NFC, but for the characters that would become ASCII."""
+    """Return a text in NFC. Characters whose canonical form is ASCII stay unchanged."""
     return "".join(
         part if _COLLAPSING.fullmatch(part) else unicodedata.normalize("NFC", part)
         for part in _COLLAPSING.split(text)
@@ -179,7 +188,7 @@ def _ascii_label(label: str) -> str:
 
 
 def _check_bidi(labels: list[str]) -> None:
-    """Raise ValueError for a domain with labels of both directions in an order that misleads."""
+    """Raise ValueError if a domain mixes reading directions in a misleading order (RFC 5893)."""
     try:
         shown = [idna.ulabel(one) if one.startswith("xn--") else one for one in labels]
         if any(unicodedata.bidirectional(sign) in {"R", "AL", "AN"} for sign in "".join(shown)):
@@ -198,7 +207,7 @@ def _refuse_without_at(address: str) -> None:
 
 
 def _check_local(local: str) -> None:
-    """Raise ValueError for what cannot stand before the @ (RFC 5321 4.1.2, RFC 6531 3.3)."""
+    """Raise ValueError if a text is no valid local part (RFC 5321 4.1.2, RFC 6531 3.3)."""
     if not local:
         message = "Nothing stands before the @."
         raise ValueError(message)
@@ -206,15 +215,15 @@ def _check_local(local: str) -> None:
         message = "An address has only one @."
         raise ValueError(message)
     if not local.isascii() and HIDDEN.search(local):
-        # Variation selectors, for instance: two mailboxes would look like one.
+        # Two mailboxes would look alike, for instance with variation selectors.
         message = "A character before the @ cannot be seen."
         raise ValueError(message)
-    # The domain is judged here, so the library is asked about the local part alone.
+    # The domain is checked by our own code, so the library checks only the local part.
     validate_email(f"{local}@example.org", check_deliverability=False)
 
 
 def _check_host(domain: str) -> None:
-    """Raise ValueError for what no host can be called (RFC 952, RFC 1123 2.1, RFC 5890 2.3.1)."""
+    """Raise ValueError for an invalid host name (RFC 952, RFC 1123 2.1, RFC 5890 2.3.1)."""
     if len(domain) > _DOMAIN_MAX:
         message = "The part after the @ is too long."
         raise ValueError(message)

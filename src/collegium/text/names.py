@@ -1,4 +1,4 @@
-"""Names that people type: what is kept of one, when two are the same, and how lists sort them."""
+"""Names that people type: the stored form, the comparable form and the form for sorting."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collegium.text.confusables import BLANK, HIDDEN, IGNORABLE
 from collegium.text.email_addresses import lower_letters
 
 SORT_KEY_MAX: Final = 200
-"""Characters of a sort key; what differs only after them is sorted by id."""
+"""Maximum length of a sort key in characters. Names that differ only after it are sorted by id."""
 
 LINK: Final = "://"
 
-# All but NUL, which is refused wherever a text is read: no database can hold it.
+# Without NUL: no database can store it, so it is refused wherever text is read.
 _CONTROL: Final = "\x01-\x1f\x7f-\x9f\u2028\u2029"
 _SPACE: Final = r"\s"
 _CONTROLS: Final = re.compile(f"[{_CONTROL}]+")
@@ -40,11 +40,11 @@ _LETTERS: Final = str.maketrans(
         "\u0259": "e",
     }
 )
-"""Letters that have no accent to take away, and that people look for under another letter."""
+"""Letters that have no accent to remove, with the letters under which people look for them."""
 
 
 def trim(text: str) -> str:
-    """Remove white space, controls and invisible characters from both ends."""
+    """Remove white space, control characters and invisible characters from both ends."""
     first, last = 0, len(text)
     while first < last and _EDGE.match(text[first]):
         first += 1
@@ -54,23 +54,24 @@ def trim(text: str) -> str:
 
 
 def remove_hidden(text: str) -> str:
-    """Remove every invisible character, from the middle as well."""
+    """Remove all invisible characters, also those inside the text."""
     return text if text.isascii() else HIDDEN.sub("", text)
 
 
 def without_controls(text: str) -> str:
-    """Put a space in place of controls and line ends."""
+    """Replace control characters and line ends by spaces."""
     return _CONTROLS.sub(" ", text)
 
 
 def clean_name(text: str) -> str:
-    """Return what is kept of a name; empty when nothing of it can be seen.
+    """Return the stored form of a name, or "" if none of its characters is visible.
 
-    In NFC; controls and line ends become a space, signs that turn the reading direction go, and so
-    does what is invisible at the ends. Within a name, joiners and variants stay: scripts need them.
+    The form is NFC. Control characters and line ends become a space. Characters that change the
+    reading direction are removed, and so are invisible characters at the ends. Joiners and
+    variation selectors inside a name stay, because some scripts need them.
 
     Args:
-        text: no longer than some bound that the caller has judged before.
+        text: the name. The caller must have checked its length.
     """
     if text.isascii() and text.isprintable():
         return text.strip()
@@ -80,16 +81,16 @@ def clean_name(text: str) -> str:
 
 
 def holds_link(text: str) -> bool:
-    """Tell whether mail programs would make a link of a part of the text."""
+    """Return whether e-mail programs would turn a part of the text into a link."""
     if LINK in text:
         return True
     return not text.isascii() and LINK in unicodedata.normalize("NFKC", HIDDEN.sub("", text))
 
 
 def isolated(text: str) -> str:
-    """Return a text that does not turn the sentence around it.
+    """Return a text in a form that does not change the reading direction of the sentence around it.
 
-    What reads from the right is put between isolates (UAX 9: FSI, PDI); the rest needs none.
+    Right-to-left text is put between isolates (UAX #9: FSI, PDI). Other text needs none.
     """
     if text.isascii() or not any(map(_reads_from_right, text)):
         return text
@@ -97,7 +98,7 @@ def isolated(text: str) -> str:
 
 
 def keep_isolates(text: str) -> str:
-    """Remove what turns the reading direction, but for isolates that end where they should."""
+    """Remove characters that change the reading direction, except correctly paired isolates."""
     if text.isascii():
         return text
     text = _OVERRIDES.sub("", text)
@@ -110,33 +111,33 @@ def keep_isolates(text: str) -> str:
 
 
 def without_link(text: str) -> str:
-    """Return a name that was written when names could hold links, as one that is no link."""
+    """Break links in a name. Such names were stored before links in names were refused."""
     return text.replace(LINK, ": //") if LINK in text else text
 
 
 def comparable_name(name: str) -> str:
-    """Return the form in which no two groups have the same name.
+    """Return the comparable form of a name. No two groups may have the same one.
 
-    Letter case, white space and what cannot be seen make no difference; as with addresses, no
-    letter becomes another one's or two.
+    Letter case, white space and invisible characters make no difference. As with addresses, no
+    letter becomes another letter or more than one.
     """
     return " ".join(lower_letters(HIDDEN.sub("", name)).split())
 
 
 def typed_username(text: str) -> str:
-    """Return the user name that somebody means who types it by hand: phones begin with a capital.
+    """Return the user name that a person typed by hand. Phones start words with a capital letter.
 
-    User names are ASCII; what is not becomes no letter of it.
+    User names are ASCII. Other letters never become ASCII letters.
     """
     return lower_letters(trim(text))
 
 
 @lru_cache(maxsize=4096)
 def sort_key(text: str) -> str:
-    """Return what lists sort a name by: letters alone, without case and accents.
+    """Return the key by which lists sort a name.
 
-    Sorted by code points it puts names in the order in which people look for them, on every
-    database alike; equal keys are sorted by id.
+    It has no letter case, accents or invisible characters. Sorting keys by code points gives the
+    order that people expect, the same on every database. Equal keys are sorted by id.
     """
     text = text[:500]
     if not text.isascii():
