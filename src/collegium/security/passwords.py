@@ -1,4 +1,4 @@
-"""Which passwords are good enough, wherever one is set."""
+"""Check the strength of new passwords."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ if TYPE_CHECKING:
 
 LENGTH: Final = 8
 _JUDGED: Final = 72
-"""Beyond this many characters the judge only gets slower, not wiser."""
+"""Number of characters that are examined. More only make the check slower."""
 _LOOK_ALIKES: Final = str.maketrans("0134567@$!", "oleasbtasi")
 _REPEATED: Final = re.compile(r"(.{1,4})\1+", re.DOTALL)
 _WORD: Final = 3
-"""A shorter part of a name is found in any password by chance."""
+"""Minimum length of a part of a name. Shorter ones occur in passwords by chance."""
 _SIMILAR: Final = 0.7
-"""How much of a password may not be made of what is known of the person."""
+"""Share of a password that, made of personal data, makes it too similar."""
 
 
 def normalized(password: str) -> str:
-    """Return the form in which a password is hashed, NFC: keyboards accent in several ways."""
+    """Return the form in which a password is hashed, NFC.
+
+    Keyboards produce accents in several forms.
+    """
     return unicodedata.normalize("NFC", password)
 
 
 def spellings(password: str) -> tuple[str, ...]:
-    """Return the forms in which a password may have been hashed, today's first.
+    """Return the forms in which a password may have been hashed, the current one first.
 
-    Earlier releases hashed what the keyboard sent, and keyboards send NFC or NFD.
+    Earlier releases hashed the input of the keyboard, which can be NFC or NFD.
     """
     return tuple(
         dict.fromkeys((normalized(password), password, unicodedata.normalize("NFD", password)))
@@ -36,12 +39,12 @@ def spellings(password: str) -> tuple[str, ...]:
 
 
 def password_errors(password: str, about: Iterable[str]) -> list[str]:
-    """Say everything that is wrong with a password; nothing: it is good enough.
+    """Return every error of a new password as a sentence; none if it is good enough.
 
     Args:
-        about: what is known of the person, which a guesser would try first.
+        about: personal data that an attacker would try first, such as the name.
     """
-    # Its dictionaries cost start-up time, few need them.
+    # Imported here, because its dictionaries slow down the start and few processes need them.
     from zxcvbn import matching  # noqa: PLC0415
 
     password = normalized(password)
@@ -51,14 +54,14 @@ def password_errors(password: str, about: Iterable[str]) -> list[str]:
     if password.isdigit():
         found.append("This password is entirely numeric.")
     words = {word.lower() for text in about for word in (text, *re.split(r"[\W_]+", text))}
-    # Not the library's own front door: that one leaves the person's words in a dictionary
-    # which all threads share.
+    # Call the matchers directly. The public function stores the personal data in a dictionary that
+    # all threads share.
     dictionaries = {
         **matching.RANKED_DICTIONARIES,
         "user_inputs": {word: 1 for word in words if len(word) >= _WORD},
     }
-    # Of its judges only these: the ones for look-alike signs and repetitions take seconds over
-    # a password made to be slow.
+    # Use only these matchers. Those for look-alike characters and repetitions take seconds for a
+    # password that was made to be slow.
     judged = password[:_JUDGED]
     matches = [
         *matching.dictionary_match(judged, dictionaries),

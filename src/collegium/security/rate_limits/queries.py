@@ -1,4 +1,4 @@
-"""Counting what failed, for all workers together."""
+"""Count failures in the database, so that all workers share the counts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _count(insert: Callable[..., Any]) -> Statement:
         last=bindparam("moment", type_=UtcDateTime),
         until=bindparam("moment", type_=UtcDateTime),
     )
-    # Counted by the database in one statement: two failures at one moment are two.
+    # Counted in one statement, so that no concurrent failure is lost.
     return Statement(
         row.on_conflict_do_update(
             index_elements=[tries.c.subject],
@@ -72,13 +72,16 @@ _LATEST = Statement(
 
 
 def latest_subjects(tx: ReadTransaction, prefix: str) -> dict[str, datetime]:
-    """Return what was counted last under a prefix, without it, and when; twenty at most."""
+    """Return the subjects counted last under a prefix, without the prefix, with the time.
+
+    Twenty at most.
+    """
     rows = tx.fetch_all(_LATEST, prefix=prefix)
     return {row.subject.removeprefix(prefix): row.last for row in rows}
 
 
 def blocked_until(tx: ReadTransaction, subjects: Iterable[str]) -> dict[str, datetime]:
-    """Give the subjects that have to wait, each with the end of it."""
+    """Return the subjects that must still wait, with the end of the delay."""
     rows = tx.fetch_all(_BLOCKED, subjects=list(subjects), now=tx.now)
     return {row.subject: row.until for row in rows}
 
@@ -86,7 +89,7 @@ def blocked_until(tx: ReadTransaction, subjects: Iterable[str]) -> dict[str, dat
 def record_failure(
     tx: WriteTransaction, subject: str, limit: RateLimit, many: int = 1
 ) -> timedelta:
-    """Count so many failures and give the delay that follows."""
+    """Count failures of a subject. Return the delay that follows, possibly zero."""
     count = int(
         tx.scalar(
             _COUNT[tx.backend],
@@ -103,19 +106,19 @@ def record_failure(
 
 
 def is_first(tx: WriteTransaction, subject: str) -> bool:
-    """Count a subject, and return whether it had not been counted before.
+    """Count a subject. Return whether it was not counted before.
 
-    Of many at one moment one is the first. It is forgotten by ``sweep``.
+    Of several concurrent calls exactly one returns True. ``purge`` deletes the count after a day.
     """
     told = {"subject": subject, "moment": tx.now, "forgotten": _NEVER, "many": 1}
     return int(tx.scalar(_COUNT[tx.backend], **told)) == 1
 
 
 def reset(tx: WriteTransaction, subjects: Iterable[str]) -> None:
-    """Forget the failures of subjects that have succeeded."""
+    """Delete the failures of subjects, after a success."""
     tx.execute(_RESET, subjects=list(subjects))
 
 
 def purge(tx: WriteTransaction) -> None:
-    """Forget what nobody counts any more; for the worker, now and then."""
+    """Delete counts that are more than a day old. The worker calls this regularly."""
     tx.execute(_PURGE, before=tx.now - timedelta(days=1))

@@ -1,7 +1,7 @@
-"""How long somebody waits who has failed too often.
+"""Rules for delays after too many failures (exponential backoff).
 
-Nobody is shut out for good: a delay that a stranger can cause on another's account stays short,
-and only the pair of account and address, and the address itself, wait long.
+Nobody is locked out permanently. Delays that a stranger can cause for another account stay short.
+Long delays apply only to an address, and to an account from one address.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 
 
 class RateLimit(NamedTuple):
-    """How often something may fail, and what follows.
+    """How many failures are allowed, and the delays after them.
 
     Args:
-        free: failures that cost nothing.
-        first: the delay after the next one; each further failure doubles it.
-        longest: the delay that no failure exceeds.
-        forgotten: failures older than this no longer count.
+        allowed: number of failures without a delay.
+        initial_delay: delay after the next failure; each further failure doubles it.
+        max_delay: maximum delay.
+        window: failures older than this no longer count.
     """
 
     allowed: int
@@ -29,25 +29,25 @@ class RateLimit(NamedTuple):
 _TEN_MINUTES: Final = timedelta(minutes=10)
 
 LOGIN_PAIR: Final = RateLimit(3, _TEN_MINUTES, _TEN_MINUTES, _TEN_MINUTES)
-"""One account from one address: the fourth failure within ten minutes locks for ten."""
+"""One account from one address. The fourth failure within ten minutes locks it for ten minutes."""
 
 LOGIN_ACCOUNT: Final = RateLimit(10, timedelta(seconds=1), timedelta(seconds=30), _TEN_MINUTES)
-"""One account from anywhere: short delays, since a stranger can cause them."""
+"""One account from all addresses. The delays are short, because strangers can cause them."""
 
 LOGIN_ADDRESS: Final = RateLimit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One address, whatever accounts it tries."""
+"""One address, for all accounts."""
 
 CODE_ADDRESS: Final = RateLimit(10, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """One address that guesses codes or invitations."""
 
 MAIL_ACCOUNT: Final = RateLimit(10, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
-"""One account that has mails sent to addresses of its choice."""
+"""One account that makes the service send e-mails to addresses of its choice."""
 
 JOIN_ACCOUNT: Final = RateLimit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One account that asks to be let in, again and again."""
+"""One account that makes many join requests."""
 
 PEOPLE_ACCOUNT: Final = RateLimit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""Unknown addresses that one account names: each answer tells who has an account."""
+"""Unknown addresses that one account enters. Each response reveals whether there is an account."""
 
 PEOPLE_ADDRESS: Final = RateLimit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """The same for one network address."""
@@ -55,30 +55,30 @@ PEOPLE_ADDRESS: Final = RateLimit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_M
 INVITE_ACCOUNT: Final = RateLimit(
     200, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1)
 )
-"""One account that has people mailed: whole laboratories are invited at once."""
+"""One account that invites people. Whole laboratories are invited at once."""
 
 INVITE_ADDRESS: Final = RateLimit(
     1000, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1)
 )
-"""One address, behind which a whole institution may be."""
+"""One network address that may serve a whole institution."""
 
 ASK_ADDRESS: Final = RateLimit(100, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
-"""One address from which many ask, as a class does that was given a link."""
+"""One network address with many join requests, for instance from a class that got a link."""
 
 JOIN_ADDRESS: Final = RateLimit(200, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
 """The same for groups."""
 
 SIGN_UP_LINK: Final = RateLimit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One invitation by which an account is to be made: each try tells whether a name is taken."""
+"""One invitation with which an account is created. Each attempt reveals whether a name is taken."""
 
 SIGN_UP_ADDRESS: Final = RateLimit(100, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One address from which accounts are made; a course signs up from one room."""
+"""One network address from which accounts are created. A whole course may sign up in one room."""
 
 DEVICE_ADDRESS: Final = RateLimit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One address from which programs wait to be let in."""
+"""One network address from which device sign-ins are started."""
 
 MAIL_INVITEE: Final = RateLimit(5, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
-"""One invitation that is mailed again and again."""
+"""One invitation whose e-mail is sent repeatedly."""
 
 FORWARDED: Final = RateLimit(
     allowed=1_000_000,
@@ -86,13 +86,13 @@ FORWARDED: Final = RateLimit(
     max_delay=timedelta(seconds=1),
     window=timedelta(days=1),
 )
-"""Headers of a proxy that is not trusted: noted for the operator, and nobody waits for it."""
+"""Forwarding headers of an untrusted proxy. They are counted for the operator, without a delay."""
 
 
 def backoff(limit: RateLimit, count: int) -> timedelta:
-    """Give the delay after so many failures."""
+    """Return the delay after a number of failures."""
     over = count - limit.allowed
     if over <= 0:
         return timedelta()
-    # Beyond twenty doublings every limit is at its longest, and a float at its end.
+    # After twenty doublings every limit has reached its maximum. More would overflow a float.
     return min(limit.initial_delay * int(2 ** min(over - 1, 20)), limit.max_delay)
