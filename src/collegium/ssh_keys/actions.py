@@ -1,4 +1,4 @@
-"""What can be done to SSH keys."""
+"""Actions on SSH keys: create, delete, synchronise with a remote directory."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collegium.ssh_keys.rules import PublicKey
 
 REMOTE: Final = "eduteams_"
-"""How the names of keys begin that a remote directory gave us, and may take away again."""
+"""Prefix of the names of keys from a remote directory. Only such keys are removed by it."""
 
 
 def name_of(key: PublicKey, given: str | None) -> str:
-    """Give the name a key is kept under: the given one, else its comment."""
+    """Return the stored name of a key: the given name, or else its comment."""
     return (key.comment if given is None else given)[:NAME_MAX].strip()
 
 
@@ -39,12 +39,14 @@ def create(
     *,
     settings: Settings = DEFAULTS,
 ) -> str:
-    """Keep a key of the actor; give its UUID.
+    """Store a key of the actor. Return its UUID.
 
     Args:
-        name: None when none was given.
+        name: None for the comment of the key.
 
-    Refuses: Invalid ``key.name_taken``, Conflict ``key.too_many``.
+    Raises:
+        Invalid: ``key.name_taken``: the account has a key with this name.
+        Conflict: ``key.too_many``: the account has ``settings.max_keys`` keys.
     """
     access_queries.lock_account(tx, actor.id)
     check_key_quota(ssh_key_queries.count(tx, actor.id), settings.max_keys)
@@ -52,10 +54,12 @@ def create(
 
 
 def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """Forget a key.
+    """Delete a key.
 
-    Refuses: NotFound ``key.unknown``; Forbidden ``key.shared`` for a shared key to anybody but
-    staff, ``permission.missing`` to whoever sees somebody else's key.
+    Raises:
+        NotFound: ``key.unknown``: there is no such key, or it is hidden from the actor.
+        Forbidden: ``key.shared``: the key is shared and the actor is not staff.
+            ``permission.missing``: it is the key of another account and the actor is not staff.
     """
     key = ssh_key_queries.get_visible(tx, actor, uuid)
     if not actor.is_staff:
@@ -70,10 +74,10 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
 def sync_keys(
     tx: WriteTransaction, actor: Actor | None, account: int, wanted: Iterable[PublicKey]
 ) -> None:
-    """Give an account the keys that a remote directory says it has.
+    """Make the keys of an account match those of a remote directory.
 
-    What the directory gave before and no longer names is forgotten; keys that the person added
-    here stay, and are not doubled. The caller holds the lock on the account.
+    Keys that the directory added earlier and no longer lists are deleted. Keys that the person
+    added stay, and are not added twice. The caller must hold the lock on the account.
     """
     missing = {key.sha256: key for key in islice(wanted, MIRRORED_MAX)}
     there = ssh_key_queries.of_account(tx, account)

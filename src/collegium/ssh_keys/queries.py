@@ -1,4 +1,4 @@
-"""SSH keys: the rows, and who may see them."""
+"""SQL of SSH keys, and who may see them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _rows = select(keys, accounts.c.uuid.label("account_uuid")).join(
 
 
 def visible() -> ColumnElement[bool]:
-    """Say which keys an ordinary actor may see: their own, and those that are everybody's."""
+    """Return the condition that an ordinary actor may see a key: it is their own or shared."""
     return or_(keys.c.account_id == bindparam("actor", type_=BigInt), keys.c.is_shared)
 
 
@@ -96,7 +96,11 @@ def _seen(*, sees_all: bool) -> Statement:
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Load a key that the actor may see.
 
-    Refuses: NotFound ``key.unknown`` when there is none or it is hidden from the actor.
+    Args:
+        uuid: 32 hex digits.
+
+    Raises:
+        NotFound: ``key.unknown``: there is no such key, or it is hidden from the actor.
     """
     seer = {} if actor.sees_all else {"actor": actor.id}
     row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer)
@@ -106,25 +110,26 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
 
 
 def of_account(tx: ReadTransaction, account: int) -> list[Row]:
-    """Give ``id uuid name fingerprint_sha256`` of all keys of an account."""
+    """Return ``id uuid name fingerprint_sha256`` of all keys of an account."""
     return tx.fetch_all(_OF_ACCOUNT, account=account)
 
 
 def count(tx: ReadTransaction, account: int) -> int:
-    """Count the keys of an account."""
+    """Return the number of keys of an account."""
     return int(tx.scalar(_COUNT, account=account))
 
 
 def is_taken(tx: ReadTransaction, account: int, name: str) -> bool:
-    """Tell whether an account has a key of that name."""
+    """Return whether an account has a key with this name."""
     return tx.fetch_one(_NAMED, account=account, name=name) is not None
 
 
 def add(tx: WriteTransaction, account: int, name: str, key: PublicKey) -> str:
-    """Keep a key; give its UUID.
+    """Insert a key. Return its UUID.
 
-    Refuses: Invalid ``key.name_taken``; the constraint decides, so of two keys of one name
-    that come at one moment one is refused.
+    Raises:
+        Invalid: ``key.name_taken``. A unique constraint decides, so of two concurrent keys with the
+            same name one is refused.
     """
     uuid = uuid4().hex
     try:
@@ -149,5 +154,5 @@ def add(tx: WriteTransaction, account: int, name: str, key: PublicKey) -> str:
 
 
 def remove(tx: WriteTransaction, key: int) -> bool:
-    """Forget a key; tell whether it was there."""
+    """Delete a key. Return whether it existed."""
     return tx.execute(_REMOVE, key=key) > 0

@@ -1,4 +1,4 @@
-"""What an SSH public key is: one line of OpenSSH, and what can be read off it."""
+"""Parse SSH public keys in the one-line format of OpenSSH."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 from collegium.refusals import Conflict, Invalid
 
 MIRRORED_MAX: Final = 100
-"""Keys that a remote directory gives one account at most; more of them are passed over."""
+"""Maximum number of keys from a remote directory per account. Further ones are ignored."""
 
 NAME_MAX: Final = 150
 LENGTH_MAX: Final = 2000
 
 
 def check_key_quota(count: int, most: int) -> None:
-    """Let an account have another key only while it has few enough.
+    """Check that an account may have another key.
 
-    Refuses: Conflict ``key.too_many``.
+    Raises:
+        Conflict: ``key.too_many``: it has the maximum number.
     """
     if count >= most:
         raise Conflict("key.too_many", most=most)
@@ -31,16 +32,15 @@ def check_key_quota(count: int, most: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key that was understood.
+    """A parsed public key.
 
     Args:
         text: the line as it was written.
-        kind: its first word, ``ssh-ed25519``.
-        comment: what follows the key itself, which many people use to name it.
+        kind: its first word, such as ``ssh-ed25519``.
+        comment: the text after the key, which many people use as its name.
         md5: fingerprint, 16 pairs of hex digits between colons.
-        sha256: fingerprint as ``ssh-keygen`` writes it; the same key has the same one,
-            whatever its comment.
-        sha512: the same with the longer digest.
+        sha256: fingerprint as ``ssh-keygen`` prints it. It does not depend on the comment.
+        sha512: fingerprint with the longer digest.
     """
 
     text: str
@@ -52,16 +52,18 @@ class PublicKey:
 
 
 def parse(text: str) -> PublicKey:
-    """Read a public key.
+    """Parse a public key.
 
-    DSA keys are none any more, to OpenSSH itself; certificates are something else.
+    DSA keys are refused, as OpenSSH itself no longer supports them. Certificates are refused too.
 
-    Refuses: Invalid ``key.lines`` when it has several lines, ``key.invalid`` when it is no key.
+    Raises:
+        Invalid: ``key.lines``: the text has several lines. ``key.invalid``: it is no public key, or
+            too long.
     """
     text = text.strip()
     if len(text.splitlines()) > 1:
         raise Invalid("key.lines", field="public_key")
-    # ASCII white space parts the words of a key, and nothing else does.
+    # Only ASCII white space separates the words of a key.
     kind, _, rest = text.replace("\t", " ").partition(" ")
     body, _, comment = rest.lstrip(" ").partition(" ")
     try:
