@@ -1,4 +1,4 @@
-"""What can be done to accounts."""
+"""Actions on accounts: create, update, deactivate, delete, API tokens, passwords."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ if TYPE_CHECKING:
 
 
 PASSWORD_MAX: Final = 128
-"""Maximum number of characters of a password, as the forms and the APIs take it."""
+"""Maximum number of characters of a password in forms and APIs."""
 
 USERNAME: Final = re.compile(r"[0-9a-z_.@+-]{1,128}")
 
 
 def require_staff(actor: Actor) -> None:
-    """Let only staff pass.
+    """Check that the actor is staff.
 
-    Refuses: Forbidden ``permission.missing``.
+    Raises:
+        Forbidden: ``permission.missing``.
     """
     if not actor.is_staff:
         raise Forbidden("permission.missing")
@@ -66,20 +67,24 @@ def create(
     values: Mapping[str, Any],
     **facts: Any,
 ) -> int:
-    """Create an account and give its number.
+    """Create an account. Return its id.
 
     Args:
         actor: staff; None for the operator at the command line.
-        values: columns of the account; ``username`` and ``email`` at least.
-        facts: what history tells of it besides.
+        values: columns of the account, at least ``username`` and ``email``.
+        facts: further data for the event.
 
-    Refuses: Forbidden ``permission.missing``, Invalid ``account.username_taken`` and
-    ``account.slug_taken``.
+    Raises:
+        Forbidden: ``permission.missing``: the actor is not staff.
+        Conflict: ``account.deactivated``: the account is created for an invitation, and a
+            deactivated account has its address. ``account.duplicate``: another unique value is
+            taken.
+        Invalid: ``account.username_taken`` or ``account.slug_taken``.
     """
     if actor is not None:
         require_staff(actor)
     if "invitation" in facts and account_queries.is_deactivated_at(tx, values["email"]):
-        # An invitation is no way around the deactivation of an account.
+        # An invitation must not be a way around the deactivation of an account.
         raise Conflict("account.deactivated")
     row = {
         "uuid": uuid4().hex,
@@ -100,9 +105,10 @@ def create(
 
 
 def require_self_or_staff(actor: Actor, account: Row) -> None:
-    """Let only staff and the account's own person pass.
+    """Check that the actor is staff, or the owner of the account.
 
-    Refuses: Forbidden ``permission.missing``.
+    Raises:
+        Forbidden: ``permission.missing``.
     """
     if not actor.is_staff and actor.id != account.id:
         raise Forbidden("permission.missing")
@@ -117,15 +123,19 @@ def update(
     *,
     agrees: bool,
 ) -> None:
-    """Change an account; what the actor may not write is passed over.
+    """Update an account. Changes that the actor may not make are ignored.
 
     Args:
         changes: columns of the account.
-        agrees: whether the policy is agreed to with it.
+        agrees: whether the person agrees to the policy with this request.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself,
-    Invalid ``account.policy``, ``account.lifetime``, ``account.lifetime_elsewhere`` where a
-    program changes the lifetime of another token than its own, and ``account.slug_taken``.
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor.
+        Forbidden: ``permission.missing``: the actor is neither staff nor the owner.
+        Invalid: ``account.policy``: the policy has not been agreed to. ``account.lifetime``: the
+            token lifetime is too long. ``account.lifetime_elsewhere``: people change the lifetime
+            of their own API token, but another token authenticated the request.
+            ``account.slug_taken``.
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
@@ -159,7 +169,7 @@ def update(
     if agrees and before.agreed is None:
         changed["agreed"] = tx.now
     if "is_active" in changed:
-        # What staff switch off, a remote directory does not switch on again.
+        # A remote directory must not activate an account that staff deactivated.
         changed["is_barred"] = not changed["is_active"]
     if not changed:
         return
@@ -175,7 +185,7 @@ def update(
 
 
 def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_active: bool) -> None:
-    """Let what goes with an account that is activated or deactivated follow it."""
+    """Update credentials and invitations after an account was activated or deactivated."""
     credentials.set_active(tx, account, is_active=is_active)
     if is_active:
         invitation_queries.reopen(tx, account)
@@ -184,7 +194,7 @@ def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_ac
 
 
 def _stored_values(tx: WriteTransaction, picture: tuple[str, bytes] | None) -> str | None:
-    """Keep a picture, media type and bytes, and give its UUID."""
+    """Store a picture, given as media type and bytes. Return its UUID."""
     return None if picture is None else picture_queries.add(tx, *picture)
 
 
@@ -214,23 +224,25 @@ def _event_data(value: Any) -> Any:
 
 
 def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = False) -> None:
-    """Delete an account: its rights end, what is personal goes, history keeps a neutral name.
+    """Delete an account: end its grants and remove personal data.
 
-    The row keeps its id, under which it did what it did.
+    The row keeps its id, to which events refer, and a neutral name for the audit log.
 
     Args:
-        closes: whether a request of theirs that waits is closed, instead of standing in the way.
+        closes: close pending join requests of the account. Otherwise they prevent the deletion.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff,
-    Conflict ``account.last_owner`` for the last owner of a scope and ``account.has_requests``
-    while a request of theirs waits to be decided.
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor.
+        Forbidden: ``permission.missing``: the actor is not staff.
+        Conflict: ``account.last_owner``: it is the last owner of a scope. ``account.has_requests``:
+            a join request of the account is pending.
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
     grants = _lock_account_and_scopes(tx, account.id)
     account = account_queries.get_visible(
         tx, actor, uuid
-    )  # another may have deleted it while we waited
+    )  # it may have been deleted while this waited
     if closes:
         for request in join_request_queries.close_everywhere(tx, account.id, actor.id):
             event_queries.record(
@@ -252,7 +264,8 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = Fals
     end_invitations(tx, actor, account.id)
     if account.picture is not None:
         picture_queries.drop(tx, account.picture)
-    # Before what is personal goes: whoever deletes their own account is not named by this either.
+    # Recorded before the personal data is removed. If people delete their own account, that removes
+    # their name from this event too.
     event_queries.record(
         tx, "account.deleted", actor, account=account.id, username=account.username
     )
@@ -265,17 +278,18 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = Fals
 
 
 class _LockSetChangedError(Exception):
-    """Something was given to an account while we waited for it."""
+    """The account got something in a further scope while the locks were awaited."""
 
 
 def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[Row]:
-    """Lock an account and every scope where something of it stands; give its grants.
+    """Lock an account and all scopes in which it has something. Return its open grants.
 
-    Scopes first, as every deed does that gives a role: who asks or is let in meanwhile either
-    is seen here, or finds the account gone.
+    The scopes are locked first, as in every action that grants a role. A concurrent request or
+    grant is either seen here, or finds the account deleted.
     """
     while True:
-        # What came while we waited is locked in its turn too, or two would wait for each other.
+        # Scopes that were added while this waited need a lock too, before that of the account. So
+        # all locks are released and taken again; otherwise two actions could deadlock.
         with suppress(_LockSetChangedError), tx.savepoint():
             places = membership_queries.locked_scope_ids(tx, account)
             for scope in places:
@@ -287,10 +301,13 @@ def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[Row]:
 
 
 def read_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
-    """Show somebody's token to staff, and write down that it was shown.
+    """Return the API token of an account to staff, and record the access.
 
-    Refuses: NotFound when hidden or without a token, Forbidden for anybody but staff, and for
-    one's own token where another one authenticated the request.
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor. ``token.none``: it has
+            no API token.
+        Forbidden: ``permission.missing``: the actor is not staff, or it is their own token and
+            another token authenticated the request.
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
@@ -302,10 +319,13 @@ def read_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> t
 
 
 def refresh_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
-    """Give an account another token; the old one is dead at once, and the owner is told.
+    """Replace the API token of an account and notify the owner. The old token is invalid at once.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself, and for one's own
-    token where another one authenticated the request.
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor.
+        Forbidden: ``permission.missing``: the actor is neither staff nor the owner, or it is their
+            own token and another token authenticated the request.
+        Unauthenticated: ``token.unknown``: the token of the request was revoked meanwhile.
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
@@ -319,9 +339,10 @@ def refresh_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -
 
 
 def _check_owns_token(actor: Actor, account: Row) -> None:
-    """Let what protects an account be had by its API token, not by its other tokens.
+    """Check that people access the credentials of their own account only with its API token.
 
-    Refuses: Forbidden ``permission.missing``.
+    Raises:
+        Forbidden: ``permission.missing``.
     """
     shown = actor.impersonator or actor
     if shown.id == account.id and not may_hold_api_token(shown.token_kind):
@@ -329,10 +350,10 @@ def _check_owns_token(actor: Actor, account: Row) -> None:
 
 
 class UnfitAccountError(Exception):
-    """What an operator gave for an account cannot be taken; the text says why."""
+    """The operator gave values that an account cannot have. The message says why."""
 
 
-def ensure_staff(  # what the operator's contract calls ``collegium staff``
+def ensure_staff(  # the command ``collegium staff``
     database: Database,
     settings: Settings,
     vault: Vault,
@@ -343,17 +364,18 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
     promotes: bool = False,
     lifetime: int | EllipsisType | None = ...,
 ) -> tuple[str, str]:
-    """Create a staff account, or make an account of that name one; give UUID and token.
+    """Create a staff account, or make an existing account staff. Return its UUID and API token.
 
-    The password is changed only when it is another one, so that asking again ends no session.
+    The password is changed only if it differs, so that repeating the command ends no session.
 
     Args:
-        promotes: whether an account counts that its person made, under a name of their choice.
-        lifetime: seconds that the token lives after its last use; None: for ever; ``...``: as it
-            was, or as it is for every new account.
+        promotes: also accept an account that a person created, with a user name of their choice.
+        lifetime: seconds that the token lives after its last use; None for ever; ``...`` to keep
+            the present lifetime, or the default for a new account.
 
-    Refuses: Unfit for a user name, address or password that cannot be taken, and for an account
-    that somebody else may hold.
+    Raises:
+        UnfitAccountError: the user name, address or password is invalid, or another person may hold
+            the account, or the account was changed concurrently.
     """
     email = canonical_address(trim(email))
     _check_staff_values(username, email, password)
@@ -393,7 +415,11 @@ def ensure_staff(  # what the operator's contract calls ``collegium staff``
 
 
 def _is_unchanged_by_staff(tx: ReadTransaction, account: Row) -> bool:
-    """Tell whether staff or an operator made an account; names are free to whoever is invited."""
+    """Return whether staff or an operator created an account.
+
+    Invited people choose their own user name, so the name alone does not show who the account
+    belongs to.
+    """
     made_for = event_queries.data_of(tx, "account.created", account.id).get("invitation")
     return made_for is None and account.registration_method == "default"
 
@@ -421,15 +447,17 @@ def _check_staff_values(username: str, email: str, password: str | None) -> None
 def set_password(
     tx: WriteTransaction, actor: Actor | None, account: int, hashed: str, *, tells: bool = True
 ) -> None:
-    """Give an account another password; whoever was logged in with the old one is out.
+    """Set the password of an account and sign it out everywhere.
 
     Args:
-        hashed: by ``vault.hash_password``, made before the transaction.
-        tells: whether its owner is mailed; needless for an account made at this moment.
+        hashed: the result of ``hash_password``, computed before the transaction.
+        tells: notify the owner by e-mail; not needed for a new account.
 
-    Refuses: Forbidden ``permission.missing`` for anybody but staff, and for one's own where a
-    program's token authenticated the request; NotFound ``account.unknown`` for an account that
-    was deleted meanwhile.
+    Raises:
+        Forbidden: ``permission.missing``: the actor is not staff, or it is their own account and
+            another token than its API token authenticated the request.
+        NotFound: ``account.unknown``: the account was deleted meanwhile.
+        Unauthenticated: ``token.unknown``: the token of the request was revoked meanwhile.
     """
     lock_account(tx, account)
     owner = account_queries.known(tx, id=account)

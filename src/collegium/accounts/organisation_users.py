@@ -1,4 +1,4 @@
-"""People of an organisation: whoever holds a role in it or in one of its projects."""
+"""People of an organisation: accounts with a role in it or in one of its projects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _holders = select(_held.c.account_id).where(is_active(_held), _in_organisation)
 
 
 def _in_role(name: str, kind: ScopeKind) -> Filter:
-    """Look for whoever holds one of some roles there, each given by its name or its UUID."""
+    """Return a filter for holders of one of several roles there, given by names or UUIDs."""
     uuids = f"{name}_uuids"
     holders = _holders.join(roles, roles.c.id == _held.c.role_id).where(
         roles.c.kind == kind.value, or_(any_of(roles.c.name, name), any_of(roles.c.uuid, uuids))
@@ -51,7 +51,7 @@ def _belong() -> ColumnElement[bool]:
     return accounts.c.id.in_(_holders)
 
 
-# What is looked at by these is part of each row of the list.
+# Filters on fields that the list itself shows.
 _SHOWN: Final = frozenset(
     {"email", "full_name", "query", "user_keyword", "username", "username_list"}
 )
@@ -66,7 +66,7 @@ listing = Listing(
         accounts.c.email,
         accounts.c.picture,
     ).where(accounts.c.is_active, accounts.c.deleted.is_(None)),
-    visible=true,  # who may ask is judged before
+    visible=true,  # the caller checks permissions before
     key=accounts.c.id,
     ties=accounts.c.username,
     default="concatenated_name",
@@ -124,9 +124,9 @@ _OWNED = Statement(
 
 
 def roles_of(tx: ReadTransaction, scope: int, ids: Iterable[int]) -> dict[int, list[Row]]:
-    """Give what accounts hold in an organisation and its projects, the oldest first.
+    """Return the roles of accounts in an organisation and its projects, the oldest first.
 
-    Each row: ``account_id until role_name``, and ``kind uuid name`` of where it is held.
+    Each row has ``account_id until role_name``, and ``kind uuid name`` of the scope.
     """
     found: dict[int, list[Row]] = {}
     for row in tx.fetch_all(_ROLES, scope=scope, ids=list(ids), now=tx.now):
@@ -135,11 +135,14 @@ def roles_of(tx: ReadTransaction, scope: int, ids: Iterable[int]) -> dict[int, l
 
 
 def role_names(tx: ReadTransaction, actor: Actor, scope: int) -> set[str]:
-    """Give the names of the roles that the actor holds directly in a scope that is open here."""
+    """Return the names of the roles that the actor holds directly in a scope.
+
+    Access subnets apply.
+    """
     return {row.name for row in tx.fetch_all(_ROLE_NAMES, scope=scope, **viewer_params(tx, actor))}
 
 
 def owned_by(tx: ReadTransaction, account: int) -> list[str]:
-    """Give the names of the organisations that an account is an owner of, some fifty at most."""
+    """Return the names of the organisations that an account owns, fifty at most."""
     rows: list[Row] = tx.fetch_all(_OWNED, account=account, now=tx.now)
     return [row.name for row in rows]

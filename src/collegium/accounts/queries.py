@@ -1,4 +1,4 @@
-"""Accounts: the rows of people, and who may see whom."""
+"""SQL of accounts, and who may see whom."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ _COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.end
 
 
 def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
-    """Select accounts with what is shown of them.
+    """Select accounts with the columns that lists and pages show.
 
     Args:
-        found: the accounts, or what they are joined to.
-        columns: what is selected besides.
+        found: the accounts, or a join that contains them.
+        columns: further columns.
     """
     return (
         select(
@@ -90,13 +90,14 @@ _rows = shown(accounts)
 
 
 def visible() -> ColumnElement[bool]:
-    """Say which accounts an ordinary actor may see.
+    """Return the condition that an ordinary actor may see an account.
 
-    Oneself, and the active accounts, staff aside, that hold a grant in a scope the actor sees.
+    True for the actor, and for active accounts, staff excluded, with a grant in a scope that the
+    actor sees.
     """
     oneself = accounts.c.id == bindparam("actor", type_=BigInt)
-    # One set of numbers, so that the planner starts from it: an OR over the table would read
-    # every account there is.
+    # One set of ids, so that the planner starts from it. An OR over the table would read all
+    # accounts.
     return and_(
         accounts.c.id.in_(
             union(
@@ -106,12 +107,13 @@ def visible() -> ColumnElement[bool]:
                 ),
             )
         ),
-        # Active and no staff; said like this, so that SQLite does not go and fetch all of those.
+        # Means active and not staff. In this form SQLite does not use an index on either column,
+        # which would fetch all such accounts.
         or_(oneself, accounts.c.is_active > accounts.c.is_staff),
     )
 
 
-# A deleted account is nobody to anybody; only history still knows it, by its number.
+# A deleted account is hidden from everybody. Only the audit log still refers to its id.
 _here = accounts.c.deleted.is_(None)
 
 listing = Listing(
@@ -172,7 +174,7 @@ _KNOWN = {
     "id": Statement(_known.where(accounts.c.id == bindparam("id"))),
 }
 _KNOWN_BY_UUID = Statement(_known.where(accounts.c.uuid == bindparam("uuid")))
-# Accounts of ours that can sign in with a password; a few may share an address, not a crowd.
+# Local accounts that can sign in with a password. A few may share an address; more are ignored.
 _WITH_ADDRESS = Statement(
     select(accounts.c.id, accounts.c.email, accounts.c.username)
     .where(
@@ -203,7 +205,7 @@ _FOLLOW = Statement(
     )
     .values(
         {name: bindparam(name) for name in ("email", "email_comparable", "email_search")}
-        # What staff agreed to was another address.
+        # The approval by staff was for the earlier address.
         | {"approved_by": case((_moved, null()), else_=invitations.c.approved_by)}
     )
 )
@@ -243,7 +245,7 @@ _DEACTIVATED_AT = Statement(
 _TAKEN = Statement(select(accounts.c.username).where(any_of(accounts.c.username, "usernames")))
 
 
-# No user name can begin with this sign, so nobody's can be in the way.
+# No user name can start with this character, so the name cannot be taken.
 _ANONYMOUS_VALUES = Statement(
     update(accounts)
     .where(accounts.c.id == bindparam("account"))
@@ -283,8 +285,9 @@ _ANONYMOUS_VALUES = Statement(
         deleted=bindparam("moment", type_=UtcDateTime),
     )
 )
-# Its own row last, for that is locked against whoever names it: who ends a token of theirs has the
-# token's row, and then writes history that names them.
+# The account's own row comes last, because updating it blocks transactions that reference it. A
+# transaction that revokes a token of the account locks the token's row first and then writes an
+# event that references the account; the other order could deadlock.
 _ANONYMISE = (
     *(
         Statement(delete(table).where(table.c.account_id == bindparam("account")))
@@ -344,7 +347,8 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     Args:
         uuid: 32 hex digits.
 
-    Refuses: NotFound ``account.unknown`` when there is none or it is hidden from the actor.
+    Raises:
+        NotFound: ``account.unknown``: there is no such account, or it is hidden from the actor.
     """
     row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
@@ -358,27 +362,27 @@ def own(tx: ReadTransaction, actor: Actor) -> Row:
 
 
 def by_username(tx: ReadTransaction, username: str) -> Row | None:
-    """Find an account to log in to, password hash included."""
+    """Return an account for sign-in, including the password hash; None if there is none."""
     return tx.fetch_one(_BY_USERNAME, username=username)
 
 
 def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
-    """Find an account whoever asks; for deeds on somebody named by a manager."""
+    """Return an account without a visibility check, for actions on a person named by a manager."""
     return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
 def by_id(tx: ReadTransaction, number: int) -> Row | None:
-    """Find an account by its number, for ourselves."""
+    """Return an account by its id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=number)
 
 
 def exist(tx: ReadTransaction) -> bool:
-    """Tell whether this database has an account yet."""
+    """Return whether the database has any account."""
     return bool(tx.scalar(_ANY))
 
 
 def is_taken(tx: ReadTransaction, username: str | None) -> bool:
-    """Tell whether a user name belongs to somebody, active or not."""
+    """Return whether a user name is taken, by an active or inactive account."""
     return username is not None and tx.fetch_one(_BY_USERNAME, username=username) is not None
 
 
@@ -388,10 +392,10 @@ def is_slug_taken(tx: ReadTransaction, slug: str) -> bool:
 
 
 def known(tx: ReadTransaction, **facts: Any) -> Row | None:
-    """Find an account, password hash included, by the first of the facts that somebody has.
+    """Return an account, including the password hash, by the first of several facts that matches.
 
     Args:
-        facts: any of ``civil_number email username id``; what is empty is nobody's.
+        facts: any of ``civil_number email username id``. Empty values match nobody.
     """
     for name, value in facts.items():
         if not value:
@@ -405,19 +409,19 @@ def known(tx: ReadTransaction, **facts: Any) -> Row | None:
 
 
 def known_by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
-    """Find an account, password hash included, for ourselves."""
+    """Return an account, including the password hash, without a visibility check."""
     return tx.fetch_one(_KNOWN_BY_UUID, uuid=uuid)
 
 
 def with_address(tx: ReadTransaction, email: str) -> list[Row]:
-    """Give ``id email username`` of those at an address that may have a password of ours."""
+    """Return ``id email username`` of the accounts at an address that may have a local password."""
     return tx.fetch_all(_WITH_ADDRESS, email_comparable=comparable_address(email)) if email else []
 
 
 def with_addresses(tx: ReadTransaction, emails: Collection[str]) -> dict[str, Row]:
-    """Give the active account at each address, the first where several share one.
+    """Return the active account at each address, by comparable address.
 
-    By the comparable form of the address.
+    If several share an address, the oldest is returned.
     """
     found: dict[str, Row] = {}
     wanted = sorted({comparable_address(email) for email in emails if email})
@@ -427,22 +431,24 @@ def with_addresses(tx: ReadTransaction, emails: Collection[str]) -> dict[str, Ro
 
 
 def is_deactivated_at(tx: ReadTransaction, email: str) -> bool:
-    """Tell whether an account with an address is deactivated."""
+    """Return whether a deactivated account has this address."""
     return bool(email) and bool(
         tx.scalar(_DEACTIVATED_AT, email_comparable=comparable_address(email))
     )
 
 
 def taken(tx: ReadTransaction, usernames: Collection[str]) -> set[str]:
-    """Give those of the user names that belong to somebody."""
+    """Return those of the user names that are taken."""
     return {row.username for row in tx.fetch_all(_TAKEN, usernames=list(usernames))}
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
-    """Insert an account and give its number.
+    """Insert an account. Return its id.
 
-    Refuses: Invalid ``account.username_taken`` or ``account.slug_taken``; the constraint
-    decides, so two creations at one moment cannot both win.
+    Raises:
+        Invalid: ``account.username_taken`` or ``account.slug_taken``. Unique constraints decide, so
+            of two concurrent inserts only one succeeds.
+        Conflict: ``account.duplicate``: another unique value is taken.
     """
     values = {**derived(values), "search": account_search.text_of(values)}
     try:
@@ -455,16 +461,20 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
 
 
 def change(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> list[int]:
-    """Write the given columns of an account, and no other.
+    """Update the given columns of an account.
 
-    Invitations to groups follow an account to its new address. Gives the numbers of those on which
-    staff decide, or have decided, by the one before: they wait, and staff are to be asked again.
+    Invitations to groups follow the account to its new address. Return the ids of the invitations
+    that staff must approve again, because the approval, or the request for it, was for the earlier
+    address.
 
-    Refuses: Invalid ``account.slug_taken``.
+    Raises:
+        Invalid: ``account.username_taken`` or ``account.slug_taken``.
+        Conflict: ``account.duplicate``: another unique value is taken.
     """
     values = derived(values)
     if not account_search.COLUMNS.isdisjoint(values):
-        # Two who change different columns at once must not each write the other's old one.
+        # Concurrent updates of different columns must not put each other's old values into the
+        # search text.
         lock_account(tx, account)
         row: Row = tx.fetch_one(_BY_ID, id=account)
         told = {**row._asdict(), **values}
@@ -493,7 +503,7 @@ _SORTED: Final = ("first_name", "last_name", "native_name", "organization")
 
 
 def derived(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Add to some columns of an account those that follow from them, to compare and to sort by."""
+    """Add the columns that are derived from given columns, for comparing and sorting."""
     found = {f"{name}_sort": sort_key(values[name] or "") for name in _SORTED if name in values}
     if "email" in values:
         found["email_comparable"] = comparable_address(values["email"])
@@ -501,7 +511,8 @@ def derived(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _taken(error: UniqueViolationError) -> Invalid | Conflict:
-    # SQLite names the column in its message, PostgreSQL the constraint, which holds the column.
+    # SQLite names the column in its message; PostgreSQL names the constraint, which contains the
+    # column.
     text = str(error)
     for column in ("username", "slug"):
         if column in text.split("DETAIL", maxsplit=1)[0]:
@@ -510,7 +521,7 @@ def _taken(error: UniqueViolationError) -> Invalid | Conflict:
 
 
 def anonymise(tx: WriteTransaction, account: int) -> None:
-    """Take everything personal from an account, and give it a neutral name."""
+    """Remove all personal data from an account, and set a neutral name."""
     name = neutral_name(account)
     for statement in _ANONYMISE:
         told = {"moment": tx.now, "name": name, "sort": sort_key(name)}
@@ -518,10 +529,10 @@ def anonymise(tx: WriteTransaction, account: int) -> None:
 
 
 def end_credentials(tx: WriteTransaction, account: int) -> None:
-    """Have every login fail that was verified before, and is written after, this transaction."""
+    """Invalidate sign-ins that were verified before this transaction but are not yet written."""
     tx.execute(_END_CREDENTIALS, account=account)
 
 
 def full_name(row: Row) -> str:
-    """Give first and last name as one text."""
+    """Return first and last name as one text."""
     return f"{row.first_name} {row.last_name}".strip()

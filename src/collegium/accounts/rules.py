@@ -1,4 +1,4 @@
-"""Which parts of an account may be changed, by whom, and on what condition."""
+"""Decide which fields of an account may be changed, by whom, and on which conditions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 STAFF_ONLY: Final = frozenset(
     {"is_active", "is_staff", "is_support", "description", "slug", "notifications_enabled"}
 )
-"""What only staff change; sent by others it is passed over."""
+"""Fields that only staff can change. Changes by others are ignored."""
 
 OWN_ONLY: Final = frozenset({"token_lifetime"})
-"""What people change on their own account alone, and staff on every one."""
+"""Fields that people change on their own account only, and staff on every account."""
 
 DETAILS: Final = frozenset(
     {
@@ -32,10 +32,10 @@ DETAILS: Final = frozenset(
         "organization",
     }
 )
-"""What a registration method can be declared to be the only source of."""
+"""Fields that can be reserved to a registration method as their only source."""
 
 SYNCHRONISED: Final = {"eduteams": ("email", "first_name", "last_name")}
-"""Registration method to what its directory says of a person, so that nobody here need."""
+"""The fields that a remote directory provides, by registration method. They are read-only here."""
 
 
 _USERNAME_MAX: Final = 128
@@ -43,14 +43,14 @@ _NOT_IN_USERNAMES: Final = re.compile(r"[^0-9a-z_.@+-]+")
 
 
 def username_from(text: str) -> str:
-    """Leave of a text what a user name may hold; nothing, where nothing of it can be one."""
+    """Return the part of a text that may be a user name; "" if there is none."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     left = _NOT_IN_USERNAMES.sub("", plain)[:_USERNAME_MAX]
     return left if any(sign.isalnum() for sign in left) else ""
 
 
 def usernames_for(address: str) -> Iterator[str]:
-    """Give user names for whoever has that address, the best first, the same ones every time."""
+    """Yield user names for an address, the best first. The same address gives the same names."""
     name = username_from(address.rpartition("@")[0]) or "user"
     if not is_reserved_username(name):
         yield name
@@ -60,11 +60,11 @@ def usernames_for(address: str) -> Iterator[str]:
 
 
 def protected_fields(method: str, local: Collection[str]) -> tuple[str, ...]:
-    """Give the fields that the account's provider alone decides.
+    """Return the fields that only the identity provider of an account decides.
 
     Args:
-        method: how the account was registered.
-        local: what the operator protects on accounts of our own.
+        method: the registration method.
+        local: the fields that the operator protects on local accounts.
     """
     return tuple(local) if method == "default" else SYNCHRONISED.get(method, ())
 
@@ -78,10 +78,11 @@ def writable(
     local: Collection[str],
     frozen_methods: Collection[str],
 ) -> dict[str, Any]:
-    """Leave of the changes what may be written; the rest is passed over in silence.
+    """Return the changes that are allowed. The others are ignored without an error.
 
     Args:
-        own: whether somebody changes their own account.
+        own: whether people change their own account.
+        local: the fields that the operator protects on local accounts.
         frozen_methods: registration methods whose details only staff may change.
     """
     closed = set(protected_fields(method, local))
@@ -97,24 +98,27 @@ def writable(
 
 
 def check_policy(*, has_agreed: bool, agrees: bool, exempt: bool) -> None:
-    """Let nobody go on who has not agreed to the policy.
+    """Check that the person has agreed to the policy.
 
     Args:
-        exempt: the account is staff's, staff edits somebody else's, or it is switched off.
+        exempt: it is an account of staff, staff edits somebody else's account, or the account is
+            being deactivated.
 
-    Refuses: Invalid ``account.policy``.
+    Raises:
+        Invalid: ``account.policy``.
     """
     if not (has_agreed or agrees or exempt):
         raise Invalid("account.policy", field="agree_with_policy")
 
 
 def longest_lifetime(*, own: bool, bound: int, max_age: int | None) -> int | None:
-    """Return the longest lifetime that a token may be given, in seconds; None: it may be endless.
+    """Return the maximum lifetime of a token in seconds; None if there is no limit.
 
     Args:
-        own: whether people set it on their own account; staff set that of others as they like.
-        bound: what people may set at most.
-        max_age: what holds for every token, whoever set it; None: no limit.
+        own: whether people set it on their own account. Staff choose freely for others.
+        bound: maximum that people may set, in seconds.
+        max_age: maximum for every token in seconds, whether people or staff set it; None for no
+            limit.
     """
     if not own:
         return max_age
@@ -122,21 +126,24 @@ def longest_lifetime(*, own: bool, bound: int, max_age: int | None) -> int | Non
 
 
 def check_lifetime(seconds: int | None, longest: int | None) -> None:
-    """Keep a token's chosen lifetime under the operator's limit.
+    """Check the chosen lifetime of a token against the limit.
 
     Args:
-        longest: seconds, or None without a limit.
+        seconds: the chosen lifetime; None for ever.
+        longest: the maximum in seconds; None for no limit.
 
-    Refuses: Invalid ``account.lifetime``.
+    Raises:
+        Invalid: ``account.lifetime``.
     """
     if longest is not None and (seconds is None or seconds > longest):
         raise Invalid("account.lifetime", field="token_lifetime", longest=longest)
 
 
 def check_address_free(*, email_is_protected: bool) -> None:
-    """Let an address be changed only where no provider decides it.
+    """Check that no identity provider decides the address.
 
-    Refuses: Conflict ``account.address_protected``.
+    Raises:
+        Conflict: ``account.address_protected``.
     """
     if email_is_protected:
         raise Conflict("account.address_protected")

@@ -1,4 +1,4 @@
-"""Changing the e-mail address of an account: asked for, told to the old one, proven or canceled."""
+"""Change the e-mail address of an account: request, notify the old address, confirm, cancel."""
 
 from __future__ import annotations
 
@@ -27,19 +27,27 @@ if TYPE_CHECKING:
     from collegium.settings import Settings
 
 CANCEL: Final = "user_email_change_cancel"
-"""What a code to cancel is derived for; also the segment of its path before the last."""
+"""Purpose for which the cancellation code is derived; also a segment of its URL."""
 
 
 def request_change(
     tx: WriteTransaction, actor: Actor, settings: Settings, vault: Vault, uuid: str, email: str
 ) -> None:
-    """Send a code to a new address; the account keeps its old one until it comes back.
+    """Send a confirmation code to a new address.
 
-    The old address is told at once, with a link that cancels the change.
+    Until it is confirmed the account keeps the old one.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself,
-    Conflict ``account.address_protected``, Limited ``mail_budget.spent``; and as
-    ``credentials.confirm``.
+    The old address gets a notice at once, with a link that cancels the change.
+
+    Args:
+        uuid: the account, 32 hex digits.
+
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor.
+        Forbidden: ``permission.missing``: the actor is neither staff nor the owner.
+        Conflict: ``account.address_protected``: an identity provider decides the address.
+        Limited: ``mail_budget.spent``: the new address got too many e-mails.
+        Unauthenticated: ``token.unknown``: the credentials of the request were revoked or changed.
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
@@ -61,9 +69,11 @@ def request_change(
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> bool:
-    """Take the wish for another address back; tell whether there was one.
+    """Cancel the change of an address. Return whether there was one.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff and oneself.
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor.
+        Forbidden: ``permission.missing``: the actor is neither staff nor the owner.
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
@@ -76,29 +86,31 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> bool:
 def cancel_code(vault: Vault, account: int, address: str, version: int) -> str:
     """Derive the code that cancels a change of an account's address.
 
-    It is the same for every change that is asked for until one is canceled by it: who asks again
-    must not make the link in an earlier mail worthless.
+    The code stays the same for all requested changes until one is cancelled with it. So a second
+    request does not invalidate the link in an earlier e-mail.
 
     Args:
-        address: the one that the account has.
-        version: of the account's credentials.
+        address: the present address of the account.
+        version: the version of the account's credentials.
     """
     return vault.derive_code(CANCEL, account, address, version)
 
 
 def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, whence: str) -> None:
-    """Cancel a change by the code in the old mailbox, and sign the account out everywhere.
+    """Cancel a change with the code from the old mailbox, and sign the account out everywhere.
 
     Args:
-        code: 32 hex digits, from the mail.
-        whence: the network address it comes from; for history.
+        code: 32 hex digits, from the e-mail.
+        whence: network address of the request, for the audit log.
 
-    Refuses: NotFound ``address.unknown_code``.
+    Raises:
+        NotFound: ``address.unknown_code``.
     """
     change = email_change_queries.by_cancel_digest(tx, vault.digest(code))
     if change is not None:
         lock_account(tx, change.account_id)
-        # Asked again under the lock: it may have been confirmed or canceled at this moment.
+        # Checked again under the lock, because the change may just have been confirmed or
+        # cancelled.
         change = email_change_queries.by_cancel_digest(tx, vault.digest(code))
     if change is None:
         raise NotFound("address.unknown_code")
@@ -114,18 +126,20 @@ def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, whence: str) -
 
 
 def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -> None:
-    """Give an account the address that its code was sent to, and tell the old one.
+    """Set the address that the code was sent to, and notify the old address.
 
     Args:
-        code: 32 hex digits, from the mail.
+        code: 32 hex digits, from the e-mail.
 
-    Refuses: NotFound ``address.unknown_code``, Conflict ``address.code_expired``.
+    Raises:
+        NotFound: ``address.unknown_code``.
+        Conflict: ``address.code_expired``.
     """
     change = email_change_queries.by_digest(tx, vault.digest(code))
     if change is None:
         raise NotFound("address.unknown_code")
     lock_account(tx, change.account_id)
-    # Asked again under the lock: a second confirmation at this moment has used it up.
+    # Checked again under the lock, because a concurrent confirmation may have used the code.
     again: Row | None = email_change_queries.by_digest(tx, vault.digest(code))
     if again is None:
         raise NotFound("address.unknown_code")

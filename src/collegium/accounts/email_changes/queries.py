@@ -1,4 +1,4 @@
-"""Changes of address that wait for their confirmation: one an account."""
+"""SQL of pending address changes, one at most per account."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ _DROP_ADDRESS = Statement(
 
 
 def of_account(tx: ReadTransaction, account: int) -> Row | None:
-    """Give the change that an account waits for, with ``username``, names and ``old_email``."""
+    """Return the pending change of an account, with ``username``, names and ``old_email``."""
     return tx.fetch_one(_OF, account=account)
 
 
 def by_digest(tx: ReadTransaction, digest: bytes) -> Row | None:
-    """Find the change that a code confirms."""
+    """Return the change that a code confirms."""
     return tx.fetch_one(_BY_DIGEST, digest=digest)
 
 
 def by_cancel_digest(tx: ReadTransaction, digest: bytes) -> Row | None:
-    """Find the change that a code cancels."""
+    """Return the change that a code cancels."""
     return tx.fetch_one(_BY_CANCEL_DIGEST, digest=digest)
 
 
 def replace(
     tx: WriteTransaction, account: int, email: str, digest: bytes, cancel_digest: bytes
 ) -> None:
-    """Ask for a change, in place of an earlier one. The account must be locked."""
+    """Insert a change and delete an earlier one. The account must be locked."""
     tx.execute(_CANCEL, account=account)
     tx.execute(
         _ADD,
@@ -76,10 +76,10 @@ def replace(
 
 
 def cancel(tx: WriteTransaction, account: int) -> bool:
-    """Drop the change that an account waits for; tell whether there was one."""
+    """Delete the pending change of an account. Return whether there was one."""
     return tx.execute(_CANCEL, account=account) > 0
 
 
 def drop_address(tx: WriteTransaction, address: str) -> None:
-    """Drop every change to an address, whoever asked for it."""
+    """Delete all changes to an address, of every account."""
     tx.execute(_DROP_ADDRESS, email_comparable=comparable_address(address))

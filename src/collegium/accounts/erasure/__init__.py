@@ -1,1 +1,1 @@
-"""Erasure: what goes, and what stays under a neutral name, when an account is deleted."""
+"""Erasure: which personal data is removed when an account is deleted."""

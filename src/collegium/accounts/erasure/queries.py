@@ -1,6 +1,6 @@
-"""Taking away what is known of a person, everywhere, when the account is deleted.
+"""Remove personal data of a deleted account from all tables except ``accounts``.
 
-The row of the account itself is emptied by ``accounts.bury``; this is about all other tables.
+The row of the account itself is emptied by ``accounts.queries.anonymise``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OF_INVITATIONS: Final = (
 _OF_MAILS: Final = ("mail.retried", "mail.dropped")
 _OPEN: Final = tuple(state.value for state in (State.PENDING, State.HELD, State.REQUESTED))
 
-# Logins are many, and hold nothing but how somebody logged in.
+# Skipped: there are many sign-ins, and their events contain only how somebody signed in.
 _PLAIN: Final = ("login.succeeded", "logout")
 
 _ABOUT = Statement(
@@ -50,7 +50,7 @@ _IMPERSONATED = Statement(
     .where(events.c.actor_id == _account, events.c.kind == bindparam("kind"))
     .distinct()
 )
-# Events of earlier releases hold the name alone.
+# Events of earlier releases contain only the name.
 _DONE_FOR = Statement(
     select(events.c.id, events.c.facts).where(
         any_of(events.c.actor_id, "people"),
@@ -121,14 +121,14 @@ _EVENTS_OF = Statement(
         any_of(events.c.facts["invitation"].as_string(), "texts"),
     )
 )
-# Of an invitation that staff deleted no row is left, only its events.
+# An invitation that staff deleted has no row any more, only events.
 _DELETED = Statement(
     select(events.c.scope_id, events.c.facts).where(events.c.kind == bindparam("kind"))
 )
 _EVENTS_OF_MAILS = Statement(
     select(events.c.id, events.c.facts).where(any_of(events.c.kind, "kinds"))
 )
-# These name the account by its id alone, and are for somebody else to read.
+# These identify the account only by its id, and other people need them.
 _NEUTRAL_MAILS: Final = ("invitation_declined",)
 _MAILS = Statement(
     delete(outbox).where(
@@ -146,13 +146,14 @@ _ASKED = Statement(
 
 
 def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
-    """Take everything personal of a deleted account out of all tables but its own.
+    """Remove the personal data of a deleted account from all tables except ``accounts``.
 
-    Invitations to the account that are still open are canceled, since nobody could be let in by
-    one that names nobody; they are returned, as ``uuid scope_id``.
+    Open invitations to the account are cancelled, because an invitation without an address can
+    admit nobody. Return their ``uuid scope_id``.
 
     Args:
-        account: the account as it was, locked: ``id email first_name last_name username``.
+        account: the account before the deletion, locked: ``id email first_name last_name
+            username``.
         actor: who deletes it.
     """
     about = tx.fetch_all(_ABOUT, account=account.id)
@@ -201,9 +202,10 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
 
 
 def _erase_staff(tx: WriteTransaction, account: Row, actor: Actor) -> None:
-    """Take the name of a member of staff out of what they have done as somebody else.
+    """Remove the name of a member of staff from the events of their impersonations.
 
-    The actor may be such a person: that it is acted for is recorded after the request.
+    The actor may be an impersonated account. That event is recorded only after the request, so the
+    actor's events are searched as well.
     """
     rows = tx.fetch_all(_IMPERSONATED, account=account.id, kind="account.impersonated")
     people = sorted({actor.id, *(row.account_id for row in rows)})
@@ -214,9 +216,9 @@ def _erase_staff(tx: WriteTransaction, account: Row, actor: Actor) -> None:
 
 
 def _addresses(facts: Any) -> list[str]:
-    """Return the e-mail addresses that the account had, as an event about it tells.
+    """Return the former e-mail addresses that an event about the account contains.
 
-    One that was only asked for may be anybody's.
+    An address that was only requested may belong to somebody else, and is left out.
     """
     values = [facts.get(name) for name in ("old", "new")]
     changes = facts.get("changes")
@@ -235,7 +237,7 @@ def _own(tx: ReadTransaction, account: int, addresses: Collection[str]) -> set[s
 
 
 def _erase_events_of(tx: WriteTransaction, found: Collection[tuple[int, str]]) -> None:
-    """Take the address out of the events of invitations, given by scope and UUID."""
+    """Remove the address from the events of invitations, given by scope and UUID."""
     if not found:
         return
     rows = tx.fetch_all(
@@ -253,7 +255,7 @@ def _erase_events_of(tx: WriteTransaction, found: Collection[tuple[int, str]]) -
 
 
 def _erase_sent(tx: WriteTransaction, account: int) -> None:
-    """Take away what the person has written to others in invitations."""
+    """Remove the personal messages that the person wrote in invitations."""
     rows = tx.fetch_all(_BY, account=account, kinds=["invitation.created"])
     uuids = sorted(str(row.facts["invitation"]) for row in rows if row.facts.get("invitation"))
     if uuids:

@@ -1,4 +1,4 @@
-"""What the audit log keeps of a person whose account is deleted: a neutral name."""
+"""Decide what events keep of a person whose account is deleted."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ KEPT: Final = frozenset(
         *("role", "role_uuid", "scope_name", "until", "impersonated_by", "impersonator"),
     }
 )
-"""Facts of an event that say nothing about the person it happened to. All others go."""
+"""Facts of an event that reveal nothing about the affected person. All others are removed."""
 
 
 def neutral_name(account: int) -> str:
-    """Return the name under which history tells of a deleted account."""
+    """Return the name of a deleted account in the audit log."""
     return f"Deleted account {account}"
 
 
 def neutral_username(account: int) -> str:
-    """Return the user name of a deleted account; nobody can choose one like it."""
+    """Return the user name of a deleted account. Nobody can choose such a name."""
     return f"~deleted-{account}"
 
 
 def erased(facts: Mapping[str, Any], account: int) -> dict[str, Any]:
-    """Return the facts of an event about a deleted account without what is personal.
+    """Return the facts of an event about a deleted account without personal data.
 
-    Of changed fields their names stay, so that history still tells what was changed.
+    The names of changed fields stay, so that the audit log still shows what was changed.
     """
     kept = {name: value for name, value in facts.items() if name in KEPT}
     if "username" in facts:

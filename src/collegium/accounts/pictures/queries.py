@@ -1,4 +1,4 @@
-"""Pictures, kept in the database so that a backup has them."""
+"""Store pictures in the database, so that backups contain them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _DROP = Statement(delete(pictures).where(pictures.c.uuid == bindparam("uuid")))
 
 
 def add(tx: WriteTransaction, media: str, data: bytes) -> str:
-    """Keep a picture under a new UUID: an address never shows another one than before."""
+    """Store a picture under a new UUID, so that a URL never shows another picture later."""
     uuid = uuid4().hex
     tx.execute(_ADD, uuid=uuid, media=media, data=data, created=tx.now)
     return uuid
 
 
 def find(tx: ReadTransaction, uuid: str) -> Row | None:
-    """Give a picture: ``media`` and ``data``."""
+    """Return the ``media`` and ``data`` of a picture; None if there is none."""
     return tx.fetch_one(_FIND, uuid=uuid)
 
 
 def drop(tx: WriteTransaction, uuid: str) -> None:
-    """Forget a picture."""
+    """Delete a picture."""
     tx.execute(_DROP, uuid=uuid)

@@ -1,4 +1,4 @@
-"""What a picture must be, and the harmless form in which it is kept."""
+"""Check uploaded pictures, and convert them to the safe form that is stored."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 FORMATS: Final = ("PNG", "GIF", "JPEG", "WEBP")
 BYTES: Final = 1024 * 1024
-"""Size of the largest file."""
+"""Maximum size of a file in bytes."""
 PIXELS: Final = 24_000_000
-"""More than any camera in a pocket makes; what claims more is refused before it is unpacked."""
+"""Maximum number of pixels: more than a phone camera has. Checked before decoding."""
 PIXELS_WEBP: Final = 8_000_000
 """The same for WebP, whose decoder holds four copies of the picture at once."""
 SCANS: Final = 64
-"""Passes over a progressive JPEG; usual ones have ten."""
+"""Maximum number of scans of a progressive JPEG. Usual files have ten."""
 SIDE: Final = 1024
-"""Pixels of the longer side, at most, as kept."""
+"""Maximum number of pixels of the longer side of a stored picture."""
 
 _WORK: Final = 16 * PIXELS
-"""Pixels that all scans of a JPEG may pass over together, which takes a second."""
+"""Maximum number of pixels in all scans of a JPEG together; decoding them takes a second."""
 
 _STRIP: Final = 1_000_000
-"""Pixels that are shrunk at once."""
+"""Number of pixels that are scaled down at once."""
 
 _SCAN: Final = b"\xff\xda"
-"""Where a scan of a JPEG begins; nothing within a scan looks like it."""
+"""Marker at the start of a JPEG scan. It cannot occur inside a scan."""
 
-# What is written in a PNG beside the pixels is unpacked as well, and thrown away.
+# Pillow also decompresses text chunks of a PNG, although they are discarded here.
 PngImagePlugin.MAX_TEXT_CHUNK = 64 * 1024
 PngImagePlugin.MAX_TEXT_MEMORY = BYTES
 
 
 class InvalidImageError(Exception):
-    """The bytes are no picture that we take."""
+    """The data is no picture in an accepted format."""
 
 
 class ImageTooLargeError(InvalidImageError):
-    """The file has more than ``BYTES`` bytes."""
+    """The file is larger than ``BYTES``."""
 
 
 def sanitise_image(data: bytes) -> tuple[str, bytes]:
-    """Make a picture anew from what is seen in it; give its media type and bytes.
+    """Re-encode a picture from its pixels. Return its media type and bytes.
 
-    Nothing of the sent file survives but the pixels: no place where it was taken,
-    no second file hidden behind the first, no animation. Holds up to six bytes a pixel of the
-    sent picture, and takes up to two seconds of processor time.
+    Only the pixels of the uploaded file survive: no location data, no second file hidden behind the
+    picture, no animation. Needs up to six bytes of memory for each pixel of the upload, and up to
+    two seconds of processor time.
 
-    Raises NoPicture for what cannot be read, is of another kind, or is too large.
+    Raises:
+        InvalidImageError: the data cannot be decoded, has another format, or has too many pixels.
+        ImageTooLargeError: the file is larger than ``BYTES``.
     """
     if len(data) > BYTES:
         raise ImageTooLargeError
@@ -72,7 +74,7 @@ def sanitise_image(data: bytes) -> tuple[str, bytes]:
 
 
 def _check_cost(image: Image.Image, data: bytes) -> None:
-    """Refuse what would take too long or hold too much; judged before a pixel is unpacked."""
+    """Refuse pictures that need too much time or memory, before any pixel is decoded."""
     pixels = image.width * image.height
     if pixels > (PIXELS_WEBP if image.format == "WEBP" else PIXELS):
         raise InvalidImageError
@@ -83,9 +85,9 @@ def _check_cost(image: Image.Image, data: bytes) -> None:
 
 
 def _downscaled(image: Image.Image, times: int) -> Image.Image:
-    """Shrink what is partly clear by a whole number, in strips.
+    """Scale a picture with transparency down by an integer factor, in strips.
 
-    To shrink it, a copy is made in which clear pixels count less: one of a strip, not of all.
+    Scaling makes a copy in which transparent pixels count less. In strips, that copy is small.
     """
     if image.mode not in {"RGBA", "LA"} or times <= 1:
         return image
@@ -102,11 +104,11 @@ def _downscaled(image: Image.Image, times: int) -> Image.Image:
 def _encoded(image: Image.Image) -> tuple[str, bytes]:
     largest = max(image.size)
     if largest > SIDE:
-        # A JPEG is unpacked no larger than is needed for a good picture of the wanted size.
+        # Let the JPEG decoder scale down while decoding, to no more than a good result needs.
         wanted = (2 * SIDE * image.width // largest or 1, 2 * SIDE * image.height // largest or 1)
         image.draft(None, wanted)
         image = _downscaled(image, largest // (2 * SIDE))
-        # The whole is shrunk, in place, before it is turned upright: each step copies it.
+        # Scale down in place before rotating, because each step copies the picture.
         image.thumbnail((SIDE, SIDE), reducing_gap=None if largest < 4 * SIDE else 3.0)
     shown = ImageOps.exif_transpose(image)
     clear = shown.mode in {"RGBA", "LA"} or "transparency" in shown.info

@@ -1,4 +1,4 @@
-"""What people show of themselves; and who is told when somebody in charge is reached elsewhere."""
+"""Update profiles, and notify the operator when an owner's contact data changes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def notify_operator(
     before: Row,
     changed: Mapping[str, Any],
 ) -> None:
-    """Tell the operators, if they want to know, what changed in the profile of an owner.
+    """Notify the operator of changes in the profile of an organisation's owner, if so configured.
 
     Args:
-        actor: who changed it; None when nobody is logged in.
-        before: the account as it was.
-        changed: its columns with their new values.
+        actor: who made the change; None if nobody is signed in.
+        before: the account before the change.
+        changed: the changed columns with their new values.
     """
     wish = settings.notifications_profile_changes
     watched = [name for name in wish.fields if name in DETAILS and name in changed]
@@ -65,10 +65,14 @@ def notify_operator(
 
 
 def lock_and_recheck(tx: WriteTransaction, actor: Actor, number: int) -> Row:
-    """Lock an account for somebody who may change its profile; give the profile.
+    """Lock an account whose profile the actor may change. Return the profile.
 
-    Refuses: NotFound when hidden, Forbidden ``permission.missing`` for anybody but staff and
-    oneself.
+    Args:
+        number: id of the account.
+
+    Raises:
+        NotFound: ``account.unknown``: the profile is hidden from the actor.
+        Forbidden: ``permission.missing``: the actor is neither staff nor the owner.
     """
     profile_queries.get_visible(tx, actor, number)
     if actor.id != number and not actor.is_staff:
@@ -85,11 +89,14 @@ def change(
     names: Mapping[str, str],
     shown: Mapping[str, Any],
 ) -> None:
-    """Change a profile that was held; a name that a directory decides is passed over.
+    """Update a profile that was locked by ``lock_and_recheck``.
+
+    Names that a remote directory decides are ignored.
 
     Args:
-        names: of ``first_name last_name``.
-        shown: what else is shown, by name; what is not named stays.
+        number: id of the account.
+        names: new values of ``first_name last_name``.
+        shown: new values of other fields; the others stay unchanged.
     """
     before: Row = account_queries.by_id(tx, number)
     allowed = writable(

@@ -1,4 +1,4 @@
-"""Profiles: what people show of themselves to those they share a group with."""
+"""SQL of profiles: the data that people show to those with whom they share a group."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ _rows = (
 
 
 def in_groups() -> ColumnElement[bool]:
-    """Say who takes part in a group: groups and their people are there to be found."""
+    """Return the condition that an account is a member of any group.
+
+    For the public portal, which shows groups and their members.
+    """
     return accounts.c.id.in_(
         select(grants.c.account_id)
         .join(scopes, scopes.c.id == grants.c.scope_id)
@@ -64,11 +67,12 @@ _shares_group = accounts.alias("mate")
 
 
 def visible() -> ColumnElement[bool]:
-    """Say whose profile an ordinary actor may see.
+    """Return the condition that an ordinary actor may see a profile.
 
-    Oneself; people of scopes that the actor sees, as in ``accounts.visible``; whoever is in a
-    group with the actor; whose request or invitation the actor may decide about; and who
-    invites the actor, as the mail says.
+    True for the actor; for people of scopes that the actor sees, as in
+    ``accounts.queries.visible``; for people in a group with the actor; for people whose join
+    request or invitation the actor may decide about; and for the person who invites the actor, whom
+    the e-mail names.
     """
     # One set of ids, so that the planner starts from it.
     return accounts.c.id.in_(
@@ -149,7 +153,7 @@ public = Listing(
     key=accounts.c.id,
     default="id",
     orders=_ORDERS,
-    # By address nobody is found whose address is not shown.
+    # No filter by address, because this list does not show addresses.
     filters=_FILTERS,
 )
 
@@ -173,9 +177,11 @@ def get_visible(tx: ReadTransaction, actor: Actor, number: int, *, is_public: bo
     """Load a profile that the actor may see.
 
     Args:
-        is_public: whether it is shown to everybody, whoever asks.
+        number: id of the account.
+        is_public: load it for the public portal, regardless of the actor.
 
-    Refuses: NotFound ``account.unknown``.
+    Raises:
+        NotFound: ``account.unknown``: there is no such profile, or it is hidden.
     """
     row = tx.fetch_one(_SEEN[actor.sees_all, is_public], id=number, **viewer_params(tx, actor))
     if row is None:
@@ -184,10 +190,10 @@ def get_visible(tx: ReadTransaction, actor: Actor, number: int, *, is_public: bo
 
 
 def by_ids(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, Row]:
-    """Give profiles for those who may see them anyway, in one statement."""
+    """Return profiles by account id, without a visibility check."""
     return {row.id: row for row in tx.fetch_all(_BY_IDS, ids=list(numbers))} if numbers else {}
 
 
 def change(tx: WriteTransaction, number: int, profile: Mapping[str, Any]) -> None:
-    """Write a profile."""
+    """Replace the profile of an account."""
     tx.execute(_CHANGE, id=number, profile=dict(profile))
