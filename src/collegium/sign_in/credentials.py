@@ -1,4 +1,4 @@
-"""What lets somebody into an account: compared again where it is used, and ended together."""
+"""Check that credentials are still valid when they are used, and revoke them together."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def check(tx: ReadTransaction, actor: Actor) -> None:
-    """Let nobody go on whose token was revoked since the request was authenticated.
+    """Check that the token of the request has not been revoked since the request was authenticated.
 
-    Refuses: Unauthenticated ``token.unknown``.
+    Raises:
+        Unauthenticated: ``token.unknown``.
     """
     token = (actor.impersonator or actor).token
     if token and not token_queries.is_there(tx, token):
@@ -28,16 +29,18 @@ def check(tx: ReadTransaction, actor: Actor) -> None:
 
 
 def confirm(tx: WriteTransaction, actor: Actor, refusal: str = "token.unknown") -> Row:
-    """Lock the actor's account and return it, if what the actor has shown still counts.
+    """Lock the actor's account and return it, if the credentials of the request are still valid.
 
-    Everything that creates a credential, or changes one, begins with this: what ends credentials
-    locks the account too, so either it comes first and is seen here, or it finds what was made.
+    Every action that creates or changes a credential starts with this. Actions that revoke
+    credentials lock the account too. So a revocation either comes first and is noticed here, or
+    comes later and also revokes the new credential.
 
     Args:
-        refusal: the code to refuse with.
+        refusal: the code of the refusal.
 
-    Refuses: Unauthenticated with that code when the password, the second factor or the account
-    has changed since a password was verified, or the token was revoked.
+    Raises:
+        Unauthenticated: ``refusal``: the account was deactivated or deleted, its credentials
+            changed after a password was verified, or the token was revoked.
     """
     access_queries.lock_account(tx, actor.id)
     account = account_queries.known(tx, id=actor.id)
@@ -53,7 +56,7 @@ def confirm(tx: WriteTransaction, actor: Actor, refusal: str = "token.unknown") 
 
 
 def drop_pending(tx: WriteTransaction, account: int) -> None:
-    """End what is under way for an account: logins, approved devices, a change of its address.
+    """End pending sign-ins, approved devices and the pending address change of an account.
 
     The account must be locked.
     """
@@ -63,10 +66,10 @@ def drop_pending(tx: WriteTransaction, account: int) -> None:
 
 
 def set_active(tx: WriteTransaction, account: int, *, is_active: bool) -> None:
-    """End every token and session of an account that is deactivated, or activated again.
+    """Revoke all tokens and sessions of an account that is deactivated or activated.
 
-    Activation ends them too: what an earlier release left alive must not be revived. The account
-    must be locked.
+    Activation revokes them too, because an earlier release left them valid at deactivation. The
+    account must be locked.
     """
     drop_pending(tx, account)
     if is_active:
@@ -76,7 +79,7 @@ def set_active(tx: WriteTransaction, account: int, *, is_active: bool) -> None:
 
 
 def revoke_everything(tx: WriteTransaction, account: int) -> None:
-    """Sign an account out everywhere: every session and token, and what is under way.
+    """Sign an account out everywhere: revoke all sessions and tokens, end pending sign-ins.
 
     The account must be locked.
     """

@@ -1,4 +1,4 @@
-"""Staff who act as somebody else: that is recorded also when they only read."""
+"""Record when staff impersonate a person, even if they only read."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 def hour_of(moment: datetime) -> str:
-    """Return the hour of a moment as text; within one only the first request is recorded."""
+    """Return the hour of a time as text. Only the first request of each hour is recorded."""
     return moment.strftime("%Y-%m-%dT%H")
 
 
 def record(tx: WriteTransaction, person: Actor, staff: Actor) -> None:
-    """Record that staff act as a person, once for each person and hour.
+    """Record that staff impersonate a person, once for each person and hour.
 
-    The database decides which request is the first, so many at once leave one event.
+    The database decides which request is the first, so concurrent requests record one event.
 
     Args:
-        person: the account whose rights are used.
-        staff: who uses them.
+        person: the impersonated account.
+        staff: the member of staff.
     """
     if not rate_limit_queries.is_first(
         tx, f"impersonation {staff.id} {person.id} {hour_of(tx.now)}"
     ):
         return
-    # Either account may be deleted by now, by this very request: then it has a neutral name.
+    # This request may just have deleted either account. Then the account has a neutral name.
     for account in sorted((person.id, staff.id)):
         lock_account(tx, account)
     by: Row = account_queries.by_id(tx, staff.id)

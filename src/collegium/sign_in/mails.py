@@ -1,4 +1,4 @@
-"""What the notices about the credentials of an account need to know."""
+"""Load the data of e-mails that notify the owner of an account about its credentials."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -36,9 +36,9 @@ def _notice(
     tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     account = _account(tx, facts)
-    # Always our own pages: a front end of another kind has none for these.
+    # These links go to our own pages, because other front ends have no such pages.
     base = settings.base_url.rstrip("/")
-    # What was queued by an earlier release has neither a time nor a person.
+    # An e-mail queued by an earlier release contains neither the time nor the person.
     at = facts.get("at")
     return {
         "name": name_line(account_queries.full_name(account)) or name_line(account.username),
@@ -76,7 +76,7 @@ def _change_email_notice(
     change = email_change_queries.of_account(tx, account.id)
     code = email_change_actions.cancel_code(vault, account.id, account.email, facts["version"])
     if change is None or change.cancel_digest != vault.digest(code):
-        # Where it was confirmed, another mail tells the old address.
+        # If the change was confirmed, another e-mail informs the old address.
         raise ObsoleteError("The change was canceled or confirmed.")
     base = settings.base_url.rstrip("/")
     return said | {

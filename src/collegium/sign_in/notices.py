@@ -1,4 +1,4 @@
-"""Notices to the owner of an account: its credentials were changed, when, from where, by whom."""
+"""Notify the owner of an account of changed credentials: when, from where, by whom."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PERSON: Final = "person"
 STAFF: Final = "staff"
 OPERATOR: Final = "operator"
-"""At the command line."""
+"""Somebody at the command line."""
 
 
 def send_notice(
@@ -29,16 +29,17 @@ def send_notice(
     address: str = "",
     **facts: Any,
 ) -> None:
-    """Queue a notice to the owner of an account, in the transaction of what it tells.
+    """Queue a notice to the owner of an account, in the transaction of the change.
 
-    The network address is told only where the owner did it, or somebody who claims to be them;
-    that of staff is never told.
+    The network address is included only if the owner made the change, or somebody with the owner's
+    credentials or link. The address of staff is never included.
 
     Args:
-        notice: a class of ``actions.mails`` with ``account at by address``, and perhaps more.
-        account: ``id email`` at least.
-        actor: who did it; None: ``by`` says it.
-        by: ``PERSON`` for the holder of a mailed link, else the operator.
+        notice: a class of ``collegium.outbox.mails`` with the fields ``account at by address`` and
+            those of ``facts``.
+        account: the account, at least ``id email``.
+        actor: who made the change; None if ``by`` says it.
+        by: ``PERSON`` for the holder of a link from an e-mail, else ``OPERATOR``.
         address: the network address of that holder.
     """
     if not account.email:

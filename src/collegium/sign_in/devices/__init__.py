@@ -1,1 +1,1 @@
-"""Device login: programs that are approved in a browser."""
+"""Device sign-in: programs that a person approves in a browser (RFC 8628)."""

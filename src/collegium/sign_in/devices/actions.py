@@ -1,4 +1,4 @@
-"""Letting a program in from a browser: it begins to wait, a person decides, it fetches a token."""
+"""Actions of device sign-in: a program starts it, a person decides, the program fetches a token."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ _USER_CODE: Final = "user code "
 
 
 class PendingLogin(NamedTuple):
-    """A program that has begun to wait.
+    """A device sign-in that was started.
 
     Args:
-        uuid: for the address of the page; whoever has it can look, and decides only logged in.
-        device_code: what the program asks with.
-        user_code: what the person types, or compares.
+        uuid: part of the URL of the page, 32 hex digits. Everybody with the URL can see the page;
+            deciding requires a session.
+        device_code: secret of the program, with which it polls.
+        user_code: short code that the person types or compares.
     """
 
     uuid: str
@@ -54,14 +55,15 @@ def begin(
     lifetime: int | None = None,
     settings: Settings = DEFAULTS,
 ) -> PendingLogin:
-    """Let a program wait to be let in.
+    """Start a device sign-in.
 
     Args:
-        name: what it calls itself; nobody has checked that.
-        address: the network address that it asks from.
-        lifetime: seconds that it wants its token to live; None: what is usual.
+        name: name of the program. It is not verified.
+        address: network address of the program.
+        lifetime: requested lifetime of the token in seconds; None for the default.
 
-    Refuses: Invalid ``device.lifetime``.
+    Raises:
+        Invalid: ``device.lifetime``: longer than the operator allows.
     """
     longest = settings.device_token_lifetime_max
     if lifetime is None:
@@ -89,25 +91,28 @@ def begin(
 
 
 def find(tx: ReadTransaction, vault: Vault, user_code: str) -> Row:
-    """Give the program that waits with a code, to show its name and ask the person.
+    """Return the pending program with a user code, to show its name and ask the person.
 
-    Count the failures: see ``Call.guarded``.
+    The caller must count failures with ``RequestContext.rate_limited``, because codes can be
+    guessed.
 
-    Refuses: NotFound ``device.unknown``.
+    Raises:
+        NotFound: ``device.unknown``: the code is unknown, expired or already decided.
     """
     return _open(tx, device_queries.by_user_digest(tx, _user_digest(vault, user_code)))
 
 
 def find_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
-    """Give the program that the address of the page names.
+    """Return the pending program of a page.
 
-    Refuses: NotFound ``device.unknown``.
+    Raises:
+        NotFound: ``device.unknown``: the UUID is unknown, expired or already decided.
     """
     return _open(tx, device_queries.by_uuid(tx, uuid))
 
 
 def user_code(vault: Vault, device: Row) -> str:
-    """Return the code that the device shows; empty for one that waits since an earlier release."""
+    """Return the code that the device shows; "" for a sign-in started by an earlier release."""
     if device.user_code_sealed is None:
         return ""
     code = vault.decrypt(device.user_code_sealed, device.user_digest).removeprefix(_USER_CODE)
@@ -115,7 +120,7 @@ def user_code(vault: Vault, device: Row) -> str:
 
 
 def lifetime(device: Row, settings: Settings) -> int:
-    """Return the seconds that the token of a program will live."""
+    """Return the lifetime in seconds that the token of a program will have."""
     return device_rules.lifetime(
         device.lifetime,
         settings.device_token_lifetime,
@@ -125,7 +130,7 @@ def lifetime(device: Row, settings: Settings) -> int:
 
 
 def longest(settings: Settings) -> int:
-    """Return the seconds that the token of a program can live at most, whatever is asked."""
+    """Return the maximum lifetime in seconds of the token of a program."""
     most = settings.device_token_lifetime_max
     return device_rules.lifetime(None, most, most, settings.token_max_age)
 
@@ -138,15 +143,19 @@ def approve(
     lifetime: int | None = None,
     settings: Settings = DEFAULTS,
 ) -> None:
-    """Let a program in as oneself; it fetches its token when it next asks.
+    """Approve a program for the actor's account. It gets its token when it polls the next time.
 
-    The account's owner is told now: this is what a person does, and from where.
+    The owner is notified now, because this is the person's action with the person's address.
 
     Args:
-        lifetime: seconds that the person lets its token live; None: as the program asked.
+        lifetime: lifetime of the token in seconds that the person chose; None for that of the
+            program.
 
-    Refuses: NotFound ``device.unknown``, Conflict ``token.too_many``, Invalid
-    ``device.lifetime``; and as ``credentials.confirm``.
+    Raises:
+        NotFound: ``device.unknown``: the sign-in is unknown, expired or already decided.
+        Conflict: ``token.too_many``: the account has the maximum number of tokens.
+        Invalid: ``device.lifetime``: longer than the operator allows.
+        Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     account = credentials.confirm(tx, actor)
     check_quota(tx, actor.id, settings)
@@ -157,16 +166,18 @@ def approve(
 
 
 def deny(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """Turn a program away.
+    """Deny a program.
 
-    Refuses: NotFound ``device.unknown``; and as ``credentials.confirm``.
+    Raises:
+        NotFound: ``device.unknown``: the sign-in is unknown, expired or already decided.
+        Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     credentials.confirm(tx, actor)
     _decide(tx, actor, uuid, State.DENIED)
 
 
 def peek(tx: ReadTransaction, vault: Vault, device_code: str) -> State | None:
-    """Tell a program what became of it; None: its time is over, or it never waited."""
+    """Return the state of a device sign-in to its program; None if it is expired or unknown."""
     device = device_queries.by_digest(tx, vault.digest(device_code))
     return None if device is None or device.expires <= tx.now else State(device.state)
 
@@ -174,11 +185,12 @@ def peek(tx: ReadTransaction, vault: Vault, device_code: str) -> State | None:
 def fetch(
     tx: WriteTransaction, vault: Vault, device_code: str, *, settings: Settings = DEFAULTS
 ) -> str | None:
-    """Give a program that was let in its token, once; None: there is none to be had now."""
+    """Issue the token of an approved program, once. Return None if no token is available."""
     device = device_queries.by_digest(tx, vault.digest(device_code))
     if device is None or device.expires <= tx.now or device.state != State.APPROVED:
         return None
-    # What ends the account's credentials turns the program away: it came first, or finds the token.
+    # Revoking the credentials of the account denies the program. With this lock, the revocation
+    # either came first and is noticed here, or it comes later and revokes the token.
     access_queries.lock_account(tx, device.account_id)
     account = account_queries.by_id(tx, device.account_id)
     if account is None or not account.is_active:
@@ -192,7 +204,7 @@ def fetch(
 def _decide(
     tx: WriteTransaction, actor: Actor, uuid: str, state: State, lifetime: int | None = None
 ) -> str:
-    """Decide about a program, and give what it calls itself."""
+    """Decide about a program. Return its name."""
     device = find_by_uuid(tx, uuid)
     if not device_queries.change_state(tx, device, state, actor.id, lifetime):
         raise NotFound("device.unknown")

@@ -1,4 +1,4 @@
-"""Programs that wait until a person lets them in: the rows; their codes rest nowhere."""
+"""SQL of device sign-ins. Codes are stored as digests or encrypted, never as plain text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _STEP = Statement(
 )
 
 
-# Told to the program as a refusal: a code that is gone would count as a guess of it.
+# The row is kept, so that the program gets a refusal. An unknown code would count as a guess.
 _REVOKE = Statement(
     update(devices)
     .where(
@@ -86,14 +86,15 @@ def add(
     state: State,
     expires: datetime,
 ) -> None:
-    """Keep a program that begins to wait; those whose time is over are forgotten.
+    """Insert a device sign-in, and delete expired ones.
 
     Args:
         user_code_sealed: the code that the person compares, encrypted.
-        address: the network address that it was begun from.
-        lifetime: seconds that its token will live.
+        address: network address of the program.
+        lifetime: lifetime of the token in seconds.
 
-    Raises Duplicate when somebody waits with the same code.
+    Raises:
+        UniqueViolationError: another program has the same code.
     """
     tx.execute(_FORGET, now=tx.now)
     with tx.savepoint():
@@ -113,17 +114,17 @@ def add(
 
 
 def by_digest(tx: ReadTransaction, digest: bytes) -> Row | None:
-    """Find a program by the digest of what it shows."""
+    """Return the device sign-in with the digest of a device code."""
     return tx.fetch_one(_BY_DIGEST, digest=digest)
 
 
 def by_user_digest(tx: ReadTransaction, user_digest: bytes) -> Row | None:
-    """Find a program by the digest of what a person types."""
+    """Return the device sign-in with the digest of a user code."""
     return tx.fetch_one(_BY_USER_DIGEST, user_digest=user_digest)
 
 
 def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
-    """Find a program by what the address in the browser says."""
+    """Return the device sign-in with the UUID from the URL of the page."""
     return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
@@ -134,10 +135,12 @@ def change_state(
     account: int | None,
     lifetime: int | None = None,
 ) -> bool:
-    """Move a program on, if it still stands where it was read; tell whether it did.
+    """Change the state, if it is still the one that was read.
+
+    Return whether it was (compare-and-set).
 
     Args:
-        lifetime: seconds that its token will live; None: as it was.
+        lifetime: new lifetime of the token in seconds; None to keep it.
     """
     moved = tx.execute(
         _STEP,
@@ -151,10 +154,10 @@ def change_state(
 
 
 def approved(tx: ReadTransaction, account: int) -> int:
-    """Count the programs of an account that were approved and have not fetched a token."""
+    """Return the number of approved programs of an account that have not fetched their token."""
     return int(tx.scalar(_APPROVED, account=account, now=tx.now))
 
 
 def revoke(tx: WriteTransaction, account: int) -> None:
-    """Turn away the programs of an account that were approved and have not fetched a token."""
+    """Deny the approved programs of an account that have not fetched their token."""
     tx.execute(_REVOKE, account=account)

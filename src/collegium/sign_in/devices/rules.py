@@ -1,4 +1,4 @@
-"""Programs that wait until a person lets them in from a browser: their states, and how long."""
+"""States and lifetimes of device sign-ins."""
 
 from __future__ import annotations
 
@@ -11,55 +11,58 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 LIFETIME: Final = 15 * 60
-"""Seconds that a program waits."""
+"""Seconds after which a device sign-in expires."""
 
 INTERVAL: Final = 5
-"""Seconds after which it may ask again."""
+"""Seconds that a program must wait between two polls."""
 
 
 class State(StrEnum):
-    """The states of a waiting program."""
+    """The states of a device sign-in."""
 
     PENDING = "pending"
     APPROVED = "approved"
     DENIED = "denied"
     USED = "used"
-    """It has fetched its token; there is no second one."""
+    """The program has fetched its token. It does not get a second one."""
 
 
 def check_open(state: str, expires: datetime, now: datetime) -> None:
-    """Let a person decide only on a program that still waits.
+    """Check that a device sign-in is pending and not expired.
 
-    Refuses: NotFound ``device.unknown``.
+    Raises:
+        NotFound: ``device.unknown``.
     """
     if state != State.PENDING or expires <= now:
         raise NotFound("device.unknown")
 
 
 def check_lifetime(seconds: int, longest: int) -> None:
-    """Let a program ask for a token only that lives no longer than the operator allows.
+    """Check the requested lifetime of a token.
 
     Args:
-        longest: seconds.
+        seconds: the requested lifetime.
+        longest: the maximum that the operator allows, in seconds.
 
-    Refuses: Invalid ``device.lifetime``.
+    Raises:
+        Invalid: ``device.lifetime``.
     """
     if seconds > longest:
         raise Invalid("device.lifetime", field="token_lifetime", longest=longest)
 
 
 def lifetime(asked: int | None, usual: int, longest: int, max_age: int | None) -> int:
-    """Return the seconds that the token of a program lives.
+    """Return the lifetime of the token of a program in seconds.
 
     Args:
-        asked: what the program asked for; None in rows of an earlier release.
-        usual: what holds where it asked for nothing.
-        longest: the operator's bound, as it is now.
-        max_age: the bound of all tokens; None: no limit.
+        asked: requested lifetime in seconds; None in rows of an earlier release.
+        usual: default in seconds.
+        longest: present maximum of the operator in seconds.
+        max_age: maximum of all tokens in seconds; None for no limit.
     """
     return min(asked or usual, longest, *([] if max_age is None else [max_age]))
 
 
 def plain(user_code: str) -> str:
-    """Give a code as it is compared: people type small letters, spaces, other dashes."""
+    """Return a user code in comparable form. People type small letters, spaces and other dashes."""
     return "".join(sign for sign in user_code.upper() if sign.isascii() and sign.isalnum())

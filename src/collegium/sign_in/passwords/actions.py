@@ -1,4 +1,4 @@
-"""Passwords: changed by their owner, or set anew by whoever reads the account's mail."""
+"""Actions on passwords: change one's own, reset a forgotten one by e-mail."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
     from collegium.security.crypto import Vault
 
 RESET: Final = "password_reset"
-"""What a link is signed for; also the segment of its path before the last."""
+"""Purpose for which a reset link is signed; also a segment of its URL."""
 
 LIFETIME: Final = timedelta(hours=1)
 
 
 class Reset(NamedTuple):
-    """What a link to set a password says.
+    """The content of a password reset link.
 
     Args:
-        account: UUID.
-        mark: of the password, the address and the moment that it was made for.
+        account: UUID of the account, 32 hex digits.
+        asked: when the link was requested, UTC.
+        mark: code derived from the password hash, the address and ``asked``.
     """
 
     account: str
@@ -43,16 +44,16 @@ class Reset(NamedTuple):
 
 
 class _NoAccountError(Exception):
-    """Nobody has that address."""
+    """No account has the address."""
 
 
 def request_reset(tx: WriteTransaction, address: str, whence: str) -> None:
-    """Mail a link to set a new password to every account of an address; tell nobody of whom.
+    """E-mail a reset link to every account with an address. The caller does not learn who has one.
 
-    Accounts that another service knows the password of get none.
+    Accounts whose password another service manages get no e-mail.
 
     Args:
-        whence: the network address it is asked from; for history.
+        whence: network address of the request, for the audit log.
     """
     found = account_queries.with_address(tx, address)
     for account in found:
@@ -61,7 +62,8 @@ def request_reset(tx: WriteTransaction, address: str, whence: str) -> None:
         )
         _record(tx, "account.password_reset_asked", None, account.id, address=whence)
     if not found:
-        # As much work as for a known one: a mail is written as well, and taken back.
+        # The same work as for a known address, so that the time does not reveal the difference: an
+        # e-mail is queued and rolled back.
         with suppress(_NoAccountError), tx.savepoint():
             outbox_queries.enqueue(tx, mails.PasswordReset(address, 0, tx.now.isoformat()))
             raise _NoAccountError
@@ -69,10 +71,12 @@ def request_reset(tx: WriteTransaction, address: str, whence: str) -> None:
 
 
 def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
-    """Mail a link to set a new password to an account, for staff; give the account.
+    """E-mail a reset link to an account on behalf of staff. Return the account.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff,
-    Conflict ``password.elsewhere`` for an account that cannot have a password of ours.
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor.
+        Forbidden: ``permission.missing``: the actor is not staff.
+        Conflict: ``password.elsewhere``: the account cannot have a local password.
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
@@ -84,17 +88,18 @@ def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
 
 
 def link(vault: Vault, account: Row, asked: datetime) -> str:
-    """Make the last segment of the address that the mail names."""
+    """Return the last URL segment of the reset link."""
     return vault.sign(RESET, account.uuid, asked.isoformat(), _mark(vault, account, asked))
 
 
 def read_link(tx: ReadTransaction, vault: Vault, text: str) -> Row:
-    """Give the account whose password a link may set now.
+    """Return the account whose password a link may set now.
 
-    A link dies with the hour, with the password it was to replace, and with the address it
-    went to.
+    A link becomes invalid after an hour, and when the password or the address of the account
+    changes.
 
-    Refuses: NotFound ``password.unknown_link``.
+    Raises:
+        NotFound: ``password.unknown_link``.
     """
     match vault.unsign(RESET, text):
         case [str(uuid), str(moment), str(mark)]:
@@ -111,35 +116,40 @@ def read_link(tx: ReadTransaction, vault: Vault, text: str) -> Row:
 
 
 def is_open(account: Row) -> bool:
-    """Tell whether an account has, or could have, a password of ours."""
+    """Return whether an account may have a local password: it is active and local."""
     return bool(account.is_active and account.registration_method == "default")
 
 
 def describe(account: Row) -> tuple[str, ...]:
-    """Give what is known of a person, for the judge of passwords."""
+    """Return the personal data that a password must not resemble."""
     return (account.username, account.email, account.first_name, account.last_name)
 
 
 def check_new_password(password: str, known: tuple[str, ...]) -> list[str]:
-    """Say everything that is wrong with a password.
+    """Return every error of a new password as a sentence.
 
     Args:
-        known: what is known of the person.
+        known: personal data of the account, from ``describe``.
     """
     return password_errors(password, known)
 
 
 def reset(tx: WriteTransaction, vault: Vault, text: str, hashed: str, whence: str) -> None:
-    """Set a password by a link; whoever was signed in is out, and the link is used up.
+    """Set a password with a reset link, and sign the account out everywhere.
+
+    The link becomes invalid.
 
     Args:
-        whence: the network address it is set from; for history, and for the owner's mail.
+        text: the last URL segment of the link.
+        hashed: the result of ``hash_password``, computed before the transaction.
+        whence: network address of the request, for the audit log and the notice to the owner.
 
-    Refuses: NotFound ``password.unknown_link``.
+    Raises:
+        NotFound: ``password.unknown_link``.
     """
     account = read_link(tx, vault, text)
     access_queries.lock_account(tx, account.id)
-    # Asked again under the lock: the same link, followed at this moment, has used itself up.
+    # Checked again under the lock, because the link may just have been used by another request.
     account = read_link(tx, vault, text)
     _set(tx, account.id, hashed)
     _record(tx, "account.password_changed", None, account.id, because="link", address=whence)
@@ -147,14 +157,16 @@ def reset(tx: WriteTransaction, vault: Vault, text: str, hashed: str, whence: st
 
 
 def change(tx: WriteTransaction, actor: Actor, hashed: str) -> Actor:
-    """Set the actor's own password, who has just shown the old one; whoever was signed in is out.
+    """Set the actor's own password, and sign the account out everywhere.
+
+    The caller must have verified the old password. Return the actor, who can be signed in again in
+    the same transaction.
 
     Args:
-        hashed: by ``vault.hash_password``, made before the transaction.
+        hashed: the result of ``hash_password``, computed before the transaction.
 
-    Gives the actor, who may be signed in anew in this transaction.
-
-    Refuses: as ``credentials.confirm``.
+    Raises:
+        Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     account = credentials.confirm(tx, actor)
     _set(tx, actor.id, hashed)

@@ -1,4 +1,4 @@
-"""What the mail about a lost password needs to know."""
+"""Load the data of the e-mail with a password reset link."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -25,7 +25,7 @@ def _reset(
     asked = datetime.fromisoformat(facts["asked"])
     if tx.now > asked + password_actions.LIFETIME:
         raise ObsoleteError("The link would have ended before anybody could open it.")
-    # Always our own page: a front end of another kind has none for it.
+    # The link goes to our own page, because other front ends have no such page.
     base = settings.base_url.rstrip("/")
     return {
         "name": name_line(account_queries.full_name(account)) or name_line(account.username),

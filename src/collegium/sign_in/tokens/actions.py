@@ -1,4 +1,7 @@
-"""Logging in and out. A token of any dialect is a row of the one token store."""
+"""Sign in and out, and issue, refresh and revoke tokens.
+
+All protocols share one table of tokens.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +50,15 @@ def actor_of(
     credentials: int | None = None,
     token_kind: str | None = None,
 ) -> Actor:
-    """Give the actor that an account is, or that somebody ``behind`` it acts as.
+    """Return the actor for an account.
 
     Args:
-        token: id of the token that was shown.
-        credentials: ``credentials_version`` of the account that a password was verified at.
-        token_kind: the kind of the token that was shown.
+        address: network address of the client; "" if unknown, None without a request.
+        request: id of the request.
+        behind: the member of staff who impersonates the account.
+        token: id of the token that authenticated the request.
+        credentials: ``credentials_version`` of the account when the password was verified.
+        token_kind: kind of that token.
     """
     return Actor(
         id=account.id,
@@ -74,7 +80,7 @@ def actor_of(
 
 
 def issue(tx: WriteTransaction, vault: Vault, actor: Actor | None, account: int) -> str:
-    """Give an account a new token; the old one is dead at once."""
+    """Issue a new API token for an account. The old one is invalid at once."""
     token_queries.revoke(tx, account)
     token = vault.new_token()
     token_queries.add(tx, account, vault.digest(token), vault.encrypt(token))
@@ -85,14 +91,16 @@ def issue(tx: WriteTransaction, vault: Vault, actor: Actor | None, account: int)
 def issue_personal(
     tx: WriteTransaction, vault: Vault, actor: Actor, name: str, *, settings: Settings = DEFAULTS
 ) -> tuple[str, int]:
-    """Give a person another token for a program of theirs; it is told this once.
+    """Issue a personal token for a program of the actor. Return the token and its id.
+
+    The token is shown only once.
 
     Args:
-        name: by which its owner knows it again.
+        name: name by which the owner recognises it.
 
-    Gives the token and its number.
-
-    Refuses: Conflict ``token.too_many``; and as ``credentials.confirm``.
+    Raises:
+        Conflict: ``token.too_many``.
+        Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     account = credentials.confirm(tx, actor)
     check_quota(tx, actor.id, settings)
@@ -111,12 +119,12 @@ def issue_personal(
 
 
 def issue_device(tx: WriteTransaction, vault: Vault, account: Row, name: str, lifetime: int) -> str:
-    """Give a program that was let in from a browser its token, once.
+    """Issue the token of a program that was approved in a browser.
 
-    The account must be locked, and the program counted by ``check_room`` when it was let in.
+    The account must be locked, and ``check_quota`` must have been called at the approval.
 
     Args:
-        name: what the program calls itself.
+        name: name of the program.
         lifetime: seconds that the token lives, used or not.
     """
     token = vault.new_personal()
@@ -133,12 +141,13 @@ def issue_device(tx: WriteTransaction, vault: Vault, account: Row, name: str, li
 
 
 def check_quota(tx: WriteTransaction, account: int, settings: Settings) -> None:
-    """Let an account have another token for a program only while it has few enough.
+    """Check that an account may have another token for a program.
 
-    Programs that were let in and have not fetched their token count as well. The account must be
-    locked, so that of two requests at one moment the second one counts the token of the first.
+    Approved programs that have not fetched their token are counted too. The account must be locked,
+    so that of two concurrent requests the second one counts the token of the first.
 
-    Refuses: Conflict ``token.too_many``.
+    Raises:
+        Conflict: ``token.too_many``.
     """
     rows = token_queries.remove_expired(tx, account, settings.token_max_age)
     count = sum(row.kind in COUNTED for row in rows) + device_queries.approved(tx, account)
@@ -146,9 +155,13 @@ def check_quota(tx: WriteTransaction, account: int, settings: Settings) -> None:
 
 
 def revoke_own(tx: WriteTransaction, actor: Actor, number: int) -> None:
-    """End one of the actor's tokens, of whatever kind but a session; a pair goes together.
+    """Revoke one of the actor's tokens and its family. Sessions are not revoked here.
 
-    Refuses: NotFound ``token.none``.
+    Args:
+        number: id of the token.
+
+    Raises:
+        NotFound: ``token.none``.
     """
     row = token_queries.get(tx, actor.id, number)
     if row is None or row.kind in {TokenKind.SESSION, TokenKind.SPENT}:
@@ -159,9 +172,10 @@ def revoke_own(tx: WriteTransaction, actor: Actor, number: int) -> None:
 
 
 def revoke_everything_else(tx: WriteTransaction, actor: Actor) -> None:
-    """End every token and session of the actor but the session that asks for it.
+    """Revoke all tokens and sessions of the actor except the session of the request.
 
-    Refuses: as ``credentials.confirm``.
+    Raises:
+        Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     credentials.confirm(tx, actor)
     credentials.drop_pending(tx, actor.id)
@@ -170,7 +184,7 @@ def revoke_everything_else(tx: WriteTransaction, actor: Actor) -> None:
 
 
 class Pair(NamedTuple):
-    """A token to be let in with for an hour, and one that is good for the next pair."""
+    """An access token for an hour, and the refresh token for the next pair."""
 
     access: str
     refresh: str
@@ -179,12 +193,13 @@ class Pair(NamedTuple):
 def log_in_with_refresh(
     tx: WriteTransaction, vault: Vault, actor: Actor, method: str, *, settings: Settings = DEFAULTS
 ) -> Pair:
-    """Let somebody in whose password was right, and give a pair of tokens.
+    """Sign in a person whose password was verified. Return a pair of tokens.
 
-    Where the account has too many pairs, the one that was not used for longest ends.
+    If the account has too many pairs, the one that was unused for longest ends.
 
-    Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
-    ``credentials.confirm``; Limited ``tries.wait`` after too many logins.
+    Raises:
+        Unauthenticated: ``login.failed``: the verified credentials are no longer valid.
+        Limited: ``tries.wait``: too many sign-ins.
     """
     account = credentials.confirm(tx, actor, "login.failed")
     check_login_rate(tx, account.id, settings)
@@ -197,11 +212,12 @@ def log_in_with_refresh(
 
 
 def check_login_rate(tx: WriteTransaction, account: int, settings: Settings) -> None:
-    """Let an account log in only so many times in ten minutes; staff as well.
+    """Limit the number of sign-ins of an account in ten minutes, for staff too.
 
-    The account must be locked: of two logins at one moment the second one counts the first.
+    The account must be locked, so that of two concurrent sign-ins the second one counts the first.
 
-    Refuses: Limited ``tries.wait``.
+    Raises:
+        Limited: ``tries.wait``.
     """
     if settings.rate_limits:
         since = tx.now - LOGINS_WINDOW
@@ -210,17 +226,19 @@ def check_login_rate(tx: WriteTransaction, account: int, settings: Settings) -> 
 
 
 def refresh(tx: WriteTransaction, vault: Vault, settings: Settings, token: str) -> Pair | None:
-    """Give the next pair for a refresh token; the pair that it came with is dead at once.
+    """Exchange a refresh token for the next pair. The old pair is invalid at once.
 
-    None for a token that was spent before: whoever shows it, two of them have it, and so the
-    whole family has ended, which must be committed (RFC 9700, section 4.14.2). A client whose
-    answer was lost logs in anew: docs/decisions/0028-tokens.md.
+    Return None if the refresh token was used before. Then two parties have it, so its whole family
+    is revoked (RFC 9700, section 4.14.2); the caller must commit this. A client whose response was
+    lost must sign in again; see docs/decisions/0028-tokens.md.
 
-    Refuses: Unauthenticated ``token.unknown``, ``token.inactive``, ``token.expired``.
+    Raises:
+        Unauthenticated: ``token.unknown``, ``token.inactive`` (deactivated account) or
+            ``token.expired``.
     """
     owner = token_queries.owner(tx, vault.digest(token))
     if owner is not None:
-        # Read again under the lock: what ends all tokens of the account may have come first.
+        # Read again under the lock, because all tokens of the account may just have been revoked.
         access_queries.lock_account(tx, owner.id)
         owner = token_queries.owner(tx, vault.digest(token))
     if owner is None or owner.token_kind != TokenKind.REFRESH:
@@ -237,7 +255,7 @@ def refresh(tx: WriteTransaction, vault: Vault, settings: Settings, token: str) 
 
 
 def _end_reused(tx: WriteTransaction, vault: Vault, token: str) -> bool:
-    """End the family of a refresh token that was spent before; tell whether it still lived."""
+    """Revoke the family of a refresh token that was used before. Return whether it existed."""
     found = vault.family_of(token)
     if found is None:
         return False
@@ -272,7 +290,7 @@ def _issue_pair(
 def renew(
     tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor | None, account: Row
 ) -> str:
-    """Give the account's token: the one it has, its lifetime begun anew, or a new one."""
+    """Return the API token of an account and restart its lifetime, or replace an expired one."""
     kept = token_queries.of_account(tx, account.id)
     if kept is not None:
         ends = expiry(kept.issued, kept.used, account.token_lifetime, settings.token_max_age)
@@ -285,13 +303,14 @@ def renew(
 def log_in(
     tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor, method: str
 ) -> str:
-    """Let somebody in whose password was right, and give the token.
+    """Sign in a person whose password was verified. Return the API token.
 
     Args:
-        actor: whose password was verified, before this transaction began.
+        actor: the person, whose password was verified before this transaction.
 
-    Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
-    ``credentials.confirm``; Limited ``tries.wait`` after too many logins.
+    Raises:
+        Unauthenticated: ``login.failed``: the verified credentials are no longer valid.
+        Limited: ``tries.wait``: too many sign-ins.
     """
     account = credentials.confirm(tx, actor, "login.failed")
     check_login_rate(tx, account.id, settings)
@@ -302,9 +321,9 @@ def log_in(
 
 
 def record_failed_login(tx: WriteTransaction, account: Row | None, address: str) -> None:
-    """Write down that somebody did not get in.
+    """Record a failed sign-in.
 
-    What was typed as a user name is not kept: it may be a password, or a name of somebody else.
+    The entered user name is not stored, because it may be a password or another person's name.
     """
     event_queries.record(
         tx,
@@ -316,9 +335,9 @@ def record_failed_login(tx: WriteTransaction, account: Row | None, address: str)
 
 
 def log_out(tx: WriteTransaction, actor: Actor) -> None:
-    """End the token that authenticated the request, whatever its kind; a pair goes together.
+    """Revoke the token that authenticated the request, and its family.
 
-    Where a member of staff acts as somebody else, it is the token of the member of staff.
+    During impersonation this is the token of the member of staff.
     """
     shown = actor.impersonator or actor
     row = token_queries.get(tx, shown.id, shown.token)
@@ -328,18 +347,21 @@ def log_out(tx: WriteTransaction, actor: Actor) -> None:
 
 
 def check_may_oversee(actor: Actor) -> None:
-    """Let only staff see and end what others are logged in with.
+    """Check that the actor may see and revoke tokens of other people: only staff may.
 
-    Refuses: Forbidden ``permission.missing``.
+    Raises:
+        Forbidden: ``permission.missing``.
     """
     if not actor.is_staff:
         raise Forbidden("permission.missing")
 
 
 def end_token(tx: WriteTransaction, actor: Actor, account: int) -> None:
-    """End somebody's token, and with it every session that uses it.
+    """Revoke the API token of an account. This signs out all clients that use it.
 
-    Refuses: Forbidden ``permission.missing``, NotFound ``token.none``.
+    Raises:
+        Forbidden: ``permission.missing``: the actor is not staff.
+        NotFound: ``token.none``.
     """
     check_may_oversee(actor)
     if not token_queries.revoke(tx, account):

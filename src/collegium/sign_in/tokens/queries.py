@@ -1,4 +1,4 @@
-"""Tokens: who a credential belongs to, and how long it still counts."""
+"""SQL of tokens: whose a token is, and whether it is still valid."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ _REVOKE_FAMILY = Statement(
     delete(tokens).where(_mine, tokens.c.family == bindparam("family", type_=UuidHex))
 )
 
-# Never the token itself, nor anything it could be made of.
+# Never contains a token, or anything from which one could be derived.
 _shown = select(
     accounts.c.id,
     accounts.c.uuid,
@@ -166,9 +166,10 @@ listing = Listing(
 
 
 def shown(tx: ReadTransaction, account: int) -> Row:
-    """Give what is told of the token of an account.
+    """Return the public data of an account's API token.
 
-    Refuses: NotFound ``token.none``.
+    Raises:
+        NotFound: ``token.none``.
     """
     row = tx.fetch_one(_SHOWN, account=account)
     if row is None:
@@ -177,43 +178,45 @@ def shown(tx: ReadTransaction, account: int) -> Row:
 
 
 def owner(tx: ReadTransaction, digest: bytes, *, shown: bool = False) -> Row | None:
-    """Give the account that a token belongs to, and what its end is judged by.
+    """Return the account of a token, with the data that determines the token's expiry.
+
+    The columns ``token_id``, ``token_kind`` and ``issued used lifetime ends family`` describe the
+    token. The token may be expired.
 
     Args:
-        shown: whether the account is to be shown: with all that ``accounts.own`` gives.
-
-    ``token_id``, ``token_kind`` and ``issued used lifetime ends family`` are those of the token.
+        digest: the digest of the token, 32 bytes.
+        shown: load all columns of ``accounts.queries.own``, to show the account.
     """
     return tx.fetch_one(_OF_SHOWN if shown else _OF, digest=digest)
 
 
 def is_there(tx: ReadTransaction, token: int) -> bool:
-    """Tell whether nobody has revoked a token, by its number."""
+    """Return whether a token exists, by its id. It may be expired."""
     return tx.fetch_one(_THERE, token=token) is not None
 
 
 def of_account(tx: ReadTransaction, account: int) -> Row | None:
-    """Give the token of an account that the Waldur wire shows."""
+    """Return the API token of an account."""
     return tx.fetch_one(_FOR_ACCOUNT, account=account)
 
 
 def personal(tx: ReadTransaction, account: int) -> list[Row]:
-    """Give the personal tokens of an account, oldest first; those that ran out among them."""
+    """Return the personal tokens of an account, oldest first, including expired ones."""
     return tx.fetch_all(_PERSONAL, account=account)
 
 
 def sessions(tx: ReadTransaction, account: int) -> list[Row]:
-    """Give the browsers an account is signed in with, last used first; also those that ran out."""
+    """Return the browser sessions of an account, last used first, including expired ones."""
     return tx.fetch_all(_SESSIONS, account=account)
 
 
 def valid(
     tx: ReadTransaction, account: int, max_age: int | None
 ) -> list[tuple[Row, datetime | None]]:
-    """Return every token of an account that is valid, of all kinds, each with when it expires.
+    """Return all valid tokens of an account, of every kind, each with its expiry.
 
     Args:
-        max_age: seconds that a token lives at most; None: no limit.
+        max_age: maximum age of every token in seconds; None for no limit.
     """
     rows = [
         (row, expiry(row.issued, row.used, row.lifetime, max_age, row.ends))
@@ -223,7 +226,7 @@ def valid(
 
 
 def ids_of(tx: ReadTransaction, account: int, max_age: int | None = None) -> dict[TokenKind, int]:
-    """Count the valid tokens of an account by kind, without its API token."""
+    """Return the number of valid tokens of an account by kind, without its API token."""
     return Counter(
         TokenKind(row.kind)
         for row in tx.fetch_all(_OTHERS, account=account)
@@ -232,7 +235,7 @@ def ids_of(tx: ReadTransaction, account: int, max_age: int | None = None) -> dic
 
 
 def get(tx: ReadTransaction, account: int, token: int) -> Row | None:
-    """Find a token of an account by its id, expired or not."""
+    """Return a token of an account by its id, expired or not."""
     return tx.fetch_one(_ONE, account=account, token=token)
 
 
@@ -242,7 +245,7 @@ def _is_over(row: Row, now: datetime, max_age: int | None) -> bool:
 
 
 def any_encrypted(tx: ReadTransaction) -> Row | None:
-    """Give the ``digest`` and the ``sealed`` text of the newest token that has one."""
+    """Return ``digest`` and ``sealed`` of the newest token that is stored encrypted."""
     return tx.fetch_one(_ANY_SEALED)
 
 
@@ -259,14 +262,15 @@ def add(
     family: str | None = None,
     issued: datetime | None = None,
 ) -> int:
-    """Insert a token and return its id.
+    """Insert a token. Return its id.
 
     Args:
-        sealed: the token itself, for the kind that is given back.
-        lifetime: seconds it lives after its last use; None: no limit.
-        ends: when it ends, used or not.
-        family: a UUID that tokens share which go together.
-        issued: when the first token of its family was issued; None: now.
+        digest: the digest of the token, 32 bytes.
+        sealed: the encrypted token, for API tokens, which are shown again.
+        lifetime: seconds that it lives after its last use; None for no limit.
+        ends: when it expires at the latest, used or not.
+        family: UUID of the token family.
+        issued: when the first token of the family was issued; None for now.
     """
     return int(
         tx.scalar(
@@ -286,7 +290,7 @@ def add(
 
 
 def remove_expired(tx: WriteTransaction, account: int, max_age: int | None) -> list[Row]:
-    """Delete the expired tokens of an account and return the valid ones, without its API token."""
+    """Delete the expired tokens of an account. Return the valid ones, without its API token."""
     rows = tx.fetch_all(_OTHERS, account=account)
     dead = [row.id for row in rows if _is_over(row, tx.now, max_age)]
     if dead:
@@ -296,39 +300,40 @@ def remove_expired(tx: WriteTransaction, account: int, max_age: int | None) -> l
 
 
 def touch(tx: WriteTransaction, token: int, every: timedelta) -> None:
-    """Move the sliding lifetime on, unless somebody else did so a moment ago."""
+    """Extend the sliding lifetime of a token, unless that was done less than ``every`` ago."""
     tx.execute(_TOUCH, token=token, moment=tx.now, before=tx.now - every)
 
 
 def touch_now(tx: WriteTransaction, token: int) -> None:
-    """Begin the lifetime of a token anew."""
+    """Restart the lifetime of a token."""
     tx.execute(_TOUCH, token=token, moment=tx.now, before=tx.now)
 
 
 def revoke(tx: WriteTransaction, account: int) -> bool:
-    """End the token of an account that the Waldur wire shows; tell whether there was one."""
+    """Revoke the API token of an account. Return whether there was one."""
     return tx.execute(_REVOKE, account=account) > 0
 
 
 def revoke_all(tx: WriteTransaction, account: int) -> None:
-    """End every token of an account, of whatever kind."""
+    """Revoke all tokens of an account, of every kind."""
     tx.execute(_REVOKE_ALL, account=account)
 
 
 def revoke_but(tx: WriteTransaction, account: int, kept: int) -> int:
-    """End every token of an account but one; return how many were ended.
+    """Revoke all tokens of an account except one. Return how many were revoked.
 
     Args:
-        kept: id of a token; 0 for none.
+        kept: id of the token to keep; 0 for none.
     """
     return tx.execute(_REVOKE_BUT, account=account, kept=kept)
 
 
 def suspend(tx: WriteTransaction, account: int) -> None:
-    """End every token of an account that is deactivated.
+    """Revoke all tokens of an account that is deactivated.
 
-    The digest of its API token stays until the account is activated, so that its owner is told
-    that the account is inactive rather than that the token is unknown. It opens nothing again.
+    The digest of its API token stays until the account is activated, so that requests with it are
+    refused because the account is inactive, not because the token is unknown. The token never
+    becomes valid again.
     """
     tx.execute(_REVOKE_OTHERS, account=account)
     tx.execute(_SPEND, account=account)
@@ -337,30 +342,28 @@ def suspend(tx: WriteTransaction, account: int) -> None:
 def revoke_one(
     tx: WriteTransaction, account: int, token: int, kind: TokenKind = TokenKind.PERSONAL
 ) -> bool:
-    """End one token of an account by its number; tell whether there was one of that kind."""
+    """Revoke one token of an account by its id. Return whether there was one of that kind."""
     return tx.execute(_REVOKE_ONE, account=account, token=token, kind=kind.value) > 0
 
 
 def revoke_family(tx: WriteTransaction, account: int, family: str) -> bool:
-    """End the tokens of an account that go together; tell whether there were any."""
+    """Revoke a token family of an account. Return whether it existed."""
     return tx.execute(_REVOKE_FAMILY, account=account, family=family) > 0
 
 
 def revoke_row(tx: WriteTransaction, account: int, row: Row) -> bool:
-    """End a token, and with it the tokens of its family; tell whether it was there."""
+    """Revoke a token and its family. Return whether it existed."""
     if row.family is not None:
         return revoke_family(tx, account, row.family)
     return revoke_one(tx, account, row.id, TokenKind(row.kind))
 
 
 def revoke_oldest(tx: WriteTransaction, account: int, rows: Iterable[Row], kept: int) -> list[Row]:
-    """End the tokens that were not used for longest, until few enough are left.
+    """Revoke the tokens that were unused for longest, until few enough are left. Return those.
 
     Args:
-        rows: the candidates.
+        rows: the tokens to choose from.
         kept: how many may stay.
-
-    Returns the tokens that were ended.
     """
     by_use = sorted(rows, key=lambda row: (row.used, row.id))
     ended = by_use[: max(0, len(by_use) - kept)]

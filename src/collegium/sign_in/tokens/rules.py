@@ -1,4 +1,4 @@
-"""How long a token counts."""
+"""Kinds and lifetimes of tokens, and what each kind may do."""
 
 from __future__ import annotations
 
@@ -14,57 +14,60 @@ class TokenKind(StrEnum):
     """What a token is for."""
 
     API = "api"
-    """The one that the Waldur wire shows: one an account."""
+    """The API token that the Waldur API shows. Each account has one."""
     SESSION = "session"
-    """What a browser holds; counts for the pages alone."""
+    """Session of a browser. Valid for the web pages only."""
     PERSONAL = "personal"
-    """Made by a person for a program of theirs."""
+    """Created by a person for one of their programs."""
     DEVICE = "device"
-    """Given to a program that a person let in from a browser."""
+    """Issued to a program that a person approved in a browser."""
     ACCESS = "access"
     REFRESH = "refresh"
-    """Good for another pair of the two, and for nothing else."""
+    """Can be exchanged for the next pair of access and refresh token, and for nothing else."""
     SPENT = "spent"
-    """What was the API token of an account before it was deactivated. It opens nothing again."""
+    """The former API token of an account that was deactivated. It never becomes valid again."""
 
 
 DELEGATED: Final = frozenset({TokenKind.PERSONAL, TokenKind.DEVICE, TokenKind.ACCESS})
-"""Bearer tokens of programs: they do not change how the account itself is protected."""
+"""Bearer tokens of programs. They must not change the credentials of their account."""
 
 BEARERS: Final = DELEGATED | {TokenKind.API}
 """Tokens that authenticate API requests."""
 
 COUNTED: Final = frozenset({TokenKind.PERSONAL, TokenKind.DEVICE})
-"""Tokens that one account may have a limited number of; when it is reached, no more are issued."""
+"""Tokens whose number per account is limited. At the limit no more are issued."""
 
 PERSONAL_LIFETIME: Final = 365 * 24 * 3600
 ACCESS_LIFETIME: Final = 3600
 REFRESH_LIFETIME: Final = 30 * 24 * 3600
 SESSION_LIFETIME: Final = 12 * 3600
 SESSION_AGE: Final = 30 * 24 * 3600
-"""How long a browser stays signed in at most, however much it is used."""
+"""Seconds that a browser stays signed in at most, however much it is used."""
 
 
 LOGINS_WINDOW: Final = timedelta(minutes=10)
-"""The time in which the successful logins of an account are counted."""
+"""The period in which the successful sign-ins of an account are counted."""
 
 
 def check_token_quota(count: int, most: int) -> None:
-    """Let an account have another token for a program only while it has few enough.
+    """Check that an account may have another token for a program.
 
-    Refuses: Conflict ``token.too_many``.
+    Raises:
+        Conflict: ``token.too_many``.
     """
     if count >= most:
         raise Conflict("token.too_many", most=most)
 
 
 def check_logins(first: datetime | None, now: datetime) -> None:
-    """Let an account log in again only when it has not done so too often just now.
+    """Check the number of recent sign-ins of an account.
 
     Args:
-        first: the earliest of so many logins as one may have in the window; None: there are fewer.
+        first: the earliest of the allowed number of sign-ins in the window; None if there were
+            fewer.
 
-    Refuses: Limited ``tries.wait`` with the seconds until that login is out of the window.
+    Raises:
+        Limited: ``tries.wait`` with the seconds until that sign-in is outside the window.
     """
     if first is not None:
         left = first + LOGINS_WINDOW - now
@@ -72,18 +75,22 @@ def check_logins(first: datetime | None, now: datetime) -> None:
 
 
 def may_hold_api_token(kind: str | None) -> bool:
-    """Tell whether the API token of an account is shown, renewed and changed with this token.
+    """Return whether a token may be used to show, renew and change the API token of its account.
 
     Args:
-        kind: of the token that authenticated the request; None where it was none.
+        kind: kind of the token that authenticated the request; None for no token.
     """
     return kind is None or kind == TokenKind.API
 
 
 def check_is_own(kind: str | None) -> None:
-    """Let nothing pass that was handed to a program: whoever changes the address has the account.
+    """Check that the request was authenticated with the API token, not the token of a program.
 
-    Refuses: Forbidden ``token.delegated``.
+    A program must not change the e-mail address, because the holder of the address can take over
+    the account.
+
+    Raises:
+        Forbidden: ``token.delegated``.
     """
     if kind != TokenKind.API:
         raise Forbidden("token.delegated")
@@ -96,16 +103,16 @@ def expiry(
     max_age: int | None,
     ends: datetime | None = None,
 ) -> datetime | None:
-    """Give the moment after which a token no longer counts; None: it has no end.
+    """Return when a token expires; None if it never does.
 
     Args:
-        issued: when it was made.
-        used: when it was last used, to a minute.
-        lifetime: seconds it lives without being used; None: for ever.
-        max_age: seconds it lives at most, used or not; None: no limit.
-        ends: the moment that was set when it was made, if one was.
+        issued: when it was created.
+        used: when it was last used, to the minute.
+        lifetime: seconds that it lives without being used; None for ever.
+        max_age: seconds that it lives at most, used or not; None for no limit.
+        ends: when it expires at the latest, if that was set when it was created.
     """
-    # Asked for every row of a list, so without a list of its own.
+    # Called for every row of a list, so it avoids building a list itself.
     bound = ends
     if lifetime is not None:
         unused = used + timedelta(seconds=lifetime)

@@ -1,4 +1,4 @@
-"""Signing in to the pages: what a browser holds is a token of the one store."""
+"""Browser sessions. A session is a token in the same table as all others."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ def begin(
     renews: bool = False,
     settings: Settings = DEFAULTS,
 ) -> str:
-    """Let a browser in; give what it holds from now on.
+    """Create a session for a browser. Return its token.
 
-    Where the account has too many sessions, the one that was not used for longest ends.
+    If the account has too many sessions, the one that was unused for longest ends.
 
     Args:
-        actor: who has shown who they are, before this transaction began.
-        method: how: ``password``, ``second factor``, ``mailed link``.
-        browser: what it calls itself, so that its owner knows it again.
-        renews: whether it was signed in until now: that is refused to nobody, or whoever logs in
-            all the time with a stolen password would keep its owner from setting another one.
+        actor: the person, authenticated before this transaction.
+        method: how: ``password``, ``second factor`` or ``mailed link``.
+        browser: name of the browser, so that its owner recognises the session.
+        renews: the browser was signed in until now. Then the rate limit does not apply. Otherwise
+            an attacker with a stolen password could sign in constantly and so prevent the owner
+            from setting a new one.
 
-    Refuses: Unauthenticated ``login.failed`` when what was verified no longer holds; see
-    ``credentials.confirm``; Limited ``tries.wait`` after too many logins.
+    Raises:
+        Unauthenticated: ``login.failed``: the verified credentials are no longer valid.
+        Limited: ``tries.wait``: too many sign-ins.
     """
     credentials.confirm(tx, actor, "login.failed")
     if not renews:
@@ -67,9 +69,13 @@ def begin(
 
 
 def end(tx: WriteTransaction, actor: Actor, session: int) -> None:
-    """Sign one browser of the actor out.
+    """End one browser session of the actor.
 
-    Refuses: NotFound ``token.none``.
+    Args:
+        session: id of its token.
+
+    Raises:
+        NotFound: ``token.none``.
     """
     if not token_queries.revoke_one(tx, actor.id, session, TokenKind.SESSION):
         raise NotFound("token.none")

@@ -1,4 +1,4 @@
-"""The second factor: set up, asked for, turned off."""
+"""Actions of two-factor authentication: set up, check a code, turn off."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class Secret(NamedTuple):
-    """What an authenticator is told once.
+    """The secret for an authenticator, shown only during setup.
 
     Args:
-        text: to be typed in.
+        text: for typing.
         link: the same as an ``otpauth:`` URL, for a QR code.
     """
 
@@ -42,12 +42,14 @@ class Secret(NamedTuple):
 
 
 def begin(tx: WriteTransaction, actor: Actor, vault: Vault) -> None:
-    """Make a secret for an authenticator; nothing is asked for until a code confirms it.
+    """Create a secret for an authenticator. Sign-in asks for no code until one confirms the secret.
 
-    It is shown to, and confirmed by, the session that has begun alone: a thief who knows the
-    password could otherwise leave a secret here for the owner to turn on.
+    Only the same session can see and confirm the secret. Otherwise a thief who knows the password
+    could leave a secret that the owner then turns on.
 
-    Refuses: Conflict ``second_factor.exists``; and as ``credentials.confirm``.
+    Raises:
+        Conflict: ``second_factor.exists``: two-factor authentication is on.
+        Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     credentials.confirm(tx, actor)
     two_factor_rules.check_off(is_on=two_factor_queries.is_on(tx, actor.id))
@@ -56,9 +58,9 @@ def begin(tx: WriteTransaction, actor: Actor, vault: Vault) -> None:
 
 
 def unconfirmed(tx: ReadTransaction, actor: Actor, vault: Vault, site: str) -> Secret | None:
-    """Give the secret that waits for its first code to the session that has begun it.
+    """Return the unconfirmed secret to the session that created it.
 
-    Once it is confirmed, nobody gets it.
+    Return None to other sessions, and after the secret was confirmed.
 
     Args:
         site: the name under which an authenticator lists it.
@@ -74,14 +76,17 @@ def unconfirmed(tx: ReadTransaction, actor: Actor, vault: Vault, site: str) -> S
 
 
 def confirm(tx: WriteTransaction, actor: Actor, vault: Vault, code: str) -> list[str]:
-    """Turn the second factor on; give the recovery codes, which nobody can show again.
+    """Turn two-factor authentication on. Return the recovery codes, which cannot be shown again.
 
-    Everything that was obtained without it ends: sessions, API token, pairs, and the tokens of
-    programs, which a session with a password alone was enough to make. The session that turns it
-    on stays.
+    All credentials that were obtained without it are revoked: sessions, the API token, access and
+    refresh tokens, and tokens of programs, which a session with only a password could create. The
+    session of this request stays.
 
-    Refuses: Conflict ``second_factor.none``, ``second_factor.exists`` and
-    ``second_factor.elsewhere``, Invalid ``second_factor.wrong``; and as ``credentials.confirm``.
+    Raises:
+        Conflict: ``second_factor.none``: there is no secret. ``second_factor.exists``: it is on
+            already. ``second_factor.elsewhere``: another session created the secret.
+        Invalid: ``second_factor.wrong``: the code is wrong.
+        Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     credentials.confirm(tx, actor)
     row = two_factor_queries.of_account(tx, actor.id)
@@ -101,13 +106,15 @@ def confirm(tx: WriteTransaction, actor: Actor, vault: Vault, code: str) -> list
 
 
 def check(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Invalid | None:
-    """Use up a code of the authenticator, or a recovery code; give the refusal of a wrong one.
+    """Use up a code of the authenticator or a recovery code. Return the refusal of a wrong code.
 
-    A wrong code is counted in this transaction, which must be committed all the same: see
-    ``dialects.signing_in.with_code``. The account's owner is told of the third in a row; after
-    twenty only a recovery code is accepted.
+    A wrong code is counted in this transaction, so the caller must commit it before it raises the
+    refusal; see ``api.sign_in.check_second_factor``. The owner is notified of the third wrong code
+    in a row. After twenty only a recovery code is accepted.
 
-    Refuses: Conflict ``second_factor.none``; and as ``credentials.confirm``.
+    Raises:
+        Conflict: ``second_factor.none``: two-factor authentication is off.
+        Unauthenticated: ``login.failed``: the credentials of the request are no longer valid.
     """
     account = credentials.confirm(tx, actor, "login.failed")
     row = two_factor_queries.of_account(tx, actor.id)
@@ -135,12 +142,15 @@ def _recover(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Non
 
 
 def _count_wrong(tx: WriteTransaction, actor: Actor, account: Row) -> None:
-    """Count a wrong code, which somebody gave who knows the password; tell the owner in time."""
+    """Count a wrong code after a correct password.
+
+    Notify the owner after three and after twenty.
+    """
     wrong = two_factor_queries.count_wrong(tx, actor.id)
     if wrong not in {two_factor_rules.TOLD_AT, two_factor_rules.LOCKED_AT}:
         return
     kind = "second_factor.locked" if wrong == two_factor_rules.LOCKED_AT else "second_factor.failed"
-    # Nobody knows whether it is the owner: history names no actor, as with a failed login.
+    # It may not be the owner. So the event names no actor, as for a failed sign-in.
     event_queries.record(
         tx,
         kind,
@@ -161,19 +171,25 @@ def _count_wrong(tx: WriteTransaction, actor: Actor, account: Row) -> None:
 
 
 def renew_codes(tx: WriteTransaction, actor: Actor, vault: Vault) -> list[str]:
-    """Give other recovery codes, once a code was checked; the earlier ones are dead."""
+    """Replace the recovery codes.
+
+    The caller must have checked a code. The earlier ones are invalid.
+    """
     event_queries.record(tx, "second_factor.codes_renewed", actor, account=actor.id)
     return _new_codes(tx, vault, actor.id)
 
 
 def are_codes(tx: ReadTransaction, actor: Actor, vault: Vault, codes: Iterable[str]) -> bool:
-    """Tell whether recovery codes that were given once are the actor's now."""
+    """Return whether any of these recovery codes, issued earlier, is valid for the actor now."""
     digests = {_digest(vault, actor.id, two_factor_rules.plain(code)) for code in codes}
     return not digests.isdisjoint(two_factor_queries.codes(tx, actor.id))
 
 
 def remove(tx: WriteTransaction, actor: Actor) -> None:
-    """Turn the second factor off, once a code was checked; without any one needs staff."""
+    """Turn two-factor authentication off. The caller must have checked a code.
+
+    Without a code, staff must do it with ``reset``.
+    """
     two_factor_queries.remove(tx, actor.id)
     credentials.drop_pending(tx, actor.id)
     event_queries.record(tx, "second_factor.disabled", actor, account=actor.id)
@@ -182,12 +198,16 @@ def remove(tx: WriteTransaction, actor: Actor) -> None:
 
 
 def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """Turn off the second factor of somebody who has lost theirs, and mail them that it is off.
+    """Turn off two-factor authentication of a person who lost the authenticator, and notify them.
 
-    Staff turn their own off with a code, as everybody does; without one they need another member.
+    Staff turn their own off with a code, as everybody does. Without one they need another member of
+    staff.
 
-    Refuses: NotFound when hidden, Forbidden for anybody but staff,
-    Conflict ``second_factor.own`` and ``second_factor.none``.
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor.
+        Forbidden: ``permission.missing``: the actor is not staff.
+        Conflict: ``second_factor.own``: it is the actor's own account. ``second_factor.none``: it
+            is off.
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
@@ -205,7 +225,11 @@ def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
 
 
 def _accept_code(tx: WriteTransaction, vault: Vault, row: Row, code: str) -> None:
-    """Use up the step whose code was given."""
+    """Use up the time step of a code.
+
+    Raises:
+        Invalid: ``second_factor.wrong``: the code is wrong or was used before.
+    """
     authenticator = TOTP(_opened(vault, row)[0])
     given = code.encode()
     found = None
@@ -218,7 +242,7 @@ def _accept_code(tx: WriteTransaction, vault: Vault, row: Row, code: str) -> Non
 
 
 def _opened(vault: Vault, row: Row) -> tuple[str, str]:
-    """Return a secret, and the id of the session that began it; empty in rows of before."""
+    """Return a secret, and the id of the session that created it ("" in old rows)."""
     secret, _, session = vault.decrypt(row.sealed, row.digest).partition(" ")
     return secret, session
 

@@ -1,4 +1,4 @@
-"""Second factors: one authenticator an account, and the recovery codes beside it."""
+"""SQL of two-factor authentication: one authenticator per account, and its recovery codes."""
 
 from __future__ import annotations
 
@@ -82,64 +82,64 @@ _RIGHT = Statement(
 
 
 def is_on(tx: ReadTransaction, account: int) -> bool:
-    """Tell whether an account needs more than its password to be signed in to."""
+    """Return whether two-factor authentication is on for an account."""
     return tx.fetch_one(_ON, account=account) is not None
 
 
 def of_account(tx: ReadTransaction, account: int) -> Row | None:
-    """Give ``digest sealed created confirmed step wrong_codes``, confirmed or not."""
+    """Return ``digest sealed created confirmed step wrong_codes``, confirmed or not."""
     return tx.fetch_one(_OF, account=account)
 
 
 def replace(tx: WriteTransaction, account: int, digest: bytes, sealed: bytes) -> None:
-    """Begin with a new secret, in place of one that was never confirmed."""
+    """Insert a new secret, in place of an unconfirmed one."""
     remove(tx, account)
     tx.execute(_ADD, account_id=account, digest=digest, sealed=sealed, created=tx.now, step=0)
 
 
 def confirm(tx: WriteTransaction, account: int) -> bool:
-    """Turn it on; tell whether it was off."""
+    """Turn two-factor authentication on. Return whether it was off."""
     return tx.execute(_CONFIRM, account=account, moment=tx.now) > 0
 
 
 def use_step(tx: WriteTransaction, account: int, step: int) -> bool:
-    """Use up a step and all before it; tell whether nobody else was first."""
+    """Use up a time step and all before it. Return False if another request was first."""
     return tx.execute(_TAKE, account=account, taken=step) > 0
 
 
 def remove(tx: WriteTransaction, account: int) -> None:
-    """Turn it off: the secret and the recovery codes are forgotten."""
+    """Turn two-factor authentication off: delete the secret and the recovery codes."""
     for statement in _REMOVE:
         tx.execute(statement, account=account)
 
 
 def put_codes(tx: WriteTransaction, account: int, digests: Iterable[bytes]) -> None:
-    """Keep recovery codes, in place of the earlier ones."""
+    """Store recovery codes and delete the earlier ones."""
     tx.execute(_REMOVE[0], account=account)
     for digest in digests:
         tx.execute(_ADD_CODE, account=account, digest=digest)
 
 
 def use_code(tx: WriteTransaction, account: int, digest: bytes) -> bool:
-    """Use up a recovery code; tell whether it was there."""
+    """Use up a recovery code. Return whether it was valid."""
     return tx.execute(_USE_CODE, account=account, digest=digest) > 0
 
 
 def codes(tx: ReadTransaction, account: int) -> set[bytes]:
-    """Give the digests of the recovery codes that were not used."""
+    """Return the digests of the unused recovery codes."""
     return {bytes(row.digest) for row in tx.fetch_all(_CODES, account=account)}
 
 
 def codes_left(tx: ReadTransaction, account: int) -> int:
-    """Count the recovery codes that were not used."""
+    """Return the number of unused recovery codes."""
     return int(tx.scalar(_CODES_LEFT, account=account))
 
 
 def count_wrong(tx: WriteTransaction, account: int) -> int:
-    """Count a wrong code, and give the number of them since the last right one."""
+    """Count a wrong code. Return the number of wrong codes since the last correct one."""
     return int(tx.scalar(_WRONG, account=account))
 
 
 def forget_wrong(tx: WriteTransaction, account: int) -> None:
-    """Begin to count wrong codes anew."""
+    """Reset the count of wrong codes."""
     tx.execute(_RIGHT, account=account)

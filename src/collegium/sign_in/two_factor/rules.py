@@ -1,4 +1,4 @@
-"""The second factor: which codes count, once each, and how often one may be wrong."""
+"""Rules of two-factor authentication: valid codes, and limits for wrong ones (TOTP, RFC 6238)."""
 
 from __future__ import annotations
 
@@ -12,39 +12,43 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 STEP_SECONDS: Final = 30
-"""How long a code of an authenticator is the current one."""
+"""Seconds for which an authenticator shows the same code."""
 
 DRIFT: Final = 1
-"""How many steps the clock of an authenticator may be off, either way."""
+"""Number of steps by which the clock of an authenticator may be wrong, in either direction."""
 
 RECOVERY_CODES: Final = 10
 
 TOLD_AT: Final = 3
-"""After so many wrong codes since the last right one, the account's owner gets a mail."""
+"""Number of wrong codes since the last correct one after which the owner is notified."""
 
 LOCKED_AT: Final = 20
-"""After so many, a code of the authenticator is not accepted any more: three of a million codes are
-right at any moment, so twenty guesses find one in 60,000 accounts. Only somebody who knows the
-password can cause it, and a recovery code or staff end it."""
+"""Number of wrong codes after which codes of the authenticator are refused.
+
+At any moment three of a million codes are correct, so twenty guesses succeed for one in about
+16,700 accounts. Only somebody who knows the password can cause the lock. A recovery code or staff
+end it.
+"""
 
 TRIES: Final = RateLimit(5, timedelta(seconds=30), timedelta(minutes=10), timedelta(minutes=10))
-"""One account whose password is known already: guessing six digits must take for ever."""
+"""One account whose password is already known. Guessing six digits must take too long."""
 
 
 def steps(seconds: int) -> range:
-    """Give the steps whose codes are taken at a moment, the earliest first."""
+    """Return the time steps whose codes are accepted at a Unix time in seconds, earliest first."""
     now = seconds // STEP_SECONDS
     return range(now - DRIFT, now + DRIFT + 1)
 
 
 def check_step(found: int | None, last: int) -> int:
-    """Take the step of a right code, unless it, or a later one, was used before.
+    """Return the time step of a correct code, if neither it nor a later one was used before.
 
     Args:
-        found: the step whose code was given; None when it is none's.
-        last: the latest step that was ever taken.
+        found: the step whose code was entered; None if the code matches no step.
+        last: the latest step that was ever used.
 
-    Refuses: Invalid ``second_factor.wrong``; the same for a wrong code and a used one.
+    Raises:
+        Invalid: ``second_factor.wrong``, for a wrong and for a used code alike.
     """
     if found is None or found <= last:
         raise Invalid("second_factor.wrong", field="code")
@@ -52,36 +56,38 @@ def check_step(found: int | None, last: int) -> int:
 
 
 def check_unlocked(wrong: int) -> None:
-    """Refuse codes of an authenticator after too many wrong ones, right or not.
+    """Check that there were not too many wrong codes. Otherwise even a correct code is refused.
 
     Args:
-        wrong: wrong codes since the last right one.
+        wrong: number of wrong codes since the last correct one.
 
-    Refuses: Invalid ``second_factor.locked``.
+    Raises:
+        Invalid: ``second_factor.locked``.
     """
     if wrong >= LOCKED_AT:
         raise Invalid("second_factor.locked", field="code")
 
 
 def check_off(*, is_on: bool) -> None:
-    """Let a second factor be set up only where there is none.
+    """Check that two-factor authentication is off, so that it can be set up.
 
-    Refuses: Conflict ``second_factor.exists``.
+    Raises:
+        Conflict: ``second_factor.exists``.
     """
     if is_on:
         raise Conflict("second_factor.exists")
 
 
 def plain(code: str) -> str:
-    """Leave of a code what counts, however people write it."""
+    """Return a code in comparable form, without spaces and dashes."""
     return "".join(sign for sign in code.lower() if sign.isalnum())
 
 
 def is_recovery(code: str) -> bool:
-    """Tell whether a plain code has the shape of a recovery code, not of an authenticator's."""
-    return not code.isdigit() or len(code) > 8  # noqa: PLR2004 - an authenticator shows at most 8
+    """Return whether a code in comparable form looks like a recovery code."""
+    return not code.isdigit() or len(code) > 8  # noqa: PLR2004 - authenticators show at most 8 digits
 
 
 def shown(codes: Iterable[str]) -> list[str]:
-    """Give recovery codes as people copy them best: in groups of four."""
+    """Return recovery codes in groups of four characters, which are easier to copy."""
     return ["-".join(code[at : at + 4] for at in range(0, len(code), 4)) for code in codes]
