@@ -162,9 +162,15 @@ def test_replacing_the_secret_key_ends_tokens_and_keeps_passwords(
     password = "seven-lanterns-9"
     boss = ("staff", "boss", "--email", "boss@example.org")
     token = service.run(*boss, "--password", password).stdout.strip()
+    service.environment["COLLEGIUM_SECRET_KEY"] = KEY[::-1]
+    for words in (("serve", "--no-worker"), boss, ("worker", "--once"), ("demo",)):
+        refused = service.run(*words)
+        assert (refused.returncode, refused.stdout) == (2, ""), words
+        assert refused.stderr.startswith("collegium: the secret key is not the one")
+        assert refused.stderr.count("\n") == 1
+    if kind == "sqlite":
+        del service.environment["COLLEGIUM_SECRET_KEY"]
     run(service, commands("Replace the secret key", kind))
-    if kind == "postgresql":
-        service.environment["COLLEGIUM_SECRET_KEY"] = KEY[::-1]
     said = service.run("doctor")
     assert said.returncode == 0, said.stdout
     service.start("--no-worker")

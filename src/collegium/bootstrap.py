@@ -10,9 +10,13 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cryptography.exceptions import InvalidTag
+
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
 from collegium.settings import SettingsError
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.two_factor import queries as two_factor_queries
 
 if TYPE_CHECKING:
     from collegium.settings import Settings
@@ -58,6 +62,23 @@ def load_settings(settings: Settings) -> tuple[Database, Vault]:
         message = f"COLLEGIUM_DATABASE_URL names a place that cannot be used: {error}"
         raise SettingsError(message) from error
     return Database(settings.database_url), Vault(key)
+
+
+def key_fits(database: Database, vault: Vault) -> bool:
+    """Tell whether the secret key is the one that this database was used with.
+
+    It decrypts the newest stored token and the newest authenticator secret. Signatures and links
+    use the same key, so they need no check of their own.
+    """
+    with database.read() as tx:
+        found = (token_queries.any_encrypted(tx), two_factor_queries.any_encrypted(tx))
+    try:
+        for row in found:
+            if row is not None:
+                vault.decrypt(row.sealed, row.digest)
+    except InvalidTag:
+        return False
+    return True
 
 
 def _adopt(settings: Settings, path: Path) -> None:

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 _PIPED_MAX: Final = 4096
 """Maximum number of bytes that are read as a password from standard input."""
 
+_FOREIGN_KEY: Final = (
+    "the secret key is not the one that this database was used with. Restore COLLEGIUM_SECRET_KEY, "
+    'or the key file beside the database. Without it, follow "Replace the secret key" in '
+    "docs/operating.md."
+)
+
 NOT_EMPTY: Final = 3
 """Exit code of ``demo`` on a database that already has accounts."""
 
@@ -67,6 +73,8 @@ def _app_context(settings: Settings, *, migrated: bool = True) -> Iterator[tuple
         try:
             if migrated:
                 _bring_up_to_date(settings, database)
+                if not bootstrap.key_fits(database, vault):
+                    _stop(_FOREIGN_KEY, 2)
             yield database, vault
         finally:
             database.close()

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from cryptography.exceptions import InvalidTag
 from sqlalchemy import func, select
 
 from collegium import bootstrap, hosts
@@ -19,14 +18,13 @@ from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import UnreachableError
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import SettingsError, load
-from collegium.sign_in.tokens import queries as token_queries
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from collegium.db.database import Database, ReadTransaction
+    from collegium.db.database import Database
     from collegium.security.crypto import Vault
     from collegium.settings import Settings
 
@@ -85,8 +83,8 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
     if not current:
         return
     yield _writing(database)
+    yield _key(database, vault)
     with database.read() as tx:
-        yield _key(tx, vault)
         counts = outbox_queries.counts(tx)
         yield Finding(
             counts.overdue == 0,
@@ -158,15 +156,10 @@ def _writing(database: Database) -> Finding:
     return Finding(well=True, what="database", text="can be read and written")
 
 
-def _key(tx: ReadTransaction, vault: Vault) -> Finding:
-    """Decrypt one stored token. Signatures and links use the same key, so they need no check."""
-    found = token_queries.any_encrypted(tx)
-    if found is not None:
-        try:
-            vault.decrypt(found.sealed, found.digest)
-        except InvalidTag:
-            text = "is not the one that this database was used with: every token and link is dead"
-            return Finding(well=False, what="secret key", text=text)
+def _key(database: Database, vault: Vault) -> Finding:
+    if not bootstrap.key_fits(database, vault):
+        text = "is not the one that this database was used with: every token and link is dead"
+        return Finding(well=False, what="secret key", text=text)
     return Finding(well=True, what="secret key", text="fits the database")
 
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from collegium.db.statements import Row
 
 _OF = Statement(select(second_factors).where(second_factors.c.account_id == bindparam("account")))
+_ANY_ENCRYPTED = Statement(
+    select(second_factors.c.digest, second_factors.c.sealed)
+    .order_by(second_factors.c.account_id.desc())
+    .limit(1)
+)
 _ON = Statement(
     select(second_factors.c.account_id).where(
         second_factors.c.account_id == bindparam("account"), second_factors.c.confirmed.is_not(None)
@@ -79,6 +84,11 @@ _RIGHT = Statement(
     )
     .values(wrong_codes=0)
 )
+
+
+def any_encrypted(tx: ReadTransaction) -> Row | None:
+    """Return the ``digest`` and the encrypted secret (``sealed``) of one authenticator."""
+    return tx.fetch_one(_ANY_ENCRYPTED)
 
 
 def is_on(tx: ReadTransaction, account: int) -> bool:
