@@ -63,7 +63,7 @@ _SIZE: Final = "SELECT " + " + ".join(
     for table in ("accounts", "scopes", "grants", "invitations")
 )
 _YOUNG: Final = 100
-"""Number of rows by which a database may grow before its statistics are gathered again."""
+"""Rows that a database may grow by, beyond twice its size, before statistics are gathered again."""
 
 _READER_SECONDS: Final = 0.005
 """How long a reader of SQLite waits for another one: one switch interval of the interpreter."""
