@@ -130,11 +130,11 @@ class SQLite:
     read_json = staticmethod(json.loads)
 
     def ready(self, recipe: Recipe) -> Meal:
-        """Give a deed as it is done here."""
+        """Give an action as it is done here."""
         return Meal(recipe, "BEGIN IMMEDIATE", as_text=True)
 
     def do(self, meal: Meal, inputs: Mapping[str, Any]) -> bytes:
-        """Do a deed: whoever writes waits for the others."""
+        """Do an action: whoever writes waits for the others."""
         with self._turn:
             return meal.make(self._connection, inputs)
 
@@ -195,11 +195,11 @@ class PostgreSQL:
         return value
 
     def ready(self, recipe: Recipe) -> Meal:
-        """Give a deed as it is done here."""
+        """Give an action as it is done here."""
         return Meal(recipe, "BEGIN", as_text=False)
 
     def do(self, meal: Meal, inputs: Mapping[str, Any]) -> bytes:
-        """Do a deed."""
+        """Do an action."""
         return meal.make(self._connection, inputs)
 
 
@@ -251,15 +251,15 @@ class Floor:
         return page(viewer, size, (number - 1) * size)
 
     def write(self, path: str, body: bytes, token: str) -> tuple[int, bytes]:
-        """Give the status and the body of a deed."""
+        """Give the status and the body of an action."""
         inputs: dict[str, Any] = {"digest": self._vault.digest(token)}
-        *_, uuid, deed, _ = path.split("/")
-        if deed in self._deeds:
+        *_, uuid, action, _ = path.split("/")
+        if action in self._deeds:
             inputs["uuid"] = UUID(uuid).hex
         else:
-            deed = "create"
+            action = "create"
             inputs |= msgspec.json.decode(body)
-        meal = self._deeds[deed]
+        meal = self._deeds[action]
         return meal.status, self._db.do(meal, inputs)
 
     def _judge(self, kind: str, lifetime: int | None, issued: Any, used: Any, ends: Any) -> None:

@@ -1,6 +1,6 @@
 """What the floor writes: exactly the statements that the service runs, learned from watching it.
 
-The service does a deed a few times over, in this process. Whatever it binds is then traced to
+The service does an action a few times over, in this process. Whatever it binds is then traced to
 where it came from: the request, a row that was read before, the clock, chance; the rest is
 always the same. So the floor follows every change of the service, and judges nothing.
 """
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass
 class Sample:
-    """A deed as it was done once.
+    """An action as it was done once.
 
     Args:
         inputs: what the request brought, by name.
@@ -111,7 +111,7 @@ Origin = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A deed, as the floor does it.
+    """An action, as the floor does it.
 
     Args:
         steps: text, what is always bound, what is bound each time, and whether it stands in

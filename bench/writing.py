@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 BAR: Final = 0.5
 SAMPLES: Final = 3
 MOST: Final = 2000
-"""No machine does more of one deed in a second."""
+"""No machine does more of one action in a second."""
 _SCOPE: Final = Statement(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
 _ROLE: Final = Statement(select(roles.c.uuid).where(roles.c.name == bindparam("name")))
 
@@ -113,9 +113,9 @@ class Deeds:
         self._invitations, self._requests = add_pending(database, size, count)
         data.refresh(database)
 
-    def all(self, deed: str) -> Iterator[tuple[str, int, Any]]:
+    def all(self, action: str) -> Iterator[tuple[str, int, Any]]:
         """Give path, who asks and body of one after the other."""
-        if deed == "create":
+        if action == "create":
             for number in count():
                 yield (
                     "/api/user-invitations/",
@@ -130,29 +130,29 @@ class Deeds:
         noun, waiting = {
             "accept": ("user-invitations", self._invitations),
             "approve": ("user-permission-requests", self._requests),
-        }[deed]
+        }[action]
         for one in waiting:
-            yield f"/api/{noun}/{one.uuid}/{deed}/", one.who, None
+            yield f"/api/{noun}/{one.uuid}/{action}/", one.who, None
 
 
-def recipes(url: str, deeds: Deeds) -> dict[str, Recipe]:
-    """Watch the service do each deed a few times, and learn it."""
+def recipes(url: str, actions: Deeds) -> dict[str, Recipe]:
+    """Watch the service do each action a few times, and learn it."""
     settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
     vault = Vault(data.SECRET_KEY)
     found = {}
     with closing(Database(url)) as database:
         site = Site(settings, database, vault)
-        for deed in ("create", "accept", "approve"):
+        for action in ("create", "accept", "approve"):
             samples = []
-            for _, (path, who, body) in zip(range(SAMPLES), deeds.all(deed), strict=False):
+            for _, (path, who, body) in zip(range(SAMPLES), actions.all(action), strict=False):
                 token = data.token_of(who)
                 with watched() as steps:
                     answer = site.post(path, token, json=body, headers={"Host": HOST})
                 if not answer.is_success:
-                    raise drive.Failed(f"{deed}: {answer.text}")
+                    raise drive.Failed(f"{action}: {answer.text}")
                 inputs = {"digest": vault.digest(token)} | (body or {"uuid": path.split("/")[-3]})
                 samples.append(Sample(inputs, steps, answer.status_code, answer.content))
-            found[deed] = learn(samples)
+            found[action] = learn(samples)
         site.close()
     return found
 
@@ -160,12 +160,12 @@ def recipes(url: str, deeds: Deeds) -> dict[str, Recipe]:
 def run(
     shelf: Shelf, kind: str, size: int, seconds: float, rounds: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Measure everything that is written; give the rounds of both, by deed."""
+    """Measure everything that is written; give the rounds of both, by action."""
     first = shelf.copy(shelf.url(kind, size), "writing")
     with closing(Database(first, size=1)) as database:
-        deeds = Deeds(database, size, int((rounds * seconds + 3) * MOST))
+        actions = Deeds(database, size, int((rounds * seconds + 3) * MOST))
     urls = [shelf.copy(first, f"writing_{name}") for name in ("learning", "service", "floor")]
-    known = recipes(urls[0], deeds)
+    known = recipes(urls[0], actions)
     file = data.FOLDER / "recipes"
     file.write_bytes(pickle.dumps(known))
     told = {}
@@ -175,11 +175,11 @@ def run(
         for how in FLOORS
     }
     try:
-        for deed, recipe in known.items():
-            told[deed] = _measured(deeds, deed, service, floors, seconds, rounds)
+        for action, recipe in known.items():
+            told[action] = _measured(actions, action, service, floors, seconds, rounds)
             number = sum(not text.endswith("SAVEPOINT point") for text, *_ in recipe.steps)
-            told[deed]["statements"] = (number, number)
-            say(line(deed, told[deed]))
+            told[action]["statements"] = (number, number)
+            say(line(action, told[action]))
         resident = service.resident()
     finally:
         for one in (service, *floors.values()):
@@ -189,15 +189,15 @@ def run(
 
 
 def _measured(
-    deeds: Deeds,
-    deed: str,
+    actions: Deeds,
+    action: str,
     service: Program,
     floors: dict[str, Program],
     seconds: float,
     rounds: int,
 ) -> dict[str, Any]:
     # Each program has its own copy, so both are sent the same.
-    ours, theirs = _sent(deeds, deed), _sent(deeds, deed)
+    ours, theirs = _sent(actions, action), _sent(actions, action)
     trial = {how: drive.own(floor.port, theirs, 1).rate for how, floor in floors.items()}
     how = max(trial, key=trial.__getitem__)
     drive.own(service.port, ours, 1)
@@ -211,6 +211,6 @@ def _measured(
     return entry(BAR, seen, (0, 0)) | {"asks": how}
 
 
-def _sent(deeds: Deeds, deed: str) -> Iterator[bytes]:
-    for path, who, body in deeds.all(deed):
+def _sent(actions: Deeds, action: str) -> Iterator[bytes]:
+    for path, who, body in actions.all(action):
         yield drive.request("POST", path, data.token_of(who), body)

@@ -141,7 +141,7 @@ def test_a_backup_made_while_people_write_is_a_whole_house(
         found = _all(new, token, "/api/customers/")
         names = {one["name"] for one in found} - {"First"}
         assert before <= names
-        # Of the deeds of one person, one after the other, it holds the first so and so many.
+        # Of the actions of one person, one after the other, it holds the first so and so many.
         assert names == {f"Number {at}" for at in range(len(names))}
         founded = _all(new, token, "/api/events/?event_type=customer_creation_succeeded")
         assert len(founded) == len(found)

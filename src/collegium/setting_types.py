@@ -240,7 +240,7 @@ _WEB_URL = SettingType(_web_url, "a web address such as https://members.example.
 # The annotations that the table in ``settings`` uses: the type of the value, and its
 # ``SettingType``.
 Flag = Annotated[bool, SettingType(_flag, "true or false")]
-OnlyTrue = Annotated[bool, SettingType(_always, "true: a deed happens as a whole or not at all")]
+OnlyTrue = Annotated[bool, SettingType(_always, "true: an action happens as a whole or not at all")]
 Text = Annotated[str, SettingType(str, "text")]
 Line = Annotated[str, SettingType(_line, "text on one line")]
 Words = Annotated[tuple[str, ...], SettingType(_words, 'a list: a,b,c or ["a", "b", "c"]')]

@@ -40,8 +40,8 @@ def test_the_floor_leaves_the_rows_that_the_service_leaves(
     database: Database, url: str, make_settings: Callable[..., Settings]
 ) -> None:
     data.fill(database, SIZE)
-    deeds = writing.Deeds(database, SIZE, 10)
-    recipes = writing.recipes(url, deeds)
+    actions = writing.Deeds(database, SIZE, 10)
+    recipes = writing.recipes(url, actions)
     vault = Vault(data.SECRET_KEY)
     sqlite = url.startswith("sqlite")
     with (
@@ -49,8 +49,10 @@ def test_the_floor_leaves_the_rows_that_the_service_leaves(
         closing(Site(make_settings(secret_key=data.SECRET_KEY), database, vault)) as site,
     ):
         floor = Floor(asked, vault, recipes)
-        for deed in ("create", "accept", "approve"):
-            _, _, _, ours, theirs = (one for one, _ in zip(deeds.all(deed), range(5), strict=False))
+        for action in ("create", "accept", "approve"):
+            _, _, _, ours, theirs = (
+                one for one, _ in zip(actions.all(action), range(5), strict=False)
+            )
             before = _counts(database)
             path, who, body = ours
             headers = {"Host": HOST}
@@ -61,8 +63,8 @@ def test_the_floor_leaves_the_rows_that_the_service_leaves(
             held = _held(site, who)
             sent = b"" if body is None else json.dumps(body).encode()
             status, text = floor.write(path, sent, data.token_of(who))
-            assert (status, len(text)) == (answer.status_code, len(answer.content)), deed
+            assert (status, len(text)) == (answer.status_code, len(answer.content)), action
             again = _counts(database)
-            assert {name: again[name] - after[name] for name in again} == added, deed
-            assert sum(added.values()) >= 3, deed
-            assert len(_held(site, who) - held) == (deed == "accept"), deed
+            assert {name: again[name] - after[name] for name in again} == added, action
+            assert sum(added.values()) >= 3, action
+            assert len(_held(site, who) - held) == (action == "accept"), action

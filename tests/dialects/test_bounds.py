@@ -105,7 +105,7 @@ def test_an_account_has_so_many_tokens_for_programs_of_both_kinds(
     def approve(at: int) -> Any:
         page = browser.open(f"/account/authorize/?session={begun[at]['session_id']}")
         uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
-        return browser.send("/account/authorize/", deed="approve", device=uuid, **proof)
+        return browser.send("/account/authorize/", action="approve", device=uuid, **proof)
 
     # One is fetched, one only approved, and one made: each of them counts.
     assert approve(0).status_code == 200

@@ -150,7 +150,7 @@ def test_a_list_of_addresses_says_which_one_was_mailed_too_often(
     browser.open(here)
     role = world.role("PROJECT.MEMBER").uuid
     pasted = f"ann@example.org\n{VICTIM}\nben@example.org"
-    said = text(browser.send(here, deed="send", addresses=pasted, role=role, extra_text=""))
+    said = text(browser.send(here, action="send", addresses=pasted, role=role, extra_text=""))
     assert "2 invited" in said
     assert "This address was mailed too often in a day. It can be mailed again in" in said
     assert {one["email"] for one in site.get("/api/user-invitations/", who).json()} == {
@@ -175,7 +175,7 @@ def test_invitations_to_groups_count_with_the_others(site: Site, world: World, a
     browser = Browser(site).sign_in(world, olga)
     browser.open(f"/group/{group}/team/invitations/")
     uuid = groups.get(olga, "invitation").json()["group_membership_invitations"][0]["id"]
-    again = browser.send(f"/group/{group}/team/invitations/{uuid}/", deed="send")
+    again = browser.send(f"/group/{group}/team/invitations/{uuid}/", action="send")
     assert again.status_code == 429
     assert "was mailed too often in a day" in text(again)
 

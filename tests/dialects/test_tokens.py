@@ -45,7 +45,7 @@ def device(site: Site, world: World, person: Person) -> str:
     page = browser.open(f"/account/authorize/?session={begun['session_id']}")
     uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
     more = {"password": PASSWORD} if person.actor.is_staff else {}
-    assert browser.send("/account/authorize/", deed="approve", device=uuid, **more).is_success
+    assert browser.send("/account/authorize/", action="approve", device=uuid, **more).is_success
     poll = site.post("/api/auth/device/token/", json={"device_code": begun["device_code"]})
     return str(poll.json()["token"])
 
@@ -226,7 +226,7 @@ def test_deactivation_ends_every_token_and_activation_revives_none(
     waiting = site.post("/api/auth/device/", json={}).json()
     page = browser.open(f"/account/authorize/?session={waiting['session_id']}")
     uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
-    assert browser.send("/account/authorize/", deed="approve", device=uuid).status_code == 200
+    assert browser.send("/account/authorize/", action="approve", device=uuid).status_code == 200
     path = f"/api/users/{ada.uuid}/"
     off = site.request("PATCH", path, world.staff, json={"is_active": False})
     assert off.status_code == 200
@@ -280,12 +280,12 @@ def test_turning_the_second_factor_on_ends_what_the_password_alone_had_got(
     try_in(browser, "ada", PASSWORD)
     here = "/account/second_factor/"
     browser.open(here)
-    page = browser.follow(browser.send(here, deed="begin", password=PASSWORD))
+    page = browser.follow(browser.send(here, action="begin", password=PASSWORD))
     secret = re.findall(r'class="secret">(\w+)<', page.text)[0]
     # Nothing ends before the first code has shown that it works.
-    assert browser.send(here, deed="confirm", code="000000").status_code == 422
+    assert browser.send(here, action="confirm", code="000000").status_code == 422
     assert all(opens(site, token) for token in held.values())
-    assert browser.send(here, deed="confirm", code=TOTP(secret).now()).status_code == 200
+    assert browser.send(here, action="confirm", code=TOTP(secret).now()).status_code == 200
     assert [one for one, token in held.items() if opens(site, token)] == []
     assert refresh(site, both["refresh"]).status_code == 401
     assert other.open("/account/").status_code == 303

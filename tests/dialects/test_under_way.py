@@ -130,8 +130,8 @@ def approve(scene: Scene) -> Any:
     with scene.world.database.write() as tx:
         waiting = device_actions.begin(tx, scene.world.vault, "a program")
     browser = scene.signed_in("/account/authorize/")
-    browser.send("/account/authorize/", deed="find", code=waiting.user_code)
-    given = {"deed": "approve", "device": waiting.uuid, "same": "yes"}
+    browser.send("/account/authorize/", action="find", code=waiting.user_code)
+    given = {"action": "approve", "device": waiting.uuid, "same": "yes"}
     return lambda: browser.send("/account/authorize/", **given)
 
 
@@ -149,7 +149,7 @@ def change_password(scene: Scene) -> Any:
 
 def begin_factor(scene: Scene) -> Any:
     browser = scene.signed_in("/account/second_factor/")
-    return lambda: browser.send("/account/second_factor/", deed="begin", password=PASSWORD)
+    return lambda: browser.send("/account/second_factor/", action="begin", password=PASSWORD)
 
 
 def ask_for_address(scene: Scene) -> Any:

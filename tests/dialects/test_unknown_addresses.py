@@ -148,9 +148,9 @@ def test_a_list_on_a_page_is_counted_with_the_others(site: Site, world: World) -
     path = f"/group/{group}/team/invite/"
     browser.open(path)
 
-    def send(emails: list[str], deed: str = "check") -> httpx.Response:
+    def send(emails: list[str], action: str = "check") -> httpx.Response:
         browser.open(path)
-        return browser.send(path, deed=deed, addresses="\n".join(emails), role=role.uuid)
+        return browser.send(path, action=action, addresses="\n".join(emails), role=role.uuid)
 
     assert name(groups, olga, group, *unknown(30)).status_code == 400
     told = send(unknown(30, "page"))
@@ -172,9 +172,9 @@ def test_a_list_on_a_page_that_is_too_long_is_told_nothing(site: Site, world: Wo
         role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
     browser = Browser(site).sign_in(world, olga)
     path = f"/group/{group}/team/invite/"
-    for deed in ("check", "send"):
+    for action in ("check", "send"):
         browser.open("/account/tokens/")
-        answer = browser.send(path, deed=deed, addresses="\n".join(unknown(90)), role=role.uuid)
+        answer = browser.send(path, action=action, addresses="\n".join(unknown(90)), role=role.uuid)
         assert answer.status_code == 429
         assert "nobody5@" not in text(answer)
 

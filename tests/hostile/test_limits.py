@@ -90,11 +90,11 @@ def attack(
 
 
 def log_in(path: str, name: str) -> Any:
-    def deed(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
+    def action(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
         body: dict[str, Any] = {name: who.actor.username, "password": "wrong"}
         return attack.post(site, path, None, address, json=body)
 
-    return deed
+    return action
 
 
 def sign_in(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
@@ -108,10 +108,10 @@ def old_password(attack: Attack, site: Site, who: Person, address: str) -> httpx
 
 
 def code(path: str, field: str, text: str = "0" * 32) -> Any:
-    def deed(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
+    def action(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
         return attack.post(site, path, None, address, json={field: text})
 
-    return deed
+    return action
 
 
 def check(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
@@ -120,10 +120,10 @@ def check(attack: Attack, site: Site, who: Person, address: str) -> httpx.Respon
 
 
 def page_of(path: str, **fields: str) -> Any:
-    def deed(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
+    def action(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
         return attack.page(site, path, None, address, **fields)
 
-    return deed
+    return action
 
 
 def device(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
@@ -131,7 +131,7 @@ def device(attack: Attack, site: Site, who: Person, address: str) -> httpx.Respo
 
 
 def user_code(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
-    fields = {"deed": "find", "code": f"BCDF-{next(attack.number):04}"}
+    fields = {"action": "find", "code": f"BCDF-{next(attack.number):04}"}
     return attack.page(site, "/account/authorize/", who, address, **fields)
 
 
@@ -151,7 +151,7 @@ def invite(attack: Attack, site: Site, who: Person, address: str) -> httpx.Respo
 
 def invite_on_page(attack: Attack, site: Site, who: Person, address: str) -> httpx.Response:
     fields = {
-        "deed": "send",
+        "action": "send",
         "role": attack.world.role("PROJECT.MEMBER").uuid,
         "addresses": f"new{next(attack.number)}@example.org",
     }
@@ -226,7 +226,7 @@ def address_change(attack: Attack, site: Site, who: Person, address: str) -> htt
 
 
 # What is tried, and whether it is counted by account, by address, or by both.
-DEEDS: dict[str, tuple[Any, str]] = {
+ACTIONS: dict[str, tuple[Any, str]] = {
     "log in": (log_in("/api-auth/password/", "username"), "both"),
     "log in, group wire": (log_in("/api/token/", "username"), "both"),
     "log in briefly": (log_in("/api/auth/token/", "email"), "both"),
@@ -261,14 +261,14 @@ FROM = "192.0.2.1"
 
 @pytest.mark.parametrize(
     ("url", "name"),
-    # Counting is one module's; each deed is tried on one database, and some on both.
-    [("sqlite", name) for name in DEEDS] + [("postgresql", "log in"), ("postgresql", "invite")],
+    # Counting is one module's; each action is tried on one database, and some on both.
+    [("sqlite", name) for name in ACTIONS] + [("postgresql", "log in"), ("postgresql", "invite")],
     indirect=["url"],
 )
 def test_who_tries_too_often_waits(
     attack: Attack, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    deed, by = DEEDS[name]
+    action, by = ACTIONS[name]
     few = dict.fromkeys(limits._LIMITS, (FEW, FEW))
     monkeypatch.setattr(limits, "_LIMITS", few)
     counted = RequestContext.count_attempt
@@ -281,7 +281,7 @@ def test_who_tries_too_often_waits(
 
     monkeypatch.setattr(RequestContext, "count_attempt", soon)
     tried = 0
-    while (answer := deed(attack, attack.site, attack.ada, FROM)).status_code != 429:
+    while (answer := action(attack, attack.site, attack.ada, FROM)).status_code != 429:
         tried += 1
         assert answer.status_code < 500
         if tried == ENOUGH:
@@ -291,14 +291,14 @@ def test_who_tries_too_often_waits(
     if answer.status_code == 429:
         assert 0 < int(answer.headers["retry-after"]) <= 3600
     # The other worker knows of it, and nobody else has to wait.
-    again = deed(attack, attack.other, attack.ada, FROM)
+    again = action(attack, attack.other, attack.ada, FROM)
     assert again.status_code == answer.status_code, again.text
     elsewhere = "198.51.100.7"
-    assert deed(attack, attack.other, attack.bob, elsewhere).status_code != 429
+    assert action(attack, attack.other, attack.bob, elsewhere).status_code != 429
     if by == "account":
-        assert deed(attack, attack.site, attack.ada, elsewhere).status_code == 429
+        assert action(attack, attack.site, attack.ada, elsewhere).status_code == 429
     if by == "address":
-        assert deed(attack, attack.site, attack.bob, FROM).status_code == 429
+        assert action(attack, attack.site, attack.bob, FROM).status_code == 429
 
 
 def test_one_who_has_many_addresses_of_ipv6_is_one_caller(attack: Attack) -> None:

@@ -193,7 +193,7 @@ def test_no_field_of_a_page_takes_long(
         at = path.format_map(segments(scene, world, path))
         poster = Poster(browser, at, world.vault.derive_code("form", secret))
         known = sorted(poster.fields(spy) | {"csrf"})
-        deeds = sorted(spy.words.get("deed", ())) or ["send"]
+        actions = sorted(spy.words.get("action", ())) or ["send"]
         for name in known:
             long = list(texts(3000))
             # Many addresses, each of which is good.
@@ -201,7 +201,7 @@ def test_no_field_of_a_page_takes_long(
             long += [("a@b.co", f"{'a' * 480}@b.co\r\n" * 200)] if name == "addresses" else []
             for number, (piece, text) in enumerate(long):
                 plain = {each: PLAIN.get(each, "x") for each in known if each != "csrf"}
-                plain["deed"] = deeds[number % len(deeds)]
+                plain["action"] = actions[number % len(actions)]
                 fields = {**plain, name: text}
 
                 def send(fields: dict[str, str] = fields, poster: Poster = poster) -> None:

@@ -99,7 +99,7 @@ def test_no_door_takes_a_look_alike(site: Site, world: World) -> None:
         assert list(answer.json()) == ["email"], address
         browser.open(f"/project/{place.uuid}/invite/")
         page = browser.send(
-            f"/project/{place.uuid}/invite/", deed="send", role=role, addresses=address
+            f"/project/{place.uuid}/invite/", action="send", role=role, addresses=address
         )
         assert "goes out" not in page.text
         assert "on its way" not in page.text

@@ -162,12 +162,12 @@ def pages(wire: Wire) -> Held:
     )
     here = "/account/second_factor/"
     browser.open(here)
-    browser.send(here, deed="begin", password=PASSWORD)
+    browser.send(here, action="begin", password=PASSWORD)
     found = re.search(r"\b(?:[A-Z2-7]{4} ?){8}\b", browser.open(here).text)
     assert found
     held["second factor"] = found[0].replace(" ", "")
     code = TOTP(held["second factor"]).now()
-    shown = browser.send(here, deed="confirm", code=code).text
+    shown = browser.send(here, action="confirm", code=code).text
     codes = re.findall(r'<li class="code">([^<]+)</li>', shown)
     assert len(codes) == RECOVERY_CODES, shown
     return held | {f"recovery code {number}": code for number, code in enumerate(codes)}

@@ -227,8 +227,8 @@ class Poster:
         while True:
             spy.names.clear()
             self.post(**{name: PLAIN.get(name, "x") for name in known})
-            for deed in sorted(spy.words.get("deed", ())):
-                self.post(deed=deed)
+            for action in sorted(spy.words.get("action", ())):
+                self.post(action=action)
             if spy.names - {"csrf"} <= known:
                 return known
             known |= spy.names - {"csrf"}
@@ -266,11 +266,11 @@ def test_every_field_of_every_page(
         at = path.format_map(segments(scene, world, path))
         poster = Poster(browser, at, world.vault.derive_code("form", secret))
         known = sorted(poster.fields(spy))
-        deeds = sorted(spy.words.get("deed", ())) or ["send"]
+        actions = sorted(spy.words.get("action", ())) or ["send"]
         for name in known:
             for number, text in enumerate(some(TEXTS, 4, path, name)):
                 plain = {each: PLAIN.get(each, "x") for each in known}
-                poster.post(**{**plain, "deed": deeds[number % len(deeds)], name: text})
+                poster.post(**{**plain, "action": actions[number % len(actions)], name: text})
                 tried += 1
     assert tried > 100
 

@@ -244,20 +244,22 @@ def _team(role: str) -> dict[str, Callable[[Stage, Tenant, Person | None], dict[
     return {
         # In groups managers take members out, and give no role another end.
         "people/{one}/": lambda _s, _t, _w: (
-            {"deed": "remove"} if role == "GROUP.MEMBER" else {"deed": "end", "until": "2099-12-31"}
+            {"action": "remove"}
+            if role == "GROUP.MEMBER"
+            else {"action": "end", "until": "2099-12-31"}
         ),
         "add/": lambda s, t, _w: {
             "account": _newcomer(role, t).uuid,
             "role": _number_of(s, role),
         },
         "invite/": lambda s, _t, _w: {
-            "deed": "send",
+            "action": "send",
             "addresses": "somebody.new@example.org",
             "role": _number_of(s, role),
         },
-        "invitations/{one}/": lambda _s, _t, _w: {"deed": "cancel"},
+        "invitations/{one}/": lambda _s, _t, _w: {"action": "cancel"},
         "link/": lambda s, _t, _w: {"role": s.world.role(role).uuid},
-        "links/{one}/": lambda _s, _t, _w: {"deed": "close"},
+        "links/{one}/": lambda _s, _t, _w: {"action": "close"},
     }
 
 
@@ -286,7 +288,10 @@ FORMS: Final[dict[str, Callable[[Stage, Tenant, Person | None], dict[str, Any]]]
         "agrees": "yes",
         **_TWICE,
     },
-    "/requests/": lambda _s, t, _w: {"deed": "approve", "request": f"tree {t.objects['request']}"},
+    "/requests/": lambda _s, t, _w: {
+        "action": "approve",
+        "request": f"tree {t.objects['request']}",
+    },
     "/account/profile/": lambda _s, _t, _w: {"first_name": "New", "agree_with_policy": "yes"},
     "/account/picture/": lambda _s, _t, _w: {"remove": "yes", "agree_with_policy": "yes"},
     "/account/address/": lambda _s, _t, _w: {
@@ -295,11 +300,11 @@ FORMS: Final[dict[str, Callable[[Stage, Tenant, Person | None], dict[str, Any]]]
     },
     "/account/password/": lambda _s, _t, _w: {"current": PASSWORD, **_TWICE},
     "/account/keys/": lambda _s, _t, _w: {"public_key": new_key(), "name": "new"},
-    "/account/second_factor/": lambda _s, _t, _w: {"deed": "begin", "password": PASSWORD},
+    "/account/second_factor/": lambda _s, _t, _w: {"action": "begin", "password": PASSWORD},
     "/account/tokens/": lambda _s, _t, _w: {"name": "new"},
     "/account/tokens/end/": lambda _s, t, _w: {"kind": "token", "number": t.objects["token"]},
     "/account/tokens/end/ (self)": lambda _s, _t, _w: {"kind": "others"},
-    "/account/authorize/": lambda _s, t, _w: {"deed": "approve", "device": t.objects["device"]},
+    "/account/authorize/": lambda _s, t, _w: {"action": "approve", "device": t.objects["device"]},
     "/teams/": lambda _s, _t, _w: {"name": "Another Club"},
     "/staff/accounts/new/": lambda _s, _t, _w: {
         "username": "somebody.new",
@@ -308,15 +313,15 @@ FORMS: Final[dict[str, Callable[[Stage, Tenant, Person | None], dict[str, Any]]]
         "last_name": "Body",
         "kind": "",
     },
-    "/staff/accounts/{uuid}/": lambda _s, _t, _w: {"deed": "deactivate"},
+    "/staff/accounts/{uuid}/": lambda _s, _t, _w: {"action": "deactivate"},
     "/staff/organisations/new/": lambda _s, _t, _w: {
         "name": "New",
         "email": "somebody.new@example.org",
     },
-    "/staff/organisations/{uuid}/": lambda _s, _t, _w: {"deed": "block"},
+    "/staff/organisations/{uuid}/": lambda _s, _t, _w: {"action": "block"},
     "/staff/roles/new/": lambda _s, _t, _w: {"name": "CUSTOM.NEW", "kind": "project"},
-    "/staff/roles/{uuid}/": lambda _s, _t, _w: {"deed": "disable"},
-    "/staff/mails/": lambda _s, _t, _w: {"deed": "retry_all"},
+    "/staff/roles/{uuid}/": lambda _s, _t, _w: {"action": "disable"},
+    "/staff/mails/": lambda _s, _t, _w: {"action": "retry_all"},
     **{
         f"/group/{{number}}/team/{at}": form
         for at, form in _team("GROUP.MEMBER").items()

@@ -1,4 +1,4 @@
-"""Two tenants of the same shape on one database, which is put back after each deed."""
+"""Two tenants of the same shape on one database, which is put back after each action."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Stage:
         secret = self.vault.sign("visit", uuid4().hex, int(datetime.now(UTC).timestamp()))
         return {"collegium_visit": secret}, self.vault.derive_code("form", secret)
 
-    # What a deed has changed, and putting it back.
+    # What an action has changed, and putting it back.
 
     def contents(self) -> dict[str, list[Any]]:
         """Every row there is."""

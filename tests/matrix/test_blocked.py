@@ -47,21 +47,21 @@ TABLES: Final = {
 # The buttons of pages that have several, and bodies that mean something else; beside the one of
 # ``asks.py``, which is "".
 _PEOPLE: Final[dict[str, dict[str, Any]]] = {
-    "end": {"deed": "end", "until": "2099-12-31"},
-    "no end": {"deed": "end", "until": ""},
-    "role": {"deed": "role"},
-    "remove": {"deed": "remove"},
+    "end": {"action": "end", "until": "2099-12-31"},
+    "no end": {"action": "end", "until": ""},
+    "role": {"action": "role"},
+    "remove": {"action": "remove"},
 }
 _LINKS: Final[dict[str, dict[str, Any]]] = {
-    "save": {"deed": "save", "custom_text": "New", "auto_approve": "yes"},
-    "close": {"deed": "close"},
+    "save": {"action": "save", "custom_text": "New", "auto_approve": "yes"},
+    "close": {"action": "close"},
 }
 _INVITATIONS: Final[dict[str, dict[str, Any]]] = {
-    "send": {"deed": "send"},
-    "cancel": {"deed": "cancel"},
+    "send": {"action": "send"},
+    "cancel": {"action": "cancel"},
 }
 BUTTONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
-    "/requests/": {"approve": {"deed": "approve"}, "reject": {"deed": "reject"}},
+    "/requests/": {"approve": {"action": "approve"}, "reject": {"action": "reject"}},
     **{
         f"/{kind}/{{uuid}}/{page}/{{one}}/": buttons
         for kind in ("organisation", "project")
@@ -72,10 +72,10 @@ BUTTONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
         )
     },
     "/staff/organisations/{uuid}/": {
-        deed: {"deed": deed} for deed in ("block", "unblock", "archive", "unarchive")
+        action: {"action": action} for action in ("block", "unblock", "archive", "unarchive")
     },
     "/staff/accounts/{uuid}/": {
-        deed: {"deed": deed} for deed in ("deactivate", "activate", "password")
+        action: {"action": action} for action in ("deactivate", "activate", "password")
     },
     "/api/customers/{uuid}/": {
         "unblock": {"blocked": False},
@@ -209,7 +209,7 @@ def send(
     cookies, csrf = stage.cookies(who)
     usual = asks.FORMS.get(row.path)
     data = (usual(stage, tenant, who) if usual else {}) | form | {"csrf": csrf}
-    if form.get("deed") == "role":
+    if form.get("action") == "role":
         name = "CUSTOMER.MANAGER" if row.path.startswith("/organisation") else "PROJECT.ADMIN"
         data["role"] = stage.world.role(name).uuid
     headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items())}

@@ -140,7 +140,7 @@ def add_invitation(
 
 
 def owe(database: Database, now: datetime = START, **changes: Any) -> int:
-    """Commit an invitation with its mail, as the deed does; give the number of the mail."""
+    """Commit an invitation with its mail, as the action does; give the number of the mail."""
     with database.write(now) as tx:
         recipient = changes.get("email", "bob@example.org")
         return outbox_queries.enqueue(

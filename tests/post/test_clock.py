@@ -94,9 +94,11 @@ def change(world: World, table: Table, **values: Any) -> None:
         tx.execute(Statement(statement), **values)
 
 
-def do(world: World, deed: Callable[..., Any], *details: Any, now: datetime | None = None) -> None:
+def do(
+    world: World, action: Callable[..., Any], *details: Any, now: datetime | None = None
+) -> None:
     with world.database.write(now) as tx:
-        deed(tx, *details)
+        action(tx, *details)
 
 
 # Ended.

@@ -51,7 +51,7 @@ ROLE = "PROJECT.MEMBER"
 
 
 class Story:
-    """Every kind of news, told by the deeds that owe them.
+    """Every kind of news, told by the actions that owe them.
 
     Args:
         name: of everybody and everything in it.

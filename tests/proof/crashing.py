@@ -160,7 +160,7 @@ class Ordeal:
         self._storms: list[Storm] = []
 
     def live(
-        self, seconds: float, deeds: int = 40, meanwhile: Callable[[], None] = lambda: None
+        self, seconds: float, actions: int = 40, meanwhile: Callable[[], None] = lambda: None
     ) -> Storm:
         """Let callers loose on it, in a new piece, until it dies or the time is up.
 
@@ -174,18 +174,18 @@ class Ordeal:
         with suppress(LookupError):
             storm.prepare()
             meanwhile()
-            self._rage(storm, seconds, deeds)
+            self._rage(storm, seconds, actions)
         return storm
 
-    def live_on(self, seconds: float, deeds: int = 40) -> Storm:
+    def live_on(self, seconds: float, actions: int = 40) -> Storm:
         """Go on with the latest piece."""
         storm = self._storms[-1]
-        self._rage(storm, seconds, deeds)
+        self._rage(storm, seconds, actions)
         return storm
 
-    def _rage(self, storm: Storm, seconds: float, deeds: int) -> None:
+    def _rage(self, storm: Storm, seconds: float, actions: int) -> None:
         before = len(storm.calls) + storm.lost
-        storm.rage(deeds, time.monotonic() + seconds)
+        storm.rage(actions, time.monotonic() + seconds)
         self.calls += len(storm.calls) + storm.lost - before
 
     def pay_all(self) -> None:
@@ -200,7 +200,7 @@ class Ordeal:
                     return
 
     def check(self) -> None:
-        """See that no deed is there by halves, and that none is lost that was answered."""
+        """See that no action is there by halves, and that none is lost that was answered."""
         assert broken(self.stage.database) == []
         with self.stage.database.read() as tx:
             rows = tx.fetch_all(_EVENTS)
@@ -217,8 +217,8 @@ class Ordeal:
                 assert not call.answer.startswith("5") or call.answer == "503", call
                 name = call.given[1] if len(call.given) > 1 else None
                 if call.answer == "200" and name in uuids:
-                    kind = _TOLD.get(call.deed)
-                    if call.deed == "decide":
+                    kind = _TOLD.get(call.action)
+                    if call.action == "decide":
                         kind = "request.approved" if call.more["good"] else "request.rejected"
                     assert kind is None or (kind, uuids[name]) in told, call
         self._storms.clear()

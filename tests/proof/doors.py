@@ -1,4 +1,4 @@
-"""Ways into the service for the deeds of the model: the actions, and the two wires."""
+"""Ways into the service for the actions of the model: the actions, and the two wires."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 class Door(Protocol):
     """What the machine needs of a way in."""
 
-    def answer(self, deed: str, *given: Any, **more: Any) -> str:
-        """Do a deed of the model; give the code, or the status, of what came of it."""
+    def answer(self, action: str, *given: Any, **more: Any) -> str:
+        """Do an action of the model; give the code, or the status, of what came of it."""
 
 
 class Actions:
-    """The deeds as functions, each in a transaction of its own."""
+    """The actions as functions, each in a transaction of its own."""
 
     def __init__(self, piece: Piece) -> None:
         self.piece = piece
@@ -54,10 +54,10 @@ class Actions:
         self.settings = piece.stage.settings
         self.database = piece.stage.database
 
-    def answer(self, deed: str, *given: Any, **more: Any) -> str:
+    def answer(self, action: str, *given: Any, **more: Any) -> str:
         try:
             with self.database.write() as tx:
-                getattr(self, f"_{deed}")(tx, *given, **more)
+                getattr(self, f"_{action}")(tx, *given, **more)
         except Refusal as refusal:
             return refusal.code
         return "ok"
@@ -268,7 +268,7 @@ _STATUS = {
 }
 
 
-def status(deed: str, code: str, *, group: bool) -> int:
+def status(action: str, code: str, *, group: bool) -> int:
     """Give the status in which a wire says what the model says.
 
     Args:
@@ -280,12 +280,12 @@ def status(deed: str, code: str, *, group: bool) -> int:
         return 401
     if code.endswith(".unknown"):
         # A body that names a scope which is not to be seen is at fault, not the path.
-        return 400 if deed in {"invite", "open"} else 404
-    return 409 if code == "request.wrong_state" and deed == "decide" and not group else 400
+        return 400 if action in {"invite", "open"} else 404
+    return 409 if code == "request.wrong_state" and action == "decide" and not group else 400
 
 
 class Wires:
-    """The deeds as requests: what is about a group in BrainSTEM's words, the rest in Waldur's.
+    """The actions as requests: what is about a group in BrainSTEM's words, the rest in Waldur's.
 
     Args:
         send: takes method, path, headers and perhaps a JSON body.
@@ -301,21 +301,21 @@ class Wires:
         """What is shown instead of the latest token."""
         self._roles = piece.stage.roles
 
-    def is_of_group(self, deed: str, *given: Any) -> bool:
-        """Tell whether a deed is about a group."""
-        if deed in {"accept", "cancel", "decline", "decide", "withdraw"}:
+    def is_of_group(self, action: str, *given: Any) -> bool:
+        """Tell whether an action is about a group."""
+        if action in {"accept", "cancel", "decline", "decide", "withdraw"}:
             return given[1] in self.names.in_groups
-        at = {"ask": 2, "remove": 1}.get(deed)
-        return deed in {"offer", "leave"} or (at is not None and given[at] in self.names.groups)
+        at = {"ask": 2, "remove": 1}.get(action)
+        return action in {"offer", "leave"} or (at is not None and given[at] in self.names.groups)
 
-    def expected(self, code: str, deed: str, *given: Any) -> str:
+    def expected(self, code: str, action: str, *given: Any) -> str:
         """Give the status in which the model's answer is said."""
-        return str(status(deed, code, group=self.is_of_group(deed, *given)))
+        return str(status(action, code, group=self.is_of_group(action, *given)))
 
-    def answer(self, deed: str, *given: Any, **more: Any) -> str:
-        """Do a deed; give the status, every good one as 200."""
-        group = self.is_of_group(deed, *given)
-        response = getattr(self, f"_{deed}")(*given, **more, **({"group": True} if group else {}))
+    def answer(self, action: str, *given: Any, **more: Any) -> str:
+        """Do an action; give the status, every good one as 200."""
+        group = self.is_of_group(action, *given)
+        response = getattr(self, f"_{action}")(*given, **more, **({"group": True} if group else {}))
         return "200" if response.is_success else str(response.status_code)
 
     def _ask_wire(
@@ -363,11 +363,11 @@ class Wires:
                 self.names.invitations[name] = row.uuid
         return response
 
-    def _of_invitation(self, deed: str, by: str, name: str, *, group: bool) -> httpx.Response:
+    def _of_invitation(self, action: str, by: str, name: str, *, group: bool) -> httpx.Response:
         uuid = self.names.invitations[name]
         if group:
-            return self._group_get(f"groupmembershipinvitation/{uuid}/{deed}", by)
-        return self._post(f"/api/user-invitations/{uuid}/{deed}/", by)
+            return self._group_get(f"groupmembershipinvitation/{uuid}/{action}", by)
+        return self._post(f"/api/user-invitations/{uuid}/{action}/", by)
 
     def _accept(self, by: str, name: str, *, group: bool = False) -> httpx.Response:
         return self._of_invitation("accept", by, name, group=group)
@@ -416,10 +416,10 @@ class Wires:
     def _decide(self, by: str, name: str, *, good: bool, group: bool = False) -> httpx.Response:
         uuid = self.names.requests[name]
         if group:
-            deed = "accept" if good else "reject"
-            return self._group_get(f"groupmembershiprequest/{uuid}/{deed}", by)
-        deed = "approve" if good else "reject"
-        return self._post(f"/api/user-permission-requests/{uuid}/{deed}/", by)
+            action = "accept" if good else "reject"
+            return self._group_get(f"groupmembershiprequest/{uuid}/{action}", by)
+        action = "approve" if good else "reject"
+        return self._post(f"/api/user-permission-requests/{uuid}/{action}/", by)
 
     def _withdraw(self, by: str, name: str, *, group: bool = False) -> httpx.Response:
         uuid = self.names.requests[name]
@@ -428,13 +428,13 @@ class Wires:
         return self._post(f"/api/user-permission-requests/{uuid}/cancel_request/", by)
 
     def _team(
-        self, deed: str, by: str, who: str, role: str, scope: str, days: int | None
+        self, action: str, by: str, who: str, role: str, scope: str, days: int | None
     ) -> httpx.Response:
         body: dict[str, Any] = {"user": self.names.people[who].uuid, "role": self._roles[role]}
         until = check_end(days, self.piece.stage.clock)
         if until is not None:
             body["expiration_time"] = until.isoformat()
-        return self._post(f"{self.names.scopes[scope].path}{deed}_user/", by, body)
+        return self._post(f"{self.names.scopes[scope].path}{action}_user/", by, body)
 
     def _seat(self, by: str, who: str, role: str, scope: str, days: int | None) -> httpx.Response:
         return self._team("add", by, who, role, scope, days)

@@ -29,7 +29,7 @@ class Call(NamedTuple):
 
     start: float
     end: float
-    deed: str
+    action: str
     given: tuple[Any, ...]
     more: dict[str, Any]
     shown: str | None
@@ -60,7 +60,7 @@ def makes_sense(
         model: as it was before the first call.
         is_end: whether a model is what the rows say in the end.
         strict: a refusal must be the one that the model gives. Without a lock, the statements of
-            a deed may see different moments: somebody who could see a thing when it was looked
+            an action may see different moments: somebody who could see a thing when it was looked
             up, and lost the right before it was judged, is told 403 and not 404.
         patience: steps after which the search is given up.
 
@@ -100,7 +100,7 @@ def _without_idle(
     """
     while True:
         for at in _next(left, calls):
-            refused = calls[at].answer != "200" or calls[at].deed == "look"
+            refused = calls[at].answer != "200" or calls[at].action == "look"
             if refused and _possible(model.copy(), calls[at], strict=strict):
                 left -= {at}
                 break
@@ -124,23 +124,23 @@ def _replayed(model: Roll, context: Call, *, strict: bool) -> bool:
     """Do a call in the model; tell whether it answers what was answered."""
     if context.answer == "503":
         return True  # it was told to come back, and nothing was done
-    ends = context.given[-1] if context.deed in _ENDS and not context.more.get("active") else None
+    ends = context.given[-1] if context.action in _ENDS and not context.more.get("active") else None
     ended = model.latest.get(ends) if ends else None
     if context.shown is None:
-        code = model.answer(context.deed, *context.given, **context.more)
+        code = model.answer(context.action, *context.given, **context.more)
     else:
-        code = model.by_token(context.deed, *context.given, shown=context.shown, **context.more)
-        # Who asks is found out before the deed's transaction: what began before the end of its
+        code = model.by_token(context.action, *context.given, shown=context.shown, **context.more)
+        # Who asks is found out before the action's transaction: what began before the end of its
         # token was told may be finished after it, and nothing else may.
         if code in {"token.unknown", "token.inactive"} and context.start < model.ended.get(
             context.shown, context.start
         ):
             if context.answer == "401":
                 return True
-            code = model.answer(context.deed, *context.given, **context.more)
+            code = model.answer(context.action, *context.given, **context.more)
     if ended is not None and code == "ok":
         model.ended[ended] = context.end
-    wanted = str(status(context.deed, code, group=context.group))
+    wanted = str(status(context.action, code, group=context.group))
     return wanted == context.answer or (not strict and {wanted, context.answer} <= _REFUSALS)
 
 

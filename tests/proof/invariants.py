@@ -1,4 +1,4 @@
-"""What holds of the rows at every moment, whoever was killed when: no deed is there by halves."""
+"""What holds of the rows at every moment, whoever was killed when: no action is there by halves."""
 
 from __future__ import annotations
 

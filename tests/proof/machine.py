@@ -29,7 +29,7 @@ LATE = 20
 
 
 class Both(RuleBasedStateMachine):
-    """Every deed is done twice, in the model and in the service; both must say the same."""
+    """Every action is done twice, in the model and in the service; both must say the same."""
 
     stage: ClassVar[Stage]
     steps: ClassVar[int] = 0
@@ -44,11 +44,11 @@ class Both(RuleBasedStateMachine):
     def _door(self) -> Any:
         return Actions(self.piece)
 
-    def _do(self, deed: str, *given: Any, **more: Any) -> None:
-        """Do a deed in both, by somebody who has an account to do it with."""
+    def _do(self, action: str, *given: Any, **more: Any) -> None:
+        """Do an action in both, by somebody who has an account to do it with."""
         if self.model.people[given[0]]["active"]:
-            wanted = self.model.answer(deed, *given, **more)
-            assert self.door.answer(deed, *given, **more) == wanted, (deed, given, more)
+            wanted = self.model.answer(action, *given, **more)
+            assert self.door.answer(action, *given, **more) == wanted, (action, given, more)
 
     def _new(self) -> str:
         self._turn += 1
@@ -71,14 +71,14 @@ class Both(RuleBasedStateMachine):
             self._do("offer", by, self._new(), email, role, "band")
 
     @precondition(lambda self: self.model.invitations)
-    @rule(deed=st.sampled_from(("accept", "accept", "accept", "cancel", "send")), data=st.data())
-    def move_invitation(self, deed: str, data: st.DataObject) -> None:
+    @rule(action=st.sampled_from(("accept", "accept", "accept", "cancel", "send")), data=st.data())
+    def move_invitation(self, action: str, data: st.DataObject) -> None:
         name = self._one(data, self.model.invitations)
         row = self.model.invitations[name]
-        if deed == "send" and row["scope"] == "band":
-            deed = "decline"
-        mine = st.just(row["email"]) if deed in {"accept", "decline"} else st.just(row["by"])
-        self._do(deed, data.draw(mine | DOERS), name)
+        if action == "send" and row["scope"] == "band":
+            action = "decline"
+        mine = st.just(row["email"]) if action in {"accept", "decline"} else st.just(row["by"])
+        self._do(action, data.draw(mine | DOERS), name)
 
     @precondition(lambda self: "requested" in self._states("invitations"))
     @rule(good=st.booleans(), data=st.data())
@@ -182,9 +182,9 @@ class Both(RuleBasedStateMachine):
     def switch(self, who: str, active: bool) -> None:
         self._do("switch", "staff", who, active=active)
 
-    @rule(who=PERSONS, deed=st.sampled_from(("log_in", "log_in", "log_out", "end_token")))
-    def change_token(self, who: str, deed: str) -> None:
-        self._do(deed, *(("staff", who) if deed == "end_token" else (who,)))
+    @rule(who=PERSONS, action=st.sampled_from(("log_in", "log_in", "log_out", "end_token")))
+    def change_token(self, who: str, action: str) -> None:
+        self._do(action, *(("staff", who) if action == "end_token" else (who,)))
 
     @rule(seconds=SPANS)
     def wait(self, seconds: int) -> None:
@@ -220,13 +220,13 @@ class BothWired(Both):
     def _door(self) -> Any:
         return Wires(self.piece, type(self).send)
 
-    def _do(self, deed: str, *given: Any, **more: Any) -> None:
-        if deed in {"let_out", "block", "switch", "exchange", "bury"}:
-            Actions(self.piece).answer(deed, *given, **more)
-            self.model.answer(deed, *given, **more)
+    def _do(self, action: str, *given: Any, **more: Any) -> None:
+        if action in {"let_out", "block", "switch", "exchange", "bury"}:
+            Actions(self.piece).answer(action, *given, **more)
+            self.model.answer(action, *given, **more)
             return
-        door = self.model.answer if deed == "log_in" else self.model.by_token
-        code = door(deed, *given, **more)
-        wanted = self.door.expected(code, deed, *given)
-        answer = self.door.answer(deed, *given, **more)
-        assert answer == wanted, (deed, given, more, code)
+        door = self.model.answer if action == "log_in" else self.model.by_token
+        code = door(action, *given, **more)
+        wanted = self.door.expected(code, action, *given)
+        answer = self.door.answer(action, *given, **more)
+        assert answer == wanted, (action, given, more, code)

@@ -1,7 +1,7 @@
 """What Collegium is to do, told once more and as short as it goes.
 
 Plain dictionaries; nothing of the service is imported, and time is a number of seconds.
-A deed answers ``ok`` or the code of its refusal. Scopes, people and all that is made have names
+An action answers ``ok`` or the code of its refusal. Scopes, people and all that is made have names
 that the caller chooses.
 """
 

@@ -27,7 +27,7 @@ WAITING = {"pending", "held", "requested"}
 
 
 class Refused(Exception):  # noqa: N818 - says what is the case
-    """A deed is not to be done; nothing has happened."""
+    """An action is not to be done; nothing has happened."""
 
 
 def unless(holds: object, code: str) -> None:
@@ -61,18 +61,18 @@ class Standing:
             setattr(other, name, copy(getattr(self, name)))
         return other
 
-    def answer(self, deed: str, *given: Any, **more: Any) -> str:
-        """Do a deed by its name and tell what came of it."""
+    def answer(self, action: str, *given: Any, **more: Any) -> str:
+        """Do an action by its name and tell what came of it."""
         try:
-            getattr(self, deed)(*given, **more)
+            getattr(self, action)(*given, **more)
         except Refused as refusal:
             return str(refusal)
         return "ok"
 
     def by_token(
-        self, deed: str, by: str, *given: Any, shown: str | None = None, **more: Any
+        self, action: str, by: str, *given: Any, shown: str | None = None, **more: Any
     ) -> str:
-        """Do a deed as whoever shows a token of somebody; the latest, if nothing else is said."""
+        """Do an action as whoever shows a token of somebody; the latest, if nothing else is said."""
         used = self.tokens.get(by)
         if used is None or shown not in {None, self.latest.get(by)}:
             return "token.unknown"
@@ -82,7 +82,7 @@ class Standing:
             return "token.expired"
         if used < self.now - 60:
             self.tokens[by] = self.now
-        return self.answer(deed, by, *given, **more)
+        return self.answer(action, by, *given, **more)
 
     # What holds.
 

@@ -1,4 +1,4 @@
-"""Eight callers over two servers, each doing deeds of the model on the same few things."""
+"""Eight callers over two servers, each doing actions of the model on the same few things."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Storm:
         self.calls: list[Call] = []
         self.lost = 0
         """Calls that were cut off: whether they were done, their callers do not know."""
-        self._random = random.Random(seed)  # noqa: S311 - draws deeds, guards nothing
+        self._random = random.Random(seed)  # noqa: S311 - draws actions, guards nothing
         self._bases = bases
         self._turns = 0
         self._ends = ENDS
@@ -63,7 +63,7 @@ class Storm:
         """Have something there to quarrel about."""
         with httpx.Client(base_url=self._bases[0], timeout=30) as client:
             door = self.door(client)
-            for deed, given, more in (
+            for action, given, more in (
                 ("invite", ("olga", "i-1", "ada", "PROJECT.MEMBER", "pro"), {}),
                 ("invite", ("mia", "i-2", "bob", "PROJECT.MEMBER", "pro"), {}),
                 ("invite", ("staff", "i-3", "ada", "CUSTOMER.OWNER", "lab"), {}),
@@ -74,59 +74,59 @@ class Storm:
                 ("offer", ("olga", "i-4", "otto", "GROUP.OWNER", "band"), {}),
                 ("offer", ("olga", "i-5", "ada", "GROUP.MEMBER", "band"), {}),
             ):
-                self.call(door, deed, given, more)
+                self.call(door, action, given, more)
 
-    def rage(self, deeds: int, until: float = float("inf")) -> None:
-        """Let all callers loose, for so many deeds each."""
+    def rage(self, actions: int, until: float = float("inf")) -> None:
+        """Let all callers loose, for so many actions each."""
         self._turns += 1
         gate = threading.Barrier(CALLERS)
         seeds = [self._random.random() for _ in range(CALLERS)]
         with ThreadPoolExecutor(CALLERS) as pool:
             jobs = [
-                pool.submit(self._caller, number, seed, deeds, gate, until)
+                pool.submit(self._caller, number, seed, actions, gate, until)
                 for number, seed in enumerate(seeds)
             ]
         for job in jobs:
             job.result()
 
     def _caller(
-        self, number: int, seed: float, deeds: int, gate: threading.Barrier, until: float
+        self, number: int, seed: float, actions: int, gate: threading.Barrier, until: float
     ) -> None:
         draw = random.Random(seed)  # noqa: S311 - as above
         base = self._bases[number % len(self._bases)]
         with httpx.Client(base_url=base, timeout=60) as client:
             door = self.door(client)
             gate.wait(timeout=30)
-            for turn in range(deeds):
+            for turn in range(actions):
                 if time.monotonic() > until or self.lost > 2 * CALLERS:
                     return
                 self.call(door, *self._drawn(draw, f"{self._turns}-{number}-{turn}"))
 
-    def call(self, door: Wires, deed: str, given: tuple[Any, ...], more: dict[str, Any]) -> None:
-        """Do a deed, and write down when it began, when it was over, and what was said."""
-        shown = None if deed == "log_in" else self._tokens[given[0]]
+    def call(self, door: Wires, action: str, given: tuple[Any, ...], more: dict[str, Any]) -> None:
+        """Do an action, and write down when it began, when it was over, and what was said."""
+        shown = None if action == "log_in" else self._tokens[given[0]]
         door.shown = shown
-        group = door.is_of_group(deed, *given)
+        group = door.is_of_group(action, *given)
         start = time.monotonic()
         try:
-            answer = door.answer(deed, *given, **more)
+            answer = door.answer(action, *given, **more)
         except httpx.TransportError:
             with self._lock:
                 self.lost += 1
             time.sleep(0.05)
             return
         end = time.monotonic()
-        if deed == "log_in" and answer == "200":
+        if action == "log_in" and answer == "200":
             given = (*given, self._tokens[given[0]])
         with self._lock:
-            self.calls.append(Call(start, end, deed, given, more, shown, answer, group))
+            self.calls.append(Call(start, end, action, given, more, shown, answer, group))
 
     def _drawn(self, draw: random.Random, name: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         names = self.piece.names
-        deed = draw.choice(_DEEDS)
-        if deed in {"remove", "bury"}:
+        action = draw.choice(_DEEDS)
+        if action in {"remove", "bury"}:
             self._ends -= 1
-            deed = deed if self._ends >= 0 else "invite"
+            action = action if self._ends >= 0 else "invite"
         giver, person = draw.choice(_GIVERS), draw.choice(_PERSONS)
         anybody = draw.choice((giver, person))
         invitation = draw.choice(sorted(names.invitations)[-4:] or [""])
@@ -134,12 +134,14 @@ class Storm:
         place = draw.choice(("pro", "pro", "lab"))
         role = draw.choice(ROLES[place])
         good = {"good": draw.random() < 0.6}
-        if (deed in {"decline", "send"}) and (deed == "send") == (invitation in names.in_groups):
-            deed = "accept"
-        if not invitation and deed in {"accept", "cancel", "send", "decline"}:
-            deed = "invite"
-        if not request and deed in {"decide", "withdraw"}:
-            deed = "ask"
+        if (action in {"decline", "send"}) and (action == "send") == (
+            invitation in names.in_groups
+        ):
+            action = "accept"
+        if not invitation and action in {"accept", "cancel", "send", "decline"}:
+            action = "invite"
+        if not request and action in {"decide", "withdraw"}:
+            action = "ask"
         link = draw.choice(["band", *sorted(names.links)])
         given: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
             "invite": ((giver, name, person, role, place), {}),
@@ -164,7 +166,7 @@ class Storm:
             "bury": (("staff", draw.choice((person, "olga"))), {}),
             "remove": ((giver, draw.choice(("pro", "band", "later", "lab"))), {}),
         }
-        return (deed, *given[deed])
+        return (action, *given[action])
 
 
 _DEEDS = (

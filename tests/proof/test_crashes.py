@@ -91,7 +91,7 @@ def _one_life(ordeal: Ordeal, point: str, draw: random.Random) -> None:
         victim.start()
         whom = draw.choice([("serve",), ("worker",), ()]) if victim.apart else ()
         timer = threading.Timer(draw.uniform(0.1, 1.5), victim.kill, whom)
-        ordeal.live(2.5, deeds=200, meanwhile=timer.start)
+        ordeal.live(2.5, actions=200, meanwhile=timer.start)
         if timer.is_alive():
             timer.join()
         victim.kill()
@@ -102,7 +102,7 @@ def _one_life(ordeal: Ordeal, point: str, draw: random.Random) -> None:
             ordeal.live(5)
         victim.kill()
     else:
-        # A preparation is some ten deeds, each of them many statements.
+        # A preparation is some ten actions, each of them many statements.
         most = 300 if point == "statement" else 30
         victim.start(server=f"{point}:{draw.randint(1, most)}")
         for _ in _until(lambda: victim.is_dead("serve", 0.2)):

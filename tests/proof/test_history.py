@@ -27,10 +27,10 @@ def model() -> Roll:
 
 
 def call(
-    span: tuple[float, float], answer: int, deed: str, *given: Any, token: int = 1, **more: Any
+    span: tuple[float, float], answer: int, action: str, *given: Any, token: int = 1, **more: Any
 ) -> Call:
-    shown = None if deed == "log_in" else f"{given[0]} {token}"
-    return Call(*span, deed, given, more, shown, str(answer))
+    shown = None if action == "log_in" else f"{given[0]} {token}"
+    return Call(*span, action, given, more, shown, str(answer))
 
 
 BOTH = (0.0, 5.0)
@@ -125,7 +125,7 @@ def test_what_can_have_happened_makes_sense(model: Roll, calls: list[Call]) -> N
                 call(FIRST, 200, "end_token", "staff", "ada"),
                 call(THEN, 200, "accept", "ada", "i"),
             ],
-            id="deed-with-an-ended-token",
+            id="action-with-an-ended-token",
         ),
         pytest.param(
             [call(FIRST, 200, "cancel", "olga", "i"), call(THEN, 200, "accept", "ada", "i")],

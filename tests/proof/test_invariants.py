@@ -1,4 +1,4 @@
-"""What is looked for after every run is found: rows as no deed leaves them behind."""
+"""What is looked for after every run is found: rows as no action leaves them behind."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_a_postgresql_that_is_restarted_under_load_loses_nothing(
             for turn in range(RESTARTS * 2):
                 mode = ("fast", "immediate")[turn % 2]
                 timer = threading.Timer(draw.uniform(0.1, 1.0), restartable.restart, (mode,))
-                storm = ordeal.live(3, deeds=200, meanwhile=timer.start)
+                storm = ordeal.live(3, actions=200, meanwhile=timer.start)
                 if timer.is_alive():
                     timer.join()
                 answers += sum(call.answer == "503" for call in storm.calls)
@@ -328,12 +328,12 @@ class Full:
             ordeal = Ordeal(Stage(database, settings, self._vault), victim, box, SEED * 10_000)
             victim.start(file_size=self._size)
             try:
-                ordeal.live(1.5, deeds=50)
+                ordeal.live(1.5, actions=50)
                 if not self._size:
                     _fill(stuffing)
                 use_up()
                 for _ in range(20):
-                    storm = ordeal.live_on(2, deeds=100)
+                    storm = ordeal.live_on(2, actions=100)
                     refused += sum(call.answer == "503" for call in storm.calls)
                     if refused:
                         break
@@ -351,7 +351,7 @@ class Full:
                 come_back()
                 _wait_for(database)
                 assert httpx.get(f"{victim.base}/readyz", timeout=20).is_success
-                storm = ordeal.live(1.5, deeds=50)
+                storm = ordeal.live(1.5, actions=50)
                 assert any(call.answer == "200" for call in storm.calls), "it goes on by itself"
             finally:
                 victim.kill()

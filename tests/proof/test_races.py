@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SECONDS = float(os.environ.get("PROOF_SECONDS", "8"))
 SEED = int(os.environ.get("PROOF_SEED", "1"))
-DEEDS = 6
+ACTIONS = 6
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_what_eight_callers_of_two_servers_are_told_makes_sense(
         piece = stage.begin()
         storm = Storm(piece, servers, SEED * 1_000_000 + rooms)
         storm.prepare()
-        storm.rage(DEEDS)
+        storm.rage(ACTIONS)
         rooms += 1
         answers.update(call.answer for call in storm.calls)
         assert not storm.lost
@@ -64,7 +64,7 @@ def test_what_eight_callers_of_two_servers_are_told_makes_sense(
             return untimed(piece.told(model)) == untimed(found)
 
         if not makes_sense(piece.model, storm.calls, is_end):
-            # Writers of SQLite take turns, so there each deed sees one moment.
+            # Writers of SQLite take turns, so there each action sees one moment.
             assert not database.is_sqlite, told(storm)
             assert makes_sense(piece.model, storm.calls, is_end, strict=False), told(storm)
             between += 1
@@ -93,7 +93,7 @@ def told(storm: Storm) -> str:
     """Write a history down, for whoever has to understand it."""
     first = storm.calls[0].start
     return "\n".join(
-        f"{call.start - first:8.4f} {call.end - first:8.4f} {call.answer} {call.deed} "
+        f"{call.start - first:8.4f} {call.end - first:8.4f} {call.answer} {call.action} "
         f"{call.given} {call.more} {(call.shown or '')[:6]}"
         for call in sorted(storm.calls, key=lambda call: call.start)
     )

@@ -124,7 +124,7 @@ def test_of_a_token_made_and_a_device_let_in_at_once_at_the_bound_one_is_refused
         answers = together(
             lambda b=one: b.send("/account/tokens/", name="second").status_code,
             lambda b=two, u=uuid: (
-                b.send("/account/authorize/", deed="approve", device=u).status_code
+                b.send("/account/authorize/", action="approve", device=u).status_code
             ),
         )
         assert sorted(answers) == [200, 422]

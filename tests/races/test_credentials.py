@@ -126,7 +126,7 @@ def test_a_session_makes_nothing_that_outlives_a_new_password(
         browsers = [Browser(site).sign_in(world, ada) for _ in range(2)]
         browsers[0].open("/account/tokens/")
         browsers[1].open(f"/account/authorize/?session={waiting.uuid}")
-        decided = {"deed": "approve", "device": waiting.uuid, "same": "yes"}
+        decided = {"action": "approve", "device": waiting.uuid, "same": "yes"}
         together(
             lambda b=browsers[0]: b.send("/account/tokens/", name="for later"),
             lambda b=browsers[1], d=decided: b.send("/account/authorize/", **d),

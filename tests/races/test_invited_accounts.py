@@ -42,20 +42,20 @@ def test_no_open_invitation_is_of_an_account_that_is_deactivated_meanwhile(
         headers = {"Authorization": f"Bearer {olga.token}"}
         path = f"/api/private/users/group/{group}/"
         body: dict[str, Any] = {"users": {ada.email: {}}}
-        deed = partial(site.request, "PATCH", path, headers=headers, json=body)
+        action = partial(site.request, "PATCH", path, headers=headers, json=body)
         if way != "invite":
             uuid = groups.invite(group, olga, ada).replace("-", "")
             here = f"/group/{group}/team/invitations/"
             browser.open(here)
             if way == "accept":
-                deed = partial(groups.get, ada, "invitation", uuid, "accept")
+                action = partial(groups.get, ada, "invitation", uuid, "accept")
             else:
-                assert browser.send(f"{here}{uuid}/", deed="cancel").status_code == 303
-                deed = partial(browser.send, f"{here}{uuid}/", deed="send")
+                assert browser.send(f"{here}{uuid}/", action="cancel").status_code == 303
+                action = partial(browser.send, f"{here}{uuid}/", action="send")
         switch = partial(
             site.request, "PATCH", f"/api/users/{ada.uuid}/", world.staff, json={"is_active": False}
         )
-        off, did = together(switch, deed)
+        off, did = together(switch, action)
         assert off.status_code == 200, off.text
         assert did.status_code < 500, did.text
         with world.database.read() as tx:

@@ -79,7 +79,7 @@ def test_presses_at_one_moment_make_one_thing(
     forms: list[tuple[str, Table, dict[str, Any]]] = [
         ("/staff/organisations/new/", organisations, {"name": "Initech"}),
         (f"{project}link/", open_invitations, {"role": role}),
-        (f"{project}invite/", invitations, {"role": role, "deed": "send"}),
+        (f"{project}invite/", invitations, {"role": role, "action": "send"}),
         ("/account/tokens/", tokens, {"name": "laptop"}),
     ]
     for turn in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""A deed that had to wait for another is judged by what it finds then, on both databases."""
+"""An action that had to wait for another is judged by what it finds then, on both databases."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ _WAITS = text(
 
 
 def then(database: Database, first: Deed, second: Deed) -> Any:
-    """Do a deed, and another that begins before the first is committed; give what came of that."""
+    """Do an action and a second one that begins before the first commits; return the second result."""
     return then_all(database, first, second)[0]
 
 
 def then_all(database: Database, first: Deed, *others: Deed) -> list[Any]:
-    """Do a deed, and others that begin, one by one, before it is committed.
+    """Do an action, and others that begin, one by one, before it is committed.
 
     Gives what they gave, or the refusals that they met.
     """
 
-    def do(deed: Deed) -> Any:
+    def do(action: Deed) -> Any:
         try:
             with database.write() as tx:
-                return deed(tx)
+                return action(tx)
         except Refusal as refusal:
             return refusal
 
@@ -70,8 +70,8 @@ def then_all(database: Database, first: Deed, *others: Deed) -> list[Any]:
         later = []
         with database.write() as tx:
             first(tx)
-            for deed in others:
-                later.append(pool.submit(do, deed))
+            for action in others:
+                later.append(pool.submit(do, action))
                 end = time.monotonic() + 5
                 while not _all_wait(database, later) and time.monotonic() < end:
                     time.sleep(0.01)
@@ -224,7 +224,7 @@ def test_an_account_is_deleted_once(house: House, database: Database) -> None:
 def test_who_deletes_an_account_and_who_lets_others_in_do_not_wait_for_each_other(
     house: House, database: Database
 ) -> None:
-    # Of the laboratory nothing is known when the deed begins; the project is locked by then.
+    # Of the laboratory nothing is known when the action begins; the project is locked by then.
     house.world.seat(house.ada, "PROJECT.MEMBER", house.project)
     first = partial(house.give, who=house.ada, role="CUSTOMER.OWNER", place=house.lab)
     delete = partial(house.delete, who=house.ada)
@@ -290,12 +290,12 @@ def test_nothing_is_offered_in_a_scope_that_has_gone_meanwhile(
         reached = access_queries.get_visible(tx, actor, house.project.kind, house.project.uuid)
         role: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
     email = {"email": house.ada.email}
-    deeds: dict[str, Deed] = {
+    actions: dict[str, Deed] = {
         "invite": lambda tx: invitation_actions.create(tx, actor, settings, reached, role, email),
         "open": lambda tx: invite_link_actions.create(tx, actor, settings, reached, role, None, {}),
         "send": lambda tx: house.send(tx, old),
     }
-    refused = then(database, house.remove_project, deeds[what])
+    refused = then(database, house.remove_project, actions[what])
     assert isinstance(refused, NotFound), refused
     assert broken(database) == []
     assert world.invitation(old).state == "canceled"

@@ -1,4 +1,4 @@
-"""A grant ends no earlier than it began, whatever the clocks of two deeds say."""
+"""A grant ends no earlier than it began, whatever the clocks of two actions say."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def _answer(browser: BrowserRequest) -> Answer:
         row, state = _followed(browser)
     except NotFound:
         return page(browser, "invitation_gone", 404)
-    if state == State.EXPIRED and browser.form.raw("deed") == "renew":
+    if state == State.EXPIRED and browser.form.raw("action") == "renew":
         return _renew(browser, row)
     if state != State.PENDING:
         with browser.read() as tx:
@@ -299,7 +299,7 @@ def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
             deactivated_invitees.turn_away(tx, row.uuid, row.generation)
     except (NotFound, Conflict) as refusal:
         return _again(browser, refusal)
-    if browser.form.raw("deed") == "tell":
+    if browser.form.raw("action") == "tell":
         return browser.redirect(_here(browser), "Whoever invited you gets a mail that says so.")
     return _again(browser)
 

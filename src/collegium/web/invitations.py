@@ -168,18 +168,18 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     with browser.read() as tx:
         # Permissions are checked before the content, so that errors tell nothing to outsiders.
         team = ScopePage.reach(browser, tx, kind, right="grant")
-        deed = form.choice("deed", "check", "edit", "send")
+        action = form.choice("action", "check", "edit", "send")
         text = form.pasted("addresses", LINES_MAX * LINE_MAX)
         extra = form.text("extra_text", _TEXT_MAX, lines=True)
         role = chosen(tx, team, form)
         # An invalid list is not parsed.
         lines = _read(form, text) if form.is_valid else []
-        if role is None or not form.is_valid or deed == "edit":
+        if role is None or not form.is_valid or action == "edit":
             return _asked(kind, browser, tx, form, 200 if form.is_valid else 422)
         if team.is_closed:
             raise Conflict("organisation.unavailable")
         lines = check_lines(tx, team, role, lines)
-        before = _sent_before(browser, tx, lines) if deed == "send" else {}
+        before = _sent_before(browser, tx, lines) if action == "send" else {}
         lines = [
             line._replace(fault="", said=before[at]) if at in before else line
             for at, line in enumerate(lines)
@@ -187,7 +187,7 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     # For a group the result tells which addresses have an account here, so unknown ones are
     # counted.
     limits.count_unknown(browser, sum(line.fault == _UNKNOWN for line in lines))
-    if deed == "send":
+    if action == "send":
         # What the first submission used of the limit must not refuse a repeated one.
         if not before or not all(line.fault or line.said for line in lines):
             limits.check(browser, limits.INVITE)
@@ -209,7 +209,7 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Answer:
         lines=lines,
         good=good,
         bad=len(lines) - good,
-        is_sent=deed == "send",
+        is_sent=action == "send",
     )
 
 
@@ -351,17 +351,17 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
         Conflict: The action is not possible in this state.
         Limited: ``tries.wait`` after too many e-mails.
     """
-    deed = browser.form.raw("deed")
+    action = browser.form.raw("action")
     uuid = hex_uuid(browser.segments["one"])
-    if uuid is None or deed not in {"send", "cancel"}:
+    if uuid is None or action not in {"send", "cancel"}:
         raise NotFound("invitation.unknown")
     mailed = f"send invitation {uuid}"
-    if deed == "send":
+    if action == "send":
         limits.check(browser, limits.INVITE)
         limits.check(browser, limits.PEOPLE)
         browser.check_rate_limits(mailed)
     try:
-        said, path = _changed(kind, browser, deed, uuid, mailed)
+        said, path = _changed(kind, browser, action, uuid, mailed)
     except Conflict as refusal:
         # This refusal tells that an account no longer exists, so it counts as an unknown address.
         limits.count_unknown(browser, int(refusal.code == "group.no_account"))
@@ -370,7 +370,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
 
 
 def _changed(
-    kind: ScopeKind, browser: BrowserRequest, deed: str, uuid: str, mailed: str
+    kind: ScopeKind, browser: BrowserRequest, action: str, uuid: str, mailed: str
 ) -> tuple[str, str]:
     with browser.write() as tx:
         team = ScopePage.reach(browser, tx, kind, right="invitations")
@@ -378,7 +378,7 @@ def _changed(
         if row.scope_id != team.scope.id:
             raise NotFound("invitation.unknown")
         where = group_invitation_actions if team.is_group else invitation_actions
-        if deed == "send":
+        if action == "send":
             where.send(tx, browser.actor, browser.settings, uuid)
             browser.count_attempt(tx, mailed, MAIL_INVITEE)
             limits.count(browser, tx, limits.INVITE)

@@ -274,11 +274,11 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
         Conflict: The link is closed or has expired.
     """
     form = browser.form
-    deed = form.choice("deed", "save", "close")
-    values = _read(form) if deed == "save" else {}
+    action = form.choice("action", "save", "close")
+    values = _read(form) if action == "save" else {}
     with browser.write() as tx:
         team, row = _one(kind, browser, tx)
-        if deed == "close":
+        if action == "close":
             invite_link_actions.cancel(tx, browser.actor, row.uuid)
         else:
             # The form cannot show every value that the API accepts. A field that was not changed
@@ -294,7 +294,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
             return _form(kind, browser, tx, form, 422, row)
     said = (
         "The link says something else from now on."
-        if deed == "save"
+        if action == "save"
         else "The link is closed. Who has asked by it already can still be let in."
     )
     return browser.redirect(f"{team.path}links/", said)

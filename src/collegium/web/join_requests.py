@@ -60,7 +60,7 @@ def _decider(actor: Actor) -> Actor:
 
 def _decide(browser: BrowserRequest) -> Answer:
     form = browser.form
-    deed = form.choice("deed", "approve", "reject")
+    action = form.choice("action", "approve", "reject")
     comment = form.text("comment", _COMMENT_MAX, lines=True)
     chosen = [one for one in map(_named, form.many("request")) if one is not None]
     if not chosen:
@@ -69,10 +69,10 @@ def _decide(browser: BrowserRequest) -> Answer:
         with browser.read() as tx:
             return _shown(browser, tx, form, 422)
     results = [
-        _decided(browser, deed, uuid, comment or None, is_group=is_group)
+        _decided(browser, action, uuid, comment or None, is_group=is_group)
         for uuid, is_group in chosen
     ]
-    return page(browser, "requests_decided", results=results, deed=deed)
+    return page(browser, "requests_decided", results=results, action=action)
 
 
 def _named(text: str) -> tuple[str, bool] | None:
@@ -83,7 +83,7 @@ def _named(text: str) -> tuple[str, bool] | None:
 
 
 def _decided(
-    browser: BrowserRequest, deed: str, uuid: str, comment: str | None, *, is_group: bool
+    browser: BrowserRequest, action: str, uuid: str, comment: str | None, *, is_group: bool
 ) -> Result:
     """Decide one request in its own transaction, so that a failed one does not stop the others.
 
@@ -93,13 +93,13 @@ def _decided(
     """
     try:
         with browser.create(uuid) as tx:
-            if deed == "approve":
+            if action == "approve":
                 row = join_request_actions.approve(
                     tx, browser.actor, browser.settings, uuid, comment, groups=is_group
                 )
             else:
                 row = join_request_actions.reject(tx, browser.actor, uuid, comment, groups=is_group)
-            said = "Approved; they are in." if deed == "approve" else "Rejected; they get a mail."
+            said = "Approved; they are in." if action == "approve" else "Rejected; they get a mail."
             result = Result(_title(row), said, is_done=True)
             browser.created(tx, result.what, result.said, part=uuid)
     except RepeatedFormError as repeated:

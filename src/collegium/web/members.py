@@ -148,8 +148,8 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
         Forbidden: ``permission.missing``.
     """
     form = browser.form
-    deed = form.choice("deed", "end", "role", "remove")
-    if deed == "end":
+    action = form.choice("action", "end", "role", "remove")
+    if action == "end":
         form.date("until")
     if form.is_valid:
         try:
@@ -161,12 +161,12 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
                     named(tx, team, row.role_uuid),
                     account_queries.by_uuid(tx, row.account_uuid),
                 )
-                if deed == "role":
+                if action == "role":
                     given = chosen(tx, team, form)
                     if given is not None:
                         membership_actions.change_role(tx, browser.actor, seat, given)
                         said = f"{person(row)} is {isolated(given.description or given.name)} now."
-                elif deed == "end":
+                elif action == "end":
                     until = form.end("until", row.until)
                     is_changed = membership_actions.update(tx, browser.actor, seat, until)
                     said = f"The role of {person(row)} has another end now."
@@ -179,7 +179,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
             form.add_refusal(refusal)
         if form.is_valid:
             # Somebody who removed their own role may no longer see this page.
-            is_gone = deed == "remove" and row.account_id == browser.actor.id
+            is_gone = action == "remove" and row.account_id == browser.actor.id
             return browser.redirect("/account/" if is_gone else team.path, said)
     with browser.read() as tx:
         return _seat_shown(kind, browser, tx, form, 422)

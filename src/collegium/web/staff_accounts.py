@@ -102,30 +102,30 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
 def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
     form = browser.form
-    deed = form.choice("deed", "deactivate", "activate", "second_factor", "password")
+    action = form.choice("action", "deactivate", "activate", "second_factor", "password")
     if form.is_valid:
         try:
-            return browser.redirect(browser.path, _do(browser, deed))
+            return browser.redirect(browser.path, _do(browser, action))
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
     with browser.read() as tx:
         return _shown(browser, tx, form, 422)
 
 
-def _do(browser: BrowserRequest, deed: str) -> str:
+def _do(browser: BrowserRequest, action: str) -> str:
     uuid, actor = browser.uuid("account"), browser.actor
     with browser.write() as tx:
         who = person(account_queries.get_visible(tx, actor, uuid))
-        match deed:
+        match action:
             case "second_factor":
                 two_factor_actions.reset(tx, actor, uuid)
                 return f"The second factor of {who} is off. A mail tells them."
             case "password":
                 row = password_actions.send(tx, actor, uuid)
                 return f"A mail with a link to set a password is on its way to {row.email}."
-        changes = {"is_active": deed == "activate"}
+        changes = {"is_active": action == "activate"}
         account_actions.update(tx, actor, browser.settings, uuid, changes, agrees=False)
-    if deed == "activate":
+    if action == "activate":
         return f"The account of {who} is switched on. They can sign in again."
     return f"The account of {who} is switched off, and signed out everywhere."
 

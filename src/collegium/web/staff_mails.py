@@ -77,13 +77,13 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
 def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
     form = browser.form
-    deed = form.choice("deed", "retry", "retry_all", "drop")
+    action = form.choice("action", "retry", "retry_all", "drop")
     text = form.raw("mail")
     mail = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004 - a number
     back = f"{HERE}?show=abandoned" if browser.query_value("show") == "abandoned" else HERE
     if form.is_valid:
         try:
-            return browser.redirect(back, _do(browser, deed, mail))
+            return browser.redirect(back, _do(browser, action, mail))
         except NotFound:
             return browser.redirect(
                 back, "Nothing was done: it has left, or is leaving now.", kind="not"
@@ -92,9 +92,9 @@ def _change(browser: BrowserRequest) -> Answer:
         return _shown(browser, tx, form, 422)
 
 
-def _do(browser: BrowserRequest, deed: str, mail: int) -> str:
+def _do(browser: BrowserRequest, action: str, mail: int) -> str:
     with browser.write() as tx:
-        match deed:
+        match action:
             case "retry":
                 outbox_actions.retry(tx, browser.actor, mail)
                 return "The mail is on its way again. If it fails once more, it will say so here."

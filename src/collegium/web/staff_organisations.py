@@ -83,9 +83,9 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
 def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
     form = browser.form
-    deed = form.choice("deed", *ACTIONS)
+    action = form.choice("action", *ACTIONS)
     if form.is_valid:
-        changes, said = ACTIONS[deed]
+        changes, said = ACTIONS[action]
         try:
             with browser.write() as tx:
                 reached = access_queries.get_visible(

@@ -171,27 +171,27 @@ def _shown(
 def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
     form = browser.form
-    deed = form.choice("deed", "save", "enable", "disable", "delete")
+    action = form.choice("action", "save", "enable", "disable", "delete")
     changes = {}
-    if deed == "save":
+    if action == "save":
         changes["description"] = form.text("description", _TEXT_MAX, lines=True)
         if "name" in form.values:
             changes["name"] = form.name("name", NAME_MAX, required=True)
     if form.is_valid:
         try:
-            said = _do(browser, deed, changes)
+            said = _do(browser, action, changes)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(HERE if deed == "delete" else browser.path, said)
+            return browser.redirect(HERE if action == "delete" else browser.path, said)
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422, anew=deed != "save")
+        return _shown(browser, tx, form, 422, anew=action != "save")
 
 
-def _do(browser: BrowserRequest, deed: str, changes: dict[str, str]) -> str:
+def _do(browser: BrowserRequest, action: str, changes: dict[str, str]) -> str:
     uuid, actor = browser.uuid("role"), browser.actor
     with browser.write() as tx:
-        match deed:
+        match action:
             case "delete":
                 role_actions.delete(tx, actor, uuid)
                 return "The role is deleted."

@@ -199,20 +199,20 @@ def _question(
 
 def _decide_device(browser: BrowserRequest) -> Answer:
     form = browser.form
-    deed = form.choice("deed", "find", "approve", "deny")
+    action = form.choice("action", "find", "approve", "deny")
     try:
-        if deed == "find":
+        if action == "find":
             return _find_device(browser)
-        if deed == "approve":
+        if action == "approve":
             return _approve_device(browser)
         guard = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
         with guard, browser.create() as tx:
             device_actions.deny(tx, browser.actor, _uuid(form.raw("device")))
-            browser.created(tx, deed)
+            browser.created(tx, action)
     except NotFound as refusal:
         form.add_refusal(refusal)
         return page(browser, "authorize", 404, state="ask", form=form)
-    return page(browser, "authorize", state=deed, form=form)
+    return page(browser, "authorize", state=action, form=form)
 
 
 def _find_device(browser: BrowserRequest) -> Answer:
@@ -266,9 +266,9 @@ def _approve_device(browser: BrowserRequest) -> Answer:
     return _device(browser, uuid, form, 422)
 
 
-def _decided_again(browser: BrowserRequest, deed: str) -> Answer:
+def _decided_again(browser: BrowserRequest, action: str) -> Answer:
     """Show the decision again. The program no longer waits."""
-    return page(browser, "authorize", state=deed, form=browser.form)
+    return page(browser, "authorize", state=action, form=browser.form)
 
 
 def _moved(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:

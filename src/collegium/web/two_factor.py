@@ -46,14 +46,14 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
 def _change(browser: BrowserRequest) -> Answer:
     """Do what the pressed button says."""
     form = browser.form
-    deed = form.choice("deed", "begin", "confirm", "codes", "remove")
-    if deed == "begin":
+    action = form.choice("action", "begin", "confirm", "codes", "remove")
+    if action == "begin":
         return _begin(browser)
     code = form.text("code", 100, required=True)
     codes: list[str] = []
     if form.is_valid:
         try:
-            codes = _do(browser, deed, code)
+            codes = _do(browser, action, code)
         except (Invalid, Conflict) as refusal:
             form.add_refusal(refusal)
     if not form.is_valid:
@@ -61,11 +61,11 @@ def _change(browser: BrowserRequest) -> Answer:
             return _shown(browser, tx, form, 422)
     if codes:
         # No redirect: the codes are shown once and must not be stored on the way.
-        return page(browser, "recovery_codes", codes=codes, is_new=deed == "confirm")
+        return page(browser, "recovery_codes", codes=codes, is_new=action == "confirm")
     return browser.redirect(_HERE, "The second factor is off. A password is enough to sign in.")
 
 
-def _do(browser: BrowserRequest, deed: str, code: str) -> list[str]:
+def _do(browser: BrowserRequest, action: str, code: str) -> list[str]:
     """Enable it, disable it or renew the recovery codes; return the codes to show.
 
     Raises:
@@ -74,18 +74,18 @@ def _do(browser: BrowserRequest, deed: str, code: str) -> list[str]:
         Limited: ``tries.wait`` after too many wrong codes.
     """
     vault, actor = browser.app.vault, browser.actor
-    if deed == "confirm":
+    if action == "confirm":
         subject = f"second factor {actor.id}"
         with browser.rate_limited(subject, TRIES), browser.create() as tx:
             rate_limit_queries.reset(tx, [subject])
             codes = two_factor_actions.confirm(tx, actor, vault, code)
-            browser.created(tx, deed, *codes)
+            browser.created(tx, action, *codes)
             return codes
-    if deed == "codes":
+    if action == "codes":
 
         def renew(tx: WriteTransaction) -> list[str]:
             codes = two_factor_actions.renew_codes(tx, actor, vault)
-            browser.created(tx, deed, *codes)
+            browser.created(tx, action, *codes)
             return codes
 
         return sign_in.check_second_factor(browser, actor, code, renew, begin=browser.create)
@@ -109,13 +109,13 @@ def _begin(browser: BrowserRequest) -> Answer:
         return _shown(browser, tx, browser.form, 422)
 
 
-def _shown_again(browser: BrowserRequest, deed: str, *codes: str) -> Answer:
+def _shown_again(browser: BrowserRequest, action: str, *codes: str) -> Answer:
     """Show the same codes, or the next step: the browser dropped the first response."""
-    if deed == "begin":
+    if action == "begin":
         return browser.redirect(_HERE)
     with browser.read() as tx:
         if two_factor_actions.are_codes(tx, browser.actor, browser.app.vault, codes):
-            return page(browser, "recovery_codes", codes=codes, is_new=deed == "confirm")
+            return page(browser, "recovery_codes", codes=codes, is_new=action == "confirm")
     return browser.redirect(_HERE, "The recovery codes that this form made are dead.", kind="not")
 
 

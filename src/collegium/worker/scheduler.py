@@ -47,11 +47,11 @@ class Scheduler:
         done = 0
         end = monotonic() + seconds
         while True:
-            deeds = self._due()
+            actions = self._due()
             done_now = 0
-            for deed in deeds:
+            for action in actions:
                 with self._database.write(self._now()) as tx:
-                    done_now += deed(tx)
+                    done_now += action(tx)
             done += done_now
             # An action that another worker did first is not due any more. An action that keeps
             # failing to take effect must not cause an endless loop.

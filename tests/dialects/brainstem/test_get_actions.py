@@ -21,8 +21,8 @@ Deed = tuple["Person", str, tuple[object, ...]]
 
 
 @pytest.fixture
-def deeds(groups: Groups) -> list[Deed]:
-    """Every deed that can be done by GET, by somebody who may do it now."""
+def actions(groups: Groups) -> list[Deed]:
+    """Every action that can be done by GET, by somebody who may do it now."""
     world = groups.world
     olga, alice, bob, cleo = (world.person(name) for name in ("olga", "alice", "bob", "cleo"))
     group = groups.found(olga)
@@ -66,56 +66,56 @@ WRONG: dict[str, tuple[str, Callable[[Person], dict[str, Any]], int]] = {
 }
 
 
-def test_what_nobody_has_meant_does_nothing(groups: Groups, deeds: list[Deed]) -> None:
+def test_what_nobody_has_meant_does_nothing(groups: Groups, actions: list[Deed]) -> None:
     before = everything(groups)
     for name, (method, options, status) in WRONG.items():
-        for who, model, parts in deeds:
+        for who, model, parts in actions:
             answer = groups.call(method, None, model, *parts, **options(who))
             assert answer.status_code == status, (name, model, parts, answer.text)
     assert everything(groups) == before
 
 
-def test_the_same_does_something_where_it_is_meant(groups: Groups, deeds: list[Deed]) -> None:
+def test_the_same_does_something_where_it_is_meant(groups: Groups, actions: list[Deed]) -> None:
     done = 0
     before = everything(groups)
-    for who, model, parts in deeds:
+    for who, model, parts in actions:
         answer = groups.get(who, model, *parts)
         assert answer.headers["cache-control"] == "no-store"
         done += answer.status_code == 200
         assert answer.status_code == 400 or everything(groups) != before
         before = everything(groups)
     # One of two decisions on the same thing comes too late.
-    assert done == len(deeds) - 3
+    assert done == len(actions) - 3
 
 
 def test_an_operator_can_switch_them_off(
     groups: Groups,
-    deeds: list[Deed],
+    actions: list[Deed],
     make_site: Callable[[Settings], Site],
     make_settings: Callable[..., Settings],
 ) -> None:
     strict = Groups(groups.world, make_site(make_settings(brainstem_get_actions="false")))
     before = everything(groups)
-    for who, model, parts in deeds:
+    for who, model, parts in actions:
         answer = strict.get(who, model, *parts)
         assert answer.status_code == 405
         assert answer.headers["allow"] == "PATCH, POST, OPTIONS"
     assert everything(groups) == before
-    who, model, parts = deeds[0]
+    who, model, parts = actions[0]
     assert strict.call("PATCH", who, model, *parts, json={}).status_code == 200
 
 
 def everything(groups: Groups) -> list[Any]:
-    """What the deeds would change: history tells all of it."""
+    """What the actions would change: history tells all of it."""
     with groups.world.database.read() as tx:
         return tx.fetch_all(Statement(events.select().order_by(events.c.id)))
 
 
 def test_whoever_changes_something_keeps_nobody_from_asking(
-    groups: Groups, deeds: list[Deed], monkeypatch: pytest.MonkeyPatch
+    groups: Groups, actions: list[Deed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with places_at_writing(groups.world.database, monkeypatch) as held:
-        for who, model, parts in deeds:
+        for who, model, parts in actions:
             groups.get(who, model, *parts)
-    assert len(held) >= len(deeds)
+    assert len(held) >= len(actions)
     assert not any(held)

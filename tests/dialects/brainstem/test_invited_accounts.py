@@ -76,8 +76,8 @@ def test_an_invitee_who_has_another_address_by_now_keeps_the_invitation(
     assert listed(groups, ada) == [invitation]
     assert listed(groups, second) == []
     assert groups.get(second, "invitation", invitation).status_code == 404
-    for deed in ("accept", "reject", "cancel"):
-        assert groups.get(second, "invitation", invitation, deed).status_code == 404
+    for action in ("accept", "reject", "cancel"):
+        assert groups.get(second, "invitation", invitation, action).status_code == 404
     # Lists, filters and pages speak of the account as it is now.
     for who in (olga, ada):
         assert listed(groups, who, f"?filter{{user_account_invitation.email}}={OTHER}") == [
@@ -103,9 +103,9 @@ def test_an_invitation_that_is_sent_again_goes_to_the_address_of_today(
     browser = Browser(groups.site).sign_in(world, olga)
     here = f"/group/{group}/team/invitations/"
     browser.open(here)
-    for deed in ("send", "cancel", "send"):
-        change_address(world, ada, f"ada{deed}@elsewhere.example")
-        assert browser.send(f"{here}{invitation}/", deed=deed).status_code == 303
+    for action in ("send", "cancel", "send"):
+        change_address(world, ada, f"ada{action}@elsewhere.example")
+        assert browser.send(f"{here}{invitation}/", action=action).status_code == 303
     with world.database.read() as tx:
         rows = tx.fetch_all(Statement(select(outbox.c.recipient).order_by(outbox.c.id)))
     assert [row.recipient for row in rows][-2:] == ["adasend@elsewhere.example"] * 2
@@ -204,7 +204,7 @@ def test_an_invitation_ends_with_its_account(
     # Nobody can send it again, to whoever has the address today.
     here = f"/group/{group}/team/invitations/"
     team.open(here)
-    assert team.send(f"{here}{invitation}/", deed="send").status_code == 409
+    assert team.send(f"{here}{invitation}/", action="send").status_code == 409
     if way is deactivated:
         path = f"/api/users/{ada.uuid}/"
         body = {"is_active": True}

@@ -236,17 +236,17 @@ def test_groups(groups: Groups, cast: Cast) -> None:
     lead = cast.people["lead"]
     assert lead is not None
     tried = 0
-    for deed, (method, body, allowed) in GROUP_DEEDS.items():
+    for right, (method, body, allowed) in GROUP_DEEDS.items():
         for who in EVERYBODY:
-            if who in deed.split():
+            if who in right.split():
                 continue  # nobody is asked about themselves here
-            group = another(groups, cast, lead, f"{deed} {who}")
+            group = another(groups, cast, lead, f"{right} {who}")
             before = groups.members(group)
-            sent = {"name": f"Renamed {group}"} if deed == "rename" else body
+            sent = {"name": f"Renamed {group}"} if right == "rename" else body
             answer = groups.call(method, cast.people[who], "group", group, json=sent)
             done = 204 if method == "DELETE" else 200
             wanted = done if who in allowed else 401 if who == "nobody" else 403
-            assert answer.status_code == wanted, (deed, who, answer.text)
+            assert answer.status_code == wanted, (right, who, answer.text)
             assert who in allowed or groups.members(group) == before
             tried += 1
     assert tried > 100

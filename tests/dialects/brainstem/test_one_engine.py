@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from tests.dialects.brainstem.scene import Groups
     from tests.world import Person, World
 
-DEEDS = ("accept", "reject", "cancel")
+ACTIONS = ("accept", "reject", "cancel")
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_a_request_is_the_same_however_it_is_opened_and_decided(groups: Groups, deed: str) -> None:
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_request_is_the_same_however_it_is_opened_and_decided(
+    groups: Groups, action: str
+) -> None:
     world = groups.world
     olga = world.person("olga")
     told = []
@@ -38,22 +40,22 @@ def test_a_request_is_the_same_however_it_is_opened_and_decided(groups: Groups, 
             uuid = joined["group_membership_request"]["id"].replace("-", "")
         else:
             uuid = groups.ask(group, alice)
-        by = alice if deed == "cancel" else olga
+        by = alice if action == "cancel" else olga
         if decided == "wire":
-            assert groups.get(by, "request", uuid, deed).status_code == 200
+            assert groups.get(by, "request", uuid, action).status_code == 200
         else:
-            decide(groups, deed, by, uuid)
+            decide(groups, action, by, uuid)
         told.append(left_behind(groups, group, alice) | {"mails": kinds_of_mails(groups)[before:]})
     assert told[0]["requests"]
     assert all(one == told[0] for one in told)
 
 
-def decide(groups: Groups, deed: str, by: Person, uuid: str) -> None:
+def decide(groups: Groups, action: str, by: Person, uuid: str) -> None:
     world = groups.world
     with world.database.write() as tx:
-        if deed == "accept":
+        if action == "accept":
             join_request_actions.approve(tx, by.actor, world.settings, uuid, None, groups=True)
-        elif deed == "reject":
+        elif action == "reject":
             join_request_actions.reject(tx, by.actor, uuid, None, groups=True)
         else:
             join_request_actions.cancel(tx, by.actor, uuid, groups=True)
@@ -113,8 +115,8 @@ def test_mails_speak_of_groups_as_of_everything_else(groups: Groups) -> None:
     assert said[0][1] == cleo.email
     assert "join the group" in said[0][2]
     assert said[1][1] == olga.email
-    for uuid, deed in ((accepted, "accept"), (rejected, "reject")):
-        assert groups.get(olga, "request", uuid, deed).status_code == 200
+    for uuid, action in ((accepted, "accept"), (rejected, "reject")):
+        assert groups.get(olga, "request", uuid, action).status_code == 200
     said = read_mails(groups)[-2:]
     assert [(kind, to) for kind, to, _text in said] == [
         ("structure_role_granted", alice.email),
@@ -163,8 +165,8 @@ def test_the_waldur_wire_speaks_of_no_group(groups: Groups, world: World) -> Non
         one = f"/api/user-invitations/{uuid}/"
         assert site.get(one, who).status_code == 404
         assert site.get(f"{one}details/", who).status_code == 404
-        for deed in ("accept", "check", "cancel", "send", "delete"):
-            assert site.post(f"{one}{deed}/", who).status_code == 404, deed
+        for action in ("accept", "check", "cancel", "send", "delete"):
+            assert site.post(f"{one}{action}/", who).status_code == 404, action
     assert groups.role_of(group, bob) is None
     assert groups.get(bob, "invitation", uuid, "accept").status_code == 200
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 ASKED = "The change email request has been successfully created."
 
 
-def path_of(person: Person, deed: str) -> str:
-    return f"/api/users/{person.uuid}/{deed}/"
+def path_of(person: Person, action: str) -> str:
+    return f"/api/users/{person.uuid}/{action}/"
 
 
 def ask(site: Site, person: Person, who: Person, email: str = "new@example.org") -> Any:
@@ -91,11 +91,11 @@ def test_an_address_changes_when_its_code_comes_back_and_the_old_one_is_told(
 
 def test_only_oneself_and_staff_ask_and_cancel(site: Site, world: World) -> None:
     ada, support = world.person("ada"), world.person(is_support=True)
-    for deed in ("change_email", "cancel_change_email"):
+    for action in ("change_email", "cancel_change_email"):
         body = {"email": "new@example.org"}
-        assert site.post(path_of(ada, deed), support, json=body).status_code == 403
-        assert site.post(path_of(ada, deed), world.person(), json=body).status_code == 404
-        assert site.post(path_of(ada, deed), world.staff, json=body).status_code == 200
+        assert site.post(path_of(ada, action), support, json=body).status_code == 403
+        assert site.post(path_of(ada, action), world.person(), json=body).status_code == 404
+        assert site.post(path_of(ada, action), world.staff, json=body).status_code == 200
 
 
 def test_a_canceled_change_can_no_longer_be_confirmed_nor_is_it_mailed(

@@ -164,11 +164,11 @@ def requests_to_try(world: World, how: str, org: Place) -> Iterator[Tried]:
     }
     links = "/api/user-group-invitations/"
     yield "POST", links, links, opened, 201
-    for deed in ("approve", "reject"):
+    for action in ("approve", "reject"):
         asked = world.ask(world.person(), world.open(world.staff, "CUSTOMER.OWNER", org))
-        pattern = f"/api/user-permission-requests/{{uuid}}/{deed}/"
+        pattern = f"/api/user-permission-requests/{{uuid}}/{action}/"
         yield "POST", pattern.replace("{uuid}", asked), pattern, {"comment": "x"}, 200
-        pattern = f"/api/user-invitations/{deed}/"
+        pattern = f"/api/user-invitations/{action}/"
         yield "POST", pattern, pattern, {"token": "x"}, 400
 
 

@@ -172,12 +172,12 @@ def test_what_a_deed_refuses_is_a_bare_array(site: Site, world: World) -> None:
     org = world.organisation(owner=ada)
     uuid = world.invite(world.staff, "ada@example.org", "CUSTOMER.OWNER", org)
     path = f"/api/user-invitations/{uuid}/"
-    for who, deed, text in (
+    for who, action, text in (
         (ada, "accept", "User has already the same role in this scope."),
         (world.staff, "cancel", None),
         (world.staff, "cancel", "Only pending or planned invitations can be canceled."),
     ):
-        answer = site.post(f"{path}{deed}/", who)
+        answer = site.post(f"{path}{action}/", who)
         if text is not None:
             assert answer.status_code == 400
             assert answer.json() == [text]
@@ -247,7 +247,7 @@ def test_too_many_requests_are_told_when_to_come_back(
     def refuse(*_any: Any) -> None:
         raise Limited("login.too_often", seconds=seconds)
 
-    monkeypatch.setattr("collegium.api.waldur.accounts.actions.check_staff", refuse)
+    monkeypatch.setattr("collegium.api.waldur.accounts.account_actions.require_staff", refuse)
     answer = site.post("/api/users/", world.staff, json={})
     assert answer.status_code == 429
     text = f"Request was throttled. Expected available in {words}."
@@ -262,7 +262,7 @@ def test_a_refusal_without_words_is_a_fault_of_ours_and_shaped_like_one(
     def refuse(*_any: Any) -> None:
         raise Conflict("nobody.has_words_for_this")
 
-    monkeypatch.setattr("collegium.api.waldur.accounts.actions.check_staff", refuse)
+    monkeypatch.setattr("collegium.api.waldur.accounts.account_actions.require_staff", refuse)
     answer = site.post("/api/users/", world.staff, json={})
     assert answer.status_code == 500
     assert answer.json() == {"detail": "The service met an error; it was written down."}
@@ -278,7 +278,7 @@ def test_a_fault_of_ours_is_written_down_and_told_without_its_words(
     def fail(*_any: Any) -> None:
         raise fault
 
-    monkeypatch.setattr("collegium.api.waldur.accounts.actions.check_staff", fail)
+    monkeypatch.setattr("collegium.api.waldur.accounts.account_actions.require_staff", fail)
     with capture_logs() as logs:
         answer = site.post("/api/users/", world.staff, json={})
     assert answer.status_code == 500

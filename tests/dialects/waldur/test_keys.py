@@ -224,9 +224,9 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize(("deed", "who", "status"), CELLS, ids=[f"{d}-{w}" for d, w, _ in CELLS])
+@pytest.mark.parametrize(("action", "who", "status"), CELLS, ids=[f"{d}-{w}" for d, w, _ in CELLS])
 def test_who_may_do_what_with_a_key(
-    site: Site, world: World, deed: str, who: str, status: int
+    site: Site, world: World, action: str, who: str, status: int
 ) -> None:
     owner = world.person("owner")
     people = {
@@ -237,9 +237,9 @@ def test_who_may_do_what_with_a_key(
         "nobody": None,
     }
     uuid = add(site, owner)
-    if deed.endswith("shared"):
+    if action.endswith("shared"):
         share(world, uuid)
-    for method in {"s": ["GET"], "d": ["DELETE"], "c": ["PUT", "PATCH"]}[deed[0]]:
+    for method in {"s": ["GET"], "d": ["DELETE"], "c": ["PUT", "PATCH"]}[action[0]]:
         answer = site.request(method, f"/api/keys/{uuid}/", people[who])
         assert answer.status_code == status, answer.text
         if status == 404:
@@ -247,11 +247,11 @@ def test_who_may_do_what_with_a_key(
             assert (unknown.status_code, unknown.content) == (404, answer.content)
         if status == 403:
             shared = {"detail": "Only staff users are allowed to delete shared SSH public key."}
-            assert answer.json() == (shared if deed == "del_shared" else DENIED)
+            assert answer.json() == (shared if action == "del_shared" else DENIED)
         if status == 204:
             assert site.request(method, f"/api/keys/{uuid}/", people[who]).status_code == 404
             assert history(world)[-1][0] == "key.deleted"
-    gone = deed in {"delete", "del_shared"} and status == 204
+    gone = action in {"delete", "del_shared"} and status == 204
     assert listed(site, world.staff) == ([] if gone else ["laptop"])
 
 

@@ -601,5 +601,5 @@ def test_links_to_groups_are_not_of_this_wire(world: World, site: Site) -> None:
         assert site.get("/api/user-group-invitations/", who).json() == []
         for more in ("", "projects/"):
             assert site.get(f"{path}{more}", who).status_code == 404
-        for deed in ("submit_request", "cancel"):
-            assert site.post(f"{path}{deed}/", who).status_code == 404
+        for action in ("submit_request", "cancel"):
+            assert site.post(f"{path}{action}/", who).status_code == 404

@@ -71,8 +71,8 @@ def submit(site: Site, link: str, who: Person) -> httpx.Response:
     return site.post(f"{LINKS}{link}/submit_request/", who)
 
 
-def decide(site: Site, uuid: str, deed: str, who: Person, **body: Any) -> httpx.Response:
-    return site.post(f"{REQUESTS}{uuid}/{deed}/", who, json=body)
+def decide(site: Site, uuid: str, action: str, who: Person, **body: Any) -> httpx.Response:
+    return site.post(f"{REQUESTS}{uuid}/{action}/", who, json=body)
 
 
 def posted(world: World, kind: str) -> list[str]:
@@ -112,8 +112,8 @@ def test_a_request_is_decided_once_and_says_by_whom(
     assert shown["reviewed_by_username"] == "owner"
     assert shown["review_comment"] == "welcome"
     assert shown["created_by_email"] == ada.email
-    for deed in ("approve", "reject"):
-        again = decide(site, asked["uuid"], deed, owner)
+    for action in ("approve", "reject"):
+        again = decide(site, asked["uuid"], action, owner)
         assert again.status_code == 409
         assert again.json() == {"detail": "Valid states for operation: pending."}
     (grant,) = world.grants_in(engine)

@@ -67,8 +67,8 @@ def assert_settled(site: Site, uuid: str, who: Person, by: Person, decider: Pers
     shown = site.get(f"{REQUESTS}{uuid}/", who).json()
     assert (shown["state"], shown["reviewed_by_username"]) == ("approved", by.actor.username)
     assert shown["reviewed_at"] is not None
-    for deed in ("reject", "approve"):
-        answer = decide(site, uuid, deed, decider)
+    for action in ("reject", "approve"):
+        answer = decide(site, uuid, action, decider)
         assert answer.status_code == 409
         assert answer.json() == {"detail": "Valid states for operation: pending."}
     again = site.post(f"{REQUESTS}{uuid}/cancel_request/", who)
@@ -154,7 +154,7 @@ def test_a_role_that_is_changed_to_the_one_asked_for_approves_the_request(
     (grant,) = world.grants_in(engine)
     here = f"/project/{engine.uuid}/people/{grant.uuid}/"
     browser.open(here)
-    assert browser.send(here, deed="role", role=world.role(asked).uuid).status_code == 303
+    assert browser.send(here, action="role", role=world.role(asked).uuid).status_code == 303
     assert_settled(site, uuid, ada, world.staff, world.staff)
 
 

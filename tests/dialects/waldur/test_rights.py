@@ -152,13 +152,13 @@ delete_role                 204   403     403   403     403    403    403    403
 
 
 def lines(table: str) -> Iterator[Any]:
-    """The lines of a table: the name of the deed, the status for each of the people."""
+    """The lines of a table: the name of the action, the status for each of the people."""
     head, *rest = table.strip().splitlines()
     assert head.split() == PEOPLE
     for line in rest:
-        deed, *statuses = line.split()
+        action, *statuses = line.split()
         expected = dict(zip(PEOPLE, map(int, statuses), strict=True))
-        yield pytest.param(deed, expected, id=deed)
+        yield pytest.param(action, expected, id=action)
 
 
 # All lines invite the same few people to one database.
@@ -328,20 +328,20 @@ class Scene:
         }
 
 
-def invitation_path(uuid: str, deed: str = "") -> str:
-    return f"/api/user-invitations/{uuid}/" + (f"{deed}/" if deed else "")
+def invitation_path(uuid: str, action: str = "") -> str:
+    return f"/api/user-invitations/{uuid}/" + (f"{action}/" if action else "")
 
 
-def link_path(uuid: str, deed: str = "") -> str:
-    return f"/api/user-group-invitations/{uuid}/" + (f"{deed}/" if deed else "")
+def link_path(uuid: str, action: str = "") -> str:
+    return f"/api/user-group-invitations/{uuid}/" + (f"{action}/" if action else "")
 
 
-def request_path(uuid: str, deed: str = "") -> str:
-    return f"/api/user-permission-requests/{uuid}/" + (f"{deed}/" if deed else "")
+def request_path(uuid: str, action: str = "") -> str:
+    return f"/api/user-permission-requests/{uuid}/" + (f"{action}/" if action else "")
 
 
-def role_path(uuid: str, deed: str = "") -> str:
-    return f"/api/roles/{uuid}/" + (f"{deed}/" if deed else "")
+def role_path(uuid: str, action: str = "") -> str:
+    return f"/api/roles/{uuid}/" + (f"{action}/" if action else "")
 
 
 def role_body() -> dict[str, Any]:
@@ -359,8 +359,8 @@ def next_year() -> str:
 
 Request = tuple[str, str, dict[str, Any]]
 
-# Each deed as a request: method, path, body; made for a scene and for whoever asks.
-DEEDS: dict[str, Callable[[Scene, Person], Request]] = {
+# Each action as a request: method, path, body; made for a scene and for whoever asks.
+ACTIONS: dict[str, Callable[[Scene, Person], Request]] = {
     "create_user": lambda _s, _w: (
         "POST",
         "/api/users/",
@@ -541,16 +541,18 @@ ONCE = {"revive", "delete_empty_organisation", "submit_closed", "approve_decided
 """Deeds whose request changes the scene while it is made; so do those on what was canceled."""
 
 
-@pytest.mark.parametrize(("deed", "expected"), [line for table in TABLES for line in lines(table)])
-def test_the_table(hall: Hall, deed: str, expected: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("action", "expected"), [line for table in TABLES for line in lines(table)]
+)
+def test_the_table(hall: Hall, action: str, expected: dict[str, int]) -> None:
     found = {}
     scene = None
     for name in PEOPLE:
         # Whoever is refused leaves the scene as it was for the next.
-        if scene is None or deed in ONCE or deed.endswith("_canceled"):
+        if scene is None or action in ONCE or action.endswith("_canceled"):
             scene = Scene(hall)
         person = scene.people[name]
-        method, path, body = DEEDS[deed](scene, person or scene.outsider)
+        method, path, body = ACTIONS[action](scene, person or scene.outsider)
         given = {"json": body} if body else {}
         found[name] = hall.site.request(method, path, person, **given).status_code
         if found[name] < HTTPStatus.BAD_REQUEST and method != "GET":
@@ -560,7 +562,7 @@ def test_the_table(hall: Hall, deed: str, expected: dict[str, int]) -> None:
 
 def test_every_deed_has_a_line() -> None:
     named = [line.id for table in TABLES for line in lines(table)]
-    assert sorted(named) == sorted(DEEDS)
+    assert sorted(named) == sorted(ACTIONS)
 
 
 @pytest.fixture
@@ -651,27 +653,27 @@ def test_nobody_hands_out_more_than_they_hold(
 @pytest.mark.parametrize(
     ("role", "status"), [("PROJECT.MEMBER", 200), ("PROJECT.MANAGER", 403)], ids=["below", "above"]
 )
-@pytest.mark.parametrize("deed", ["send", "cancel"])
+@pytest.mark.parametrize("action", ["send", "cancel"])
 def test_nobody_manages_invitations_to_more_than_they_hold(
-    scene: Scene, doorkeeper: Person, deed: str, role: str, status: int
+    scene: Scene, doorkeeper: Person, action: str, role: str, status: int
 ) -> None:
     uuid = invite(scene, "new@example.org", role)
-    answer = scene.hall.site.post(invitation_path(uuid, deed), doorkeeper)
+    answer = scene.hall.site.post(invitation_path(uuid, action), doorkeeper)
     assert answer.status_code == status
 
 
 @pytest.mark.parametrize(
     ("role", "status"), [("PROJECT.MEMBER", 200), ("PROJECT.MANAGER", 403)], ids=["below", "above"]
 )
-@pytest.mark.parametrize("deed", ["update_user", "delete_user"])
+@pytest.mark.parametrize("action", ["update_user", "delete_user"])
 def test_nobody_touches_a_role_above_their_own(
-    scene: Scene, deed: str, role: str, status: int
+    scene: Scene, action: str, role: str, status: int
 ) -> None:
     usher = custom_role(scene, ScopeKind.PROJECT, *MEMBERSHIP_PERMISSIONS[ScopeKind.PROJECT])
     scene.hall.world.seat(scene.outsider, usher, scene.project)
     holder = scene.person("member" if role == "PROJECT.MEMBER" else "manager")
     answer = scene.hall.site.post(
-        f"{scene.project.path}{deed}/", scene.outsider, json=scene.seat(holder, role)
+        f"{scene.project.path}{action}/", scene.outsider, json=scene.seat(holder, role)
     )
     assert answer.status_code == status
 
@@ -982,9 +984,9 @@ def test_where_only_staff_invite_others_ask(
     uuid = asked["uuid"]
     assert accept(scene, scene.person("stranger"), uuid, site).status_code == 404
     assert site.post(invitation_path(uuid, "check")).status_code == 404
-    for deed in ("send", "cancel"):
-        done = site.post(invitation_path(uuid, deed), scene.person("owner"))
-        assert done.status_code == 400, deed
+    for action in ("send", "cancel"):
+        done = site.post(invitation_path(uuid, action), scene.person("owner"))
+        assert done.status_code == 400, action
 
     made = site.post("/api/user-invitations/", scene.person("staff"), json=body).json()
     assert made["state"] == ("pending" if starts is None else "project")
@@ -993,13 +995,13 @@ def test_where_only_staff_invite_others_ask(
 def test_a_manager_manages_not_their_own_role(scene: Scene) -> None:
     site, manager, owner = scene.hall.site, scene.person("manager"), scene.person("owner")
     own = scene.seat(manager, "PROJECT.MANAGER")
-    for deed, role in (
+    for action, role in (
         ("add_user", "PROJECT.ADMIN"),
         ("update_user", "PROJECT.MANAGER"),
         ("delete_user", "PROJECT.MANAGER"),
     ):
         body = scene.seat(manager, role)
-        answer = site.post(f"{scene.project.path}{deed}/", manager, json=body)
+        answer = site.post(f"{scene.project.path}{action}/", manager, json=body)
         assert (answer.status_code, answer.json()) == (400, whole("User can not manage own role."))
     # The owner's right comes from above: it reaches also their own role, and the manager's.
     scene.hall.world.seat(owner, "PROJECT.MEMBER", scene.project)
@@ -1018,14 +1020,14 @@ def test_in_an_organisation_one_may_leave_by_oneself(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "more"),
+    ("action", "more"),
     [("delete_user", {}), ("update_user", {"expiration_time": "2999-01-01"})],
     ids=["removed", "given_an_end"],
 )
-def test_the_last_owner_stays(scene: Scene, deed: str, more: dict[str, str]) -> None:
+def test_the_last_owner_stays(scene: Scene, action: str, more: dict[str, str]) -> None:
     world, site, staff = scene.hall.world, scene.hall.site, scene.person("staff")
     world.unseat(scene.colleague, "CUSTOMER.OWNER", scene.organisation)
-    path = f"{scene.organisation.path}{deed}/"
+    path = f"{scene.organisation.path}{action}/"
     body = scene.seat(scene.person("owner"), "CUSTOMER.OWNER", **more)
     refused = (400, whole("The last owner cannot be removed."))
 

@@ -38,9 +38,9 @@ def create(site: Site, who: Person, **more: Any) -> dict[str, Any]:
     return made
 
 
-def path_of(role: dict[str, Any] | str, deed: str = "") -> str:
+def path_of(role: dict[str, Any] | str, action: str = "") -> str:
     uuid = role if isinstance(role, str) else role["uuid"]
-    return f"/api/roles/{uuid}/" + (f"{deed}/" if deed else "")
+    return f"/api/roles/{uuid}/" + (f"{action}/" if action else "")
 
 
 def said(answer: httpx.Response) -> tuple[int, Any]:
@@ -218,7 +218,7 @@ def test_patch_changes_what_it_names_and_nothing_else(site: Site, world: World) 
         answer = site.request("PATCH", path_of(role), world.staff, json=sent)
         assert said(answer) == (200, role)
     told = history(world)
-    # Saying the same again is no deed.
+    # Saying the same again is no action.
     assert said(site.request("PATCH", path_of(role), world.staff, json=role))[0] == 200
     assert history(world) == told
     assert [kind for kind, _ in told] == ["role.created", *["role.changed"] * 4, "role.disabled"]
@@ -351,7 +351,7 @@ def test_roles_of_groups_are_not_of_this_wire(site: Site, world: World) -> None:
     assert int(listed.headers["X-Result-Count"]) == len(listed.json())
     assert not [role for role in listed.json() if role["name"].startswith("GROUP.")]
     assert site.get(path_of(row.uuid), world.staff).status_code == 404
-    for method, deed in (
+    for method, action in (
         ("PUT", ""),
         ("PATCH", ""),
         ("DELETE", ""),
@@ -359,8 +359,8 @@ def test_roles_of_groups_are_not_of_this_wire(site: Site, world: World) -> None:
         ("POST", "disable"),
         ("PUT", "update_descriptions"),
     ):
-        answer = site.request(method, path_of(row.uuid, deed), world.staff, json=body("X"))
-        assert answer.status_code == 404, (method, deed)
+        answer = site.request(method, path_of(row.uuid, action), world.staff, json=body("X"))
+        assert answer.status_code == 404, (method, action)
     project = world.project(world.organisation(owner=world.person()))
     for named in (name, row.uuid):
         seat = {"user": world.person().uuid, "role": named}

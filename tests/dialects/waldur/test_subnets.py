@@ -127,7 +127,7 @@ def test_outside_nothing_can_be_done(site: Site, scene: Scene, world: World) -> 
     seat = {"user": world.person("new").uuid, "role": "PROJECT.MEMBER"}
     invited = {"scope": scene.project.path, "email": "two@example.org"}
     invited["role"] = world.role("PROJECT.MEMBER").uuid
-    deeds: tuple[tuple[str, str, dict[str, Any], int], ...] = (
+    actions: tuple[tuple[str, str, dict[str, Any], int], ...] = (
         ("PATCH", scene.organisation.path, {"abbreviation": "W"}, 404),
         ("PATCH", scene.project.path, {"description": "W"}, 404),
         ("POST", f"{scene.project.path}add_user/", seat, 404),
@@ -136,10 +136,10 @@ def test_outside_nothing_can_be_done(site: Site, scene: Scene, world: World) -> 
         ("POST", "/api/user-invitations/", invited, 400),
         ("POST", "/api/projects/", {"name": "P", "customer": scene.organisation.path}, 400),
     )
-    for method, path, sent, status in deeds:
+    for method, path, sent, status in actions:
         answer = ask(site, path, scene.owner, OUTSIDE, method, json=sent)
         assert answer.status_code == status, (method, path, answer.text)
-    for method, path, sent, _ in deeds:
+    for method, path, sent, _ in actions:
         answer = ask(site, path, scene.owner, INSIDE, method, json=sent)
         assert answer.is_success, (method, path, answer.text)
 

@@ -273,17 +273,17 @@ def test_a_program_is_let_in_or_turned_away(browser: Browser, world: World) -> N
     ada = world.person("ada")
     browser.sign_in(world, ada)
     here = "/account/authorize/"
-    for deed, is_in in (("approve", True), ("deny", False)):
+    for action, is_in in (("approve", True), ("deny", False)):
         with world.database.write() as tx:
             waiting = device_actions.begin(tx, world.vault, "a <b>script</b>")
         page = browser.open(f"{here}?session={waiting.uuid}")
         assert "a &lt;b&gt;script" in page.text
-        assert browser.send(here, deed="find", code="AAAA-0000").status_code == 404
-        found = browser.send(here, deed="find", code=waiting.user_code.lower())
+        assert browser.send(here, action="find", code="AAAA-0000").status_code == 404
+        found = browser.send(here, action="find", code=waiting.user_code.lower())
         assert waiting.uuid in found.text
-        assert browser.send(here, deed=deed, device=waiting.uuid).status_code == 200
+        assert browser.send(here, action=action, device=waiting.uuid).status_code == 200
         with world.database.write() as tx:
             assert bool(device_actions.fetch(tx, world.vault, waiting.device_code)) is is_in
         assert browser.open(f"{here}?session={waiting.uuid}").status_code == 404
     browser.open(here)
-    assert browser.send(here, deed="approve", device="x").status_code == 404
+    assert browser.send(here, action="approve", device="x").status_code == 404

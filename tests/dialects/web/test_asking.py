@@ -146,7 +146,7 @@ def test_a_group_is_asked_and_its_managers_decide(
     assert "Ada Lee" in text(page)
     box = page.text.split('name="request" value="')[1].split('"')[0]
     assert box.startswith("group ")
-    done = other.send("/requests/", request=box, deed="approve", comment="Yes.")
+    done = other.send("/requests/", request=box, action="approve", comment="Yes.")
     assert "Approved; they are in." in text(done)
     assert "You belong to this group" in text(browser.open(here))
     assert "Yes." in text(browser.open("/account/"))
@@ -168,11 +168,11 @@ def test_several_are_decided_at_once_and_each_is_told(
     browser.sign_in(world, owner)
     boxes = _boxes(browser.open("/requests/"))
     assert len(boxes) == 3
-    assert browser.send("/requests/", deed="approve").status_code == 422
+    assert browser.send("/requests/", action="approve").status_code == 422
     with world.database.write() as tx:
         join_request_actions.cancel(tx, people[0].actor, boxes[0].split()[1])
     done = browser.send(
-        "/requests/", request=[*boxes, "tree " + "0" * 32, "nonsense"], deed="approve"
+        "/requests/", request=[*boxes, "tree " + "0" * 32, "nonsense"], action="approve"
     )
     seen = text(done)
     assert seen.count("Approved; they are in.") == 2
@@ -193,7 +193,7 @@ def test_groups_and_projects_are_decided_together_with_one_comment(
     browser.sign_in(world, owner)
     boxes = _boxes(browser.open("/requests/"))
     assert {box.split()[0] for box in boxes} == {"tree", "group"}
-    done = text(browser.send("/requests/", request=boxes, deed="approve", comment="Welcome!"))
+    done = text(browser.send("/requests/", request=boxes, action="approve", comment="Welcome!"))
     assert done.count("Approved; they are in.") == 2
     other.sign_in(world, ada)
     assert text(other.open("/account/")).count("Welcome!") == 2
@@ -206,7 +206,7 @@ def test_a_rejection_with_a_word_reaches_who_asked(
     ask(world, ada, opened(world, owner, project, "PROJECT.MEMBER"))
     browser.sign_in(world, owner)
     (box,) = _boxes(browser.open("/requests/"))
-    browser.send("/requests/", request=box, deed="reject", comment="Full <for> now")
+    browser.send("/requests/", request=box, action="reject", comment="Full <for> now")
     browser.sign_in(world, ada)
     page = browser.open("/account/")
     assert "rejected" in text(page)
@@ -227,7 +227,7 @@ def test_who_may_not_decide_sees_and_decides_nothing(
         page = browser.open("/requests/")
         assert "Nobody waits for you" in text(page), person.actor.username
         browser.open("/account/tokens/")
-        done = browser.send("/requests/", request=f"tree {uuid}", deed="approve")
+        done = browser.send("/requests/", request=f"tree {uuid}", action="approve")
         assert "Nothing was done" in text(done), person.actor.username
         if person in {elsewhere, member}:
             assert "Asker" not in done.text or person is member

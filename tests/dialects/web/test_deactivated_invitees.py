@@ -123,7 +123,7 @@ def test_the_invitee_can_have_the_inviter_told_from_the_page(
 ) -> None:
     uuid = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
     browser.open(here(world, uuid))
-    said = text(browser.follow(browser.send(here(world, uuid), deed="tell")))
+    said = text(browser.follow(browser.send(here(world, uuid), action="tell")))
     assert "gets a mail that says so" in said
     assert "Tell whoever invited you" not in said
     assert REASON in told(site, owner, uuid)
@@ -141,7 +141,7 @@ def test_the_inviter_learns_nothing_of_an_account_before_its_person_has_tried(
         assert WHY not in said
         assert "Open the link in the mail" in said
         browser.open("/sign_in/")
-        for given in ({"deed": "tell"}, NEW):
+        for given in ({"action": "tell"}, NEW):
             answer = browser.send(here(world, uuid, "invitation handed on"), **given)
             assert answer.headers["location"].startswith("/sign_in/")
         assert told(site, owner, uuid) == ""
@@ -222,7 +222,7 @@ def test_an_invitation_that_went_with_its_account_is_not_sent_to_nobody(
     refused = site.post(f"/api/user-invitations/{mine}/send/", owner)
     assert refused.status_code == 400
     assert "invite the person anew" in refused.text
-    assert browser.send(f"{listed}{mine}/", deed="send").status_code == 409
+    assert browser.send(f"{listed}{mine}/", action="send").status_code == 409
     assert world.invitation(mine).state == "canceled"
     # The denied twin: one that was called back and has its address.
     assert site.post(f"/api/user-invitations/{other}/send/", owner).status_code == 200
@@ -252,7 +252,7 @@ def test_the_mail_to_the_inviter_says_why(
 ) -> None:
     uuid = world.invite(owner, SPELLINGS[1], "PROJECT.ADMIN", project)
     browser.open(here(world, uuid))
-    browser.send(here(world, uuid), deed="tell")
+    browser.send(here(world, uuid), action="tell")
     Worker(world.database, world.settings, world.vault, open_transport(f"file:{tmp_path}")).once()
     mails = [path.read_text() for path in tmp_path.glob("*.eml")]
     (mail,) = [one for one in mails if "X-Collegium-Mail: invitation_turned_away" in one]

@@ -108,7 +108,7 @@ def test_the_link_in_the_mail_declines_without_an_account(
     assert "You have declined" not in text(page)
     assert "Atlas" not in text(page)
     browser.open("/sign_in/")
-    for path, sent in ((f"{here}decline/", {}), (here, NEW), (here, {"deed": "renew"})):
+    for path, sent in ((f"{here}decline/", {}), (here, NEW), (here, {"action": "renew"})):
         again = browser.call("POST", path, data={"csrf": browser.csrf, **sent})
         assert again.status_code == 410
         assert "This invitation was declined" in text(again)
@@ -295,8 +295,8 @@ def test_declined_is_for_good_and_the_address_is_invited_anew(
     path = f"/api/user-invitations/{uuid}/"
     assert site.get(path, owner).json()["state"] == "rejected"
     assert site.post(f"{path}accept/", ines).status_code == 404
-    for deed in ("send", "cancel"):
-        assert site.post(f"{path}{deed}/", owner).status_code == 400
+    for action in ("send", "cancel"):
+        assert site.post(f"{path}{action}/", owner).status_code == 400
     # What else invites them stays open, and they are invited once more as anybody.
     assert world.invitation(spare).state == "pending"
     assert declines(browser, link(world, spare)) == 303
@@ -304,7 +304,7 @@ def test_declined_is_for_good_and_the_address_is_invited_anew(
     team = f"/project/{project.uuid}/"
     other.open(f"{team}invite/")
     role = world.role("PROJECT.ADMIN").uuid
-    page = other.send(f"{team}invite/", deed="send", addresses=ADDRESS, role=role)
+    page = other.send(f"{team}invite/", action="send", addresses=ADDRESS, role=role)
     assert "1 invited" in text(page)
     said = text(other.open(f"{team}invitations/?q=ines"))
     assert said.count(" declined ") == 2 + 1  # and the choice of states

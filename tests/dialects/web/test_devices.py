@@ -50,7 +50,7 @@ def at(begun: dict[str, Any]) -> str:
 def approve(browser: Browser, begun: dict[str, Any], **fields: str) -> httpx.Response:
     page = browser.open(at(begun))
     uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
-    return browser.send(HERE, deed="approve", device=uuid, **fields)
+    return browser.send(HERE, action="approve", device=uuid, **fields)
 
 
 def test_the_page_shows_the_code_whence_and_when_and_whose_claim_the_name_is(
@@ -60,7 +60,7 @@ def test_the_page_shows_the_code_whence_and_when_and_whose_claim_the_name_is(
     begun = begin(site, client_name="Official <b>Update</b>")
     for page in (
         browser.open(at(begun)),
-        browser.send(HERE, deed="find", code=begun["user_code"].lower()),
+        browser.send(HERE, action="find", code=begun["user_code"].lower()),
     ):
         shown = text(page)
         assert begun["user_code"] in shown
@@ -144,7 +144,7 @@ def test_everybody_else_lets_a_program_in_with_one_press(
 def test_second_press_says_what_the_first_has_done(
     browser: Browser, site: Site, world: World, ada: Person, who: str
 ) -> None:
-    proof, deed = {}, "approve"
+    proof, action = {}, "approve"
     if who.startswith("boss"):
         boss = world.person("boss", password=HASHED, is_staff=True)
         proof = {"password": PASSWORD}
@@ -153,15 +153,15 @@ def test_second_press_says_what_the_first_has_done(
         browser.sign_in(world, boss)
     else:
         browser.sign_in(world, ada)
-        deed = "deny" if who == "turned away" else deed
+        action = "deny" if who == "turned away" else action
     begun = begin(site)
     page = browser.open(at(begun)).text
     hidden = dict(re.findall(r'name="(device|submission)" value="([\w-]+)"', page))
     assert hidden.keys() == {"device", "submission"}
-    form = {**hidden, **proof, "deed": deed, "csrf": browser.csrf}
+    form = {**hidden, **proof, "action": action, "csrf": browser.csrf}
     answers = [browser.call("POST", HERE, data=form) for _ in range(3)]
     assert {(answer.status_code, answer.text) for answer in answers} == {(200, answers[0].text)}
-    assert poll(site, begun).get("status") == ("success" if deed == "approve" else None)
+    assert poll(site, begun).get("status") == ("success" if action == "approve" else None)
     # The twin: without that number it does not wait any more.
     assert browser.call("POST", HERE, data=form | {"submission": ""}).status_code == 404
 
@@ -171,7 +171,7 @@ def test_turning_away_needs_no_password(browser: Browser, site: Site, world: Wor
     begun = begin(site)
     page = browser.open(at(begun))
     uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
-    assert browser.send(HERE, deed="deny", device=uuid).status_code == 200
+    assert browser.send(HERE, action="deny", device=uuid).status_code == 200
     assert poll(site, begun) == {"error": "access_denied"}
 
 

@@ -36,7 +36,7 @@ def fields(browser: Browser, button: str) -> dict[str, str]:
         for one in re.findall(r"(?s)<form.*?</form>", browser.page.text)
         if f'value="{button}"' in one and "method=" in one
     ]
-    found = {"deed": button}
+    found = {"action": button}
     for tag in re.findall(r"<input[^>]*>", form):
         named = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
         if named.get("type") != "checkbox" or " checked" in tag:
@@ -87,7 +87,7 @@ def test_the_end_of_a_role_stays_when_it_is_saved_as_shown(
     sent = fields(browser, "end")
     assert sent["until"] == end.date().isoformat()
     # The whole form, and the date alone.
-    for given in (sent, {"deed": "end", "until": sent["until"]}):
+    for given in (sent, {"action": "end", "until": sent["until"]}):
         assert "ends as before" in text(browser.follow(browser.send(here, **given)))
         assert grant(scene).until == end
         browser.open(here)
@@ -139,7 +139,7 @@ def test_the_end_of_a_role_is_shown_again_when_another_button_was_refused(
 ) -> None:
     give_end(scene, site, ENDS[0].isoformat())
     browser.open(here)
-    page = browser.send(here, deed="role", role="no role")
+    page = browser.send(here, action="role", role="no role")
     assert page.status_code == 422
     sent = fields(browser, "end")
     assert sent["until"] == DAY.date().isoformat()
@@ -147,7 +147,7 @@ def test_the_end_of_a_role_is_shown_again_when_another_button_was_refused(
     assert grant(scene).until == ENDS[0]
     # Emptied, it is taken away.
     browser.open(here)
-    browser.send(here, deed="role", role="no role")
+    browser.send(here, action="role", role="no role")
     assert browser.send(here, **(fields(browser, "end") | {"until": ""})).status_code == 303
     assert grant(scene).until is None
 
@@ -163,7 +163,7 @@ def test_the_end_of_a_link_stays_when_it_is_saved_as_shown(
     browser.open(path)
     sent = fields(browser, "save")
     assert sent["expires"] == end.date().isoformat()
-    for given in (sent, {"deed": "save", "expires": sent["expires"]}):
+    for given in (sent, {"action": "save", "expires": sent["expires"]}):
         assert browser.send(path, **given).status_code == 303
         assert link(scene, uuid).expires == end
         browser.open(path)

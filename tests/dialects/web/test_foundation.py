@@ -44,7 +44,7 @@ def test_no_form_without_its_token_does_anything(
     other.sign_in(world, world.person())
     for who in (browser, other):
         for path in POSTS:
-            answer = who.call("POST", path, data={"deed": "approve", "username": "x"})
+            answer = who.call("POST", path, data={"action": "approve", "username": "x"})
             assert answer.status_code == 403, path
             assert "nothing was done" in text(answer)
 

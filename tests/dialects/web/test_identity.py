@@ -206,7 +206,7 @@ def test_domains_of_ones_own_are_accepted_everywhere(
     browser.open(here)
     said = text(
         browser.send(
-            here, deed="check", addresses=f"bob@{domain}", role=world.role("PROJECT.MEMBER").uuid
+            here, action="check", addresses=f"bob@{domain}", role=world.role("PROJECT.MEMBER").uuid
         )
     )
     assert "1 can be invited" in said
@@ -505,12 +505,12 @@ def test_a_pasted_list_invites_whom_it_names_and_gives_back_the_rest(
     )
     lines = "\n".join(pasted)
     given = {"addresses": lines, "role": world.role("PROJECT.MEMBER").uuid, "extra_text": ""}
-    page = browser.send(here, deed="check", **given)
+    page = browser.send(here, action="check", **given)
     assert "5 can be invited" in text(page)
     assert "A comma or a space may stand where a dot belongs." in text(page)
     assert "There is no e-mail address in this line." in text(page)
     assert "jane@example,org" in text(page)
-    sent = browser.send(here, deed="send", **given)
+    sent = browser.send(here, action="send", **given)
     assert "5 invited" in text(sent)
     assert 'value="jane@example,org\nnobody"' in sent.text
     assert owed(world.database, "invitation_created") == [
@@ -529,10 +529,10 @@ def test_the_list_of_the_cases_is_understood_on_the_page(browser: Browser, scene
     browser.open(here)
     lines = CASES.read_text(encoding="utf-8").replace("\n", "\r\n")
     role = world.role("PROJECT.MEMBER").uuid
-    said = text(browser.send(here, deed="check", addresses=lines, role=role))
+    said = text(browser.send(here, action="check", addresses=lines, role=role))
     assert "18 can be invited" in said
     assert "3 cannot" in said
-    assert "18 invited" in text(browser.send(here, deed="send", addresses=lines, role=role))
+    assert "18 invited" in text(browser.send(here, action="send", addresses=lines, role=role))
     assert len(set(owed(world.database, "invitation_created"))) == 18
 
 
@@ -543,7 +543,7 @@ def test_two_spellings_of_a_mailbox_are_invited_once(browser: Browser, scene: Sc
     said = text(
         browser.send(
             here,
-            deed="check",
+            action="check",
             addresses=f"{UELLE}\n{UELLE_LOOSE}",
             role=world.role("PROJECT.MEMBER").uuid,
         )

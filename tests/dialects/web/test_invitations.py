@@ -248,9 +248,9 @@ def test_an_expired_link_asks_for_a_new_one_once(
     assert "Atlas" not in page.text
     assert owed(database, "invitation_renewal_wished") == []
     token = browser.csrf
-    answer = browser.send(here, deed="renew")
+    answer = browser.send(here, action="renew")
     assert "A new link was asked for" in text(browser.follow(answer))
-    browser.call("POST", here, data={"csrf": token, "deed": "renew"})
+    browser.call("POST", here, data={"csrf": token, "action": "renew"})
     assert owed(database, "invitation_renewal_wished") == [owner.email]
     # Accepting an expired one is no way in.
     assert browser.call("POST", here, data={"csrf": token, **NEW}).status_code == 410
@@ -262,7 +262,7 @@ def test_only_an_expired_link_asks_for_a_new_one(
 ) -> None:
     here = link(world, invite(world, owner, project))
     browser.open(here)
-    browser.send(here, deed="renew")
+    browser.send(here, action="renew")
     assert owed(database, "invitation_renewal_wished") == []
 
 

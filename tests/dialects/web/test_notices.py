@@ -141,17 +141,17 @@ def test_a_factor_that_its_owner_turns_on_and_off_is_told(scene: Scene) -> None:
     here = "/account/second_factor/"
     browser = scene.browser(scene.ada)
     browser.open(here)
-    page = browser.follow(browser.send(here, deed="begin", password=PASSWORD))
+    page = browser.follow(browser.send(here, action="begin", password=PASSWORD))
     secret = re.search(r'class="secret">(\w+)<', page.text)
     assert secret
     assert scene.sent() == []
     headers = {"headers": HERS}
     code = TOTP(secret[1]).now()
-    shown = browser.send(here, deed="confirm", code=code, options=headers)
+    shown = browser.send(here, action="confirm", code=code, options=headers)
     codes = re.findall(r'class="code">([\w-]+)<', shown.text)
     check(scene.notice("second_factor_enabled"), "/forgotten_password/")
     browser.open(here)
-    assert browser.send(here, deed="remove", code=codes[0], options=headers).status_code == 303
+    assert browser.send(here, action="remove", code=codes[0], options=headers).status_code == 303
     check(scene.notice("second_factor_disabled"), "/forgotten_password/", here)
 
 
@@ -161,7 +161,7 @@ def test_a_factor_that_staff_turn_off_is_told_without_where_staff_are(scene: Sce
     path = f"/staff/accounts/{scene.ada.uuid}/"
     browser = scene.browser(scene.world.staff)
     browser.open(path)
-    sent = browser.send(path, deed="second_factor", options={"headers": STAFFS})
+    sent = browser.send(path, action="second_factor", options={"headers": STAFFS})
     assert sent.status_code == 303
     check(scene.notice("second_factor_reset"), "/account/second_factor/", by_staff=True)
 
@@ -184,15 +184,15 @@ def test_a_program_that_was_let_in_is_told_with_its_name_and_one_turned_away_is_
 ) -> None:
     here = "/account/authorize/"
     browser = scene.browser(scene.ada)
-    for deed in ("deny", "approve"):
+    for action in ("deny", "approve"):
         given = {"client_name": "the cluster"}
         program = {"X-Forwarded-For": "203.0.113.9"}
         begun = scene.site.post("/api/auth/device/", json=given, headers=program).json()
         uuid = begun["session_id"].replace("-", "")
         browser.open(f"{here}?session={uuid}")
-        sent = {"deed": deed, "device": uuid, "same": "yes", "password": PASSWORD}
+        sent = {"action": action, "device": uuid, "same": "yes", "password": PASSWORD}
         assert browser.send(here, **sent, options={"headers": HERS}).status_code == 200
-        if deed == "deny":
+        if action == "deny":
             assert scene.sent() == []
     parts = scene.notice("token_created")
     check(parts, "a program that calls itself", "the cluster", "/account/tokens/")

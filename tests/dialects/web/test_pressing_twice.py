@@ -193,15 +193,15 @@ def test_second_press_shows_the_recovery_codes_that_the_first_has_made(
     here = "/account/second_factor/"
     browser.sign_in(world, ada)
     browser.open(here)
-    form = {"deed": "begin", "password": KNOWN, "submission": number(browser)}
+    form = {"action": "begin", "password": KNOWN, "submission": number(browser)}
     secrets = set()
     for _ in range(2):
         assert browser.send(here, **form).status_code == 303
         secrets.add(secret_on(browser.open(here)))
     assert len(secrets) == 1, "the picture that is shown is that of the secret"
 
-    def press(deed: str, code: str, number: str) -> httpx.Response:
-        data = {"deed": deed, "code": code, "submission": number, "csrf": browser.csrf}
+    def press(action: str, code: str, number: str) -> httpx.Response:
+        data = {"action": action, "code": code, "submission": number, "csrf": browser.csrf}
         return browser.call("POST", here, data=data)
 
     browser.open(here)
@@ -281,8 +281,8 @@ def test_list_of_people_is_invited_once_and_the_second_press_says_what_the_first
     browser.open(here)
     people = "one@example.org\ntwo@example.org\nnonsense\none@example.org"
     form = {"addresses": people, "role": world.role("PROJECT.MEMBER").uuid, "extra_text": ""}
-    browser.send(here, deed="check", **form)
-    form |= {"deed": "send", "submission": number(browser), "csrf": browser.csrf}
+    browser.send(here, action="check", **form)
+    form |= {"action": "send", "submission": number(browser), "csrf": browser.csrf}
     one, other = (browser.call("POST", here, data=form) for _ in range(2))
     assert len(rows(world, invitations)) == 2
     assert "already" not in text(other)
@@ -293,9 +293,9 @@ def test_list_of_people_is_invited_once_and_the_second_press_says_what_the_first
     assert shown(one) == shown(other)
 
 
-@pytest.mark.parametrize("deed", ["approve", "reject"])
+@pytest.mark.parametrize("action", ["approve", "reject"])
 def test_second_press_says_what_the_first_has_decided(
-    browser: Browser, scene: Scene, deed: str
+    browser: Browser, scene: Scene, action: str
 ) -> None:
     world, owner = scene.world, scene.people["owner"]
     link = world.open(owner, "PROJECT.MEMBER", scene.project)
@@ -306,14 +306,14 @@ def test_second_press_says_what_the_first_has_decided(
     browser.open("/requests/")
     with world.database.write() as tx:
         join_request_actions.cancel(tx, eve.actor, taken)
-    form: dict[str, Any] = {"deed": deed, "submission": number(browser), "csrf": browser.csrf}
+    form: dict[str, Any] = {"action": action, "submission": number(browser), "csrf": browser.csrf}
     form["request"] = [f"tree {uuid}" for uuid in (*asked, taken)]
     one, other = (browser.call("POST", "/requests/", data=form) for _ in range(2))
     assert one.status_code == other.status_code == 200
     assert one.text == other.text
     assert "2 of 3 done" in text(one)
     assert {world.request(uuid).state for uuid in asked} == {
-        "approved" if deed == "approve" else "rejected"
+        "approved" if action == "approve" else "rejected"
     }
     # The twin: on another page each is told that it was decided.
     browser.open("/requests/")
@@ -338,8 +338,8 @@ def test_limit_of_invitations_that_the_first_press_has_used_up_does_not_refuse_t
     browser.sign_in(world, owner)
     browser.open(here)
     text = "\n".join([*people[:2], "nonsense@"])
-    form = {"addresses": text, "role": role, "extra_text": "", "deed": "send"}
-    assert browser.send(here, **form | {"deed": "check"}).status_code == 200
+    form = {"addresses": text, "role": role, "extra_text": "", "action": "send"}
+    assert browser.send(here, **form | {"action": "check"}).status_code == 200
     form |= {"submission": number(browser), "csrf": browser.csrf}
     answers = [browser.call("POST", here, data=form) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]

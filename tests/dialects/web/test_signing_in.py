@@ -192,16 +192,16 @@ def test_a_second_factor_is_turned_on_and_off_with_its_codes(
     browser.sign_in(world, ada)
     here = "/account/second_factor/"
     browser.open(here)
-    assert browser.send(here, deed="begin", password="wrong").status_code == 422
-    page = browser.follow(browser.send(here, deed="begin", password=PASSWORD))
+    assert browser.send(here, action="begin", password="wrong").status_code == 422
+    page = browser.follow(browser.send(here, action="begin", password=PASSWORD))
     assert '<svg role="img"' in page.text
     secret = re.search(r'class="secret">(\w+)<', page.text)
     assert secret
     authenticator = TOTP(secret[1])
     with world.database.read() as tx:
         assert not two_factor_queries.is_on(tx, ada.id)
-    assert browser.send(here, deed="confirm", code="000000").status_code == 422
-    shown = browser.send(here, deed="confirm", code=authenticator.now())
+    assert browser.send(here, action="confirm", code="000000").status_code == 422
+    shown = browser.send(here, action="confirm", code=authenticator.now())
     codes = re.findall(r'class="code">([\w-]+)<', shown.text)
     assert len(set(codes)) == 10
     assert all(re.fullmatch(r"([0-9a-f]{4}-){3}[0-9a-f]{4}", code) for code in codes)  # 64 bits
@@ -217,13 +217,13 @@ def test_a_second_factor_is_turned_on_and_off_with_its_codes(
     plain = {code.replace("-", "").encode() for code in codes}
     assert not plain & {bytes(one.digest) for one in stored}
     # Not with a wrong code; with a recovery code, the others are dead afterwards.
-    assert browser.send(here, deed="remove", code="000000").status_code == 422
-    renewed = browser.send(here, deed="codes", code=codes[0])
+    assert browser.send(here, action="remove", code="000000").status_code == 422
+    renewed = browser.send(here, action="codes", code=codes[0])
     fresh = re.findall(r'class="code">([\w-]+)<', renewed.text)
     assert not set(fresh) & set(codes)
     browser.open(here)
-    assert browser.send(here, deed="remove", code=codes[1]).status_code == 422
-    assert browser.send(here, deed="remove", code=fresh[0]).status_code == 303
+    assert browser.send(here, action="remove", code=codes[1]).status_code == 422
+    assert browser.send(here, action="remove", code=fresh[0]).status_code == 303
     with world.database.read() as tx:
         assert not two_factor_queries.is_on(tx, ada.id)
 
@@ -266,7 +266,7 @@ def test_nobody_turns_on_a_second_factor_that_somebody_else_began(
 
     def begin(who: Browser) -> str:
         who.open(here)
-        page = who.follow(who.send(here, deed="begin", password=PASSWORD))
+        page = who.follow(who.send(here, action="begin", password=PASSWORD))
         return secret_on(page)
 
     planted = begin(thief)
@@ -275,15 +275,15 @@ def test_nobody_turns_on_a_second_factor_that_somebody_else_began(
     page = browser.open(here)
     assert planted not in page.text
     assert "Set it up" in text(page)
-    refused = browser.send(here, deed="confirm", code=TOTP(planted).now())
+    refused = browser.send(here, action="confirm", code=TOTP(planted).now())
     assert refused.status_code == 422
     assert planted not in refused.text
     own = begin(browser)
     assert own != planted
     assert own not in thief.open(here).text
-    assert thief.send(here, deed="confirm", code=TOTP(own).now()).status_code == 422
+    assert thief.send(here, action="confirm", code=TOTP(own).now()).status_code == 422
     assert own in browser.open(here).text
-    assert browser.send(here, deed="confirm", code=TOTP(own).now()).status_code == 200
+    assert browser.send(here, action="confirm", code=TOTP(own).now()).status_code == 200
     assert thief.open(here).status_code == 303
 
 
@@ -313,13 +313,13 @@ def test_staff_turn_their_own_second_factor_off_with_a_code_alone(
     browser.sign_in(world, boss)
     path = f"/staff/accounts/{boss.uuid}/"
     assert 'value="second_factor"' not in browser.open(path).text
-    refused = browser.send(path, deed="second_factor")
+    refused = browser.send(path, action="second_factor")
     assert refused.status_code == 422
     assert "with a code of it" in text(refused)
     with world.database.read() as tx:
         assert two_factor_queries.is_on(tx, boss.id)
     browser.open("/account/second_factor/")
-    off = browser.send("/account/second_factor/", deed="remove", code=codes[0])
+    off = browser.send("/account/second_factor/", action="remove", code=codes[0])
     assert off.status_code == 303
     ada = world.person("ada")
     turned_on(world, ada)

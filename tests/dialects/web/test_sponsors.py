@@ -38,7 +38,7 @@ def save(browser: Browser, scene: Scene, who: Person, link: str, **given: str) -
     here = f"{scene.paths['project']}links/{link}/"
     browser.sign_in(scene.world, who)
     browser.open(here)
-    return browser.send(here, deed="save", **given)
+    return browser.send(here, action="save", **given)
 
 
 NARROW = {"affiliations": "member@example.org", "email_patterns": r".*@example\.org"}
@@ -170,18 +170,18 @@ def test_public_link_is_changed_by_staff_alone_and_closed_by_its_managers_too(
     browser.sign_in(world, owner)
     assert f'href="{here}{link}/"' not in browser.open(here).text
     for given in ({}, {"is_public": "yes"}, {"custom_text": "Ours"}, {"auto_approve": "yes"}):
-        answer = browser.send(f"{here}{link}/", deed="save", **given)
+        answer = browser.send(f"{here}{link}/", action="save", **given)
         assert answer.status_code == 403
         assert "only staff change it" in text(answer)
         browser.open(here)
     assert browser.call("GET", f"{here}{link}/").status_code == 403
     assert link_of(world, link).is_public
-    assert browser.send(f"{here}{link}/", deed="close").status_code == 303
+    assert browser.send(f"{here}{link}/", action="close").status_code == 303
     assert link_of(world, link).canceled is not None
     browser.sign_in(world, world.staff)
     browser.open(f"{here}{other}/")
     given = {"is_public": "yes", "custom_text": "Ours"}
-    assert browser.send(f"{here}{other}/", deed="save", **given).status_code == 303
+    assert browser.send(f"{here}{other}/", action="save", **given).status_code == 303
     assert link_of(world, other).custom_text == "Ours"
 
 

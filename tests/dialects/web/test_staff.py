@@ -58,7 +58,7 @@ def test_the_desk_is_there_for_staff_and_support_alone(browser: Browser, scene: 
 
 
 def put(world: World, table: Table, **values: object) -> None:
-    """Write a row that no deed could write today."""
+    """Write a row that no action could write today."""
     with world.database.write() as tx:
         named = {name: bindparam(name, type_=table.c[name].type) for name in values}
         tx.execute(Statement(insert(table).values(named)), **values)
@@ -86,10 +86,10 @@ def test_nobody_but_staff_changes_anything_there(browser: Browser, scene: Scene)
             continue
         for path in paths:
             # Were it taken, each of these would do something somewhere.
-            for deed in ("deactivate", "block", "disable", "save", "retry_all"):
+            for action in ("deactivate", "block", "disable", "save", "retry_all"):
                 sent = browser.send(
                     path,
-                    deed=deed,
+                    action=action,
                     username="eve",
                     email="eve@example.org",
                     first_name="Eve",
@@ -109,7 +109,7 @@ def test_support_sees_no_button_that_staff_have(browser: Browser, scene: Scene) 
         browser.cookies.clear()
         browser.sign_in(scene.world, scene.people[name])
         pages = [browser.open(path).text for path in mine(scene, "GET") if "/new/" not in path]
-        buttons[name] = sum(one.count('name="deed"') + one.count("/new/") for one in pages)
+        buttons[name] = sum(one.count('name="action"') + one.count("/new/") for one in pages)
     assert buttons["support"] == 0
     assert buttons["staff"] > 8
 

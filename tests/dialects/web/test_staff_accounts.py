@@ -113,13 +113,13 @@ def test_an_account_is_switched_off_and_on(staff: Browser, other: Browser, world
     other.sign_in(world, ada)
     path = f"{HERE}{ada.uuid}/"
     staff.open(path)
-    assert "signed out everywhere" in text(staff.follow(staff.send(path, deed="deactivate")))
+    assert "signed out everywhere" in text(staff.follow(staff.send(path, action="deactivate")))
     assert other.open("/account/").status_code == 303
     page = staff.open(path)
     assert "nobody can sign in to it" in text(page)
     assert 'value="password"' not in page.text
-    assert staff.send(path, deed="password").status_code == 422
-    assert "can sign in again" in text(staff.follow(staff.send(path, deed="activate")))
+    assert staff.send(path, action="password").status_code == 422
+    assert "can sign in again" in text(staff.follow(staff.send(path, action="activate")))
     other.sign_in(world, ada)
     assert other.open("/account/").status_code == 200
     assert kinds(world, ada)[:4] == [
@@ -128,7 +128,7 @@ def test_an_account_is_switched_off_and_on(staff: Browser, other: Browser, world
         "account.updated",
         "account.deactivated",
     ]
-    assert staff.send(path, deed="sell").status_code == 422
+    assert staff.send(path, action="sell").status_code == 422
     assert staff.open(f"{HERE}{'0' * 32}/").status_code == 404
     own = staff.open(f"{HERE}{world.staff.uuid}/")
     assert "your own account" in text(own)
@@ -141,7 +141,7 @@ def test_a_lost_second_factor_is_turned_off_and_its_person_told(
     ada = world.person("ada")
     path = f"{HERE}{ada.uuid}/"
     staff.open(path)
-    sent = staff.send(path, deed="second_factor")
+    sent = staff.send(path, action="second_factor")
     assert sent.status_code == 422
     assert "It is off already." in text(sent)
     with world.database.write() as tx:
@@ -152,7 +152,7 @@ def test_a_lost_second_factor_is_turned_off_and_its_person_told(
         code = TOTP(secret.text).at(tx.now)
         two_factor_actions.confirm(tx, ada.actor, world.vault, code)
     assert "Second factor on" in text(staff.open(path))
-    assert "A mail tells them" in text(staff.follow(staff.send(path, deed="second_factor")))
+    assert "A mail tells them" in text(staff.follow(staff.send(path, action="second_factor")))
     with world.database.read() as tx:
         assert not two_factor_queries.is_on(tx, ada.id)
     assert owed(world.database, "second_factor_reset") == ["ada@example.org"]
@@ -173,14 +173,16 @@ def test_a_link_to_set_a_password_is_sent(staff: Browser, world: World) -> None:
     ada = world.person("ada")
     path = f"{HERE}{ada.uuid}/"
     staff.open(path)
-    assert "on its way to ada@example.org" in text(staff.follow(staff.send(path, deed="password")))
+    assert "on its way to ada@example.org" in text(
+        staff.follow(staff.send(path, action="password"))
+    )
     assert owed(world.database, "password_reset") == ["ada@example.org"]
     assert kinds(world, ada)[0] == "account.password_reset_asked"
     bob = world.person("bob", registration_method="saml2")
     page = staff.open(f"{HERE}{bob.uuid}/")
     assert 'value="password"' not in page.text
     assert "saml2" in page.text
-    sent = staff.send(f"{HERE}{bob.uuid}/", deed="password")
+    sent = staff.send(f"{HERE}{bob.uuid}/", action="password")
     assert sent.status_code == 422
     assert "has no password here" in text(sent)
     assert owed(world.database, "password_reset") == ["ada@example.org"]
@@ -239,12 +241,12 @@ def test_the_deeds_themselves_are_staffs_alone(scene: Scene) -> None:
         ("staff", None),
     ):
         actor = scene.people[name].actor
-        for deed in (password_actions.send, two_factor_actions.reset):
+        for action in (password_actions.send, two_factor_actions.reset):
             with world.database.write() as tx:
                 if refusal is None:
-                    deed(tx, actor, member.uuid)
+                    action(tx, actor, member.uuid)
                 else:
                     with pytest.raises(refusal):
-                        deed(tx, actor, member.uuid)
+                        action(tx, actor, member.uuid)
     for kind in ("password_reset", "second_factor_reset"):
         assert owed(world.database, kind) == ["member@example.org"]

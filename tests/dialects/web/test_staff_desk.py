@@ -67,16 +67,16 @@ def test_organisations_are_found_and_made(staff: Browser, world: World) -> None:
 def test_an_organisation_is_closed_and_opened(staff: Browser, scene: Scene) -> None:
     path = f"/staff/organisations/{scene.organisation.uuid}/"
     assert "Atlas" in text(staff.open(path))
-    for deed, said, state in (
+    for action, said, state in (
         ("block", "is blocked", "Nothing in it can be changed"),
         ("archive", "is archived", "Nothing in it can be changed"),
         ("unblock", "is open again", "It is kept"),
         ("unarchive", "out of the archive", "Its people can work"),
     ):
-        page = text(staff.follow(staff.send(path, deed=deed)))
-        assert said in page, deed
-        assert state in page, deed
-    assert staff.send(path, deed="sell").status_code == 422
+        page = text(staff.follow(staff.send(path, action=action)))
+        assert said in page, action
+        assert state in page, action
+    assert staff.send(path, action="sell").status_code == 422
     assert staff.open(f"/staff/organisations/{scene.project.uuid}/").status_code == 404
 
 
@@ -130,23 +130,23 @@ def test_a_role_is_made_changed_switched_and_deleted(staff: Browser, scene: Scen
     assert page.text.count(" checked") == 2
     assert "Auditor" in text(page)
     changed = {"name": "PROJECT.REVIEWER", "description": "Reviewer", "permissions": "PROJECT.LIST"}
-    assert staff.send(path, deed="save", **changed | {"permissions": "x"}).status_code == 422
-    page = staff.follow(staff.send(path, deed="save", **changed))
+    assert staff.send(path, action="save", **changed | {"permissions": "x"}).status_code == 422
+    page = staff.follow(staff.send(path, action="save", **changed))
     assert page.text.count(" checked") == 1
     assert "PROJECT.REVIEWER" in text(page)
     kind, facts = latest(world)
     assert (kind, facts["permissions_removed"]) == ("role.changed", ["INVITATION.LIST"])
-    assert "keeps it" in text(staff.follow(staff.send(path, deed="disable")))
+    assert "keeps it" in text(staff.follow(staff.send(path, action="disable")))
     assert "not given" in text(staff.open(here))
-    assert "can be given" in text(staff.follow(staff.send(path, deed="enable")))
+    assert "can be given" in text(staff.follow(staff.send(path, action="enable")))
     world.seat(scene.people["outsider"], "PROJECT.REVIEWER", scene.project)
-    sent = staff.send(path, deed="delete")
+    sent = staff.send(path, action="delete")
     assert sent.status_code == 422
     assert "history needs it" in text(sent)
     assert sent.text.count(" checked") == 1
     staff.open(f"{here}new/")
     other = staff.send(f"{here}new/", **form).headers["location"]
-    assert "is deleted" in text(staff.follow(staff.send(other, deed="delete")))
+    assert "is deleted" in text(staff.follow(staff.send(other, action="delete")))
     assert staff.open(other).status_code == 404
 
 
@@ -157,12 +157,12 @@ def test_a_system_role_keeps_its_name_and_stays(staff: Browser, world: World) ->
     assert 'name="name"' not in page.text
     assert 'value="delete"' not in page.text
     for sent in (
-        staff.send(path, deed="save", name="PROJECT.KING", description="King"),
-        staff.send(path, deed="delete"),
+        staff.send(path, action="save", name="PROJECT.KING", description="King"),
+        staff.send(path, action="delete"),
     ):
         assert sent.status_code == 422
         assert "so it stays" in text(sent)
-    answer = staff.send(path, deed="save", description="Admin", permissions="PROJECT.UPDATE")
+    answer = staff.send(path, action="save", description="Admin", permissions="PROJECT.UPDATE")
     assert answer.status_code == 303
     with world.database.read() as tx:
         assert role_queries.permissions_of(tx, [role.id]) == {role.id: ["PROJECT.UPDATE"]}
@@ -219,7 +219,7 @@ def test_mails_are_shown_tried_again_and_dropped(staff: Browser, world: World) -
     for part in ("550 no such person", "Given up (2)", "To be sent (1)"):
         assert part in said, part
     assert said.index("b@example.org") < said.index("a@example.org")
-    page = staff.follow(staff.send(given_up, deed="retry", mail=first))
+    page = staff.follow(staff.send(given_up, action="retry", mail=first))
     assert "on its way again" in text(page)
     assert latest(world) == (
         "mail.retried",
@@ -230,16 +230,16 @@ def test_mails_are_shown_tried_again_and_dropped(staff: Browser, world: World) -
         "b@example.org": "abandoned",
         "c@example.org": "owed",
     }
-    page = staff.follow(staff.send(here, deed="drop", mail=waits))
+    page = staff.follow(staff.send(here, action="drop", mail=waits))
     assert "not sent any more" in text(page)
     assert latest(world)[0] == "mail.dropped"
     # What has left, or was dropped, or never was, cannot be had back.
     for mail in (waits, 0, 99, "x", ""):
-        page = staff.follow(staff.send(here, deed="retry", mail=mail))
+        page = staff.follow(staff.send(here, action="retry", mail=mail))
         assert "Nothing was done" in text(page), mail
-    assert staff.send(here, deed="sell").status_code == 422
-    assert "1 mail is on the way" in text(staff.follow(staff.send(given_up, deed="retry_all")))
-    assert "Nothing was done" in text(staff.follow(staff.send(given_up, deed="retry_all")))
+    assert staff.send(here, action="sell").status_code == 422
+    assert "1 mail is on the way" in text(staff.follow(staff.send(given_up, action="retry_all")))
+    assert "Nothing was done" in text(staff.follow(staff.send(given_up, action="retry_all")))
     assert states(world) == {
         "a@example.org": "owed",
         "b@example.org": "owed",
@@ -254,8 +254,8 @@ def test_a_mail_in_the_hands_of_a_worker_is_left_alone(staff: Browser, world: Wo
     page = staff.open("/staff/mails/")
     assert "leaving now" in text(page)
     assert 'value="drop"' not in page.text
-    for deed in ("retry", "drop"):
-        page = staff.follow(staff.send("/staff/mails/", deed=deed, mail=number))
+    for action in ("retry", "drop"):
+        page = staff.follow(staff.send("/staff/mails/", action=action, mail=number))
         assert "Nothing was done" in text(page)
     with world.database.write() as tx:
         assert outbox_queries.mark_sent(tx, row.id, row.attempts)
@@ -282,9 +282,9 @@ def test_mails_are_nobodys_but_staffs(scene: Scene) -> None:
     for name, refusal in (("owner", NotFound), ("support", Forbidden)):
         actor = scene.people[name].actor
         with world.database.write() as tx:
-            for deed in (outbox_actions.retry, outbox_actions.discard):
+            for action in (outbox_actions.retry, outbox_actions.discard):
                 with pytest.raises(refusal):
-                    deed(tx, actor, mail)
+                    action(tx, actor, mail)
             with pytest.raises(refusal):
                 outbox_actions.retry_all(tx, actor)
             rows = outbox_queries.listing.page(tx, actor, {"state": "abandoned"}, (), 10, 0)

@@ -81,22 +81,22 @@ def test_only_those_who_may_change_a_role_can(browser: Browser, scene: Scene) ->
         hidden = name in {"outsider", "former"}
         refused = 404 if hidden else 403
         assert browser.call("GET", here).status_code == (200 if name in allowed else refused), name
-        sent = browser.send(here, deed="end", until=until)
+        sent = browser.send(here, action="end", until=until)
         assert sent.status_code == (303 if name in allowed else refused), name
         if name not in allowed:
             browser.open("/account/tokens/")
-            assert browser.send(here, deed="remove").status_code == refused, name
+            assert browser.send(here, action="remove").status_code == refused, name
             assert here not in browser.open(scene.paths["project"]).text
         else:
             assert here in browser.open(scene.paths["project"]).text
             browser.open(here)
-            assert browser.send(here, deed="end", until="").status_code == 303
+            assert browser.send(here, action="end", until="").status_code == 303
     for name in ("owner", "staff"):
         scene.world.seat(scene.people["former"], "PROJECT.MEMBER", scene.project)
         browser.sign_in(scene.world, scene.people[name])
         gone = seat_path(scene, "former")
         browser.open(gone)
-        assert "no longer" in text(browser.follow(browser.send(gone, deed="remove")))
+        assert "no longer" in text(browser.follow(browser.send(gone, action="remove")))
         assert browser.open(gone).status_code == 404
     assert {row.username for row in scene.world.grants_in(scene.project)} == {"member", "manager"}
 
@@ -113,15 +113,15 @@ def test_a_role_is_exchanged_for_one_that_could_be_given(browser: Browser, scene
     }
     for name, _ in everybody(browser, scene):
         if name not in {"manager", "owner", "staff"}:
-            sent = browser.send(here, deed="role", role=given["PROJECT.ADMIN"])
+            sent = browser.send(here, action="role", role=given["PROJECT.ADMIN"])
             assert sent.status_code in {403, 404}, name
     browser.sign_in(world, scene.people["manager"])
     page = browser.open(here)
     assert given["PROJECT.ADMIN"] in page.text
     assert given["PROJECT.MEMBER"] not in page.text
     for wrong in ("", given["CUSTOMER.OWNER"], given["PROJECT.MEMBER"]):
-        assert browser.send(here, deed="role", role=wrong).status_code == 422, wrong
-    said = text(browser.follow(browser.send(here, deed="role", role=given["PROJECT.ADMIN"])))
+        assert browser.send(here, action="role", role=wrong).status_code == 422, wrong
+    said = text(browser.follow(browser.send(here, action="role", role=given["PROJECT.ADMIN"])))
     assert "Member Lee is Project administrator now." in said
     (now,) = (row for row in world.grants_in(scene.project) if row.username == "member")
     assert (now.role_name, now.until) == ("PROJECT.ADMIN", until)
@@ -134,7 +134,7 @@ def test_a_role_is_exchanged_for_one_that_could_be_given(browser: Browser, scene
     answer = browser._site.request("POST", f"/api/roles/{support.uuid}/enable/", world.staff)
     assert answer.status_code == 200, answer.text
     browser.open(owner)
-    sent = browser.send(owner, deed="role", role=support.uuid)
+    sent = browser.send(owner, action="role", role=support.uuid)
     assert sent.status_code == 422
     assert "Somebody has to stay in charge" in text(sent)
 
@@ -146,8 +146,8 @@ def test_an_end_must_be_a_day_to_come_and_nobody_changes_their_own_role(
     here = seat_path(scene, "member")
     browser.open(here)
     for until in ("2001-01-01", "soon", "9999-99-99"):
-        assert browser.send(here, deed="end", until=until).status_code == 422, until
-    assert browser.send(here, deed="sell").status_code == 422
+        assert browser.send(here, action="end", until=until).status_code == 422, until
+    assert browser.send(here, action="sell").status_code == 422
     own = seat_path(scene, "manager")
     assert own not in browser.open(scene.paths["project"]).text
     answer = browser.open(own)
@@ -166,13 +166,13 @@ def test_the_last_owner_is_told_before(browser: Browser, scene: Scene) -> None:
     browser.sign_in(world, world.staff)
     page = browser.open(here)
     assert "somebody has to stay in charge" in text(page)
-    assert 'name="deed"' not in page.text
+    assert 'name="action"' not in page.text
     browser.open("/account/tokens/")
-    assert browser.send(here, deed="remove").status_code == 422
-    assert "Somebody has to stay in charge" in text(browser.send(here, deed="remove"))
+    assert browser.send(here, action="remove").status_code == 422
+    assert "Somebody has to stay in charge" in text(browser.send(here, action="remove"))
     world.seat(scene.people["member"], "CUSTOMER.OWNER", scene.organisation)
     assert 'value="remove"' in browser.open(here).text
-    assert browser.send(here, deed="remove").status_code == 303
+    assert browser.send(here, action="remove").status_code == 303
 
 
 def test_a_closed_organisation_offers_nothing(browser: Browser, scene: Scene) -> None:
@@ -186,16 +186,16 @@ def test_a_closed_organisation_offers_nothing(browser: Browser, scene: Scene) ->
     assert "takes no changes" in text(page)
     assert f"{path}invite/" not in page.text
     (seat,) = set(re.findall(rf"{path}people/\w+/", page.text))
-    buttons = re.findall(r'name="deed" value="(\w+)"', browser.open(seat).text)
+    buttons = re.findall(r'name="action" value="(\w+)"', browser.open(seat).text)
     assert buttons == ["remove"]
-    for deed in ("end", "role"):
-        refused = browser.send(seat, deed=deed, role=world.role("PROJECT.ADMIN").uuid)
+    for action in ("end", "role"):
+        refused = browser.send(seat, action=action, role=world.role("PROJECT.ADMIN").uuid)
         assert refused.status_code == 422
         assert "takes no changes" in text(refused)
-    assert browser.send(seat, deed="remove").status_code == 303
+    assert browser.send(seat, action="remove").status_code == 303
     role = world.role("PROJECT.MEMBER").uuid
     browser.open(f"{path}invite/")
-    sent = browser.send(f"{path}invite/", deed="send", addresses="a@example.org", role=role)
+    sent = browser.send(f"{path}invite/", action="send", addresses="a@example.org", role=role)
     assert sent.status_code == 409
 
 

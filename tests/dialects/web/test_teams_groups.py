@@ -121,12 +121,12 @@ def test_roles_are_changed_as_the_rules_of_groups_have_it(browser: Browser, scen
     manager, member = scene.role("MANAGER").uuid, scene.role("MEMBER").uuid
     here = scene.seat("member")
     for name in everybody(browser, scene):
-        status = browser.send(here, deed="role", role=manager).status_code
+        status = browser.send(here, action="role", role=manager).status_code
         assert (status == 303) == (name in {"owner", "lead", "staff"}), (name, status)
         if status == 303:
             browser.open("/account/tokens/")
             here = scene.seat("member")
-            assert browser.send(here, deed="role", role=member).status_code == 303, name
+            assert browser.send(here, action="role", role=member).status_code == 303, name
             here = scene.seat("member")
     assert scene.roles()["member"] == "member"
     # A manager sees plain members out, and nobody else.
@@ -136,9 +136,9 @@ def test_roles_are_changed_as_the_rules_of_groups_have_it(browser: Browser, scen
     assert scene.seat("owner") not in page
     assert browser.open(scene.seat("owner")).status_code == 403
     browser.open("/account/tokens/")
-    assert browser.send(scene.seat("owner"), deed="remove").status_code == 403
+    assert browser.send(scene.seat("owner"), action="remove").status_code == 403
     browser.open(here)
-    assert browser.send(here, deed="remove").status_code == 303
+    assert browser.send(here, action="remove").status_code == 303
     assert set(scene.roles()) == {"manager", "owner", "lead"}
 
 
@@ -146,18 +146,18 @@ def test_the_last_owner_is_told_before(browser: Browser, scene: Scene) -> None:
     browser.sign_in(scene.world, scene.people["lead"])
     here = scene.seat("owner")
     browser.open(here)
-    assert browser.send(here, deed="remove").status_code == 303
+    assert browser.send(here, action="remove").status_code == 303
     browser.sign_in(scene.world, scene.world.staff)
     page = browser.open(scene.seat("lead"))
     assert "somebody has to stay in charge" in text(page)
-    assert 'name="deed"' not in page.text
+    assert 'name="action"' not in page.text
     browser.open("/account/tokens/")
-    for given in ({"deed": "remove"}, {"deed": "role", "role": scene.role("MEMBER").uuid}):
+    for given in ({"action": "remove"}, {"action": "role", "role": scene.role("MEMBER").uuid}):
         sent = browser.send(scene.seat("lead"), **given)
         assert sent.status_code == 422
         assert "Somebody has to stay in charge" in text(sent)
     # One owner's role for the other leaves somebody in charge.
-    given = {"deed": "role", "role": scene.role("OWNER").uuid}
+    given = {"action": "role", "role": scene.role("OWNER").uuid}
     assert browser.send(scene.seat("lead"), **given).status_code == 303
     assert scene.roles()["lead"] == "owner"
 
@@ -171,23 +171,23 @@ def test_a_list_invites_accounts_and_tells_nobody_twice(browser: Browser, scene:
     given = {"addresses": pasted, "role": role, "extra_text": "Come!"}
     for name in everybody(browser, scene):
         if SEEN[name].split()[3] != "200":
-            assert browser.send(here, deed="send", **given).status_code in {403, 404}, name
+            assert browser.send(here, action="send", **given).status_code in {403, 404}, name
     assert scene.invited() == {}
     browser.sign_in(world, scene.people["manager"])
     page = browser.open(here)
     # A manager brings in plain members alone.
     assert scene.role("MANAGER").uuid not in page.text
-    assert browser.send(here, deed="send", **given | {"role": scene.role("OWNER").uuid}).is_error
-    said = text(browser.send(here, deed="check", **given))
+    assert browser.send(here, action="send", **given | {"role": scene.role("OWNER").uuid}).is_error
+    said = text(browser.send(here, action="check", **given))
     for part in ("2 can be invited", "Is in the group already", "Nobody has an account with this"):
         assert part in said, part
-    assert "2 invited" in text(browser.send(here, deed="send", **given))
+    assert "2 invited" in text(browser.send(here, action="send", **given))
     assert set(scene.invited()) == {"ann@example.org", "ben@example.org"}
     # Also for another role: there is one a person.
     browser.sign_in(world, scene.people["lead"])
     browser.open(here)
     again = {"addresses": "ann@example.org", "role": scene.role("MANAGER").uuid}
-    assert "Is invited already" in text(browser.send(here, deed="send", **again))
+    assert "Is invited already" in text(browser.send(here, action="send", **again))
     assert scene.invited()["ann@example.org"] == "GROUP.MEMBER"
 
 
@@ -202,7 +202,7 @@ def test_checking_a_list_asks_the_same_for_one_and_for_many(
     for number in (1, 50):
         lines = "\n".join(f"a{at}@example.org" for at in range(number))
         with counted_statements(monkeypatch) as seen:
-            browser.send(f"{scene.path}invite/", deed="check", addresses=lines, role=role)
+            browser.send(f"{scene.path}invite/", action="check", addresses=lines, role=role)
         counts.append(len(seen))
     assert counts[0] == counts[1]
 
@@ -210,7 +210,11 @@ def test_checking_a_list_asks_the_same_for_one_and_for_many(
 def test_nobody_finds_out_by_lists_who_has_an_account(browser: Browser, scene: Scene) -> None:
     browser.sign_in(scene.world, scene.people["lead"])
     browser.open(f"{scene.path}invite/")
-    given = {"addresses": "nobody@example.org", "role": scene.role("MEMBER").uuid, "deed": "check"}
+    given = {
+        "addresses": "nobody@example.org",
+        "role": scene.role("MEMBER").uuid,
+        "action": "check",
+    }
     found = [
         browser.send(f"{scene.path}invite/", **given).status_code
         for _ in range(PEOPLE_ACCOUNT.allowed + 2)
@@ -230,7 +234,7 @@ def test_an_invitation_is_called_back_revived_and_accepted(
     assert "ann@example.org" not in browser.open(f"{scene.path}add/?q=ann").text
     browser.open(f"{scene.path}invite/")
     given = {"addresses": ann.email, "role": scene.role("MEMBER").uuid}
-    browser.send(f"{scene.path}invite/", deed="send", **given)
+    browser.send(f"{scene.path}invite/", action="send", **given)
     said = text(browser.open(here))
     for part in ("ann@example.org", "Group member", "waits", "mail is scheduled"):
         assert part in said, part
@@ -239,26 +243,26 @@ def test_an_invitation_is_called_back_revived_and_accepted(
     one = f"{here}{row.uuid}/"
     for name in everybody(browser, scene):
         if name not in {"manager", "owner", "lead", "staff"}:
-            for deed in ("send", "cancel"):
-                assert browser.send(one, deed=deed).status_code in {403, 404}, name
+            for action in ("send", "cancel"):
+                assert browser.send(one, action=action).status_code in {403, 404}, name
                 browser.open("/account/tokens/")
     browser.sign_in(world, scene.people["manager"])
     browser.open(here)
-    assert "called back" in text(browser.follow(browser.send(one, deed="cancel")))
+    assert "called back" in text(browser.follow(browser.send(one, action="cancel")))
     assert world.invitation(row.uuid).state == "canceled"
     # One at a time: while another one is open, this one stays as it is.
     browser.open(f"{scene.path}invite/")
-    browser.send(f"{scene.path}invite/", deed="send", **given)
+    browser.send(f"{scene.path}invite/", action="send", **given)
     with world.database.read() as tx:
         (second,) = invitation_queries.to_address(tx, ann.actor)
     browser.open(here)
-    refused = browser.send(one, deed="send")
+    refused = browser.send(one, action="send")
     assert refused.status_code == 409
     assert "Is invited already" in text(refused)
     browser.open(here)
-    browser.send(f"{here}{second.uuid}/", deed="cancel")
+    browser.send(f"{here}{second.uuid}/", action="cancel")
     browser.open(here)
-    assert "goes out again" in text(browser.follow(browser.send(one, deed="send")))
+    assert "goes out again" in text(browser.follow(browser.send(one, action="send")))
     assert world.invitation(row.uuid).generation == 2
     other.sign_in(world, ann)
     link = other.open("/account/").text.split('href="/invitation/')[1].split('"')[0]
@@ -270,7 +274,7 @@ def test_an_invitation_is_called_back_revived_and_accepted(
     assert "Lead Lee founded the group." in told
     # Whoever is in is not invited once more.
     browser.open(here)
-    assert browser.send(f"{here}{second.uuid}/", deed="send").status_code == 409
+    assert browser.send(f"{here}{second.uuid}/", action="send").status_code == 409
 
 
 def test_somebody_one_knows_is_invited_and_not_just_put_in(browser: Browser, scene: Scene) -> None:
@@ -306,7 +310,7 @@ def test_a_list_takes_the_same_number_of_statements_however_long(
         browser.open(f"{scene.path}invite/")
         lines = "\n".join(world.person().email for _ in range(4))
         given = {"addresses": lines, "role": scene.role("MEMBER").uuid}
-        assert "4 invited" in text(browser.send(f"{scene.path}invite/", deed="send", **given))
+        assert "4 invited" in text(browser.send(f"{scene.path}invite/", action="send", **given))
         seen = []
         for part in ("", "invitations/", "history/"):
             with counted_statements(monkeypatch) as ran:

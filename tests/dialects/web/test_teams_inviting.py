@@ -47,7 +47,7 @@ def test_a_pasted_column_is_judged_before_anything_is_sent(browser: Browser, sce
     )
     column = "\r\n".join(lines)
     given = {"addresses": column, "role": world.role("PROJECT.MEMBER").uuid, "extra_text": "Hello"}
-    said = text(browser.send(here, deed="check", **given))
+    said = text(browser.send(here, action="check", **given))
     for part in (
         "2 can be invited",
         "4 cannot",
@@ -60,7 +60,7 @@ def test_a_pasted_column_is_judged_before_anything_is_sent(browser: Browser, sce
     ):
         assert part in said, part
     assert invited(world, scene.project) == {"Here@example.org"}
-    sent = browser.send(here, deed="send", **given)
+    sent = browser.send(here, action="send", **given)
     assert sent.status_code == 200
     assert "2 invited" in text(sent)
     after = {"Here@example.org", "ann@example.org", "ben@example.org"}
@@ -70,16 +70,20 @@ def test_a_pasted_column_is_judged_before_anything_is_sent(browser: Browser, sce
     assert left is not None
     assert "no address" in left[1]
     assert "ben@" not in left[1]
-    assert "0 invited" in text(browser.send(here, deed="send", **given))
+    assert "0 invited" in text(browser.send(here, action="send", **given))
     assert invited(world, scene.project) == after
-    assert "ben@example.org" in browser.send(here, deed="edit", **given).text
+    assert "ben@example.org" in browser.send(here, action="edit", **given).text
 
 
 def test_lists_that_cannot_be_are_refused(browser: Browser, scene: Scene) -> None:
     world, here = scene.world, f"{scene.paths['project']}invite/"
     browser.sign_in(world, scene.people["manager"])
     browser.open(here)
-    good = {"addresses": "a@example.org", "role": world.role("PROJECT.MEMBER").uuid, "deed": "send"}
+    good = {
+        "addresses": "a@example.org",
+        "role": world.role("PROJECT.MEMBER").uuid,
+        "action": "send",
+    }
     crowd = "\n".join(f"a{at}@example.org" for at in range(LINES_MAX + 1))
     for wrong in (
         {"addresses": ""},
@@ -88,7 +92,7 @@ def test_lists_that_cannot_be_are_refused(browser: Browser, scene: Scene) -> Non
         {"role": ""},
         {"role": world.role("CUSTOMER.OWNER").uuid},
         {"extra_text": "x" * 251},
-        {"deed": "sell"},
+        {"action": "sell"},
     ):
         assert browser.send(here, **good | wrong).status_code == 422, wrong
     assert invited(world, scene.project) == set()
@@ -109,7 +113,7 @@ def test_checking_a_list_asks_the_same_for_one_and_for_many(
     for number in (1, 150):
         lines = "\n".join(f"a{at}@example.org" for at in range(number))
         with counted_statements(monkeypatch) as seen:
-            browser.send(here, deed="check", addresses=lines, role=role)
+            browser.send(here, action="check", addresses=lines, role=role)
         counts.append(len(seen))
     assert counts[0] == counts[1] <= 9
 
@@ -156,10 +160,10 @@ def test_invitations_are_sent_again_and_called_back_by_those_who_may(
     here = f"{list_of}{uuid}/"
     for name, _ in everybody(browser, scene):
         may = name in {"manager", "owner", "staff"}
-        for deed in ("send", "cancel", "send"):
+        for action in ("send", "cancel", "send"):
             browser.open("/account/tokens/")
-            status = browser.send(here, deed=deed).status_code
-            assert (status == 303) == may, (name, deed, status)
+            status = browser.send(here, action=action).status_code
+            assert (status == 303) == may, (name, action, status)
             assert may or status in {403, 404}, (name, status)
         page = browser.open(list_of)
         # Who reads, and may not invite, is given neither button nor link.
@@ -167,10 +171,10 @@ def test_invitations_are_sent_again_and_called_back_by_those_who_may(
         assert ("/invitation/" in page.text) == may, name
     browser.sign_in(world, world.staff)
     browser.open(list_of)
-    assert browser.send(here, deed="sell").status_code == 404
+    assert browser.send(here, action="sell").status_code == 404
     other = world.invite(world.staff, "x@example.org", "CUSTOMER.OWNER", scene.organisation)
     browser.open(list_of)
-    assert browser.send(f"{list_of}{other}/", deed="cancel").status_code == 404
+    assert browser.send(f"{list_of}{other}/", action="cancel").status_code == 404
     assert world.invitation(other).state == "pending"
 
 
@@ -189,7 +193,7 @@ def test_nobody_gives_or_sends_or_takes_away_what_is_above_their_ceiling(
     page = browser.open(f"{path}invite/")
     assert f'value="{member}"' in page.text
     assert manager not in page.text
-    given = {"deed": "send", "addresses": "a@example.org"}
+    given = {"action": "send", "addresses": "a@example.org"}
     assert browser.send(f"{path}invite/", **given, role=manager).status_code == 422
     above, below = (
         world.invite(world.staff, f"{name}@example.org", f"PROJECT.{name}", scene.project)
@@ -198,18 +202,18 @@ def test_nobody_gives_or_sends_or_takes_away_what_is_above_their_ceiling(
     page = browser.open(f"{path}invitations/")
     assert above not in page.text
     assert below in page.text
-    assert browser.send(f"{path}invitations/{above}/", deed="cancel").status_code == 403
-    assert browser.send(f"{path}invitations/{below}/", deed="cancel").status_code == 303
+    assert browser.send(f"{path}invitations/{above}/", action="cancel").status_code == 403
+    assert browser.send(f"{path}invitations/{below}/", action="cancel").status_code == 303
     # May take a member's role away, but give it no other end; and nothing of the manager.
     page = browser.open(seat_path(scene, "member"))
     assert 'value="remove"' in page.text
     assert 'value="end"' not in page.text
     assert seat_path(scene, "manager") not in browser.open(path).text
     browser.open(seat_path(scene, "member"))
-    assert browser.send(seat_path(scene, "manager"), deed="remove").status_code == 403
+    assert browser.send(seat_path(scene, "manager"), action="remove").status_code == 403
     browser.open(seat_path(scene, "member"))
-    assert browser.send(seat_path(scene, "member"), deed="end").status_code == 403
-    assert browser.send(seat_path(scene, "member"), deed="remove").status_code == 303
+    assert browser.send(seat_path(scene, "member"), action="end").status_code == 403
+    assert browser.send(seat_path(scene, "member"), action="remove").status_code == 303
 
 
 def handed_on(page_text: str) -> str:

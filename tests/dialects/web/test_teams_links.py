@@ -38,23 +38,23 @@ def test_links_for_many_are_made_shown_and_closed(browser: Browser, scene: Scene
         if name not in {"manager", "owner", "staff"}:
             assert browser.send(f"{here}link/", role=role).status_code in {403, 404}, name
             browser.open("/account/tokens/")
-            for deed in ("close", "save"):
-                assert browser.send(one, deed=deed).status_code in {403, 404}, name
+            for action in ("close", "save"):
+                assert browser.send(one, action=action).status_code in {403, 404}, name
                 browser.open("/account/tokens/")
             assert browser.open(one).status_code in {403, 404}, name
     browser.sign_in(world, scene.people["manager"])
     assert "svg" in browser.open(f"{here}links/").text
     elsewhere = f"{scene.paths['organisation']}links/{found[1]}/"
-    assert browser.send(elsewhere, deed="close").status_code in {403, 404}
+    assert browser.send(elsewhere, action="close").status_code in {403, 404}
     browser.open("/account/tokens/")
-    assert browser.send(f"{here}links/x/", deed="close").status_code == 404
+    assert browser.send(f"{here}links/x/", action="close").status_code == 404
     browser.open("/account/tokens/")
-    assert browser.send(one, deed="sell").status_code == 422
-    page = browser.follow(browser.send(one, deed="close"))
+    assert browser.send(one, action="sell").status_code == 422
+    page = browser.follow(browser.send(one, action="close"))
     assert "svg" not in page.text
     assert "closed" in text(page)
     browser.open("/account/tokens/")
-    assert browser.send(one, deed="close").status_code == 409
+    assert browser.send(one, action="close").status_code == 409
     assert browser.open(one).status_code == 409
 
 
@@ -158,7 +158,7 @@ def test_a_link_is_changed_and_what_it_gives_stays(browser: Browser, scene: Scen
     page = browser.open(here)
     assert "Before" in page.text
     assert 'name="role"' not in page.text
-    assert browser.send(here, deed="save", email_patterns="(", expires="x").status_code == 422
+    assert browser.send(here, action="save", email_patterns="(", expires="x").status_code == 422
     end = (datetime.now(UTC) + timedelta(days=2)).date()
     given = {
         "custom_text": "After",
@@ -167,7 +167,7 @@ def test_a_link_is_changed_and_what_it_gives_stays(browser: Browser, scene: Scen
         "expires": end.isoformat(),
         "role": world.role("PROJECT.MANAGER").uuid,
     }
-    said = text(browser.follow(browser.send(here, deed="save", **given)))
+    said = text(browser.follow(browser.send(here, action="save", **given)))
     assert "says something else" in said
     (row,) = links_of(world, scene.project)
     assert (row.custom_text, row.role_name, row.auto_approve) == ("After", "PROJECT.MEMBER", True)

@@ -129,8 +129,8 @@ def test_after_twenty_wrong_codes_no_code_of_the_authenticator_is_accepted(
     assert refusal.code == "second_factor.locked"
     own = Browser(unlimited).sign_in(world, ada)
     for path, sent in (
-        ("/account/second_factor/", {"deed": "remove"}),
-        ("/account/second_factor/", {"deed": "codes"}),
+        ("/account/second_factor/", {"action": "remove"}),
+        ("/account/second_factor/", {"action": "codes"}),
         ("/account/address/", {"email": "new@example.org"}),
     ):
         own.open(path)
@@ -152,7 +152,7 @@ def test_staff_who_reset_the_factor_end_the_lock(unlimited: Site, world: World) 
     assert "only recovery codes are accepted" not in text(desk.open(path))
     guess(thief, 1)
     assert "only recovery codes are accepted" in text(desk.open(path))
-    assert desk.send(path, deed="second_factor").status_code == 303
+    assert desk.send(path, action="second_factor").status_code == 303
     assert "only recovery codes are accepted" not in text(desk.open(path))
     assert try_in(Browser(unlimited), "ada", PASSWORD).headers["location"] == "/account/"
     turned_on(world, ada)
@@ -207,10 +207,12 @@ def test_wrong_codes_of_somebody_signed_in_count_as_well(unlimited: Site, world:
     ada, authenticator, _codes = ada_with_factor(world)
     browser = Browser(unlimited).sign_in(world, ada)
     browser.open("/account/second_factor/")
-    for deed in ("remove", "codes") * 10:
-        assert browser.send("/account/second_factor/", deed=deed, code="000000").status_code == 422
+    for action in ("remove", "codes") * 10:
+        assert (
+            browser.send("/account/second_factor/", action=action, code="000000").status_code == 422
+        )
     code = authenticator.now()
-    assert browser.send("/account/second_factor/", deed="remove", code=code).status_code == 422
+    assert browser.send("/account/second_factor/", action="remove", code=code).status_code == 422
     with world.database.read() as tx:
         assert two_factor_queries.is_on(tx, ada.id)
 
@@ -235,8 +237,8 @@ def test_wrong_codes_while_setting_up_lock_nothing(unlimited: Site, world: World
     browser = Browser(unlimited).sign_in(world, ada)
     here = "/account/second_factor/"
     browser.open(here)
-    browser.follow(browser.send(here, deed="begin", password=PASSWORD))
+    browser.follow(browser.send(here, action="begin", password=PASSWORD))
     for _ in range(25):
-        assert browser.send(here, deed="confirm", code="000000").status_code == 422
+        assert browser.send(here, action="confirm", code="000000").status_code == 422
     assert told(world, ada) == []
     assert owed(world.database, KIND) == []

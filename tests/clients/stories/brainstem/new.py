@@ -89,7 +89,7 @@ assert [one["id"] for one in found] == [third["id"]]
 assert found[0]["authgroup"]["name"] == "Newer Group"
 assert found[0]["user_account_request"]["email"] == facts["alice"]["email"]
 decide(mia, third, "accept")
-# What is sent again after a lost answer is no second deed.
+# What is sent again after a lost answer is no second action.
 decide(mia, third, "accept")
 late = mia.load("group_membership_request", id=third["id"], options="reject")
 assert late.status_code == 400
