@@ -58,7 +58,7 @@ class Scene:
     def kinds(self) -> list[str]:
         """The kinds of the tokens that she has."""
         with self.world.database.read() as tx:
-            held = [kind.value for kind in token_queries.ids_of(tx, self.ada.id)]
+            held = [kind.value for kind in token_queries.count_by_kind(tx, self.ada.id)]
             return sorted(
                 held + ([TokenKind.API.value] if token_queries.of_account(tx, self.ada.id) else [])
             )

@@ -72,7 +72,7 @@ class Standing:
     def by_token(
         self, action: str, by: str, *given: Any, shown: str | None = None, **more: Any
     ) -> str:
-        """Do an action as whoever shows a token of somebody; the latest, if nothing else is said."""
+        """Do an action with a token of somebody: the given one, otherwise the latest."""
         used = self.tokens.get(by)
         if used is None or shown not in {None, self.latest.get(by)}:
             return "token.unknown"

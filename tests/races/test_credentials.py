@@ -54,7 +54,7 @@ def together() -> Iterator[Callable[..., list[Any]]]:
 def left(world: World, person: Person) -> list[str]:
     """What still lets somebody into an account, or will."""
     with world.database.read() as tx:
-        found = [kind.value for kind in token_queries.ids_of(tx, person.id)]
+        found = [kind.value for kind in token_queries.count_by_kind(tx, person.id)]
         found += ["api"] if token_queries.of_account(tx, person.id) else []
         found += ["address"] if email_change_queries.of_account(tx, person.id) else []
         rows = tx.fetch_all(Statement(device_rows.select()))

@@ -49,7 +49,7 @@ _WAITS = text(
 
 
 def then(database: Database, first: Deed, second: Deed) -> Any:
-    """Do an action and a second one that begins before the first commits; return the second result."""
+    """Do an action and another that begins before it commits; return the second result."""
     return then_all(database, first, second)[0]
 
 

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import pytest
 
-from collegium.access.subnets.rules import is_denied, position
+from collegium.access.subnets.rules import denied_ranges, position
 
 
 def is_open(subnets: str, address: str) -> bool:
     at = position(address)
-    return not any(low <= at <= high for low, high in is_denied(subnets))
+    return not any(low <= at <= high for low, high in denied_ranges(subnets))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_an_address_lies_where_rows_that_were_written_long_ago_expect_it(
 
 @pytest.mark.parametrize("subnets", ["", " ", ",", " , "])
 def test_without_subnets_there_is_no_range(subnets: str) -> None:
-    assert is_denied(subnets) == []
+    assert denied_ranges(subnets) == []
 
 
 def test_subnets_that_are_none_let_nobody_in() -> None:
@@ -78,7 +78,7 @@ def test_subnets_that_are_none_let_nobody_in() -> None:
 
 
 def test_the_ranges_follow_each_other_without_touching() -> None:
-    found = is_denied("10.0.0.0/8,10.1.0.0/16,9.0.0.0/8,2001:db8::/32")
+    found = denied_ranges("10.0.0.0/8,10.1.0.0/16,9.0.0.0/8,2001:db8::/32")
     assert all(low <= high for low, high in found)
     assert all(before[1] < after[0] for before, after in pairwise(found))
     assert len(found) == 3

@@ -10,7 +10,7 @@ import pytest
 from alembic import command
 from sqlalchemy import select, text
 
-from collegium.access.subnets.rules import is_denied
+from collegium.access.subnets.rules import denied_ranges
 from collegium.accounts import queries as account_queries
 from collegium.db import schema
 from collegium.db.database import Database
@@ -125,8 +125,8 @@ def test_the_subnets_of_an_earlier_release_restrict_after_the_upgrade(empty: Dat
     with empty.engine.connect() as connection:
         rows = connection.execute(select(closed_ranges).order_by(*closed_ranges.c)).all()
     assert [tuple(row) for row in rows] == [
-        *((2, low, high) for low, high in is_denied("10.0.0.0/8")),
-        *((3, low, high) for low, high in is_denied("nonsense")),
+        *((2, low, high) for low, high in denied_ranges("10.0.0.0/8")),
+        *((3, low, high) for low, high in denied_ranges("nonsense")),
     ]
 
 

@@ -83,7 +83,7 @@ def is_active(table: Any = grants) -> ColumnElement[bool]:
 _scope_row = scopes.alias("place")
 
 
-def _is_not_deleted() -> ColumnElement[bool]:
+def _not_hidden_by_subnets() -> ColumnElement[bool]:
     """Return the condition that access subnets do not hide the grant from the actor."""
     address = bindparam("actor_address", type_=LargeBinary)
     return not_(
@@ -101,7 +101,9 @@ def _is_not_deleted() -> ColumnElement[bool]:
 def actor_grants() -> ColumnElement[bool]:
     """Return the condition that a grant belongs to the actor and counts now, from this address."""
     return and_(
-        grants.c.account_id == bindparam("actor", type_=BigInt), is_active(), _is_not_deleted()
+        grants.c.account_id == bindparam("actor", type_=BigInt),
+        is_active(),
+        _not_hidden_by_subnets(),
     )
 
 
@@ -306,7 +308,7 @@ def get_visible(
 
 
 def lock_and_recheck(
-    tx: WriteTransaction, actor: Actor, reached: ScopeAccess, *needed: Permission
+    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, *needed: Permission
 ) -> ScopeAccess:
     """Lock a scope that was loaded before, and repeat the checks under the lock.
 
@@ -317,8 +319,8 @@ def lock_and_recheck(
         NotFound: ``scope.unknown`` or ``<kind>.unknown``: the scope is gone or no longer visible.
         Forbidden: ``permission.missing``: the actor no longer holds one of the permissions.
     """
-    lock_account_and_scope(tx, reached.scope.id, reached.scope.parent_id)
-    return get_visible_by_id(tx, actor, reached.scope.id, *needed)
+    lock_scope_and_parent(tx, scope_access.scope.id, scope_access.scope.parent_id)
+    return get_visible_by_id(tx, actor, scope_access.scope.id, *needed)
 
 
 def get_visible_by_id(
@@ -373,7 +375,7 @@ def lock_account(tx: WriteTransaction, account: int) -> None:
     tx.scalar(_LOCK_ACCOUNT, id=account)
 
 
-def lock_account_and_scope(tx: WriteTransaction, scope_id: int, parent_id: int | None) -> None:
+def lock_scope_and_parent(tx: WriteTransaction, scope_id: int, parent_id: int | None) -> None:
     """Lock a scope and its parent. The parent comes first everywhere, which prevents deadlocks."""
     if parent_id is not None:
         lock_scope(tx, parent_id)

@@ -94,7 +94,7 @@ def create(
         "token_lifetime": settings.token_lifetime,
         **values,
     }
-    row["picture"] = _stored_values(tx, row.get("picture"))
+    row["picture"] = _store_picture(tx, row.get("picture"))
     row["slug"] = values.get("slug") or slugs.new(tx, "user", values["username"])
     number = account_queries.add(tx, row)
     event_queries.record(
@@ -176,7 +176,7 @@ def update(
     if "picture" in changed:
         if before.picture is not None:
             picture_queries.drop(tx, before.picture)
-        changed["picture"] = _stored_values(tx, changed["picture"])
+        changed["picture"] = _store_picture(tx, changed["picture"])
     change_account(tx, account.id, changed | {"modified": tx.now})
     if "is_active" in changed:
         set_active(tx, actor, account.id, is_active=changed["is_active"])
@@ -193,7 +193,7 @@ def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_ac
         end_invitations(tx, actor, account)
 
 
-def _stored_values(tx: WriteTransaction, picture: tuple[str, bytes] | None) -> str | None:
+def _store_picture(tx: WriteTransaction, picture: tuple[str, bytes] | None) -> str | None:
     """Store a picture, given as media type and bytes. Return its UUID."""
     return None if picture is None else picture_queries.add(tx, *picture)
 
@@ -291,11 +291,11 @@ def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[Row]:
         # Scopes that were added while this waited need a lock too, before that of the account. So
         # all locks are released and taken again; otherwise two actions could deadlock.
         with suppress(_LockSetChangedError), tx.savepoint():
-            places = membership_queries.locked_scope_ids(tx, account)
+            places = membership_queries.scope_ids_to_lock(tx, account)
             for scope in places:
                 lock_scope(tx, scope)
             lock_account(tx, account)
-            if not set(membership_queries.locked_scope_ids(tx, account)).issubset(places):
+            if not set(membership_queries.scope_ids_to_lock(tx, account)).issubset(places):
                 raise _LockSetChangedError
             return membership_queries.open_grants(tx, account)
 
@@ -399,7 +399,7 @@ def ensure_staff(  # the command ``collegium staff``
             number = create(tx, None, settings, vault, {"username": username, **wanted})
         else:
             number = known.id
-            if not (promotes or known.is_staff or _is_unchanged_by_staff(tx, known)):
+            if not (promotes or known.is_staff or _was_created_by_staff(tx, known)):
                 message = f"somebody else made the account {username}; --promote makes it staff"
                 raise UnfitAccountError(message)
             if known.email != email:
@@ -414,7 +414,7 @@ def ensure_staff(  # the command ``collegium staff``
         return str(account.uuid), token_actions.renew(tx, vault, settings, None, account)
 
 
-def _is_unchanged_by_staff(tx: ReadTransaction, account: Row) -> bool:
+def _was_created_by_staff(tx: ReadTransaction, account: Row) -> bool:
     """Return whether staff or an operator created an account.
 
     Invited people choose their own user name, so the name alone does not show who the account

@@ -234,7 +234,7 @@ def _is_alive(connection: Any) -> bool:
     return True
 
 
-def is_closed_by_server(connection: Any) -> bool:
+def is_unusable(connection: Any) -> bool:
     """Return whether a connection must not be reused.
 
     True if a PostgreSQL connection is closed, or if a SQLite connection is closed or still in a

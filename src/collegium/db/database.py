@@ -22,7 +22,7 @@ from collegium.db.connections import (
     StorageFullError,
     UnavailableError,
     first_line,
-    is_closed_by_server,
+    is_unusable,
 )
 from collegium.db.statements import CompiledStatement, Row, Statement
 
@@ -368,7 +368,7 @@ class _BorrowedConnection:
         if isinstance(error, OUTAGES):
             self._connections.drop(self.connection)
             raise self._connections.outage(error) from error
-        if is_closed_by_server(self.connection):
+        if is_unusable(self.connection):
             self._connections.drop(self.connection)
         else:
             self._connections.give(self.connection)

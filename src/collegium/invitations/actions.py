@@ -44,7 +44,7 @@ def create(
     tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    reached: ScopeAccess,
+    scope_access: ScopeAccess,
     role: Row,
     details: Mapping[str, Any],
 ) -> str:
@@ -66,10 +66,10 @@ def create(
             or archived.
         Limited: ``mail_budget.spent``.
     """
-    scope = reached.scope
+    scope = scope_access.scope
     if role.kind != scope.kind:
         raise Invalid("role.other_kind")
-    _check_may_invite(tx, actor, reached, role.id)
+    _check_may_invite(tx, actor, scope_access, role.id)
     if not role.is_active:
         raise Conflict("role.inactive")
     check_open(scope)
@@ -485,13 +485,17 @@ def expiry(now: datetime, settings: Settings) -> datetime:
     return now + timedelta(seconds=settings.invitation_lifetime)
 
 
-def _check_may_invite(tx: ReadTransaction, actor: Actor, reached: ScopeAccess, role: int) -> None:
+def _check_may_invite(
+    tx: ReadTransaction, actor: Actor, scope_access: ScopeAccess, role: int
+) -> None:
     if not has_permission(
-        actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(reached.scope.kind)].grant
+        actor,
+        scope_access.permissions,
+        MEMBERSHIP_PERMISSIONS[ScopeKind(scope_access.scope.kind)].grant,
     ):
         raise Forbidden("permission.missing")
     if not may_grant(
-        actor, reached.permissions, role_queries.permissions_of(tx, [role]).get(role, [])
+        actor, scope_access.permissions, role_queries.permissions_of(tx, [role]).get(role, [])
     ):
         raise Forbidden("role.above_ceiling")
 

@@ -32,7 +32,7 @@ def create(
     tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    reached: ScopeAccess,
+    scope_access: ScopeAccess,
     role: Row,
     details: Mapping[str, Any],
     account: Row | None = None,
@@ -50,17 +50,17 @@ def create(
         Conflict: as ``invitations.actions.create``; ``group.no_account``; ``grant.exists``;
             ``invitation.exists`` if the account already has an open invitation to the group.
     """
-    reached = access_queries.lock_and_recheck(
-        tx, actor, reached, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant
+    scope_access = access_queries.lock_and_recheck(
+        tx, actor, scope_access, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant
     )
     if account is None:
         email = details["email"]
         account = account_queries.with_addresses(tx, [email]).get(comparable_address(email))
     if account is None:
         raise Conflict("group.no_account")
-    _check_stranger(tx, reached.scope.id, account.id)
+    _check_stranger(tx, scope_access.scope.id, account.id)
     return invitation_actions.create(
-        tx, actor, settings, reached, role, {**details, **_to(account)}
+        tx, actor, settings, scope_access, role, {**details, **_to(account)}
     )
 
 
@@ -98,7 +98,7 @@ def invite(
     tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    reached: ScopeAccess,
+    scope_access: ScopeAccess,
     role: Row,
     account: Row,
 ) -> bool:
@@ -116,13 +116,13 @@ def invite(
             ``role.above_ceiling`` also for an actor who may not grant the role of the open
             invitation, such as a manager who would change what an owner has offered.
     """
-    before = invitation_queries.open_to(tx, reached.scope.id, account.id)
+    before = invitation_queries.open_to(tx, scope_access.scope.id, account.id)
     if before is None:
-        uuid = invitation_actions.create(tx, actor, settings, reached, role, _to(account))
+        uuid = invitation_actions.create(tx, actor, settings, scope_access, role, _to(account))
         made: Any = invitation_queries.by_uuid(tx, uuid)
         return bool(made.state == State.PENDING)
-    _check_may_give(tx, actor, reached, before.role_id)
-    _check_may_give(tx, actor, reached, role.id)
+    _check_may_give(tx, actor, scope_access, before.role_id)
+    _check_may_give(tx, actor, scope_access, role.id)
     seen = invitation_rules.effective_state(before.state, before.expires, tx.now)
     if seen is State.PENDING and before.role_id == role.id:
         invitation_queries.step(tx, before, State.PENDING, vouched_by=actor.id)
@@ -270,13 +270,15 @@ def _check_moves(tx: WriteTransaction, invitation: Row, act: Action) -> State:
     )
 
 
-def _check_may_give(tx: WriteTransaction, actor: Actor, reached: ScopeAccess, role: int) -> None:
+def _check_may_give(
+    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, role: int
+) -> None:
     if not has_permission(
-        actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant
+        actor, scope_access.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant
     ):
         raise Forbidden("permission.missing")
     if not may_grant(
-        actor, reached.permissions, role_queries.permissions_of(tx, [role]).get(role, [])
+        actor, scope_access.permissions, role_queries.permissions_of(tx, [role]).get(role, [])
     ):
         raise Forbidden("role.above_ceiling")
 

@@ -85,7 +85,7 @@ def ensure_invited_account(
     if tells == (told is not None):
         return mail
     with database.write(now) as tx:
-        return _next_slot(tx, mail, told and told.id)
+        return _set_mail_kind(tx, mail, told and told.id)
 
 
 def _find(tx: ReadTransaction, invitation: Row) -> Row | None:
@@ -131,7 +131,7 @@ def _make(
             # at the same time has either chosen the same name, and then the unique index lets only
             # one of the two insert it, or its account is visible to this query.
             if _find(tx, invitation) is not None:
-                return _next_slot(tx, mail, None)
+                return _set_mail_kind(tx, mail, None)
             values = _values(invitation) | {
                 "uuid": uuid,
                 "username": username,
@@ -145,7 +145,7 @@ def _make(
                 if refusal.code != "account.username_taken":
                     raise
             else:
-                return _next_slot(tx, mail, number)
+                return _set_mail_kind(tx, mail, number)
 
 
 def _free_name(tx: ReadTransaction, address: str) -> str:
@@ -171,7 +171,7 @@ def _values(invitation: Row) -> dict[str, Any]:
     }
 
 
-def _next_slot(tx: WriteTransaction, mail: Row, account: int | None) -> Row:
+def _set_mail_kind(tx: WriteTransaction, mail: Row, account: int | None) -> Row:
     """Change the kind of an e-mail to match its account, or to mention no account."""
     kind = InvitationCreated.kind if account is None else InvitationApproved.kind
     facts = {name: value for name, value in mail.facts.items() if name != "account"}

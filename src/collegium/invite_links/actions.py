@@ -40,7 +40,7 @@ def create(
     tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    reached: ScopeAccess,
+    scope_access: ScopeAccess,
     role: Row,
     project_role: Row | None,
     details: Mapping[str, Any],
@@ -59,17 +59,17 @@ def create(
         Conflict: ``organisation.unavailable``, ``role.inactive``, ``open_invitation.too_many``.
         NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
     """
-    scope = reached.scope
+    scope = scope_access.scope
     for problem in problems(actor, scope.kind, role, project_role, details):
         raise problem
     invite_link_rules.check_end(details.get("expires"), tx.now, settings.group_invitation_lifetime)
     makes = bool(details.get("auto_create_project"))
     gives = [role.id] + ([project_role.id] if project_role else [])
-    check_may_give(tx, actor, reached, gives, makes_projects=makes)
+    check_may_give(tx, actor, scope_access, gives, makes_projects=makes)
     if not role.is_active or (project_role is not None and not project_role.is_active):
         raise Conflict("role.inactive")
     check_open(scope)
-    access_queries.lock_account_and_scope(tx, scope.id, scope.parent_id)
+    access_queries.lock_scope_and_parent(tx, scope.id, scope.parent_id)
     check_invite_link_quota(invite_link_queries.open_of(tx, scope.id), settings.max_invite_links)
     uuid = uuid4().hex
     invite_link_queries.add(
@@ -226,7 +226,7 @@ def _active(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple[Row, ScopeAc
 def check_may_give(
     tx: ReadTransaction,
     actor: Actor,
-    reached: ScopeAccess,
+    scope_access: ScopeAccess,
     gives: Collection[int],
     *,
     makes_projects: bool,
@@ -241,13 +241,17 @@ def check_may_give(
         Forbidden: ``permission.missing``, ``role.above_ceiling``.
     """
     if not has_permission(
-        actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(reached.scope.kind)].grant
+        actor,
+        scope_access.permissions,
+        MEMBERSHIP_PERMISSIONS[ScopeKind(scope_access.scope.kind)].grant,
     ):
         raise Forbidden("permission.missing")
-    if makes_projects and not has_permission(actor, reached.permissions, Permission.PROJECT_CREATE):
+    if makes_projects and not has_permission(
+        actor, scope_access.permissions, Permission.PROJECT_CREATE
+    ):
         raise Forbidden("permission.missing")
     carried = role_queries.permissions_of(tx, gives)
     if not may_grant(
-        actor, reached.permissions, {one for many in carried.values() for one in many}
+        actor, scope_access.permissions, {one for many in carried.values() for one in many}
     ):
         raise Forbidden("role.above_ceiling")

@@ -9,7 +9,7 @@ from sqlalchemy import and_, bindparam, func, select, true, union, update
 
 from collegium.access.queries import (
     add_to_scope,
-    lock_account_and_scope,
+    lock_scope_and_parent,
     scopes_with_permission,
     viewer_params,
 )
@@ -199,7 +199,7 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
     """
     scope = tx.fetch_one(_SCOPE_OF, uuid=uuid)
     if scope is not None:
-        lock_account_and_scope(tx, scope.id, scope.parent_id)
+        lock_scope_and_parent(tx, scope.id, scope.parent_id)
     row = tx.fetch_one(_seen(public=False), uuid=uuid, now=tx.now)
     if row is None:
         raise NotFound("open_invitation.unknown")

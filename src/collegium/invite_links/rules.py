@@ -14,7 +14,7 @@ import re2
 
 from collegium.access.rules import ScopeKind
 from collegium.refusals import Conflict, Forbidden, Invalid
-from collegium.text.email_addresses import has_single_script_labels, spellings
+from collegium.text.email_addresses import is_single_script_address, spellings
 from collegium.text.names import clean_name, without_link
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def matches_restrictions(
         return True
     # Without case RE2 takes the Kelvin sign for a K. An address with such a character must not
     # match.
-    return has_single_script_labels(email) and any(
+    return is_single_script_address(email) and any(
         re2.fullmatch(pattern, spelling, _options)
         for pattern in patterns
         for spelling in spellings(email)

@@ -288,7 +288,7 @@ def _decided(tx: WriteTransaction, actor: Actor, uuid: str, act: Action, *, grou
     allowed: the request is returned as it is.
     """
     request = join_request_queries.get_visible(tx, actor, uuid, groups=groups)
-    access_queries.lock_account_and_scope(tx, request.scope_id, _parent(request))
+    access_queries.lock_scope_and_parent(tx, request.scope_id, _parent(request))
     request = _reload(tx, request.id)
     if not groups:
         join_request_rules.transition(request.state, act)

@@ -198,7 +198,11 @@ def _check_grantable(
 
 
 def require_permission(
-    actor: Actor, reached: ScopeAccess, right: Permission, account: int, carried: Collection[str]
+    actor: Actor,
+    scope_access: ScopeAccess,
+    right: Permission,
+    account: int,
+    carried: Collection[str],
 ) -> None:
     """Require that the actor may use a permission on a role of an account.
 
@@ -213,15 +217,15 @@ def require_permission(
             actor is staff or the permission is inherited; ``organisation.unavailable`` unless a
             role is revoked.
     """
-    scope = reached.scope
-    if not has_permission(actor, reached.permissions, right):
+    scope = scope_access.scope
+    if not has_permission(actor, scope_access.permissions, right):
         raise Forbidden("permission.missing")
     if right is not MEMBERSHIP_PERMISSIONS[ScopeKind(scope.kind)].revoke:
         check_open(scope)
-    from_below = not actor.is_staff and right not in reached.parent_permissions
+    from_below = not actor.is_staff and right not in scope_access.parent_permissions
     if from_below and account == actor.id and scope.kind != ScopeKind.ORGANISATION:
         raise Conflict("membership.own_role")
-    if not may_grant(actor, reached.permissions, carried):
+    if not may_grant(actor, scope_access.permissions, carried):
         raise Forbidden("role.above_ceiling")
 
 

@@ -484,7 +484,7 @@ def open_grants(tx: ReadTransaction, account: int) -> list[Row]:
     return tx.fetch_all(_STANDING, account=account)
 
 
-def locked_scope_ids(tx: ReadTransaction, account: int) -> list[int]:
+def scope_ids_to_lock(tx: ReadTransaction, account: int) -> list[int]:
     """Return the ids of the scopes to lock before an account is changed or deleted.
 
     The account has a grant, a pending join request or an open invitation there. The ids are in the

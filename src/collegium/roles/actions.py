@@ -36,7 +36,7 @@ def create(
     require_staff(actor)
     role_rules.check_permissions(ScopeKind(values["kind"]), permissions)
     uuid = uuid4().hex
-    descriptions = _event_data(values.get("descriptions", {}))
+    descriptions = _changed_descriptions(values.get("descriptions", {}))
     number = role_queries.add(tx, {**values, "descriptions": descriptions, "uuid": uuid})
     role_queries.set_permissions(tx, number, permissions)
     _record(tx, "role.created", actor, values["name"], uuid, permissions=sorted(permissions))
@@ -71,7 +71,9 @@ def update(
     role_rules.check_name(role.name, changes.get("name", role.name), is_system=role.is_system)
     wanted = dict(changes)
     if "descriptions" in wanted:
-        wanted["descriptions"] = _event_data({**role.descriptions, **wanted["descriptions"]})
+        wanted["descriptions"] = _changed_descriptions(
+            {**role.descriptions, **wanted["descriptions"]}
+        )
     changed = {name: value for name, value in wanted.items() if getattr(role, name) != value}
     if changed:
         role_queries.change(tx, role.id, changed)
@@ -127,7 +129,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     _record(tx, "role.deleted", actor, role.name, uuid)
 
 
-def _event_data(descriptions: Mapping[str, str | None]) -> dict[str, str]:
+def _changed_descriptions(descriptions: Mapping[str, str | None]) -> dict[str, str]:
     return {language: text for language, text in descriptions.items() if text is not None}
 
 

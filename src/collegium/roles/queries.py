@@ -202,7 +202,7 @@ def of_kind(tx: ReadTransaction, kind: str) -> list[Row]:
     return tx.fetch_all(_OF_KIND, kind=kind)
 
 
-def permission_names(tx: ReadTransaction) -> dict[str, str]:
+def display_names(tx: ReadTransaction) -> dict[str, str]:
     """Return the display name of each role, group roles included, by the role's name."""
     return {row.name: row.description or row.name for row in tx.fetch_all(_NAMES)}
 

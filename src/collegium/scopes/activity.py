@@ -75,14 +75,12 @@ _ASKED = _per_day(requests.c.created)
 _DECIDED = _per_day(requests.c.decided)
 
 # Half a second of tolerance: SQLite calculates with days in floating point.
-_duration_histogram = _Seconds(invitations.c.created, invitations.c.accepted) - literal_column(
-    "0.5"
-)
+_duration = _Seconds(invitations.c.created, invitations.c.accepted) - literal_column("0.5")
 _WAITS = Statement(
     select(
         *(
             func.count()
-            .filter(_duration_histogram <= literal_column(str(wait.total_seconds())))
+            .filter(_duration <= literal_column(str(wait.total_seconds())))
             .label(f"within{at}")
             for at, wait in enumerate(WAIT_STEPS)
         ),

@@ -104,10 +104,10 @@ def address_error(address: str) -> str:
         return str(error)
     if len(f"{local}@{domain}".encode()) > ADDRESS_MAX:
         return f"The address is too long: at most {ADDRESS_MAX} characters."
-    return "" if has_single_script_labels(address) else MIXED
+    return "" if is_single_script_address(address) else MIXED
 
 
-def has_single_script_labels(address: str) -> bool:
+def is_single_script_address(address: str) -> bool:
     """Return whether an address has no letters that imitate those of another script."""
     return is_single_script(_canonical(address))
 

@@ -105,7 +105,7 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answ
         wanted["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
     paging = Paging(browser, event_queries.team.count(tx, browser.actor, wanted, ROWS_MAX + 1))
     rows = event_queries.team.page(tx, browser.actor, wanted, (), paging.size, paging.offset)
-    named = role_queries.permission_names(tx)
+    named = role_queries.display_names(tx)
     return page(
         browser,
         "team_history",

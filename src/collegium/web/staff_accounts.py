@@ -81,7 +81,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
     # How an account signs in is for staff only: support could do nothing with it.
     numbers, factor = {}, None
     if browser.actor.is_staff:
-        numbers = token_queries.ids_of(tx, row.id, browser.settings.token_max_age)
+        numbers = token_queries.count_by_kind(tx, row.id, browser.settings.token_max_age)
         factor = two_factor_queries.of_account(tx, row.id)
     has_factor = factor is not None and factor.confirmed is not None
     return page(

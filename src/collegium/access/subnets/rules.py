@@ -18,7 +18,7 @@ NO_ADDRESS: Final = -1
 """The position of a request without a known address: before all addresses, in no subnet."""
 
 
-def is_denied(subnets: str) -> list[tuple[bytes, bytes]]:
+def denied_ranges(subnets: str) -> list[tuple[bytes, bytes]]:
     """Return the ranges, both ends included, from which an organisation is hidden.
 
     Args:

@@ -23,7 +23,7 @@ from collegium.text.email_addresses import (
     MIXED,
     address_error,
     canonical_address,
-    has_single_script_labels,
+    is_single_script_address,
 )
 from collegium.text.names import clean_name, holds_link, trim
 
@@ -217,7 +217,7 @@ class Email(Text):
         wrong = []
         if text and address_error(text) not in {"", MIXED}:
             wrong.append("Enter a valid email address.")
-        if not has_single_script_labels(text):
+        if not is_single_script_address(text):
             wrong.append("Enter an email address in plain letters of one alphabet.")
         if wrong:
             raise ValidationError(*wrong)

@@ -98,7 +98,7 @@ def change(
     tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    reached: ScopeAccess,
+    scope_access: ScopeAccess,
     name: str | None,
     wishes: Sequence[MemberChange],
 ) -> int:
@@ -122,22 +122,24 @@ def change(
             ``is_name_taken``; ``group.last_owner``.
         Conflict, Limited: as ``invitations.group_actions.invite``.
     """
-    people = _People(tx, reached.scope.id, wishes)
-    if name is not None and not has_permission(actor, reached.permissions, Permission.GROUP_UPDATE):
+    people = _People(tx, scope_access.scope.id, wishes)
+    if name is not None and not has_permission(
+        actor, scope_access.permissions, Permission.GROUP_UPDATE
+    ):
         raise Forbidden("permission.missing")
     for wish in wishes:
-        _check_may(tx, actor, reached, wish, people)
+        _check_may(tx, actor, scope_access, wish, people)
     problems = people.problems(wishes)
     if problems:
         # The response reports errors of both fields together. Therefore the name is looked up
         # although nothing will change.
         is_taken = name is not None and group_queries.is_taken(
-            tx, comparable_name(name), reached.scope.id
+            tx, comparable_name(name), scope_access.scope.id
         )
         raise Invalid("group.people", field="users", problems=problems, is_name_taken=is_taken)
-    if name is not None and name != reached.scope.name:
-        group_queries.rename(tx, reached.scope.id, name, comparable_name(name))
-        _record(tx, "group.updated", actor, reached, fields=["name"])
+    if name is not None and name != scope_access.scope.name:
+        group_queries.rename(tx, scope_access.scope.id, name, comparable_name(name))
+        _record(tx, "group.updated", actor, scope_access, fields=["name"])
     mailed = 0
     loses_owner = False
     # In a fixed order, which prevents deadlocks of two transactions that invite the same people.
@@ -146,19 +148,21 @@ def change(
         if member is None:
             role: Any = role_queries.named(tx, _role(wish), None, groups=True)
             account = people.others[comparable_address(wish.email)]
-            mailed += group_invitation_actions.invite(tx, actor, settings, reached, role, account)
+            mailed += group_invitation_actions.invite(
+                tx, actor, settings, scope_access, role, account
+            )
             continue
         if wish.removes:
             membership_queries.end(tx, member.grant_id, actor.id)
-            _record_role(tx, "role.revoked", actor, reached, member, member.role_name)
+            _record_role(tx, "role.revoked", actor, scope_access, member, member.role_name)
         elif _role(wish) != member.role_name:
             membership_queries.end(tx, member.grant_id, actor.id)
-            _record_role(tx, "role.revoked", actor, reached, member, member.role_name)
+            _record_role(tx, "role.revoked", actor, scope_access, member, member.role_name)
             _assign(
                 tx,
                 actor,
-                reached.scope.id,
-                reached.scope.name,
+                scope_access.scope.id,
+                scope_access.scope.name,
                 member.account_id,
                 member.username,
                 _role(wish),
@@ -170,7 +174,7 @@ def change(
     if loses_owner:
         # Only checked if an owner is removed here: a group whose owners are all deactivated must
         # remain manageable.
-        _ensure_owner_remains(tx, reached.scope.id)
+        _ensure_owner_remains(tx, scope_access.scope.id)
     return mailed
 
 
@@ -290,7 +294,11 @@ def _role(wish: MemberChange) -> str:
 
 
 def _check_may(
-    tx: WriteTransaction, actor: Actor, reached: ScopeAccess, wish: MemberChange, people: _People
+    tx: WriteTransaction,
+    actor: Actor,
+    scope_access: ScopeAccess,
+    wish: MemberChange,
+    people: _People,
 ) -> None:
     member = people.members.get(comparable_address(wish.email))
     if member is None:
@@ -301,7 +309,7 @@ def _check_may(
         needed = group_rules.right_to_remove(carried)
     else:
         needed = Permission.GROUP_REGRANT
-    if not has_permission(actor, reached.permissions, needed):
+    if not has_permission(actor, scope_access.permissions, needed):
         raise Forbidden("permission.missing")
 
 
@@ -349,22 +357,22 @@ def _assign(
 
 
 def _record_role(
-    tx: WriteTransaction, kind: str, actor: Actor, reached: ScopeAccess, member: Row, role: str
+    tx: WriteTransaction, kind: str, actor: Actor, scope_access: ScopeAccess, member: Row, role: str
 ) -> None:
     _record(
         tx,
         kind,
         actor,
-        reached,
+        scope_access,
         account=member.account_id,
         role=role,
-        scope_name=reached.scope.name,
+        scope_name=scope_access.scope.name,
         username=member.username,
     )
 
 
 def _record(
-    tx: WriteTransaction, kind: str, actor: Actor, reached: ScopeAccess, **facts: Any
+    tx: WriteTransaction, kind: str, actor: Actor, scope_access: ScopeAccess, **facts: Any
 ) -> None:
-    named = {} if "scope_name" in facts else {"name": reached.scope.name}
-    event_queries.record(tx, kind, actor, scope=reached.scope.id, **named, **facts)
+    named = {} if "scope_name" in facts else {"name": scope_access.scope.name}
+    event_queries.record(tx, kind, actor, scope=scope_access.scope.id, **named, **facts)

@@ -8,7 +8,7 @@ from uuid import uuid4
 from collegium.access.queries import lock_and_recheck
 from collegium.access.rules import Permission, ScopeKind
 from collegium.access.subnets import queries as subnet_queries
-from collegium.access.subnets.rules import is_denied
+from collegium.access.subnets.rules import denied_ranges
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
 from collegium.db.tables import organisations
@@ -103,7 +103,7 @@ def create(
         },
         own,
     )
-    subnet_queries.replace(tx, number, is_denied(own.get("access_subnets", "")))
+    subnet_queries.replace(tx, number, denied_ranges(own.get("access_subnets", "")))
     event_queries.record(tx, "organisation.created", actor, scope=number, name=values["name"])
     if settings.create_default_project_on_organization_creation:
         project_actions.add(tx, actor, number, {"name": "First project"})
@@ -111,7 +111,7 @@ def create(
 
 
 def update(
-    tx: WriteTransaction, actor: Actor, reached: ScopeAccess, changes: Mapping[str, Any]
+    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, changes: Mapping[str, Any]
 ) -> None:
     """Update an organisation that the actor can see.
 
@@ -125,28 +125,28 @@ def update(
         Conflict: ``organisation.blocked``, ``organisation.archived``.
         Invalid: ``scope.slug_taken``.
     """
-    reached = lock_and_recheck(tx, actor, reached, Permission.ORGANISATION_UPDATE)
-    _check_may_change(actor, reached.scope, changes)
+    scope_access = lock_and_recheck(tx, actor, scope_access, Permission.ORGANISATION_UPDATE)
+    _check_may_change(actor, scope_access.scope, changes)
     if not actor.is_staff:
         changes = {
             name: value
             for name, value in changes.items()
             if name not in STAFF_ONLY and name != "slug"
         }
-    scope_queries.change(tx, reached.scope.id, organisations, changes)
+    scope_queries.change(tx, scope_access.scope.id, organisations, changes)
     if "access_subnets" in changes:
-        subnet_queries.replace(tx, reached.scope.id, is_denied(changes["access_subnets"]))
+        subnet_queries.replace(tx, scope_access.scope.id, denied_ranges(changes["access_subnets"]))
     event_queries.record(
         tx,
         "organisation.updated",
         actor,
-        scope=reached.scope.id,
-        name=reached.scope.name,
+        scope=scope_access.scope.id,
+        name=scope_access.scope.name,
         fields=sorted(changes),
     )
 
 
-def delete(tx: WriteTransaction, actor: Actor, reached: ScopeAccess) -> None:
+def delete(tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess) -> None:
     """Delete an organisation and end its grants; its events remain.
 
     Raises:
@@ -156,10 +156,10 @@ def delete(tx: WriteTransaction, actor: Actor, reached: ScopeAccess) -> None:
         Conflict: ``organisation.blocked``, ``organisation.archived``,
             ``organisation.has_projects``.
     """
-    reached = lock_and_recheck(tx, actor, reached, Permission.ORGANISATION_DELETE)
-    check_available(reached.scope)
-    scope_queries.check_childless(tx, reached.scope.id)
-    delete_scope(tx, actor, reached.scope.id)
+    scope_access = lock_and_recheck(tx, actor, scope_access, Permission.ORGANISATION_DELETE)
+    check_available(scope_access.scope)
+    scope_queries.check_childless(tx, scope_access.scope.id)
+    delete_scope(tx, actor, scope_access.scope.id)
     event_queries.record(
-        tx, "organisation.deleted", actor, scope=reached.scope.id, name=reached.scope.name
+        tx, "organisation.deleted", actor, scope=scope_access.scope.id, name=scope_access.scope.name
     )

@@ -106,7 +106,7 @@ def _writable(actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_end(actor: Actor, reached: ScopeAccess, values: dict[str, Any]) -> dict[str, Any]:
+def _with_end(actor: Actor, scope_access: ScopeAccess, values: dict[str, Any]) -> dict[str, Any]:
     """Require the permission to delete for an end date, and record who requested it.
 
     Raises:
@@ -114,7 +114,7 @@ def _with_end(actor: Actor, reached: ScopeAccess, values: dict[str, Any]) -> dic
     """
     if values.get("ends") is None:
         return values
-    if not has_permission(actor, reached.permissions, Permission.PROJECT_DELETE):
+    if not has_permission(actor, scope_access.permissions, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
     return values | {"ends_requested_by": actor.id}
 
@@ -131,7 +131,7 @@ def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
 
 
 def update(
-    tx: WriteTransaction, actor: Actor, reached: ScopeAccess, changes: Mapping[str, Any]
+    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, changes: Mapping[str, Any]
 ) -> None:
     """Update a project that the actor can see.
 
@@ -144,25 +144,25 @@ def update(
         Conflict: ``organisation.unavailable``.
         Invalid: ``project.date_in_the_past``, ``scope.slug_taken``.
     """
-    reached = lock_and_recheck(tx, actor, reached, Permission.PROJECT_UPDATE)
-    check_open(reached.scope)
+    scope_access = lock_and_recheck(tx, actor, scope_access, Permission.PROJECT_UPDATE)
+    check_open(scope_access.scope)
     changes = _writable(actor, changes)
-    if reached.scope.starts is not None and reached.scope.starts <= tx.now.date():
+    if scope_access.scope.starts is not None and scope_access.scope.starts <= tx.now.date():
         changes.pop("starts", None)
     check_dates(tx.now, changes)
-    changes = _with_end(actor, reached, changes)
-    scope_queries.change(tx, reached.scope.id, projects, changes)
+    changes = _with_end(actor, scope_access, changes)
+    scope_queries.change(tx, scope_access.scope.id, projects, changes)
     event_queries.record(
         tx,
         "project.updated",
         actor,
-        scope=reached.scope.id,
-        name=reached.scope.name,
+        scope=scope_access.scope.id,
+        name=scope_access.scope.name,
         fields=sorted(changes),
     )
 
 
-def delete(tx: WriteTransaction, actor: Actor, reached: ScopeAccess) -> None:
+def delete(tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess) -> None:
     """Delete a project and end its grants; its events remain.
 
     Raises:
@@ -172,11 +172,11 @@ def delete(tx: WriteTransaction, actor: Actor, reached: ScopeAccess) -> None:
             organisation.
         Conflict: ``organisation.unavailable``.
     """
-    reached = lock_and_recheck(tx, actor, reached)
-    if not has_permission(actor, reached.parent_permissions, Permission.PROJECT_DELETE):
+    scope_access = lock_and_recheck(tx, actor, scope_access)
+    if not has_permission(actor, scope_access.parent_permissions, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
-    check_open(reached.scope)
-    delete_scope(tx, actor, reached.scope.id)
+    check_open(scope_access.scope)
+    delete_scope(tx, actor, scope_access.scope.id)
     event_queries.record(
-        tx, "project.deleted", actor, scope=reached.scope.id, name=reached.scope.name
+        tx, "project.deleted", actor, scope=scope_access.scope.id, name=scope_access.scope.name
     )

@@ -225,7 +225,9 @@ def valid(
     return [(row, ends) for row, ends in rows if ends is None or ends >= tx.now]
 
 
-def ids_of(tx: ReadTransaction, account: int, max_age: int | None = None) -> dict[TokenKind, int]:
+def count_by_kind(
+    tx: ReadTransaction, account: int, max_age: int | None = None
+) -> dict[TokenKind, int]:
     """Return the number of valid tokens of an account by kind, without its API token."""
     return Counter(
         TokenKind(row.kind)

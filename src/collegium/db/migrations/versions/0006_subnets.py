@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from collegium.access.subnets.rules import is_denied
+from collegium.access.subnets.rules import denied_ranges
 from collegium.db.tables import BigInt
 
 revision = "0006"
@@ -47,7 +47,7 @@ def _fill() -> None:
     found = [
         {"scope_id": row.scope_id, "low": low, "high": high}
         for row in rows
-        for low, high in is_denied(row.access_subnets)
+        for low, high in denied_ranges(row.access_subnets)
     ]
     if found:
         connection.execute(sa.insert(ranges), found)
