@@ -167,7 +167,7 @@ def _description() -> http.Routes:
 def _run_worker(worker: Worker, database: Database) -> None:
     """Deliver the outbox in a thread of this process until the process is told to end."""
     stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop,), name="post", daemon=True)
+    thread = threading.Thread(target=worker.run, args=(stop,), name="worker", daemon=True)
     thread.start()
 
     def end() -> None:

@@ -27,7 +27,7 @@ BASE_IS_GUESSED: Final = "_COLLEGIUM_BASE_IS_GUESSED"
 SERVE_HOST: Final = "_COLLEGIUM_SERVE_HOST"
 """Environment variable by which ``serve`` tells its workers the address they listen on."""
 
-RUNS_WORKER: Final = "_COLLEGIUM_PAYS_POST"
+RUNS_WORKER: Final = "_COLLEGIUM_RUNS_WORKER"
 """Environment variable by which ``serve`` tells its workers to deliver the outbox."""
 
 PARENT: Final = "_COLLEGIUM_PARENT"
