@@ -244,7 +244,12 @@ class Ordeal:
         twice = sum(many - 1 for many in came.values())
         assert twice <= extra, came
         states = Counter(row.state for row in rows.values())
-        return {"mails": len(rows), "came": sum(came.values()), "twice": twice, **states}
+        return {
+            "queued": len(rows),
+            "received": sum(came.values()),
+            "duplicates": twice,
+            **states,
+        }
 
 
 def numbers(envelopes: Iterable[Any]) -> list[int]:

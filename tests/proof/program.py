@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 WRITES: Final = ("begun", "statement", "commit", "committed")
 """Points around a commit: begun, after a statement, just before the commit, just after it."""
 
-MAILS: Final = ("claimed", "written", "sending", "handed", "noted")
-"""Points around a mail: claimed, written, half of it sent, taken by the mail server, noted."""
+MAILS: Final = ("claimed", "written", "sending", "accepted", "recorded")
+"""Points of an e-mail: claimed, rendered, half sent, accepted by the server, recorded as sent."""
 
 _point, _, _nth = os.environ.get("PROOF_KILL", "").partition(":")
 _later = timedelta(seconds=float(os.environ.get("PROOF_LATER", "0")))
@@ -96,14 +96,14 @@ def claim(self: Worker) -> Any:
 
 def pay(self: Worker, row: Any) -> bool:
     paid = _pay(self, row)
-    _pass("noted")
+    _pass("recorded")
     return paid
 
 
 def send(self: SmtpTransport, message: Any) -> None:
     _pass("written")
     _send(self, message)
-    _pass("handed")
+    _pass("accepted")
 
 
 def data(self: smtplib.SMTP, msg: Any) -> Any:

@@ -34,7 +34,7 @@ ROUNDS = int(os.environ.get("PROOF_ROUNDS", "0"))
 """How often each point is gone through in the long run, and how often half of that at random."""
 SECONDS = float(os.environ.get("PROOF_CRASH_SECONDS", "7200"))
 SEED = int(os.environ.get("PROOF_SEED", "1"))
-SHORT = {"sqlite": ("commit", "claimed", "handed"), "postgresql": ("statement", "committed")}
+SHORT = {"sqlite": ("commit", "claimed", "accepted"), "postgresql": ("statement", "committed")}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_nothing_is_done_by_halves_whoever_is_killed_where(ordeal: Ordeal) -> No
     # All that is owed goes out once nobody is killed any more.
     ordeal.pay_all()
     ordeal.check()
-    after_data = ordeal.kills["handed"] + ordeal.kills["random"]
+    after_data = ordeal.kills["accepted"] + ordeal.kills["random"]
     record(
         f"crashes, {name}",
         seconds=round(time.monotonic() - began),

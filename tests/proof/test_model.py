@@ -85,7 +85,7 @@ def test_the_wires_do_what_the_model_says(settings: Settings, url: str, vault: V
         send = staticmethod(ask)
 
     try:
-        steps = play(Here, 12, f"model, wires, {database.dialect.name}")
+        steps = play(Here, 12, f"model, APIs, {database.dialect.name}")
     finally:
         site.close()
         database.close()

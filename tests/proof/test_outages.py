@@ -137,7 +137,7 @@ def test_a_postgresql_that_is_restarted_under_load_loses_nothing(
         seed=SEED,
         restarts=RESTARTS * 2,
         calls=ordeal.calls,
-        come_back=answers,
+        busy_responses=answers,
         **mails,
     )
 
@@ -213,7 +213,7 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_done_by_halves(
     full = Full(f"sqlite:///{path}", vault, tmp_path, apart=False, size=size)
     full.go_through(folder / "stuffing")
     assert "database or disk is full" in full.log or size
-    full.tell("sqlite", "a bound to the size of files" if size else "a disk of 16 MB")
+    full.tell("sqlite", "a limit on file size" if size else "a disk of 16 MB")
 
 
 @pytest.mark.timeout(0 if LONG else 300)
@@ -255,7 +255,7 @@ def test_a_postgresql_that_can_write_nothing_ahead_is_an_outage_and_no_more(
 
     full.go_through(disk / "stuffing", use_up, come_back, reads=False)
     assert "PANIC" in restartable.log
-    full.tell("postgresql", "a disk of 64 MB for the log written ahead")
+    full.tell("postgresql", "a disk of 64 MB for the write-ahead log")
 
 
 class Full:
@@ -271,7 +271,7 @@ class Full:
         """What the service has written."""
 
     def tell(self, what: str, how: str) -> None:
-        record(f"disk full, {what}", how=how, **self._figures)
+        record(f"disk full, {what}", setup=how, **self._figures)
 
     def _check_told(self, storm: Storm, victim: Victim) -> None:
         """See it said by an answer, by ``/readyz`` and by ``collegium doctor``."""
@@ -365,7 +365,7 @@ class Full:
             "seconds": round(time.monotonic() - began),
             "seed": SEED,
             "calls": ordeal.calls,
-            "come_back": refused,
+            "busy_responses": refused,
             **mails,
         }
 

@@ -103,11 +103,11 @@ def test_a_moody_mail_server_gets_every_mail_and_no_more_than_it_cut_off_twice(
     twice = sum(many - 1 for many in came.values())
     assert twice == cut, "twice only where the line broke after the mail was taken"
     record(
-        f"mail server of every mood, {database.dialect.name}",
+        f"failing mail server, {database.dialect.name}",
         seconds=round(time.monotonic() - began),
         seed=SEED,
-        cut=cut,
-        twice=twice,
+        connections_cut=cut,
+        duplicates=twice,
         **states,
     )
 

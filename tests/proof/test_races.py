@@ -49,7 +49,7 @@ def test_what_eight_callers_of_two_servers_are_told_makes_sense(
 ) -> None:
     stage = Stage(database, settings, vault)
     answers: Counter[str] = Counter()
-    began, rooms, between = time.monotonic(), 0, 0
+    began, rooms, stale_refusals = time.monotonic(), 0, 0
     while rooms < 2 or time.monotonic() - began < SECONDS:
         piece = stage.begin()
         storm = Storm(piece, servers, SEED * 1_000_000 + rooms)
@@ -67,16 +67,16 @@ def test_what_eight_callers_of_two_servers_are_told_makes_sense(
             # Writers of SQLite take turns, so there each action sees one moment.
             assert not database.is_sqlite, told(storm)
             assert makes_sense(piece.model, storm.calls, is_end, strict=False), told(storm)
-            between += 1
+            stale_refusals += 1
     assert broken(database) == []
     record(
         f"races, {database.dialect.name}",
         seconds=round(time.monotonic() - began),
         seed=SEED,
-        rooms=rooms,
-        between=between,
+        runs=rooms,
+        stale_refusals=stale_refusals,
         calls=sum(answers.values()),
-        answers=dict(answers),
+        responses=dict(answers),
     )
     assert answers["200"] > rooms
     assert answers.keys() <= {"200", "400", "401", "403", "404", "409"}
