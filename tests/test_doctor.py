@@ -33,8 +33,8 @@ ALL = [
     "schema",
     "database",
     "secret key",
-    "owed mails",
-    "abandoned mails",
+    "queued mails",
+    "failed mails",
     "proxies",
     "clock",
     "mail",
@@ -182,8 +182,8 @@ def test_a_mail_server_that_is_dead_and_a_folder_that_is_none(
 @pytest.mark.parametrize(
     ("what", "state", "said"),
     [
-        ("owed mails", "owed", "1 of them overdue: is `collegium worker` running?"),
-        ("abandoned mails", "abandoned", "1 given up"),
+        ("queued mails", "owed", "1 of them overdue: is `collegium worker` running?"),
+        ("failed mails", "abandoned", "1 failed"),
     ],
 )
 def test_mails_that_nobody_sends_and_mails_that_were_given_up(

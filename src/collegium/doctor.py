@@ -88,14 +88,14 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
         counts = outbox_queries.counts(tx)
         yield Finding(
             counts.overdue == 0,
-            "owed mails",
-            f"{counts.owed} owed, {counts.overdue} of them overdue"
+            "queued mails",
+            f"{counts.owed} queued, {counts.overdue} of them overdue"
             + (": is `collegium worker` running?" if counts.overdue else ""),
         )
         yield Finding(
             counts.abandoned == 0,
-            "abandoned mails",
-            f"{counts.abandoned} given up, refused for good or after {MAX_ATTEMPTS} attempts",
+            "failed mails",
+            f"{counts.abandoned} failed: refused for good or after {MAX_ATTEMPTS} attempts",
         )
         yield _proxies(settings, rate_limit_queries.latest_subjects(tx, limits.UNTRUSTED_PROXY))
         yield _clock(database, tx.scalar(_CLOCK), event_queries.latest(tx))
