@@ -227,9 +227,9 @@ def counted() -> Iterator[list[str]]:
     seen: list[str] = []
     execute = ReadTransaction._execute
 
-    def noted(self: ReadTransaction, prepared: Any, given: dict[str, Any]) -> Any:
-        seen.append(prepared.compiled(self._dialect).text)
-        return execute(self, prepared, given)
+    def noted(self: ReadTransaction, statement: Any, given: dict[str, Any]) -> Any:
+        seen.append(statement.compiled(self._dialect).text)
+        return execute(self, statement, given)
 
     ReadTransaction._execute = noted  # type: ignore[method-assign]
     try:

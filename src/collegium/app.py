@@ -125,15 +125,15 @@ def application(
     Raises:
         SettingsError: See ``check_path``.
     """
-    house = http.AppContext(settings, database, vault, wake)
+    app_context = http.AppContext(settings, database, vault, wake)
 
     app = falcon.App()
     app.req_options.strip_url_path_trailing_slash = True
     app.add_error_handler(Exception, _failed)
     app.add_error_handler(falcon.HTTPError, _failed)
-    http.serve(app, house, waldur.ROUTES, waldur.dispatch)
-    http.serve(app, house, brainstem.ROUTES, brainstem.dispatch)
-    http.serve(app, house, web.ROUTES | _description(), web.dispatch)
+    http.serve(app, app_context, waldur.ROUTES, waldur.dispatch)
+    http.serve(app, app_context, brainstem.ROUTES, brainstem.dispatch)
+    http.serve(app, app_context, web.ROUTES | _description(), web.dispatch)
     is_secure = settings.base_url.startswith("https:")
     url = "" if bootstrap.is_guessed(settings) else settings.base_url
     site = http.PublicUrl(allowed_hosts(settings, host), url, settings.trusted_proxies)

@@ -31,11 +31,11 @@ class Walk:
     def __init__(self, house: House, visit: Callable[..., Page], *, scripts: bool) -> None:
         self.house = house
         self.mark = "with" if scripts else "without"
-        self._visit = visit
+        self._browser = visit
         self._scripts = scripts
 
     def page(self) -> Page:
-        return self._visit(self.house.base, scripts=self._scripts)
+        return self._browser(self.house.base, scripts=self._scripts)
 
     def name(self, name: str) -> str:
         return f"{name}-{self.mark}"

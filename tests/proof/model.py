@@ -35,7 +35,7 @@ class Roll(Offers):
         self.grants[who, role, scope] = None if days is None else self.now + days * DAY
         self._settle(who, role, scope, told=who == by)
 
-    def regrant(self, by: str, who: str, role: str, scope: str, days: int | None) -> None:
+    def update_role(self, by: str, who: str, role: str, scope: str, days: int | None) -> None:
         """Set another end of somebody's role."""
         self._judge(by, "regrant", who, role, scope)
         unless((who, role, scope) in self._live(), "grant.unknown")

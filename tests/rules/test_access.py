@@ -41,13 +41,13 @@ IN_GROUPS = frozenset(one for one in Permission if one.startswith("GROUP."))
 
 def under(held: frozenset[Permission], role: frozenset[Permission]) -> bool:
     """What is held may be given; in a group by those only who may change roles there."""
-    return role <= held and (not role & IN_GROUPS or Permission.GROUP_REGRANT in held)
+    return role <= held and (not role & IN_GROUPS or Permission.GROUP_UPDATE_ROLE in held)
 
 
 @given(PERMISSIONS)
 def test_everybody_may_give_what_they_hold(held: frozenset[Permission]) -> None:
     assert may_grant(person(), held, held - IN_GROUPS)
-    assert may_grant(person(), held | {Permission.GROUP_REGRANT}, held)
+    assert may_grant(person(), held | {Permission.GROUP_UPDATE_ROLE}, held)
 
 
 @given(PERMISSIONS, PERMISSIONS, PERMISSIONS)
@@ -140,7 +140,7 @@ def test_permissions_go_by_the_names_of_the_specification() -> None:
 def test_the_team_of_a_scope_is_ruled_by_the_permissions_of_its_kind(kind: str, noun: str) -> None:
     rights = MEMBERSHIP_PERMISSIONS[ScopeKind(kind)]
     assert rights.grant == f"{noun}.CREATE_PERMISSION"
-    assert rights.regrant == f"{noun}.UPDATE_PERMISSION"
+    assert rights.update_role == f"{noun}.UPDATE_PERMISSION"
     assert rights.revoke == f"{noun}.DELETE_PERMISSION"
 
 
@@ -188,9 +188,9 @@ def test_system_roles_are_those_of_the_specification() -> None:
 
 @pytest.mark.parametrize("right", sorted(IN_GROUPS))
 def test_whoever_may_not_change_roles_gives_no_right_over_a_group(right: Permission) -> None:
-    held = set(Permission) - {Permission.GROUP_REGRANT}
+    held = set(Permission) - {Permission.GROUP_UPDATE_ROLE}
     assert not may_grant(person(), held, {right})
-    assert may_grant(person(), {*held, Permission.GROUP_REGRANT}, {right})
+    assert may_grant(person(), {*held, Permission.GROUP_UPDATE_ROLE}, {right})
 
 
 def test_system_roles_are_named_once_and_carry_each_permission_once() -> None:

@@ -28,7 +28,7 @@ def test_two_flags_are_one_role_and_back() -> None:
 
 def test_plain_members_are_removed_by_managers_and_all_others_by_owners() -> None:
     assert right_to_remove(()) is Permission.GROUP_REVOKE
-    assert right_to_remove({Permission.GROUP_GRANT}) is Permission.GROUP_REGRANT
+    assert right_to_remove({Permission.GROUP_GRANT}) is Permission.GROUP_UPDATE_ROLE
 
 
 def test_nobody_waits_at_too_many_doors() -> None:

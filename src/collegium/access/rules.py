@@ -34,7 +34,7 @@ class Permission(StrEnum):
     ORGANISATION_UPDATE = "CUSTOMER.UPDATE"
     ORGANISATION_DELETE = "CUSTOMER.DELETE"
     ORGANISATION_GRANT = "CUSTOMER.CREATE_PERMISSION"
-    ORGANISATION_REGRANT = "CUSTOMER.UPDATE_PERMISSION"
+    ORGANISATION_UPDATE_ROLE = "CUSTOMER.UPDATE_PERMISSION"
     ORGANISATION_REVOKE = "CUSTOMER.DELETE_PERMISSION"
     ORGANISATION_REVIEWS = "CUSTOMER.LIST_PERMISSION_REVIEWS"
     PROJECT_LIST = "PROJECT.LIST"
@@ -42,13 +42,13 @@ class Permission(StrEnum):
     PROJECT_UPDATE = "PROJECT.UPDATE"
     PROJECT_DELETE = "PROJECT.DELETE"
     PROJECT_GRANT = "PROJECT.CREATE_PERMISSION"
-    PROJECT_REGRANT = "PROJECT.UPDATE_PERMISSION"
+    PROJECT_UPDATE_ROLE = "PROJECT.UPDATE_PERMISSION"
     PROJECT_REVOKE = "PROJECT.DELETE_PERMISSION"
     INVITATION_LIST = "INVITATION.LIST"
     GROUP_UPDATE = "GROUP.UPDATE"
     GROUP_DELETE = "GROUP.DELETE"
     GROUP_GRANT = "GROUP.CREATE_PERMISSION"
-    GROUP_REGRANT = "GROUP.UPDATE_PERMISSION"
+    GROUP_UPDATE_ROLE = "GROUP.UPDATE_PERMISSION"
     GROUP_REVOKE = "GROUP.DELETE_PERMISSION"
     SUBNET_CREATE = "ACCESS_SUBNET.CREATE"
     SUBNET_UPDATE = "ACCESS_SUBNET.UPDATE"
@@ -59,21 +59,21 @@ class MembershipPermissions(NamedTuple):
     """The three permissions for managing the members of a scope."""
 
     grant: Permission
-    regrant: Permission
+    update_role: Permission
     revoke: Permission
 
 
 MEMBERSHIP_PERMISSIONS: Final = {
     ScopeKind.ORGANISATION: MembershipPermissions(
         Permission.ORGANISATION_GRANT,
-        Permission.ORGANISATION_REGRANT,
+        Permission.ORGANISATION_UPDATE_ROLE,
         Permission.ORGANISATION_REVOKE,
     ),
     ScopeKind.PROJECT: MembershipPermissions(
-        Permission.PROJECT_GRANT, Permission.PROJECT_REGRANT, Permission.PROJECT_REVOKE
+        Permission.PROJECT_GRANT, Permission.PROJECT_UPDATE_ROLE, Permission.PROJECT_REVOKE
     ),
     ScopeKind.GROUP: MembershipPermissions(
-        Permission.GROUP_GRANT, Permission.GROUP_REGRANT, Permission.GROUP_REVOKE
+        Permission.GROUP_GRANT, Permission.GROUP_UPDATE_ROLE, Permission.GROUP_REVOKE
     ),
 }
 
@@ -107,7 +107,7 @@ SYSTEM_ROLES: Final = (
         is_active=True,
         permissions=(
             Permission.PROJECT_GRANT,
-            Permission.PROJECT_REGRANT,
+            Permission.PROJECT_UPDATE_ROLE,
             Permission.PROJECT_REVOKE,
             Permission.PROJECT_LIST,
             Permission.PROJECT_CREATE,
@@ -143,7 +143,7 @@ SYSTEM_ROLES: Final = (
         is_active=True,
         permissions=(
             Permission.PROJECT_GRANT,
-            Permission.PROJECT_REGRANT,
+            Permission.PROJECT_UPDATE_ROLE,
             Permission.PROJECT_REVOKE,
             Permission.PROJECT_UPDATE,
         ),
@@ -172,7 +172,7 @@ SYSTEM_ROLES: Final = (
             is_active=True,
             permissions=(
                 Permission.GROUP_GRANT,
-                Permission.GROUP_REGRANT,
+                Permission.GROUP_UPDATE_ROLE,
                 Permission.GROUP_REVOKE,
                 Permission.GROUP_UPDATE,
                 Permission.GROUP_DELETE,
@@ -272,4 +272,4 @@ def within_ceiling(held: Collection[str], role_permissions: Collection[str]) -> 
     """
     carried = set(role_permissions)
     raises = not carried.isdisjoint(_RULE_GROUPS)
-    return carried <= set(held) and (not raises or Permission.GROUP_REGRANT in held)
+    return carried <= set(held) and (not raises or Permission.GROUP_UPDATE_ROLE in held)

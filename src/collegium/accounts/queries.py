@@ -209,7 +209,7 @@ _FOLLOW = Statement(
         | {"approved_by": case((_moved, null()), else_=invitations.c.approved_by)}
     )
 )
-_DECIDE_ANEW = Statement(
+_RESET_APPROVALS = Statement(
     update(invitations)
     .where(
         _of_account,
@@ -488,7 +488,7 @@ def change(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> lis
     if "email" not in values:
         return []
     key = values["email_comparable"]
-    anew = tx.fetch_all(_DECIDE_ANEW, account=account, email_comparable=key, now=tx.now)
+    reset = tx.fetch_all(_RESET_APPROVALS, account=account, email_comparable=key, now=tx.now)
     tx.execute(
         _FOLLOW,
         account=account,
@@ -496,7 +496,7 @@ def change(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> lis
         email_comparable=key,
         email_search=account_search.addresses_of(values["email"]),
     )
-    return [row.id for row in anew]
+    return [row.id for row in reset]
 
 
 _SORTED: Final = ("first_name", "last_name", "native_name", "organization")

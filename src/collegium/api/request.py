@@ -549,14 +549,14 @@ class _Resource:
         operations: dict[str, Endpoint],
         perform: Callable[[RequestContext, dict[str, Endpoint]], Answer],
     ) -> None:
-        self._house = app_context
+        self._app_context = app_context
         self._operations = operations
         self._perform = perform
 
     def on_get(self, request: Request, response: Response, **segments: str) -> None:
         request.env[ROUTED] = True
-        body = _body(request, self._house.settings.trusted_proxies)
-        call = RequestContext(self._house, request, body, segments)
+        body = _body(request, self._app_context.settings.trusted_proxies)
+        call = RequestContext(self._app_context, request, body, segments)
         try:
             answer = self._perform(call, self._operations)
             fill_falcon_response(response, answer, root=call.root, head=request.method == "HEAD")

@@ -55,7 +55,7 @@ _WRITE_POSTGRESQL: Final = (
 )
 """Allocate some pages on the disk of the database, and free them again."""
 
-_READ_ANEW: Final = ("CREATE TABLE read_anew (id INTEGER)", "DROP TABLE read_anew")
+_REREAD_SCHEMA: Final = ("CREATE TABLE read_anew (id INTEGER)", "DROP TABLE read_anew")
 """Change the schema, because other connections load new statistics only with the schema."""
 
 _SIZE: Final = "SELECT " + " + ".join(
@@ -102,11 +102,11 @@ class ReadTransaction:
         """Return ``sqlite`` or ``postgresql``, for the few statements that differ."""
         return self._dialect.name
 
-    def _execute(self, prepared: Statement, given: dict[str, Any]) -> CompiledStatement:
-        compiled = prepared.compiled(self._dialect)
+    def _execute(self, statement: Statement, given: dict[str, Any]) -> CompiledStatement:
+        compiled = statement.compiled(self._dialect)
         self.statements += 1
         try:
-            if prepared.replan and self.backend == "postgresql":
+            if statement.replan and self.backend == "postgresql":
                 self._cursor.execute(compiled.text, compiled.parameters(given), prepare=False)
             else:
                 self._cursor.execute(compiled.text, compiled.parameters(given))
@@ -118,20 +118,20 @@ class ReadTransaction:
             raise
         return compiled
 
-    def fetch_all(self, prepared: Statement, **given: Any) -> list[Row]:
+    def fetch_all(self, statement: Statement, **given: Any) -> list[Row]:
         """Return all rows."""
-        compiled = self._execute(prepared, given)
+        compiled = self._execute(statement, given)
         return compiled.rows(self._cursor.fetchall())
 
-    def fetch_one(self, prepared: Statement, **given: Any) -> Row | None:
+    def fetch_one(self, statement: Statement, **given: Any) -> Row | None:
         """Return the first row, or None."""
-        compiled = self._execute(prepared, given)
+        compiled = self._execute(statement, given)
         line = self._cursor.fetchone()
         return None if line is None else compiled.rows([line])[0]
 
-    def scalar(self, prepared: Statement, **given: Any) -> Any:
+    def scalar(self, statement: Statement, **given: Any) -> Any:
         """Return the first value of the first row, or None."""
-        row = self.fetch_one(prepared, **given)
+        row = self.fetch_one(statement, **given)
         return None if row is None else row[0]
 
 
@@ -150,9 +150,9 @@ class WriteTransaction(ReadTransaction):
         Queued e-mails carry it for tracing.
         """
 
-    def execute(self, prepared: Statement, **given: Any) -> int:
+    def execute(self, statement: Statement, **given: Any) -> int:
         """Execute a statement. Return the number of affected rows."""
-        self._execute(prepared, given)
+        self._execute(statement, given)
         return int(self._cursor.rowcount)
 
     @contextmanager
@@ -315,7 +315,7 @@ class Database:
             return
         with self.write() as tx:
             statistics.gather(tx._cursor)  # noqa: SLF001 - of this module
-            for line in _READ_ANEW:
+            for line in _REREAD_SCHEMA:
                 tx._cursor.execute(line)  # noqa: SLF001 - of this module
         self._tended = self._size()
         for index in ("account_search", "invitation_search"):

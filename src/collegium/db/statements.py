@@ -164,15 +164,15 @@ class Statement:
     Args:
         statement: a Core ``select``, ``insert``, ``update`` or ``delete`` with named
             ``bindparam``s. The rows have the column names of the result.
-        anew: make PostgreSQL plan the statement on each execution, because the best plan depends on
-            the parameters.
+        replan: make PostgreSQL plan the statement on each execution, because the best plan
+            depends on the parameters.
     """
 
     __slots__ = ("_compiled", "replan", "statement")
 
-    def __init__(self, statement: Any, *, anew: bool = False) -> None:
+    def __init__(self, statement: Any, *, replan: bool = False) -> None:
         self.statement = statement
-        self.replan = anew
+        self.replan = replan
         self._compiled: dict[str, CompiledStatement] = {}
 
     def compiled(self, dialect: Dialect) -> CompiledStatement:

@@ -663,10 +663,13 @@ Index(
 # Invitations for which the worker acts at a certain time. The states are literals in the SQL text,
 # so that a statement with the same text can use the partial index whatever its parameters are.
 _PENDING = invitations.c.state == literal_column("'pending'")
-_UNTOLD = and_(_PENDING, invitations.c.told.is_(None))
+_NOT_NOTIFIED = and_(_PENDING, invitations.c.told.is_(None))
 _HELD = invitations.c.state == literal_column("'held'")
 Index(
-    "ix_invitations_untold", invitations.c.expires, sqlite_where=_UNTOLD, postgresql_where=_UNTOLD
+    "ix_invitations_untold",
+    invitations.c.expires,
+    sqlite_where=_NOT_NOTIFIED,
+    postgresql_where=_NOT_NOTIFIED,
 )
 Index("ix_invitations_held", invitations.c.scope_id, sqlite_where=_HELD, postgresql_where=_HELD)
 _ACCOUNTS = invitations.c.account_id.is_not(None)

@@ -134,20 +134,20 @@ def invite(
     )
     if before.state == State.REQUESTED and actor.is_staff:
         approved_by = actor.id
-    begins_anew = seen is State.EXPIRED or before.role_id != role.id
+    starts_over = seen is State.EXPIRED or before.role_id != role.id
     changes: dict[str, Any] = {
         "role_id": role.id,
         "vouched_by": actor.id,
         "approved_by": approved_by,
         "expires": invitation_actions.expiry(tx.now, settings),
     }
-    if begins_anew or state != before.state:
+    if starts_over or state != before.state:
         changes |= {"created": tx.now, "reminded": None, "told": None}
-    if begins_anew:
+    if starts_over:
         changes["generation"] = before.generation + 1
     invitation_queries.step(tx, before, state, **changes)
     _record(tx, "invitation.sent", actor, before, email=before.email)
-    if state is State.REQUESTED and (begins_anew or before.state != State.REQUESTED):
+    if state is State.REQUESTED and (starts_over or before.state != State.REQUESTED):
         notify_staff(tx, before.id)
     if state is not State.PENDING:
         return False

@@ -233,7 +233,7 @@ class Listing:
         )
         if self._rows.whereclause is not None:
             rows = rows.where(self._rows.whereclause)
-        return Statement(rows.order_by(*ordered), anew=True)
+        return Statement(rows.order_by(*ordered), replan=True)
 
     def _keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
         """Select the keys from as few tables as the filters and these columns need."""

@@ -85,7 +85,7 @@ def update(
         Invalid: ``grant.ends_in_the_past``.
     """
     seat = _check_grantable(
-        tx, actor, seat, MEMBERSHIP_PERMISSIONS[ScopeKind(seat.access.scope.kind)].regrant
+        tx, actor, seat, MEMBERSHIP_PERMISSIONS[ScopeKind(seat.access.scope.kind)].update_role
     )
     membership_rules.check_end(until, tx.now)
     held = membership_queries.active_grant(tx, seat.account.id, seat.role.id, seat.access.scope.id)

@@ -68,7 +68,7 @@ def _people(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> An
 
 def _changeable(tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]) -> set[int]:
     """Return the ids of the grants that the viewer may change or remove."""
-    rights = (team.rights.regrant, team.rights.revoke)
+    rights = (team.rights.update_role, team.rights.revoke)
     if not any(team.holds(right) for right in rights):
         return set()
     carried = role_queries.permissions_of(tx, {row.role_id for row in rows})
@@ -112,7 +112,7 @@ def _seat_shown(
     team = ScopePage.reach(browser, tx, kind)
     row = membership_queries.in_team(tx, team.scope.id, _one(browser, "grant.unknown"))
     carried = role_queries.permissions_of(tx, [row.role_id])
-    may_end = _refused(team, team.rights.regrant, row, carried)
+    may_end = _refused(team, team.rights.update_role, row, carried)
     may_remove = _refused(team, team.rights.revoke, row, carried)
     if may_end and may_remove:
         raise may_remove

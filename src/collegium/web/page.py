@@ -121,13 +121,13 @@ class Paging:
         self.is_cut = total > self.last * size
         self.number = min(max(wanted, 1), self.last)
         self.offset = (self.number - 1) * size
-        self._visit = browser
+        self._browser = browser
 
     def link(self, number: int) -> str:
         """Return the URL of another page of the same list."""
         kept = [
             (name, value)
-            for name, values in self._visit.query.items()
+            for name, values in self._browser.query.items()
             if name != "page"
             for value in values
         ]

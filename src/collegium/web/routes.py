@@ -163,12 +163,12 @@ def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer
         answer = plain(405, "This page cannot do that.")
         answer.headers["Allow"] = ", ".join([*operations, "HEAD"])
         return answer
-    visit = BrowserRequest(context)
+    browser = BrowserRequest(context)
     try:
         if isinstance(operation, Page):
-            answer = _respond(visit, operation, operations)
-            answer.cookies += visit.set_cookies
-            visit.touch_token()
+            answer = _respond(browser, operation, operations)
+            answer.cookies += browser.set_cookies
+            browser.touch_token()
             return answer
         if operation.reads_db:
             with context.read() as tx:

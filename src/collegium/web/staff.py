@@ -36,7 +36,7 @@ PARTS: Final = [
 def page(browser: BrowserRequest, name: str, status: int = 200, **facts: Any) -> Answer:
     """Render a staff page. Its template gets ``may_change``: whether the viewer is staff."""
     may_change = browser.actor.is_staff
-    return kit.page(browser, name, status, desk=PARTS, may_change=may_change, **facts)
+    return kit.page(browser, name, status, parts=PARTS, may_change=may_change, **facts)
 
 
 def staff_only(routes: Routes, *, only_staff: tuple[str, ...] = ()) -> Routes:

@@ -57,7 +57,7 @@ TREE: Final = (
         "Its team",
         "the organisation",
         Permission.ORGANISATION_GRANT,
-        Permission.ORGANISATION_REGRANT,
+        Permission.ORGANISATION_UPDATE_ROLE,
         Permission.ORGANISATION_REVOKE,
     ),
     Area(
@@ -73,7 +73,7 @@ TREE: Final = (
         "Project teams",
         "projects",
         Permission.PROJECT_GRANT,
-        Permission.PROJECT_REGRANT,
+        Permission.PROJECT_UPDATE_ROLE,
         Permission.PROJECT_REVOKE,
     ),
     Area(
@@ -104,7 +104,7 @@ GROUPS: Final = (
         "Its team",
         "the group",
         Permission.GROUP_GRANT,
-        Permission.GROUP_REGRANT,
+        Permission.GROUP_UPDATE_ROLE,
         Permission.GROUP_REVOKE,
     ),
 )
@@ -149,7 +149,7 @@ def _shown(
     form: Form | None = None,
     status: int = 200,
     *,
-    anew: bool = True,
+    from_database: bool = True,
 ) -> Answer:
     """Show a role.
 
@@ -158,7 +158,7 @@ def _shown(
     """
     row = role_queries.find(tx, browser.uuid("role"))
     form = form or Form()
-    if anew:
+    if from_database:
         form.values = {
             "name": [row.name],
             "description": [row.description],
@@ -185,7 +185,7 @@ def _change(browser: BrowserRequest) -> Answer:
         else:
             return browser.redirect(HERE if action == "delete" else browser.path, said)
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422, anew=action != "save")
+        return _shown(browser, tx, form, 422, from_database=action != "save")
 
 
 def _do(browser: BrowserRequest, action: str, changes: dict[str, str]) -> str:

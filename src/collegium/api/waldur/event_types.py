@@ -293,7 +293,7 @@ ACCOUNT_FIELDS: Final = {
 }
 """Columns of an account whose changes are shown, with their names in this API."""
 
-UNTOLD: Final = frozenset({"token_lifetime", "picture"})
+HIDDEN_FIELDS: Final = frozenset({"token_lifetime", "picture"})
 """Columns among these whose values are never shown."""
 
 PRIVILEGED: Final = frozenset({"description", "is_staff", "is_support", "is_active"})

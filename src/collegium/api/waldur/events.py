@@ -146,7 +146,9 @@ def _changes(changes: Mapping[str, Any], *, every: bool) -> dict[str, Any]:
     return {
         "fields": sorted(names[name] for name in told),
         "changes": {
-            names[name]: value for name, value in told.items() if name not in event_types.UNTOLD
+            names[name]: value
+            for name, value in told.items()
+            if name not in event_types.HIDDEN_FIELDS
         },
     }
 

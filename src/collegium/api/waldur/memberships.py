@@ -149,7 +149,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
         return Answer(201, schemas.encode(schemas.Expiry(until)))
 
     def _update(context: RequestContext) -> Answer:
-        until = _change(context, rights.regrant, membership_actions.update)
+        until = _change(context, rights.update_role, membership_actions.update)
         return Answer(200, schemas.encode(schemas.Expiry(until)))
 
     def _delete(context: RequestContext) -> Answer:

@@ -303,12 +303,12 @@ def _check_may(
     member = people.members.get(comparable_address(wish.email))
     if member is None:
         plain = wish.removes or _role(wish) == group_rules.MEMBER
-        needed = Permission.GROUP_GRANT if plain else Permission.GROUP_REGRANT
+        needed = Permission.GROUP_GRANT if plain else Permission.GROUP_UPDATE_ROLE
     elif wish.removes:
         carried = role_queries.permissions_of(tx, [member.role_id]).get(member.role_id, [])
         needed = group_rules.right_to_remove(carried)
     else:
-        needed = Permission.GROUP_REGRANT
+        needed = Permission.GROUP_UPDATE_ROLE
     if not has_permission(actor, scope_access.permissions, needed):
         raise Forbidden("permission.missing")
 

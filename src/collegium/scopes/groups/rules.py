@@ -42,7 +42,7 @@ def right_to_remove(role_permissions: Collection[str]) -> Permission:
     Args:
         role_permissions: permissions of the member's role.
     """
-    return Permission.GROUP_REGRANT if role_permissions else Permission.GROUP_REVOKE
+    return Permission.GROUP_UPDATE_ROLE if role_permissions else Permission.GROUP_REVOKE
 
 
 def check_group_quota(count: int, most: int) -> None:
