@@ -48,7 +48,7 @@ def test_a_link_can_be_read_by_us_alone_and_for_its_purpose_alone(true: dict[str
     assert b"ada" not in read
     assert bytes.fromhex(uuid) not in read
     assert vault.unsign("for that", link) is None
-    assert true["Vault"]("l" * 32).follow("for this", link) is None
+    assert true["Vault"]("l" * 32).unsign("for this", link) is None
 
 
 def test_a_link_has_one_spelling(true: dict[str, Any]) -> None:

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts import actions as account_actions
-from collegium.api import request
+from collegium.api.request import RequestContext
 from collegium.db.connections import UnavailableError
+from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import events
 from tests.site import Site, counted_statements
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from collegium.db.database import Database
     from tests.world import Person, World
 
 ME = "/api/users/me/"
@@ -45,16 +45,18 @@ def traces(database: Database) -> list[tuple[int | None, int | None]]:
 @contextmanager
 def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> Iterator[None]:
     """Let requests come at a moment."""
+    begin, write = RequestContext.__init__, Database.write
 
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            del tz
-            return moment
+    def beginning(self: RequestContext, *given: Any) -> None:
+        begin(self, *given)
+        self.now = moment
+
+    def writing(self: Database, _now: datetime | None = None) -> Any:
+        return write(self, moment)
 
     with monkeypatch.context() as patch:
-        patch.setattr(request, "datetime", Clock)
-        patch.setattr("collegium.db.database.datetime", Clock)
+        patch.setattr(RequestContext, "__init__", beginning)
+        patch.setattr(Database, "write", writing)
         yield
 
 
