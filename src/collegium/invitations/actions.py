@@ -51,7 +51,7 @@ def create(
     """Invite an e-mail address to a role in a scope that the actor can see; return the UUID.
 
     Args:
-        reached: the scope and the actor's permissions there.
+        scope_access: the scope and the actor's permissions there.
         details: ``email`` and other known facts about the person; for a group also ``account_id``.
 
     Returns:

@@ -40,7 +40,7 @@ def create(
     """Invite an account to a group that the actor can see; return the UUID.
 
     Args:
-        reached: the group and the actor's permissions there.
+        scope_access: the group and the actor's permissions there.
         details: ``email`` and other known facts about the person.
         account: the invited account; None for the first active account with that address.
 

@@ -48,7 +48,7 @@ def create(
     """Create an invite link to a scope that the actor can see; return the UUID, 32 hex digits.
 
     Args:
-        reached: the scope and the actor's permissions there.
+        scope_access: the scope and the actor's permissions there.
         project_role: the role in the project that is created for each requester; None if there is
             none.
         details: the other columns: ``is_public``, ``auto_create_project`` and so on.

@@ -154,7 +154,7 @@ def _shown(
     """Show a role.
 
     Args:
-        anew: Whether to show the stored role instead of the posted form.
+        from_database: Whether to show the stored role instead of the posted form.
     """
     row = role_queries.find(tx, browser.uuid("role"))
     form = form or Form()

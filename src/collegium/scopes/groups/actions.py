@@ -108,7 +108,7 @@ def change(
     is changed to that role.
 
     Args:
-        reached: the result of ``lock_and_recheck``.
+        scope_access: the result of ``lock_and_recheck``.
         name: the new name; None to keep it.
         wishes: the changes of members.
 
