@@ -1,4 +1,4 @@
-"""Check what an actor may see: the only way to load an object that not everybody may see.
+"""Check what an actor may see and do in a scope, and lock scopes and accounts.
 
 ``get_visible`` loads one scope or refuses. ``visible_scopes`` states the same rule as SQL, for
 lists. A grant on an organisation also counts for its projects. A grant on a project makes its

@@ -267,7 +267,7 @@ def within_ceiling(held: Collection[str], role_permissions: Collection[str]) -> 
     """Return whether the holder of some permissions may grant a role with other permissions.
 
     A role may contain only permissions that the granting person holds. Groups have one more rule:
-    only owners and leads, who hold ``GROUP_REGRANT``, may grant a role that manages the group.
+    only owners and leads, who hold ``GROUP_UPDATE_ROLE``, may grant a role that manages the group.
     Managers therefore add plain members, but no further managers.
     """
     carried = set(role_permissions)

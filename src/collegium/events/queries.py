@@ -1,4 +1,4 @@
-"""Queries of the audit log: one row per action, inserted in the same transaction, never changed."""
+"""Queries of the audit log: one row per action, in its transaction. Only erasure changes rows."""
 
 from __future__ import annotations
 

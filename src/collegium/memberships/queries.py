@@ -485,7 +485,7 @@ def open_grants(tx: ReadTransaction, account: int) -> list[Row]:
 
 
 def scope_ids_to_lock(tx: ReadTransaction, account: int) -> list[int]:
-    """Return the ids of the scopes to lock before an account is changed or deleted.
+    """Return the ids of the scopes to lock before an account is deleted.
 
     The account has a grant, a pending join request or an open invitation there. The ids are in the
     order in which all transactions lock scopes.

@@ -21,7 +21,7 @@ DROPPED: Final = "Staff decided that it is not sent."
 
 
 def retry(tx: WriteTransaction, actor: Actor, mail: int) -> None:
-    """Queue a failed e-mail again as a new one; make a queued one due at once.
+    """Reset the attempts of a failed e-mail and make it due now; make a queued one due now.
 
     Args:
         mail: id of the e-mail.

@@ -1,6 +1,7 @@
 """Run what is due by time alone: expired invitations, reminders, scheduled starts, ended roles.
 
-Each is notified once. Expiry does not depend on this: every right is checked when it is used.
+Each takes effect once. The end of a role is recorded; nobody gets an e-mail about it. Expiry does
+not depend on this: every right is checked when it is used.
 """
 
 from collections.abc import Callable
