@@ -61,7 +61,7 @@ def test_tree_of_the_architecture_page_is_the_tree() -> None:
     there = {
         f"{path.name}/" if path.is_dir() else path.name
         for path in SOURCE.iterdir()
-        if path.name not in {"__init__.py", "__pycache__"}
+        if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.name[0] != "_"
     }
     assert set(shown) == there
     assert len(shown) == len(there), "each once"

@@ -196,7 +196,7 @@ class Actions:
         until = check_end(days, self.piece.stage.clock)
         membership_actions.add(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
 
-    def _regrant(
+    def _update_role(
         self, tx: WriteTransaction, by: str, who: str, role: str, scope: str, days: int | None
     ) -> None:
         until = check_end(days, self.piece.stage.clock)
@@ -439,7 +439,7 @@ class Wires:
     def _seat(self, by: str, who: str, role: str, scope: str, days: int | None) -> httpx.Response:
         return self._team("add", by, who, role, scope, days)
 
-    def _regrant(
+    def _update_role(
         self, by: str, who: str, role: str, scope: str, days: int | None
     ) -> httpx.Response:
         return self._team("update", by, who, role, scope, days)

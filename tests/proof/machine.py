@@ -129,7 +129,7 @@ class Both(RuleBasedStateMachine):
         if not self.model.people[who]["active"]:
             return
         if data.draw(st.booleans()):
-            self._do("regrant", by, who, role, place, days)
+            self._do("update_role", by, who, role, place, days)
         else:
             self._do("unseat", by, who, role, place)
 

@@ -37,7 +37,7 @@ class Roll(Offers):
 
     def update_role(self, by: str, who: str, role: str, scope: str, days: int | None) -> None:
         """Set another end of somebody's role."""
-        self._judge(by, "regrant", who, role, scope)
+        self._judge(by, "update_role", who, role, scope)
         unless((who, role, scope) in self._live(), "grant.unknown")
         if days is not None:
             self._keep_an_owner(who, role, scope)

@@ -177,7 +177,7 @@ class Offers(Standing):
         unless(not self._gone(scope), "group.unknown")
         unless(self._may(by, scope, "give"), "permission.missing")
         now = self._role_in(email, scope)
-        act = "regrant" if now or RIGHTS[role] else "give"
+        act = "update_role" if now or RIGHTS[role] else "give"
         unless(self._may(by, scope, act), "permission.missing")
         if now is not None:
             owners = self._owners(scope, besides=email)

@@ -10,8 +10,8 @@ DAY = 86_400
 LIFETIME = 7 * DAY
 TOKEN_LIFETIME = 3_600
 
-_TEAM = {"project.give", "project.regrant", "project.revoke", "project.update"}
-_GROUP = {"group.give", "group.regrant", "group.revoke", "group.update", "group.delete"}
+_TEAM = {"project.give", "project.update_role", "project.revoke", "project.update"}
+_GROUP = {"group.give", "group.update_role", "group.revoke", "group.update", "group.delete"}
 RIGHTS: dict[str, set[str]] = {
     "CUSTOMER.OWNER": _TEAM | {"project.create", "project.delete", "organisation.delete", "list"},
     "PROJECT.MANAGER": _TEAM,
@@ -118,7 +118,7 @@ class Standing:
     def _under_ceiling(self, who: str, scope: str, role: str) -> bool:
         held = self.held(who, scope)
         raises = RIGHTS[role] & _GROUP
-        return RIGHTS[role] <= held and (not raises or "group.regrant" in held)
+        return RIGHTS[role] <= held and (not raises or "group.update_role" in held)
 
     def _may_give(self, who: str, scope: str, role: str) -> None:
         unless(self._may(who, scope, "give"), "permission.missing")

@@ -155,7 +155,7 @@ class Storm:
             "decide": ((giver, request), good),
             "withdraw": ((person, request), {}),
             "seat": ((giver, person, role, place, None), {}),
-            "regrant": ((giver, person, role, place, draw.choice((None, 8))), {}),
+            "update_role": ((giver, person, role, place, draw.choice((None, 8))), {}),
             "unseat": ((giver, draw.choice((person, "olga")), role, place), {}),
             "leave": ((anybody if anybody != "staff" else "olga", "band"), {}),
             "look": ((person,), {}),
@@ -174,5 +174,5 @@ _DEEDS = (
     *("decide",) * 4,
     *("cancel", "send", "withdraw", "ask", "seat", "unseat", "leave", "look", "log_in") * 2,
     *("invite", "open", "close", "decline", "log_out", "end_token"),
-    *("regrant", "switch", "bury", "remove"),
+    *("update_role", "switch", "bury", "remove"),
 )
