@@ -33,8 +33,8 @@ PATIENCE: Final = 600.0
 _BOTH: Final = (SERVER_CORE, LOAD_CORE)
 _USERNAMES: Final = Statement(select(accounts.c.username).where(any_of(accounts.c.id, "ids")))
 _LEFT: Final = (
-    "SELECT count(*) FROM grants WHERE ended IS NULL AND until <= '{now}'",
-    "SELECT count(*) FROM outbox WHERE state = 'owed'",
+    "SELECT count(*) FROM grants WHERE ended_at IS NULL AND valid_until <= '{now}'",
+    "SELECT count(*) FROM outbox WHERE state = 'queued'",
 )
 
 
@@ -167,11 +167,11 @@ def _make_due(database: Database, size: int) -> list[int]:
     connection = database.engine.raw_connection()
     cursor: Any = connection.cursor()
     now = _now()
-    cursor.execute(f"UPDATE grants SET until = '{now}' WHERE id <= {grants}")
+    cursor.execute(f"UPDATE grants SET valid_until = '{now}' WHERE id <= {grants}")
     found = [cursor.rowcount]
     cursor.execute(
-        f"UPDATE outbox SET state = 'owed', due = '{now}', settled = NULL, attempts = 0,"
-        f" facts = {json if database.is_sqlite else f'({json})::jsonb'}"
+        f"UPDATE outbox SET state = 'queued', next_attempt_at = '{now}', finished_at = NULL,"
+        f" attempts = 0, payload = {json if database.is_sqlite else f'({json})::jsonb'}"
         " WHERE id IN (SELECT mail_id FROM invitations WHERE state = 'pending'"
         f" ORDER BY id LIMIT {mails})"
     )

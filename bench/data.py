@@ -27,12 +27,12 @@ from collegium.db.tables import (
     accounts,
     grants,
     invitations,
+    invite_links,
+    join_requests,
     metadata,
-    open_invitations,
     organisations,
     outbox,
     projects,
-    requests,
     roles,
     scopes,
     tokens,
@@ -134,8 +134,8 @@ class _Maker:
             (grants, self._grants()),
             (outbox, map(self._mail, self._few())),
             (invitations, map(self._invitation, self._few())),
-            (open_invitations, self._open_invitations()),
-            (requests, map(self._request, self._few())),
+            (invite_links, self._open_invitations()),
+            (join_requests, map(self._request, self._few())),
         )
 
     def _numbers(self) -> range:
@@ -165,10 +165,10 @@ class _Maker:
             "is_active": number % 200 != 0
             or number == self._cast.staff
             or number <= self._cast.organisations,
-            "joined": joined,
-            "modified": joined + timedelta(hours=1),
-            "agreed": joined if number % 3 else None,
-            "deleted": joined if self._is_gone(number) else None,
+            "joined_at": joined,
+            "modified_at": joined + timedelta(hours=1),
+            "agreed_at": joined if number % 3 else None,
+            "deleted_at": joined if self._is_gone(number) else None,
         }
 
     def _texts(self) -> Iterator[dict[str, Any]]:
@@ -181,10 +181,10 @@ class _Maker:
         token = token_of(number)
         return {
             "account_id": number,
-            "digest": self._vault.digest(token),
-            "sealed": self._vault.encrypt(token),
-            "issued": self._now,
-            "used": self._now,
+            "token_hash": self._vault.digest(token),
+            "token_encrypted": self._vault.encrypt(token),
+            "created_at": self._now,
+            "last_used_at": self._now,
         }
 
     def _scopes(self) -> Iterator[dict[str, Any]]:
@@ -217,9 +217,9 @@ class _Maker:
                     "account_id": number,
                     "scope_id": scope,
                     "role_id": self._roles[role],
-                    "since": since,
-                    "until": self._now + LONG if number % 10 == 0 else None,
-                    "given_by": self._cast.home(number),
+                    "valid_from": since,
+                    "valid_until": self._now + LONG if number % 10 == 0 else None,
+                    "granted_by": self._cast.home(number),
                 }
 
     def _mail(self, number: int) -> dict[str, Any]:
@@ -228,12 +228,12 @@ class _Maker:
             "id": number,
             "kind": "invitation_created",
             "recipient": f"guest{number}@example.org",
-            "facts": f'{{"invitation": {number}}}',
+            "payload": f'{{"invitation": {number}}}',
             "state": "sent",
-            "created": sent,
-            "due": sent,
+            "created_at": sent,
+            "next_attempt_at": sent,
             "attempts": 1,
-            "settled": sent,
+            "finished_at": sent,
         }
 
     def _invitation(self, number: int) -> dict[str, Any]:
@@ -252,10 +252,10 @@ class _Maker:
             "full_name": f"Guest {number}",
             "organization": f"Institute {number % 3000}" if number % 3 else "",
             "state": state,
-            "created": created,
-            "expires": self._now + LONG if state == "pending" else created + timedelta(days=7),
+            "created_at": created,
+            "expires_at": self._now + LONG if state == "pending" else created + timedelta(days=7),
             "created_by": home,
-            "vouched_by": home,
+            "sponsor_id": home,
             "accepted_by": number if state == "accepted" else None,
             "mail_id": number,
         }
@@ -270,8 +270,8 @@ class _Maker:
                 "uuid": self._uuid(),
                 "scope_id": self._cast.project(home, self._which(number)),
                 "role_id": self._roles["PROJECT.MEMBER"],
-                "created": self._now - _YEARS,
-                "expires": self._now + LONG,
+                "created_at": self._now - _YEARS,
+                "expires_at": self._now + LONG,
                 "created_by": home,
                 "is_public": True,
                 "allow_multiple_requests": True,
@@ -292,13 +292,13 @@ class _Maker:
         return {
             "id": number,
             "uuid": self._uuid(),
-            "open_invitation_id": through,
+            "invite_link_id": through,
             "scope_id": self._cast.project(home, self._which(through)),
             "role_id": self._roles["PROJECT.MEMBER"],
             "account_id": self._size // 2 + number + (number % 2),
             "state": state,
-            "created": created,
-            "decided": created + timedelta(days=1) if decided else None,
+            "created_at": created,
+            "decided_at": created + timedelta(days=1) if decided else None,
             "decided_by": home if decided else None,
             "comment": "Welcome." if state == "approved" and number % 3 == 0 else None,
         }
@@ -453,7 +453,9 @@ def refresh(database: Database, numbers: Iterable[int] = ()) -> None:
     those = f"WHERE account_id IN ({listed})" if listed else ""
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     connection = database.engine.raw_connection()
-    connection.cursor().execute(f"UPDATE tokens SET issued = '{now}', used = '{now}' {those}")
+    connection.cursor().execute(
+        f"UPDATE tokens SET created_at = '{now}', last_used_at = '{now}' {those}"
+    )
     connection.close()
 
 

@@ -19,7 +19,7 @@ from bench.reading import FLOORS, SERVICE, entry, line, measured
 from bench.replay import Recipe, Sample, learn, watched
 from collegium.db.database import Database
 from collegium.db.statements import Statement
-from collegium.db.tables import invitations, requests, roles, scopes
+from collegium.db.tables import invitations, join_requests, roles, scopes
 from collegium.security.crypto import Vault
 from collegium.settings import load
 from tests import big
@@ -66,16 +66,16 @@ def add_pending(database: Database, size: int, count: int) -> tuple[list[Pending
         # Another place each time round, and never one of the person's own.
         away = 1 + number // len(there)
         home = (cast.home(account) - 1 + away) % cast.organisations + 1
-        common = {"role_id": role, "state": "pending", "created": now}
+        common = {"role_id": role, "state": "pending", "created_at": now}
         invited.append(
             common
             | {
                 "uuid": UUID(int=chance.getrandbits(128), version=4).hex,
                 "scope_id": cast.project(home, number),
                 "email": f"guest{number}@example.net",
-                "expires": now + data.LONG,
+                "expires_at": now + data.LONG,
                 "created_by": home,
-                "vouched_by": home,
+                "sponsor_id": home,
             }
         )
         asked.append(
@@ -86,7 +86,7 @@ def add_pending(database: Database, size: int, count: int) -> tuple[list[Pending
                 "account_id": account,
             }
         )
-    big.write(database, ((invitations, invited), (requests, asked)))
+    big.write(database, ((invitations, invited), (join_requests, asked)))
     owners = {
         cast.project(home, which): home
         for home in range(1, cast.organisations + 1)

@@ -80,10 +80,10 @@ def account_row(number: int, chance: random.Random) -> dict[str, Any]:
         "is_support": number % 4000 == 0,
         "registration_method": "saml2" if number % 2500 == 0 else "default",
         "affiliations": "[]",
-        "joined": joined,
-        "modified": joined + timedelta(days=1),
-        "agreed": joined if number % 3 else None,
-        "deleted": joined if number % 997 == 0 else None,
+        "joined_at": joined,
+        "modified_at": joined + timedelta(days=1),
+        "agreed_at": joined if number % 3 else None,
+        "deleted_at": joined if number % 997 == 0 else None,
     }
     return {**derived(values), "search": account_search.text_of(values)}
 
@@ -99,7 +99,7 @@ def _texts() -> list[dict[str, Any]]:
     return [
         {"account_id": row["id"], **account_search.texts_of(row)}
         for row in _accounts()
-        if row["deleted"] is None
+        if row["deleted_at"] is None
     ]
 
 
@@ -113,7 +113,7 @@ def scope_row(number: int, kind: str, parent: int | None, word: str) -> dict[str
         "name": f"{word} {number}",
         "name_sort": sort_key(f"{word} {number}"),
         "slug": f"{kind}-{number}",
-        "created": START,
+        "created_at": START,
     }
 
 
@@ -134,9 +134,9 @@ def _grants(chance: random.Random, role_ids: dict[str, int]) -> list[dict[str, A
                 "account_id": account,
                 "scope_id": scope,
                 "role_id": role_ids[rare],
-                "since": START,
-                "until": START + timedelta(days=1) if number % 50 == 0 else None,
-                "ended": START if number % 25 == 0 else None,
+                "valid_from": START,
+                "valid_until": START + timedelta(days=1) if number % 50 == 0 else None,
+                "ended_at": START if number % 25 == 0 else None,
             },
         )
     return list(made.values())
@@ -165,8 +165,8 @@ def _invitations(chance: random.Random, role_ids: dict[str, int]) -> list[dict[s
                 "state": "requested"
                 if number % 400 == 0
                 else ("pending" if late or number % 300 == 0 else "accepted"),
-                "created": created,
-                "expires": created + timedelta(days=3000 if late else 7),
+                "created_at": created,
+                "expires_at": created + timedelta(days=3000 if late else 7),
                 "created_by": chance.randrange(1, 1000),
             }
         )

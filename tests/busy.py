@@ -16,11 +16,11 @@ from collegium.db.tables import (
     grants,
     groups,
     invitations,
-    open_invitations,
+    invite_links,
+    join_requests,
     organisations,
     outbox,
     projects,
-    requests,
     roles,
     scopes,
 )
@@ -96,7 +96,7 @@ class _Bulk:
 
     def groups(self) -> Iterator[Row]:
         for number in range(GROUP, GROUP + GROUPS):
-            yield {"scope_id": number, "folded": f"busy {number}"}
+            yield {"scope_id": number, "name_casefolded": f"busy {number}"}
 
     def grants(self) -> Iterator[Row]:
         held = [
@@ -112,23 +112,23 @@ class _Bulk:
                 "account_id": account,
                 "scope_id": scope,
                 "role_id": self._roles[role],
-                "since": self._ago(at, len(held)),
-                "given_by": OWNER,
+                "valid_from": self._ago(at, len(held)),
+                "granted_by": OWNER,
             }
 
     def outbox(self) -> Iterator[Row]:
         for at in range(MAILS):
-            state = {0: "owed", 1: "abandoned"}.get(at % 20, "sent")
+            state = {0: "queued", 1: "failed"}.get(at % 20, "sent")
             yield {
                 "id": at + 1,
                 "kind": "invitation_created",
                 "recipient": f"invited{at}@example.org",
-                "facts": json.dumps({"invitation": big.INVITATIONS + at}),
+                "payload": json.dumps({"invitation": big.INVITATIONS + at}),
                 "state": state,
-                "created": self._ago(at, MAILS),
-                "due": self._ago(at, MAILS),
-                "error": "550 5.1.1 Recipient address rejected." if state == "abandoned" else "",
-                "settled": None if state == "owed" else self._ago(at, MAILS),
+                "created_at": self._ago(at, MAILS),
+                "next_attempt_at": self._ago(at, MAILS),
+                "error": "550 5.1.1 Recipient address rejected." if state == "failed" else "",
+                "finished_at": None if state == "queued" else self._ago(at, MAILS),
             }
 
     def invitations(self) -> Iterator[Row]:
@@ -142,11 +142,11 @@ class _Bulk:
                 "role_id": self._roles[_ROLES[scope][0]],
                 "email": f"Invited{at}@example.org",
                 "state": state,
-                "created": made,
-                "expires": self._now + timedelta(days=7),
+                "created_at": made,
+                "expires_at": self._now + timedelta(days=7),
                 "created_by": OWNER,
-                "vouched_by": OWNER,
-                "accepted": made + timedelta(hours=at % 200) if state == "accepted" else None,
+                "sponsor_id": OWNER,
+                "accepted_at": made + timedelta(hours=at % 200) if state == "accepted_at" else None,
                 "mail_id": at % MAILS + 1,
             }
 
@@ -158,10 +158,10 @@ class _Bulk:
                 "uuid": uuid("link", at),
                 "scope_id": scope,
                 "role_id": self._roles[_ROLES[scope][0]],
-                "created": self._ago(at, 600),
-                "expires": self._now + timedelta(days=7),
+                "created_at": self._ago(at, 600),
+                "expires_at": self._now + timedelta(days=7),
                 "created_by": OWNER,
-                "canceled": self._now if at % 6 > 1 else None,
+                "canceled_at": self._now if at % 6 > 1 else None,
                 "affiliations": "[]",
                 "email_patterns": "[]",
             }
@@ -172,14 +172,14 @@ class _Bulk:
             state = _ASKED[at // len(_ROLES) % 6]
             yield {
                 "uuid": uuid("request", at),
-                "open_invitation_id": None if scope == GROUP else 1 + (scope == PROJECT),
+                "invite_link_id": None if scope == GROUP else 1 + (scope == PROJECT),
                 "scope_id": scope,
                 "role_id": self._roles[_ROLES[scope][0]],
                 "account_id": 10_001 + at,
                 "state": state,
                 "message": "May I?",
-                "created": self._ago(at, PEOPLE * len(_ROLES)),
-                "decided": None if state == "pending" else self._now,
+                "created_at": self._ago(at, PEOPLE * len(_ROLES)),
+                "decided_at": None if state == "pending" else self._now,
                 "decided_by": None if state in {"pending", "canceled"} else OWNER,
             }
 
@@ -190,20 +190,22 @@ class _Bulk:
             role = _ROLES.get(scope, _ROLES[ORGANISATION])[0]
             yield {
                 "uuid": uuid("event", at),
-                "at": self._ago(at, EVENTS),
+                "created_at": self._ago(at, EVENTS),
                 "kind": kind,
                 "actor_id": OWNER if at % 20 == 0 else 1 + at % PEOPLE,
                 "actor_name": "Olga Owner",
                 "scope_id": scope,
                 "account_id": 1 + at % big.ACCOUNTS,
-                "facts": json.dumps(
+                "payload": json.dumps(
                     {"role": role, "username": f"person{at}", "email": f"Invited{at}@example.org"}
                 ),
             }
 
 
 _JOIN = Statement(
-    update(accounts).where(accounts.c.id > big.ACCOUNTS - PEOPLE).values(joined=bindparam("joined"))
+    update(accounts)
+    .where(accounts.c.id > big.ACCOUNTS - PEOPLE)
+    .values(joined_at=bindparam("joined"))
 )
 _SWITCH = Statement(update(accounts).where(accounts.c.id == STAFF).values(is_active=True))
 
@@ -220,8 +222,8 @@ def fill(database: Database) -> None:
         (grants, bulk.grants()),
         (outbox, bulk.outbox()),
         (invitations, bulk.invitations()),
-        (open_invitations, bulk.open_invitations()),
-        (requests, bulk.requests()),
+        (invite_links, bulk.open_invitations()),
+        (join_requests, bulk.requests()),
         (events, bulk.events()),
     ]
     big.add(database, tables)

@@ -191,6 +191,20 @@ def test_a_schema_from_the_future_is_left_alone(url: str, tmp_path: Path) -> Non
     assert service.run("doctor").returncode == 1
 
 
+def test_a_database_of_a_development_version_is_refused(url: str, tmp_path: Path) -> None:
+    database = Database(url, size=1)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0022'")
+    assert status(database) is SchemaStatus.UNRELEASED
+    database.close()
+    service = on(url, tmp_path)
+    for command in ("serve", "migrate", "worker", "demo"):
+        done = service.run(command)
+        assert done.returncode == 1
+        assert "development version" in one_line(done.stderr)
+    assert service.run("doctor").returncode == 1
+
+
 def test_a_port_in_use_is_said_in_one_line(fresh: Service) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", fresh.port))

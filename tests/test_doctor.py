@@ -99,8 +99,11 @@ def test_a_database_that_is_out_of_reach(patient: Patient) -> None:
     assert "pw" not in ill["database"]
 
 
-def test_a_schema_that_is_missing_behind_or_ahead(patient: Patient) -> None:
-    for version, said in (("0005", "behind: run collegium migrate"), ("9999", "newer Collegium")):
+def test_a_schema_that_is_missing_unreleased_or_ahead(patient: Patient) -> None:
+    for version, said in (
+        ("0022", "unreleased: create a new database"),
+        ("9999", "newer Collegium"),
+    ):
         patient.run(f"UPDATE alembic_version SET version_num = '{version}'")
         ill = patient.ill()
         assert set(ill) == {"schema"}
@@ -182,22 +185,28 @@ def test_a_mail_server_that_is_dead_and_a_folder_that_is_none(
 @pytest.mark.parametrize(
     ("what", "state", "said"),
     [
-        ("queued mails", "owed", "1 of them overdue: is `collegium worker` running?"),
-        ("failed mails", "abandoned", "1 failed"),
+        ("queued mails", "queued", "1 of them overdue: is `collegium worker` running?"),
+        ("failed mails", "failed", "1 failed"),
     ],
 )
 def test_mails_that_nobody_sends_and_mails_that_were_given_up(
     patient: Patient, world: World, what: str, state: str, said: str
 ) -> None:
     now = datetime.now(UTC)
-    row = {"kind": "x", "recipient": "a@example.org", "facts": {}, "created": now, "state": state}
+    row = {
+        "kind": "x",
+        "recipient": "a@example.org",
+        "payload": {},
+        "created_at": now,
+        "state": state,
+    }
     # A mail of this moment is nothing yet.
     for due, expected in ((now + timedelta(seconds=1), {}), (now - timedelta(minutes=2), {what})):
         with world.database.write() as tx:
             tx.execute(Statement(outbox.delete()))
-            tx.execute(Statement(insert(outbox).values(**row, due=due)))
+            tx.execute(Statement(insert(outbox).values(**row, next_attempt_at=due)))
         ill = patient.ill()
-        assert set(ill) == ({what} if state == "abandoned" else set(expected))
+        assert set(ill) == ({what} if state == "failed" else set(expected))
     assert said in ill[what]
 
 
@@ -242,7 +251,7 @@ def test_headers_of_a_proxy_that_is_not_trusted_are_told(
         assert "127.0.0.1 (last " in text
         assert "COLLEGIUM_TRUSTED_PROXIES" in text
         assert "198.51.100.1" not in text
-        patient.run("DELETE FROM tries")
+        patient.run("DELETE FROM rate_limits")
         site.get("/", headers={name: "198.51.100.1"})
         assert told()[0] is False, "it is noted once an hour"
     make_site(load(patient.environ)).get("/", headers={"X-Forwarded-For": "198.51.100.1"})

@@ -122,7 +122,7 @@ class World:
             above = access_queries.get_visible(
                 tx, self.staff.actor, ScopeKind.ORGANISATION, parent.uuid
             )
-            given = {"name": name, **values} | ({"starts": starts} if starts else {})
+            given = {"name": name, **values} | ({"start_date": starts} if starts else {})
             uuid = project_actions.create(tx, self.staff.actor, above, given)
             found = access_queries.get_visible(tx, self.staff.actor, ScopeKind.PROJECT, uuid)
         return Place(ScopeKind.PROJECT, uuid, found.scope.id, name)

@@ -75,7 +75,7 @@ def key_fits(database: Database, vault: Vault) -> bool:
     try:
         for row in found:
             if row is not None:
-                vault.decrypt(row.sealed, row.digest)
+                vault.decrypt(row.encrypted, row.hash)
     except InvalidTag:
         return False
     return True

@@ -89,10 +89,22 @@ def _app_context(settings: Settings, *, migrated: bool = True) -> Iterator[tuple
         )
 
 
-def _bring_up_to_date(settings: Settings, database: Database) -> None:
-    match schema.status(database):
+def _usable_status(database: Database) -> schema.SchemaStatus:
+    """Return the status of the schema; stop if this version can neither use nor migrate it."""
+    match status := schema.status(database):
         case schema.SchemaStatus.AHEAD:
             _stop("the database was made by a newer Collegium. Install that version, or newer.")
+        case schema.SchemaStatus.UNRELEASED:
+            _stop(
+                "the database was made by a development version of Collegium and cannot be "
+                "migrated. Create a new database."
+            )
+        case _:
+            return status
+
+
+def _bring_up_to_date(settings: Settings, database: Database) -> None:
+    match _usable_status(database):
         case schema.SchemaStatus.EMPTY | schema.SchemaStatus.BEHIND:
             if not settings.database_is_sqlite:
                 _stop("the schema is not up to date. Run: collegium migrate")
@@ -175,9 +187,7 @@ def _check_free(host: str, port: int) -> None:
 def migrate() -> None:
     """Bring the schema up to date."""
     with _app_context(_settings(), migrated=False) as (database, _vault):
-        before = schema.status(database)
-        if before is schema.SchemaStatus.AHEAD:
-            _stop("the database was made by a newer Collegium. Install that version, or newer.")
+        before = _usable_status(database)
         schema.migrate(database)
         done = "was up to date" if before is schema.SchemaStatus.CURRENT else "is up to date now"
         click.echo(f"The schema {done}.")

@@ -79,6 +79,8 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
     remedy = "" if current else ": run collegium migrate"
     if standing is schema.SchemaStatus.AHEAD:
         remedy = ": install the newer Collegium that made it"
+    if standing is schema.SchemaStatus.UNRELEASED:
+        remedy = ": create a new database; a development version made this one"
     yield Finding(current, "schema", f"{standing}{remedy}")
     if not current:
         return
@@ -89,13 +91,13 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
         yield Finding(
             counts.overdue == 0,
             "queued mails",
-            f"{counts.owed} queued, {counts.overdue} of them overdue"
+            f"{counts.queued} queued, {counts.overdue} of them overdue"
             + (": is `collegium worker` running?" if counts.overdue else ""),
         )
         yield Finding(
-            counts.abandoned == 0,
+            counts.failed == 0,
             "failed mails",
-            f"{counts.abandoned} failed: refused for good or after {MAX_ATTEMPTS} attempts",
+            f"{counts.failed} failed: refused for good or after {MAX_ATTEMPTS} attempts",
         )
         yield _proxies(settings, rate_limit_queries.latest_subjects(tx, limits.UNTRUSTED_PROXY))
         yield _clock(database, tx.scalar(_CLOCK), event_queries.latest(tx))

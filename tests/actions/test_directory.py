@@ -60,8 +60,10 @@ def row_of(database: Database, username: str = ADA) -> Row:
 
 def told(database: Database) -> list[tuple[str, Any]]:
     with database.read() as tx:
-        rows = tx.fetch_all(Statement(select(events.c.kind, events.c.facts).order_by(events.c.id)))
-    return [(row.kind, row.facts) for row in rows]
+        rows = tx.fetch_all(
+            Statement(select(events.c.kind, events.c.payload).order_by(events.c.id))
+        )
+    return [(row.kind, row.payload) for row in rows]
 
 
 def key_names(database: Database, username: str = ADA) -> list[str]:
@@ -81,7 +83,7 @@ def test_a_new_account_is_of_the_directory_and_quiet(world: World, database: Dat
     assert (row.notifications_enabled, row.password, row.is_active) == (False, None, True)
     assert row.details == {"eduperson_assurance": ["low"]}
     assert row.affiliations == ["member@example.org"]
-    assert row.last_synced is not None
+    assert row.last_synced_at is not None
     (name,) = key_names(database)
     assert name.startswith("eduteams_key_")
     assert len(name) == len("eduteams_key_") + 10
@@ -94,14 +96,14 @@ def test_only_what_changed_is_written_and_told(world: World, database: Database)
     before, count = row_of(database), len(told(database))
     put(world, person())
     after = row_of(database)
-    assert after.modified == before.modified
-    assert after.last_synced > before.last_synced
+    assert after.modified_at == before.modified_at
+    assert after.last_synced_at > before.last_synced_at
     assert len(told(database)) == count
     put(world, person(last_name="King", email="", assurance=["high"]))
     after = row_of(database)
     assert (after.first_name, after.last_name) == ("Ada", "King")
     assert after.email == "ada@example.org"
-    assert after.modified > before.modified
+    assert after.modified_at > before.modified_at
     (event,) = told(database)[count:]
     assert event[0] == "account.updated"
     assert event[1]["changes"]["last_name"] == ["Lovelace", "King"]
@@ -227,9 +229,9 @@ def test_two_who_ask_at_once_make_one_account_and_each_key_once(
 def test_a_turn_is_taken_by_one(world: World, database: Database) -> None:
     put(world, person())
     account = row_of(database)
-    later = account.last_synced + timedelta(hours=1)
+    later = account.last_synced_at + timedelta(hours=1)
     with database.write(later) as tx:
         assert [row.id for row in eduteams_queries.longest_unchecked(tx, later, 5)] == [account.id]
-        assert eduteams_queries.claim(tx, account.id, account.last_synced)
-        assert not eduteams_queries.claim(tx, account.id, account.last_synced)
+        assert eduteams_queries.claim(tx, account.id, account.last_synced_at)
+        assert not eduteams_queries.claim(tx, account.id, account.last_synced_at)
         assert eduteams_queries.longest_unchecked(tx, later, 5) == []

@@ -87,12 +87,12 @@ def test_every_operator_is_told_what_was_and_what_is(
     changes = {"job_title": ["Smith", "Baker"], "phone_number": ["+1 555", ""]}
     rows = owed(world)
     assert [row.recipient for row in rows] == OPERATORS
-    assert [row.facts for row in rows] == [
+    assert [row.payload for row in rows] == [
         {"account": owner.id, "changes": changes, "organizations": ["Acme", "Beta"]}
     ] * 2
     (event,) = history(world)
     assert (event.actor_id, event.account_id) == (owner.id, owner.id)
-    assert event.facts == {
+    assert event.payload == {
         "username": "owner",
         "changes": changes,
         "organizations": ["Acme", "Beta"],
@@ -151,7 +151,7 @@ def test_a_confirmed_address_counts(
     assert owed(world) == []
     with world.database.write() as tx:
         email_change_actions.confirm(tx, settings, world.vault, code)
-    assert [row.facts["changes"] for row in owed(world)] == [
+    assert [row.payload["changes"] for row in owed(world)] == [
         {"email": [owner.email, "new@example.org"]}
     ] * 2
     assert [row.actor_id for row in history(world)] == [None]
@@ -183,7 +183,7 @@ def test_what_a_directory_says_counts(world: World, told: Callable[..., Settings
     )
     with world.database.write() as tx:
         eduteams_actions.apply(tx, None, told(), world.vault, "owner", person, adds=False)
-    assert [row.facts["changes"] for row in owed(world)] == [
+    assert [row.payload["changes"] for row in owed(world)] == [
         {"email": [owner.email, "new@example.org"]}
     ] * 2
 

@@ -324,7 +324,7 @@ class Scene:
         world, now = self.world, datetime.now(UTC)
         for at in range(24):
             ago = timedelta(days=(at * at * 7) % 29, hours=at)
-            world.person(joined=now - ago, first_name="Nora", last_name=f"Number {at}")
+            world.person(joined_at=now - ago, first_name="Nora", last_name=f"Number {at}")
         for at, hours in enumerate((0.5, 0.2, 5, 20, 20, 50, 100, 160)):
             taker = world.person()
             then = now - timedelta(days=at * 3) - timedelta(hours=hours)

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, update
 
 from collegium.db.database import Database
 from collegium.db.statements import Statement
-from collegium.db.tables import requests
+from collegium.db.tables import join_requests
 from collegium.scopes.groups import actions as group_actions
 from collegium.security.crypto import Vault
 from collegium.settings import load
@@ -33,7 +33,9 @@ BLOCKS = re.findall(r"```\n(.*?)```", FOUND[0].read_text(), re.DOTALL) if FOUND 
 CALLS = [block.strip() for block in BLOCKS if "client." in block]
 SHOWN = [ast.literal_eval(block.strip()) for block in BLOCKS if "client." not in block]
 _NAME = Statement(
-    update(requests).where(requests.c.uuid == bindparam("was")).values(uuid=bindparam("becomes"))
+    update(join_requests)
+    .where(join_requests.c.uuid == bindparam("was"))
+    .values(uuid=bindparam("becomes"))
 )
 PRELUDE = """
 import json, sys

@@ -64,7 +64,9 @@ def forget_logins(world: World, seconds: int = 601) -> None:
     then: Any = datetime.now(UTC) - timedelta(seconds=seconds)
     with world.database.write() as tx:
         tx.execute(
-            Statement(update(events).where(events.c.kind == "login.succeeded").values(at=then))
+            Statement(
+                update(events).where(events.c.kind == "login.succeeded").values(created_at=then)
+            )
         )
 
 
@@ -141,7 +143,9 @@ def test_a_token_that_expired_leaves_room(
         assert browser.send("/account/tokens/", name=f"script {at}").status_code == 200
     old: Any = datetime.now(UTC) - timedelta(days=366)
     with world.database.write() as tx:
-        tx.execute(Statement(update(tokens).where(tokens.c.name == "script 0").values(used=old)))
+        tx.execute(
+            Statement(update(tokens).where(tokens.c.name == "script 0").values(last_used_at=old))
+        )
     browser.open("/account/tokens/")
     assert browser.send("/account/tokens/", name="one more").status_code == 200
 
@@ -188,7 +192,9 @@ def test_the_session_that_was_not_used_for_longest_gives_way(
         first = min(token_queries.sessions(tx, ada.id), key=lambda row: row.id)
         others = tokens.c.id != first.id
         tx.execute(
-            Statement(update(tokens).where(tokens.c.kind == "session", others).values(used=used))
+            Statement(
+                update(tokens).where(tokens.c.kind == "session", others).values(last_used_at=used)
+            )
         )
     browsers.append(Browser(site))
     assert try_in(browsers[-1], "ada", PASSWORD).status_code == 303
@@ -343,7 +349,7 @@ def test_a_scope_has_so_many_open_invite_links(site: Site, world: World) -> None
 def test_an_account_has_so_many_pending_join_requests_of_every_kind(
     site: Site, world: World
 ) -> None:
-    owner, ada = world.person("owner"), world.person("ada", agreed=datetime.now(UTC))
+    owner, ada = world.person("owner"), world.person("ada", agreed_at=datetime.now(UTC))
     organisation = world.organisation(owner=owner)
     project = world.project(organisation)
     uuid = world.open(owner, "PROJECT.MEMBER", project, allow_multiple_requests=True)

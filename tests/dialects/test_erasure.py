@@ -16,7 +16,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.db.tables import outbox as mail_rows
-from collegium.db.tables import tries as try_rows
+from collegium.db.tables import rate_limits as try_rows
 from collegium.invitations import actions as invitation_actions
 from collegium.outbox import actions as outbox_actions
 from collegium.outbox import queries as outbox_queries
@@ -227,9 +227,7 @@ class Life:
                 Statement(select(mail_rows.c.id).where(mail_rows.c.recipient == MARKS["email"]))
             )
             tx.execute(
-                Statement(
-                    mail_rows.update().where(mail_rows.c.id == row.id).values(state="abandoned")
-                )
+                Statement(mail_rows.update().where(mail_rows.c.id == row.id).values(state="failed"))
             )
             outbox_actions.discard(tx, world.staff.actor, row.id)
 
@@ -319,9 +317,9 @@ def test_the_address_of_a_deleted_invitation_goes_with_the_account(
         account_actions.delete(tx, world.staff.actor, gone.uuid)
     assert not [where for where, value in everything(database) if "xqgone" in value.lower()]
     with database.read() as tx:
-        query = select(events.c.facts).where(events.c.kind == "invitation.deleted")
+        query = select(events.c.payload).where(events.c.kind == "invitation.deleted")
         rows = tx.fetch_all(Statement(query.order_by(events.c.id)))
-    assert [row.facts.get("email") for row in rows] == [None, stays.email]
+    assert [row.payload.get("email") for row in rows] == [None, stays.email]
 
 
 def test_an_address_that_was_only_asked_for_is_somebody_else_s(
@@ -340,7 +338,7 @@ def test_an_address_that_was_only_asked_for_is_somebody_else_s(
     with database.read() as tx:
         rows = tx.fetch_all(Statement(select(mail_rows.c.recipient, mail_rows.c.kind)))
         kept = tx.fetch_all(
-            Statement(select(events.c.facts).where(events.c.account_id == asker.id))
+            Statement(select(events.c.payload).where(events.c.account_id == asker.id))
         )
     assert [(one.recipient, one.kind) for one in rows] == [
         ("new@example.org", "invitation_created")
@@ -360,7 +358,7 @@ def test_a_failed_login_keeps_no_name_that_was_typed(
     assert known.account_id == person.id
     assert unknown.account_id is None
     for row in (known, unknown):
-        assert set(row.facts) == {"address"}
+        assert set(row.payload) == {"address"}
     assert all("my secret password" not in value for _, value in everything(database))
 
 
@@ -388,19 +386,23 @@ def test_sent_mails_are_deleted_after_their_retention(
     worker.once()
     assert states() == ["sent"]
     with database.write(now) as tx:
-        for state in ("void", "abandoned", "owed"):
-            values = {"kind": "x", "recipient": "x@example.org", "facts": {}, "state": state}
-            times = {"created": now, "due": now + timedelta(days=400), "settled": now}
+        for state in ("obsolete", "failed", "queued"):
+            values = {"kind": "x", "recipient": "x@example.org", "payload": {}, "state": state}
+            times = {
+                "created_at": now,
+                "next_attempt_at": now + timedelta(days=400),
+                "finished_at": now,
+            }
             tx.execute(Statement(mail_rows.insert().values(**values, **times)))
     clock[0] = now + kept - timedelta(minutes=1)
     worker.once()
-    assert {"abandoned", "owed", "sent", "void"} == set(states())
+    assert {"failed", "queued", "sent", "obsolete"} == set(states())
     assert world.invitation(uuid).mail_id is not None
     # Mails that went out since are kept; what could not be sent is for people to look at.
     clock[0] = now + kept + timedelta(minutes=1)
     worker.once()
-    assert "void" not in states()
-    assert {"abandoned", "owed"} <= set(states())
+    assert "obsolete" not in states()
+    assert {"failed", "queued"} <= set(states())
     assert world.invitation(uuid).mail_id is None
 
 
@@ -441,20 +443,20 @@ def test_many_old_mails_are_deleted_in_batches(
         {
             "kind": "x",
             "recipient": f"x{number}@example.org",
-            "facts": "{}",
+            "payload": "{}",
             "state": "sent",
-            "created": old.isoformat(),
-            "due": old.isoformat(),
-            "settled": old.strftime("%Y-%m-%dT%H:%M:%S.%f"),
+            "created_at": old.isoformat(),
+            "next_attempt_at": old.isoformat(),
+            "finished_at": old.strftime("%Y-%m-%dT%H:%M:%S.%f"),
         }
         for number in range(1203)
     ]
     columns = ", ".join(rows[0])
-    values = ", ".join(f":{name}" if name != "facts" else "'{}'" for name in rows[0])
+    values = ", ".join(f":{name}" if name != "payload" else "'{}'" for name in rows[0])
     with database.engine.begin() as connection:
         statement = text(f"INSERT INTO outbox ({columns}) VALUES ({values})")
         for row in rows:
-            connection.execute(statement, {k: v for k, v in row.items() if k != "facts"})
+            connection.execute(statement, {k: v for k, v in row.items() if k != "payload"})
     counts: list[int] = []
     sweep = outbox_queries.purge
 

@@ -56,8 +56,10 @@ def invite(
 def mailed(world: World, email: str = VICTIM) -> list[datetime]:
     """When mails go to an address."""
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(outbox.c.recipient, outbox.c.due, outbox.c.kind)))
-    return [row.due for row in rows if row.recipient.lower() == email]
+        rows = tx.fetch_all(
+            Statement(select(outbox.c.recipient, outbox.c.next_attempt_at, outbox.c.kind))
+        )
+    return [row.next_attempt_at for row in rows if row.recipient.lower() == email]
 
 
 def fill(site: Site, world: World, acme: Place, many: int = LIMIT) -> tuple[Person, Place, str]:
@@ -202,7 +204,7 @@ def test_reminders_and_released_invitations_wait_for_their_turn(
     now = datetime.now(UTC)
     who, project = sender(world, acme)
     tomorrow = now.date() + timedelta(days=1)
-    held = [world.project(acme, f"Later {turn}", starts=tomorrow) for turn in range(5)]
+    held = [world.project(acme, f"Later {turn}", start_date=tomorrow) for turn in range(5)]
     for one in held:
         world.seat(who, "PROJECT.MANAGER", one)
         world.invite(who, VICTIM, "PROJECT.MEMBER", one)
@@ -227,7 +229,7 @@ def test_invitations_that_wait_for_a_project_keep_no_address_for_longer_than_the
     world.settings = make_settings(recipient_mail_limit="3", invitation_lifetime="3d")
     now = datetime.now(UTC)
     tomorrow = now.date() + timedelta(days=1)
-    later = world.project(acme, "Later", starts=tomorrow)
+    later = world.project(acme, "Later", start_date=tomorrow)
     who, project = sender(world, acme)
     world.seat(who, "PROJECT.MANAGER", later)
     for _ in range(30):

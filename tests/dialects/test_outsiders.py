@@ -264,9 +264,9 @@ def contents(database: Database) -> dict[str, list[Any]]:
     found = {}
     with database.read() as tx:
         for table in metadata.sorted_tables:
-            if table.name in {"events", "tries"}:
+            if table.name in {"events", "rate_limits"}:
                 continue
-            columns = [c for c in table.c if (table.name, c.name) != ("tokens", "used")]
+            columns = [c for c in table.c if (table.name, c.name) != ("tokens", "last_used_at")]
             order = list(table.primary_key.columns)
             found[table.name] = tx.fetch_all(Statement(select(*columns).order_by(*order)))
     return found

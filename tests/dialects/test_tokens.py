@@ -29,7 +29,7 @@ AGREES = {"agree_with_policy": True}
 
 @pytest.fixture
 def ada(world: World) -> Person:
-    return world.person("ada", password=HASHED, agreed=datetime.now(UTC))
+    return world.person("ada", password=HASHED, agreed_at=datetime.now(UTC))
 
 
 def personal(site: Site, world: World, person: Person, name: str = "nightly copy") -> str:

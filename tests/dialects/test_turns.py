@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _CALLERS = 24
 _ME = "/api/users/me/"
-_LONG_AGO = Statement(update(tokens).values(used=bindparam("used")))
+_LONG_AGO = Statement(update(tokens).values(last_used_at=bindparam("used")))
 
 
 def _most(database: Database) -> int:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.db.statements import Statement
-from collegium.db.tables import tries
+from collegium.db.tables import rate_limits
 from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT, PEOPLE_ADDRESS
 from tests.dialects.brainstem.scene import Groups
 from tests.dialects.web.browser import Browser, text
@@ -116,9 +116,11 @@ def test_a_great_many_addresses_are_counted_in_one_statement(
     with counted_statements(monkeypatch) as many:
         assert name(groups, olga, group, *unknown(50)).status_code == 400
     assert len(many) == len(few)
-    assert sum("INSERT INTO tries" in one for one in many) == 2
+    assert sum("INSERT INTO rate_limits" in one for one in many) == 2
     with groups.world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(tries).where(tries.c.subject.like("people %"))))
+        rows = tx.fetch_all(
+            Statement(select(rate_limits).where(rate_limits.c.subject.like("people %")))
+        )
     assert {row.count for row in rows} == {52}
 
 

@@ -202,7 +202,7 @@ def sign_up(attack: Attack, site: Site, who: Person, address: str) -> httpx.Resp
     def mailed() -> str:
         uuid = world.invite(who, f"u{who.id}@example.org", "PROJECT.MEMBER", at)
         row: Any = world.invitation(uuid)
-        return world.vault.sign(links.MAILED, row.uuid, row.generation)
+        return world.vault.sign(links.MAILED, row.uuid, row.link_version)
 
     link = attack.once("link", who, mailed)
     fields = {

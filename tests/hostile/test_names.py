@@ -113,7 +113,7 @@ def test_no_door_takes_a_look_alike(site: Site, world: World) -> None:
 def sign_up(site: Site, world: World, name: str) -> int:
     uuid = world.invite(world.staff, "new@example.org", "CUSTOMER.OWNER", world.organisation())
     row: Any = world.invitation(uuid)
-    link = f"/invitation/{world.vault.sign(links.MAILED, uuid, row.generation)}/"
+    link = f"/invitation/{world.vault.sign(links.MAILED, uuid, row.link_version)}/"
     browser = Browser(site)
     browser.open(link)
     password = "purple-tram-lifts-9"

@@ -151,7 +151,7 @@ def test_the_page_of_an_invitation_tells_nothing_of_the_address(
     for name in set(people) - {"inactive41"}:
         uuid = world.invite(world.staff, f"{name}@example.org", "CUSTOMER.OWNER", place)
         row: Any = world.invitation(uuid)
-        link = world.vault.sign(links.MAILED, uuid, row.generation)
+        link = world.vault.sign(links.MAILED, uuid, row.link_version)
         browser = Browser(site)
         with counted_statements(monkeypatch) as ran:
             answer = browser.open(f"/invitation/{link}/")

@@ -115,8 +115,8 @@ class Stage:
             person.uuid: self._session(person) for person in self.everybody() if person is not None
         }
         # Nobody's token is to move on by itself while the matrix is walked.
-        self._update(tokens, used=datetime.now(UTC) + timedelta(hours=1))
-        self._update(account_table, modified=datetime.now(UTC))
+        self._update(tokens, last_used_at=datetime.now(UTC) + timedelta(hours=1))
+        self._update(account_table, modified_at=datetime.now(UTC))
         self._url = url
         self.keep()
 
@@ -263,9 +263,9 @@ class Stage:
             tx.execute(
                 Statement(pictures.insert()),
                 uuid=picture,
-                media="image/png",
+                media_type="image/png",
                 data=b"a picture",
-                created=tx.now,
+                created_at=tx.now,
             )
             account_queries.change(tx, colleague.id, {"picture": picture})
             objects["picture"] = picture
@@ -348,8 +348,8 @@ class Stage:
 
 _LAPSE = Statement(
     update(grants)
-    .where(grants.c.account_id == bindparam("who"), grants.c.ended.is_(None))
-    .values(until=bindparam("at"))
+    .where(grants.c.account_id == bindparam("who"), grants.c.ended_at.is_(None))
+    .values(valid_until=bindparam("at"))
 )
 _INVITED = Statement(
     select(invitations.c.uuid)
@@ -358,12 +358,12 @@ _INVITED = Statement(
 )
 _EVERYTHING = {
     table.name: Statement(
-        select(*(c for c in table.c if (table.name, c.name) != ("tokens", "used"))).order_by(
-            *table.primary_key.columns
-        )
+        select(
+            *(c for c in table.c if (table.name, c.name) != ("tokens", "last_used_at"))
+        ).order_by(*table.primary_key.columns)
     )
     for table in metadata.sorted_tables
-    if table.name != "tries"
+    if table.name != "rate_limits"
 }
 
 

@@ -35,9 +35,9 @@ TABLES: Final = {
             "projects",
             "grants",
             "invitations",
-            "open_invitations",
-            "requests",
-            "closed_ranges",
+            "invite_links",
+            "join_requests",
+            "denied_ranges",
         ),
         ("scope_id",),
     ),
@@ -89,7 +89,7 @@ BUTTONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
 PARTIAL: Final = {"/api/customers/{uuid}/"}
 """Whose variants are the whole body of a PATCH."""
 
-REMOVED: Final = "grants: ended ended_by"
+REMOVED: Final = "grants: ended_at ended_by"
 CANCELLED: Final = "invitations: state"
 DECLINED: Final = "invitations: state"
 ALLOWED: Final[dict[str, set[str]]] = {
@@ -115,20 +115,20 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "POST /api/user-invitations/reject/": {"invitations: state"},
     "POST /invitation_reject/{token}/": {"invitations: state"},
     # Links are closed.
-    "POST /api/user-group-invitations/{uuid}/cancel/": {"open_invitations: canceled"},
-    "POST /organisation/{uuid}/links/{one}/": {"open_invitations: canceled"},
-    "POST /project/{uuid}/links/{one}/": {"open_invitations: canceled"},
-    "POST /organisation/{uuid}/links/{one}/ close": {"open_invitations: canceled"},
-    "POST /project/{uuid}/links/{one}/ close": {"open_invitations: canceled"},
+    "POST /api/user-group-invitations/{uuid}/cancel/": {"invite_links: canceled_at"},
+    "POST /organisation/{uuid}/links/{one}/": {"invite_links: canceled_at"},
+    "POST /project/{uuid}/links/{one}/": {"invite_links: canceled_at"},
+    "POST /organisation/{uuid}/links/{one}/ close": {"invite_links: canceled_at"},
+    "POST /project/{uuid}/links/{one}/ close": {"invite_links: canceled_at"},
     # Requests are rejected and withdrawn.
     "POST /api/user-permission-requests/{uuid}/reject/": {
-        "requests: state decided decided_by comment"
+        "join_requests: state decided_at decided_by comment"
     },
-    "POST /requests/ reject": {"requests: state decided decided_by"},
+    "POST /requests/ reject": {"join_requests: state decided_at decided_by"},
     "POST /api/user-permission-requests/{uuid}/cancel_request/": {
-        "requests: state decided decided_by"
+        "join_requests: state decided_at decided_by"
     },
-    "POST /account/requests/{uuid}/withdraw/": {"requests: state decided decided_by"},
+    "POST /account/requests/{uuid}/withdraw/": {"join_requests: state decided_at decided_by"},
 }
 """What may change, route by route."""
 

@@ -83,8 +83,8 @@ def add_account(tx: WriteTransaction, **changes: Any) -> int:
         "first_name": "Ada",
         "last_name": "Lovelace",
         "affiliations": [],
-        "joined": tx.now,
-        "modified": tx.now,
+        "joined_at": tx.now,
+        "modified_at": tx.now,
     }
     return _insert(tx, accounts, **values | changes)
 
@@ -100,7 +100,7 @@ def add_scope(tx: WriteTransaction, kind: str, name: str, parent: int | None = N
         name=name,
         slug=uuid[:12],
         parent_id=parent,
-        created=tx.now,
+        created_at=tx.now,
     )
 
 
@@ -132,8 +132,8 @@ def add_invitation(
         "role_id": role,
         "email": "bob@example.org",
         "state": "pending",
-        "created": tx.now,
-        "expires": tx.now + timedelta(days=7),
+        "created_at": tx.now,
+        "expires_at": tx.now + timedelta(days=7),
         "created_by": add_account(tx, **inviter or {}),
     }
     return _insert(tx, invitations, **values | changes)

@@ -113,7 +113,7 @@ def test_an_expired_invitation_is_told_to_its_maker_once(
 ) -> None:
     uuid = world.invite(owner, "bob@example.org", ROLE, project, clock.now)
     assert pay() == [("invitation_created", "bob@example.org")]
-    change(world, invitations, reminded=clock.now)
+    change(world, invitations, reminded_at=clock.now)
     clock.now += WEEK - TICK
     assert pay() == []
     assert told(world, "invitation.expired") == []
@@ -130,7 +130,7 @@ def test_an_expired_invitation_is_told_to_its_maker_once(
     # Sent again it has all its time again, and its end is news again.
     do(world, invitation_actions.send, owner.actor, world.settings, uuid, now=clock.now)
     assert pay() == [("invitation_created", "bob@example.org")]
-    assert world.invitation(uuid).expires == clock.now + WEEK
+    assert world.invitation(uuid).expires_at == clock.now + WEEK
     clock.forward(days=6, minutes=1)
     assert pay() == [("invitation_created", "bob@example.org")]
     clock.forward(days=1)
@@ -174,13 +174,13 @@ def test_the_end_of_an_invitation_that_nobody_made_stops_nothing(
     world.seat(world.person(), "CUSTOMER.OWNER", place)
     world.invite(owner, "bob@example.org", ROLE, project, clock.now)
     other = world.invite(world.staff, "eve@example.org", ROLE, project, clock.now)
-    change(world, invitations, created_by=None, reminded=clock.now)
+    change(world, invitations, created_by=None, reminded_at=clock.now)
     pay()
     do(world, account_actions.delete, world.staff.actor, owner.uuid)
     clock.forward(days=8)
     assert pay() == []
     assert len(told(world, "invitation.expired")) == 2
-    assert world.invitation(other).told is not None
+    assert world.invitation(other).expiry_notified_at is not None
 
 
 def test_more_than_one_helping_is_done_at_once(
@@ -191,7 +191,7 @@ def test_more_than_one_helping_is_done_at_once(
     ]
     clock.forward(days=8)
     assert Time(world.database, world.settings, clock).run() == 120
-    assert all(world.invitation(uuid).told is not None for uuid in uuids)
+    assert all(world.invitation(uuid).expiry_notified_at is not None for uuid in uuids)
     assert Time(world.database, world.settings, clock).run() == 0
 
 
@@ -312,7 +312,7 @@ def test_an_invitation_that_was_held_begins_with_its_project_and_all_its_time(
     pay: Callable[[], list[tuple[str, str]]],
 ) -> None:
     starts = (clock.now + 30 * DAY).date()
-    project = world.project(place, starts=starts)
+    project = world.project(place, start_date=starts)
     uuid = world.invite(owner, "bob@example.org", ROLE, project, clock.now)
     assert world.invitation(uuid).state == "held"
     # It would have expired three times over: time does not count while it is held.
@@ -323,7 +323,7 @@ def test_an_invitation_that_was_held_begins_with_its_project_and_all_its_time(
     clock.now = begins
     assert pay() == [("invitation_created", "bob@example.org")]
     row = world.invitation(uuid)
-    assert (row.state, row.created, row.expires) == ("pending", begins, begins + WEEK)
+    assert (row.state, row.created_at, row.expires_at) == ("pending", begins, begins + WEEK)
     assert len(told(world, "invitation.released")) == 1
     assert pay() == []
     clock.now = begins + WEEK - TICK
@@ -342,7 +342,7 @@ def test_a_closed_organisation_lets_nothing_begin_until_it_opens(
     pay: Callable[[], list[tuple[str, str]]],
     closed: str,
 ) -> None:
-    project = world.project(place, starts=(clock.now + DAY).date())
+    project = world.project(place, start_date=(clock.now + DAY).date())
     uuid = world.invite(owner, "bob@example.org", ROLE, project, clock.now)
     change(world, organisations, **{closed: True})
     clock.forward(days=3)
@@ -355,9 +355,9 @@ def test_a_closed_organisation_lets_nothing_begin_until_it_opens(
 def test_a_start_that_was_put_off_is_waited_for(
     world: World, owner: Person, place: Place, clock: Clock, pay: Callable[[], list[Any]]
 ) -> None:
-    project = world.project(place, starts=(clock.now + DAY).date())
+    project = world.project(place, start_date=(clock.now + DAY).date())
     world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    change(world, projects, starts=(clock.now + 9 * DAY).date())
+    change(world, projects, start_date=(clock.now + 9 * DAY).date())
     clock.forward(days=8)
     assert pay() == []
     clock.forward(days=1)
@@ -382,8 +382,8 @@ def test_a_grant_that_has_ended_is_written_down_once(
         assert pay() == []
         (event,) = told(world, "role.expired")
     assert (event.account_id, event.scope_id, event.actor_id) == (ada.id, project.id, None)
-    assert event.facts["role"] == ROLE
-    assert event.facts["until"] == until.isoformat()
+    assert event.payload["role"] == ROLE
+    assert event.payload["until"] == until.isoformat()
     with world.database.read(clock.now) as tx:
         seen = access_queries.permissions_in_scope(tx, ada.actor, project.id)
         assert seen is not None
@@ -397,7 +397,7 @@ def test_two_workers_at_once_tell_each_news_once(
     world: World, owner: Person, place: Place, project: Place, clock: Clock
 ) -> None:
     each = 6
-    later = world.project(place, starts=(clock.now + DAY).date())
+    later = world.project(place, start_date=(clock.now + DAY).date())
     for at in range(each):
         ended = clock.now - WEEK
         world.invite(owner, f"old{at}@example.org", ROLE, project, ended)

@@ -109,9 +109,9 @@ def test_a_round_asks_about_those_whose_turn_is_longest_ago(
         remote.people[name] = claims(name, given_name="New")
     with database.write(START) as tx:
         account_queries.change(
-            tx, rows(database)[names[0]].id, {"is_active": False, "is_barred": True}
+            tx, rows(database)[names[0]].id, {"is_active": False, "disabled_by_staff": True}
         )
-        account_queries.change(tx, rows(database)[names[3]].id, {"last_synced": None})
+        account_queries.change(tx, rows(database)[names[3]].id, {"last_synced_at": None})
     clock = Clock(START)
     puller = DirectorySync(database, make_settings(**remote.settings()), vault, clock=clock)
     assert work(puller) == 4
@@ -238,7 +238,7 @@ def test_the_worker_of_the_outbox_goes_the_rounds_too(
     assert rows(database)[name].first_name == "Ada"
     with database.write() as tx:
         account_queries.change(
-            tx, rows(database)[name].id, {"first_name": "Old", "last_synced": LONG_AGO}
+            tx, rows(database)[name].id, {"first_name": "Old", "last_synced_at": LONG_AGO}
         )
     worker = Worker(database, settings, vault, Recorder())
     stop = threading.Event()

@@ -187,7 +187,7 @@ def test_the_history_tells_of_which_invitation_an_account_came(
     with world.database.read() as tx:
         rows = [row for row in tx.fetch_all(Statement(told)) if row.account_id == account.id]
     (row,) = rows
-    assert row.facts == {"username": "bob", "invitation": uuid}
+    assert row.payload == {"username": "bob", "invitation": uuid}
     assert (row.actor_id, row.actor_name) == (None, "")
 
 
@@ -302,7 +302,7 @@ def test_a_mail_tried_again_tells_the_same_and_makes_nothing_twice(
     assert pay(LATER) == []
     (account,) = people(world)
     (row,) = mail_rows(world)
-    assert (row.kind, row.state, row.facts["account"]) == (APPROVED, "owed", account.id)
+    assert (row.kind, row.state, row.payload["account"]) == (APPROVED, "queued", account.id)
     clock.forward(minutes=1)
     first = pay(LATER)
     clock.forward(hours=1)
@@ -386,7 +386,7 @@ def test_a_worker_whose_lease_ran_out_makes_no_account(
     assert kinds(sent) == [APPROVED]
     (account,) = people(world)
     (row,) = mail_rows(world)
-    assert (row.state, row.facts["account"]) == ("sent", account.id)
+    assert (row.state, row.payload["account"]) == ("sent", account.id)
     assert any("settled too late" in line["event"] for line in logs)
 
 
@@ -481,7 +481,7 @@ def test_between_two_tries_the_account_may_become_somebodys_own(
     (account,) = people(world)
     changes: dict[str, dict[str, Any]] = {
         "password": {"password": hash_password("another one")},
-        "login": {"last_login": clock.now},
+        "login": {"last_login_at": clock.now},
         "off": {"is_active": False},
         "address": {"email": "elsewhere@example.org"},
     }
@@ -491,7 +491,7 @@ def test_between_two_tries_the_account_may_become_somebodys_own(
     assert kinds([mail]) == [CREATED]
     assert account.username not in words(mail, "plain")
     (row,) = mail_rows(world)
-    assert (row.kind, set(row.facts) - {"reminder"}) == (CREATED, {"invitation"})
+    assert (row.kind, set(row.payload) - {"reminder"}) == (CREATED, {"invitation"})
 
 
 def test_account_that_is_deleted_between_two_tries_is_mailed_no_more(
@@ -538,4 +538,4 @@ def test_an_invitation_canceled_after_the_account_was_made_makes_the_mail_void(
     clock.forward(minutes=1)
     assert pay() == []
     (row,) = mail_rows(world)
-    assert (row.state, row.kind) == ("void", APPROVED)
+    assert (row.state, row.kind) == ("obsolete", APPROVED)

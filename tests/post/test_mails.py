@@ -37,14 +37,16 @@ class _Tags(HTMLParser):
 
 def _invitation(database: Database, mail: int) -> Any:
     with database.read(START) as tx:
-        return invitation_queries.by_id(tx, owed(database, mail).facts["invitation"])
+        return invitation_queries.by_id(tx, owed(database, mail).payload["invitation"])
 
 
 def _change(database: Database, mail: int, **values: Any) -> None:
     statement = update(invitations).where(invitations.c.id == bindparam("invitation"))
     with database.write(START) as tx:
         named = statement.values({name: bindparam(name) for name in values})
-        tx.execute(Statement(named), invitation=owed(database, mail).facts["invitation"], **values)
+        tx.execute(
+            Statement(named), invitation=owed(database, mail).payload["invitation"], **values
+        )
 
 
 def test_says_who_invites_to_what_as_what_and_until_when(database: Database) -> None:
@@ -87,7 +89,7 @@ def test_an_organisation_is_not_said_to_be_of_itself(database: Database) -> None
 
 
 def test_the_link_is_signed_for_this_invitation_and_generation(database: Database) -> None:
-    mail = owe(database, generation=3)
+    mail = owe(database, link_version=3)
     message = written(database, mail, base_url=FRONT)
     (link,) = re.findall(rf"^{FRONT}/invitation/(\S+)/$", words(message, "plain"), re.MULTILINE)
     assert VAULT.unsign("invitation", link) == [_invitation(database, mail).uuid, 3]
@@ -130,7 +132,7 @@ def test_an_invitation_that_is_not_pending_makes_the_mail_void(
 
 
 def test_an_expired_invitation_makes_the_mail_void_at_that_very_moment(database: Database) -> None:
-    mail = owe(database, expires=START + timedelta(seconds=1))
+    mail = owe(database, expires_at=START + timedelta(seconds=1))
     written(database, mail, START)
     with pytest.raises(ObsoleteError, match="expired"):
         written(database, mail, START + timedelta(seconds=1))
@@ -147,7 +149,7 @@ def test_a_deleted_invitation_makes_the_mail_void(database: Database) -> None:
 def test_a_removed_scope_makes_the_mail_void(database: Database) -> None:
     mail = owe(database)
     with database.write(START) as tx:
-        tx.execute(Statement(update(scopes).values(removed=bindparam("moment"))), moment=START)
+        tx.execute(Statement(update(scopes).values(removed_at=bindparam("moment"))), moment=START)
     with pytest.raises(ObsoleteError):
         written(database, mail)
 

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, delete, select, update
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.statements import Statement
-from collegium.db.tables import invitations, outbox, requests, roles, scopes
+from collegium.db.tables import invitations, join_requests, outbox, roles, scopes
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.join_requests import actions as join_request_actions
@@ -118,7 +118,7 @@ class Story:
         with self.world.database.read() as tx:
             found = tx.fetch_all(Statement(select(outbox).order_by(outbox.c.id)))
         if kind == "reminder":
-            return [row for row in found if row.facts.get("reminder")]
+            return [row for row in found if row.payload.get("reminder")]
         return [row for row in found if row.kind == kind]
 
     def read(self, kind: str, at: int = -1, **settings: Any) -> EmailMessage:
@@ -268,7 +268,7 @@ def test_whoever_invited_reads_what_became_of_it(story: Story) -> None:
     to, subject, text = story.said("invitation_expired")
     assert (to, subject) == (story.boss.email, "Nobody took your invitation to Analytical Engines")
     assert "old@example.org to the project Analytical Engines of Royal Society" in text
-    ended = story.world.invitation(story.expired).expires
+    ended = story.world.invitation(story.expired).expires_at
     assert f"ended on {ended.day} {ended:%B %Y, %H:%M} UTC" in text
     # It leads to where it can be sent again; a front end of one's own has its own pages.
     again = f"/project/{story.world.invitation(story.expired).scope_uuid}/invitations/"
@@ -300,8 +300,8 @@ def test_whoever_invited_reads_who_declined(story: Story) -> None:
     assert other in text
     story.change(
         outbox,
-        facts={
-            "invitation": story.rows("invitation_declined")[0].facts["invitation"],
+        payload={
+            "invitation": story.rows("invitation_declined")[0].payload["invitation"],
             "account": None,
         },
     )
@@ -364,13 +364,13 @@ def test_news_of_what_is_gone_are_told_to_nobody(story: Story) -> None:
             with pytest.raises(ObsoleteError, match="no longer exists"):
                 story.read(kind, 0)
 
-    story.change(scopes, removed=datetime.now(UTC))
+    story.change(scopes, removed_at=datetime.now(UTC))
     check_void()
-    story.change(scopes, removed=None)
+    story.change(scopes, removed_at=None)
     for kind in KINDS:
         story.read(kind, 0)
     with story.world.database.write() as tx:
-        tx.execute(Statement(delete(requests)))
+        tx.execute(Statement(delete(join_requests)))
         tx.execute(Statement(delete(invitations)))
     check_void()
 
@@ -392,10 +392,10 @@ def test_news_that_were_overtaken_are_void(story: Story) -> None:
     ):
         story.read(kind, 0)
         for state in states:
-            story.change(requests, state=state)
+            story.change(join_requests, state=state)
             with pytest.raises(ObsoleteError, match=f"it is {state}"):
                 story.read(kind, 0)
-        story.change(requests, state="rejected" if "submitted" in kind else "approved")
+        story.change(join_requests, state="rejected" if "submitted" in kind else "approved")
 
 
 def test_an_invitation_that_was_sent_again_has_not_expired(story: Story) -> None:
@@ -456,7 +456,7 @@ def test_who_wants_no_mails_or_can_get_none_is_owed_none(
 def test_news_go_on_without_whoever_made_the_invitation(story: Story) -> None:
     with story.world.database.write() as tx:
         account_actions.delete(tx, story.world.staff.actor, story.boss.uuid)
-    story.change(invitations, told=None, reminded=None)
+    story.change(invitations, expiry_notified_at=None, reminded_at=None)
     # Both are settled. There is nobody to be told that one has expired,
     # and nobody to stand by the other: whoever was invited is not reminded of what is dead.
     assert Scheduler(story.world.database, story.world.settings).run() == 2
@@ -519,7 +519,7 @@ def test_nothing_of_an_account_is_in_a_row(story: Story) -> None:
     """A mail finds what it says when it is written; the row holds numbers only."""
     for kind in KINDS:
         for row in story.rows(kind):
-            assert set(row.facts) <= {
+            assert set(row.payload) <= {
                 "invitation",
                 "generation",
                 "account",
@@ -527,4 +527,4 @@ def test_nothing_of_an_account_is_in_a_row(story: Story) -> None:
                 "request",
                 "reminder",
             }
-            assert all(isinstance(fact, int) for fact in row.facts.values())
+            assert all(isinstance(fact, int) for fact in row.payload.values())

@@ -47,7 +47,7 @@ def test_claims_of_many_mails_do_not_overlap(database: Database, clock: Clock) -
         lambda tx, row: outbox_queries.mark_failed(tx, row.id, row.attempts, "late", tx.now),
         lambda tx, row: outbox_queries.mark_failed(tx, row.id, row.attempts, "late", None),
     ],
-    ids=["sent", "void", "failed", "abandoned"],
+    ids=["sent", "obsolete", "retried", "failed"],
 )
 def test_whoever_lost_the_lease_cannot_settle(
     database: Database, clock: Clock, settle: Callable[[Any, Any], bool]
@@ -74,7 +74,7 @@ def test_counts_what_is_owed_overdue_and_abandoned(database: Database, clock: Cl
     owe(database)
     owe(database, START + timedelta(minutes=2))
     with database.read(START + timedelta(seconds=59)) as tx:
-        assert outbox_queries.counts(tx)._asdict() == {"owed": 2, "overdue": 0, "abandoned": 3}
+        assert outbox_queries.counts(tx)._asdict() == {"queued": 2, "overdue": 0, "failed": 3}
     with database.read(START + timedelta(seconds=60)) as tx:
         assert outbox_queries.counts(tx).overdue == 1
         assert outbox_queries.next_due(tx) == START

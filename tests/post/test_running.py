@@ -27,7 +27,7 @@ def test_what_a_server_refuses_is_told_to_people(database: Database, clock: Cloc
         worker(database, clock, open_transport(f"smtp://127.0.0.1:{port}")).once()
     row = owed(database, mail)
     assert (row.state, row.error) == (
-        "abandoned",
+        "failed",
         "The mail server refused it: 550 5.1.1 No such person",
     )
 

@@ -133,7 +133,7 @@ def clock() -> Clock:
 
 def _invitation(database: Database, mail: int) -> Row:
     with database.read(START) as tx:
-        return invitation_queries.by_id(tx, owed(database, mail).facts["invitation"])
+        return invitation_queries.by_id(tx, owed(database, mail).payload["invitation"])
 
 
 def _owe_another_mail(database: Database, now: datetime = START) -> int:
@@ -214,7 +214,7 @@ def test_a_repeat_can_be_told_from_another_invitation(
     paying = worker(database, clock, Recorder(), base_url=FRONT, **receiver.settings())
     paying.once()
     receiver.hook = says({})
-    clock.now = owed(database, mail).due
+    clock.now = owed(database, mail).next_attempt_at
     assert paying.once() == 1
     clock.forward(hours=1)
     assert paying.once() == 1
@@ -392,7 +392,7 @@ def test_what_is_refused_for_good_is_given_up_at_once(
     receiver.hook = says(SECRET.encode(), status)
     assert worker(database, clock, Recorder(), **receiver.settings()).once() == 0
     row = owed(database, mail)
-    assert (row.state, row.attempts) == ("abandoned", 1)
+    assert (row.state, row.attempts) == ("failed", 1)
     assert row.error == f"The invitation service did not take it ({status})."
 
 
@@ -405,9 +405,9 @@ def test_what_is_refused_for_now_is_tried_again_later(
     paying = worker(database, clock, Recorder(), **receiver.settings())
     assert paying.once() == 0
     for row in (owed(database, mail), owed(database, other)):
-        assert (row.state, row.attempts) == ("owed", 1)
+        assert (row.state, row.attempts) == ("queued", 1)
         assert row.error == f"The invitation service did not take it ({status})."
-        assert row.due > clock.now + RETRY_DELAYS[0] / 2
+        assert row.next_attempt_at > clock.now + RETRY_DELAYS[0] / 2
     receiver.hook = says(b"", 204)
     clock.forward(minutes=1)
     assert paying.once() == 2
@@ -420,7 +420,7 @@ def test_an_invitation_that_is_void_is_not_told(
     with database.write(START) as tx:
         tx.execute(Statement(update(invitation_rows).values(state="canceled")))
     assert worker(database, clock, Recorder(), **receiver.settings()).once() == 0
-    assert owed(database, mail).state == "void"
+    assert owed(database, mail).state == "obsolete"
     assert receiver.headers == []
 
 
@@ -438,7 +438,7 @@ def test_a_service_that_is_down_holds_back_invitations_and_no_mail(
     assert owed(database, first).attempts == 1
     for other in others:
         row = owed(database, other)
-        assert (row.attempts, row.due) == (0, clock.now + OUTAGE_DELAYS[0])
+        assert (row.attempts, row.next_attempt_at) == (0, clock.now + OUTAGE_DELAYS[0])
         assert row.error == "The invitation service does not answer."
     clock.forward(hours=1)
     assert worker(database, clock, out, **receiver.settings()).once() == 3
@@ -460,7 +460,7 @@ def test_a_mail_server_that_is_down_holds_back_mails_and_no_invitation(
     assert owed(database, first).attempts == 1
     for waiting in (second, third):
         row = owed(database, waiting)
-        assert (row.attempts, row.due) == (0, clock.now + OUTAGE_DELAYS[0])
+        assert (row.attempts, row.next_attempt_at) == (0, clock.now + OUTAGE_DELAYS[0])
 
 
 def test_each_way_counts_its_own_outages(
@@ -473,16 +473,16 @@ def test_each_way_counts_its_own_outages(
         owe(database, clock.now)
         waiting = owe(database, clock.now)
         paying.once()
-        assert owed(database, waiting).due == clock.now + delay
+        assert owed(database, waiting).next_attempt_at == clock.now + delay
         clock.forward(hours=1)
         with database.write(clock.now) as tx:
             tx.execute(Statement(update(invitation_rows).values(state="canceled")))
         paying.once()
-        assert {row.state for row in rows(database).values()} == {"void"}
+        assert {row.state for row in rows(database).values()} == {"obsolete"}
     _owe_another_mail(database, clock.now)
     waiting = _owe_another_mail(database, clock.now)
     paying.once()
-    assert owed(database, waiting).due == clock.now + OUTAGE_DELAYS[0]
+    assert owed(database, waiting).next_attempt_at == clock.now + OUTAGE_DELAYS[0]
 
 
 @pytest.mark.parametrize("temper", ["says-yes", "says-no", "no-token"])

@@ -52,8 +52,8 @@ def test_once_sends_everything_that_is_due_and_nothing_else(
         f"<outbox.{mail}@127.0.0.1>" for mail in mails
     ]
     assert [owed(database, mail).state for mail in mails] == ["sent"] * 3
-    assert owed(database, mails[0]).settled == START
-    assert owed(database, tomorrow).state == "owed"
+    assert owed(database, mails[0]).finished_at == START
+    assert owed(database, tomorrow).state == "queued"
     assert worker(database, clock, out).once() == 0
 
 
@@ -103,23 +103,23 @@ def test_a_lease_is_respected_until_it_runs_out(database: Database, clock: Clock
 def test_retries_follow_the_table_and_end_with_an_abandoned_mail(
     database: Database, clock: Clock
 ) -> None:
-    mail = owe(database, expires=START + timedelta(days=90))
+    mail = owe(database, expires_at=START + timedelta(days=90))
     out = Recorder(LATER)
     paying = worker(database, clock, out)
     for attempt, delay in enumerate(RETRY_DELAYS, start=1):
         assert paying.once() == 0
         row = owed(database, mail)
-        assert (row.state, row.attempts, row.leased, row.error) == (
-            "owed",
+        assert (row.state, row.attempts, row.locked_until, row.error) == (
+            "queued",
             attempt,
             None,
             LATER.reason,
         )
-        assert delay * (1 - JITTER) <= row.due - clock.now <= delay * (1 + JITTER)
-        clock.now = row.due
+        assert delay * (1 - JITTER) <= row.next_attempt_at - clock.now <= delay * (1 + JITTER)
+        clock.now = row.next_attempt_at
     assert paying.once() == 0
     row = owed(database, mail)
-    assert (row.state, row.attempts, row.error) == ("abandoned", MAX_ATTEMPTS, LATER.reason)
+    assert (row.state, row.attempts, row.error) == ("failed", MAX_ATTEMPTS, LATER.reason)
     assert out.tries == MAX_ATTEMPTS
     clock.forward(days=30)
     assert paying.once() == 0
@@ -143,14 +143,14 @@ def test_the_table_is_the_one_that_is_promised() -> None:
 def test_delays_of_mails_that_fail_together_differ(database: Database, clock: Clock) -> None:
     mails = [owe(database) for _ in range(20)]
     worker(database, clock, Recorder(LATER)).once()
-    assert len({owed(database, mail).due for mail in mails}) > 10
+    assert len({owed(database, mail).next_attempt_at for mail in mails}) > 10
 
 
 def test_a_permanent_refusal_is_given_up_at_once(database: Database, clock: Clock) -> None:
     mail = owe(database)
     worker(database, clock, out := Recorder(NEVER)).once()
     row = owed(database, mail)
-    assert (row.state, row.attempts, row.error) == ("abandoned", 1, NEVER.reason)
+    assert (row.state, row.attempts, row.error) == ("failed", 1, NEVER.reason)
     assert out.tries == 1
 
 
@@ -165,8 +165,8 @@ def test_one_mail_pays_for_an_outage_and_the_others_wait_and_say_why(
         assert out.tries == outage
         waiting = owed(database, others[-1])
         assert (waiting.attempts, waiting.error) == (0, "Connection refused.")
-        assert waiting.due == clock.now + delay
-        clock.now = waiting.due
+        assert waiting.next_attempt_at == clock.now + delay
+        clock.now = waiting.next_attempt_at
     assert owed(database, first).attempts >= 1
     out.says_no = None
     clock.forward(hours=1)
@@ -188,7 +188,7 @@ def test_after_an_outage_the_next_one_counts_anew(database: Database, clock: Clo
     waiting = owe(database, clock.now)
     out.says_no = UnreachableError("Connection refused.")
     paying.once()
-    assert owed(database, waiting).due == clock.now + OUTAGE_DELAYS[0]
+    assert owed(database, waiting).next_attempt_at == clock.now + OUTAGE_DELAYS[0]
 
 
 def test_a_mail_that_kills_its_worker_every_time_is_given_up(
@@ -199,7 +199,7 @@ def test_a_mail_that_kills_its_worker_every_time_is_given_up(
         assert claim(database, clock)
         clock.forward(seconds=LEASE_SECONDS)
     worker(database, clock, out := Recorder()).once()
-    assert owed(database, mail).state == "abandoned"
+    assert owed(database, mail).state == "failed"
     assert out.tries == 0
 
 
@@ -209,7 +209,7 @@ def test_a_canceled_invitation_leaves_nothing_to_send(database: Database, clock:
         tx.execute(Statement(update(invitations).values(state="canceled")))
     assert worker(database, clock, out := Recorder()).once() == 0
     row = owed(database, mail)
-    assert (row.state, row.settled) == ("void", START)
+    assert (row.state, row.finished_at) == ("obsolete", START)
     assert row.error == "The invitation is no longer pending: it is canceled."
     assert out.tries == 0
 
@@ -225,9 +225,9 @@ def test_a_mail_that_cannot_be_written_is_logged_and_tried_again(
         assert paying.once() == 0
     assert any("UndefinedError" in entry.get("traceback", "") for entry in logs)
     row = owed(database, mail)
-    assert (row.state, row.error) == ("owed", "The mail could not be written; the log says why.")
+    assert (row.state, row.error) == ("queued", "The mail could not be written; the log says why.")
     template.write_text("{{ link }}")
-    clock.now = row.due
+    clock.now = row.next_attempt_at
     assert paying.once() == 1
 
 
@@ -238,7 +238,7 @@ def test_a_mail_of_another_version_waits_and_holds_up_no_other(
         unknown = outbox_queries.enqueue(tx, Unknown("bob@example.org"))
     owe(database)
     assert worker(database, clock, Recorder()).once() == 1
-    assert owed(database, unknown).state == "owed"
+    assert owed(database, unknown).state == "queued"
 
 
 @pytest.mark.parametrize("says_no", [None, LATER])

@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from tests.proof.stage import Stage
 
 ROOT = Path(__file__).parents[2]
-_EVENTS = Statement(select(tables.events.c.kind, tables.events.c.facts))
+_EVENTS = Statement(select(tables.events.c.kind, tables.events.c.payload))
 _DELETED = Statement(
     select(func.count().label("deleted"))
     .select_from(tables.accounts)
-    .where(tables.accounts.c.deleted.is_not(None))
+    .where(tables.accounts.c.deleted_at.is_not(None))
 )
 _OUTBOX = Statement(select(tables.outbox).order_by(tables.outbox.c.id))
 _OWED = Statement(
-    select(func.count().label("owed"))
+    select(func.count().label("queued"))
     .select_from(tables.outbox)
-    .where(tables.outbox.c.state == "owed")
+    .where(tables.outbox.c.state == "queued")
 )
 _TOLD = {
     "invite": "invitation.created",
@@ -205,10 +205,10 @@ class Ordeal:
         with self.stage.database.read() as tx:
             rows = tx.fetch_all(_EVENTS)
         told = {
-            (row.kind, row.facts[key])
+            (row.kind, row.payload[key])
             for row in rows
             for key in ("invitation", "request_uuid")
-            if key in row.facts
+            if key in row.payload
         }
         for storm in self._storms:
             names = storm.piece.names
@@ -237,7 +237,7 @@ class Ordeal:
         # Deleting an account deletes its mails, also those that were sent.
         assert is_erased or came.keys() <= rows.keys(), "a mail that nobody queued"
         for number, row in rows.items():
-            assert row.state in {"sent", "void"}, (number, row.kind, row.state, row.error)
+            assert row.state in {"sent", "obsolete"}, (number, row.kind, row.state, row.error)
             if row.state == "sent":
                 assert came[number] >= 1, (number, row.kind)
             assert came[number] <= row.attempts, (number, row.kind)

@@ -126,7 +126,7 @@ class Actions:
     def _let_out(self, tx: WriteTransaction, by: str, name: str, *, good: bool) -> None:
         uuid = self.names.invitations[name]
         row: Row = invitation_queries.by_uuid(tx, uuid)
-        link = approvals.Decision(self._actor(by).uuid, uuid, row.generation)
+        link = approvals.Decision(self._actor(by).uuid, uuid, row.link_version)
         if good:
             approvals.approve(tx, self.settings, link, "", "")
         else:

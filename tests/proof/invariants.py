@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ROWS = {
     name: Statement(select(tables.metadata.tables[name]))
     for name in (
-        *("grants", "invitations", "open_invitations", "requests"),
+        *("grants", "invitations", "invite_links", "join_requests"),
         *("events", "outbox", "roles", "role_permissions", "scopes", "accounts"),
     )
 }
@@ -49,8 +49,8 @@ class _House:
         self.rows = rows
         self.roles = {row.id: row.name for row in rows["roles"]}
         self.kinds = {row.id: row.kind for row in rows["scopes"]}
-        self.gone = {row.id for row in rows["scopes"] if row.removed is not None}
-        self.buried = {row.id for row in rows["accounts"] if row.deleted is not None}
+        self.gone = {row.id for row in rows["scopes"] if row.removed_at is not None}
+        self.buried = {row.id for row in rows["accounts"] if row.deleted_at is not None}
         self.events: Counter[tuple[str, str]] = Counter()
         self.given: Counter[tuple[int, int, str]] = Counter()
         # Those who were off for a time are not mailed what happens in it.
@@ -59,16 +59,16 @@ class _House:
             if row.kind in {"account.deactivated", "account.deleted"}:
                 self.off.add(row.account_id)
             for key in ("invitation", "request_uuid"):
-                if key in row.facts:
-                    self.events[row.kind, row.facts[key]] += 1
+                if key in row.payload:
+                    self.events[row.kind, row.payload[key]] += 1
             if row.kind == "role.granted":
-                self.given[row.account_id, row.scope_id, row.facts["role"]] += 1
+                self.given[row.account_id, row.scope_id, row.payload["role"]] += 1
         self.mails: Counter[tuple[str, str, int]] = Counter()
         for row in rows["outbox"]:
-            reminder = "again " if row.facts.get("reminder") else ""
+            reminder = "again " if row.payload.get("reminder") else ""
             for key in ("invitation", "request"):
-                if key in row.facts:
-                    self.mails[reminder + row.kind, key, row.facts[key]] += 1
+                if key in row.payload:
+                    self.mails[reminder + row.kind, key, row.payload[key]] += 1
         self.grants = {(row.account_id, row.scope_id, row.role_id) for row in rows["grants"]}
         self.rights: dict[int, set[str]] = {}
         for row in rows["role_permissions"]:
@@ -90,7 +90,7 @@ class _House:
 
 def _grants(house: _House) -> Iterator[str]:
     """Each grant was told once; nobody has two roles in a group; every scope keeps an owner."""
-    standing = [row for row in house.rows["grants"] if row.ended is None]
+    standing = [row for row in house.rows["grants"] if row.ended_at is None]
     written = Counter(
         (row.account_id, row.scope_id, house.roles[row.role_id]) for row in house.rows["grants"]
     )
@@ -110,7 +110,7 @@ def _grants(house: _House) -> Iterator[str]:
     owners = {
         row.scope_id
         for row in standing
-        if house.roles[row.role_id] in _OWNER_ROLES and row.until is None
+        if house.roles[row.role_id] in _OWNER_ROLES and row.valid_until is None
     }
     yield from (f"scope {scope} has no owner" for scope in owned - owners - house.gone)
 
@@ -120,10 +120,10 @@ def _ends(house: _House) -> Iterator[str]:
     rows = house.rows
     waiting = {"pending", "held", "requested"}
     left = {
-        "grant": [row for row in rows["grants"] if row.ended is None],
+        "grant": [row for row in rows["grants"] if row.ended_at is None],
         "invitation": [row for row in rows["invitations"] if row.state in waiting],
-        "open invitation": [row for row in rows["open_invitations"] if row.canceled is None],
-        "request": [row for row in rows["requests"] if row.state == "pending"],
+        "open invitation": [row for row in rows["invite_links"] if row.canceled_at is None],
+        "request": [row for row in rows["join_requests"] if row.state == "pending"],
     }
     for name, standing in left.items():
         for row in standing:
@@ -140,7 +140,7 @@ def _invitations(house: _House) -> Iterator[str]:
         told, mails = house.events, house.mails
         if told["invitation.created", row.uuid] != 1:
             yield f"{name}: made {told['invitation.created', row.uuid]} times"
-        if row.generation > 1 + told["invitation.sent", row.uuid]:
+        if row.link_version > 1 + told["invitation.sent", row.uuid]:
             yield f"{name}: revived without a word"
         accepted = row.state == "accepted"
         if told["invitation.accepted", row.uuid] != accepted:
@@ -168,7 +168,7 @@ def _invitations(house: _House) -> Iterator[str]:
 def _requests(house: _House) -> Iterator[str]:
     """A request has its history, its mail, and, once approved, its grant."""
     ends = {"approved", "rejected", "canceled"}
-    for row in house.rows["requests"]:
+    for row in house.rows["join_requests"]:
         name = f"request {row.id} ({row.state})"
         told, mails = house.events, house.mails
         if told["request.submitted", row.uuid] != 1:
@@ -179,8 +179,8 @@ def _requests(house: _House) -> Iterator[str]:
             with_scope = end == "canceled" and row.scope_id in house.gone and not is_told
             if is_told != (row.state == end) and not with_scope:
                 yield f"{name}: {end} {told[f'request.{end}', row.uuid]} times"
-        if (row.decided is not None) != (row.state in ends):
-            yield f"{name}: decided {row.decided}"
+        if (row.decided_at is not None) != (row.state in ends):
+            yield f"{name}: decided {row.decided_at}"
         approved = row.state == "approved"
         if approved and not house.had(row):
             yield f"{name}: no grant"
@@ -203,8 +203,8 @@ def _requests(house: _House) -> Iterator[str]:
 def _outbox(house: _House) -> Iterator[str]:
     """A mail is owed or settled, never both or neither."""
     for row in house.rows["outbox"]:
-        if (row.state == "owed") == (row.settled is not None):
-            yield f"mail {row.id} ({row.state}): settled {row.settled}"
+        if (row.state == "queued") == (row.finished_at is not None):
+            yield f"mail {row.id} ({row.state}): settled {row.finished_at}"
         if row.state == "sent" and not row.attempts:
             yield f"mail {row.id}: sent without an attempt"
 

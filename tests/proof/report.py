@@ -8,13 +8,9 @@ import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 BEGIN, END = "<!-- script/prove writes from here -->", "<!-- to here -->"
-
-_LABELS: Final = {"void": "obsolete", "abandoned": "failed"}
-"""Terms for the states of the outbox that the glossary names differently."""
 
 
 def render_page(page: str, lines: list[str], seed: str, status: str, day: str) -> str:
@@ -61,7 +57,7 @@ def _row(run: dict[str, object]) -> str:
 
 
 def _label(name: str) -> str:
-    return _LABELS.get(name, name).replace("_", " ")
+    return name.replace("_", " ")
 
 
 def _format(value: object) -> str:

@@ -120,28 +120,26 @@ _GRANTS = Statement(
     select(
         tables.grants.c.account_id,
         tables.grants.c.scope_id,
-        tables.grants.c.until,
+        tables.grants.c.valid_until,
         tables.roles.c.name,
     )
     .join(tables.roles, tables.roles.c.id == tables.grants.c.role_id)
-    .where(tables.grants.c.ended.is_(None), tables.grants.c.scope_id > _scope)
+    .where(tables.grants.c.ended_at.is_(None), tables.grants.c.scope_id > _scope)
 )
 _INVITATIONS = Statement(
     select(tables.invitations, tables.roles.c.name)
     .join(tables.roles, tables.roles.c.id == tables.invitations.c.role_id)
     .where(tables.invitations.c.scope_id > _scope)
 )
-_LINKS = Statement(
-    select(tables.open_invitations).where(tables.open_invitations.c.scope_id > _scope)
-)
-_REQUESTS = Statement(select(tables.requests).where(tables.requests.c.scope_id > _scope))
+_LINKS = Statement(select(tables.invite_links).where(tables.invite_links.c.scope_id > _scope))
+_REQUESTS = Statement(select(tables.join_requests).where(tables.join_requests.c.scope_id > _scope))
 _MAILS = Statement(
     select(tables.outbox.c.kind, tables.outbox.c.recipient).where(
         tables.outbox.c.id > bindparam("mail", type_=BigInt)
     )
 )
 _TOKENS = Statement(
-    select(tables.tokens.c.account_id, tables.tokens.c.used).where(tables.API_TOKEN)
+    select(tables.tokens.c.account_id, tables.tokens.c.last_used_at).where(tables.API_TOKEN)
 )
 
 
@@ -222,7 +220,7 @@ class Piece:
         names.scopes = {
             "lab": lab,
             "pro": world.project(lab),
-            "later": world.project(lab, starts=starts),
+            "later": world.project(lab, start_date=starts),
         }
         world.seat(otto, "CUSTOMER.OWNER", lab)
         world.seat(mia, "PROJECT.MANAGER", names.scopes["pro"])
@@ -297,26 +295,28 @@ class Piece:
             tokens = tx.fetch_all(_TOKENS)
         return {
             "grants": {
-                (people[row.account_id], row.name, scopes[row.scope_id]): self._seconds(row.until)
+                (people[row.account_id], row.name, scopes[row.scope_id]): self._seconds(
+                    row.valid_until
+                )
                 for row in grants
             },
             "invitations": {
                 known.get(row.uuid, row.uuid): (
                     row.state,
                     row.name,
-                    people.get(row.vouched_by),
-                    row.generation,
-                    self._seconds(row.expires),
-                    row.told is not None,
-                    row.reminded is not None,
+                    people.get(row.sponsor_id),
+                    row.link_version,
+                    self._seconds(row.expires_at),
+                    row.expiry_notified_at is not None,
+                    row.reminded_at is not None,
                 )
                 for row in rows
             },
-            "links": {known.get(row.uuid, row.uuid): row.canceled is not None for row in links},
+            "links": {known.get(row.uuid, row.uuid): row.canceled_at is not None for row in links},
             "requests": {known.get(row.uuid, row.uuid): row.state for row in asked},
             "mails": Counter((row.kind, addresses[row.recipient]) for row in mails),
             "tokens": {
-                people[row.account_id]: self._seconds(row.used)
+                people[row.account_id]: self._seconds(row.last_used_at)
                 for row in tokens
                 if people.get(row.account_id, "staff") != "staff"
             },

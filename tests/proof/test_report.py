@@ -21,7 +21,7 @@ def test_figures_replace_figures_and_nothing_else() -> None:
 
 
 def test_states_of_the_outbox_have_the_terms_of_the_glossary() -> None:
-    run = json.dumps({"what": "restarts, sqlite", "void": 1, "abandoned": 2})
+    run = json.dumps({"what": "restarts, sqlite", "obsolete": 1, "failed": 2})
     page = render_page(f"{BEGIN}{END}", [run], "7", "0", "2026-11-22")
     assert "obsolete 1; failed 2" in page
 

@@ -62,7 +62,7 @@ def test_role_that_is_raised_while_staff_approve_is_not_what_they_have_approved(
         with world.database.read() as tx:
             (row,) = tx.fetch_all(Statement(statement))
         # Whoever came first: the new role waits, and nobody has approved it.
-        assert (row.state, row.approved_by, row.generation) == ("requested", None, 2)
+        assert (row.state, row.approved_by, row.link_version) == ("requested", None, 2)
         assert groups.get(alice, "invitation", row.uuid, "accept").status_code in {400, 404}
         seen.add(approved.status_code)
     assert seen
@@ -88,7 +88,7 @@ def test_address_that_changes_while_staff_approve_is_not_what_they_have_approved
         assert site.post(path, world.staff, json={"email": email}).status_code == 200
         with world.database.read() as tx:
             change: Any = email_change_queries.of_account(tx, alice.id)
-        code = world.vault.derive_code(alice.id, email, change.created.isoformat())
+        code = world.vault.derive_code(alice.id, email, change.created_at.isoformat())
         approved, changed = together(
             lambda t=link: site.post("/api/user-invitations/approve/", json={"token": t}),
             lambda c=code: site.post("/api/users/confirm_email/", json={"code": c}),
@@ -98,7 +98,7 @@ def test_address_that_changes_while_staff_approve_is_not_what_they_have_approved
         with world.database.read() as tx:
             (row,) = tx.fetch_all(Statement(statement))
         assert (row.state, row.approved_by, row.email) == ("requested", None, email)
-        assert row.generation == 2
+        assert row.link_version == 2
         assert groups.get(alice, "invitation", row.uuid, "accept").status_code in {400, 404}
         # Otherwise it would be asked about again with every other address.
         assert groups.call("DELETE", olga, "group", group).status_code == 204

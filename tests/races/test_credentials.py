@@ -12,7 +12,7 @@ import pytest
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import devices as device_rows
-from collegium.db.tables import tries
+from collegium.db.tables import rate_limits
 from collegium.security.crypto import hash_password
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.passwords import actions as password_actions
@@ -91,7 +91,7 @@ def test_a_refresh_and_a_new_password_at_one_moment_leave_no_token(
         ada = world.person(f"ada{turn}", password=HASHED)
         with world.database.write() as tx:
             pair = token_actions.log_in_with_refresh(tx, world.vault, ada.actor, "password")
-            tx.execute(Statement(tries.delete()))
+            tx.execute(Statement(rate_limits.delete()))
         given = {"refresh": pair.refresh}
         answer, _ = together(
             lambda g=given: site.post("/api/auth/token/refresh/", json=g), change(world, ada)

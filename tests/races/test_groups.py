@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.db.statements import Statement
-from collegium.db.tables import grants, requests
+from collegium.db.tables import grants, join_requests
 from tests.dialects.brainstem.scene import Groups
 from tests.races.test_races import ROUNDS, together, url
 
@@ -36,7 +36,7 @@ def statuses(answers: list[httpx.Response]) -> list[int]:
 def places(groups: Groups, group: int, account: int) -> int:
     """How often somebody has a place in a group."""
     statement = select(grants.c.id).where(
-        grants.c.scope_id == group, grants.c.account_id == account, grants.c.ended.is_(None)
+        grants.c.scope_id == group, grants.c.account_id == account, grants.c.ended_at.is_(None)
     )
     with groups.world.database.read() as tx:
         return len(tx.fetch_all(Statement(statement)))
@@ -84,7 +84,7 @@ def test_whoever_asks_twice_at_once_has_asked_once(groups: Groups, together: Tog
         )
         assert statuses(answers) == [200, 200]
         assert answers[0].json() == answers[1].json()
-        statement = select(requests.c.id).where(requests.c.scope_id == group)
+        statement = select(join_requests.c.id).where(join_requests.c.scope_id == group)
         with groups.world.database.read() as tx:
             assert len(tx.fetch_all(Statement(statement))) == 1
 

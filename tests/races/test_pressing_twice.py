@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collegium.db.statements import Statement
-from collegium.db.tables import accounts, invitations, open_invitations, organisations, tokens
+from collegium.db.tables import accounts, invitations, invite_links, organisations, tokens
 from collegium.invitations import links
 from tests.dialects.web.browser import Browser
 from tests.dialects.web.team import Scene, make
@@ -78,7 +78,7 @@ def test_presses_at_one_moment_make_one_thing(
     project = scene.paths["project"]
     forms: list[tuple[str, Table, dict[str, Any]]] = [
         ("/staff/organisations/new/", organisations, {"name": "Initech"}),
-        (f"{project}link/", open_invitations, {"role": role}),
+        (f"{project}link/", invite_links, {"role": role}),
         (f"{project}invite/", invitations, {"role": role, "action": "send"}),
         ("/account/tokens/", tokens, {"name": "laptop"}),
     ]

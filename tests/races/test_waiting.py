@@ -308,12 +308,12 @@ def test_an_invitation_that_is_called_back_and_sent_at_once_is_sent(
     cancel, send = partial(house.cancel, uuid=uuid), partial(house.send, uuid=uuid)
     assert then(database, cancel, send) is None
     row = house.world.invitation(uuid)
-    assert (row.state, row.generation) == ("pending", 2)
+    assert (row.state, row.link_version) == ("pending", 2)
     with database.write() as tx:
         house.cancel(tx, uuid)
     assert then(database, send, send) is None, "the second one mails again what the first revived"
     row = house.world.invitation(uuid)
-    assert (row.state, row.generation) == ("pending", 3)
+    assert (row.state, row.link_version) == ("pending", 3)
 
 
 class Band:

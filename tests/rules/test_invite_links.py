@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.db.tables import open_invitations
+from collegium.db.tables import invite_links
 from collegium.invite_links.rules import (
     PATTERN_MAX,
     PATTERNS_MAX,
@@ -306,7 +306,7 @@ TERMS: dict[str, Any] = {
     "is_public": False,
     "affiliations": ["a", "b"],
     "email_patterns": ["p", "q"],
-    "expires": NOW,
+    "expires_at": NOW,
     "custom_text": "Hello",
     "template": None,
 }
@@ -321,7 +321,7 @@ SWITCHES = ("auto_approve", "allow_multiple_requests", "is_public")
             **dict.fromkeys(SWITCHES, st.booleans()),
             "affiliations": st.lists(st.sampled_from("ab"), unique=True),
             "email_patterns": st.lists(st.sampled_from("pq"), unique=True),
-            "expires": st.sampled_from([NOW, NOW + timedelta(days=1)]),
+            "expires_at": st.sampled_from([NOW, NOW + timedelta(days=1)]),
             "custom_text": st.sampled_from(["", "Hello"]),
             "template": st.sampled_from([None, "{username}"]),
         }
@@ -331,7 +331,7 @@ SWITCHES = ("auto_approve", "allow_multiple_requests", "is_public")
             **dict.fromkeys(SWITCHES, st.booleans()),
             "affiliations": st.lists(st.sampled_from("ab"), unique=True),
             "email_patterns": st.lists(st.sampled_from("pq"), unique=True),
-            "expires": st.sampled_from([NOW, NOW + timedelta(days=1)]),
+            "expires_at": st.sampled_from([NOW, NOW + timedelta(days=1)]),
             "custom_text": st.sampled_from(["", "Hello"]),
             "template": st.sampled_from([None, "{username}"]),
         }
@@ -347,14 +347,14 @@ def test_change_widens_a_link_exactly_when_somebody_gains_by_it(
 
     gains = (
         any(after[name] and not before[name] for name in SWITCHES)
-        or after["expires"] > before["expires"]
+        or after["expires_at"] > before["expires_at"]
         or not people(after) <= people(before)
     )
     assert is_wider(before, after) is gains
 
 
 def test_every_change_of_a_link_that_is_not_known_to_be_harmless_widens_it() -> None:
-    columns = {column.name for column in open_invitations.c}
+    columns = {column.name for column in invite_links.c}
     for name in columns - TERMS.keys():
         assert is_wider({**TERMS, name: 1}, {name: 2}), name
         assert not is_wider({**TERMS, name: 1}, {name: 1}), name

@@ -270,7 +270,7 @@ class Gardener:
             )
             row: Any = invitation_queries.by_uuid(tx, uuid)
             invitation_queries.step(tx, row, state)
-        self.forest.invitations.append(Invitation(uuid, scope, email, state.value, row.expires))
+        self.forest.invitations.append(Invitation(uuid, scope, email, state.value, row.expires_at))
 
     def _end_some(self, tx: WriteTransaction) -> None:
         for grant in self.dice.sample(self.forest.grants, 8):
@@ -419,7 +419,7 @@ def check_states(tx: ReadTransaction, actor: Actor) -> None:
     What is held comes after what is pending, as its name on the wire does.
     """
     rows = invitation_queries.listing.page(tx, actor, {}, ("state",), ALL, 0)
-    states = [effective_state(row.state, row.expires, NOW) for row in rows]
+    states = [effective_state(row.state, row.expires_at, NOW) for row in rows]
     assert states == sorted(states, key=lambda s: "project" if s is State.HELD else s.value)
 
 

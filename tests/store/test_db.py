@@ -14,7 +14,7 @@ from collegium.db import connections
 from collegium.db.connections import Connections
 from collegium.db.database import UnavailableError
 from collegium.db.statements import Statement
-from collegium.db.tables import requests, slugs
+from collegium.db.tables import join_requests, slugs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from collegium.db.database import Database
 
 _COUNT = Statement(select(func.count().label("count")).select_from(slugs))
-_ADD = Statement(insert(slugs).values(prefix=bindparam("prefix"), last=bindparam("last")))
+_ADD = Statement(
+    insert(slugs).values(prefix=bindparam("prefix"), last_number=bindparam("last_number"))
+)
 
 
 def test_what_is_the_same_each_time_stands_in_the_text(database: Database) -> None:
     statement = Statement(
-        select(requests.c.id).where(
-            requests.c.state == "pending", requests.c.uuid == bindparam("uuid")
+        select(join_requests.c.id).where(
+            join_requests.c.state == "pending", join_requests.c.uuid == bindparam("uuid")
         )
     )
     compiled = statement.compiled(database.dialect)
@@ -46,7 +48,7 @@ def test_on_sqlite_one_reading_is_one_moment(database: Database) -> None:
     with database.read() as before:
         first = before.scalar(_COUNT)
         with database.write() as tx:
-            tx.execute(_ADD, prefix="new", last=1)
+            tx.execute(_ADD, prefix="new", last_number=1)
         again = before.scalar(_COUNT)
     with database.read() as after:
         assert after.scalar(_COUNT) == first + 1

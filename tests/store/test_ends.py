@@ -15,10 +15,10 @@ def test_a_deed_that_waited_ends_a_grant_that_was_written_meanwhile(world: World
     ada, place = world.person("ada"), world.organisation()
     world.seat(ada, "CUSTOMER.OWNER", place)
     (row,) = world.grants_in(place)
-    with world.database.write(row.since - timedelta(seconds=1)) as tx:
+    with world.database.write(row.valid_from - timedelta(seconds=1)) as tx:
         assert membership_queries.end(tx, row.id, None)
     world.seat(ada, "CUSTOMER.OWNER", place)
     (row,) = world.grants_in(place)
-    with world.database.write(row.since - timedelta(seconds=1)) as tx:
+    with world.database.write(row.valid_from - timedelta(seconds=1)) as tx:
         assert membership_queries.end_all(tx, place.id, None) == [ada.id]
     assert world.grants_in(place) == []

@@ -13,8 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from alembic import command
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select
 
 from collegium.access.rules import Actor
 from collegium.db import schema
@@ -26,7 +25,6 @@ from collegium.events import queries as event_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.conftest import PostgreSQL
 
@@ -58,7 +56,7 @@ def _places() -> list[dict[str, Any]]:
             "parent_id": parent,
             "name": f"Place {number}",
             "slug": f"place-{number}",
-            "created": START,
+            "created_at": START,
         }
         for number, (parent, kind) in enumerate(kinds, 1)
     ]
@@ -69,12 +67,12 @@ def _event(number: int, chance: random.Random) -> dict[str, Any]:
     kinds = ("role.granted", "invitation.sent") if placed else ("login.succeeded", "token.created")
     return {
         "uuid": f"{number:032x}",
-        "at": START + timedelta(minutes=number),
+        "created_at": START + timedelta(minutes=number),
         "kind": "key.deleted" if number % 1000 == 0 else chance.choice(kinds),
         "actor_id": chance.randrange(1, PEOPLE + 1) if number % 10 else None,
         "scope_id": chance.randrange(1, ORGANISATIONS + PROJECTS + GROUPS + 1) if placed else None,
         "account_id": chance.randrange(1, PEOPLE + 1),
-        "facts": {"username": "ada"},
+        "payload": {"username": "ada"},
     }
 
 
@@ -89,8 +87,8 @@ def fill(database: Database) -> None:
             "slug": f"p-{number}",
             "email": "p@example.org",
             "affiliations": [],
-            "joined": START,
-            "modified": START,
+            "joined_at": START,
+            "modified_at": START,
         }
         for number in range(1, PEOPLE + 1)
     ]
@@ -107,7 +105,7 @@ def fill(database: Database) -> None:
                     "account_id": number,
                     "scope_id": number % ORGANISATIONS + 1,
                     "role_id": role,
-                    "since": START,
+                    "valid_from": START,
                 }
                 # The staff of this house hold no role, and one of the people none.
                 for number in range(2, PEOPLE)
@@ -257,37 +255,3 @@ def test_the_history_of_groups_can_be_had_and_left_out(tx: ReadTransaction) -> N
     number = tx.scalar(Statement(of_groups.with_only_columns(func.count().label("number"))))
     assert number > 0
     assert event_queries.listing.count(tx, STAFF, {"without": "group"}) == EVENTS - number
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        with closing(Database(f"sqlite:///{tmp_path / 'old.db'}")) as database:
-            yield database
-        return
-    server = request.getfixturevalue("postgresql")
-    url = server.new(migrated=False)
-    with closing(Database(url)) as database:
-        yield database
-    server.drop(url)
-
-
-def test_events_of_an_earlier_release_are_named_by_the_upgrade(empty: Database) -> None:
-    config = schema._config()
-    with empty.engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
-        for kind in ("logout", "token.created"):
-            connection.execute(
-                text("INSERT INTO events (at, kind, facts) VALUES (:at, :kind, '{}')"),
-                {"at": START.isoformat(timespec="microseconds")[:26], "kind": kind},
-            )
-        connection.exec_driver_sql("COMMIT")
-    schema.migrate(empty)
-    with empty.read() as tx:
-        rows = tx.fetch_all(Statement(select(table.c.uuid, table.c.kind).order_by(table.c.id)))
-        assert [row.kind for row in rows] == ["logout", "token.created"]
-        assert len({row.uuid for row in rows} | {"0" * 32}) == 3
-        assert all(len(row.uuid) == 32 for row in rows)
-        assert event_queries.get_visible(tx, STAFF, rows[0].uuid).kind == "logout"

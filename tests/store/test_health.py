@@ -53,18 +53,18 @@ def plans(tx: ReadTransaction, ask: Callable[[ReadTransaction], Any]) -> list[st
 def test_a_day_is_a_range_of_an_index(tx: ReadTransaction) -> None:
     told = plans(tx, lambda noting: activity.of_days(noting, STAFF))
     indexes = (
-        "ix_accounts_joined",
-        "ix_invitations_accepted",
-        "ix_requests_created",
-        "ix_requests_decided",
+        "ix_accounts_joined_at",
+        "ix_invitations_accepted_at",
+        "ix_join_requests_created_at",
+        "ix_join_requests_decided_at",
     )
     assert len(told) == 6
     for index, plan in zip(indexes, told, strict=False):
         assert plan.count(index) == activity.DAYS, plan
         assert "Seq Scan" not in plan
-    assert "ix_invitations_accepted" in told[4]
+    assert "ix_invitations_accepted_at" in told[4]
     # Either holds nothing but what waits.
-    assert "ix_requests_waiting" in told[5] or "uq_requests_sole" in told[5]
+    assert "ix_join_requests_pending" in told[5] or "uq_join_requests_exclusive_key" in told[5]
 
 
 def listed(state: str, order: str, noting: ReadTransaction) -> list[Any]:
@@ -73,10 +73,10 @@ def listed(state: str, order: str, noting: ReadTransaction) -> list[Any]:
 
 def test_counting_mails_reads_none_that_was_sent(tx: ReadTransaction) -> None:
     (plan,) = plans(tx, outbox_queries.counts)
-    assert plan.count("ix_outbox_owed") == 2
-    assert plan.count("ix_outbox_abandoned") == 1
+    assert plan.count("ix_outbox_queued") == 2
+    assert plan.count("ix_outbox_failed") == 1
     assert "SCAN outbox\n" not in plan
-    for state, order in (("owed", "due"), ("abandoned", "-settled")):
+    for state, order in (("queued", "next_attempt_at"), ("failed", "-finished_at")):
         (plan,) = plans(tx, partial(listed, state, order))
         assert f"ix_outbox_{state}" in plan
         assert "TEMP B-TREE" not in plan
@@ -85,4 +85,4 @@ def test_counting_mails_reads_none_that_was_sent(tx: ReadTransaction) -> None:
 def test_they_are_for_staff_and_support_alone(tx: ReadTransaction) -> None:
     with pytest.raises(NotFound):
         activity.of_days(tx, ANONYMOUS)
-    assert outbox_queries.listing.page(tx, ANONYMOUS, {"state": "owed"}, (), 10, 0) == []
+    assert outbox_queries.listing.page(tx, ANONYMOUS, {"state": "queued"}, (), 10, 0) == []

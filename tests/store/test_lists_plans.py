@@ -38,8 +38,10 @@ def person(tx: ReadTransaction, number: int) -> Row:
 
 def somebody_with_a_role(tx: ReadTransaction) -> Row:
     """Somebody with a native name, whose grants last."""
-    held = select(grants.c.account_id).where(grants.c.ended.is_(None), grants.c.until.is_(None))
-    here = (accounts.c.id.in_(held), accounts.c.native_name != "", accounts.c.deleted.is_(None))
+    held = select(grants.c.account_id).where(
+        grants.c.ended_at.is_(None), grants.c.valid_until.is_(None)
+    )
+    here = (accounts.c.id.in_(held), accounts.c.native_name != "", accounts.c.deleted_at.is_(None))
     return tx.fetch_one(Statement(select(accounts).where(*here, accounts.c.id > SOMEBODY)))
 
 

@@ -65,9 +65,9 @@ def viewers(tx: ReadTransaction) -> dict[str, tuple[Actor, Row]]:
         .join(scopes, scopes.c.id == grants.c.scope_id)
         .join(accounts, accounts.c.id == grants.c.account_id)
         .where(
-            grants.c.ended.is_(None),
-            grants.c.until.is_(None),
-            accounts.c.deleted.is_(None),
+            grants.c.ended_at.is_(None),
+            grants.c.valid_until.is_(None),
+            accounts.c.deleted_at.is_(None),
             accounts.c.is_active,
         )
         .order_by(grants.c.id)

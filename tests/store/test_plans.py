@@ -218,7 +218,7 @@ def test_the_first_page_comes_from_an_index_in_every_order(tx: ReadTransaction) 
                 lambda order=order: account_queries.listing.page(tx, staff, {}, (order,), 10, 0)
             )
             assert taken < LIMIT, order
-        assert "tallies" in count, count
+        assert "row_counts" in count, count
         assert not reads(tx, count, "accounts"), count
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from collegium.access.rules import SYSTEM_ROLES
 from collegium.db import schema
 from collegium.db.database import Database
-from collegium.db.statements import Statement
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
     accounts,
     events,
@@ -56,6 +56,17 @@ def test_migrations_are_one_chain_and_their_files_are_named_by_revision() -> Non
     """Where a schema stands is told by the names of the files, without Alembic."""
     known = ScriptDirectory.from_config(schema._config()).walk_revisions()
     assert schema.revisions() == tuple(script.revision for script in known)
+
+
+def test_names_of_times_end_in_at_unless_they_bound_a_period() -> None:
+    times = {
+        column.name
+        for table in metadata.tables.values()
+        for column in table.c
+        if isinstance(column.type, UtcDateTime)
+    }
+    bounds = {"valid_from", "valid_until", "blocked_until", "locked_until"}
+    assert {name for name in times if not name.endswith("_at")} == bounds
 
 
 def test_nobody_has_an_account_from_the_start(database: Database) -> None:
@@ -106,7 +117,7 @@ def test_the_database_refuses_a_second_active_grant(database: Database, world: W
             connection.execute(insert(grants).values(again))
         connection.rollback()
         # An ended one may stand beside it, any number of times.
-        ended = again | {"ended": row["since"]}
+        ended = again | {"ended_at": row["valid_from"]}
         connection.execute(insert(grants).values(ended))
         connection.execute(insert(grants).values(ended | {"uuid": "1" * 32}))
 
@@ -207,4 +218,4 @@ def test_every_deed_of_the_main_job_leaves_an_event(database: Database, world: W
     assert ("role.granted", "Staff Lee") in told
     assert told[-1] == ("invitation.created", "Owner Lee")
     assert rows[-1].scope_id == place.id
-    assert rows[-1].facts["email"] == ada.email
+    assert rows[-1].payload["email"] == ada.email

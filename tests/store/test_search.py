@@ -110,8 +110,8 @@ def undone(database: Database) -> Iterator[WriteTransaction]:
 
 def add(tx: WriteTransaction, person: Person) -> int:
     number = uuid4().hex
-    more = {"uuid": number, "slug": number, "affiliations": [], "joined": tx.now}
-    return account_queries.add(tx, {**more, "modified": tx.now, **person})
+    more = {"uuid": number, "slug": number, "affiliations": [], "joined_at": tx.now}
+    return account_queries.add(tx, {**more, "modified_at": tx.now, **person})
 
 
 def found(tx: WriteTransaction, world: World, **filters: Any) -> set[int]:
@@ -218,7 +218,7 @@ def texts(tx: WriteTransaction) -> dict[int, dict[str, str]]:
 
 
 def told(tx: WriteTransaction) -> dict[int, dict[str, str]]:
-    here = select(table).where(table.c.deleted.is_(None))
+    here = select(table).where(table.c.deleted_at.is_(None))
     return {row.id: account_search.texts_of(row._asdict()) for row in tx.fetch_all(Statement(here))}
 
 
@@ -264,14 +264,16 @@ def test_a_role_is_found_in_every_way(world: World) -> None:
     other = world.organisation()
     world.seat(ada, "CUSTOMER.OWNER", place)
     world.seat(bob, "CUSTOMER.OWNER", other)
-    late = update(grants).where(grants.c.account_id == bob.id).values(ended=grants.c.since)
+    late = update(grants).where(grants.c.account_id == bob.id).values(ended_at=grants.c.valid_from)
     with world.database.write() as tx:
         assert found(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id, bob.id}
         assert found(tx, world, project_roles=["CUSTOMER.OWNER"]) == set()
         assert found(tx, world, organization_roles=["CUSTOMER.OWNER"], email="ada") == {ada.id}
         tx.execute(Statement(late))
         assert found(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id}
-        remove = update(scopes).where(scopes.c.id == place.id).values(removed=scopes.c.created)
+        remove = (
+            update(scopes).where(scopes.c.id == place.id).values(removed_at=scopes.c.created_at)
+        )
         tx.execute(Statement(remove))
         assert found(tx, world, organization_roles=["CUSTOMER.OWNER"]) == set()
 
@@ -291,7 +293,7 @@ def test_the_longest_description_of_the_widest_letters_can_be_sorted_and_found(
 @pytest.fixture
 def gone(world: World) -> Any:
     bob = world.person("bob")
-    mark = update(table).where(table.c.id == bob.id).values(deleted=table.c.joined)
+    mark = update(table).where(table.c.id == bob.id).values(deleted_at=table.c.joined_at)
     texts = delete(account_texts).where(account_texts.c.account_id == bob.id)
     with world.database.write() as tx:
         tx.execute(Statement(mark))

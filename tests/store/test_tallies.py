@@ -11,8 +11,8 @@ from sqlalchemy import delete, func, insert, literal, select, update
 
 from collegium.accounts import queries as account_queries
 from collegium.db.statements import Statement
-from collegium.db.tables import accounts, invitations, requests, scopes
-from collegium.db.tables import tallies as rows
+from collegium.db.tables import accounts, invitations, join_requests, scopes
+from collegium.db.tables import row_counts as rows
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.lists import row_counts
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 _IN_TREE = select(scopes.c.id).where(scopes.c.kind != "group")
 COUNTED = {
-    accounts: (account_queries.listing, accounts.c.deleted.is_(None)),
+    accounts: (account_queries.listing, accounts.c.deleted_at.is_(None)),
     invitations: (invitation_queries.listing, invitations.c.scope_id.in_(_IN_TREE)),
-    requests: (join_request_queries.listing, requests.c.scope_id.in_(_IN_TREE)),
+    join_requests: (join_request_queries.listing, join_requests.c.scope_id.in_(_IN_TREE)),
 }
 
 
@@ -82,18 +82,18 @@ def test_a_kept_count_follows_what_is_added_hidden_and_removed(world: World) -> 
         run(world.database, statement)
     after = check(world)
     assert after["invitations"] == before["invitations"] + 1
-    assert after["requests"] == before["requests"] + 1
+    assert after["join_requests"] == before["join_requests"] + 1
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     for statement in (
-        update(accounts).where(accounts.c.id == gone.id).values(deleted=moment),
+        update(accounts).where(accounts.c.id == gone.id).values(deleted_at=moment),
         update(accounts).values(job_title="same"),
-        update(accounts).where(accounts.c.id == gone.id).values(deleted=None),
+        update(accounts).where(accounts.c.id == gone.id).values(deleted_at=None),
         delete(invitations),
-        delete(requests),
+        delete(join_requests),
     ):
         run(world.database, statement)
         check(world)
-    assert check(world) == before | {"invitations": 0, "requests": 0}
+    assert check(world) == before | {"invitations": 0, "join_requests": 0}
 
 
 def test_writers_do_not_wait_for_one_another_and_no_count_is_lost(world: World) -> None:
@@ -120,7 +120,7 @@ def test_a_count_that_an_unfinished_deed_has_added_to_is_read_without_waiting(
 ) -> None:
     before = check(world)
     with world.database.write() as tx:
-        tx.execute(Statement(insert(rows).values(name="accounts", n=0)))
+        tx.execute(Statement(insert(rows).values(name="accounts", count=0)))
         if not world.database.is_sqlite:
             world.person("meanwhile")
             before["accounts"] += 1
@@ -129,7 +129,7 @@ def test_a_count_that_an_unfinished_deed_has_added_to_is_read_without_waiting(
 
 def test_counting_anew_mends_what_was_written_past_the_triggers(world: World) -> None:
     world.invite(world.staff, "new@example.org", "CUSTOMER.OWNER", world.organisation())
-    run(world.database, update(rows).values(n=7))
+    run(world.database, update(rows).values(count=7))
     with pytest.raises(AssertionError):
         check(world)
     with world.database.write() as tx:

@@ -31,7 +31,7 @@ from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
     BigInt,
     accounts,
-    closed_ranges,
+    denied_ranges,
     grants,
     organisations,
     projects,
@@ -75,8 +75,10 @@ def is_active(table: Any = grants) -> ColumnElement[bool]:
     Expiry is evaluated whenever a grant is used; no clean-up job has to run first.
     """
     return and_(
-        table.c.ended.is_(None),
-        or_(table.c.until.is_(None), table.c.until > bindparam("now", type_=UtcDateTime)),
+        table.c.ended_at.is_(None),
+        or_(
+            table.c.valid_until.is_(None), table.c.valid_until > bindparam("now", type_=UtcDateTime)
+        ),
     )
 
 
@@ -90,9 +92,9 @@ def _not_hidden_by_subnets() -> ColumnElement[bool]:
         exists()
         .where(
             _scope_row.c.id == grants.c.scope_id,
-            closed_ranges.c.scope_id == func.coalesce(_scope_row.c.parent_id, _scope_row.c.id),
-            closed_ranges.c.low <= address,
-            closed_ranges.c.high >= address,
+            denied_ranges.c.scope_id == func.coalesce(_scope_row.c.parent_id, _scope_row.c.id),
+            denied_ranges.c.low <= address,
+            denied_ranges.c.high >= address,
         )
         .correlate(grants)
     )
@@ -191,7 +193,7 @@ SCOPE_COLUMNS = (
     organisation.c.name.label("organisation_name"),
     organisations.c.blocked,
     organisations.c.archived,
-    projects.c.starts,
+    projects.c.start_date,
 )
 
 _scope = (
@@ -199,7 +201,7 @@ _scope = (
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
     .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
     .outerjoin(projects, projects.c.scope_id == scopes.c.id)
-    .where(scopes.c.removed.is_(None))
+    .where(scopes.c.removed_at.is_(None))
 )
 
 _BY_UUID = Statement(
@@ -264,7 +266,7 @@ def add_to_scope(table: Any, names: Collection[str]) -> Statement:
 
     It returns the new ``id``. It inserts nothing and returns no row if the scope has been deleted.
     """
-    return _insert_if(scopes, "scope_id", scopes.c.removed.is_(None), table, names)
+    return _insert_if(scopes, "scope_id", scopes.c.removed_at.is_(None), table, names)
 
 
 def add_to_account(table: Any, names: Collection[str]) -> Statement:

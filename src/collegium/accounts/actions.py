@@ -88,8 +88,8 @@ def create(
         raise Conflict("account.deactivated")
     row = {
         "uuid": uuid4().hex,
-        "joined": tx.now,
-        "modified": tx.now,
+        "joined_at": tx.now,
+        "modified_at": tx.now,
         "affiliations": [],
         "token_lifetime": settings.token_lifetime,
         **values,
@@ -162,22 +162,22 @@ def update(
     changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}
     switched_off = before.is_active and changed == {"is_active": False}
     account_rules.check_policy(
-        has_agreed=before.agreed is not None,
+        has_agreed=before.agreed_at is not None,
         agrees=agrees,
         exempt=switched_off or before.is_staff or (actor.is_staff and actor.id != account.id),
     )
-    if agrees and before.agreed is None:
-        changed["agreed"] = tx.now
+    if agrees and before.agreed_at is None:
+        changed["agreed_at"] = tx.now
     if "is_active" in changed:
         # A remote directory must not activate an account that staff deactivated.
-        changed["is_barred"] = not changed["is_active"]
+        changed["disabled_by_staff"] = not changed["is_active"]
     if not changed:
         return
     if "picture" in changed:
         if before.picture is not None:
             picture_queries.drop(tx, before.picture)
         changed["picture"] = _store_picture(tx, changed["picture"])
-    change_account(tx, account.id, changed | {"modified": tx.now})
+    change_account(tx, account.id, changed | {"modified_at": tx.now})
     if "is_active" in changed:
         set_active(tx, actor, account.id, is_active=changed["is_active"])
     _record_update(tx, actor, before, changed)
@@ -204,7 +204,7 @@ def _record_update(
     told = {
         name: [_event_data(getattr(before, name)), _event_data(value)]
         for name, value in changed.items()
-        if name != "is_barred"
+        if name != "disabled_by_staff"
     }
     event_queries.record(
         tx,
@@ -256,7 +256,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = Fals
     elif join_request_queries.waiting_of(tx, account.id):
         raise Conflict("account.has_requests")
     for grant in grants:
-        if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
+        if grant.valid_until is None and is_owner_role(grant.scope_kind, grant.role_name):
             others = membership_queries.other_owners(tx, grant.scope_id, grant.id)
             if others == 0:
                 raise Conflict("account.last_owner", scope=grant.scope_name)
@@ -312,10 +312,10 @@ def read_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> t
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
     _check_owns_token(actor, account)
-    if account.token_sealed is None:
+    if account.token_encrypted is None:
         raise NotFound("token.none")
     event_queries.record(tx, "token.read", actor, account=account.id)
-    return account, vault.decrypt(account.token_sealed, account.token_digest)
+    return account, vault.decrypt(account.token_encrypted, account.token_hash)
 
 
 def refresh_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
@@ -406,7 +406,7 @@ def ensure_staff(  # the command ``collegium staff``
                 email_change_queries.cancel(tx, number)
             if not known.is_active:
                 set_active(tx, None, number, is_active=True)
-            change_account(tx, number, {**wanted, "modified": tx.now})
+            change_account(tx, number, {**wanted, "modified_at": tx.now})
             event_queries.record(tx, "account.made_staff", None, account=number, username=username)
         if hashed is not None:
             set_password(tx, None, number, hashed, tells=known is not None)
@@ -467,7 +467,7 @@ def set_password(
         require_staff(actor)
         _check_owns_token(actor, owner)
         credentials.check(tx, actor)
-    account_queries.change(tx, account, {"password": hashed, "modified": tx.now})
+    account_queries.change(tx, account, {"password": hashed, "modified_at": tx.now})
     credentials.revoke_everything(tx, account)
     event_queries.record(tx, "account.password_changed", actor, account=account)
     if tells:

@@ -28,7 +28,7 @@ _scope = bindparam("scope", type_=BigInt)
 _in_organisation = _held.c.scope_id.in_(
     union_all(
         select(scopes.c.id).where(scopes.c.id == _scope),
-        select(scopes.c.id).where(scopes.c.parent_id == _scope, scopes.c.removed.is_(None)),
+        select(scopes.c.id).where(scopes.c.parent_id == _scope, scopes.c.removed_at.is_(None)),
     )
 )
 _holders = select(_held.c.account_id).where(is_active(_held), _in_organisation)
@@ -65,7 +65,7 @@ listing = Listing(
         accounts.c.last_name,
         accounts.c.email,
         accounts.c.picture,
-    ).where(accounts.c.is_active, accounts.c.deleted.is_(None)),
+    ).where(accounts.c.is_active, accounts.c.deleted_at.is_(None)),
     visible=true,  # the caller checks permissions before
     key=accounts.c.id,
     ties=accounts.c.username,
@@ -85,7 +85,7 @@ listing = Listing(
 _ROLES = Statement(
     select(
         _held.c.account_id,
-        _held.c.until,
+        _held.c.valid_until,
         roles.c.name.label("role_name"),
         scopes.c.kind,
         scopes.c.uuid,
@@ -98,10 +98,10 @@ _ROLES = Statement(
         is_active(_held),
         or_(
             scopes.c.id == _scope,
-            and_(scopes.c.parent_id == _scope, scopes.c.removed.is_(None)),
+            and_(scopes.c.parent_id == _scope, scopes.c.removed_at.is_(None)),
         ),
     )
-    .order_by(_held.c.since, _held.c.id)
+    .order_by(_held.c.valid_from, _held.c.id)
 )
 _ROLE_NAMES = Statement(
     select(roles.c.name)
@@ -116,7 +116,7 @@ _OWNED = Statement(
         _held.c.account_id == bindparam("account", type_=BigInt),
         is_active(_held),
         or_(*(roles.c.name == name for name in OWNER_ROLES[ScopeKind.ORGANISATION])),
-        scopes.c.removed.is_(None),
+        scopes.c.removed_at.is_(None),
     )
     .order_by(scopes.c.name_sort, scopes.c.id)
     .limit(literal_column("50"))
@@ -126,7 +126,7 @@ _OWNED = Statement(
 def roles_of(tx: ReadTransaction, scope: int, ids: Iterable[int]) -> dict[int, list[Row]]:
     """Return the roles of accounts in an organisation and its projects, the oldest first.
 
-    Each row has ``account_id until role_name``, and ``kind uuid name`` of the scope.
+    Each row has ``account_id valid_until role_name``, and ``kind uuid name`` of the scope.
     """
     found: dict[int, list[Row]] = {}
     for row in tx.fetch_all(_ROLES, scope=scope, ids=list(ids), now=tx.now):

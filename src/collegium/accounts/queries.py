@@ -36,10 +36,10 @@ from collegium.db.tables import (
     email_changes,
     grants,
     invitations,
-    keys,
     recovery_codes,
-    second_factors,
+    ssh_keys,
     tokens,
+    two_factor,
 )
 from collegium.invitations.rules import State
 from collegium.lists import account_search
@@ -73,10 +73,10 @@ def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
     return (
         select(
             *_COLUMNS,
-            tokens.c.issued.label("token_issued"),
-            tokens.c.used.label("token_used"),
-            tokens.c.digest.label("token_digest"),
-            tokens.c.sealed.label("token_sealed"),
+            tokens.c.created_at.label("token_created_at"),
+            tokens.c.last_used_at.label("token_last_used_at"),
+            tokens.c.token_hash.label("token_hash"),
+            tokens.c.token_encrypted.label("token_encrypted"),
             email_changes.c.email.label("requested_email"),
             *columns,
         )
@@ -114,11 +114,16 @@ def visible() -> ColumnElement[bool]:
 
 
 # A deleted account is hidden from everybody. Only the audit log still refers to its id.
-_here = accounts.c.deleted.is_(None)
+_here = accounts.c.deleted_at.is_(None)
 
 listing = Listing(
     omit_columns(
-        _rows, "modified", "last_synced", "is_barred", "deleted", "credentials_version"
+        _rows,
+        "modified_at",
+        "last_synced_at",
+        "disabled_by_staff",
+        "deleted_at",
+        "credentials_version",
     ).where(_here),
     visible=visible,
     tally=stored_count(accounts),
@@ -222,7 +227,7 @@ _RESET_APPROVALS = Statement(
                     invitations.c.state == State.HELD.value,
                     and_(
                         invitations.c.state == State.PENDING.value,
-                        invitations.c.expires > bindparam("now", type_=UtcDateTime),
+                        invitations.c.expires_at > bindparam("now", type_=UtcDateTime),
                     ),
                 ),
             ),
@@ -230,8 +235,8 @@ _RESET_APPROVALS = Statement(
     )
     .values(
         state=State.REQUESTED.value,
-        generation=invitations.c.generation + 1,
-        reminded=null(),
+        link_version=invitations.c.link_version + 1,
+        reminded_at=null(),
     )
     .returning(invitations.c.id)
 )
@@ -278,11 +283,11 @@ _ANONYMOUS_VALUES = Statement(
         profile=literal({}, type_=accounts.c.profile.type),
         picture=None,
         identity_source="",
-        last_login=None,
-        last_synced=None,
+        last_login_at=None,
+        last_synced_at=None,
         search="",
-        modified=bindparam("moment", type_=UtcDateTime),
-        deleted=bindparam("moment", type_=UtcDateTime),
+        modified_at=bindparam("moment", type_=UtcDateTime),
+        deleted_at=bindparam("moment", type_=UtcDateTime),
     )
 )
 # The account's own row comes last, because updating it blocks transactions that reference it. A
@@ -294,11 +299,11 @@ _ANONYMISE = (
         for table in (
             account_texts,
             tokens,
-            keys,
+            ssh_keys,
             devices,
             email_changes,
             recovery_codes,
-            second_factors,
+            two_factor,
         )
     ),
     _ANONYMOUS_VALUES,

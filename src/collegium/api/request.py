@@ -298,15 +298,15 @@ class RequestContext:
         if not is_of_kind:
             raise Unauthenticated("token.unknown")
         ends = expiry(
-            account.issued,
-            account.used,
+            account.created_at,
+            account.last_used_at,
             account.lifetime,
             self.settings.token_max_age,
-            account.ends,
+            account.expires_at,
         )
         if ends is not None and ends < tx.now:
             raise Unauthenticated("token.expired")
-        if account.used < tx.now - TOUCH_EVERY:
+        if account.last_used_at < tx.now - TOUCH_EVERY:
             self._stale = account.token_id
         self.token_id = account.token_id
         self.account = account if shown else None

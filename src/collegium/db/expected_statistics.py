@@ -13,7 +13,7 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "": "9990",
     },
     "accounts": {
-        "ix_accounts_agreed": "10000 2",
+        "ix_accounts_agreed_at": "10000 2",
         "ix_accounts_description": "10000 10 1",
         "ix_accounts_email": "10000 1 1",
         "ix_accounts_email_comparable": "10000 1",
@@ -21,9 +21,9 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "ix_accounts_is_staff": "10000 5000 1 1",
         "ix_accounts_is_support": "10000 5000 1 1",
         "ix_accounts_job_title": "10000 4 1",
-        "ix_accounts_joined": "10000 1",
-        "ix_accounts_last_synced": "10000 10000",
-        "ix_accounts_modified": "10000 1",
+        "ix_accounts_joined_at": "10000 1",
+        "ix_accounts_last_synced_at": "10000 10000",
+        "ix_accounts_modified_at": "10000 1",
         "ix_accounts_name": "10000 21 1 1",
         "ix_accounts_native_name": "10000 50 1",
         "ix_accounts_organization": "10000 2 1",
@@ -35,12 +35,12 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "sqlite_autoindex_accounts_3": "10000 1",
         "sqlite_autoindex_accounts_4": "10000 1",
     },
-    "closed_ranges": {
-        "sqlite_autoindex_closed_ranges_1": "50 2 1",
+    "denied_ranges": {
+        "sqlite_autoindex_denied_ranges_1": "50 2 1",
     },
     "devices": {
         "ix_devices_account_id": "500 2",
-        "ix_devices_expires": "500 1",
+        "ix_devices_expires_at": "500 1",
         "sqlite_autoindex_devices_1": "500 1",
         "sqlite_autoindex_devices_2": "500 1",
         "sqlite_autoindex_devices_3": "500 1",
@@ -48,12 +48,12 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
     "email_changes": {
         "ix_email_changes_email_comparable": "50 1",
         "sqlite_autoindex_email_changes_1": "50 1",
-        "uq_email_changes_cancel_digest": "50 1",
+        "uq_email_changes_cancel_code_hash": "50 1",
     },
     "events": {
         "ix_events_account_id": "50000 5 1 1",
         "ix_events_actor_id": "50000 10 1 1",
-        "ix_events_at": "50000 1 1",
+        "ix_events_created_at": "50000 1 1",
         "ix_events_kind": "50000 10 1 1",
         "ix_events_scope_id": "50000 10 1 1",
         "uq_events_uuid": "50000 1",
@@ -61,8 +61,8 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
     "grants": {
         "ix_grants_role_id": "19980 4995 1 1 1 1",
         "ix_grants_scope_active": "19980 40 1 1",
-        "ix_grants_since_active": "19980 2 1",
-        "ix_grants_until_active": "1998 2",
+        "ix_grants_valid_from_active": "19980 2 1",
+        "ix_grants_valid_until_active": "1998 2",
         "sqlite_autoindex_grants_1": "19980 1",
         "uq_grants_active": "19980 2 1 1",
     },
@@ -71,47 +71,47 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "sqlite_autoindex_groups_1": "100 1",
     },
     "invitations": {
-        "ix_invitations_accepted": "300 1 1",
+        "ix_invitations_accepted_at": "300 1 1",
         "ix_invitations_account_id": "50 2",
         "ix_invitations_civil_number": "50 1",
-        "ix_invitations_created": "500 1 1",
+        "ix_invitations_created_at": "500 1 1",
         "ix_invitations_email_comparable": "500 1",
+        "ix_invitations_expiring": "98 2",
         "ix_invitations_held": "10 2",
         "ix_invitations_mail_id": "500 1",
         "ix_invitations_role_id": "500 250 1 1",
         "ix_invitations_scope_id": "500 17 1",
         "ix_invitations_state": "500 167 1 1",
-        "ix_invitations_untold": "98 2",
         "sqlite_autoindex_invitations_1": "500 1",
     },
-    "keys": {
-        "ix_keys_fingerprint_md5": "2000 1",
-        "ix_keys_fingerprint_sha256": "2000 1",
-        "ix_keys_fingerprint_sha512": "2000 1",
-        "ix_keys_name": "2000 2 1",
-        "ix_keys_shared": "20 1",
-        "sqlite_autoindex_keys_1": "2000 2 1",
-        "sqlite_autoindex_keys_2": "2000 1",
+    "ssh_keys": {
+        "ix_ssh_keys_fingerprint_md5": "2000 1",
+        "ix_ssh_keys_fingerprint_sha256": "2000 1",
+        "ix_ssh_keys_fingerprint_sha512": "2000 1",
+        "ix_ssh_keys_name": "2000 2 1",
+        "ix_ssh_keys_shared": "20 1",
+        "sqlite_autoindex_ssh_keys_1": "2000 2 1",
+        "sqlite_autoindex_ssh_keys_2": "2000 1",
     },
     "mail_budgets": {
         "ix_mail_budgets_last_at": "500 1",
         "sqlite_autoindex_mail_budgets_1": "500 1",
     },
-    "open_invitations": {
-        "ix_open_invitations_created": "40 1 1",
-        "ix_open_invitations_public": "40 1 1",
-        "ix_open_invitations_role_id": "40 40",
-        "ix_open_invitations_scope_id": "40 1 1",
-        "sqlite_autoindex_open_invitations_1": "40 1",
+    "invite_links": {
+        "ix_invite_links_created_at": "40 1 1",
+        "ix_invite_links_public": "40 1 1",
+        "ix_invite_links_role_id": "40 40",
+        "ix_invite_links_scope_id": "40 1 1",
+        "sqlite_autoindex_invite_links_1": "40 1",
     },
     "organisations": {
         "": "100",
     },
     "outbox": {
-        "ix_outbox_abandoned": "10 1 1",
         "ix_outbox_account_id": "100 2",
         "ix_outbox_delivered": "500 1",
-        "ix_outbox_owed": "10 2",
+        "ix_outbox_failed": "10 1 1",
+        "ix_outbox_queued": "10 2",
         "ix_outbox_recipient": "500 1",
     },
     "pictures": {
@@ -123,16 +123,16 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
     "recovery_codes": {
         "sqlite_autoindex_recovery_codes_1": "5000 10 1",
     },
-    "requests": {
-        "ix_requests_account_id": "500 2 1",
-        "ix_requests_created": "500 1 1",
-        "ix_requests_decided": "402 1",
-        "ix_requests_open_invitation_id": "500 13",
-        "ix_requests_role_id": "500 500",
-        "ix_requests_scope_id": "500 13 1",
-        "ix_requests_waiting": "98 1 1",
-        "sqlite_autoindex_requests_1": "500 1",
-        "uq_requests_sole": "98 2 1 1",
+    "join_requests": {
+        "ix_join_requests_account_id": "500 2 1",
+        "ix_join_requests_created_at": "500 1 1",
+        "ix_join_requests_decided_at": "402 1",
+        "ix_join_requests_invite_link_id": "500 13",
+        "ix_join_requests_pending": "98 1 1",
+        "ix_join_requests_role_id": "500 500",
+        "ix_join_requests_scope_id": "500 13 1",
+        "sqlite_autoindex_join_requests_1": "500 1",
+        "uq_join_requests_exclusive_key": "98 2 1 1",
     },
     "role_permissions": {
         "sqlite_autoindex_role_permissions_1": "30 6 1",
@@ -148,17 +148,17 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "sqlite_autoindex_scopes_1": "500 250 1",
         "sqlite_autoindex_scopes_2": "500 1",
     },
-    "second_factors": {
+    "two_factor": {
         "": "500",
     },
     "slugs": {
         "sqlite_autoindex_slugs_1": "500 1",
     },
-    "submissions": {
-        "ix_submissions_created_at": "500 1",
-        "sqlite_autoindex_submissions_1": "500 1",
+    "idempotency_keys": {
+        "ix_idempotency_keys_created_at": "500 1",
+        "sqlite_autoindex_idempotency_keys_1": "500 1",
     },
-    "tallies": {
+    "row_counts": {
         "": "3",
     },
     "tokens": {
@@ -166,9 +166,9 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "sqlite_autoindex_tokens_1": "10000 1",
         "uq_tokens_api": "10000 1",
     },
-    "tries": {
-        "ix_tries_last": "500 1",
-        "sqlite_autoindex_tries_1": "500 1",
+    "rate_limits": {
+        "ix_rate_limits_last_attempt_at": "500 1",
+        "sqlite_autoindex_rate_limits_1": "500 1",
     },
 }
 """Rows of ``sqlite_stat1`` by table and index (an empty name stands for the table itself).
@@ -194,13 +194,14 @@ POSTGRESQL: Final[dict[str, str]] = {
     """,
     "accounts": """
         affiliations 0 5 1
-        agreed 0.333 8 -0.667
+        agreed_at 0.333 8 -0.667
         birth_date 1 4 0
         civil_number 0.5 12 -0.5
         credentials_version 0 4 1
-        deleted 0.999 8 -0.001
+        deleted_at 0.999 8 -0.001
         description 0 2 -0.1
         details 0 5 1
+        disabled_by_staff 0 1 1
         email 0 33 -1
         email_comparable 0 33 -1
         first_name 0 6 -0.048
@@ -208,17 +209,16 @@ POSTGRESQL: Final[dict[str, str]] = {
         id 0 8 -1
         identity_source 0 1 1
         is_active 0 1 2 {t,f} {0.9951,0.0049}
-        is_barred 0 1 1
         is_identity_manager 0 1 1
         is_staff 0 1 2 {f} {0.9999}
         is_support 0 1 2 {f,t} {0.9998,0.0002}
         job_title 0 4 -0.25
-        joined 0 8 -1
-        last_login 0.2 8 -0.8
+        joined_at 0 8 -1
+        last_login_at 0.2 8 -0.8
         last_name 0 8 -0.673
         last_name_sort 0 7 -0.673
-        last_synced 1 8 0
-        modified 0 8 -1
+        last_synced_at 1 8 0
+        modified_at 0 8 -1
         native_name 0 1 -0.0201
         native_name_sort 0 1 -0.0201
         notifications_enabled 0 1 1
@@ -238,50 +238,50 @@ POSTGRESQL: Final[dict[str, str]] = {
     """,
     "grants": """
         account_id 0 8 -0.5
-        ended 0.9 8 -0.1
+        ended_at 0.9 8 -0.1
         ended_by 1 8 0
-        given_by 0 8 -0.00501
+        granted_by 0 8 -0.00501
         id 0 8 -1
         role_id 0 8 4
         scope_id 0 8 -0.025
-        since 0 8 -0.5
-        until 0.9 8 -0.05
         uuid 0 16 -1
+        valid_from 0 8 -0.5
+        valid_until 0.9 8 -0.05
     """,
     "invitations": """
-        accepted 1 8 0
+        accepted_at 1 8 0
         accepted_by 0.392 8 -0.608
         account_id 1 8 0
         approved_by 1 8 0
         civil_number 0 1 1
-        created 0 8 -1
+        created_at 0 8 -1
         created_by 0 8 -0.02
         email 0 20 -1
         email_comparable 0 20 -1
         email_search 0 20 -1
-        expires 0 8 -1
+        expires_at 0 8 -1
+        expiry_notified_at 1 8 0
         extra_text 0 1 1
         full_name 0 9 -1
-        generation 0 4 1
         id 0 8 -1
         job_title 0 1 1
+        link_version 0 4 1
         mail_id 0 8 -1
         mailed_at 1 8 0
         native_name 0 1 1
         organization 0 9 -0.67
         phone_number 0 1 1
-        reminded 1 8 0
+        reminded_at 1 8 0
+        renewal_requested_version 1 4 0
         role_id 0 8 2
         scope_id 0 8 -0.06
+        sponsor_id 0 8 -0.02
         state 0 8 3 {accepted,canceled,pending} {0.608,0.196,0.196}
-        told 1 8 0
         turned_away_at 1 8 0
         uuid 0 16 -1
-        vouched_by 0 8 -0.02
-        wished 1 4 0
     """,
-    "open_invitations": """
-        canceled 1 8 0
+    "invite_links": """
+        canceled_at 1 8 0
         created_by 0 8 -0.25
         id 0 8 -1
         is_public 0 1 1
@@ -298,35 +298,35 @@ POSTGRESQL: Final[dict[str, str]] = {
     "outbox": """
         account_id 1 8 0
         attempts 0 4 1
-        created 0 8 -1
-        due 0 8 -1
+        created_at 0 8 -1
         error 0 1 1
-        facts 0 33 -1
+        finished_at 0 8 -1
         id 0 8 -1
         kind 0 19 1
-        leased 1 8 0
+        locked_until 1 8 0
+        next_attempt_at 0 8 -1
+        payload 0 33 -1
         recipient 0 20 -1
-        settled 0 8 -1
         state 0 4 3 {sent} {0.99}
     """,
     "projects": """
         scope_id 0 8 -1
-        starts 1 4 0
+        start_date 1 4 0
     """,
-    "requests": """
+    "join_requests": """
         account_id 0 8 -0.5
         comment 0.8 9 1
-        created 0 8 -1
-        decided 0.196 8 -0.804
+        created_at 0 8 -1
+        decided_at 0.196 8 -0.804
         decided_by 0.196 8 -0.02
+        exclusive_key 1 8 0
         id 0 8 -1
+        invite_link_id 0 8 -0.08
         is_automatic 0 1 1
         message 0 1 1
-        open_invitation_id 0 8 -0.08
         project_id 1 8 0
         role_id 0 8 1
         scope_id 0 8 -0.08
-        sole 1 8 0
         state 0 8 3 {approved,pending,rejected} {0.608,0.196,0.196}
         uuid 0 16 -1
     """,
@@ -346,29 +346,29 @@ POSTGRESQL: Final[dict[str, str]] = {
         uuid 0 16 -1
     """,
     "scopes": """
-        created 0 8 -1
+        created_at 0 8 -1
         description 0 1 1
         id 0 8 -1
         kind 0 9 2 {project,organisation} {0.8,0.2}
         name 0 11 -1
         name_sort 0 11 -1
         parent_id 0.2 8 -0.2
-        removed 0.99 8 -0.01
+        removed_at 0.99 8 -0.01
         slug 0 12 -1
         uuid 0 16 -1
     """,
     "tokens": """
         account_id 0 8 -1
-        digest 0 33 -1
-        ends 1 8 0
+        created_at 0 8 -1
+        expires_at 1 8 0
         family 1 16 0
         id 0 8 -1
-        issued 0 8 -1
         kind 0 4 4 {api} {0.9}
+        last_used_at 0 8 -1
         lifetime 1 4 0
         name 0 1 1
-        sealed 0 69 -1
-        used 0 8 -1
+        token_encrypted 0 69 -1
+        token_hash 0 33 -1
     """,
 }
 """One line for each column, by table, with the values of ``pg_stats``.

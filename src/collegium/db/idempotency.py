@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
 from collegium.db.statements import Statement, UtcDateTime, any_of
-from collegium.db.tables import submissions
+from collegium.db.tables import idempotency_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -31,7 +31,7 @@ A double click takes seconds; returning to an open page may take hours.
 def _claim(insert: Callable[..., Any]) -> Statement:
     # On PostgreSQL the second of two concurrent inserts waits until the first has committed.
     return Statement(
-        insert(submissions)
+        insert(idempotency_keys)
         .values(key_hash=bindparam("key"), created_at=bindparam("moment", type_=UtcDateTime))
         .on_conflict_do_nothing()
     )
@@ -39,18 +39,22 @@ def _claim(insert: Callable[..., Any]) -> Statement:
 
 _CLAIM = {"sqlite": _claim(_insert_sqlite), "postgresql": _claim(_insert_postgresql)}
 _FIND = Statement(
-    select(submissions.c.key_hash, submissions.c.answer).where(
-        any_of(submissions.c.key_hash, "keys"), submissions.c.answer.is_not(None)
+    select(idempotency_keys.c.key_hash, idempotency_keys.c.response).where(
+        any_of(idempotency_keys.c.key_hash, "keys"), idempotency_keys.c.response.is_not(None)
     )
 )
 _SETTLE = Statement(
-    update(submissions)
-    .where(submissions.c.key_hash == bindparam("key"))
-    .values(answer=bindparam("said"))
+    update(idempotency_keys)
+    .where(idempotency_keys.c.key_hash == bindparam("key"))
+    .values(response=bindparam("said"))
 )
-_RELEASE = Statement(delete(submissions).where(submissions.c.key_hash == bindparam("key")))
+_RELEASE = Statement(
+    delete(idempotency_keys).where(idempotency_keys.c.key_hash == bindparam("key"))
+)
 _SWEEP = Statement(
-    delete(submissions).where(submissions.c.created_at < bindparam("before", type_=UtcDateTime))
+    delete(idempotency_keys).where(
+        idempotency_keys.c.created_at < bindparam("before", type_=UtcDateTime)
+    )
 )
 
 
@@ -61,7 +65,7 @@ def claim(tx: WriteTransaction, key: str) -> bool:
 
 def find(tx: ReadTransaction, keys: Collection[str]) -> dict[str, str]:
     """Return the encrypted responses of completed submissions by key. Other keys are left out."""
-    return {row.key_hash: row.answer for row in tx.fetch_all(_FIND, keys=list(keys))}
+    return {row.key_hash: row.response for row in tx.fetch_all(_FIND, keys=list(keys))}
 
 
 def complete(tx: WriteTransaction, key: str, answer: str) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _TABLE: Final = "alembic_version"
+# The revisions before the first release.
+_UNRELEASED: Final = frozenset(f"{number:04}" for number in range(1, 23))
 
 
 class SchemaStatus(StrEnum):
@@ -30,6 +32,8 @@ class SchemaStatus(StrEnum):
     BEHIND = "behind"
     CURRENT = "current"
     AHEAD = "ahead"
+    UNRELEASED = "unreleased"
+    """It was created by a development version, whose revisions no longer exist."""
 
 
 def _config() -> Config:
@@ -48,7 +52,7 @@ def revisions() -> tuple[str, ...]:
     fifth of the start-up time of the command line.
     """
     files = (_MIGRATIONS / "versions").glob("[0-9]*_*.py")
-    return tuple(sorted((file.name.partition("_")[0] for file in files), reverse=True))
+    return tuple(sorted((file.stem for file in files), reverse=True))
 
 
 def _found(connection: Connection) -> str | None:
@@ -74,6 +78,8 @@ def status(database: Database) -> SchemaStatus:
         return SchemaStatus.EMPTY
     if found == revisions()[0]:
         return SchemaStatus.CURRENT
+    if found in _UNRELEASED:
+        return SchemaStatus.UNRELEASED
     return SchemaStatus.BEHIND if found in revisions() else SchemaStatus.AHEAD
 
 

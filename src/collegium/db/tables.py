@@ -115,19 +115,19 @@ accounts = Table(
     Column("registration_method", String(50), nullable=False, server_default="default"),
     _text("identity_source", 50),
     Column("affiliations", JsonColumn, nullable=False),
-    Column("joined", UtcDateTime, nullable=False),
-    Column("modified", UtcDateTime, nullable=False),
-    Column("agreed", UtcDateTime),
-    Column("last_login", UtcDateTime),
-    Column("last_synced", UtcDateTime),
+    Column("joined_at", UtcDateTime, nullable=False),
+    Column("modified_at", UtcDateTime, nullable=False),
+    Column("agreed_at", UtcDateTime),
+    Column("last_login_at", UtcDateTime),
+    Column("last_synced_at", UtcDateTime),
     # Data from a remote directory that the service stores unchanged and does not use.
     Column("details", JsonColumn, nullable=False, server_default="{}"),
     # Deactivated by staff. A remote directory must not activate the account again.
-    _flag("is_barred"),
+    _flag("disabled_by_staff"),
     Column("picture", UuidHex),
     # When the account was deleted. The row keeps its id and a name, so that the audit log stays
     # readable.
-    Column("deleted", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
     # What people show about their work: web pages, ids on other services, preferences.
     Column("profile", JsonColumn, nullable=False, server_default="{}"),
     # All searchable fields in one text, case-folded; see ``collegium.lists.account_search``.
@@ -138,7 +138,7 @@ accounts = Table(
 )
 Index("ix_accounts_email_comparable", accounts.c.email_comparable)
 # Indexes for sorting lists. Each ends with the column that breaks ties. Where many rows may be
-# counted or skipped, the index also contains ``deleted`` and the id, so that the index alone
+# counted or skipped, the index also contains ``deleted_at`` and the id, so that the index alone
 # answers the query. On SQLite every index contains the row's key anyway.
 for _name, *_columns in (
     ("username", "username"),
@@ -147,7 +147,7 @@ for _name, *_columns in (
 ):
     Index(
         f"ix_accounts_{_name}",
-        *(accounts.c[one] for one in (*_columns, "deleted")),
+        *(accounts.c[one] for one in (*_columns, "deleted_at")),
         postgresql_include=["id"],
     )
 for _name in ("email", "job_title", "phone_number"):
@@ -160,11 +160,11 @@ Index(
     accounts.c.last_name_sort,
     accounts.c.username,
 )
-Index("ix_accounts_joined", accounts.c.joined)
-Index("ix_accounts_modified", accounts.c.modified)
-Index("ix_accounts_agreed", accounts.c.agreed)
+Index("ix_accounts_joined_at", accounts.c.joined_at)
+Index("ix_accounts_modified_at", accounts.c.modified_at)
+Index("ix_accounts_agreed_at", accounts.c.agreed_at)
 Index("ix_accounts_description", func.substr(accounts.c.description, 1, 500), accounts.c.username)
-Index("ix_accounts_last_synced", accounts.c.last_synced)
+Index("ix_accounts_last_synced_at", accounts.c.last_synced_at)
 
 # The searchable fields of accounts that are not deleted, once more and one column each. The rows
 # are so narrow that a search can scan the whole table.
@@ -196,16 +196,16 @@ tokens = Table(
     metadata,
     _id(),
     Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
-    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("token_hash", LargeBinary(32), nullable=False, unique=True),
     # The encrypted token. Kept only for API tokens, which the Waldur API must show again.
-    Column("sealed", LargeBinary),
-    Column("issued", UtcDateTime, nullable=False),
-    Column("used", UtcDateTime, nullable=False),
+    Column("token_encrypted", LargeBinary),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime, nullable=False),
     Column("kind", String(16), nullable=False, server_default="api"),
     _text("name", 150),
     # Seconds that the token lives after its last use. For the kind ``api`` the account decides.
     Column("lifetime", Integer),
-    Column("ends", UtcDateTime),
+    Column("expires_at", UtcDateTime),
     # Shared by an access token and a refresh token that were issued together, and their successors.
     Column("family", UuidHex),
     _one_of("kind", token_rules.TokenKind),
@@ -223,8 +223,8 @@ Index(
 )
 Index("ix_tokens_account_id", tokens.c.account_id, tokens.c.kind)
 
-second_factors = Table(
-    "second_factors",
+two_factor = Table(
+    "two_factor",
     metadata,
     Column(
         "account_id",
@@ -233,14 +233,14 @@ second_factors = Table(
         primary_key=True,
         autoincrement=False,
     ),
-    Column("digest", LargeBinary(32), nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
-    Column("created", UtcDateTime, nullable=False),
+    Column("secret_hash", LargeBinary(32), nullable=False),
+    Column("secret_encrypted", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     # When the first correct code was entered. Until then sign-in does not ask for a code, because
     # it is not certain that the authenticator works.
-    Column("confirmed", UtcDateTime),
+    Column("confirmed_at", UtcDateTime),
     # The latest time step whose code was accepted. So no code can be used twice.
-    Column("step", BigInt, nullable=False, server_default="0"),
+    Column("last_step", BigInt, nullable=False, server_default="0"),
     # Wrong codes since the last correct one, however long ago they were entered.
     Column("wrong_codes", Integer, nullable=False, server_default="0"),
 )
@@ -255,7 +255,7 @@ recovery_codes = Table(
         primary_key=True,
         autoincrement=False,
     ),
-    Column("digest", LargeBinary(32), primary_key=True),
+    Column("code_hash", LargeBinary(32), primary_key=True),
 )
 
 # Device sign-ins: programs that wait until a person approves them in a browser.
@@ -265,18 +265,18 @@ devices = Table(
     _id(),
     # Part of the address that the browser opens. It opens the page but authorises nothing.
     Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("digest", LargeBinary(32), nullable=False, unique=True),
-    Column("user_digest", LargeBinary(32), nullable=False, unique=True),
+    Column("device_code_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("user_code_hash", LargeBinary(32), nullable=False, unique=True),
     # The code that the person compares with the device. Null in rows of an earlier release.
-    Column("user_code_sealed", LargeBinary),
+    Column("user_code_encrypted", LargeBinary),
     _text("name", 150),
     # The network address of the program.
-    _text("address", 64),
+    _text("ip_address", 64),
     # Lifetime of the token in seconds. Null in rows of an earlier release.
     Column("lifetime", Integer),
     Column("state", String(16), nullable=False),
-    Column("created", UtcDateTime, nullable=False),
-    Column("expires", UtcDateTime, nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
     Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
     _one_of("state", device_rules.State),
 )
@@ -294,26 +294,26 @@ email_changes = Table(
     Column("email", String(320), nullable=False),
     _text("email_comparable"),
     # Digest of the confirmation code. The code itself is only in the e-mail.
-    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("code_hash", LargeBinary(32), nullable=False, unique=True),
     # Digest of the code that went to the old address and cancels the change. Null in changes from a
     # release without such codes.
-    Column("cancel_digest", LargeBinary(32)),
-    Column("created", UtcDateTime, nullable=False),
+    Column("cancel_code_hash", LargeBinary(32)),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 Index("ix_email_changes_email_comparable", email_changes.c.email_comparable)
-Index("uq_email_changes_cancel_digest", email_changes.c.cancel_digest, unique=True)
+Index("uq_email_changes_cancel_code_hash", email_changes.c.cancel_code_hash, unique=True)
 
 pictures = Table(
     "pictures",
     metadata,
     Column("uuid", UuidHex, primary_key=True),
-    Column("media", String(32), nullable=False),
+    Column("media_type", String(32), nullable=False),
     Column("data", LargeBinary, nullable=False),
-    Column("created", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
-keys = Table(
-    "keys",
+ssh_keys = Table(
+    "ssh_keys",
     metadata,
     _id(),
     Column("uuid", UuidHex, nullable=False, unique=True),
@@ -325,30 +325,30 @@ keys = Table(
     Column("fingerprint_sha256", String(64), nullable=False, index=True),
     Column("fingerprint_sha512", String(128), nullable=False, index=True),
     _flag("is_shared"),
-    Column("created", UtcDateTime, nullable=False),
-    Column("modified", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("modified_at", UtcDateTime, nullable=False),
     _sort("name"),
     UniqueConstraint("account_id", "name"),
 )
 Index(
-    "ix_keys_shared",
-    keys.c.id,
-    sqlite_where=keys.c.is_shared,
-    postgresql_where=keys.c.is_shared,
+    "ix_ssh_keys_shared",
+    ssh_keys.c.id,
+    sqlite_where=ssh_keys.c.is_shared,
+    postgresql_where=ssh_keys.c.is_shared,
 )
-Index("ix_keys_name", keys.c.name_sort, keys.c.id)
+Index("ix_ssh_keys_name", ssh_keys.c.name_sort, ssh_keys.c.id)
 
-tries = Table(
-    "tries",
+rate_limits = Table(
+    "rate_limits",
     metadata,
     # What is limited, such as ``login address 192.0.2.1``. A digest where it would identify a
     # person.
     Column("subject", String(128), primary_key=True),
     Column("count", Integer, nullable=False),
-    Column("last", UtcDateTime, nullable=False),
-    Column("until", UtcDateTime, nullable=False),
+    Column("last_attempt_at", UtcDateTime, nullable=False),
+    Column("blocked_until", UtcDateTime, nullable=False),
 )
-Index("ix_tries_last", tries.c.last)
+Index("ix_rate_limits_last_attempt_at", rate_limits.c.last_attempt_at)
 
 # The times at which invitation e-mails were sent to an address in the last day, or will be sent.
 mail_budgets = Table(
@@ -372,8 +372,8 @@ scopes = Table(
     Column("name", String(500), nullable=False),
     Column("slug", String(64), nullable=False),
     _text("description"),
-    Column("created", UtcDateTime, nullable=False),
-    Column("removed", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
     _sort("name"),
     _one_of("kind", access_rules.ScopeKind),
     CheckConstraint("(kind = 'project') = (parent_id IS NOT NULL)", name="parent"),
@@ -409,7 +409,7 @@ organisations = Table(
     _flag("blocked"),
     _flag("archived"),
     Column("default_tax_percent", String(8), nullable=False, server_default="0.00"),
-    Column("accounting_started", UtcDateTime),
+    Column("accounting_started_at", UtcDateTime),
     Column("sponsor_number", Integer),
     Column("max_service_accounts", Integer),
     Column("grace_period_days", Integer),
@@ -420,8 +420,8 @@ organisations = Table(
 
 # The address ranges from which access subnets hide an organisation; see
 # ``collegium.access.subnets.rules``.
-closed_ranges = Table(
-    "closed_ranges",
+denied_ranges = Table(
+    "denied_ranges",
     metadata,
     Column(
         "scope_id",
@@ -439,9 +439,9 @@ projects = Table(
     metadata,
     Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
     _text("backend_id", 255),
-    Column("starts", Date),
-    Column("ends", Date),
-    _account("ends_requested_by"),
+    Column("start_date", Date),
+    Column("end_date", Date),
+    _account("end_date_requested_by"),
     _text("oecd_fos_2007_code", 80),
     _flag("is_industry"),
     Column("kind", String(16), nullable=False, server_default="default"),
@@ -456,7 +456,7 @@ groups = Table(
     metadata,
     Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
     # The case-folded name, which makes names of groups unique. A deleted group releases its name.
-    Column("folded", String(500), unique=True),
+    Column("name_casefolded", String(500), unique=True),
     _account("founder_id", index=True),
 )
 
@@ -464,7 +464,7 @@ slugs = Table(
     "slugs",
     metadata,
     Column("prefix", String(64), primary_key=True),
-    Column("last", Integer, nullable=False),
+    Column("last_number", Integer, nullable=False),
 )
 
 roles = Table(
@@ -498,12 +498,12 @@ grants = Table(
     Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False),
     Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False),
     Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
-    Column("since", UtcDateTime, nullable=False),
-    Column("until", UtcDateTime),
-    _account("given_by"),
-    Column("ended", UtcDateTime),
+    Column("valid_from", UtcDateTime, nullable=False),
+    Column("valid_until", UtcDateTime),
+    _account("granted_by"),
+    Column("ended_at", UtcDateTime),
     _account("ended_by"),
-    CheckConstraint("ended IS NULL OR ended >= since", name="ended"),
+    CheckConstraint("ended_at IS NULL OR ended_at >= valid_from", name="ended_at"),
 )
 Index(
     "uq_grants_active",
@@ -511,24 +511,24 @@ Index(
     grants.c.scope_id,
     grants.c.role_id,
     unique=True,
-    sqlite_where=grants.c.ended.is_(None),
-    postgresql_where=grants.c.ended.is_(None),
+    sqlite_where=grants.c.ended_at.is_(None),
+    postgresql_where=grants.c.ended_at.is_(None),
 )
 Index(
     "ix_grants_scope_active",
     grants.c.scope_id,
     grants.c.account_id,
     # Includes the end of the grant, so that the index alone answers visibility checks.
-    grants.c.until,
-    sqlite_where=grants.c.ended.is_(None),
-    postgresql_where=grants.c.ended.is_(None),
+    grants.c.valid_until,
+    sqlite_where=grants.c.ended_at.is_(None),
+    postgresql_where=grants.c.ended_at.is_(None),
 )
 Index(
-    "ix_grants_since_active",
-    grants.c.since,
+    "ix_grants_valid_from_active",
+    grants.c.valid_from,
     grants.c.id,
-    sqlite_where=grants.c.ended.is_(None),
-    postgresql_where=grants.c.ended.is_(None),
+    sqlite_where=grants.c.ended_at.is_(None),
+    postgresql_where=grants.c.ended_at.is_(None),
 )
 # The index alone answers who holds a role, and whether the grant is active.
 Index(
@@ -536,14 +536,14 @@ Index(
     grants.c.role_id,
     grants.c.account_id,
     grants.c.scope_id,
-    grants.c.until,
-    grants.c.ended,
+    grants.c.valid_until,
+    grants.c.ended_at,
 )
 Index(
-    "ix_grants_until_active",
-    grants.c.until,
-    sqlite_where=and_(grants.c.ended.is_(None), grants.c.until.is_not(None)),
-    postgresql_where=and_(grants.c.ended.is_(None), grants.c.until.is_not(None)),
+    "ix_grants_valid_until_active",
+    grants.c.valid_until,
+    sqlite_where=and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None)),
+    postgresql_where=and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None)),
 )
 
 outbox = Table(
@@ -554,45 +554,50 @@ outbox = Table(
     Column("recipient", String(320), nullable=False),
     # Data for rendering the e-mail. It never contains a secret: links are created when the e-mail
     # is rendered.
-    Column("facts", JsonColumn, nullable=False),
-    Column("state", String(16), nullable=False, server_default="owed"),
-    Column("created", UtcDateTime, nullable=False),
-    Column("due", UtcDateTime, nullable=False),
-    Column("leased", UtcDateTime),
+    Column("payload", JsonColumn, nullable=False),
+    Column("state", String(16), nullable=False, server_default="queued"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("locked_until", UtcDateTime),
     Column("attempts", Integer, nullable=False, server_default="0"),
     _text("error"),
-    Column("settled", UtcDateTime),
+    Column("finished_at", UtcDateTime),
     # The account that the e-mail is about, so that its e-mails are found when the account is
     # deleted. There is no foreign key, because SQLite cannot add one to an existing table.
     Column("account_id", BigInt),
-    _one_of("state", ("owed", "sent", "void", "abandoned")),
+    _one_of("state", ("queued", "sent", "obsolete", "failed")),
     sqlite_autoincrement=True,
 )
 Index(
-    "ix_outbox_owed",
-    outbox.c.due,
-    sqlite_where=outbox.c.state == "owed",
-    postgresql_where=outbox.c.state == "owed",
+    "ix_outbox_queued",
+    outbox.c.next_attempt_at,
+    sqlite_where=outbox.c.state == "queued",
+    postgresql_where=outbox.c.state == "queued",
 )
 Index(
-    "ix_outbox_abandoned",
-    outbox.c.settled,
+    "ix_outbox_failed",
+    outbox.c.finished_at,
     outbox.c.id,
-    sqlite_where=outbox.c.state == "abandoned",
-    postgresql_where=outbox.c.state == "abandoned",
+    sqlite_where=outbox.c.state == "failed",
+    postgresql_where=outbox.c.state == "failed",
 )
 # Delivered and obsolete entries, which the worker deletes after some time. The states are literals
 # in the SQL text, so that a statement with the same text can use the partial index.
-DELIVERED = outbox.c.state.in_([literal_column("'sent'"), literal_column("'void'")])
+DELIVERED = outbox.c.state.in_([literal_column("'sent'"), literal_column("'obsolete'")])
 Index(
     "ix_outbox_delivered",
-    outbox.c.settled,
+    outbox.c.finished_at,
     sqlite_where=DELIVERED,
     postgresql_where=DELIVERED,
 )
 Index("ix_outbox_recipient", outbox.c.recipient)
-_ABOUT = outbox.c.account_id.is_not(None)
-Index("ix_outbox_account_id", outbox.c.account_id, sqlite_where=_ABOUT, postgresql_where=_ABOUT)
+_WITH_ACCOUNT = outbox.c.account_id.is_not(None)
+Index(
+    "ix_outbox_account_id",
+    outbox.c.account_id,
+    sqlite_where=_WITH_ACCOUNT,
+    postgresql_where=_WITH_ACCOUNT,
+)
 
 invitations = Table(
     "invitations",
@@ -615,33 +620,33 @@ invitations = Table(
     Column("state", String(16), nullable=False),
     # Version of the link. Renewing an invitation increases it, which makes the links in earlier
     # e-mails invalid.
-    Column("generation", Integer, nullable=False, server_default="1"),
-    Column("created", UtcDateTime, nullable=False),
-    Column("expires", UtcDateTime, nullable=False),
+    Column("link_version", Integer, nullable=False, server_default="1"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
     _account("created_by"),
     # The person who sent the invitation last is its sponsor. Their permission is checked again at
     # acceptance.
-    _account("vouched_by"),
+    _account("sponsor_id"),
     _account("approved_by"),
     _account("accepted_by"),
     # The invited account, whatever its address. Set for invitations to groups, which invite
     # accounts; null for the others, which invite addresses. There is no foreign key: rows of
     # accounts are never deleted.
     Column("account_id", BigInt),
-    Column("accepted", UtcDateTime),
+    Column("accepted_at", UtcDateTime),
     Column("mail_id", BigInt, ForeignKey("outbox.id", ondelete="SET NULL")),
     # When that e-mail was queued. Kept after the e-mail has been deleted.
     Column("mailed_at", UtcDateTime),
     # When the invitee was reminded, and when the inviter was notified of the expiry.
-    Column("reminded", UtcDateTime),
-    Column("told", UtcDateTime),
+    Column("reminded_at", UtcDateTime),
+    Column("expiry_notified_at", UtcDateTime),
     # The link version for which the invitee asked for a new link.
-    Column("wished", Integer),
+    Column("renewal_requested_version", Integer),
     # When the invitee could not accept, because the account with the address is deactivated.
     Column("turned_away_at", UtcDateTime),
     _one_of("state", STORED),
 )
-Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created)
+Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created_at)
 # Deleting an e-mail looks its id up here.
 _MAILED = invitations.c.mail_id.is_not(None)
 Index(
@@ -651,8 +656,8 @@ Index(
     postgresql_where=_MAILED,
 )
 Index("ix_invitations_email_comparable", invitations.c.email_comparable)
-Index("ix_invitations_created", invitations.c.created, invitations.c.id)
-Index("ix_invitations_state", invitations.c.state, invitations.c.created, invitations.c.id)
+Index("ix_invitations_created_at", invitations.c.created_at, invitations.c.id)
+Index("ix_invitations_state", invitations.c.state, invitations.c.created_at, invitations.c.id)
 _NUMBERED = invitations.c.civil_number != literal_column("''")
 Index(
     "ix_invitations_civil_number",
@@ -663,15 +668,20 @@ Index(
 # Invitations for which the worker acts at a certain time. The states are literals in the SQL text,
 # so that a statement with the same text can use the partial index whatever its parameters are.
 _PENDING = invitations.c.state == literal_column("'pending'")
-_NOT_NOTIFIED = and_(_PENDING, invitations.c.told.is_(None))
-_HELD = invitations.c.state == literal_column("'held'")
+_NOT_NOTIFIED = and_(_PENDING, invitations.c.expiry_notified_at.is_(None))
+_SCHEDULED = invitations.c.state == literal_column("'held'")
 Index(
-    "ix_invitations_untold",
-    invitations.c.expires,
+    "ix_invitations_expiring",
+    invitations.c.expires_at,
     sqlite_where=_NOT_NOTIFIED,
     postgresql_where=_NOT_NOTIFIED,
 )
-Index("ix_invitations_held", invitations.c.scope_id, sqlite_where=_HELD, postgresql_where=_HELD)
+Index(
+    "ix_invitations_held",
+    invitations.c.scope_id,
+    sqlite_where=_SCHEDULED,
+    postgresql_where=_SCHEDULED,
+)
 _ACCOUNTS = invitations.c.account_id.is_not(None)
 Index(
     "ix_invitations_account_id",
@@ -679,27 +689,27 @@ Index(
     sqlite_where=_ACCOUNTS,
     postgresql_where=_ACCOUNTS,
 )
-Index("ix_invitations_role_id", invitations.c.role_id, invitations.c.created, invitations.c.id)
+Index("ix_invitations_role_id", invitations.c.role_id, invitations.c.created_at, invitations.c.id)
 # The index alone answers how many invitations were accepted on a day, and how long that took.
 Index(
-    "ix_invitations_accepted",
-    invitations.c.accepted,
-    invitations.c.created,
-    sqlite_where=invitations.c.accepted.is_not(None),
-    postgresql_where=invitations.c.accepted.is_not(None),
+    "ix_invitations_accepted_at",
+    invitations.c.accepted_at,
+    invitations.c.created_at,
+    sqlite_where=invitations.c.accepted_at.is_not(None),
+    postgresql_where=invitations.c.accepted_at.is_not(None),
 )
 
-open_invitations = Table(
-    "open_invitations",
+invite_links = Table(
+    "invite_links",
     metadata,
     _id(),
     Column("uuid", UuidHex, nullable=False, unique=True),
     Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
     Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False, index=True),
-    Column("created", UtcDateTime, nullable=False),
-    Column("expires", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
     _account("created_by"),
-    Column("canceled", UtcDateTime),
+    Column("canceled_at", UtcDateTime),
     _flag("is_public"),
     _flag("auto_approve"),
     _flag("auto_create_project"),
@@ -715,31 +725,31 @@ open_invitations = Table(
     # are never deleted.
     Column("sponsor_id", BigInt),
 )
-Index("ix_open_invitations_scope_id", open_invitations.c.scope_id, open_invitations.c.created)
-Index("ix_open_invitations_created", open_invitations.c.created, open_invitations.c.id)
+Index("ix_invite_links_scope_id", invite_links.c.scope_id, invite_links.c.created_at)
+Index("ix_invite_links_created_at", invite_links.c.created_at, invite_links.c.id)
 Index(
-    "ix_open_invitations_public",
-    open_invitations.c.created,
-    open_invitations.c.id,
-    sqlite_where=open_invitations.c.is_public,
-    postgresql_where=open_invitations.c.is_public,
+    "ix_invite_links_public",
+    invite_links.c.created_at,
+    invite_links.c.id,
+    sqlite_where=invite_links.c.is_public,
+    postgresql_where=invite_links.c.is_public,
 )
 
-requests = Table(
-    "requests",
+join_requests = Table(
+    "join_requests",
     metadata,
     _id(),
     Column("uuid", UuidHex, nullable=False, unique=True),
     # The invite link that was used. Null for requests made at the scope itself.
-    Column("open_invitation_id", BigInt, ForeignKey("open_invitations.id"), index=True),
+    Column("invite_link_id", BigInt, ForeignKey("invite_links.id"), index=True),
     Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
     Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False, index=True),
     # The account always exists, because deleting an account keeps its row.
     Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False),
     Column("state", String(16), nullable=False),
     _text("message"),
-    Column("created", UtcDateTime, nullable=False),
-    Column("decided", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("decided_at", UtcDateTime),
     _account("decided_by"),
     Column("comment", Text),
     _flag("is_automatic"),
@@ -747,34 +757,34 @@ requests = Table(
     Column("project_id", BigInt, ForeignKey("scopes.id")),
     # Allows one pending request per account and scope for each value: the id of the invite link, or
     # 0 for requests at the scope itself. Null allows any number.
-    Column("sole", BigInt),
+    Column("exclusive_key", BigInt),
     _one_of("state", DECIDABLE),
 )
-_WAITING = requests.c.state == literal_column("'pending'")
+_PENDING_REQUESTS = join_requests.c.state == literal_column("'pending'")
 Index(
-    "uq_requests_sole",
-    requests.c.account_id,
-    requests.c.scope_id,
-    requests.c.sole,
+    "uq_join_requests_exclusive_key",
+    join_requests.c.account_id,
+    join_requests.c.scope_id,
+    join_requests.c.exclusive_key,
     unique=True,
-    sqlite_where=_WAITING,
-    postgresql_where=_WAITING,
+    sqlite_where=_PENDING_REQUESTS,
+    postgresql_where=_PENDING_REQUESTS,
 )
 Index(
-    "ix_requests_waiting",
-    requests.c.created,
-    requests.c.id,
-    sqlite_where=_WAITING,
-    postgresql_where=_WAITING,
+    "ix_join_requests_pending",
+    join_requests.c.created_at,
+    join_requests.c.id,
+    sqlite_where=_PENDING_REQUESTS,
+    postgresql_where=_PENDING_REQUESTS,
 )
-Index("ix_requests_account_id", requests.c.account_id, requests.c.created)
-Index("ix_requests_scope_id", requests.c.scope_id, requests.c.created)
-Index("ix_requests_created", requests.c.created, requests.c.id)
+Index("ix_join_requests_account_id", join_requests.c.account_id, join_requests.c.created_at)
+Index("ix_join_requests_scope_id", join_requests.c.scope_id, join_requests.c.created_at)
+Index("ix_join_requests_created_at", join_requests.c.created_at, join_requests.c.id)
 Index(
-    "ix_requests_decided",
-    requests.c.decided,
-    sqlite_where=requests.c.decided.is_not(None),
-    postgresql_where=requests.c.decided.is_not(None),
+    "ix_join_requests_decided_at",
+    join_requests.c.decided_at,
+    sqlite_where=join_requests.c.decided_at.is_not(None),
+    postgresql_where=join_requests.c.decided_at.is_not(None),
 )
 
 events = Table(
@@ -783,40 +793,40 @@ events = Table(
     _id(),
     # The default was in rows of earlier releases, until a migration set their UUIDs.
     Column("uuid", UuidHex, nullable=False, server_default="0" * 32),
-    Column("at", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     Column("kind", String(64), nullable=False),
     _account("actor_id"),
     # The names at the time of the event. The audit log stays readable after a name has changed.
     _text("actor_name"),
-    _text("address", 64),
-    _text("request", 64),
+    _text("ip_address", 64),
+    _text("request_id", 64),
     Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="SET NULL")),
     _account("account_id"),
-    Column("facts", JsonColumn, nullable=False),
+    Column("payload", JsonColumn, nullable=False),
     sqlite_autoincrement=True,
 )
 Index("uq_events_uuid", events.c.uuid, unique=True)
-Index("ix_events_at", events.c.at, events.c.id)
+Index("ix_events_created_at", events.c.created_at, events.c.id)
 for _name in ("kind", "actor_id", "account_id", "scope_id"):
-    Index(f"ix_events_{_name}", events.c[_name], events.c.at, events.c.id)
+    Index(f"ix_events_{_name}", events.c[_name], events.c.created_at, events.c.id)
 
 # Submitted forms that create something, with the response to the first submission.
-submissions = Table(
-    "submissions",
+idempotency_keys = Table(
+    "idempotency_keys",
     metadata,
     # Digest of the session, the path, the one-time number and all other submitted values.
     Column("key_hash", String(64), primary_key=True),
     Column("created_at", UtcDateTime, nullable=False, index=True),
     # Encrypted, because it may contain names, or a token that is shown only this once. Null until
     # the action is complete.
-    Column("answer", Text),
+    Column("response", Text),
 )
 
-tallies = Table(
-    "tallies",
+row_counts = Table(
+    "row_counts",
     metadata,
     # There is no key: on PostgreSQL a count is the sum of many rows, see
     # ``collegium.lists.row_counts``.
     Column("name", String(20), nullable=False),
-    Column("n", BigInt, nullable=False),
+    Column("count", BigInt, nullable=False),
 )

@@ -52,25 +52,25 @@ _RECORD = Statement(
             name: bindparam(name)
             for name in (
                 "uuid",
-                "at",
+                "created_at",
                 "kind",
                 "actor_id",
                 "actor_name",
-                "address",
-                "request",
+                "ip_address",
+                "request_id",
                 "scope_id",
                 "account_id",
-                "facts",
+                "payload",
             )
         }
     )
 )
 
-_LATEST = Statement(select(events.c.at).order_by(events.c.id.desc()).limit(1))
+_LATEST = Statement(select(events.c.created_at).order_by(events.c.id.desc()).limit(1))
 
 
 _FACTS = Statement(
-    select(events.c.facts)
+    select(events.c.payload)
     .where(events.c.kind == bindparam("kind"), events.c.account_id == bindparam("account"))
     .order_by(events.c.id)
     .limit(1)
@@ -78,13 +78,13 @@ _FACTS = Statement(
 
 
 _NTH_LOGIN = Statement(
-    select(events.c.at)
+    select(events.c.created_at)
     .where(
         events.c.account_id == bindparam("account"),
-        events.c.at > bindparam("since", type_=UtcDateTime),
+        events.c.created_at > bindparam("since", type_=UtcDateTime),
         events.c.kind == literal_column("'login.succeeded'"),
     )
-    .order_by(events.c.at.desc(), events.c.id.desc())
+    .order_by(events.c.created_at.desc(), events.c.id.desc())
     .limit(1)
     .offset(bindparam("skip", type_=Integer))
 )
@@ -98,13 +98,13 @@ def login_number(tx: ReadTransaction, account: int, since: datetime, nth: int) -
         nth: 1 for the latest.
     """
     row = tx.fetch_one(_NTH_LOGIN, account=account, since=since, skip=nth - 1)
-    return None if row is None else row.at
+    return None if row is None else row.created_at
 
 
 def data_of(tx: ReadTransaction, kind: str, account: int) -> Mapping[str, Any]:
     """Return the data of the first such event of an account; empty if there is none."""
     row = tx.fetch_one(_FACTS, kind=kind, account=account)
-    return {} if row is None else dict(row.facts)
+    return {} if row is None else dict(row.payload)
 
 
 def record(
@@ -132,15 +132,15 @@ def record(
     tx.execute(
         _RECORD,
         uuid=uuid4().hex,
-        at=tx.now,
+        created_at=tx.now,
         kind=kind,
         actor_id=(actor.id or None) if actor else None,
         actor_name=(actor.name or actor.username) if actor else "",
-        address=(actor.address or "") if actor else "",
-        request=actor.request if actor else "",
+        ip_address=(actor.address or "") if actor else "",
+        request_id=actor.request if actor else "",
         scope_id=scope,
         account_id=account,
-        facts=facts,
+        payload=facts,
     )
 
 
@@ -176,12 +176,12 @@ _rows = (
         *events.c,
         _actor.c.uuid.label("actor_uuid"),
         _actor.c.username.label("actor_username"),
-        _actor.c.deleted.label("actor_deleted"),
+        _actor.c.deleted_at.label("actor_deleted_at"),
         _account.c.uuid.label("account_uuid"),
         _account.c.username.label("account_username"),
         _account.c.first_name.label("account_first_name"),
         _account.c.last_name.label("account_last_name"),
-        _account.c.deleted.label("account_deleted"),
+        _account.c.deleted_at.label("account_deleted_at"),
         _place.c.uuid.label("scope_uuid"),
         _place.c.kind.label("scope_kind"),
         _place.c.name.label("scope_name"),
@@ -305,8 +305,8 @@ def _visible_here() -> ColumnElement[bool]:
 
 
 _OF_TIME: dict[str, ColumnElement[bool] | Filter] = {
-    "created_from": events.c.at >= bindparam("created_from", type_=UtcDateTime),
-    "created_to": events.c.at < bindparam("created_to", type_=UtcDateTime),
+    "created_from": events.c.created_at >= bindparam("created_from", type_=UtcDateTime),
+    "created_to": events.c.created_at < bindparam("created_to", type_=UtcDateTime),
     "kinds": Filter(_read_kinds, _where_kinds),
 }
 
@@ -317,7 +317,7 @@ listing = Listing(
     counted=select(events.c.id),
     lean=True,
     default="-created",
-    orders={"created": (events.c.at,)},
+    orders={"created": (events.c.created_at,)},
     filters={
         **_OF_TIME,
         # A kind of scope and a UUID. The kind may be ``account``. An empty kind matches no event.
@@ -347,7 +347,7 @@ team = Listing(
     lean=True,
     wide=True,
     default="-created",
-    orders={"created": (events.c.at,)},
+    orders={"created": (events.c.created_at,)},
     filters={
         **_OF_TIME,
         # The events of a single scope come from the index in order.

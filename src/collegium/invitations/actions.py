@@ -74,7 +74,7 @@ def create(
         raise Conflict("role.inactive")
     check_open(scope)
     uuid = uuid4().hex
-    state = initial_state(tx, actor, settings, scope.starts, approved=False)
+    state = initial_state(tx, actor, settings, scope.start_date, approved=False)
     number = invitation_queries.add(
         tx,
         {
@@ -83,10 +83,10 @@ def create(
             "scope_id": scope.id,
             "role_id": role.id,
             "state": state.value,
-            "created": tx.now,
-            "expires": expiry(tx.now, settings),
+            "created_at": tx.now,
+            "expires_at": expiry(tx.now, settings),
             "created_by": actor.id,
-            "vouched_by": actor.id,
+            "sponsor_id": actor.id,
             "mail_id": None,
         },
     )
@@ -148,7 +148,7 @@ def accept_with_account(
     if in_group and membership_queries.grant_in_scope(tx, actor.id, invitation.scope_id):
         raise Conflict("grant.exists")
     held = membership_queries.active_grant(tx, actor.id, invitation.role_id, invitation.scope_id)
-    if held is not None and held.until is None:
+    if held is not None and held.valid_until is None:
         raise Conflict("grant.exists")
     _check_address(actor, settings, invitation)
     if settings.invitation_disable_multiple_roles:
@@ -166,7 +166,7 @@ def accept_with_account(
         # Accepting from the invited address shows that its owner wants these e-mails. Accepting
         # from another address shows nothing about it.
         mail_budget_actions.restore(tx, invitation.email)
-    accepted = {"accepted": tx.now, "accepted_by": actor.id}
+    accepted = {"accepted_at": tx.now, "accepted_by": actor.id}
     invitation_queries.step(
         tx, invitation, invitation_rules.transition(State.PENDING, Action.ACCEPT), **accepted
     )
@@ -249,15 +249,15 @@ def find_open(
             a new link contains the same UUID, so a renewed invitation is returned there too.
     """
     invitation = _in_organisation_or_project(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
-    if invitation is None or invitation.scope_removed is not None:
+    if invitation is None or invitation.scope_removed_at is not None:
         raise NotFound("invitation.unknown")
     if (
-        invitation_rules.effective_state(invitation.state, invitation.expires, tx.now)
+        invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now)
         is not State.PENDING
     ):
         raise NotFound("invitation.closed")
     if not settings.homeport_url and not invitation_rules.is_known_by(
-        actor, invitation.email, invitation.generation, None
+        actor, invitation.email, invitation.link_version, None
     ):
         raise NotFound("invitation.closed")
     return invitation
@@ -326,21 +326,21 @@ def send(
     if not invitation.email:
         raise Conflict("invitation.no_address")
     check_open(invitation)
-    if invitation.scope_removed is not None:
+    if invitation.scope_removed_at is not None:
         raise Conflict("organisation.unavailable")
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
-    changes: dict[str, Any] = {"vouched_by": actor.id, "turned_away_at": None}
+    changes: dict[str, Any] = {"sponsor_id": actor.id, "turned_away_at": None}
     state = State.PENDING
     if before is not State.PENDING:
         approved = invitation.approved_by is not None
-        state = initial_state(tx, actor, settings, invitation.starts, approved=approved)
+        state = initial_state(tx, actor, settings, invitation.start_date, approved=approved)
         changes |= {
-            "created": tx.now,
-            "expires": expiry(tx.now, settings),
-            "generation": invitation.generation + 1,
-            "reminded": None,
-            "told": None,
+            "created_at": tx.now,
+            "expires_at": expiry(tx.now, settings),
+            "link_version": invitation.link_version + 1,
+            "reminded_at": None,
+            "expiry_notified_at": None,
         }
     invitation_queries.step(tx, invitation, state, **changes)
     _record(tx, "invitation.sent", actor, invitation.scope_id, uuid, email=invitation.email)
@@ -365,12 +365,14 @@ def release(tx: WriteTransaction, settings: Settings, number: int) -> bool:
     invitation = _locked(tx, number)
     if invitation is None or invitation.state != State.HELD:
         return False
-    if invitation.starts is not None and invitation.starts > tx.now.date():
+    if invitation.start_date is not None and invitation.start_date > tx.now.date():
         return False
     if invitation.blocked or invitation.archived:
         return False
     state = invitation_rules.transition(State.HELD, Action.RELEASE)
-    invitation_queries.step(tx, invitation, state, created=tx.now, expires=expiry(tx.now, settings))
+    invitation_queries.step(
+        tx, invitation, state, created_at=tx.now, expires_at=expiry(tx.now, settings)
+    )
     _record(tx, "invitation.released", None, invitation.scope_id, invitation.uuid)
     mail(tx, settings, invitation_queries.by_id(tx, number), state, None)
     return True
@@ -388,15 +390,15 @@ def remind(tx: WriteTransaction, settings: Settings, number: int) -> bool:
     invitation = _locked(tx, number)
     if (
         invitation is None
-        or invitation.reminded is not None
+        or invitation.reminded_at is not None
         or _seen(tx, invitation) is not State.PENDING
         or invitation.blocked
         or invitation.archived
     ):
         return False
-    invitation_queries.step(tx, invitation, State.PENDING, reminded=tx.now)
+    invitation_queries.step(tx, invitation, State.PENDING, reminded_at=tx.now)
     if can_be_accepted(tx, invitation):
-        due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires)
+        due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
         reminder = mails.InvitationCreated(invitation.email, number, reminder=True)
         outbox_queries.enqueue(tx, reminder, due)
     return True
@@ -414,11 +416,11 @@ def notify_expired(tx: WriteTransaction, number: int) -> bool:
     invitation = _locked(tx, number)
     if (
         invitation is None
-        or invitation.told is not None
+        or invitation.expiry_notified_at is not None
         or _seen(tx, invitation) is not State.EXPIRED
     ):
         return False
-    invitation_queries.step(tx, invitation, State.PENDING, told=tx.now)
+    invitation_queries.step(tx, invitation, State.PENDING, expiry_notified_at=tx.now)
     _record(tx, "invitation.expired", None, invitation.scope_id, invitation.uuid)
     if creator_wants_mail(invitation):
         outbox_queries.enqueue(tx, mails.InvitationExpired(invitation.creator_email, number))
@@ -460,7 +462,7 @@ def _in_organisation_or_project(invitation: Row | None, *, in_tree: bool) -> Row
 
 
 def _seen(tx: ReadTransaction, invitation: Row) -> State:
-    return invitation_rules.effective_state(invitation.state, invitation.expires, tx.now)
+    return invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now)
 
 
 def initial_state(
@@ -536,7 +538,7 @@ def _open_to(
         invitation is None
         or not _is_open(tx, invitation, in_closed=in_closed)
         or not invitation_rules.is_known_by(
-            actor, invitation.email, invitation.generation, generation
+            actor, invitation.email, invitation.link_version, generation
         )
     ):
         raise NotFound("invitation.unknown")
@@ -574,7 +576,7 @@ def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
 def _is_open(tx: ReadTransaction, invitation: Row, *, in_closed: bool = False) -> bool:
     return (
         _seen(tx, invitation) is State.PENDING
-        and invitation.scope_removed is None
+        and invitation.scope_removed_at is None
         and invitation.role_is_active
         and (in_closed or not (invitation.blocked or invitation.archived))
     )
@@ -605,7 +607,7 @@ def mail(
     """
     due = None
     if actor is None:
-        due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires)
+        due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
     else:
         mail_budget_actions.spend(tx, settings, invitation.email, actor)
     owed = outbox_queries.enqueue(tx, mails.InvitationCreated(invitation.email, invitation.id), due)

@@ -41,7 +41,7 @@ class Decision(NamedTuple):
 
     staff: str
     invitation: str
-    generation: int
+    link_version: int
 
 
 def read_link(vault: Vault, settings: Settings, purpose: str, link: str, now: datetime) -> Decision:
@@ -88,14 +88,14 @@ def approve(
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
     invitation_rules.transition(State(invitation.state), Action.APPROVE)
-    state = initial_state(tx, actor, settings, invitation.starts, approved=True)
+    state = initial_state(tx, actor, settings, invitation.start_date, approved=True)
     invitation_queries.step(
         tx,
         invitation,
         state,
         approved_by=actor.id,
-        created=tx.now,
-        expires=expiry(tx.now, settings),
+        created_at=tx.now,
+        expires_at=expiry(tx.now, settings),
     )
     _record(tx, "invitation.approved", actor, invitation)
     if state is State.PENDING:
@@ -130,8 +130,8 @@ def _decided(tx: WriteTransaction, link: Decision, address: str, request: str) -
     invitation = invitation_queries.by_uuid_locked(tx, link.invitation)
     if (
         invitation is None
-        or invitation.scope_removed is not None
-        or invitation.generation != link.generation
+        or invitation.scope_removed_at is not None
+        or invitation.link_version != link.link_version
         or invitation.state != State.REQUESTED
     ):
         raise Invalid("decision.no_invitation")

@@ -33,9 +33,9 @@ def turn_away(tx: WriteTransaction, uuid: str, generation: int) -> None:
     invitation = invitation_queries.by_uuid_locked(tx, uuid)
     if (
         invitation is None
-        or invitation.generation != generation
-        or invitation.scope_removed is not None
-        or effective_state(invitation.state, invitation.expires, tx.now) is not State.PENDING
+        or invitation.link_version != generation
+        or invitation.scope_removed_at is not None
+        or effective_state(invitation.state, invitation.expires_at, tx.now) is not State.PENDING
     ):
         raise NotFound("invitation.unknown")
     if invitation.turned_away_at is not None:

@@ -81,7 +81,7 @@ def send(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> N
     # invitation open, and cancels it.
     access_queries.lock_account(tx, invitation.account_id or 0)
     account = account_queries.by_id(tx, invitation.account_id or 0)
-    if account is None or not account.is_active or account.deleted is not None:
+    if account is None or not account.is_active or account.deleted_at is not None:
         raise Conflict("group.no_account")
     _check_stranger(tx, invitation.scope_id, account.id, besides=invitation.id)
     if invitation.email != account.email:
@@ -123,28 +123,28 @@ def invite(
         return bool(made.state == State.PENDING)
     _check_may_give(tx, actor, scope_access, before.role_id)
     _check_may_give(tx, actor, scope_access, role.id)
-    seen = invitation_rules.effective_state(before.state, before.expires, tx.now)
+    seen = invitation_rules.effective_state(before.state, before.expires_at, tx.now)
     if seen is State.PENDING and before.role_id == role.id:
-        invitation_queries.step(tx, before, State.PENDING, vouched_by=actor.id)
+        invitation_queries.step(tx, before, State.PENDING, sponsor_id=actor.id)
         return False
     # The approval of staff was for the earlier role. It does not count for another one.
     approved_by = before.approved_by if before.role_id == role.id else None
     state = invitation_actions.initial_state(
-        tx, actor, settings, before.starts, approved=approved_by is not None
+        tx, actor, settings, before.start_date, approved=approved_by is not None
     )
     if before.state == State.REQUESTED and actor.is_staff:
         approved_by = actor.id
     starts_over = seen is State.EXPIRED or before.role_id != role.id
     changes: dict[str, Any] = {
         "role_id": role.id,
-        "vouched_by": actor.id,
+        "sponsor_id": actor.id,
         "approved_by": approved_by,
-        "expires": invitation_actions.expiry(tx.now, settings),
+        "expires_at": invitation_actions.expiry(tx.now, settings),
     }
     if starts_over or state != before.state:
-        changes |= {"created": tx.now, "reminded": None, "told": None}
+        changes |= {"created_at": tx.now, "reminded_at": None, "expiry_notified_at": None}
     if starts_over:
-        changes["generation"] = before.generation + 1
+        changes["link_version"] = before.link_version + 1
     invitation_queries.step(tx, before, state, **changes)
     _record(tx, "invitation.sent", actor, before, email=before.email)
     if state is State.REQUESTED and (starts_over or before.state != State.REQUESTED):
@@ -247,7 +247,7 @@ def _check_stranger(tx: WriteTransaction, scope: int, account: int, besides: int
     if (
         other is not None
         and other.id != besides
-        and invitation_rules.effective_state(other.state, other.expires, tx.now)
+        and invitation_rules.effective_state(other.state, other.expires_at, tx.now)
         is not State.EXPIRED
     ):
         raise Conflict("invitation.exists")
@@ -266,7 +266,7 @@ def _reload(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
 
 def _check_moves(tx: WriteTransaction, invitation: Row, act: Action) -> State:
     return invitation_rules.transition(
-        invitation_rules.effective_state(invitation.state, invitation.expires, tx.now), act
+        invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now), act
     )
 
 

@@ -55,7 +55,7 @@ def ensure_invited_account(
     retry finds both. An account that somebody uses is never changed.
 
     Args:
-        mail: the claimed outbox row: ``id kind recipient facts attempts``; its kind is one of
+        mail: the claimed outbox row: ``id kind recipient payload attempts``; its kind is one of
             ``MAIL_KINDS``.
         now: the current time, UTC; None to read the clock.
 
@@ -66,7 +66,7 @@ def ensure_invited_account(
     if not tells and not settings.invitation_create_missing_user:
         return mail
     with database.read(now) as tx:
-        invitation = invitation_queries.by_id(tx, mail.facts["invitation"])
+        invitation = invitation_queries.by_id(tx, mail.payload["invitation"])
         # No account is created for an invitation that cannot be accepted.
         if invitation is None or not can_be_accepted(tx, invitation):
             return mail
@@ -74,7 +74,9 @@ def ensure_invited_account(
         if invitation.account_id is not None:
             return mail
         account = (
-            account_queries.known(tx, id=mail.facts["account"]) if tells else _find(tx, invitation)
+            account_queries.known(tx, id=mail.payload["account"])
+            if tells
+            else _find(tx, invitation)
         )
         is_told = not tells and invitation_queries.is_carried(
             tx, invitation, InvitationApproved.kind
@@ -102,7 +104,7 @@ def _is_fresh(vault: Vault, account: Row, invitation: Row) -> bool:
     """Return whether an account was created here and has not been used or changed since."""
     return bool(
         account.is_active
-        and account.last_login is None
+        and account.last_login_at is None
         and account.password is not None
         and same_mailbox(account.email, invitation.email)
         and not invitation.civil_number
@@ -174,8 +176,8 @@ def _values(invitation: Row) -> dict[str, Any]:
 def _set_mail_kind(tx: WriteTransaction, mail: Row, account: int | None) -> Row:
     """Change the kind of an e-mail to match its account, or to mention no account."""
     kind = InvitationCreated.kind if account is None else InvitationApproved.kind
-    facts = {name: value for name, value in mail.facts.items() if name != "account"}
+    facts = {name: value for name, value in mail.payload.items() if name != "account"}
     if account is not None:
         facts["account"] = account
     outbox_queries.change_kind(tx, mail.id, mail.attempts, kind, facts)
-    return mail._replace(kind=kind, facts=facts)
+    return mail._replace(kind=kind, payload=facts)

@@ -27,7 +27,7 @@ def to_invitation(settings: Settings, vault: Vault, invitation: Row, purpose: st
     """
     if settings.homeport_url:
         return f"{settings.homeport_url.rstrip('/')}/invitation/{invitation.uuid}/"
-    token = vault.sign(purpose, invitation.uuid, invitation.generation)
+    token = vault.sign(purpose, invitation.uuid, invitation.link_version)
     return f"{settings.base_url.rstrip('/')}/invitation/{token}/"
 
 

@@ -29,7 +29,7 @@ Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, 
 
 def _found(tx: ReadTransaction, number: int) -> Row:
     invitation = invitation_queries.by_id(tx, number)
-    if invitation is None or invitation.scope_removed is not None:
+    if invitation is None or invitation.scope_removed_at is not None:
         raise ObsoleteError("The invitation no longer exists.")
     return invitation
 
@@ -69,7 +69,7 @@ def _requested(
     if invitation.state != State.REQUESTED:
         raise ObsoleteError("Somebody else has decided already.")
     # E-mails that an earlier release has queued have no generation.
-    if facts.get("generation", invitation.generation) != invitation.generation:
+    if facts.get("generation", invitation.link_version) != invitation.link_version:
         raise ObsoleteError("The invitation was changed, and staff were asked again.")
     staff = account_queries.by_id(tx, facts["staff"])
     if staff is None or not staff.is_active or not staff.is_staff:
@@ -82,7 +82,7 @@ def _requested(
             purpose,
             staff.uuid,
             invitation.uuid,
-            invitation.generation,
+            invitation.link_version,
             int(tx.now.timestamp()),
         )
         return f"{base}/{purpose}/{signed}/"
@@ -115,9 +115,9 @@ def _expired(
     tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     invitation = _found(tx, facts["invitation"])
-    if effective_state(invitation.state, invitation.expires, tx.now) is not State.EXPIRED:
+    if effective_state(invitation.state, invitation.expires_at, tx.now) is not State.EXPIRED:
         raise ObsoleteError("The invitation was sent again, called back or taken.")
-    return _at_team(settings, invitation) | {"expires": invitation.expires}
+    return _at_team(settings, invitation) | {"expires": invitation.expires_at}
 
 
 def _turned_away(
@@ -150,7 +150,7 @@ def _declined(
     other = ""
     # With a link that an inviter has shared, an account with another address may have declined. The
     # e-mail then names it.
-    if who is not None and who.deleted is None and not same_mailbox(who.email, invitation.email):
+    if who is not None and who.deleted_at is None and not same_mailbox(who.email, invitation.email):
         name = name_line(account_queries.full_name(who)) or name_line(who.username)
         other = f"{name} <{name_line(who.email)}>"
     return _at_team(settings, invitation) | {"other": other}

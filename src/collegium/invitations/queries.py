@@ -87,17 +87,17 @@ _rows = (
         _voucher.c.is_active.label("voucher_is_active"),
         _voucher.c.is_staff.label("voucher_is_staff"),
         outbox.c.state.label("mail_state"),
-        outbox.c.leased.label("mail_leased"),
+        outbox.c.locked_until.label("mail_leased"),
         outbox.c.error.label("mail_error"),
     )
     .outerjoin(accounts, accounts.c.id == invitations.c.created_by)
-    .outerjoin(_voucher, _voucher.c.id == invitations.c.vouched_by)
+    .outerjoin(_voucher, _voucher.c.id == invitations.c.sponsor_id)
     .outerjoin(outbox, outbox.c.id == invitations.c.mail_id)
 )
 
 seen_state = case(
     (
-        and_(invitations.c.state == State.PENDING.value, invitations.c.expires <= _now),
+        and_(invitations.c.state == State.PENDING.value, invitations.c.expires_at <= _now),
         State.EXPIRED.value,
     ),
     else_=invitations.c.state,
@@ -139,7 +139,7 @@ def to_actor(table: Any = invitations, *, in_groups: bool = False) -> ColumnElem
         _is_of_account(table) if in_groups else _is_addressed(table),
         or_(
             table.c.state == State.HELD.value,
-            and_(table.c.state == State.PENDING.value, table.c.expires > _now),
+            and_(table.c.state == State.PENDING.value, table.c.expires_at > _now),
         ),
     )
 
@@ -186,7 +186,7 @@ def _where_state(form: str, _sees_all: bool) -> ColumnElement[bool]:
 _shown = no_index_on_join(scopes.c.kind, invitations.c.id) != ScopeKind.GROUP.value
 
 _ORDERS = {
-    "created": (invitations.c.created,),
+    "created": (invitations.c.created_at,),
     "created_by": (invitations.c.created_by,),
     "email": (invitations.c.email,),
     # Scheduled invitations sort after pending ones, as in the Waldur API.
@@ -202,7 +202,7 @@ listing = Listing(
     # BrainSTEM API lists groups.
     omit_columns(
         _rows,
-        *("scope_slug", "scope_removed", "blocked", "archived", "starts", "role_kind"),
+        *("scope_slug", "scope_removed_at", "blocked", "archived", "start_date", "role_kind"),
         *("creator_email", "creator_is_active"),
         "creator_notifications_enabled",
     ).where(_shown),
@@ -260,19 +260,22 @@ def visible_in_groups() -> ColumnElement[bool]:
 group_listing = Listing(
     # Few joins, as in ``join_requests.queries``, so that PostgreSQL begins with the visible rows.
     select(
-        *(invitations.c[name] for name in ("id", "uuid", "state", "created", "scope_id", "email")),
+        *(
+            invitations.c[name]
+            for name in ("id", "uuid", "state", "created_at", "scope_id", "email")
+        ),
         invitations.c.account_id.label("invitee_id"),
         roles.c.name.label("role_name"),
     )
     .join(groups, groups.c.scope_id == invitations.c.scope_id)
     .join(scopes, scopes.c.id == invitations.c.scope_id)
     .join(roles, roles.c.id == invitations.c.role_id)
-    .where(_WAITING, invitations.c.expires > _now),
+    .where(_WAITING, invitations.c.expires_at > _now),
     visible=visible_in_groups,
     key=invitations.c.id,
     default="created",
     orders={
-        "created": (invitations.c.created,),
+        "created": (invitations.c.created_at,),
         "id": (invitations.c.uuid,),
         "authgroup": (invitations.c.scope_id,),
         "user_account_invitation": (invitations.c.account_id,),
@@ -280,7 +283,7 @@ group_listing = Listing(
     filters={
         **lookups.keys("id", invitations.c.uuid),
         **lookups.integers("authgroup", invitations.c.scope_id),
-        **lookups.names("authgroup__name", scopes.c.name, groups.c.folded),
+        **lookups.names("authgroup__name", scopes.c.name, groups.c.name_casefolded),
         **lookups.integers("user_account_invitation", invitations.c.account_id),
         **lookups.addresses(
             "user_account_invitation__email",
@@ -305,7 +308,7 @@ def _seen(*, sees_all: bool, in_groups: bool) -> Statement:
     seen = or_(
         _is_of_account(invitations), invitations.c.scope_id.in_(scopes_with_permission(*READERS))
     )
-    in_use = scopes.c.removed.is_(None)
+    in_use = scopes.c.removed_at.is_(None)
     return Statement(_in_groups.where(uuid, in_use, true() if sees_all else seen))
 
 
@@ -333,7 +336,7 @@ def _open_at(*, in_role: bool) -> Statement:
             invitations.c.role_id == bindparam("role") if in_role else true(),
             any_of(invitations.c.email_comparable, "emails"),
             or_(
-                and_(_WAITING, invitations.c.expires > _now),
+                and_(_WAITING, invitations.c.expires_at > _now),
                 invitations.c.state == State.HELD.value,
                 invitations.c.state == State.REQUESTED.value,
             ),
@@ -346,7 +349,7 @@ _OPEN_TO_ACCOUNTS = Statement(
         invitations.c.scope_id == bindparam("scope"),
         any_of(invitations.c.account_id, "accounts"),
         or_(
-            and_(_WAITING, invitations.c.expires > _now),
+            and_(_WAITING, invitations.c.expires_at > _now),
             invitations.c.state == State.HELD.value,
             invitations.c.state == State.REQUESTED.value,
         ),
@@ -359,8 +362,8 @@ _to_me = union(
 _TO_ACTOR = Statement(
     _rows.where(
         in_subquery(invitations.c.id, select(_to_me.c.id)),
-        scopes.c.removed.is_(None),
-    ).order_by(invitations.c.created.desc(), invitations.c.id.desc())
+        scopes.c.removed_at.is_(None),
+    ).order_by(invitations.c.created_at.desc(), invitations.c.id.desc())
 )
 _HOLDERS = Statement(
     select(invitations.c.scope_id, invitations.c.account_id).where(
@@ -385,7 +388,7 @@ def _step(columns: tuple[str, ...]) -> Statement:
         .where(
             invitations.c.id == bindparam("invitation"),
             invitations.c.state == bindparam("was"),
-            invitations.c.generation == bindparam("in_generation", type_=Integer),
+            invitations.c.link_version == bindparam("in_generation", type_=Integer),
         )
         .values({name: bindparam(name) for name in columns})
     )
@@ -470,7 +473,7 @@ _CARRIED = Statement(
                 _carrying.c.email_comparable == bindparam("email", type_=String()),
                 _carrying.c.id != bindparam("besides"),
                 outbox.c.kind == bindparam("kind"),
-                or_(outbox.c.state == "owed", outbox.c.state == "sent"),
+                or_(outbox.c.state == "queued", outbox.c.state == "sent"),
             )
         ).label("carried")
     )
@@ -488,8 +491,8 @@ _HELD_BY = Statement(
 # Invitations for the worker's schedule, a few at a time. Each is checked again under its lock.
 _LAPSED = Statement(
     select(invitations.c.id)
-    .where(_WAITING, invitations.c.told.is_(None), invitations.c.expires <= _now)
-    .order_by(invitations.c.expires)
+    .where(_WAITING, invitations.c.expiry_notified_at.is_(None), invitations.c.expires_at <= _now)
+    .order_by(invitations.c.expires_at)
     .limit(bindparam("limit", type_=Integer))
 )
 
@@ -498,7 +501,7 @@ def _expiring(next_day: ColumnElement[Any]) -> Statement:
     """Select the invitations that need a reminder.
 
     Args:
-        next_day: ``created`` plus 24 hours, to the microsecond.
+        next_day: ``created_at`` plus 24 hours, to the microsecond.
     """
     return Statement(
         select(invitations.c.id)
@@ -509,24 +512,24 @@ def _expiring(next_day: ColumnElement[Any]) -> Statement:
         )
         .where(
             _WAITING,
-            invitations.c.told.is_(None),
-            invitations.c.expires > _now,
-            invitations.c.expires <= bindparam("soon", type_=UtcDateTime),
-            invitations.c.reminded.is_(None),
+            invitations.c.expiry_notified_at.is_(None),
+            invitations.c.expires_at > _now,
+            invitations.c.expires_at <= bindparam("soon", type_=UtcDateTime),
+            invitations.c.reminded_at.is_(None),
             # An invitation with a life of a day or less gets no reminder: its first e-mail says
             # everything.
-            next_day < invitations.c.expires,
+            next_day < invitations.c.expires_at,
             # Nobody can accept it while the organisation is blocked or archived. If that ends in
             # time, the reminder is sent then.
             func.coalesce(organisations.c.blocked, false()).is_(false()),
             func.coalesce(organisations.c.archived, false()).is_(false()),
         )
-        .order_by(invitations.c.expires)
+        .order_by(invitations.c.expires_at)
         .limit(bindparam("limit", type_=Integer))
     )
 
 
-_created = invitations.c.created
+_created = invitations.c.created_at
 _LAPSING = {
     # SQLite's time functions drop microseconds. Therefore only the date part is advanced.
     "sqlite": _expiring(
@@ -546,7 +549,7 @@ _STARTING = Statement(
         # Nobody can accept it while the organisation is blocked or archived.
         not_(organisations.c.blocked),
         not_(organisations.c.archived),
-        projects.c.starts <= bindparam("today", type_=Date),
+        projects.c.start_date <= bindparam("today", type_=Date),
     )
     .order_by(invitations.c.id)
     .limit(bindparam("limit", type_=Integer))
@@ -647,14 +650,14 @@ def by_id(tx: ReadTransaction, number: int) -> Row | None:
 def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
     """Return the ids of the invitations whose sponsors may still grant the role."""
     held = permissions_of_sponsors(
-        tx, rows, {row.vouched_by for row in rows if row.vouched_by is not None}
+        tx, rows, {row.sponsor_id for row in rows if row.sponsor_id is not None}
     )
     carried = role_queries.permissions_of(tx, {row.role_id for row in rows})
     return {
         row.id
         for row in rows
         if inviter_can_still_grant(
-            held(row.vouched_by, row),
+            held(row.sponsor_id, row),
             MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant,
             carried.get(row.role_id, ()),
             is_active=bool(row.voucher_is_active),
@@ -728,7 +731,7 @@ def step(tx: WriteTransaction, invitation: Row, state: State, **changes: Any) ->
         _step(tuple(sorted(values))),
         invitation=invitation.id,
         was=invitation.state,
-        in_generation=invitation.generation,
+        in_generation=invitation.link_version,
         **values,
     )
     if not moved:

@@ -33,15 +33,17 @@ def request_renewal(tx: WriteTransaction, uuid: str, generation: int) -> None:
     invitation = invitation_queries.by_uuid_locked(tx, uuid)
     if (
         invitation is None
-        or invitation.generation != generation
-        or invitation.scope_removed is not None
-        or effective_state(invitation.state, invitation.expires, tx.now) is not State.EXPIRED
+        or invitation.link_version != generation
+        or invitation.scope_removed_at is not None
+        or effective_state(invitation.state, invitation.expires_at, tx.now) is not State.EXPIRED
     ):
         raise NotFound("invitation.unknown")
     check_open(invitation)
-    if invitation.wished == generation:
+    if invitation.renewal_requested_version == generation:
         return
-    invitation_queries.step(tx, invitation, State(invitation.state), wished=generation)
+    invitation_queries.step(
+        tx, invitation, State(invitation.state), renewal_requested_version=generation
+    )
     event_queries.record(
         tx, "invitation.renewal_wished", None, scope=invitation.scope_id, invitation=uuid
     )

@@ -90,9 +90,9 @@ def delivery_status(
     """
     if mail == "sent":
         return DeliveryStatus.OK
-    if mail in {"abandoned", "void"}:
+    if mail in {"failed", "obsolete"}:
         return DeliveryStatus.ERRED
-    if mail == "owed":
+    if mail == "queued":
         if leased is not None and leased > now:
             return DeliveryStatus.PROCESSING
         if error:

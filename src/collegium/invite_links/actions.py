@@ -62,7 +62,9 @@ def create(
     scope = scope_access.scope
     for problem in problems(actor, scope.kind, role, project_role, details):
         raise problem
-    invite_link_rules.check_end(details.get("expires"), tx.now, settings.group_invitation_lifetime)
+    invite_link_rules.check_end(
+        details.get("expires_at"), tx.now, settings.group_invitation_lifetime
+    )
     makes = bool(details.get("auto_create_project"))
     gives = [role.id] + ([project_role.id] if project_role else [])
     check_may_give(tx, actor, scope_access, gives, makes_projects=makes)
@@ -83,13 +85,13 @@ def create(
             "custom_text": "",
             "affiliations": [],
             "email_patterns": [],
-            "expires": tx.now + timedelta(seconds=settings.group_invitation_lifetime),
+            "expires_at": tx.now + timedelta(seconds=settings.group_invitation_lifetime),
             **details,
             "uuid": uuid,
             "scope_id": scope.id,
             "role_id": role.id,
             "project_role_id": project_role.id if project_role else None,
-            "created": tx.now,
+            "created_at": tx.now,
             "created_by": actor.id,
             "sponsor_id": actor.id,
         },
@@ -176,7 +178,9 @@ def change(
     check_open(row)
     for problem in problems_of_change(actor, row, changes):
         raise problem
-    invite_link_rules.check_end(changes.get("expires"), tx.now, settings.group_invitation_lifetime)
+    invite_link_rules.check_end(
+        changes.get("expires_at"), tx.now, settings.group_invitation_lifetime
+    )
     fields = {name for name, value in changes.items() if value != getattr(row, name)}
     if invite_link_rules.is_wider(row._asdict(), changes) or not invite_link_queries.with_sponsor(
         tx, [row]
@@ -219,7 +223,9 @@ def _active(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple[Row, ScopeAc
         actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant
     ):
         raise Forbidden("permission.missing")
-    invite_link_rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
+    invite_link_rules.check_active(
+        row.canceled_at, row.expires_at, tx.now, "open_invitation.closed"
+    )
     return row, reached
 
 

@@ -15,7 +15,7 @@ from collegium.access.queries import (
 )
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
 from collegium.db.statements import Statement, UtcDateTime, any_of
-from collegium.db.tables import accounts, open_invitations, roles, scopes
+from collegium.db.tables import accounts, invite_links, roles, scopes
 from collegium.invitations.queries import READERS, permissions_of_sponsors
 from collegium.invitations.rules import inviter_can_still_grant
 from collegium.lists import filters as list_filters
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 _now = bindparam("now", type_=UtcDateTime)
 _project_role = roles.alias("project_role")
-_one = open_invitations.alias("one")
+_one = invite_links.alias("one")
 
 _rows = (
     with_scope_and_role(
-        open_invitations,
+        invite_links,
         accounts.c.username.label("creator_username"),
         accounts.c.first_name.label("creator_first_name"),
         accounts.c.last_name.label("creator_last_name"),
@@ -49,15 +49,15 @@ _rows = (
         _project_role.c.kind.label("project_role_kind"),
         _project_role.c.is_active.label("project_role_is_active"),
     )
-    .outerjoin(accounts, accounts.c.id == open_invitations.c.created_by)
-    .outerjoin(_project_role, _project_role.c.id == open_invitations.c.project_role_id)
-    .where(no_index_on_join(scopes.c.removed, open_invitations.c.id).is_(None))
+    .outerjoin(accounts, accounts.c.id == invite_links.c.created_by)
+    .outerjoin(_project_role, _project_role.c.id == invite_links.c.project_role_id)
+    .where(no_index_on_join(scopes.c.removed_at, invite_links.c.id).is_(None))
 )
 
 
 def _active(table: Any) -> ColumnElement[bool]:
     """Return the condition for usable links: the twin of ``invite_links.rules.is_active``."""
-    return and_(table.c.canceled.is_(None), table.c.expires > _now)
+    return and_(table.c.canceled_at.is_(None), table.c.expires_at > _now)
 
 
 def _public(table: Any) -> ColumnElement[bool]:
@@ -66,7 +66,7 @@ def _public(table: Any) -> ColumnElement[bool]:
 
 def visible() -> ColumnElement[bool]:
     """Return the condition for links that an ordinary or anonymous actor may see."""
-    return open_invitations.c.id.in_(
+    return invite_links.c.id.in_(
         union(
             select(_one.c.id).where(_one.c.scope_id.in_(scopes_with_permission(*READERS))),
             select(_one.c.id).where(_public(_one)),
@@ -75,30 +75,30 @@ def visible() -> ColumnElement[bool]:
 
 
 listing = Listing(
-    _rows.where(no_index_on_join(scopes.c.kind, open_invitations.c.id) != ScopeKind.GROUP.value),
+    _rows.where(no_index_on_join(scopes.c.kind, invite_links.c.id) != ScopeKind.GROUP.value),
     visible=visible,
-    key=open_invitations.c.id,
-    counted=select(open_invitations.c.id)
-    .join(scopes, scopes.c.id == open_invitations.c.scope_id)
+    key=invite_links.c.id,
+    counted=select(invite_links.c.id)
+    .join(scopes, scopes.c.id == invite_links.c.scope_id)
     .where(
-        no_index_on_join(scopes.c.removed, open_invitations.c.id).is_(None),
-        no_index_on_join(scopes.c.kind, open_invitations.c.id) != ScopeKind.GROUP.value,
+        no_index_on_join(scopes.c.removed_at, invite_links.c.id).is_(None),
+        no_index_on_join(scopes.c.kind, invite_links.c.id) != ScopeKind.GROUP.value,
     ),
     lean=True,
     default="-created",
-    orders={"created": (open_invitations.c.created,)},
+    orders={"created": (invite_links.c.created_at,)},
     filters={
         **list_filters.OPEN_INVITATIONS,
         "is_active": Filter(
             lambda value: ("yes" if value else "no", {}),
             lambda form, _sees_all: (
-                _active(open_invitations) if form == "yes" else ~_active(open_invitations)
+                _active(invite_links) if form == "yes" else ~_active(invite_links)
             ),
         ),
         "is_public": Filter(
             lambda value: ("yes" if value else "no", {}),
             lambda form, _sees_all: (
-                open_invitations.c.is_public if form == "yes" else ~open_invitations.c.is_public
+                invite_links.c.is_public if form == "yes" else ~invite_links.c.is_public
             ),
         ),
     },
@@ -107,8 +107,8 @@ listing = Listing(
 
 _OPEN_OF = Statement(
     select(func.count().label("count"))
-    .select_from(open_invitations)
-    .where(open_invitations.c.scope_id == bindparam("scope"), _active(open_invitations))
+    .select_from(invite_links)
+    .where(invite_links.c.scope_id == bindparam("scope"), _active(invite_links))
 )
 
 
@@ -116,31 +116,31 @@ _OPEN_OF = Statement(
 def _seen(*, public: bool) -> Statement:
     return Statement(
         _rows.where(
-            open_invitations.c.uuid == bindparam("uuid"),
-            _public(open_invitations) if public else true(),
+            invite_links.c.uuid == bindparam("uuid"),
+            _public(invite_links) if public else true(),
         )
     )
 
 
 _VISIBLE = Statement(
-    select(open_invitations.c.uuid).where(any_of(open_invitations.c.uuid, "uuids"), visible())
+    select(invite_links.c.uuid).where(any_of(invite_links.c.uuid, "uuids"), visible())
 )
 _SCOPE_OF = Statement(
     select(scopes.c.id, scopes.c.parent_id)
-    .join(open_invitations, open_invitations.c.scope_id == scopes.c.id)
-    .where(open_invitations.c.uuid == bindparam("uuid"))
+    .join(invite_links, invite_links.c.scope_id == scopes.c.id)
+    .where(invite_links.c.uuid == bindparam("uuid"))
 )
 _ADD = add_to_scope(
-    open_invitations,
-    [c.name for c in open_invitations.c if c.name not in {"id", "canceled"}],
+    invite_links,
+    [c.name for c in invite_links.c if c.name not in {"id", "canceled_at"}],
 )
 
 
 @lru_cache(maxsize=16)
 def _change(columns: tuple[str, ...]) -> Statement:
     return Statement(
-        update(open_invitations)
-        .where(open_invitations.c.id == bindparam("number"))
+        update(invite_links)
+        .where(invite_links.c.id == bindparam("number"))
         .values({name: bindparam(name) for name in columns})
     )
 
@@ -152,14 +152,14 @@ _SPONSORS = Statement(
     )
 )
 _CANCEL = Statement(
-    update(open_invitations)
-    .where(open_invitations.c.id == bindparam("number"), open_invitations.c.canceled.is_(None))
-    .values(canceled=_now)
+    update(invite_links)
+    .where(invite_links.c.id == bindparam("number"), invite_links.c.canceled_at.is_(None))
+    .values(canceled_at=_now)
 )
 _CANCEL_ALL = Statement(
-    update(open_invitations)
-    .where(open_invitations.c.scope_id == bindparam("scope"), open_invitations.c.canceled.is_(None))
-    .values(canceled=_now)
+    update(invite_links)
+    .where(invite_links.c.scope_id == bindparam("scope"), invite_links.c.canceled_at.is_(None))
+    .values(canceled_at=_now)
 )
 
 

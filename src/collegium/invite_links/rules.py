@@ -144,11 +144,11 @@ def is_wider(before: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
     changed = {name: value for name, value in changes.items() if value != before[name]}
     if any(changed.get(name) for name in _SWITCHES):
         return True
-    if "expires" in changed and changed["expires"] > before["expires"]:
+    if "expires_at" in changed and changed["expires_at"] > before["expires_at"]:
         return True
     if not changed.keys().isdisjoint(_RESTRICTIONS) and _matches_more(before, changed):
         return True
-    return not changed.keys() <= {*_SWITCHES, *_RESTRICTIONS, *_WORDING, "expires"}
+    return not changed.keys() <= {*_SWITCHES, *_RESTRICTIONS, *_WORDING, "expires_at"}
 
 
 def _matches_more(before: Mapping[str, Any], changed: Mapping[str, Any]) -> bool:

@@ -65,7 +65,9 @@ def submit(
             ``role.inactive``; ``account.inactive``; ``request.too_many``.
     """
     link = invite_link_queries.by_uuid_locked(tx, uuid)
-    invite_link_rules.check_active(link.canceled, link.expires, tx.now, "open_invitation.inactive")
+    invite_link_rules.check_active(
+        link.canceled_at, link.expires_at, tx.now, "open_invitation.inactive"
+    )
     _check_open(link)
     if not link.allow_multiple_requests:
         _check_may_ask(tx, actor, link, link.id)
@@ -219,7 +221,7 @@ def _check_open(place: Row) -> None:
         NotFound: ``request.unknown`` if the scope was deleted.
         Conflict: ``role.inactive``, ``organisation.unavailable``.
     """
-    if place.scope_removed is not None:
+    if place.scope_removed_at is not None:
         raise NotFound("request.unknown")
     if not place.role_is_active or place.project_role_is_active is False:
         raise Conflict("role.inactive")
@@ -244,7 +246,7 @@ def _check_may_ask(tx: WriteTransaction, actor: Actor, place: Any, through: int 
         )
     else:
         held = membership_queries.active_grant(tx, actor.id, place.role_id, place.scope_id)
-        holds = held is not None and (held.until is None or bool(approved))
+        holds = held is not None and (held.valid_until is None or bool(approved))
     join_request_rules.check_may_ask(
         is_pending=any(row.state == State.PENDING for row in before),
         was_approved=bool(approved),
@@ -264,14 +266,14 @@ def _begin(
         tx,
         {
             "uuid": uuid4().hex,
-            "open_invitation_id": through,
+            "invite_link_id": through,
             "scope_id": place.scope_id,
             "role_id": place.role_id,
             "account_id": actor.id,
             "state": join_request_rules.transition(State.DRAFT, Action.SUBMIT).value,
             "message": message,
-            "created": tx.now,
-            "sole": sole,
+            "created_at": tx.now,
+            "exclusive_key": sole,
         },
     )
     request = _reload(tx, number)
@@ -388,7 +390,7 @@ def _grant(
     """Write an open-ended grant unless it exists already; return whether anything was written."""
     account, by = request.account_id, actor.id if actor else None
     held = membership_queries.active_grant(tx, account, role, place.id)
-    if held is not None and held.until is None:
+    if held is not None and held.valid_until is None:
         return False
     if held is not None:
         membership_queries.set_end(tx, held.id, None)

@@ -22,7 +22,7 @@ Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, 
 
 def _found(tx: ReadTransaction, number: int, state: State) -> Row:
     request = join_request_queries.by_id(tx, number)
-    if request is None or request.scope_removed is not None:
+    if request is None or request.scope_removed_at is not None:
         raise ObsoleteError("The request no longer exists.")
     if request.state != state:
         raise ObsoleteError(f"The request is not {state} any more: it is {request.state}.")

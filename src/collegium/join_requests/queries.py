@@ -35,8 +35,8 @@ from collegium.db.tables import (
     accounts,
     grants,
     groups,
-    open_invitations,
-    requests,
+    invite_links,
+    join_requests,
     role_permissions,
     roles,
     scopes,
@@ -60,18 +60,18 @@ if TYPE_CHECKING:
     from collegium.db.statements import Row
 
 _decider = accounts.alias("decider")
-_one = requests.alias("one")
-_WAITING = requests.c.state == State.PENDING.value
+_one = join_requests.alias("one")
+_WAITING = join_requests.c.state == State.PENDING.value
 _project = scopes.alias("project")
 _project_role = roles.alias("project_role")
 
 _rows = (
     with_scope_and_role(
-        requests,
-        open_invitations.c.uuid.label("open_invitation_uuid"),
-        open_invitations.c.auto_create_project,
-        open_invitations.c.template,
-        open_invitations.c.project_role_id,
+        join_requests,
+        invite_links.c.uuid.label("invite_link_uuid"),
+        invite_links.c.auto_create_project,
+        invite_links.c.template,
+        invite_links.c.project_role_id,
         accounts.c.uuid.label("account_uuid"),
         accounts.c.username,
         accounts.c.first_name,
@@ -86,11 +86,11 @@ _rows = (
         _project.c.uuid.label("project_uuid"),
         _project.c.name.label("project_name"),
     )
-    .outerjoin(open_invitations, open_invitations.c.id == requests.c.open_invitation_id)
-    .join(accounts, accounts.c.id == no_index(requests.c.account_id))
-    .outerjoin(_decider, _decider.c.id == requests.c.decided_by)
-    .outerjoin(_project, _project.c.id == requests.c.project_id)
-    .outerjoin(_project_role, _project_role.c.id == open_invitations.c.project_role_id)
+    .outerjoin(invite_links, invite_links.c.id == join_requests.c.invite_link_id)
+    .join(accounts, accounts.c.id == no_index(join_requests.c.account_id))
+    .outerjoin(_decider, _decider.c.id == join_requests.c.decided_by)
+    .outerjoin(_project, _project.c.id == join_requests.c.project_id)
+    .outerjoin(_project_role, _project_role.c.id == invite_links.c.project_role_id)
 )
 
 
@@ -100,7 +100,7 @@ def visible() -> ColumnElement[bool]:
     They are the actor's own, those that the actor may decide, and those in organisations where the
     actor has a role.
     """
-    return requests.c.id.in_(
+    return join_requests.c.id.in_(
         union(
             select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=BigInt)),
             select(_one.c.id).where(
@@ -117,41 +117,49 @@ def visible() -> ColumnElement[bool]:
 
 def _tree() -> ColumnElement[bool]:
     """Return the condition for requests to organisations and projects, not groups."""
-    return no_index_on_join(scopes.c.kind, requests.c.id) != ScopeKind.GROUP.value
+    return no_index_on_join(scopes.c.kind, join_requests.c.id) != ScopeKind.GROUP.value
 
 
-_order = case({state.value: at for at, state in enumerate(State)}, value=requests.c.state)
+_order = case({state.value: at for at, state in enumerate(State)}, value=join_requests.c.state)
 
 listing = Listing(
     omit_columns(
         _rows,
-        *("role_id", "account_id", "decided_by", "message", "is_automatic", "sole", "project_id"),
-        *("scope_kind", "scope_slug", "scope_description", "scope_removed", "organisation_id"),
-        *("blocked", "archived", "starts", "role_uuid", "role_kind", "role_is_active"),
+        *(
+            "role_id",
+            "account_id",
+            "decided_by",
+            "message",
+            "is_automatic",
+            "exclusive_key",
+            "project_id",
+        ),
+        *("scope_kind", "scope_slug", "scope_description", "scope_removed_at", "organisation_id"),
+        *("blocked", "archived", "start_date", "role_uuid", "role_kind", "role_is_active"),
         *("auto_create_project", "project_role_id", "account_uuid", "account_is_active"),
         *("notifications_enabled", "project_role_is_active", "project_uuid", "project_name"),
     ).where(_tree()),
     visible=visible,
-    tally=stored_count(requests),
-    key=requests.c.id,
+    tally=stored_count(join_requests),
+    key=join_requests.c.id,
     # ``NOT IN`` instead of a join: with a join SQLite would read all the scopes first.
-    counted=select(requests.c.id).where(
-        requests.c.scope_id.not_in(
+    counted=select(join_requests.c.id).where(
+        join_requests.c.scope_id.not_in(
             select(scopes.c.id).where(scopes.c.kind == ScopeKind.GROUP.value)
         )
     ),
     lean=True,
     default="-created",
-    orders={"created": (requests.c.created,), "state": (_order,)},
+    orders={"created": (join_requests.c.created_at,), "state": (_order,)},
     filters=list_filters.REQUESTS,
 )
 
 
 deciding = Listing(
     # The requests that the actor may decide, in every kind of scope.
-    _rows.where(no_index_on_join(scopes.c.removed, requests.c.id).is_(None)),
+    _rows.where(no_index_on_join(scopes.c.removed_at, join_requests.c.id).is_(None)),
     visible=lambda: in_subquery(
-        requests.c.scope_id,
+        join_requests.c.scope_id,
         select(
             scopes_with_permission(
                 *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items())
@@ -160,13 +168,13 @@ deciding = Listing(
             .c.id
         ),
     ),
-    key=requests.c.id,
-    counted=select(requests.c.id)
-    .join(scopes, scopes.c.id == requests.c.scope_id)
-    .where(no_index_on_join(scopes.c.removed, requests.c.id).is_(None)),
+    key=join_requests.c.id,
+    counted=select(join_requests.c.id)
+    .join(scopes, scopes.c.id == join_requests.c.scope_id)
+    .where(no_index_on_join(scopes.c.removed_at, join_requests.c.id).is_(None)),
     lean=True,
     default="created",
-    orders={"created": (requests.c.created,)},
+    orders={"created": (join_requests.c.created_at,)},
     filters={
         "waits": Filter(
             lambda value: ("yes" if value else "no", {}),
@@ -176,23 +184,23 @@ deciding = Listing(
 )
 
 _OWN = Statement(
-    _rows.where(requests.c.account_id == bindparam("account", type_=BigInt))
-    .order_by(requests.c.created.desc(), requests.c.id.desc())
+    _rows.where(join_requests.c.account_id == bindparam("account", type_=BigInt))
+    .order_by(join_requests.c.created_at.desc(), join_requests.c.id.desc())
     .limit(bindparam("limit", type_=Integer))
 )
 _OWN_ONE = Statement(
     _rows.where(
-        requests.c.uuid == bindparam("uuid"),
-        requests.c.account_id == bindparam("account", type_=BigInt),
+        join_requests.c.uuid == bindparam("uuid"),
+        join_requests.c.account_id == bindparam("account", type_=BigInt),
     )
 )
 _LATEST = Statement(
     _rows.where(
-        requests.c.account_id == bindparam("account", type_=BigInt),
-        requests.c.scope_id == bindparam("scope", type_=BigInt),
-        func.coalesce(requests.c.open_invitation_id, 0) == bindparam("through", type_=BigInt),
+        join_requests.c.account_id == bindparam("account", type_=BigInt),
+        join_requests.c.scope_id == bindparam("scope", type_=BigInt),
+        func.coalesce(join_requests.c.invite_link_id, 0) == bindparam("through", type_=BigInt),
     )
-    .order_by(requests.c.created.desc(), requests.c.id.desc())
+    .order_by(join_requests.c.created_at.desc(), join_requests.c.id.desc())
     .limit(1)
 )
 
@@ -200,11 +208,14 @@ _LATEST = Statement(
 # These rows show little. With few joins PostgreSQL begins with the visible rows.
 _in_groups = (
     select(
-        *(requests.c[name] for name in ("id", "uuid", "state", "created", "scope_id", "account_id"))
+        *(
+            join_requests.c[name]
+            for name in ("id", "uuid", "state", "created_at", "scope_id", "account_id")
+        )
     )
-    .join(groups, groups.c.scope_id == requests.c.scope_id)
-    .join(scopes, scopes.c.id == requests.c.scope_id)
-    .join(accounts, accounts.c.id == requests.c.account_id)
+    .join(groups, groups.c.scope_id == join_requests.c.scope_id)
+    .join(scopes, scopes.c.id == join_requests.c.scope_id)
+    .join(accounts, accounts.c.id == join_requests.c.account_id)
     .join(account_texts, account_texts.c.account_id == accounts.c.id)
 )
 
@@ -214,7 +225,7 @@ def visible_in_groups() -> ColumnElement[bool]:
 
     It equals ``visible`` for groups, with fewer subqueries.
     """
-    return requests.c.id.in_(
+    return join_requests.c.id.in_(
         union(
             select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=BigInt)),
             select(_one.c.id).where(
@@ -231,19 +242,19 @@ def visible_in_groups() -> ColumnElement[bool]:
 group_listing = Listing(
     _in_groups.where(_WAITING),
     visible=visible_in_groups,
-    key=requests.c.id,
+    key=join_requests.c.id,
     default="created",
     orders={
-        "created": (requests.c.created,),
-        "id": (requests.c.uuid,),
-        "authgroup": (requests.c.scope_id,),
-        "user_account_request": (requests.c.account_id,),
+        "created": (join_requests.c.created_at,),
+        "id": (join_requests.c.uuid,),
+        "authgroup": (join_requests.c.scope_id,),
+        "user_account_request": (join_requests.c.account_id,),
     },
     filters={
-        **lookups.keys("id", requests.c.uuid),
-        **lookups.integers("authgroup", requests.c.scope_id),
-        **lookups.names("authgroup__name", scopes.c.name, groups.c.folded),
-        **lookups.integers("user_account_request", requests.c.account_id),
+        **lookups.keys("id", join_requests.c.uuid),
+        **lookups.integers("authgroup", join_requests.c.scope_id),
+        **lookups.names("authgroup__name", scopes.c.name, groups.c.name_casefolded),
+        **lookups.integers("user_account_request", join_requests.c.account_id),
         **lookups.addresses(
             "user_account_request__email",
             accounts.c.email,
@@ -259,78 +270,87 @@ group_listing = Listing(
 def _seen(*, sees_all: bool, groups: bool) -> Statement:
     return Statement(
         _rows.where(
-            requests.c.uuid == bindparam("uuid"),
-            and_(~_tree(), scopes.c.removed.is_(None)) if groups else _tree(),
+            join_requests.c.uuid == bindparam("uuid"),
+            and_(~_tree(), scopes.c.removed_at.is_(None)) if groups else _tree(),
             true() if sees_all else visible(),
         )
     )
 
 
-_BY_ID = Statement(_rows.where(requests.c.id == bindparam("id")))
+_BY_ID = Statement(_rows.where(join_requests.c.id == bindparam("id")))
 _EARLIER = Statement(
-    select(requests.c.state, requests.c.project_id, requests.c.uuid)
+    select(join_requests.c.state, join_requests.c.project_id, join_requests.c.uuid)
     .where(
-        requests.c.account_id == bindparam("account"),
-        requests.c.scope_id == bindparam("scope"),
-        func.coalesce(requests.c.open_invitation_id, 0) == bindparam("through", type_=BigInt),
+        join_requests.c.account_id == bindparam("account"),
+        join_requests.c.scope_id == bindparam("scope"),
+        func.coalesce(join_requests.c.invite_link_id, 0) == bindparam("through", type_=BigInt),
         or_(
-            requests.c.state == State.PENDING.value,
-            requests.c.state == State.APPROVED.value,
+            join_requests.c.state == State.PENDING.value,
+            join_requests.c.state == State.APPROVED.value,
         ),
     )
-    .order_by(requests.c.id)
+    .order_by(join_requests.c.id)
 )
 _ADD = add_to_account(
-    requests,
+    join_requests,
     (
-        *("uuid", "open_invitation_id", "scope_id", "role_id", "account_id"),
-        *("state", "message", "created", "sole"),
+        *("uuid", "invite_link_id", "scope_id", "role_id", "account_id"),
+        *("state", "message", "created_at", "exclusive_key"),
     ),
 )
 _STEP = Statement(
-    update(requests)
-    .where(requests.c.id == bindparam("request"), requests.c.state == bindparam("was"))
+    update(join_requests)
+    .where(join_requests.c.id == bindparam("request"), join_requests.c.state == bindparam("was"))
     .values(
         {
             name: bindparam(name)
-            for name in ("state", "decided", "decided_by", "comment", "is_automatic", "project_id")
+            for name in (
+                "state",
+                "decided_at",
+                "decided_by",
+                "comment",
+                "is_automatic",
+                "project_id",
+            )
         }
     )
 )
 _CLOSE_ALL = Statement(
-    update(requests)
-    .where(requests.c.scope_id == bindparam("scope"), requests.c.state == State.PENDING.value)
-    .values(state=State.CANCELED.value, decided=bindparam("now", type_=UtcDateTime))
+    update(join_requests)
+    .where(
+        join_requests.c.scope_id == bindparam("scope"), join_requests.c.state == State.PENDING.value
+    )
+    .values(state=State.CANCELED.value, decided_at=bindparam("now", type_=UtcDateTime))
 )
 _PENDING_OF = Statement(
-    select(requests.c.id)
+    select(join_requests.c.id)
     .where(
-        requests.c.account_id == bindparam("account"),
-        requests.c.scope_id == bindparam("scope"),
-        requests.c.state == State.PENDING.value,
+        join_requests.c.account_id == bindparam("account"),
+        join_requests.c.scope_id == bindparam("scope"),
+        join_requests.c.state == State.PENDING.value,
     )
-    .order_by(requests.c.id)
+    .order_by(join_requests.c.id)
 )
 _close = (
-    update(requests)
+    update(join_requests)
     .where(
-        requests.c.account_id == bindparam("account"),
-        requests.c.state == State.PENDING.value,
+        join_requests.c.account_id == bindparam("account"),
+        join_requests.c.state == State.PENDING.value,
     )
     .values(
         state=State.CANCELED.value,
-        decided=bindparam("now", type_=UtcDateTime),
+        decided_at=bindparam("now", type_=UtcDateTime),
         decided_by=bindparam("by", type_=BigInt),
     )
-    .returning(requests.c.uuid, requests.c.scope_id)
+    .returning(join_requests.c.uuid, join_requests.c.scope_id)
 )
 _CLOSE_EVERYWHERE = Statement(_close)
 _WAITING_OF = Statement(
     select(func.count().label("count"))
-    .select_from(requests)
+    .select_from(join_requests)
     .where(
-        requests.c.account_id == bindparam("account"),
-        requests.c.state == State.PENDING.value,
+        join_requests.c.account_id == bindparam("account"),
+        join_requests.c.state == State.PENDING.value,
     )
 )
 
@@ -477,7 +497,7 @@ def step(
         request=request.id,
         was=request.state,
         state=state.value,
-        decided=tx.now,
+        decided_at=tx.now,
         decided_by=by,
         comment=comment,
         is_automatic=is_automatic,

@@ -385,20 +385,20 @@ def _in_scope(name: str, kind: ScopeKind) -> Filter:
     named = and_(
         scopes.c.uuid == bindparam(name, type_=UuidHex),
         scopes.c.kind == kind.value,
-        scopes.c.removed.is_(None),
+        scopes.c.removed_at.is_(None),
     )
     places = union_all(
         select(scopes.c.id).where(named),
         select(_inner.c.id)
         .join(scopes, scopes.c.id == _inner.c.parent_id)
-        .where(named, _inner.c.removed.is_(None)),
+        .where(named, _inner.c.removed_at.is_(None)),
     )
     return _holders(name, _held.c.scope_id.in_(places))
 
 
 def _in_role(name: str, kind: ScopeKind) -> Filter:
     """Return a filter for accounts with a role of this kind in any scope that is not deleted."""
-    gone = select(scopes.c.id).where(scopes.c.removed.is_not(None))
+    gone = select(scopes.c.id).where(scopes.c.removed_at.is_not(None))
     # Start from the role. There are far more scopes, so the condition excludes deleted scopes
     # instead of listing the others.
     holding = and_(
@@ -456,10 +456,10 @@ def without_private_fields(name: str, known: ColumnElement[bool] | Filter) -> Fi
 
 
 FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
-    "agreement_date": since("agreement_date", accounts.c.agreed),
+    "agreement_date": since("agreement_date", accounts.c.agreed_at),
     "civil_number": _by_right("civil_number", _is("civil_number"), _oneself),
     "customer_uuid": _in_scope("customer_uuid", ScopeKind.ORGANISATION),
-    "date_joined": since("date_joined", accounts.c.joined),
+    "date_joined": since("date_joined", accounts.c.joined_at),
     "description": Filter(
         lambda value: (
             "",
@@ -474,7 +474,7 @@ FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "is_support": _by_right("is_support", _is("is_support")),
     "job_title": part_of("job_title"),
     # No list shows this time to others. It would reveal when somebody changed a password.
-    "modified": _by_right("modified", since("modified", accounts.c.modified), _oneself),
+    "modified": _by_right("modified", since("modified", accounts.c.modified_at), _oneself),
     "native_name": part_of("native_name"),
     "organization": part_of("organization"),
     "organization_roles": _in_role("organization_roles", ScopeKind.ORGANISATION),

@@ -37,10 +37,10 @@ from collegium.db.tables import (
     events,
     grants,
     invitations,
-    open_invitations,
+    invite_links,
+    join_requests,
     organisations,
     projects,
-    requests,
     roles,
     scopes,
 )
@@ -127,7 +127,8 @@ def _in_team() -> ColumnElement[bool]:
     """
     scope = bindparam("scope", type_=BigInt)
     return in_subquery(
-        grants.c.id, select(_again.c.id).where(_again.c.scope_id == scope, _again.c.ended.is_(None))
+        grants.c.id,
+        select(_again.c.id).where(_again.c.scope_id == scope, _again.c.ended_at.is_(None)),
     )
 
 
@@ -165,15 +166,15 @@ def _people(*, in_team: bool) -> Filters:
 def _grants_changed() -> ColumnElement[bool]:
     """Return the condition that a grant began, or its end was changed, at or after ``modified``."""
     moment = bindparam("modified", type_=UtcDateTime)
-    standing = _again.c.ended.is_(None)
+    standing = _again.c.ended_at.is_(None)
     # Events identify a grant by its account and scope.
     same = and_(events.c.account_id == _again.c.account_id, events.c.scope_id == _again.c.scope_id)
     return grants.c.id.in_(
         union_all(
-            select(_again.c.id).where(_again.c.since >= moment, standing),
+            select(_again.c.id).where(_again.c.valid_from >= moment, standing),
             select(_again.c.id)
             .join(events, same)
-            .where(events.c.kind == "role.updated", events.c.at >= moment, standing),
+            .where(events.c.kind == "role.updated", events.c.created_at >= moment, standing),
         )
     )
 
@@ -181,8 +182,10 @@ def _grants_changed() -> ColumnElement[bool]:
 GRANTS: Final[Filters] = {
     **_people(in_team=False),
     **_placed(grants.c.scope_id, "customer_uuid", "scope_name", "scope_type", "scope_uuid"),
-    "created": since("created", grants.c.since),
-    "expiration_time": and_(grants.c.until.is_not(None), since("expiration_time", grants.c.until)),
+    "created": since("created", grants.c.valid_from),
+    "expiration_time": and_(
+        grants.c.valid_until.is_not(None), since("expiration_time", grants.c.valid_until)
+    ),
     "modified": _grants_changed(),
     "role_name": in_subquery(
         grants.c.role_id, select(_role.c.id).where(contains(_role.c.name, "role_name"))
@@ -263,29 +266,27 @@ INVITATIONS: Final[Filters] = {
 """The filters of invitations except the state. It depends on the time and is filtered elsewhere."""
 
 OPEN_INVITATIONS: Final[Filters] = {
-    **_placed(open_invitations.c.scope_id, "customer_uuid", "scope", "scope_type"),
-    "role_name": _with_role(open_invitations.c.role_id, _is(_role.c.name, "role_name")),
-    "role_uuid": _with_role(open_invitations.c.role_id, _is(_role.c.uuid, "role_uuid")),
+    **_placed(invite_links.c.scope_id, "customer_uuid", "scope", "scope_type"),
+    "role_name": _with_role(invite_links.c.role_id, _is(_role.c.name, "role_name")),
+    "role_uuid": _with_role(invite_links.c.role_id, _is(_role.c.uuid, "role_uuid")),
 }
 
 # Pending requests are what most callers ask for, and they have their own indexes.
 _STATE = Filter(
     lambda value: ("waits" if value == [State.PENDING.value] else "any", {"state": value}),
     lambda form, _sees_all: (
-        requests.c.state == State.PENDING.value
+        join_requests.c.state == State.PENDING.value
         if form == "waits"
-        else any_of(requests.c.state, "state")
+        else any_of(join_requests.c.state, "state")
     ),
 )
 
 REQUESTS: Final[Filters] = {
-    **_placed(requests.c.scope_id, "customer_uuid", "scope"),
-    "created_by": requests.c.account_id
+    **_placed(join_requests.c.scope_id, "customer_uuid", "scope"),
+    "created_by": join_requests.c.account_id
     == select(accounts.c.id).where(_is(accounts.c.uuid, "created_by")).scalar_subquery(),
-    "invitation": requests.c.open_invitation_id
-    == select(open_invitations.c.id)
-    .where(_is(open_invitations.c.uuid, "invitation"))
-    .scalar_subquery(),
+    "invitation": join_requests.c.invite_link_id
+    == select(invite_links.c.id).where(_is(invite_links.c.uuid, "invitation")).scalar_subquery(),
     "state": _STATE,
 }
 
@@ -347,7 +348,7 @@ def _where_member(_form: str, sees_all: bool) -> ColumnElement[bool]:
         .where(
             _is(accounts.c.uuid, "user_uuid"),
             is_active(_held),
-            _place.c.removed.is_(None),
+            _place.c.removed_at.is_(None),
             true()
             if sees_all
             # Like lists of members, which show only active accounts.
@@ -401,9 +402,9 @@ def _projects_changed() -> ColumnElement[bool]:
     moment = bindparam("modified", type_=UtcDateTime)
     changed = select(events.c.scope_id).where(
         or_(events.c.kind == "project.updated", events.c.kind == "project.deleted"),
-        events.c.at >= moment,
+        events.c.created_at >= moment,
     )
-    return or_(scopes.c.created >= moment, scopes.c.id.in_(changed))
+    return or_(scopes.c.created_at >= moment, scopes.c.id.in_(changed))
 
 
 PROJECTS: Final[Filters] = {
@@ -420,10 +421,10 @@ PROJECTS: Final[Filters] = {
     "can_admin": _mine_as("PROJECT.ADMIN")(scopes.c.id),
     "can_manage": or_(_mine_as("PROJECT.MANAGER")(scopes.c.id), _as_owner(scopes.c.parent_id)),
     "conceal_finished_projects": or_(
-        projects.c.ends.is_(None),
-        projects.c.ends >= func.date(bindparam("now", type_=UtcDateTime), type_=Date()),
+        projects.c.end_date.is_(None),
+        projects.c.end_date >= func.date(bindparam("now", type_=UtcDateTime), type_=Date()),
     ),
-    "created": scopes.c.created >= bindparam("created", type_=UtcDateTime),
+    "created": scopes.c.created_at >= bindparam("created", type_=UtcDateTime),
     "customer": any_of(organisation.c.uuid, "customer"),
     "modified": _projects_changed(),
     "name_exact": _is(scopes.c.name, "name_exact"),

@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, insert, literal, not_, select
 
 from collegium.access.rules import ScopeKind
 from collegium.db.statements import Statement
-from collegium.db.tables import BigInt, accounts, invitations, requests, scopes, tallies
+from collegium.db.tables import BigInt, accounts, invitations, join_requests, row_counts, scopes
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
 def stored_count(table: Table) -> Statement:
     """Return the statement that reads the stored number of rows in the list of a table."""
-    total = func.coalesce(func.sum(tallies.c.n), 0, type_=BigInt)
-    return Statement(select(total.label("count")).where(tallies.c.name == table.name))
+    total = func.coalesce(func.sum(row_counts.c.count), 0, type_=BigInt)
+    return Statement(select(total.label("count")).where(row_counts.c.name == table.name))
 
 
-_PARTED = Statement(select(func.count().label("rows")).select_from(tallies))
-_gone = delete(tallies).returning(tallies.c.name, tallies.c.n).cte("gone")
+_PARTED = Statement(select(func.count().label("rows")).select_from(row_counts))
+_gone = delete(row_counts).returning(row_counts.c.name, row_counts.c.count).cte("gone")
 _FOLD = Statement(
-    insert(tallies).from_select(
-        ["name", "n"],
-        select(_gone.c.name, func.sum(_gone.c.n, type_=BigInt)).group_by(_gone.c.name),
+    insert(row_counts).from_select(
+        ["name", "count"],
+        select(_gone.c.name, func.sum(_gone.c.count, type_=BigInt)).group_by(_gone.c.name),
     )
 )
-_FORGET = Statement(delete(tallies))
+_FORGET = Statement(delete(row_counts))
 _in_tree = select(scopes.c.id).where(not_(scopes.c.kind == ScopeKind.GROUP.value))
 _RECOUNT = [
     Statement(
-        insert(tallies).from_select(
-            ["name", "n"],
+        insert(row_counts).from_select(
+            ["name", "count"],
             select(literal(table.name), func.count()).select_from(table).where(listed),
         )
     )
     for table, listed in (
-        (accounts, accounts.c.deleted.is_(None)),
+        (accounts, accounts.c.deleted_at.is_(None)),
         (invitations, invitations.c.scope_id.in_(_in_tree)),
-        (requests, requests.c.scope_id.in_(_in_tree)),
+        (join_requests, join_requests.c.scope_id.in_(_in_tree)),
     )
 ]
 

@@ -23,11 +23,11 @@ _PREFIX: Final = 8
 
 
 def _next(insert: Callable[..., object]) -> Statement:
-    row = insert(slugs).values(prefix=bindparam("prefix"), last=1)  # type: ignore[attr-defined]
+    row = insert(slugs).values(prefix=bindparam("prefix"), last_number=1)  # type: ignore[attr-defined]
     return Statement(
         row.on_conflict_do_update(
-            index_elements=[slugs.c.prefix], set_={"last": slugs.c.last + 1}
-        ).returning(slugs.c.last)
+            index_elements=[slugs.c.prefix], set_={"last_number": slugs.c.last_number + 1}
+        ).returning(slugs.c.last_number)
     )
 
 

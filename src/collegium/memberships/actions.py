@@ -91,7 +91,7 @@ def update(
     held = membership_queries.active_grant(tx, seat.account.id, seat.role.id, seat.access.scope.id)
     if held is None:
         raise NotFound("grant.unknown")
-    if until == held.until:
+    if until == held.valid_until:
         return False
     if until is not None:
         _ensure_owner_remains(tx, seat, held)
@@ -136,9 +136,9 @@ def change_role(tx: WriteTransaction, actor: Actor, seat: RoleAssignment, role: 
     if not membership_rules.is_owner_role(kind, role.name):
         _ensure_owner_remains(tx, seat, held)
     membership_queries.end(tx, held.id, actor.id)
-    grant(tx, actor, account, role.id, _place(seat), by=actor.id, until=held.until)
+    grant(tx, actor, account, role.id, _place(seat), by=actor.id, until=held.valid_until)
     _record(tx, "role.revoked", actor, seat, tx.now)
-    _record(tx, "role.granted", actor, given, held.until)
+    _record(tx, "role.granted", actor, given, held.valid_until)
 
 
 def remove(tx: WriteTransaction, actor: Actor, seat: RoleAssignment) -> None:
@@ -178,7 +178,7 @@ def record_expiry(tx: WriteTransaction, grant: int) -> bool:
         role=ended.role_name,
         scope_name=ended.scope_name,
         username=ended.username,
-        until=ended.until.isoformat(),
+        until=ended.valid_until.isoformat(),
     )
     return True
 
@@ -231,7 +231,7 @@ def require_permission(
 
 def _ensure_owner_remains(tx: WriteTransaction, seat: RoleAssignment, held: Row) -> None:
     scope = seat.access.scope
-    if held.until is None and membership_rules.is_owner_role(scope.kind, seat.role.name):
+    if held.valid_until is None and membership_rules.is_owner_role(scope.kind, seat.role.name):
         others = membership_queries.other_owners(tx, scope.id, held.id)
         membership_rules.ensure_owner_remains(scope.kind, seat.role.name, others)
 

@@ -65,6 +65,6 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
 
 
 def _ensure_owner_remains(tx: ReadTransaction, grant: Row) -> None:
-    if grant.until is None and is_owner_role(grant.scope_kind, grant.role_name):
+    if grant.valid_until is None and is_owner_role(grant.scope_kind, grant.role_name):
         others = membership_queries.other_owners(tx, grant.scope_id, grant.id)
         ensure_owner_remains(grant.scope_kind, grant.role_name, others)

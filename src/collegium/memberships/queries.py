@@ -32,7 +32,7 @@ from collegium.access.queries import (
 from collegium.access.rules import OWNER_ROLES, ScopeKind
 from collegium.db.database import UniqueViolationError
 from collegium.db.statements import Statement, UtcDateTime, any_of
-from collegium.db.tables import BigInt, accounts, grants, invitations, requests, roles, scopes
+from collegium.db.tables import BigInt, accounts, grants, invitations, join_requests, roles, scopes
 from collegium.invitations.rules import State as InvitationState
 from collegium.join_requests.rules import State
 from collegium.lists import filters as list_filters
@@ -51,7 +51,7 @@ _giver = accounts.alias("giver")
 
 _shown = (
     select(
-        *(c for c in grants.c if c.name not in {"given_by", "ended_by"}),
+        *(c for c in grants.c if c.name not in {"granted_by", "ended_by"}),
         accounts.c.uuid.label("account_uuid"),
         accounts.c.username,
         accounts.c.email,
@@ -76,16 +76,16 @@ _shown = (
     .join(roles, roles.c.id == grants.c.role_id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-    .outerjoin(_giver, _giver.c.id == grants.c.given_by)
+    .outerjoin(_giver, _giver.c.id == grants.c.granted_by)
 )
-_rows = _shown.where(is_active(), scopes.c.removed.is_(None))
+_rows = _shown.where(is_active(), scopes.c.removed_at.is_(None))
 
 _viewer = accounts.alias("viewer")
 
 _ORDERS = {
-    "created": (grants.c.since,),
+    "created": (grants.c.valid_from,),
     "email": (accounts.c.email,),
-    "expiration_time": (grants.c.until,),
+    "expiration_time": (grants.c.valid_until,),
     "full_name": (accounts.c.first_name_sort, accounts.c.last_name_sort),
     "native_name": (accounts.c.native_name_sort,),
     "role": (roles.c.name_sort,),
@@ -105,7 +105,7 @@ listing = Listing(
         is_active(),
         grants.c.scope_id.not_in(
             select(scopes.c.id).where(
-                or_(scopes.c.removed.is_not(None), scopes.c.kind == ScopeKind.GROUP.value)
+                or_(scopes.c.removed_at.is_not(None), scopes.c.kind == ScopeKind.GROUP.value)
             )
         ),
     ),
@@ -159,8 +159,8 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
     return Statement(
         select(
             grants.c.account_id,
-            grants.c.since,
-            grants.c.until,
+            grants.c.valid_from,
+            grants.c.valid_until,
             roles.c.uuid.label("role_uuid"),
             roles.c.name.label("role_name"),
             roles.c.description.label("role_description"),
@@ -177,10 +177,10 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
         .join(roles, roles.c.id == grants.c.role_id)
         .join(scopes, scopes.c.id == grants.c.scope_id)
         .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-        .outerjoin(_giver, _giver.c.id == grants.c.given_by)
+        .outerjoin(_giver, _giver.c.id == grants.c.granted_by)
         .where(
             is_active(),
-            scopes.c.removed.is_(None),
+            scopes.c.removed_at.is_(None),
             # With a single account an equality keeps its plan. PostgreSQL would plan an array
             # comparison anew each time, which takes longer than the query.
             grants.c.account_id == bindparam("ids", type_=BigInt)
@@ -194,30 +194,35 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
                 grants.c.scope_id.in_(visible_scopes()),
             ),
         )
-        .order_by(grants.c.since, grants.c.id)
+        .order_by(grants.c.valid_from, grants.c.id)
     )
 
 
 # Grants in groups are included: accounts see their own grants in every kind of scope.
 _OWN = _rows.where(grants.c.account_id == bindparam("account", type_=BigInt))
-_OWN_ALL = Statement(_OWN.order_by(scopes.c.name_sort, grants.c.since, grants.c.id))
+_OWN_ALL = Statement(_OWN.order_by(scopes.c.name_sort, grants.c.valid_from, grants.c.id))
 _OWN_ONE = Statement(_OWN.where(grants.c.uuid == bindparam("uuid")))
 
 # Past states: the row of a grant alone says whether it counted at a time, whatever happened later.
 _HELD_AT = Statement(
     _shown.where(
         grants.c.scope_id == bindparam("scope", type_=BigInt),
-        grants.c.since <= bindparam("moment", type_=UtcDateTime),
-        or_(grants.c.ended.is_(None), grants.c.ended > bindparam("moment", type_=UtcDateTime)),
-        or_(grants.c.until.is_(None), grants.c.until > bindparam("moment", type_=UtcDateTime)),
-    ).order_by(grants.c.since, grants.c.id)
+        grants.c.valid_from <= bindparam("moment", type_=UtcDateTime),
+        or_(
+            grants.c.ended_at.is_(None), grants.c.ended_at > bindparam("moment", type_=UtcDateTime)
+        ),
+        or_(
+            grants.c.valid_until.is_(None),
+            grants.c.valid_until > bindparam("moment", type_=UtcDateTime),
+        ),
+    ).order_by(grants.c.valid_from, grants.c.id)
 )
 
 _same = and_(
     grants.c.account_id == bindparam("account", type_=BigInt),
     grants.c.role_id == bindparam("role", type_=BigInt),
     grants.c.scope_id == bindparam("scope", type_=BigInt),
-    grants.c.ended.is_(None),
+    grants.c.ended_at.is_(None),
 )
 _HELD = Statement(select(grants).where(_same, is_active()))
 _ANY_OF_ACCOUNT = Statement(
@@ -226,7 +231,7 @@ _ANY_OF_ACCOUNT = Statement(
     .where(
         grants.c.account_id == bindparam("account", type_=BigInt),
         is_active(),
-        scopes.c.removed.is_(None),
+        scopes.c.removed_at.is_(None),
     )
     .limit(1)
 )
@@ -235,14 +240,14 @@ _STANDING = Statement(
         grants.c.id,
         grants.c.scope_id,
         grants.c.role_id,
-        grants.c.until,
+        grants.c.valid_until,
         roles.c.name.label("role_name"),
         scopes.c.kind.label("scope_kind"),
         scopes.c.name.label("scope_name"),
     )
     .join(roles, roles.c.id == grants.c.role_id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
-    .where(grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended.is_(None))
+    .where(grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended_at.is_(None))
     # Ordered by scope: all transactions lock scopes in this order, which prevents deadlocks.
     .order_by(grants.c.scope_id, grants.c.id)
 )
@@ -254,11 +259,11 @@ _OPEN_INVITATIONS = or_(
 _PLACES = Statement(
     union(
         select(grants.c.scope_id).where(
-            grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended.is_(None)
+            grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended_at.is_(None)
         ),
-        select(requests.c.scope_id).where(
-            requests.c.account_id == bindparam("account", type_=BigInt),
-            requests.c.state == State.PENDING.value,
+        select(join_requests.c.scope_id).where(
+            join_requests.c.account_id == bindparam("account", type_=BigInt),
+            join_requests.c.state == State.PENDING.value,
         ),
         # Invitations to the account are cancelled when it is deleted.
         select(invitations.c.scope_id)
@@ -292,9 +297,11 @@ _OF_ACCOUNT_IN_SCOPE = Statement(
 # The unique index still counts an expired grant as active. Therefore it is ended, as of its expiry,
 # before its successor is inserted.
 _RETIRE = Statement(
-    update(grants).where(_same, grants.c.until <= bindparam("moment")).values(ended=grants.c.until)
+    update(grants)
+    .where(_same, grants.c.valid_until <= bindparam("moment"))
+    .values(ended_at=grants.c.valid_until)
 )
-_COLUMNS = ("uuid", "account_id", "role_id", "scope_id", "since", "until", "given_by")
+_COLUMNS = ("uuid", "account_id", "role_id", "scope_id", "valid_from", "valid_until", "granted_by")
 _GRANT = add_to_account(grants, _COLUMNS)
 _GRANT_AGAIN = Statement(
     insert(grants).values({name: bindparam(name) for name in _COLUMNS}).returning(grants.c.id)
@@ -302,24 +309,24 @@ _GRANT_AGAIN = Statement(
 _SET_END = Statement(
     update(grants)
     .where(grants.c.id == bindparam("grant"), is_active())
-    .values(until=bindparam("end"))
+    .values(valid_until=bindparam("end"))
 )
 # A transaction that waited for the lock may have read the clock before a concurrent transaction
 # wrote the grant. Then the grant must not end before it begins.
 _moment = bindparam("moment", type_=UtcDateTime)
-_not_before = case((grants.c.since > _moment, grants.c.since), else_=_moment)
+_not_before = case((grants.c.valid_from > _moment, grants.c.valid_from), else_=_moment)
 _END = Statement(
     update(grants)
-    .where(grants.c.id == bindparam("grant"), grants.c.ended.is_(None))
-    .values(ended=_not_before, ended_by=bindparam("by"))
+    .where(grants.c.id == bindparam("grant"), grants.c.ended_at.is_(None))
+    .values(ended_at=_not_before, ended_by=bindparam("by"))
 )
 _END_ALL = Statement(
     update(grants)
-    .where(grants.c.scope_id == bindparam("scope"), grants.c.ended.is_(None))
+    .where(grants.c.scope_id == bindparam("scope"), grants.c.ended_at.is_(None))
     .values(
         # An expired grant keeps its expiry as its end.
-        ended=case(
-            (grants.c.until <= _moment, grants.c.until),
+        ended_at=case(
+            (grants.c.valid_until <= _moment, grants.c.valid_until),
             else_=_not_before,
         ),
         ended_by=bindparam("by"),
@@ -328,19 +335,19 @@ _END_ALL = Statement(
 )
 _RUN_OUT = Statement(
     select(grants.c.id)
-    .where(grants.c.ended.is_(None), grants.c.until <= bindparam("now", type_=UtcDateTime))
+    .where(grants.c.ended_at.is_(None), grants.c.valid_until <= bindparam("now", type_=UtcDateTime))
     # All workers update the rows in the same order, which prevents deadlocks.
-    .order_by(grants.c.until, grants.c.id)
+    .order_by(grants.c.valid_until, grants.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
 _OVER = Statement(
     update(grants)
     .where(
         grants.c.id == bindparam("grant"),
-        grants.c.ended.is_(None),
-        grants.c.until <= bindparam("now", type_=UtcDateTime),
+        grants.c.ended_at.is_(None),
+        grants.c.valid_until <= bindparam("now", type_=UtcDateTime),
     )
-    .values(ended=grants.c.until)
+    .values(ended_at=grants.c.valid_until)
     .returning(grants.c.account_id, grants.c.scope_id, grants.c.role_id)
 )
 _BY_ID = Statement(_shown.where(grants.c.id == bindparam("grant")))
@@ -353,8 +360,8 @@ _LASTING_OWNERS = Statement(
         grants.c.scope_id == bindparam("scope"),
         or_(*(roles.c.name == name for names in OWNER_ROLES.values() for name in sorted(names))),
         grants.c.id != bindparam("besides"),
-        grants.c.ended.is_(None),
-        grants.c.until.is_(None),
+        grants.c.ended_at.is_(None),
+        grants.c.valid_until.is_(None),
         accounts.c.is_active,
     )
 )
@@ -534,9 +541,9 @@ def grant(
                 account_id=account,
                 role_id=role,
                 scope_id=scope,
-                since=tx.now,
-                until=until,
-                given_by=given_by,
+                valid_from=tx.now,
+                valid_until=until,
+                granted_by=given_by,
             )
     except UniqueViolationError as error:
         raise Conflict("grant.exists") from error

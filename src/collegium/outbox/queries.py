@@ -53,28 +53,40 @@ class QueuedMail(Protocol):
         """Return the data of the e-mail, as JSON."""
 
 
-_OWED = outbox.c.state == "owed"
-_ABANDONED = outbox.c.state == "abandoned"
+_QUEUED = outbox.c.state == "queued"
+_FAILED = outbox.c.state == "failed"
 _NOW = bindparam("now", type_=UtcDateTime)
 _UNTIL = bindparam("until", type_=UtcDateTime)
 _ERROR = bindparam("reason", type_=outbox.c.error.type)
 
 # The time from which an e-mail can be claimed: it is due and its lease has expired.
 _free_from = case(
-    (and_(outbox.c.leased.is_not(None), outbox.c.leased > outbox.c.due), outbox.c.leased),
-    else_=outbox.c.due,
+    (
+        and_(outbox.c.locked_until.is_not(None), outbox.c.locked_until > outbox.c.next_attempt_at),
+        outbox.c.locked_until,
+    ),
+    else_=outbox.c.next_attempt_at,
 )
 
 
 def _free() -> ColumnElement[bool]:
     return and_(
-        _OWED, outbox.c.due <= _NOW, or_(outbox.c.leased.is_(None), outbox.c.leased <= _NOW)
+        _QUEUED,
+        outbox.c.next_attempt_at <= _NOW,
+        or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= _NOW),
     )
 
 
-_POSTED: Final = ("kind", "recipient", "facts", "created", "due", "account_id")
-_POST = Statement(
-    insert(outbox).values({name: bindparam(name) for name in _POSTED}).returning(outbox.c.id)
+_NEW_COLUMNS: Final = (
+    "kind",
+    "recipient",
+    "payload",
+    "created_at",
+    "next_attempt_at",
+    "account_id",
+)
+_ENQUEUE = Statement(
+    insert(outbox).values({name: bindparam(name) for name in _NEW_COLUMNS}).returning(outbox.c.id)
 )
 
 # MATERIALIZED: otherwise the database may run a sub-select with a limit more than once, and claim
@@ -82,7 +94,7 @@ _POST = Statement(
 _picked = (
     select(outbox.c.id)
     .where(_free())
-    .order_by(outbox.c.due, outbox.c.id)
+    .order_by(outbox.c.next_attempt_at, outbox.c.id)
     .limit(bindparam("limit", type_=Integer))
     .with_for_update(skip_locked=True)
     .cte("picked")
@@ -93,47 +105,51 @@ _CLAIM = Statement(
     # The condition is repeated here. PostgreSQL evaluates the outer condition again on the newest
     # version of a row. Without it two workers could claim the same e-mail.
     .where(outbox.c.id.in_(select(_picked.c.id)), _free())
-    .values(leased=_UNTIL, attempts=outbox.c.attempts + 1, error="")
-    .returning(outbox.c.id, outbox.c.kind, outbox.c.recipient, outbox.c.facts, outbox.c.attempts)
+    .values(locked_until=_UNTIL, attempts=outbox.c.attempts + 1, error="")
+    .returning(outbox.c.id, outbox.c.kind, outbox.c.recipient, outbox.c.payload, outbox.c.attempts)
 )
 
 
-_FREE = Statement(update(outbox).where(_OWED, outbox.c.leased.is_not(None)).values(leased=None))
+_FREE = Statement(
+    update(outbox).where(_QUEUED, outbox.c.locked_until.is_not(None)).values(locked_until=None)
+)
 
 
 def _finish() -> Update:
     return (
         update(outbox)
         .where(
-            _OWED,
+            _QUEUED,
             outbox.c.id == bindparam("mail", type_=BigInt),
             outbox.c.attempts == bindparam("attempt", type_=Integer),
         )
-        .values(leased=None, error=_ERROR)
+        .values(locked_until=None, error=_ERROR)
     )
 
 
-_SENT = Statement(_finish().values(state="sent", settled=_NOW))
-_VOID = Statement(_finish().values(state="void", settled=_NOW))
-_ABANDON = Statement(_finish().values(state="abandoned", settled=_NOW))
-_RETRY = Statement(_finish().values(due=_UNTIL))
+_SENT = Statement(_finish().values(state="sent", finished_at=_NOW))
+_OBSOLETE = Statement(_finish().values(state="obsolete", finished_at=_NOW))
+_FAIL = Statement(_finish().values(state="failed", finished_at=_NOW))
+_RETRY = Statement(_finish().values(next_attempt_at=_UNTIL))
 _TURN = Statement(
     update(outbox)
     .where(
-        _OWED,
+        _QUEUED,
         outbox.c.id == bindparam("mail", type_=BigInt),
         outbox.c.attempts == bindparam("attempt", type_=Integer),
     )
     .values(
         kind=bindparam("kind"),
-        facts=bindparam("facts"),
+        payload=bindparam("payload"),
         account_id=bindparam("about", type_=BigInt),
     )
 )
 
 
 def _postpone(which: ColumnElement[bool]) -> Statement:
-    return Statement(update(outbox).where(_free(), which).values(due=_UNTIL, error=_ERROR))
+    return Statement(
+        update(outbox).where(_free(), which).values(next_attempt_at=_UNTIL, error=_ERROR)
+    )
 
 
 _PUT_OFF = {
@@ -143,8 +159,8 @@ _PUT_OFF = {
 
 _old = (
     select(outbox.c.id)
-    .where(DELIVERED, outbox.c.settled < bindparam("before", type_=UtcDateTime))
-    .order_by(outbox.c.settled)
+    .where(DELIVERED, outbox.c.finished_at < bindparam("before", type_=UtcDateTime))
+    .order_by(outbox.c.finished_at)
     .limit(bindparam("limit", type_=Integer))
 )
 _SWEEP = Statement(delete(outbox).where(outbox.c.id.in_(_old)))
@@ -155,31 +171,41 @@ _COUNTS = Statement(
         *(
             select(func.count()).select_from(outbox).where(*which).scalar_subquery().label(name)
             for name, which in (
-                ("owed", (_OWED,)),
-                ("overdue", (_OWED, _free_from <= bindparam("before", type_=UtcDateTime))),
-                ("abandoned", (_ABANDONED,)),
+                ("queued", (_QUEUED,)),
+                ("overdue", (_QUEUED, _free_from <= bindparam("before", type_=UtcDateTime))),
+                ("failed", (_FAILED,)),
             )
         )
     )
 )
-_NEXT_DUE = Statement(select(func.min(_free_from, type_=UtcDateTime).label("due")).where(_OWED))
+_NEXT_DUE = Statement(
+    select(func.min(_free_from, type_=UtcDateTime).label("next_attempt_at")).where(_QUEUED)
+)
 
-_STATES: Final = {"owed": _OWED, "abandoned": _ABANDONED}
+_STATES: Final = {"queued": _QUEUED, "failed": _FAILED}
 
 listing = Listing(
     select(
         *(
             outbox.c[name]
             for name in (
-                *("id", "kind", "recipient", "state", "created", "due", "leased"),
-                *("attempts", "error", "settled"),
+                *(
+                    "id",
+                    "kind",
+                    "recipient",
+                    "state",
+                    "created_at",
+                    "next_attempt_at",
+                    "locked_until",
+                ),
+                *("attempts", "error", "finished_at"),
             )
         )
     ),
     visible=false,
     key=outbox.c.id,
-    default="due",
-    orders={"due": (outbox.c.due,), "settled": (outbox.c.settled,)},
+    default="next_attempt_at",
+    orders={"next_attempt_at": (outbox.c.next_attempt_at,), "finished_at": (outbox.c.finished_at,)},
     filters={"state": Filter(lambda value: (value, {}), lambda form, _: _STATES[form])},
     counted=select(outbox.c.id),
     lean=True,
@@ -187,32 +213,40 @@ listing = Listing(
 """The e-mails of a state, queued or failed; for staff and support."""
 
 # Excludes e-mails that a worker has claimed now.
-_unheld = or_(_ABANDONED, and_(_OWED, or_(outbox.c.leased.is_(None), outbox.c.leased <= _NOW)))
+_unheld = or_(
+    _FAILED, and_(_QUEUED, or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= _NOW))
+)
 _one = and_(outbox.c.id == bindparam("mail", type_=BigInt), _unheld)
 _some = outbox.c.id.in_(
     select(outbox.c.id)
-    .where(_ABANDONED)
-    .order_by(outbox.c.settled, outbox.c.id)
+    .where(_FAILED)
+    .order_by(outbox.c.finished_at, outbox.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
 
 
 def _requeue(which: ColumnElement[bool]) -> Update:
     # A failed e-mail starts again with no attempts. A queued one keeps its count.
-    attempts = case((_ABANDONED, 0), else_=outbox.c.attempts)
+    attempts = case((_FAILED, 0), else_=outbox.c.attempts)
     return (
         update(outbox)
         .where(which)
-        .values(state="owed", due=_NOW, leased=None, settled=None, attempts=attempts)
+        .values(
+            state="queued",
+            next_attempt_at=_NOW,
+            locked_until=None,
+            finished_at=None,
+            attempts=attempts,
+        )
     )
 
 
 _AGAIN = Statement(_requeue(_one).returning(outbox.c.kind, outbox.c.recipient))
-_ALL_AGAIN = Statement(_requeue(and_(_some, _ABANDONED)))
+_ALL_AGAIN = Statement(_requeue(and_(_some, _FAILED)))
 _DROP = Statement(
     update(outbox)
     .where(_one)
-    .values(state="void", leased=None, settled=_NOW, error=_ERROR)
+    .values(state="obsolete", locked_until=None, finished_at=_NOW, error=_ERROR)
     .returning(outbox.c.kind, outbox.c.recipient)
 )
 
@@ -227,12 +261,12 @@ def enqueue(tx: WriteTransaction, mail: QueuedMail, due: datetime | None = None)
     if tx.request:
         facts[REQUEST] = tx.request
     number = tx.scalar(
-        _POST,
+        _ENQUEUE,
         kind=mail.kind,
         recipient=mail.recipient,
-        facts=facts,
-        created=tx.now,
-        due=due or tx.now,
+        payload=facts,
+        created_at=tx.now,
+        next_attempt_at=due or tx.now,
         account_id=facts.get("account"),
     )
     tx.mail_enqueued = True
@@ -247,7 +281,7 @@ def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[Row]:
         lease_seconds: length of the lease.
 
     Returns:
-        Rows ``id kind recipient facts attempts``; the attempt that begins now is counted.
+        Rows ``id kind recipient payload attempts``; the attempt that begins now is counted.
     """
     until = tx.now + timedelta(seconds=lease_seconds)
     return tx.fetch_all(_CLAIM, now=tx.now, limit=limit, until=until)
@@ -267,7 +301,7 @@ def change_kind(
         Conflict: ``mail.overtaken`` if another worker has claimed it since.
     """
     about = facts.get("account")
-    if not tx.execute(_TURN, mail=mail, attempt=attempt, kind=kind, facts=facts, about=about):
+    if not tx.execute(_TURN, mail=mail, attempt=attempt, kind=kind, payload=facts, about=about):
         raise Conflict("mail.overtaken")
 
 
@@ -278,7 +312,7 @@ def mark_sent(tx: WriteTransaction, mail: int, attempt: int) -> bool:
 
 def mark_obsolete(tx: WriteTransaction, mail: int, attempt: int, reason: str) -> bool:
     """Mark an e-mail as obsolete; return False if another worker has claimed it since."""
-    return tx.execute(_VOID, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
+    return tx.execute(_OBSOLETE, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
 
 
 def mark_failed(
@@ -291,7 +325,7 @@ def mark_failed(
         retry_at: time of the next attempt, UTC; None if the e-mail has finally failed.
     """
     if retry_at is None:
-        return tx.execute(_ABANDON, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
+        return tx.execute(_FAIL, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
     return tx.execute(_RETRY, mail=mail, attempt=attempt, until=retry_at, reason=reason) > 0
 
 
@@ -308,7 +342,7 @@ def postpone(
     This does not count as an attempt.
 
     Args:
-        until: new due time, UTC.
+        until: new time of the next attempt, UTC.
         reason: a short sentence for people.
         kinds: kinds of e-mail.
         those: postpone only these kinds; by default all kinds but these.

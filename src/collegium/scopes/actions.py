@@ -188,7 +188,7 @@ def notify_staff(tx: WriteTransaction, invitation: int) -> None:
     row: Any = invitation_queries.by_id(tx, invitation)
     for one in join_request_queries.staff(tx):
         outbox_queries.enqueue(
-            tx, mails.InvitationRequested(one.email, row.id, one.id, row.generation)
+            tx, mails.InvitationRequested(one.email, row.id, one.id, row.link_version)
         )
 
 

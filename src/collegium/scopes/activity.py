@@ -17,7 +17,7 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from collegium.access.rules import require_staff_or_support
 from collegium.db.statements import Statement, UtcDateTime
-from collegium.db.tables import accounts, invitations, requests
+from collegium.db.tables import accounts, invitations, join_requests
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -69,13 +69,13 @@ def _per_day(moment: ColumnElement[Any]) -> Statement:
     return Statement(select(*numbers))
 
 
-_JOINED = _per_day(accounts.c.joined)
-_ACCEPTED = _per_day(invitations.c.accepted)
-_ASKED = _per_day(requests.c.created)
-_DECIDED = _per_day(requests.c.decided)
+_JOINED = _per_day(accounts.c.joined_at)
+_ACCEPTED = _per_day(invitations.c.accepted_at)
+_ASKED = _per_day(join_requests.c.created_at)
+_DECIDED = _per_day(join_requests.c.decided_at)
 
 # Half a second of tolerance: SQLite calculates with days in floating point.
-_duration = _Seconds(invitations.c.created, invitations.c.accepted) - literal_column("0.5")
+_duration = _Seconds(invitations.c.created_at, invitations.c.accepted_at) - literal_column("0.5")
 _WAITS = Statement(
     select(
         *(
@@ -85,11 +85,13 @@ _WAITS = Statement(
             for at, wait in enumerate(WAIT_STEPS)
         ),
         func.count().label("every"),
-    ).where(invitations.c.accepted >= bindparam("since", type_=UtcDateTime))
+    ).where(invitations.c.accepted_at >= bindparam("since", type_=UtcDateTime))
 )
 
 _WAITING = Statement(
-    select(func.count().label("number")).select_from(requests).where(requests.c.state == "pending")
+    select(func.count().label("number"))
+    .select_from(join_requests)
+    .where(join_requests.c.state == "pending")
 )
 
 

@@ -37,19 +37,19 @@ _NEW = Statement(
                 "name_sort",
                 "slug",
                 "description",
-                "created",
+                "created_at",
             )
         }
     )
     .returning(scopes.c.id)
 )
 _REMOVE = Statement(
-    update(scopes).where(scopes.c.id == bindparam("scope")).values(removed=bindparam("moment"))
+    update(scopes).where(scopes.c.id == bindparam("scope")).values(removed_at=bindparam("moment"))
 )
 _CHILDREN = Statement(
     select(func.count().label("count"))
     .select_from(scopes)
-    .where(scopes.c.parent_id == bindparam("parent"), scopes.c.removed.is_(None))
+    .where(scopes.c.parent_id == bindparam("parent"), scopes.c.removed_at.is_(None))
 )
 
 
@@ -83,13 +83,13 @@ def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[An
             scopes.c.name.label("scope_name"),
             scopes.c.slug.label("scope_slug"),
             scopes.c.description.label("scope_description"),
-            scopes.c.removed.label("scope_removed"),
+            scopes.c.removed_at.label("scope_removed_at"),
             organisation.c.id.label("organisation_id"),
             organisation.c.uuid.label("organisation_uuid"),
             organisation.c.name.label("organisation_name"),
             organisations.c.blocked,
             organisations.c.archived,
-            projects.c.starts,
+            projects.c.start_date,
             roles.c.uuid.label("role_uuid"),
             roles.c.name.label("role_name"),
             roles.c.kind.label("role_kind"),
@@ -115,10 +115,10 @@ listing = Listing(
         organisation.c.name.label("organisation_name"),
     )
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-    .where(scopes.c.removed.is_(None)),
+    .where(scopes.c.removed_at.is_(None)),
     visible=lambda: scopes.c.id.in_(visible_scopes()),
     key=scopes.c.id,
-    counted=select(scopes.c.id).where(scopes.c.removed.is_(None)),
+    counted=select(scopes.c.id).where(scopes.c.removed_at.is_(None)),
     lean=True,
     default="name",
     orders={"name": (scopes.c.kind, scopes.c.name_sort)},  # matches the index
@@ -158,7 +158,7 @@ def add(
     """
     try:
         with tx.savepoint():
-            told = {**common, "kind": kind.value, "parent_id": parent, "created": tx.now}
+            told = {**common, "kind": kind.value, "parent_id": parent, "created_at": tx.now}
             scope = int(tx.scalar(_NEW, name_sort=sort_key(common["name"]), **told))
     except UniqueViolationError as error:
         raise Invalid("scope.slug_taken", field="slug") from error

@@ -27,7 +27,7 @@ from collegium.text.plain import name_line
 
 def _account(tx: ReadTransaction, facts: dict[str, Any]) -> Row:
     account = account_queries.by_id(tx, facts["account"])
-    if account is None or account.deleted is not None:
+    if account is None or account.deleted_at is not None:
         raise ObsoleteError("The account no longer exists.")
     return account
 
@@ -75,7 +75,7 @@ def _change_email_notice(
     account = _account(tx, facts)
     change = email_change_queries.of_account(tx, account.id)
     code = email_change_actions.cancel_code(vault, account.id, account.email, facts["version"])
-    if change is None or change.cancel_digest != vault.digest(code):
+    if change is None or change.cancel_code_hash != vault.digest(code):
         # If the change was confirmed, another e-mail informs the old address.
         raise ObsoleteError("The change was canceled or confirmed.")
     base = settings.base_url.rstrip("/")

@@ -10,7 +10,7 @@ from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, true
 
 from collegium.db.database import UniqueViolationError
 from collegium.db.statements import Statement, contains
-from collegium.db.tables import BigInt, accounts, keys
+from collegium.db.tables import BigInt, accounts, ssh_keys
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 from collegium.text.names import sort_key
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
     from collegium.db.statements import Row
     from collegium.ssh_keys.rules import PublicKey
 
-_rows = select(keys, accounts.c.uuid.label("account_uuid")).join(
-    accounts, accounts.c.id == keys.c.account_id
+_rows = select(ssh_keys, accounts.c.uuid.label("account_uuid")).join(
+    accounts, accounts.c.id == ssh_keys.c.account_id
 )
 
 
 def visible() -> ColumnElement[bool]:
     """Return the condition that an ordinary actor may see a key: it is their own or shared."""
-    return or_(keys.c.account_id == bindparam("actor", type_=BigInt), keys.c.is_shared)
+    return or_(ssh_keys.c.account_id == bindparam("actor", type_=BigInt), ssh_keys.c.is_shared)
 
 
 listing = Listing(
     _rows,
     visible=visible,
-    key=keys.c.id,
-    counted=select(keys.c.id),
+    key=ssh_keys.c.id,
+    counted=select(ssh_keys.c.id),
     default="name",
-    orders={"name": (keys.c.name_sort,)},
+    orders={"name": (ssh_keys.c.name_sort,)},
     filters={
-        "name": contains(keys.c.name, "name"),
-        "name_exact": keys.c.name == bindparam("name_exact"),
-        "fingerprint_md5": keys.c.fingerprint_md5 == bindparam("fingerprint_md5"),
-        "fingerprint_sha256": keys.c.fingerprint_sha256 == bindparam("fingerprint_sha256"),
-        "fingerprint_sha512": keys.c.fingerprint_sha512 == bindparam("fingerprint_sha512"),
-        "is_shared": keys.c.is_shared == bindparam("is_shared"),
-        "uuid": keys.c.uuid == bindparam("uuid"),
+        "name": contains(ssh_keys.c.name, "name"),
+        "name_exact": ssh_keys.c.name == bindparam("name_exact"),
+        "fingerprint_md5": ssh_keys.c.fingerprint_md5 == bindparam("fingerprint_md5"),
+        "fingerprint_sha256": ssh_keys.c.fingerprint_sha256 == bindparam("fingerprint_sha256"),
+        "fingerprint_sha512": ssh_keys.c.fingerprint_sha512 == bindparam("fingerprint_sha512"),
+        "is_shared": ssh_keys.c.is_shared == bindparam("is_shared"),
+        "uuid": ssh_keys.c.uuid == bindparam("uuid"),
         "user_uuid": accounts.c.uuid == bindparam("user_uuid"),
-        "created": keys.c.created >= bindparam("created"),
-        "modified": keys.c.modified >= bindparam("modified"),
+        "created": ssh_keys.c.created_at >= bindparam("created"),
+        "modified": ssh_keys.c.modified_at >= bindparam("modified"),
     },
 )
 
@@ -64,24 +64,24 @@ _COLUMNS: Final = (
     "fingerprint_md5",
     "fingerprint_sha256",
     "fingerprint_sha512",
-    "created",
-    "modified",
+    "created_at",
+    "modified_at",
 )
-_ADD = Statement(insert(keys).values({name: bindparam(name) for name in _COLUMNS}))
-_REMOVE = Statement(delete(keys).where(keys.c.id == bindparam("key")))
+_ADD = Statement(insert(ssh_keys).values({name: bindparam(name) for name in _COLUMNS}))
+_REMOVE = Statement(delete(ssh_keys).where(ssh_keys.c.id == bindparam("key")))
 _OF_ACCOUNT = Statement(
-    select(keys.c.id, keys.c.uuid, keys.c.name, keys.c.fingerprint_sha256)
-    .where(keys.c.account_id == bindparam("account"))
-    .order_by(keys.c.id)
+    select(ssh_keys.c.id, ssh_keys.c.uuid, ssh_keys.c.name, ssh_keys.c.fingerprint_sha256)
+    .where(ssh_keys.c.account_id == bindparam("account"))
+    .order_by(ssh_keys.c.id)
 )
 _COUNT = Statement(
     select(func.count().label("count"))
-    .select_from(keys)
-    .where(keys.c.account_id == bindparam("account"))
+    .select_from(ssh_keys)
+    .where(ssh_keys.c.account_id == bindparam("account"))
 )
 _NAMED = Statement(
-    select(keys.c.id).where(
-        and_(keys.c.account_id == bindparam("account"), keys.c.name == bindparam("name"))
+    select(ssh_keys.c.id).where(
+        and_(ssh_keys.c.account_id == bindparam("account"), ssh_keys.c.name == bindparam("name"))
     )
 )
 
@@ -89,7 +89,7 @@ _NAMED = Statement(
 @lru_cache(maxsize=2)
 def _seen(*, sees_all: bool) -> Statement:
     return Statement(
-        _rows.where(keys.c.uuid == bindparam("uuid"), true() if sees_all else visible())
+        _rows.where(ssh_keys.c.uuid == bindparam("uuid"), true() if sees_all else visible())
     )
 
 
@@ -145,8 +145,8 @@ def add(tx: WriteTransaction, account: int, name: str, key: PublicKey) -> str:
                 fingerprint_md5=key.md5,
                 fingerprint_sha256=key.sha256,
                 fingerprint_sha512=key.sha512,
-                created=tx.now,
-                modified=tx.now,
+                created_at=tx.now,
+                modified_at=tx.now,
             )
     except UniqueViolationError as error:
         raise Invalid("key.name_taken", field="name") from error

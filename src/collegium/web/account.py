@@ -25,7 +25,7 @@ def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     waiting = [
         # An account with the invited address may see the invitation. The link is the same as in the
         # e-mail.
-        (row, browser.app.vault.sign("invitation", row.uuid, row.generation))
+        (row, browser.app.vault.sign("invitation", row.uuid, row.link_version))
         for row in invitation_queries.to_address(tx, browser.actor)
     ]
     return page(

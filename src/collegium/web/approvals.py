@@ -32,8 +32,8 @@ def _ask(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
         row is None
         or staff is None
         or not (staff.is_active and staff.is_staff)
-        or row.scope_removed is not None
-        or row.generation != link.generation
+        or row.scope_removed_at is not None
+        or row.link_version != link.link_version
         or row.state != State.REQUESTED
     ):
         said = message_for(Invalid("decision.no_invitation"))

@@ -124,7 +124,7 @@ def _entry(viewer: Actor, team: ScopePage, row: Row, named: dict[str, str]) -> E
     where = ""
     if row.scope_id != team.scope.id and (viewer.sees_all or row.sees_scope):
         where = f"{row.scope_kind} {isolated(row.scope_name)}"
-    return Entry(row.at, sentence(viewer, row, named), where)
+    return Entry(row.created_at, sentence(viewer, row, named), where)
 
 
 def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
@@ -144,7 +144,7 @@ def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
     reads = own or row.reads_requests if is_request else row.reads_invitations
     inside = every or (here and reads)
     people = here and (inside or not is_request)
-    facts = row.facts
+    facts = row.payload
     words = defaultdict(str)
     words["who"] = (
         (isolated(row.actor_name) or "The service") if every or did or people else "Somebody"
@@ -172,11 +172,11 @@ def _whom(row: Row, *, named: bool) -> str:
     Readers without ``named`` see the user name, because it is all that they know of former members.
     """
     name = f"{row.account_first_name or ''} {row.account_last_name or ''}".strip()
-    if name and (named or row.account_deleted is not None):
+    if name and (named or row.account_deleted_at is not None):
         # The name of a deleted account is a neutral one.
         return isolated(name)
-    gone = row.account_username is None or row.account_deleted is not None
-    return str((row.facts.get("username") if gone else row.account_username) or _SOMEBODY)
+    gone = row.account_username is None or row.account_deleted_at is not None
+    return str((row.payload.get("username") if gone else row.account_username) or _SOMEBODY)
 
 
 def routes(kind: ScopeKind, here: str) -> Routes:

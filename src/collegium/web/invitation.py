@@ -45,7 +45,7 @@ def _follow(browser: BrowserRequest, tx: ReadTransaction) -> Row:
         match browser.app.vault.unsign(purpose, browser.segments["token"]):
             case [str(uuid), int(generation)]:
                 row = invitation_queries.by_uuid(tx, uuid)
-                if row is not None and row.generation == generation:
+                if row is not None and row.link_version == generation:
                     return row
     raise NotFound("invitation.unknown")
 
@@ -77,10 +77,10 @@ def _here(browser: BrowserRequest) -> str:
 
 def _state(tx: ReadTransaction, row: Row) -> str:
     """Return the state of an invitation, as the holder of its link sees it."""
-    state = effective_state(row.state, row.expires, tx.now)
+    state = effective_state(row.state, row.expires_at, tx.now)
     if state is not State.PENDING:
         return state.value
-    if row.scope_removed is not None:
+    if row.scope_removed_at is not None:
         return State.CANCELED.value
     if not row.role_is_active or row.blocked or row.archived:
         return "unavailable"
@@ -125,7 +125,7 @@ def _shown(
         strict=strict,
         is_same=is_same,
         fits=fits,
-        wished=row.wished == row.generation,
+        wished=row.renewal_requested_version == row.link_version,
         is_mailed=_is_mailed(browser),
         is_on_hold=_is_on_hold(row, state),
         is_deactivated=state == State.PENDING and _is_turned_away(browser, tx, row),
@@ -173,7 +173,7 @@ def _accept(browser: BrowserRequest, row: Row) -> Answer:
     try:
         with browser.create() as tx:
             invitation_actions.accept(
-                tx, browser.actor, browser.settings, row.uuid, generation=row.generation
+                tx, browser.actor, browser.settings, row.uuid, generation=row.link_version
             )
             browser.created(tx, _welcome(row))
     except (NotFound, Conflict) as refusal:
@@ -221,7 +221,7 @@ def _join(browser: BrowserRequest, row: Row) -> Answer:
             values |= {
                 "email": row.email,
                 "password": hashed,
-                "agreed": tx.now,
+                "agreed_at": tx.now,
                 "native_name": row.native_name,
                 "phone_number": row.phone_number,
                 "organization": row.organization,
@@ -233,7 +233,7 @@ def _join(browser: BrowserRequest, row: Row) -> Answer:
             account: Row = account_queries.known(tx, id=number)
             actor = actor_of(account, browser.address, browser.request_id)
             invitation_actions.accept(
-                tx, actor, browser.settings, row.uuid, generation=row.generation
+                tx, actor, browser.settings, row.uuid, generation=row.link_version
             )
             browser.sign_in(tx, actor, _METHOD)
             version, made = account.credentials_version, int(tx.now.timestamp())
@@ -283,7 +283,7 @@ def _decline(browser: BrowserRequest) -> Answer:
         )
     try:
         with browser.write() as tx:
-            invitation_actions.decline(tx, actor, browser.settings, row.uuid, row.generation)
+            invitation_actions.decline(tx, actor, browser.settings, row.uuid, row.link_version)
     except (NotFound, Conflict) as refusal:
         return _again(browser, refusal)
     said = f"You have declined to be {role(row)} in the {place(row)}."
@@ -296,7 +296,7 @@ def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
     """Create no account, show the reason, and notify the inviter."""
     try:
         with browser.write() as tx:
-            deactivated_invitees.turn_away(tx, row.uuid, row.generation)
+            deactivated_invitees.turn_away(tx, row.uuid, row.link_version)
     except (NotFound, Conflict) as refusal:
         return _again(browser, refusal)
     if browser.form.raw("action") == "tell":
@@ -306,7 +306,7 @@ def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
 
 def _renew(browser: BrowserRequest, row: Row) -> Answer:
     with browser.write() as tx:
-        renewals.request_renewal(tx, row.uuid, row.generation)
+        renewals.request_renewal(tx, row.uuid, row.link_version)
     return browser.redirect(
         _here(browser),
         "Whoever invited you gets a mail that says so. If they agree, you get a new link by mail.",

@@ -298,17 +298,17 @@ def _shown(
     browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]
 ) -> list[Shown]:
     pending = [
-        row for row in rows if effective_state(row.state, row.expires, tx.now) is State.PENDING
+        row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
     ]
     vouched = invitation_queries.with_sponsor(tx, pending) if pending else set()
     carried = role_queries.permissions_of(tx, {row.role_id for row in rows}) if rows else {}
     shown = []
     for row in rows:
-        state = effective_state(row.state, row.expires, tx.now)
+        state = effective_state(row.state, row.expires_at, tx.now)
         may = team.may_let_in and may_grant(
             team.actor, team.reached.permissions, carried.get(row.role_id, ())
         )
-        mail = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created))
+        mail = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created_at))
         happened = delivery_status(mail, row.mail_leased, row.mail_error, tx.now)
         link = ""
         if may and state is State.PENDING:
@@ -337,7 +337,7 @@ def _shown(
 
 def _said(row: Row, state: State) -> str:
     """Return the label of a state. Only staff can reject an invitation that was never mailed."""
-    if state is State.REJECTED and not is_mailed(row.mailed_at, row.created):
+    if state is State.REJECTED and not is_mailed(row.mailed_at, row.created_at):
         return _HELD_BACK
     return STATES[state]
 

@@ -43,7 +43,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
         "open_invitation",
         status,
         link=link,
-        is_open=is_active(link.canceled, link.expires, tx.now)
+        is_open=is_active(link.canceled_at, link.expires_at, tx.now)
         and link.role_is_active
         and not link.blocked
         and not link.archived,

@@ -78,14 +78,14 @@ def _shown(
     browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, row: Row, *, is_sponsored: bool
 ) -> Shown:
     link = links.to_invite_link(browser.settings, row.uuid)
-    is_open = invite_link_rules.is_active(row.canceled, row.expires, tx.now)
+    is_open = invite_link_rules.is_active(row.canceled_at, row.expires_at, tx.now)
     picture = qr.draw(link, "QR code of this link", qr.MASK) if is_open else None
     return Shown(
         row,
         link,
         picture,
         is_open,
-        is_over=row.canceled is None and not is_open,
+        is_over=row.canceled_at is None and not is_open,
         is_resting=is_open and row.auto_approve and not is_sponsored,
         may_change=not team.is_closed and (browser.actor.is_staff or not row.is_public),
     )
@@ -182,7 +182,7 @@ def _read_end(
         # the day.
         end = min(end, latest)
     _note(form, _checked_end(browser, end, now))
-    return {"expires": end}
+    return {"expires_at": end}
 
 
 def _checked_end(browser: BrowserRequest, end: datetime, now: datetime) -> list[Invalid]:
@@ -249,14 +249,16 @@ def _one(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> tuple
 def _edit(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     _, row = _one(kind, browser, tx)
     invite_link_rules.check_may_change(is_public=row.is_public, is_staff=browser.actor.is_staff)
-    invite_link_rules.check_active(row.canceled, row.expires, tx.now, "open_invitation.closed")
+    invite_link_rules.check_active(
+        row.canceled_at, row.expires_at, tx.now, "open_invitation.closed"
+    )
     return _form(kind, browser, tx, _showing(row), row=row)
 
 
 def _showing(row: Row) -> Form:
     return Form.showing_end(
         "expires",
-        row.expires,
+        row.expires_at,
         custom_text=row.custom_text,
         template=row.template or "",
         affiliations="\n".join(row.affiliations),
@@ -285,7 +287,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
             # stays as it is.
             shown = _read(_showing(row))
             values = {name: value for name, value in values.items() if value != shown[name]}
-            values |= _read_end(browser, tx.now, row.expires)
+            values |= _read_end(browser, tx.now, row.expires_at)
             _note(form, invite_link_actions.problems_of_change(browser.actor, row, values))
             if form.is_valid:
                 invite_link_actions.change(tx, browser.actor, browser.settings, row.uuid, values)

@@ -118,11 +118,11 @@ def _seat_shown(
         raise may_remove
     is_last = (
         is_owner_role(team.scope.kind, row.role_name)
-        and row.until is None
+        and row.valid_until is None
         and membership_queries.other_owners(tx, team.scope.id, row.id) == 0
     )
     form = form or Form()
-    form.show_end("until", row.until)
+    form.show_end("until", row.valid_until)
     return page(
         browser,
         "team_seat",
@@ -167,7 +167,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
                         membership_actions.change_role(tx, browser.actor, seat, given)
                         said = f"{person(row)} is {isolated(given.description or given.name)} now."
                 elif action == "end":
-                    until = form.end("until", row.until)
+                    until = form.end("until", row.valid_until)
                     is_changed = membership_actions.update(tx, browser.actor, seat, until)
                     said = f"The role of {person(row)} has another end now."
                     if not is_changed:

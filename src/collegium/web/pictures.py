@@ -22,5 +22,5 @@ def show(context: RequestContext, tx: ReadTransaction) -> Answer:
         200,
         bytes(row.data),
         {"Content-Disposition": "inline", "Cache-Control": "private, max-age=31536000, immutable"},
-        row.media,
+        row.media_type,
     )

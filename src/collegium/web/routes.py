@@ -78,8 +78,12 @@ def _metrics(context: RequestContext, tx: ReadTransaction) -> Answer:
     del context
     counts = outbox_queries.counts(tx)
     lines = "".join(
-        f"# TYPE collegium_outbox_{name} gauge\ncollegium_outbox_{name} {getattr(counts, name)}\n"
-        for name in ("owed", "overdue", "abandoned")
+        f"# TYPE collegium_outbox_{name} gauge\ncollegium_outbox_{name} {number}\n"
+        for name, number in (
+            ("owed", counts.queued),
+            ("overdue", counts.overdue),
+            ("abandoned", counts.failed),
+        )
     )
     return Answer(200, generate_latest(middleware.registry) + lines.encode(), media=_METRICS)
 

@@ -83,7 +83,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
     if browser.actor.is_staff:
         numbers = token_queries.count_by_kind(tx, row.id, browser.settings.token_max_age)
         factor = two_factor_queries.of_account(tx, row.id)
-    has_factor = factor is not None and factor.confirmed is not None
+    has_factor = factor is not None and factor.confirmed_at is not None
     return page(
         browser,
         "staff_account",

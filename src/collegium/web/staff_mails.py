@@ -45,7 +45,11 @@ KINDS: Final = {
 }
 """Label of each kind of e-mail."""
 
-_ORDERS: Final = {"owed": "due", "abandoned": "-settled"}
+_STATES: Final = {
+    "owed": ("queued", "next_attempt_at"),
+    "abandoned": ("failed", "-finished_at"),
+}
+"""For each list of the page, by its name in the URL: the state of its e-mails, and their order."""
 
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
@@ -53,11 +57,10 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
 
 
 def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
-    show = browser.query_value("show") if browser.query_value("show") in _ORDERS else "owed"
+    show = browser.query_value("show") if browser.query_value("show") in _STATES else "owed"
     counts = outbox_queries.counts(tx)
-    paging = Paging(browser, getattr(counts, show))
-    order = (_ORDERS[show],)
-    wanted = {"state": show}
+    state, order = _STATES[show]
+    paging = Paging(browser, getattr(counts, state))
     return page(
         browser,
         "staff_mails",
@@ -66,7 +69,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
         counts=counts,
         now=tx.now,
         rows=outbox_queries.listing.page(
-            tx, browser.actor, wanted, order, paging.size, paging.offset
+            tx, browser.actor, {"state": state}, (order,), paging.size, paging.offset
         ),
         paging=paging,
         kinds=KINDS,

@@ -45,9 +45,9 @@ class Listed(NamedTuple):
     id: int
     name: str
     use: str
-    issued: datetime
-    used: datetime
-    ends: datetime | None
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime | None
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
@@ -65,11 +65,11 @@ def _shown(
         if row.kind == TokenKind.ACCESS:
             continue
         beside = access.get(row.family) if row.family is not None else None
-        used = row.used if beside is None else max(row.used, beside.used)
+        used = row.last_used_at if beside is None else max(row.last_used_at, beside.last_used_at)
         use = _USES.get(row.kind, "")
-        one = Listed(row.id, row.name, use, row.issued, used, ends)
+        one = Listed(row.id, row.name, use, row.created_at, used, ends)
         listed[row.kind == TokenKind.SESSION].append(one)
-    by_use = sorted(listed[True], key=lambda one: (one.used, one.id), reverse=True)
+    by_use = sorted(listed[True], key=lambda one: (one.last_used_at, one.id), reverse=True)
     return page(
         browser, "tokens", status, sessions=by_use, tokens=listed[False], form=form, token=token
     )
@@ -188,7 +188,7 @@ def _question(
         state="decide",
         device=device,
         code=device_actions.user_code(browser.app.vault, device),
-        is_near=network_of(device.address) == browser.network,
+        is_near=network_of(device.ip_address) == browser.network,
         lives=lasting(lives),
         ends=tx.now + timedelta(seconds=lives),
         lifetimes=[(str(one), lasting(one)) for one in _offered(browser, device)],

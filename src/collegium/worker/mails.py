@@ -56,14 +56,14 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> E
     """Return the message of an outbox entry, with the facts as they are at ``tx.now``.
 
     Args:
-        row: ``id kind recipient facts`` of the outbox.
+        row: ``id kind recipient payload`` of the outbox.
 
     Raises:
         ObsoleteError: What the e-mail says is no longer true.
         UndeliverableError: The recipient is not a valid address; permanent.
     """
     to = _recipient(row.recipient)
-    facts = LOADERS[row.kind](tx, settings, vault, row.facts)
+    facts = LOADERS[row.kind](tx, settings, vault, row.payload)
     common = {
         "site_name": settings.site_name,
         "base_url": settings.homeport_url or settings.base_url,
@@ -104,9 +104,9 @@ def _invitation_created(
     tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     invitation = invitation_queries.by_id(tx, facts["invitation"])
-    if invitation is None or invitation.scope_removed is not None:
+    if invitation is None or invitation.scope_removed_at is not None:
         raise ObsoleteError("The invitation no longer exists.")
-    state = effective_state(invitation.state, invitation.expires, tx.now)
+    state = effective_state(invitation.state, invitation.expires_at, tx.now)
     if state is not State.PENDING:
         raise ObsoleteError(f"The invitation is no longer pending: it is {state}.")
     username = name = ""
@@ -130,7 +130,7 @@ def _invitation_created(
         "scope_slug": invitation.scope_slug,
         "scope_link": f"{base}/{_PATHS[invitation.scope_kind]}/{invitation.scope_uuid}/",
         "organisation_name": name_line(invitation.organisation_name) if in_organisation else "",
-        "expires": invitation.expires,
+        "expires": invitation.expires_at,
         "reminder": bool(facts.get("reminder")),
         "extra_invitation_text": paragraph(invitation.extra_text),
         "link": links.to_invitation(settings, vault, invitation),
@@ -142,7 +142,7 @@ def _invitation_approved(
 ) -> dict[str, Any]:
     said = _invitation_created(tx, settings, vault, facts)
     account = account_queries.by_id(tx, facts["account"])
-    if account is None or account.deleted is not None:
+    if account is None or account.deleted_at is not None:
         raise ObsoleteError("The account no longer exists.")
     password = invited_accounts.first_password(vault, account.uuid)
     return said | {"username": name_line(account.username), "password": password}
@@ -152,7 +152,7 @@ def _change_email_request(
     tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     change = email_change_queries.of_account(tx, facts["account"])
-    if change is None or change.created.isoformat() != facts["asked"]:
+    if change is None or change.created_at.isoformat() != facts["asked"]:
         raise ObsoleteError("The change was canceled, confirmed, or asked for again.")
     code = vault.derive_code(change.account_id, change.email, facts["asked"])
     base = (settings.homeport_url or settings.base_url).rstrip("/")
@@ -160,7 +160,7 @@ def _change_email_request(
         "name": name_line(f"{change.first_name} {change.last_name}") or name_line(change.username),
         "username": name_line(change.username),
         "new_email": name_line(change.email),
-        "expires": change.created + timedelta(seconds=settings.email_change_max_age),
+        "expires": change.created_at + timedelta(seconds=settings.email_change_max_age),
         "link": f"{base}/user_email_change/{code}/",
     }
 
@@ -169,7 +169,7 @@ def _email_changed(
     tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     account = account_queries.by_id(tx, facts["account"])
-    if account is None or account.deleted is not None:
+    if account is None or account.deleted_at is not None:
         raise ObsoleteError("The account no longer exists.")
     return {
         "name": name_line(f"{account.first_name} {account.last_name}")
@@ -184,7 +184,7 @@ def _profile_changes(
     tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
     account = account_queries.by_id(tx, facts["account"])
-    if account is None or account.deleted is not None:
+    if account is None or account.deleted_at is not None:
         raise ObsoleteError("The account no longer exists.")
     username = name_line(account.username)
     return {

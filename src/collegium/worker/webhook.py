@@ -59,12 +59,12 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> N
     """Return the JSON document of an invitation, with the facts as they are at ``tx.now``.
 
     Args:
-        row: ``id kind recipient facts`` of the outbox.
+        row: ``id kind recipient payload`` of the outbox.
 
     Raises:
         ObsoleteError: The invitation is no longer pending, or no longer exists.
     """
-    facts = mails.LOADERS[row.kind](tx, settings, vault, row.facts)
+    facts = mails.LOADERS[row.kind](tx, settings, vault, row.payload)
     said = {
         "email": row.recipient,
         "role_name": facts["role_name"],

@@ -263,8 +263,8 @@ class Worker:
             UnavailableError: The database is not available.
         """
         log = _log.bind(mail=row.id, kind=row.kind, attempt=row.attempts)
-        if outbox_queries.REQUEST in row.facts:
-            log = log.bind(request=row.facts[outbox_queries.REQUEST])
+        if outbox_queries.REQUEST in row.payload:
+            log = log.bind(request=row.payload[outbox_queries.REQUEST])
         way = self._others.get(row.kind, self._mail)
         outcome = self._try(row, way, log)
         with self._database.write(self._now()) as tx:

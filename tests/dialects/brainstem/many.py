@@ -9,15 +9,24 @@ from sqlalchemy import bindparam, insert
 
 from collegium.accounts import actions as account_actions
 from collegium.db.statements import Statement
-from collegium.db.tables import requests
+from collegium.db.tables import join_requests
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import rules as group_rules
 
 if TYPE_CHECKING:
     from tests.world import World
 
-_ROW = ("uuid", "scope_id", "role_id", "account_id", "state", "message", "created", "sole")
-_ASK = Statement(insert(requests).values({name: bindparam(name) for name in _ROW}))
+_ROW = (
+    "uuid",
+    "scope_id",
+    "role_id",
+    "account_id",
+    "state",
+    "message",
+    "created_at",
+    "exclusive_key",
+)
+_ASK = Statement(insert(join_requests).values({name: bindparam(name) for name in _ROW}))
 
 
 def ask_many(world: World, group: int, many: int) -> None:

@@ -167,7 +167,7 @@ def test_expired_approval_does_not_cover_another_role(case: Case, world: World) 
     ((_, link),) = case.asked()
     assert case.decide(link).status_code == 200
     with world.database.write() as tx:
-        tx.execute(Statement(invitations.update().values(expires=tx.now)))
+        tx.execute(Statement(invitations.update().values(expires_at=tx.now)))
     case.wish(is_owner=True)
     assert (case.row.state, case.row.approved_by) == ("requested", None)
 
@@ -181,7 +181,7 @@ def move(case: Case, email: str) -> None:
     with world.database.read() as tx:
         change = email_change_queries.of_account(tx, case.alice.id)
     assert change is not None
-    code = world.vault.derive_code(case.alice.id, email, change.created.isoformat())
+    code = world.vault.derive_code(case.alice.id, email, change.created_at.isoformat())
     answer = site.post("/api/users/confirm_email/", json={"code": code})
     assert answer.status_code == 200, answer.text
 
@@ -228,7 +228,7 @@ def test_approval_of_another_address_does_not_bring_an_invitation_back(
     assert case.decide(link).status_code == 200
     if end == "expired":
         with world.database.write() as tx:
-            tx.execute(Statement(invitations.update().values(expires=tx.now)))
+            tx.execute(Statement(invitations.update().values(expires_at=tx.now)))
     else:
         assert case.groups.get(case.olga, "invitation", case.row.uuid, "cancel").status_code == 200
     state = case.row.state

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from collegium.db.statements import Statement
-from collegium.db.tables import devices, tries
+from collegium.db.tables import devices, rate_limits
 from collegium.security.crypto import hash_password
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.tokens import actions as token_actions
@@ -184,11 +184,13 @@ def test_nobody_is_locked_for_longer_than_there_is_to_wait(site: Site, world: Wo
     assert log_in(site).status_code == 429
     with world.database.write() as tx:
         tx.execute(
-            Statement(update(tries).values(until=datetime.now(UTC) + timedelta(seconds=2.5)))
+            Statement(
+                update(rate_limits).values(blocked_until=datetime.now(UTC) + timedelta(seconds=2.5))
+            )
         )
     assert log_in(site).headers["retry-after"] == "3"
     with world.database.write() as tx:
-        tx.execute(Statement(update(tries).values(until=datetime.now(UTC))))
+        tx.execute(Statement(update(rate_limits).values(blocked_until=datetime.now(UTC))))
     assert log_in(site).status_code == 200
 
 
@@ -224,7 +226,7 @@ def test_a_waiting_program_is_told_when_its_time_is_over(
         found = device_actions.find(tx, world.vault, told["user_code"])
         assert found.name == "a b"
         late: Any = datetime.now(UTC) - timedelta(seconds=1)
-        tx.execute(Statement(update(devices).values(expires=late)))
+        tx.execute(Statement(update(devices).values(expires_at=late)))
     poll = site.post("/api/auth/device/token/", json={"device_code": told["device_code"]})
     assert (poll.status_code, poll.json()) == (200, {"error": "expired_token"})
 

@@ -42,7 +42,7 @@ _PUT = {
     table.name: Statement(
         update(table).where(table.c.uuid == bindparam("key")).values(state=bindparam("becomes"))
     )
-    for table in (tables.requests, tables.invitations)
+    for table in (tables.join_requests, tables.invitations)
 }
 
 
@@ -133,7 +133,7 @@ def test_requests(groups: Groups, cast: Cast, action: str) -> None:
         joined = state is PENDING and wanted == 200 and action == "accept"
         assert (groups.role_of(cast.group, cast.one) == "GROUP.MEMBER") is joined
         unseat(groups, cast.group, cast.one)
-        put(groups, "requests", uuid, "canceled")
+        put(groups, "join_requests", uuid, "canceled")
         tried += 1
     assert tried == 4 * 10
 
@@ -143,7 +143,7 @@ def request_in(groups: Groups, cast: Cast, state: str) -> str:
         role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
         reached: Any = access_queries.permissions_in_scope(tx, cast.one.actor, cast.group)
         uuid = str(request_group_membership(tx, cast.one.actor, reached.scope, role).uuid)
-    put(groups, "requests", uuid, state)
+    put(groups, "join_requests", uuid, state)
     return uuid
 
 
@@ -199,10 +199,10 @@ def invitation_in(groups: Groups, cast: Cast, state: str, offered: str) -> str:
                 "email": cast.one.email,
                 "account_id": cast.one.id,
                 "state": "pending" if state == "expired" else state,
-                "created": tx.now - timedelta(days=8),
-                "expires": tx.now + timedelta(days=days),
+                "created_at": tx.now - timedelta(days=8),
+                "expires_at": tx.now + timedelta(days=days),
                 "created_by": lead.id,
-                "vouched_by": lead.id,
+                "sponsor_id": lead.id,
             },
         )
     return uuid

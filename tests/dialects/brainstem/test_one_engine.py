@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collegium.db.statements import Statement, UtcDateTime
-from collegium.db.tables import events, grants, outbox, requests
+from collegium.db.tables import events, grants, join_requests, outbox
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.outbox.outcomes import ObsoleteError
@@ -46,7 +46,7 @@ def test_a_request_is_the_same_however_it_is_opened_and_decided(
         else:
             decide(groups, action, by, uuid)
         told.append(left_behind(groups, group, alice) | {"mails": kinds_of_mails(groups)[before:]})
-    assert told[0]["requests"]
+    assert told[0]["join_requests"]
     assert all(one == told[0] for one in told)
 
 
@@ -65,12 +65,12 @@ def left_behind(groups: Groups, group: int, alice: Person) -> dict[str, Any]:
     """Rows, grants and history, without what differs by itself."""
     found: dict[str, Any] = {}
     with groups.world.database.read() as tx:
-        for table in (requests, grants, events):
+        for table in (join_requests, grants, events):
             columns = [
                 column
                 for column in table.c
                 if not isinstance(column.type, UtcDateTime)
-                and column.name not in {"id", "uuid", "request", "address", "scope_id"}
+                and column.name not in {"id", "uuid", "request_id", "ip_address", "scope_id"}
             ]
             rows = tx.fetch_all(
                 Statement(
@@ -90,12 +90,12 @@ def kinds_of_mails(groups: Groups) -> list[str]:
 
 
 def neutral(row: dict[str, Any], alice: Person) -> dict[str, Any]:
-    for name in ("account_id", "actor_id", "decided_by", "given_by"):
+    for name in ("account_id", "actor_id", "decided_by", "granted_by"):
         if row.get(name) == alice.id:
             row[name] = "alice"
-    if "facts" in row:
-        kept = {"role", "request_uuid"} & row["facts"].keys()
-        row["facts"] = sorted(kept)
+    if "payload" in row:
+        kept = {"role", "request_uuid"} & row["payload"].keys()
+        row["payload"] = sorted(kept)
     row.pop("actor_name", None)
     return row
 

@@ -183,7 +183,7 @@ def test_neither_the_code_nor_anything_that_gives_it_rests_in_the_database(
             *tx.fetch_all(Statement(select(outbox))),
         ]
     assert code not in repr(rows)
-    assert bytes.fromhex(code) not in b"".join(row.digest for row in rows[:1])
+    assert bytes.fromhex(code) not in b"".join(row.code_hash for row in rows[:1])
 
 
 def test_guessing_codes_is_slowed_down(site: Site, world: World) -> None:

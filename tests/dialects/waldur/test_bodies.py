@@ -478,7 +478,7 @@ def test_unknown_and_read_only_fields_are_passed_over(site: Site, world: World) 
     row = account(world, "new")
     assert row.token_lifetime == 3600
     assert row.password is None
-    assert row.joined.year > 1999
+    assert row.joined_at.year > 1999
 
 
 def accepted(form: Mapping[str, Any], value: Any) -> dict[str, Any]:
@@ -734,7 +734,7 @@ def test_everything_wrong_is_told_at_once(site: Site, world: World) -> None:
 def test_a_start_that_has_passed_may_be_sent_back_and_stays(site: Site, world: World) -> None:
     project = world.project(world.organisation())
     with world.database.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE projects SET starts = '2020-01-01'")
+        connection.exec_driver_sql("UPDATE projects SET start_date = '2020-01-01'")
     for method in ("PUT", "PATCH"):
         for sent_back in ("2020-01-01", "2019-01-01", "2999-01-01"):
             body = {"name": method, "start_date": sent_back}

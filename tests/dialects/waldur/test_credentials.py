@@ -34,7 +34,8 @@ _MOVE = Statement(
     update(table)
     .where(table.c.account_id == bindparam("account"))
     .values(
-        used=bindparam("used", type_=UtcDateTime), issued=bindparam("issued", type_=UtcDateTime)
+        last_used_at=bindparam("used", type_=UtcDateTime),
+        created_at=bindparam("issued", type_=UtcDateTime),
     )
 )
 
@@ -52,7 +53,7 @@ def age(world: World, person: Person, *, used: int, issued: int = 0) -> datetime
 def last_used(world: World, person: Person) -> datetime:
     with world.database.read() as tx:
         row: Any = token_queries.of_account(tx, person.id)
-    found: datetime = row.used
+    found: datetime = row.last_used_at
     return found
 
 
@@ -409,7 +410,7 @@ def test_an_unknown_somebody_is_passed_over(site: Site, world: World) -> None:
 
 
 def test_staff_need_no_token_of_whom_they_act_as(site: Site, world: World) -> None:
-    ada = world.person("ada", agreed=datetime.now(UTC))
+    ada = world.person("ada", agreed_at=datetime.now(UTC))
     revoke(world, ada)
     answer = acting(site, world.staff, ada.uuid)
     assert answer.status_code == 200

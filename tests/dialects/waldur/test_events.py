@@ -301,7 +301,7 @@ CHANGES = {
 def test_a_change_of_an_account_tells_each_what_the_account_would(
     site: Site, house: House, world: World
 ) -> None:
-    clerk = world.person("clerk", is_staff=True, agreed=datetime.now(UTC))
+    clerk = world.person("clerk", is_staff=True, agreed_at=datetime.now(UTC))
     with world.database.write() as tx:
         wanted = CHANGES | {"is_support": True}
         account_actions.update(
@@ -548,7 +548,7 @@ def test_the_history_of_groups_is_not_on_this_wire(site: Site, house: House, wor
         "kind": "group",
         "name": "Choir",
         "slug": "choir",
-        "created": datetime.now(UTC),
+        "created_at": datetime.now(UTC),
     }
     with world.database.write() as tx:
         number = tx.scalar(Statement(insert(scopes).values(group).returning(scopes.c.id)))

@@ -35,9 +35,9 @@ EARLY: dict[str, Any] = {
     "is_active": True,
     "is_support": False,
     "registration_method": "default",
-    "joined": NOW,
-    "modified": NOW,
-    "agreed": NOW,
+    "joined_at": NOW,
+    "modified_at": NOW,
+    "agreed_at": NOW,
 }
 LATE: dict[str, Any] = {
     "first_name": "Zoe",
@@ -52,12 +52,12 @@ LATE: dict[str, Any] = {
     "is_active": True,
     "is_support": True,
     "registration_method": "eduteams",
-    "joined": NOW + timedelta(days=9),
-    "modified": NOW + timedelta(days=9),
-    "agreed": NOW + timedelta(days=9),
+    "joined_at": NOW + timedelta(days=9),
+    "modified_at": NOW + timedelta(days=9),
+    "agreed_at": NOW + timedelta(days=9),
 }
-SHOWN_AS = {"joined": "date_joined", "agreed": "agreement_date"}
-AS_ASKED = {"joined": "date_joined", "agreed": "agreement_date"}
+SHOWN_AS = {"joined_at": "date_joined", "agreed_at": "agreement_date"}
+AS_ASKED = {"joined_at": "date_joined", "agreed_at": "agreement_date"}
 
 
 def write(world: World, person: Person, values: Mapping[str, Any]) -> None:
@@ -160,7 +160,7 @@ def test_no_list_depends_on_what_its_viewer_is_not_shown(
             if SHOWN_AS.get(column, column) in {*shown, *in_list}
             or column in {"first_name", "last_name"}
             # History, which these read, tells when an account was changed.
-            or (column == "modified" and who in {"support", "staff"})
+            or (column == "modified_at" and who in {"support", "staff"})
         }
         hidden = {column: EARLY[column] for column in EARLY if column not in seen}
         swapped = {column: LATE[column] for column in hidden}
@@ -173,7 +173,7 @@ def test_no_list_depends_on_what_its_viewer_is_not_shown(
         told_to[who] = {query for query in asked if first[query] != second[query]}
         assert not told_to[who], (who, path, told_to[who])
         if who == "member":
-            assert {"description", "civil_number", "is_support", "modified"} <= set(hidden)
+            assert {"description", "civil_number", "is_support", "modified_at"} <= set(hidden)
 
 
 def answer(site: Site, path: str, query: str, viewer: Person) -> tuple[int, str, list[str]]:

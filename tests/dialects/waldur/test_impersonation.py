@@ -182,7 +182,7 @@ def test_what_a_deleted_member_of_staff_did_as_somebody_names_them_neutrally(
         rows = tx.fetch_all(Statement(select(events)))
     assert "Xqboss" not in str([row._asdict() for row in rows])
     neutral = f"Deleted account {boss.id}"
-    assert neutral in {row.facts.get("impersonated_by") for row in rows}
+    assert neutral in {row.payload.get("impersonated_by") for row in rows}
     assert neutral in {row.actor_name for row in rows if row.kind == "account.impersonated"}
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, select, update
 
 from collegium.db.statements import Statement
 from collegium.db.tables import events
-from collegium.db.tables import keys as key_rows
+from collegium.db.tables import ssh_keys as key_rows
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.remote import new_key
@@ -59,8 +59,10 @@ def listed(site: Site, who: Person, **query: Any) -> list[str]:
 
 def history(world: World) -> list[tuple[str, Any]]:
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(events.c.kind, events.c.facts).order_by(events.c.id)))
-    return [(row.kind, row.facts) for row in rows if row.kind.startswith("key.")]
+        rows = tx.fetch_all(
+            Statement(select(events.c.kind, events.c.payload).order_by(events.c.id))
+        )
+    return [(row.kind, row.payload) for row in rows if row.kind.startswith("key.")]
 
 
 def fingerprint(line: str, kind: str, tmp_path: Path) -> str:

@@ -78,7 +78,7 @@ class Invited:
         self.state = state
         self.taker = world.person()
         self.project = world.project(
-            place, starts=TOMORROW if state is invitation_rules.State.HELD else None
+            place, start_date=TOMORROW if state is invitation_rules.State.HELD else None
         )
         asks = state in {invitation_rules.State.REQUESTED, invitation_rules.State.REJECTED}
         expired = state is invitation_rules.State.EXPIRED
@@ -110,7 +110,7 @@ class Invited:
     def link(self, purpose: str) -> str:
         now = int(datetime.now(UTC).timestamp())
         staff = self.world.staff
-        return self.world.vault.sign(purpose, staff.uuid, self.uuid, self.row.generation, now)
+        return self.world.vault.sign(purpose, staff.uuid, self.uuid, self.row.link_version, now)
 
     def do(self, act: invitation_rules.Action) -> httpx.Response:
         path = "/api/user-invitations/"
@@ -156,7 +156,7 @@ def test_an_invitation_moves_as_in_the_table_and_not_otherwise(
     for act in invitation_rules.Action:
         one = invited(state)
         if act is invitation_rules.Action.RELEASE:
-            change(world, projects, starts=TODAY)
+            change(world, projects, start_date=TODAY)
         before = one.row
         leads_to = None if act in ELSEWHERE else invitation_rules.TRANSITIONS.get((state, act))
         if act is invitation_rules.Action.RELEASE:
@@ -181,13 +181,13 @@ def test_an_invitation_moves_as_in_the_table_and_not_otherwise(
             and state is not invitation_rules.State.PENDING
         )
         # What comes to life has all its time, and its mail goes out.
-        assert (one.row.created > before.created) is begins
-        assert one.row.expires - one.row.created == WEEK
-        told = [row.facts["invitation"] for row in mails(one.world, "invitation_created")]
+        assert (one.row.created_at > before.created_at) is begins
+        assert one.row.expires_at - one.row.created_at == WEEK
+        told = [row.payload["invitation"] for row in mails(one.world, "invitation_created")]
         assert told[-1:] == [one.row.id] or leads_to is not invitation_rules.State.PENDING
         # Whoever got it before must not come in by what they got then.
         revived = act is invitation_rules.Action.SEND and begins
-        assert one.row.generation == before.generation + revived
+        assert one.row.link_version == before.link_version + revived
         assert (one.row.approved_by is None) is (act is not invitation_rules.Action.APPROVE)
         # No second time, but for a mail.
         if act not in {invitation_rules.Action.SEND, invitation_rules.Action.RELEASE}:
@@ -240,7 +240,7 @@ def test_who_asks_staff_gets_not_around_them(
     world: World, site: Site, owner: Person, place: Place
 ) -> None:
     """Neither by a project that has not begun, nor by calling back and sending anew."""
-    project = world.project(place, starts=TOMORROW)
+    project = world.project(place, start_date=TOMORROW)
     by_staff = world.invite(world.staff, "bob@example.org", "PROJECT.MEMBER", project)
     by_owner = world.invite(owner, "eve@example.org", "PROJECT.MEMBER", project)
 
@@ -255,7 +255,7 @@ def test_who_asks_staff_gets_not_around_them(
     assert (do(by_staff, "cancel"), do(by_staff, "send")) == (200, 200)
     assert state(by_staff) == "requested"
     assert (do(by_owner, "cancel"), do(by_owner, "send")) == (400, 400)
-    change(world, projects, starts=TODAY)
+    change(world, projects, start_date=TODAY)
     assert Scheduler(world.database, world.settings).run() == 0
     assert (state(by_staff), state(by_owner)) == ("requested", "requested")
     assert len(mails(world, "invitation_created")) == 0
@@ -270,7 +270,7 @@ def test_what_staff_have_approved_waits_for_its_project_and_stays_approved(
     world: World, site: Site, owner: Person, place: Place, invited: Callable[..., Invited]
 ) -> None:
     one = invited(invitation_rules.State.REQUESTED)
-    change(world, projects, starts=TOMORROW)
+    change(world, projects, start_date=TOMORROW)
     assert one.do(invitation_rules.Action.APPROVE).status_code == 200
     assert one.shown == "project"
     path = f"/api/user-invitations/{one.uuid}/"
@@ -278,7 +278,7 @@ def test_what_staff_have_approved_waits_for_its_project_and_stays_approved(
         assert site.post(f"{path}{act}/", owner).status_code == 200
         assert one.shown == state
     assert mails(world, "invitation_created") == []
-    change(world, projects, starts=TODAY)
+    change(world, projects, start_date=TODAY)
     assert Scheduler(world.database, world.settings).run() == 1
     assert one.shown == "pending"
     assert len(mails(world, "invitation_created")) == 1
@@ -314,7 +314,7 @@ def test_a_token_decides_for_what_it_was_signed_and_for_who_is_staff_then(
         return answer.json()
 
     facts = (chief.uuid, one.uuid, 1, now)
-    assert one.row.generation == 1
+    assert one.row.link_version == 1
     assert decide("approve", *facts, purpose=approvals.REJECT) == ["Invalid signature."]
     assert decide("reject", *facts, purpose=approvals.APPROVE) == ["Invalid signature."]
     assert decide("approve", *facts, purpose="invitation") == ["Invalid signature."]

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 
 from collegium.access import queries as access_queries
 from collegium.db.statements import Statement
-from collegium.db.tables import events, open_invitations, organisations, role_permissions, roles
+from collegium.db.tables import events, invite_links, organisations, role_permissions, roles
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import rules as join_request_rules
 from collegium.join_requests.rules import State as Asked
@@ -185,7 +185,7 @@ def test_who_got_the_role_while_the_request_waited_is_not_given_it_twice(
     world.seat(one.asker, "PROJECT.MEMBER", one.project, end)
     # It is settled with the role, whose end is the giver's word.
     assert one.do(join_request_rules.Action.APPROVE).status_code == 409
-    assert [(row.username, row.until) for row in world.grants_in(one.project)] == [
+    assert [(row.username, row.valid_until) for row in world.grants_in(one.project)] == [
         (one.asker.actor.username, end)
     ]
     other = asked(Asked.PENDING)
@@ -252,7 +252,7 @@ def test_a_link_can_be_closed_and_followed_while_it_is_active_only(
         answer = site.post(f"{path}cancel/", owner)
         assert answer.json() == {"detail": "Invitation has been successfully canceled."}
     if link_state == "expired":
-        change(world, open_invitations, expires=datetime.now(UTC))
+        change(world, invite_links, expires_at=datetime.now(UTC))
     active = link_state == "active"
     assert site.get(path, asker).json()["is_active"] is active
     for asks, expected in (("true", active), ("false", not active)):

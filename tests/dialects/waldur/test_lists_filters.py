@@ -90,14 +90,14 @@ class Land:
         self.old = world.project(self.sea, "Old")
         self.gone = world.project(self.sea, "Gone")
         self.kites = world.project(self.air, "Kites")
-        self.later = world.project(self.sea, "Later", starts=date(2999, 1, 1))
+        self.later = world.project(self.sea, "Later", start_date=date(2999, 1, 1))
         self.until = datetime.now(UTC) + timedelta(days=5)
         world.seat(self.bob, "PROJECT.MANAGER", self.survey, self.until)
         world.seat(self.dan, "PROJECT.ADMIN", self.survey)
         world.seat(self.bob, "PROJECT.MEMBER", self.gone)
         with world.database.write() as tx:
             ended = update(project_table).where(project_table.c.scope_id == self.old.id)
-            tx.execute(Statement(ended.values(ends=date(2020, 1, 1))))
+            tx.execute(Statement(ended.values(end_date=date(2020, 1, 1))))
         self.remove(self.gone)
         self.invited: dict[str, str] = {}
         for name, role, place in (
@@ -114,7 +114,7 @@ class Land:
                 world.staff, f"{name.title()}@Example.org", role, place, civil_number=number
             )
         for name, values in (
-            ("expired", {"expires": datetime.now(UTC) - timedelta(seconds=1)}),
+            ("expired", {"expires_at": datetime.now(UTC) - timedelta(seconds=1)}),
             ("accepted", {"state": "accepted"}),
             ("canceled", {"state": "canceled"}),
             ("requested", {"state": "requested"}),
@@ -132,7 +132,7 @@ class Land:
         row = update(scopes).where(scopes.c.id == place.id)
         with self.world.database.write() as tx:
             membership_queries.end_all(tx, place.id, None)
-            tx.execute(Statement(row.values(removed=tx.now)))
+            tx.execute(Statement(row.values(removed_at=tx.now)))
 
     def found(self, site: Site, name: str, who: Any = None, /, **asked: Any) -> list[str]:
         """What tells the rows apart, in order; the count in the header must agree."""
@@ -432,7 +432,7 @@ def test_the_first_and_the_last_day_of_a_project(site: Site, land: Land, world: 
     for ends, shown in ((today, True), (today - timedelta(days=1), False), (None, True)):
         row = update(project_table).where(project_table.c.scope_id == land.kites.id)
         with world.database.write() as tx:
-            tx.execute(Statement(row.values(ends=ends)))
+            tx.execute(Statement(row.values(end_date=ends)))
         found = land.found(site, "projects", conceal_finished_projects="true")
         assert ("Kites" in found) is shown
 
@@ -443,8 +443,10 @@ def test_what_was_changed_since_is_found(site: Site, land: Land, world: World) -
 
     past = datetime.now(UTC) - timedelta(days=9)
     with world.database.write() as tx:
-        tx.execute(Statement(update(scopes).values(created=past)))
-        tx.execute(Statement(update(grants).where(grants.c.ended.is_(None)).values(since=past)))
+        tx.execute(Statement(update(scopes).values(created_at=past)))
+        tx.execute(
+            Statement(update(grants).where(grants.c.ended_at.is_(None)).values(valid_from=past))
+        )
     now = datetime.now(UTC)
     assert asked("projects") == asked("user-permissions") == []
     body: dict[str, Any] = {"name": "Much later"}

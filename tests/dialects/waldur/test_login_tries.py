@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from collegium.accounts import queries as account_queries
 from collegium.db.statements import Statement
-from collegium.db.tables import tries
+from collegium.db.tables import rate_limits
 from collegium.security.crypto import hash_password
 from collegium.security.rate_limits.rules import LOGIN_ACCOUNT, LOGIN_PAIR, backoff
 
@@ -49,9 +49,16 @@ def forward(world: World, **passed: float) -> None:
     """Let time pass for what was counted."""
     step = timedelta(**passed)
     with world.database.write() as tx:
-        for row in tx.fetch_all(Statement(select(tries))):
-            moved = update(tries).where(tries.c.subject == row.subject)
-            tx.execute(Statement(moved.values(last=row.last - step, until=row.until - step)))
+        for row in tx.fetch_all(Statement(select(rate_limits))):
+            moved = update(rate_limits).where(rate_limits.c.subject == row.subject)
+            tx.execute(
+                Statement(
+                    moved.values(
+                        last_attempt_at=row.last_attempt_at - step,
+                        blocked_until=row.blocked_until - step,
+                    )
+                )
+            )
 
 
 def test_the_fourth_failure_from_one_address_locks_that_pair_for_ten_minutes(
@@ -107,7 +114,7 @@ def test_one_address_cannot_try_everybody(site: Site, world: World) -> None:
 def test_what_is_counted_names_nobody(site: Site, world: World, ada: Person) -> None:
     log_in(site, "wrong")
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(tries)))
+        rows = tx.fetch_all(Statement(select(rate_limits)))
     assert rows
     assert "ada" not in repr(rows)
 

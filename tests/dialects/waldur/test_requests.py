@@ -117,7 +117,7 @@ def test_a_request_is_decided_once_and_says_by_whom(
         assert again.status_code == 409
         assert again.json() == {"detail": "Valid states for operation: pending."}
     (grant,) = world.grants_in(engine)
-    assert (grant.username, grant.giver_username, grant.until) == ("ada", "owner", None)
+    assert (grant.username, grant.giver_username, grant.valid_until) == ("ada", "owner", None)
     assert posted(world, "structure_role_granted") == [ada.email]
 
 
@@ -213,7 +213,7 @@ def test_approving_makes_a_passing_grant_a_lasting_one_and_never_a_second(
     uuid = submit(site, link, ada).json()["uuid"]
     assert decide(site, uuid, "approve", owner).status_code == 200
     (grant,) = world.grants_in(engine)
-    assert grant.until is None
+    assert grant.valid_until is None
     # Given in another way meanwhile: approved with it, without a second grant or a second mail.
     bob = world.person("bob")
     uuid = submit(site, link, bob).json()["uuid"]

@@ -842,7 +842,7 @@ def test_an_invitation_is_open_until_it_expires(
     scene: Scene, moment: timedelta, *, taken: bool
 ) -> None:
     hall, actor = scene.hall, scene.person("stranger").actor
-    expires = hall.world.invitation(scene.invitation).expires
+    expires = hall.world.invitation(scene.invitation).expires_at
     with hall.database.write(expires + moment) as tx:
         if taken:
             invitation_actions.accept(tx, actor, hall.settings, scene.invitation)
@@ -976,7 +976,7 @@ def test_where_only_staff_invite_others_ask(
 ) -> None:
     site = site_under(only_staff_can_invite_users="true")
     world = scene.hall.world
-    project = world.project(scene.organisation, starts=starts)
+    project = world.project(scene.organisation, start_date=starts)
     body = scene.invited("PROJECT.ADMIN", project)
 
     asked = site.post("/api/user-invitations/", scene.person("owner"), json=body).json()

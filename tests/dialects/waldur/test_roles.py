@@ -54,7 +54,7 @@ def history(world: World) -> list[tuple[str, dict[str, Any]]]:
     kinds = {"role.created", "role.changed", "role.deleted", "role.enabled", "role.disabled"}
     assert all(row.actor_id for row in rows if row.kind in kinds)
     return [
-        (row.kind, {k: v for k, v in row.facts.items() if k != "role_uuid"})
+        (row.kind, {k: v for k, v in row.payload.items() if k != "role_uuid"})
         for row in rows
         if row.kind in kinds
     ]

@@ -243,7 +243,7 @@ def furnish(world: World) -> tuple[Place, Place, str]:
     """Make an organisation with an owner, a project with an end, and an invitation to it."""
     ada = world.person("ada", first_name="Ada", birth_date=date(1815, 12, 10))
     org = world.organisation("Acme", owner=ada, description="Makers")
-    project = world.project(org, ends=date(2999, 1, 1))
+    project = world.project(org, end_date=date(2999, 1, 1))
     world.seat(ada, "PROJECT.MANAGER", project, datetime(2999, 1, 1, tzinfo=UTC))
     uuid = world.invite(ada, "bob@example.org", "PROJECT.MEMBER", project)
     return org, project, uuid
@@ -382,7 +382,7 @@ def test_grants_have_every_key(site: Site, world: World) -> None:
 def test_a_grant_that_nobody_gave_leaves_the_giver_out(site: Site, world: World) -> None:
     org, _project, _uuid = furnish(world)
     with world.database.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE grants SET given_by = NULL")
+        connection.exec_driver_sql("UPDATE grants SET granted_by = NULL")
     for one in site.get("/api/user-permissions/", world.staff).json():
         assert not {"created_by_full_name", "created_by_username"} & set(one)
     (member,) = site.get(f"{org.path}list_users/", world.staff).json()
@@ -525,7 +525,7 @@ def test_moments_are_utc_with_their_microseconds(site: Site, world: World) -> No
         (datetime(2025, 11, 24, 21, 57, 1, 0, UTC), "2025-11-24T21:57:01Z"),
     ):
         with world.database.write() as tx:
-            account_queries.change(tx, ada.id, {"joined": moment})
+            account_queries.change(tx, ada.id, {"joined_at": moment})
         assert site.get("/api/users/me/", ada).json()["date_joined"] == shown
 
 

@@ -15,7 +15,7 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.api.waldur.routes import ROUTES
 from collegium.db.statements import Statement
-from collegium.db.tables import keys
+from collegium.db.tables import ssh_keys
 from collegium.invitations import actions as invitation_actions
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
@@ -223,6 +223,6 @@ def add_key(world: World, person: Person) -> str:
         "fingerprint_sha512": uuid,
     }
     with world.database.write() as tx:
-        row = insert(keys).values(**values, created=tx.now, modified=tx.now)
+        row = insert(ssh_keys).values(**values, created_at=tx.now, modified_at=tx.now)
         tx.execute(Statement(row))
     return uuid

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.db.statements import Statement
-from collegium.db.tables import closed_ranges
+from collegium.db.tables import denied_ranges
 from tests.store.test_access import add_role
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def test_another_text_counts_at_once(site: Site, scene: Scene, world: World) -> 
         assert ask(site, path, scene.owner, INSIDE).status_code == inside, subnets
         assert ask(site, path, scene.owner, OUTSIDE).status_code == outside, subnets
     with world.database.read() as tx:
-        assert tx.fetch_all(Statement(select(closed_ranges))) == []
+        assert tx.fetch_all(Statement(select(denied_ranges))) == []
 
 
 def test_an_owner_cannot_move_the_wall(site: Site, scene: Scene) -> None:

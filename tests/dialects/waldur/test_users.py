@@ -10,7 +10,7 @@ from sqlalchemy import select
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
 from collegium.db.statements import Statement
-from collegium.db.tables import email_changes, events, keys
+from collegium.db.tables import email_changes, events, ssh_keys
 from collegium.db.tables import tokens as token_rows
 
 if TYPE_CHECKING:
@@ -75,17 +75,17 @@ def test_the_policy_must_be_agreed_to_once(site: Site, world: World) -> None:
     assert refused.json() == {"agree_with_policy": ["User must agree with the policy."]}
     assert row_of(world, ada).job_title == ""
     assert patch(site, ada, ada, **AGREES).status_code == 200
-    agreed = row_of(world, ada).agreed
+    agreed = row_of(world, ada).agreed_at
     assert patch(site, ada, ada, job_title="x").status_code == 200
     assert patch(site, ada, ada, **AGREES).status_code == 200
-    assert row_of(world, ada).agreed == agreed
+    assert row_of(world, ada).agreed_at == agreed
 
 
 def test_staff_need_no_agreement_for_others_nor_for_themselves(site: Site, world: World) -> None:
     ada = world.person("ada")
     assert patch(site, ada, world.staff, job_title="x").status_code == 200
     assert patch(site, world.staff, world.staff, job_title="x").status_code == 200
-    assert row_of(world, ada).agreed is None
+    assert row_of(world, ada).agreed_at is None
 
 
 def test_what_only_staff_may_write_is_passed_over_for_others(site: Site, world: World) -> None:
@@ -118,7 +118,7 @@ def test_a_tokens_lifetime_is_set_by_oneself_and_by_staff_within_the_limit(
     make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings], world: World
 ) -> None:
     site = make_site(make_settings(token_max_age="2h"))
-    ada = world.person("ada", agreed=None)
+    ada = world.person("ada", agreed_at=None)
     assert patch(site, ada, world.staff, token_lifetime=60).status_code == 200
     assert row_of(world, ada).token_lifetime == 60
     assert patch(site, ada, world.staff, token_lifetime=7201).status_code == 400
@@ -185,7 +185,7 @@ def test_the_history_tells_what_changed_and_nothing_when_nothing_did(
     patch(site, ada, world.staff, job_title="Countess", birth_date="1815-12-10")
     (event,) = told(database, "account.updated")
     assert event.actor_name == "Staff Lee"
-    assert event.facts["changes"] == {
+    assert event.payload["changes"] == {
         "job_title": ["", "Countess"],
         "birth_date": [None, "1815-12-10"],
     }
@@ -198,12 +198,12 @@ def test_switching_off_and_on_is_told_and_kept_from_directories(
 ) -> None:
     ada = world.person("ada")
     assert patch(site, ada, world.staff, is_active=False).status_code == 200
-    assert row_of(world, ada).is_barred
+    assert row_of(world, ada).disabled_by_staff
     gone = site.get("/api/users/me/", ada)
     assert gone.status_code == 401
     assert gone.json() == {"detail": "User inactive or deleted."}
     assert patch(site, ada, world.staff, is_active=True).status_code == 200
-    assert not row_of(world, ada).is_barred
+    assert not row_of(world, ada).disabled_by_staff
     assert site.get("/api/users/me/", ada).json() == {"detail": "Invalid token."}
     assert len(told(database, "account.deactivated")) == 1
     assert len(told(database, "account.activated")) == 1
@@ -250,7 +250,10 @@ def test_a_deleted_account_leaves_nothing_personal_but_a_readable_history(
         tx.execute(
             Statement(
                 email_changes.insert().values(
-                    account_id=ada.id, email="new@example.org", digest=b"1" * 32, created=tx.now
+                    account_id=ada.id,
+                    email="new@example.org",
+                    code_hash=b"1" * 32,
+                    created_at=tx.now,
                 )
             )
         )
@@ -261,14 +264,14 @@ def test_a_deleted_account_leaves_nothing_personal_but_a_readable_history(
     for value in [*personal.values(), "ada@example.org", "new@example.org"]:
         assert value not in kept
     with database.read() as tx:
-        for table in (keys, token_rows, email_changes):
+        for table in (ssh_keys, token_rows, email_changes):
             rows = tx.fetch_all(Statement(select(table).where(table.c.account_id == ada.id)))
             assert rows == []
     assert world.grants_in(place) == []
     shown = site.get(f"/api/user-invitations/{uuid}/", owner).json()
     assert shown["created_by_full_name"] == f"Deleted account {ada.id}"
     (event,) = told(database, "account.deleted")
-    assert event.facts == {"username": f"~deleted-{ada.id}"}
+    assert event.payload == {"username": f"~deleted-{ada.id}"}
     # The name is free again, the number is not.
     again = world.person("ada")
     assert again.id > ada.id
@@ -329,7 +332,7 @@ def test_a_token_rests_nowhere_in_clear(world: World, database: Database) -> Non
     ada = world.person("ada")
     with database.read() as tx:
         rows = tx.fetch_all(Statement(select(token_rows)))
-    assert ada.token.encode() not in b"".join(row.sealed + row.digest for row in rows)
+    assert ada.token.encode() not in b"".join(row.token_encrypted + row.token_hash for row in rows)
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])

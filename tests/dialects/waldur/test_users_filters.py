@@ -45,14 +45,14 @@ class Town:
             organization="Tartu ÜLIKOOL 100%",
             job_title="Õppejõud",
             registration_method="eduteams",
-            agreed=now,
+            agreed_at=now,
         )
         self.bob = world.person("bob", first_name="Bob", last_name="Mari", is_support=True)
         self.old = world.person("old", first_name="Old", last_name="Hand", is_active=False)
         self.past = now - timedelta(days=5000)
         mark = update(table).where(table.c.id == self.old.id)
         with world.database.write() as tx:
-            tx.execute(Statement(mark.values(joined=self.past, modified=self.past)))
+            tx.execute(Statement(mark.values(joined_at=self.past, modified_at=self.past)))
         self.org = world.organisation("Institute", owner=self.mari)
         self.project = world.project(self.org, "Survey")
         world.seat(self.bob, "PROJECT.MEMBER", self.project)
@@ -195,11 +195,13 @@ def test_only_living_grants_in_scopes_that_exist_count(
         grants.c.scope_id == other.id, grants.c.account_id == town.bob.id
     )
     with world.database.write() as tx:
-        tx.execute(Statement(expired.values(until=tx.now)))
+        tx.execute(Statement(expired.values(valid_until=tx.now)))
     world.unseat(town.mari, "PROJECT.MANAGER", other)
     assert town.found(site, project_roles="PROJECT.ADMIN,PROJECT.MANAGER") == []
     assert town.found(site, project_uuid=other.uuid) == []
-    remove = update(scopes).where(scopes.c.id == town.project.id).values(removed=datetime.now(UTC))
+    remove = (
+        update(scopes).where(scopes.c.id == town.project.id).values(removed_at=datetime.now(UTC))
+    )
     with world.database.write() as tx:
         tx.execute(Statement(remove))
     assert town.found(site, project_roles="PROJECT.MEMBER") == []

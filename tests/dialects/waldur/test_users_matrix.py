@@ -67,8 +67,8 @@ def scene(world: World) -> tuple[Person, dict[str, Person]]:
     world.seat(people["member"], "PROJECT.MEMBER", project)
     world.seat(people["sibling"], "PROJECT.MEMBER", other)
     with world.database.write() as tx:
-        values = {"account_id": target.id, "email": "new@example.org", "digest": b"1" * 32}
-        tx.execute(Statement(insert(email_changes).values(**values, created=tx.now)))
+        values = {"account_id": target.id, "email": "new@example.org", "code_hash": b"1" * 32}
+        tx.execute(Statement(insert(email_changes).values(**values, created_at=tx.now)))
     return target, people
 
 

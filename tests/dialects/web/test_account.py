@@ -130,7 +130,7 @@ def test_what_another_service_keeps_cannot_be_changed_here(
     make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings], world: World
 ) -> None:
     browser = Browser(make_site(make_settings(local_idp_protected_fields="first_name,email")))
-    ada = world.person("ada", agreed=datetime.now(UTC))
+    ada = world.person("ada", agreed_at=datetime.now(UTC))
     browser.sign_in(world, ada)
     assert 'name="first_name"' not in browser.open("/account/profile/").text
     browser.send("/account/profile/", first_name="Eve", last_name="Adams")
@@ -141,7 +141,7 @@ def test_what_another_service_keeps_cannot_be_changed_here(
 
 
 def test_a_picture_is_kept_made_harmless_and_removed(browser: Browser, world: World) -> None:
-    ada = world.person("ada", agreed=datetime.now(UTC))
+    ada = world.person("ada", agreed_at=datetime.now(UTC))
     browser.sign_in(world, ada)
     browser.open("/account/profile/")
     made = BytesIO()

@@ -70,7 +70,7 @@ def facts(world: World) -> list[dict[str, Any]]:
     """What is owed to those who invited."""
     with world.database.read() as tx:
         rows = tx.fetch_all(Statement(outbox.select().order_by(outbox.c.id)))
-    return [dict(row.facts) for row in rows if row.kind == "invitation_declined"]
+    return [dict(row.payload) for row in rows if row.kind == "invitation_declined"]
 
 
 def declines(browser: Browser, here: str) -> int:
@@ -98,9 +98,9 @@ def test_the_link_in_the_mail_declines_without_an_account(
     assert world.invitation(uuid).state == "rejected"
     assert owed(world.database, "invitation_declined") == [owner.email]
     (event,) = told(world)
-    assert (event.actor_id, event.actor_name, event.facts["email"]) == (None, "", ADDRESS)
-    assert event.address
-    assert event.request
+    assert (event.actor_id, event.actor_name, event.payload["email"]) == (None, "", ADDRESS)
+    assert event.ip_address
+    assert event.request_id
     # Opened again, it says the same; declined or accepted again, it does nothing.
     page = browser.open(here)
     assert page.status_code == 410
@@ -413,7 +413,7 @@ def test_groups_are_declined_alike_on_the_page_and_on_their_wire(
     with world.database.write() as tx, pytest.raises(Conflict):
         group_invitation_actions.cancel(tx, owner.actor, again)
     assert owed(world.database, "invitation_declined") == [owner.email] * 2
-    assert [one.facts["email"] for one in told(world)] == [ADDRESS] * 2
+    assert [one.payload["email"] for one in told(world)] == [ADDRESS] * 2
 
 
 def test_whoever_invited_is_told_unless_it_was_themselves_or_they_want_no_mail(

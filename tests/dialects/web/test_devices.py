@@ -82,7 +82,7 @@ def test_a_program_that_asks_from_another_network_is_pointed_out(
     browser.sign_in(world, ada)
     begun = begin(site)
     with world.database.write() as tx:
-        tx.execute(Statement(update(devices).values(address="203.0.113.9")))
+        tx.execute(Statement(update(devices).values(ip_address="203.0.113.9")))
     shown = text(browser.open(at(begun)))
     assert "203.0.113.9" in shown
     assert "Another network than that of this browser (127.0.0.1)" in shown
@@ -279,7 +279,7 @@ def test_a_program_that_waited_before_the_upgrade_can_be_let_in(
     browser.sign_in(world, ada)
     begun = begin(site, client_name="patient")
     with world.database.write() as tx:
-        old = {"user_code_sealed": None, "address": "", "lifetime": None}
+        old = {"user_code_encrypted": None, "ip_address": "", "lifetime": None}
         tx.execute(Statement(update(devices).values(old)))
     shown = text(browser.open(at(begun)))
     assert "patient" in shown

@@ -89,7 +89,7 @@ def test_the_end_of_a_role_stays_when_it_is_saved_as_shown(
     # The whole form, and the date alone.
     for given in (sent, {"action": "end", "until": sent["until"]}):
         assert "ends as before" in text(browser.follow(browser.send(here, **given)))
-        assert grant(scene).until == end
+        assert grant(scene).valid_until == end
         browser.open(here)
     assert history(browser, scene) == before
 
@@ -101,7 +101,7 @@ def test_a_role_without_an_end_stays_so_when_it_is_saved_as_shown(
     sent = fields(browser, "end")
     assert sent["until"] == ""
     assert "ends as before" in text(browser.follow(browser.send(here, **sent)))
-    assert grant(scene).until is None
+    assert grant(scene).valid_until is None
 
 
 def test_saving_a_role_as_shown_undoes_nothing_that_was_changed_meanwhile(
@@ -117,7 +117,7 @@ def test_saving_a_role_as_shown_undoes_nothing_that_was_changed_meanwhile(
         sent = fields(browser, "end")
         give_end(scene, site, changed.isoformat() if changed else None)
         assert browser.send(here, **sent).status_code == 303
-        assert grant(scene).until == changed
+        assert grant(scene).valid_until == changed
 
 
 def test_another_day_ends_a_role_with_that_day(
@@ -128,10 +128,10 @@ def test_another_day_ends_a_role_with_that_day(
     other = (DAY + timedelta(days=1)).date()
     sent = fields(browser, "end") | {"until": other.isoformat()}
     assert "has another end now" in text(browser.follow(browser.send(here, **sent)))
-    assert grant(scene).until == datetime.combine(other, time(23, 59, 59), UTC)
+    assert grant(scene).valid_until == datetime.combine(other, time(23, 59, 59), UTC)
     browser.open(here)
     assert browser.send(here, **(fields(browser, "end") | {"until": ""})).status_code == 303
-    assert grant(scene).until is None
+    assert grant(scene).valid_until is None
 
 
 def test_the_end_of_a_role_is_shown_again_when_another_button_was_refused(
@@ -144,19 +144,19 @@ def test_the_end_of_a_role_is_shown_again_when_another_button_was_refused(
     sent = fields(browser, "end")
     assert sent["until"] == DAY.date().isoformat()
     assert "ends as before" in text(browser.follow(browser.send(here, **sent)))
-    assert grant(scene).until == ENDS[0]
+    assert grant(scene).valid_until == ENDS[0]
     # Emptied, it is taken away.
     browser.open(here)
     browser.send(here, action="role", role="no role")
     assert browser.send(here, **(fields(browser, "end") | {"until": ""})).status_code == 303
-    assert grant(scene).until is None
+    assert grant(scene).valid_until is None
 
 
 @pytest.mark.parametrize("end", ENDS, ids=str)
 def test_the_end_of_a_link_stays_when_it_is_saved_as_shown(
     browser: Browser, scene: Scene, here: str, end: datetime
 ) -> None:
-    uuid = scene.world.open(scene.people["owner"], "PROJECT.MEMBER", scene.project, expires=end)
+    uuid = scene.world.open(scene.people["owner"], "PROJECT.MEMBER", scene.project, expires_at=end)
     assert here
     path = f"{scene.paths['project']}links/{uuid}/"
     before = history(browser, scene)
@@ -165,12 +165,12 @@ def test_the_end_of_a_link_stays_when_it_is_saved_as_shown(
     assert sent["expires"] == end.date().isoformat()
     for given in (sent, {"action": "save", "expires": sent["expires"]}):
         assert browser.send(path, **given).status_code == 303
-        assert link(scene, uuid).expires == end
+        assert link(scene, uuid).expires_at == end
         browser.open(path)
     assert history(browser, scene) == before
     # What is changed beside it leaves it alone, too.
     assert browser.send(path, **(sent | {"custom_text": "For all"})).status_code == 303
-    assert (link(scene, uuid).expires, link(scene, uuid).custom_text) == (end, "For all")
+    assert (link(scene, uuid).expires_at, link(scene, uuid).custom_text) == (end, "For all")
 
 
 def test_the_words_of_a_link_stay_when_they_are_saved_as_shown(
@@ -204,11 +204,13 @@ def test_the_words_of_a_link_stay_when_they_are_saved_as_shown(
 
 
 def test_another_day_ends_a_link_with_that_day(browser: Browser, scene: Scene, here: str) -> None:
-    uuid = scene.world.open(scene.people["owner"], "PROJECT.MEMBER", scene.project, expires=ENDS[0])
+    uuid = scene.world.open(
+        scene.people["owner"], "PROJECT.MEMBER", scene.project, expires_at=ENDS[0]
+    )
     assert here
     path = f"{scene.paths['project']}links/{uuid}/"
     browser.open(path)
     other = (DAY + timedelta(days=1)).date()
     sent = fields(browser, "save") | {"expires": other.isoformat()}
     assert browser.send(path, **sent).status_code == 303
-    assert link(scene, uuid).expires == datetime.combine(other, time(23, 59, 59), UTC)
+    assert link(scene, uuid).expires_at == datetime.combine(other, time(23, 59, 59), UTC)

@@ -14,8 +14,8 @@ from pyotp.totp import TOTP
 from collegium.api import limits
 from collegium.db import idempotency
 from collegium.db.statements import Statement
-from collegium.db.tables import accounts, invitations, organisations, outbox, requests, tokens
-from collegium.db.tables import submissions as table
+from collegium.db.tables import accounts, invitations, join_requests, organisations, outbox, tokens
+from collegium.db.tables import idempotency_keys as table
 from collegium.invitations import links
 from collegium.join_requests import actions as join_request_actions
 from collegium.roles import queries as role_queries
@@ -155,7 +155,7 @@ def test_second_press_shows_the_token_that_the_first_has_made(
     assert len(made) == 1
     # What is kept for it is of no use to whoever reads the database.
     (kept,) = rows(world, table)
-    assert shown[0] not in kept.answer
+    assert shown[0] not in kept.response
     # Neither another form nor another person is shown it.
     browser.open(here)
     form["submission"] = number(browser)
@@ -209,7 +209,7 @@ def test_second_press_shows_the_recovery_codes_that_the_first_has_made(
     one, other = (recovery_codes_in(press(*turns)) for _ in range(2))
     assert one == other
     assert len(one) == 10
-    assert not {code for code in one for row in rows(world, table) if code in row.answer}
+    assert not {code for code in one for row in rows(world, table) if code in row.response}
     # Others in their place, with one of them.
     browser.open(here)
     renews = ("codes", one[0], number(browser))
@@ -247,9 +247,9 @@ def test_limit_that_the_first_press_has_used_up_does_not_refuse_the_second(
     else:
         pytest.fail("there is no limit")
     assert last is not None
-    asked = len(rows(world, requests))
+    asked = len(rows(world, join_requests))
     assert browser.call("POST", last[0], data=last[1]).status_code == 303
-    assert len(rows(world, requests)) == asked
+    assert len(rows(world, join_requests)) == asked
 
 
 def test_join_request_is_made_once_and_asked_of_each_decider_once(
@@ -266,7 +266,7 @@ def test_join_request_is_made_once_and_asked_of_each_decider_once(
     one, other = (said(browser, browser.call("POST", here, data=form)) for _ in range(2))
     assert one == other
     assert "You have asked" in one[1]
-    assert len(rows(world, requests)) == 1
+    assert len(rows(world, join_requests)) == 1
     kinds = [row.kind for row in rows(world, outbox)]
     assert kinds.count("permission_request_submitted") == len(
         {row.recipient for row in rows(world, outbox)}

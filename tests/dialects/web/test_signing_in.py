@@ -213,9 +213,9 @@ def test_a_second_factor_is_turned_on_and_off_with_its_codes(
         stored = tx.fetch_all(Statement(recovery_codes.select()))
         row = two_factor_queries.of_account(tx, ada.id)
     assert row is not None
-    assert secret[1].encode() not in bytes(row.sealed)
+    assert secret[1].encode() not in bytes(row.secret_encrypted)
     plain = {code.replace("-", "").encode() for code in codes}
-    assert not plain & {bytes(one.digest) for one in stored}
+    assert not plain & {bytes(one.code_hash) for one in stored}
     # Not with a wrong code; with a recovery code, the others are dead afterwards.
     assert browser.send(here, action="remove", code="000000").status_code == 422
     renewed = browser.send(here, action="codes", code=codes[0])

@@ -81,7 +81,7 @@ def test_link_that_lasts_longer_has_whoever_said_so_as_its_sponsor(
 ) -> None:
     world, manager = scene.world, scene.people["manager"]
     soon = datetime.now(UTC) + timedelta(days=1)
-    link = made_by_staff(scene, auto_approve=True, expires=soon)
+    link = made_by_staff(scene, auto_approve=True, expires_at=soon)
     longer = (soon + timedelta(days=2)).date().isoformat()
     save(browser, scene, manager, link, auto_approve="yes", expires=longer, **NARROW)
     world.unseat(manager, "PROJECT.MANAGER", scene.project)
@@ -177,7 +177,7 @@ def test_public_link_is_changed_by_staff_alone_and_closed_by_its_managers_too(
     assert browser.call("GET", f"{here}{link}/").status_code == 403
     assert link_of(world, link).is_public
     assert browser.send(f"{here}{link}/", action="close").status_code == 303
-    assert link_of(world, link).canceled is not None
+    assert link_of(world, link).canceled_at is not None
     browser.sign_in(world, world.staff)
     browser.open(f"{here}{other}/")
     given = {"is_public": "yes", "custom_text": "Ours"}

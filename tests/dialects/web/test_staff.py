@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import bindparam, insert
 
 from collegium.db.statements import Statement
-from collegium.db.tables import outbox, requests
+from collegium.db.tables import join_requests, outbox
 from collegium.refusals import NotFound
 from collegium.scopes import activity
 from collegium.web import charts
@@ -153,7 +153,7 @@ def test_charts_show_each_day_and_say_it_in_words_and_numbers(
     now = datetime.now(UTC)
     ago = [now - timedelta(days=days) for days in (1, 1, 29, 30)]
     for joined in ago:
-        world.person(joined=joined)
+        world.person(joined_at=joined)
     uuid = world.invite(
         scene.people["owner"],
         "outsider@example.org",
@@ -197,15 +197,15 @@ def test_requests_are_counted_day_by_day_as_they_waited(scene: Scene) -> None:
     for at, (asked, decided) in enumerate(moments):
         put(
             world,
-            requests,
+            join_requests,
             uuid=f"{at + 1:032x}",
             scope_id=scene.project.id,
             role_id=world.role("PROJECT.MEMBER").id,
             account_id=scene.people["member"].id,
             state="pending" if decided is None else "approved",
-            created=now - timedelta(days=asked),
-            decided=None if decided is None else now - timedelta(days=decided),
-            sole=at,
+            created_at=now - timedelta(days=asked),
+            decided_at=None if decided is None else now - timedelta(days=decided),
+            exclusive_key=at,
         )
     with world.database.read() as tx:
         waiting = activity.of_days(tx, world.staff.actor).waiting
@@ -229,8 +229,8 @@ def test_late_and_abandoned_mails_are_told(browser: Browser, scene: Scene) -> No
     world, now = scene.world, datetime.now(UTC)
     browser.sign_in(world, world.staff)
     assert "Mails leave as they should" in text(browser.open("/staff/"))
-    row = {"kind": "email_changed", "recipient": "a@example.org", "facts": {}, "created": now}
-    put(world, outbox, **row, due=now, state="abandoned", settled=now)
+    row = {"kind": "email_changed", "recipient": "a@example.org", "payload": {}, "created_at": now}
+    put(world, outbox, **row, next_attempt_at=now, state="failed", finished_at=now)
     assert "could not be delivered" in text(browser.open("/staff/"))
-    put(world, outbox, **row, due=now - timedelta(minutes=2), state="owed")
+    put(world, outbox, **row, next_attempt_at=now - timedelta(minutes=2), state="queued")
     assert "1 mail should have left more than a minute ago" in text(browser.open("/staff/"))

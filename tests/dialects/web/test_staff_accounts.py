@@ -43,7 +43,7 @@ def kinds(world: World, person: Person) -> list[str]:
 
 
 def test_accounts_are_found_sorted_and_paged(staff: Browser, world: World) -> None:
-    world.person("zoe", organization="Zoo", joined=datetime(2020, 5, 4, tzinfo=UTC))
+    world.person("zoe", organization="Zoo", joined_at=datetime(2020, 5, 4, tzinfo=UTC))
     world.person("off", is_active=False)
     world.person("helper", is_support=True)
     said = text(staff.open(HERE))

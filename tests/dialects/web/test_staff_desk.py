@@ -34,7 +34,7 @@ def latest(world: World) -> tuple[str, dict[str, object]]:
     """What history tells last."""
     with world.database.read() as tx:
         (row,) = event_queries.listing.page(tx, world.staff.actor, {}, (), 1, 0)
-    return row.kind, row.facts
+    return row.kind, row.payload
 
 
 def test_organisations_are_found_and_made(staff: Browser, world: World) -> None:
@@ -226,9 +226,9 @@ def test_mails_are_shown_tried_again_and_dropped(staff: Browser, world: World) -
         {"mail": "email_changed", "recipient": "a@example.org"},
     )
     assert states(world) == {
-        "a@example.org": "owed",
-        "b@example.org": "abandoned",
-        "c@example.org": "owed",
+        "a@example.org": "queued",
+        "b@example.org": "failed",
+        "c@example.org": "queued",
     }
     page = staff.follow(staff.send(here, action="drop", mail=waits))
     assert "not sent any more" in text(page)
@@ -241,9 +241,9 @@ def test_mails_are_shown_tried_again_and_dropped(staff: Browser, world: World) -
     assert "1 mail is on the way" in text(staff.follow(staff.send(given_up, action="retry_all")))
     assert "Nothing was done" in text(staff.follow(staff.send(given_up, action="retry_all")))
     assert states(world) == {
-        "a@example.org": "owed",
-        "b@example.org": "owed",
-        "c@example.org": "void",
+        "a@example.org": "queued",
+        "b@example.org": "queued",
+        "c@example.org": "obsolete",
     }
 
 
@@ -287,7 +287,7 @@ def test_mails_are_nobodys_but_staffs(scene: Scene) -> None:
                     action(tx, actor, mail)
             with pytest.raises(refusal):
                 outbox_actions.retry_all(tx, actor)
-            rows = outbox_queries.listing.page(tx, actor, {"state": "abandoned"}, (), 10, 0)
+            rows = outbox_queries.listing.page(tx, actor, {"state": "failed"}, (), 10, 0)
             assert len(rows) == (1 if name == "support" else 0)
     with world.database.write() as tx:
         assert outbox_actions.retry_all(tx, world.staff.actor) == 1

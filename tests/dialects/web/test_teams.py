@@ -124,7 +124,7 @@ def test_a_role_is_exchanged_for_one_that_could_be_given(browser: Browser, scene
     said = text(browser.follow(browser.send(here, action="role", role=given["PROJECT.ADMIN"])))
     assert "Member Lee is Project administrator now." in said
     (now,) = (row for row in world.grants_in(scene.project) if row.username == "member")
-    assert (now.role_name, now.until) == ("PROJECT.ADMIN", until)
+    assert (now.role_name, now.valid_until) == ("PROJECT.ADMIN", until)
     # What one cannot give away, one cannot give either; nor is there a way round the last owner.
     grant = grant_of(world, scene.people["owner"], scene.organisation)
     owner = f"{scene.paths['organisation']}people/{grant}/"
@@ -218,7 +218,7 @@ def test_a_role_is_given_to_whom_one_can_see(browser: Browser, scene: Scene) -> 
     for given in ({"role": member}, {"role": manager, "until": "2099-12-31"}):
         assert browser.send(here, account=owner.uuid, **given).status_code == 303
     held = {
-        row.role_name: row.until
+        row.role_name: row.valid_until
         for row in world.grants_in(scene.project)
         if row.username == "owner"
     }

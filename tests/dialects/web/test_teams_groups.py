@@ -263,7 +263,7 @@ def test_an_invitation_is_called_back_revived_and_accepted(
     browser.send(f"{here}{second.uuid}/", action="cancel")
     browser.open(here)
     assert "goes out again" in text(browser.follow(browser.send(one, action="send")))
-    assert world.invitation(row.uuid).generation == 2
+    assert world.invitation(row.uuid).link_version == 2
     other.sign_in(world, ann)
     link = other.open("/account/").text.split('href="/invitation/')[1].split('"')[0]
     other.open(f"/invitation/{link}")

@@ -129,7 +129,12 @@ def test_invitations_say_how_they_stand_in_the_words_of_the_api(
     world.invite(scene.people["owner"], "up@example.org", "PROJECT.MANAGER", scene.project)
     assert {fate.value for fate in DELIVERY_STATUSES} == {"Scheduled", "Processing", "OK", "Erred"}
     browser.sign_in(world, manager)
-    for state, error in (("owed", ""), ("sent", ""), ("owed", "No such box."), ("void", "Gone.")):
+    for state, error in (
+        ("queued", ""),
+        ("sent", ""),
+        ("queued", "No such box."),
+        ("obsolete", "Gone."),
+    ):
         with world.database.engine.begin() as connection:
             mail = outbox.c.id == world.invitation(uuid).mail_id
             connection.execute(update(outbox).where(mail).values(state=state, error=error))

@@ -89,7 +89,7 @@ def test_a_link_says_whom_it_lets_in_how_and_until_when(browser: Browser, scene:
     assert row.template == "{username} at sea"
     assert row.custom_text == "For\nall"
     assert (row.auto_approve, row.auto_create_project, row.is_public) == (True, True, True)
-    assert row.expires.date().isoformat() == given["expires"]
+    assert row.expires_at.date().isoformat() == given["expires"]
     browser.sign_in(world, world.person("ada"))
     asked = browser.open(f"/open_invitation/{row.uuid}/")
     assert "a project of your own" in text(asked)
@@ -172,7 +172,7 @@ def test_a_link_is_changed_and_what_it_gives_stays(browser: Browser, scene: Scen
     (row,) = links_of(world, scene.project)
     assert (row.custom_text, row.role_name, row.auto_approve) == ("After", "PROJECT.MEMBER", True)
     assert row.email_patterns == [r".*@x\.org"]
-    assert row.expires.date() == end
+    assert row.expires_at.date() == end
     told = text(browser.open(f"{scene.paths['project']}history/?about=links"))
     assert "Manager Lee changed a link for many." in told
     browser.sign_in(world, world.person("late"))

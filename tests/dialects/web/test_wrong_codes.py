@@ -10,7 +10,7 @@ import pytest
 
 from collegium.db.statements import Statement
 from collegium.db.tables import events
-from collegium.db.tables import tries as tries_table
+from collegium.db.tables import rate_limits as tries_table
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, insert
 
 from collegium.db.statements import Statement
-from collegium.db.tables import closed_ranges
+from collegium.db.tables import denied_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collegium.db.database import WriteTransaction
 
-_CLEAR = Statement(delete(closed_ranges).where(closed_ranges.c.scope_id == bindparam("scope")))
+_CLEAR = Statement(delete(denied_ranges).where(denied_ranges.c.scope_id == bindparam("scope")))
 
 
 @lru_cache(maxsize=64)
 def _insert(count: int) -> Statement:
     return Statement(
-        insert(closed_ranges).values(
+        insert(denied_ranges).values(
             [
                 {
                     "scope_id": bindparam("scope"),

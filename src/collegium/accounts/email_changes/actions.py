@@ -143,11 +143,11 @@ def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -
     again: Row | None = email_change_queries.by_digest(tx, vault.digest(code))
     if again is None:
         raise NotFound("address.unknown_code")
-    if again.created + timedelta(seconds=settings.email_change_max_age) < tx.now:
+    if again.created_at + timedelta(seconds=settings.email_change_max_age) < tx.now:
         raise Conflict("address.code_expired")
     email_change_queries.drop_address(tx, again.email)
     before: Row = account_queries.by_id(tx, again.account_id)
-    change_account(tx, again.account_id, {"email": again.email, "modified": tx.now})
+    change_account(tx, again.account_id, {"email": again.email, "modified_at": tx.now})
     mail_budget_actions.restore(tx, again.email)
     event_queries.record(
         tx,

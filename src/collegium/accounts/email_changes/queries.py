@@ -25,15 +25,15 @@ _rows = select(
 ).join(accounts, accounts.c.id == email_changes.c.account_id)
 
 _OF = Statement(_rows.where(email_changes.c.account_id == bindparam("account")))
-_BY_CANCEL_DIGEST = Statement(_rows.where(email_changes.c.cancel_digest == bindparam("digest")))
-_BY_DIGEST = Statement(_rows.where(email_changes.c.digest == bindparam("digest")))
+_BY_CANCEL_DIGEST = Statement(_rows.where(email_changes.c.cancel_code_hash == bindparam("digest")))
+_BY_DIGEST = Statement(_rows.where(email_changes.c.code_hash == bindparam("digest")))
 _ADD = Statement(
     insert(email_changes).values(
         {
             name: bindparam(name)
             for name in (
                 *("account_id", "email", "email_comparable"),
-                *("digest", "cancel_digest", "created"),
+                *("code_hash", "cancel_code_hash", "created_at"),
             )
         }
     )
@@ -69,9 +69,9 @@ def replace(
         account_id=account,
         email=email,
         email_comparable=comparable_address(email),
-        digest=digest,
-        cancel_digest=cancel_digest,
-        created=tx.now,
+        code_hash=digest,
+        cancel_code_hash=cancel_digest,
+        created_at=tx.now,
     )
 
 

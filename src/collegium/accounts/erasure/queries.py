@@ -11,7 +11,7 @@ from sqlalchemy import and_, bindparam, delete, or_, select, update
 
 from collegium.accounts.erasure.rules import erased, neutral_name
 from collegium.db.statements import Statement, any_of
-from collegium.db.tables import BigInt, accounts, events, invitations, outbox, requests
+from collegium.db.tables import BigInt, accounts, events, invitations, join_requests, outbox
 from collegium.invitations.rules import State
 from collegium.text.email_addresses import comparable_address
 
@@ -36,12 +36,12 @@ _OPEN: Final = tuple(state.value for state in (State.PENDING, State.HELD, State.
 _PLAIN: Final = ("login.succeeded", "logout")
 
 _ABOUT = Statement(
-    select(events.c.id, events.c.facts).where(
+    select(events.c.id, events.c.payload).where(
         events.c.account_id == _account, *(events.c.kind != kind for kind in _PLAIN)
     )
 )
 _BY = Statement(
-    select(events.c.kind, events.c.facts).where(
+    select(events.c.kind, events.c.payload).where(
         events.c.actor_id == _account, any_of(events.c.kind, "kinds")
     )
 )
@@ -52,31 +52,31 @@ _IMPERSONATED = Statement(
 )
 # Events of earlier releases contain only the name.
 _DONE_FOR = Statement(
-    select(events.c.id, events.c.facts).where(
+    select(events.c.id, events.c.payload).where(
         any_of(events.c.actor_id, "people"),
         or_(
-            events.c.facts["impersonator"].as_integer() == _account,
-            events.c.facts["impersonated_by"].as_string() == bindparam("name"),
+            events.c.payload["impersonator"].as_integer() == _account,
+            events.c.payload["impersonated_by"].as_string() == bindparam("name"),
         ),
     )
 )
 _ACTED = Statement(
     update(events)
     .where(events.c.actor_id == _account)
-    .values(actor_name=bindparam("name"), address="")
+    .values(actor_name=bindparam("name"), ip_address="")
 )
 _WRITE_FACTS = Statement(
     update(events)
     .where(events.c.id == bindparam("event", type_=BigInt))
-    .values(facts=bindparam("told"))
+    .values(payload=bindparam("told"))
 )
 _CLEAR_IP_ADDRESSES = Statement(
-    update(events).where(events.c.id == bindparam("event", type_=BigInt)).values(address="")
+    update(events).where(events.c.id == bindparam("event", type_=BigInt)).values(ip_address="")
 )
 _OTHERS = Statement(
     select(accounts.c.email_comparable).where(
         any_of(accounts.c.email_comparable, "addresses"),
-        accounts.c.deleted.is_(None),
+        accounts.c.deleted_at.is_(None),
         accounts.c.id != _account,
     )
 )
@@ -115,18 +115,18 @@ _WITHOUT_TEXT = Statement(
     update(invitations).where(any_of(invitations.c.uuid, "uuids")).values(extra_text="")
 )
 _EVENTS_OF = Statement(
-    select(events.c.id, events.c.facts, events.c.actor_id).where(
+    select(events.c.id, events.c.payload, events.c.actor_id).where(
         any_of(events.c.scope_id, "scopes"),
         any_of(events.c.kind, "kinds"),
-        any_of(events.c.facts["invitation"].as_string(), "texts"),
+        any_of(events.c.payload["invitation"].as_string(), "texts"),
     )
 )
 # An invitation that staff deleted has no row any more, only events.
 _DELETED = Statement(
-    select(events.c.scope_id, events.c.facts).where(events.c.kind == bindparam("kind"))
+    select(events.c.scope_id, events.c.payload).where(events.c.kind == bindparam("kind"))
 )
 _EVENTS_OF_MAILS = Statement(
-    select(events.c.id, events.c.facts).where(any_of(events.c.kind, "kinds"))
+    select(events.c.id, events.c.payload).where(any_of(events.c.kind, "kinds"))
 )
 # These identify the account only by its id, and other people need them.
 _NEUTRAL_MAILS: Final = ("invitation_declined",)
@@ -141,7 +141,9 @@ _MAILS = Statement(
     )
 )
 _ASKED = Statement(
-    update(requests).where(requests.c.account_id == _account).values(message="", comment=None)
+    update(join_requests)
+    .where(join_requests.c.account_id == _account)
+    .values(message="", comment=None)
 )
 
 
@@ -157,12 +159,12 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
         actor: who deletes it.
     """
     about = tx.fetch_all(_ABOUT, account=account.id)
-    known = {account.email, *(text for row in about for text in _addresses(row.facts))}
+    known = {account.email, *(text for row in about for text in _addresses(row.payload))}
     spelled = _own(tx, account.id, {text for text in known if text})
     answered = {
-        str(row.facts["invitation"])
+        str(row.payload["invitation"])
         for row in tx.fetch_all(_BY, account=account.id, kinds=list(_ANSWERS))
-        if row.facts.get("invitation")
+        if row.payload.get("invitation")
     }
     keys = {comparable_address(text) for text in spelled}
     found = tx.fetch_all(
@@ -176,26 +178,26 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
     deleted = [
         row
         for row in tx.fetch_all(_DELETED, kind="invitation.deleted")
-        if row.facts["invitation"] in answered
-        or comparable_address(row.facts.get("email", "")) in keys
+        if row.payload["invitation"] in answered
+        or comparable_address(row.payload.get("email", "")) in keys
     ]
     _erase_events_of(
         tx,
         {(row.scope_id, row.uuid) for row in found}
-        | {(row.scope_id, row.facts["invitation"]) for row in deleted},
+        | {(row.scope_id, row.payload["invitation"]) for row in deleted},
     )
-    invited = {*(row.email for row in found), *(row.facts.get("email", "") for row in deleted)}
+    invited = {*(row.email for row in found), *(row.payload.get("email", "") for row in deleted)}
     spelled |= _own(tx, account.id, invited)
     tx.execute(_MAILS, account=account.id, recipients=sorted(spelled))
     _erase_sent(tx, account.id)
     tx.execute(_ASKED, account=account.id)
     for row in about:
-        told = erased(row.facts, account.id)
-        if told != row.facts:
+        told = erased(row.payload, account.id)
+        if told != row.payload:
             tx.execute(_WRITE_FACTS, event=row.id, told=told)
     for row in tx.fetch_all(_EVENTS_OF_MAILS, kinds=list(_OF_MAILS)):
-        if row.facts.get("recipient") in spelled:
-            tx.execute(_WRITE_FACTS, event=row.id, told={**row.facts, "recipient": ""})
+        if row.payload.get("recipient") in spelled:
+            tx.execute(_WRITE_FACTS, event=row.id, told={**row.payload, "recipient": ""})
     _erase_staff(tx, account, actor)
     tx.execute(_ACTED, account=account.id, name=neutral_name(account.id))
     return ended
@@ -211,7 +213,7 @@ def _erase_staff(tx: WriteTransaction, account: Row, actor: Actor) -> None:
     people = sorted({actor.id, *(row.account_id for row in rows)})
     name = f"{account.first_name} {account.last_name}".strip() or account.username
     for row in tx.fetch_all(_DONE_FOR, account=account.id, people=people, name=name):
-        told = {**row.facts, "impersonated_by": neutral_name(account.id)}
+        told = {**row.payload, "impersonated_by": neutral_name(account.id)}
         tx.execute(_WRITE_FACTS, event=row.id, told=told)
 
 
@@ -247,8 +249,8 @@ def _erase_events_of(tx: WriteTransaction, found: Collection[tuple[int, str]]) -
         texts=sorted(uuid for _, uuid in found),
     )
     for row in rows:
-        if "email" in row.facts:
-            told = {name: value for name, value in row.facts.items() if name != "email"}
+        if "email" in row.payload:
+            told = {name: value for name, value in row.payload.items() if name != "email"}
             tx.execute(_WRITE_FACTS, event=row.id, told=told)
         if row.actor_id is None:
             tx.execute(_CLEAR_IP_ADDRESSES, event=row.id)
@@ -257,6 +259,6 @@ def _erase_events_of(tx: WriteTransaction, found: Collection[tuple[int, str]]) -
 def _erase_sent(tx: WriteTransaction, account: int) -> None:
     """Remove the personal messages that the person wrote in invitations."""
     rows = tx.fetch_all(_BY, account=account, kinds=["invitation.created"])
-    uuids = sorted(str(row.facts["invitation"]) for row in rows if row.facts.get("invitation"))
+    uuids = sorted(str(row.payload["invitation"]) for row in rows if row.payload.get("invitation"))
     if uuids:
         tx.execute(_WITHOUT_TEXT, uuids=uuids)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ADD = Statement(
     insert(pictures).values(
-        {name: bindparam(name) for name in ("uuid", "media", "data", "created")}
+        {name: bindparam(name) for name in ("uuid", "media_type", "data", "created_at")}
     )
 )
 _FIND = Statement(select(pictures).where(pictures.c.uuid == bindparam("uuid")))
@@ -26,7 +26,7 @@ _DROP = Statement(delete(pictures).where(pictures.c.uuid == bindparam("uuid")))
 def add(tx: WriteTransaction, media: str, data: bytes) -> str:
     """Store a picture under a new UUID, so that a URL never shows another picture later."""
     uuid = uuid4().hex
-    tx.execute(_ADD, uuid=uuid, media=media, data=data, created=tx.now)
+    tx.execute(_ADD, uuid=uuid, media_type=media, data=data, created_at=tx.now)
     return uuid
 
 

@@ -111,7 +111,7 @@ def change(
     kept = profile_queries.get_visible(tx, actor, number).profile
     wanted = {**kept, **shown}
     if changed:
-        account_queries.change(tx, number, changed | {"modified": tx.now})
+        account_queries.change(tx, number, changed | {"modified_at": tx.now})
         notify_operator(tx, actor, settings, before, changed)
     if wanted != kept:
         profile_queries.change(tx, number, wanted)

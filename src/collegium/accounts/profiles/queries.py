@@ -21,7 +21,7 @@ from collegium.db.tables import (
     accounts,
     grants,
     invitations,
-    requests,
+    join_requests,
     scopes,
 )
 from collegium.invitations.rules import State
@@ -47,7 +47,7 @@ _rows = (
         )
     )
     .join(account_texts, account_texts.c.account_id == accounts.c.id)
-    .where(accounts.c.is_active, accounts.c.deleted.is_(None))
+    .where(accounts.c.is_active, accounts.c.deleted_at.is_(None))
 )
 
 
@@ -84,9 +84,9 @@ def visible() -> ColumnElement[bool]:
                 is_active(), grants.c.scope_id.in_(visible_scopes()), not_(_shares_group.c.is_staff)
             ),
             select(grants.c.account_id).where(is_active(), grants.c.scope_id.in_(_own_groups())),
-            select(requests.c.account_id).where(
-                requests.c.state == RequestState.PENDING.value,
-                requests.c.scope_id.in_(
+            select(join_requests.c.account_id).where(
+                join_requests.c.state == RequestState.PENDING.value,
+                join_requests.c.scope_id.in_(
                     scopes_with_permission(
                         (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant)
                     )
@@ -96,12 +96,12 @@ def visible() -> ColumnElement[bool]:
                 invitations.c.account_id == bindparam("actor", type_=BigInt),
                 invitations.c.created_by.is_not(None),
                 invitations.c.state == State.PENDING.value,
-                invitations.c.expires > bindparam("now", type_=UtcDateTime),
+                invitations.c.expires_at > bindparam("now", type_=UtcDateTime),
             ),
             select(invitations.c.account_id).where(
                 invitations.c.account_id.is_not(None),
                 invitations.c.state == State.PENDING.value,
-                invitations.c.expires > bindparam("now", type_=UtcDateTime),
+                invitations.c.expires_at > bindparam("now", type_=UtcDateTime),
                 invitations.c.scope_id.in_(
                     scopes_with_permission(
                         (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant),

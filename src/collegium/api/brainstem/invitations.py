@@ -52,7 +52,7 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = invitation_queries.get_visible(
         tx, context.actor, context.uuid("invitation"), in_groups=True
     )
-    if effective_state(row.state, row.expires, tx.now) is not State.PENDING:
+    if effective_state(row.state, row.expires_at, tx.now) is not State.PENDING:
         raise NotFound("invitation.unknown")
     return _one(tx, context.actor, row)
 

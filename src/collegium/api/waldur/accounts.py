@@ -129,8 +129,8 @@ def _shown(
     grants = membership_queries.by_account(tx, context.actor, [row.id]).get(row.id, ())
     token: str | UnsetType = UNSET
     own = row.id == context.actor.id and context.impersonator is None
-    if own and context.actor.token_kind == TokenKind.API and row.token_sealed is not None:
-        token = context.app.vault.decrypt(row.token_sealed, row.token_digest)
+    if own and context.actor.token_kind == TokenKind.API and row.token_encrypted is not None:
+        token = context.app.vault.decrypt(row.token_encrypted, row.token_hash)
     return schemas.user(context, row, grants, token=token, address=address)
 
 

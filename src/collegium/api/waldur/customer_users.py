@@ -93,12 +93,12 @@ def _shown(context: RequestContext, row: Row, held: Sequence[Row]) -> CustomerUs
                 uuid=one.uuid,
                 name=one.name,
                 role_name=one.role_name,
-                expiration_time=one.until,
+                expiration_time=one.valid_until,
             )
             for one in held
             if one.kind == ScopeKind.PROJECT
         ],
-        expiration_time=direct.until if direct else None,
+        expiration_time=direct.valid_until if direct else None,
         image=schemas.picture_url(context, row.picture),
     )
 

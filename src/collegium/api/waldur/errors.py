@@ -197,10 +197,8 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
     "decision.payload": (_LIST, "Invalid payload."),
     "decision.no_staff": (_LIST, "Invalid user UUID."),
     "decision.no_invitation": (_LIST, "Invalid invitation UUID."),
-    "project.date_in_the_past": ("ends", "Cannot be earlier than the current date."),
+    "project.date_in_the_past": ("end_date", "Cannot be earlier than the current date."),
 }
-
-_DATE_FIELDS: Final = {"starts": "start_date", "ends": "end_date"}
 
 
 class BadRequestError(Exception):
@@ -281,7 +279,7 @@ def reason_for(refusal: Refusal) -> tuple[str | None, str]:
     where, text = _REASONS[refusal.code]
     text = text.format(**{name: _messages(fact) for name, fact in refusal.facts.items()})
     if refusal.code == "project.date_in_the_past":
-        where = _DATE_FIELDS[str(refusal.facts["field"])]
+        where = str(refusal.facts["field"])
     return where, text
 
 

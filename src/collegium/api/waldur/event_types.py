@@ -288,7 +288,7 @@ _SAME: Final = (
 )
 ACCOUNT_FIELDS: Final = {
     **{name: name for name in _SAME.split()},
-    "agreed": "agreement_date",
+    "agreed_at": "agreement_date",
     "picture": "image",
 }
 """Columns of an account whose changes are shown, with their names in this API."""
@@ -300,9 +300,6 @@ PRIVILEGED: Final = frozenset({"description", "is_staff", "is_support", "is_acti
 """Columns among these that people do not see on their own account either."""
 
 SCOPE_FIELDS: Final = {
-    "accounting_started": "accounting_start_date",
-    "starts": "start_date",
-    "ends": "end_date",
-    "ends_requested_by": "end_date_requested_by",
+    "accounting_started_at": "accounting_start_date",
 }
 """Columns of an organisation or a project that have other names in this API."""

@@ -71,7 +71,7 @@ class _Reader:
         self.actor = self.every or self.did or people
         # The event of an impersonated account has the staff member's IP address, so that account
         # does not see the address.
-        self.origin = self.every or (self.did and "impersonated_by" not in row.facts)
+        self.origin = self.every or (self.did and "impersonated_by" not in row.payload)
 
 
 def _context(viewer: Actor, row: Row, known: Type) -> dict[str, Any]:
@@ -82,19 +82,19 @@ def _context(viewer: Actor, row: Row, known: Type) -> dict[str, Any]:
     if reader.affected and row.account_id is not None:
         made |= _affected(row, named=reader.every or reader.own)
     if reader.actor and row.actor_name:
-        made |= _person("user", row.actor_uuid, row.actor_deleted, row.actor_username)
+        made |= _person("user", row.actor_uuid, row.actor_deleted_at, row.actor_username)
         made["user_full_name"] = row.actor_name
     if reader.origin:
         made |= {
             key: value
-            for key, value in (("ip_address", row.address), ("request_id", row.request))
+            for key, value in (("ip_address", row.ip_address), ("request_id", row.request_id))
             if value
         }
-    if (reader.every or reader.did) and "impersonated_by" in row.facts:
-        made["impersonated_by_full_name"] = row.facts["impersonated_by"]
+    if (reader.every or reader.did) and "impersonated_by" in row.payload:
+        made["impersonated_by_full_name"] = row.payload["impersonated_by"]
     shown = {**known.open, **(known.closed if reader.inside else {})}
     for fact, key in shown.items():
-        value = row.facts.get(fact)
+        value = row.payload.get(fact)
         if value not in (None, "") and (reader.here or fact in _ELSEWHERE):
             made |= _fact(row, fact, key, value, every=reader.every)
     return made
@@ -115,7 +115,7 @@ def _place(row: Row) -> dict[str, Any]:
 
 
 def _affected(row: Row, *, named: bool) -> dict[str, Any]:
-    made = _person("affected_user", row.account_uuid, row.account_deleted, row.account_username)
+    made = _person("affected_user", row.account_uuid, row.account_deleted_at, row.account_username)
     name = f"{row.account_first_name} {row.account_last_name}".strip()
     return made | {"affected_user_full_name": name} if named and name else made
 
@@ -179,7 +179,7 @@ def _shown(request_context: RequestContext, row: Row) -> Event:
     return Event(
         id=row.id,
         uuid=row.uuid,
-        created=row.at,
+        created=row.created_at,
         event_type=event_types.name_of(row.kind),
         message=_message(known.says, context),
         context=context,

@@ -111,9 +111,9 @@ def group_invitation(context: RequestContext, row: Row, now: datetime) -> GroupI
         url=_link(context, row.uuid),
         uuid=row.uuid,
         role=row.role_uuid,
-        created=row.created,
-        expires=row.expires,
-        is_active=is_active(row.canceled, row.expires, now),
+        created=row.created_at,
+        expires=row.expires_at,
+        is_active=is_active(row.canceled_at, row.expires_at, now),
         is_public=row.is_public,
         auto_create_project=row.auto_create_project,
         auto_approve=row.auto_approve,
@@ -146,13 +146,13 @@ def permission_requests(
     An invite link admits people. Its URL is therefore shown only to the requester and to callers
     who may list the link. Other members of the organisation see the request without it.
     """
-    uuids = {row.open_invitation_uuid for row in rows if row.open_invitation_uuid}
+    uuids = {row.invite_link_uuid for row in rows if row.invite_link_uuid}
     shown = invite_link_queries.visible_of(tx, context.actor, uuids)
     return [
         _permission_request(
             context,
             row,
-            shows_link=row.open_invitation_uuid in shown or row.username == context.actor.username,
+            shows_link=row.invite_link_uuid in shown or row.username == context.actor.username,
         )
         for row in rows
     ]
@@ -169,15 +169,15 @@ def _permission_request(
     return PermissionRequest(
         f"{context.base}/api/user-permission-requests/{row.uuid}/",
         row.uuid,
-        _link(context, row.open_invitation_uuid) if row.open_invitation_uuid and shows_link else "",
+        _link(context, row.invite_link_uuid) if row.invite_link_uuid and shows_link else "",
         row.state,
-        row.created,
+        row.created_at,
         full_name(row),
         row.username,
         row.email,
         decider if known else None,
         row.decider_username if known else None,
-        row.decided if reviewed else None,
+        row.decided_at if reviewed else None,
         row.comment,
         row.scope_uuid,
         row.scope_name,

@@ -87,7 +87,7 @@ FIELDS: Final[dict[str, Field]] = {
         pattern=re.compile(r"\d{1,3}(\.\d{1,2})?", re.ASCII),
         message="A valid number is required.",
     ),
-    "accounting_start_date": DateTime(to="accounting_started"),
+    "accounting_start_date": DateTime(to="accounting_started_at"),
     "sponsor_number": Integer(null=True),
     "max_service_accounts": Integer(null=True),
     "grace_period_days": Integer(null=True),

@@ -47,8 +47,8 @@ CHANGE: Final[dict[str, Field]] = {
     "slug": SLUG,
     "description": Text(max=20000),
     "backend_id": Text(max=255),
-    "start_date": Date(null=True, to="starts"),
-    "end_date": Date(null=True, to="ends"),
+    "start_date": Date(null=True),
+    "end_date": Date(null=True),
     "oecd_fos_2007_code": Choice(of=("", *OECD_CODES), null=True),
     "is_industry": Boolean(),
     "kind": Choice(of=("default", "course", "public")),
@@ -94,8 +94,8 @@ def _check_dates(form: Form, now: datetime, starts: date | None = None) -> None:
     Args:
         starts: current start date of the project.
     """
-    for name in ("starts", "ends"):
-        if name == "starts" and starts is not None and starts <= now.date():
+    for name in ("start_date", "end_date"):
+        if name == "start_date" and starts is not None and starts <= now.date():
             continue
         try:
             project_actions.check_dates(now, {name: form.values.get(name)})
@@ -187,7 +187,7 @@ def _update(context: RequestContext) -> Answer:
             tx, context.actor, ScopeKind.PROJECT, uuid, Permission.PROJECT_UPDATE
         )
         form = _clean(read(context, CHANGE, partial=context.method == "PATCH"))
-        _check_dates(form, tx.now, reached.scope.starts)
+        _check_dates(form, tx.now, reached.scope.start_date)
         form.check()
         project_actions.update(tx, context.actor, reached, form.values)
         return Answer(200, schemas.encode(_one(context, tx, uuid)))

@@ -375,7 +375,7 @@ def picture_url(context: RequestContext, uuid: str | None) -> str | None:
 def user_token(row: Row, token: str) -> UserToken:
     """Return a token and its owner as this API shows them."""
     return UserToken(
-        created=row.token_used,
+        created=row.token_last_used_at,
         user_first_name=row.first_name,
         user_last_name=row.last_name,
         user_username=row.username,
@@ -397,8 +397,8 @@ def permission(row: Row, uuid: str, name: str, slug: str) -> Permission:
         uuid,
         name,
         slug,
-        row.since,
-        row.until,
+        row.valid_from,
+        row.valid_until,
         row.role_name,
         row.role_description,
         row.role_uuid,
@@ -416,8 +416,8 @@ def team_member(context: RequestContext, row: Row) -> TeamMember:
     """Return a grant as the team of its scope shows it."""
     return TeamMember(
         uuid=row.uuid,
-        created=row.since,
-        expiration_time=row.until,
+        created=row.valid_from,
+        expiration_time=row.valid_until,
         role_name=row.role_name,
         role_uuid=row.role_uuid,
         user_email=row.email,
@@ -469,8 +469,8 @@ def user(
         organization=row.organization,
         registration_method=row.registration_method,
         identity_source=row.identity_source,
-        date_joined=row.joined,
-        agreement_date=row.agreed,
+        date_joined=row.joined_at,
+        agreement_date=row.agreed_at,
         notifications_enabled=row.notifications_enabled,
         preferred_language=row.preferred_language,
         permissions=[permission(grant, row.uuid, name, row.slug) for grant in grants],
@@ -484,9 +484,9 @@ def user(
             protected_fields(row.registration_method, settings.local_idp_protected_fields)
         ),
         token_expires_at=expiry(
-            row.token_issued, row.token_used, row.token_lifetime, settings.token_max_age
+            row.token_created_at, row.token_last_used_at, row.token_lifetime, settings.token_max_age
         )
-        if (own or privileged) and row.token_used is not None
+        if (own or privileged) and row.token_last_used_at is not None
         else None,
         civil_number=row.civil_number if own or privileged else UNSET,
         birth_date=row.birth_date if own or privileged else UNSET,
@@ -496,7 +496,7 @@ def user(
         is_staff=row.is_staff if privileged else UNSET,
         is_active=row.is_active if privileged else UNSET,
         is_support=row.is_support if privileged else UNSET,
-        has_active_session=row.token_used is not None if privileged else UNSET,
+        has_active_session=row.token_last_used_at is not None if privileged else UNSET,
         token=token,
         token_lifetime=row.token_lifetime
         if own and context.impersonator is None and not listed
@@ -513,7 +513,7 @@ def customer(
     return Customer(
         url=f"{context.base}/api/customers/{row.uuid}/",
         uuid=row.uuid,
-        created=row.created,
+        created=row.created_at,
         name=row.name,
         slug=row.slug,
         native_name=row.native_name,
@@ -540,7 +540,7 @@ def customer(
         blocked=row.blocked,
         archived=row.archived,
         default_tax_percent=row.default_tax_percent,
-        accounting_start_date=row.accounting_started or row.created,
+        accounting_start_date=row.accounting_started_at or row.created_at,
         sponsor_number=row.sponsor_number,
         max_service_accounts=row.max_service_accounts,
         grace_period_days=row.grace_period_days,
@@ -554,7 +554,7 @@ def customer(
                 name=project.name,
                 image=None,
                 resource_count=0,
-                end_date=project.ends,
+                end_date=project.end_date,
             )
             for project in projects
         ],
@@ -578,18 +578,18 @@ def project(context: RequestContext, row: Row) -> Project:
         customer_abbreviation=row.organisation_abbreviation,
         customer_display_billing_info_in_projects=row.display_billing_info_in_projects,
         description=row.description,
-        created=row.created,
+        created=row.created_at,
         backend_id=row.backend_id,
-        start_date=row.starts,
-        end_date=row.ends,
-        end_date_requested_by=f"{context.base}/api/users/{row.ends_requested_by}/"
-        if row.ends_requested_by
+        start_date=row.start_date,
+        end_date=row.end_date,
+        end_date_requested_by=f"{context.base}/api/users/{row.end_date_requested_by}/"
+        if row.end_date_requested_by
         else None,
         oecd_fos_2007_code=row.oecd_fos_2007_code or None,
         oecd_fos_2007_label="",
         is_industry=row.is_industry,
         kind=row.kind,
-        is_removed=row.removed is not None,
+        is_removed=row.removed_at is not None,
         max_service_accounts=row.max_service_accounts,
         grace_period_days=row.grace_period_days,
         staff_notes=row.staff_notes if context.actor.sees_all else UNSET,
@@ -598,7 +598,7 @@ def project(context: RequestContext, row: Row) -> Project:
 
 def execution(row: Row, now: datetime) -> tuple[str, str]:
     """Return the delivery status of an invitation's e-mail, and the error message or ``""``."""
-    state = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created))
+    state = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created_at))
     happened = delivery_status(state, row.mail_leased, row.mail_error, now)
     return happened, row.mail_error if happened is DeliveryStatus.ERRED else ""
 
@@ -643,7 +643,7 @@ _DEAD: Final = (
 
 def visible_state(row: Row, now: datetime) -> State:
     """Return the effective state of an invitation at ``now`` (UTC)."""
-    return _seen(row.state, row.expires, now)
+    return _seen(row.state, row.expires_at, now)
 
 
 def invitation(
@@ -658,8 +658,8 @@ def invitation(
         f"{context.base}/api/user-invitations/{row.uuid}/",
         row.uuid,
         row.role_uuid,
-        row.created,
-        row.expires,
+        row.created_at,
+        row.expires_at,
         row.full_name,
         row.native_name,
         row.phone_number,

@@ -60,7 +60,7 @@ class AuthToken(Struct, frozen=True):
 def _shown(context: RequestContext, row: Row) -> AuthToken:
     return AuthToken(
         url=f"{context.base}/api/auth-tokens/{row.id}/",
-        created=row.used,
+        created=row.last_used_at,
         user=f"{context.base}/api/users/{row.uuid}/",
         user_first_name=row.first_name,
         user_last_name=row.last_name,

@@ -323,9 +323,9 @@ def _create(
             "identity_source": eduteams_queries.SOURCE,
             "notifications_enabled": False,
             "token_lifetime": settings.token_lifetime,
-            "joined": tx.now,
-            "modified": tx.now,
-            "last_synced": tx.now,
+            "joined_at": tx.now,
+            "modified_at": tx.now,
+            "last_synced_at": tx.now,
         },
     )
     event_queries.record(
@@ -351,7 +351,7 @@ def _update(
         "affiliations": person.affiliations,
         "details": {**account.details, "eduperson_assurance": person.assurance},
         # An account that staff have deactivated stays so.
-        "is_active": account.is_active if account.is_barred else True,
+        "is_active": account.is_active if account.disabled_by_staff else True,
     }
     _write(tx, actor, account, said)
     profile_actions.notify_operator(tx, actor, settings, account, said)
@@ -370,7 +370,7 @@ def _write(
 ) -> None:
     """Update the columns that differ, and the time of the synchronisation."""
     changed = {name: value for name, value in said.items() if getattr(account, name) != value}
-    moments = {"last_synced": tx.now} | ({"modified": tx.now} if changed else {})
+    moments = {"last_synced_at": tx.now} | ({"modified_at": tx.now} if changed else {})
     change_account(tx, account.id, changed | moments)
     if "is_active" in changed:
         set_active(tx, actor, account.id, is_active=changed["is_active"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import and_, bindparam, not_, or_, select, update
 
 from collegium.db.statements import Statement, UtcDateTime, any_of
-from collegium.db.tables import accounts, keys
+from collegium.db.tables import accounts, ssh_keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,42 +29,42 @@ _columns = select(
     accounts.c.affiliations,
     accounts.c.details,
     accounts.c.is_active,
-    accounts.c.is_barred,
+    accounts.c.disabled_by_staff,
     accounts.c.registration_method,
     accounts.c.identity_source,
-    accounts.c.last_synced,
+    accounts.c.last_synced_at,
 )
 _managed = and_(
     or_(accounts.c.registration_method == SOURCE, accounts.c.identity_source == SOURCE),
-    accounts.c.deleted.is_(None),
+    accounts.c.deleted_at.is_(None),
 )
 _NAMED = Statement(_columns.where(accounts.c.username == bindparam("username")))
 _STALEST = Statement(
-    select(accounts.c.id, accounts.c.username, accounts.c.last_synced)
+    select(accounts.c.id, accounts.c.username, accounts.c.last_synced_at)
     .where(
         _managed,
-        not_(accounts.c.is_barred),
+        not_(accounts.c.disabled_by_staff),
         or_(
-            accounts.c.last_synced.is_(None),
-            accounts.c.last_synced < bindparam("before", type_=UtcDateTime),
+            accounts.c.last_synced_at.is_(None),
+            accounts.c.last_synced_at < bindparam("before", type_=UtcDateTime),
         ),
     )
-    .order_by(accounts.c.last_synced.asc().nulls_first(), accounts.c.id)
+    .order_by(accounts.c.last_synced_at.asc().nulls_first(), accounts.c.id)
     .limit(bindparam("limit"))
 )
 _CLAIM = Statement(
     update(accounts)
     .where(
         accounts.c.id == bindparam("account"),
-        accounts.c.last_synced.is_not_distinct_from(bindparam("seen", type_=UtcDateTime)),
+        accounts.c.last_synced_at.is_not_distinct_from(bindparam("seen", type_=UtcDateTime)),
     )
-    .values(last_synced=bindparam("moment", type_=UtcDateTime))
+    .values(last_synced_at=bindparam("moment", type_=UtcDateTime))
 )
 _AMONG = Statement(
-    select(accounts.c.username, keys.c.name, keys.c.fingerprint_sha256)
-    .outerjoin(keys, keys.c.account_id == accounts.c.id)
+    select(accounts.c.username, ssh_keys.c.name, ssh_keys.c.fingerprint_sha256)
+    .outerjoin(ssh_keys, ssh_keys.c.account_id == accounts.c.id)
     .where(_managed, accounts.c.is_active, any_of(accounts.c.username, "usernames"))
-    .order_by(accounts.c.id, keys.c.id)
+    .order_by(accounts.c.id, ssh_keys.c.id)
 )
 
 
@@ -79,7 +79,7 @@ def is_managed(account: Row) -> bool:
 
 
 def longest_unchecked(tx: ReadTransaction, before: datetime, limit: int) -> list[Row]:
-    """Return ``id username last_synced`` of the accounts that were synchronised longest ago.
+    """Return ``id username last_synced_at`` of the accounts that were synchronised longest ago.
 
     Args:
         before: skip accounts that were synchronised at this time or later, UTC.
@@ -91,7 +91,7 @@ def claim(tx: WriteTransaction, account: int, seen: datetime | None) -> bool:
     """Claim an account for synchronisation; return False if another worker has claimed it since.
 
     Args:
-        seen: the value of ``last_synced`` that was read, UTC.
+        seen: the value of ``last_synced_at`` that was read, UTC.
     """
     return tx.execute(_CLAIM, account=account, seen=seen, moment=tx.now) > 0
 

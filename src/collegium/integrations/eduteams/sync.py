@@ -97,7 +97,7 @@ class DirectorySync:
     def _pull(self, turn: Row) -> None:
         """Synchronise an account, unless another worker has claimed it or has just done so."""
         with self._database.write(self._clock()) as tx:
-            mine = eduteams_queries.claim(tx, turn.id, turn.last_synced)
+            mine = eduteams_queries.claim(tx, turn.id, turn.last_synced_at)
         if not mine:
             return
         try:

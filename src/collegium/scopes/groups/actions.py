@@ -227,7 +227,7 @@ def leave(tx: WriteTransaction, actor: Actor, number: int) -> None:
     grant = membership_queries.grant_in_scope(tx, actor.id, number)
     if grant is None:
         raise Conflict("group.not_member")
-    if grant.until is None and is_owner_role(ScopeKind.GROUP, grant.role_name):
+    if grant.valid_until is None and is_owner_role(ScopeKind.GROUP, grant.role_name):
         others = membership_queries.other_owners(tx, number, grant.id)
         ensure_owner_remains(ScopeKind.GROUP, grant.role_name, others)
     membership_queries.end(tx, grant.id, actor.id)
@@ -325,7 +325,7 @@ def _locked(tx: WriteTransaction, actor: Actor, number: int) -> ScopeAccess:
 def _ensure_owner_remains(tx: WriteTransaction, scope: int) -> None:
     owners = OWNER_ROLES[ScopeKind.GROUP]
     if not any(
-        row.role_name in owners and row.until is None and row.is_active
+        row.role_name in owners and row.valid_until is None and row.is_active
         for row in group_queries.members(tx, [scope])[scope]
     ):
         raise Invalid("group.last_owner", field="users")

@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 
 _rows = (
     select(
-        *(c for c in scope_rows.c if c.name not in {"kind", "removed", "parent_id", "name_sort"}),
+        *(
+            c
+            for c in scope_rows.c
+            if c.name not in {"kind", "removed_at", "parent_id", "name_sort"}
+        ),
     )
     .join(groups, groups.c.scope_id == scope_rows.c.id)
-    .where(scope_rows.c.removed.is_(None))
+    .where(scope_rows.c.removed_at.is_(None))
 )
 
 listing = Listing(
@@ -40,7 +44,7 @@ listing = Listing(
     orders={"id": (scope_rows.c.id,), "name": (scope_rows.c.name_sort,)},
     filters={
         **lookups.integers("id", scope_rows.c.id),
-        **lookups.names("name", scope_rows.c.name, groups.c.folded),
+        **lookups.names("name", scope_rows.c.name, groups.c.name_casefolded),
     },
 )
 
@@ -52,7 +56,7 @@ _MEMBERS = Statement(
         grants.c.scope_id,
         grants.c.account_id,
         grants.c.role_id,
-        grants.c.until,
+        grants.c.valid_until,
         roles.c.name.label("role_name"),
         accounts.c.username,
         accounts.c.email,
@@ -61,7 +65,7 @@ _MEMBERS = Statement(
     .join(accounts, accounts.c.id == grants.c.account_id)
     .join(roles, roles.c.id == grants.c.role_id)
     .where(any_of(grants.c.scope_id, "ids"), is_active())
-    .order_by(grants.c.scope_id, grants.c.since, grants.c.id)
+    .order_by(grants.c.scope_id, grants.c.valid_from, grants.c.id)
 )
 _OWNED = Statement(
     select(grants.c.account_id, scope_rows.c.id, scope_rows.c.name)
@@ -71,7 +75,7 @@ _OWNED = Statement(
     .where(
         any_of(grants.c.account_id, "ids"),
         or_(*(roles.c.name == name for name in sorted(OWNER_ROLES[ScopeKind.GROUP]))),
-        scope_rows.c.removed.is_(None),
+        scope_rows.c.removed_at.is_(None),
         is_active(),
     )
     .order_by(scope_rows.c.id)
@@ -80,16 +84,18 @@ _FOUNDED = Statement(
     select(func.count().label("count"))
     .select_from(groups)
     .join(scope_rows, scope_rows.c.id == groups.c.scope_id)
-    .where(groups.c.founder_id == bindparam("account"), scope_rows.c.removed.is_(None))
+    .where(groups.c.founder_id == bindparam("account"), scope_rows.c.removed_at.is_(None))
 )
-_FREE = Statement(update(groups).where(groups.c.scope_id == bindparam("scope")).values(folded=None))
+_FREE = Statement(
+    update(groups).where(groups.c.scope_id == bindparam("scope")).values(name_casefolded=None)
+)
 
 _SHARED = Statement(
     select(grants.c.scope_id).where(actor_grants(), any_of(grants.c.scope_id, "ids"))
 )
 _TAKEN = Statement(
     select(groups.c.scope_id).where(
-        groups.c.folded == bindparam("folded"),
+        groups.c.name_casefolded == bindparam("folded"),
         groups.c.scope_id != bindparam("besides", type_=BigInt),
     )
 )
@@ -167,7 +173,11 @@ def add(tx: WriteTransaction, uuid: str, name: str, slug: str, folded: str, foun
     try:
         with tx.savepoint():
             return scope_queries.add(
-                tx, ScopeKind.GROUP, groups, common, {"folded": folded, "founder_id": founder}
+                tx,
+                ScopeKind.GROUP,
+                groups,
+                common,
+                {"name_casefolded": folded, "founder_id": founder},
             )
     except UniqueViolationError as error:
         raise Invalid("group.name_taken", field="name") from error
@@ -182,7 +192,7 @@ def rename(tx: WriteTransaction, scope: int, name: str, folded: str) -> None:
     Raises:
         Invalid: ``group.name_taken``.
     """
-    changes: Mapping[str, Any] = {"name": name, "folded": folded}
+    changes: Mapping[str, Any] = {"name": name, "name_casefolded": folded}
     try:
         scope_queries.change(tx, scope, groups, changes)
     except Invalid as error:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 STAFF_ONLY = frozenset(
     {
         "access_subnets",
-        "accounting_started",
+        "accounting_started_at",
         "default_tax_percent",
         "agreement_number",
         "domain",

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 _rows = (
     select(
-        *(c for c in scopes.c if c.name not in {"kind", "removed", "parent_id", "name_sort"}),
+        *(c for c in scopes.c if c.name not in {"kind", "removed_at", "parent_id", "name_sort"}),
         *(c for c in organisations.c if c.name != "scope_id" and not c.name.endswith("_sort")),
     )
     .join(organisations, organisations.c.scope_id == scopes.c.id)
-    .where(scopes.c.kind == ScopeKind.ORGANISATION.value, scopes.c.removed.is_(None))
+    .where(scopes.c.kind == ScopeKind.ORGANISATION.value, scopes.c.removed_at.is_(None))
 )
 
 listing = Listing(
@@ -39,13 +39,13 @@ listing = Listing(
     default="name",
     orders={
         "name": (scopes.c.name_sort,),
-        "created": (scopes.c.created,),
+        "created": (scopes.c.created_at,),
         "native_name": (organisations.c.native_name_sort,),
         "abbreviation": (organisations.c.abbreviation_sort,),
         "registration_code": (organisations.c.registration_code,),
         "agreement_number": (organisations.c.agreement_number,),
         "contact_details": (organisations.c.contact_details,),
-        "accounting_start_date": (organisations.c.accounting_started,),
+        "accounting_start_date": (organisations.c.accounting_started_at,),
     },
     filters=list_filters.ORGANISATIONS,
 )
@@ -83,11 +83,11 @@ _PEOPLE = Statement(
 @lru_cache(maxsize=2)
 def _projects(*, sees_all: bool) -> Statement:
     return Statement(
-        select(_child.c.parent_id, _child.c.uuid, _child.c.name, projects.c.ends)
+        select(_child.c.parent_id, _child.c.uuid, _child.c.name, projects.c.end_date)
         .join(projects, projects.c.scope_id == _child.c.id)
         .where(
             any_of(_child.c.parent_id, "ids"),
-            _child.c.removed.is_(None),
+            _child.c.removed_at.is_(None),
             true() if sees_all else _child.c.id.in_(visible_scopes()),
         )
         .order_by(_child.c.name_sort, _child.c.id)
@@ -110,7 +110,7 @@ def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
 
 
 def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[Row]:
-    """Return the visible projects of organisations: ``parent_id uuid name ends``."""
+    """Return the visible projects of organisations: ``parent_id uuid name end_date``."""
     return tx.fetch_all(
         _projects(sees_all=actor.sees_all), ids=list(ids), **viewer_params(tx, actor)
     )

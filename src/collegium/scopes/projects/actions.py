@@ -112,11 +112,11 @@ def _with_end(actor: Actor, scope_access: ScopeAccess, values: dict[str, Any]) -
     Raises:
         Forbidden: ``permission.missing``.
     """
-    if values.get("ends") is None:
+    if values.get("end_date") is None:
         return values
     if not has_permission(actor, scope_access.permissions, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
-    return values | {"ends_requested_by": actor.id}
+    return values | {"end_date_requested_by": actor.id}
 
 
 def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
@@ -125,7 +125,7 @@ def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
     Raises:
         Invalid: ``project.date_in_the_past``.
     """
-    for name in ("starts", "ends"):
+    for name in ("start_date", "end_date"):
         if values.get(name) is not None and values[name] < now.date():
             raise Invalid("project.date_in_the_past", field=name)
 
@@ -147,8 +147,8 @@ def update(
     scope_access = lock_and_recheck(tx, actor, scope_access, Permission.PROJECT_UPDATE)
     check_open(scope_access.scope)
     changes = _writable(actor, changes)
-    if scope_access.scope.starts is not None and scope_access.scope.starts <= tx.now.date():
-        changes.pop("starts", None)
+    if scope_access.scope.start_date is not None and scope_access.scope.start_date <= tx.now.date():
+        changes.pop("start_date", None)
     check_dates(tx.now, changes)
     changes = _with_end(actor, scope_access, changes)
     scope_queries.change(tx, scope_access.scope.id, projects, changes)

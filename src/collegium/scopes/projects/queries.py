@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _all = (
     select(
         *(c for c in scopes.c if c.name not in {"kind", "parent_id", "name_sort"}),
-        *(c for c in projects.c if c.name not in {"scope_id", "ends_requested_by"}),
-        accounts.c.uuid.label("ends_requested_by"),
+        *(c for c in projects.c if c.name not in {"scope_id", "end_date_requested_by"}),
+        accounts.c.uuid.label("end_date_requested_by"),
         organisation.c.uuid.label("organisation_uuid"),
         organisation.c.name.label("organisation_name"),
         organisation.c.slug.label("organisation_slug"),
@@ -36,18 +36,18 @@ _all = (
     .join(projects, projects.c.scope_id == scopes.c.id)
     .join(organisation, organisation.c.id == scopes.c.parent_id)
     .join(organisations, organisations.c.scope_id == organisation.c.id)
-    .outerjoin(accounts, accounts.c.id == projects.c.ends_requested_by)
+    .outerjoin(accounts, accounts.c.id == projects.c.end_date_requested_by)
     # The join implies the kind. The condition is needed because the index for the order begins with
     # the kind.
     .where(scopes.c.kind == ScopeKind.PROJECT.value)
 )
-_here = scopes.c.removed.is_(None)
+_here = scopes.c.removed_at.is_(None)
 _rows = _all.where(_here)
 _ORDERS = {
     "name": (scopes.c.name_sort,),
-    "created": (scopes.c.created,),
-    "start_date": (projects.c.starts,),
-    "end_date": (projects.c.ends,),
+    "created": (scopes.c.created_at,),
+    "start_date": (projects.c.start_date,),
+    "end_date": (projects.c.end_date,),
     "customer_name": (organisation.c.name_sort,),
     "customer_native_name": (organisations.c.native_name_sort,),
     "customer_abbreviation": (organisations.c.abbreviation_sort,),
@@ -72,7 +72,7 @@ history = Listing(
     visible=lambda: or_(
         and_(_here, visible(ScopeKind.PROJECT)),
         and_(
-            scopes.c.removed.is_not(None),
+            scopes.c.removed_at.is_not(None),
             scopes.c.id.in_(scopes_with_permission((ScopeKind.PROJECT, Permission.PROJECT_DELETE))),
         ),
     ),
@@ -81,7 +81,7 @@ history = Listing(
     orders=_ORDERS,
     filters={
         **list_filters.PROJECTS,
-        "is_removed": scopes.c.removed.is_not(None) == bindparam("is_removed", type_=Boolean()),
+        "is_removed": scopes.c.removed_at.is_not(None) == bindparam("is_removed", type_=Boolean()),
     },
 )
 """The list of projects, deleted ones included."""

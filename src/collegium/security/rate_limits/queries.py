@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
 from collegium.db.statements import Statement, UtcDateTime, any_of
-from collegium.db.tables import tries
+from collegium.db.tables import rate_limits
 from collegium.security.rate_limits.rules import backoff
 
 if TYPE_CHECKING:
@@ -21,52 +21,57 @@ if TYPE_CHECKING:
     from collegium.security.rate_limits.rules import RateLimit
 
 _BLOCKED = Statement(
-    select(tries.c.subject, tries.c.until).where(
-        any_of(tries.c.subject, "subjects"), tries.c.until > bindparam("now", type_=UtcDateTime)
+    select(rate_limits.c.subject, rate_limits.c.blocked_until).where(
+        any_of(rate_limits.c.subject, "subjects"),
+        rate_limits.c.blocked_until > bindparam("now", type_=UtcDateTime),
     )
 )
 
 
 def _count(insert: Callable[..., Any]) -> Statement:
-    row = insert(tries).values(
+    row = insert(rate_limits).values(
         subject=bindparam("subject"),
         count=bindparam("many", type_=Integer),
-        last=bindparam("moment", type_=UtcDateTime),
-        until=bindparam("moment", type_=UtcDateTime),
+        last_attempt_at=bindparam("moment", type_=UtcDateTime),
+        blocked_until=bindparam("moment", type_=UtcDateTime),
     )
     # Counted in one statement, so that no concurrent failure is lost.
     return Statement(
         row.on_conflict_do_update(
-            index_elements=[tries.c.subject],
+            index_elements=[rate_limits.c.subject],
             set_={
                 "count": case(
                     (
-                        tries.c.last <= bindparam("forgotten", type_=UtcDateTime),
+                        rate_limits.c.last_attempt_at <= bindparam("forgotten", type_=UtcDateTime),
                         bindparam("many", type_=Integer),
                     ),
-                    else_=tries.c.count + bindparam("many", type_=Integer),
+                    else_=rate_limits.c.count + bindparam("many", type_=Integer),
                 ),
-                "last": row.excluded.last,
+                "last_attempt_at": row.excluded.last_attempt_at,
             },
-        ).returning(tries.c.count)
+        ).returning(rate_limits.c.count)
     )
 
 
 _COUNT = {"sqlite": _count(_insert_sqlite), "postgresql": _count(_insert_postgresql)}
 _SET = Statement(
-    tries.update()
-    .where(tries.c.subject == bindparam("what"))
-    .values(until=bindparam("end", type_=UtcDateTime))
+    rate_limits.update()
+    .where(rate_limits.c.subject == bindparam("what"))
+    .values(blocked_until=bindparam("end", type_=UtcDateTime))
 )
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-_RESET = Statement(delete(tries).where(any_of(tries.c.subject, "subjects")))
-_PURGE = Statement(delete(tries).where(tries.c.last < bindparam("before", type_=UtcDateTime)))
+_RESET = Statement(delete(rate_limits).where(any_of(rate_limits.c.subject, "subjects")))
+_PURGE = Statement(
+    delete(rate_limits).where(
+        rate_limits.c.last_attempt_at < bindparam("before", type_=UtcDateTime)
+    )
+)
 
 
 _LATEST = Statement(
-    select(tries.c.subject, tries.c.last)
-    .where(tries.c.subject.startswith(bindparam("prefix"), autoescape=False))
-    .order_by(tries.c.last.desc())
+    select(rate_limits.c.subject, rate_limits.c.last_attempt_at)
+    .where(rate_limits.c.subject.startswith(bindparam("prefix"), autoescape=False))
+    .order_by(rate_limits.c.last_attempt_at.desc())
     .limit(20)
 )
 
@@ -77,13 +82,13 @@ def latest_subjects(tx: ReadTransaction, prefix: str) -> dict[str, datetime]:
     Twenty at most.
     """
     rows = tx.fetch_all(_LATEST, prefix=prefix)
-    return {row.subject.removeprefix(prefix): row.last for row in rows}
+    return {row.subject.removeprefix(prefix): row.last_attempt_at for row in rows}
 
 
 def blocked_until(tx: ReadTransaction, subjects: Iterable[str]) -> dict[str, datetime]:
     """Return the subjects that must still wait, with the end of the delay."""
     rows = tx.fetch_all(_BLOCKED, subjects=list(subjects), now=tx.now)
-    return {row.subject: row.until for row in rows}
+    return {row.subject: row.blocked_until for row in rows}
 
 
 def record_failure(

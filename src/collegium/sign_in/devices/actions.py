@@ -113,9 +113,9 @@ def find_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
 
 def user_code(vault: Vault, device: Row) -> str:
     """Return the code that the device shows; "" for a sign-in started by an earlier release."""
-    if device.user_code_sealed is None:
+    if device.user_code_encrypted is None:
         return ""
-    code = vault.decrypt(device.user_code_sealed, device.user_digest).removeprefix(_USER_CODE)
+    code = vault.decrypt(device.user_code_encrypted, device.user_code_hash).removeprefix(_USER_CODE)
     return f"{code[:4]}-{code[4:]}"
 
 
@@ -179,7 +179,7 @@ def deny(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
 def peek(tx: ReadTransaction, vault: Vault, device_code: str) -> State | None:
     """Return the state of a device sign-in to its program; None if it is expired or unknown."""
     device = device_queries.by_digest(tx, vault.digest(device_code))
-    return None if device is None or device.expires <= tx.now else State(device.state)
+    return None if device is None or device.expires_at <= tx.now else State(device.state)
 
 
 def fetch(
@@ -187,7 +187,7 @@ def fetch(
 ) -> str | None:
     """Issue the token of an approved program, once. Return None if no token is available."""
     device = device_queries.by_digest(tx, vault.digest(device_code))
-    if device is None or device.expires <= tx.now or device.state != State.APPROVED:
+    if device is None or device.expires_at <= tx.now or device.state != State.APPROVED:
         return None
     # Revoking the credentials of the account denies the program. With this lock, the revocation
     # either came first and is noticed here, or it comes later and revokes the token.
@@ -216,7 +216,7 @@ def _decide(
 def _open(tx: ReadTransaction, device: Row | None) -> Row:
     if device is None:
         raise NotFound("device.unknown")
-    device_rules.check_open(device.state, device.expires, tx.now)
+    device_rules.check_open(device.state, device.expires_at, tx.now)
     return device
 
 

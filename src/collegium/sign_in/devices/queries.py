@@ -16,29 +16,31 @@ if TYPE_CHECKING:
     from collegium.db.statements import Row
     from collegium.sign_in.devices.rules import State
 
-_FORGET = Statement(delete(devices).where(devices.c.expires < bindparam("now", type_=UtcDateTime)))
+_FORGET = Statement(
+    delete(devices).where(devices.c.expires_at < bindparam("now", type_=UtcDateTime))
+)
 _ADD = Statement(
     insert(devices).values(
         {
             name: bindparam(name)
             for name in (
                 "uuid",
-                "digest",
-                "user_digest",
-                "user_code_sealed",
+                "device_code_hash",
+                "user_code_hash",
+                "user_code_encrypted",
                 "name",
-                "address",
+                "ip_address",
                 "lifetime",
                 "state",
-                "created",
-                "expires",
+                "created_at",
+                "expires_at",
             )
         }
     )
 )
-_BY_DIGEST = Statement(select(devices).where(devices.c.digest == bindparam("digest")))
+_BY_DIGEST = Statement(select(devices).where(devices.c.device_code_hash == bindparam("digest")))
 _BY_USER_DIGEST = Statement(
-    select(devices).where(devices.c.user_digest == bindparam("user_digest"))
+    select(devices).where(devices.c.user_code_hash == bindparam("user_digest"))
 )
 _BY_UUID = Statement(select(devices).where(devices.c.uuid == bindparam("uuid")))
 _STEP = Statement(
@@ -69,7 +71,7 @@ _APPROVED = Statement(
     .where(
         devices.c.account_id == bindparam("account"),
         devices.c.state == literal_column("'approved'"),
-        devices.c.expires > bindparam("now", type_=UtcDateTime),
+        devices.c.expires_at > bindparam("now", type_=UtcDateTime),
     )
 )
 
@@ -101,15 +103,15 @@ def add(
         tx.execute(
             _ADD,
             uuid=uuid,
-            digest=digest,
-            user_digest=user_digest,
-            user_code_sealed=user_code_sealed,
+            device_code_hash=digest,
+            user_code_hash=user_digest,
+            user_code_encrypted=user_code_sealed,
             name=name,
-            address=address,
+            ip_address=address,
             lifetime=lifetime,
             state=state.value,
-            created=tx.now,
-            expires=expires,
+            created_at=tx.now,
+            expires_at=expires,
         )
 
 

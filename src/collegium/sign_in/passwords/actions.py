@@ -176,7 +176,7 @@ def change(tx: WriteTransaction, actor: Actor, hashed: str) -> Actor:
 
 
 def _set(tx: WriteTransaction, account: int, hashed: str) -> None:
-    account_queries.change(tx, account, {"password": hashed, "modified": tx.now})
+    account_queries.change(tx, account, {"password": hashed, "modified_at": tx.now})
     credentials.revoke_everything(tx, account)
 
 

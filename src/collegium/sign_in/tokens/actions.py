@@ -206,7 +206,7 @@ def log_in_with_refresh(
     rows = token_queries.remove_expired(tx, account.id, settings.token_max_age)
     pairs = [row for row in rows if row.kind == TokenKind.REFRESH]
     token_queries.revoke_oldest(tx, account.id, pairs, settings.max_sessions - 1)
-    account_queries.change(tx, account.id, {"last_login": tx.now})
+    account_queries.change(tx, account.id, {"last_login_at": tx.now})
     event_queries.record(tx, "login.succeeded", actor, account=account.id, method=method)
     return _issue_pair(tx, vault, account.id, uuid4().hex, tx.now)
 
@@ -247,11 +247,17 @@ def refresh(tx: WriteTransaction, vault: Vault, settings: Settings, token: str) 
         raise Unauthenticated("token.unknown")
     if not owner.is_active:
         raise Unauthenticated("token.inactive")
-    ends = expiry(owner.issued, owner.used, owner.lifetime, settings.token_max_age, owner.ends)
+    ends = expiry(
+        owner.created_at,
+        owner.last_used_at,
+        owner.lifetime,
+        settings.token_max_age,
+        owner.expires_at,
+    )
     if ends is not None and ends < tx.now:
         raise Unauthenticated("token.expired")
     token_queries.revoke_family(tx, owner.id, owner.family)
-    return _issue_pair(tx, vault, owner.id, owner.family, owner.issued)
+    return _issue_pair(tx, vault, owner.id, owner.family, owner.created_at)
 
 
 def _end_reused(tx: WriteTransaction, vault: Vault, token: str) -> bool:
@@ -293,10 +299,12 @@ def renew(
     """Return the API token of an account and restart its lifetime, or replace an expired one."""
     kept = token_queries.of_account(tx, account.id)
     if kept is not None:
-        ends = expiry(kept.issued, kept.used, account.token_lifetime, settings.token_max_age)
+        ends = expiry(
+            kept.created_at, kept.last_used_at, account.token_lifetime, settings.token_max_age
+        )
         if ends is None or ends >= tx.now:
             token_queries.touch_now(tx, kept.id)
-            return vault.decrypt(kept.sealed, kept.digest)
+            return vault.decrypt(kept.token_encrypted, kept.token_hash)
     return issue(tx, vault, actor, account.id)
 
 
@@ -315,7 +323,7 @@ def log_in(
     account = credentials.confirm(tx, actor, "login.failed")
     check_login_rate(tx, account.id, settings)
     token = renew(tx, vault, settings, actor, account)
-    account_queries.change(tx, account.id, {"last_login": tx.now})
+    account_queries.change(tx, account.id, {"last_login_at": tx.now})
     event_queries.record(tx, "login.succeeded", actor, account=account.id, method=method)
     return token
 

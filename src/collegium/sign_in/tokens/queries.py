@@ -49,14 +49,14 @@ _OWNER = (
 )
 _NEW = (
     "account_id",
-    "digest",
-    "sealed",
-    "issued",
-    "used",
+    "token_hash",
+    "token_encrypted",
+    "created_at",
+    "last_used_at",
     "kind",
     "name",
     "lifetime",
-    "ends",
+    "expires_at",
     "family",
 )
 
@@ -66,11 +66,11 @@ _OF = Statement(
         tokens.c.id.label("token_id"),
         tokens.c.kind.label("token_kind"),
         case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
-        *(tokens.c[name] for name in ("issued", "used", "ends", "family")),
+        *(tokens.c[name] for name in ("created_at", "last_used_at", "expires_at", "family")),
     )
     .select_from(tokens)
     .join(accounts, accounts.c.id == tokens.c.account_id)
-    .where(tokens.c.digest == bindparam("digest"))
+    .where(tokens.c.token_hash == bindparam("digest"))
 )
 _presented = tokens.alias("presented")
 _OF_SHOWN = Statement(
@@ -82,8 +82,8 @@ _OF_SHOWN = Statement(
             (_presented.c.kind == TokenKind.API.value, accounts.c.token_lifetime),
             else_=_presented.c.lifetime,
         ).label("lifetime"),
-        *(_presented.c[name] for name in ("issued", "used", "ends", "family")),
-    ).where(_presented.c.digest == bindparam("digest"))
+        *(_presented.c[name] for name in ("created_at", "last_used_at", "expires_at", "family")),
+    ).where(_presented.c.token_hash == bindparam("digest"))
 )
 _THERE = Statement(select(tokens.c.id).where(tokens.c.id == bindparam("token")))
 _mine = tokens.c.account_id == bindparam("account")
@@ -94,7 +94,16 @@ _ISSUE = Statement(
 _SPENT = tokens.c.kind == literal_column("'spent'")
 _SHORT = tuple(
     tokens.c[name]
-    for name in ("id", "kind", "name", "issued", "used", "lifetime", "ends", "family")
+    for name in (
+        "id",
+        "kind",
+        "name",
+        "created_at",
+        "last_used_at",
+        "lifetime",
+        "expires_at",
+        "family",
+    )
 )
 _others = select(*_SHORT).where(_mine, not_(API_TOKEN), not_(_SPENT))
 _OTHERS = Statement(_others)
@@ -109,27 +118,32 @@ _ALL = Statement(
     .order_by(tokens.c.id)
 )
 _ONE = Statement(select(*_SHORT).where(_mine, tokens.c.id == bindparam("token")))
-_ANY_SEALED = Statement(
-    select(tokens.c.digest, tokens.c.sealed)
-    .where(tokens.c.sealed.is_not(None))
+_ANY_ENCRYPTED = Statement(
+    select(tokens.c.token_hash.label("hash"), tokens.c.token_encrypted.label("encrypted"))
+    .where(tokens.c.token_encrypted.is_not(None))
     .order_by(tokens.c.id.desc())
     .limit(1)
 )
 _PERSONAL = Statement(_others.where(tokens.c.kind == "personal").order_by(tokens.c.id))
-_SESSIONS = Statement(_others.where(tokens.c.kind == "session").order_by(tokens.c.used.desc()))
+_SESSIONS = Statement(
+    _others.where(tokens.c.kind == "session").order_by(tokens.c.last_used_at.desc())
+)
 _FORGET = Statement(delete(tokens).where(any_of(tokens.c.id, "dead")))
 _TOUCH = Statement(
     update(tokens)
     .where(
-        tokens.c.id == bindparam("token"), tokens.c.used < bindparam("before", type_=UtcDateTime)
+        tokens.c.id == bindparam("token"),
+        tokens.c.last_used_at < bindparam("before", type_=UtcDateTime),
     )
-    .values(used=bindparam("moment", type_=UtcDateTime))
+    .values(last_used_at=bindparam("moment", type_=UtcDateTime))
 )
 _REVOKE = Statement(delete(tokens).where(_mine, API_TOKEN))
 _REVOKE_ALL = Statement(delete(tokens).where(_mine))
 _REVOKE_BUT = Statement(delete(tokens).where(_mine, tokens.c.id != bindparam("kept")))
 _REVOKE_OTHERS = Statement(delete(tokens).where(_mine, not_(API_TOKEN)))
-_SPEND = Statement(update(tokens).where(_mine, API_TOKEN).values(kind="spent", sealed=null()))
+_SPEND = Statement(
+    update(tokens).where(_mine, API_TOKEN).values(kind="spent", token_encrypted=null())
+)
 _REVOKE_ONE = Statement(
     delete(tokens).where(
         _mine, tokens.c.id == bindparam("token"), tokens.c.kind == bindparam("kind")
@@ -148,7 +162,7 @@ _shown = select(
     accounts.c.last_name,
     accounts.c.is_active,
     accounts.c.token_lifetime,
-    tokens.c.used,
+    tokens.c.last_used_at,
 )
 _shown = _shown.select_from(accounts).join(
     tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN)
@@ -180,8 +194,8 @@ def shown(tx: ReadTransaction, account: int) -> Row:
 def owner(tx: ReadTransaction, digest: bytes, *, shown: bool = False) -> Row | None:
     """Return the account of a token, with the data that determines the token's expiry.
 
-    The columns ``token_id``, ``token_kind`` and ``issued used lifetime ends family`` describe the
-    token. The token may be expired.
+    The columns ``token_id``, ``token_kind`` and ``created_at last_used_at lifetime expires_at
+    family`` describe the token. The token may be expired.
 
     Args:
         digest: the digest of the token, 32 bytes.
@@ -219,7 +233,7 @@ def valid(
         max_age: maximum age of every token in seconds; None for no limit.
     """
     rows = [
-        (row, expiry(row.issued, row.used, row.lifetime, max_age, row.ends))
+        (row, expiry(row.created_at, row.last_used_at, row.lifetime, max_age, row.expires_at))
         for row in tx.fetch_all(_ALL, account=account)
     ]
     return [(row, ends) for row, ends in rows if ends is None or ends >= tx.now]
@@ -242,13 +256,13 @@ def get(tx: ReadTransaction, account: int, token: int) -> Row | None:
 
 
 def _is_over(row: Row, now: datetime, max_age: int | None) -> bool:
-    ends = expiry(row.issued, row.used, row.lifetime, max_age, row.ends)
+    ends = expiry(row.created_at, row.last_used_at, row.lifetime, max_age, row.expires_at)
     return ends is not None and ends < now
 
 
 def any_encrypted(tx: ReadTransaction) -> Row | None:
-    """Return ``digest`` and ``sealed`` of the newest token that is stored encrypted."""
-    return tx.fetch_one(_ANY_SEALED)
+    """Return ``hash`` and ``encrypted`` of the newest token that is stored encrypted."""
+    return tx.fetch_one(_ANY_ENCRYPTED)
 
 
 def add(
@@ -278,14 +292,14 @@ def add(
         tx.scalar(
             _ISSUE,
             account_id=account,
-            digest=digest,
-            sealed=sealed,
-            issued=issued or tx.now,
-            used=tx.now,
+            token_hash=digest,
+            token_encrypted=sealed,
+            created_at=issued or tx.now,
+            last_used_at=tx.now,
             kind=kind.value,
             name=name,
             lifetime=lifetime,
-            ends=ends,
+            expires_at=ends,
             family=family,
         )
     )
@@ -367,7 +381,7 @@ def revoke_oldest(tx: WriteTransaction, account: int, rows: Iterable[Row], kept:
         rows: the tokens to choose from.
         kept: how many may stay.
     """
-    by_use = sorted(rows, key=lambda row: (row.used, row.id))
+    by_use = sorted(rows, key=lambda row: (row.last_used_at, row.id))
     ended = by_use[: max(0, len(by_use) - kept)]
     for row in ended:
         revoke_row(tx, account, row)

@@ -63,7 +63,7 @@ def begin(
         lifetime=SESSION_LIFETIME,
         ends=tx.now + timedelta(seconds=SESSION_AGE),
     )
-    account_queries.change(tx, actor.id, {"last_login": tx.now})
+    account_queries.change(tx, actor.id, {"last_login_at": tx.now})
     event_queries.record(tx, "login.succeeded", actor, account=actor.id, method=method)
     return token
 

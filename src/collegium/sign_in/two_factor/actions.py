@@ -66,7 +66,7 @@ def unconfirmed(tx: ReadTransaction, actor: Actor, vault: Vault, site: str) -> S
         site: the name under which an authenticator lists it.
     """
     row = two_factor_queries.of_account(tx, actor.id)
-    if row is None or row.confirmed is not None:
+    if row is None or row.confirmed_at is not None:
         return None
     secret, session = _opened(vault, row)
     if session != str(actor.token):
@@ -92,7 +92,7 @@ def confirm(tx: WriteTransaction, actor: Actor, vault: Vault, code: str) -> list
     row = two_factor_queries.of_account(tx, actor.id)
     if row is None:
         raise Conflict("second_factor.none")
-    two_factor_rules.check_off(is_on=row.confirmed is not None)
+    two_factor_rules.check_off(is_on=row.confirmed_at is not None)
     if _opened(vault, row)[1] != str(actor.token):
         raise Conflict("second_factor.elsewhere")
     _accept_code(tx, vault, row, two_factor_rules.plain(code))
@@ -118,7 +118,7 @@ def check(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Invali
     """
     account = credentials.confirm(tx, actor, "login.failed")
     row = two_factor_queries.of_account(tx, actor.id)
-    if row is None or row.confirmed is None:
+    if row is None or row.confirmed_at is None:
         raise Conflict("second_factor.none")
     code = two_factor_rules.plain(code)
     try:
@@ -238,12 +238,14 @@ def _accept_code(tx: WriteTransaction, vault: Vault, row: Row, code: str) -> Non
             authenticator.at(step * two_factor_rules.STEP_SECONDS).encode(), given
         ):
             found = step
-    two_factor_queries.use_step(tx, row.account_id, two_factor_rules.check_step(found, row.step))
+    two_factor_queries.use_step(
+        tx, row.account_id, two_factor_rules.check_step(found, row.last_step)
+    )
 
 
 def _opened(vault: Vault, row: Row) -> tuple[str, str]:
     """Return a secret, and the id of the session that created it ("" in old rows)."""
-    secret, _, session = vault.decrypt(row.sealed, row.digest).partition(" ")
+    secret, _, session = vault.decrypt(row.secret_encrypted, row.secret_hash).partition(" ")
     return secret, session
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from collegium.db.statements import Statement, UtcDateTime
-from collegium.db.tables import BigInt, recovery_codes, second_factors
+from collegium.db.tables import BigInt, recovery_codes, two_factor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,49 +15,52 @@ if TYPE_CHECKING:
     from collegium.db.database import ReadTransaction, WriteTransaction
     from collegium.db.statements import Row
 
-_OF = Statement(select(second_factors).where(second_factors.c.account_id == bindparam("account")))
+_OF = Statement(select(two_factor).where(two_factor.c.account_id == bindparam("account")))
 _ANY_ENCRYPTED = Statement(
-    select(second_factors.c.digest, second_factors.c.sealed)
-    .order_by(second_factors.c.account_id.desc())
+    select(two_factor.c.secret_hash.label("hash"), two_factor.c.secret_encrypted.label("encrypted"))
+    .order_by(two_factor.c.account_id.desc())
     .limit(1)
 )
 _ON = Statement(
-    select(second_factors.c.account_id).where(
-        second_factors.c.account_id == bindparam("account"), second_factors.c.confirmed.is_not(None)
+    select(two_factor.c.account_id).where(
+        two_factor.c.account_id == bindparam("account"), two_factor.c.confirmed_at.is_not(None)
     )
 )
 _ADD = Statement(
-    insert(second_factors).values(
-        {name: bindparam(name) for name in ("account_id", "digest", "sealed", "created", "step")}
+    insert(two_factor).values(
+        {
+            name: bindparam(name)
+            for name in ("account_id", "secret_hash", "secret_encrypted", "created_at", "last_step")
+        }
     )
 )
 _CONFIRM = Statement(
-    update(second_factors)
+    update(two_factor)
     .where(
-        second_factors.c.account_id == bindparam("account"),
-        second_factors.c.confirmed.is_(None),
+        two_factor.c.account_id == bindparam("account"),
+        two_factor.c.confirmed_at.is_(None),
     )
-    .values(confirmed=bindparam("moment", type_=UtcDateTime))
+    .values(confirmed_at=bindparam("moment", type_=UtcDateTime))
 )
 _TAKE = Statement(
-    update(second_factors)
+    update(two_factor)
     .where(
-        second_factors.c.account_id == bindparam("account"),
-        second_factors.c.step < bindparam("taken", type_=BigInt),
+        two_factor.c.account_id == bindparam("account"),
+        two_factor.c.last_step < bindparam("taken", type_=BigInt),
     )
-    .values(step=bindparam("taken", type_=BigInt))
+    .values(last_step=bindparam("taken", type_=BigInt))
 )
 _REMOVE = (
     Statement(delete(recovery_codes).where(recovery_codes.c.account_id == bindparam("account"))),
-    Statement(delete(second_factors).where(second_factors.c.account_id == bindparam("account"))),
+    Statement(delete(two_factor).where(two_factor.c.account_id == bindparam("account"))),
 )
 _ADD_CODE = Statement(
-    insert(recovery_codes).values(account_id=bindparam("account"), digest=bindparam("digest"))
+    insert(recovery_codes).values(account_id=bindparam("account"), code_hash=bindparam("digest"))
 )
 _USE_CODE = Statement(
     delete(recovery_codes).where(
         recovery_codes.c.account_id == bindparam("account"),
-        recovery_codes.c.digest == bindparam("digest"),
+        recovery_codes.c.code_hash == bindparam("digest"),
     )
 )
 _CODES_LEFT = Statement(
@@ -68,26 +71,26 @@ _CODES_LEFT = Statement(
 
 
 _CODES = Statement(
-    select(recovery_codes.c.digest).where(recovery_codes.c.account_id == bindparam("account"))
+    select(recovery_codes.c.code_hash).where(recovery_codes.c.account_id == bindparam("account"))
 )
 _WRONG = Statement(
-    update(second_factors)
-    .where(second_factors.c.account_id == bindparam("account"))
-    .values(wrong_codes=second_factors.c.wrong_codes + 1)
-    .returning(second_factors.c.wrong_codes)
+    update(two_factor)
+    .where(two_factor.c.account_id == bindparam("account"))
+    .values(wrong_codes=two_factor.c.wrong_codes + 1)
+    .returning(two_factor.c.wrong_codes)
 )
 _RIGHT = Statement(
-    update(second_factors)
+    update(two_factor)
     .where(
-        second_factors.c.account_id == bindparam("account"),
-        second_factors.c.wrong_codes > 0,
+        two_factor.c.account_id == bindparam("account"),
+        two_factor.c.wrong_codes > 0,
     )
     .values(wrong_codes=0)
 )
 
 
 def any_encrypted(tx: ReadTransaction) -> Row | None:
-    """Return the ``digest`` and the encrypted secret (``sealed``) of one authenticator."""
+    """Return ``hash`` and ``encrypted``, of the secret of one authenticator."""
     return tx.fetch_one(_ANY_ENCRYPTED)
 
 
@@ -97,14 +100,21 @@ def is_on(tx: ReadTransaction, account: int) -> bool:
 
 
 def of_account(tx: ReadTransaction, account: int) -> Row | None:
-    """Return ``digest sealed created confirmed step wrong_codes``, confirmed or not."""
+    """Return the row of an account, confirmed or not."""
     return tx.fetch_one(_OF, account=account)
 
 
 def replace(tx: WriteTransaction, account: int, digest: bytes, sealed: bytes) -> None:
     """Insert a new secret, in place of an unconfirmed one."""
     remove(tx, account)
-    tx.execute(_ADD, account_id=account, digest=digest, sealed=sealed, created=tx.now, step=0)
+    tx.execute(
+        _ADD,
+        account_id=account,
+        secret_hash=digest,
+        secret_encrypted=sealed,
+        created_at=tx.now,
+        last_step=0,
+    )
 
 
 def confirm(tx: WriteTransaction, account: int) -> bool:
@@ -137,7 +147,7 @@ def use_code(tx: WriteTransaction, account: int, digest: bytes) -> bool:
 
 def codes(tx: ReadTransaction, account: int) -> set[bytes]:
     """Return the digests of the unused recovery codes."""
-    return {bytes(row.digest) for row in tx.fetch_all(_CODES, account=account)}
+    return {bytes(row.code_hash) for row in tx.fetch_all(_CODES, account=account)}
 
 
 def codes_left(tx: ReadTransaction, account: int) -> int:
