@@ -54,8 +54,8 @@ RECIPES: Final = "_FLOOR_RECIPES"
 _KINDS: Final = {"organisation": "customer", "project": "project"}
 _STATES: Final = {state: "project" if state is State.HELD else state.value for state in State}
 _DEAD: Final = (
-    "It cannot be accepted: whoever sent it may not give this role any more. "
-    "Somebody who may can send it again."
+    "Cannot be accepted, because the inviter can no longer assign this role. "
+    "Somebody who can assign it can send the invitation again."
 )
 _ANY: Final = re.compile(r"= ANY\(:(\w+)\)")
 _NAME: Final = re.compile(r"(?<!:):(\w+)")

@@ -30,7 +30,7 @@ def on(url: str, folder: Path, **settings: str) -> Service:
 
 
 def demo_password(said: str) -> str:
-    found = re.search(r"log in with (\S+):", said)
+    found = re.search(r"sign in with the password (\S+):", said)
     assert found, said
     return found[1]
 
@@ -102,7 +102,7 @@ def test_the_command_line_gives_a_token_any_lifetime_or_none(fresh: Service) -> 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("staff", "Not Lower", "--email", "a@example.org"), "a user name is"),
+        (("staff", "Not Lower", "--email", "a@example.org"), "a user name has"),
         (("staff", "boss", "--email", "nobody"), "--email"),
         (("staff", "boss", "--email", "boss@mail.invalid"), "--email"),
         (("staff", "boss", "--email", "boss@@example.org"), "only one @"),
@@ -187,7 +187,7 @@ def test_a_schema_from_the_future_is_left_alone(url: str, tmp_path: Path) -> Non
     for command in ("serve", "migrate", "worker", "demo"):
         done = service.run(command)
         assert done.returncode == 1
-        assert "newer Collegium" in one_line(done.stderr)
+        assert "newer release of Collegium" in one_line(done.stderr)
     assert service.run("doctor").returncode == 1
 
 
@@ -326,7 +326,7 @@ def test_it_listens_where_a_name_or_an_ipv6_address_says(fresh: Service, host: s
 def test_address_that_nobody_has_is_said_in_one_line(fresh: Service) -> None:
     done = fresh.run("serve", "--host", "no-such-host.invalid", "--port", str(fresh.port))
     assert done.returncode == 1
-    assert "no address has this name" in one_line(done.stderr)
+    assert "this host name has no address" in one_line(done.stderr)
 
 
 def test_escape_in_the_name_of_a_database_is_one_file_for_us_alone(tmp_path: Path) -> None:

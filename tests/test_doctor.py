@@ -33,8 +33,8 @@ ALL = [
     "schema",
     "database",
     "secret key",
-    "queued mails",
-    "failed mails",
+    "queued e-mails",
+    "failed e-mails",
     "proxies",
     "clock",
     "mail",
@@ -101,22 +101,22 @@ def test_a_database_that_is_out_of_reach(patient: Patient) -> None:
 
 def test_a_schema_that_is_missing_unreleased_or_ahead(patient: Patient) -> None:
     for version, said in (
-        ("0022", "unreleased: create a new database"),
-        ("9999", "newer Collegium"),
+        ("0022", "unreleased. Create a new database"),
+        ("9999", "Install the newer release"),
     ):
         patient.run(f"UPDATE alembic_version SET version_num = '{version}'")
         ill = patient.ill()
         assert set(ill) == {"schema"}
         assert said in ill["schema"]
     patient.run("DELETE FROM alembic_version")
-    assert patient.ill() == {"schema": "empty: run collegium migrate"}
+    assert patient.ill() == {"schema": "empty. Run: collegium migrate"}
 
 
 def test_a_key_that_was_lost_cut_or_mixed_up(patient: Patient, tmp_path: Path) -> None:
     patient.environ["COLLEGIUM_SECRET_KEY"] = KEY[::-1]
     ill = patient.ill()
     assert set(ill) == {"secret key"}
-    assert "not the one" in ill["secret key"]
+    assert "does not belong" in ill["secret key"]
     if not patient.url.startswith("sqlite"):
         del patient.environ["COLLEGIUM_SECRET_KEY"]
         assert "SECRET_KEY" in patient.ill()["configuration"]
@@ -185,8 +185,8 @@ def test_a_mail_server_that_is_dead_and_a_folder_that_is_none(
 @pytest.mark.parametrize(
     ("what", "state", "said"),
     [
-        ("queued mails", "queued", "1 of them overdue: is `collegium worker` running?"),
-        ("failed mails", "failed", "1 failed"),
+        ("queued e-mails", "queued", "1 overdue. Check that `collegium worker` runs"),
+        ("failed e-mails", "failed", "1 failed"),
     ],
 )
 def test_mails_that_nobody_sends_and_mails_that_were_given_up(
@@ -218,7 +218,7 @@ def test_a_clock_that_went_back(patient: Patient, world: World) -> None:
         event_queries.record(tx, "account.updated", None)
     ill = patient.ill()
     assert set(ill) == {"clock"}
-    assert "the clock went back" in ill["clock"]
+    assert "the clock was set back" in ill["clock"]
 
 
 def test_a_clock_that_is_another_than_the_database_s(
@@ -230,7 +230,7 @@ def test_a_clock_that_is_another_than_the_database_s(
     monkeypatch.setattr(doctor, "_CLOCK", Statement(select(ahead.label("moment"))))
     ill = patient.ill()
     assert set(ill) == {"clock"}
-    assert "60.0 s away" in ill["clock"] or "59." in ill["clock"]
+    assert "60.0 s difference" in ill["clock"] or "59." in ill["clock"]
 
 
 def test_headers_of_a_proxy_that_is_not_trusted_are_told(
@@ -278,7 +278,7 @@ def test_address_is_told_and_doubted_where_it_has_no_tls(patient: Patient) -> No
 
     assert told("https://Members.Example.org:443/") == (
         False,
-        "people reach us at https://members.example.org",
+        "the public URL is https://members.example.org",
     )
     assert told("http://members.example.org")[0] is True
     assert told("http://localhost:8000")[0] is False

@@ -356,7 +356,7 @@ def test_settings_are_frozen() -> None:
     [
         ("ALLOWED_HOSTS", "https://Roll.example.org:8000/", "write roll.example.org"),
         ("ALLOWED_HOSTS", "roll.example.org:8000", "write roll.example.org"),
-        ("ALLOWED_HOSTS", "*.example.org", "write each name, or * alone for any"),
+        ("ALLOWED_HOSTS", "*.example.org", "write each name, or only * for any"),
         ("TRUSTED_PROXIES", "10.1.2.3/8", "write 10.0.0.0/8"),
         ("TRUSTED_PROXIES", "10.1.2.3:443", "write 10.1.2.3"),
     ],

@@ -47,11 +47,11 @@ _COLLECT_AFTER: Final = 20_000
 _TEXTS: Final = {
     404: "Not found.",
     405: 'Method "{method}" not allowed.',
-    408: f"The request took too long to arrive: {request_bodies.BODY_SECONDS} seconds at most.",
-    429: "Too many requests from this address are on their way. Please try again in a moment.",
+    408: f"The request took too long to arrive (maximum {request_bodies.BODY_SECONDS} seconds).",
+    429: "Too many requests from this network address. Please try again in a moment.",
     503: "The service is busy. Please try again in a moment.",
-    415: "A compressed body is not read here: send it without Content-Encoding.",
-    413: f"The request is too large: {http.BODY_MAX} bytes at most.",
+    415: "Compressed request bodies are not supported. Send it without Content-Encoding.",
+    413: f"The request is too large (maximum {http.BODY_MAX} bytes).",
 }
 
 _log = structlog.get_logger()
@@ -213,7 +213,7 @@ def _failed(
     path = request.path
     if status == 500:  # noqa: PLR2004 - HTTP
         _log.error("request failed", path=without_secrets(path), exc_info=error)
-        text = "The service met an error; it was written down."
+        text = "Something went wrong. The error was logged."
     else:
         text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
     wire = path.startswith(("/api", "/schema"))

@@ -59,7 +59,7 @@ def load_settings(settings: Settings) -> tuple[Database, Vault]:
         path.touch(mode=0o600)
         key = settings.secret_key or _kept_key(path.with_name(path.name + ".key"))
     except OSError as error:
-        message = f"COLLEGIUM_DATABASE_URL names a place that cannot be used: {error}"
+        message = f"COLLEGIUM_DATABASE_URL cannot be used: {error}"
         raise SettingsError(message) from error
     return Database(settings.database_url), Vault(key)
 
@@ -109,8 +109,10 @@ def _kept_key(path: Path) -> str:
     except FileExistsError:
         kept = path.read_bytes().strip()
         if not kept or not kept.isascii():
-            fault = "is no key" if kept else "is empty"
-            message = f"COLLEGIUM_SECRET_KEY: the file {path} {fault}; restore it, or remove it"
+            fault = "is not a key" if kept else "is empty"
+            message = (
+                f"COLLEGIUM_SECRET_KEY: the file {path} {fault}. Restore the file or remove it"
+            )
             raise SettingsError(message) from None
         return kept.decode("ascii")
     key = secrets.token_urlsafe(48)

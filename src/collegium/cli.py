@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 _PIPED_MAX: Final = 4096
 """Maximum number of bytes that are read as a password from standard input."""
 
+_NEWER: Final = (
+    "the database belongs to a newer release of Collegium. Install that release or a newer one."
+)
+
 _FOREIGN_KEY: Final = (
-    "the secret key is not the one that this database was used with. Restore COLLEGIUM_SECRET_KEY, "
+    "the secret key does not belong to this database. Restore COLLEGIUM_SECRET_KEY, "
     'or the key file beside the database. Without it, follow "Replace the secret key" in '
     "docs/operating.md."
 )
@@ -49,7 +53,10 @@ def _stop(text: str, code: int = 1) -> NoReturn:
 
 def _renamed(old: str, new: str) -> None:
     """Warn that an old name on the command line works for one more release only."""
-    click.echo(f"collegium: {old} is now {new}. The old name goes with the next release.", err=True)
+    click.echo(
+        f"collegium: {old} is now {new}. The old name will be removed in the next release.",
+        err=True,
+    )
 
 
 def _settings() -> Settings:
@@ -81,7 +88,7 @@ def _app_context(settings: Settings, *, migrated: bool = True) -> Iterator[tuple
     except SettingsError as error:
         _stop(str(error), 2)
     except StorageFullError as error:
-        _stop(f"the disk of the database is full: {error}. Make room there.")
+        _stop(f"the disk of the database is full: {error}. Free some space.")
     except UnavailableError as error:
         _stop(
             f"the database cannot be reached: {error}. "
@@ -93,7 +100,7 @@ def _usable_status(database: Database) -> schema.SchemaStatus:
     """Return the status of the schema; stop if this version can neither use nor migrate it."""
     match status := schema.status(database):
         case schema.SchemaStatus.AHEAD:
-            _stop("the database was made by a newer Collegium. Install that version, or newer.")
+            _stop(_NEWER)
         case schema.SchemaStatus.UNRELEASED:
             _stop(
                 "the database was made by a development version of Collegium and cannot be "
@@ -116,14 +123,16 @@ def _bring_up_to_date(settings: Settings, database: Database) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="collegium", prog_name="collegium")
 def main() -> None:
-    """Manage memberships: who holds which role in which scope, until when."""
+    """Manage members of organisations, projects and groups."""
 
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64))
-@click.option("--no-worker", is_flag=True, help="Leave the outbox to `collegium worker`.")
+@click.option(
+    "--no-worker", is_flag=True, help="Do not deliver e-mails; run `collegium worker` for that."
+)
 @click.option("--no-post", is_flag=True, hidden=True)
 def serve(host: str, port: int, workers: int, *, no_worker: bool, no_post: bool) -> None:
     """Run the service.
@@ -167,7 +176,7 @@ def _resolved(host: str) -> str:
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        _stop(f"cannot listen on {host}: no address has this name. Choose another --host.")
+        _stop(f"cannot listen on {host}: this host name has no address. Choose another --host.")
     found.sort(key=lambda one: one[0] != socket.AF_INET)
     return str(found[0][4][0])
 
@@ -199,7 +208,7 @@ def _asked_password(*, required: bool) -> str | None:
     Args:
         required: Whether an empty password is refused.
     """
-    hint = "" if required else " (empty: only the token works)"
+    hint = "" if required else " (leave empty to use only the token)"
     while True:
         first = click.prompt(
             f"Password{hint}", hide_input=True, default="", show_default=False, err=True
@@ -211,7 +220,7 @@ def _asked_password(*, required: bool) -> str | None:
         )
         if first and first == second:
             return str(first)
-        click.echo("These are not the same." if first else "This is empty.", err=True)
+        click.echo("The passwords do not match." if first else "Please enter a password.", err=True)
 
 
 def _piped_password() -> str:
@@ -221,27 +230,29 @@ def _piped_password() -> str:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         if len(raw) == _PIPED_MAX:
-            _stop("the password on standard input is too long: at most 128 characters.", 2)
+            _stop("the password on standard input is too long (maximum 128 characters).", 2)
         _stop("the password on standard input is not UTF-8.", 2)
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
         _stop("there is no password on standard input.", 2)
     if "\n" in text or "\r" in text:
-        _stop("standard input must hold one line, the password.", 2)
+        _stop("standard input must contain one line, the password.", 2)
     return text
 
 
 @main.command()
 @click.argument("username")
-@click.option("--email", required=True, help="Address of the account.")
-@click.option("--password", help="For logging in; others on this machine can read it.")
+@click.option("--email", required=True, help="E-mail address of the account.")
+@click.option(
+    "--password", help="Password of the account. Other users of this machine can read it."
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print username, uuid and token as JSON.")
 @click.option(
     "--token-lifetime",
-    help="How long its token lives after its last use: 1h, 7d, or none for ever.",
+    help="Time after the last use until the token expires: 1h, 7d, or none for no expiry.",
 )
-@click.option("--promote", is_flag=True, help="Also an account that somebody made when invited.")
+@click.option("--promote", is_flag=True, help="Allow an account that an invited person created.")
 def staff(
     username: str,
     email: str,
@@ -262,7 +273,7 @@ def staff(
     lifetime = ... if token_lifetime is None else _lifetime(token_lifetime)
     if password is not None:
         if password_stdin:
-            _stop("give either --password or --password-stdin.", 2)
+            _stop("use either --password or --password-stdin, not both.", 2)
         click.echo(
             "Warning: every user of this machine can read what --password says while the command "
             "runs. Use --password-stdin instead.",
@@ -301,12 +312,12 @@ def _lifetime(text: str) -> int | None:
     except (ValueError, LookupError):
         seconds = 0
     if not 60 <= seconds < 2**31:  # noqa: PLR2004 - limit of the column
-        _stop("--token-lifetime: write a duration of a minute or more: 1h or 7d; or none", 2)
+        _stop("--token-lifetime must be at least one minute, such as 1h or 7d, or none", 2)
     return seconds
 
 
 @main.command()
-@click.option("--once", is_flag=True, help="Do what is due now, then end.")
+@click.option("--once", is_flag=True, help="Do all work that is due, then exit.")
 def worker(*, once: bool) -> None:
     """Deliver e-mails and run the schedule."""
     _work(once=once)
@@ -344,7 +355,7 @@ def _work(*, once: bool) -> None:
 
 @main.command()
 def doctor() -> None:
-    """Check everything that can be wrong, one line each; exit 1 when something is."""
+    """Check the installation, one line for each check. Exit with 1 if a check fails."""
     from collegium import doctor as examination  # noqa: PLC0415
 
     findings = examination.examine(os.environ)
@@ -365,5 +376,7 @@ def demo() -> None:
         try:
             made = data.fill(database, settings, vault)
         except data.NotEmptyError:
-            _stop("the database has accounts already; demo data goes into an empty one.", NOT_EMPTY)
+            _stop(
+                "the database already has accounts. Demo data needs an empty database.", NOT_EMPTY
+            )
     click.echo(data.hint(settings.base_url, made))

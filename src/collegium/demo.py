@@ -67,10 +67,10 @@ INVITED: Final = (
 
 
 _HINT: Final = f"""\
-Demo data is in place. Its people log in with {{password}}:
+The demo data is ready. The accounts sign in with the password {{password}}:
 {", ".join(who[0] for who in PEOPLE)}.
 
-Bring a colleague into the project "{INVITED[0][0]}":
+Invite a colleague to the project "{INVITED[0][0]}":
 
   curl -X POST {{base}}/api/user-invitations/ \\
     -H "Authorization: Token $TOKEN" -H "Content-Type: application/json" \\

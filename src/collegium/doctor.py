@@ -60,12 +60,14 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(well=False, what="configuration", text=wrong)
         database.close()
         return
-    yield Finding(well=True, what="configuration", text="every setting can be read")
+    yield Finding(well=True, what="configuration", text="all settings are valid")
     yield _address(settings)
     try:
         yield from _database(database, vault, settings)
     except StorageFullError as error:
-        yield Finding(well=False, what="database", text=f"its disk is full: {error}; make room")
+        yield Finding(
+            well=False, what="database", text=f"the disk is full: {error}. Free some space"
+        )
     except UnavailableError as error:
         yield Finding(well=False, what="database", text=f"cannot be reached: {error}")
     finally:
@@ -76,11 +78,11 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
 def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[Finding]:
     standing = schema.status(database)
     current = standing is schema.SchemaStatus.CURRENT
-    remedy = "" if current else ": run collegium migrate"
+    remedy = "" if current else ". Run: collegium migrate"
     if standing is schema.SchemaStatus.AHEAD:
-        remedy = ": install the newer Collegium that made it"
+        remedy = ". Install the newer release that created it"
     if standing is schema.SchemaStatus.UNRELEASED:
-        remedy = ": create a new database; a development version made this one"
+        remedy = ". Create a new database; a development version made this one"
     yield Finding(current, "schema", f"{standing}{remedy}")
     if not current:
         return
@@ -90,14 +92,14 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
         counts = outbox_queries.counts(tx)
         yield Finding(
             counts.overdue == 0,
-            "queued mails",
-            f"{counts.queued} queued, {counts.overdue} of them overdue"
-            + (": is `collegium worker` running?" if counts.overdue else ""),
+            "queued e-mails",
+            f"{counts.queued} queued, {counts.overdue} overdue"
+            + (". Check that `collegium worker` runs" if counts.overdue else ""),
         )
         yield Finding(
             counts.failed == 0,
-            "failed mails",
-            f"{counts.failed} failed: refused for good or after {MAX_ATTEMPTS} attempts",
+            "failed e-mails",
+            f"{counts.failed} failed, refused permanently or after {MAX_ATTEMPTS} attempts",
         )
         yield _proxies(settings, rate_limit_queries.latest_subjects(tx, limits.UNTRUSTED_PROXY))
         yield _clock(database, tx.scalar(_CLOCK), event_queries.latest(tx))
@@ -120,12 +122,14 @@ def _address(settings: Settings) -> Finding:
     """Report the public address of the service and the other host names that it accepts."""
     name = urlsplit(settings.base_url).hostname or ""
     others = [one for one in settings.allowed_hosts if one.strip("[]") != name]
-    text = f"people reach us at {settings.base_url}"
+    text = f"the public URL is {settings.base_url}"
     if settings.base_url == type(settings).base_url:
-        return Finding(well=True, what="address", text=f"{text}; COLLEGIUM_BASE_URL is not set")
-    text += f"; we answer to {', '.join(others)} as well" if others else ""
+        return Finding(
+            well=True, what="address", text=f"{text}, because COLLEGIUM_BASE_URL is not set"
+        )
+    text += f"; also answers to {', '.join(others)}" if others else ""
     if settings.base_url.startswith("http:") and not hosts.is_loopback(name):
-        text += ", without TLS: whoever is on the way can read passwords"
+        text += ", without TLS: passwords can be read on the network"
         return Finding(well=True, what="address", text=text, warns=True)
     return Finding(well=True, what="address", text=text)
 
@@ -139,8 +143,8 @@ def _proxies(settings: Settings, noted: Mapping[str, datetime]) -> Finding:
     ]
     if ignored:
         text = (
-            f"X-Forwarded-… or Forwarded came from {', '.join(ignored)} and was ignored: a proxy "
-            "of yours belongs into COLLEGIUM_TRUSTED_PROXIES; of a caller it was right"
+            f"ignored X-Forwarded-… or Forwarded headers from {', '.join(ignored)}. If this is "
+            "your proxy, add it to COLLEGIUM_TRUSTED_PROXIES"
         )
         return Finding(well=True, what="proxies", text=text, warns=True)
     named = ", ".join(map(str, settings.trusted_proxies))
@@ -152,7 +156,9 @@ def _writing(database: Database) -> Finding:
         database.check_writable()
         database.check_room(now=True)
     except StorageFullError as error:
-        return Finding(well=False, what="database", text=f"its disk is full: {error}; make room")
+        return Finding(
+            well=False, what="database", text=f"the disk is full: {error}. Free some space"
+        )
     except UnavailableError as error:
         return Finding(well=False, what="database", text=f"cannot be written: {error}")
     return Finding(well=True, what="database", text="can be read and written")
@@ -160,9 +166,9 @@ def _writing(database: Database) -> Finding:
 
 def _key(database: Database, vault: Vault) -> Finding:
     if not bootstrap.key_fits(database, vault):
-        text = "is not the one that this database was used with: every token and link is dead"
+        text = "does not belong to this database: no token and no link is valid"
         return Finding(well=False, what="secret key", text=text)
-    return Finding(well=True, what="secret key", text="fits the database")
+    return Finding(well=True, what="secret key", text="belongs to this database")
 
 
 def _mail_server(url: str) -> Finding:
@@ -173,18 +179,20 @@ def _mail_server(url: str) -> Finding:
         return Finding(well=False, what="mail", text=error.reason)
     finally:
         way.close()
-    return Finding(well=True, what="mail", text="the way out is open")
+    return Finding(well=True, what="mail", text="the mail server or folder is reachable")
 
 
 def _clock(database: Database, theirs: object, latest: datetime | None) -> Finding:
     ours = datetime.now(UTC)
     if latest is not None and latest - ours >= _DRIFT:
         ahead = (latest - ours).total_seconds()
-        text = f"history was written {ahead:.0f} s from now: the clock went back"
+        text = f"the newest event is {ahead:.0f} s in the future: the clock was set back"
         return Finding(well=False, what="clock", text=text)
     if database.is_sqlite or not isinstance(theirs, datetime):
         return Finding(well=True, what="clock", text=f"{ours:%Y-%m-%d %H:%M:%S} UTC")
     drift = abs(ours - theirs)
     return Finding(
-        drift < _DRIFT, "clock", f"{drift.total_seconds():.1f} s away from the database's"
+        drift < _DRIFT,
+        "clock",
+        f"{drift.total_seconds():.1f} s difference to the clock of the database",
     )

@@ -104,7 +104,7 @@ def _network(text: str) -> Network:
         alone = hosts.address(text)
         hint = f": write {alone}" if alone else ""
         raise UnfitError(f"{text[:60]!r} is neither{hint}") from None
-    raise UnfitError(f"{text!r} is an address within a network: write {meant}")
+    raise UnfitError(f"{text!r} is an address in a network: write {meant}")
 
 
 def _hosts(text: str) -> tuple[str, ...]:
@@ -118,13 +118,13 @@ def _host(text: str) -> str:
     if found is not None and found.port is None and not text.endswith(":"):
         return found.name
     if "*" in text or text.startswith("."):
-        raise UnfitError(f"{text[:60]!r} matches no host: write each name, or * alone for any")
+        raise UnfitError(f"{text[:60]!r} matches no host: write each name, or only * for any")
     meant = hosts.origin(text if "://" in text else f"http://{text}")
     hint = (
         f": write {urlsplit(meant).netloc.partition(':')[0]}" if meant and "[" not in meant else ""
     )
     raise UnfitError(
-        f"{text[:60]!r} matches no host: names stand here without scheme, port and path{hint}"
+        f"{text[:60]!r} matches no host: write names without scheme, port and path{hint}"
     )
 
 
@@ -150,7 +150,7 @@ def _own_url(text: str) -> str:
     parts = urlsplit(_web_url(text))
     found = hosts.origin(f"{parts.scheme}://{parts.netloc}")
     if found is None:
-        raise UnfitError(f"{text[:60]!r} has no host that a browser can ask for")
+        raise UnfitError(f"{text[:60]!r} has no host name that a browser can open")
     path = parts.path.rstrip("/")
     if not _PATH.fullmatch(path):
         raise UnfitError(
@@ -240,7 +240,7 @@ _WEB_URL = SettingType(_web_url, "a web address such as https://members.example.
 # The annotations that the table in ``settings`` uses: the type of the value, and its
 # ``SettingType``.
 Flag = Annotated[bool, SettingType(_flag, "true or false")]
-OnlyTrue = Annotated[bool, SettingType(_always, "true: an action happens as a whole or not at all")]
+OnlyTrue = Annotated[bool, SettingType(_always, "true (transactions cannot be turned off)")]
 Text = Annotated[str, SettingType(str, "text")]
 Line = Annotated[str, SettingType(_line, "text on one line")]
 Words = Annotated[tuple[str, ...], SettingType(_words, 'a list: a,b,c or ["a", "b", "c"]')]
@@ -277,9 +277,9 @@ MailUrl = Annotated[
     str,
     SettingType(_mail_url, "file:var/mail, smtp://host:port or smtps://user:password@host:port"),
 ]
-Mailbox = Annotated[str, SettingType(_mailbox, "an address such as Roll <roll@example.org>")]
+Mailbox = Annotated[str, SettingType(_mailbox, "an address such as Members <members@example.org>")]
 SecretKey = Annotated[
-    str | None, SettingType(_secret_key, f"at least {KEY_LENGTH} characters that nobody can guess")
+    str | None, SettingType(_secret_key, f"at least {KEY_LENGTH} random characters")
 ]
 Folder = Annotated[Path | None, _or_none(SettingType(_folder, "a folder that exists"))]
 LogLevel = Annotated[str, _one_of("debug", "info", "warning", "error")]

@@ -195,12 +195,12 @@ class Scene:
                 ("sign-in-wrong", signing_in("nobody", "wrong")),
                 ("sign-in-empty", press("Sign in")),
                 ("forgotten", to("/forgotten_password/")),
-                ("forgotten-sent", fill_and_press("E-mail", "who@example.org", "Send the link")),
+                ("forgotten-sent", fill_and_press("E-mail", "who@example.org", "Send link")),
                 ("reset", to(self._reset())),
-                ("reset-weak", fill_and_press("New password", "short", "Set the password")),
+                ("reset-weak", fill_and_press("New password", "short", "Set password")),
                 ("reset-gone", to("/password_reset/abc/")),
                 ("invitation", to(self._invitation(self.invited))),
-                ("invitation-wrong", press("Make the account and accept")),
+                ("invitation-wrong", press("Create account and accept")),
                 ("invitation-expired", to(self._invitation(self.expired))),
                 ("invitation-wished", to(self._invitation(self.wished))),
                 ("invitation-declined", to(self._invitation(self.declined))),
@@ -211,7 +211,7 @@ class Scene:
                 ("approved", both(to(self._decision(approvals.APPROVE)), press("Approve"))),
                 ("decided-gone", to(self._decision(approvals.REJECT))),
                 ("address", to(f"/user_email_change/{'0' * 32}/")),
-                ("address-gone", press("Confirm the address")),
+                ("address-gone", press("Confirm address")),
                 ("address-cancel", to(f"/user_email_change_cancel/{'0' * 32}/")),
                 ("address-cancel-gone", press("Keep my address and sign out everywhere")),
                 ("not-found", to("/nowhere/")),
@@ -224,19 +224,19 @@ class Scene:
                 ("leave", to(self._leave(self.ada, self.project))),
                 ("leave-last-owner", to(self._leave(self.ada, self.commission))),
                 ("profile", to("/account/profile/")),
-                ("profile-picture-wrong", press("Save the picture")),
+                ("profile-picture-wrong", press("Save picture")),
                 ("new-address", to("/account/address/")),
                 ("password", to("/account/password/")),
-                ("password-wrong", press("Set the password")),
+                ("password-wrong", press("Change password")),
                 ("second-factor-off", to("/account/second_factor/")),
                 ("keys", to("/account/keys/")),
-                ("keys-wrong", fill_and_press("Public key", "this is none", "Add the key")),
+                ("keys-wrong", fill_and_press("Public key", "this is none", "Add SSH key")),
                 ("tokens", to("/account/tokens/")),
-                ("token-made", fill_and_press("What is it for?", "my phone", "Make a token")),
+                ("token-made", fill_and_press("Name", "my phone", "Create access token")),
                 ("authorize", to("/account/authorize/")),
-                ("authorize-wrong", fill_and_press("Code", "AAAA-1111", "Go on")),
+                ("authorize-wrong", fill_and_press("Code", "AAAA-1111", "Continue")),
                 ("authorize-decide", to(self._device())),
-                ("authorize-done", press("Let it in")),
+                ("authorize-done", press("Approve")),
                 ("authorize-gone", to("/account/authorize/?session=1")),
                 ("invitation-accept", to(self._invitation(self.for_ada))),
                 ("invitation-other-address", to(self._invitation(self.invited))),
@@ -254,7 +254,7 @@ class Scene:
                 ("account-empty", to("/account/")),
                 ("teams-none", to("/teams/")),
                 ("open-invitation", to(f"/open_invitation/{self.link}/")),
-                ("open-invitation-asked", press("Ask to be let in")),
+                ("open-invitation-asked", press("Ask to join")),
                 ("keys-none", to("/account/keys/")),
             ],
         )
@@ -263,7 +263,7 @@ class Scene:
             [
                 ("requests", to("/requests/")),
                 ("requests-wrong", press("Approve")),
-                ("requests-decided", both(tick("Choose Aron Asker"), press("Approve"))),
+                ("requests-decided", both(tick("Select Aron Asker"), press("Approve"))),
                 ("requests-past", to("/requests/?show=decided")),
                 ("group-member", to(f"/group/{self.group}/")),
                 *self._team(),
@@ -276,10 +276,10 @@ class Scene:
                     "second-factor-setup",
                     both(
                         to("/account/second_factor/"),
-                        fill_and_press("Your password", PASSWORD, "Set it up"),
+                        fill_and_press("Your password", PASSWORD, "Set up"),
                     ),
                 ),
-                ("second-factor-wrong", fill_and_press("The six digits", "1", "Turn it on")),
+                ("second-factor-wrong", fill_and_press("Six-digit code", "1", "Turn on")),
                 ("recovery-codes", self._turn_on),
                 ("second-factor-on", to("/account/second_factor/")),
                 (
@@ -298,26 +298,26 @@ class Scene:
         with self.world.database.read() as tx:
             roles_now = {row.name: row.uuid for row in role_queries.all_roles(tx)}
         yield "authorize-staff", to(self._device())
-        yield "authorize-staff-wrong", press("Let it in")
+        yield "authorize-staff-wrong", press("Approve")
         yield "staff-health", to("/staff/")
         yield "staff-health-numbers", both(to("/staff/"), unfold())
         yield "staff-accounts", to(accounts)
         yield "staff-accounts-none", to(f"{accounts}?q=nobody")
         yield "staff-account", to(f"{accounts}{self.ada.uuid}/")
-        yield "staff-account-off", press("Switch it off")
+        yield "staff-account-off", press("Deactivate")
         yield "staff-account-new", to(f"{accounts}new/")
-        yield "staff-account-new-wrong", press("Make the account")
+        yield "staff-account-new-wrong", press("Create account")
         yield "staff-organisations", to("/staff/organisations/")
         yield "staff-organisation", to(f"/staff/organisations/{self.organisation.uuid}/")
-        yield "staff-organisation-blocked", press("Block it")
+        yield "staff-organisation-blocked", press("Block")
         yield "staff-organisation-new", to("/staff/organisations/new/")
         yield "staff-roles", to("/staff/roles/")
         yield "staff-role", to(f"/staff/roles/{roles_now['PROJECT.MANAGER']}/")
         yield "staff-role-new", to("/staff/roles/new/")
-        yield "staff-role-new-wrong", press("Make the role")
+        yield "staff-role-new-wrong", press("Create role")
         yield "staff-mails", to(mails)
         yield "staff-mails-abandoned", to(f"{mails}?show=abandoned")
-        yield "staff-mails-none", press("Try all of them again")
+        yield "staff-mails-none", press("Send all again")
 
     def _history(self) -> None:
         """Days with something in them, for the charts; and mails that were given up."""
@@ -347,32 +347,32 @@ class Scene:
         yield "team", to(here)
         yield "team-none", to(f"{here}?q=nobody")
         yield "team-organisation", to(f"/organisation/{self.organisation.uuid}/")
-        yield "team-seat", both(to(here), follow("Change the role of Ada Adams"))
-        yield "team-seat-wrong", fill_and_press("Last day", "2001-01-01", "Set the end")
+        yield "team-seat", both(to(here), follow("Edit the role of Ada Adams"))
+        yield "team-seat-wrong", fill_and_press("Last day", "2001-01-01", "Save end date")
         yield "team-add", to(f"{here}add/?q=a")
-        yield "team-add-wrong", fill_and_press("Last day", "2001-01-01", "Give the role")
+        yield "team-add-wrong", fill_and_press("Last day", "2001-01-01", "Add member")
         yield "team-invite", to(f"{here}invite/")
-        yield "team-invite-wrong", press("Check the list")
-        yield "team-invite-check", fill_and_press("Addresses", pasted, "Check the list")
+        yield "team-invite-wrong", press("Check list")
+        yield "team-invite-check", fill_and_press("E-mail addresses", pasted, "Check list")
         yield "team-invite-sent", press("Invite 3 people")
         yield "team-invitations", to(f"{here}invitations/")
         yield "team-invitations-link", both(to(f"{here}invitations/"), unfold())
         yield "team-links", to(f"{here}links/")
         yield "team-links-picture", both(to(f"{here}links/"), unfold())
         yield "team-link", to(f"{here}link/")
-        yield "team-link-wrong", fill_and_press("Open until", "2001-01-01", "Make the link")
+        yield "team-link-wrong", fill_and_press("Last day", "2001-01-01", "Create link")
         yield "team-link-change", to(f"{here}links/{self.link}/")
         yield "team-history", to(f"{here}history/")
         yield "team-history-none", to(f"{here}history/?about=links&since=2099-01-01")
         there = f"/group/{self.group}/team/"
         pasted = "asker0@example.org\nolga@example.org\nnora@example.org"
         yield "teams", to("/teams/")
-        yield "teams-wrong", press("Found the group")
+        yield "teams-wrong", press("Create group")
         yield "group-team", to(there)
-        yield "group-seat", both(to(there), follow("Change the role of Berta Asker"))
+        yield "group-seat", both(to(there), follow("Edit the role of Berta Asker"))
         yield "group-add", to(f"{there}add/?q=a")
         yield "group-invite", to(f"{there}invite/")
-        yield "group-invite-check", fill_and_press("Addresses", pasted, "Check the list")
+        yield "group-invite-check", fill_and_press("E-mail addresses", pasted, "Check list")
         yield "group-invite-sent", press("Invite 1 person")
         yield "group-invitations", to(f"{there}invitations/")
         yield "group-history", to(f"{there}history/")
@@ -382,7 +382,7 @@ class Scene:
 
     def _turn_on(self, page: Page) -> None:
         code = TOTP(page.inner_text(".secret")).now()
-        fill_and_press("The six digits", code, "Turn it on")(page)
+        fill_and_press("Six-digit code", code, "Turn on")(page)
 
 
 def to(path: str) -> Callable[[Page], object]:

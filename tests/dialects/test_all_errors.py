@@ -120,8 +120,8 @@ def test_a_name_that_is_too_long_and_holds_a_link_is_told_both(site: Site, world
     browser = Browser(site).sign_in(world, world.staff)
     browser.open("/staff/organisations/new/")
     said = text(browser.send("/staff/organisations/new/", name=LONG_LINK[:160]))
-    assert "This is too long: at most 150 characters." in said
-    assert "A name cannot have a web address in it." in said
+    assert "Please use at most 150 characters." in said
+    assert "A name cannot contain a web address." in said
 
 
 def test_what_is_only_too_long_is_told_nothing_else(site: Site, world: World) -> None:
@@ -179,8 +179,8 @@ def test_the_other_api_tells_every_bad_parameter_with_all_that_is_wrong(
         "offset",
     }
     assert said["sort[]"] == [
-        "Nothing can be sorted by nosuch.",
-        "Nothing can be sorted by -other.",
+        "The field nosuch cannot be used for sorting.",
+        "The field -other cannot be used for sorting.",
     ]
     assert said["include[]"] == ["elsewhere cannot be included.", "nothing cannot be included."]
     assert said["filter{id.in}"] == [NO_UUID]
@@ -216,8 +216,8 @@ def test_the_other_api_tells_everything_wrong_with_a_group(site: Site, world: Wo
     assert answer.json() == {
         "name": ["A group with this name already exists."],
         "users": [
-            "Nobody with the address unknown@example.org has an account here.",
-            "Nobody with the address other@example.org has an account here.",
+            "No account has the address unknown@example.org.",
+            "No account has the address other@example.org.",
         ],
     }
 
@@ -243,10 +243,10 @@ def test_a_page_tells_everything_wrong_with_one_field(site: Site, world: World) 
     )
     assert answer.status_code == 422
     said = text(answer)
-    assert "at most 128 characters" in said
-    assert "A user name is made of small letters" in said
-    assert "This is not an e-mail address" in said
-    assert said.count("Please fill this in.") >= 2
+    assert "Please use at most 128 characters" in said
+    assert "A user name can have lower-case letters" in said
+    assert "Please enter an e-mail address" in said
+    assert said.count("Please fill in this field.") >= 2
 
 
 def test_all_that_others_have_is_told_together(site: Site, world: World) -> None:

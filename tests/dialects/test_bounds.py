@@ -83,12 +83,12 @@ def test_an_account_founds_so_many_groups_and_another_when_one_is_gone(
     refused = group(site, ada, "Club of too many")
     assert refused.status_code == 400
     assert refused.json() == {
-        "detail": "You have founded 3 groups; delete one before you found another."
+        "detail": "You have created 3 groups, which is the maximum. Delete one first."
     }
     browser.open("/teams/")
     page = browser.send("/teams/", name="Club of too many")
     assert page.status_code == 422
-    assert "as many groups as one account may" in text(page)
+    assert "maximum number of groups" in text(page)
     # Somebody else's are not counted, nor is what somebody only owns.
     bob = world.person("bob")
     assert group(site, bob, "Bobs").status_code == 201
@@ -119,10 +119,10 @@ def test_an_account_has_so_many_tokens_for_programs_of_both_kinds(
     browser.open("/account/tokens/")
     refused = browser.send("/account/tokens/", name="one more")
     assert refused.status_code == 422
-    assert "as many tokens for programs as one account may have" in text(refused)
+    assert "maximum number of access tokens" in text(refused)
     refused = approve(2)
     assert refused.status_code == 422
-    assert "as many tokens for programs" in text(refused)
+    assert "maximum number of access tokens" in text(refused)
     waits = {"device_code": begun[2]["device_code"]}
     told = site.post("/api/auth/device/token/", json=waits).json()
     assert told == {"status": "authorization_pending"}
@@ -163,7 +163,7 @@ def test_an_account_has_so_many_keys(
     browser.open("/account/keys/")
     page = browser.send("/account/keys/", **body)
     assert page.status_code == 422
-    assert "as many keys as one account may have" in text(page)
+    assert "maximum number of SSH keys" in text(page)
     assert site.post("/api/keys/", world.person("bob"), json=body).status_code == 201
     with world.database.read() as tx:
         key = ssh_key_queries.of_account(tx, ada.id)[0].uuid

@@ -428,7 +428,7 @@ def test_an_invitation_whose_mail_was_deleted_is_still_a_mailed_one(
     before = told()
     assert [one["state"] for one in before[0]] == ["canceled", "rejected"]
     assert {one["execution_state"] for one in before[0]} == {"OK"}
-    assert "turned down by staff" not in before[1]
+    assert "rejected by staff" not in before[1]
     with database.write() as tx:
         outbox_queries.purge(tx, tx.now + timedelta(days=1), 10)
     assert world.invitation(uuid).mail_id is None

@@ -76,7 +76,7 @@ def assert_refused(answer: httpx.Response) -> None:
     seconds = int(answer.headers["retry-after"])
     assert 0 < seconds <= DAY.total_seconds()
     assert answer.json()["detail"] == (
-        "This address was mailed too often in a day. "
+        "This address has got too many e-mails today. "
         f"Expected available in {seconds} {'second' if seconds == 1 else 'seconds'}."
     )
 
@@ -153,8 +153,8 @@ def test_a_list_of_addresses_says_which_one_was_mailed_too_often(
     role = world.role("PROJECT.MEMBER").uuid
     pasted = f"ann@example.org\n{VICTIM}\nben@example.org"
     said = text(browser.send(here, action="send", addresses=pasted, role=role, extra_text=""))
-    assert "2 invited" in said
-    assert "This address was mailed too often in a day. It can be mailed again in" in said
+    assert "2 people invited" in said
+    assert "This address has got too many e-mails today. You can send the next one in" in said
     assert {one["email"] for one in site.get("/api/user-invitations/", who).json()} == {
         "ann@example.org",
         "ben@example.org",
@@ -172,14 +172,14 @@ def test_invitations_to_groups_count_with_the_others(site: Site, world: World, a
     refused = groups.call("PATCH", olga, "group", other, json=body)
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) > 0
-    assert f"{VICTIM} was mailed too often in a day." in refused.text
+    assert f"{VICTIM} has got too many e-mails today." in refused.text
     assert groups.get(olga, "invitation").json()["count"] == 1
     browser = Browser(site).sign_in(world, olga)
     browser.open(f"/group/{group}/team/invitations/")
     uuid = groups.get(olga, "invitation").json()["group_membership_invitations"][0]["id"]
     again = browser.send(f"/group/{group}/team/invitations/{uuid}/", action="send")
     assert again.status_code == 429
-    assert "was mailed too often in a day" in text(again)
+    assert "has got too many e-mails today" in text(again)
 
 
 def test_asking_to_confirm_an_address_counts_with_the_others(

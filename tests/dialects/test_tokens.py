@@ -342,7 +342,7 @@ def test_the_page_lists_every_kind_with_what_it_is_for_and_ends_each(
         "API token": ada.token,
         "nightly copy": personal(site, world, ada),
         "lab script": device(site, world, ada),
-        "logged in with your password": both["access"],
+        "signed in with your password": both["access"],
     }
     other = Browser(site).sign_in(world, ada)
     browser = Browser(site).sign_in(world, ada)
@@ -353,7 +353,7 @@ def test_the_page_lists_every_kind_with_what_it_is_for_and_ends_each(
         assert what in text(page)
         rows = re.findall(r"(?s)<tr[^>]*>(.*?)</tr>", page.text)
         (row,) = [one for one in rows if what in one]
-        for label in ("What it is for", "Made", "Last used", "Expires"):
+        for label in ("Name", "Created", "Last used", "Expires"):
             assert f'data-label="{label}"' in row
         number = re.findall(r'name="number" value="(\d+)"', row)[0]
         end = {"kind": "token", "number": number}

@@ -101,8 +101,8 @@ def test_no_door_takes_a_look_alike(site: Site, world: World) -> None:
         page = browser.send(
             f"/project/{place.uuid}/invite/", action="send", role=role, addresses=address
         )
-        assert "goes out" not in page.text
-        assert "on its way" not in page.text
+        assert "will be sent" not in page.text
+        assert "is being sent" not in page.text
         browser.open("/account/address/")
         assert browser.send("/account/address/", email=address).status_code == 422
     for address in HONEST:

@@ -137,7 +137,7 @@ def test_somebody_without_an_account_gets_one_and_accepts_with_it(
     (mail,) = pay()
     assert kinds([mail]) == [APPROVED]
     assert mail["To"] == "Bob.O'Brien+x@Example.org"
-    assert mail["Subject"] == f"Owner Lee invites you to {place.name}"
+    assert mail["Subject"] == f"Owner Lee invites you to join {place.name}"
     said = credentials(mail)
     assert said["username"] == "bob.obrien+x"
     (account,) = people(world, "Bob.O'Brien+x@Example.org")
@@ -387,7 +387,7 @@ def test_a_worker_whose_lease_ran_out_makes_no_account(
     (account,) = people(world)
     (row,) = mail_rows(world)
     assert (row.state, row.payload["account"]) == ("sent", account.id)
-    assert any("settled too late" in line["event"] for line in logs)
+    assert any("result arrived too late" in line["event"] for line in logs)
 
 
 @pytest.mark.parametrize("number", [2, 6])

@@ -51,7 +51,7 @@ def _change(database: Database, mail: int, **values: Any) -> None:
 
 def test_says_who_invites_to_what_as_what_and_until_when(database: Database) -> None:
     message = written(database, owe(database, extra_text="Welcome!\nAda"), site_name="Roll")
-    assert message["Subject"] == "Ada Lovelace invites you to Analytical Engines"
+    assert message["Subject"] == "Ada Lovelace invites you to join Analytical Engines"
     for part in ("plain", "html"):
         said = " ".join(words(message, part).split())
         for fact in (
@@ -116,7 +116,7 @@ def test_without_a_full_name_the_inviter_goes_by_the_username(database: Database
 
 def test_without_an_inviter_it_still_makes_sense(database: Database) -> None:
     message = written(database, owe(database, created_by=None, extra_text="Hello"))
-    assert message["Subject"] == "You are invited to Analytical Engines"
+    assert message["Subject"] == "You are invited to join Analytical Engines"
     assert "You are invited to join the project" in words(message, "plain")
     assert "None" not in words(message, "plain") + words(message, "html")
 

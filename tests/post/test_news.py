@@ -197,7 +197,7 @@ def test_staff_are_asked_each_with_links_of_their_own(story: Story) -> None:
         to, subject, text = story.said("invitation_requested", at, base_url=FRONT)
         assert (to, subject) == (
             staff.email,
-            "May new@example.org be invited to Analytical Engines?",
+            "Approve the invitation for new@example.org to Analytical Engines?",
         )
         for fact in (
             "Owner Lee wants to invite new@example.org to the project Analytical Engines",
@@ -229,12 +229,12 @@ def test_staff_read_all_that_is_known_of_somebody(tell: Callable[..., Story]) ->
     }
     story = tell(**known)
     _to, subject, text = story.said("invitation_requested", 0)
-    assert subject == "May Charles Babbage be invited to Analytical Engines?"
+    assert subject == "Approve the invitation for Charles Babbage to Analytical Engines?"
     assert "Charles Babbage, new@example.org" in text
     for label, value in (
         ("Native name", "Карл"),
         ("Phone number", "+44 1"),
-        ("Organization", "Trinity"),
+        ("Institution", "Trinity"),
         ("Job title", "Professor"),
     ):
         assert f"{label}: {value}" in text
@@ -260,16 +260,16 @@ def test_whoever_invited_reads_what_became_of_it(story: Story) -> None:
     to, subject, text = story.said("invitation_rejected", site_name="Roll")
     assert (to, subject) == (
         story.owner.email,
-        "Your invitation to Analytical Engines was turned down",
+        "Your invitation to Analytical Engines was rejected",
     )
     assert "no@example.org" in text
-    assert "by the staff of Roll. Nothing was sent to that address." in text
+    assert "by the staff of Roll. Nothing was sent to this address." in text
 
     to, subject, text = story.said("invitation_expired")
-    assert (to, subject) == (story.boss.email, "Nobody took your invitation to Analytical Engines")
+    assert (to, subject) == (story.boss.email, "Your invitation to Analytical Engines has expired")
     assert "old@example.org to the project Analytical Engines of Royal Society" in text
     ended = story.world.invitation(story.expired).expires_at
-    assert f"ended on {ended.day} {ended:%B %Y, %H:%M} UTC" in text
+    assert f"expired on {ended.day} {ended:%B %Y, %H:%M} UTC" in text
     # It leads to where it can be sent again; a front end of one's own has its own pages.
     again = f"/project/{story.world.invitation(story.expired).scope_uuid}/invitations/"
     assert f"{FRONT}{again}" in story.said("invitation_expired", base_url=FRONT)[2]
@@ -277,11 +277,11 @@ def test_whoever_invited_reads_what_became_of_it(story: Story) -> None:
 
     to, subject, text = story.said("invitation_accepted")
     assert (to, subject) == (story.boss.email, "Bob Lee has joined Analytical Engines")
-    assert "Bob Lee <bob@elsewhere.example> has taken your invitation" in text
+    assert "Bob Lee <bob@elsewhere.example> has accepted your invitation" in text
     # Another address took it than the one that was invited: that is worth knowing.
-    assert "It had been sent to robert@example.org" in text
+    assert "You sent the invitation to robert@example.org." in text
     story.change(invitations, email="Bob@Elsewhere.example")
-    assert "It had been sent to" not in story.said("invitation_accepted")[2]
+    assert "You sent the invitation to" not in story.said("invitation_accepted")[2]
 
 
 def test_whoever_invited_reads_who_declined(story: Story) -> None:
@@ -291,12 +291,12 @@ def test_whoever_invited_reads_who_declined(story: Story) -> None:
         "nay@example.org has declined your invitation to Analytical Engines",
     )
     assert "to the project Analytical Engines of Royal Society" in text
-    assert "if it was a mistake, invite them anew" in text
+    assert "If this was a mistake, you can send a new invitation" in text
     team = f"/project/{story.world.invitation(story.declined).scope_uuid}/invitations/"
     assert f"{FRONT}{team}" in text
     assert team not in story.said("invitation_declined", homeport_url=FRONT)[2]
     # Another account than the invited one said no, by a link that was handed on.
-    other = "another account than the one you wrote to: Bob Lee <bob@elsewhere.example>."
+    other = "declined with another account: Bob Lee <bob@elsewhere.example>."
     assert other in text
     story.change(
         outbox,
@@ -322,7 +322,7 @@ def test_the_invited_address_of_an_account_is_no_other_one(story: Story) -> None
 def test_the_reminder_says_that_it_is_one(story: Story) -> None:
     to, subject, text = story.said("reminder", base_url=FRONT)
     assert to == "late@example.org"
-    assert subject == "REMINDER: Boss Lee invites you to Analytical Engines"
+    assert subject == "Reminder: Boss Lee invites you to join Analytical Engines"
     assert "This is a reminder" in text
     (link,) = re.findall(rf"{FRONT}/invitation/(\S+)/", text)
     assert story.world.vault.unsign("invitation", link) == [story.ending, 1]
@@ -341,18 +341,18 @@ def test_whoever_asked_reads_the_answer(story: Story) -> None:
     to, subject, text = story.said("permission_request_rejected")
     assert (to, subject) == (
         story.bob.email,
-        "Your request to join Analytical Engines was turned down",
+        "Your request to join Analytical Engines was rejected",
     )
-    assert "Whoever decided writes: > See you > there." in text
+    assert "The person who decided writes: > See you > there." in text
 
     to, subject, text = story.said("structure_role_granted", 0)
     assert (to, subject) == (story.asker.email, "Welcome to Analytical Engines")
-    assert 'You are in: your role is "Project member".' in text
-    assert "Whoever decided writes: > See you > there." in text
+    assert 'was approved. Your role is "Project member".' in text
+    assert "The person who decided writes: > See you > there." in text
 
     to, subject, text = story.said("structure_role_granted", 1)
     assert (to, subject) == (story.bob.email, "Welcome to bob_project")
-    assert "It is there now, and yours: bob_project" in text
+    assert "on Collegium was created: bob_project" in text
 
 
 # Overtaken.
@@ -409,7 +409,7 @@ def test_an_invitation_that_was_sent_again_has_not_expired(story: Story) -> None
 def test_who_is_staff_no_more_gets_no_links(story: Story, lost: dict[str, bool]) -> None:
     with story.world.database.write() as tx:
         account_queries.change(tx, story.boss.id, lost)
-    with pytest.raises(ObsoleteError, match="do not decide"):
+    with pytest.raises(ObsoleteError, match="can no longer approve"):
         story.read("invitation_requested", 1)
     story.read("invitation_requested", 0)
 

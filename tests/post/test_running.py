@@ -28,7 +28,7 @@ def test_what_a_server_refuses_is_told_to_people(database: Database, clock: Cloc
     row = owed(database, mail)
     assert (row.state, row.error) == (
         "failed",
-        "The mail server refused it: 550 5.1.1 No such person",
+        "The mail server refused the e-mail: 550 5.1.1 No such person",
     )
 
 
@@ -147,7 +147,7 @@ def test_run_outlives_an_outage_of_the_database(
 
         _soon(woken)
     assert [entry["event"] for entry in logs][:2] == [
-        "outbox waits for the database",
+        "outbox is waiting for the database",
         "outbox failed",
     ]
 

@@ -282,7 +282,7 @@ def test_a_token_that_is_no_longer_taken_is_replaced_once(receiver: Receiver) ->
     hook.send(NOTICE)
     assert len(receiver.forms) == 2
     receiver.taken = set()
-    with pytest.raises(UnreachableError, match=r"does not let us in \(401\)"):
+    with pytest.raises(UnreachableError, match=r"rejected our token \(401\)"):
         hook.send(NOTICE)
     assert len(receiver.forms) == 3  # a new one, and no more
     assert len(receiver.headers) == 5
@@ -334,7 +334,7 @@ def test_without_a_token_nothing_is_told_and_nothing_given_up(
     receiver.token = BAD_TOKENS[temper]
     refusal = _refusal(receiver.settings())
     assert isinstance(refusal, UnreachableError)
-    assert refusal.reason == "The invitation service gives us no token."
+    assert refusal.reason == "The token for the webhook could not be obtained."
     assert receiver.headers == []
 
 
@@ -350,7 +350,7 @@ def test_a_service_that_does_not_answer_is_left_in_time(receiver: Receiver, temp
     receiver.hook = getattr(tempers, temper)
     refusal = _refusal(receiver.settings())
     assert isinstance(refusal, UnreachableError)
-    assert refusal.reason == "The invitation service does not answer."
+    assert refusal.reason == "The webhook did not answer."
 
 
 def test_a_closed_port_and_no_address_at_all_are_no_answer(receiver: Receiver) -> None:
@@ -393,7 +393,7 @@ def test_what_is_refused_for_good_is_given_up_at_once(
     assert worker(database, clock, Recorder(), **receiver.settings()).once() == 0
     row = owed(database, mail)
     assert (row.state, row.attempts) == ("failed", 1)
-    assert row.error == f"The invitation service did not take it ({status})."
+    assert row.error == f"The webhook refused the invitation ({status})."
 
 
 @pytest.mark.parametrize("status", [301, 302, 304, 307, 308, 408, 429, 500, 501, 502, 503, 504])
@@ -406,7 +406,7 @@ def test_what_is_refused_for_now_is_tried_again_later(
     assert paying.once() == 0
     for row in (owed(database, mail), owed(database, other)):
         assert (row.state, row.attempts) == ("queued", 1)
-        assert row.error == f"The invitation service did not take it ({status})."
+        assert row.error == f"The webhook refused the invitation ({status})."
         assert row.next_attempt_at > clock.now + RETRY_DELAYS[0] / 2
     receiver.hook = says(b"", 204)
     clock.forward(minutes=1)
@@ -439,7 +439,7 @@ def test_a_service_that_is_down_holds_back_invitations_and_no_mail(
     for other in others:
         row = owed(database, other)
         assert (row.attempts, row.next_attempt_at) == (0, clock.now + OUTAGE_DELAYS[0])
-        assert row.error == "The invitation service does not answer."
+        assert row.error == "The webhook did not answer."
     clock.forward(hours=1)
     assert worker(database, clock, out, **receiver.settings()).once() == 3
 
@@ -530,7 +530,7 @@ def test_the_fate_of_an_invitation_is_told_to_who_sent_it(
     assert fate() == ("Scheduled", "")
     Worker(world.database, settings, world.vault, out := Recorder()).once()
     assert seen == [("Processing", "")]
-    assert fate() == ("Erred", "The invitation service did not take it (422).")
+    assert fate() == ("Erred", "The webhook refused the invitation (422).")
     receiver.hook = says({})
     assert site.post(f"{path}send/", owner).status_code == 200
     Worker(world.database, settings, world.vault, out).once()

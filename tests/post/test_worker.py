@@ -225,7 +225,7 @@ def test_a_mail_that_cannot_be_written_is_logged_and_tried_again(
         assert paying.once() == 0
     assert any("UndefinedError" in entry.get("traceback", "") for entry in logs)
     row = owed(database, mail)
-    assert (row.state, row.error) == ("queued", "The mail could not be written; the log says why.")
+    assert (row.state, row.error) == ("queued", "The e-mail could not be rendered. See the log.")
     template.write_text("{{ link }}")
     clock.now = row.next_attempt_at
     assert paying.once() == 1

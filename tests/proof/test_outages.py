@@ -359,7 +359,7 @@ class Full:
             ordeal.pay_all()
             ordeal.check()
             # A mail that was sent and could not be noted comes again: once for each such time.
-            mails = ordeal.check_mails(1 + self.log.count("outbox waits for the database"))
+            mails = ordeal.check_mails(1 + self.log.count("outbox is waiting for the database"))
         database.close()
         self._figures = {
             "seconds": round(time.monotonic() - began),

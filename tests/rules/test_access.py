@@ -146,13 +146,13 @@ def test_the_team_of_a_scope_is_ruled_by_the_permissions_of_its_kind(kind: str, 
 
 # From the specification: name, kind, whether it is in use, what people read, what it carries.
 ROLES = """
-CUSTOMER.OWNER   | organisation | active   | Organization owner    | \
+CUSTOMER.OWNER   | organisation | active   | Organisation owner    | \
     PROJECT.CREATE PROJECT.UPDATE PROJECT.DELETE PROJECT.LIST \
     PROJECT.CREATE_PERMISSION PROJECT.UPDATE_PERMISSION PROJECT.DELETE_PERMISSION \
     CUSTOMER.CREATE CUSTOMER.UPDATE CUSTOMER.DELETE INVITATION.LIST \
     ACCESS_SUBNET.CREATE ACCESS_SUBNET.UPDATE ACCESS_SUBNET.DELETE
-CUSTOMER.MANAGER | organisation | inactive | Organization manager  |
-CUSTOMER.SUPPORT | organisation | inactive | Organization support  |
+CUSTOMER.MANAGER | organisation | inactive | Organisation manager  |
+CUSTOMER.SUPPORT | organisation | inactive | Organisation support  |
 PROJECT.MANAGER  | project      | active   | Project manager       | \
     PROJECT.CREATE_PERMISSION PROJECT.UPDATE_PERMISSION PROJECT.DELETE_PERMISSION PROJECT.UPDATE
 PROJECT.ADMIN    | project      | active   | Project administrator |

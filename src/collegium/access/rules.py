@@ -103,7 +103,7 @@ SYSTEM_ROLES: Final = (
     SystemRole(
         "CUSTOMER.OWNER",
         ScopeKind.ORGANISATION,
-        "Organization owner",
+        "Organisation owner",
         is_active=True,
         permissions=(
             Permission.PROJECT_GRANT,
@@ -125,14 +125,14 @@ SYSTEM_ROLES: Final = (
     SystemRole(
         "CUSTOMER.MANAGER",
         ScopeKind.ORGANISATION,
-        "Organization manager",
+        "Organisation manager",
         is_active=False,
         permissions=(),
     ),
     SystemRole(
         "CUSTOMER.SUPPORT",
         ScopeKind.ORGANISATION,
-        "Organization support",
+        "Organisation support",
         is_active=False,
         permissions=(),
     ),

@@ -390,7 +390,7 @@ def ensure_staff(  # the command ``collegium staff``
             lock_account(tx, known.id)
             known = account_queries.by_username(tx, username)
         if (known and known.password) != (verified and verified.password):
-            message = f"the account {username} was changed at this moment; try again"
+            message = f"the account {username} was changed at the same time. Try again"
             raise UnfitAccountError(message)
         wanted: dict[str, Any] = {"is_staff": True, "is_active": True, "email": email}
         if lifetime is not ...:
@@ -400,7 +400,10 @@ def ensure_staff(  # the command ``collegium staff``
         else:
             number = known.id
             if not (promotes or known.is_staff or _was_created_by_staff(tx, known)):
-                message = f"somebody else made the account {username}; --promote makes it staff"
+                message = (
+                    f"the account {username} was not created by staff. Use --promote to make it "
+                    "staff"
+                )
                 raise UnfitAccountError(message)
             if known.email != email:
                 email_change_queries.cancel(tx, number)
@@ -426,7 +429,7 @@ def _was_created_by_staff(tx: ReadTransaction, account: Row) -> bool:
 
 def _check_staff_values(username: str, email: str, password: str | None) -> None:
     if not USERNAME.fullmatch(username):
-        message = "a user name is 1 to 128 of: a-z 0-9 _ . @ + -"
+        message = "a user name has 1 to 128 of these characters: a-z 0-9 _ . @ + -"
         raise UnfitAccountError(message)
     fault = address_error(email)
     if fault:
@@ -434,10 +437,10 @@ def _check_staff_values(username: str, email: str, password: str | None) -> None
         raise UnfitAccountError(message)
     if password is not None:
         if len(password) > PASSWORD_MAX:
-            message = f"the password is too long: at most {PASSWORD_MAX} characters"
+            message = f"the password is too long (maximum {PASSWORD_MAX} characters)"
             raise UnfitAccountError(message)
         if any(character < " " or "\ud800" <= character <= "\udfff" for character in password):
-            message = "the password cannot be used: it has control characters or is not UTF-8"
+            message = "the password contains control characters or is not UTF-8"
             raise UnfitAccountError(message)
         found = password_errors(password, (username, email))
         if found:

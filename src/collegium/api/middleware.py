@@ -56,7 +56,7 @@ _requests: Final = Counter(
     "collegium_requests", "Requests answered.", ("method", "status"), registry=registry
 )
 _seconds: Final = Histogram(
-    "collegium_request_seconds", "Time to the answer, in seconds.", registry=registry
+    "collegium_request_seconds", "Time until the response, in seconds.", registry=registry
 )
 # Looking a counter up by its labels takes as long as counting, so counters are cached. There are
 # few combinations of both labels.
@@ -117,14 +117,14 @@ class Middleware:
         env["PATH_INFO"] = path
         try:
             if len(env["QUERY_STRING"]) > _TARGET_MAX or len(env["PATH_INFO"]) > _TARGET_MAX:
-                return _refuse_request(answer, "414 URI Too Long", "The address is too long.")
+                return _refuse_request(answer, "414 URI Too Long", "The URL is too long.")
             for name in env:
                 if name[:5] in _HEADERS and len(env[name]) > _HEADER_MAX:
-                    said = f"A header is too long: {_HEADER_MAX} bytes at most."
+                    said = f"A header is too long (maximum {_HEADER_MAX} bytes)."
                     return _refuse_request(answer, "431 Request Header Fields Too Large", said)
             base = self._site.base(env)
             if base is None and path not in _QUIET:
-                said = "This service does not answer to that host name."
+                said = "This service does not answer for this host name."
                 return _refuse_request(answer, "400 Bad Request", said)
             env[BASE] = base or self._site.url or "http://localhost"
             if _is_path_alias(path, env.get(RAW_PATH, "")):

@@ -41,7 +41,7 @@ def describe(routes: Routes) -> dict[str, Any]:
             "title": "Collegium",
             "version": __version__,
             "description": "Who belongs to which organisation, project and group, in which "
-            "role, until when, and who let them in.",
+            "role, until when, and who added them.",
         },
         "paths": {
             path: {
@@ -117,13 +117,13 @@ def _query_parameters(operation: Endpoint) -> Iterator[tuple[str, str, dict[str,
     if operation.sparse_fields:
         names = [*operation.response_type.__struct_fields__]
         names += sorted(getattr(operation.response_type, "write_only", ()))
-        yield "field", "Only these fields are shown.", _one_of_schemas(names)
+        yield "field", "Return only these fields.", _one_of_schemas(names)
     if operation.is_list and not operation.unpaginated:
         names = [sign + name for name in sorted(operation.orders) for sign in ("", "-")]
         order = _one_of_schemas(names) if names else _TEXT
-        yield "o", "Order: names, `-` before a name for descending.", order
+        yield "o", "Sort order: field names, with `-` in front for descending.", order
         yield "page", "Number of the page, from 1, or `last`.", _PAGE
-        yield "page_size", "Rows a page, 300 at most.", _SIZE
+        yield "page_size", "Rows per page, at most 300.", _SIZE
 
 
 def _one_of_schemas(names: list[str]) -> dict[str, Any]:
@@ -132,18 +132,18 @@ def _one_of_schemas(names: list[str]) -> dict[str, Any]:
 
 def _refusals(path: str, operation: Endpoint) -> dict[str, Any]:
     codes = {
-        "400": "What was sent cannot be taken, or not now.",
-        "401": "Nobody is logged in, or the token does not count.",
-        "403": "You see this, but may not do it.",
-        "406": "The answer is JSON.",
+        "400": "The request is not valid, or not possible at the moment.",
+        "401": "The token is missing or not valid.",
+        "403": "You do not have permission to do this.",
+        "406": "The response is JSON.",
     }
     # The public portal can be disabled; its paths then answer 404.
     if "{" in path or operation.is_list or path.startswith("/api/public/"):
-        codes["404"] = "There is no such thing, or you may not see it."
+        codes["404"] = "The object does not exist, or you cannot see it."
     if operation.body is not None:
         codes["415"] = "The body must be JSON or a form."
     if path.endswith("{uuid}/"):
-        codes["409"] = "Something else depends on it."
+        codes["409"] = "Other objects depend on it."
     return {
         code: {"description": text, "content": {_JSON: {"schema": {}}}}
         for code, text in sorted(codes.items())

@@ -281,7 +281,7 @@ class Database:
             UnavailableError: writing fails for another reason.
         """
         if not self._connections.has_room():
-            raise StorageFullError("the disk has no room left")
+            raise StorageFullError("the disk is full")
         is_due = not self.is_sqlite and time.monotonic() - self._looked > _LOOK_SECONDS
         if now or self._was_full or is_due:
             try:

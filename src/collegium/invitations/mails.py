@@ -67,13 +67,13 @@ def _requested(
 ) -> dict[str, Any]:
     invitation = _found(tx, facts["invitation"])
     if invitation.state != State.REQUESTED:
-        raise ObsoleteError("Somebody else has decided already.")
+        raise ObsoleteError("Somebody else has already decided.")
     # E-mails that an earlier release has queued have no generation.
     if facts.get("generation", invitation.link_version) != invitation.link_version:
-        raise ObsoleteError("The invitation was changed, and staff were asked again.")
+        raise ObsoleteError("The invitation was changed and needs approval again.")
     staff = account_queries.by_id(tx, facts["staff"])
     if staff is None or not staff.is_active or not staff.is_staff:
-        raise ObsoleteError("They do not decide any more.")
+        raise ObsoleteError("The recipient can no longer approve invitations.")
     base = (settings.homeport_url or settings.base_url).rstrip("/")
 
     def link(purpose: str) -> str:
@@ -95,7 +95,7 @@ def _requested(
             for label, value in (
                 ("Native name", invitation.native_name),
                 ("Phone number", invitation.phone_number),
-                ("Organization", invitation.organization),
+                ("Institution", invitation.organization),
                 ("Job title", invitation.job_title),
                 ("Civil number", invitation.civil_number),
             )
@@ -116,7 +116,7 @@ def _expired(
 ) -> dict[str, Any]:
     invitation = _found(tx, facts["invitation"])
     if effective_state(invitation.state, invitation.expires_at, tx.now) is not State.EXPIRED:
-        raise ObsoleteError("The invitation was sent again, called back or taken.")
+        raise ObsoleteError("The invitation was sent again, cancelled or accepted.")
     return _at_team(settings, invitation) | {"expires": invitation.expires_at}
 
 

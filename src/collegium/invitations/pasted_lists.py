@@ -30,10 +30,10 @@ LINE_MAX: Final = 500
 ADDRESS_MAX: Final = 254
 NAME_MAX: Final = 100
 
-NONE: Final = "There is no e-mail address in this line."
+NONE: Final = "This line contains no e-mail address."
 TOO_LONG: Final = "This line is too long."
 _MISPRINT: Final = "A comma or a space may stand where a dot belongs."
-_CURLY: Final = "The address has a quotation mark in it that word processors make."
+_CURLY: Final = "The address contains a typographic quotation mark."
 
 _SEPARATORS: Final = (
     '\\s,;|<>()\\[\\]{}"\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a`\u3001\uff0c\uff1b'
@@ -225,7 +225,7 @@ def _judged(part: _Part, following: _Part) -> PastedPerson:
     if not fault and any(sign in email for sign in _QUOTES):
         fault = _CURLY
     if fault == MIXED:
-        fault = "The address mixes alphabets."
+        fault = "The address mixes letters of several scripts."
     if fault:
         return PastedPerson(part.text, "", "", fault)
     return PastedPerson(part.text, email, "")

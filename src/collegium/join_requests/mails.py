@@ -25,7 +25,7 @@ def _found(tx: ReadTransaction, number: int, state: State) -> Row:
     if request is None or request.scope_removed_at is not None:
         raise ObsoleteError("The request no longer exists.")
     if request.state != state:
-        raise ObsoleteError(f"The request is not {state} any more: it is {request.state}.")
+        raise ObsoleteError(f"The request is no longer {state}: it is {request.state}.")
     return request
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RETRY_MAX: Final = 1000
 """Maximum number of e-mails that one call queues again, so that the transaction stays short."""
 
-DROPPED: Final = "Staff decided that it is not sent."
+DROPPED: Final = "Discarded by staff."
 
 
 def retry(tx: WriteTransaction, actor: Actor, mail: int) -> None:

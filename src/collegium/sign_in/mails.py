@@ -77,7 +77,7 @@ def _change_email_notice(
     code = email_change_actions.cancel_code(vault, account.id, account.email, facts["version"])
     if change is None or change.cancel_code_hash != vault.digest(code):
         # If the change was confirmed, another e-mail informs the old address.
-        raise ObsoleteError("The change was canceled or confirmed.")
+        raise ObsoleteError("The change was cancelled or confirmed.")
     base = settings.base_url.rstrip("/")
     return said | {
         "new_email": name_line(facts["email"]),

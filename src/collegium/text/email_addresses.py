@@ -15,7 +15,7 @@ from collegium.text.confusables import HIDDEN, is_single_script
 ADDRESS_MAX: Final = 254
 """Maximum number of octets of an address (RFC 5321 4.5.3.1.3, errata 1690)."""
 
-MIXED: Final = "The address mixes alphabets."
+MIXED: Final = "The address mixes letters of several scripts."
 """The only error that is not about syntax: letters that imitate those of another script."""
 
 _DOMAIN_MAX: Final = 253
@@ -67,18 +67,20 @@ def ascii_domain(domain: str) -> str:
         ValueError: this is no domain. The message is a sentence for the user.
     """
     if not domain or len(domain) > _DOMAIN_MAX:
-        message = "The part after the @ is too long." if domain else "Nothing follows the @."
+        message = (
+            "The part after the @ is too long." if domain else "The part after the @ is missing."
+        )
         raise ValueError(message)
     labels = lower_letters(domain).split(".")
     if not all(labels):
-        message = "A dot of the part after the @ has nothing before or after it."
+        message = "The part after the @ has a dot at its start or end, or two dots in a row."
         raise ValueError(message)
     odd = next((sign for sign in domain if sign.isascii() and not _IN_DOMAINS.match(sign)), None)
     if odd is not None:
         shown = (
             f'"{odd}"' if odd.isprintable() and odd != " " else unicodedata.name(odd, "a control")
         )
-        message = f"No domain has {shown.lower()} in it."
+        message = f"A domain cannot contain {shown.lower()}."
         raise ValueError(message)
     _check_bidi(labels)
     return ".".join(map(_ascii_label, labels))
@@ -92,7 +94,7 @@ def address_error(address: str) -> str:
     """
     # Check the length first, because the time of the other checks grows with it.
     if len(address) > ADDRESS_MAX or len(address.encode(errors="replace")) > ADDRESS_MAX:
-        return f"The address is too long: at most {ADDRESS_MAX} characters."
+        return f"The address is too long (maximum {ADDRESS_MAX} characters)."
     local, at, domain = address.rpartition("@")
     try:
         if not at:
@@ -103,7 +105,7 @@ def address_error(address: str) -> str:
     except ValueError as error:
         return str(error)
     if len(f"{local}@{domain}".encode()) > ADDRESS_MAX:
-        return f"The address is too long: at most {ADDRESS_MAX} characters."
+        return f"The address is too long (maximum {ADDRESS_MAX} characters)."
     return "" if is_single_script_address(address) else MIXED
 
 
@@ -183,7 +185,7 @@ def _ascii_label(label: str) -> str:
     try:
         return idna.alabel(label).decode()
     except (idna.IDNAError, UnicodeError):
-        message = "The part after the @ is no domain name."
+        message = "The part after the @ is not a domain name."
         raise ValueError(message) from None
 
 
@@ -195,28 +197,28 @@ def _check_bidi(labels: list[str]) -> None:
             for label in shown:
                 idna.check_bidi(label, check_ltr=True)
     except (idna.IDNAError, UnicodeError):
-        message = "The part after the @ is no domain name."
+        message = "The part after the @ is not a domain name."
         raise ValueError(message) from None
 
 
 def _refuse_without_at(address: str) -> None:
-    message = "An address has an @."
+    message = "An e-mail address must contain an @."
     if any(sign in address for sign in _AT_SIGNS):
-        message = "The @ of the address is another sign that looks like it."
+        message = "The address contains a character that only looks like an @."
     raise ValueError(message)
 
 
 def _check_local(local: str) -> None:
     """Raise ValueError if a text is no valid local part (RFC 5321 4.1.2, RFC 6531 3.3)."""
     if not local:
-        message = "Nothing stands before the @."
+        message = "The part before the @ is missing."
         raise ValueError(message)
     if "@" in local:
-        message = "An address has only one @."
+        message = "An e-mail address can contain only one @."
         raise ValueError(message)
     if not local.isascii() and HIDDEN.search(local):
         # Two mailboxes would look alike, for instance with variation selectors.
-        message = "A character before the @ cannot be seen."
+        message = "The part before the @ contains an invisible character."
         raise ValueError(message)
     # The domain is checked by our own code, so the library checks only the local part.
     validate_email(f"{local}@example.org", check_deliverability=False)
@@ -231,11 +233,11 @@ def _check_host(domain: str) -> None:
     for label in labels:
         reserved = label[2:4] == "--" and not label.startswith("xn--")
         if reserved or not _HOST_LABEL.match(label):
-            message = "The part after the @ is no domain name."
+            message = "The part after the @ is not a domain name."
             raise ValueError(message)
     if labels[-1].isdigit():
         message = "The part after the @ ends with a number."
         raise ValueError(message)
     if labels[-1] == "invalid":
-        message = "Domains that end with .invalid never get mail."
+        message = "Domains that end with .invalid cannot receive e-mail."
         raise ValueError(message)

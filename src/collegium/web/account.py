@@ -44,7 +44,7 @@ def _withdraw(browser: BrowserRequest) -> Answer:
         is_group = row.scope_kind == ScopeKind.GROUP
         join_request_actions.cancel(tx, browser.actor, uuid, groups=is_group)
     return browser.redirect(
-        browser.next or "/account/", f"You have taken back your request to the {place(row)}."
+        browser.next or "/account/", f"You have withdrawn your request to join the {place(row)}."
     )
 
 
@@ -61,10 +61,10 @@ def _leave(browser: BrowserRequest) -> Answer:
 
 
 ROUTES: Routes = {
-    "/account/": {"GET": Page(_overview, "My account.")},
-    "/account/requests/{uuid}/withdraw/": {"POST": Page(_withdraw, "Take a request back.")},
+    "/account/": {"GET": Page(_overview, "Show my account.")},
+    "/account/requests/{uuid}/withdraw/": {"POST": Page(_withdraw, "Withdraw a join request.")},
     "/account/leave/{uuid}/": {
-        "GET": Page(_ask, "Give up a role?"),
+        "GET": Page(_ask, "Ask whether to give up a role."),
         "POST": Page(_leave, "Give up a role."),
     },
 }

@@ -65,8 +65,10 @@ def _read(purpose: str, browser: BrowserRequest) -> approvals.Decision:
 
 ROUTES: Routes = {
     f"/{purpose}/{{token}}/": {
-        "GET": Page(partial(_ask, purpose), "Decide on an invitation?", public=True),
-        "POST": Page(partial(_decide, purpose), "Decide on an invitation.", public=True),
+        "GET": Page(
+            partial(_ask, purpose), "Show an invitation to approve or reject.", public=True
+        ),
+        "POST": Page(partial(_decide, purpose), "Approve or reject an invitation.", public=True),
     }
     for purpose in (approvals.APPROVE, approvals.REJECT)
 }

@@ -22,62 +22,62 @@ if TYPE_CHECKING:
     from collegium.web.browser_request import BrowserRequest
 
 SENTENCES: Final = {
-    "organisation.created": "{who} founded the organisation.",
+    "organisation.created": "{who} created the organisation.",
     "organisation.updated": "{who} changed the organisation{fields}.",
     "organisation.deleted": "{who} deleted the organisation.",
-    "project.created": "{who} began the project.",
+    "project.created": "{who} created the project.",
     "project.updated": "{who} changed the project{fields}.",
     "project.deleted": "{who} deleted the project.",
-    "group.created": "{who} founded the group.",
-    "group.updated": "{who} gave the group another name.",
-    "group.deleted": "{who} gave the group up.",
+    "group.created": "{who} created the group.",
+    "group.updated": "{who} renamed the group.",
+    "group.deleted": "{who} deleted the group.",
     "role.granted": "{who} gave {whom} the role {role}{until}.",
-    "role.updated": "{who} gave the role {role} of {whom} another end{until}.",
-    "role.revoked": "{who} took the role {role} from {whom}.",
-    "role.expired": "The role {role} of {whom} ran out.",
+    "role.updated": "{who} changed the end date of the role {role} of {whom}{until}.",
+    "role.revoked": "{who} removed the role {role} from {whom}.",
+    "role.expired": "The role {role} of {whom} ended.",
     "invitation.created": "{who} invited {email}.",
-    "invitation.sent": "{who} sent the invitation of {email} again.",
-    "invitation.accepted": "{who} accepted the invitation of {email}.",
-    "invitation.declined": "{who} declined the invitation of {email}.",
-    "invitation.canceled": "{who} called the invitation of {email} back.",
-    "invitation.deleted": "{who} deleted the invitation of {email}.",
-    "invitation.approved": "{who} let the invitation of {email} go out.",
-    "invitation.rejected": "{who} held the invitation of {email} back for good.",
-    "invitation.released": "The invitation of {email} went out, for the project begins.",
-    "invitation.expired": "The invitation of {email} expired.",
-    "invitation.turned_away": "An invitation was not accepted: its account is deactivated.",
-    "invitation.renewal_wished": "A new link was asked for in place of an expired one.",
-    "open_invitation.created": "{who} opened a link for many.",
-    "open_invitation.updated": "{who} changed a link for many.",
-    "open_invitation.canceled": "{who} closed a link for many.",
-    "request.submitted": "{who} asked to be let in.",
-    "request.approved": "{who} let {whom} in.",
-    "request.rejected": "{who} turned the request of {whom} down.",
-    "request.canceled": "The request of {whom} was taken back.",
+    "invitation.sent": "{who} sent the invitation for {email} again.",
+    "invitation.accepted": "{who} accepted the invitation for {email}.",
+    "invitation.declined": "{who} declined the invitation for {email}.",
+    "invitation.canceled": "{who} cancelled the invitation for {email}.",
+    "invitation.deleted": "{who} deleted the invitation for {email}.",
+    "invitation.approved": "{who} approved the invitation for {email}.",
+    "invitation.rejected": "{who} rejected the invitation for {email}.",
+    "invitation.released": "The invitation for {email} was sent, because the project starts.",
+    "invitation.expired": "The invitation for {email} expired.",
+    "invitation.turned_away": "The invited account is deactivated and could not accept.",
+    "invitation.renewal_wished": "The invited person asked for a new link.",
+    "open_invitation.created": "{who} created an invite link.",
+    "open_invitation.updated": "{who} edited an invite link.",
+    "open_invitation.canceled": "{who} closed an invite link.",
+    "request.submitted": "{who} asked to join.",
+    "request.approved": "{who} approved the join request of {whom}.",
+    "request.rejected": "{who} rejected the join request of {whom}.",
+    "request.canceled": "The join request of {whom} was withdrawn.",
 }
 """Sentence for each kind of event that happens in an organisation, a project or a group."""
 
 _OWN: Final = {
     "role.granted": "{who} got the role {role}{until}.",
-    "role.revoked": "{who} gave the role {role} up.",
+    "role.revoked": "{who} gave up the role {role}.",
 }
 """Sentences for actors who did this to themselves."""
 
 _BY_LINK: Final = {
-    "invitation.declined": "The invitation of {email} was declined by the link in its mail.",
+    "invitation.declined": "The invitation for {email} was declined with the link in the e-mail.",
 }
 """Sentences for actions by a link, without a signed-in account."""
 
 SUBJECT_FIELDS: Final = {
-    "people": ("People and roles", ("role.",)),
+    "people": ("Members and roles", ("role.",)),
     "invitations": ("Invitations", ("invitation.",)),
-    "links": ("Links for many", ("open_invitation.",)),
-    "requests": ("Requests", ("request.",)),
-    "place": ("The place itself", ("organisation.", "project.", "group.")),
+    "links": ("Invite links", ("open_invitation.",)),
+    "requests": ("Join requests", ("request.",)),
+    "place": ("Details", ("organisation.", "project.", "group.")),
 }
 """Filters of the page: query parameter value → label, prefixes of the kinds of event."""
 
-_UNKNOWN: Final = "{who} did something."
+_UNKNOWN: Final = "{who} did something else."
 _SOMEBODY: Final = "somebody"
 _CLOSED_FIELDS: Final = frozenset({"staff_notes"})
 
@@ -113,7 +113,7 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answ
         entries=[_entry(browser.actor, team, row, named) for row in rows],
         paging=paging,
         form=form,
-        options=[("", "Everything"), *((word, said) for word, (said, _) in SUBJECT_FIELDS.items())],
+        options=[("", "All"), *((word, said) for word, (said, _) in SUBJECT_FIELDS.items())],
         is_filtered=any(map(form.raw, asked)),
         is_all=browser.actor.sees_all
         or team.holds(*(right for of, right in event_queries.MANAGERS if of in {None, kind})),
@@ -153,7 +153,7 @@ def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
     words["email"] = isolated(str(facts.get("email") or _SOMEBODY)) if inside else _SOMEBODY
     words["role"] = isolated(named.get(str(facts.get("role")), str(facts.get("role") or "")))
     if facts.get("until") and row.kind in {"role.granted", "role.updated"}:
-        words["until"] = f", until {day(datetime.fromisoformat(facts['until']))}"
+        words["until"] = f" (until {day(datetime.fromisoformat(facts['until']))})"
     fields = [name for name in facts.get("fields", ()) if every or name not in _CLOSED_FIELDS]
     if fields and here:
         words["fields"] = ": " + ", ".join(name.replace("_", " ") for name in fields)
@@ -162,7 +162,7 @@ def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
     says = special.get(row.kind) or SENTENCES.get(row.kind, _UNKNOWN)
     said = says.format_map(words)
     if (every or did) and "impersonated_by" in facts:
-        said = f"{said} Done for them by {facts['impersonated_by']}."
+        said = f"{said} Done on their behalf by {facts['impersonated_by']}."
     return said[:1].upper() + said[1:]
 
 
@@ -185,4 +185,4 @@ def routes(kind: ScopeKind, here: str) -> Routes:
     Args:
         here: Path of the scope.
     """
-    return {f"{here}history/": {"GET": Page(partial(_show, kind), "What happened.")}}
+    return {f"{here}history/": {"GET": Page(partial(_show, kind), "Show the audit log.")}}

@@ -408,4 +408,4 @@ def _short(agent: str) -> str:
     if browser:
         return f"{browser} on {system}" if system else browser
     plain = "".join(sign if sign.isprintable() else " " for sign in agent)
-    return plain[:_BROWSER_MAX].strip() or "an unnamed browser"
+    return plain[:_BROWSER_MAX].strip() or "Unknown browser"

@@ -61,10 +61,10 @@ def of_days(
     """
     labels = [f"{day.day} {day:%B}" for day in days]
     most = max(numbers)
-    said = f"At most {most} on a day ({labels[numbers.index(most)]}); {numbers[-1]} today."
+    said = f"Maximum {most} a day ({labels[numbers.index(most)]}), {numbers[-1]} today."
     if adds_up:
-        said = f"{sum(numbers)} in all. {said}"
-    said = said if most else f"None in these {len(days)} days."
+        said = f"{sum(numbers)} in total. {said}"
+    said = said if most else f"None in the last {len(days)} days."
     return Chart(name, title, said, "Day", _bars(labels, numbers), [labels[0], labels[-1]])
 
 
@@ -76,10 +76,10 @@ def of_steps(name: str, title: str, steps: Sequence[str], numbers: Sequence[int]
         numbers: Count of each class, then the count of everything longer than the last limit.
     """
     every = sum(numbers)
-    said = "Nothing in these days."
+    said = "None in this period."
     if every:
         late = numbers[-1] or "none"
-        said = f"Of {every}, {numbers[0]} took up to {steps[0]}, {late} longer than {steps[-1]}."
+        said = f"Of {every}, {numbers[0]} took up to {steps[0]}, {late} more than {steps[-1]}."
     labels = [*steps, "longer"]
     return Chart(name, title, said, "Up to", _bars(labels, numbers), labels)
 

@@ -73,11 +73,11 @@ def _use(
 
 ROUTES: Routes = {
     "/user_email_change/{code}/": {
-        "GET": Page(_ask, "Confirm a new address?", public=True),
+        "GET": Page(_ask, "Ask to confirm a new address.", public=True),
         "POST": Page(_confirm, "Confirm a new address.", public=True),
     },
     f"/{email_change_actions.CANCEL}/{{code}}/": {
-        "GET": Page(_ask_cancel, "Cancel the change of an address?", public=True),
+        "GET": Page(_ask_cancel, "Ask whether to cancel the change of an address.", public=True),
         "POST": Page(
             _cancel, "Cancel the change of an address, and sign out everywhere.", public=True
         ),

@@ -116,12 +116,14 @@ class Form:
         if strip:
             text = text.strip()
         if not text and required:
-            self.add_error(name, "Please fill this in.")
+            self.add_error(name, "Please fill in this field.")
         if len(text) > most:
-            self.add_error(name, f"This is too long: at most {most} characters.")
+            self.add_error(name, f"Please use at most {most} characters.")
         # Characters beyond the limit are not checked.
         if any(sign < " " and not (lines and sign in "\n\t") for sign in text[:most]):
-            self.add_error(name, "This has signs in it that cannot be kept. Please type it anew.")
+            self.add_error(
+                name, "This contains characters that are not allowed. Please type it again."
+            )
         return text
 
     def pasted(self, name: str, most: int) -> str:
@@ -132,11 +134,13 @@ class Form:
         """
         text = self.raw(name)
         if len(text) > most:
-            self.add_error(name, f"This is too long: at most {most} characters.")
+            self.add_error(name, f"Please use at most {most} characters.")
         elif "\0" in text:
-            self.add_error(name, "This has signs in it that cannot be kept. Please type it anew.")
+            self.add_error(
+                name, "This contains characters that are not allowed. Please type it again."
+            )
         elif not trim(text):
-            self.add_error(name, "Please fill this in.")
+            self.add_error(name, "Please fill in this field.")
         return text
 
     def lines(self, name: str, most: int, many: int) -> list[str]:
@@ -149,9 +153,9 @@ class Form:
         text = self.text(name, (most + 1) * many, lines=True)
         found = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
         if len(found) > many:
-            self.add_error(name, f"These are too many: at most {many} lines.")
+            self.add_error(name, f"Please use at most {many} lines.")
         if any(len(line) > most for line in found):
-            self.add_error(name, f"A line is too long: at most {most} characters.")
+            self.add_error(name, f"Please use at most {most} characters per line.")
         return found
 
     def email(self, name: str) -> str:
@@ -160,11 +164,11 @@ class Form:
         if name not in self.errors:
             fault = address_error(text)
             if fault == MIXED:
-                self.add_error(name, "This address mixes alphabets. Please type it anew.")
-            elif fault:
                 self.add_error(
-                    name, "This is not an e-mail address. It looks like name@example.org."
+                    name, "This address mixes letters of several scripts. Please type it again."
                 )
+            elif fault:
+                self.add_error(name, "Please enter an e-mail address, such as name@example.org.")
         return text
 
     def name(self, name: str, most: int, *, required: bool = False) -> str:
@@ -175,18 +179,24 @@ class Form:
         """
         raw = self.raw(name)
         if len(raw) > most + _AROUND:
-            self.add_error(name, f"This is too long: at most {most} characters.")
+            self.add_error(name, f"Please use at most {most} characters.")
             return raw
         text = clean_name(raw)
         if "\0" in text:
-            self.add_error(name, "This has signs in it that cannot be kept. Please type it anew.")
+            self.add_error(
+                name, "This contains characters that are not allowed. Please type it again."
+            )
         elif not text and (required or raw.strip()):
-            said = "Please fill this in." if not raw.strip() else "Nothing of this can be seen."
+            said = (
+                "Please fill in this field."
+                if not raw.strip()
+                else "This contains only invisible characters."
+            )
             self.add_error(name, said)
         if len(text) > most:
-            self.add_error(name, f"This is too long: at most {most} characters.")
+            self.add_error(name, f"Please use at most {most} characters.")
         if holds_link(text[:most]):
-            self.add_error(name, "A name cannot have a web address in it.")
+            self.add_error(name, "A name cannot contain a web address.")
         return text
 
     def date(self, name: str) -> date | None:
@@ -197,7 +207,7 @@ class Form:
         try:
             return date.fromisoformat(text[:_DATE_MAX])
         except ValueError:
-            self.add_error(name, "This is not a date. Please write it like 2026-12-31.")
+            self.add_error(name, "Please enter a date, such as 2026-12-31.")
             return None
 
     def end(self, name: str, stored: datetime | None = None) -> datetime | None:
@@ -221,7 +231,7 @@ class Form:
         """Return the value if it is a known one; else add an error and return the first known."""
         text = self.raw(name)
         if text not in known:
-            self.add_error(name, "Please choose one of these.")
+            self.add_error(name, "Please choose an option.")
             return known[0]
         return text
 

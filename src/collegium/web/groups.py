@@ -44,7 +44,10 @@ def _ask(browser: BrowserRequest) -> Answer:
     if form.is_valid:
         limits.check(browser, limits.JOIN)
         try:
-            done = (browser.path, "You have asked. You get a mail as soon as it is decided.")
+            done = (
+                browser.path,
+                "Your request was sent. You will get an e-mail when it is decided.",
+            )
             with browser.create() as tx:
                 _row, is_new = group_actions.join(
                     tx, browser.actor, number(browser), message, settings=browser.settings
@@ -61,7 +64,7 @@ def _ask(browser: BrowserRequest) -> Answer:
 
 ROUTES: Routes = {
     "/group/{number}/": {
-        "GET": Page(_show, "A group."),
-        "POST": Page(_ask, "Ask to be let in to a group.", creates=True),
+        "GET": Page(_show, "Show a group."),
+        "POST": Page(_ask, "Ask to join a group.", creates=True),
     },
 }

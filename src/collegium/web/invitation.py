@@ -196,12 +196,12 @@ def _join(browser: BrowserRequest, row: Row) -> Answer:
     }
     if values["username"] and not account_actions.USERNAME.fullmatch(values["username"][:128]):
         form.add_error(
-            "username", "A user name is made of small letters a to z, digits, and _ . @ + -"
+            "username", "A user name can have lower-case letters a to z, digits and _ . @ + -"
         )
     elif is_reserved_username(values["username"]):
-        form.add_error("username", "This name is kept for those who run the service.")
+        form.add_error("username", "This user name is reserved. Please choose another one.")
     if not form.flag("agrees"):
-        form.add_error("agrees", "Please agree to the rules of this service.")
+        form.add_error("agrees", "Please agree to the terms of this service.")
     # Every attempt tells whether a user name is taken, and costs a password hash.
     browser.check_rate_limits(
         link := f"sign up {row.uuid}", address := f"sign up address {browser.network}"
@@ -286,9 +286,9 @@ def _decline(browser: BrowserRequest) -> Answer:
             invitation_actions.decline(tx, actor, browser.settings, row.uuid, row.link_version)
     except (NotFound, Conflict) as refusal:
         return _again(browser, refusal)
-    said = f"You have declined to be {role(row)} in the {place(row)}."
+    said = f"You have declined the invitation to the {place(row)} as {role(row)}."
     if browser.next:
-        said += " If it was a mistake, ask whoever invited you for a new invitation."
+        said += " If it was a mistake, ask the inviter for a new invitation."
     return browser.redirect(browser.next or _here(browser), said)
 
 
@@ -300,7 +300,7 @@ def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
     except (NotFound, Conflict) as refusal:
         return _again(browser, refusal)
     if browser.form.raw("action") == "tell":
-        return browser.redirect(_here(browser), "Whoever invited you gets a mail that says so.")
+        return browser.redirect(_here(browser), "The inviter gets an e-mail.")
     return _again(browser)
 
 
@@ -309,7 +309,7 @@ def _renew(browser: BrowserRequest, row: Row) -> Answer:
         renewals.request_renewal(tx, row.uuid, row.link_version)
     return browser.redirect(
         _here(browser),
-        "Whoever invited you gets a mail that says so. If they agree, you get a new link by mail.",
+        "The inviter gets an e-mail. If they agree, you will get a new link by e-mail.",
     )
 
 
@@ -331,10 +331,10 @@ def _welcome(row: Row) -> str:
 
 ROUTES: Routes = {
     "/invitation/{token}/": {
-        "GET": Page(_show, "What an invitation is to.", public=True),
+        "GET": Page(_show, "Show an invitation.", public=True),
         "POST": Page(
             _answer,
-            "Accept an invitation, or wish for a new link.",
+            "Accept an invitation, or ask for a new link.",
             public=True,
             creates=True,
             replay=_welcomed_again,

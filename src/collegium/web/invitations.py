@@ -48,35 +48,35 @@ LINES_MAX: Final = 200
 _TEXT_MAX: Final = 250
 
 STATES: Final = {
-    State.PENDING: "waits",
-    State.HELD: "goes out when the project begins",
-    State.REQUESTED: "waits for staff",
+    State.PENDING: "pending",
+    State.HELD: "will be sent when the project starts",
+    State.REQUESTED: "waiting for approval by staff",
     State.ACCEPTED: "accepted",
     State.REJECTED: "declined",
-    State.CANCELED: "called back",
+    State.CANCELED: "cancelled",
     State.EXPIRED: "expired",
 }
 """Label of each state of an invitation."""
 
 DELIVERY_STATUSES: Final = {
-    DeliveryStatus.SCHEDULED: "mail is scheduled",
-    DeliveryStatus.PROCESSING: "mail is being sent",
-    DeliveryStatus.OK: "mail sent",
-    DeliveryStatus.ERRED: "mail not sent",
+    DeliveryStatus.SCHEDULED: "scheduled",
+    DeliveryStatus.PROCESSING: "being sent",
+    DeliveryStatus.OK: "sent",
+    DeliveryStatus.ERRED: "not sent",
 }
 """Label of each delivery status of an invitation's e-mail."""
 
-_HELD_BACK: Final = "turned down by staff"
+_HELD_BACK: Final = "rejected by staff"
 
 _SENT: Final = {
-    State.PENDING: "Invited; the mail is on its way.",
-    State.HELD: "Kept; the mail goes out when the project begins.",
-    State.REQUESTED: "Kept; the mail goes out as soon as staff agree.",
+    State.PENDING: "The invitation is being sent.",
+    State.HELD: "The invitation will be sent when the project starts.",
+    State.REQUESTED: "The invitation will be sent when staff approve it.",
 }
 
 
-_HELD: Final = ("Has this role here already.", "Is in the group already.")
-_INVITED: Final = ("Is invited to this role already.", "Is invited already.")
+_HELD: Final = ("Already has this role.", "Already a member of the group.")
+_INVITED: Final = ("Already invited to this role.", "Already invited.")
 _UNKNOWN: Final = message_for(Conflict("group.no_account"))
 
 
@@ -110,7 +110,7 @@ def check_lines(
         line, key = one, comparable_address(one.email)
         if not line.fault:
             if key in before:
-                line = line._replace(fault="This address is in the list twice.")
+                line = line._replace(fault="This address is in the list more than once.")
             elif key in inside:
                 line = line._replace(fault=_HELD[team.is_group])
             elif key in invited:
@@ -216,7 +216,7 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Answer:
 def _read(form: Form, text: str) -> list[Line]:
     lines = [Line(*one) for one in read_people(text, LINES_MAX)]
     if len(lines) > LINES_MAX:
-        form.add_error("addresses", f"These are too many at once: {LINES_MAX} at most.")
+        form.add_error("addresses", f"Too many lines: at most {LINES_MAX} at once.")
     return lines
 
 
@@ -382,10 +382,10 @@ def _changed(
             where.send(tx, browser.actor, browser.settings, uuid)
             browser.count_attempt(tx, mailed, MAIL_INVITEE)
             limits.count(browser, tx, limits.INVITE)
-            said = f"The invitation of {isolated(row.email)} goes out again."
+            said = f"The invitation for {isolated(row.email)} is being sent again."
         else:
             where.cancel(tx, browser.actor, uuid)
-            said = f"The invitation of {isolated(row.email)} is called back; its link is dead."
+            said = f"The invitation for {isolated(row.email)} is cancelled."
     return said, team.path
 
 
@@ -397,13 +397,13 @@ def routes(kind: ScopeKind, here: str) -> Routes:
     """
     return {
         f"{here}invite/": {
-            "GET": Page(partial(_ask, kind), "Whom to invite."),
+            "GET": Page(partial(_ask, kind), "Show the form that invites people."),
             "POST": Page(
                 partial(_invite, kind), "Check a list of addresses, or invite them.", creates=True
             ),
         },
-        f"{here}invitations/": {"GET": Page(partial(_list, kind), "Who is invited.")},
+        f"{here}invitations/": {"GET": Page(partial(_list, kind), "List the invitations.")},
         f"{here}invitations/{{one}}/": {
-            "POST": Page(partial(_change, kind), "Send an invitation again, or call it back."),
+            "POST": Page(partial(_change, kind), "Send an invitation again, or cancel it."),
         },
     }

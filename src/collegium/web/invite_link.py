@@ -65,7 +65,10 @@ def _ask(browser: BrowserRequest) -> Answer:
                     tx, browser.actor, browser.settings, uuid, message
                 )
                 limits.count(browser, tx, limits.ASK)
-                done = browser.path, "You have asked. You get a mail as soon as it is decided."
+                done = (
+                    browser.path,
+                    "Your request was sent. You will get an e-mail when it is decided.",
+                )
                 if asked.is_approved:
                     where = f"{role(asked.request)} in the {place(asked.request)}"
                     done = "/account/", f"Welcome! You are now {where}."
@@ -80,7 +83,7 @@ def _ask(browser: BrowserRequest) -> Answer:
 
 ROUTES: Routes = {
     "/open_invitation/{uuid}/": {
-        "GET": Page(_show, "What a link for many offers.", public=True),
-        "POST": Page(_ask, "Ask to be let in.", creates=True),
+        "GET": Page(_show, "Show what an invite link offers.", public=True),
+        "POST": Page(_ask, "Ask to join.", creates=True),
     },
 }

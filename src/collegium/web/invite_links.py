@@ -136,7 +136,7 @@ def _offered(tx: ReadTransaction, team: ScopePage) -> list[tuple[str, str]]:
     if team.scope.kind != ScopeKind.ORGANISATION or not _makes_projects(team):
         return own
     return own + [
-        (uuid, f"{words}, in a project of their own")
+        (uuid, f"{words}, in a new project for each member")
         for uuid, words in offered(tx, team, ScopeKind.PROJECT)
     ]
 
@@ -204,10 +204,13 @@ def _make(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     values["auto_create_project"] = form.flag("auto_create_project")
     with browser.create() as tx:
         team = ScopePage.reach(browser, tx, kind, right="grant")
-        done = (f"{team.path}links/", "The link is open. Give it to whom it is meant for.")
+        done = (
+            f"{team.path}links/",
+            "The invite link is ready. Share it with the people who should join.",
+        )
         role = _chosen(tx, form, "role", _offered(tx, team))
         if role is None:
-            form.add_error("role", "Please choose one of these.")
+            form.add_error("role", "Please choose an option.")
         project_role = None
         if form.raw("project_role"):
             options = offered(tx, team, ScopeKind.PROJECT) if _makes_projects(team) else []
@@ -295,9 +298,9 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
         with browser.read() as tx:
             return _form(kind, browser, tx, form, 422, row)
     said = (
-        "The link says something else from now on."
+        "The invite link is saved."
         if action == "save"
-        else "The link is closed. Who has asked by it already can still be let in."
+        else "The invite link is closed. You can still approve earlier requests."
     )
     return browser.redirect(f"{team.path}links/", said)
 
@@ -312,13 +315,13 @@ def routes(kind: ScopeKind, here: str) -> Routes:
         # Everybody may request to join a group directly, so groups have no invite links.
         return {}
     return {
-        f"{here}links/": {"GET": Page(partial(_list, kind), "The links for many.")},
+        f"{here}links/": {"GET": Page(partial(_list, kind), "List the invite links.")},
         f"{here}link/": {
-            "GET": Page(partial(_new, kind), "What a new link for many is to say."),
-            "POST": Page(partial(_make, kind), "Make a link for many.", creates=True),
+            "GET": Page(partial(_new, kind), "Show the form that creates an invite link."),
+            "POST": Page(partial(_make, kind), "Create an invite link.", creates=True),
         },
         f"{here}links/{{one}}/": {
-            "GET": Page(partial(_edit, kind), "What a link for many says."),
-            "POST": Page(partial(_change, kind), "Change a link for many, or close it."),
+            "GET": Page(partial(_edit, kind), "Show an invite link."),
+            "POST": Page(partial(_change, kind), "Edit an invite link, or close it."),
         },
     }

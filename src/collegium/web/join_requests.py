@@ -64,7 +64,7 @@ def _decide(browser: BrowserRequest) -> Answer:
     comment = form.text("comment", _COMMENT_MAX, lines=True)
     chosen = [one for one in map(_named, form.many("request")) if one is not None]
     if not chosen:
-        form.add_error("", "Please tick at least one request first.")
+        form.add_error("", "Please select at least one request.")
     if not form.is_valid:
         with browser.read() as tx:
             return _shown(browser, tx, form, 422)
@@ -99,7 +99,7 @@ def _decided(
                 )
             else:
                 row = join_request_actions.reject(tx, browser.actor, uuid, comment, groups=is_group)
-            said = "Approved; they are in." if action == "approve" else "Rejected; they get a mail."
+            said = "Approved." if action == "approve" else "Rejected."
             result = Result(_title(row), said, is_done=True)
             browser.created(tx, result.what, result.said, part=uuid)
     except RepeatedFormError as repeated:
@@ -117,7 +117,7 @@ def _titled(tx: ReadTransaction, browser: BrowserRequest, uuid: str, *, is_group
     try:
         return _title(join_request_queries.get_visible(tx, browser.actor, uuid, groups=is_group))
     except Refusal:
-        return "A request"
+        return "A join request"
 
 
 def _title(row: Row) -> str:
@@ -126,7 +126,7 @@ def _title(row: Row) -> str:
 
 ROUTES: Routes = {
     _HERE: {
-        "GET": Page(_show, "Requests to decide."),
-        "POST": Page(_decide, "Approve or reject requests.", creates=True),
+        "GET": Page(_show, "List the join requests."),
+        "POST": Page(_decide, "Approve or reject join requests.", creates=True),
     },
 }

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SORTS: Final = {
     "name": ("Name", "full_name"),
     "role": ("Role", "role"),
-    "oldest": ("Longest in", "created"),
+    "oldest": ("Oldest", "created"),
     "newest": ("Newest", "-created"),
 }
 """Sort orders of the list: query parameter value → label, order of the listing."""
@@ -165,13 +165,13 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
                     given = chosen(tx, team, form)
                     if given is not None:
                         membership_actions.change_role(tx, browser.actor, seat, given)
-                        said = f"{person(row)} is {isolated(given.description or given.name)} now."
+                        said = f"{person(row)} is now {isolated(given.description or given.name)}."
                 elif action == "end":
                     until = form.end("until", row.valid_until)
                     is_changed = membership_actions.update(tx, browser.actor, seat, until)
-                    said = f"The role of {person(row)} has another end now."
+                    said = f"The end date of {person(row)} is saved."
                     if not is_changed:
-                        said = f"The role of {person(row)} ends as before."
+                        said = f"The end date of {person(row)} has not changed."
                 else:
                     membership_actions.remove(tx, browser.actor, seat)
                     said = f"{person(row)} is no longer {role(row)} here."
@@ -231,7 +231,7 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     until = form.end("until")
     uuid = hex_uuid(form.raw("account"))
     if uuid is None:
-        form.add_error("account", "Please choose one of these.")
+        form.add_error("account", "Please choose an option.")
     mailed = f"invite account {browser.actor.id}"
     if kind is ScopeKind.GROUP:
         browser.check_rate_limits(mailed)
@@ -262,7 +262,7 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Answer:
                     membership_actions.RoleAssignment(team.reached, given, account),
                     until,
                 )
-                said = f"{person(account)} is {isolated(given.description or given.name)} now."
+                said = f"{person(account)} is now {isolated(given.description or given.name)}."
                 browser.created(tx, team.path, said)
                 return browser.redirect(team.path, said)
     except (Conflict, Invalid) as refusal:
@@ -281,14 +281,17 @@ def _account(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> Row:
 def _routes(kind: ScopeKind) -> Routes:
     here = PATHS[kind]
     return {
-        here: {"GET": Page(partial(_people, kind), "A team.")},
+        here: {"GET": Page(partial(_people, kind), "Show the members.")},
         f"{here}people/{{one}}/": {
-            "GET": Page(partial(_seat, kind), "Somebody's role."),
-            "POST": Page(partial(_change, kind), "Change a role or its end, or take it away."),
+            "GET": Page(partial(_seat, kind), "Show the role of a member."),
+            "POST": Page(
+                partial(_change, kind),
+                "Change the role or end date of a member, or remove the member.",
+            ),
         },
         f"{here}add/": {
-            "GET": Page(partial(_find, kind), "Whom to give a role."),
-            "POST": Page(partial(_add, kind), "Give somebody a role.", creates=True),
+            "GET": Page(partial(_find, kind), "Find an account to add."),
+            "POST": Page(partial(_add, kind), "Add a member.", creates=True),
         },
         **invitations.routes(kind, here),
         **invite_links.routes(kind, here),

@@ -11,123 +11,126 @@ if TYPE_CHECKING:
     from collegium.refusals import Refusal
 
 _SENTENCES: Final = {
-    "account.username_taken": "Somebody has this user name already. Please choose another one.",
-    "account.slug_taken": "Somebody has this short name already. Please choose another one.",
-    "account.policy": "Please agree to the rules of this service first.",
-    "account.address_protected": "The address of this account is kept by the service it came "
-    "from. Please change it there.",
-    "account.deactivated": "The account with this address is deactivated, and nobody gets a "
-    "second one.",
-    "account.inactive": "That account is switched off, so it cannot get a role.",
-    "account.lifetime": "That is longer than this service allows.",
-    "address.unknown_code": "This link does not work any more.",
-    "address.code_expired": "This link has expired. Please ask for a new one.",
-    "decision.no_invitation": "There is nothing to decide any more: somebody else was first, or "
-    "the invitation was called back.",
-    "decision.no_staff": "This link was made for a member of staff who does not decide any more.",
-    "decision.payload": "This link is not complete. Please open it from the mail again.",
-    "decision.signature": "This link is not complete, or it is too old.",
-    "device.unknown": "Nobody waits with this code. It may have expired; have the program show a "
-    "new one.",
-    "form.encrypted": "Your browser came through TLS (https), and this service believes that it is "
-    "reached without (http), so nothing was done. Please tell whoever runs it: BASE_URL has to say "
-    "https, or TRUSTED_PROXIES has to name the proxy.",
-    "form.insecure": "This page was opened without TLS (http), where your browser keeps no cookies "
-    "of this service, so nothing was done. Please open it here instead:",
-    "form.no_cookie": "Your browser sent no cookie of this service, so nothing was done. Please "
-    "allow cookies for it, load the page again, and try once more. After two hours without a "
-    "sign-in they are gone as well.",
-    "form.foreign": "This form came from another site, so nothing was done.",
-    "form.stale": "This page had been open for too long, so nothing was done. Please go back, load "
-    "it again, and try once more.",
-    "grant.elsewhere": "Somebody may have one role only here, and there is one already.",
-    "grant.exists": "The role is there already. Nothing needs to be done.",
-    "grant.held": "You have this role already. There is nothing to ask for.",
-    "grant.unknown": "This role has ended already.",
-    "grant.ends_in_the_past": "Please choose a day to come.",
-    "group.name_taken": "There is a group of this name already. Please choose another one.",
-    "group.no_account": "Nobody has an account with this address; a group invites those who have "
-    "one.",
-    "group.unknown": "There is no such group any more.",
-    "invitation.exists": "Is invited already.",
-    "invitation.no_address": "The invited account was deleted, and its address with it. Please "
-    "invite the person anew.",
-    "invitation.other_address": "This invitation can be accepted or declined only by an account "
-    "with the address that it was sent to.",
-    "invitation.unknown": "This invitation cannot be accepted or declined with this account, or "
-    "not any more. Please ask whoever invited you.",
-    "invitation.wrong_state": "Somebody was faster: the invitation is not open any more.",
-    "key.invalid": "This is no SSH public key. Please paste the one line of a file that ends in "
-    ".pub.",
-    "key.lines": "A public key is one line. Please paste nothing else with it.",
-    "key.name_taken": "You have a key of this name already. Please choose another one.",
-    "key.unknown": "This key is gone already.",
-    "key.shared": "This key belongs to everybody; only staff can remove it.",
-    "login.failed": "User name and password do not fit together. Please try again.",
-    "login.locked": "There were too many tries with this user name. Please wait ten minutes, and "
-    "try again.",
-    "login.disabled": "Signing in with a password is switched off here. Please ask whoever runs "
-    "this service.",
-    "membership.own_role": "Nobody changes their own role. Please ask somebody else in charge.",
-    "open_invitation.end": "Please choose a day to come, and none after the last one that can be.",
-    "open_invitation.not_in_organisation": "Only an organisation has projects made in it.",
-    "open_invitation.patterns": "These are no patterns",
-    "open_invitation.project_role": "Please choose a role of projects.",
-    "open_invitation.public": "Everybody is shown this link, so only staff change it. You may "
-    "close it.",
-    "open_invitation.public_auto": "A link for everybody gives everybody a project of their own; "
-    "please tick that too.",
-    "open_invitation.public_role": "A link for everybody gives a role in a project of one's own.",
-    "open_invitation.public_staff": "Only staff show a link to everybody.",
-    "open_invitation.template": "Nobody fills these in",
-    "open_invitation.closed": "This link was closed already.",
-    "open_invitation.inactive": "This link was closed, or its time is over. Please ask whoever "
-    "gave it to you.",
-    "open_invitation.not_for_you": "This link is meant for people of certain institutions, and "
-    "your account is not one of theirs. Please ask whoever gave it to you.",
-    "organisation.unavailable": "The organisation takes no changes at the moment.",
-    "password.elsewhere": "This account has no password here: it is switched off, or another "
-    "service signs it in.",
-    "permission.missing": "You may see this, but not change it.",
-    "request.exists": "You have asked already. You need not do anything; you will get a mail.",
-    "request.not_own": "Only whoever asked can take a request back.",
-    "request.own": "Nobody decides about themselves. Somebody else in charge has to.",
-    "request.too_many": "You wait at too many doors already. Take a request back first.",
-    "request.unknown": "This request is not there any more.",
-    "request.wrong_state": "Somebody was faster: this request is decided, or was taken back.",
-    "role.above_ceiling": "This role may do more than you may yourself, so you cannot give it.",
-    "role.other_kind": "This role is not given here.",
-    "role.inactive": "This role is not given to anybody at the moment.",
-    "role.is_system": "Every installation has this role, so it stays.",
-    "role.name_taken": "Another role has this name already. Please choose another one.",
-    "role.permissions": "A role cannot carry this.",
-    "role.system_name": "Everybody knows this role by its name, so it stays.",
-    "role.used": "Somebody held this role or was invited to it, so history needs it. Let it be "
-    "given no more instead.",
-    "scope.last_owner": "Somebody has to stay in charge, and there is nobody else. Make somebody "
-    "else an owner first.",
-    "second_factor.exists": "It is on already.",
-    "second_factor.none": "It is off already.",
-    "second_factor.elsewhere": "It was begun in another browser, or before you signed in here. "
-    "Please set it up anew.",
-    "second_factor.own": "Your own second factor is turned off with a code of it, on the page of "
-    "your account. Without one, ask another member of staff.",
-    "second_factor.wrong": "This code is wrong, or was used before. Please wait for the next one, "
-    "and type that.",
-    "second_factor.locked": "There were too many wrong codes, so no code of the authenticator is "
-    "accepted any more. Please use a recovery code, or ask the staff of this service to turn the "
-    "second factor off.",
-    "token.none": "This is gone already.",
-    "token.too_many": "You have as many tokens for programs as one account may have. Please end "
-    "one that you do not need any more.",
-    "open_invitation.too_many": "There are as many open links here as there may be. Please close "
-    "one first.",
-    "organisation.too_many_projects": "The organisation has as many projects as it may have. "
-    "Please ask staff.",
-    "key.too_many": "You have as many keys as one account may have. Please remove one first.",
-    "group.too_many": "You have founded as many groups as one account may. Please delete one "
+    "account.username_taken": "This user name is already taken. Please choose another one.",
+    "account.slug_taken": "This short name is already taken. Please choose another one.",
+    "account.policy": "Please agree to the terms of this service first.",
+    "account.address_protected": "The e-mail address of this account comes from another service. "
+    "Please change it there.",
+    "account.deactivated": "The account with this address is deactivated. You cannot create a "
+    "second account with it.",
+    "account.inactive": "This account is deactivated, so it cannot get a role.",
+    "account.lifetime": "This is longer than this service allows.",
+    "address.unknown_code": "This link is no longer valid.",
+    "address.code_expired": "This link has expired. Please request a new one.",
+    "decision.no_invitation": "The invitation was already approved, rejected or cancelled.",
+    "decision.no_staff": "This link belongs to an account that can no longer approve invitations.",
+    "decision.payload": "This link is incomplete. Please open it from the e-mail again.",
+    "decision.signature": "This link is incomplete or has expired.",
+    "device.unknown": "This code is not valid. It may have expired. Start the program again to "
+    "get a new code.",
+    "form.encrypted": "Nothing was saved: your browser uses https, but this service is configured "
+    "for http. Please tell the operator of this service to set BASE_URL to https or to name the "
+    "proxy in TRUSTED_PROXIES.",
+    "form.insecure": "Nothing was saved: this page was opened over http, where your browser does "
+    "not keep the cookies of this service. Please open it here instead:",
+    "form.no_cookie": "Nothing was saved, because your browser sent no cookie. Please allow "
+    "cookies for this service, reload the page and try again. Without signing in, cookies expire "
+    "after two hours.",
+    "form.foreign": "Nothing was saved, because this form came from another site.",
+    "form.stale": "Nothing was saved, because this page was open for too long. Please go back, "
+    "reload the page and try again.",
+    "grant.elsewhere": "This person already has another role here, and can have only one.",
+    "grant.exists": "This person already has this role.",
+    "grant.held": "You already have this role.",
+    "grant.unknown": "This role has already ended.",
+    "grant.ends_in_the_past": "Please choose a date in the future.",
+    "group.name_taken": "A group with this name already exists. Please choose another name.",
+    "group.no_account": "No account has this address. A group can invite only people with an "
+    "account.",
+    "group.unknown": "This group no longer exists.",
+    "invitation.exists": "Already invited.",
+    "invitation.no_address": "The invited account was deleted together with its address. Please "
+    "create a new invitation.",
+    "invitation.other_address": "Only an account with the invited address can accept or decline "
+    "this invitation.",
+    "invitation.unknown": "This invitation is no longer valid, or it is for another account. "
+    "Please ask the inviter.",
+    "invitation.wrong_state": "This invitation is no longer pending.",
+    "key.invalid": "This is not a valid SSH public key. Please paste the content of a file that "
+    "ends in .pub.",
+    "key.lines": "A public key is one line. Please paste only that line.",
+    "key.name_taken": "You already have a key with this name. Please choose another name.",
+    "key.unknown": "This key was already removed.",
+    "key.shared": "This key is shared by everybody. Only staff can remove it.",
+    "login.failed": "Incorrect user name or password.",
+    "login.locked": "Too many failed sign-ins with this user name. Please try again in ten "
+    "minutes.",
+    "login.disabled": "Signing in with a password is disabled. Please ask the operator of this "
+    "service.",
+    "membership.own_role": "You cannot change your own role. Please ask another owner or manager.",
+    "open_invitation.end": "Please choose a date in the future that is not later than the last "
+    "possible day.",
+    "open_invitation.not_in_organisation": "Only links of an organisation can create projects.",
+    "open_invitation.patterns": "These regular expressions are not valid",
+    "open_invitation.project_role": "Please choose a role in a project.",
+    "open_invitation.public": "This link is visible to everybody, so only staff can edit it. You "
+    "can close it.",
+    "open_invitation.public_auto": "A link that is visible to everybody must create a project for "
+    "each new member. Please select that option too.",
+    "open_invitation.public_role": "A link that is visible to everybody must have a role in the "
+    "new project.",
+    "open_invitation.public_staff": "Only staff can make a link visible to everybody.",
+    "open_invitation.template": "These placeholders are not available",
+    "open_invitation.closed": "This link was already closed.",
+    "open_invitation.inactive": "This link was closed or has expired. Please ask the person who "
+    "gave it to you for a new one.",
+    "open_invitation.not_for_you": "This link is only for people of certain institutions or with "
+    "certain e-mail addresses. Please ask the person who gave it to you.",
+    "organisation.unavailable": "This organisation is blocked or archived, so nothing can be "
+    "changed. Please ask the staff of this service.",
+    "password.elsewhere": "This account has no password here: it is deactivated, or it signs in "
+    "with another service.",
+    "permission.missing": "You do not have permission to do this. Please ask an owner or manager, "
+    "or the staff of this service.",
+    "request.exists": "You have already asked to join. You will get an e-mail when your request "
+    "is decided.",
+    "request.not_own": "Only the person who sent a request can withdraw it.",
+    "request.own": "You cannot decide on your own request. Another owner or manager has to decide.",
+    "request.too_many": "You have too many pending requests. Withdraw one first.",
+    "request.unknown": "This request no longer exists.",
+    "request.wrong_state": "This request was already decided or withdrawn.",
+    "role.above_ceiling": "You cannot assign this role, because it has more permissions than your "
+    "own role.",
+    "role.other_kind": "This role cannot be assigned here.",
+    "role.inactive": "This role is disabled and cannot be assigned.",
+    "role.is_system": "This role is built-in and cannot be deleted.",
+    "role.name_taken": "A role with this name already exists. Please choose another name.",
+    "role.permissions": "A role cannot have these permissions.",
+    "role.system_name": "The name of a built-in role cannot be changed.",
+    "role.used": "Somebody had this role or was invited to it, so the audit log needs it. You can "
+    "disable it instead.",
+    "scope.last_owner": "This is the last owner. Make somebody else an owner first.",
+    "second_factor.exists": "Two-factor authentication is already on.",
+    "second_factor.none": "Two-factor authentication is already off.",
+    "second_factor.elsewhere": "The set-up was started in another browser or before you signed "
+    "in. Please start it again.",
+    "second_factor.own": "To turn off your own two-factor authentication, go to the page of your "
+    "account and enter a code. Without a code, ask another member of staff.",
+    "second_factor.wrong": "This code is wrong or was already used. Please wait for the next code "
+    "and try again.",
+    "second_factor.locked": "There were too many wrong codes. Please use a recovery code, or ask "
+    "the staff of this service to turn off two-factor authentication.",
+    "token.none": "This session or access token has already ended.",
+    "token.too_many": "You have reached the maximum number of access tokens. Please revoke one "
     "first.",
-    "device.lifetime": "That is longer than this service allows.",
+    "open_invitation.too_many": "The maximum number of open invite links is reached. Please close "
+    "one first.",
+    "organisation.too_many_projects": "This organisation has reached its maximum number of "
+    "projects. Please ask the staff of this service.",
+    "key.too_many": "You have reached the maximum number of SSH keys. Please remove one first.",
+    "group.too_many": "You have reached the maximum number of groups that you can create. Please "
+    "delete one first.",
+    "device.lifetime": "This is longer than this service allows.",
 }
 
 _KINDS: Final = {
@@ -140,11 +143,11 @@ _KINDS: Final = {
 def message_for(refusal: Refusal) -> str:
     """Return the message for a refusal."""
     if refusal.code == "tries.wait":
-        return f"There were too many tries. Please wait {span(int(str(refusal.facts['seconds'])))}."
+        return f"Too many attempts. Please wait {span(int(str(refusal.facts['seconds'])))}."
     if refusal.code == "mail_budget.spent":
         left = span(int(str(refusal.facts["seconds"])))
-        return f"This address was mailed too often in a day. It can be mailed again in {left}."
-    said = _SENTENCES.get(refusal.code, "That cannot be done as things stand now.")
+        return f"This address has got too many e-mails today. You can send the next one in {left}."
+    said = _SENTENCES.get(refusal.code, "This cannot be done at the moment.")
     wrong = refusal.facts.get("wrong")
     if not wrong:
         return said
@@ -152,23 +155,23 @@ def message_for(refusal: Refusal) -> str:
 
 
 _LABELS: Final = {
-    "account": "Who",
-    "custom_text": "What it says",
-    "extra_text": "A word of yours in the mail",
+    "account": "Person",
+    "custom_text": "Description",
+    "extra_text": "Personal message",
     "until": "Last day",
-    "expires": "Open until",
+    "expires": "Last day",
     "template": "Name of the project",
     "project_role": "Role in the project",
-    "auto_create_project": "A project for everybody",
-    "email_patterns": "Addresses",
+    "auto_create_project": "Project for each new member",
+    "email_patterns": "E-mail addresses",
     "affiliations": "Institutions",
-    "again": "Once more",
-    "agree_with_policy": "Rules",
-    "agrees": "Rules",
+    "again": "Repeat password",
+    "agree_with_policy": "Terms",
+    "agrees": "Terms",
     "current": "Current password",
-    "password": "Your password",
-    "factor": "A code of your authenticator",
-    "lifetime": "How long may it stay?",
+    "password": "Password",
+    "factor": "Code from your authenticator app",
+    "lifetime": "Access expires after",
     "email": "E-mail address",
     "username": "User name",
 }
@@ -219,6 +222,26 @@ def person(row: Any, prefix: str = "") -> str:
     return (
         isolated(" ".join(filter(None, names)).strip()) or getattr(row, f"{prefix}username") or ""
     )
+
+
+SUPPORT_READS: Final = "Support accounts can see everything, but cannot change anything."
+
+
+def cannot_add(kind: str, *, is_project_manager: bool) -> str:
+    """Return why somebody who sees a scope cannot add members there, and whom to ask.
+
+    Args:
+        kind: Kind of the scope.
+        is_project_manager: Whether they can add members to the projects of the organisation.
+    """
+    if kind == ScopeKind.ORGANISATION and is_project_manager:
+        return (
+            "You can invite people to the projects of this organisation: open a project, then "
+            "choose “Invite people”. Only the staff of this service can add members to the "
+            "organisation itself."
+        )
+    whom = "the staff of this service" if kind == ScopeKind.ORGANISATION else deciders(kind)
+    return f"Your role does not allow you to add members. To add somebody, ask {whom}."
 
 
 def deciders(kind: str) -> str:

@@ -72,8 +72,8 @@ STATIC: Final = Path(__file__).parent / "static"
 
 NAVIGATION: Final = [
     ("/account/", "My account"),
-    ("/teams/", "Teams"),
-    ("/requests/", "Requests"),
+    ("/teams/", "Organisations and groups"),
+    ("/requests/", "Join requests"),
 ]
 """Path and label of the header's links for signed-in accounts."""
 

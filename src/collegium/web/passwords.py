@@ -69,7 +69,7 @@ def _set(browser: BrowserRequest) -> Answer:
             password_actions.reset(tx, browser.app.vault, link, hashed, browser.address)
     except NotFound:
         return page(browser, "password_reset", 410, account=None, form=Form())
-    return browser.redirect("/sign_in/", "Your new password is set. Sign in with it.")
+    return browser.redirect("/sign_in/", "Your new password is set. You can sign in with it now.")
 
 
 def chosen(form: Form, about: tuple[str, ...]) -> str | None:
@@ -85,17 +85,17 @@ def chosen(form: Form, about: tuple[str, ...]) -> str | None:
         if wrong:
             form.add_error("password", " ".join(wrong))
         elif normalized(password) != normalized(again):
-            form.add_error("again", "This is not the same. Please type the new password once more.")
+            form.add_error("again", "The passwords do not match. Please repeat the new password.")
     return hash_password(password) if form.is_valid else None
 
 
 ROUTES: Routes = {
     "/forgotten_password/": {
-        "GET": Page(_ask, "Ask for a link?", public=True),
-        "POST": Page(_send, "Ask for a link.", public=True),
+        "GET": Page(_ask, "Show the form that requests a link.", public=True),
+        "POST": Page(_send, "Request a link to set a new password.", public=True),
     },
     "/password_reset/{token}/": {
-        "GET": Page(_open, "Choose a new password?", public=True),
-        "POST": Page(_set, "Choose a new password.", public=True),
+        "GET": Page(_open, "Show the form that sets a new password.", public=True),
+        "POST": Page(_set, "Set a new password.", public=True),
     },
 }

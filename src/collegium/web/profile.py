@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FIELDS: Final = {
     "first_name": ("First name", "given-name", 100),
     "last_name": ("Last name", "family-name", 100),
-    "native_name": ("Name in its own script", "name", 100),
+    "native_name": ("Native name", "name", 100),
     "organization": ("Institution", "organization", 255),
     "job_title": ("Job title", "organization-title", 120),
     "phone_number": ("Phone number", "tel", 255),
@@ -111,18 +111,20 @@ def _update(browser: BrowserRequest, changes: dict[str, Any], said: str) -> Answ
 
 def _picture(browser: BrowserRequest) -> Answer:
     if browser.form.flag("remove"):
-        return _update(browser, {"picture": None}, "Your picture is gone.")
+        return _update(browser, {"picture": None}, "Your picture is removed.")
     data = browser.form.files.get("picture", b"")
     try:
         # Slow, so it runs outside of every transaction.
         picture = pictures.sanitise(data)
     except ImageTooLargeError:
-        browser.form.add_error("picture", f"This file is too large: at most {BYTES // 1024} KiB.")
+        browser.form.add_error(
+            "picture", f"This file is too large. The maximum is {BYTES // 1024} KiB."
+        )
         return _again(browser)
     except InvalidImageError:
         browser.form.add_error(
             "picture",
-            "This is no picture that can be shown. Please choose a PNG, JPEG, GIF or WebP.",
+            "This file is not a valid picture. Please choose a PNG, JPEG, GIF or WebP file.",
         )
         return _again(browser)
     return _update(browser, {"picture": picture}, "Your new picture is saved.")
@@ -150,7 +152,7 @@ def _change_address(browser: BrowserRequest) -> Answer:
         with browser.write() as tx:
             email_change_actions.cancel(tx, browser.actor, browser.actor.uuid)
         return browser.redirect(
-            "/account/address/", "Your address stays as it is. The link in the mail is dead."
+            "/account/address/", "The change is cancelled. Your address stays the same."
         )
     form = browser.form
     email = form.email("email")
@@ -162,7 +164,7 @@ def _change_address(browser: BrowserRequest) -> Answer:
     if asked:
         return browser.redirect(
             "/account/address/",
-            f"A mail with a link is on its way to {email}. Open it to confirm the address.",
+            f"We are sending a link to {email}. Open it to confirm the address.",
         )
     with browser.read() as tx:
         return _address(browser, tx, form, 422)
@@ -225,7 +227,7 @@ def _change_password(browser: BrowserRequest) -> Answer:
             browser.sign_in(tx, actor, "password")
         return browser.redirect(
             "/account/password/",
-            "Your new password is set. Wherever else this account was signed in, it is signed out.",
+            "Your password is changed. All other browsers and programs are signed out.",
         )
     return page(browser, "new_password", 422, form=form)
 
@@ -247,7 +249,7 @@ def knows(browser: BrowserRequest, field: str, password: str) -> bool:
     except Unauthenticated as refusal:
         is_wrong = refusal.code == "login.failed"
         if is_wrong:
-            browser.form.add_error(field, "This is not your password.")
+            browser.form.add_error(field, "This password is incorrect.")
         else:
             browser.form.add_refusal(refusal)
         return False
@@ -256,14 +258,14 @@ def knows(browser: BrowserRequest, field: str, password: str) -> bool:
 
 
 ROUTES: Routes = {
-    _HERE: {"GET": Page(_show, "My profile."), "POST": Page(_save, "Save my profile.")},
+    _HERE: {"GET": Page(_show, "Show my profile."), "POST": Page(_save, "Save my profile.")},
     "/account/picture/": {"POST": Page(_picture, "Change or remove my picture.")},
     "/account/address/": {
-        "GET": Page(_ask_address, "Another address?"),
-        "POST": Page(_change_address, "Ask for another address, or take that back."),
+        "GET": Page(_ask_address, "Show the form that changes my e-mail address."),
+        "POST": Page(_change_address, "Change my e-mail address, or cancel the change."),
     },
     "/account/password/": {
-        "GET": Page(_ask_password, "Another password?"),
-        "POST": Page(_change_password, "Set another password."),
+        "GET": Page(_ask_password, "Show the form that changes my password."),
+        "POST": Page(_change_password, "Change my password."),
     },
 }

@@ -118,20 +118,22 @@ def description_routes(document: dict[str, Any]) -> Routes:
         return page(browser, "schema", operations=listed)
 
     return {
-        "/schema/openapi.json": {"GET": Endpoint(_document, "The description.", public=True)},
-        "/schema/": {"GET": Page(_described, "The description as a page.", public=True)},
+        "/schema/openapi.json": {
+            "GET": Endpoint(_document, "Return the OpenAPI description.", public=True)
+        },
+        "/schema/": {"GET": Page(_described, "Show the API reference.", public=True)},
     }
 
 
 ROUTES: Routes = {
-    "/": {"GET": Page(_home, "The front page.", public=True)},
-    "/healthz": {"GET": Endpoint(_alive, "Is the process alive?", public=True)},
-    "/readyz": {"GET": Endpoint(_ready, "Can it answer?", public=True)},
-    "/metrics": {"GET": Endpoint(_metrics, "Counters.", public=True, reads_db=True)},
-    "/robots.txt": {"GET": Endpoint(_robots, "Nothing here is for search engines.", public=True)},
-    "/static/style.css": {"GET": Endpoint(_stylesheet, "The style sheet.", public=True)},
+    "/": {"GET": Page(_home, "Show the home page.", public=True)},
+    "/healthz": {"GET": Endpoint(_alive, "Tell whether the process is alive.", public=True)},
+    "/readyz": {"GET": Endpoint(_ready, "Tell whether the service is ready.", public=True)},
+    "/metrics": {"GET": Endpoint(_metrics, "Return the metrics.", public=True, reads_db=True)},
+    "/robots.txt": {"GET": Endpoint(_robots, "Return robots.txt.", public=True)},
+    "/static/style.css": {"GET": Endpoint(_stylesheet, "Return the style sheet.", public=True)},
     "/api/media/{uuid}/": {
-        "GET": Endpoint(pictures.show, "A picture.", public=True, reads_db=True),
+        "GET": Endpoint(pictures.show, "Return a picture.", public=True, reads_db=True),
     },
     **sign_in.ROUTES,
     **passwords.ROUTES,
@@ -164,7 +166,7 @@ def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer
     """
     operation = operations.get("GET" if context.method == "HEAD" else context.method)
     if operation is None:
-        answer = plain(405, "This page cannot do that.")
+        answer = plain(405, "This page does not support the request.")
         answer.headers["Allow"] = ", ".join([*operations, "HEAD"])
         return answer
     browser = BrowserRequest(context)
@@ -246,27 +248,29 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Answer:
             return error_page(
                 browser,
                 404,
-                "There is nothing here",
-                "The address is wrong, or what was here is gone, or it is not for this account.",
+                "Page not found",
+                "This page does not exist, or your account cannot see it.",
             )
         case Forbidden():
             link = ""
             if refusal.code == "form.insecure":
                 link = browser.settings.base_url + (browser.page or "/")
-            return error_page(browser, 403, "This was not done", message_for(refusal), link=link)
+            return error_page(
+                browser, 403, "This could not be done", message_for(refusal), link=link
+            )
         case Unauthenticated():
             # The session has ended since it was loaded.
             return browser.to_sign_in("/account/")
         case Limited():
-            answer = error_page(browser, 429, "Please wait a little", message_for(refusal))
+            answer = error_page(browser, 429, "Too many attempts", message_for(refusal))
             answer.headers["Retry-After"] = str(refusal.facts["seconds"])
             return answer
-    return error_page(browser, 409, "This was not done", message_for(refusal))
+    return error_page(browser, 409, "This could not be done", message_for(refusal))
 
 
 def plain(status: int, text: str) -> Answer:
     """Return a page with one sentence, which needs neither a session nor the database."""
-    title = "There is nothing here" if status == 404 else "This was not done"  # noqa: PLR2004 - HTTP
-    said = "Perhaps the address is not complete." if status == 404 else text  # noqa: PLR2004
+    title = "Page not found" if status == 404 else "This could not be done"  # noqa: PLR2004 - HTTP
+    said = "Please check the address." if status == 404 else text  # noqa: PLR2004
     made = templates().get_template("plain.html").render(title=title, said=said)
     return Answer(status, made.encode(), media=HTML)

@@ -17,6 +17,7 @@ from collegium.invitations.links import scope_path
 from collegium.refusals import Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.text.names import isolated
+from collegium.web.messages import SUPPORT_READS, cannot_add
 
 if TYPE_CHECKING:
     from collegium.access.queries import ScopeAccess
@@ -106,6 +107,16 @@ class ScopePage:
         return self.holds(self.rights.grant)
 
     @property
+    def add_hint(self) -> str:
+        """Why the viewer cannot add members, and whom to ask; empty if they can."""
+        if self.may_let_in or self.is_closed:
+            # The page of a blocked or archived scope says so itself.
+            return ""
+        if self.actor.sees_all:
+            return SUPPORT_READS
+        return cannot_add(self.scope.kind, is_project_manager=self.holds(Permission.PROJECT_GRANT))
+
+    @property
     def reads_invitations(self) -> bool:
         """Whether the viewer may see who is invited."""
         return self.actor.sees_all or self.holds(Permission.INVITATION_LIST, self.rights.grant)
@@ -113,12 +124,12 @@ class ScopePage:
     @property
     def parts(self) -> list[tuple[str, str]]:
         """Path and label of the pages of this scope that the viewer may open."""
-        parts = [(self.path, "People")]
+        parts = [(self.path, "Members")]
         if self.reads_invitations:
             parts.append((f"{self.path}invitations/", "Invitations"))
             if not self.is_group:
-                parts.append((f"{self.path}links/", "Links for many"))
-        return [*parts, (f"{self.path}history/", "History")]
+                parts.append((f"{self.path}links/", "Invite links"))
+        return [*parts, (f"{self.path}history/", "Audit log")]
 
 
 def number(browser: BrowserRequest) -> int:
@@ -162,7 +173,7 @@ def chosen(tx: ReadTransaction, team: ScopePage, form: Form) -> Row | None:
     """Return the role that the form names; None after adding an error to its field."""
     uuid = form.choice("role", "", *(uuid for uuid, _ in offered(tx, team)))
     if not uuid:
-        form.add_error("role", "Please choose one of these.")
+        form.add_error("role", "Please choose an option.")
         return None
     return named(tx, team, uuid)
 

@@ -68,7 +68,7 @@ def _found(browser: BrowserRequest) -> Answer:
         try:
             with browser.create() as tx:
                 number = group_actions.create(tx, browser.actor, name, settings=browser.settings)
-                said = f"The group {isolated(name)} is founded. Invite people."
+                said = f"The group {isolated(name)} is created. You can invite people now."
                 browser.created(tx, f"/group/{number}/team/", said)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
@@ -80,7 +80,7 @@ def _found(browser: BrowserRequest) -> Answer:
 
 ROUTES: Routes = {
     HERE: {
-        "GET": Page(_show, "My teams."),
-        "POST": Page(_found, "Found a group.", creates=True),
+        "GET": Page(_show, "List my organisations, projects and groups."),
+        "POST": Page(_found, "Create a group.", creates=True),
     },
 }

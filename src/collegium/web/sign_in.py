@@ -96,7 +96,9 @@ def _check_code(browser: BrowserRequest) -> Answer:
 
 def _over(browser: BrowserRequest) -> Answer:
     browser.set_cookie(_HALF, "", 0)
-    return browser.redirect("/sign_in/", "That took too long. Please sign in again.", kind="not")
+    return browser.redirect(
+        "/sign_in/", "Your sign-in has expired. Please sign in again.", kind="not"
+    )
 
 
 def _sign_out(browser: BrowserRequest) -> Answer:
@@ -111,12 +113,12 @@ def _sign_out(browser: BrowserRequest) -> Answer:
 
 ROUTES: Routes = {
     "/sign_in/": {
-        "GET": Page(_ask, "Sign in?", public=True),
+        "GET": Page(_ask, "Show the sign-in form.", public=True),
         "POST": Page(_check, "Sign in.", public=True),
     },
     "/sign_in/code/": {
-        "GET": Page(_ask_code, "Which code does the authenticator show?", public=True),
-        "POST": Page(_check_code, "Sign in with a second factor.", public=True),
+        "GET": Page(_ask_code, "Ask for a two-factor code.", public=True),
+        "POST": Page(_check_code, "Sign in with a two-factor code.", public=True),
     },
     "/sign_out/": {"POST": Page(_sign_out, "Sign out.")},
 }

@@ -39,7 +39,7 @@ def _add(browser: BrowserRequest) -> Answer:
             key = parse(text)
             name = ssh_key_actions.name_of(key, name or None)
             if not name:
-                form.add_error("name", "Please give it a name: it has none of its own.")
+                form.add_error("name", "Please enter a name, because the key has no comment.")
             else:
                 done = (_HERE, f"The key “{isolated(name)}” is added.")
                 with browser.create() as tx:
@@ -60,7 +60,7 @@ def _remove(browser: BrowserRequest) -> Answer:
 
 ROUTES: Routes = {
     _HERE: {
-        "GET": Page(_show, "My SSH keys."),
+        "GET": Page(_show, "List my SSH keys."),
         "POST": Page(_add, "Add an SSH key.", creates=True),
     },
     "/account/keys/{uuid}/remove/": {"POST": Page(_remove, "Remove an SSH key.")},

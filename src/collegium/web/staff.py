@@ -29,7 +29,7 @@ PARTS: Final = [
     ("/staff/accounts/", "Accounts"),
     ("/staff/organisations/", "Organisations"),
     ("/staff/roles/", "Roles"),
-    ("/staff/mails/", "Mails"),
+    ("/staff/mails/", "E-mails"),
 ]
 
 
@@ -79,13 +79,13 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
             day("accepted", "Invitations accepted", found.accepted),
             charts.of_steps(
                 "waits",
-                "How long invitations took to be accepted",
+                "Time until invitations were accepted",
                 ("1 hour", "1 day", "3 days", "7 days"),
                 found.waits,
             ),
-            day("waiting", "Requests that waited", found.waiting, adds_up=False),
+            day("waiting", "Pending join requests", found.waiting, adds_up=False),
         ],
     )
 
 
-ROUTES: Routes = staff_only({"/staff/": {"GET": Page(_show, "Health at a glance.")}})
+ROUTES: Routes = staff_only({"/staff/": {"GET": Page(_show, "Show the health of the service.")}})

@@ -31,8 +31,8 @@ HERE: Final = "/staff/accounts/"
 
 SHOWS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "all": ("All", {}),
-    "active": ("Switched on", {"is_active": True}),
-    "inactive": ("Switched off", {"is_active": False}),
+    "active": ("Active", {"is_active": True}),
+    "inactive": ("Deactivated", {"is_active": False}),
     "staff": ("Staff", {"is_staff": True}),
     "support": ("Support", {"is_support": True}),
 }
@@ -43,9 +43,9 @@ SORTS: Final = {
     "organization": ("Institution", "organization"),
 }
 KINDS: Final = {
-    "": ("Nothing more", {}),
-    "support": ("Reads everything here (support)", {"is_support": True}),
-    "staff": ("Reads and changes everything here (staff)", {"is_staff": True}),
+    "": ("Normal account", {}),
+    "support": ("Support: can read everything", {"is_support": True}),
+    "staff": ("Staff: can read and change everything", {"is_staff": True}),
 }
 
 
@@ -119,15 +119,15 @@ def _do(browser: BrowserRequest, action: str) -> str:
         match action:
             case "second_factor":
                 two_factor_actions.reset(tx, actor, uuid)
-                return f"The second factor of {who} is off. A mail tells them."
+                return f"Two-factor authentication of {who} is off. They are notified by e-mail."
             case "password":
                 row = password_actions.send(tx, actor, uuid)
-                return f"A mail with a link to set a password is on its way to {row.email}."
+                return f"A link to set a password is being sent to {row.email}."
         changes = {"is_active": action == "activate"}
         account_actions.update(tx, actor, browser.settings, uuid, changes, agrees=False)
     if action == "activate":
-        return f"The account of {who} is switched on. They can sign in again."
-    return f"The account of {who} is switched off, and signed out everywhere."
+        return f"The account of {who} is active. They can sign in again."
+    return f"The account of {who} is deactivated and signed out everywhere."
 
 
 def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
@@ -152,7 +152,7 @@ def _create(browser: BrowserRequest) -> Answer:
     }
     if values["username"] and not account_actions.USERNAME.fullmatch(values["username"][:128]):
         form.add_error(
-            "username", "A user name is made of small letters a to z, digits, and _ . @ + -"
+            "username", "A user name can have lower-case letters a to z, digits and _ . @ + -"
         )
     if form.is_valid:
         try:
@@ -167,24 +167,24 @@ def _made(browser: BrowserRequest, values: dict[str, Any]) -> tuple[str, str]:
         vault = browser.app.vault
         number = account_actions.create(tx, browser.actor, browser.settings, vault, values)
         row: Row = account_queries.by_id(tx, number)
-        said = f"The account of {person(row)} is made."
+        said = f"The account of {person(row)} is created."
         if browser.form.flag("send"):
             password_actions.send(tx, browser.actor, row.uuid)
-            said += f" A mail with a link to set a password is on its way to {row.email}."
+            said += f" A link to set a password is being sent to {row.email}."
         browser.created(tx, f"{HERE}{row.uuid}/", said)
     return f"{HERE}{row.uuid}/", said
 
 
 ROUTES: Routes = staff_only(
     {
-        HERE: {"GET": Page(_list, "Find accounts.")},
+        HERE: {"GET": Page(_list, "List the accounts.")},
         f"{HERE}new/": {
-            "GET": Page(_ask, "What account to make."),
-            "POST": Page(_create, "Make an account.", creates=True),
+            "GET": Page(_ask, "Show the form that creates an account."),
+            "POST": Page(_create, "Create an account.", creates=True),
         },
         f"{HERE}{{uuid}}/": {
-            "GET": Page(_one, "An account."),
-            "POST": Page(_change, "Switch an account off or on, or give a lost way in back."),
+            "GET": Page(_one, "Show an account."),
+            "POST": Page(_change, "Deactivate or activate an account, or restore access to it."),
         },
     },
     only_staff=(f"{HERE}new/",),

@@ -21,27 +21,27 @@ HERE: Final = "/staff/mails/"
 KINDS: Final = {
     "invitation_created": "Invitation",
     "invitation_approved": "Invitation with a new account",
-    "invitation_requested": "May an invitation go out?",
-    "invitation_rejected": "An invitation does not go out",
-    "invitation_expired": "An invitation has expired",
-    "invitation_accepted": "An invitation was accepted",
-    "invitation_declined": "An invitation was declined",
-    "invitation_renewal_wished": "A new link is wished for",
-    "invitation_turned_away": "The invitee's account is deactivated",
-    "change_email_request": "Is this address yours?",
-    "email_changed": "The address was changed",
+    "invitation_requested": "Approve an invitation?",
+    "invitation_rejected": "Invitation rejected",
+    "invitation_expired": "Invitation expired",
+    "invitation_accepted": "Invitation accepted",
+    "invitation_declined": "Invitation declined",
+    "invitation_renewal_wished": "New invitation link requested",
+    "invitation_turned_away": "Invited account is deactivated",
+    "change_email_request": "Confirm new e-mail address",
+    "email_changed": "E-mail address changed",
     "password_reset": "Link to set a password",
-    "change_email_notice": "Another address was asked for",
-    "password_changed": "The password was changed",
-    "token_created": "A new token or program",
-    "second_factor_enabled": "The second factor is on",
-    "second_factor_disabled": "The second factor was turned off",
-    "second_factor_failed": "Wrong codes of a second factor",
-    "second_factor_reset": "The second factor is off",
-    "permission_request_submitted": "Somebody asks to be let in",
-    "permission_request_rejected": "A request was rejected",
-    "structure_role_granted": "A request was approved",
-    "notifications_profile_changes_operator": "An owner has other details",
+    "change_email_notice": "Change of e-mail address requested",
+    "password_changed": "Password changed",
+    "token_created": "New access token or program",
+    "second_factor_enabled": "Two-factor authentication is on",
+    "second_factor_disabled": "Two-factor authentication was turned off",
+    "second_factor_failed": "Wrong codes of two-factor authentication",
+    "second_factor_reset": "Two-factor authentication was turned off by staff",
+    "permission_request_submitted": "Join request",
+    "permission_request_rejected": "Join request rejected",
+    "structure_role_granted": "Join request approved",
+    "notifications_profile_changes_operator": "Details of an owner changed",
 }
 """Label of each kind of e-mail."""
 
@@ -89,7 +89,9 @@ def _change(browser: BrowserRequest) -> Answer:
             return browser.redirect(back, _do(browser, action, mail))
         except NotFound:
             return browser.redirect(
-                back, "Nothing was done: it has left, or is leaving now.", kind="not"
+                back,
+                "Nothing was changed: the e-mail was already sent, or is being sent.",
+                kind="not",
             )
     with browser.read() as tx:
         return _shown(browser, tx, form, 422)
@@ -100,19 +102,19 @@ def _do(browser: BrowserRequest, action: str, mail: int) -> str:
         match action:
             case "retry":
                 outbox_actions.retry(tx, browser.actor, mail)
-                return "The mail is on its way again. If it fails once more, it will say so here."
+                return "The e-mail is queued again. If it fails, it will appear here."
             case "drop":
                 outbox_actions.discard(tx, browser.actor, mail)
-                return "The mail is not sent any more."
+                return "The e-mail is discarded."
         number = outbox_actions.retry_all(tx, browser.actor)
-    return f"{number} {'mail is' if number == 1 else 'mails are'} on the way again."
+    return f"{number} {'e-mail is' if number == 1 else 'e-mails are'} queued again."
 
 
 ROUTES: Routes = staff_only(
     {
         HERE: {
-            "GET": Page(_list, "Mails that did not leave."),
-            "POST": Page(_change, "Try a mail again, or drop it."),
+            "GET": Page(_list, "List the queued or failed e-mails."),
+            "POST": Page(_change, "Send an e-mail again, or discard it."),
         },
     }
 )

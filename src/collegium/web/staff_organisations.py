@@ -26,8 +26,8 @@ SORTS: Final = {"name": ("Name", "name"), "newest": ("Newest", "-created")}
 
 FIELDS: Final = {
     "name": ("Name", "", 150),
-    "abbreviation": ("Short name", "Such as the letters people say.", 12),
-    "native_name": ("Name in its own language", "", 160),
+    "abbreviation": ("Short name", "For example, the initials.", 12),
+    "native_name": ("Native name", "", 160),
     "registration_code": ("Registration code", "", 160),
     "email": ("E-mail address", "", 75),
 }
@@ -36,10 +36,10 @@ FIELDS: Final = {
 _NAMES: Final = frozenset({"name", "abbreviation", "native_name"})
 
 ACTIONS: Final[dict[str, tuple[dict[str, bool], str]]] = {
-    "block": ({"blocked": True}, "is blocked: nothing in it can be changed until you open it"),
-    "unblock": ({"blocked": False}, "is open again"),
-    "archive": ({"archived": True}, "is archived: it is kept, and nothing in it can be changed"),
-    "unarchive": ({"archived": False}, "is out of the archive again"),
+    "block": ({"blocked": True}, "is blocked. Nothing can be changed until you unblock it"),
+    "unblock": ({"blocked": False}, "is unblocked"),
+    "archive": ({"archived": True}, "is archived. It is kept, but nothing can be changed"),
+    "unarchive": ({"archived": False}, "is unarchived"),
 }
 
 
@@ -122,7 +122,7 @@ def _create(browser: BrowserRequest) -> Answer:
             with browser.create() as tx:
                 uuid = organisation_actions.create(tx, browser.actor, browser.settings, values)
                 made = isolated(values["name"])
-                said = f"{made} is made. Nobody belongs to it yet: invite its first owner."
+                said = f"{made} is created. Now invite its first owner."
                 browser.created(tx, f"{HERE}{uuid}/", said)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
@@ -133,14 +133,14 @@ def _create(browser: BrowserRequest) -> Answer:
 
 ROUTES: Routes = staff_only(
     {
-        HERE: {"GET": Page(_list, "Find organisations.")},
+        HERE: {"GET": Page(_list, "List the organisations.")},
         f"{HERE}new/": {
-            "GET": Page(_ask, "What organisation to make."),
-            "POST": Page(_create, "Make an organisation.", creates=True),
+            "GET": Page(_ask, "Show the form that creates an organisation."),
+            "POST": Page(_create, "Create an organisation.", creates=True),
         },
         f"{HERE}{{uuid}}/": {
-            "GET": Page(_one, "An organisation."),
-            "POST": Page(_change, "Close an organisation, or open it again."),
+            "GET": Page(_one, "Show an organisation."),
+            "POST": Page(_change, "Block or archive an organisation, or undo that."),
         },
     },
     only_staff=(f"{HERE}new/",),

@@ -31,14 +31,14 @@ class Area(NamedTuple):
     words: dict[Permission, tuple[str, str]]
 
 
-_OF_TEAMS: Final = ("let in", "change ends", "remove")
+_OF_TEAMS: Final = ("add", "change end dates", "remove")
 
 
 def _team(title: str, where: str, *rights: Permission) -> Area:
     sentences = (
-        f"Let people into {where}: invite them, give them roles, decide on requests",
-        f"Change when roles in {where} end",
-        f"Take roles in {where} away",
+        f"Add members to {where}: invite them, assign roles, decide on join requests",
+        f"Change end dates of roles in {where}",
+        f"Remove members from {where}",
     )
     words = zip(_OF_TEAMS, sentences, strict=True)
     return Area(title, dict(zip(rights, words, strict=True)))
@@ -54,7 +54,7 @@ TREE: Final = (
         },
     ),
     _team(
-        "Its team",
+        "Members",
         "the organisation",
         Permission.ORGANISATION_GRANT,
         Permission.ORGANISATION_UPDATE_ROLE,
@@ -70,23 +70,23 @@ TREE: Final = (
         },
     ),
     _team(
-        "Project teams",
+        "Project members",
         "projects",
         Permission.PROJECT_GRANT,
         Permission.PROJECT_UPDATE_ROLE,
         Permission.PROJECT_REVOKE,
     ),
     Area(
-        "Besides",
+        "Other",
         {
-            Permission.INVITATION_LIST: ("read invitations", "Read who is invited"),
+            Permission.INVITATION_LIST: ("read invitations", "Read invitations"),
             Permission.ORGANISATION_REVIEWS: (
                 "read reviews",
-                "Read the reviews of who has which role",
+                "Read the reviews of roles",
             ),
-            Permission.SUBNET_CREATE: ("add networks", "Add networks that the team works from"),
-            Permission.SUBNET_UPDATE: ("change networks", "Change these networks"),
-            Permission.SUBNET_DELETE: ("delete networks", "Delete these networks"),
+            Permission.SUBNET_CREATE: ("add networks", "Add access networks"),
+            Permission.SUBNET_UPDATE: ("change networks", "Change access networks"),
+            Permission.SUBNET_DELETE: ("delete networks", "Delete access networks"),
         },
     ),
 )
@@ -101,7 +101,7 @@ GROUPS: Final = (
         },
     ),
     _team(
-        "Its team",
+        "Members",
         "the group",
         Permission.GROUP_GRANT,
         Permission.GROUP_UPDATE_ROLE,
@@ -111,7 +111,7 @@ GROUPS: Final = (
 """Permissions that apply in groups, which have no parent."""
 
 KINDS: Final = {
-    ScopeKind.ORGANISATION.value: "Organisations, and all their projects",
+    ScopeKind.ORGANISATION.value: "Organisations and their projects",
     ScopeKind.PROJECT.value: "Projects",
 }
 _TITLES: Final = {
@@ -197,12 +197,12 @@ def _do(browser: BrowserRequest, action: str, changes: dict[str, str]) -> str:
                 return "The role is deleted."
             case "save":
                 role_actions.update(tx, actor, uuid, changes, _ticked(browser.form))
-                return "The role is saved. Whoever holds it may do this from now on."
+                return "The role is saved. The changes take effect at once."
             case "enable":
                 role_actions.set_active(tx, actor, uuid, active=True)
-                return "The role can be given to people from now on."
+                return "The role is enabled."
         role_actions.set_active(tx, actor, uuid, active=False)
-    return "The role is given to nobody any more. Who holds it keeps it."
+    return "The role is disabled. Its current holders keep it."
 
 
 def _ticked(form: Form) -> list[str]:
@@ -230,7 +230,7 @@ def _create(browser: BrowserRequest) -> Answer:
         try:
             with browser.create() as tx:
                 uuid = role_actions.create(tx, browser.actor, values, _ticked(form))
-                done = (f"{HERE}{uuid}/", "The role is made. It can be given from now on.")
+                done = (f"{HERE}{uuid}/", "The role is created and enabled.")
                 browser.created(tx, *done)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
@@ -241,14 +241,14 @@ def _create(browser: BrowserRequest) -> Answer:
 
 ROUTES: Routes = staff_only(
     {
-        HERE: {"GET": Page(_matrix, "Which role may do what.")},
+        HERE: {"GET": Page(_matrix, "List the roles and their permissions.")},
         f"{HERE}new/": {
-            "GET": Page(_ask, "What role to make."),
-            "POST": Page(_create, "Make a role.", creates=True),
+            "GET": Page(_ask, "Show the form that creates a role."),
+            "POST": Page(_create, "Create a role.", creates=True),
         },
         f"{HERE}{{uuid}}/": {
-            "GET": Page(_one, "A role."),
-            "POST": Page(_change, "Change a role, give it out or not, or delete it."),
+            "GET": Page(_one, "Show a role."),
+            "POST": Page(_change, "Change, enable, disable or delete a role."),
         },
     },
     only_staff=(f"{HERE}new/",),

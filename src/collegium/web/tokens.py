@@ -30,10 +30,10 @@ _HERE: Final = "/account/tokens/"
 _NAME_MAX: Final = 150
 
 _USES: Final = {
-    TokenKind.API: "API token: programs that log in with your password",
-    TokenKind.PERSONAL: "made on this page",
-    TokenKind.DEVICE: "a program that you let in from a browser",
-    TokenKind.REFRESH: "a program that logged in with your password, for an hour at a time",
+    TokenKind.API: "API token, for programs that sign in with your password",
+    TokenKind.PERSONAL: "created on this page",
+    TokenKind.DEVICE: "program that you approved in a browser",
+    TokenKind.REFRESH: "program that signed in with your password",
 }
 _LIFETIMES: Final = tuple(days * 86400 for days in (1, 7, 30, 90, 365))
 """Lifetimes that the page offers for a device token, in seconds."""
@@ -100,7 +100,9 @@ def _shown_again(browser: BrowserRequest, token: str, number: int) -> Answer:
     with browser.read() as tx:
         if any(row.id == number for row in token_queries.personal(tx, browser.actor.id)):
             return _shown(browser, tx, Form(), token=token)
-    return browser.redirect(_HERE, "The token that this form made has ended.", kind="not")
+    return browser.redirect(
+        _HERE, "The access token that you created has already ended.", kind="not"
+    )
 
 
 def _end(browser: BrowserRequest) -> Answer:
@@ -114,14 +116,14 @@ def _end(browser: BrowserRequest) -> Answer:
         with browser.write() as tx:
             token_actions.revoke_everything_else(tx, browser.actor)
         return browser.redirect(
-            _HERE, "Everything else is ended: every other browser, and every token."
+            _HERE, "All other browsers are signed out, and all access tokens are revoked."
         )
     if kind == "others":
         with browser.write() as tx:
             for row in token_queries.sessions(tx, browser.actor.id):
                 if row.id != browser.token_id:
                     session_actions.end(tx, browser.actor, row.id)
-        return browser.redirect(_HERE, "Every other browser is signed out.")
+        return browser.redirect(_HERE, "All other browsers are signed out.")
     text = browser.form.raw("number")
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
         raise NotFound("token.none")
@@ -129,10 +131,10 @@ def _end(browser: BrowserRequest) -> Answer:
     with browser.write() as tx:
         if kind == "token":
             token_actions.revoke_own(tx, browser.actor, number)
-            said = "The token is dead. A program that still uses it is turned away."
+            said = "The access token is revoked. Programs can no longer use it."
         else:
             session_actions.end(tx, browser.actor, number)
-            said = "That browser is signed out."
+            said = "The browser is signed out."
     return browser.redirect(_HERE, said)
 
 
@@ -252,7 +254,7 @@ def _approve_device(browser: BrowserRequest) -> Answer:
         # Look the request up before a password or code is checked or counted, in case it has ended.
         offered = _offered(browser, device_actions.find_by_uuid(tx, uuid))
     if chosen and lifetime not in offered:
-        form.add_error("lifetime", "Please choose one of these.")
+        form.add_error("lifetime", "Please choose an option.")
     elif browser.actor.sees_all:
         confirmation.confirmed(browser, approve)
     else:
@@ -277,16 +279,18 @@ def _moved(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
 
 
 ROUTES: Routes = {
-    "/private/users/tokens/": {"GET": Page(_moved, "Where tokens are made.", public=True)},
-    _HERE: {
-        "GET": Page(_show, "My sessions and tokens."),
-        "POST": Page(_make, "Make a token.", creates=True, replay=_shown_again),
+    "/private/users/tokens/": {
+        "GET": Page(_moved, "Redirect to the page for access tokens.", public=True)
     },
-    "/account/tokens/end/": {"POST": Page(_end, "End a session or a token.")},
+    _HERE: {
+        "GET": Page(_show, "List my sessions and access tokens."),
+        "POST": Page(_make, "Create an access token.", creates=True, replay=_shown_again),
+    },
+    "/account/tokens/end/": {"POST": Page(_end, "Sign out a session, or revoke an access token.")},
     "/account/authorize/": {
-        "GET": Page(_ask_device, "Let a program in?"),
+        "GET": Page(_ask_device, "Show a program that asks for access."),
         "POST": Page(
-            _decide_device, "Let a program in, or not.", creates=True, replay=_decided_again
+            _decide_device, "Approve or deny a program.", creates=True, replay=_decided_again
         ),
     },
 }

@@ -38,7 +38,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
         is_on=is_on,
         left=two_factor_queries.codes_left(tx, browser.actor.id) if is_on else 0,
         secret=secret,
-        picture=qr.draw(secret.link, "QR code for your authenticator") if secret else "",
+        picture=qr.draw(secret.link, "QR code for your authenticator app") if secret else "",
         form=form,
     )
 
@@ -62,7 +62,9 @@ def _change(browser: BrowserRequest) -> Answer:
     if codes:
         # No redirect: the codes are shown once and must not be stored on the way.
         return page(browser, "recovery_codes", codes=codes, is_new=action == "confirm")
-    return browser.redirect(_HERE, "The second factor is off. A password is enough to sign in.")
+    return browser.redirect(
+        _HERE, "Two-factor authentication is off. Your password is enough to sign in."
+    )
 
 
 def _do(browser: BrowserRequest, action: str, code: str) -> list[str]:
@@ -116,14 +118,14 @@ def _shown_again(browser: BrowserRequest, action: str, *codes: str) -> Answer:
     with browser.read() as tx:
         if two_factor_actions.are_codes(tx, browser.actor, browser.app.vault, codes):
             return page(browser, "recovery_codes", codes=codes, is_new=action == "confirm")
-    return browser.redirect(_HERE, "The recovery codes that this form made are dead.", kind="not")
+    return browser.redirect(_HERE, "These recovery codes are no longer valid.", kind="not")
 
 
 ROUTES: Routes = {
     _HERE: {
-        "GET": Page(_show, "My second factor."),
+        "GET": Page(_show, "Show my two-factor authentication."),
         "POST": Page(
-            _change, "Turn the second factor on or off.", creates=True, replay=_shown_again
+            _change, "Turn two-factor authentication on or off.", creates=True, replay=_shown_again
         ),
     },
 }

@@ -153,7 +153,7 @@ def _change_email_request(
 ) -> dict[str, Any]:
     change = email_change_queries.of_account(tx, facts["account"])
     if change is None or change.created_at.isoformat() != facts["asked"]:
-        raise ObsoleteError("The change was canceled, confirmed, or asked for again.")
+        raise ObsoleteError("The change was cancelled, confirmed or requested again.")
     code = vault.derive_code(change.account_id, change.email, facts["asked"])
     base = (settings.homeport_url or settings.base_url).rstrip("/")
     return {
@@ -248,7 +248,7 @@ def _moment(at: datetime) -> str:
 
 def _recipient(address: str) -> Address:
     if _ADDRESS.fullmatch(address) is None or one_line(address) != address:
-        raise UndeliverableError("This is no address that mail can be sent to.", permanent=True)
+        raise UndeliverableError("This is not a valid e-mail address.", permanent=True)
     if not address.isascii():
         # A domain has an ASCII form (IDNA). The local part is sent as it was typed.
         local, _, domain = address.rpartition("@")

@@ -67,9 +67,9 @@ def open_transport(
     if url.scheme == "file" and url.path and not url.netloc:
         return FileTransport(Path(unquote(url.path)))
     if url.scheme not in _PORTS or not url.hostname:
-        raise ValueError("MAIL_URL is none of file:…, smtp://… and smtps://…")
+        raise ValueError("MAIL_URL must begin with file:, smtp:// or smtps://")
     if url.query not in {"", "starttls=0", "starttls=1"}:
-        raise ValueError("MAIL_URL knows no option but starttls=1 and starttls=0")
+        raise ValueError("MAIL_URL has no options other than starttls=1 and starttls=0")
     return SmtpTransport(
         url.hostname,
         port or _PORTS[url.scheme],
@@ -234,7 +234,7 @@ class SmtpTransport:
         deadline: float = DEADLINE,
     ) -> None:
         if not (user + password).isascii():
-            raise ValueError("MAIL_URL: user name and password can only be ASCII")
+            raise ValueError("MAIL_URL: user name and password must be ASCII")
         self._host = host
         self._port = port
         self._user = user
@@ -260,7 +260,7 @@ class SmtpTransport:
                 if error.permanent or not alarm.rang:
                     raise
                 self._drop()
-                raise UnreachableError("The mail server takes too long.") from error
+                raise UnreachableError("The mail server did not answer in time.") from error
 
     def _send(self, message: EmailMessage, alarm: Deadline) -> None:
         smtp, used_before = self._connection(alarm)
@@ -270,7 +270,9 @@ class SmtpTransport:
         except smtplib.SMTPSenderRefused as error:
             if error.smtp_code != _CLOSING or not used_before:
                 said = _said(error.smtp_code, error.smtp_error)
-                raise UnreachableError(f"The mail server takes no mail from us: {said}") from error
+                raise UnreachableError(
+                    f"The mail server does not accept e-mails from this service: {said}"
+                ) from error
             # The server limits the messages of a connection, so a new connection is needed.
             self._leave(alarm)
             self._send(message, alarm)
@@ -280,13 +282,13 @@ class SmtpTransport:
         except smtplib.SMTPDataError as error:
             raise _refused(error.smtp_code, error.smtp_error) from error
         except smtplib.SMTPNotSupportedError as error:
-            reason = "The mail server takes no addresses with letters outside ASCII."
+            reason = "The mail server does not accept addresses with characters outside ASCII."
             raise UndeliverableError(reason, permanent=True) from error
         except OSError as error:  # SMTPException is a subclass
             self._drop()
             # This message may be the cause, so the next one is tried on a new connection.
             raise UndeliverableError(
-                "The connection to the mail server broke.", permanent=False
+                "The connection to the mail server was lost.", permanent=False
             ) from error
 
     def reach(self) -> None:
@@ -350,7 +352,7 @@ class SmtpTransport:
 
 
 def _refused(code: int, text: bytes | str) -> UndeliverableError:
-    reason = f"The mail server refused it: {_said(code, text)}"
+    reason = f"The mail server refused the e-mail: {_said(code, text)}"
     return UndeliverableError(reason, permanent=code >= _PERMANENT)
 
 
@@ -374,15 +376,15 @@ class _NoStartTlsError(smtplib.SMTPException):
 _REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
     (
         _NoStartTlsError,
-        "offers no STARTTLS, so it gets no password and no mail; MAIL_URL?starttls=0 does without",
+        "does not offer STARTTLS. Set starttls=0 in MAIL_URL to send without encryption",
     ),
-    (smtplib.SMTPAuthenticationError, "does not accept our login ({error.smtp_code})"),
-    (smtplib.SMTPNotSupportedError, "lacks the encryption or login that it is asked for"),
-    (smtplib.SMTPResponseException, "does not want to talk to us ({error.smtp_code})"),
-    (smtplib.SMTPServerDisconnected, "broke the connection off"),
-    (smtplib.SMTPException, "offers no login that we know"),
-    (ssl.SSLCertVerificationError, "has a certificate not to be trusted: {error.verify_message}"),
-    (ssl.SSLError, "does not agree with us on an encryption"),
+    (smtplib.SMTPAuthenticationError, "rejected the login ({error.smtp_code})"),
+    (smtplib.SMTPNotSupportedError, "does not support the required encryption or login"),
+    (smtplib.SMTPResponseException, "refused the connection ({error.smtp_code})"),
+    (smtplib.SMTPServerDisconnected, "closed the connection"),
+    (smtplib.SMTPException, "offers no supported login method"),
+    (ssl.SSLCertVerificationError, "has a certificate that is not trusted: {error.verify_message}"),
+    (ssl.SSLError, "supports no common encryption"),
     (TimeoutError, "does not answer"),
     (OSError, "cannot be reached: {error.strerror}"),
 )

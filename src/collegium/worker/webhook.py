@@ -114,9 +114,9 @@ class Webhook:
         if status // 100 == 2:  # noqa: PLR2004 - 2xx
             return
         if status == _UNAUTHORIZED:
-            raise UnreachableError(f"The invitation service does not let us in ({status}).")
+            raise UnreachableError(f"The webhook rejected our token ({status}).")
         raise UndeliverableError(
-            f"The invitation service did not take it ({status}).",
+            f"The webhook refused the invitation ({status}).",
             permanent=status // 100 == 4 and status not in _FOR_NOW,  # noqa: PLR2004 - 4xx
         )
 
@@ -137,7 +137,7 @@ class Webhook:
                 "POST", url, self._patience, end, None, headers=headers, content=notice.body
             )
         except RequestFailedError:
-            raise UnreachableError("The invitation service does not answer.") from None
+            raise UnreachableError("The webhook did not answer.") from None
         return status
 
     def _bearer(self, end: float) -> str:
@@ -176,5 +176,5 @@ class Webhook:
         except (RequestFailedError, msgspec.DecodeError, UnicodeError, RecursionError):
             token = None
         if token is None or status != OK or not is_header_safe(token.access_token):
-            raise UnreachableError("The invitation service gives us no token.")
+            raise UnreachableError("The token for the webhook could not be obtained.")
         return token

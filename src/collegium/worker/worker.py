@@ -170,7 +170,7 @@ class Worker:
                     pause = 0.0
                 pause = min(pause, max(self._next_look - time.monotonic(), _MIN_SLEEP))
             except UnavailableError as error:
-                _log.warning("outbox waits for the database", reason=str(error))
+                _log.warning("outbox is waiting for the database", reason=str(error))
             except Exception as error:  # noqa: BLE001 - no error may end the loop; e-mails stay queued
                 _log.error("outbox failed", traceback=_log_reason(error))
             self._woken.wait(pause)
@@ -275,7 +275,7 @@ class Worker:
             else:
                 settled = outbox_queries.mark_sent(tx, row.id, row.attempts)
         if not settled:
-            log.warning("mail settled too late: another worker has claimed it since")
+            log.warning("mail result arrived too late: another worker has claimed it")
         return outcome is None
 
     def _try(self, row: Row, way: _Channel, log: Any) -> ObsoleteError | UndeliverableError | None:
@@ -287,7 +287,7 @@ class Worker:
         try:
             self._send(row, way)
         except ObsoleteError as void:
-            log.info("mail void", reason=void.reason)
+            log.info("mail obsolete", reason=void.reason)
             return void
         except UndeliverableError as error:
             log.warning("mail not sent", reason=_reason(error), permanent=error.permanent)
@@ -295,9 +295,9 @@ class Worker:
         except UnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one mail must not stop the others
-            log.error("mail cannot be written", traceback=_log_reason(error))  # noqa: TRY400 - see _log_reason
+            log.error("mail cannot be rendered", traceback=_log_reason(error))  # noqa: TRY400 - see _log_reason
             return UndeliverableError(
-                "The mail could not be written; the log says why.", permanent=False
+                "The e-mail could not be rendered. See the log.", permanent=False
             )
         way.outages = 0
         log.info("mail sent")
@@ -306,7 +306,7 @@ class Worker:
     def _send(self, row: Row, way: _Channel) -> None:
         if row.attempts > MAX_ATTEMPTS:
             # The worker died in every attempt. Perhaps this e-mail kills it.
-            raise UndeliverableError("No attempt to send it ever came to an end.", permanent=True)
+            raise UndeliverableError("No attempt to send the e-mail was completed.", permanent=True)
         if way is self._mail and row.kind in invited_accounts.MAIL_KINDS:
             row = self._ensure_account(row)
         with self._database.read(self._now()) as tx:
@@ -327,7 +327,7 @@ class Worker:
             if refusal.code != "mail.overtaken":
                 raise
             raise UndeliverableError(
-                "Another worker has claimed it since.", permanent=False
+                "Another worker has claimed the e-mail.", permanent=False
             ) from None
 
     def _fail(

@@ -271,7 +271,7 @@ lists.ask(["PROJECT.MANAGER"], name="ct.man")
 lists.ask([], name="group")
 lists.ask(["CUSTOMER.MANAGER", "CUSTOMER.OWNER", "CUSTOMER.SUPPORT"], content_type="customer")
 lists.ask([], is_system_role=False)
-lists.ask(["CUSTOMER.OWNER"], query="zation own")
+lists.ask(["CUSTOMER.OWNER"], query="sation own")
 
 lists = List("customers", customers_list, customers_count, lambda one: one.name)
 lists.ask(["Air", "Sea"])

@@ -146,7 +146,7 @@ def test_the_link_makes_no_account_and_declines_nothing_for_who_reads_the_mail_n
     browser = Browser(groups.site)
     here = link(world, invitation)
     page = browser.open(here)
-    assert "Sign in and accept" in text(page)
+    assert "Sign in to accept" in text(page)
     assert 'name="username"' not in page.text
     browser.open("/sign_in/")
     answer = browser.send(here, **NEW)
@@ -200,7 +200,7 @@ def test_an_invitation_ends_with_its_account(
     assert listed(groups, olga) == []
     assert groups.get(second, "invitation", invitation, "accept").status_code == 404
     team = Browser(groups.site).sign_in(world, olga)
-    assert "called the invitation of" in text(team.open(f"/group/{group}/team/history/"))
+    assert "cancelled the invitation for" in text(team.open(f"/group/{group}/team/history/"))
     # Nobody can send it again, to whoever has the address today.
     here = f"/group/{group}/team/invitations/"
     team.open(here)

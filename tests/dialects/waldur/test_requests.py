@@ -493,7 +493,7 @@ def test_an_inviter_without_the_right_leaves_an_invitation_that_says_why(
     world.unseat(owner, "CUSTOMER.OWNER", acme)
     assert site.post(f"{path}accept/", ada).status_code == 404
     for shown in (site.get(path, heir).json(), site.get("/api/user-invitations/", heir).json()[0]):
-        assert "may not give this role any more" in shown["error_message"]
+        assert "can no longer assign this role" in shown["error_message"]
     assert site.post(f"{path}send/", heir).status_code == 200
     assert site.get(path, heir).json()["error_message"] == ""
     assert site.post(f"{path}accept/", ada).status_code == 200

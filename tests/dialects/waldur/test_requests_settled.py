@@ -246,13 +246,13 @@ def test_a_request_to_a_group_is_approved_when_an_invitation_is_accepted(
     one = f"{PRIVATE}/groupmembershiprequest/{uuid}/"
     refused = site.get(f"{one}reject/", headers=as_owner)
     assert refused.status_code == 400
-    assert "The request is approved already." in refused.text
+    assert "The request is already approved." in refused.text
     again = site.get(f"{one}accept/", headers=as_owner)
     assert again.status_code == 200
     assert again.json()["group_membership_request"]["id"] == uuid
     history = Browser(site).sign_in(world, owner).open(f"/group/{group}/team/history/")
-    assert "Owner Lee let ada in." in history.text
-    assert "taken back" not in history.text
+    assert "Owner Lee approved the join request of ada." in history.text
+    assert "withdrawn" not in history.text
 
 
 def test_every_grant_is_written_where_requests_are_settled() -> None:

@@ -86,7 +86,7 @@ def test_a_deactivated_person_who_is_invited_gets_no_second_account_and_is_told_
     answer = browser.send(here(world, uuid), **NEW)
     assert answer.status_code == 422
     assert WHY in text(answer)
-    assert "has been told" in text(answer)
+    assert "The inviter has been notified" in text(answer)
     assert people(world) == before
     assert "collegium_session" not in browser.cookies
     assert world.invitation(uuid).state == "pending"
@@ -96,7 +96,9 @@ def test_a_deactivated_person_who_is_invited_gets_no_second_account_and_is_told_
     team = Browser(site).sign_in(world, owner)
     listed = text(team.open(f"/project/{project.uuid}/invitations/"))
     assert "the account of the invited person is deactivated" in listed
-    assert "its account is deactivated" in text(team.open(f"/project/{project.uuid}/history/"))
+    assert "The invited account is deactivated" in text(
+        team.open(f"/project/{project.uuid}/history/")
+    )
     # Once.
     browser.send(here(world, uuid), **NEW)
     assert owed(world.database, "invitation_turned_away") == [owner.email]
@@ -124,8 +126,8 @@ def test_the_invitee_can_have_the_inviter_told_from_the_page(
     uuid = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
     browser.open(here(world, uuid))
     said = text(browser.follow(browser.send(here(world, uuid), action="tell")))
-    assert "gets a mail that says so" in said
-    assert "Tell whoever invited you" not in said
+    assert "The inviter gets an e-mail" in said
+    assert "Notify the inviter" not in said
     assert REASON in told(site, owner, uuid)
     assert bob.id
 
@@ -139,7 +141,7 @@ def test_the_inviter_learns_nothing_of_an_account_before_its_person_has_tried(
         # The link that an inviter is shown proves no address, and its page says nothing of one.
         said = text(browser.open(here(world, uuid, "invitation handed on")))
         assert WHY not in said
-        assert "Open the link in the mail" in said
+        assert "Open the link in the e-mail" in said
         browser.open("/sign_in/")
         for given in ({"action": "tell"}, NEW):
             answer = browser.send(here(world, uuid, "invitation handed on"), **given)
@@ -221,7 +223,7 @@ def test_an_invitation_that_went_with_its_account_is_not_sent_to_nobody(
     assert page.text.count('value="send"') == 1  # of the other one
     refused = site.post(f"/api/user-invitations/{mine}/send/", owner)
     assert refused.status_code == 400
-    assert "invite the person anew" in refused.text
+    assert "create a new invitation" in refused.text
     assert browser.send(f"{listed}{mine}/", action="send").status_code == 409
     assert world.invitation(mine).state == "canceled"
     # The denied twin: one that was called back and has its address.

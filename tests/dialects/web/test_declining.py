@@ -86,15 +86,18 @@ def test_the_link_in_the_mail_declines_without_an_account(
 ) -> None:
     uuid = invite(world, owner, project)
     here = link(world, uuid)
-    assert "Decline the invitation" in text(browser.open(here))
+    assert "Decline invitation" in text(browser.open(here))
     assert world.invitation(uuid).state == "pending"
     answer = browser.send(f"{here}decline/")
     assert answer.headers["location"] == here
     page = browser.follow(answer)
     assert page.status_code == 410
-    assert "You have declined to be Project administrator in the project Atlas" in text(page)
+    assert (
+        "You have declined the invitation to the project Atlas of Initech as Project administrator"
+        in text(page)
+    )
     assert "This invitation was declined" in text(page)
-    assert "ask whoever invited you for a new" in text(page)
+    assert "ask the inviter for a new" in text(page)
     assert world.invitation(uuid).state == "rejected"
     assert owed(world.database, "invitation_declined") == [owner.email]
     (event,) = told(world)
@@ -131,7 +134,7 @@ def test_a_copied_link_declines_only_for_an_account(
     assert world.invitation(uuid).state == "pending"
     ada = world.person("ada")
     other.sign_in(world, ada)
-    assert "Decline the invitation" in text(other.open(here))
+    assert "Decline invitation" in text(other.open(here))
     assert other.send(f"{here}decline/").headers["location"] == here
     assert world.invitation(uuid).state == "rejected"
     (event,) = told(world)
@@ -159,7 +162,7 @@ def test_where_the_address_must_be_the_same_another_account_declines_nothing(
         here = make(world, uuid)
         wrong = Browser(site).sign_in(world, ada)
         page = text(wrong.open(here))
-        assert "declined only by an account with the address that it was sent to" in page
+        assert "only an account with the invited address can accept or decline" in page
         assert "Decline the invitation" not in page
         assert declines(wrong, here) == 422
         assert world.invitation(uuid).state == "pending"
@@ -223,8 +226,8 @@ def _no_more(world: World, owner: Person, project: Place, end: str) -> str:
     ("end", "said"),
     [
         ("expired", "has expired"),
-        ("canceled", "was called back"),
-        ("accepted", "was accepted"),
+        ("canceled", "was cancelled"),
+        ("accepted", "was already accepted"),
     ],
 )
 def test_only_an_open_invitation_is_declined(
@@ -246,7 +249,7 @@ def test_invitation_to_a_blocked_organisation_can_be_declined_and_not_accepted(
     browser = Browser(site).sign_in(world, world.person("ada"))
     page = browser.open(link(world, uuid))
     assert "is on hold" in text(page)
-    assert "Decline the invitation" in text(page)
+    assert "Decline invitation" in text(page)
     assert browser.send(link(world, uuid)).status_code == 410
     assert world.invitation(uuid).state == "pending"
     assert declines(browser, link(world, uuid)) == 303
@@ -305,12 +308,12 @@ def test_declined_is_for_good_and_the_address_is_invited_anew(
     other.open(f"{team}invite/")
     role = world.role("PROJECT.ADMIN").uuid
     page = other.send(f"{team}invite/", action="send", addresses=ADDRESS, role=role)
-    assert "1 invited" in text(page)
+    assert "1 person invited" in text(page)
     said = text(other.open(f"{team}invitations/?q=ines"))
     assert said.count(" declined ") == 2 + 1  # and the choice of states
     assert other.page.text.count("Send again") == 1  # type: ignore[union-attr]
     history = text(other.open(f"{team}history/"))
-    assert f"The invitation of {ADDRESS} was declined by the link in its mail." in history
+    assert f"The invitation for {ADDRESS} was declined with the link in the e-mail." in history
     (new,) = (
         row["uuid"]
         for row in site.get("/api/user-invitations/", owner).json()
@@ -328,7 +331,7 @@ def test_history_names_who_declined_to_those_who_may_know(
     declines(browser.sign_in(world, ada), copied(world, uuid))
     here = f"/project/{project.uuid}/history/"
     said = text(Browser(site).sign_in(world, owner).open(here))
-    assert f"Ada Lee declined the invitation of {ADDRESS}." in said
+    assert f"Ada Lee declined the invitation for {ADDRESS}." in said
     said = Browser(site).sign_in(world, member).open(here).text
     assert ADDRESS not in said
     listed = site.get("/api/events/?event_type=invitation_declined", owner).json()
@@ -347,7 +350,7 @@ def test_what_staff_turned_down_and_what_was_declined_are_told_apart(
     assert world.invitation(waiting).state == "rejected"
     other.sign_in(world, owner)
     said = text(other.open(f"/project/{world.invitation(waiting).scope_uuid}/invitations/"))
-    assert said.count("turned down by staff") == 1
+    assert said.count("rejected by staff") == 1
     assert said.count(" declined ") == 1  # the choice of states
 
 
@@ -365,8 +368,11 @@ def test_my_account_declines_what_is_addressed_to_me(
     answer = browser.send(action, next="/account/")
     assert answer.headers["location"] == "/account/"
     page = browser.follow(answer)
-    assert "You have declined to be Project administrator" in text(page)
-    assert "ask whoever invited you for a new" in text(page)
+    assert (
+        "You have declined the invitation to the project Atlas of Initech as Project administrator"
+        in text(page)
+    )
+    assert "ask the inviter for a new" in text(page)
     assert page.text.count("the invitation to <bdi>Atlas</bdi>") == 1
     assert [world.invitation(one).state for one in (uuid, kept)] == ["rejected", "pending"]
     # Whither a form wants to go is only ever a page of ours.

@@ -66,11 +66,11 @@ def test_the_page_shows_the_code_whence_and_when_and_whose_claim_the_name_is(
         assert begun["user_code"] in shown
         assert "Is this the code that your device or program shows?" in shown
         assert "127.0.0.1" in shown
-        assert "The same network as this browser" in shown
+        assert "The same network as your browser" in shown
         now = datetime.now(UTC)
         assert f"{now.day} {now:%B %Y}" in shown
         assert "Official &lt;b&gt;Update" in page.text
-        assert "its own claim; nobody has checked it" in shown
+        assert "The program chose this name. It is not verified." in shown
         assert "90 days" in shown
         until = now + timedelta(days=90)
         assert f"{until.day} {until:%B %Y}" in shown
@@ -85,7 +85,7 @@ def test_a_program_that_asks_from_another_network_is_pointed_out(
         tx.execute(Statement(update(devices).values(ip_address="203.0.113.9")))
     shown = text(browser.open(at(begun)))
     assert "203.0.113.9" in shown
-    assert "Another network than that of this browser (127.0.0.1)" in shown
+    assert "Not the network of your browser (127.0.0.1)" in shown
 
 
 def test_each_program_is_shown_with_its_own_code(
@@ -283,7 +283,7 @@ def test_a_program_that_waited_before_the_upgrade_can_be_let_in(
         tx.execute(Statement(update(devices).values(old)))
     shown = text(browser.open(at(begun)))
     assert "patient" in shown
-    assert "an unknown network address" in shown
-    assert "Another network" not in shown
+    assert "unknown" in shown
+    assert "Not the network of your browser" not in shown
     assert approve(browser, begun).status_code == 200
     assert poll(site, begun)["status"] == "success"

@@ -88,7 +88,7 @@ def test_the_end_of_a_role_stays_when_it_is_saved_as_shown(
     assert sent["until"] == end.date().isoformat()
     # The whole form, and the date alone.
     for given in (sent, {"action": "end", "until": sent["until"]}):
-        assert "ends as before" in text(browser.follow(browser.send(here, **given)))
+        assert "has not changed" in text(browser.follow(browser.send(here, **given)))
         assert grant(scene).valid_until == end
         browser.open(here)
     assert history(browser, scene) == before
@@ -100,7 +100,7 @@ def test_a_role_without_an_end_stays_so_when_it_is_saved_as_shown(
     browser.open(here)
     sent = fields(browser, "end")
     assert sent["until"] == ""
-    assert "ends as before" in text(browser.follow(browser.send(here, **sent)))
+    assert "has not changed" in text(browser.follow(browser.send(here, **sent)))
     assert grant(scene).valid_until is None
 
 
@@ -127,7 +127,7 @@ def test_another_day_ends_a_role_with_that_day(
     browser.open(here)
     other = (DAY + timedelta(days=1)).date()
     sent = fields(browser, "end") | {"until": other.isoformat()}
-    assert "has another end now" in text(browser.follow(browser.send(here, **sent)))
+    assert "is saved" in text(browser.follow(browser.send(here, **sent)))
     assert grant(scene).valid_until == datetime.combine(other, time(23, 59, 59), UTC)
     browser.open(here)
     assert browser.send(here, **(fields(browser, "end") | {"until": ""})).status_code == 303
@@ -143,7 +143,7 @@ def test_the_end_of_a_role_is_shown_again_when_another_button_was_refused(
     assert page.status_code == 422
     sent = fields(browser, "end")
     assert sent["until"] == DAY.date().isoformat()
-    assert "ends as before" in text(browser.follow(browser.send(here, **sent)))
+    assert "has not changed" in text(browser.follow(browser.send(here, **sent)))
     assert grant(scene).valid_until == ENDS[0]
     # Emptied, it is taken away.
     browser.open(here)

@@ -46,7 +46,7 @@ def test_no_form_without_its_token_does_anything(
         for path in POSTS:
             answer = who.call("POST", path, data={"action": "approve", "username": "x"})
             assert answer.status_code == 403, path
-            assert "nothing was done" in text(answer)
+            assert "Nothing was saved" in text(answer)
 
 
 def test_a_form_of_another_browser_is_refused(
@@ -85,7 +85,7 @@ def test_a_form_for_visitors_that_is_too_old_is_refused(browser: Browser, world:
         "POST", "/forgotten_password/", data={"csrf": token, "email": "a@example.org"}
     )
     assert answer.status_code == 403
-    assert "load it again" in text(answer)
+    assert "reload the page" in text(answer)
 
 
 def test_a_form_of_before_signing_in_is_stale_afterwards(browser: Browser, world: World) -> None:
@@ -283,7 +283,7 @@ def test_what_is_not_there_is_said_in_words(browser: Browser, world: World) -> N
     browser.sign_in(world, world.person())
     answer = browser.open("/account/leave/" + "0" * 32 + "/")
     assert answer.status_code == 404
-    assert "There is nothing here" in text(answer)
+    assert "Page not found" in text(answer)
     assert browser.call("GET", "/nowhere/").status_code == 404
     assert browser.call("DELETE", "/account/").status_code == 405
 

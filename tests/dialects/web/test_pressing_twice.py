@@ -68,7 +68,7 @@ def test_organisation_is_made_once_however_often_the_button_is_pressed(
     assert [answer.status_code for answer in answers] == [303] * 3
     assert len({answer.headers["location"] for answer in answers}) == 1
     assert len(rows(world, organisations)) == 1
-    assert "Initech is made" in text(browser.follow(answers[2]))
+    assert "Initech is created" in text(browser.follow(answers[2]))
     # The twin: another page of the same form makes another one, of the same name.
     browser.open(here)
     again = browser.send(here, name="Initech", submission=number(browser))
@@ -179,7 +179,7 @@ def test_token_that_has_ended_since_is_not_shown_again(browser: Browser, world: 
     assert browser.send(f"{here}end/", kind="token", number=str(row.id)).status_code == 303
     answer = browser.call("POST", here, data=form)
     assert token not in answer.text
-    assert "has ended" in text(browser.follow(answer))
+    assert "has already ended" in text(browser.follow(answer))
 
 
 def recovery_codes_in(answer: httpx.Response) -> list[str]:
@@ -217,10 +217,10 @@ def test_second_press_shows_the_recovery_codes_that_the_first_has_made(
     assert new == again
     assert len(new) == 10
     assert set(new).isdisjoint(one)
-    # Those are dead, and not shown as if they were not.
+    # Those are no longer valid, and not shown as if they were not.
     answer = press(*turns)
     assert recovery_codes_in(answer) == []
-    assert "are dead" in text(browser.follow(answer))
+    assert "are no longer valid" in text(browser.follow(answer))
     # A wrong code makes nothing, and can be put right.
     browser.open(here)
     kept = number(browser)
@@ -265,7 +265,7 @@ def test_join_request_is_made_once_and_asked_of_each_decider_once(
     form = {"message": "May I?", "submission": number(browser), "csrf": browser.csrf}
     one, other = (said(browser, browser.call("POST", here, data=form)) for _ in range(2))
     assert one == other
-    assert "You have asked" in one[1]
+    assert "Your request was sent" in one[1]
     assert len(rows(world, join_requests)) == 1
     kinds = [row.kind for row in rows(world, outbox)]
     assert kinds.count("permission_request_submitted") == len(
@@ -318,7 +318,7 @@ def test_second_press_says_what_the_first_has_decided(
     # The twin: on another page each is told that it was decided.
     browser.open("/requests/")
     again = browser.call("POST", "/requests/", data=form | {"submission": "another"})
-    assert "Nothing was done" in text(again)
+    assert "No request was decided" in text(again)
 
 
 @pytest.mark.parametrize("place", ["project", "group"])

@@ -53,10 +53,10 @@ def made_by_staff(scene: Scene, **details: Any) -> str:
 
 
 WIDER: dict[str, dict[str, str]] = {
-    "no patterns": {"email_patterns": "", "affiliations": ""},
+    "regular expressions are not valid": {"email_patterns": "", "affiliations": ""},
     "another pattern": {"email_patterns": r".*@example\.org" + "\n.*"},
     "another institution": {"affiliations": "member@example.org\nmember@example.com"},
-    "several times": {"allow_multiple_requests": "yes"},
+    "several requests": {"allow_multiple_requests": "yes"},
     "automatic": {"auto_approve": "yes"},
 }
 
@@ -127,16 +127,16 @@ def test_link_whose_sponsor_has_gone_says_so_and_is_taken_over_by_saving_it(
     link = world.open(manager, MEMBER, scene.project, auto_approve=True)
     here = f"{scene.paths['project']}links/"
     browser.sign_in(world, owner)
-    assert "is in at once" in text(browser.open(here))
+    assert "Requests are approved automatically" in text(browser.open(here))
     asks = f"/open_invitation/{link}/"
     browser.sign_in(world, world.person("ada"))
-    assert "You are in as soon as" in text(browser.open(asks))
+    assert "is approved automatically" in text(browser.open(asks))
     world.unseat(manager, "PROJECT.MANAGER", scene.project)
-    assert "You are in as soon as" not in text(browser.open(asks))
+    assert "is approved automatically" not in text(browser.open(asks))
     browser.sign_in(world, owner)
     said = text(browser.open(here))
-    assert "is in at once" not in said
-    assert "Save the link again to take that over" in said
+    assert "Requests are approved automatically" not in said
+    assert "To approve requests automatically again, save the link" in said
     assert not approved(site, link, world.person("bob"))
     save(browser, scene, owner, link, auto_approve="yes")
     assert approved(site, link, world.person("eve"))
@@ -172,7 +172,7 @@ def test_public_link_is_changed_by_staff_alone_and_closed_by_its_managers_too(
     for given in ({}, {"is_public": "yes"}, {"custom_text": "Ours"}, {"auto_approve": "yes"}):
         answer = browser.send(f"{here}{link}/", action="save", **given)
         assert answer.status_code == 403
-        assert "only staff change it" in text(answer)
+        assert "only staff can edit it" in text(answer)
         browser.open(here)
     assert browser.call("GET", f"{here}{link}/").status_code == 403
     assert link_of(world, link).is_public
@@ -216,7 +216,7 @@ def test_whoever_merely_reads_a_link_waits_for_a_decision(
         else:
             here = f"/open_invitation/{link}/"
             browser.sign_in(world, who)
-            assert ("as soon as you have asked" in text(browser.open(here))) is expected
+            assert ("is approved automatically" in text(browser.open(here))) is expected
             said = text(browser.follow(browser.send(here)))
             assert ("Welcome!" in said) is expected
     managers = {row.username for row in world.grants_in(scene.project)}

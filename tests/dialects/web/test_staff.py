@@ -180,10 +180,10 @@ def test_charts_show_each_day_and_say_it_in_words_and_numbers(
     page = browser.open("/staff/")
     said = text(page)
     for part in (
-        f"{len(scene.people) + 3} in all",
-        "Of 1, 0 took up to 1 hour, none longer than 7 days",
-        "1 request waits",
-        "At most 1 on a day",
+        f"{len(scene.people) + 3} in total",
+        "Of 1, 0 took up to 1 hour, none more than 7 days",
+        "1 pending join request",
+        "Maximum 1 a day",
     ):
         assert part in said, part
     assert page.text.count("<svg") == page.text.count("<desc") == 4
@@ -217,20 +217,20 @@ def test_requests_are_counted_day_by_day_as_they_waited(scene: Scene) -> None:
 def test_a_chart_of_nothing_says_so() -> None:
     days = [datetime(2026, 1, day, tzinfo=UTC).date() for day in (1, 2)]
     empty = charts.of_days(days, "x", "X", [0, 0])
-    assert empty.said == "None in these 2 days."
+    assert empty.said == "None in the last 2 days."
     assert [bar.height for bar in empty.bars] == [0, 0]
-    assert charts.of_steps("x", "X", ("1 hour",), [0, 0]).said == "Nothing in these days."
+    assert charts.of_steps("x", "X", ("1 hour",), [0, 0]).said == "None in this period."
     low = charts.of_days(days, "x", "X", [1, 1000])
     assert [bar.height for bar in low.bars] == [2, 100]
-    assert low.said == "1001 in all. At most 1000 on a day (2 January); 1000 today."
+    assert low.said == "1001 in total. Maximum 1000 a day (2 January), 1000 today."
 
 
 def test_late_and_abandoned_mails_are_told(browser: Browser, scene: Scene) -> None:
     world, now = scene.world, datetime.now(UTC)
     browser.sign_in(world, world.staff)
-    assert "Mails leave as they should" in text(browser.open("/staff/"))
+    assert "E-mails are being delivered" in text(browser.open("/staff/"))
     row = {"kind": "email_changed", "recipient": "a@example.org", "payload": {}, "created_at": now}
     put(world, outbox, **row, next_attempt_at=now, state="failed", finished_at=now)
     assert "could not be delivered" in text(browser.open("/staff/"))
     put(world, outbox, **row, next_attempt_at=now - timedelta(minutes=2), state="queued")
-    assert "1 mail should have left more than a minute ago" in text(browser.open("/staff/"))
+    assert "1 e-mail is overdue by more than a minute" in text(browser.open("/staff/"))

@@ -64,7 +64,7 @@ def test_accounts_are_found_sorted_and_paged(staff: Browser, world: World) -> No
         assert all(place > 0 for place in places), query
         assert places == sorted(places), query
         assert said.count("@example.org") == len(found), query
-    assert "No account was found" in text(staff.open(f"{HERE}?q=nobody"))
+    assert "No accounts match" in text(staff.open(f"{HERE}?q=nobody"))
     for _ in range(25):
         world.person()
     assert "Page 1 of 2" in text(staff.open(HERE))
@@ -85,9 +85,9 @@ def test_an_account_tells_what_it_is_and_where_it_belongs(browser: Browser, scen
         "member@example.org",
         "Atlas project of Initech",
         "Project member",
-        "Second factor off",
+        "Two-factor authentication off",
         "1 browser, 1 program",
-        "It works once",
+        "The link works once",
     ):
         assert part in said, part
     # By number only: their names are the person's own.
@@ -97,7 +97,7 @@ def test_an_account_tells_what_it_is_and_where_it_belongs(browser: Browser, scen
     browser.sign_in(world, scene.people["support"])
     said = text(browser.open(path))
     assert "Atlas project of Initech" in said
-    assert "Second factor" not in said
+    assert "Two-factor authentication" not in said
     assert "browser" not in said
 
 
@@ -116,7 +116,7 @@ def test_an_account_is_switched_off_and_on(staff: Browser, other: Browser, world
     assert "signed out everywhere" in text(staff.follow(staff.send(path, action="deactivate")))
     assert other.open("/account/").status_code == 303
     page = staff.open(path)
-    assert "nobody can sign in to it" in text(page)
+    assert "Nobody can sign in to this account" in text(page)
     assert 'value="password"' not in page.text
     assert staff.send(path, action="password").status_code == 422
     assert "can sign in again" in text(staff.follow(staff.send(path, action="activate")))
@@ -143,7 +143,7 @@ def test_a_lost_second_factor_is_turned_off_and_its_person_told(
     staff.open(path)
     sent = staff.send(path, action="second_factor")
     assert sent.status_code == 422
-    assert "It is off already." in text(sent)
+    assert "Two-factor authentication is already off." in text(sent)
     with world.database.write() as tx:
         two_factor_actions.begin(tx, ada.actor, world.vault)
     with world.database.write() as tx:
@@ -151,8 +151,10 @@ def test_a_lost_second_factor_is_turned_off_and_its_person_told(
         assert secret
         code = TOTP(secret.text).at(tx.now)
         two_factor_actions.confirm(tx, ada.actor, world.vault, code)
-    assert "Second factor on" in text(staff.open(path))
-    assert "A mail tells them" in text(staff.follow(staff.send(path, action="second_factor")))
+    assert "Two-factor authentication on" in text(staff.open(path))
+    assert "They are notified by e-mail" in text(
+        staff.follow(staff.send(path, action="second_factor"))
+    )
     with world.database.read() as tx:
         assert not two_factor_queries.is_on(tx, ada.id)
     assert owed(world.database, "second_factor_reset") == ["ada@example.org"]
@@ -163,7 +165,8 @@ def test_a_lost_second_factor_is_turned_off_and_its_person_told(
         body = mails.render(tx, world.settings, world.vault, row).get_body(("plain",))
     assert body
     assert (
-        'the second factor of the account "ada" on Collegium was turned off' in body.get_content()
+        'Two-factor authentication was turned off for the account "ada" on Collegium.'
+        in body.get_content()
     )
     assert "/account/second_factor/" in body.get_content()
     assert kinds(world, ada)[0] == "second_factor.disabled"
@@ -173,7 +176,7 @@ def test_a_link_to_set_a_password_is_sent(staff: Browser, world: World) -> None:
     ada = world.person("ada")
     path = f"{HERE}{ada.uuid}/"
     staff.open(path)
-    assert "on its way to ada@example.org" in text(
+    assert "A link to set a password is being sent to ada@example.org" in text(
         staff.follow(staff.send(path, action="password"))
     )
     assert owed(world.database, "password_reset") == ["ada@example.org"]
@@ -212,12 +215,12 @@ def test_an_account_is_made(staff: Browser, world: World) -> None:
         assert sent.status_code == 422, wrong
         assert f'href="#{next(iter(wrong))}"' in sent.text, wrong
     page = staff.follow(staff.send(path, **good, send="yes"))
-    assert "The account of Grace Hopper is made" in text(page)
-    assert "It may read everything here" in text(page)
+    assert "The account of Grace Hopper is created" in text(page)
+    assert "It can read everything" in text(page)
     assert owed(world.database, "password_reset") == ["grace@example.org"]
     staff.open(path)
     plain = good | {"username": "plain", "email": "plain@example.org", "kind": ""}
-    assert "is made" in text(staff.follow(staff.send(path, **plain)))
+    assert "is created" in text(staff.follow(staff.send(path, **plain)))
     assert len(owed(world.database, "password_reset")) == 1
     with world.database.read() as tx:
         row = account_queries.by_username(tx, "plain")

@@ -39,13 +39,13 @@ def latest(world: World) -> tuple[str, dict[str, object]]:
 
 def test_organisations_are_found_and_made(staff: Browser, world: World) -> None:
     here = "/staff/organisations/"
-    assert "There is none yet" in text(staff.open(here))
+    assert "There are no organisations yet" in text(staff.open(here))
     world.organisation("Initech", abbreviation="INI")
     world.organisation("Hooli")
     assert "2 organisations" in text(staff.open(here))
     assert "Hooli" not in text(staff.open(f"{here}?q=ini"))
     assert "Initech" in text(staff.open(f"{here}?q=ini"))
-    assert "No organisation was found" in text(staff.open(f"{here}?q=x%25y"))
+    assert "No organisations match" in text(staff.open(f"{here}?q=x%25y"))
     newest = text(staff.open(f"{here}?sort=newest"))
     assert newest.index("Hooli") < newest.index("Initech")
     staff.open(f"{here}new/")
@@ -56,7 +56,7 @@ def test_organisations_are_found_and_made(staff: Browser, world: World) -> None:
     ):
         assert staff.send(f"{here}new/", **wrong).status_code == 422, wrong
     made = staff.follow(staff.send(f"{here}new/", name="Acme", email="a@example.org"))
-    assert "Acme is made. Nobody belongs to it yet" in text(made)
+    assert "Acme is created. Now invite its first owner" in text(made)
     assert "a@example.org" in made.text
     assert latest(world)[0] == "organisation.created"
     invite = re.search(r'href="(/organisation/\w+/invite/)"', made.text)
@@ -68,10 +68,10 @@ def test_an_organisation_is_closed_and_opened(staff: Browser, scene: Scene) -> N
     path = f"/staff/organisations/{scene.organisation.uuid}/"
     assert "Atlas" in text(staff.open(path))
     for action, said, state in (
-        ("block", "is blocked", "Nothing in it can be changed"),
-        ("archive", "is archived", "Nothing in it can be changed"),
-        ("unblock", "is open again", "It is kept"),
-        ("unarchive", "out of the archive", "Its people can work"),
+        ("block", "is blocked", "Nobody can be added and nothing can be changed"),
+        ("archive", "is archived", "Nobody can be added and nothing can be changed"),
+        ("unblock", "is unblocked", "It is kept"),
+        ("unarchive", "is unarchived", "active"),
     ):
         page = text(staff.follow(staff.send(path, action=action)))
         assert said in page, action
@@ -91,14 +91,14 @@ def test_the_matrix_shows_what_each_role_may(staff: Browser, world: World) -> No
     page = staff.open("/staff/roles/")
     said = text(page)
     assert all(role.name in said for role in SYSTEM_ROLES)
-    assert page.text.count("built in</span>") == len(SYSTEM_ROLES)
+    assert page.text.count("built-in</span>") == len(SYSTEM_ROLES)
     line = next(one for one in page.text.split("<tr ") if "PROJECT.MANAGER" in one)
     assert re.findall(r'<td [^>]*data-label="([^"]+)"[^>]*>([^<]+)</td>', line) == [
         ("Organisation", "\u2013"),
-        ("Its team", "\u2013"),
+        ("Members", "\u2013"),
         ("Projects", "change"),
-        ("Project teams", "let in, change ends, remove"),
-        ("Besides", "\u2013"),
+        ("Project members", "add, change end dates, remove"),
+        ("Other", "\u2013"),
     ]
     for role in SYSTEM_ROLES:
         if role.kind is not ScopeKind.GROUP:
@@ -136,13 +136,13 @@ def test_a_role_is_made_changed_switched_and_deleted(staff: Browser, scene: Scen
     assert "PROJECT.REVIEWER" in text(page)
     kind, facts = latest(world)
     assert (kind, facts["permissions_removed"]) == ("role.changed", ["INVITATION.LIST"])
-    assert "keeps it" in text(staff.follow(staff.send(path, action="disable")))
-    assert "not given" in text(staff.open(here))
-    assert "can be given" in text(staff.follow(staff.send(path, action="enable")))
+    assert "Its current holders keep it" in text(staff.follow(staff.send(path, action="disable")))
+    assert "disabled" in text(staff.open(here))
+    assert "The role is enabled" in text(staff.follow(staff.send(path, action="enable")))
     world.seat(scene.people["outsider"], "PROJECT.REVIEWER", scene.project)
     sent = staff.send(path, action="delete")
     assert sent.status_code == 422
-    assert "history needs it" in text(sent)
+    assert "the audit log needs it" in text(sent)
     assert sent.text.count(" checked") == 1
     staff.open(f"{here}new/")
     other = staff.send(f"{here}new/", **form).headers["location"]
@@ -156,12 +156,15 @@ def test_a_system_role_keeps_its_name_and_stays(staff: Browser, world: World) ->
     page = staff.open(path)
     assert 'name="name"' not in page.text
     assert 'value="delete"' not in page.text
-    for sent in (
-        staff.send(path, action="save", name="PROJECT.KING", description="King"),
-        staff.send(path, action="delete"),
+    for sent, said in (
+        (
+            staff.send(path, action="save", name="PROJECT.KING", description="King"),
+            "The name of a built-in role cannot be changed",
+        ),
+        (staff.send(path, action="delete"), "This role is built-in and cannot be deleted"),
     ):
         assert sent.status_code == 422
-        assert "so it stays" in text(sent)
+        assert said in text(sent)
     answer = staff.send(path, action="save", description="Admin", permissions="PROJECT.UPDATE")
     assert answer.status_code == 303
     with world.database.read() as tx:
@@ -174,8 +177,8 @@ def test_a_system_role_keeps_its_name_and_stays(staff: Browser, world: World) ->
 def test_support_reads_what_a_role_may(browser: Browser, scene: Scene) -> None:
     browser.sign_in(scene.world, scene.people["support"])
     owner, member = (scene.world.role(name).uuid for name in ("CUSTOMER.OWNER", "PROJECT.MEMBER"))
-    assert "Read who is invited" in text(browser.open(f"/staff/roles/{owner}/"))
-    assert "Nothing but being there" in text(browser.open(f"/staff/roles/{member}/"))
+    assert "Read invitations" in text(browser.open(f"/staff/roles/{owner}/"))
+    assert "no permissions beyond membership" in text(browser.open(f"/staff/roles/{member}/"))
 
 
 def owe(world: World, address: str, *, abandoned: str = "", now: datetime | None = None) -> int:
@@ -206,21 +209,21 @@ def test_every_kind_of_mail_has_a_name() -> None:
 
 def test_mails_are_shown_tried_again_and_dropped(staff: Browser, world: World) -> None:
     here, given_up = "/staff/mails/", "/staff/mails/?show=abandoned"
-    assert "All mails have left" in text(staff.open(here))
-    assert "No mail was given up" in text(staff.open(given_up))
+    assert "All e-mails have been sent" in text(staff.open(here))
+    assert "No failed e-mails" in text(staff.open(given_up))
     long_ago = datetime.now(UTC) - timedelta(hours=2)
     first = owe(world, "a@example.org", abandoned="550 no such person", now=long_ago)
     owe(world, "b@example.org", abandoned="Nobody answers.")
     waits = owe(world, "c@example.org")
     said = text(staff.open(here))
-    assert "The address was changed c@example.org" in said
+    assert "E-mail address changed c@example.org" in said
     assert "a@example.org" not in said
     said = text(staff.open(given_up))
-    for part in ("550 no such person", "Given up (2)", "To be sent (1)"):
+    for part in ("550 no such person", "Failed (2)", "Queued (1)"):
         assert part in said, part
     assert said.index("b@example.org") < said.index("a@example.org")
     page = staff.follow(staff.send(given_up, action="retry", mail=first))
-    assert "on its way again" in text(page)
+    assert "queued again" in text(page)
     assert latest(world) == (
         "mail.retried",
         {"mail": "email_changed", "recipient": "a@example.org"},
@@ -231,15 +234,17 @@ def test_mails_are_shown_tried_again_and_dropped(staff: Browser, world: World) -
         "c@example.org": "queued",
     }
     page = staff.follow(staff.send(here, action="drop", mail=waits))
-    assert "not sent any more" in text(page)
+    assert "The e-mail is discarded" in text(page)
     assert latest(world)[0] == "mail.dropped"
     # What has left, or was dropped, or never was, cannot be had back.
     for mail in (waits, 0, 99, "x", ""):
         page = staff.follow(staff.send(here, action="retry", mail=mail))
-        assert "Nothing was done" in text(page), mail
+        assert "Nothing was changed" in text(page), mail
     assert staff.send(here, action="sell").status_code == 422
-    assert "1 mail is on the way" in text(staff.follow(staff.send(given_up, action="retry_all")))
-    assert "Nothing was done" in text(staff.follow(staff.send(given_up, action="retry_all")))
+    assert "1 e-mail is queued again" in text(
+        staff.follow(staff.send(given_up, action="retry_all"))
+    )
+    assert "Nothing was changed" in text(staff.follow(staff.send(given_up, action="retry_all")))
     assert states(world) == {
         "a@example.org": "queued",
         "b@example.org": "queued",
@@ -252,11 +257,11 @@ def test_a_mail_in_the_hands_of_a_worker_is_left_alone(staff: Browser, world: Wo
     with world.database.write() as tx:
         (row,) = outbox_queries.claim(tx, 1, 60)
     page = staff.open("/staff/mails/")
-    assert "leaving now" in text(page)
+    assert "being sent" in text(page)
     assert 'value="drop"' not in page.text
     for action in ("retry", "drop"):
         page = staff.follow(staff.send("/staff/mails/", action=action, mail=number))
-        assert "Nothing was done" in text(page)
+        assert "Nothing was changed" in text(page)
     with world.database.write() as tx:
         assert outbox_queries.mark_sent(tx, row.id, row.attempts)
 

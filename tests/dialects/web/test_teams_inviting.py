@@ -49,20 +49,20 @@ def test_a_pasted_column_is_judged_before_anything_is_sent(browser: Browser, sce
     given = {"addresses": column, "role": world.role("PROJECT.MEMBER").uuid, "extra_text": "Hello"}
     said = text(browser.send(here, action="check", **given))
     for part in (
-        "2 can be invited",
+        "2 people can be invited",
         "4 cannot",
         "Ann Able",
         "Ben Busy",
-        "There is no e-mail address in this line",
-        "in the list twice",
-        "Has this role here already",
-        "Is invited to this role already",
+        "This line contains no e-mail address",
+        "in the list more than once",
+        "Already has this role",
+        "Already invited to this role",
     ):
         assert part in said, part
     assert invited(world, scene.project) == {"Here@example.org"}
     sent = browser.send(here, action="send", **given)
     assert sent.status_code == 200
-    assert "2 invited" in text(sent)
+    assert "2 people invited" in text(sent)
     after = {"Here@example.org", "ann@example.org", "ben@example.org"}
     assert invited(world, scene.project) == after
     # What was not sent comes back to be put right; sending all of it once more sends nothing.
@@ -70,7 +70,7 @@ def test_a_pasted_column_is_judged_before_anything_is_sent(browser: Browser, sce
     assert left is not None
     assert "no address" in left[1]
     assert "ben@" not in left[1]
-    assert "0 invited" in text(browser.send(here, action="send", **given))
+    assert "0 people invited" in text(browser.send(here, action="send", **given))
     assert invited(world, scene.project) == after
     assert "ben@example.org" in browser.send(here, action="edit", **given).text
 
@@ -144,7 +144,7 @@ def test_invitations_say_how_they_stand_in_the_words_of_the_api(
         assert told["error_message"] in said
     said = text(browser.open(here))
     assert "expired" in said
-    assert "waits" in said
+    assert "pending" in said
     only = text(browser.open(f"{here}?state=expired"))
     assert "old@example.org" in only
     assert "new@example.org" not in only
@@ -237,8 +237,8 @@ def test_a_link_that_is_handed_on_proves_no_address(
     link = handed_on(browser.open(f"{scene.paths['project']}invitations/").text)
     seen = other.open(link)
     assert "You are invited" in text(seen)
-    assert "Make the account" not in seen.text
-    assert "Open the link in the mail" in text(seen)
+    assert "Create account" not in seen.text
+    assert "Open the link in the e-mail" in text(seen)
     joined = {"username": "eve", "first_name": "Eve", "last_name": "Adams", "agrees": "yes"}
     other.open("/forgotten_password/")
     sent = other.send(link, **joined, password=PASSWORD, again=PASSWORD)
@@ -246,7 +246,7 @@ def test_a_link_that_is_handed_on_proves_no_address(
     assert world.invitation(uuid).state == "pending"
     # The one in the mail does.
     mailed = f"/invitation/{world.vault.sign('invitation', uuid, 1)}/"
-    assert "Make the account" in other.open(mailed).text
+    assert "Create account" in other.open(mailed).text
     other.sign_in(world, world.person("new"))
     other.open(link)
     assert other.send(link).status_code == 303

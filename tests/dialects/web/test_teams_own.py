@@ -60,18 +60,20 @@ def test_teams_are_found_and_paged_at_one_price(
     assert "Brook 2" in said
     assert "Atlas" not in said
     assert "Atlas" not in text(browser.open(f"{HERE}?kind=organisation"))
-    assert "No team is like that" in text(browser.open(f"{HERE}?q=100%25"))
+    assert "Nothing matches your search" in text(browser.open(f"{HERE}?q=100%25"))
     assert browser.open(f"{HERE}?kind=nonsense&page=9&q=%00").status_code == 200
 
 
 def test_whoever_founds_a_group_leads_it(browser: Browser, scene: Scene) -> None:
     browser.sign_in(scene.world, scene.people["former"])
-    assert "You are in no team yet" in text(browser.open(HERE))
+    assert "You are not a member of an organisation, project or group yet" in text(
+        browser.open(HERE)
+    )
     said = text(browser.follow(browser.send(HERE, name="  Night Watch ")))
-    assert "The group Night Watch is founded" in said
+    assert "The group Night Watch is created" in said
     assert "Group lead" in said
     browser.open(HERE)
     for name in ("", "night  watch", "x" * 151, "a\x00b"):
         answer = browser.send(HERE, name=name)
         assert answer.status_code == 422, name
-        assert "another look" in text(answer)
+        assert "There is a problem" in text(answer)

@@ -90,8 +90,8 @@ def test_the_third_wrong_code_is_recorded_and_mailed_and_no_other(
     body = mail.get_body(("plain",))
     assert body is not None
     said = " ".join(body.get_content().split())
-    assert "3 wrong codes" in said
-    assert "From the network address: 127.0.0.1" in said
+    assert "3 wrong two-factor codes in a row" in said
+    assert "Network address: 127.0.0.1" in said
     assert "UTC" in said
     assert "/forgotten_password/" in said
 

@@ -91,13 +91,13 @@ ROUTES: Routes = {
     "/api/private/users/user/": {
         "GET": Endpoint(
             _list,
-            "List the people of groups, and those whom you see anyway.",
+            "List the accounts that you can see.",
             response_type=schemas.ProfilePage,
             filters=_TABLE.described(),
         )
     },
     "/api/private/users/user/{id}/": {
-        "GET": Endpoint(_retrieve, "Show a person.", response_type=schemas.OneProfile),
+        "GET": Endpoint(_retrieve, "Show an account.", response_type=schemas.OneProfile),
         "PATCH": Endpoint(
             _change,
             "Change your profile.",
@@ -110,7 +110,7 @@ ROUTES: Routes = {
     "/api/public/users/user/": {
         "GET": Endpoint(
             _list_public,
-            "List the people of groups, for everybody.",
+            "List the accounts of the public portal.",
             public=True,
             response_type=schemas.ProfilePage,
             filters=_PUBLIC.described(),
@@ -120,7 +120,7 @@ ROUTES: Routes = {
     "/api/public/users/user/{id}/": {
         "GET": Endpoint(
             _retrieve_public,
-            "Show a person of a group to everybody.",
+            "Show an account of the public portal.",
             public=True,
             response_type=schemas.OneProfile,
             reads_db=True,

@@ -232,7 +232,7 @@ class People(Field):
             if not isinstance(flags.get(name, False), bool)
         ]
         if flags.get("remove") and (flags.get("is_manager") or flags.get("is_owner")):
-            wrong.append(f"{email} cannot be removed and be given a role at once.")
+            wrong.append(f"{email} cannot be removed and get a role in the same request.")
         if wrong:
             raise ValidationError(*wrong)
         return MemberChange(
@@ -357,11 +357,11 @@ def _object(context: RequestContext) -> Mapping[str, Any]:
     if media != "application/json":
         raise BadRequestError({"detail": "The body must be JSON."}, 415)
     if is_nested(context.body):
-        raise BadRequestError({"detail": "The body is no JSON: too many lists and objects"})
+        raise BadRequestError({"detail": "The body is not valid JSON: too many lists and objects"})
     try:
         raw = msgspec.json.decode(context.body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise BadRequestError({"detail": f"The body is no JSON: {error}"[:200]}) from None
+        raise BadRequestError({"detail": f"The body is not valid JSON: {error}"[:200]}) from None
     if not isinstance(raw, dict):
         raise BadRequestError({"detail": "The body must be a JSON object."})
     return raw

@@ -101,7 +101,7 @@ ROUTES: Routes = {
     "/api/auth/device/": {
         "POST": Endpoint(
             _begin,
-            "Let a program wait until a person lets it in from a browser.",
+            "Start a device sign-in, to be approved in a browser.",
             public=True,
             body=_BEGIN,
             response_type=DeviceLogin,
@@ -110,7 +110,7 @@ ROUTES: Routes = {
     "/api/auth/device/token/": {
         "POST": Endpoint(
             _poll,
-            "Tell a program whether it was let in; gives the token, once.",
+            "Poll a device sign-in. Returns the token once.",
             public=True,
             body=_POLL,
             response_type=DevicePoll,

@@ -36,36 +36,36 @@ _WORDS: Final[Mapping[str, str]] = {
     "credentials.missing": "Authentication credentials were not provided.",
     "credentials.scheme": "The Authorization header must be Bearer and a token.",
     "token.unknown": "Invalid token.",
-    "token.inactive": "The account is switched off.",
+    "token.inactive": "The account is deactivated.",
     "token.expired": "The token has expired.",
-    "login.failed": "No account has this name and password.",
-    "login.locked": "Too many failed logins. Try again in {seconds} s.",
-    "login.disabled": "This account cannot log in with its password alone. Use a personal token "
-    "or log in from a browser.",
-    "password_login.off": "Logging in with a password is switched off here. Use a personal token "
-    "or log in from a browser.",
-    "mail_budget.spent": "{address} was mailed too often in a day. Come back in {seconds} s.",
-    "tries.wait": "Too many tries. Come back in {seconds} s.",
-    "group.too_many": "You have founded {most} groups; delete one before you found another.",
-    "prefetch": "What changes something is not fetched in advance.",
-    "laboratory.none": "This service keeps no laboratories.",
-    "request.own": "Somebody else has to decide on your request.",
-    "request.not_own": "Only who made the request can take it back.",
-    "request.wrong_state": "The request is {state} already.",
-    "request.too_many": "You have {most} requests that nobody has decided; no more is taken.",
-    "grant.held": "There is a member already.",
-    "grant.exists": "There is a member already.",
-    "grant.elsewhere": "Nobody can have more than one role here.",
-    "account.inactive": "The account of who asked is switched off.",
+    "login.failed": "Incorrect user name or password.",
+    "login.locked": "Too many failed sign-ins. Try again in {seconds} s.",
+    "login.disabled": "This account cannot sign in with only its password. Use a personal token "
+    "or sign in with a browser.",
+    "password_login.off": "Signing in with a password is disabled. Use a personal token "
+    "or sign in with a browser.",
+    "mail_budget.spent": "{address} has got too many e-mails today. Try again in {seconds} s.",
+    "tries.wait": "Too many attempts. Try again in {seconds} s.",
+    "group.too_many": "You have created {most} groups, which is the maximum. Delete one first.",
+    "prefetch": "Requests that change something cannot be prefetched.",
+    "laboratory.none": "This service has no laboratories.",
+    "request.own": "You cannot decide on your own request.",
+    "request.not_own": "Only the requester can withdraw the request.",
+    "request.wrong_state": "The request is already {state}.",
+    "request.too_many": "You have {most} pending requests. Withdraw one first.",
+    "grant.held": "This account is already a member.",
+    "grant.exists": "This account is already a member.",
+    "grant.elsewhere": "An account can have only one role in a group.",
+    "account.inactive": "The account of the requester is deactivated.",
     "account.last_owner": "The account is the last owner of {scope}.",
-    "account.has_requests": "The account has requests that nobody has decided.",
-    "role.inactive": "Nobody is given this role any more.",
-    "role.above_ceiling": "Only owners give roles.",
-    "invitation.not_yours": "Only who was invited can answer an invitation.",
-    "invitation.wrong_state": "The invitation is {state} already.",
-    "invitation.not_vouched": "Whoever sent the invitation could not give this role today.",
+    "account.has_requests": "The account has pending requests.",
+    "role.inactive": "This role is disabled.",
+    "role.above_ceiling": "Only owners can assign roles.",
+    "invitation.not_yours": "Only the invited account can accept or decline an invitation.",
+    "invitation.wrong_state": "The invitation is already {state}.",
+    "invitation.not_vouched": "The inviter can no longer assign this role.",
     "invitation.other_address": "The invitation is for another address.",
-    "group.not_member": "You are no member of this group.",
+    "group.not_member": "You are not a member of this group.",
     "scope.last_owner": "The last owner cannot leave a group.",
 }
 
@@ -79,16 +79,16 @@ _FIELDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 _PEOPLE: Final[Mapping[str, str]] = {
-    "twice": "{email} is named twice.",
-    "not_member": "{email} is no member of this group.",
-    "unknown": "Nobody with the address {email} has an account here.",
+    "twice": "{email} is listed twice.",
+    "not_member": "{email} is not a member of this group.",
+    "unknown": "No account has the address {email}.",
 }
 
 _DEFAULTS: Final = {
     401: "Invalid credentials.",
     403: "You do not have permission to do this.",
     404: "Not found.",
-    400: "This cannot be done now.",
+    400: "This cannot be done at the moment.",
 }
 
 

@@ -135,22 +135,22 @@ def _private(base: str) -> Routes:
                 filters=_TABLE.described(),
             ),
             "POST": Endpoint(
-                _create, "Found a group.", body=_NEW, response_type=schemas.OneGroup, status=201
+                _create, "Create a group.", body=_NEW, response_type=schemas.OneGroup, status=201
             ),
         },
         one: {
             "GET": Endpoint(_retrieve, "Show a group.", response_type=schemas.OneGroup),
             "PATCH": Endpoint(
                 _change,
-                "Rename a group; invite, promote, demote and remove people.",
+                "Rename a group, or invite, promote, demote and remove members.",
                 body=_CHANGE,
                 response_type=schemas.OneGroup,
                 partial=True,
             ),
-            "DELETE": Endpoint(_delete, "Give a group up.", status=204),
+            "DELETE": Endpoint(_delete, "Delete a group.", status=204),
         },
         **mutating_route(
-            f"{one}join/", _join, "Ask to be let in to a group.", schemas.OneMembershipRequest
+            f"{one}join/", _join, "Ask to join a group.", schemas.OneMembershipRequest
         ),
         **mutating_route(f"{one}leave/", _leave, "Leave a group.", schemas.OneGroup),
     }
@@ -161,7 +161,7 @@ def _public(base: str) -> Routes:
         base: {
             "GET": Endpoint(
                 _list_public,
-                "List the groups, for everybody.",
+                "List the groups of the public portal.",
                 public=True,
                 response_type=schemas.GroupPage,
                 filters=_TABLE.described(),
@@ -171,7 +171,7 @@ def _public(base: str) -> Routes:
         f"{base}{{id}}/": {
             "GET": Endpoint(
                 _retrieve_public,
-                "Show a group to everybody.",
+                "Show a group of the public portal.",
                 public=True,
                 response_type=schemas.OneGroup,
                 reads_db=True,

@@ -92,15 +92,15 @@ def _routes(base: str) -> Routes:
         base: {
             "GET": Endpoint(
                 _list,
-                "List what is open: your own invitations, and those to your groups.",
+                "List pending invitations: your own and those to your groups.",
                 response_type=schemas.MembershipInvitationPage,
                 filters=_TABLE.described(),
             )
         },
         one: {"GET": Endpoint(_retrieve, "Show an invitation.", response_type=answers)},
-        **mutating_route(f"{one}accept/", _accept, "Join as you were invited.", answers),
-        **mutating_route(f"{one}reject/", _reject, "Say no to an invitation.", answers),
-        **mutating_route(f"{one}cancel/", _cancel, "Call an invitation back.", answers),
+        **mutating_route(f"{one}accept/", _accept, "Accept an invitation.", answers),
+        **mutating_route(f"{one}reject/", _reject, "Decline an invitation.", answers),
+        **mutating_route(f"{one}cancel/", _cancel, "Cancel an invitation.", answers),
     }
 
 

@@ -88,24 +88,33 @@ def _routes(base: str) -> Routes:
         base: {
             "GET": Endpoint(
                 _list,
-                "List what waits to be decided: your own requests, and those to your groups.",
+                "List pending join requests: your own and those to your groups.",
                 response_type=schemas.MembershipRequestPage,
                 filters=_TABLE.described(),
             )
         },
         f"{base}{{uuid}}/": {
             "GET": Endpoint(
-                _retrieve, "Show a request.", response_type=schemas.OneMembershipRequest
+                _retrieve, "Show a join request.", response_type=schemas.OneMembershipRequest
             )
         },
         **mutating_route(
-            f"{base}{{uuid}}/accept/", _accept, "Let somebody in.", schemas.OneMembershipRequest
+            f"{base}{{uuid}}/accept/",
+            _accept,
+            "Approve a join request.",
+            schemas.OneMembershipRequest,
         ),
         **mutating_route(
-            f"{base}{{uuid}}/reject/", _reject, "Turn somebody down.", schemas.OneMembershipRequest
+            f"{base}{{uuid}}/reject/",
+            _reject,
+            "Reject a join request.",
+            schemas.OneMembershipRequest,
         ),
         **mutating_route(
-            f"{base}{{uuid}}/cancel/", _cancel, "Take a request back.", schemas.OneMembershipRequest
+            f"{base}{{uuid}}/cancel/",
+            _cancel,
+            "Withdraw a join request.",
+            schemas.OneMembershipRequest,
         ),
     }
 

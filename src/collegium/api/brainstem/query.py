@@ -71,7 +71,7 @@ class TextFilter(FilterType):
     def read(self, text: str) -> str:
         """Return a text that the database can store."""
         if len(text) > _LONGEST:
-            raise ValidationError(f"Give {_LONGEST} characters at most.")
+            raise ValidationError(f"Use at most {_LONGEST} characters.")
         check_storable(text)
         return text
 
@@ -191,11 +191,11 @@ def _filters(context: RequestContext, table: Table, errors: dict[str, list[str]]
 
 def _value(kind: FilterType, texts: Sequence[str], *, many: bool, again: bool) -> Any:
     if again:
-        raise ValidationError("This is asked in another parameter already.")
+        raise ValidationError("Another parameter already has this condition.")
     if many and len(texts) <= _MANY:
         return read_all(kind.read, texts)
     if len(texts) > 1:
-        raise ValidationError("Give one value; for one of several use the operator in.")
+        raise ValidationError("Use one value. For several values, use the operator in.")
     return kind.read(texts[0])
 
 
@@ -206,7 +206,7 @@ def _known(name: str, table: Table) -> tuple[str, FilterType, bool]:
         ValidationError: if the field or its operator is unknown.
     """
     if not name.endswith("}"):
-        raise ValidationError("Write filter{field} or filter{field.operator}.")
+        raise ValidationError("Use filter{field} or filter{field.operator}.")
     words = name.removeprefix("filter{").removesuffix("}").split(".")
     readings = [(words, ""), (words[:-1], words[-1])]
     if len(words) > 1 and words[0] in table.includes and words[1] == "id":
@@ -219,7 +219,7 @@ def _known(name: str, table: Table) -> tuple[str, FilterType, bool]:
         if kind is None or known not in table.listing.filters or is_other_field or not words[-1]:
             continue
         return known, BooleanFilter() if operator == "isnull" else kind, operator == "in"
-    raise ValidationError("There is no such field, or it cannot be compared in this way.")
+    raise ValidationError("The field does not exist or does not support this operator.")
 
 
 def _order(context: RequestContext, table: Table, errors: dict[str, list[str]]) -> tuple[str, ...]:
@@ -227,7 +227,7 @@ def _order(context: RequestContext, table: Table, errors: dict[str, list[str]]) 
     wrong = [name for name in dict.fromkeys(names) if name.removeprefix("-") not in table.orders]
     if wrong:
         errors["sort[]"] = [
-            f"Nothing can be sorted by {name[:100]}." for name in wrong[:MESSAGES_MAX]
+            f"The field {name[:100]} cannot be used for sorting." for name in wrong[:MESSAGES_MAX]
         ]
     return tuple(dict.fromkeys(names))
 

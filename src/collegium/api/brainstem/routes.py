@@ -37,7 +37,7 @@ def _none(path: str) -> Routes:
     is_open = path.startswith(_PUBLIC)
     none = {
         method: Endpoint(
-            _no_laboratories, "There are no laboratories here.", public=is_open, reads_db=is_open
+            _no_laboratories, "This service has no laboratories.", public=is_open, reads_db=is_open
         )
         for method in ("GET", "POST", "PATCH", "DELETE")
     }

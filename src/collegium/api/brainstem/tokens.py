@@ -128,7 +128,7 @@ ROUTES: Routes = {
     "/api/token/": {
         "POST": Endpoint(
             _log_in,
-            "Log in with user name or e-mail address, and password; gives the token.",
+            "Sign in with user name or e-mail address and password. Returns the token.",
             public=True,
             body=_LOGIN,
             response_type=LoggedIn,
@@ -137,7 +137,7 @@ ROUTES: Routes = {
     "/api/auth/token/": {
         "POST": Endpoint(
             _log_in_briefly,
-            "Log in with e-mail address and password; gives a token for an hour, and one for more.",
+            "Sign in with e-mail address and password. Returns access and refresh token.",
             public=True,
             body=_LOGIN_PAIR,
             response_type=TokenPair,
@@ -146,7 +146,7 @@ ROUTES: Routes = {
     "/api/auth/token/refresh/": {
         "POST": Endpoint(
             _refresh,
-            "Give the next pair of tokens.",
+            "Replace a pair of tokens.",
             public=True,
             body=_REFRESH,
             response_type=TokenPair,

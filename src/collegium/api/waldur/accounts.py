@@ -266,22 +266,22 @@ ROUTES: Routes = {
             response_type=schemas.User,
             partial=True,
         ),
-        "DELETE": Endpoint(_delete, "Delete an account; its history stays readable.", status=204),
+        "DELETE": Endpoint(_delete, "Delete an account and its personal data.", status=204),
     },
     "/api/users/{uuid}/token/": {
         "GET": Endpoint(
-            _token, "Show the token of an account to staff.", response_type=schemas.UserToken
+            _token, "Show the token of an account, for staff.", response_type=schemas.UserToken
         ),
     },
     "/api/users/{uuid}/refresh_token/": {
         "POST": Endpoint(
-            _refresh_token, "Give an account another token.", response_type=schemas.UserToken
+            _refresh_token, "Replace the token of an account.", response_type=schemas.UserToken
         ),
     },
     "/api/users/{uuid}/change_password/": {
         "POST": Endpoint(
             _change_password,
-            "Set the password of an account; its token ends.",
+            "Set the password of an account and revoke its token.",
             body=_PASSWORD,
             response_type=schemas.Status,
         ),

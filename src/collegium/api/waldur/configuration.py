@@ -75,6 +75,6 @@ ROUTES: Routes = {
         "GET": Endpoint(_configuration, "Show the settings that a front end needs.", public=True),
     },
     "/api/version/": {
-        "GET": Endpoint(_version, "Show what is installed.", response_type=Version),
+        "GET": Endpoint(_version, "Show the version.", response_type=Version),
     },
 }

@@ -130,7 +130,7 @@ ROUTES: Routes = {
     "/api/customers/{uuid}/users/": {
         "GET": Endpoint(
             _list,
-            "List the people of an organisation and its projects; for its owners and support.",
+            "List the members of an organisation and its projects, for owners and support.",
             response_type=CustomerUser,
             is_list=True,
             filters=_FILTERS,
@@ -141,7 +141,7 @@ ROUTES: Routes = {
     "/api/customers/countries/": {
         "GET": Endpoint(
             _countries,
-            "List the countries that an organisation can be in.",
+            "List the countries.",
             response_type=Country,
             is_list=True,
             unpaginated=True,

@@ -63,10 +63,13 @@ def _pull(context: RequestContext) -> Answer:
 ROUTES: Routes = {
     "/api/remote-eduteams/": {
         "POST": Endpoint(
-            _add, "Bring somebody in from eduTEAMS.", body=_NEW, response_type=RemoteAccount
+            _add,
+            "Create or update an account from eduTEAMS.",
+            body=_NEW,
+            response_type=RemoteAccount,
         ),
     },
     "/api/users/{uuid}/pull_remote_user/": {
-        "POST": Endpoint(_pull, "Bring an account up to date with eduTEAMS."),
+        "POST": Endpoint(_pull, "Update an account from eduTEAMS."),
     },
 }

@@ -70,7 +70,7 @@ ROUTES: Routes = {
     "/api/users/confirm_email/": {
         "POST": Endpoint(
             _confirm,
-            "Confirm a new address by the code that was mailed to it.",
+            "Confirm a new e-mail address with the code from the e-mail.",
             public=True,
             body=_CONFIRM,
             response_type=schemas.Detail,
@@ -78,10 +78,15 @@ ROUTES: Routes = {
     },
     "/api/users/{uuid}/change_email/": {
         "POST": Endpoint(
-            _change, "Ask for another address.", body=_ASK, response_type=schemas.Detail
+            _change,
+            "Request a change of the e-mail address.",
+            body=_ASK,
+            response_type=schemas.Detail,
         ),
     },
     "/api/users/{uuid}/cancel_change_email/": {
-        "POST": Endpoint(_cancel, "Take that wish back.", response_type=schemas.Detail),
+        "POST": Endpoint(
+            _cancel, "Cancel the change of the e-mail address.", response_type=schemas.Detail
+        ),
     },
 }

@@ -27,8 +27,8 @@ DENIED: Final = "You do not have permission to perform this action."
 _DENIED: Final = {
     "key.shared": "Only staff users are allowed to delete shared SSH public key.",
     "request.not_own": "You can only cancel your own permission requests.",
-    "token.delegated": "This token cannot ask for another e-mail address. Use the account's own "
-    "token, or its page.",
+    "token.delegated": "This token cannot change the e-mail address. Use the API token of the "
+    "account or its web page.",
     "impersonation.no_session": "Unable to impersonate user that does not have an active session.",
 }
 
@@ -146,7 +146,7 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
     ),
     "invitation.no_address": (
         _LIST,
-        "The invited account was deleted, and its address with it. Please invite the person anew.",
+        "The invited account was deleted with its address. Please create a new invitation.",
     ),
     "invitation.not_sendable": (
         _LIST,
@@ -265,7 +265,7 @@ def refusal_response(refusal: Refusal) -> Answer:
     return answer
 
 
-_SPENT: Final = "This address was mailed too often in a day."
+_SPENT: Final = "This address has got too many e-mails today."
 
 
 def _limited(seconds: int, begins: str) -> Answer:

@@ -218,7 +218,7 @@ class Email(Text):
         if text and address_error(text) not in {"", MIXED}:
             wrong.append("Enter a valid email address.")
         if not is_single_script_address(text):
-            wrong.append("Enter an email address in plain letters of one alphabet.")
+            wrong.append("Enter an email address with letters of only one script.")
         if wrong:
             raise ValidationError(*wrong)
         return text

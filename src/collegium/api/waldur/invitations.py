@@ -287,7 +287,7 @@ ROUTES: Routes = {
         ),
         "POST": Endpoint(
             _create,
-            "Invite an address to a role.",
+            "Create an invitation.",
             body=FIELDS,
             response_type=schemas.Invitation,
             status=201,
@@ -296,7 +296,7 @@ ROUTES: Routes = {
     "/api/user-invitations/approve/": {
         "POST": Endpoint(
             _approve,
-            "Let an invitation go out that waits for staff.",
+            "Approve an invitation.",
             public=True,
             body=_DECISION,
             response_type=schemas.Detail,
@@ -305,7 +305,7 @@ ROUTES: Routes = {
     "/api/user-invitations/reject/": {
         "POST": Endpoint(
             _reject,
-            "Let an invitation go no further that waits for staff.",
+            "Reject an invitation.",
             public=True,
             body=_DECISION,
             response_type=schemas.Detail,
@@ -322,21 +322,21 @@ ROUTES: Routes = {
     f"{_ONE}check/": {
         "POST": Endpoint(
             _check,
-            "Tell whether an invitation is pending, and to whom.",
+            "Show whether an invitation is pending, and its address.",
             public=True,
             response_type=schemas.InvitationCheck,
         ),
     },
     f"{_ONE}accept/": {
-        "POST": Endpoint(_accept, "Take the invited role.", response_type=schemas.Detail),
+        "POST": Endpoint(_accept, "Accept an invitation.", response_type=schemas.Detail),
     },
     f"{_ONE}cancel/": {
-        "POST": Endpoint(_cancel, "Call an invitation back.", response_type=schemas.Detail),
+        "POST": Endpoint(_cancel, "Cancel an invitation.", response_type=schemas.Detail),
     },
     f"{_ONE}send/": {
-        "POST": Endpoint(_send, "Mail an invitation again.", response_type=schemas.Detail),
+        "POST": Endpoint(_send, "Send an invitation again.", response_type=schemas.Detail),
     },
     f"{_ONE}delete/": {
-        "POST": Endpoint(_delete, "Remove an invitation.", response_type=schemas.Detail),
+        "POST": Endpoint(_delete, "Delete an invitation.", response_type=schemas.Detail),
     },
 }

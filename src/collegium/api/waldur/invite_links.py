@@ -132,7 +132,7 @@ ROUTES: Routes = {
     "/api/user-group-invitations/": {
         "GET": Endpoint(
             _list,
-            "List the open invitations that you can see.",
+            "List the invite links that you can see.",
             public=True,
             reads_db=True,
             response_type=join_request_schemas.GroupInvitation,
@@ -142,7 +142,7 @@ ROUTES: Routes = {
         ),
         "POST": Endpoint(
             _create,
-            "Open a scope to whoever has the link.",
+            "Create an invite link.",
             body=FIELDS,
             response_type=join_request_schemas.GroupInvitation,
             status=201,
@@ -151,7 +151,7 @@ ROUTES: Routes = {
     _ONE: {
         "GET": Endpoint(
             _retrieve,
-            "Show an open invitation.",
+            "Show an invite link.",
             public=True,
             reads_db=True,
             response_type=join_request_schemas.GroupInvitation,
@@ -167,11 +167,9 @@ ROUTES: Routes = {
         ),
     },
     f"{_ONE}cancel/": {
-        "POST": Endpoint(_cancel, "Close an open invitation.", response_type=schemas.Detail),
+        "POST": Endpoint(_cancel, "Close an invite link.", response_type=schemas.Detail),
     },
     f"{_ONE}submit_request/": {
-        "POST": Endpoint(
-            _submit, "Ask to be let in.", response_type=join_request_schemas.Submitted
-        ),
+        "POST": Endpoint(_submit, "Ask to join.", response_type=join_request_schemas.Submitted),
     },
 }

@@ -77,7 +77,7 @@ ROUTES: Routes = {
     "/api/user-permission-requests/": {
         "GET": Endpoint(
             _list,
-            "List the requests that you can see.",
+            "List the join requests that you can see.",
             response_type=join_request_schemas.PermissionRequest,
             is_list=True,
             filters=FILTERS,
@@ -86,18 +86,18 @@ ROUTES: Routes = {
     },
     _ONE: {
         "GET": Endpoint(
-            _retrieve, "Show a request.", response_type=join_request_schemas.PermissionRequest
+            _retrieve, "Show a join request.", response_type=join_request_schemas.PermissionRequest
         ),
     },
     f"{_ONE}approve/": {
-        "POST": Endpoint(_approve, "Let somebody in who asked.", body=FIELDS),
+        "POST": Endpoint(_approve, "Approve a join request.", body=FIELDS),
     },
     f"{_ONE}reject/": {
-        "POST": Endpoint(_reject, "Turn somebody down who asked.", body=FIELDS),
+        "POST": Endpoint(_reject, "Reject a join request.", body=FIELDS),
     },
     f"{_ONE}cancel_request/": {
         "POST": Endpoint(
-            _cancel, "Take a request back.", response_type=join_request_schemas.Canceled
+            _cancel, "Withdraw a join request.", response_type=join_request_schemas.Canceled
         ),
     },
 }

@@ -164,7 +164,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
         f"{base}list_users/": {
             "GET": Endpoint(
                 _team,
-                "List the team.",
+                "List the members.",
                 response_type=schemas.TeamMember,
                 is_list=True,
                 filters=TEAM_FILTERS,
@@ -174,16 +174,16 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
         },
         f"{base}add_user/": {
             "POST": Endpoint(
-                _add, "Give somebody a role.", body=_SEAT, response_type=schemas.Expiry, status=201
+                _add, "Add a member.", body=_SEAT, response_type=schemas.Expiry, status=201
             ),
         },
         f"{base}update_user/": {
             "POST": Endpoint(
-                _update, "Set the end of somebody's role.", body=_SEAT, response_type=schemas.Expiry
+                _update, "Change the end date of a role.", body=_SEAT, response_type=schemas.Expiry
             ),
         },
         f"{base}delete_user/": {
-            "POST": Endpoint(_delete, "Take a role away.", body=_SEAT),
+            "POST": Endpoint(_delete, "Remove a role.", body=_SEAT),
         },
     }
 
@@ -192,7 +192,7 @@ ROUTES: Routes = {
     "/api/user-permissions/": {
         "GET": Endpoint(
             _list,
-            "List your grants, or all of them.",
+            "List your memberships, or all of them.",
             response_type=schemas.Permission,
             is_list=True,
             filters=FILTERS,
@@ -200,6 +200,6 @@ ROUTES: Routes = {
         ),
     },
     "/api/user-permissions/{uuid}/": {
-        "GET": Endpoint(_retrieve, "Show a grant.", response_type=schemas.Permission),
+        "GET": Endpoint(_retrieve, "Show a membership.", response_type=schemas.Permission),
     },
 }

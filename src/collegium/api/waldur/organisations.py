@@ -228,7 +228,7 @@ ROUTES: Routes = {
             response_type=schemas.Customer,
             partial=True,
         ),
-        "DELETE": Endpoint(_delete, "Remove an organisation.", status=204),
+        "DELETE": Endpoint(_delete, "Delete an organisation.", status=204),
     },
     **team_routes("/api/customers/{uuid}/", ScopeKind.ORGANISATION),
 }

@@ -229,7 +229,7 @@ ROUTES: Routes = {
             response_type=schemas.Project,
             partial=True,
         ),
-        "DELETE": Endpoint(_delete, "Remove a project.", status=204),
+        "DELETE": Endpoint(_delete, "Delete a project.", status=204),
     },
     **team_routes("/api/projects/{uuid}/", ScopeKind.PROJECT),
 }

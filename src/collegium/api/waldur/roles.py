@@ -227,7 +227,7 @@ ROUTES: Routes = {
     "/api/roles/": {
         "GET": Endpoint(
             _list,
-            "List the roles; without an account, the built-in ones.",
+            "List the roles. Without an account, only the built-in ones.",
             public=True,
             reads_db=True,
             response_type=schemas.Role,
@@ -238,7 +238,7 @@ ROUTES: Routes = {
         ),
         "POST": Endpoint(
             _create,
-            "Create a role; for staff.",
+            "Create a role, for staff.",
             body=_FIELDS,
             response_type=schemas.Role,
             status=201,
@@ -247,42 +247,42 @@ ROUTES: Routes = {
     "/api/roles/{uuid}/": {
         "GET": Endpoint(
             _retrieve,
-            "Show a role; without an account, a built-in one.",
+            "Show a role. Without an account, only a built-in one.",
             public=True,
             reads_db=True,
             response_type=schemas.Role,
             sparse_fields=True,
         ),
         "PUT": Endpoint(
-            _update, "Change a role; for staff.", body=_FIELDS, response_type=schemas.Role
+            _update, "Change a role, for staff.", body=_FIELDS, response_type=schemas.Role
         ),
         "PATCH": Endpoint(
             _update,
-            "Change some fields of a role; for staff.",
+            "Change some fields of a role, for staff.",
             body=_FIELDS,
             response_type=schemas.Role,
             partial=True,
         ),
-        "DELETE": Endpoint(_delete, "Delete a role that was never used; for staff.", status=204),
+        "DELETE": Endpoint(_delete, "Delete a role that was never used, for staff.", status=204),
     },
     "/api/roles/{uuid}/enable/": {
         "POST": Endpoint(
             partial(_set_active, active=True),
-            "Let a role be given; for staff.",
+            "Enable a role, for staff.",
             response_type=schemas.Detail,
         ),
     },
     "/api/roles/{uuid}/disable/": {
         "POST": Endpoint(
             partial(_set_active, active=False),
-            "Let a role be given no more; for staff.",
+            "Disable a role, for staff.",
             response_type=schemas.Detail,
         ),
     },
     "/api/roles/{uuid}/update_descriptions/": {
         "PUT": Endpoint(
             _describe,
-            "Describe a role in other words; for staff.",
+            "Change the descriptions of a role, for staff.",
             body=_DESCRIPTIONS,
             response_type=schemas.RoleDescription,
         ),

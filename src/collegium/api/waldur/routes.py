@@ -60,7 +60,7 @@ def _root(context: RequestContext, _tx: ReadTransaction) -> Answer:
 
 
 ROUTES: Routes = {
-    "/api/": {"GET": Endpoint(_root, "List what there is.")},
+    "/api/": {"GET": Endpoint(_root, "List the endpoints.")},
     **tokens.ROUTES,
     **email_changes.ROUTES,
     **accounts.ROUTES,

@@ -633,11 +633,11 @@ def _common(
 
 
 _TURNED_AWAY: Final = (
-    "The invited person could not accept: their account is deactivated. Staff can activate it."
+    "The invited person cannot accept, because their account is deactivated. Staff can activate it."
 )
 _DEAD: Final = (
-    "It cannot be accepted: whoever sent it may not give this role any more. "
-    "Somebody who may can send it again."
+    "Cannot be accepted, because the inviter can no longer assign this role. "
+    "Somebody who can assign it can send the invitation again."
 )
 
 

@@ -101,20 +101,20 @@ ROUTES: Routes = {
     "/api-auth/password/": {
         "POST": Endpoint(
             _log_in,
-            "Log in with user name and password; gives the token.",
+            "Sign in with user name and password. Returns the token.",
             public=True,
             body=_LOGIN,
             response_type=schemas.Token,
         ),
     },
     "/api-auth/logout/": {
-        "POST": Endpoint(_log_out, "Log out; the token ends.", status=204),
+        "POST": Endpoint(_log_out, "Sign out and revoke the token.", status=204),
     },
     "/api/auth-tokens/": {
-        "GET": Endpoint(_list, "List who has a token.", response_type=AuthToken, is_list=True),
+        "GET": Endpoint(_list, "List the tokens.", response_type=AuthToken, is_list=True),
     },
     "/api/auth-tokens/{user_id}/": {
-        "GET": Endpoint(_retrieve, "Show when a token was used.", response_type=AuthToken),
-        "DELETE": Endpoint(_end, "End somebody's token.", status=204),
+        "GET": Endpoint(_retrieve, "Show a token.", response_type=AuthToken),
+        "DELETE": Endpoint(_end, "Revoke a token.", status=204),
     },
 }

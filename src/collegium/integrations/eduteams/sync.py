@@ -105,7 +105,7 @@ class DirectorySync:
             with self._database.write(self._clock()) as tx:
                 eduteams_actions.apply(tx, None, self._settings, self._vault, turn.username, person)
         except Invalid as refusal:
-            _log.warning("remote account not taken", account=turn.id, **_log_reason(refusal))
+            _log.warning("remote account skipped", account=turn.id, **_log_reason(refusal))
         except Refusal as refusal:
             _log.warning(
                 "remote directory does not answer", account=turn.id, **_log_reason(refusal)
@@ -117,7 +117,7 @@ class DirectorySync:
         try:
             listed = list(eduteams_actions.fetch_keys(self._settings).items())
         except Refusal as refusal:
-            _log.warning("remote keys cannot be had", **_log_reason(refusal))
+            _log.warning("remote keys not available", **_log_reason(refusal))
             return
         for start in range(0, len(listed), _BATCH):
             self._steps.append(partial(self._mirror, dict(listed[start : start + _BATCH])))

@@ -21,10 +21,10 @@ def _reset(
 ) -> dict[str, Any]:
     account = account_queries.known(tx, id=facts["account"])
     if account is None or not password_actions.is_open(account):
-        raise ObsoleteError("The account has no password of its own any more.")
+        raise ObsoleteError("The account no longer signs in with a password.")
     asked = datetime.fromisoformat(facts["asked"])
     if tx.now > asked + password_actions.LIFETIME:
-        raise ObsoleteError("The link would have ended before anybody could open it.")
+        raise ObsoleteError("The link has expired before the e-mail was sent.")
     # The link goes to our own page, because other front ends have no such page.
     base = settings.base_url.rstrip("/")
     return {
