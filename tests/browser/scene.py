@@ -316,7 +316,7 @@ class Scene:
         yield "staff-role-new", to("/staff/roles/new/")
         yield "staff-role-new-wrong", press("Create role")
         yield "staff-mails", to(mails)
-        yield "staff-mails-abandoned", to(f"{mails}?show=abandoned")
+        yield "staff-mails-failed", to(f"{mails}?show=failed")
         yield "staff-mails-none", press("Send all again")
 
     def _history(self) -> None:

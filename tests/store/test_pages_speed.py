@@ -73,7 +73,7 @@ ASKED: Final = {
         "show=support&sort=name",
     ),
     "/staff/organisations/": ("q=inst", "q=nothing.of.that", "page=30", "sort=newest"),
-    "/staff/mails/": ("show=abandoned", "page=10"),
+    "/staff/mails/": ("show=failed", "page=10"),
 }
 
 

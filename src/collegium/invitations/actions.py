@@ -610,8 +610,8 @@ def mail(
         due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
     else:
         mail_budget_actions.spend(tx, settings, invitation.email, actor)
-    owed = outbox_queries.enqueue(tx, mails.InvitationCreated(invitation.email, invitation.id), due)
-    invitation_queries.step(tx, invitation, state, mail_id=owed, mailed_at=tx.now)
+    mail_id = outbox_queries.enqueue(tx, mails.InvitationCreated(invitation.email, invitation.id), due)
+    invitation_queries.step(tx, invitation, state, mail_id=mail_id, mailed_at=tx.now)
 
 
 def _record(

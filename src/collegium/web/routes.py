@@ -80,9 +80,9 @@ def _metrics(context: RequestContext, tx: ReadTransaction) -> Answer:
     lines = "".join(
         f"# TYPE collegium_outbox_{name} gauge\ncollegium_outbox_{name} {number}\n"
         for name, number in (
-            ("owed", counts.queued),
+            ("queued", counts.queued),
             ("overdue", counts.overdue),
-            ("abandoned", counts.failed),
+            ("failed", counts.failed),
         )
     )
     return Answer(200, generate_latest(middleware.registry) + lines.encode(), media=_METRICS)

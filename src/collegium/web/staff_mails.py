@@ -46,8 +46,8 @@ KINDS: Final = {
 """Label of each kind of e-mail."""
 
 _STATES: Final = {
-    "owed": ("queued", "next_attempt_at"),
-    "abandoned": ("failed", "-finished_at"),
+    "queued": ("queued", "next_attempt_at"),
+    "failed": ("failed", "-finished_at"),
 }
 """For each list of the page, by its name in the URL: the state of its e-mails, and their order."""
 
@@ -57,7 +57,7 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
 
 
 def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
-    show = browser.query_value("show") if browser.query_value("show") in _STATES else "owed"
+    show = browser.query_value("show") if browser.query_value("show") in _STATES else "queued"
     counts = outbox_queries.counts(tx)
     state, order = _STATES[show]
     paging = Paging(browser, getattr(counts, state))
@@ -83,7 +83,7 @@ def _change(browser: BrowserRequest) -> Answer:
     action = form.choice("action", "retry", "retry_all", "drop")
     text = form.raw("mail")
     mail = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004 - a number
-    back = f"{HERE}?show=abandoned" if browser.query_value("show") == "abandoned" else HERE
+    back = f"{HERE}?show=failed" if browser.query_value("show") == "failed" else HERE
     if form.is_valid:
         try:
             return browser.redirect(back, _do(browser, action, mail))

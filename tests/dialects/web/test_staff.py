@@ -127,7 +127,7 @@ def test_no_page_of_the_desk_asks_more_for_more(
 ) -> None:
     world = scene.world
     browser.sign_in(world, world.staff)
-    paths = [*mine(scene, "GET"), "/staff/accounts/?q=lee&sort=name", "/staff/mails/?show=owed"]
+    paths = [*mine(scene, "GET"), "/staff/accounts/?q=lee&sort=name", "/staff/mails/?show=queued"]
     few = {}
     for path in paths:
         with counted_statements(monkeypatch) as ran:

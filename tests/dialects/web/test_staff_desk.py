@@ -208,7 +208,7 @@ def test_every_kind_of_mail_has_a_name() -> None:
 
 
 def test_mails_are_shown_tried_again_and_dropped(staff: Browser, world: World) -> None:
-    here, given_up = "/staff/mails/", "/staff/mails/?show=abandoned"
+    here, given_up = "/staff/mails/", "/staff/mails/?show=failed"
     assert "All e-mails have been sent" in text(staff.open(here))
     assert "No failed e-mails" in text(staff.open(given_up))
     long_ago = datetime.now(UTC) - timedelta(hours=2)

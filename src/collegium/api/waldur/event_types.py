@@ -254,7 +254,7 @@ TYPES: Final = {
     "open_invitation.created": _invitation("has been made", "An open invitation"),
     "open_invitation.updated": _invitation("has been changed", "An open invitation"),
     "open_invitation.canceled": _invitation("has been canceled", "An open invitation"),
-    "mail.retried": _mail("is owed again"),
+    "mail.retried": _mail("is queued again"),
     "mail.dropped": _mail("is not sent any more"),
     "request.submitted": _request("has been made"),
     "request.approved": _request("has been approved"),
