@@ -610,7 +610,9 @@ def mail(
         due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
     else:
         mail_budget_actions.spend(tx, settings, invitation.email, actor)
-    mail_id = outbox_queries.enqueue(tx, mails.InvitationCreated(invitation.email, invitation.id), due)
+    mail_id = outbox_queries.enqueue(
+        tx, mails.InvitationCreated(invitation.email, invitation.id), due
+    )
     invitation_queries.step(tx, invitation, state, mail_id=mail_id, mailed_at=tx.now)
 
 
