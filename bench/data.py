@@ -39,7 +39,7 @@ from collegium.db.tables import (
 )
 from collegium.lists import account_search
 from collegium.security.crypto import Vault, hash_password
-from tests import big
+from tests.support import big
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -18,7 +18,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
 from collegium.settings import load
-from tests.site import Site
+from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,8 +22,8 @@ from collegium.db.statements import Statement
 from collegium.db.tables import invitations, join_requests, roles, scopes
 from collegium.security.crypto import Vault
 from collegium.settings import load
-from tests import big
-from tests.site import Site
+from tests.support import big
+from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

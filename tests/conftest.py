@@ -21,9 +21,10 @@ from collegium.db import schema
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
 from collegium.settings import load
-from tests import recording
-from tests.site import Site
-from tests.world import World
+from tests.support import recording, team
+from tests.support.browser import Browser
+from tests.support.site import Site
+from tests.support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,7 +193,7 @@ _NO_OTHER_SCHEMA = """
 class Together(LoadScopeScheduling):
     """Gives these folders to one worker each, and first; all other tests one by one."""
 
-    folders = ("tests/browser/", "tests/clients/", "tests/store/")
+    folders = ("tests/browser/", "tests/clients/", "tests/db/")
 
     def _split_scope(self, nodeid: str) -> str:
         return next((folder for folder in self.folders if nodeid.startswith(folder)), nodeid)
@@ -308,3 +309,21 @@ def make_site(database: Database, vault: Vault) -> Iterator[Callable[[Settings],
 @pytest.fixture
 def site(make_site: Callable[[Settings], Site], settings: Settings) -> Site:
     return make_site(settings)
+
+
+@pytest.fixture
+def browser(site: Site) -> Browser:
+    """Return a browser that is not signed in."""
+    return Browser(site)
+
+
+@pytest.fixture
+def other(site: Site) -> Browser:
+    """Return another browser that is not signed in."""
+    return Browser(site)
+
+
+@pytest.fixture
+def scene(world: World) -> team.Scene:
+    """Return an organisation with a project, and an account for each role in them."""
+    return team.make(world)

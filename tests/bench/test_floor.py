@@ -14,7 +14,7 @@ from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
-from tests.site import Site
+from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

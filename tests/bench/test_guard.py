@@ -22,7 +22,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
 from collegium.settings import load
-from tests.site import Site, counted_statements
+from tests.support.site import Site, counted_statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

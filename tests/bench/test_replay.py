@@ -11,7 +11,7 @@ from bench.floor import Floor, PostgreSQL, SQLite
 from bench.machine import HOST
 from collegium.db.tables import metadata
 from collegium.security.crypto import Vault
-from tests.site import Site
+from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,8 @@ from collegium.security.crypto import Vault, hash_password
 from collegium.settings import load
 from collegium.sign_in.devices import actions as device_actions
 from tests.conftest import KEY
-from tests.serving import Service
-from tests.world import Person, World
+from tests.support.serving import Service
+from tests.support.world import Person, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -29,7 +29,7 @@ from collegium.sign_in.tokens import sessions as session_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.browser.conftest import PASSWORD
-from tests.remote import new_key
+from tests.support.remote import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from tests.browser.conftest import House
-    from tests.world import Person, Place
+    from tests.support.world import Person, Place
 
     Stop = tuple[str, Callable[[Page], object]]
 

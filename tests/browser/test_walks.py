@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from tests.browser.conftest import House
-    from tests.world import Person
+    from tests.support.world import Person
 
 ROOT = Path(__file__).parents[2]
 

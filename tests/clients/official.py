@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.serving import Service
+    from tests.support.serving import Service
 
 ROOT = Path(__file__).parents[2]
 STORIES = Path(__file__).parent / "stories"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.clients.official import Official
-    from tests.serving import Service
+    from tests.support.serving import Service
 
 SEEDS = Path(__file__).parents[3] / "shared" / "seeds"
 HTTPIE = Path(sys.executable).with_name("http")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.clients.seeds import HOST, TOKEN, UUID, Example
 from tests.conftest import KEY
-from tests.post.scene import words
-from tests.serving import Service
+from tests.support.serving import Service
+from tests.worker.scene import words
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import KEY
-from tests.mailbox import Mailbox
-from tests.serving import Service, free_port
+from tests.support.mailbox import Mailbox
+from tests.support.serving import Service, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from collegium import __version__
 from tests.conftest import KEY
-from tests.serving import Service
+from tests.support.serving import Service
 
 if TYPE_CHECKING:
     from pathlib import Path

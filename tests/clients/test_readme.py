@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.serving import Service
+from tests.support.serving import Service
 
 ROOT = Path(__file__).parents[2]
 

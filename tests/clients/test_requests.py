@@ -8,7 +8,7 @@ import pytest
 
 from collegium.api.waldur import invite_links, join_requests
 from tests.conftest import KEY
-from tests.serving import Service
+from tests.support.serving import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,8 +20,8 @@ from collegium.security.crypto import Vault
 from collegium.settings import load
 from tests.clients.seeds import SEEDS
 from tests.conftest import KEY
-from tests.serving import Service
-from tests.world import Person, World
+from tests.support.serving import Service
+from tests.support.world import Person, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

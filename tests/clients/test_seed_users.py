@@ -11,8 +11,8 @@ import pytest
 
 from tests.clients.seeds import HOST, TOKEN, UUID, Example, examples, httpie, programs
 from tests.conftest import KEY
-from tests.remote import Remote, claims
-from tests.serving import Service
+from tests.support.remote import Remote, claims
+from tests.support.serving import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.conftest import KEY
-from tests.serving import Service
+from tests.support.serving import Service
 
 if TYPE_CHECKING:
     from pathlib import Path

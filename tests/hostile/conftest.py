@@ -14,11 +14,11 @@ from collegium.security import crypto
 from collegium.security.crypto import Vault
 from collegium.settings import load
 from collegium.sign_in.tokens import actions as token_actions
+from tests.api.test_outsiders import scene
 from tests.conftest import KEY
-from tests.dialects.test_outsiders import scene
 from tests.hostile.raw import request, say
-from tests.serving import Service
-from tests.world import Person, World
+from tests.support.serving import Service
+from tests.support.world import Person, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

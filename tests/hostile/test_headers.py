@@ -10,7 +10,7 @@ import pytest
 from collegium.api.brainstem.routes import ROUTES as GROUPS
 from collegium.api.waldur.routes import ROUTES as WALDUR
 from collegium.web.routes import ROUTES as PAGES
-from tests.dialects.web.browser import Browser
+from tests.support.browser import Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import httpx
 
     from collegium.settings import Settings
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 GUARDS = {
     "x-content-type-options": "nosniff",

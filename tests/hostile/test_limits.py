@@ -15,9 +15,9 @@ from collegium.db.database import Database
 from collegium.invitations import links
 from collegium.security.crypto import hash_password
 from collegium.security.rate_limits.rules import RateLimit
-from tests.dialects.brainstem.scene import Groups
-from tests.dialects.web.browser import Browser
-from tests.site import Site
+from tests.groups.scene import Groups
+from tests.support.browser import Browser
+from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
     from collegium.settings import Settings
-    from tests.world import Person, World
+    from tests.support.world import Person, World
 
 FEW = RateLimit(3, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
 ENOUGH = 60

@@ -17,9 +17,8 @@ from collegium.api.waldur.routes import ROUTES as WALDUR
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import Page
 from collegium.web.routes import ROUTES as WEB
-from tests.dialects.brainstem.scene import Groups
-from tests.dialects.test_outsiders import Scene, body_for
-from tests.dialects.web.browser import Browser
+from tests.api.test_outsiders import Scene, body_for
+from tests.groups.scene import Groups
 from tests.hostile.test_values import (
     BRAINSTEM,
     JSON,
@@ -33,12 +32,13 @@ from tests.hostile.test_values import (
     with_forms,
 )
 from tests.hostile.values import IS_LONG, some
+from tests.support.browser import Browser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 __all__ = ["open_site"]
 

@@ -10,14 +10,14 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts.rules import usernames_for
 from collegium.invitations import links
 from collegium.text.confusables import is_reserved_username, is_single_script
-from tests.dialects.web.browser import Browser
+from tests.support.browser import Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.settings import Settings
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 AUTHORITY = [
     "admin",

@@ -18,9 +18,9 @@ from collegium.invitations import links
 from collegium.security import crypto
 from collegium.security.crypto import hash_password
 from collegium.sign_in.two_factor import actions as two_factor_actions
-from tests.dialects.web.browser import Browser
 from tests.hostile.values import IS_LONG
-from tests.site import counted_statements
+from tests.support.browser import Browser
+from tests.support.site import counted_statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import httpx
 
     from collegium.settings import Settings
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 PASSWORD = "a quiet harbour 41"
 WAYS = ("waldur", "group wire", "briefly", "page", "forgotten password")

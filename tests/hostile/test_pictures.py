@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from collegium.accounts.pictures.rules import BYTES, SCANS, InvalidImageError, sanitise_image
-from tests.dialects.web.browser import Browser
 from tests.hostile.conftest import Running
 from tests.hostile.raw import request, say
-from tests.serving import Service
+from tests.support.browser import Browser
+from tests.support.serving import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 LARGE: Final = (6000, 4000)
 MEMORY: Final = 400 * 1024 * 1024

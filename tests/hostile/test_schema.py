@@ -20,7 +20,7 @@ from tests.hostile.values import IS_LONG
 
 if TYPE_CHECKING:
     from tests.hostile.conftest import Running
-    from tests.world import Person
+    from tests.support.world import Person
 
 HERE = Path(__file__).parent
 SEED = os.environ.get("HOSTILE_SEED", "8")

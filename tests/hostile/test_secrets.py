@@ -19,11 +19,11 @@ from collegium.db.statements import Statement
 from collegium.db.tables import metadata
 from collegium.security.crypto import Vault, hash_password
 from collegium.sign_in.two_factor.rules import RECOVERY_CODES
-from tests import serving
 from tests.conftest import KEY
-from tests.dialects.web.browser import Browser
-from tests.serving import Service
-from tests.world import Person, World
+from tests.support import serving
+from tests.support.browser import Browser
+from tests.support.serving import Service
+from tests.support.world import Person, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ LINK = re.compile(
 
 
 class Wire:
-    """The running program, asked as ``tests.site.Site`` is; keeps what it answered."""
+    """The running program, asked as ``tests.support.site.Site`` is; keeps what it answered."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

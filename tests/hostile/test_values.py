@@ -20,10 +20,10 @@ from collegium.text.names import clean_name
 from collegium.web.forms import Form
 from collegium.web.page import Page
 from collegium.web.routes import ROUTES as WEB
-from tests.dialects.brainstem.scene import Groups
-from tests.dialects.test_outsiders import Scene, body_for
-from tests.dialects.web.browser import Browser
+from tests.api.test_outsiders import Scene, body_for
+from tests.groups.scene import Groups
 from tests.hostile.values import INJECTIONS, SEGMENTS, STRANGE, TEXTS, VALUES, some
+from tests.support.browser import Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from collegium.api.request import Endpoint, Routes
     from collegium.settings import Settings
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 JSON = {"Content-Type": "application/json"}
 CALCULATED = "454706269079"

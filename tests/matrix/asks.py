@@ -11,14 +11,14 @@ from collegium.api.waldur import fields, roles
 from collegium.invitations import approvals
 from collegium.roles import queries as role_queries
 from tests.matrix.stage import PASSWORD
-from tests.remote import new_key
+from tests.support.remote import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.api.request import Endpoint
     from tests.matrix.stage import Stage, Tenant
-    from tests.world import Person
+    from tests.support.world import Person
 
 _REQUESTS: Final = "/api/private/users/groupmembershiprequest/"
 _INVITATIONS: Final = "/api/private/users/groupmembershipinvitation/"

@@ -34,17 +34,17 @@ from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
+from tests.access.test_visibility import add_role
 from tests.conftest import KEY
-from tests.remote import new_key
-from tests.site import Site
-from tests.store.test_access import add_role
-from tests.world import World
+from tests.support.remote import new_key
+from tests.support.site import Site
+from tests.support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from collegium.settings import Settings
-    from tests.world import Person, Place
+    from tests.support.world import Person, Place
 
 PASSWORD: Final = "purple tram lifts nine"
 COLUMNS: Final = (

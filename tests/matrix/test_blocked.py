@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
     from tests.matrix.stage import Tenant
-    from tests.world import Person
+    from tests.support.world import Person
 
 WALKERS: Final = ("staff", "owner", "manager", "member", "invitee", "stranger", "nobody")
 TABLES: Final = {

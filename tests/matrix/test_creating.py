@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import httpx
 
     from tests.matrix.stage import Stage
-    from tests.world import Person
+    from tests.support.world import Person
 
 OTHERS: Final = {
     "/sign_in/": "begins a session, which its owner sees and ends",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.matrix.stage import Stage, Tenant
-    from tests.world import Person
+    from tests.support.world import Person
 
 # What the API says to whoever has a link, for the pages that such links lead to.
 SAME_LINK = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from collegium.api.request import Endpoint, Routes
     from tests.matrix.stage import Stage, Tenant
-    from tests.world import Person
+    from tests.support.world import Person
 
 FILE: Final = Path(__file__).with_name("matrix.txt")
 ROUTES: Final[dict[str, Routes]] = {

@@ -23,13 +23,13 @@ from collegium.worker.worker import Worker
 from tests.proof.invariants import broken
 from tests.proof.stage import LateClock
 from tests.proof.storm import Storm
-from tests.serving import PATIENCE, bare_environment, free_port
+from tests.support.serving import PATIENCE, bare_environment, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from tests.post.scene import Mailbox
     from tests.proof.stage import Stage
+    from tests.worker.scene import Mailbox
 
 ROOT = Path(__file__).parents[2]
 _EVENTS = Statement(select(tables.events.c.kind, tables.events.c.payload))

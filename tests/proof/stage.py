@@ -20,7 +20,7 @@ from collegium.scopes.groups import actions as group_actions
 from collegium.security.crypto import hash_password
 from collegium.worker.scheduler import Scheduler as Teller
 from tests.proof.model import DAY, Roll
-from tests.world import Person, World
+from tests.support.world import Person, World
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import KEY
-from tests.post.scene import Mailbox, mail_server
 from tests.proof.crashing import Ordeal, Victim
 from tests.proof.program import MAILS, WRITES
 from tests.proof.record import LONG, record
 from tests.proof.stage import LateClock, Stage, Timed
+from tests.worker.scene import Mailbox, mail_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from tests.proof.invariants import broken
 
 if TYPE_CHECKING:
     from collegium.db.database import Database
-    from tests.world import World
+    from tests.support.world import World
 
 
 @pytest.mark.parametrize("gone", ["scope", "account"])

@@ -16,7 +16,7 @@ from tests.proof.crashing import Victim
 from tests.proof.machine import Both, BothWired
 from tests.proof.record import LONG, record
 from tests.proof.stage import Clock, KeptClock, Stage, Timed
-from tests.site import Site
+from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable

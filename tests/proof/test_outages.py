@@ -21,12 +21,12 @@ from collegium.db import schema
 from collegium.db.database import Database, UnavailableError
 from collegium.settings import load
 from tests.conftest import KEY
-from tests.post.scene import Mailbox, mail_server
 from tests.proof.crashing import Ordeal, Victim
 from tests.proof.invariants import broken
 from tests.proof.record import LONG, record
 from tests.proof.stage import Stage
-from tests.serving import PROGRAM, bare_environment
+from tests.support.serving import PROGRAM, bare_environment
+from tests.worker.scene import Mailbox, mail_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

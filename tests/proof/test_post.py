@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from collegium.worker.transport import SmtpTransport
-from tests.post.scene import Clock, Mailbox, mail_server, owe, rows, worker
 from tests.proof.crashing import numbers
 from tests.proof.record import record
+from tests.worker.scene import Clock, Mailbox, mail_server, owe, rows, worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.invitations import approvals
-from tests.dialects.brainstem.scene import Groups
+from tests.groups.scene import Groups
 from tests.races.test_races import together
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import httpx
 
     from collegium.settings import Settings
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 __all__ = ["together"]
 

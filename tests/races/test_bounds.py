@@ -12,17 +12,17 @@ from collegium.scopes.groups import queries as group_queries
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.ssh_keys import queries as ssh_key_queries
-from tests.dialects.web.browser import Browser
-from tests.dialects.web.test_signing_in import HASHED, PASSWORD
 from tests.races.test_races import together
-from tests.remote import new_key
+from tests.sign_in.test_pages import HASHED, PASSWORD
+from tests.support.browser import Browser
+from tests.support.remote import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.settings import Settings
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 ROUNDS = 10
 MOST = 2

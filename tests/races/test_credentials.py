@@ -18,9 +18,9 @@ from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
-from tests.dialects.web.browser import Browser
-from tests.site import Site
-from tests.world import Person, World
+from tests.support.browser import Browser
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 ROUNDS = 25
 PASSWORD = "four winds over quiet water"

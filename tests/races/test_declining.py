@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from collegium.db.database import Database
     from collegium.settings import Settings
-    from tests.world import Person, World
+    from tests.support.world import Person, World
 
 __all__ = ["together", "url"]
 

@@ -10,14 +10,14 @@ from sqlalchemy import select
 
 from collegium.db.statements import Statement
 from collegium.db.tables import grants, join_requests
-from tests.dialects.brainstem.scene import Groups
+from tests.groups.scene import Groups
 from tests.races.test_races import ROUNDS, together, url
 
 if TYPE_CHECKING:
     import httpx
 
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 __all__ = ["together", "url"]
 

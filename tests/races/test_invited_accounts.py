@@ -10,16 +10,16 @@ from sqlalchemy import select
 
 from collegium.db.statements import Statement
 from collegium.db.tables import invitations
-from tests.dialects.brainstem.scene import Groups
-from tests.dialects.web.browser import Browser
+from tests.groups.scene import Groups
 from tests.races.test_races import together, url
+from tests.support.browser import Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.settings import Settings
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 __all__ = ["together", "url"]
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.dialects.brainstem.scene import Groups
+from tests.groups.scene import Groups
 from tests.races.test_races import together, url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.settings import Settings
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 __all__ = ["together", "url"]
 

@@ -10,9 +10,9 @@ import pytest
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, invitations, invite_links, organisations, tokens
 from collegium.invitations import links
-from tests.dialects.web.browser import Browser
-from tests.dialects.web.team import Scene, make
 from tests.races.test_races import together
+from tests.support.browser import Browser
+from tests.support.team import Scene, make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from collegium.settings import Settings
-    from tests.site import Site
-    from tests.world import World
+    from tests.support.site import Site
+    from tests.support.world import World
 
 __all__ = ["together"]
 

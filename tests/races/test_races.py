@@ -24,8 +24,8 @@ from collegium.security.crypto import Vault
 from collegium.settings import Settings, load
 from collegium.sign_in.tokens import actions as token_actions
 from tests.conftest import KEY
-from tests.site import Site
-from tests.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 ROUNDS = 50
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from collegium.db.database import Database, WriteTransaction
-    from tests.world import Person, Place, World
+    from tests.support.world import Person, Place, World
 
     Deed = Callable[[WriteTransaction], Any]
 

@@ -1,7 +1,7 @@
 """Planner statistics for a database that has not been analysed yet.
 
 They come from the benchmark database with ten thousand accounts. Tables that are empty there are
-estimated. Each index needs a line here; ``tests/store/test_young.py`` checks this.
+estimated. Each index needs a line here; ``tests/db/test_young.py`` checks this.
 """
 
 from __future__ import annotations

@@ -1,0 +1,84 @@
+"""The big database, filled once a run for all who judge plans on it."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collegium.db import schema
+from collegium.db.database import Database, ReadTransaction
+from tests.support import big, busy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import PostgreSQL
+
+
+@pytest.fixture(scope="session")
+def big_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("big") / "big.db"
+    with closing(Database(f"sqlite:///{path}", size=1)) as database:
+        schema.migrate(database)
+        big.fill(database)
+    return path
+
+
+def _copied(big_sqlite: Path, name: str) -> Path:
+    path = big_sqlite.with_name(name)
+    with closing(Database(f"sqlite:///{big_sqlite}", size=1)) as database:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(big_sqlite, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def big_sqlite_url(big_sqlite: Path) -> str:
+    return f"sqlite:///{big_sqlite}"
+
+
+@pytest.fixture(scope="session")
+def big_unanalysed_url(big_sqlite: Path) -> str:
+    """The URL of a database as it is where nobody ever told SQLite to count."""
+    path = _copied(big_sqlite, "unanalysed.db")
+    with closing(Database(f"sqlite:///{path}", size=1)) as database, database.write() as tx:
+        tx._cursor.execute("DELETE FROM sqlite_stat1")
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def big_postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
+    url = postgresql.new()
+    with closing(Database(url, size=1)) as database:
+        big.fill(database)
+    yield url
+    postgresql.drop(url)
+
+
+@pytest.fixture(scope="session")
+def busy_sqlite_url(big_sqlite: Path) -> str:
+    path = _copied(big_sqlite, "busy.db")
+    with closing(Database(f"sqlite:///{path}", size=1)) as database:
+        busy.fill(database)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def busy_postgresql_url(postgresql: PostgreSQL, big_postgresql_url: str) -> Iterator[str]:
+    url = postgresql.copy(big_postgresql_url)
+    with closing(Database(url, size=1)) as database:
+        busy.fill(database)
+    yield url
+    postgresql.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "unanalysed", "postgresql"])
+def big_tx(request: pytest.FixtureRequest) -> Iterator[ReadTransaction]:
+    url = request.getfixturevalue(f"big_{request.param}_url")
+    with closing(Database(url, size=1)) as database, database.read() as tx:
+        yield tx

@@ -1,0 +1,357 @@
+"""A database of the first release, with rows in every table, is upgraded to this release."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from alembic import command
+from sqlalchemy import inspect, text
+
+from collegium.accounts import queries as account_queries
+from collegium.db import schema
+from collegium.db.database import Database
+from collegium.db.tables import metadata
+from collegium.events import queries as event_queries
+from collegium.invitations.actions import accept
+from collegium.lists import account_search
+from collegium.security.crypto import Vault
+from collegium.settings import load
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.tokens.actions import actor_of
+from tests.conftest import KEY
+from tests.support.site import Site
+from tests.support.world import Person
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+AT: Final = "2026-01-01T00:00:00.000000"
+LATER: Final = "2099-01-01T00:00:00.000000"
+TOKEN: Final = "0123456789" * 4
+VAULT: Final = Vault(KEY)
+
+
+def uuid(number: int) -> str:
+    return f"{number:032x}"
+
+
+def account(number: int, name: str) -> dict[str, Any]:
+    values = {
+        "id": number,
+        "uuid": uuid(number),
+        "username": name,
+        "slug": name,
+        "email": f"{name}@example.org",
+        "first_name": name.title(),
+        "affiliations": "[]",
+        "joined_at": AT,
+        "modified_at": AT,
+    }
+    return values | {
+        "email_comparable": values["email"],
+        "search": account_search.text_of(values),
+    }
+
+
+# In the order in which foreign keys allow it, with the columns of the first release.
+ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("accounts", account(1, "ada")),
+    ("accounts", account(2, "bob")),
+    *(
+        ("account_texts", {"account_id": number} | account_search.texts_of(account(number, name)))
+        for number, name in ((1, "ada"), (2, "bob"))
+    ),
+    (
+        "outbox",
+        {
+            "id": 1,
+            "kind": "invitation_created",
+            "recipient": "bob@example.org",
+            "payload": '{"invitation": 1}',
+            "created_at": AT,
+            "next_attempt_at": AT,
+        },
+    ),
+    (
+        "roles",
+        {"id": 99, "uuid": uuid(3), "name": "OLD", "kind": "project", "descriptions": "{}"},
+    ),
+    ("role_permissions", {"role_id": 99, "permission": "PROJECT.UPDATE"}),
+    (
+        "scopes",
+        {
+            "id": 1,
+            "uuid": uuid(4),
+            "kind": "organisation",
+            "name": "Acme",
+            "slug": "acme",
+            "created_at": AT,
+        },
+    ),
+    (
+        "scopes",
+        {
+            "id": 2,
+            "uuid": uuid(5),
+            "kind": "project",
+            "parent_id": 1,
+            "name": "Engine",
+            "slug": "engine",
+            "created_at": AT,
+        },
+    ),
+    ("organisations", {"scope_id": 1, "access_subnets": ""}),
+    ("projects", {"scope_id": 2, "staff_notes": "old notes"}),
+    ("slugs", {"prefix": "user ada", "last_number": 7}),
+    (
+        "grants",
+        {"id": 1, "uuid": uuid(6), "account_id": 1, "role_id": 1, "scope_id": 1, "valid_from": AT},
+    ),
+    (
+        "invitations",
+        {
+            "id": 1,
+            "uuid": uuid(7),
+            "scope_id": 2,
+            "role_id": 99,
+            "email": "bob@example.org",
+            "state": "pending",
+            "created_at": AT,
+            "expires_at": LATER,
+            "created_by": 1,
+            "sponsor_id": 1,
+            "mail_id": 1,
+        },
+    ),
+    (
+        "events",
+        {
+            "id": 1,
+            "created_at": AT,
+            "kind": "role.granted",
+            "actor_id": 1,
+            "actor_name": "Ada",
+            "scope_id": 1,
+            "account_id": 1,
+            "payload": '{"role": "CUSTOMER.OWNER", "username": "ada"}',
+        },
+    ),
+    (
+        "tokens",
+        {
+            "id": 1,
+            "account_id": 1,
+            "token_hash": VAULT.digest(TOKEN),
+            "token_encrypted": VAULT.encrypt(TOKEN),
+            "created_at": AT,
+            "last_used_at": LATER,
+        },
+    ),
+    (
+        "pictures",
+        {"uuid": uuid(8), "media_type": "image/png", "data": b"picture", "created_at": AT},
+    ),
+    ("rate_limits", {"subject": "login", "count": 3, "last_attempt_at": AT, "blocked_until": AT}),
+    (
+        "email_changes",
+        {"account_id": 2, "email": "x@example.org", "code_hash": b"c", "created_at": AT},
+    ),
+    (
+        "ssh_keys",
+        {
+            "id": 1,
+            "uuid": uuid(9),
+            "account_id": 1,
+            "public_key": "ssh-ed25519 AAAA",
+            "kind": "ssh-ed25519",
+            "fingerprint_md5": "1",
+            "fingerprint_sha256": "2",
+            "fingerprint_sha512": "3",
+            "created_at": AT,
+            "modified_at": AT,
+        },
+    ),
+    (
+        "invite_links",
+        {
+            "id": 1,
+            "uuid": uuid(10),
+            "scope_id": 2,
+            "role_id": 99,
+            "created_at": AT,
+            "expires_at": LATER,
+            "created_by": 1,
+            "affiliations": "[]",
+            "email_patterns": "[]",
+        },
+    ),
+    (
+        "join_requests",
+        {
+            "id": 1,
+            "uuid": uuid(11),
+            "invite_link_id": 1,
+            "scope_id": 2,
+            "role_id": 99,
+            "account_id": 2,
+            "state": "pending",
+            "created_at": AT,
+            "exclusive_key": 1,
+        },
+    ),
+    ("denied_ranges", {"scope_id": 1, "low": b"\x20" * 16, "high": b"\x20" * 16}),
+    (
+        "scopes",
+        {"id": 3, "uuid": uuid(12), "kind": "group", "name": "Lab", "slug": "l", "created_at": AT},
+    ),
+    ("groups", {"scope_id": 3, "name_casefolded": "lab"}),
+    (
+        "devices",
+        {
+            "id": 1,
+            "uuid": uuid(13),
+            "device_code_hash": b"d",
+            "user_code_hash": b"u",
+            "state": "pending",
+            "created_at": AT,
+            "expires_at": LATER,
+        },
+    ),
+    (
+        "two_factor",
+        {"account_id": 2, "secret_hash": b"f", "secret_encrypted": b"s", "created_at": AT},
+    ),
+    ("recovery_codes", {"account_id": 2, "code_hash": b"r"}),
+    ("mail_budgets", {"recipient": "d" * 64, "sent_at": "1", "last_at": AT}),
+    ("idempotency_keys", {"key_hash": "k" * 64, "created_at": AT, "response": "a"}),
+)
+BY_TRIGGERS: Final = {"row_counts"}
+"""Tables that only triggers write."""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without a schema."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'old.db'}")
+        yield database
+        database.close()
+        return
+    server = request.getfixturevalue("postgresql")
+    url = server.new(migrated=False)
+    database = Database(url)
+    yield database
+    database.close()
+    server.drop(url)
+
+
+def dump(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """Return all rows of all tables, as the driver returns them."""
+    found = {}
+    with database.engine.connect() as connection:
+        for name in set(inspect(connection).get_table_names()) & set(metadata.tables):
+            columns = metadata.tables[name].primary_key or metadata.tables[name].c
+            order = ", ".join(column.name for column in columns)
+            rows = connection.exec_driver_sql(f"SELECT * FROM {name} ORDER BY {order}")
+            found[name] = [dict(row) for row in rows.mappings()]
+    return found
+
+
+def upgrade(database: Database, revision: str) -> None:
+    config = schema._config()
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.exec_driver_sql("COMMIT")
+
+
+def fill(database: Database) -> None:
+    with database.engine.connect() as connection:
+        for table, row in ROWS:
+            names = ", ".join(f'"{name}"' for name in row)
+            values = ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
+        if connection.in_transaction():
+            connection.commit()
+
+
+def test_a_database_of_the_first_release_keeps_its_rows_and_works_after_the_upgrade(
+    empty: Database,
+) -> None:
+    first, *later = reversed(schema.revisions())
+    upgrade(empty, first)
+    fill(empty)
+    before = dump(empty)
+    assert all(before.values())
+    assert {name for name, _ in ROWS} | BY_TRIGGERS == set(before)
+    for revision in later:
+        upgrade(empty, revision)
+    assert schema.status(empty) is schema.SchemaStatus.CURRENT
+    after = dump(empty)
+    for name in before.keys() - BY_TRIGGERS:
+        rows = before[name]
+        # Releases add rows and columns. They remove none.
+        kept = [new for new in after[name] for old in rows if all(new[c] == old[c] for c in old)]
+        assert len(kept) == len(rows), name
+    if not empty.is_sqlite:
+        _advance_sequences(empty)
+    _use(empty)
+
+
+def test_a_migration_that_fails_leaves_the_database_unchanged(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_cursor: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("collegium.db.statistics.gather", broken)
+        patch.setattr("collegium.db.statistics.expect", broken)
+        with pytest.raises(RuntimeError):
+            schema.migrate(empty)
+    assert schema.status(empty) is schema.SchemaStatus.EMPTY
+    assert inspect(empty.engine).get_table_names() == []
+    schema.migrate(empty)
+    assert schema.status(empty) is schema.SchemaStatus.CURRENT
+
+
+def _advance_sequences(database: Database) -> None:
+    """Continue the sequences after the ids that were inserted."""
+    with database.engine.connect() as connection:
+        for table in metadata.sorted_tables:
+            if "id" in table.c:
+                connection.exec_driver_sql(
+                    f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), 1000)"
+                )
+
+
+def _use(database: Database) -> None:
+    """Read and change the data through the API and an action."""
+    settings = load({"COLLEGIUM_SECRET_KEY": KEY})
+    with database.read() as tx:
+        row: Any = account_queries.by_id(tx, 1)
+        assert token_queries.of_account(tx, 1) is not None
+    site = Site(settings, database, VAULT)
+    try:
+        ada = Person(actor_of(row), TOKEN)
+        assert site.get("/api/users/me/", ada).json()["token"] == TOKEN
+        (shown,) = site.get("/api/customers/", ada).json()
+        assert shown["name"] == "Acme"
+        (waiting,) = site.get("/api/user-invitations/", ada).json()
+        assert (waiting["uuid"], waiting["state"]) == (uuid(7), "pending")
+        with database.write() as tx:
+            bob: Any = account_queries.by_id(tx, 2)
+            accept(tx, actor_of(bob), settings, uuid(7))
+        team = site.get(f"/api/projects/{uuid(5)}/list_users/", ada).json()
+        assert [one["user_username"] for one in team] == ["bob"]
+        found = site.get("/api/users/?query=bob", ada).json()
+        assert [one["username"] for one in found] == ["bob"]
+        with database.read() as tx:
+            assert event_queries.latest(tx) is not None
+        told = site.get("/api/events/?page_size=50", ada).json()
+        assert {one["event_type"] for one in told} >= {"role_granted"}
+    finally:
+        site.close()

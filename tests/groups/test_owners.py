@@ -1,0 +1,56 @@
+"""What holds of a group whose owners are switched off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from collegium.accounts import actions as account_actions
+
+if TYPE_CHECKING:
+    from tests.groups.scene import Groups
+    from tests.support.world import Person
+
+
+@pytest.fixture
+def orphaned(groups: Groups) -> tuple[int, Person]:
+    """A group with a manager and a plain member, and an owner who is switched off."""
+    world = groups.world
+    olga, mia, bob = (world.person(name) for name in ("olga", "mia", "bob"))
+    group = groups.found(olga)
+    groups.seat(group, mia, "GROUP.MANAGER")
+    groups.seat(group, bob)
+    with world.database.write() as tx:
+        off = {"is_active": False}
+        account_actions.update(tx, world.staff.actor, world.settings, olga.uuid, off, agrees=False)
+    return group, mia
+
+
+def change(groups: Groups, who: Person, group: int, email: str, **flags: bool) -> int:
+    body = {"users": {email: flags}}
+    return groups.call("PATCH", who, "group", group, json=body).status_code
+
+
+def test_its_manager_goes_on_inviting_and_removing(
+    groups: Groups, orphaned: tuple[int, Person]
+) -> None:
+    group, mia = orphaned
+    ada = groups.world.person("ada")
+    assert change(groups, mia, group, ada.email) == 200
+    assert change(groups, mia, group, "bob@example.org", remove=True) == 200
+    assert "bob@example.org" not in groups.members(group)
+
+
+def test_staff_can_invite_somebody_to_own_it(groups: Groups, orphaned: tuple[int, Person]) -> None:
+    group, _ = orphaned
+    ada = groups.world.person("ada")
+    assert change(groups, groups.world.staff, group, ada.email, is_owner=True) == 200
+
+
+def test_its_last_owner_is_not_removed_all_the_same(
+    groups: Groups, orphaned: tuple[int, Person]
+) -> None:
+    group, _ = orphaned
+    assert change(groups, groups.world.staff, group, "olga@example.org", remove=True) == 400
+    assert "olga@example.org" in groups.members(group)

@@ -1,1 +1,0 @@
-"""What is promised of mails: written well, sent at least once, and given up loudly."""

@@ -1,0 +1,126 @@
+"""The whole application in this process, called as a server would call it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import httpx
+
+from collegium import app
+from collegium.db.database import ReadTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from wsgiref.types import WSGIApplication
+
+    from collegium.db.database import Database
+    from collegium.security.crypto import Vault
+    from collegium.settings import Settings
+    from tests.support.world import Person
+
+BASE = "http://collegium.test"
+
+
+class _Transport(httpx.BaseTransport):
+    """Calls the application as a server does: paths and headers are bytes, spelled as Latin-1."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+        self.took = 0.0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self.send(request.method, request.url.raw_path, request.headers.raw, request.read())
+
+    def send(
+        self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
+    ) -> httpx.Response:
+        path, _, query = target.partition(b"?")
+        env = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": unquote(path.decode("ascii"), "latin-1"),
+            "QUERY_STRING": query.decode("latin-1"),
+            "REMOTE_ADDR": "127.0.0.1",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.input": BytesIO(body),
+        }
+        for name, value in headers:
+            key = name.decode().upper().replace("-", "_")
+            env[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = value.decode(
+                "latin-1"
+            )
+        begun: list[Any] = []
+        began = time.thread_time()
+        body = b"".join(self._application(env, lambda *start: begun.append(start)))  # type: ignore[arg-type]
+        self.took = time.thread_time() - began
+        status, told = begun[0]
+        return httpx.Response(int(status[:3]), headers=told, content=body)
+
+
+class Site:
+    """Calls routes: ``site.get("/api/users/", ada)``; without a person as nobody."""
+
+    def __init__(self, settings: Settings, database: Database, vault: Vault) -> None:
+        self.database = database
+        application = app.application(settings, database, vault, lambda: None, "")
+        self._transport = _Transport(application)
+        self._client = httpx.Client(transport=self._transport, base_url=BASE)
+
+    @property
+    def took(self) -> float:
+        """Seconds of processor time that the last answer took."""
+        return self._transport.took
+
+    def close(self) -> None:
+        self._client.close()
+
+    def send(self, method: str, target: bytes, **headers: str) -> httpx.Response:
+        """Send a request without a body, whose target no library has looked at."""
+        sent = {"host": "collegium.test", **headers}
+        answer = self._transport.send(
+            method, target, [(name.encode(), text.encode()) for name, text in sent.items()]
+        )
+        answer.request = httpx.Request(method, BASE)
+        return answer
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        who: Person | str | None = None,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> httpx.Response:
+        """Send a request as a person, with a token, or as nobody."""
+        sent = dict(headers or {})
+        token = who if isinstance(who, str) or who is None else who.token
+        if token is not None:
+            sent.setdefault("Authorization", f"Token {token}")
+        return self._client.request(method, path, headers=sent, **options)
+
+    def get(self, path: str, who: Person | str | None = None, **options: Any) -> httpx.Response:
+        return self.request("GET", path, who, **options)
+
+    def post(self, path: str, who: Person | str | None = None, **options: Any) -> httpx.Response:
+        return self.request("POST", path, who, **options)
+
+
+@contextmanager
+def counted_statements(monkeypatch: Any) -> Iterator[list[str]]:
+    """Collect the text of every statement that the block runs."""
+    seen: list[str] = []
+    execute = ReadTransaction._execute
+
+    def noted(self: ReadTransaction, prepared: Any, given: dict[str, Any]) -> Any:
+        seen.append(prepared.compiled(self._dialect).text)
+        return execute(self, prepared, given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReadTransaction, "_execute", noted)
+        yield seen
