@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -21,9 +22,6 @@ from bench.machine import LOAD_CORE, there
 from bench.shelf import KINDS, Shelf
 from collegium import logs
 from collegium.settings import load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _FOUND: Final = data.FOLDER / "found.json"
 _NOUNS: Final = ("reads", "writes", "growth", "young", "logins", "owing", "scaling")

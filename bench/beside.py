@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import repeat
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from aiosmtpd.controller import Controller
 from sqlalchemy import select
@@ -15,14 +16,10 @@ from sqlalchemy import select
 from bench import data, drive
 from bench.machine import COMMAND, HERE, LOAD_CORE, SERVER_CORE, Program, free_port
 from bench.reading import SERVICE
+from bench.shelf import Shelf
 from collegium.db.database import Database
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import accounts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from bench.shelf import Shelf
 
 LOGINS: Final = 100
 LOGINS_BAR: Final = 5.0

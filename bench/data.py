@@ -10,15 +10,17 @@ import hashlib
 import os
 import random
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import select
 
+from bench.machine import PostgreSQL
 from collegium.db import migrations, schema
 from collegium.db.database import Database
 from collegium.db.statements import Statement
@@ -40,11 +42,6 @@ from collegium.db.tables import (
 from collegium.lists import account_search
 from collegium.security.crypto import Vault, hash_password
 from tests.support import big
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from bench.machine import PostgreSQL
 
 SMALL: Final = 10_000
 BIG: Final = 1_000_000

@@ -8,17 +8,15 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from bench.machine import HERE, HOST, LOAD_CORE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 CONNECTIONS: Final = 8
 

@@ -12,10 +12,11 @@ import pickle
 import re
 import sqlite3
 import threading
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qs
 from uuid import UUID
 
@@ -41,9 +42,6 @@ from collegium.invitations.rules import (
     inviter_can_still_grant,
 )
 from collegium.security.crypto import Vault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 IN_THREADS: Final = "_FLOOR_IN_THREADS"
 """Whether the database is asked in threads; else on the event loop."""

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import product, repeat
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import bindparam, select
 
 from bench import data, drive
+from bench.drive import Round
 from bench.machine import Program
 from bench.reading import SERVICE, UUID, measured
+from bench.shelf import Shelf
 from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, scopes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.drive import Round
-    from bench.shelf import Shelf
 
 BAR: Final = 2.0
 DEEP_BAR: Final = 5.0

@@ -10,18 +10,16 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import psutil
 
 from bench import data
 from collegium.db.database import Database
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HERE: Final = "127.0.0.1"
 HOST: Final = "collegium.example"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 
 from bench import data, drive
+from bench.drive import Round
 from bench.floor import Floor, PostgreSQL, SQLite
 from bench.machine import COMMAND, HERE, HOST, Program
 from collegium.db.database import Database, ReadTransaction
@@ -19,11 +21,6 @@ from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
 from collegium.settings import load
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from bench.drive import Round
 
 UUID: Final = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
 SERVICE: Final = (*COMMAND, "serve", "--no-worker")

@@ -8,16 +8,14 @@ import json
 import os
 import platform
 import sqlite3
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from bench import drive
 from bench.shelf import KINDS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 HERE: Final = Path(__file__).parent
 MEMORY_BAR: Final = 150.0

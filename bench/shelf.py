@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bench import data
 from bench.machine import PostgreSQL
 from collegium.db.database import Database
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 KINDS: Final = ("sqlite", "postgresql")
 

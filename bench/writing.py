@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pickle
 import random
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import bindparam, select
@@ -17,6 +18,7 @@ from bench.floor import RECIPES
 from bench.machine import HOST, Program
 from bench.reading import FLOORS, SERVICE, entry, line, measured
 from bench.replay import Recipe, Sample, learn, watched
+from bench.shelf import Shelf
 from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import invitations, join_requests, roles, scopes
@@ -24,11 +26,6 @@ from collegium.security.crypto import Vault
 from collegium.settings import load
 from tests.support import big
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from bench.shelf import Shelf
 
 BAR: Final = 0.5
 SAMPLES: Final = 3

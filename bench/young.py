@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from bench import data, drive
 from bench.machine import Program
 from bench.reading import SERVICE, cases
+from bench.shelf import Shelf
 from collegium.db.database import Database
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from bench.shelf import Shelf
 
 BAR: Final = 0.9
 """The least share of the analysed speed."""

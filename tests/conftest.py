@@ -7,32 +7,26 @@ import shutil
 import tempfile
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
 from argon2 import PasswordHasher
-from sqlalchemy import event
+from sqlalchemy import Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from xdist.scheduler import LoadScopeScheduling
 
 from collegium.db import schema
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
-from collegium.settings import load
+from collegium.settings import Settings, load
 from tests.support import recording, team
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from sqlalchemy import Connection
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-
-    from collegium.settings import Settings
 
 KEY = "a key for tests, long enough to pass for one"
 

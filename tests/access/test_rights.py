@@ -9,13 +9,16 @@ The tables hold the statuses of the specification with the default roles. The pe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from sqlalchemy import bindparam, insert, select, update
 
@@ -23,7 +26,7 @@ from collegium.access import queries as access_queries
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.database import Database
+from collegium.db.database import Database, WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import role_permissions, roles
 from collegium.invitations import actions as invitation_actions
@@ -40,18 +43,9 @@ from collegium.settings import load
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens.actions import actor_of
 from tests.access.test_visibility import add_role
-from tests.conftest import KEY
+from tests.conftest import KEY, PostgreSQL
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    import httpx
-
-    from collegium.db.database import WriteTransaction
-    from tests.conftest import PostgreSQL
 
 PEOPLE = "staff support owner manager member lapsed former stranger nobody".split()  # noqa: SIM905
 PASSWORD = "purple-tram-lifts-9"

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.db.statements import Statement
 from collegium.db.tables import denied_ranges
+from collegium.settings import Settings
 from tests.access.test_visibility import add_role
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 INSIDE, OUTSIDE = "10.1.2.3", "192.0.2.1"
 INSIDE_6, OUTSIDE_6 = "2001:db8::7", "2001:db9::7"

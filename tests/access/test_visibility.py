@@ -7,11 +7,12 @@ all of them, and by a few lines of Python that know neither.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,14 +20,16 @@ from sqlalchemy import bindparam, insert
 
 from collegium.access import queries as access_queries
 from collegium.access.queries import scopes_with_permission
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Statement
+from collegium.db.database import Database, ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import role_permissions, roles
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import STORED, State, effective_state
+from collegium.lists.listing import Listing
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Forbidden, NotFound
@@ -36,15 +39,7 @@ from collegium.scopes.organisations import queries as organisation_queries
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
 from collegium.sign_in.tokens.actions import actor_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import Database, ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.lists.listing import Listing
-    from tests.support.world import World
+from tests.support.world import World
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 TICK = timedelta(microseconds=1)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import email_changes, events, ssh_keys
 from collegium.db.tables import tokens as token_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from collegium.settings import Settings
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 AGREES = {"agree_with_policy": True}
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import email_changes, outbox
+from collegium.settings import Settings
 from collegium.worker.worker import Worker
+from tests.support.site import Site
+from tests.support.world import Person, World
 from tests.worker.scene import Recorder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
 
 ASKED = "The change email request has been successfully created."
 

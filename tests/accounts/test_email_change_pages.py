@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from email.message import EmailMessage
 
 import pytest
 
@@ -20,13 +20,9 @@ from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.worker.worker import Worker
 from tests.sign_in.test_pages import HASHED, PASSWORD, turned_on
 from tests.support.browser import Browser, text
+from tests.support.site import Site
+from tests.support.world import Person, World
 from tests.worker.scene import Recorder
-
-if TYPE_CHECKING:
-    from email.message import EmailMessage
-
-    from tests.support.site import Site
-    from tests.support.world import Person, World
 
 HERE = "/account/address/"
 NEW = "new@example.org"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import inspect, select, text
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.db.tables import outbox as mail_rows
@@ -21,19 +23,14 @@ from collegium.invitations import actions as invitation_actions
 from collegium.outbox import actions as outbox_actions
 from collegium.outbox import queries as outbox_queries
 from collegium.scopes.groups import actions as group_actions
+from collegium.settings import Settings
 from collegium.worker.worker import Worker
 from tests.groups.scene import Groups
 from tests.support.browser import Browser
 from tests.support.browser import text as page_text
 from tests.support.remote import new_key
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.db.database import Database
-    from collegium.settings import Settings
-    from tests.support.world import World
+from tests.support.world import World
 
 # Each holds a word that stands nowhere else.
 MARKS = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import pytest
@@ -16,10 +16,8 @@ from collegium.api.waldur.errors import BadRequestError
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as table
 from collegium.db.tables import grants, scopes
-
-if TYPE_CHECKING:
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 USERS = "/api/users/"
 LONG_AGO, SOON = "2001-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -14,12 +15,8 @@ from collegium.api.waldur import accounts, customer_users, memberships
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as table
 from collegium.memberships.queries import team
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EARLY: dict[str, Any] = {

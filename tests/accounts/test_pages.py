@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from typing import TYPE_CHECKING
 
+import pytest
 from PIL import Image
 
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.db.statements import Row
 from collegium.memberships import queries as membership_queries
+from collegium.settings import Settings
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import TokenKind
@@ -18,17 +21,8 @@ from collegium.ssh_keys import queries as ssh_key_queries
 from tests.sign_in.test_pages import HASHED, PASSWORD
 from tests.support.browser import Browser, text
 from tests.support.remote import new_key
-from tests.support.site import counted_statements
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
-
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site, counted_statements
+from tests.support.world import Person, Place, World
 
 
 def row_of(world: World, person: Person) -> Row:

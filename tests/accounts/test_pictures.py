@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,10 +12,8 @@ from sqlalchemy import select
 from collegium.accounts.pictures.rules import BYTES, PIXELS, SIDE
 from collegium.db.statements import Statement
 from collegium.db.tables import pictures
-
-if TYPE_CHECKING:
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 BAD = "Upload a valid image. The file you uploaded was either not an image or a corrupted image."
 

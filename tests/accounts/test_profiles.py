@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -18,13 +19,9 @@ from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams.rules import Person as Described
 from collegium.outbox.outcomes import ObsoleteError
 from collegium.scopes.organisations import actions as organisation_actions
+from collegium.settings import Settings
 from collegium.worker import mails
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.world import Person, World
+from tests.support.world import Person, World
 
 OPERATORS = ["ops@example.org", "desk@example.org"]
 KIND = "notifications_profile_changes_operator"

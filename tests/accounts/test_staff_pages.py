@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from pyotp.totp import TOTP
@@ -18,12 +17,9 @@ from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.worker import mails
 from tests.sign_in.test_pages import owed
-from tests.support.browser import text
-
-if TYPE_CHECKING:
-    from tests.support.browser import Browser
-    from tests.support.team import Scene
-    from tests.support.world import Person, World
+from tests.support.browser import Browser, text
+from tests.support.team import Scene
+from tests.support.world import Person, World
 
 HERE = "/staff/accounts/"
 

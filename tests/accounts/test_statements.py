@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.memberships import actions as membership_actions
-from tests.support.site import counted_statements
-
-if TYPE_CHECKING:
-    import pytest
-
-    from tests.support.site import Site
-    from tests.support.world import Place, World
+from tests.support.site import Site, counted_statements
+from tests.support.world import Place, World
 
 FEW, MANY = 10, 300
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import insert
@@ -11,10 +11,8 @@ from sqlalchemy import insert
 from collegium.api.waldur.schemas import User
 from collegium.db.statements import Statement
 from collegium.db.tables import email_changes
-
-if TYPE_CHECKING:
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 OWN = {"token", "token_lifetime"}
 PRIVILEGED = {"is_staff", "is_active", "is_support", "description", "has_active_session"}

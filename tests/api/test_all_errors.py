@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -11,10 +11,8 @@ from collegium.api.waldur import routes
 from collegium.api.waldur.accounts import SLUG
 from tests.groups.scene import PRIVATE, Groups
 from tests.support.browser import Browser, text
-
-if TYPE_CHECKING:
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 

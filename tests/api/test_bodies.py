@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from collegium.accounts import queries as account_queries
 from collegium.api.waldur import accounts, fields, invitations, organisations, projects
 from collegium.api.waldur.routes import ROUTES
 from collegium.security.crypto import hash_password
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    import httpx
-
-    from tests.support.site import Site
-    from tests.support.world import Place, World
+from tests.support.site import Site
+from tests.support.world import Place, World
 
 # What is decided before the database is asked, or in words alone, need not be tried on both.
 once = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -13,6 +14,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import events, tokens
 from collegium.join_requests import queries as join_request_queries
 from collegium.scopes.groups import queries as group_queries
+from collegium.settings import Settings
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys import queries as ssh_key_queries
@@ -21,12 +23,7 @@ from tests.sign_in.test_pages import HASHED, PASSWORD, try_in
 from tests.support.browser import Browser, text
 from tests.support.remote import new_key
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.world import Person, Place, World
+from tests.support.world import Person, Place, World
 
 FEW = 3
 NAMES = (

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING
 
 import pytest
 
 from collegium import __version__
 from collegium.api.waldur.configuration import _PUBLIC
 from collegium.settings import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 CONFIGURATION = "/api/configuration/"
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
@@ -12,17 +15,10 @@ from collegium.api.request import BODY_MAX
 from collegium.api.waldur.routes import ROUTES
 from collegium.db.database import Database
 from collegium.refusals import Conflict, Limited
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    import httpx
-
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
-    from tests.support.world import World
+from tests.support.world import World
 
 # What is decided before the database is asked, or in words alone, need not be tried on both.
 once = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

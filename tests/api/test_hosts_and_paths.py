@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from collegium import app
 from collegium.api.middleware import without_secrets
-from collegium.settings import SettingsError
+from collegium.settings import Settings, SettingsError
 from tests.support.browser import Browser, text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 OURS = "https://Members.Example.org:443"
 

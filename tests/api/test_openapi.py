@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,13 +14,9 @@ from collegium.api.brainstem import routes as brainstem
 from collegium.api.openapi import describe
 from collegium.api.request import METHODS
 from collegium.api.waldur import routes as waldur
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from collegium.settings import Settings
+from tests.support.site import Site
+from tests.support.world import World
 
 ROUTES = waldur.ROUTES | brainstem.DESCRIBED
 OPERATIONS = [

@@ -7,11 +7,13 @@ known here fails until somebody gives it an object to ask for.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -19,6 +21,7 @@ from collegium.access.rules import ScopeKind
 from collegium.api.request import METHODS, Endpoint
 from collegium.api.waldur import fields, roles
 from collegium.api.waldur.routes import ROUTES
+from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import metadata
 from collegium.events import queries as event_queries
@@ -26,15 +29,8 @@ from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
 from tests.support.remote import new_key
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import httpx
-
-    from collegium.db.database import Database
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 READS = {"GET", "HEAD"}
 CIVIL = "38001085718"

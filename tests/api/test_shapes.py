@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from collegium.accounts import queries as account_queries
 from collegium.api.waldur.schemas import LANGUAGES
-from tests.support.site import BASE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Place, World
+from collegium.settings import Settings
+from tests.support.site import BASE, Site
+from tests.support.world import Place, World
 
 # What is decided before the database is asked, or in words alone, need not be tried on both.
 once = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,11 +23,8 @@ from collegium.memberships import actions as membership_actions
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
 from tests.access.test_visibility import add_role
-from tests.support.site import counted_statements
-
-if TYPE_CHECKING:
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site, counted_statements
+from tests.support.world import Person, Place, World
 
 FEW, MANY = 10, 100
 MOST = 6

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import bindparam, select
@@ -14,12 +14,8 @@ from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.settings import Settings
 
 SIZE = 400
 CAST = data.Cast(SIZE)

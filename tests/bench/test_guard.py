@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
 
 import pytest
 from sqlalchemy import bindparam, select
@@ -23,10 +24,6 @@ from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
 from collegium.settings import load
 from tests.support.site import Site, counted_statements
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
 
 SIZE = 2400
 CAST = data.Cast(SIZE)

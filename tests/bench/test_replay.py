@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from bench import data, writing
 from bench.floor import Floor, PostgreSQL, SQLite
 from bench.machine import HOST
+from collegium.db.database import Database
 from collegium.db.tables import metadata
 from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.db.database import Database
-    from collegium.settings import Settings
 
 SIZE = 400
 

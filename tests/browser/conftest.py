@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from collegium.db.database import Database
 from collegium.scopes.groups import actions as group_actions
@@ -18,11 +19,6 @@ from collegium.sign_in.devices import actions as device_actions
 from tests.conftest import KEY
 from tests.support.serving import Service
 from tests.support.world import Person, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PASSWORD = "four winds over quiet water"

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import pytest
+from playwright.sync_api import Page
 
-from tests.browser.conftest import SCREENS
+from tests.browser.conftest import SCREENS, House
 from tests.browser.scene import Scene
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Page
-
-    from tests.browser.conftest import House
 
 WIDTHS = (1280, 360)
 PICTURES = os.environ.get("PICTURES") == "1"

@@ -5,22 +5,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 from pyotp.totp import TOTP
 
-from tests.browser.conftest import PASSWORD
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import Page
-
-    from tests.browser.conftest import House
-    from tests.support.world import Person
+from tests.browser.conftest import PASSWORD, House
+from tests.support.world import Person
 
 ROOT = Path(__file__).parents[2]
 

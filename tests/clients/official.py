@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tests.support.serving import Service
+from tests.support.serving import Service
 
 ROOT = Path(__file__).parents[2]
 STORIES = Path(__file__).parent / "stories"

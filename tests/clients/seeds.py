@@ -7,15 +7,13 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.clients.official import Official
-    from tests.support.serving import Service
+from tests.clients.official import Official
+from tests.support.serving import Service
 
 SEEDS = Path(__file__).parents[3] / "shared" / "seeds"
 HTTPIE = Path(sys.executable).with_name("http")

@@ -6,15 +6,13 @@ import re
 from email import message_from_bytes
 from email.policy import default
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from tests.clients.seeds import HOST, TOKEN, UUID, Example
 from tests.conftest import KEY
 from tests.support.serving import Service
 from tests.worker.scene import words
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROLE = "PROJECT.MEMBER"
 PASSWORD = "a quiet harbour 41"

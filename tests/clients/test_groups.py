@@ -7,8 +7,9 @@ import os
 import re
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -21,9 +22,6 @@ from collegium.sign_in.devices import actions as device_actions
 from tests.groups.many import ask_many
 from tests.support.serving import Service
 from tests.support.world import Person, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 KEY = "a key for tests, long enough to pass for one"

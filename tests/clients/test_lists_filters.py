@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from collegium.api.waldur import invitations, memberships, organisations, projects, roles
+from tests.clients.official import Official
 from tests.conftest import KEY
 from tests.support.serving import Service
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.clients.official import Official
 
 LISTS = {
     "user-invitations": invitations.FILTERS,

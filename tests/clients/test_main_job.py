@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 
+from tests.clients.official import Official
 from tests.conftest import KEY
 from tests.support.mailbox import Mailbox
 from tests.support.serving import Service, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from email.message import EmailMessage
-    from pathlib import Path
-
-    from tests.clients.official import Official
 
 
 def check_mail(mail: EmailMessage, service: Service) -> str:

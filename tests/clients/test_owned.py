@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from collegium import __version__
+from tests.clients.official import Official
 from tests.conftest import KEY
 from tests.support.serving import Service
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.clients.official import Official
 
 
 def test_the_official_client_keeps_keys_and_oversees_sessions(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from collegium.api.waldur import invite_links, join_requests
+from tests.clients.official import Official
 from tests.conftest import KEY
 from tests.support.serving import Service
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.clients.official import Official
 
 OPERATIONS = {
     "user_invitations": "accept approve cancel check count create delete details_retrieve list "

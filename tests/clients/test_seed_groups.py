@@ -6,8 +6,9 @@ import ast
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, update
@@ -22,9 +23,6 @@ from tests.clients.seeds import SEEDS
 from tests.conftest import KEY
 from tests.support.serving import Service
 from tests.support.world import Person, World
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / ".venv-brainstem-0.2.0" / "bin" / "python"

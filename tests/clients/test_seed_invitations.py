@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.clients.official import Official
 from tests.clients.seeds import Example, examples, httpie, programs
 from tests.clients.stage import Stage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.clients.official import Official
 
 INVITATIONS = examples("001_*.txt")
 REQUESTS = examples("000_*.txt")

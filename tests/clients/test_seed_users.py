@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.clients.official import Official
 from tests.clients.seeds import HOST, TOKEN, UUID, Example, examples, httpie, programs
 from tests.conftest import KEY
 from tests.support.remote import Remote, claims
 from tests.support.serving import Service
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.clients.official import Official
 
 EXAMPLES = examples("004_*.txt")
 # What only oneself is shown, and never in a list or of somebody else.

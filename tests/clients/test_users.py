@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from tests.clients.official import Official
 from tests.conftest import KEY
 from tests.support.serving import Service
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.clients.official import Official
 
 
 def test_every_operation_of_the_users_api_works_with_the_official_clients(

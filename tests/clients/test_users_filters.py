@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from collegium.api.waldur.accounts import FILTERS
+from tests.clients.official import Official
 from tests.conftest import KEY
 from tests.support.serving import Service
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.clients.official import Official
 
 
 def test_an_official_client_finds_people_by_everything_it_can_ask_for(

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from collegium.db import schema
 from collegium.db.database import Database, ReadTransaction
+from tests.conftest import PostgreSQL
 from tests.support import big, busy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.conftest import PostgreSQL
 
 
 @pytest.fixture(scope="session")

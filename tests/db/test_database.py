@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Text, bindparam, func, insert, literal, select
 
 from collegium.db import connections
 from collegium.db.connections import Connections
-from collegium.db.database import UnavailableError
+from collegium.db.database import Database, UnavailableError
 from collegium.db.statements import Statement
 from collegium.db.tables import join_requests, slugs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from collegium.db.database import Database
 
 _COUNT = Statement(select(func.count().label("count")).select_from(slugs))
 _ADD = Statement(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import func, insert, select
@@ -22,11 +23,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, roles, scopes
 from collegium.db.tables import events as table
 from collegium.events import queries as event_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.conftest import PostgreSQL
+from tests.conftest import PostgreSQL
 
 EVENTS: Final = 100_000
 PEOPLE: Final = 2_000

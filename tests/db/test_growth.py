@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from collegium.db.database import Database
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from collegium.worker.worker import Worker
 from tests.support.world import World
-
-if TYPE_CHECKING:
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 PLAN = "EXPLAIN QUERY PLAN SELECT id FROM probe WHERE a = 1 AND b = 1"
 ANOTHER = f"{PLAN} -- nothing that is prepared already is asked again"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,6 @@ from collegium.db.statements import Statement
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
 from collegium.scopes import activity
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 STAFF = Actor(id=1, uuid="", username="staff", name="", email="", is_staff=True, is_support=False)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, insert, literal, select, update
 
 from collegium.accounts import queries as account_queries
+from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, invitations, join_requests, scopes
 from collegium.db.tables import row_counts as rows
@@ -17,10 +18,7 @@ from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.lists import row_counts
 from collegium.scopes.groups import actions as group_actions
-
-if TYPE_CHECKING:
-    from collegium.db.database import Database
-    from tests.support.world import World
+from tests.support.world import World
 
 _IN_TREE = select(scopes.c.id).where(scopes.c.kind != "group")
 COUNTED = {

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import select
 
-from collegium.db.statements import Statement
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts, grants, roles
 from collegium.invitations import queries as invitation_queries
+from collegium.lists.listing import Listing
 from collegium.memberships import queries as membership_queries
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.scopes.projects import queries as project_queries
 from collegium.sign_in.tokens.actions import actor_of
 from tests.support import big
 from tests.support.plans import best, plans_of
-
-if TYPE_CHECKING:
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.lists.listing import Listing
 
 pytestmark = pytest.mark.timeout(300)
 

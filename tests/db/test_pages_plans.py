@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import bindparam, select, update
 
+from collegium.access.rules import Actor
 from collegium.db.database import Database, ReadTransaction
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts, grants, roles, scopes
+from collegium.security.crypto import Vault
 from collegium.settings import load
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.actions import actor_of
 from tests.conftest import KEY
 from tests.support.browser import Browser
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from collegium.access.rules import Actor
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
 
 pytestmark = pytest.mark.timeout(300)
 

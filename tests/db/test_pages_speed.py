@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import bindparam, select
 
-from collegium.db.database import Database
+from collegium.db.database import Database, ReadTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, roles
 from collegium.invitations import approvals, links
+from collegium.security.crypto import Vault
 from collegium.settings import load
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import sessions as session_actions
@@ -26,12 +28,6 @@ from tests.conftest import KEY
 from tests.support import busy
 from tests.support.browser import Browser
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.db.database import ReadTransaction
-    from collegium.security.crypto import Vault
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import select
 
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts as table
 from collegium.sign_in.tokens.actions import actor_of
 from tests.support import big
 from tests.support.plans import best, plans_of
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.statements import Row
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, update
 
 from collegium.api import request
 from collegium.db import connections
-from collegium.db.database import UnavailableError
+from collegium.db.connections import ReadSlot
+from collegium.db.database import Database, UnavailableError
 from collegium.db.statements import Statement
 from collegium.db.tables import tokens
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from collegium.db.connections import ReadSlot
-    from collegium.db.database import Database
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 _CALLERS = 24
 _ME = "/api/users/me/"

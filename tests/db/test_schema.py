@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -17,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from collegium.access.rules import SYSTEM_ROLES
 from collegium.db import schema
 from collegium.db.database import Database
-from collegium.db.statements import Statement, UtcDateTime
+from collegium.db.statements import Row, Statement, UtcDateTime
 from collegium.db.tables import (
     accounts,
     events,
@@ -29,10 +28,7 @@ from collegium.db.tables import (
     scopes,
 )
 from collegium.memberships import queries as membership_queries
-
-if TYPE_CHECKING:
-    from collegium.db.statements import Row
-    from tests.support.world import World
+from tests.support.world import World
 
 
 def test_migrations_lead_to_the_tables_that_the_code_speaks_of(database: Database) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from alembic import command
@@ -22,10 +24,6 @@ from collegium.sign_in.tokens.actions import actor_of
 from tests.conftest import KEY
 from tests.support.site import Site
 from tests.support.world import Person
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 AT: Final = "2026-01-01T00:00:00.000000"
 LATER: Final = "2099-01-01T00:00:00.000000"

@@ -7,24 +7,21 @@ reads, which are the same everywhere.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import data, reading
 from collegium.db import expected_statistics
 from collegium.db.database import Database, ReadTransaction
+from collegium.db.statements import Statement
 from collegium.security.crypto import Vault
 from collegium.settings import load
+from tests.conftest import PostgreSQL
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from collegium.db.statements import Statement
-    from tests.conftest import PostgreSQL
 
 SIZES = (300, 10_000)
 AT_LEAST = 0.9

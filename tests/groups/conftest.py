@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from collegium.settings import Settings
 from tests.groups.scene import Groups
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 
 @pytest.fixture

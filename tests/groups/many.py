@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import bindparam, insert
@@ -12,9 +12,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import join_requests
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import rules as group_rules
-
-if TYPE_CHECKING:
-    from tests.support.world import World
+from tests.support.world import World
 
 _ROW = (
     "uuid",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
+
+from collegium.db.statements import Row
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import queries as membership_queries
 from collegium.roles import queries as role_queries
@@ -12,13 +15,8 @@ from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups import rules as group_rules
 from collegium.scopes.groups.actions import MemberChange
-
-if TYPE_CHECKING:
-    import httpx
-
-    from collegium.db.statements import Row
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 PRIVATE = "/api/private/users"
 PUBLIC = "/api/public/users"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,10 +20,8 @@ from collegium.join_requests import rules as join_request_rules
 from collegium.join_requests.actions import request_group_membership
 from collegium.memberships import queries as membership_queries
 from collegium.roles import queries as role_queries
-
-if TYPE_CHECKING:
-    from tests.groups.scene import Groups
-    from tests.support.world import Person
+from tests.groups.scene import Groups
+from tests.support.world import Person
 
 ROLES = {
     "member": "GROUP.MEMBER",

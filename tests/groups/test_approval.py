@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+import httpx
 import pytest
 
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import invitations, outbox
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.outbox.outcomes import ObsoleteError
+from collegium.settings import Settings
 from collegium.worker import mails
 from tests.groups.scene import Groups
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 
 @pytest.fixture

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.groups.scene import Groups
-    from tests.support.site import Site
+from tests.groups.scene import Groups
+from tests.support.site import Site
 
 
 @pytest.mark.parametrize("before", ["", "accept", "reject", "cancel"])

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from collegium.db.statements import Statement
 from collegium.db.tables import events
+from collegium.settings import Settings
 from tests.db.test_read_slots import places_at_writing
 from tests.groups.scene import Groups
-
-if TYPE_CHECKING:
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person
+from tests.support.site import Site
+from tests.support.world import Person
 
 Deed = tuple["Person", str, tuple[object, ...]]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -11,18 +13,13 @@ from collegium.accounts import queries as account_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import outbox
 from collegium.roles import queries as role_queries
+from collegium.settings import Settings
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import Worker
 from tests.groups.scene import Groups
 from tests.invitations.test_pages import NEW
 from tests.support.browser import Browser, text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from collegium.settings import Settings
-    from tests.support.world import Person, World
+from tests.support.world import Person, World
 
 OLD, OTHER = "ada@example.org", "ada@elsewhere.example"
 

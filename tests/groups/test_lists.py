@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
+
+import httpx
+import pytest
 
 from collegium.api.brainstem import accounts, invitations, join_requests
 from collegium.api.brainstem import groups as group_routes
 from collegium.api.brainstem.query import BooleanFilter, IntegerFilter, TextFilter, UuidFilter
 from tests.groups.many import ask_many
+from tests.groups.scene import Groups
 from tests.support.site import counted_statements
-
-if TYPE_CHECKING:
-    import httpx
-    import pytest
-
-    from tests.groups.scene import Groups
-    from tests.support.world import Person
+from tests.support.world import Person
 
 
 def found(answer: httpx.Response, key: str, field: str = "id") -> list[Any]:

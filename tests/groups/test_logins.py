@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import update
 
 from collegium.db.statements import Statement
 from collegium.db.tables import devices, rate_limits
 from collegium.security.crypto import hash_password
+from collegium.settings import Settings
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import TokenKind
 from collegium.sign_in.two_factor import queries as two_factor_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.groups.scene import Groups
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.groups.scene import Groups
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 PASSWORD = "green-lamps-hum-7"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,8 @@ from collegium.invitations import group_actions as group_invitation_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.outbox.outcomes import ObsoleteError
 from collegium.worker import mails
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.groups.scene import Groups
-    from tests.support.world import Person, World
+from tests.groups.scene import Groups
+from tests.support.world import Person, World
 
 ACTIONS = ("accept", "reject", "cancel")
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from collegium.accounts import actions as account_actions
-
-if TYPE_CHECKING:
-    from tests.groups.scene import Groups
-    from tests.support.world import Person
+from tests.groups.scene import Groups
+from tests.support.world import Person
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
+from collegium.db.statements import Row
 from collegium.invitations import queries as invitation_queries
 from collegium.memberships import queries as membership_queries
 from collegium.roles import queries as role_queries
@@ -14,12 +16,7 @@ from collegium.scopes.groups import queries as group_queries
 from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT
 from tests.support.browser import Browser, text
 from tests.support.site import counted_statements
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from collegium.db.statements import Row
-    from tests.support.world import Person, World
+from tests.support.world import Person, World
 
 PARTS = ("", "invitations/", "history/", "invite/", "add/", "links/")
 SEEN = {

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from collegium.api.brainstem.routes import DESCRIBED, ROUTES
 from collegium.api.request import METHODS
 from collegium.db.statements import Statement
 from collegium.db.tables import events
-
-if TYPE_CHECKING:
-    from tests.groups.scene import Groups
+from tests.groups.scene import Groups
 
 ODD: tuple[tuple[str, Any, int], ...] = (
     ("website", "www.example.org/a?b=c", 200),

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from collegium.scopes.groups import rules as group_rules
 from collegium.security.crypto import hash_password
+from collegium.settings import Settings
 from collegium.sign_in.devices import actions as device_actions
 from tests.groups.many import ask_many
 from tests.groups.scene import SPELLINGS, Groups
-
-if TYPE_CHECKING:
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person
+from tests.support.site import Site
+from tests.support.world import Person
 
 PASSWORD = "green-lamps-hum-7"
 HASHED = hash_password(PASSWORD)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 
-if TYPE_CHECKING:
-    import httpx
-
-    from tests.groups.scene import Groups
-    from tests.support.world import Person
+from tests.groups.scene import Groups
+from tests.support.world import Person
 
 
 @pytest.fixture

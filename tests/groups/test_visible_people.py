@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,14 +14,10 @@ from collegium.accounts.profiles import queries as profile_queries
 from collegium.api.brainstem.routes import ROUTES
 from collegium.refusals import NotFound
 from collegium.scopes.groups import actions as group_actions
+from collegium.settings import Settings
 from tests.groups.scene import Groups
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 
 class Club:

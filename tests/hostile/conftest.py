@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -19,10 +21,6 @@ from tests.conftest import KEY
 from tests.hostile.raw import request, say
 from tests.support.serving import Service
 from tests.support.world import Person, World
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["scene"]
 

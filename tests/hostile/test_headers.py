@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+import httpx
 import pytest
 
 from collegium.api.brainstem.routes import ROUTES as GROUPS
 from collegium.api.waldur.routes import ROUTES as WALDUR
+from collegium.settings import Settings
 from collegium.web.routes import ROUTES as PAGES
 from tests.support.browser import Browser
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 GUARDS = {
     "x-content-type-options": "nosniff",

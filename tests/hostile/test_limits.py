@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 
 from collegium.api import limits
@@ -15,17 +17,11 @@ from collegium.db.database import Database
 from collegium.invitations import links
 from collegium.security.crypto import hash_password
 from collegium.security.rate_limits.rules import RateLimit
+from collegium.settings import Settings
 from tests.groups.scene import Groups
 from tests.support.browser import Browser
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.world import Person, World
+from tests.support.world import Person, World
 
 FEW = RateLimit(3, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
 ENOUGH = 60

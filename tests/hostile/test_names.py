@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts.rules import usernames_for
 from collegium.invitations import links
+from collegium.settings import Settings
 from collegium.text.confusables import is_reserved_username, is_single_script
 from tests.support.browser import Browser
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 AUTHORITY = [
     "admin",

@@ -10,26 +10,21 @@ import os
 import re
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+import httpx
 import pytest
 
 from collegium.invitations import links
 from collegium.security import crypto
 from collegium.security.crypto import hash_password
+from collegium.settings import Settings
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from tests.hostile.values import IS_LONG
 from tests.support.browser import Browser
-from tests.support.site import counted_statements
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site, counted_statements
+from tests.support.world import World
 
 PASSWORD = "a quiet harbour 41"
 WAYS = ("waldur", "group wire", "briefly", "page", "forgotten password")

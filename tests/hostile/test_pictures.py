@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from PIL import Image
@@ -17,13 +19,8 @@ from tests.hostile.conftest import Running
 from tests.hostile.raw import request, say
 from tests.support.browser import Browser
 from tests.support.serving import Service
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 LARGE: Final = (6000, 4000)
 MEMORY: Final = 400 * 1024 * 1024

@@ -11,16 +11,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from collegium.sign_in.tokens import queries as token_queries
+from tests.hostile.conftest import Running
 from tests.hostile.values import IS_LONG
-
-if TYPE_CHECKING:
-    from tests.hostile.conftest import Running
-    from tests.support.world import Person
+from tests.support.world import Person
 
 HERE = Path(__file__).parent
 SEED = os.environ.get("HOSTILE_SEED", "8")

@@ -6,7 +6,9 @@ import base64
 import json
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -18,18 +20,13 @@ from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import metadata
 from collegium.security.crypto import Vault, hash_password
+from collegium.settings import Settings
 from collegium.sign_in.two_factor.rules import RECOVERY_CODES
 from tests.conftest import KEY
 from tests.support import serving
 from tests.support.browser import Browser
 from tests.support.serving import Service
 from tests.support.world import Person, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from collegium.settings import Settings
 
 PASSWORD = "a quiet harbour 41"
 NEW = "purple-tram-lifts-9"

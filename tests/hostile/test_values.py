@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, quote_plus
 
+import httpx
 import pytest
 
 from collegium.api.brainstem import bodies
 from collegium.api.brainstem.routes import DESCRIBED
+from collegium.api.request import Endpoint, Routes
 from collegium.api.waldur.routes import ROUTES as WALDUR
+from collegium.settings import Settings
 from collegium.text.names import clean_name
 from collegium.web.forms import Form
 from collegium.web.page import Page
@@ -24,16 +28,8 @@ from tests.api.test_outsiders import Scene, body_for
 from tests.groups.scene import Groups
 from tests.hostile.values import INJECTIONS, SEGMENTS, STRANGE, TEXTS, VALUES, some
 from tests.support.browser import Browser
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import httpx
-
-    from collegium.api.request import Endpoint, Routes
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 JSON = {"Content-Type": "application/json"}
 CALCULATED = "454706269079"

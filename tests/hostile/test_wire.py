@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from io import BytesIO
 from select import select
 from threading import Event
-from typing import TYPE_CHECKING
 
 import pytest
 from falcon import HTTPBadRequest, HTTPContentTooLarge, HTTPError
@@ -21,10 +20,8 @@ from collegium.api import request_bodies
 from collegium.api.request import BODY_MAX, SENDERS_NETWORK
 from collegium.api.request_bodies import STALE_SECONDS, Bodies
 from collegium.settings import THREADS
+from tests.hostile.conftest import Running
 from tests.hostile.raw import Said, connect, listen, request, say
-
-if TYPE_CHECKING:
-    from tests.hostile.conftest import Running
 
 JSON = "Content-Type: application/json"
 CHUNKED = "Transfer-Encoding: chunked"

@@ -7,11 +7,9 @@ In CI each field meets a few of them, each another few, so that all are met by e
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 from zlib import crc32
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 IS_LONG: Final = os.environ.get("HOSTILE") == "long"
 

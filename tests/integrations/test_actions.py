@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Statement
+from collegium.db.database import Database
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts as account_rows
 from collegium.db.tables import events
 from collegium.integrations.eduteams import queries as eduteams_queries
@@ -22,11 +23,7 @@ from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import parse
 from tests.support.remote import new_key
-
-if TYPE_CHECKING:
-    from collegium.db.database import Database
-    from collegium.db.statements import Row
-    from tests.support.world import World
+from tests.support.world import World
 
 ADA = "ada@acc.example.org"
 

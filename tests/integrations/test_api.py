@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,14 +12,10 @@ import pytest
 from collegium.accounts import queries as account_queries
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams.rules import Person as Found
+from collegium.settings import Settings
 from tests.support.remote import SECRET, Remote, claims, floods, new_key, says
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 ADA = "ada@acc.example.org"
 ADD = "/api/remote-eduteams/"

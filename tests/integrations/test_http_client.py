@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,16 +15,11 @@ from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams.actions import PATIENCE, fetch, fetch_keys
 from collegium.integrations.http_client import Timeouts
 from collegium.refusals import Conflict, Invalid, Refusal
-from collegium.settings import load
+from collegium.settings import Settings, load
 from collegium.ssh_keys.rules import parse
 from tests.support import remote as tempers
 from tests.support.remote import HASTE, SECRET, Remote, claims, new_key, says
 from tests.support.serving import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from collegium.settings import Settings
 
 ADA = "ada@acc.example.org"
 

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Statement
+from collegium.db.database import Database
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts as account_rows
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams import sync as eduteams_sync
 from collegium.integrations.eduteams.actions import apply
 from collegium.integrations.eduteams.rules import Person
 from collegium.integrations.eduteams.sync import DirectorySync
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import parse
 from collegium.worker.worker import Worker
 from tests.support.remote import Remote, claims, new_key, says
+from tests.support.world import World
 from tests.worker.scene import Clock, Recorder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.db.database import Database
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
-    from tests.support.world import World
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LONG_AGO = START - timedelta(days=1)

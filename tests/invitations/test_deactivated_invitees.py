@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -10,19 +11,14 @@ from sqlalchemy import select
 from collegium.accounts import actions as account_actions
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts
+from collegium.settings import Settings
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import Worker
 from tests.invitations.test_pages import NEW
 from tests.sign_in.test_pages import owed
 from tests.support.browser import Browser, text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 SPELLINGS = ("bob@bücher.example", "BOB@xn--bcher-kva.example", "Bob@BÜCHER.example")
 WHY = "Your account is deactivated"

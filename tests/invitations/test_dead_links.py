@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import quote
 from uuid import UUID
 
 import pytest
 
+from collegium.db.database import Database
 from collegium.invitations import actions as invitation_actions
 from collegium.refusals import NotFound
+from collegium.settings import Settings
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import Worker
 from tests.support.browser import Browser, text
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from collegium.db.database import Database
-    from collegium.settings import Settings
-    from tests.support.world import Person, Place, World
+from tests.support.world import Person, Place, World
 
 ADDRESS = "ines@example.org"
 LINK = re.compile(r"http://[^\s\"'<>]+")

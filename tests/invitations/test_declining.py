@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import ScopeKind
-from collegium.db.statements import Statement
+from collegium.db.database import Database
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import events, outbox
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals, links
@@ -18,6 +20,8 @@ from collegium.refusals import Conflict
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.organisations import actions as organisation_actions
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from tests.invitations.test_pages import (
     ADDRESS,
     NEW,
@@ -29,17 +33,8 @@ from tests.invitations.test_pages import (
 )
 from tests.sign_in.test_pages import owed
 from tests.support.browser import Browser, text
-from tests.support.world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.db.database import Database
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, Place
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 AWAY = "192.0.2.7"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from email.message import EmailMessage
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -15,7 +17,7 @@ from structlog.testing import capture_logs
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts as account_rows
 from collegium.db.tables import events, roles
 from collegium.db.tables import outbox as outbox_rows
@@ -24,17 +26,11 @@ from collegium.invitations import invited_accounts
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import UndeliverableError
 from collegium.security.crypto import hash_password
+from collegium.settings import Settings
 from collegium.worker.worker import LEASE_SECONDS, Worker
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 from tests.worker.scene import Clock, Recorder, words
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from email.message import EmailMessage
-
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
 
 LATER = UndeliverableError("451 Come back later", permanent=False)
 NEVER = UndeliverableError("550 No such person", permanent=True)

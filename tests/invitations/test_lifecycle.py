@@ -5,30 +5,24 @@ The tables are those of ``rules``; ``tests/rules`` holds them against the specif
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Table, bindparam, select, update
 
 from collegium.api.waldur.schemas import STATES
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import outbox, projects
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.invitations import rules as invitation_rules
+from collegium.settings import Settings
 from collegium.worker.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-    from sqlalchemy import Table
-
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 TODAY = datetime.now(UTC).date()
 TOMORROW = TODAY + timedelta(days=1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -13,18 +15,12 @@ from collegium.db.statements import Statement
 from collegium.db.tables import mail_budgets, outbox
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
 from collegium.refusals import Limited
+from collegium.settings import Settings
 from collegium.worker.scheduler import Scheduler
 from tests.groups.scene import Groups
 from tests.support.browser import Browser, text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 VICTIM = "victim@example.org"
 SPELLINGS = (VICTIM, "Victim@Example.org", "VICTIM@EXAMPLE.ORG")

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from collegium.accounts import queries as account_queries
-from collegium.db.database import WriteTransaction
-from collegium.db.statements import Statement
+from collegium.db.database import Database, WriteTransaction
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import events
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from tests.sign_in.test_pages import PASSWORD, owed
 from tests.support.browser import Browser, text
-from tests.support.world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.db.database import Database
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, Place
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 ADDRESS = "ines@example.org"
 NEW = {

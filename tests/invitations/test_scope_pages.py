@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import update
@@ -16,12 +15,9 @@ from collegium.web.invitations import DELIVERY_STATUSES, LINES_MAX
 from tests.scopes.test_pages import seat_path
 from tests.sign_in.test_pages import PASSWORD
 from tests.support.browser import Browser, text
-from tests.support.site import counted_statements
+from tests.support.site import Site, counted_statements
 from tests.support.team import Scene, everybody
-
-if TYPE_CHECKING:
-    from tests.support.site import Site
-    from tests.support.world import Place, World
+from tests.support.world import Place, World
 
 
 def invited(world: World, place: Place) -> set[str]:

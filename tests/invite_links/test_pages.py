@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from collegium.db.statements import Row
 from collegium.invite_links import queries as invite_link_queries
 from tests.join_requests.test_pages import ask, opened
 from tests.support.browser import Browser, text
 from tests.support.team import Scene, everybody
-
-if TYPE_CHECKING:
-    from collegium.db.statements import Row
-    from tests.support.world import Place, World
+from tests.support.world import Place, World
 
 
 def links_of(world: World, place: Place) -> list[Row]:

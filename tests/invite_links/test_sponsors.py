@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts import actions as account_actions
+from collegium.db.statements import Row
 from collegium.invite_links import queries as invite_link_queries
 from tests.access.test_visibility import add_role
 from tests.support.browser import Browser, text
-
-if TYPE_CHECKING:
-    from collegium.db.statements import Row
-    from tests.support.site import Site
-    from tests.support.team import Scene
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.team import Scene
+from tests.support.world import Person, Place, World
 
 MEMBER = "PROJECT.MEMBER"
 

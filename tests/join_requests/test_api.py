@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from collegium.access.rules import Permission, ScopeKind
+from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import outbox
+from collegium.security.crypto import Vault
 from collegium.settings import load
 from tests.access.test_visibility import add_role
 from tests.conftest import KEY
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import httpx
-
-    from collegium.db.database import Database
-    from collegium.security.crypto import Vault
-    from tests.support.world import Person, Place, World
+from tests.support.world import Person, Place, World
 
 LINKS = "/api/user-group-invitations/"
 REQUESTS = "/api/user-permission-requests/"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from collegium.access import queries as access_queries
@@ -13,15 +14,8 @@ from collegium.access.rules import Permission, ScopeKind
 from tests.groups.scene import PRIVATE, Groups
 from tests.join_requests.test_api import REQUESTS, custom, decide, posted, submit
 from tests.support.browser import Browser
-from tests.support.world import Place
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 SOON = (datetime.now(UTC) + timedelta(days=9)).isoformat()
 

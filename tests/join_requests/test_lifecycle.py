@@ -5,30 +5,25 @@ The tables are those of ``rules``; ``tests/rules`` holds them against the specif
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import bindparam, select
 
 from collegium.access import queries as access_queries
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import events, invite_links, organisations, role_permissions, roles
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import rules as join_request_rules
 from collegium.join_requests.rules import State as Asked
 from collegium.scopes.groups import actions as group_actions
+from collegium.settings import Settings
 from tests.invitations.test_lifecycle import change, mails
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 
 @pytest.fixture

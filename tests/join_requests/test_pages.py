@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,9 +13,7 @@ from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
 from tests.support.browser import Browser, text
 from tests.support.site import counted_statements
-
-if TYPE_CHECKING:
-    from tests.support.world import Person, Place, World
+from tests.support.world import Person, Place, World
 
 
 @pytest.fixture

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 
-from tests.support.site import BASE, counted_statements
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Place, World
+from collegium.settings import Settings
+from tests.support.site import BASE, Site, counted_statements
+from tests.support.world import Place, World
 
 # What is decided before the database is asked, or in words alone, need not be tried on both.
 once = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -5,8 +5,9 @@ What each finds, what it makes of nonsense, and what none of them tells.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -23,12 +24,8 @@ from collegium.memberships import queries as membership_queries
 from collegium.roles import queries as role_queries
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.scopes.projects import queries as project_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 LONG_AGO, SOON = "2001-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
 NOBODY = "0" * 32

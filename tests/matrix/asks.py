@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
+from collegium.api.request import Endpoint
 from collegium.api.waldur import fields, roles
 from collegium.invitations import approvals
 from collegium.roles import queries as role_queries
-from tests.matrix.stage import PASSWORD
+from tests.matrix.stage import PASSWORD, Stage, Tenant
 from tests.support.remote import new_key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.api.request import Endpoint
-    from tests.matrix.stage import Stage, Tenant
-    from tests.support.world import Person
+from tests.support.world import Person
 
 _REQUESTS: Final = "/api/private/users/groupmembershiprequest/"
 _INVITATIONS: Final = "/api/private/users/groupmembershipinvitation/"

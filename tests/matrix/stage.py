@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from argon2 import PasswordHasher
@@ -27,7 +28,7 @@ from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups.actions import MemberChange
 from collegium.security.crypto import Vault
-from collegium.settings import load
+from collegium.settings import Settings, load
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import actions as token_actions
@@ -38,13 +39,7 @@ from tests.access.test_visibility import add_role
 from tests.conftest import KEY
 from tests.support.remote import new_key
 from tests.support.site import Site
-from tests.support.world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from collegium.settings import Settings
-    from tests.support.world import Person, Place
+from tests.support.world import Person, Place, World
 
 PASSWORD: Final = "purple tram lifts nine"
 COLUMNS: Final = (

@@ -6,25 +6,20 @@ button of the pages. What changes rows of the organisation is listed here, with 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
+import httpx
 import pytest
 from sqlalchemy import update
 
 from collegium.db.statements import Statement
 from collegium.db.tables import organisations
 from tests.matrix import asks
-from tests.matrix.stage import Stage
+from tests.matrix.stage import Stage, Tenant
 from tests.matrix.walk import ROWS, Row, Walk
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import httpx
-
-    from tests.matrix.stage import Tenant
-    from tests.support.world import Person
+from tests.support.world import Person
 
 WALKERS: Final = ("staff", "owner", "manager", "member", "invitee", "stranger", "nobody")
 TABLES: Final = {

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
+import httpx
 import pytest
 
 from collegium.web.page import Page
 from tests.matrix import asks
+from tests.matrix.stage import Stage
 from tests.matrix.walk import ROUTES, ROWS, Row
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import httpx
-
-    from tests.matrix.stage import Stage
-    from tests.support.world import Person
+from tests.support.world import Person
 
 OTHERS: Final = {
     "/sign_in/": "begins a session, which its owner sees and ends",

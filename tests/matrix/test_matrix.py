@@ -8,16 +8,13 @@ holds what is hidden from who asks.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 
 from collegium.api.brainstem import routes as brainstem
 from tests.matrix import asks
+from tests.matrix.stage import Stage
 from tests.matrix.walk import REFUSED, ROUTES, ROWS, Walk
-
-if TYPE_CHECKING:
-    from tests.matrix.stage import Stage
 
 
 def spelling(dialect: str, path: str) -> str:

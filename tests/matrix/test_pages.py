@@ -8,20 +8,15 @@ has the same link, where the page is that of a link.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html import unescape
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.matrix import asks
-from tests.matrix.stage import WALKERS
+from tests.matrix.stage import WALKERS, Stage, Tenant
 from tests.matrix.walk import ROWS, Row, Walk
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.matrix.stage import Stage, Tenant
-    from tests.support.world import Person
+from tests.support.world import Person
 
 # What the API says to whoever has a link, for the pages that such links lead to.
 SAME_LINK = {

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
+
+import httpx
 
 from collegium.api import openapi
 from collegium.api.brainstem import routes as brainstem
+from collegium.api.request import Endpoint, Routes
 from collegium.api.waldur import routes as waldur
 from collegium.web import routes as web
 from tests.matrix import asks
-from tests.matrix.stage import COLUMNS, OUTSIDE, WALKERS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import httpx
-
-    from collegium.api.request import Endpoint, Routes
-    from tests.matrix.stage import Stage, Tenant
-    from tests.support.world import Person
+from tests.matrix.stage import COLUMNS, OUTSIDE, WALKERS, Stage, Tenant
+from tests.support.world import Person
 
 FILE: Final = Path(__file__).with_name("matrix.txt")
 ROUTES: Final[dict[str, Routes]] = {

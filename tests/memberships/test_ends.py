@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from collegium.memberships import queries as membership_queries
-
-if TYPE_CHECKING:
-    from tests.support.world import World
+from tests.support.world import World
 
 
 def test_a_deed_that_waited_ends_a_grant_that_was_written_meanwhile(world: World) -> None:

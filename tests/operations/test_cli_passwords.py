@@ -11,15 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.serving import PROGRAM, Service, bare_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PASSWORD = "quiet-harbour-9"
 PUBLISHED = "demo-only-harbour-lantern"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from sqlalchemy import DateTime, insert, literal_column, select
@@ -14,18 +15,11 @@ from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import outbox
 from collegium.events import queries as event_queries
-from collegium.settings import load
-from tests.conftest import KEY
+from collegium.settings import Settings, load
+from tests.conftest import KEY, PostgreSQL
 from tests.support.serving import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from collegium.settings import Settings
-    from tests.conftest import PostgreSQL
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 ALL = [
     "configuration",

@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -20,9 +21,6 @@ import pytest
 from collegium.settings import DEFAULTS, PREFIX, load
 from tests.conftest import KEY, PostgreSQL
 from tests.support.serving import PATIENCE, Service
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 

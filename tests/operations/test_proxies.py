@@ -10,10 +10,11 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -24,9 +25,6 @@ from cryptography.x509.oid import NameOID
 
 from tests.hostile.raw import connect
 from tests.support.serving import PATIENCE, Service, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 NAME = "members.example.org"

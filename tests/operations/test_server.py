@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +20,6 @@ from collegium.api.middleware import RAW_PATH
 from tests.hostile.raw import connect, listen, request, say
 from tests.support import slow_app
 from tests.support.serving import PATIENCE, Service, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 A_FEW_SECONDS = 6.0
 

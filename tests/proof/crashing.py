@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from email import message_from_bytes
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 from sqlalchemy import func, select
@@ -21,15 +22,10 @@ from collegium.db import tables
 from collegium.db.statements import Statement
 from collegium.worker.worker import Worker
 from tests.proof.invariants import broken
-from tests.proof.stage import LateClock
+from tests.proof.stage import LateClock, Stage
 from tests.proof.storm import Storm
 from tests.support.serving import PATIENCE, bare_environment, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from tests.proof.stage import Stage
-    from tests.worker.scene import Mailbox
+from tests.worker.scene import Mailbox
 
 ROOT = Path(__file__).parents[2]
 _EVENTS = Statement(select(tables.events.c.kind, tables.events.c.payload))

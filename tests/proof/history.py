@@ -8,14 +8,11 @@ lost, no scope without an owner, no token that works after its end was told.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from tests.proof.doors import status
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tests.proof.model import Roll
+from tests.proof.model import Roll
 
 
 class Call(NamedTuple):

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from sqlalchemy import select, text
 
 from collegium.access.rules import OWNER_ROLES
 from collegium.db import tables
-from collegium.db.statements import Statement
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.db.database import Database
-    from collegium.db.statements import Row
+from collegium.db.database import Database
+from collegium.db.statements import Row, Statement
 
 _ROWS = {
     name: Statement(select(tables.metadata.tables[name]))

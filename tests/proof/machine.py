@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -10,12 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from collegium.worker.scheduler import Scheduler as Teller
 from tests.proof.doors import Actions, Wires
 from tests.proof.model import DAY
-from tests.proof.stage import PEOPLE, ROLES, SCOPES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.proof.stage import Piece, Stage
+from tests.proof.stage import PEOPLE, ROLES, SCOPES, Piece, Stage
 
 EVERYBODY = (*PEOPLE, "staff")
 # Whoever may do something comes up as often as whoever may not.

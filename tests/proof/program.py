@@ -16,18 +16,16 @@ import resource
 import signal
 import smtplib
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.cli import main
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
 from collegium.worker.transport import SmtpTransport
 from collegium.worker.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WRITES: Final = ("begun", "statement", "commit", "committed")
 """Points around a commit: begun, after a statement, just before the commit, just after it."""

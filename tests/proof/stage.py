@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import bindparam, event, func, select
 
@@ -17,16 +18,11 @@ from collegium.db.tables import BigInt
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.scopes.groups import actions as group_actions
-from collegium.security.crypto import hash_password
+from collegium.security.crypto import Vault, hash_password
+from collegium.settings import Settings
 from collegium.worker.scheduler import Scheduler as Teller
 from tests.proof.model import DAY, Roll
 from tests.support.world import Person, World
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 PASSWORD = "correct horse battery staple"
 START = datetime(2031, 3, 1, tzinfo=UTC)

@@ -5,19 +5,15 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
 from tests.proof.doors import Wires
 from tests.proof.history import Call
-from tests.proof.stage import ROLES
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.proof.stage import Piece
+from tests.proof.stage import ROLES, Piece
 
 CALLERS = 8
 ENDS = 3

@@ -10,25 +10,21 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from tests.conftest import KEY
 from tests.proof.crashing import Ordeal, Victim
 from tests.proof.program import MAILS, WRITES
 from tests.proof.record import LONG, record
 from tests.proof.stage import LateClock, Stage, Timed
 from tests.worker.scene import Mailbox, mail_server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 ROUNDS = int(os.environ.get("PROOF_ROUNDS", "0"))
 """How often each point is gone through in the long run, and how often half of that at random."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from collegium.accounts import queries as account_queries
+from collegium.db.database import Database
 from collegium.scopes import queries as scope_queries
 from tests.proof.invariants import broken
-
-if TYPE_CHECKING:
-    from collegium.db.database import Database
-    from tests.support.world import World
+from tests.support.world import World
 
 
 @pytest.mark.parametrize("gone", ["scope", "account"])

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from tests.conftest import KEY
 from tests.proof.crashing import Victim
 from tests.proof.machine import Both, BothWired
 from tests.proof.record import LONG, record
 from tests.proof.stage import Clock, KeptClock, Stage, Timed
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 EXAMPLES = int(os.environ.get("PROOF_EXAMPLES", "0"))
 

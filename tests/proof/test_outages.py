@@ -10,30 +10,26 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 
 from collegium.db import schema
 from collegium.db.database import Database, UnavailableError
+from collegium.security.crypto import Vault
 from collegium.settings import load
-from tests.conftest import KEY
+from tests.conftest import KEY, PostgreSQL
 from tests.proof.crashing import Ordeal, Victim
 from tests.proof.invariants import broken
 from tests.proof.record import LONG, record
 from tests.proof.stage import Stage
+from tests.proof.storm import Storm
 from tests.support.serving import PROGRAM, bare_environment
 from tests.worker.scene import Mailbox, mail_server
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.security.crypto import Vault
-    from tests.conftest import PostgreSQL
-    from tests.proof.storm import Storm
 
 RESTARTS = max(1, int(os.environ.get("PROOF_ROUNDS", "1")) // 2)
 SEED = int(os.environ.get("PROOF_SEED", "1"))

@@ -6,22 +6,17 @@ import os
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from collegium.db.database import Database
 from collegium.worker.transport import SmtpTransport
 from tests.proof.crashing import numbers
 from tests.proof.record import record
 from tests.worker.scene import Clock, Mailbox, mail_server, owe, rows, worker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from aiosmtpd.smtp import SMTP, Envelope, Session
-
-    from collegium.db.database import Database
 
 MAILS = 12
 ROUNDS = int(os.environ.get("PROOF_ROUNDS", "1"))

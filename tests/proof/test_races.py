@@ -5,26 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from collegium.db.database import Database
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from tests.conftest import KEY
 from tests.proof.crashing import Victim
 from tests.proof.history import makes_sense
 from tests.proof.invariants import broken
+from tests.proof.model import Roll
 from tests.proof.record import LONG, record
 from tests.proof.stage import Stage
 from tests.proof.storm import Storm
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from collegium.db.database import Database
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
-    from tests.proof.model import Roll
 
 SECONDS = float(os.environ.get("PROOF_SECONDS", "8"))
 SEED = int(os.environ.get("PROOF_SEED", "1"))

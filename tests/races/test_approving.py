@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.invitations import approvals
+from collegium.settings import Settings
 from tests.groups.scene import Groups
 from tests.races.test_races import together
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 __all__ = ["together"]
 

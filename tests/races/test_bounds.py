@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
+from collegium.settings import Settings
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.ssh_keys import queries as ssh_key_queries
@@ -16,13 +18,8 @@ from tests.races.test_races import together
 from tests.sign_in.test_pages import HASHED, PASSWORD
 from tests.support.browser import Browser
 from tests.support.remote import new_key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 ROUNDS = 10
 MOST = 2

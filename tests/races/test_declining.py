@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from collegium.db.database import Database
 from collegium.invitations import actions as invitation_actions
 from collegium.refusals import Conflict, NotFound
+from collegium.settings import Settings
 from tests.conftest import url
 from tests.races.test_races import together
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.db.database import Database
-    from collegium.settings import Settings
-    from tests.support.world import Person, World
+from tests.support.world import Person, World
 
 __all__ = ["together", "url"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -12,12 +13,8 @@ from collegium.db.statements import Statement
 from collegium.db.tables import grants, join_requests
 from tests.groups.scene import Groups
 from tests.races.test_races import ROUNDS, together, url
-
-if TYPE_CHECKING:
-    import httpx
-
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 __all__ = ["together", "url"]
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+import httpx
 import pytest
+from sqlalchemy import Table
 
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, invitations, invite_links, organisations, tokens
 from collegium.invitations import links
+from collegium.settings import Settings
 from tests.races.test_races import together
 from tests.support.browser import Browser
+from tests.support.site import Site
 from tests.support.team import Scene, make
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-    from sqlalchemy import Table
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.world import World
 
 __all__ = ["together"]
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.api.waldur import schemas
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import events, role_permissions, roles
 from tests.access.test_visibility import add_role
-
-if TYPE_CHECKING:
-    import httpx
-
-    from collegium.db.statements import Row
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from tests.support.site import Site
+from tests.support.world import Person, Place, World
 
 USED = (400, ["Role is still used."])
 GIVE = [Permission.PROJECT_GRANT.value, Permission.PROJECT_UPDATE.value]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from collegium.refusals import Conflict
 from collegium.scopes.rules import check_invite_link_quota, check_project_quota
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 QUOTAS = [
     (check_project_quota, "organisation.too_many_projects"),

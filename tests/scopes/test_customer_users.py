@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from collegium.roles import actions as role_actions
-from tests.support.site import BASE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, Place, World
+from collegium.settings import Settings
+from tests.support.site import BASE, Site
+from tests.support.world import Person, Place, World
 
 
 class Scene:

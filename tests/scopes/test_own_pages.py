@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from tests.join_requests.test_pages import group
 from tests.support.browser import Browser, text
-from tests.support.site import counted_statements
+from tests.support.site import Site, counted_statements
 from tests.support.team import Scene, everybody
-
-if TYPE_CHECKING:
-    import pytest
-
-    from tests.support.site import Site
 
 HERE = "/teams/"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,11 +13,8 @@ from collegium.web.audit_log import SENTENCES, SUBJECT_FIELDS
 from tests.accounts.test_pages import grant_of
 from tests.join_requests.test_pages import ask, opened
 from tests.support.browser import Browser, text
-from tests.support.site import counted_statements
+from tests.support.site import Site, counted_statements
 from tests.support.team import Scene, everybody
-
-if TYPE_CHECKING:
-    from tests.support.site import Site
 
 
 def test_the_team_shows_whom_the_api_shows(browser: Browser, site: Site, scene: Scene) -> None:

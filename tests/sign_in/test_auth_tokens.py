@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.support.site import BASE
-
-if TYPE_CHECKING:
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import BASE, Site
+from tests.support.world import Person, World
 
 TOKENS = "/api/auth-tokens/"
 

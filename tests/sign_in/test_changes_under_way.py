@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from pyotp.totp import TOTP
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.db.database import WriteTransaction
 from collegium.security.crypto import check_password, hash_password
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices import queries as device_queries
@@ -25,15 +28,8 @@ from collegium.ssh_keys import queries as ssh_key_queries
 from tests.sign_in.test_pages import HASHED, PASSWORD, turned_on
 from tests.support.browser import Browser
 from tests.support.remote import new_key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.db.database import WriteTransaction
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 NEW = "a quiet harbour at night"
 OTHER = hash_password(NEW)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import bindparam, update
 
@@ -12,16 +14,10 @@ from collegium.accounts import queries as account_queries
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import tokens as table
 from collegium.security.crypto import hash_password
+from collegium.settings import Settings
 from collegium.sign_in.tokens import queries as token_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 # What is decided before the database is asked, or in words alone, need not be tried on both.
 once = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -13,13 +14,9 @@ from collegium.db.statements import Statement
 from collegium.db.tables import rate_limits
 from collegium.security.crypto import hash_password
 from collegium.security.rate_limits.rules import LOGIN_ACCOUNT, LOGIN_PAIR, backoff
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from collegium.settings import Settings
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 PASSWORD = "a quiet harbour 41"
 LOCKED = {"detail": "Username is locked out. Try in 10 minutes."}

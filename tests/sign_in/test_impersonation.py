@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -17,13 +19,7 @@ from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import events
 from tests.support.site import Site, counted_statements
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import httpx
-
-    from tests.support.world import Person, World
+from tests.support.world import Person, World
 
 ME = "/api/users/me/"
 

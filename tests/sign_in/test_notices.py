@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from email.message import EmailMessage
+from typing import Any
 
 import pytest
 from pyotp.totp import TOTP
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.settings import Settings
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.worker.worker import Worker
 from tests.sign_in.test_pages import HASHED, PASSWORD, turned_on
 from tests.support.browser import Browser
+from tests.support.site import Site
+from tests.support.world import Person, World
 from tests.worker.scene import Recorder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from email.message import EmailMessage
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
 
 NEW = "a quiet harbour at night"
 HERS = {"X-Forwarded-For": "192.0.2.10"}

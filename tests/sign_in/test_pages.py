@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from pyotp import random_base32
 from pyotp.totp import TOTP
 
 from collegium.accounts import queries as account_queries
+from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import outbox as outbox_table
 from collegium.db.tables import recovery_codes
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Forbidden
 from collegium.security.crypto import hash_password
+from collegium.settings import Settings
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.worker import mails
 from tests.support.browser import Browser, text
 from tests.support.site import Site
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.db.database import Database
-    from collegium.settings import Settings
-    from tests.support.world import Person, World
+from tests.support.world import Person, World
 
 PASSWORD = "four winds over quiet water"
 HASHED = hash_password(PASSWORD)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from pyotp.totp import TOTP
 
 from collegium.accounts import actions as account_actions
+from collegium.settings import Settings
 from tests.sign_in.test_pages import HASHED, PASSWORD, try_in
 from tests.support.browser import Browser, text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 ME = "/api/users/me/"
 DELEGATED = ("personal", "device", "access")

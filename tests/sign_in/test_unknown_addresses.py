@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from collegium.db.statements import Statement
 from collegium.db.tables import rate_limits
 from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT, PEOPLE_ADDRESS
+from collegium.settings import Settings
 from tests.groups.scene import Groups
 from tests.support.browser import Browser, text
-from tests.support.site import counted_statements
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site, counted_statements
+from tests.support.world import Person, World
 
 FREE = PEOPLE_ACCOUNT.allowed
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from pyotp.totp import TOTP
 
 from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.db.tables import rate_limits as tries_table
 from collegium.security.rate_limits import queries as rate_limit_queries
+from collegium.settings import Settings
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.worker.worker import Worker
 from tests.sign_in.test_pages import HASHED, PASSWORD, owed, try_in, turned_on
 from tests.support.browser import Browser, text
+from tests.support.site import Site
+from tests.support.world import Person, World
 from tests.worker.scene import Recorder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-    from pyotp.totp import TOTP
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import Person, World
 
 KIND = "second_factor_failed"
 

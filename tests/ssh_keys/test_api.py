@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -20,16 +23,8 @@ from collegium.db.tables import ssh_keys as key_rows
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.support.remote import new_key
-from tests.support.site import BASE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    import httpx
-
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import BASE, Site
+from tests.support.world import Person, World
 
 KEYS = "/api/keys/"
 DENIED = {"detail": "You do not have permission to perform this action."}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import httpx
 
 from collegium.sign_in.tokens import sessions as session_actions
-
-if TYPE_CHECKING:
-    import httpx
-
-    from tests.support.site import Site
-    from tests.support.world import Person, World
+from tests.support.site import Site
+from tests.support.world import Person, World
 
 ORIGIN = "http://collegium.test"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import NAMESPACE_OID, uuid5
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Table, bindparam, select, update
 
+from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import (
     accounts,
@@ -26,13 +28,6 @@ from collegium.db.tables import (
 )
 from collegium.lists import row_counts
 from tests.support import big
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Table
-
-    from collegium.db.database import Database
 
 OWNER, MEMBER, STAFF = 77_001, 77_003, 95_000
 """Those who look at it: in charge of everything here, in the project; and staff."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.lists.listing import Listing
+from collegium.lists.listing import Listing
 
 
 def plans_of(

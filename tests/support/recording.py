@@ -19,24 +19,20 @@ import os
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import httpx
 import pytest
 
 from collegium.db.database import ReadTransaction
 from tests.support import serving, site
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    import httpx
-
-    from tests.support.serving import Service
+from tests.support.serving import Service
 
 RECORD: Final = "RECORD"
 """The environment variable that names the file to write."""

@@ -6,19 +6,16 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 from urllib.parse import parse_qs, unquote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from collegium.integrations.http_client import Timeouts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SECRET = "what-nobody-may-read-7071"
 """In every answer that goes wrong, and in the address: it must come back nowhere."""

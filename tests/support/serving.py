@@ -9,9 +9,10 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import chdir, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
@@ -19,9 +20,6 @@ from collegium import bootstrap
 from collegium.accounts.actions import ensure_staff
 from collegium.db import schema
 from collegium.settings import load
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PROGRAM = Path(sys.executable).with_name("collegium")
 TLS = ssl.create_default_context()

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
+from wsgiref.types import WSGIApplication
 
 import httpx
 
 from collegium import app
-from collegium.db.database import ReadTransaction
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from wsgiref.types import WSGIApplication
-
-    from collegium.db.database import Database
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
-    from tests.support.world import Person
+from collegium.db.database import Database, ReadTransaction
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
+from tests.support.world import Person
 
 BASE = "http://collegium.test"
 

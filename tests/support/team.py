@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.browser import Browser
-    from tests.support.world import Person, Place, World
+from tests.support.browser import Browser
+from tests.support.world import Person, Place, World
 
 
 class Scene(NamedTuple):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 from uuid import uuid4
 
 from tests.support.recording import Recorder, differences
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _record(path: Path, status: int, name: str) -> Path:

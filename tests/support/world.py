@@ -7,13 +7,16 @@ that the service could not have written.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import ScopeKind
+from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.db.database import Database, ReadTransaction
+from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invite_links import actions as invite_link_actions
@@ -24,16 +27,9 @@ from collegium.memberships import queries as membership_queries
 from collegium.roles import queries as role_queries
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from collegium.sign_in.tokens import actions as token_actions
-
-if TYPE_CHECKING:
-    from datetime import date, datetime
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import Database, ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -13,13 +13,10 @@ from argon2 import PasswordHasher
 from collegium.accounts import queries as account_queries
 from collegium.security.crypto import hash_password
 from tests.sign_in.test_pages import HASHED, PASSWORD, owed, try_in
-from tests.support.browser import text
-
-if TYPE_CHECKING:
-    from tests.support.browser import Browser
-    from tests.support.site import Site
-    from tests.support.team import Scene
-    from tests.support.world import Person, World
+from tests.support.browser import Browser, text
+from tests.support.site import Site
+from tests.support.team import Scene
+from tests.support.world import Person, World
 
 UELLE, UELLE_SMALL, UELLE_LOOSE = (
     "\u00dclle@example.org",

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, time, timedelta
 from html import unescape
-from typing import TYPE_CHECKING
 
 import pytest
 
+from collegium.db.statements import Row
 from collegium.invite_links import queries as invite_link_queries
 from tests.support.browser import Browser, text
-
-if TYPE_CHECKING:
-    from collegium.db.statements import Row
-    from tests.support.site import Site
-    from tests.support.team import Scene
+from tests.support.site import Site
+from tests.support.team import Scene
 
 DAY = (datetime.now(UTC) + timedelta(days=4)).replace(hour=0, minute=0, second=0, microsecond=0)
 ENDS = [

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from collegium.accounts import queries as account_queries
+from collegium.settings import Settings
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.web.browser_request import is_local
 from collegium.web.page import Page, templates
 from collegium.web.routes import ROUTES
 from tests.support.browser import ORIGIN, Browser, text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.site import Site
+from tests.support.world import World
 
 PLACES = {
     "token": "not-a-token",

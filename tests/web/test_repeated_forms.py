@@ -6,10 +6,12 @@ import re
 from datetime import timedelta
 from functools import partial
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from pyotp.totp import TOTP
+from sqlalchemy import Table
 
 from collegium.api import limits
 from collegium.db import idempotency
@@ -25,14 +27,9 @@ from collegium.worker.worker import Worker
 from tests.sign_in.test_pages import HASHED, secret_on
 from tests.sign_in.test_pages import PASSWORD as KNOWN
 from tests.support.browser import Browser, text
+from tests.support.site import Site
 from tests.support.team import Scene
-
-if TYPE_CHECKING:
-    import httpx
-    from sqlalchemy import Table
-
-    from tests.support.site import Site
-    from tests.support.world import World
+from tests.support.world import World
 
 PASSWORD = "purple tram lifts nine"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import bindparam, insert
+from sqlalchemy import Table, bindparam, insert
 
 from collegium.db.statements import Statement
 from collegium.db.tables import join_requests, outbox
@@ -16,16 +15,11 @@ from collegium.scopes import activity
 from collegium.web import charts
 from collegium.web.staff import PARTS
 from tests.join_requests.test_pages import ask, opened
-from tests.support.browser import text
+from tests.support.browser import Browser, text
 from tests.support.site import counted_statements
 from tests.support.team import Scene, everybody
+from tests.support.world import World
 from tests.web.test_forms import PAGES
-
-if TYPE_CHECKING:
-    from sqlalchemy import Table
-
-    from tests.support.browser import Browser
-    from tests.support.world import World
 
 
 def real(path: str, scene: Scene) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,12 +16,9 @@ from collegium.refusals import Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.web.staff_mails import KINDS
 from collegium.web.staff_roles import GROUPS, TREE
-from tests.support.browser import text
-
-if TYPE_CHECKING:
-    from tests.support.browser import Browser
-    from tests.support.team import Scene
-    from tests.support.world import World
+from tests.support.browser import Browser, text
+from tests.support.team import Scene
+from tests.support.world import World
 
 
 @pytest.fixture

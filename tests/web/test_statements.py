@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from collegium.join_requests import actions as join_request_actions
 from collegium.memberships import queries as membership_queries
@@ -17,11 +17,7 @@ from tests.accounts.test_pages import grant_of
 from tests.support.browser import Browser
 from tests.support.remote import new_key
 from tests.support.site import counted_statements
-
-if TYPE_CHECKING:
-    import pytest
-
-    from tests.support.world import Person, Place, World
+from tests.support.world import Person, Place, World
 
 MOST = 14
 MANY = 6

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from collegium.db.database import Database
 from tests.worker.scene import owe, words, written
-
-if TYPE_CHECKING:
-    from collegium.db.database import Database
 
 HEBREW = "\u05d0\u05d2\u05d5\u05d3\u05d4"
 ISOLATED = f"\u2068{HEBREW}\u2069"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Table, bindparam, delete, select, update
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import invitations, join_requests, outbox, roles, scopes
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
@@ -23,18 +25,9 @@ from collegium.outbox.outcomes import ObsoleteError
 from collegium.settings import Settings
 from collegium.worker import mails
 from collegium.worker.scheduler import Scheduler
-from tests.support.world import World
+from tests.support.world import Person, World
 from tests.worker.scene import words
 from tests.worker.test_mails import EVIL, FRONT, HIDDEN, _Tags
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from sqlalchemy import Table
-
-    from collegium.db.statements import Row
-    from tests.support.world import Person
 
 KINDS = (
     "invitation_requested",

@@ -5,17 +5,14 @@ from __future__ import annotations
 import shutil
 import socket
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.mailbox import Mailbox
 from tests.support.serving import Service, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Hanging:

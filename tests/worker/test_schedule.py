@@ -6,37 +6,31 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
+from email.message import EmailMessage
 from email.policy import default
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Table, bindparam, select, update
 
 from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import events, invitations, organisations, outbox, projects, roles
 from collegium.invitations import actions as invitation_actions
+from collegium.settings import Settings
 from collegium.worker.scheduler import Scheduler as Time
 from collegium.worker.worker import Worker
 from tests.conftest import KEY
 from tests.support.serving import Service
+from tests.support.world import Person, Place, World
 from tests.worker.scene import Clock, Recorder, words
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from email.message import EmailMessage
-    from pathlib import Path
-
-    import httpx
-    from sqlalchemy import Table
-
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
-    from tests.support.world import Person, Place, World
 
 TICK = timedelta(microseconds=1)
 DAY = timedelta(days=1)

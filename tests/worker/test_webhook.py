@@ -9,16 +9,18 @@ import json
 import re
 import time
 from base64 import b64encode
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Statement
+from collegium.db.database import Database
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import invitations as invitation_rows
 from collegium.invitations import queries as invitation_queries
 from collegium.outbox import queries as outbox_queries
@@ -30,6 +32,8 @@ from collegium.worker.worker import LEASE_SECONDS, OUTAGE_DELAYS, RETRY_DELAYS, 
 from tests.support import remote as tempers
 from tests.support.remote import HASTE, SECRET, Answering, Asked, Temper, says
 from tests.support.serving import free_port
+from tests.support.site import Site
+from tests.support.world import World
 from tests.worker.scene import (
     START,
     Clock,
@@ -42,14 +46,6 @@ from tests.worker.scene import (
     worker,
     written,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from collegium.db.database import Database
-    from collegium.db.statements import Row
-    from tests.support.site import Site
-    from tests.support.world import World
 
 FRONT = "https://members.example.org"
 CLIENT = f"collegium:client {SECRET}"
