@@ -12,9 +12,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from multiprocessing.util import Finalize
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import falcon
@@ -29,15 +30,10 @@ from collegium.api.waldur import errors
 from collegium.api.waldur import routes as waldur
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
-from collegium.settings import SettingsError, load
+from collegium.settings import Settings, SettingsError, load
 from collegium.web import routes as web
 from collegium.worker import presence
 from collegium.worker.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.settings import Settings
 
 _PR_SET_PDEATHSIG: Final = 1
 _WATCH_SECONDS: Final = 0.5

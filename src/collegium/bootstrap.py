@@ -8,18 +8,15 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
-from collegium.settings import SettingsError
+from collegium.settings import Settings, SettingsError
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
-
-if TYPE_CHECKING:
-    from collegium.settings import Settings
 
 BASE_IS_GUESSED: Final = "_COLLEGIUM_BASE_IS_GUESSED"
 """Environment variable by which ``serve`` tells its workers that BASE_URL is not set."""

@@ -11,23 +11,19 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 import click
 
 from collegium import bootstrap, logs
 from collegium.db import schema
-from collegium.db.database import StorageFullError, UnavailableError
+from collegium.db.database import Database, StorageFullError, UnavailableError
+from collegium.security.crypto import Vault
 from collegium.setting_types import duration
 from collegium.settings import Settings, SettingsError, load
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from collegium.db.database import Database
-    from collegium.security.crypto import Vault
 
 _PIPED_MAX: Final = 4096
 """Maximum number of bytes that are read as a password from standard input."""

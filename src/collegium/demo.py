@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import ScopeKind
+from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.db.database import Database, WriteTransaction
+from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.memberships import actions as membership_actions
 from collegium.roles import queries as role_queries
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
-from collegium.security.crypto import hash_password
+from collegium.security.crypto import Vault, hash_password
+from collegium.settings import Settings
 from collegium.sign_in.tokens.actions import actor_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import Database, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 PUBLISHED_PASSWORD: Final = "demo-only-harbour-lantern"  # noqa: S105 - published on purpose
 """Password of the demo accounts in the database of a source checkout, and nowhere else."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
@@ -11,22 +12,16 @@ from sqlalchemy import func, select
 from collegium import bootstrap, hosts
 from collegium.api import limits
 from collegium.db import schema
-from collegium.db.database import StorageFullError, UnavailableError
+from collegium.db.database import Database, StorageFullError, UnavailableError
 from collegium.db.statements import Statement
 from collegium.events import queries as event_queries
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import UnreachableError
+from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
-from collegium.settings import SettingsError, load
+from collegium.settings import Settings, SettingsError, load
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import MAX_ATTEMPTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from collegium.db.database import Database
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 _DRIFT: Final = timedelta(seconds=5)
 _CLOCK: Final = Statement(select(func.now().label("moment")))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import structlog
 
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
-    from collegium.settings import Settings
+from collegium.settings import Settings
 
 _PLAIN: Final = re.compile(r"[!#-<>-~]+")
 """Values that need no quotes: no space, quote, equals sign, control or non-ASCII character."""

@@ -19,12 +19,14 @@ import sys
 import threading
 import time
 from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
+from wsgiref.types import WSGIApplication
 
 from granian import _granian
 from granian._granian import CallbackScheduler, WorkerSignal
@@ -38,10 +40,6 @@ from granian.server.mp import WorkerProcess
 from collegium import bootstrap
 from collegium.api.middleware import RAW_PATH
 from collegium.settings import THREADS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from wsgiref.types import WSGIApplication
 
 HEADER_SECONDS: Final = 15
 """Timeout for the head of a request, in seconds."""

@@ -7,10 +7,13 @@ organisation visible. The tree has two levels, so the queries need no recursion.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
     LargeBinary,
     and_,
     bindparam,
@@ -27,7 +30,8 @@ from sqlalchemy import (
 
 from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
 from collegium.access.subnets.rules import position
-from collegium.db.statements import Statement, UtcDateTime
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime
 from collegium.db.tables import (
     BigInt,
     accounts,
@@ -40,14 +44,6 @@ from collegium.db.tables import (
 )
 from collegium.refusals import Forbidden, NotFound
 from collegium.text.email_addresses import comparable_address
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from sqlalchemy import ColumnElement, CompoundSelect
-
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 
 @dataclass(frozen=True, slots=True)

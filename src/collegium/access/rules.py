@@ -6,14 +6,12 @@ custom roles. The Python names are ours.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 
 class ScopeKind(StrEnum):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from types import EllipsisType
+from typing import Any, Final
 from uuid import uuid4
 
 from collegium.access.queries import lock_account, lock_scope
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.erasure import queries as erasure_queries
 from collegium.accounts.pictures import queries as picture_queries
 from collegium.accounts.profiles import actions as profile_actions
+from collegium.db.database import Database, ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import queries as join_request_queries
@@ -24,24 +29,14 @@ from collegium.memberships.rules import is_owner_role
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.scopes.actions import change_account, end_invitations
-from collegium.security.crypto import check_password, hash_password
+from collegium.security.crypto import Vault, check_password, hash_password
 from collegium.security.passwords import password_errors
+from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens.rules import may_hold_api_token
 from collegium.text.email_addresses import address_error, canonical_address
 from collegium.text.names import trim
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import EllipsisType
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import Database, ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
-
 
 PASSWORD_MAX: Final = 128
 """Maximum number of characters of a password in forms and APIs."""

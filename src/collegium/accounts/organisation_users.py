@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Iterable
+from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, literal_column, or_, select, true, union_all
+from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, select, true, union_all
 
 from collegium.access.queries import actor_grants, is_active, viewer_params
-from collegium.access.rules import OWNER_ROLES, ScopeKind
-from collegium.db.statements import Statement, any_of
+from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row, Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, roles, scopes
 from collegium.lists import account_search
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
-    from sqlalchemy import ColumnElement
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 _held = grants.alias("held")
 _scope = bindparam("scope", type_=BigInt)

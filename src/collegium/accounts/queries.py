@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
     String,
     and_,
     bindparam,
@@ -24,9 +28,10 @@ from sqlalchemy import (
 )
 
 from collegium.access.queries import is_active, lock_account, viewer_params, visible_scopes
+from collegium.access.rules import Actor
 from collegium.accounts.erasure.rules import neutral_name
-from collegium.db.database import UniqueViolationError
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     API_TOKEN,
     BigInt,
@@ -49,15 +54,6 @@ from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import sort_key
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from sqlalchemy import ColumnElement, FromClause, Select
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _NOT_SHOWN: Final = {"password", "search", "details", "profile", "email_comparable"}
 _COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.endswith("_sort")]

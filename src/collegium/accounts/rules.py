@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection, Iterator, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.refusals import Conflict, Invalid
 from collegium.text.confusables import is_reserved_username
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
 
 STAFF_ONLY: Final = frozenset(
     {"is_active", "is_staff", "is_support", "description", "slug", "notifications_enabled"}

@@ -11,13 +11,15 @@ by the thousand.
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
 from collegium import hosts
-from collegium.db.database import UnavailableError
+from collegium.api.request import RequestContext
+from collegium.db.database import Database, UnavailableError, WriteTransaction
 from collegium.refusals import Limited
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import (
@@ -32,12 +34,6 @@ from collegium.security.rate_limits.rules import (
     PEOPLE_ADDRESS,
     RateLimit,
 )
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from collegium.api.request import RequestContext
-    from collegium.db.database import Database, WriteTransaction
 
 _log = structlog.get_logger()
 

@@ -9,19 +9,15 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from collegium import logs
-from collegium.api.request import BASE, REQUEST_ID, ROUTED, text, trusted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from collegium.api.request import PublicUrl
+from collegium.api.request import BASE, REQUEST_ID, ROUTED, PublicUrl, text, trusted
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_MAX: Final = 128 * 1024

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import msgspec
 
 from collegium import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from collegium.api.request import Endpoint, Routes
+from collegium.api.request import Endpoint, Routes
 
 _JSON: Final = "application/json"
 _TEXT: Final = {"type": "string"}

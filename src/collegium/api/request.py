@@ -8,46 +8,47 @@ and back cost more than most responses (docs/decisions/0015-wsgi.md).
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import structlog
 from falcon import (
+    App,
     HTTPContentTooLarge,
     HTTPUnsupportedMediaType,
+    Request,
+    Response,
 )
 
 from collegium import hosts
+from collegium.access.rules import Actor
 from collegium.api.request_bodies import Bodies
-from collegium.db.database import StorageFullError, UnavailableError
+from collegium.db.database import (
+    Database,
+    ReadTransaction,
+    StorageFullError,
+    UnavailableError,
+    WriteTransaction,
+)
+from collegium.db.statements import Row
+from collegium.hosts import Network
 from collegium.refusals import Limited, NotFound, Refusal, Unauthenticated
+from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
-from collegium.settings import THREADS
+from collegium.security.rate_limits.rules import RateLimit
+from collegium.settings import THREADS, Settings
 from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
 from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-    from contextlib import AbstractContextManager
-
-    from falcon import App, Request, Response
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import Database, ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.hosts import Network
-    from collegium.security.crypto import Vault
-    from collegium.security.rate_limits.rules import RateLimit
-    from collegium.settings import Settings
 
 _log = structlog.get_logger()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from falcon import (
     HTTP_408,
@@ -14,9 +15,6 @@ from falcon import (
     HTTPServiceUnavailable,
     HTTPTooManyRequests,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 BODY_SECONDS: Final = 60
 """Maximum time for a body to arrive; the largest accepted body then needs 35 kB a second."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from collegium.access.queries import lock_account
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.api.request import RequestContext
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.refusals import Unauthenticated
 from collegium.security import crypto
 from collegium.security.rate_limits import queries as rate_limit_queries
@@ -15,15 +21,6 @@ from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import TRIES
 from collegium.text.names import typed_username
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from collegium.access.rules import Actor
-    from collegium.api.request import RequestContext
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -20,9 +20,7 @@ from psycopg.adapt import Loader
 from psycopg.types.json import set_json_loads
 from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.engine import make_url
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 BUSY_SECONDS: Final = 10
 """Longest wait in seconds for a SQLite writer or a free connection before ``UnavailableError``."""

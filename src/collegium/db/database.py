@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -27,12 +27,10 @@ from collegium.db.connections import (
 from collegium.db.statements import CompiledStatement, Row, Statement
 
 __all__ = ("StorageFullError", "UnavailableError")
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-
-    from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Dialect
 
 _PIECES: Final = 8
 """Number of segments of a full-text index above which all of them are merged."""

@@ -5,21 +5,17 @@ The second submission gets the stored response of the first.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import idempotency_keys
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from typing import Any
-
-    from collegium.db.database import ReadTransaction, WriteTransaction
 
 KEPT_FOR: Final = timedelta(days=1)
 """How long a submission is kept.

@@ -5,19 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from sqlalchemy import inspect
+from alembic.config import Config
+from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 from collegium.db import statistics
-from collegium.db.database import UnavailableError
-
-if TYPE_CHECKING:
-    from alembic.config import Config
-    from sqlalchemy import Connection
-
-    from collegium.db.database import Database
+from collegium.db.database import Database, UnavailableError
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _TABLE: Final = "alembic_version"

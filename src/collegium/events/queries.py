@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -31,20 +33,13 @@ from collegium.access.queries import (
     viewer_params,
     visible_scopes,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, scopes
 from collegium.invitations.queries import READERS
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _RECORD = Statement(
     insert(events).values(

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind, has_permission, may_grant
+from collegium.access.queries import ScopeAccess
+from collegium.access.rules import (
+    MEMBERSHIP_PERMISSIONS,
+    Actor,
+    ScopeKind,
+    has_permission,
+    may_grant,
+)
 from collegium.accounts.actions import require_staff
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
@@ -27,17 +37,8 @@ from collegium.scopes.actions import (
     grant,
     notify_staff,
 )
+from collegium.settings import Settings
 from collegium.text.email_addresses import same_mailbox
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from collegium.access.queries import ScopeAccess
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
 
 
 def create(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
@@ -14,16 +18,9 @@ from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Invalid
 from collegium.scopes.actions import check_open
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from collegium.sign_in.tokens.actions import actor_of
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 APPROVE = "invitation_approve"
 REJECT = "invitation_reject"

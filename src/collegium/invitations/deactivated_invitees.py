@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.renewals import recipients
@@ -11,9 +10,6 @@ from collegium.invitations.rules import State, effective_state
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collegium.db.database import WriteTransaction
 
 
 def turn_away(tx: WriteTransaction, uuid: str, generation: int) -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind, has_permission, may_grant
+from collegium.access.queries import ScopeAccess
+from collegium.access.rules import (
+    MEMBERSHIP_PERMISSIONS,
+    Actor,
+    ScopeKind,
+    has_permission,
+    may_grant,
+)
 from collegium.accounts import queries as account_queries
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
@@ -16,16 +26,8 @@ from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import notify_staff
+from collegium.settings import Settings
 from collegium.text.email_addresses import comparable_address, same_mailbox
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from collegium.access.queries import ScopeAccess
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
 
 
 def create(

@@ -6,28 +6,24 @@ when the e-mail is rendered, and is stored only as a hash.
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.rules import username_from, usernames_for
+from collegium.db.database import Database, ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.actions import can_be_accepted
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import InvitationApproved, InvitationCreated
 from collegium.refusals import Invalid
-from collegium.security.crypto import check_password, hash_password
+from collegium.security.crypto import Vault, check_password, hash_password
+from collegium.settings import Settings
 from collegium.text.email_addresses import same_mailbox
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from collegium.db.database import Database, ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 MAIL_KINDS: Final = frozenset({InvitationCreated.kind, InvitationApproved.kind})
 """The e-mails that can need an account for their recipient."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.access.rules import ScopeKind
-
-if TYPE_CHECKING:
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
+from collegium.db.statements import Row
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 
 MAILED: Final = "invitation"
 """The signing purpose of links that are only mailed to the invited address, and so prove it."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from collegium.text.email_addresses import (
@@ -21,9 +22,6 @@ from collegium.text.email_addresses import (
     comparable_address,
 )
 from collegium.text.names import clean_name, holds_link, remove_hidden, trim, without_controls
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LINE_MAX: Final = 500
 """Maximum characters of a line. A longer line is read in parts, each with this maximum."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Date,
     Integer,
     String,
@@ -34,8 +36,9 @@ from collegium.access.queries import (
     scopes_with_permission,
     viewer_params,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
     accounts,
@@ -60,15 +63,6 @@ from collegium.roles import queries as role_queries
 from collegium.scopes.groups.rules import role_of
 from collegium.scopes.queries import with_scope_and_role
 from collegium.text.email_addresses import comparable_address
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
-    from sqlalchemy import ColumnElement
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _now = bindparam("now", type_=UtcDateTime)
 

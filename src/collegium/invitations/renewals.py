@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.actions import creator_wants_mail
@@ -13,10 +13,6 @@ from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
 from collegium.scopes.actions import check_open
-
-if TYPE_CHECKING:
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
 
 
 def request_renewal(tx: WriteTransaction, uuid: str, generation: int) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from collegium.access.rules import Permission, has_permission, may_grant, within_ceiling
+from collegium.access.rules import Actor, Permission, has_permission, may_grant, within_ceiling
 from collegium.refusals import Conflict
 from collegium.text.email_addresses import same_mailbox
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import date, datetime
-
-    from collegium.access.rules import Actor
-
 
 REMIND_BEFORE: Final = timedelta(days=1)
 """How long before its end an invitee is reminded. Invitations with a shorter life get no reminder.

@@ -5,19 +5,24 @@ Using a link creates a join request: see ``join_requests.actions``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
+from collegium.access.queries import ScopeAccess
 from collegium.access.rules import (
     MEMBERSHIP_PERMISSIONS,
+    Actor,
     Permission,
     ScopeKind,
     has_permission,
     may_grant,
 )
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
@@ -25,15 +30,7 @@ from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import check_open
 from collegium.scopes.rules import check_invite_link_quota
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-
-    from collegium.access.queries import ScopeAccess
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
+from collegium.settings import Settings
 
 
 def create(

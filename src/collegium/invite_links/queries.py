@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import and_, bindparam, func, select, true, union, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, select, true, union, update
 
 from collegium.access.queries import (
     add_to_scope,
@@ -13,8 +14,9 @@ from collegium.access.queries import (
     scopes_with_permission,
     viewer_params,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime, any_of
 from collegium.db.tables import accounts, invite_links, roles, scopes
 from collegium.invitations.queries import READERS, permissions_of_sponsors
 from collegium.invitations.rules import inviter_can_still_grant
@@ -24,15 +26,6 @@ from collegium.lists.sql_hints import no_index_on_join
 from collegium.refusals import NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.queries import with_scope_and_role
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from sqlalchemy import ColumnElement
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _now = bindparam("now", type_=UtcDateTime)
 _project_role = roles.alias("project_role")

@@ -6,9 +6,10 @@ Using a link makes a join request. An account that may grant the role decides on
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from string import Formatter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import re2
 
@@ -16,10 +17,6 @@ from collegium.access.rules import ScopeKind
 from collegium.refusals import Conflict, Forbidden, Invalid
 from collegium.text.email_addresses import is_single_script_address, spellings
 from collegium.text.names import clean_name, without_link
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
 PLACEHOLDERS: Final = ("email", "full_name", "username")
 """The placeholders that a template for project names may contain."""

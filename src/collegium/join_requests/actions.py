@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, ScopeKind
 from collegium.accounts import queries as account_queries
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations.rules import can_read_but_not_grant
 from collegium.invite_links import queries as invite_link_queries
@@ -30,12 +32,7 @@ from collegium.scopes.actions import (
 )
 from collegium.scopes.groups.rules import check_pending_quota
 from collegium.scopes.projects import actions as project_actions
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
+from collegium.settings import Settings
 
 
 class SubmitResult(NamedTuple):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Integer,
     and_,
     bindparam,
@@ -26,9 +28,9 @@ from collegium.access.queries import (
     scopes_with_permission,
     viewer_params,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind
-from collegium.db.database import UniqueViolationError
-from collegium.db.statements import Statement, UtcDateTime
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, ScopeKind
+from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime
 from collegium.db.tables import (
     BigInt,
     account_texts,
@@ -49,15 +51,6 @@ from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join
 from collegium.refusals import Conflict, NotFound
 from collegium.scopes.queries import with_scope_and_role
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sqlalchemy import ColumnElement
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _decider = accounts.alias("decider")
 _one = join_requests.alias("one")

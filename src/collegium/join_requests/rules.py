@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.refusals import Conflict
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 
 class State(StrEnum):

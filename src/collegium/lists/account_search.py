@@ -12,10 +12,12 @@ reveal the value letter by letter.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Text,
     and_,
     bindparam,
@@ -29,6 +31,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from collegium.access.queries import is_active, visible_scopes
@@ -45,12 +48,6 @@ from collegium.lists.sql_hints import (
     unlikely,
 )
 from collegium.text.email_addresses import lower_letters, spellings
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sqlalchemy import ColumnElement
-    from sqlalchemy.sql.compiler import SQLCompiler
 
 _BEGINNING: Final = 500
 """Maximum number of letters of a description that fit into an index."""

@@ -6,9 +6,11 @@ would read all rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
+    ColumnElement,
     Date,
     String,
     and_,
@@ -50,12 +52,7 @@ from collegium.lists.listing import Filter
 from collegium.lists.sql_hints import TRIGRAM, in_subquery, key_of, since, trigram_match
 from collegium.text.email_addresses import comparable_address
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from sqlalchemy import ColumnElement
-
-    Filters = Mapping[str, ColumnElement[bool] | Filter]
+Filters: TypeAlias = Mapping[str, ColumnElement[bool] | Filter]
 
 _oneself = accounts.c.id == bindparam("actor", type_=BigInt)
 _place = scopes.alias("place")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
+    FromClause,
     Join,
+    Select,
     and_,
     bindparam,
     func,
@@ -19,18 +22,11 @@ from sqlalchemy import (
 )
 
 from collegium.access.queries import viewer_params
-from collegium.db.statements import Statement
+from collegium.access.rules import Actor
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import BigInt
 from collegium.lists.sql_hints import correlated_exists, in_subquery, sort_without_index
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-
-    from sqlalchemy import FromClause, Select
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 
 @dataclass(frozen=True, slots=True)

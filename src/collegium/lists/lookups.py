@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import ColumnElement, String, and_, bindparam, func, not_, or_
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from collegium.db.statements import any_of
@@ -13,11 +15,6 @@ from collegium.lists.account_search import address_text, folded
 from collegium.lists.listing import Filter
 from collegium.text.email_addresses import comparable_address, lower_letters
 from collegium.text.names import comparable_name
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy.sql.compiler import SQLCompiler
 
 Filters = dict[str, ColumnElement[bool] | Filter]
 """Maps a field, or ``<field>__<operator>``, to its comparison."""

@@ -7,18 +7,12 @@ other. There each writer adds a row, and ``compact`` adds them up from time to t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from sqlalchemy import delete, func, insert, literal, not_, select
+from sqlalchemy import Table, delete, func, insert, literal, not_, select
 
 from collegium.access.rules import ScopeKind
+from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, invitations, join_requests, row_counts, scopes
-
-if TYPE_CHECKING:
-    from sqlalchemy import Table
-
-    from collegium.db.database import WriteTransaction
 
 
 def stored_count(table: Table) -> Statement:

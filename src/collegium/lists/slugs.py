@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from sqlalchemy import bindparam, delete, literal_column, select
 from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
 from collegium.access.rules import ScopeKind
+from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, scopes, slugs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.db.database import WriteTransaction
 
 _PREFIX: Final = 8
 

@@ -6,20 +6,27 @@ ours, so that no extension is needed. SQLite has a full-text index.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Boolean, String, Text, bindparam, literal_column, or_
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    Select,
+    String,
+    Text,
+    bindparam,
+    literal_column,
+    or_,
+)
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from collegium.db.statements import UtcDateTime
-
-if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Select
-    from sqlalchemy.engine import Dialect
-    from sqlalchemy.sql.compiler import SQLCompiler
 
 TRIGRAM: Final = 3
 _NARROWING: Final = 60

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection
+from datetime import datetime
+from typing import NamedTuple
 
-from collegium.access.queries import lock_and_recheck
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind, has_permission, may_grant
+from collegium.access.queries import ScopeAccess, lock_and_recheck
+from collegium.access.rules import (
+    MEMBERSHIP_PERMISSIONS,
+    Actor,
+    Permission,
+    ScopeKind,
+    has_permission,
+    may_grant,
+)
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
@@ -18,15 +29,6 @@ from collegium.scopes.actions import (
     finish_join,
     grant,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-
-    from collegium.access.queries import ScopeAccess
-    from collegium.access.rules import Actor, Permission
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
 
 
 class RoleAssignment(NamedTuple):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from collegium.access import queries as access_queries
+from collegium.access.rules import Actor
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.rules import ensure_owner_remains, is_owner_role
 from collegium.refusals import Conflict, NotFound
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 
 def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[Row, bool]:

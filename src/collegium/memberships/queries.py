@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
     Integer,
@@ -29,23 +31,15 @@ from collegium.access.queries import (
     viewer_params,
     visible_scopes,
 )
-from collegium.access.rules import OWNER_ROLES, ScopeKind
-from collegium.db.database import UniqueViolationError
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
+from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, grants, invitations, join_requests, roles, scopes
 from collegium.invitations.rules import State as InvitationState
 from collegium.join_requests.rules import State
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import datetime
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _giver = accounts.alias("giver")
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from datetime import datetime
 
 from collegium.access.rules import OWNER_ROLES, ScopeKind
 from collegium.refusals import Conflict, Invalid
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
 
 
 def check_end(until: datetime | None, now: datetime) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from collegium.access.rules import require_staff_or_support
+from collegium.access.rules import Actor, require_staff_or_support
 from collegium.accounts.actions import require_staff
+from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
 
 RETRY_MAX: Final = 1000
 """Maximum number of e-mails that one call queues again, so that the transaction stays short."""

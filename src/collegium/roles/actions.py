@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any
 from uuid import uuid4
 
-from collegium.access.rules import ScopeKind
+from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts.actions import require_staff
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.roles import queries as role_queries
 from collegium.roles import rules as role_rules
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
 
 
 def create(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     String,
     and_,
     bindparam,
@@ -20,22 +22,18 @@ from sqlalchemy import (
 )
 
 from collegium.access.queries import is_active
-from collegium.access.rules import ANONYMOUS, ScopeKind
-from collegium.db.database import ForeignKeyViolationError, UniqueViolationError
-from collegium.db.statements import Statement, any_of, contains
+from collegium.access.rules import ANONYMOUS, Actor, ScopeKind
+from collegium.db.database import (
+    ForeignKeyViolationError,
+    ReadTransaction,
+    UniqueViolationError,
+    WriteTransaction,
+)
+from collegium.db.statements import Row, Statement, any_of, contains
 from collegium.db.tables import BigInt, accounts, grants, role_permissions, roles
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.text.names import sort_key
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-
-    from sqlalchemy import ColumnElement
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 
 def _visible() -> ColumnElement[bool]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection
+from typing import Final
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.refusals import Conflict, Invalid
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 NAME_MAX: Final = 150
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-from collegium.access.rules import ScopeKind
+from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import queries as account_queries
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invite_links import queries as invite_link_queries
@@ -20,14 +24,6 @@ from collegium.refusals import Conflict
 from collegium.roles import queries as role_queries
 from collegium.scopes import queries as scope_queries
 from collegium.sign_in.tokens.actions import actor_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
 
 
 def check_open(row: Row) -> None:

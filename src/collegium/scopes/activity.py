@@ -9,22 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from sqlalchemy import Float, bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, Float, bindparam, func, literal_column, select
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
-from collegium.access.rules import require_staff_or_support
+from collegium.access.rules import Actor, require_staff_or_support
+from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import accounts, invitations, join_requests
-
-if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
-    from sqlalchemy.sql.compiler import SQLCompiler
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction
 
 DAYS: Final = 30
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import String, and_, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Table,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from collegium.access.queries import organisation, visible_scopes
-from collegium.db.database import UniqueViolationError
+from collegium.access.rules import ScopeKind
+from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, contains, like_pattern
 from collegium.db.tables import organisations, projects, roles, scopes
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid
 from collegium.text.names import sort_key
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sqlalchemy import ColumnElement, Select, Table
-
-    from collegium.access.rules import ScopeKind
-    from collegium.db.database import ReadTransaction, WriteTransaction
 
 _NEW = Statement(
     insert(scopes)

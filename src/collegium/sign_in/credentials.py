@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from collegium.access import queries as access_queries
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.refusals import Unauthenticated
 from collegium.sign_in.devices import queries as device_queries
 from collegium.sign_in.tokens import queries as token_queries
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 
 def check(tx: ReadTransaction, actor: Actor) -> None:

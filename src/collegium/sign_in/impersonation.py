@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from collegium.access.queries import lock_account
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.tokens.actions import actor_of
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
 
 
 def hour_of(moment: datetime) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
+from collegium.access.rules import Actor
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.outbox import queries as outbox_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
 
 PERSON: Final = "person"
 STAFF: Final = "staff"

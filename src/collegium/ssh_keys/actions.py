@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.access import queries as access_queries
+from collegium.access.rules import Actor
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.refusals import Forbidden, NotFound
-from collegium.settings import DEFAULTS
+from collegium.settings import DEFAULTS, Settings
 from collegium.ssh_keys import queries as ssh_key_queries
-from collegium.ssh_keys.rules import MIRRORED_MAX, NAME_MAX, check_key_quota
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
-    from collegium.ssh_keys.rules import PublicKey
+from collegium.ssh_keys.rules import MIRRORED_MAX, NAME_MAX, PublicKey, check_key_quota
 
 REMOTE: Final = "eduteams_"
 """Prefix of the names of keys from a remote directory. Only such keys are removed by it."""

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import uuid4
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select, true
 
-from collegium.db.database import UniqueViolationError
-from collegium.db.statements import Statement, contains
+from collegium.access.rules import Actor
+from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.statements import Row, Statement, contains
 from collegium.db.tables import BigInt, accounts, ssh_keys
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
+from collegium.ssh_keys.rules import PublicKey
 from collegium.text.names import sort_key
-
-if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.ssh_keys.rules import PublicKey
 
 _rows = select(ssh_keys, accounts.c.uuid.label("account_uuid")).join(
     accounts, accounts.c.id == ssh_keys.c.account_id

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.access.rules import ScopeKind
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import leaving
 from collegium.memberships import queries as membership_queries
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.messages import place, role
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 _SHOWN: Final = 50
 

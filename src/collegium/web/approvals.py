@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from collegium.accounts import queries as account_queries
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.invitations import approvals
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import State
 from collegium.refusals import Conflict, Invalid
 from collegium.security.rate_limits.rules import CODE_ADDRESS
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 
 def _ask(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Answer:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from collegium.access.rules import Actor, ScopeKind
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.roles import queries as role_queries
 from collegium.text.names import isolated
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import ROWS_MAX, Page, Paging, day, page
 from collegium.web.scope import ScopePage
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor, ScopeKind
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
 
 SENTENCES: Final = {
     "organisation.created": "{who} created the organisation.",

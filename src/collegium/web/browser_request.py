@@ -5,26 +5,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
 from collegium import hosts
-from collegium.access.rules import ANONYMOUS
+from collegium.access.rules import ANONYMOUS, Actor
 from collegium.api.request import Answer, RequestContext, lazy_property
 from collegium.db import idempotency
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Forbidden, Unauthenticated
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.rules import SESSION_AGE, TokenKind
 from collegium.web.forms import Form
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
 
 _SESSION: Final = "session"
 _FLASH: Final = "flash"

@@ -5,12 +5,10 @@ The picture holds no text. It is as wide as the page, so text in it would be too
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
+from datetime import date
+from typing import Final
 
 HEIGHT: Final = 100
 _GAP: Final = 0.12

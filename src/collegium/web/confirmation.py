@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from collegium.api import sign_in
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.web import profile
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.messages import message_for
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 PASSWORD: Final = "password"  # noqa: S105 - the name of a field
 FACTOR: Final = "factor"

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.api.request import hex_uuid
+from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Limited, Refusal
 from collegium.security.rate_limits.rules import CODE_ADDRESS
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 
 def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from collegium.api.request import is_escaped
+from collegium.refusals import Refusal
 from collegium.text.email_addresses import MIXED, address_error, canonical_address
 from collegium.text.names import clean_name, holds_link, trim
 from collegium.web.messages import message_for
-
-if TYPE_CHECKING:
-    from collegium.refusals import Refusal
 
 _PARTS: Final = 300
 _DATE_MAX: Final = 11

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from collegium.api import limits
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.invite_link import MESSAGE_MAX
 from collegium.web.page import Page, page
 from collegium.web.scope import number
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.rules import usernames_for
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import deactivated_invitees, links, renewals
 from collegium.invitations import queries as invitation_queries
@@ -20,15 +23,10 @@ from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import same_mailbox
 from collegium.text.names import typed_username
 from collegium.web import passwords
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import place, role
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
 
 _METHOD: Final = "mailed link"
 _AGAIN_SECONDS: Final = 600

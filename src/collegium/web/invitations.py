@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from collegium.access.rules import ScopeKind, may_grant
 from collegium.accounts import queries as account_queries
 from collegium.api import limits
-from collegium.api.request import hex_uuid
+from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.invitations import links
@@ -30,19 +33,11 @@ from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import MAIL_INVITEE
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import isolated
-from collegium.web.browser_request import RepeatedFormError
+from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
 from collegium.web.messages import message_for
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import ScopePage, chosen, named, offered, searched
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
 
 LINES_MAX: Final = 200
 _TEXT_MAX: Final = 250

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.api import limits
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links.rules import is_active
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.refusals import Conflict, NotFound
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import place, role
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 MESSAGE_MAX: Final = 1000
 

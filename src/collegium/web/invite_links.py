@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from markupsafe import Markup
 
 from collegium.access.rules import Permission, ScopeKind
-from collegium.api.request import hex_uuid
+from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.invitations import links
 from collegium.invite_links import actions as invite_link_actions
 from collegium.invite_links import queries as invite_link_queries
@@ -15,20 +20,10 @@ from collegium.invite_links import rules as invite_link_rules
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.web import qr
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import ScopePage, offered
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
-
-    from markupsafe import Markup
-
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
 
 _PAGE: Final = 10
 _TEXT_MAX: Final = 4000

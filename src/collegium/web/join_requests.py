@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from collegium.api.request import hex_uuid
+from collegium.access.rules import Actor
+from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.refusals import Refusal
-from collegium.web.browser_request import RepeatedFormError
+from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
 from collegium.web.messages import message_for, person, place, role
 from collegium.web.page import Page, Paging, page
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
 
 _HERE: Final = "/requests/"
 _COMMENT_MAX: Final = 1000

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from collegium.access.rules import ScopeKind
+from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts import queries as account_queries
-from collegium.api.request import hex_uuid
+from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
@@ -17,19 +20,11 @@ from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import INVITE_ACCOUNT
 from collegium.text.names import isolated
 from collegium.web import audit_log, invitations, invite_links
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import person, role
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import PATHS, ScopePage, chosen, named, offered, searched
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from collegium.access.rules import Permission
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
 
 SORTS: Final = {
     "name": ("Name", "full_name"),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.access.rules import ScopeKind
+from collegium.refusals import Refusal
 from collegium.text.names import isolated
-
-if TYPE_CHECKING:
-    from collegium.refusals import Refusal
 
 _SENTENCES: Final = {
     "account.username_taken": "This user name is already taken. Please choose another one.",

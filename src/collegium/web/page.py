@@ -45,11 +45,12 @@ rules and queries are elsewhere, and no template queries the database.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -59,13 +60,8 @@ from collegium.api.request import Answer, Endpoint
 from collegium.invitations import links
 from collegium.text.names import isolated, keep_isolates
 from collegium.web import messages
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.tables import Tables
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from collegium.web.browser_request import BrowserRequest
 
 HTML: Final = "text/html"
 STATIC: Final = Path(__file__).parent / "static"

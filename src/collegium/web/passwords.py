@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.refusals import NotFound
 from collegium.security.crypto import hash_password
 from collegium.security.passwords import normalized
 from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_ACCOUNT
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.text.email_addresses import comparable_address
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 
 def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:

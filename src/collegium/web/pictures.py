@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from collegium.accounts.pictures import queries as picture_queries
-from collegium.api.request import Answer, hex_uuid
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
+from collegium.api.request import Answer, RequestContext, hex_uuid
+from collegium.db.database import ReadTransaction
 
 
 def show(context: RequestContext, tx: ReadTransaction) -> Answer:

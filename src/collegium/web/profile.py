@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
@@ -11,19 +11,17 @@ from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.pictures.rules import BYTES, ImageTooLargeError, InvalidImageError
 from collegium.accounts.rules import writable
 from collegium.api import pictures, sign_in
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.refusals import Conflict, Invalid, Unauthenticated
 from collegium.security.rate_limits.rules import MAIL_ACCOUNT
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.web import passwords
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
 
 _FIELDS: Final = {
     "first_name": ("First name", "given-name", 100),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import structlog
 from prometheus_client import generate_latest
 
 from collegium.api import middleware
-from collegium.api.request import Answer, Endpoint, Routes, outage_words
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes, outage_words
 from collegium.db import schema
-from collegium.db.database import StorageFullError, UnavailableError
+from collegium.db.database import ReadTransaction, StorageFullError, UnavailableError
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
 from collegium.web import (
@@ -41,10 +41,6 @@ from collegium.web import (
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.messages import message_for
 from collegium.web.page import HTML, Page, error_page, page, style, templates
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
 
 _log = structlog.get_logger()
 

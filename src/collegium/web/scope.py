@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from collegium.access import queries as access_queries
+from collegium.access.queries import ScopeAccess
 from collegium.access.rules import (
     MEMBERSHIP_PERMISSIONS,
+    Actor,
+    MembershipPermissions,
     Permission,
     ScopeKind,
     has_permission,
     may_grant,
 )
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.invitations.links import scope_path
 from collegium.refusals import Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.text.names import isolated
+from collegium.web.browser_request import BrowserRequest
+from collegium.web.forms import Form
 from collegium.web.messages import SUPPORT_READS, cannot_add
-
-if TYPE_CHECKING:
-    from collegium.access.queries import ScopeAccess
-    from collegium.access.rules import Actor, MembershipPermissions
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
-    from collegium.web.forms import Form
 
 PATHS: Final = {
     ScopeKind.ORGANISATION: "/organisation/{uuid}/",

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.access.rules import ScopeKind
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Invalid
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups.rules import NAME_LENGTH
 from collegium.text.names import isolated
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import role
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import searched
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/teams/"
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote
 
 from collegium.accounts import queries as account_queries
 from collegium.api import sign_in
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid, Unauthenticated
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 _HALF: Final = "half"
 """Cookie and purpose of the signed value that says: the password was right, a code is missing."""

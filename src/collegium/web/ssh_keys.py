@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, parse
 from collegium.text.names import isolated
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 _HERE: Final = "/account/keys/"
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.access.rules import require_staff_or_support
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
+from collegium.api.request import Answer, Endpoint, Routes
+from collegium.db.database import ReadTransaction
 from collegium.outbox import queries as outbox_queries
 from collegium.scopes import activity
 from collegium.web import charts
 from collegium.web import page as kit
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import Page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Endpoint, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 PARTS: Final = [
     ("/staff/", "Health"),

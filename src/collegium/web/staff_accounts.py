@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Invalid
 from collegium.sign_in.passwords import actions as password_actions
@@ -15,17 +18,12 @@ from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import LOCKED_AT
 from collegium.text.names import typed_username
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import person
 from collegium.web.page import Page, Paging
 from collegium.web.scope import searched
 from collegium.web.staff import page, staff_only
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/staff/accounts/"
 

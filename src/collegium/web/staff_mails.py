@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.outbox import actions as outbox_actions
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging
 from collegium.web.staff import page, staff_only
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/staff/mails/"
 

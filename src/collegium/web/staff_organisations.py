@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import ScopeKind
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.text.names import isolated
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging
 from collegium.web.scope import searched
 from collegium.web.staff import page, staff_only
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/staff/organisations/"
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Collection
+from typing import Final, NamedTuple
 
 from collegium.access.rules import Permission, ScopeKind
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
 from collegium.roles.rules import NAME_MAX
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page
 from collegium.web.staff import page, staff_only
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 HERE: Final = "/staff/roles/"
 _TEXT_MAX: Final = 2000

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
-from collegium.api.request import hex_uuid, network_of
+from collegium.api.request import Answer, Routes, hex_uuid, network_of
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.security.rate_limits.rules import CODE_ADDRESS
 from collegium.sign_in.devices import actions as device_actions
@@ -14,17 +16,10 @@ from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.rules import TokenKind
 from collegium.web import confirmation
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import lasting
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.web.browser_request import BrowserRequest
 
 _HERE: Final = "/account/tokens/"
 _NAME_MAX: Final = 150

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.api import sign_in
+from collegium.api.request import Answer, Routes
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import TRIES
 from collegium.web import profile, qr
+from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
-
-if TYPE_CHECKING:
-    from collegium.api.request import Answer, Routes
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.web.browser_request import BrowserRequest
 
 _HERE: Final = "/account/second_factor/"
 

@@ -10,15 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from collegium.db.database import UnavailableError
+from collegium.db.database import Database, UnavailableError
 from collegium.outbox import queries as outbox_queries
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from collegium.db.database import Database
 
 SUFFIX = ".outbox"
 """Suffix of the lock file's name, after the name of the database file."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, insert
 
+from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import denied_ranges
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from collegium.db.database import WriteTransaction
 
 _CLEAR = Statement(delete(denied_ranges).where(denied_ranges.c.scope_id == bindparam("scope")))
 

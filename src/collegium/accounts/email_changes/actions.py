@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.access.queries import lock_account
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_self_or_staff
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.rules import check_address_free, protected_fields
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, NotFound
 from collegium.scopes.actions import change_account
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 CANCEL: Final = "user_email_change_cancel"
 """Purpose for which the cancellation code is derived; also a segment of its URL."""

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import bindparam, delete, insert, select
 
-from collegium.db.statements import Statement
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts, email_changes
 from collegium.text.email_addresses import comparable_address
-
-if TYPE_CHECKING:
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.text.email_addresses import comparable_address
-from collegium.db.statements import Row
 
 _rows = select(
     email_changes,

@@ -5,22 +5,18 @@ The row of the account itself is emptied by ``accounts.queries.anonymise``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection
+from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, delete, or_, select, update
 
+from collegium.access.rules import Actor
 from collegium.accounts.erasure.rules import erased, neutral_name
-from collegium.db.statements import Statement, any_of
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, any_of
 from collegium.db.tables import BigInt, accounts, events, invitations, join_requests, outbox
 from collegium.invitations.rules import State
 from collegium.text.email_addresses import comparable_address
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _account = bindparam("account", type_=BigInt)
 _ANSWERS: Final = ("invitation.accepted", "invitation.declined")

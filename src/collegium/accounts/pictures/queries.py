@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from sqlalchemy import bindparam, delete, insert, select
 
-from collegium.db.statements import Statement
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import pictures
-
-if TYPE_CHECKING:
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _ADD = Statement(
     insert(pictures).values(

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from collegium.access.queries import lock_account
+from collegium.access.rules import Actor
 from collegium.accounts import organisation_users
 from collegium.accounts import queries as account_queries
 from collegium.accounts.profiles import queries as profile_queries
 from collegium.accounts.rules import DETAILS, writable
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Forbidden
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
+from collegium.settings import Settings
 
 
 def notify_operator(

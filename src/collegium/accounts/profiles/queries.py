@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from sqlalchemy import bindparam, not_, select, true, union, update
+from sqlalchemy import ColumnElement, Select, bindparam, not_, select, true, union, update
 
 from collegium.access.queries import (
     actor_grants,
@@ -13,8 +14,9 @@ from collegium.access.queries import (
     viewer_params,
     visible_scopes,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
     account_texts,
@@ -29,15 +31,6 @@ from collegium.join_requests.rules import State as RequestState
 from collegium.lists import lookups
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from sqlalchemy import ColumnElement, Select
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _rows = (
     select(

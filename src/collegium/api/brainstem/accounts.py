@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import actions as account_actions
@@ -11,12 +11,9 @@ from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.profiles import queries as profile_queries
 from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import parse_id
-from collegium.api.request import Answer, Endpoint, Routes
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 
 _FIELDS: Final[dict[str, query.FilterType]] = {
     "id": query.IntegerFilter(),

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from collegium.api.brainstem.errors import BadRequestError
-from collegium.api.request import is_nested
+from collegium.api.request import RequestContext, is_nested
 from collegium.scopes.groups.actions import MemberChange
 from collegium.text.names import clean_name, holds_link, trim
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-
-    from collegium.api.request import RequestContext
 
 _MANY: Final = 1000
 _EMAIL: Final = 320

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
 
 from collegium.api.brainstem import bodies, schemas
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.security.rate_limits.rules import CODE_ADDRESS, DEVICE_ADDRESS
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices.rules import INTERVAL, LIFETIME, State
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
 
 _BEGIN: Final = {"client_name": bodies.Name(max=150), "token_lifetime": bodies.Seconds()}
 _POLL: Final = {"device_code": bodies.Secret(required=True)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,9 +18,6 @@ from collegium.refusals import (
     Refusal,
     Unauthenticated,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _encode = msgspec.json.Encoder().encode
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from collegium.access.rules import ANONYMOUS
+from collegium.access.rules import ANONYMOUS, Actor
 from collegium.api import limits
 from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import mutating_route, parse_id, with_aliases
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.refusals import Invalid
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups.rules import NAME_LENGTH
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 _TABLE: Final = query.Table(
     group_queries.listing,

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from collegium.access.rules import Actor
 from collegium.api.brainstem import query, schemas
 from collegium.api.brainstem.paths import mutating_route, with_aliases
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.rules import State
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 _TABLE: Final = query.Table(
     join_request_queries.group_listing,

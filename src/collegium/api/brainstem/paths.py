@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from collegium.api.request import Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.api.request import Answer, RequestContext
 
 _LONGEST: Final = 15
 

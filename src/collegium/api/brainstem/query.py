@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
+from collegium.access.rules import Actor
 from collegium.api.brainstem.bodies import MESSAGES_MAX, ValidationError, check_storable, read_all
 from collegium.api.brainstem.errors import BadRequestError
 from collegium.api.brainstem.schemas import Meta
-from collegium.api.request import hex_uuid
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from collegium.access.rules import Actor
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.lists.listing import Listing
+from collegium.api.request import RequestContext, hex_uuid
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
+from collegium.lists.listing import Listing
 
 LIMIT: Final = 20
 LIMIT_MAX: Final = 100

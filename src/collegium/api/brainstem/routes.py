@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 import structlog
 
@@ -17,11 +17,8 @@ from collegium.api.brainstem import (
 )
 from collegium.api.brainstem.errors import BadRequestError
 from collegium.api.request import Answer, Endpoint, RequestContext, Routes, outage_words
-from collegium.db.database import UnavailableError
+from collegium.db.database import ReadTransaction, UnavailableError
 from collegium.refusals import Forbidden, NotFound, Refusal, Unauthenticated
-
-if TYPE_CHECKING:
-    from collegium.db.database import ReadTransaction
 
 _log = structlog.get_logger()
 

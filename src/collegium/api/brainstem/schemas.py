@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
+from collegium.access.rules import Actor
 from collegium.accounts.profiles import queries as profile_queries
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups.rules import flags_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 encode = msgspec.json.Encoder().encode
 

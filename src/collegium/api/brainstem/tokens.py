@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.api import sign_in
 from collegium.api.brainstem import bodies, schemas
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.refusals import Forbidden, Unauthenticated
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import CODE_ADDRESS
@@ -17,12 +20,6 @@ from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import ACCESS_LIFETIME
 from collegium.text.names import trim, typed_username
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.api.request import RequestContext
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
 
 _LOGIN: Final = {
     "username": bodies.Text(required=True, blank=False, max=320),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
@@ -11,23 +12,28 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.pictures.rules import BYTES, InvalidImageError
 from collegium.api import pictures
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.fields import Boolean, Date, Email, File, Form, Integer, Name, Text, read
+from collegium.api.waldur.fields import (
+    Boolean,
+    Date,
+    Email,
+    Field,
+    File,
+    Form,
+    Integer,
+    Name,
+    Text,
+    read,
+)
 from collegium.api.waldur.filters import BooleanFilter, Exact, GreaterOrEqual, MultipleFilter, Uuid
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Invalid
 from collegium.security import crypto
 from collegium.security.passwords import password_errors
 from collegium.sign_in.tokens.rules import TokenKind
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from collegium.api.request import RequestContext
-    from collegium.api.waldur.fields import Field
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 _NAME: Final = Name(max=100)
 SLUG: Final = Text(

@@ -5,17 +5,14 @@ A front end reads them before anything else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import UNSET, Struct, UnsetType
 
 from collegium import __version__
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import schemas
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
+from collegium.db.database import ReadTransaction
 
 # Everybody can read these settings, so no secret, no personal address and no internal service may
 # be among them. A new setting is published only after it is added here.

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
 from collegium.access.rules import ScopeKind
 from collegium.accounts import organisation_users
 from collegium.accounts.queries import full_name
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.countries import NAMES
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.memberships.rules import may_list_people
 from collegium.scopes.organisations import queries as organisation_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 
 class NestedProjectPermission(Struct, frozen=True):

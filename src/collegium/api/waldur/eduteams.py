@@ -5,20 +5,17 @@ They are ``/api/remote-eduteams/`` and ``/api/users/{uuid}/pull_remote_user/``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import schemas
 from collegium.api.waldur.fields import Text, read
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams.rules import NAME
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
 
 _NEW: Final = {
     "cuid": Text(

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_self_or_staff
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.api.request import Answer, Endpoint, Routes, hex_uuid
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid
 from collegium.api.waldur import schemas
 from collegium.api.waldur.errors import BadRequestError
 from collegium.api.waldur.fields import Email, Text, decode, read
 from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_ACCOUNT
 from collegium.sign_in.tokens.rules import check_is_own
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
 
 _ASK: Final = {"email": Email(required=True, max=320)}
 _CONFIRM: Final = {"code": Text(required=True, blank=False, max=100)}

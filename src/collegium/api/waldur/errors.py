@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -16,9 +17,6 @@ from collegium.refusals import (
     Refusal,
     Unauthenticated,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _encode = msgspec.json.Encoder().encode
 

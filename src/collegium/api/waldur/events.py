@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from msgspec import Struct
 
-from collegium.access.rules import ScopeKind
-from collegium.api.request import Answer, Endpoint, Routes, hex_uuid
+from collegium.access.rules import Actor, ScopeKind
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid
 from collegium.api.waldur import event_types, filters, lists, schemas
 from collegium.api.waldur.event_types import GROUPS, NAMES, TYPES, UNKNOWN, Guard, Type
 from collegium.api.waldur.fields import ValidationError
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from collegium.access.rules import Actor
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 _ELSEWHERE: Final = {"role", "until"}
 """Facts that do not reveal the scope, shown to readers who cannot see the scope any more."""

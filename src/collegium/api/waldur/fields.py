@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from io import BytesIO
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
 from multipart import MultipartError, MultipartParser, MultipartPart, parse_options_header
 
-from collegium.api.request import hex_uuid, is_escaped, is_nested
+from collegium.api.request import RequestContext, hex_uuid, is_escaped, is_nested
 from collegium.api.waldur.errors import NON_FIELD, BadRequestError, reason_for
+from collegium.refusals import Refusal
 from collegium.text.email_addresses import (
     MIXED,
     address_error,
@@ -26,12 +28,6 @@ from collegium.text.email_addresses import (
     is_single_script_address,
 )
 from collegium.text.names import clean_name, holds_link, trim
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-
-    from collegium.api.request import RequestContext
-    from collegium.refusals import Refusal
 
 REQUIRED: Final = "This field is required."
 NULL: Final = "This field may not be null."

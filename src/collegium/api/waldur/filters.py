@@ -6,22 +6,17 @@ does for bodies. This module does not know how a list uses the values.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from collegium.access import rules as access_rules
-from collegium.api.request import hex_uuid
+from collegium.api.request import RequestContext, hex_uuid
 from collegium.api.waldur.errors import BadRequestError
 from collegium.api.waldur.fields import MESSAGES_MAX, ValidationError, instant, unstorable
 from collegium.api.waldur.schemas import KINDS
 from collegium.db.statements import like_pattern
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from collegium.api.request import RequestContext
 
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _LONGEST: Final = 2000

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from msgspec import UNSET
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import ANONYMOUS, ScopeKind
+from collegium.access.queries import ScopeAccess
+from collegium.access.rules import ANONYMOUS, Actor, ScopeKind
 from collegium.api import limits
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import PROFILE
 from collegium.api.waldur.errors import BadRequestError
 from collegium.api.waldur.fields import Email, Field, Form, Name, Text, Uuid, decode, read
 from collegium.api.waldur.projects import scope_of
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.invitations import queries as invitation_queries
@@ -23,15 +27,6 @@ from collegium.invitations.rules import State
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_INVITEE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from collegium.access.queries import ScopeAccess
-    from collegium.access.rules import Actor
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 FIELDS: Final[dict[str, Field]] = {
     "scope": Text(required=True, blank=False, max=2000),

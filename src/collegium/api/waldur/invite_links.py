@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.access.rules import ScopeKind
 from collegium.api import limits
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import filters, join_request_schemas, lists, schemas
 from collegium.api.waldur.fields import Boolean, Field, Name, StringList, Text, Uuid, read
 from collegium.api.waldur.invitations import detail_response, named_role, named_scope
+from collegium.db.database import ReadTransaction
 from collegium.invite_links import actions as invite_link_actions
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX
 from collegium.join_requests import actions as join_request_actions
 from collegium.refusals import NotFound
 from collegium.scopes.organisations import queries as organisation_queries
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
 
 FIELDS: Final[dict[str, Field]] = {
     "scope": Text(required=True, blank=False, max=2000),

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from collegium.accounts.queries import full_name
+from collegium.api.request import RequestContext
 from collegium.api.waldur.schemas import KINDS, picture_url
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links.rules import is_active
 from collegium.join_requests.rules import State
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 
 class GroupInvitation(Struct, frozen=True, gc=False):

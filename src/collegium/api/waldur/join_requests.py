@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import filters, join_request_schemas, lists, schemas
 from collegium.api.waldur.fields import Field, Text, read
 from collegium.api.waldur.invitations import remap_conflicts
+from collegium.db.database import ReadTransaction
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.rules import Action, State
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
 
 FIELDS: Final[dict[str, Field]] = {"comment": Text(max=10000, null=True)}
 FILTERS: Final = {

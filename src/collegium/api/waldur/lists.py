@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
-from collegium.api.request import Answer
+from collegium.api.request import Answer, RequestContext
 from collegium.api.waldur import filters as filters_of
 from collegium.api.waldur.errors import BadRequestError
 from collegium.caching import cache_short
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
+from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
-    from collegium.lists.listing import Listing
 
 PAGE: Final = 10
 PAGE_MAX: Final = 300

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
+from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Endpoint, Routes, hex_uuid
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import DateTime, Form, Text, Uuid, read
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.refusals import Conflict, Invalid
 from collegium.roles import queries as role_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from collegium.access.rules import Actor
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _SEAT: Final = {
     "role": Text(required=True, blank=False, max=150),

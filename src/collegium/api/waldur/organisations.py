@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import Permission, ScopeKind
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import (
@@ -25,15 +26,10 @@ from collegium.api.waldur.fields import (
     read,
 )
 from collegium.api.waldur.memberships import team_routes
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 
 class Subnets(Text):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from datetime import date, datetime
+from typing import Final
 from urllib.parse import urlsplit
 
 import nh3
 
 from collegium.access import queries as access_queries
+from collegium.access.queries import ScopeAccess
 from collegium.access.rules import Permission, ScopeKind
-from collegium.api.request import Answer, Endpoint, Routes, hex_uuid
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import (
@@ -24,16 +26,10 @@ from collegium.api.waldur.fields import (
     read,
 )
 from collegium.api.waldur.memberships import team_routes
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
-
-if TYPE_CHECKING:
-    from datetime import date, datetime
-
-    from collegium.access.queries import ScopeAccess
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction, WriteTransaction
 
 OECD_CODES: Final = tuple(
     f"{area}.{field}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from collegium.access.rules import ScopeKind
 from collegium.accounts.actions import require_staff
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import (
     Boolean,
@@ -20,17 +21,12 @@ from collegium.api.waldur.fields import (
     read,
     read_items,
 )
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.refusals import Invalid
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
 from collegium.roles.rules import NAME_MAX, check_kind, check_permissions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _KINDS: Final = {word: kind.value for kind, word in schemas.KINDS.items()}
 _ONE_NAME: Final = Text(blank=False, max=64)

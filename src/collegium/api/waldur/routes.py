@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
@@ -30,14 +30,11 @@ from collegium.api.waldur import (
     tokens,
 )
 from collegium.api.waldur.errors import BadRequestError
-from collegium.db.database import UnavailableError
+from collegium.db.database import ReadTransaction, UnavailableError
 from collegium.refusals import Forbidden, Refusal, Unauthenticated
 from collegium.sign_in import impersonation
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
-
-if TYPE_CHECKING:
-    from collegium.db.database import ReadTransaction
 
 _log = structlog.get_logger()
 

@@ -5,8 +5,9 @@ The field names are those of Waldur. ``UNSET`` leaves a key out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -14,6 +15,8 @@ from msgspec import UNSET, Struct, UnsetType
 from collegium.access.rules import ScopeKind
 from collegium.accounts.queries import full_name
 from collegium.accounts.rules import protected_fields
+from collegium.api.request import RequestContext
+from collegium.db.statements import Row
 from collegium.invitations.rules import (
     DeliveryStatus,
     State,
@@ -23,12 +26,6 @@ from collegium.invitations.rules import (
 )
 from collegium.invitations.rules import effective_state as _seen
 from collegium.sign_in.tokens.rules import expiry
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from collegium.api.request import RequestContext
-    from collegium.db.statements import Row
 
 encode = msgspec.json.Encoder().encode
 

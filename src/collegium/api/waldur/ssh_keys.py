@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, Name, Text, read
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.refusals import Invalid
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, PublicKey, parse
-
-if TYPE_CHECKING:
-    from collegium.api.request import RequestContext
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 _NEW: Final = {
     "public_key": Text(required=True, blank=False, max=LENGTH_MAX),

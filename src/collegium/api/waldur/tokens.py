@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -11,14 +11,12 @@ from collegium.api import sign_in
 from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.api.waldur import lists, schemas
 from collegium.api.waldur.fields import Text, read
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
 from collegium.refusals import NotFound
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
-
-if TYPE_CHECKING:
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 _LOGIN: Final = {
     "username": Text(required=True, blank=False, max=128),

@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 from urllib.parse import quote
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import set_active
 from collegium.accounts.profiles import actions as profile_actions
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.integrations.eduteams import queries as eduteams_queries
-from collegium.integrations.eduteams.rules import NAME, Claims, Grant, KeyFeed, decode, why_invalid
+from collegium.integrations.eduteams.rules import (
+    NAME,
+    Claims,
+    Grant,
+    KeyFeed,
+    Person,
+    decode,
+    why_invalid,
+)
 from collegium.integrations.eduteams.rules import person as person_of
 from collegium.integrations.http_client import (
     OK,
@@ -30,19 +42,11 @@ from collegium.integrations.http_client import (
 from collegium.lists import slugs
 from collegium.refusals import Conflict, Forbidden, Invalid
 from collegium.scopes.actions import change_account
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.ssh_keys import actions as ssh_key_actions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.integrations.eduteams.rules import Person
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
-    from collegium.ssh_keys.rules import PublicKey
+from collegium.ssh_keys.rules import PublicKey
 
 TOKEN_SECONDS: Final = 30 * 60
 """Seconds for which an access token is used."""

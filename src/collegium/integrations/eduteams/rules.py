@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -14,9 +15,6 @@ from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys.rules import PublicKey, parse
 from collegium.text.email_addresses import address_error, canonical_address
 from collegium.text.names import clean_name, holds_link, trim
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
 
 NAME: Final = re.compile(r"(?!\.*\Z)[0-9a-z_.@+-]{1,128}")
 """A valid user name. A name of dots alone is excluded, because it is no usable URL segment."""

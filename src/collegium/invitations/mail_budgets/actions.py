@@ -8,19 +8,15 @@ from the address resets its budget.
 
 from __future__ import annotations
 
+from datetime import datetime
 from math import ceil
-from typing import TYPE_CHECKING
 
+from collegium.access.rules import Actor
+from collegium.db.database import WriteTransaction
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
 from collegium.invitations.mail_budgets.rules import next_slot
 from collegium.refusals import Limited
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.settings import Settings
+from collegium.settings import Settings
 
 
 def spend(tx: WriteTransaction, settings: Settings, address: str, actor: Actor) -> None:

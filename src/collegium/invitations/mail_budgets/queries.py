@@ -7,23 +7,19 @@ senders the second counts the e-mail of the first.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
+from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import mail_budgets
 from collegium.invitations.mail_budgets.rules import WINDOW
 from collegium.text.email_addresses import comparable_address
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from typing import Any
-
-    from collegium.db.database import WriteTransaction
 
 
 def _hold(insert: Callable[..., Any]) -> Statement:

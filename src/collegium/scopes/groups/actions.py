@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
+from collegium.access.queries import ScopeAccess
 from collegium.access.rules import (
     MEMBERSHIP_PERMISSIONS,
     OWNER_ROLES,
+    Actor,
     Permission,
     ScopeKind,
     has_permission,
 )
 from collegium.accounts import queries as account_queries
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.join_requests import actions as join_request_actions
@@ -26,18 +31,9 @@ from collegium.roles import queries as role_queries
 from collegium.scopes.actions import ScopeRef, delete_scope, grant
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups import rules as group_rules
-from collegium.settings import DEFAULTS
+from collegium.settings import DEFAULTS, Settings
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import comparable_name
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from collegium.access.queries import ScopeAccess
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
 
 
 class MemberChange(NamedTuple):

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from sqlalchemy import bindparam, func, or_, select, true, update
 
 from collegium.access.queries import actor_grants, is_active, viewer_params
-from collegium.access.rules import OWNER_ROLES, ScopeKind
-from collegium.db.database import UniqueViolationError
-from collegium.db.statements import Statement, any_of
+from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
+from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.statements import Row, Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, groups, roles
 from collegium.db.tables import scopes as scope_rows
 from collegium.lists import lookups
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes import queries as scope_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _rows = (
     select(

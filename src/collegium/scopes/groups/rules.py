@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection
+from typing import Final
 
 from collegium.access.rules import Permission
 from collegium.refusals import Conflict
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 LEAD: Final = "GROUP.LEAD"
 """The role of the account that creates a group: owner and manager."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 from uuid import uuid4
 
-from collegium.access.queries import lock_and_recheck
-from collegium.access.rules import Permission, ScopeKind
+from collegium.access.queries import ScopeAccess, lock_and_recheck
+from collegium.access.rules import Actor, Permission, ScopeKind
 from collegium.access.subnets import queries as subnet_queries
 from collegium.access.subnets.rules import denied_ranges
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.db.tables import organisations
 from collegium.events import queries as event_queries
 from collegium.lists import slugs
@@ -18,15 +21,7 @@ from collegium.refusals import Conflict
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.actions import delete_scope
 from collegium.scopes.projects import actions as project_actions
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from collegium.access.queries import ScopeAccess
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.settings import Settings
+from collegium.settings import Settings
 
 STAFF_ONLY = frozenset(
     {

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, func, select, true
 
 from collegium.access.queries import is_active, viewer_params, visible_scopes
-from collegium.access.rules import ScopeKind
-from collegium.db.statements import Statement, any_of
+from collegium.access.rules import Actor, ScopeKind
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row, Statement, any_of
 from collegium.db.tables import accounts, grants, organisations, projects, scopes
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 from collegium.scopes.queries import visible
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 _rows = (
     select(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
 from uuid import uuid4
 
-from collegium.access.queries import lock_and_recheck
-from collegium.access.rules import Permission, ScopeKind, has_permission
+from collegium.access.queries import ScopeAccess, lock_and_recheck
+from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
+from collegium.db.database import WriteTransaction
 from collegium.db.tables import projects
 from collegium.events import queries as event_queries
 from collegium.lists import slugs
@@ -14,17 +17,7 @@ from collegium.refusals import Forbidden, Invalid
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.actions import check_open, delete_scope
 from collegium.scopes.rules import check_project_quota
-from collegium.settings import DEFAULTS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from collegium.access.queries import ScopeAccess
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.settings import Settings
-
+from collegium.settings import DEFAULTS, Settings
 
 STAFF_ONLY: Final = frozenset({"slug", "staff_notes"})
 """The columns that only staff may write; values from others are ignored."""

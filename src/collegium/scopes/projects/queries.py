@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Boolean, and_, bindparam, or_, select, true
 
 from collegium.access.queries import organisation, scopes_with_permission, viewer_params
-from collegium.access.rules import Permission, ScopeKind
-from collegium.db.statements import Statement
+from collegium.access.rules import Actor, Permission, ScopeKind
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts, organisations, projects, scopes
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 from collegium.scopes.queries import visible
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction
-    from collegium.db.statements import Row
 
 _all = (
     select(

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 from sqlalchemy import Integer, bindparam, case, delete, select
 from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import rate_limits
-from collegium.security.rate_limits.rules import backoff
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any
-
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.security.rate_limits.rules import RateLimit
+from collegium.security.rate_limits.rules import RateLimit, backoff
 
 _BLOCKED = Statement(
     select(rate_limits.c.subject, rate_limits.c.blocked_until).where(

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
-from collegium.db.database import UniqueViolationError
+from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.outbox import mails
 from collegium.refusals import NotFound
-from collegium.settings import DEFAULTS
+from collegium.security.crypto import Vault
+from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.devices import queries as device_queries
 from collegium.sign_in.devices import rules as device_rules
 from collegium.sign_in.devices.rules import State
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import check_quota, issue_device
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
-
 
 _USER_CODE: Final = "user code "
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from sqlalchemy import Integer, bindparam, delete, func, insert, literal_column, select, update
 
-from collegium.db.statements import Statement, UtcDateTime
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime
 from collegium.db.tables import devices
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.sign_in.devices.rules import State
+from collegium.sign_in.devices.rules import State
 
 _FORGET = Statement(
     delete(devices).where(devices.c.expires_at < bindparam("now", type_=UtcDateTime))

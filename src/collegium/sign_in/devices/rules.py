@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.refusals import Invalid, NotFound
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 LIFETIME: Final = 15 * 60
 """Seconds after which a device sign-in expires."""

@@ -5,23 +5,21 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from collegium.access import queries as access_queries
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, NotFound
+from collegium.security.crypto import Vault
 from collegium.security.passwords import password_errors
 from collegium.sign_in import credentials, notices
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
 
 RESET: Final = "password_reset"
 """Purpose for which a reset link is signed; also a segment of its URL."""

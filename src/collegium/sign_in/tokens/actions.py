@@ -5,17 +5,20 @@ All protocols share one table of tokens.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.db.database import WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.outbox import mails
 from collegium.refusals import Forbidden, NotFound, Unauthenticated
-from collegium.settings import DEFAULTS
+from collegium.security.crypto import Vault
+from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.devices import queries as device_queries
 from collegium.sign_in.tokens import queries as token_queries
@@ -30,14 +33,6 @@ from collegium.sign_in.tokens.rules import (
     check_token_quota,
     expiry,
 )
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from collegium.db.database import WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 
 def actor_of(

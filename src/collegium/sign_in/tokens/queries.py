@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     and_,
@@ -21,17 +21,12 @@ from sqlalchemy import (
 )
 
 from collegium.accounts.queries import shown as shown_accounts
-from collegium.db.statements import Statement, UtcDateTime, UuidHex, any_of
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime, UuidHex, any_of
 from collegium.db.tables import API_TOKEN, accounts, tokens
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 from collegium.sign_in.tokens.rules import TokenKind, expiry
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _OWNER = (
     accounts.c.id,

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.refusals import NotFound
-from collegium.settings import DEFAULTS
+from collegium.security.crypto import Vault
+from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import check_login_rate
 from collegium.sign_in.tokens.rules import SESSION_AGE, SESSION_LIFETIME, TokenKind
-
-if TYPE_CHECKING:
-    from collegium.access.rules import Actor
-    from collegium.db.database import WriteTransaction
-    from collegium.security.crypto import Vault
-    from collegium.settings import Settings
 
 
 def begin(

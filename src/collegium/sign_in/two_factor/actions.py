@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from pyotp import random_base32
 from pyotp.totp import TOTP
 
 from collegium.access import queries as access_queries
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Invalid
+from collegium.security.crypto import Vault
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor import rules as two_factor_rules
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from collegium.access.rules import Actor
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
-    from collegium.security.crypto import Vault
 
 
 class Secret(NamedTuple):

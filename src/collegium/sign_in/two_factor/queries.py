@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from collegium.db.statements import Statement, UtcDateTime
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Row, Statement, UtcDateTime
 from collegium.db.tables import BigInt, recovery_codes, two_factor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from collegium.db.database import ReadTransaction, WriteTransaction
-    from collegium.db.statements import Row
 
 _OF = Statement(select(two_factor).where(two_factor.c.account_id == bindparam("account")))
 _ANY_ENCRYPTED = Statement(

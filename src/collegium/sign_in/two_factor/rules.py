@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from collegium.refusals import Conflict, Invalid
 from collegium.security.rate_limits.rules import RateLimit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 STEP_SECONDS: Final = 30
 """Seconds for which an authenticator shows the same code."""
