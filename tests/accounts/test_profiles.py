@@ -95,7 +95,7 @@ def test_every_operator_is_told_what_was_and_what_is(
         "organizations": ["Acme", "Beta"],
     }
     message = written(world, settings, rows[0])
-    assert message["Subject"] == "Ola Lee changed some details on Collegium"
+    assert message["Subject"] == "Ola Lee changed their profile on Collegium"
     for text in parts(message):
         for fact in ("Ola Lee", "owner", "Smith", "Baker", "+1 555", "Acme", "Beta", "job title"):
             assert fact in text, fact
@@ -153,7 +153,7 @@ def test_a_confirmed_address_counts(
     ] * 2
     assert [row.actor_id for row in history(world)] == [None]
     message = written(world, settings, owed(world)[0])
-    assert message["Subject"] == "Owner Lee changed a detail on Collegium"
+    assert message["Subject"] == "Owner Lee changed their profile on Collegium"
 
 
 def test_staff_who_change_it_are_named(

@@ -261,7 +261,7 @@ def test_a_refusal_without_words_is_a_fault_of_ours_and_shaped_like_one(
     monkeypatch.setattr("collegium.api.waldur.accounts.account_actions.require_staff", refuse)
     answer = site.post("/api/users/", world.staff, json={})
     assert answer.status_code == 500
-    assert answer.json() == {"detail": "The service met an error; it was written down."}
+    assert answer.json() == {"detail": "Something went wrong. The error was logged."}
     check_json(answer)
 
 
@@ -324,7 +324,7 @@ def test_a_body_that_is_too_large_is_refused_in_json(site: Site, world: World) -
             headers={"Content-Type": "application/json"},
         )
         assert answer.status_code == 413
-        assert answer.json() == {"detail": "The request is too large: 2097152 bytes at most."}
+        assert answer.json() == {"detail": "The request is too large (maximum 2097152 bytes)."}
         check_json(answer)
     content = b'{"name": "x"' + b" " * (BODY_MAX - 20) + b"}"
     answer = site.post(

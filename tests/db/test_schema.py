@@ -96,9 +96,10 @@ def test_the_system_roles_come_with_the_first_migration(database: Database) -> N
         carried: dict[str, set[str]] = {row.name: set() for row in found.values()}
         for row in tx.fetch_all(Statement(select(role_permissions))):
             carried[found[row.role_id].name].add(row.permission)
-    assert {row.name: (row.kind, row.is_active, row.is_system) for row in found.values()} == {
-        role.name: (role.kind, role.is_active, True) for role in SYSTEM_ROLES
-    }
+    assert {
+        row.name: (row.kind, row.description, row.is_active, row.is_system)
+        for row in found.values()
+    } == {role.name: (role.kind, role.description, role.is_active, True) for role in SYSTEM_ROLES}
     assert carried == {role.name: set(role.permissions) for role in SYSTEM_ROLES}
 
 

@@ -164,7 +164,7 @@ def test_replacing_the_secret_key_ends_tokens_and_keeps_passwords(
     for words in (("serve", "--no-worker"), boss, ("worker", "--once"), ("demo",)):
         refused = service.run(*words)
         assert (refused.returncode, refused.stdout) == (2, ""), words
-        assert refused.stderr.startswith("collegium: the secret key is not the one")
+        assert refused.stderr.startswith("collegium: the secret key does not belong")
         assert refused.stderr.count("\n") == 1
     if kind == "sqlite":
         del service.environment["COLLEGIUM_SECRET_KEY"]

@@ -295,7 +295,7 @@ class Full:
             check=False,
         )
         assert done.returncode == 1
-        assert "BAD  database: its disk is full" in done.stdout
+        assert "BAD  database: the disk is full" in done.stdout
 
     def go_through(
         self,

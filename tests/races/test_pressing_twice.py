@@ -91,7 +91,7 @@ def test_presses_at_one_moment_make_one_thing(
                 shown = {found for one in answers for found in re.findall(r"clg_[\w-]+", one.text)}
                 assert len(shown) == 1
             if which is invitations:
-                assert all("Invited" in answer.text for answer in answers)
+                assert all("Invitations sent" in answer.text for answer in answers)
 
 
 def test_presses_at_one_moment_sign_up_once_and_each_signs_in(

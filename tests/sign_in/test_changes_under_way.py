@@ -210,7 +210,7 @@ def test_nothing_is_refused_where_only_somebody_else_was_busy(scene: Scene, way:
     before = scene.kinds()
 
     def act(tx: WriteTransaction) -> None:
-        account_queries.change(tx, scene.ada.id, {"modified": tx.now})
+        account_queries.change(tx, scene.ada.id, {"modified_at": tx.now})
 
     if way == "add a key" and not scene.world.database.is_sqlite:
         pytest.skip("on PostgreSQL it need not wait")
@@ -280,7 +280,7 @@ def test_the_command_line_does_not_undo_a_password_that_was_changed_at_this_mome
                 PASSWORD,
             )
             time.sleep(HELD_SECONDS)
-        with pytest.raises(account_actions.UnfitAccountError, match="try again"):
+        with pytest.raises(account_actions.UnfitAccountError, match="Try again"):
             done.result(timeout=60)
     with world.database.read() as tx:
         assert token_queries.of_account(tx, boss.id) is None

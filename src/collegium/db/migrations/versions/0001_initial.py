@@ -1015,7 +1015,7 @@ _ROLES: Final = (
     (
         "CUSTOMER.OWNER",
         "organisation",
-        "Organization owner",
+        "Organisation owner",
         True,
         (
             "ACCESS_SUBNET.CREATE",
@@ -1034,8 +1034,8 @@ _ROLES: Final = (
             "PROJECT.UPDATE_PERMISSION",
         ),
     ),
-    ("CUSTOMER.MANAGER", "organisation", "Organization manager", False, ()),
-    ("CUSTOMER.SUPPORT", "organisation", "Organization support", False, ()),
+    ("CUSTOMER.MANAGER", "organisation", "Organisation manager", False, ()),
+    ("CUSTOMER.SUPPORT", "organisation", "Organisation support", False, ()),
     (
         "PROJECT.MANAGER",
         "project",
