@@ -844,7 +844,7 @@ def test_an_invitation_is_open_until_it_expires(
             with pytest.raises(NotFound):
                 invitation_actions.accept(tx, actor, hall.settings, scene.invitation)
             with pytest.raises(NotFound):
-                invitation_actions.find_open(tx, actor, hall.settings, scene.invitation)
+                invitation_actions.get_open(tx, actor, hall.settings, scene.invitation)
 
 
 def test_an_expired_invitation_says_so_and_opens_nothing(scene: Scene) -> None:

@@ -264,7 +264,7 @@ class Gardener:
                 {"email": email},
             )
             row: Any = invitation_queries.by_uuid(tx, uuid)
-            invitation_queries.step(tx, row, state)
+            invitation_queries.set_state(tx, row, state)
         self.forest.invitations.append(Invitation(uuid, scope, email, state.value, row.expires_at))
 
     def _end_some(self, tx: WriteTransaction) -> None:

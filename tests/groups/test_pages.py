@@ -60,7 +60,7 @@ class Scene(NamedTuple):
 
     def invited(self) -> dict[str, str]:
         with self.world.database.read() as tx:
-            wanted = {"place": self.number}
+            wanted = {"scope_id": self.number}
             rows = invitation_queries.team.page(tx, self.world.staff.actor, wanted, (), 300, 0)
         return {row.email: row.role_name for row in rows}
 

@@ -174,7 +174,7 @@ def test_a_link_that_dies_between_page_and_button_accepts_nothing(
     renewed(world, owner, uuid)
     tim = world.person("tim")
     with world.database.write() as tx, pytest.raises(NotFound):
-        invitation_actions.accept(tx, tim.actor, world.settings, uuid, generation=1)
+        invitation_actions.accept(tx, tim.actor, world.settings, uuid, link_version=1)
     assert browser.send(old).status_code == 404
     assert not world.grants_in(project)
 

@@ -258,7 +258,7 @@ def test_a_name_is_found_where_hundreds_are_taken(world: World) -> None:
                 tx, None, world.settings, world.vault, {"username": name, "email": "x@example.org"}
             )
         before = tx.statements
-        assert invited_accounts._free_name(tx, "bob@example.org") == "bob-250"
+        assert invited_accounts._free_username(tx, "bob@example.org") == "bob-250"
         assert tx.statements - before == 3
 
 

@@ -89,7 +89,7 @@ class Actions:
         wish = MemberChange(person.email, is_manager=is_manager, is_owner=is_owner)
         reached = group_actions.lock_and_recheck(tx, self._actor(by), number)
         group_actions.change(tx, self._actor(by), self.settings, reached, None, [wish])
-        row = invitation_queries.open_to(tx, number, person.id)
+        row = invitation_queries.open_of_account(tx, number, person.id)
         if row is not None and row.uuid not in self.names.invitations.values():
             self.names.in_groups.add(name)
             self.names.invitations[name] = row.uuid
@@ -352,7 +352,7 @@ class Wires:
         response = self._ask_wire("PATCH", path, by, group=group, json=body)
         if response.is_success:
             with self.piece.stage.database.read() as tx:
-                row = invitation_queries.open_to(tx, self.names.groups[scope], person.id)
+                row = invitation_queries.open_of_account(tx, self.names.groups[scope], person.id)
             if row is not None and row.uuid not in self.names.invitations.values():
                 self.names.in_groups.add(name)
                 self.names.invitations[name] = row.uuid

@@ -117,7 +117,9 @@ def test_only_a_pending_invitation_expires(stored: State) -> None:
 )
 def test_an_invitation_waits_for_a_start_in_the_future(starts: date | None, state: State) -> None:
     def opened(*, needs: bool, approved: bool) -> State:
-        return initial_state(needs_approval=needs, approved=approved, starts=starts, today=TODAY)
+        return initial_state(
+            needs_approval=needs, approved=approved, start_date=starts, today=TODAY
+        )
 
     assert opened(needs=False, approved=False) is state
     assert opened(needs=True, approved=True) is state

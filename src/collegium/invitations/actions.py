@@ -53,7 +53,7 @@ def create(
 
     Args:
         scope_access: the scope and the actor's permissions there.
-        details: ``email`` and other known facts about the person; for a group also ``account_id``.
+        details: ``email`` and other known details of the person; for a group also ``account_id``.
 
     Returns:
         The invitation's UUID, 32 hex digits.
@@ -76,7 +76,7 @@ def create(
     check_open(scope)
     uuid = uuid4().hex
     state = initial_state(tx, actor, settings, scope.start_date, approved=False)
-    number = invitation_queries.add(
+    invitation_id = invitation_queries.add(
         tx,
         {
             **details,
@@ -93,9 +93,9 @@ def create(
     )
     _record(tx, "invitation.created", actor, scope.id, uuid, email=details["email"])
     if state is State.PENDING:
-        mail(tx, settings, invitation_queries.by_id(tx, number), state, actor)
+        enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation_id), state, actor)
     if state is State.REQUESTED:
-        notify_staff(tx, number)
+        notify_staff(tx, invitation_id)
     return uuid
 
 
@@ -105,15 +105,15 @@ def accept(
     settings: Settings,
     uuid: str,
     *,
-    in_tree: bool = False,
-    generation: int | None = None,
+    no_groups: bool = False,
+    link_version: int | None = None,
 ) -> None:
     """Accept an invitation: write the grant that it offers.
 
     Args:
         uuid: of the invitation, 32 hex digits.
-        in_tree: only accept an invitation to an organisation or a project, not to a group.
-        generation: of the link that was followed; None if the caller shows the UUID alone.
+        no_groups: only accept an invitation to an organisation or a project, not to a group.
+        link_version: of the link that was followed; None if the caller shows the UUID alone.
 
     Raises:
         NotFound: ``invitation.unknown``: no such invitation is open to the actor. It does not
@@ -124,10 +124,8 @@ def accept(
         Conflict: ``invitation.other_address`` under the strict address check; ``grant.elsewhere``
             under the one-role rule (``invitation_disable_multiple_roles``); ``grant.exists``.
     """
-    found = _in_organisation_or_project(
-        invitation_queries.by_uuid_locked(tx, uuid), in_tree=in_tree
-    )
-    invitation = _open_to(tx, actor, settings, found, generation)
+    row = _exclude_group(invitation_queries.by_uuid_locked(tx, uuid), no_groups=no_groups)
+    invitation = _require_open_to(tx, actor, settings, row, link_version)
     if not has_sponsor(tx, invitation):
         raise NotFound("invitation.unknown")
     accept_with_account(tx, actor, settings, invitation)
@@ -144,37 +142,37 @@ def accept_with_account(
         Conflict: as ``accept``.
     """
     uuid = invitation.uuid
-    place = ScopeRef(invitation.scope_id, invitation.scope_kind)
+    scope = ScopeRef(invitation.scope_id, invitation.scope_kind)
     in_group = invitation.scope_kind == ScopeKind.GROUP
     if in_group and membership_queries.grant_in_scope(tx, actor.id, invitation.scope_id):
         raise Conflict("grant.exists")
-    held = membership_queries.active_grant(tx, actor.id, invitation.role_id, invitation.scope_id)
-    if held is not None and held.valid_until is None:
+    current = membership_queries.active_grant(tx, actor.id, invitation.role_id, invitation.scope_id)
+    if current is not None and current.valid_until is None:
         raise Conflict("grant.exists")
     _check_address(actor, settings, invitation)
     if settings.invitation_disable_multiple_roles:
         access_queries.lock_account(tx, actor.id)
         if membership_queries.holds_any(tx, actor.id):
             raise Conflict("grant.elsewhere")
-    if held is not None:
+    if current is not None:
         # A grant with an end becomes open-ended, because the invitation offers a role without an
         # end.
-        membership_queries.set_end(tx, held.id, None)
-        finish_join(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
+        membership_queries.set_end(tx, current.id, None)
+        finish_join(tx, actor, actor.id, invitation.role_id, scope, by=invitation.created_by)
     else:
-        grant(tx, actor, actor.id, invitation.role_id, place, by=invitation.created_by)
+        grant(tx, actor, actor.id, invitation.role_id, scope, by=invitation.created_by)
     if same_mailbox(invitation.email, actor.email):
         # Accepting from the invited address shows that its owner wants these e-mails. Accepting
         # from another address shows nothing about it.
         mail_budget_actions.restore(tx, invitation.email)
-    accepted = {"accepted_at": tx.now, "accepted_by": actor.id}
-    invitation_queries.step(
-        tx, invitation, invitation_rules.transition(State.PENDING, Action.ACCEPT), **accepted
+    acceptance = {"accepted_at": tx.now, "accepted_by": actor.id}
+    invitation_queries.set_state(
+        tx, invitation, invitation_rules.transition(State.PENDING, Action.ACCEPT), **acceptance
     )
     _record(tx, "invitation.accepted", actor, invitation.scope_id, uuid, role=invitation.role_name)
     event_queries.record(
         tx,
-        "role.granted" if held is None else "role.updated",
+        "role.granted" if current is None else "role.updated",
         actor,
         scope=invitation.scope_id,
         account=actor.id,
@@ -186,29 +184,29 @@ def accept_with_account(
         outbox_queries.enqueue(
             tx, mails.InvitationAccepted(invitation.creator_email, invitation.id)
         )
-    for other in invitation_queries.close_others(tx, invitation, actor.email):
+    for other in invitation_queries.cancel_others(tx, invitation, actor.email):
         _record(tx, "invitation.canceled", actor, invitation.scope_id, other, because=uuid)
     if in_group:
         close_pending_after_join(tx, actor, actor.id, invitation.scope_id)
 
 
 def decline(
-    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, generation: int
+    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, link_version: int
 ) -> None:
     """Decline an invitation for good, and notify its creator.
 
     Args:
         actor: may be anonymous: the mailed link has then proven the address.
         uuid: of the invitation, 32 hex digits.
-        generation: of the link that was followed.
+        link_version: of the link that was followed.
 
     Raises:
         NotFound: ``invitation.unknown``: as ``accept``, but a blocked or archived organisation is
             no obstacle. A link that was replaced by a newer one is refused too.
         Conflict: ``invitation.other_address`` under the strict address check.
     """
-    found = invitation_queries.by_uuid_locked(tx, uuid)
-    invitation = _open_to(tx, actor, settings, found, generation, in_closed=True)
+    row = invitation_queries.by_uuid_locked(tx, uuid)
+    invitation = _require_open_to(tx, actor, settings, row, link_version, allow_unavailable=True)
     if not has_sponsor(tx, invitation):
         raise NotFound("invitation.unknown")
     _check_address(actor, settings, invitation)
@@ -223,8 +221,8 @@ def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: Row) -> None
     Raises:
         Conflict: ``invitation.wrong_state`` unless the invitation is pending.
     """
-    invitation_queries.step(
-        tx, invitation, invitation_rules.transition(_seen(tx, invitation), Action.DECLINE)
+    invitation_queries.set_state(
+        tx, invitation, invitation_rules.transition(_state_now(tx, invitation), Action.DECLINE)
     )
     uuid, email = invitation.uuid, invitation.email
     _record(tx, "invitation.declined", actor, invitation.scope_id, uuid, email=email)
@@ -234,22 +232,22 @@ def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: Row) -> None
         )
 
 
-def find_open(
-    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+def get_open(
+    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, no_groups: bool = False
 ) -> Row:
     """Return a pending invitation to a caller who knows its UUID.
 
     Args:
         actor: may be anonymous.
         uuid: of the invitation, 32 hex digits.
-        in_tree: only return an invitation to an organisation or a project, not to a group.
+        no_groups: only return an invitation to an organisation or a project, not to a group.
 
     Raises:
         NotFound: ``invitation.unknown``; ``invitation.closed`` if it is not pending, or if it was
             renewed and is not addressed to the actor. With a separate front end (``homeport_url``)
             a new link contains the same UUID, so a renewed invitation is returned there too.
     """
-    invitation = _in_organisation_or_project(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
+    invitation = _exclude_group(invitation_queries.by_uuid(tx, uuid), no_groups=no_groups)
     if invitation is None or invitation.scope_removed_at is not None:
         raise NotFound("invitation.unknown")
     if (
@@ -264,24 +262,24 @@ def find_open(
     return invitation
 
 
-def find_for_invitee(
-    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, in_tree: bool = False
+def get_for_invitee(
+    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, no_groups: bool = False
 ) -> Row:
     """Return an invitation to an actor who may accept it, is in its team, or sees everything.
 
     Args:
         uuid: of the invitation, 32 hex digits.
-        in_tree: only return an invitation to an organisation or a project, not to a group.
+        no_groups: only return an invitation to an organisation or a project, not to a group.
 
     Raises:
         NotFound: ``invitation.unknown``.
     """
-    invitation = _in_organisation_or_project(invitation_queries.by_uuid(tx, uuid), in_tree=in_tree)
+    invitation = _exclude_group(invitation_queries.by_uuid(tx, uuid), no_groups=no_groups)
     if invitation is not None and (
         actor.sees_all or membership_queries.is_member(tx, actor, invitation.scope_id)
     ):
         return invitation
-    return _open_to(tx, actor, settings, invitation)
+    return _require_open_to(tx, actor, settings, invitation)
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
@@ -293,9 +291,9 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
             role.
         Conflict: ``invitation.wrong_state``.
     """
-    invitation = _managed(tx, actor, uuid)
-    state = invitation_rules.transition(_seen(tx, invitation), Action.CANCEL)
-    invitation_queries.step(tx, invitation, state)
+    invitation = _lock_managed(tx, actor, uuid)
+    state = invitation_rules.transition(_state_now(tx, invitation), Action.CANCEL)
+    invitation_queries.set_state(tx, invitation, state)
     _record(tx, "invitation.canceled", actor, invitation.scope_id, uuid)
 
 
@@ -321,9 +319,9 @@ def send(
             with its account; ``organisation.unavailable``; ``role.inactive``.
         Limited: ``mail_budget.spent``.
     """
-    invitation = _managed(tx, actor, uuid, in_groups=in_groups)
-    before = _seen(tx, invitation)
-    invitation_rules.transition(before, Action.SEND)
+    invitation = _lock_managed(tx, actor, uuid, in_groups=in_groups)
+    state_before = _state_now(tx, invitation)
+    invitation_rules.transition(state_before, Action.SEND)
     if not invitation.email:
         raise Conflict("invitation.no_address")
     check_open(invitation)
@@ -333,7 +331,7 @@ def send(
         raise Conflict("role.inactive")
     changes: dict[str, Any] = {"sponsor_id": actor.id, "turned_away_at": None}
     state = State.PENDING
-    if before is not State.PENDING:
+    if state_before is not State.PENDING:
         approved = invitation.approved_by is not None
         state = initial_state(tx, actor, settings, invitation.start_date, approved=approved)
         changes |= {
@@ -343,27 +341,27 @@ def send(
             "reminded_at": None,
             "expiry_notified_at": None,
         }
-    invitation_queries.step(tx, invitation, state, **changes)
+    invitation_queries.set_state(tx, invitation, state, **changes)
     _record(tx, "invitation.sent", actor, invitation.scope_id, uuid, email=invitation.email)
     if state is State.PENDING:
-        mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
+        enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
     if state is State.REQUESTED:
         notify_staff(tx, invitation.id)
 
 
-def release(tx: WriteTransaction, settings: Settings, number: int) -> bool:
+def release(tx: WriteTransaction, settings: Settings, invitation_id: int) -> bool:
     """Send an invitation that was scheduled for the start of its project.
 
     Its lifetime begins only now.
 
     Args:
-        number: id of the invitation.
+        invitation_id: id of the invitation.
 
     Returns:
         Whether it was sent; False if there was nothing to do, for example because another worker
         was first.
     """
-    invitation = _locked(tx, number)
+    invitation = _lock_by_id(tx, invitation_id)
     if invitation is None or invitation.state != State.HELD:
         return False
     if invitation.start_date is not None and invitation.start_date > tx.now.date():
@@ -371,65 +369,65 @@ def release(tx: WriteTransaction, settings: Settings, number: int) -> bool:
     if invitation.blocked or invitation.archived:
         return False
     state = invitation_rules.transition(State.HELD, Action.RELEASE)
-    invitation_queries.step(
+    invitation_queries.set_state(
         tx, invitation, state, created_at=tx.now, expires_at=expiry(tx.now, settings)
     )
     _record(tx, "invitation.released", None, invitation.scope_id, invitation.uuid)
-    mail(tx, settings, invitation_queries.by_id(tx, number), state, None)
+    enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation_id), state, None)
     return True
 
 
-def remind(tx: WriteTransaction, settings: Settings, number: int) -> bool:
+def remind(tx: WriteTransaction, settings: Settings, invitation_id: int) -> bool:
     """Remind an invitee, once, that an invitation ends soon.
 
     Args:
-        number: id of the invitation.
+        invitation_id: id of the invitation.
 
     Returns:
         Whether the reminder was due; False if there was nothing to do.
     """
-    invitation = _locked(tx, number)
+    invitation = _lock_by_id(tx, invitation_id)
     if (
         invitation is None
         or invitation.reminded_at is not None
-        or _seen(tx, invitation) is not State.PENDING
+        or _state_now(tx, invitation) is not State.PENDING
         or invitation.blocked
         or invitation.archived
     ):
         return False
-    invitation_queries.step(tx, invitation, State.PENDING, reminded_at=tx.now)
+    invitation_queries.set_state(tx, invitation, State.PENDING, reminded_at=tx.now)
     if can_be_accepted(tx, invitation):
-        due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
-        reminder = mails.InvitationCreated(invitation.email, number, reminder=True)
-        outbox_queries.enqueue(tx, reminder, due)
+        send_at = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
+        reminder = mails.InvitationCreated(invitation.email, invitation_id, reminder=True)
+        outbox_queries.enqueue(tx, reminder, send_at)
     return True
 
 
-def notify_expired(tx: WriteTransaction, number: int) -> bool:
+def notify_expired(tx: WriteTransaction, invitation_id: int) -> bool:
     """Notify the creator of an invitation, once, that it has expired without an answer.
 
     Args:
-        number: id of the invitation.
+        invitation_id: id of the invitation.
 
     Returns:
         Whether the notice was due; False if there was nothing to do.
     """
-    invitation = _locked(tx, number)
+    invitation = _lock_by_id(tx, invitation_id)
     if (
         invitation is None
         or invitation.expiry_notified_at is not None
-        or _seen(tx, invitation) is not State.EXPIRED
+        or _state_now(tx, invitation) is not State.EXPIRED
     ):
         return False
-    invitation_queries.step(tx, invitation, State.PENDING, expiry_notified_at=tx.now)
+    invitation_queries.set_state(tx, invitation, State.PENDING, expiry_notified_at=tx.now)
     _record(tx, "invitation.expired", None, invitation.scope_id, invitation.uuid)
     if creator_wants_mail(invitation):
-        outbox_queries.enqueue(tx, mails.InvitationExpired(invitation.creator_email, number))
+        outbox_queries.enqueue(tx, mails.InvitationExpired(invitation.creator_email, invitation_id))
     return True
 
 
-def _locked(tx: WriteTransaction, number: int) -> Row | None:
-    invitation = invitation_queries.by_id(tx, number)
+def _lock_by_id(tx: WriteTransaction, invitation_id: int) -> Row | None:
+    invitation = invitation_queries.by_id(tx, invitation_id)
     return invitation and invitation_queries.by_uuid_locked(tx, invitation.uuid)
 
 
@@ -457,28 +455,28 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     _record(tx, "invitation.deleted", actor, invitation.scope_id, uuid, email=invitation.email)
 
 
-def _in_organisation_or_project(invitation: Row | None, *, in_tree: bool) -> Row | None:
+def _exclude_group(invitation: Row | None, *, no_groups: bool) -> Row | None:
     in_group = invitation is not None and invitation.scope_kind == ScopeKind.GROUP
-    return None if in_tree and in_group else invitation
+    return None if no_groups and in_group else invitation
 
 
-def _seen(tx: ReadTransaction, invitation: Row) -> State:
+def _state_now(tx: ReadTransaction, invitation: Row) -> State:
     return invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now)
 
 
 def initial_state(
-    tx: WriteTransaction, actor: Actor, settings: Settings, starts: Any, *, approved: bool
+    tx: WriteTransaction, actor: Actor, settings: Settings, start_date: Any, *, approved: bool
 ) -> State:
     """Return the state in which an invitation of this actor begins, or begins again, today.
 
     Args:
-        starts: start date of the project; None if there is none.
+        start_date: start date of the project; None if there is none.
         approved: whether staff have already approved it.
     """
     return invitation_rules.initial_state(
         needs_approval=settings.only_staff_can_invite_users and not actor.is_staff,
         approved=approved,
-        starts=starts,
+        start_date=start_date,
         today=tx.now.date(),
     )
 
@@ -503,56 +501,56 @@ def _check_may_invite(
         raise Forbidden("role.above_ceiling")
 
 
-def _managed(tx: WriteTransaction, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
+def _lock_managed(tx: WriteTransaction, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
     invitation = invitation_queries.get_visible(tx, actor, uuid, in_groups=in_groups)
     if not in_groups:
         # Under the lock, sending and cancelling cannot happen at the same time. Loading again
         # notices that the scope was deleted in the meantime, together with its invitations.
         access_queries.lock_scope(tx, invitation.scope_id)
         invitation = invitation_queries.get_visible(tx, actor, uuid)
-    reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
-    if reached is None:
+    access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
+    if access is None:
         raise NotFound("invitation.unknown")
-    _check_may_invite(tx, actor, reached, invitation.role_id)
+    _check_may_invite(tx, actor, access, invitation.role_id)
     return invitation
 
 
-def _open_to(
+def _require_open_to(
     tx: ReadTransaction,
     actor: Actor,
     settings: Settings,
     invitation: Row | None,
-    generation: int | None = None,
+    link_version: int | None = None,
     *,
-    in_closed: bool = False,
+    allow_unavailable: bool = False,
 ) -> Row:
     """Return the invitation if it is pending and this actor could accept it.
 
     Args:
-        generation: of the link that was followed; None if the caller shows the UUID alone.
-        in_closed: also return it while its organisation is blocked or archived.
+        link_version: of the link that was followed; None if the caller shows the UUID alone.
+        allow_unavailable: also return it while its organisation is blocked or archived.
 
     Raises:
         NotFound: ``invitation.unknown``.
     """
     if (
         invitation is None
-        or not _is_open(tx, invitation, in_closed=in_closed)
+        or not _is_open(tx, invitation, allow_unavailable=allow_unavailable)
         or not invitation_rules.is_known_by(
-            actor, invitation.email, invitation.link_version, generation
+            actor, invitation.email, invitation.link_version, link_version
         )
     ):
         raise NotFound("invitation.unknown")
     # ``anywhere``: an actor who may read invitations must have the invited address. That rule must
     # not be avoided by calling from a network outside the access subnets, where the actor may read
     # nothing.
-    reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id, anywhere=True)
-    carried = role_queries.permissions_of(tx, [invitation.role_id]).get(invitation.role_id, [])
+    access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id, anywhere=True)
+    permissions = role_queries.permissions_of(tx, [invitation.role_id]).get(invitation.role_id, [])
     by_address = settings.validate_invitation_email or invitation_rules.can_read_but_not_grant(
         actor,
-        reached.permissions if reached else (),
+        access.permissions if access else (),
         MEMBERSHIP_PERMISSIONS[ScopeKind(invitation.scope_kind)].grant,
-        carried,
+        permissions,
     )
     if not invitation_rules.may_accept(
         actor,
@@ -574,12 +572,12 @@ def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
         raise Conflict("invitation.other_address")
 
 
-def _is_open(tx: ReadTransaction, invitation: Row, *, in_closed: bool = False) -> bool:
+def _is_open(tx: ReadTransaction, invitation: Row, *, allow_unavailable: bool = False) -> bool:
     return (
-        _seen(tx, invitation) is State.PENDING
+        _state_now(tx, invitation) is State.PENDING
         and invitation.scope_removed_at is None
         and invitation.role_is_active
-        and (in_closed or not (invitation.blocked or invitation.archived))
+        and (allow_unavailable or not (invitation.blocked or invitation.archived))
     )
 
 
@@ -593,7 +591,7 @@ def has_sponsor(tx: ReadTransaction, invitation: Row) -> bool:
     return bool(invitation_queries.with_sponsor(tx, [invitation]))
 
 
-def mail(
+def enqueue_mail(
     tx: WriteTransaction, settings: Settings, invitation: Row, state: State, actor: Actor | None
 ) -> None:
     """Queue the invitation e-mail and store its outbox id with the invitation.
@@ -606,18 +604,18 @@ def mail(
     Raises:
         Limited: ``mail_budget.spent``: only if an actor sends it.
     """
-    due = None
+    send_at = None
     if actor is None:
-        due = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
+        send_at = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
     else:
         mail_budget_actions.spend(tx, settings, invitation.email, actor)
     mail_id = outbox_queries.enqueue(
-        tx, mails.InvitationCreated(invitation.email, invitation.id), due
+        tx, mails.InvitationCreated(invitation.email, invitation.id), send_at
     )
-    invitation_queries.step(tx, invitation, state, mail_id=mail_id, mailed_at=tx.now)
+    invitation_queries.set_state(tx, invitation, state, mail_id=mail_id, mailed_at=tx.now)
 
 
 def _record(
-    tx: WriteTransaction, kind: str, actor: Actor | None, scope: int, uuid: str, **facts: Any
+    tx: WriteTransaction, kind: str, actor: Actor | None, scope: int, uuid: str, **data: Any
 ) -> None:
-    event_queries.record(tx, kind, actor, scope=scope, invitation=uuid, **facts)
+    event_queries.record(tx, kind, actor, scope=scope, invitation=uuid, **data)

@@ -12,7 +12,7 @@ from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
-from collegium.invitations.actions import creator_wants_mail, expiry, initial_state, mail
+from collegium.invitations.actions import creator_wants_mail, enqueue_mail, expiry, initial_state
 from collegium.invitations.rules import Action, State
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -33,7 +33,7 @@ class Decision(NamedTuple):
     Args:
         staff: UUID of the account that decides, 32 hex digits.
         invitation: UUID of the invitation, 32 hex digits.
-        generation: of the invitation; the link is invalid once the invitation has another.
+        link_version: of the invitation; the link is invalid once the invitation has another.
     """
 
     staff: str
@@ -52,41 +52,41 @@ def read_link(vault: Vault, settings: Settings, purpose: str, link: str, now: da
         Invalid: ``decision.signature`` if the signature is wrong or older than
             ``invitation_max_age`` seconds; ``decision.payload`` if the content has another shape.
     """
-    facts = vault.unsign(purpose, link)
-    if facts is None:
+    payload = vault.unsign(purpose, link)
+    if payload is None:
         raise Invalid("decision.signature")
-    match facts:
-        case [str(staff), str(invitation), int(generation), int(signed)]:
+    match payload:
+        case [str(staff), str(invitation), int(link_version), int(signed_at)]:
             age = settings.invitation_max_age
-            if age is not None and now.timestamp() > signed + age:
+            if age is not None and now.timestamp() > signed_at + age:
                 raise Invalid("decision.signature")
-            return Decision(staff, invitation, generation)
+            return Decision(staff, invitation, link_version)
     raise Invalid("decision.payload")
 
 
 def approve(
-    tx: WriteTransaction, settings: Settings, link: Decision, address: str, request: str
+    tx: WriteTransaction, settings: Settings, link: Decision, ip_address: str, request_id: str
 ) -> None:
     """Approve an invitation that waits for a decision of staff, and send it.
 
     If its project has not started yet, it is scheduled instead.
 
     Args:
-        address: IP address from which the link was followed; for the audit log.
-        request: id of the request; for the audit log.
+        ip_address: IP address from which the link was followed; for the audit log.
+        request_id: id of the request; for the audit log.
 
     Raises:
         Invalid: ``decision.no_staff``, ``decision.no_invitation``.
         Conflict: ``organisation.unavailable``, ``role.inactive``.
         Limited: ``mail_budget.spent``.
     """
-    actor, invitation = _decided(tx, link, address, request)
+    actor, invitation = _lock_for_decision(tx, link, ip_address, request_id)
     check_open(invitation)
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
     invitation_rules.transition(State(invitation.state), Action.APPROVE)
     state = initial_state(tx, actor, settings, invitation.start_date, approved=True)
-    invitation_queries.step(
+    invitation_queries.set_state(
         tx,
         invitation,
         state,
@@ -96,21 +96,21 @@ def approve(
     )
     _record(tx, "invitation.approved", actor, invitation)
     if state is State.PENDING:
-        mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
+        enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
 
 
-def reject(tx: WriteTransaction, link: Decision, address: str, request: str) -> None:
+def reject(tx: WriteTransaction, link: Decision, ip_address: str, request_id: str) -> None:
     """Reject an invitation that waits for a decision of staff, and notify its creator.
 
     Args:
-        address: IP address from which the link was followed; for the audit log.
-        request: id of the request; for the audit log.
+        ip_address: IP address from which the link was followed; for the audit log.
+        request_id: id of the request; for the audit log.
 
     Raises:
         Invalid: ``decision.no_staff``, ``decision.no_invitation``.
     """
-    actor, invitation = _decided(tx, link, address, request)
-    invitation_queries.step(
+    actor, invitation = _lock_for_decision(tx, link, ip_address, request_id)
+    invitation_queries.set_state(
         tx, invitation, invitation_rules.transition(State(invitation.state), Action.REJECT)
     )
     _record(tx, "invitation.rejected", actor, invitation)
@@ -120,7 +120,9 @@ def reject(tx: WriteTransaction, link: Decision, address: str, request: str) -> 
         )
 
 
-def _decided(tx: WriteTransaction, link: Decision, address: str, request: str) -> tuple[Actor, Row]:
+def _lock_for_decision(
+    tx: WriteTransaction, link: Decision, ip_address: str, request_id: str
+) -> tuple[Actor, Row]:
     account = account_queries.by_uuid(tx, link.staff)
     if account is None or not account.is_active or not account.is_staff:
         raise Invalid("decision.no_staff")
@@ -132,7 +134,7 @@ def _decided(tx: WriteTransaction, link: Decision, address: str, request: str) -
         or invitation.state != State.REQUESTED
     ):
         raise Invalid("decision.no_invitation")
-    return actor_of(account, address, request), invitation
+    return actor_of(account, ip_address, request_id), invitation
 
 
 def _record(tx: WriteTransaction, kind: str, actor: Actor, invitation: Row) -> None:

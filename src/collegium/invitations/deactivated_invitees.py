@@ -12,7 +12,7 @@ from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
 
 
-def turn_away(tx: WriteTransaction, uuid: str, generation: int) -> None:
+def turn_away(tx: WriteTransaction, uuid: str, link_version: int) -> None:
     """Notify the inviter, once per link, that the invitee's account is deactivated.
 
     The e-mail reveals that an account is deactivated. Therefore only a link that proves the
@@ -21,7 +21,7 @@ def turn_away(tx: WriteTransaction, uuid: str, generation: int) -> None:
 
     Args:
         uuid: of the invitation, 32 hex digits.
-        generation: of the link that was followed.
+        link_version: of the link that was followed.
 
     Raises:
         NotFound: ``invitation.unknown`` unless the link leads to a pending invitation.
@@ -29,14 +29,14 @@ def turn_away(tx: WriteTransaction, uuid: str, generation: int) -> None:
     invitation = invitation_queries.by_uuid_locked(tx, uuid)
     if (
         invitation is None
-        or invitation.link_version != generation
+        or invitation.link_version != link_version
         or invitation.scope_removed_at is not None
         or effective_state(invitation.state, invitation.expires_at, tx.now) is not State.PENDING
     ):
         raise NotFound("invitation.unknown")
     if invitation.turned_away_at is not None:
         return
-    invitation_queries.step(tx, invitation, State.PENDING, turned_away_at=tx.now)
+    invitation_queries.set_state(tx, invitation, State.PENDING, turned_away_at=tx.now)
     event_queries.record(
         tx, "invitation.turned_away", None, scope=invitation.scope_id, invitation=uuid
     )

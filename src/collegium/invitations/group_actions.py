@@ -43,7 +43,7 @@ def create(
 
     Args:
         scope_access: the group and the actor's permissions there.
-        details: ``email`` and other known facts about the person.
+        details: ``email`` and other known details of the person.
         account: the invited account; None for the first active account with that address.
 
     Raises:
@@ -60,9 +60,9 @@ def create(
         account = account_queries.with_addresses(tx, [email]).get(comparable_address(email))
     if account is None:
         raise Conflict("group.no_account")
-    _check_stranger(tx, scope_access.scope.id, account.id)
+    _check_uninvited(tx, scope_access.scope.id, account.id)
     return invitation_actions.create(
-        tx, actor, settings, scope_access, role, {**details, **_to(account)}
+        tx, actor, settings, scope_access, role, {**details, **_invitee(account)}
     )
 
 
@@ -74,25 +74,27 @@ def send(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> N
         Conflict: as ``invitations.actions.send``; ``group.no_account``; ``grant.exists``;
             ``invitation.exists`` if the account has another open invitation to the group.
     """
-    invitation = _locked(tx, actor, uuid)
-    reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
-    if reached is None:
+    invitation = _lock_visible(tx, actor, uuid)
+    access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
+    if access is None:
         raise NotFound("invitation.unknown")
-    _check_may_give(tx, actor, reached, invitation.role_id)
+    _check_may_grant(tx, actor, access, invitation.role_id)
     # A concurrent request that deactivates the account waits for this lock. It then finds the
     # invitation open, and cancels it.
     access_queries.lock_account(tx, invitation.account_id or 0)
     account = account_queries.by_id(tx, invitation.account_id or 0)
     if account is None or not account.is_active or account.deleted_at is not None:
         raise Conflict("group.no_account")
-    _check_stranger(tx, invitation.scope_id, account.id, besides=invitation.id)
+    _check_uninvited(tx, invitation.scope_id, account.id, excluded_id=invitation.id)
     if invitation.email != account.email:
         # A cancelled invitation does not follow when its account changes its address, so the
         # address is updated here. The approval of staff was for the earlier address. It only counts
         # if both addresses are the same mailbox.
-        agreed = invitation.approved_by if same_mailbox(invitation.email, account.email) else None
+        approval = invitation.approved_by if same_mailbox(invitation.email, account.email) else None
         state = State(invitation.state)
-        invitation_queries.step(tx, invitation, state, email=account.email, approved_by=agreed)
+        invitation_queries.set_state(
+            tx, invitation, state, email=account.email, approved_by=approval
+        )
     invitation_actions.send(tx, actor, settings, uuid, in_groups=True)
 
 
@@ -118,16 +120,16 @@ def invite(
             ``role.above_ceiling`` also for an actor who may not grant the role of the open
             invitation, such as a manager who would change what an owner has offered.
     """
-    before = invitation_queries.open_to(tx, scope_access.scope.id, account.id)
+    before = invitation_queries.open_of_account(tx, scope_access.scope.id, account.id)
     if before is None:
-        uuid = invitation_actions.create(tx, actor, settings, scope_access, role, _to(account))
-        made: Any = invitation_queries.by_uuid(tx, uuid)
-        return bool(made.state == State.PENDING)
-    _check_may_give(tx, actor, scope_access, before.role_id)
-    _check_may_give(tx, actor, scope_access, role.id)
-    seen = invitation_rules.effective_state(before.state, before.expires_at, tx.now)
-    if seen is State.PENDING and before.role_id == role.id:
-        invitation_queries.step(tx, before, State.PENDING, sponsor_id=actor.id)
+        uuid = invitation_actions.create(tx, actor, settings, scope_access, role, _invitee(account))
+        invitation: Any = invitation_queries.by_uuid(tx, uuid)
+        return bool(invitation.state == State.PENDING)
+    _check_may_grant(tx, actor, scope_access, before.role_id)
+    _check_may_grant(tx, actor, scope_access, role.id)
+    effective_state = invitation_rules.effective_state(before.state, before.expires_at, tx.now)
+    if effective_state is State.PENDING and before.role_id == role.id:
+        invitation_queries.set_state(tx, before, State.PENDING, sponsor_id=actor.id)
         return False
     # The approval of staff was for the earlier role. It does not count for another one.
     approved_by = before.approved_by if before.role_id == role.id else None
@@ -136,24 +138,26 @@ def invite(
     )
     if before.state == State.REQUESTED and actor.is_staff:
         approved_by = actor.id
-    starts_over = seen is State.EXPIRED or before.role_id != role.id
+    is_renewed = effective_state is State.EXPIRED or before.role_id != role.id
     changes: dict[str, Any] = {
         "role_id": role.id,
         "sponsor_id": actor.id,
         "approved_by": approved_by,
         "expires_at": invitation_actions.expiry(tx.now, settings),
     }
-    if starts_over or state != before.state:
+    if is_renewed or state != before.state:
         changes |= {"created_at": tx.now, "reminded_at": None, "expiry_notified_at": None}
-    if starts_over:
+    if is_renewed:
         changes["link_version"] = before.link_version + 1
-    invitation_queries.step(tx, before, state, **changes)
+    invitation_queries.set_state(tx, before, state, **changes)
     _record(tx, "invitation.sent", actor, before, email=before.email)
-    if state is State.REQUESTED and (starts_over or before.state != State.REQUESTED):
+    if state is State.REQUESTED and (is_renewed or before.state != State.REQUESTED):
         notify_staff(tx, before.id)
     if state is not State.PENDING:
         return False
-    invitation_actions.mail(tx, settings, invitation_queries.by_id(tx, before.id), state, actor)
+    invitation_actions.enqueue_mail(
+        tx, settings, invitation_queries.by_id(tx, before.id), state, actor
+    )
     return True
 
 
@@ -169,10 +173,10 @@ def accept(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
             its sponsor may not grant the role; ``role.inactive``; ``grant.exists``,
             ``grant.elsewhere`` as ``invitations.actions.accept``.
     """
-    invitation = _own(tx, actor, uuid)
+    invitation = _lock_own(tx, actor, uuid)
     if invitation.state == State.ACCEPTED:
         return invitation
-    _check_moves(tx, invitation, Action.ACCEPT)
+    _next_state(tx, invitation, Action.ACCEPT)
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
     if not invitation_actions.has_sponsor(tx, invitation):
@@ -191,7 +195,7 @@ def decline(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
         Forbidden: ``invitation.not_yours``.
         Conflict: ``invitation.wrong_state`` unless it is pending.
     """
-    invitation = _own(tx, actor, uuid)
+    invitation = _lock_own(tx, actor, uuid)
     if invitation.state == State.REJECTED:
         return invitation
     invitation_actions.decline_by_link(tx, actor, invitation)
@@ -209,54 +213,54 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
             role.
         Conflict: ``invitation.wrong_state`` unless it is pending.
     """
-    invitation = _locked(tx, actor, uuid)
-    reached = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
-    if reached is None:
+    invitation = _lock_visible(tx, actor, uuid)
+    access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
+    if access is None:
         raise NotFound("invitation.unknown")
-    _check_may_give(tx, actor, reached, invitation.role_id)
+    _check_may_grant(tx, actor, access, invitation.role_id)
     if invitation.state == State.CANCELED:
         return invitation
-    state = _check_moves(tx, invitation, Action.CANCEL)
-    invitation_queries.step(tx, invitation, state)
+    state = _next_state(tx, invitation, Action.CANCEL)
+    invitation_queries.set_state(tx, invitation, state)
     _record(tx, "invitation.canceled", actor, invitation)
     return _reload(tx, actor, uuid)
 
 
-def _locked(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+def _lock_visible(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     invitation = invitation_queries.get_visible(tx, actor, uuid, in_groups=True)
     access_queries.lock_scope(tx, invitation.scope_id)
     return _reload(tx, actor, uuid)
 
 
-def _to(account: Row) -> dict[str, Any]:
+def _invitee(account: Row) -> dict[str, Any]:
     return {"email": account.email, "account_id": account.id}
 
 
-def _check_stranger(tx: WriteTransaction, scope: int, account: int, besides: int = 0) -> None:
+def _check_uninvited(tx: WriteTransaction, scope: int, account: int, excluded_id: int = 0) -> None:
     """Refuse an account that is a member of the group or has an open invitation to it.
 
     Args:
         scope: id of the group, which is locked.
         account: id of the account.
-        besides: id of an invitation that does not count.
+        excluded_id: id of an invitation that does not count.
 
     Raises:
         Conflict: ``grant.exists``, ``invitation.exists``.
     """
     if membership_queries.grant_in_scope(tx, account, scope) is not None:
         raise Conflict("grant.exists")
-    other = invitation_queries.open_to(tx, scope, account)
+    other = invitation_queries.open_of_account(tx, scope, account)
     if (
         other is not None
-        and other.id != besides
+        and other.id != excluded_id
         and invitation_rules.effective_state(other.state, other.expires_at, tx.now)
         is not State.EXPIRED
     ):
         raise Conflict("invitation.exists")
 
 
-def _own(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
-    invitation = _locked(tx, actor, uuid)
+def _lock_own(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+    invitation = _lock_visible(tx, actor, uuid)
     if invitation.account_id != actor.id:
         raise Forbidden("invitation.not_yours")
     return invitation
@@ -266,13 +270,13 @@ def _reload(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     return invitation_queries.get_visible(tx, actor, uuid, in_groups=True)
 
 
-def _check_moves(tx: WriteTransaction, invitation: Row, act: Action) -> State:
+def _next_state(tx: WriteTransaction, invitation: Row, action: Action) -> State:
     return invitation_rules.transition(
-        invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now), act
+        invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now), action
     )
 
 
-def _check_may_give(
+def _check_may_grant(
     tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, role: int
 ) -> None:
     if not has_permission(
@@ -285,7 +289,7 @@ def _check_may_give(
         raise Forbidden("role.above_ceiling")
 
 
-def _record(tx: WriteTransaction, kind: str, actor: Actor, invitation: Row, **facts: Any) -> None:
+def _record(tx: WriteTransaction, kind: str, actor: Actor, invitation: Row, **data: Any) -> None:
     event_queries.record(
-        tx, kind, actor, scope=invitation.scope_id, invitation=invitation.uuid, **facts
+        tx, kind, actor, scope=invitation.scope_id, invitation=invitation.uuid, **data
     )

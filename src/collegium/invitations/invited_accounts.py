@@ -28,7 +28,7 @@ from collegium.text.email_addresses import same_mailbox
 MAIL_KINDS: Final = frozenset({InvitationCreated.kind, InvitationApproved.kind})
 """The e-mails that can need an account for their recipient."""
 
-_AT_ONCE: Final = 100
+_BATCH_SIZE: Final = 100
 
 
 def first_password(vault: Vault, uuid: str) -> str:
@@ -58,8 +58,8 @@ def ensure_invited_account(
     Raises:
         Conflict: ``mail.overtaken`` if another worker has claimed the e-mail in the meantime.
     """
-    tells = mail.kind == InvitationApproved.kind
-    if not tells and not settings.invitation_create_missing_user:
+    mentions_account = mail.kind == InvitationApproved.kind
+    if not mentions_account and not settings.invitation_create_missing_user:
         return mail
     with database.read(now) as tx:
         invitation = invitation_queries.by_id(tx, mail.payload["invitation"])
@@ -71,22 +71,22 @@ def ensure_invited_account(
             return mail
         account = (
             account_queries.known(tx, id=mail.payload["account"])
-            if tells
-            else _find(tx, invitation)
+            if mentions_account
+            else _find_account(tx, invitation)
         )
-        is_told = not tells and invitation_queries.is_carried(
+        is_sent = not mentions_account and invitation_queries.has_mail_of_other(
             tx, invitation, InvitationApproved.kind
         )
-    if account is None and not tells:
-        return _make(database, settings, vault, mail, invitation, now)
-    told = account if account and not is_told and _is_fresh(vault, account, invitation) else None
-    if tells == (told is not None):
+    if account is None and not mentions_account:
+        return _create_account(database, settings, vault, mail, invitation, now)
+    invitee = account if account and not is_sent and _is_fresh(vault, account, invitation) else None
+    if mentions_account == (invitee is not None):
         return mail
     with database.write(now) as tx:
-        return _set_mail_kind(tx, mail, told and told.id)
+        return _set_mail_kind(tx, mail, invitee and invitee.id)
 
 
-def _find(tx: ReadTransaction, invitation: Row) -> Row | None:
+def _find_account(tx: ReadTransaction, invitation: Row) -> Row | None:
     """Return the account of the invited person, whether it was used or not."""
     return account_queries.known(
         tx,
@@ -108,7 +108,7 @@ def _is_fresh(vault: Vault, account: Row, invitation: Row) -> bool:
     )
 
 
-def _make(
+def _create_account(
     database: Database,
     settings: Settings,
     vault: Vault,
@@ -124,39 +124,39 @@ def _make(
     password = hash_password(first_password(vault, uuid))
     with database.write(now) as tx:
         while True:
-            username = _free_name(tx, invitation.email)
+            username = _free_username(tx, invitation.email)
             # This query must follow the choice of the name. A worker that creates the same account
             # at the same time has either chosen the same name, and then the unique index lets only
             # one of the two insert it, or its account is visible to this query.
-            if _find(tx, invitation) is not None:
+            if _find_account(tx, invitation) is not None:
                 return _set_mail_kind(tx, mail, None)
-            values = _values(invitation) | {
+            values = _account_columns(invitation) | {
                 "uuid": uuid,
                 "username": username,
                 "password": password,
             }
             try:
-                number = account_actions.create(
+                account_id = account_actions.create(
                     tx, None, settings, vault, values, invitation=invitation.uuid
                 )
             except Invalid as refusal:
                 if refusal.code != "account.username_taken":
                     raise
             else:
-                return _set_mail_kind(tx, mail, number)
+                return _set_mail_kind(tx, mail, account_id)
 
 
-def _free_name(tx: ReadTransaction, address: str) -> str:
-    names = usernames_for(address)
+def _free_username(tx: ReadTransaction, email: str) -> str:
+    usernames = usernames_for(email)
     while True:
-        some = list(islice(names, _AT_ONCE))
-        taken = account_queries.taken(tx, some)
-        for name in some:
-            if name not in taken:
-                return name
+        batch = list(islice(usernames, _BATCH_SIZE))
+        taken = account_queries.taken(tx, batch)
+        for username in batch:
+            if username not in taken:
+                return username
 
 
-def _values(invitation: Row) -> dict[str, Any]:
+def _account_columns(invitation: Row) -> dict[str, Any]:
     first, _, last = " ".join(invitation.full_name.split()).partition(" ")
     return {
         "email": invitation.email,
@@ -172,8 +172,8 @@ def _values(invitation: Row) -> dict[str, Any]:
 def _set_mail_kind(tx: WriteTransaction, mail: Row, account: int | None) -> Row:
     """Change the kind of an e-mail to match its account, or to mention no account."""
     kind = InvitationCreated.kind if account is None else InvitationApproved.kind
-    facts = {name: value for name, value in mail.payload.items() if name != "account"}
+    payload = {name: value for name, value in mail.payload.items() if name != "account"}
     if account is not None:
-        facts["account"] = account
-    outbox_queries.change_kind(tx, mail.id, mail.attempts, kind, facts)
-    return mail._replace(kind=kind, payload=facts)
+        payload["account"] = account
+    outbox_queries.change_kind(tx, mail.id, mail.attempts, kind, payload)
+    return mail._replace(kind=kind, payload=payload)

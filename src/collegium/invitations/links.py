@@ -29,9 +29,9 @@ def to_invitation(settings: Settings, vault: Vault, invitation: Row, purpose: st
     return f"{settings.base_url.rstrip('/')}/invitation/{token}/"
 
 
-def scope_path(kind: str, uuid: str, number: int) -> str:
+def scope_path(kind: str, uuid: str, scope_id: int) -> str:
     """Return the path of the pages of a scope; groups are addressed by their id, not their UUID."""
-    return f"/group/{number}/team/" if kind == ScopeKind.GROUP else f"/{kind}/{uuid}/"
+    return f"/group/{scope_id}/team/" if kind == ScopeKind.GROUP else f"/{kind}/{uuid}/"
 
 
 def to_invite_link(settings: Settings, uuid: str) -> str:

@@ -27,14 +27,14 @@ from collegium.text.plain import name_line, paragraph
 Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 
-def _found(tx: ReadTransaction, number: int) -> Row:
-    invitation = invitation_queries.by_id(tx, number)
+def _load_invitation(tx: ReadTransaction, invitation_id: int) -> Row:
+    invitation = invitation_queries.by_id(tx, invitation_id)
     if invitation is None or invitation.scope_removed_at is not None:
         raise ObsoleteError("The invitation no longer exists.")
     return invitation
 
 
-def _common(settings: Settings, invitation: Row) -> dict[str, Any]:
+def _common_values(settings: Settings, invitation: Row) -> dict[str, Any]:
     """Return the values that all of these templates use."""
     name = name_line(f"{invitation.creator_first_name or ''} {invitation.creator_last_name or ''}")
     in_organisation = invitation.scope_kind == "project"
@@ -50,28 +50,28 @@ def _common(settings: Settings, invitation: Row) -> dict[str, Any]:
     }
 
 
-def _at_team(settings: Settings, invitation: Row) -> dict[str, Any]:
+def _values_with_team_link(settings: Settings, invitation: Row) -> dict[str, Any]:
     """Return the common values, with a link to the invitations of the scope.
 
     A separate front end (``homeport_url``) has pages of its own, so the link then stays general.
     """
-    found = _common(settings, invitation)
+    values = _common_values(settings, invitation)
     if not settings.homeport_url:
-        team = links.scope_path(invitation.scope_kind, invitation.scope_uuid, invitation.scope_id)
-        found["link"] = f"{settings.base_url.rstrip('/')}{team}invitations/"
-    return found
+        path = links.scope_path(invitation.scope_kind, invitation.scope_uuid, invitation.scope_id)
+        values["link"] = f"{settings.base_url.rstrip('/')}{path}invitations/"
+    return values
 
 
-def _requested(
-    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
+def _load_requested(
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = _found(tx, facts["invitation"])
+    invitation = _load_invitation(tx, payload["invitation"])
     if invitation.state != State.REQUESTED:
         raise ObsoleteError("Somebody else has already decided.")
     # E-mails that an earlier release has queued have no generation.
-    if facts.get("generation", invitation.link_version) != invitation.link_version:
+    if payload.get("generation", invitation.link_version) != invitation.link_version:
         raise ObsoleteError("The invitation was changed and needs approval again.")
-    staff = account_queries.by_id(tx, facts["staff"])
+    staff = account_queries.by_id(tx, payload["staff"])
     if staff is None or not staff.is_active or not staff.is_staff:
         raise ObsoleteError("The recipient can no longer approve invitations.")
     base = (settings.homeport_url or settings.base_url).rstrip("/")
@@ -87,7 +87,7 @@ def _requested(
         )
         return f"{base}/{purpose}/{signed}/"
 
-    return _common(settings, invitation) | {
+    return _common_values(settings, invitation) | {
         "approve_link": link(approvals.APPROVE),
         "reject_link": link(approvals.REJECT),
         "known": [
@@ -105,63 +105,67 @@ def _requested(
     }
 
 
-def _rejected(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+def _load_rejected(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    return _common(settings, _found(tx, facts["invitation"]))
+    return _common_values(settings, _load_invitation(tx, payload["invitation"]))
 
 
-def _expired(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+def _load_expired(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = _found(tx, facts["invitation"])
+    invitation = _load_invitation(tx, payload["invitation"])
     if effective_state(invitation.state, invitation.expires_at, tx.now) is not State.EXPIRED:
         raise ObsoleteError("The invitation was sent again, cancelled or accepted.")
-    return _at_team(settings, invitation) | {"expires": invitation.expires_at}
+    return _values_with_team_link(settings, invitation) | {"expires": invitation.expires_at}
 
 
-def _turned_away(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+def _load_turned_away(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = _found(tx, facts["invitation"])
+    invitation = _load_invitation(tx, payload["invitation"])
     if invitation.turned_away_at is None:
         raise ObsoleteError("The invitation was sent again, or the account was activated.")
-    return _at_team(settings, invitation)
+    return _values_with_team_link(settings, invitation)
 
 
-def _accepted(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+def _load_accepted(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = _found(tx, facts["invitation"])
-    taker = account_queries.by_id(tx, invitation.accepted_by) if invitation.accepted_by else None
-    if taker is None:
+    invitation = _load_invitation(tx, payload["invitation"])
+    account = account_queries.by_id(tx, invitation.accepted_by) if invitation.accepted_by else None
+    if account is None:
         raise ObsoleteError("The account no longer exists.")
-    return _common(settings, invitation) | {
-        "taker": name_line(account_queries.full_name(taker)) or name_line(taker.username),
-        "taker_email": name_line(taker.email),
+    return _common_values(settings, invitation) | {
+        "taker": name_line(account_queries.full_name(account)) or name_line(account.username),
+        "taker_email": name_line(account.email),
     }
 
 
-def _declined(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+def _load_declined(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = _found(tx, facts["invitation"])
-    who = account_queries.by_id(tx, facts["account"]) if facts["account"] else None
-    other = ""
+    invitation = _load_invitation(tx, payload["invitation"])
+    account = account_queries.by_id(tx, payload["account"]) if payload["account"] else None
+    other_account = ""
     # With a link that an inviter has shared, an account with another address may have declined. The
     # e-mail then names it.
-    if who is not None and who.deleted_at is None and not same_mailbox(who.email, invitation.email):
-        name = name_line(account_queries.full_name(who)) or name_line(who.username)
-        other = f"{name} <{name_line(who.email)}>"
-    return _at_team(settings, invitation) | {"other": other}
+    if (
+        account is not None
+        and account.deleted_at is None
+        and not same_mailbox(account.email, invitation.email)
+    ):
+        name = name_line(account_queries.full_name(account)) or name_line(account.username)
+        other_account = f"{name} <{name_line(account.email)}>"
+    return _values_with_team_link(settings, invitation) | {"other": other_account}
 
 
 LOADERS: Final[dict[str, Loader]] = {
-    InvitationRequested.kind: _requested,
-    InvitationRejected.kind: _rejected,
-    InvitationRenewalWished.kind: _expired,
-    InvitationExpired.kind: _expired,
-    InvitationTurnedAway.kind: _turned_away,
-    InvitationAccepted.kind: _accepted,
-    InvitationDeclined.kind: _declined,
+    InvitationRequested.kind: _load_requested,
+    InvitationRejected.kind: _load_rejected,
+    InvitationRenewalWished.kind: _load_expired,
+    InvitationExpired.kind: _load_expired,
+    InvitationTurnedAway.kind: _load_turned_away,
+    InvitationAccepted.kind: _load_accepted,
+    InvitationDeclined.kind: _load_declined,
 }

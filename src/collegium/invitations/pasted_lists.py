@@ -30,8 +30,8 @@ NAME_MAX: Final = 100
 
 NONE: Final = "This line contains no e-mail address."
 TOO_LONG: Final = "This line is too long."
-_MISPRINT: Final = "A comma or a space may stand where a dot belongs."
-_CURLY: Final = "The address contains a typographic quotation mark."
+_SPLIT_DOMAIN: Final = "A comma or a space may stand where a dot belongs."
+_TYPOGRAPHIC_QUOTE: Final = "The address contains a typographic quotation mark."
 
 _SEPARATORS: Final = (
     '\\s,;|<>()\\[\\]{}"\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a`\u3001\uff0c\uff1b'
@@ -40,27 +40,27 @@ _SEPARATORS: Final = (
 _SPLIT: Final = re.compile(f"([{_SEPARATORS}]+)")
 _AT_SIGNS: Final = "@\uff20\ufe6b"
 _ENTITY: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
-_BEFORE: Final = "'.:!?="
-_AFTER: Final = "'.:!?/\\"
+_LEADING_PUNCTUATION: Final = "'.:!?="
+_TRAILING_PUNCTUATION: Final = "'.:!?/\\"
 _AROUND_NAMES: Final = " ,;:|'\u2018\u2019\u201a\u201b\"\u2022\u00b7\u2013\u2014-*=/\\_"
 _QUOTES: Final = "\u2018\u2019\u201a\u201b\u2032\u00b4"
 _MAILTO: Final = "mailto:"
 _SCHEME: Final = re.compile(r"(?:(mailto)|smtp|sip|e-?mail|mail)[:\uff1a](?://)?", re.IGNORECASE)
-_CLOCK: Final = r"\d{1,4}[./:-]\d{1,2}(?:[./:-]\d{1,4})?"
-_STAMP: Final = re.compile(
-    rf"\[?{_CLOCK}(?:,?\s+{_CLOCK})?(?:\s?[AaPp]\.?[Mm]\.?)?(?:\]|(?=\s))\s*[-\u2013]?\s*"
+_TIME_PATTERN: Final = r"\d{1,4}[./:-]\d{1,2}(?:[./:-]\d{1,4})?"
+_CHAT_TIMESTAMP: Final = re.compile(
+    rf"\[?{_TIME_PATTERN}(?:,?\s+{_TIME_PATTERN})?(?:\s?[AaPp]\.?[Mm]\.?)?(?:\]|(?=\s))\s*[-\u2013]?\s*"
 )
 """The time of a chat message, which precedes the name of its author."""
 
 _JOINERS: Final = "\u200c\u200d"
-_BRACKET_ENDS: Final = re.compile(r"(?<=>[,;])")
-_PIECES: Final = re.compile(r"(?<=[,;])")
-_BETWEEN: Final = " ,;\t"
+_AFTER_BRACKET: Final = re.compile(r"(?<=>[,;])")
+_AFTER_SEPARATOR: Final = re.compile(r"(?<=[,;])")
+_SEPARATORS_AROUND: Final = " ,;\t"
 _NUMBERING: Final = re.compile(r"\d{1,4}[.)]?")
 _LABELS: Final = frozenset(
     {"to", "cc", "bcc", "from", "email", "e-mail", "mail", "address", "an", "von"}
 )
-_ENDINGS: Final = frozenset(
+_TOP_LEVEL_DOMAINS: Final = frozenset(
     {"com", "org", "net", "edu", "gov", "mil", "int", "info", "biz", "name", "example"}
 )
 _TAG: Final = re.compile(r"/?[A-Za-z][A-Za-z0-9]*(?:/?\Z|\s[^@]*(?:=|\Z))")
@@ -86,25 +86,25 @@ class _Part(NamedTuple):
     """A part of a line, and the separators after it."""
 
     text: str
-    after: str
+    separators: str
 
 
-def read_people(text: str, most: int) -> list[PastedPerson]:
+def read_people(text: str, max_people: int) -> list[PastedPerson]:
     """Return the people of a pasted text in its order, and the parts that name nobody.
 
     The time is linear in the length of the text.
 
     Args:
         text: of bounded length.
-        most: reading stops once more people than this are found.
+        max_people: reading stops once more people than this are found.
     """
-    found: list[PastedPerson] = []
+    people: list[PastedPerson] = []
     for line in text.splitlines():
-        for people in _read_parts(line.strip()):
-            found += people
-            if len(found) > most:
-                return found
-    return found
+        for part in _read_parts(line.strip()):
+            people += part
+            if len(people) > max_people:
+                return people
+    return people
 
 
 def _read_parts(line: str) -> Iterator[list[PastedPerson]]:
@@ -112,32 +112,32 @@ def _read_parts(line: str) -> Iterator[list[PastedPerson]]:
     if len(line) <= LINE_MAX:
         yield _read_line(line)
         return
-    for part in _parts_of(line):
-        people = _read_line(part.strip(_BETWEEN))
+    for part in _split_long_line(line):
+        people = _read_line(part.strip(_SEPARATORS_AROUND))
         # Without brackets it is unknown whether a name belongs to the address before or after it.
         # The names are dropped.
-        yield people if "<" in part else [_nameless(one) for one in people]
+        yield people if "<" in part else [_drop_name(person) for person in people]
 
 
-def _parts_of(line: str) -> Iterator[str]:
+def _split_long_line(line: str) -> Iterator[str]:
     """Split a long line after brackets, or before each address if a part is still too long.
 
     The text after an address may belong to it, so it stays with the address before it.
     """
-    for part in _BRACKET_ENDS.split(line):
-        waiting, names_one = "", False
-        for piece in _PIECES.split(part) if len(part) > LINE_MAX else (part,):
-            has_one = any(sign in piece for sign in _AT_SIGNS)
-            if has_one and names_one:
-                yield waiting
-                waiting = ""
-            waiting += piece
-            names_one = names_one or has_one
-        yield waiting
+    for part in _AFTER_BRACKET.split(line):
+        pending, has_pending_address = "", False
+        for piece in _AFTER_SEPARATOR.split(part) if len(part) > LINE_MAX else (part,):
+            has_address = any(char in piece for char in _AT_SIGNS)
+            if has_address and has_pending_address:
+                yield pending
+                pending = ""
+            pending += piece
+            has_pending_address = has_pending_address or has_address
+        yield pending
 
 
-def _nameless(one: PastedPerson) -> PastedPerson:
-    return one._replace(text=one.email, name="") if one.email else one
+def _drop_name(person: PastedPerson) -> PastedPerson:
+    return person._replace(text=person.email, name="") if person.email else person
 
 
 def _read_line(line: str) -> list[PastedPerson]:
@@ -146,34 +146,38 @@ def _read_line(line: str) -> list[PastedPerson]:
     plain = without_controls(_ENTITY.sub(lambda match: html.unescape(match[0]), line))
     if not remove_hidden(plain).strip():
         return []
-    plain = _STAMP.sub("", trim(plain), count=1)
-    people = _merged(_people_of(plain))
+    plain = _CHAT_TIMESTAMP.sub("", trim(plain), count=1)
+    people = _merge_same_mailboxes(_parse_people(plain))
     if not people:
         return [PastedPerson(line, "", "", NONE)]
     if len(people) == 1:
         # The whole line is kept, so that the user can correct it in its place.
         return [people[0]._replace(text=line)]
-    return [_by_itself(one) for one in people]
+    return [_with_own_text(person) for person in people]
 
 
-def _by_itself(one: PastedPerson) -> PastedPerson:
+def _with_own_text(person: PastedPerson) -> PastedPerson:
     """Return one of several people of a line with a text of its own that can be parsed again."""
-    return one._replace(text=f"{one.name} <{one.email}>") if one.email and one.name else one
+    return (
+        person._replace(text=f"{person.name} <{person.email}>")
+        if person.email and person.name
+        else person
+    )
 
 
-def _people_of(line: str) -> list[PastedPerson]:
+def _parse_people(line: str) -> list[PastedPerson]:
     """Read names before addresses in angle brackets, and everything else part by part."""
     people: list[PastedPerson] = []
     pending, *rest = line.split("<")
     for part in rest:
         inside, closes, after = part.partition(">")
         if closes and _is_one_address(inside):
-            named, name = _read_plain(pending)
+            named, name = _parse_plain_text(pending)
             people += named
-            bracketed, rest_of_it = _read_plain(inside)
-            if rest_of_it and bracketed[0].email:
-                bracketed = [PastedPerson(inside, "", "", _MISPRINT)]
-            people += [one._replace(name=name) for one in bracketed]
+            bracketed, remainder = _parse_plain_text(inside)
+            if remainder and bracketed[0].email:
+                bracketed = [PastedPerson(inside, "", "", _SPLIT_DOMAIN)]
+            people += [person._replace(name=name) for person in bracketed]
             pending = after
         elif closes and _TAG.match(inside):
             # In an HTML tag only the address that it links to is useful.
@@ -181,8 +185,8 @@ def _people_of(line: str) -> list[PastedPerson]:
             pending = " ".join([pending, *links, after])
         else:
             pending = f"{pending} {inside} {after}"
-    named, name = _read_plain(pending)
-    named = _merged(named)
+    named, name = _parse_plain_text(pending)
+    named = _merge_same_mailboxes(named)
     if len(named) == 1 and not named[0].name:
         named = [named[0]._replace(name=name)]
     elif not named and name and len(people) == 1 and not people[0].name:
@@ -191,37 +195,37 @@ def _people_of(line: str) -> list[PastedPerson]:
 
 
 def _is_one_address(inside: str) -> bool:
-    return any(sign in inside for sign in _AT_SIGNS) and not _TAG.match(inside)
+    return any(char in inside for char in _AT_SIGNS) and not _TAG.match(inside)
 
 
-def _read_plain(text: str) -> tuple[list[PastedPerson], str]:
+def _parse_plain_text(text: str) -> tuple[list[PastedPerson], str]:
     """Return the people in a text without angle brackets, and the remaining text as a name."""
     pieces = _SPLIT.split(text)
-    parts = [_Part(*pieces[at : at + 2]) for at in range(0, len(pieces) - 1, 2)]
+    parts = [_Part(*pieces[index : index + 2]) for index in range(0, len(pieces) - 1, 2)]
     parts.append(_Part(pieces[-1], ""))
     people: list[PastedPerson] = []
     words: list[_Part] = []
-    skips = False
+    skip_next = False
     for part, following in zip(parts, [*parts[1:], _Part("", "")], strict=True):
-        if skips:
-            skips = False
-        elif any(sign in part.text for sign in _AT_SIGNS):
-            one = _judged(part, following)
-            people.append(one)
-            skips = one.fault == _MISPRINT
+        if skip_next:
+            skip_next = False
+        elif any(char in part.text for char in _AT_SIGNS):
+            person = _parse_person(part, following)
+            people.append(person)
+            skip_next = person.fault == _SPLIT_DOMAIN
         else:
             words.append(part)
-    return people, _name_of(words)
+    return people, _join_name(words)
 
 
-def _judged(part: _Part, following: _Part) -> PastedPerson:
+def _parse_person(part: _Part, following: _Part) -> PastedPerson:
     email = canonical_address(_without_marks(_without_hidden(part.text)))
     fault = address_error(email)
-    if not fault and _is_torn(email, part.after, following.text):
-        whole = part.text + part.after + following.text
-        return PastedPerson(whole, "", "", _MISPRINT)
-    if not fault and any(sign in email for sign in _QUOTES):
-        fault = _CURLY
+    if not fault and _is_domain_split(email, part.separators, following.text):
+        text = part.text + part.separators + following.text
+        return PastedPerson(text, "", "", _SPLIT_DOMAIN)
+    if not fault and any(char in email for char in _QUOTES):
+        fault = _TYPOGRAPHIC_QUOTE
     if fault == MIXED:
         fault = "The address mixes letters of several scripts."
     if fault:
@@ -232,14 +236,14 @@ def _judged(part: _Part, following: _Part) -> PastedPerson:
 def _without_hidden(text: str) -> str:
     """Remove invisible characters, except joiners that a domain may contain (RFC 5892 A.1, A.2)."""
     local, at, domain = text.rpartition("@")
-    if any(sign in domain for sign in _JOINERS):
-        kept = "".join(sign if sign in _JOINERS else remove_hidden(sign) for sign in domain)
+    if any(char in domain for char in _JOINERS):
+        cleaned = "".join(char if char in _JOINERS else remove_hidden(char) for char in domain)
         try:
-            ascii_domain(_without_end(kept))
+            ascii_domain(_without_end(cleaned))
         except ValueError:
             pass
         else:
-            return remove_hidden(local) + at + kept
+            return remove_hidden(local) + at + cleaned
     return remove_hidden(text)
 
 
@@ -258,28 +262,28 @@ def _without_marks(text: str) -> str:
 
 
 def _without_start(text: str) -> str:
-    at = 0
-    while at < len(text) and (text[at] in _BEFORE or _is_mark(text[at])):
-        at += 1
-    return text[at:]
+    start = 0
+    while start < len(text) and (text[start] in _LEADING_PUNCTUATION or _is_mark(text[start])):
+        start += 1
+    return text[start:]
 
 
 def _without_end(text: str) -> str:
     end = len(text)
-    while end and (text[end - 1] in _AFTER or _is_mark(text[end - 1])):
+    while end and (text[end - 1] in _TRAILING_PUNCTUATION or _is_mark(text[end - 1])):
         end -= 1
     return text[:end]
 
 
-def _is_mark(sign: str) -> bool:
+def _is_mark(char: str) -> bool:
     """Return whether a character is a bullet, quotation mark or pictograph.
 
     Word processors use bullets from the private use area.
     """
-    return not sign.isascii() and unicodedata.category(sign).startswith(("P", "S", "Co"))
+    return not char.isascii() and unicodedata.category(char).startswith(("P", "S", "Co"))
 
 
-def _is_torn(email: str, between: str, following: str) -> bool:
+def _is_domain_split(email: str, between: str, following: str) -> bool:
     """Return whether the text after an address looks like the rest of its domain.
 
     Args:
@@ -293,26 +297,26 @@ def _is_torn(email: str, between: str, following: str) -> bool:
     domain = email.rpartition("@")[2]
     if following.startswith("."):
         return True
-    if any(sign in rest for sign in _AT_SIGNS):
+    if any(char in rest for char in _AT_SIGNS):
         return False
     is_label = rest.isascii() and rest.replace("-", "").replace(".", "").isalnum()
     is_small = is_label and rest == rest.lower()
-    is_ending = rest.partition(".")[0] in _ENDINGS or (rest.isalpha() and len(rest) == 2)  # noqa: PLR2004 - a country code
+    is_ending = rest.partition(".")[0] in _TOP_LEVEL_DOMAINS or (rest.isalpha() and len(rest) == 2)  # noqa: PLR2004 - a country code
     if "." in domain:
-        return is_small and is_ending and not any(sign.isspace() for sign in between)
+        return is_small and is_ending and not any(char.isspace() for char in between)
     return is_small and (is_ending or "." in rest)
 
 
-def _name_of(words: list[_Part]) -> str:
+def _join_name(words: list[_Part]) -> str:
     """Join the words of a name, without labels or numbering before it or punctuation around it."""
     text = ""
     for word in words:
-        shown = trim(word.text)
-        is_label = shown.endswith(":") and shown[:-1].lower() in _LABELS
-        if not text and (is_label or _NUMBERING.fullmatch(shown)):
+        plain = trim(word.text)
+        is_label = plain.endswith(":") and plain[:-1].lower() in _LABELS
+        if not text and (is_label or _NUMBERING.fullmatch(plain)):
             continue
-        joint = ", " if "," in word.after and " " in word.after else " "
-        text += shown + joint
+        separator = ", " if "," in word.separators and " " in word.separators else " "
+        text += plain + separator
     name = clean_name(_without_bullets(text))
     return "" if holds_link(name) or not any(map(str.isalpha, name)) else name
 
@@ -326,22 +330,22 @@ def _without_bullets(text: str) -> str:
     return text[first:last]
 
 
-def _is_bullet(sign: str) -> bool:
-    return sign in _AROUND_NAMES or unicodedata.category(sign) in {"So", "Co"}
+def _is_bullet(char: str) -> bool:
+    return char in _AROUND_NAMES or unicodedata.category(char) in {"So", "Co"}
 
 
-def _merged(people: list[PastedPerson]) -> list[PastedPerson]:
+def _merge_same_mailboxes(people: list[PastedPerson]) -> list[PastedPerson]:
     """Merge entries of a line with the same mailbox into one, with the first name among them."""
-    found: dict[str, PastedPerson] = {}
-    for at, one in enumerate(people):
-        key = comparable_address(one.email) if one.email else f"\n{at}"
-        before = found.get(key)
-        if before is None:
-            found[key] = one
-        elif not before.name:
-            found[key] = before._replace(name=one.name)
-    return [_bounded(one) for one in found.values()]
+    by_mailbox: dict[str, PastedPerson] = {}
+    for index, person in enumerate(people):
+        key = comparable_address(person.email) if person.email else f"\n{index}"
+        earlier = by_mailbox.get(key)
+        if earlier is None:
+            by_mailbox[key] = person
+        elif not earlier.name:
+            by_mailbox[key] = earlier._replace(name=person.name)
+    return [_check_name_length(person) for person in by_mailbox.values()]
 
 
-def _bounded(one: PastedPerson) -> PastedPerson:
-    return one._replace(fault="The name is too long.") if len(one.name) > NAME_MAX else one
+def _check_name_length(person: PastedPerson) -> PastedPerson:
+    return person._replace(fault="The name is too long.") if len(person.name) > NAME_MAX else person

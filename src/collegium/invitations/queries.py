@@ -66,7 +66,7 @@ from collegium.text.email_addresses import comparable_address
 
 _now = bindparam("now", type_=UtcDateTime)
 
-_voucher = accounts.alias("voucher")
+_sponsor = accounts.alias("sponsor")
 
 _rows = (
     with_scope_and_role(
@@ -78,18 +78,18 @@ _rows = (
         accounts.c.email.label("creator_email"),
         accounts.c.is_active.label("creator_is_active"),
         accounts.c.notifications_enabled.label("creator_notifications_enabled"),
-        _voucher.c.is_active.label("voucher_is_active"),
-        _voucher.c.is_staff.label("voucher_is_staff"),
+        _sponsor.c.is_active.label("sponsor_is_active"),
+        _sponsor.c.is_staff.label("sponsor_is_staff"),
         outbox.c.state.label("mail_state"),
-        outbox.c.locked_until.label("mail_leased"),
+        outbox.c.locked_until.label("mail_locked_until"),
         outbox.c.error.label("mail_error"),
     )
     .outerjoin(accounts, accounts.c.id == invitations.c.created_by)
-    .outerjoin(_voucher, _voucher.c.id == invitations.c.sponsor_id)
+    .outerjoin(_sponsor, _sponsor.c.id == invitations.c.sponsor_id)
     .outerjoin(outbox, outbox.c.id == invitations.c.mail_id)
 )
 
-seen_state = case(
+effective_state = case(
     (
         and_(invitations.c.state == State.PENDING.value, invitations.c.expires_at <= _now),
         State.EXPIRED.value,
@@ -98,7 +98,7 @@ seen_state = case(
 )
 """The effective state as SQL: the twin of ``invitations.rules.effective_state``."""
 
-_WAITING = invitations.c.state == State.PENDING.value
+_PENDING = invitations.c.state == State.PENDING.value
 
 READERS = (
     (None, Permission.INVITATION_LIST),
@@ -138,7 +138,7 @@ def to_actor(table: Any = invitations, *, in_groups: bool = False) -> ColumnElem
     )
 
 
-_mine = invitations.alias("mine")
+_inner = invitations.alias("inner_invitations")
 
 
 def visible() -> ColumnElement[bool]:
@@ -147,21 +147,21 @@ def visible() -> ColumnElement[bool]:
     # the indexes.
     return invitations.c.id.in_(
         union(
-            select(_mine.c.id).where(_mine.c.scope_id.in_(scopes_with_permission(*READERS))),
-            select(_mine.c.id).where(to_actor(_mine)),
+            select(_inner.c.id).where(_inner.c.scope_id.in_(scopes_with_permission(*READERS))),
+            select(_inner.c.id).where(to_actor(_inner)),
         )
     )
 
 
-_PASSING: Final = frozenset({State.HELD, State.REQUESTED, State.REJECTED})
+_RARE_STATES: Final = frozenset({State.HELD, State.REQUESTED, State.REJECTED})
 """States with few invitations."""
 
 
 def _read_states(value: list[str]) -> tuple[str, dict[str, Any]]:
-    stored = sorted({State.PENDING.value if one == State.EXPIRED else one for one in value})
+    stored = sorted({State.PENDING.value if state == State.EXPIRED else state for state in value})
     if len(stored) == 1:
         return "one", {"state": value, "state_stored": stored[0]}
-    return "few" if _PASSING.issuperset(stored) else "some", {
+    return "few" if _RARE_STATES.issuperset(stored) else "some", {
         "state": value,
         "state_stored": stored,
     }
@@ -174,17 +174,19 @@ def _where_state(form: str, _sees_all: bool) -> ColumnElement[bool]:
         stored = invitations.c.state == bindparam("state_stored", type_=String())
     else:
         stored = any_of(invitations.c.state, "state_stored")
-    return and_(unlikely(stored) if form == "few" else stored, any_of(seen_state, "state"))
+    return and_(unlikely(stored) if form == "few" else stored, any_of(effective_state, "state"))
 
 
-_shown = no_index_on_join(scopes.c.kind, invitations.c.id) != ScopeKind.GROUP.value
+_not_in_group = no_index_on_join(scopes.c.kind, invitations.c.id) != ScopeKind.GROUP.value
 
 _ORDERS = {
     "created": (invitations.c.created_at,),
     "created_by": (invitations.c.created_by,),
     "email": (invitations.c.email,),
     # Scheduled invitations sort after pending ones, as in the Waldur API.
-    "state": (case((invitations.c.state == State.HELD.value, "pending, held"), else_=seen_state),),
+    "state": (
+        case((invitations.c.state == State.HELD.value, "pending, held"), else_=effective_state),
+    ),
 }
 _FILTERS = {
     **list_filters.INVITATIONS,
@@ -199,7 +201,7 @@ listing = Listing(
         *("scope_slug", "scope_removed_at", "blocked", "archived", "start_date", "role_kind"),
         *("creator_email", "creator_is_active"),
         "creator_notifications_enabled",
-    ).where(_shown),
+    ).where(_not_in_group),
     visible=visible,
     tally=stored_count(invitations),
     key=invitations.c.id,
@@ -223,9 +225,9 @@ team = Listing(
     lean=True,
     default="-created",
     orders=_ORDERS,
-    filters={**_FILTERS, "place": invitations.c.scope_id == bindparam("place", type_=BigInt)},
+    filters={**_FILTERS, "scope_id": invitations.c.scope_id == bindparam("scope_id", type_=BigInt)},
 )
-"""The invitations to one scope of any kind, in every state; the filter ``place`` is its id."""
+"""The invitations to one scope of any kind, in every state; the filter ``scope_id`` is its id."""
 
 
 _is_manager, _is_owner = (
@@ -245,8 +247,8 @@ def visible_in_groups() -> ColumnElement[bool]:
     )
     return invitations.c.id.in_(
         union(
-            select(_mine.c.id).where(_mine.c.scope_id.in_(scopes_with_permission(*rights))),
-            select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
+            select(_inner.c.id).where(_inner.c.scope_id.in_(scopes_with_permission(*rights))),
+            select(_inner.c.id).where(to_actor(_inner, in_groups=True)),
         )
     )
 
@@ -264,7 +266,7 @@ group_listing = Listing(
     .join(groups, groups.c.scope_id == invitations.c.scope_id)
     .join(scopes, scopes.c.id == invitations.c.scope_id)
     .join(roles, roles.c.id == invitations.c.role_id)
-    .where(_WAITING, invitations.c.expires_at > _now),
+    .where(_PENDING, invitations.c.expires_at > _now),
     visible=visible_in_groups,
     key=invitations.c.id,
     default="created",
@@ -293,10 +295,10 @@ group_listing = Listing(
 
 
 @lru_cache(maxsize=4)
-def _seen(*, sees_all: bool, in_groups: bool) -> Statement:
+def _select_visible(*, sees_all: bool, in_groups: bool) -> Statement:
     uuid = invitations.c.uuid == bindparam("uuid")
     if not in_groups:
-        return Statement(_rows.where(uuid, _shown, true() if sees_all else visible()))
+        return Statement(_rows.where(uuid, _not_in_group, true() if sees_all else visible()))
     # Invitees still see their invitation after a decision, so that an action can be repeated
     # safely.
     seen = or_(
@@ -306,13 +308,13 @@ def _seen(*, sees_all: bool, in_groups: bool) -> Statement:
     return Statement(_in_groups.where(uuid, in_use, true() if sees_all else seen))
 
 
-_OPEN_TO = Statement(
+_OPEN_OF_ACCOUNT = Statement(
     select(invitations.c.id)
     .where(
         invitations.c.scope_id == bindparam("scope"),
         invitations.c.account_id == bindparam("account", type_=BigInt),
         or_(
-            _WAITING,
+            _PENDING,
             invitations.c.state == State.HELD.value,
             invitations.c.state == State.REQUESTED.value,
         ),
@@ -323,14 +325,14 @@ _OPEN_TO = Statement(
 
 
 @lru_cache(maxsize=2)
-def _open_at(*, in_role: bool) -> Statement:
+def _select_emails(*, in_role: bool) -> Statement:
     return Statement(
         select(invitations.c.email_comparable.label("email")).where(
             invitations.c.scope_id == bindparam("scope"),
             invitations.c.role_id == bindparam("role") if in_role else true(),
             any_of(invitations.c.email_comparable, "emails"),
             or_(
-                and_(_WAITING, invitations.c.expires_at > _now),
+                and_(_PENDING, invitations.c.expires_at > _now),
                 invitations.c.state == State.HELD.value,
                 invitations.c.state == State.REQUESTED.value,
             ),
@@ -338,28 +340,28 @@ def _open_at(*, in_role: bool) -> Statement:
     )
 
 
-_OPEN_TO_ACCOUNTS = Statement(
+_ACCOUNTS_WITH_OPEN = Statement(
     select(invitations.c.account_id).where(
         invitations.c.scope_id == bindparam("scope"),
         any_of(invitations.c.account_id, "accounts"),
         or_(
-            and_(_WAITING, invitations.c.expires_at > _now),
+            and_(_PENDING, invitations.c.expires_at > _now),
             invitations.c.state == State.HELD.value,
             invitations.c.state == State.REQUESTED.value,
         ),
     )
 )
-_to_me = union(
-    select(_mine.c.id).where(to_actor(_mine)),
-    select(_mine.c.id).where(to_actor(_mine, in_groups=True)),
-).subquery("to_me")
+_addressed_to_actor = union(
+    select(_inner.c.id).where(to_actor(_inner)),
+    select(_inner.c.id).where(to_actor(_inner, in_groups=True)),
+).subquery("addressed_to_actor")
 _TO_ACTOR = Statement(
     _rows.where(
-        in_subquery(invitations.c.id, select(_to_me.c.id)),
+        in_subquery(invitations.c.id, select(_addressed_to_actor.c.id)),
         scopes.c.removed_at.is_(None),
     ).order_by(invitations.c.created_at.desc(), invitations.c.id.desc())
 )
-_HOLDERS = Statement(
+_SCOPE_AND_ACCOUNT = Statement(
     select(invitations.c.scope_id, invitations.c.account_id).where(
         invitations.c.uuid == bindparam("uuid")
     )
@@ -376,38 +378,38 @@ def _insert(columns: tuple[str, ...]) -> Statement:
 
 
 @lru_cache(maxsize=64)
-def _step(columns: tuple[str, ...]) -> Statement:
+def _update_if_unchanged(columns: tuple[str, ...]) -> Statement:
     return Statement(
         update(invitations)
         .where(
             invitations.c.id == bindparam("invitation"),
-            invitations.c.state == bindparam("was"),
-            invitations.c.link_version == bindparam("in_generation", type_=Integer),
+            invitations.c.state == bindparam("expected_state"),
+            invitations.c.link_version == bindparam("expected_version", type_=Integer),
         )
         .values({name: bindparam(name) for name in columns})
     )
 
 
-_CLOSE_OTHERS = Statement(
+_CANCEL_OTHERS = Statement(
     update(invitations)
     .where(
         invitations.c.scope_id == bindparam("scope"),
         invitations.c.role_id == bindparam("role"),
-        invitations.c.id != bindparam("besides"),
+        invitations.c.id != bindparam("excluded_id"),
         or_(
             invitations.c.state == State.PENDING.value,
             invitations.c.state == State.HELD.value,
         ),
         or_(
-            invitations.c.email_comparable == bindparam("one", type_=String()),
-            invitations.c.email_comparable == bindparam("other", type_=String()),
+            invitations.c.email_comparable == bindparam("invited_email", type_=String()),
+            invitations.c.email_comparable == bindparam("account_email", type_=String()),
         ),
         invitations.c.account_id.is_(None),
     )
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
-_CLOSE_OF = Statement(
+_CANCEL_IN_SCOPE = Statement(
     update(invitations)
     .where(
         invitations.c.scope_id == bindparam("scope"),
@@ -421,7 +423,7 @@ _CLOSE_OF = Statement(
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
-_ADMIT_AGAIN = Statement(
+_CLEAR_TURNED_AWAY = Statement(
     update(invitations)
     .where(
         invitations.c.email_comparable
@@ -432,7 +434,7 @@ _ADMIT_AGAIN = Statement(
     )
     .values(turned_away_at=None)
 )
-_CLOSE_OF_ACCOUNT = Statement(
+_CANCEL_OF_ACCOUNT = Statement(
     update(invitations)
     .where(
         or_(
@@ -445,7 +447,7 @@ _CLOSE_OF_ACCOUNT = Statement(
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid, invitations.c.scope_id)
 )
-_CLOSE_ALL = Statement(
+_CANCEL_ALL = Statement(
     update(invitations)
     .where(
         invitations.c.scope_id == bindparam("scope"),
@@ -457,22 +459,22 @@ _CLOSE_ALL = Statement(
     )
     .values(state=State.CANCELED.value)
 )
-_carrying = invitations.alias("carrying")
-_CARRIED = Statement(
+_other = invitations.alias("other")
+_HAS_MAIL_OF_OTHER = Statement(
     select(
         exists(
-            select(_carrying.c.id)
-            .join(outbox, outbox.c.id == _carrying.c.mail_id)
+            select(_other.c.id)
+            .join(outbox, outbox.c.id == _other.c.mail_id)
             .where(
-                _carrying.c.email_comparable == bindparam("email", type_=String()),
-                _carrying.c.id != bindparam("besides"),
+                _other.c.email_comparable == bindparam("email", type_=String()),
+                _other.c.id != bindparam("excluded_id"),
                 outbox.c.kind == bindparam("kind"),
                 or_(outbox.c.state == "queued", outbox.c.state == "sent"),
             )
-        ).label("carried")
+        ).label("has_mail")
     )
 )
-_HELD_BY = Statement(
+_PERMISSIONS_BY_ACCOUNT = Statement(
     select(grants.c.account_id, grants.c.scope_id, role_permissions.c.permission)
     .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
     .where(
@@ -483,15 +485,15 @@ _HELD_BY = Statement(
 )
 
 # Invitations for the worker's schedule, a few at a time. Each is checked again under its lock.
-_LAPSED = Statement(
+_EXPIRED = Statement(
     select(invitations.c.id)
-    .where(_WAITING, invitations.c.expiry_notified_at.is_(None), invitations.c.expires_at <= _now)
+    .where(_PENDING, invitations.c.expiry_notified_at.is_(None), invitations.c.expires_at <= _now)
     .order_by(invitations.c.expires_at)
     .limit(bindparam("limit", type_=Integer))
 )
 
 
-def _expiring(next_day: ColumnElement[Any]) -> Statement:
+def _select_needing_reminder(next_day: ColumnElement[Any]) -> Statement:
     """Select the invitations that need a reminder.
 
     Args:
@@ -505,7 +507,7 @@ def _expiring(next_day: ColumnElement[Any]) -> Statement:
             organisations.c.scope_id == func.coalesce(scopes.c.parent_id, scopes.c.id),
         )
         .where(
-            _WAITING,
+            _PENDING,
             invitations.c.expiry_notified_at.is_(None),
             invitations.c.expires_at > _now,
             invitations.c.expires_at <= bindparam("soon", type_=UtcDateTime),
@@ -523,15 +525,15 @@ def _expiring(next_day: ColumnElement[Any]) -> Statement:
     )
 
 
-_created = invitations.c.created_at
-_LAPSING = {
+_created_at = invitations.c.created_at
+_NEEDING_REMINDER = {
     # SQLite's time functions drop microseconds. Therefore only the date part is advanced.
-    "sqlite": _expiring(
-        func.date(func.substr(_created, 1, 10, type_=String()), "+1 day", type_=String()).concat(
-            func.substr(_created, 11, type_=String())
+    "sqlite": _select_needing_reminder(
+        func.date(func.substr(_created_at, 1, 10, type_=String()), "+1 day", type_=String()).concat(
+            func.substr(_created_at, 11, type_=String())
         )
     ),
-    "postgresql": _expiring(_created + literal_column("interval '24 hours'")),
+    "postgresql": _select_needing_reminder(_created_at + literal_column("interval '24 hours'")),
 }
 _STARTING = Statement(
     select(invitations.c.id)
@@ -553,12 +555,12 @@ _DELETE = Statement(delete(invitations).where(invitations.c.id == bindparam("inv
 
 def expired(tx: ReadTransaction, limit: int) -> list[int]:
     """Return the ids of expired invitations whose creators were not notified."""
-    return [row.id for row in tx.fetch_all(_LAPSED, now=tx.now, limit=limit)]
+    return [row.id for row in tx.fetch_all(_EXPIRED, now=tx.now, limit=limit)]
 
 
 def expiring(tx: ReadTransaction, limit: int) -> list[int]:
     """Return the ids of invitations that need a reminder: a day before the end, none sent yet."""
-    statement = _LAPSING[tx.backend]
+    statement = _NEEDING_REMINDER[tx.backend]
     soon = tx.now + REMIND_BEFORE
     return [row.id for row in tx.fetch_all(statement, now=tx.now, soon=soon, limit=limit)]
 
@@ -579,7 +581,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool
     Raises:
         NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
     """
-    statement = _seen(sees_all=actor.sees_all, in_groups=in_groups)
+    statement = _select_visible(sees_all=actor.sees_all, in_groups=in_groups)
     row = tx.fetch_one(statement, uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("invitation.unknown")
@@ -602,28 +604,30 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row | None:
     The invited account is locked too: a change of its address or its deactivation changes the
     invitation as well.
     """
-    holders = tx.fetch_one(_HOLDERS, uuid=uuid)
-    if holders is None:
+    ids = tx.fetch_one(_SCOPE_AND_ACCOUNT, uuid=uuid)
+    if ids is None:
         return None
-    lock_scope(tx, holders.scope_id)
-    if holders.account_id is not None:
-        lock_account(tx, holders.account_id)
+    lock_scope(tx, ids.scope_id)
+    if ids.account_id is not None:
+        lock_account(tx, ids.account_id)
     return by_uuid(tx, uuid)
 
 
-def open_to(tx: ReadTransaction, scope: int, account: int) -> Row | None:
+def open_of_account(tx: ReadTransaction, scope: int, account: int) -> Row | None:
     """Return the open invitation of an account to a group; it may have expired."""
-    number = tx.scalar(_OPEN_TO, scope=scope, account=account)
-    return None if number is None else by_id(tx, number)
+    invitation_id = tx.scalar(_OPEN_OF_ACCOUNT, scope=scope, account=account)
+    return None if invitation_id is None else by_id(tx, invitation_id)
 
 
-def open_to_accounts(tx: ReadTransaction, scope: int, accounts: Collection[int]) -> set[int]:
+def accounts_with_open(tx: ReadTransaction, scope: int, accounts: Collection[int]) -> set[int]:
     """Return the accounts among these that have an open invitation to a group."""
-    rows = tx.fetch_all(_OPEN_TO_ACCOUNTS, scope=scope, accounts=list(accounts), now=tx.now)
+    rows = tx.fetch_all(_ACCOUNTS_WITH_OPEN, scope=scope, accounts=list(accounts), now=tx.now)
     return {row.account_id for row in rows}
 
 
-def open_at(tx: ReadTransaction, scope: int, role: int | None, emails: Collection[str]) -> set[str]:
+def open_emails(
+    tx: ReadTransaction, scope: int, role: int | None, emails: Collection[str]
+) -> set[str]:
     """Return the addresses among these that have an open invitation to a role.
 
     Args:
@@ -633,29 +637,29 @@ def open_at(tx: ReadTransaction, scope: int, role: int | None, emails: Collectio
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}
     if role is not None:
         binds["role"] = role
-    return {row.email for row in tx.fetch_all(_open_at(in_role=role is not None), **binds)}
+    return {row.email for row in tx.fetch_all(_select_emails(in_role=role is not None), **binds)}
 
 
-def by_id(tx: ReadTransaction, number: int) -> Row | None:
+def by_id(tx: ReadTransaction, invitation_id: int) -> Row | None:
     """Return an invitation by id, without a visibility check."""
-    return tx.fetch_one(_BY_ID, id=number)
+    return tx.fetch_one(_BY_ID, id=invitation_id)
 
 
 def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
     """Return the ids of the invitations whose sponsors may still grant the role."""
-    held = permissions_of_sponsors(
+    permissions_of = permissions_of_sponsors(
         tx, rows, {row.sponsor_id for row in rows if row.sponsor_id is not None}
     )
-    carried = role_queries.permissions_of(tx, {row.role_id for row in rows})
+    role_permissions_by_id = role_queries.permissions_of(tx, {row.role_id for row in rows})
     return {
         row.id
         for row in rows
         if inviter_can_still_grant(
-            held(row.sponsor_id, row),
+            permissions_of(row.sponsor_id, row),
             MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant,
-            carried.get(row.role_id, ()),
-            is_active=bool(row.voucher_is_active),
-            is_staff=bool(row.voucher_is_staff),
+            role_permissions_by_id.get(row.role_id, ()),
+            is_active=bool(row.sponsor_is_active),
+            is_staff=bool(row.sponsor_is_staff),
         )
     }
 
@@ -683,14 +687,18 @@ def permissions_of_sponsors(
         A function from a sponsor's id and a row to the permissions in its scope, inherited ones
         included.
     """
-    grouped: dict[tuple[int | None, int], set[str]] = {}
-    places = {place for row in rows for place in (row.scope_id, row.organisation_id)}
-    for held in tx.fetch_all(_HELD_BY, accounts=list(sponsors), scopes=list(places), now=tx.now):
-        grouped.setdefault((held.account_id, held.scope_id), set()).add(held.permission)
-    nothing: set[str] = set()
+    permissions: dict[tuple[int | None, int], set[str]] = {}
+    scope_ids = {scope_id for row in rows for scope_id in (row.scope_id, row.organisation_id)}
+    for granted in tx.fetch_all(
+        _PERMISSIONS_BY_ACCOUNT, accounts=list(sponsors), scopes=list(scope_ids), now=tx.now
+    ):
+        permissions.setdefault((granted.account_id, granted.scope_id), set()).add(
+            granted.permission
+        )
+    empty: set[str] = set()
     return lambda sponsor, row: (
-        grouped.get((sponsor, row.scope_id), nothing)
-        | grouped.get((sponsor, row.organisation_id), nothing)
+        permissions.get((sponsor, row.scope_id), empty)
+        | permissions.get((sponsor, row.organisation_id), empty)
     )
 
 
@@ -706,74 +714,74 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
         Conflict: ``group.no_account`` if the account was deactivated in the meantime.
     """
     values = _with_comparable(values)
-    number = tx.scalar(_insert(tuple(sorted(values))), **values)
-    if number is None and "account_id" in values:
+    invitation_id = tx.scalar(_insert(tuple(sorted(values))), **values)
+    if invitation_id is None and "account_id" in values:
         raise Conflict("group.no_account")
-    if number is None:
+    if invitation_id is None:
         raise NotFound("scope.unknown")
-    return int(number)
+    return int(invitation_id)
 
 
-def step(tx: WriteTransaction, invitation: Row, state: State, **changes: Any) -> None:
-    """Change an invitation by compare-and-set: only in the state and generation that were read.
+def set_state(tx: WriteTransaction, invitation: Row, state: State, **changes: Any) -> None:
+    """Change an invitation by compare-and-set: only in the state and link version that were read.
 
     Raises:
         Conflict: ``invitation.wrong_state`` if another transaction has changed it first.
     """
     values = _with_comparable({"state": state.value, **changes})
-    moved = tx.execute(
-        _step(tuple(sorted(values))),
+    updated = tx.execute(
+        _update_if_unchanged(tuple(sorted(values))),
         invitation=invitation.id,
-        was=invitation.state,
-        in_generation=invitation.link_version,
+        expected_state=invitation.state,
+        expected_version=invitation.link_version,
         **values,
     )
-    if not moved:
+    if not updated:
         raise Conflict("invitation.wrong_state", state=invitation.state)
 
 
-def close_others(tx: WriteTransaction, invitation: Row, address: str) -> list[str]:
+def cancel_others(tx: WriteTransaction, invitation: Row, email: str) -> list[str]:
     """Cancel the other open invitations of a person to the same role and scope; return the UUIDs.
 
     Args:
         invitation: the accepted one, which stays.
-        address: the account's own address, in addition to the invited one.
+        email: the account's own address, in addition to the invited one.
     """
     rows = tx.fetch_all(
-        _CLOSE_OTHERS,
+        _CANCEL_OTHERS,
         scope=invitation.scope_id,
         role=invitation.role_id,
-        besides=invitation.id,
-        one=comparable_address(invitation.email),
-        other=comparable_address(address),
+        excluded_id=invitation.id,
+        invited_email=comparable_address(invitation.email),
+        account_email=comparable_address(email),
     )
     return [row.uuid for row in rows]
 
 
-def close_of(tx: WriteTransaction, scope: int, account: int) -> list[str]:
+def cancel_in_scope(tx: WriteTransaction, scope: int, account: int) -> list[str]:
     """Cancel the open invitations of an account to a group; return the UUIDs."""
-    return [row.uuid for row in tx.fetch_all(_CLOSE_OF, scope=scope, account=account)]
+    return [row.uuid for row in tx.fetch_all(_CANCEL_IN_SCOPE, scope=scope, account=account)]
 
 
-def close_of_account(tx: WriteTransaction, account: int) -> list[Row]:
+def cancel_of_account(tx: WriteTransaction, account: int) -> list[Row]:
     """Cancel the open invitations of an account to all groups; return ``uuid scope_id``."""
-    return tx.fetch_all(_CLOSE_OF_ACCOUNT, account=account)
+    return tx.fetch_all(_CANCEL_OF_ACCOUNT, account=account)
 
 
-def close_all(tx: WriteTransaction, scope: int) -> None:
+def cancel_all(tx: WriteTransaction, scope: int) -> None:
     """Cancel all open invitations to a scope that is being deleted."""
-    tx.execute(_CLOSE_ALL, scope=scope)
+    tx.execute(_CANCEL_ALL, scope=scope)
 
 
-def is_carried(tx: ReadTransaction, invitation: Row, kind: str) -> bool:
+def has_mail_of_other(tx: ReadTransaction, invitation: Row, kind: str) -> bool:
     """Return whether such an e-mail is queued or sent for another invitation to the address."""
     email = comparable_address(invitation.email)
-    return bool(tx.scalar(_CARRIED, email=email, besides=invitation.id, kind=kind))
+    return bool(tx.scalar(_HAS_MAIL_OF_OTHER, email=email, excluded_id=invitation.id, kind=kind))
 
 
-def reopen(tx: WriteTransaction, account: int) -> None:
+def clear_turned_away(tx: WriteTransaction, account: int) -> None:
     """Clear ``turned_away_at`` of the invitations to an account that is active again."""
-    tx.execute(_ADMIT_AGAIN, account=account)
+    tx.execute(_CLEAR_TURNED_AWAY, account=account)
 
 
 def delete_row(tx: WriteTransaction, invitation: int) -> None:

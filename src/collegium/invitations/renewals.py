@@ -15,12 +15,12 @@ from collegium.refusals import NotFound
 from collegium.scopes.actions import check_open
 
 
-def request_renewal(tx: WriteTransaction, uuid: str, generation: int) -> None:
+def request_renewal(tx: WriteTransaction, uuid: str, link_version: int) -> None:
     """Notify the inviter, once per link, that the invitee asks for a new link.
 
     Args:
         uuid: of the invitation, 32 hex digits.
-        generation: of the link that was followed.
+        link_version: of the link that was followed.
 
     Raises:
         NotFound: ``invitation.unknown`` unless the link leads to an expired invitation.
@@ -29,16 +29,16 @@ def request_renewal(tx: WriteTransaction, uuid: str, generation: int) -> None:
     invitation = invitation_queries.by_uuid_locked(tx, uuid)
     if (
         invitation is None
-        or invitation.link_version != generation
+        or invitation.link_version != link_version
         or invitation.scope_removed_at is not None
         or effective_state(invitation.state, invitation.expires_at, tx.now) is not State.EXPIRED
     ):
         raise NotFound("invitation.unknown")
     check_open(invitation)
-    if invitation.renewal_requested_version == generation:
+    if invitation.renewal_requested_version == link_version:
         return
-    invitation_queries.step(
-        tx, invitation, State(invitation.state), renewal_requested_version=generation
+    invitation_queries.set_state(
+        tx, invitation, State(invitation.state), renewal_requested_version=link_version
     )
     event_queries.record(
         tx, "invitation.renewal_wished", None, scope=invitation.scope_id, invitation=uuid
@@ -51,7 +51,9 @@ def recipients(tx: WriteTransaction, invitation: Row) -> list[str]:
     """Return the addresses that hear from an invitee: the inviter, or else the scope's managers."""
     if creator_wants_mail(invitation):
         return [invitation.creator_email]
-    parent = invitation.organisation_id
-    above = None if parent == invitation.scope_id else parent
-    managers = join_request_queries.managers(tx, invitation.scope_id, above, invitation.scope_kind)
-    return [address for _number, address, _held in managers]
+    organisation_id = invitation.organisation_id
+    parent_id = None if organisation_id == invitation.scope_id else organisation_id
+    managers = join_request_queries.managers(
+        tx, invitation.scope_id, parent_id, invitation.scope_kind
+    )
+    return [email for _account_id, email, _permissions in managers]

@@ -57,9 +57,9 @@ class DeliveryStatus(StrEnum):
     ERRED = "Erred"
 
 
-def is_mailed(mailed_at: datetime | None, created: datetime) -> bool:
+def is_mailed(mailed_at: datetime | None, created_at: datetime) -> bool:
     """Return whether an invitation was mailed since it was created or last renewed."""
-    return mailed_at is not None and mailed_at >= created
+    return mailed_at is not None and mailed_at >= created_at
 
 
 def mail_state(mail: str | None, *, mailed: bool) -> str | None:
@@ -73,13 +73,13 @@ def mail_state(mail: str | None, *, mailed: bool) -> str | None:
 
 
 def delivery_status(
-    mail: str | None, leased: datetime | None, error: str | None, now: datetime
+    mail: str | None, locked_until: datetime | None, error: str | None, now: datetime
 ) -> DeliveryStatus:
     """Return the delivery status of an e-mail by its outbox row.
 
     Args:
         mail: the state of the row; None if there is no row.
-        leased: the end of a worker's lease on it, UTC; None if no worker has claimed it.
+        locked_until: the end of a worker's lease on it, UTC; None if no worker has claimed it.
         error: the error of the latest attempt; None or empty if there was none.
     """
     if mail == "sent":
@@ -87,7 +87,7 @@ def delivery_status(
     if mail in {"failed", "obsolete"}:
         return DeliveryStatus.ERRED
     if mail == "queued":
-        if leased is not None and leased > now:
+        if locked_until is not None and locked_until > now:
             return DeliveryStatus.PROCESSING
         if error:
             return DeliveryStatus.ERRED
@@ -111,27 +111,27 @@ TRANSITIONS: Final = {
 _STATES: Final = {state.value: state for state in State}
 
 
-def effective_state(stored: str, expires: datetime, now: datetime) -> State:
+def effective_state(stored_state: str, expires_at: datetime, now: datetime) -> State:
     """Return the state at ``now``: a pending invitation past its end has expired."""
-    if stored == State.PENDING and expires <= now:
+    if stored_state == State.PENDING and expires_at <= now:
         return State.EXPIRED
-    return _STATES[stored]
+    return _STATES[stored_state]
 
 
-def transition(state: State, act: Action) -> State:
+def transition(state: State, action: Action) -> State:
     """Return the state after an action.
 
     Raises:
         Conflict: ``invitation.wrong_state`` if the action is not allowed in this state.
     """
     try:
-        return TRANSITIONS[state, act]
+        return TRANSITIONS[state, action]
     except KeyError:
-        raise Conflict("invitation.wrong_state", act=act, state=state) from None
+        raise Conflict("invitation.wrong_state", act=action, state=state) from None
 
 
 def initial_state(
-    *, needs_approval: bool, approved: bool, starts: date | None, today: date
+    *, needs_approval: bool, approved: bool, start_date: date | None, today: date
 ) -> State:
     """Return the state in which an invitation begins, or begins again when it is renewed.
 
@@ -139,17 +139,17 @@ def initial_state(
     not bypass the staff.
 
     Args:
-        starts: start date of the project; None if there is none.
+        start_date: start date of the project; None if there is none.
     """
     if needs_approval and not approved:
         return State.REQUESTED
-    if starts is not None and starts > today:
+    if start_date is not None and start_date > today:
         return State.HELD
     return State.PENDING
 
 
 def inviter_can_still_grant(
-    held: Collection[str],
+    permissions: Collection[str],
     grant: Permission,
     role_permissions: Collection[str],
     *,
@@ -159,32 +159,34 @@ def inviter_can_still_grant(
     """Return whether the sponsor of an invitation could still grant its role today.
 
     Args:
-        held: permissions that the sponsor has in the scope now, inherited ones included.
+        permissions: permissions that the sponsor has in the scope now, inherited ones included.
         grant: the permission to add members to this kind of scope.
         role_permissions: permissions of the offered role.
         is_active: whether the sponsor's account is active.
     """
-    return is_active and (is_staff or (grant in held and within_ceiling(held, role_permissions)))
+    return is_active and (
+        is_staff or (grant in permissions and within_ceiling(permissions, role_permissions))
+    )
 
 
-def is_known_by(actor: Actor, email: str, generation: int, shown: int | None) -> bool:
+def is_known_by(actor: Actor, email: str, link_version: int, shown_version: int | None) -> bool:
     """Return whether the link or UUID that a caller shows still opens an invitation.
 
-    A link opens the invitation while it has the link's generation. The UUID alone opens an
+    A link opens the invitation while it has the link's version. The UUID alone opens an
     invitation that was never renewed. After a renewal the UUID is still readable in invalid links,
     so the caller must also have the invited address.
 
     Args:
         email: the invited address.
-        generation: of the invitation.
-        shown: the generation of the caller's link; None for the UUID alone.
+        link_version: the present one of the invitation.
+        shown_version: the version of the caller's link; None for the UUID alone.
     """
-    if shown is not None:
-        return shown == generation
-    return generation == FIRST_GENERATION or same_mailbox(email, actor.email)
+    if shown_version is not None:
+        return shown_version == link_version
+    return link_version == FIRST_LINK_VERSION or same_mailbox(email, actor.email)
 
 
-FIRST_GENERATION: Final = 1
+FIRST_LINK_VERSION: Final = 1
 
 
 def may_accept(
@@ -207,7 +209,7 @@ def may_accept(
 
 
 def can_read_but_not_grant(
-    actor: Actor, held: Collection[str], grant: Permission, role_permissions: Collection[str]
+    actor: Actor, permissions: Collection[str], grant: Permission, role_permissions: Collection[str]
 ) -> bool:
     """Return whether the actor may read an invitation but may not grant its role.
 
@@ -216,10 +218,12 @@ def can_read_but_not_grant(
     to a role above their own ceiling.
 
     Args:
-        held: permissions of the actor in the scope.
+        permissions: permissions of the actor in the scope.
         grant: the permission to add members to this kind of scope.
         role_permissions: permissions of the offered role.
     """
-    reads = actor.is_support or Permission.INVITATION_LIST in held or grant in held
-    gives = has_permission(actor, held, grant) and may_grant(actor, held, role_permissions)
-    return reads and not gives
+    can_read = actor.is_support or Permission.INVITATION_LIST in permissions or grant in permissions
+    can_grant = has_permission(actor, permissions, grant) and may_grant(
+        actor, permissions, role_permissions
+    )
+    return can_read and not can_grant

@@ -157,7 +157,7 @@ def close_pending_after_join(
         account: id of the account.
         scope: id of the group, which is locked.
     """
-    for uuid in invitation_queries.close_of(tx, scope, account):
+    for uuid in invitation_queries.cancel_in_scope(tx, scope, account):
         event_queries.record(tx, "invitation.canceled", actor, scope=scope, invitation=uuid)
 
 
@@ -169,7 +169,7 @@ def end_invitations(tx: WriteTransaction, actor: Actor | None, account: int) -> 
     Args:
         account: id of the account, which is locked.
     """
-    for row in invitation_queries.close_of_account(tx, account):
+    for row in invitation_queries.cancel_of_account(tx, account):
         event_queries.record(
             tx, "invitation.canceled", actor, scope=row.scope_id, invitation=row.uuid
         )
@@ -206,7 +206,7 @@ def delete_scope(tx: WriteTransaction, actor: Actor, scope: int) -> None:
     Args:
         scope: id of a locked scope; the caller has checked that it may be deleted.
     """
-    invitation_queries.close_all(tx, scope)
+    invitation_queries.cancel_all(tx, scope)
     invite_link_queries.cancel_all(tx, scope)
     join_request_queries.close_all(tx, scope)
     membership_queries.end_all(tx, scope, actor.id)

@@ -171,7 +171,7 @@ def _accept(browser: BrowserRequest, row: Row) -> Answer:
     try:
         with browser.create() as tx:
             invitation_actions.accept(
-                tx, browser.actor, browser.settings, row.uuid, generation=row.link_version
+                tx, browser.actor, browser.settings, row.uuid, link_version=row.link_version
             )
             browser.created(tx, _welcome(row))
     except (NotFound, Conflict) as refusal:
@@ -231,7 +231,7 @@ def _join(browser: BrowserRequest, row: Row) -> Answer:
             account: Row = account_queries.known(tx, id=number)
             actor = actor_of(account, browser.address, browser.request_id)
             invitation_actions.accept(
-                tx, actor, browser.settings, row.uuid, generation=row.link_version
+                tx, actor, browser.settings, row.uuid, link_version=row.link_version
             )
             browser.sign_in(tx, actor, _METHOD)
             version, made = account.credentials_version, int(tx.now.timestamp())

@@ -130,8 +130,8 @@ def _invited(
     if not keys:
         return set()
     if not team.is_group:
-        return invitation_queries.open_at(tx, team.scope.id, role, keys)
-    found = invitation_queries.open_to_accounts(
+        return invitation_queries.open_emails(tx, team.scope.id, role, keys)
+    found = invitation_queries.accounts_with_open(
         tx, team.scope.id, {row.id for row in known.values()}
     )
     return {key for key, row in known.items() if row.id in found}
@@ -270,7 +270,7 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answ
     team = ScopePage.reach(browser, tx, kind, right="invitations")
     search = searched(browser)
     state = browser.query_value("state") if browser.query_value("state") in list(State) else ""
-    wanted: dict[str, object] = {"place": team.scope.id}
+    wanted: dict[str, object] = {"scope_id": team.scope.id}
     if search:
         wanted["email"] = search
     if state:
@@ -304,7 +304,7 @@ def _shown(
             team.actor, team.reached.permissions, carried.get(row.role_id, ())
         )
         mail = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created_at))
-        happened = delivery_status(mail, row.mail_leased, row.mail_error, tx.now)
+        happened = delivery_status(mail, row.mail_locked_until, row.mail_error, tx.now)
         link = ""
         if may and state is State.PENDING:
             link = links.to_invitation(

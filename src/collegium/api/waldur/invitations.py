@@ -170,8 +170,8 @@ def _create(context: RequestContext) -> Answer:
 
 
 def _details(context: RequestContext, tx: ReadTransaction) -> Answer:
-    row = invitation_actions.find_for_invitee(
-        tx, context.actor, context.settings, context.uuid("invitation"), in_tree=True
+    row = invitation_actions.get_for_invitee(
+        tx, context.actor, context.settings, context.uuid("invitation"), no_groups=True
     )
     return Answer(200, schemas.encode(schemas.invitation_details(context, row, tx.now)))
 
@@ -181,8 +181,8 @@ def _check(context: RequestContext) -> Answer:
     with context.rate_limited(f"check address {context.network}", CODE_ADDRESS):
         try:
             with context.read() as tx:
-                row = invitation_actions.find_open(
-                    tx, actor, context.settings, context.uuid("invitation"), in_tree=True
+                row = invitation_actions.get_open(
+                    tx, actor, context.settings, context.uuid("invitation"), no_groups=True
                 )
         except NotFound as refusal:
             if refusal.code == "invitation.closed":
@@ -198,7 +198,7 @@ def _accept(context: RequestContext) -> Answer:
         context.write() as tx,
     ):
         invitation_actions.accept(
-            tx, context.actor, context.settings, context.uuid("invitation"), in_tree=True
+            tx, context.actor, context.settings, context.uuid("invitation"), no_groups=True
         )
     return detail_response("Invitation has been successfully accepted.")
 

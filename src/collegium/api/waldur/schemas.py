@@ -596,7 +596,7 @@ def project(context: RequestContext, row: Row) -> Project:
 def execution(row: Row, now: datetime) -> tuple[str, str]:
     """Return the delivery status of an invitation's e-mail, and the error message or ``""``."""
     state = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created_at))
-    happened = delivery_status(state, row.mail_leased, row.mail_error, now)
+    happened = delivery_status(state, row.mail_locked_until, row.mail_error, now)
     return happened, row.mail_error if happened is DeliveryStatus.ERRED else ""
 
 

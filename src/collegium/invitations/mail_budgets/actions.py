@@ -19,26 +19,26 @@ from collegium.refusals import Limited
 from collegium.settings import Settings
 
 
-def spend(tx: WriteTransaction, settings: Settings, address: str, actor: Actor) -> None:
+def spend(tx: WriteTransaction, settings: Settings, email: str, actor: Actor) -> None:
     """Count an e-mail to an address that an actor sends now.
 
     E-mails that staff send count, but are never refused.
 
     Raises:
-        Limited: ``mail_budget.spent`` with ``address`` and ``seconds`` until the next e-mail may
+        Limited: ``mail_budget.spent`` with ``email`` and ``seconds`` until the next e-mail may
             go.
     """
     if not _is_counted(settings):
         return
-    sent = mail_budget_queries.lock(tx, address)
+    sent = mail_budget_queries.lock(tx, email)
     slot = next_slot(sent, tx.now, settings.recipient_mail_limit)
     if slot > tx.now and not actor.is_staff:
         seconds = max(1, ceil((slot - tx.now).total_seconds()))
-        raise Limited("mail_budget.spent", address=address, seconds=seconds)
-    mail_budget_queries.put(tx, address, [*sent, tx.now])
+        raise Limited("mail_budget.spent", address=email, seconds=seconds)
+    mail_budget_queries.set_times(tx, email, [*sent, tx.now])
 
 
-def plan(tx: WriteTransaction, settings: Settings, address: str, until: datetime) -> datetime:
+def plan(tx: WriteTransaction, settings: Settings, email: str, until: datetime) -> datetime:
     """Count an e-mail that the service sends itself; return when it may be sent, now or later.
 
     Args:
@@ -48,16 +48,16 @@ def plan(tx: WriteTransaction, settings: Settings, address: str, until: datetime
     """
     if not _is_counted(settings):
         return tx.now
-    sent = mail_budget_queries.lock(tx, address)
+    sent = mail_budget_queries.lock(tx, email)
     slot = next_slot(sent, tx.now, settings.recipient_mail_limit)
     if slot < until:
-        mail_budget_queries.put(tx, address, [*sent, slot])
+        mail_budget_queries.set_times(tx, email, [*sent, slot])
     return slot
 
 
-def restore(tx: WriteTransaction, address: str) -> None:
+def restore(tx: WriteTransaction, email: str) -> None:
     """Reset the budget of an address, because its owner has accepted an invitation sent there."""
-    mail_budget_queries.forget(tx, address)
+    mail_budget_queries.reset(tx, email)
 
 
 def _is_counted(settings: Settings) -> bool:

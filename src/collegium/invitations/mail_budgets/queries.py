@@ -22,24 +22,24 @@ from collegium.invitations.mail_budgets.rules import WINDOW
 from collegium.text.email_addresses import comparable_address
 
 
-def _hold(insert: Callable[..., Any]) -> Statement:
+def _lock_row(insert: Callable[..., Any]) -> Statement:
     row = insert(mail_budgets).values(
-        recipient=bindparam("recipient"), last_at=bindparam("moment", type_=UtcDateTime)
+        recipient=bindparam("recipient"), last_at=bindparam("now", type_=UtcDateTime)
     )
     # The update changes nothing. It ensures that the row exists and is locked.
-    kept = {"recipient": row.excluded.recipient}
-    held = row.on_conflict_do_update(index_elements=[mail_budgets.c.recipient], set_=kept)
-    return Statement(held.returning(mail_budgets.c.sent_at))
+    no_change = {"recipient": row.excluded.recipient}
+    upsert = row.on_conflict_do_update(index_elements=[mail_budgets.c.recipient], set_=no_change)
+    return Statement(upsert.returning(mail_budgets.c.sent_at))
 
 
-_HOLD = {"sqlite": _hold(_insert_sqlite), "postgresql": _hold(_insert_postgresql)}
-_PUT = Statement(
+_LOCK = {"sqlite": _lock_row(_insert_sqlite), "postgresql": _lock_row(_insert_postgresql)}
+_SET_TIMES = Statement(
     mail_budgets.update()
-    .where(mail_budgets.c.recipient == bindparam("of"))
+    .where(mail_budgets.c.recipient == bindparam("recipient_hash"))
     .values(sent_at=bindparam("sent_at"), last_at=bindparam("last_at", type_=UtcDateTime))
 )
-_FORGET = Statement(delete(mail_budgets).where(mail_budgets.c.recipient == bindparam("recipient")))
-_PURGE = Statement(
+_DELETE = Statement(delete(mail_budgets).where(mail_budgets.c.recipient == bindparam("recipient")))
+_DELETE_OLD = Statement(
     delete(mail_budgets).where(
         mail_budgets.c.recipient.in_(
             select(mail_budgets.c.recipient)
@@ -50,29 +50,29 @@ _PURGE = Statement(
 )
 
 
-def lock(tx: WriteTransaction, address: str) -> list[datetime]:
+def lock(tx: WriteTransaction, email: str) -> list[datetime]:
     """Lock the row of an address; return the times of its e-mails, UTC."""
-    told = str(tx.scalar(_HOLD[tx.backend], recipient=_key(address), moment=tx.now))
-    return [datetime.fromtimestamp(float(one), UTC) for one in told.split()]
+    text = str(tx.scalar(_LOCK[tx.backend], recipient=_hash_email(email), now=tx.now))
+    return [datetime.fromtimestamp(float(timestamp), UTC) for timestamp in text.split()]
 
 
-def put(tx: WriteTransaction, address: str, sent: Collection[datetime]) -> None:
+def set_times(tx: WriteTransaction, email: str, sent: Collection[datetime]) -> None:
     """Store the times of sent and planned e-mails to an address; drop those older than a day."""
-    kept = sorted(at for at in sent if at > tx.now - WINDOW)
-    told = " ".join(str(at.timestamp()) for at in kept)
-    tx.execute(_PUT, of=_key(address), sent_at=told, last_at=kept[-1])
+    recent = sorted(at for at in sent if at > tx.now - WINDOW)
+    text = " ".join(str(at.timestamp()) for at in recent)
+    tx.execute(_SET_TIMES, recipient_hash=_hash_email(email), sent_at=text, last_at=recent[-1])
 
 
-def forget(tx: WriteTransaction, address: str) -> None:
+def reset(tx: WriteTransaction, email: str) -> None:
     """Delete the times of an address, because its owner has accepted an invitation."""
-    tx.execute(_FORGET, recipient=_key(address))
+    tx.execute(_DELETE, recipient=_hash_email(email))
 
 
 def purge(tx: WriteTransaction) -> None:
     """Delete rows that no longer count. The worker calls this periodically."""
-    tx.execute(_PURGE, before=tx.now - WINDOW)
+    tx.execute(_DELETE_OLD, before=tx.now - WINDOW)
 
 
-def _key(address: str) -> str:
+def _hash_email(email: str) -> str:
     # A hash, so that this table does not store once more who was invited.
-    return hashlib.sha256(comparable_address(address).encode()).hexdigest()
+    return hashlib.sha256(comparable_address(email).encode()).hexdigest()
