@@ -18,6 +18,7 @@ _ROWS = {
     for name in (
         *("grants", "invitations", "invite_links", "join_requests"),
         *("events", "outbox", "roles", "role_permissions", "scopes", "accounts"),
+        *("tokens", "keys", "email_changes"),
     )
 }
 _OWNER_ROLES = frozenset[str]().union(*OWNER_ROLES.values())
@@ -129,6 +130,17 @@ def _ends(house: _House) -> Iterator[str]:
                 yield f"{name} {row.id} is of account {row.account_id}, which is gone"
 
 
+def _accounts(house: _House) -> Iterator[str]:
+    """Of an account that is gone there is nothing that could be used, and no address."""
+    for row in house.rows["accounts"]:
+        if row.id in house.buried and (row.is_active or row.email or row.password):
+            yield f"account {row.id} is gone, and can be used"
+    for name in ("tokens", "keys", "email_changes"):
+        for row in house.rows[name]:
+            if row.account_id in house.buried:
+                yield f"{name}: one is of account {row.account_id}, which is gone"
+
+
 def _invitations(house: _House) -> Iterator[str]:
     """An invitation has its history, its mails, and, once accepted, its grant."""
     for row in house.rows["invitations"]:
@@ -206,5 +218,5 @@ def _outbox(house: _House) -> Iterator[str]:
 
 
 _CHECKS: tuple[Callable[[Any], Iterator[str]], ...] = (
-    *(_grants, _ends, _invitations, _requests, _outbox),
+    *(_grants, _ends, _accounts, _invitations, _requests, _outbox),
 )

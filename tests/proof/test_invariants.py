@@ -7,6 +7,7 @@ import pytest
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
 from collegium.scopes import queries as scope_queries
+from collegium.sign_in.tokens import queries as token_queries
 from tests.proof.invariants import broken
 from tests.support.world import World
 
@@ -28,6 +29,8 @@ def test_what_is_left_of_something_that_is_gone_is_told(
         else:
             account_queries.anonymise(tx, ada.id)
             account_queries.anonymise(tx, bob.id)
+            account_queries.change(tx, ada.id, {"is_active": True})
+            token_queries.add(tx, bob.id, b"digest", b"sealed")
     found = sorted(line.split(" ", maxsplit=1)[0] for line in broken(database))
     scope = ["grant", "invitation", "open", "request"]
-    assert found == (scope if gone == "scope" else ["grant", "request"])
+    assert found == (scope if gone == "scope" else ["account", "grant", "request", "tokens:"])

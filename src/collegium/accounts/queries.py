@@ -357,6 +357,18 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     return row
 
 
+def lock_and_recheck(tx: WriteTransaction, actor: Actor, account: Row) -> Row:
+    """Lock an account that was loaded before, and return it as it is under the lock.
+
+    While another action held the lock, the account may have been changed, hidden or deleted.
+
+    Raises:
+        NotFound: ``account.unknown``: the account is gone or no longer visible.
+    """
+    lock_account(tx, account.id)
+    return get_visible(tx, actor, account.uuid)
+
+
 def own(tx: ReadTransaction, actor: Actor) -> Row:
     """Load the account of the actor."""
     return tx.fetch_one(_BY_ID, id=actor.id)

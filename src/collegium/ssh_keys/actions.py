@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
-from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.refusals import Forbidden, NotFound
 from collegium.settings import DEFAULTS, Settings
+from collegium.sign_in import credentials
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import MIRRORED_MAX, NAME_MAX, PublicKey, check_key_quota
 
@@ -42,8 +42,9 @@ def create(
     Raises:
         Invalid: ``key.name_taken``: the account has a key with this name.
         Conflict: ``key.too_many``: the account has ``settings.max_keys`` keys.
+        Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
-    access_queries.lock_account(tx, actor.id)
+    credentials.confirm(tx, actor)
     check_key_quota(ssh_key_queries.count(tx, actor.id), settings.max_keys)
     return _add(tx, actor, actor.id, name_of(key, name), key)
 

@@ -53,9 +53,7 @@ def request_change(
     check_address_free(email_is_protected="email" in closed)
     if actor.id == account.id:
         credentials.confirm(tx, actor)
-    else:
-        lock_account(tx, account.id)
-    held: Row = account_queries.by_id(tx, account.id)
+    held = account_queries.lock_and_recheck(tx, actor, account)
     version = held.credentials_version
     code = vault.derive_code(account.id, email, tx.now.isoformat())
     cancels = cancel_code(vault, held.id, held.email, version)
@@ -75,6 +73,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> bool:
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
+    account_queries.lock_and_recheck(tx, actor, account)
     found = email_change_queries.cancel(tx, account.id)
     if found:
         event_queries.record(tx, "account.address_change_canceled", actor, account=account.id)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from pyotp import random_base32
 from pyotp.totp import TOTP
 
-from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
@@ -210,7 +209,7 @@ def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     require_staff(actor)
     if account.id == actor.id:
         raise Conflict("second_factor.own")
-    access_queries.lock_account(tx, account.id)
+    account = account_queries.lock_and_recheck(tx, actor, account)
     if not two_factor_queries.is_on(tx, account.id):
         raise Conflict("second_factor.none")
     two_factor_queries.remove(tx, account.id)

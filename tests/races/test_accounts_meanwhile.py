@@ -1,0 +1,136 @@
+"""An account that changes while an action waits for it: deleted, deactivated, moved elsewhere."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from argon2 import PasswordHasher
+from sqlalchemy import bindparam, select
+
+from collegium.accounts import actions as account_actions
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.db.statements import Statement
+from collegium.db.tables import (
+    accounts,
+    email_changes,
+    keys,
+    outbox,
+    tokens,
+)
+from collegium.refusals import NotFound, Unauthenticated
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.two_factor import actions as two_factor_actions
+from collegium.ssh_keys import actions as ssh_key_actions
+from collegium.ssh_keys.rules import parse
+from tests.proof.invariants import broken
+from tests.races.test_waiting import then
+from tests.remote import new_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from collegium.db.database import Database, WriteTransaction
+    from collegium.db.statements import Row
+    from tests.site import Site
+    from tests.world import Person, World
+
+    Action = Callable[[WriteTransaction, World, Person], Any]
+
+_ACCOUNT = Statement(select(accounts).where(accounts.c.id == bindparam("account")))
+_OF_ACCOUNT = {
+    table.name: Statement(
+        select(table.c.account_id).where(table.c.account_id == bindparam("account"))
+    )
+    for table in (email_changes, keys, tokens)
+}
+
+
+def _update(tx: WriteTransaction, world: World, who: Person, **changes: Any) -> None:
+    account_actions.update(tx, world.staff.actor, world.settings, who.uuid, changes, agrees=False)
+
+
+def _delete(tx: WriteTransaction, world: World, who: Person) -> None:
+    account_actions.delete(tx, world.staff.actor, who.uuid)
+
+
+def _ask_for_address(tx: WriteTransaction, world: World, who: Person) -> None:
+    email_change_actions.request_change(
+        tx, world.staff.actor, world.settings, world.vault, who.uuid, "new@example.org"
+    )
+
+
+BY_STAFF: dict[str, Action] = {
+    "rename": lambda tx, world, who: _update(tx, world, who, first_name="Ada"),
+    "move": lambda tx, world, who: _update(tx, world, who, email="ada@example.com"),
+    "activate": lambda tx, world, who: _update(tx, world, who, is_active=True),
+    "deactivate": lambda tx, world, who: _update(tx, world, who, is_active=False),
+    "new token": lambda tx, world, who: account_actions.refresh_token(
+        tx, world.staff.actor, world.vault, who.uuid
+    ),
+    "new address": _ask_for_address,
+    "reset link": lambda tx, world, who: password_actions.send(tx, world.staff.actor, who.uuid),
+    "no address": lambda tx, world, who: email_change_actions.cancel(
+        tx, world.staff.actor, who.uuid
+    ),
+    "second factor": lambda tx, world, who: two_factor_actions.reset(
+        tx, world.staff.actor, who.uuid
+    ),
+}
+
+
+def _everything(database: Database, who: Person) -> dict[str, Any]:
+    """All rows of an account, and the mails to it."""
+    with database.read() as tx:
+        row: Row = tx.fetch_one(_ACCOUNT, account=who.id)
+        own = {name: tx.fetch_all(one, account=who.id) for name, one in _OF_ACCOUNT.items()}
+        mails = tx.fetch_all(Statement(select(outbox.c.recipient)))
+    return {"row": row, **own, "mails": mails}
+
+
+@pytest.mark.parametrize("action", BY_STAFF)
+def test_a_deleted_account_stays_deleted_whatever_was_about_to_change_it(
+    world: World, database: Database, action: str
+) -> None:
+    ada = world.person("ada")
+    after: dict[str, Any] = {}
+
+    def delete(tx: WriteTransaction) -> None:
+        _delete(tx, world, ada)
+        after["row"] = tx.fetch_one(_ACCOUNT, account=ada.id)
+
+    refused = then(database, delete, lambda tx: BY_STAFF[action](tx, world, ada))
+    assert (type(refused), getattr(refused, "code", "")) == (NotFound, "account.unknown")
+    found = _everything(database, ada)
+    assert found["row"] == after["row"]
+    assert not any(found[name] for name in (*_OF_ACCOUNT, "mails"))
+    assert broken(database) == []
+
+
+def test_whose_account_is_deleted_meanwhile_stores_no_key(world: World, database: Database) -> None:
+    ada = world.person("ada")
+    refused = then(
+        database,
+        lambda tx: _delete(tx, world, ada),
+        lambda tx: ssh_key_actions.create(tx, ada.actor, parse(new_key())),
+    )
+    assert (type(refused), refused.code) == (Unauthenticated, "token.unknown")
+    assert _everything(database, ada)["keys"] == []
+
+
+def test_whose_account_is_deleted_while_they_sign_in_is_refused(
+    world: World, database: Database, site: Site
+) -> None:
+    # An earlier release hashed the password as it was typed. It is hashed anew when it is used.
+    typed = unicodedata.normalize("NFD", "Schöne Grüße vom Müller")
+    ada = world.person("ada", password=PasswordHasher(1, 8, 1).hash(typed))
+    body = {"username": "ada", "password": typed}
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as tx:
+            _delete(tx, world, ada)
+            answer = pool.submit(site.request, "POST", "/api-auth/password/", None, json=body)
+            time.sleep(1.5)
+        assert answer.result(timeout=20).status_code == 401
