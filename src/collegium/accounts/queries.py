@@ -156,6 +156,11 @@ def _seen(*, sees_all: bool) -> Statement:
 
 
 _BY_ID = Statement(_rows.where(accounts.c.id == bindparam("id")))
+_SHARED = Statement(
+    select(accounts.c.id, accounts.c.email, accounts.c.is_active)
+    .where(accounts.c.id == bindparam("id"))
+    .with_for_update(of=accounts, read=True)
+)
 _BY_USERNAME = Statement(
     select(*_COLUMNS, accounts.c.password).where(
         accounts.c.username == bindparam("username"), _here
@@ -387,6 +392,14 @@ def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
 def by_id(tx: ReadTransaction, number: int) -> Row | None:
     """Return an account by its id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=number)
+
+
+def by_id_shared(tx: WriteTransaction, number: int) -> Row | None:
+    """Return ``id email is_active`` of an account that stays as it is until this transaction ends.
+
+    Several transactions can hold this lock at the same time. Actions that change the account wait.
+    """
+    return tx.fetch_one(_SHARED, id=number)
 
 
 def exist(tx: ReadTransaction) -> bool:

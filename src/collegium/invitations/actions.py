@@ -450,6 +450,9 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """
     invitation = invitation_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
+    access_queries.lock_scope(tx, invitation.scope_id)
+    # Somebody else may have deleted it while this waited.
+    invitation = invitation_queries.get_visible(tx, actor, uuid)
     check_open(invitation)
     invitation_queries.delete_row(tx, invitation.id)
     _record(tx, "invitation.deleted", actor, invitation.scope_id, uuid, email=invitation.email)

@@ -60,6 +60,7 @@ def create(
         account = account_queries.with_addresses(tx, [email]).get(comparable_address(email))
     if account is None:
         raise Conflict("group.no_account")
+    account = _lock_invitee(tx, account.id)
     _check_uninvited(tx, scope_access.scope.id, account.id)
     return invitation_actions.create(
         tx, actor, settings, scope_access, role, {**details, **_invitee(account)}
@@ -79,12 +80,7 @@ def send(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> N
     if access is None:
         raise NotFound("invitation.unknown")
     _check_may_grant(tx, actor, access, invitation.role_id)
-    # A concurrent request that deactivates the account waits for this lock. It then finds the
-    # invitation open, and cancels it.
-    access_queries.lock_account(tx, invitation.account_id or 0)
-    account = account_queries.by_id(tx, invitation.account_id or 0)
-    if account is None or not account.is_active or account.deleted_at is not None:
-        raise Conflict("group.no_account")
+    account = _lock_invitee(tx, invitation.account_id or 0)
     _check_uninvited(tx, invitation.scope_id, account.id, excluded_id=invitation.id)
     if invitation.email != account.email:
         # A cancelled invitation does not follow when its account changes its address, so the
@@ -115,11 +111,14 @@ def invite(
         Whether an e-mail to the invitee was queued.
 
     Raises:
-        Invalid, Conflict, Limited: as ``invitations.actions.create``.
+        Invalid, Limited: as ``invitations.actions.create``.
+        Conflict: as ``invitations.actions.create``; ``group.no_account`` if the account was
+            deactivated in the meantime.
         Forbidden: as ``invitations.actions.create``; ``permission.missing`` and
             ``role.above_ceiling`` also for an actor who may not grant the role of the open
             invitation, such as a manager who would change what an owner has offered.
     """
+    account = _lock_invitee(tx, account.id)
     before = invitation_queries.open_of_account(tx, scope_access.scope.id, account.id)
     if before is None:
         uuid = invitation_actions.create(tx, actor, settings, scope_access, role, _invitee(account))
@@ -227,9 +226,27 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
 
 
 def _lock_visible(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+    """Return an invitation that the actor may see, with its group and account locked.
+
+    Deactivating the account cancels the invitation, and a new address changes it. Both lock only
+    the account.
+    """
     invitation = invitation_queries.get_visible(tx, actor, uuid, in_groups=True)
     access_queries.lock_scope(tx, invitation.scope_id)
+    access_queries.lock_account(tx, invitation.account_id or 0)
     return _reload(tx, actor, uuid)
+
+
+def _lock_invitee(tx: WriteTransaction, number: int) -> Row:
+    """Return ``id email`` of an account that is invited, which does not change any more.
+
+    Raises:
+        Conflict: ``group.no_account`` unless it is active.
+    """
+    account = account_queries.by_id_shared(tx, number)
+    if account is None or not account.is_active:
+        raise Conflict("group.no_account")
+    return account
 
 
 def _invitee(account: Row) -> dict[str, Any]:

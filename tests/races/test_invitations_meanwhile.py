@@ -1,0 +1,184 @@
+"""An invitation that is changed, or whose account is, while an action waits for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import select
+
+from collegium.access import queries as access_queries
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.statements import Statement
+from collegium.db.tables import events, invitations
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import group_actions as group_invitation_actions
+from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.roles import queries as role_queries
+from tests.races.test_waiting import Band, then
+
+if TYPE_CHECKING:
+    from collegium.db.database import Database, WriteTransaction
+    from tests.world import Person, World
+
+
+class Invited:
+    """A group of two owners, and Ann, who is invited to it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.band = Band(world)
+        self.ann = world.person("ann")
+        self.uuid = ""
+
+    def update(self, tx: WriteTransaction, **changes: Any) -> None:
+        """Change Ann's account, as staff."""
+        account_actions.update(
+            tx,
+            self.world.staff.actor,
+            self.world.settings,
+            self.ann.uuid,
+            changes,
+            agrees=False,
+        )
+
+    def wish(self, tx: WriteTransaction, **flags: bool) -> None:
+        self.band.wish(tx, self.band.olga, self.ann, **flags)
+
+    def invite(self) -> None:
+        with self.world.database.write() as tx:
+            self.wish(tx)
+        self.uuid = self.row().uuid
+
+    def create(self, tx: WriteTransaction) -> None:
+        """Invite Ann as the page of the group does, which has looked her up before."""
+        reached: Any = access_queries.permissions_in_scope(
+            tx, self.band.olga.actor, self.band.number
+        )
+        role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
+        account = account_queries.by_uuid(tx, self.ann.uuid)
+        group_invitation_actions.create(
+            tx, self.band.olga.actor, self.world.settings, reached, role, {}, account
+        )
+
+    def act(self, action: str, who: Person) -> Any:
+        door: Any = getattr(group_invitation_actions, action)
+        settings = () if action in {"cancel", "decline"} else (self.world.settings,)
+        return lambda tx: door(tx, who.actor, *settings, self.uuid)
+
+    def row(self) -> Any:
+        statement = select(invitations).where(invitations.c.account_id == self.ann.id)
+        with self.world.database.read() as tx:
+            return tx.fetch_one(Statement(statement))
+
+
+@pytest.fixture
+def invited(world: World) -> Invited:
+    return Invited(world)
+
+
+def test_an_invitation_that_ends_with_its_account_can_be_cancelled_meanwhile(
+    invited: Invited, database: Database
+) -> None:
+    invited.invite()
+    canceled = then(
+        database,
+        lambda tx: invited.update(tx, is_active=False),
+        invited.act("cancel", invited.band.olga),
+    )
+    # To cancel twice is no fault in a group.
+    assert canceled.state == "canceled", canceled
+    assert invited.row().state == "canceled"
+
+
+@pytest.mark.parametrize("action", ["accept", "decline"])
+def test_an_invitation_that_ends_with_its_account_is_not_answered_meanwhile(
+    invited: Invited, database: Database, action: str
+) -> None:
+    invited.invite()
+    refused = then(
+        database,
+        lambda tx: invited.update(tx, is_active=False),
+        invited.act(action, invited.ann),
+    )
+    assert (type(refused), refused.code) == (Conflict, "invitation.wrong_state")
+    assert refused.facts["state"] == "canceled"
+    assert invited.row().state == "canceled"
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_who_is_deactivated_meanwhile_is_not_invited_to_a_group(
+    invited: Invited, database: Database, before: bool
+) -> None:
+    if before:
+        invited.invite()
+    refused = then(
+        database,
+        lambda tx: invited.update(tx, is_active=False),
+        lambda tx: invited.wish(tx, is_manager=True),
+    )
+    assert isinstance(refused, (Conflict, Invalid)), refused
+    assert refused.code == ("group.people" if database.is_sqlite else "group.no_account")
+    assert (invited.row() and invited.row().state) == ("canceled" if before else None)
+
+
+@pytest.mark.parametrize("how", ["wish", "create"])
+def test_an_invitation_goes_to_the_address_that_its_account_has_then(
+    invited: Invited, database: Database, how: str
+) -> None:
+    def move(tx: WriteTransaction) -> None:
+        invited.update(tx, email="ann@elsewhere.example")
+
+    refused = then(database, move, getattr(invited, how))
+    if database.is_sqlite and how == "wish":
+        # It begins when the address is nobody's any more.
+        assert refused.facts["problems"] == {invited.ann.email: "unknown"}
+        return
+    assert refused is None
+    assert invited.row().email == "ann@elsewhere.example"
+
+
+def test_an_invitation_whose_account_moves_meanwhile_is_changed(
+    invited: Invited, database: Database
+) -> None:
+    invited.invite()
+
+    def move(tx: WriteTransaction) -> None:
+        invited.update(tx, email="ann@elsewhere.example")
+
+    canceled = then(database, move, invited.act("cancel", invited.band.olga))
+    assert (canceled.state, canceled.email) == ("canceled", "ann@elsewhere.example")
+
+
+def test_an_invitation_is_deleted_once(world: World, database: Database) -> None:
+    olga, ada = world.person("olga"), world.person("ada")
+    lab = world.organisation(owner=olga)
+    uuid = world.invite(world.staff, ada.email, "CUSTOMER.OWNER", lab)
+
+    def delete(tx: WriteTransaction) -> None:
+        invitation_actions.delete(tx, world.staff.actor, uuid)
+
+    refused = then(database, delete, delete)
+    assert (type(refused), refused.code) == (NotFound, "invitation.unknown")
+    with database.read() as tx:
+        told = tx.fetch_all(
+            Statement(select(events.c.id).where(events.c.kind == "invitation.deleted"))
+        )
+    assert len(told) == 1
+
+
+def test_an_invitation_that_is_accepted_and_deleted_at_once_admits_its_invitee(
+    world: World, database: Database
+) -> None:
+    olga, ada = world.person("olga"), world.person("ada")
+    lab = world.organisation(owner=olga)
+    uuid = world.invite(world.staff, ada.email, "CUSTOMER.OWNER", lab)
+    deleted = then(
+        database,
+        lambda tx: invitation_actions.accept(tx, ada.actor, world.settings, uuid),
+        lambda tx: invitation_actions.delete(tx, world.staff.actor, uuid),
+    )
+    assert deleted is None
+    assert [row.username for row in world.grants_in(lab)] == ["olga", "ada"]
+    assert world.invitation(uuid) is None
