@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -119,6 +120,25 @@ def test_whose_account_is_deleted_meanwhile_stores_no_key(world: World, database
     )
     assert (type(refused), refused.code) == (Unauthenticated, "token.unknown")
     assert _everything(database, ada)["keys"] == []
+
+
+def test_of_two_who_confirm_the_same_address_at_once_one_gets_it(
+    world: World, database: Database
+) -> None:
+    people, codes = (world.person("ada"), world.person("bob")), []
+    for who in people:
+        with database.write() as tx:
+            _ask_for_address(tx, world, who)
+            codes.append(world.vault.derive_code(who.id, "new@example.org", tx.now.isoformat()))
+    first, second = (
+        partial(email_change_actions.confirm, settings=world.settings, vault=world.vault, code=code)
+        for code in codes
+    )
+    refused = then(database, first, second)
+    assert (type(refused), refused.code) == (NotFound, "address.unknown_code")
+    with database.read() as tx:
+        emails = [row.email for who in people for row in tx.fetch_all(_ACCOUNT, account=who.id)]
+    assert emails == ["new@example.org", "bob@example.org"]
 
 
 def test_whose_account_is_deleted_while_they_sign_in_is_refused(

@@ -142,7 +142,9 @@ def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -
         raise NotFound("address.unknown_code")
     if again.created_at + timedelta(seconds=settings.email_change_max_age) < tx.now:
         raise Conflict("address.code_expired")
-    email_change_queries.drop_address(tx, again.email)
+    # Another account may just have confirmed the same address, which ends this change.
+    if again.account_id not in email_change_queries.drop_address(tx, again.email):
+        raise NotFound("address.unknown_code")
     before: Row = account_queries.by_id(tx, again.account_id)
     change_account(tx, again.account_id, {"email": again.email, "modified_at": tx.now})
     mail_budget_actions.restore(tx, again.email)

@@ -34,7 +34,9 @@ _ADD = Statement(
 )
 _CANCEL = Statement(delete(email_changes).where(email_changes.c.account_id == bindparam("account")))
 _DROP_ADDRESS = Statement(
-    delete(email_changes).where(email_changes.c.email_comparable == bindparam("email_comparable"))
+    delete(email_changes)
+    .where(email_changes.c.email_comparable == bindparam("email_comparable"))
+    .returning(email_changes.c.account_id)
 )
 
 
@@ -74,6 +76,7 @@ def cancel(tx: WriteTransaction, account: int) -> bool:
     return tx.execute(_CANCEL, account=account) > 0
 
 
-def drop_address(tx: WriteTransaction, address: str) -> None:
-    """Delete all changes to an address, of every account."""
-    tx.execute(_DROP_ADDRESS, email_comparable=comparable_address(address))
+def drop_address(tx: WriteTransaction, address: str) -> set[int]:
+    """Delete all changes to an address. Return the ids of the accounts that had one."""
+    rows = tx.fetch_all(_DROP_ADDRESS, email_comparable=comparable_address(address))
+    return {row.account_id for row in rows}
