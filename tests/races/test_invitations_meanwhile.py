@@ -14,6 +14,8 @@ from collegium.db.statements import Statement
 from collegium.db.tables import events, invitations
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import group_actions as group_invitation_actions
+from collegium.invite_links import actions as invite_link_actions
+from collegium.memberships import actions as membership_actions
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from tests.races.test_waiting import Band, then
@@ -182,3 +184,26 @@ def test_an_invitation_that_is_accepted_and_deleted_at_once_admits_its_invitee(
     assert deleted is None
     assert [row.username for row in world.grants_in(lab)] == ["olga", "ada"]
     assert world.invitation(uuid) is None
+
+
+def test_who_loses_the_right_meanwhile_creates_no_invite_link(
+    world: World, database: Database
+) -> None:
+    olga, mia = world.person("olga"), world.person("mia")
+    project = world.project(world.organisation(owner=olga))
+    world.seat(mia, "PROJECT.MANAGER", project)
+    with database.read() as tx:
+        reached = access_queries.get_visible(tx, mia.actor, project.kind, project.uuid)
+        manager: Any = role_queries.named(tx, "PROJECT.MANAGER", None)
+        member: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
+        account: Any = account_queries.by_uuid(tx, mia.uuid)
+        by_olga = access_queries.get_visible(tx, olga.actor, project.kind, project.uuid)
+    seat = membership_actions.RoleAssignment(by_olga, manager, account)
+    refused = then(
+        database,
+        lambda tx: membership_actions.remove(tx, olga.actor, seat),
+        lambda tx: invite_link_actions.create(
+            tx, mia.actor, world.settings, reached, member, None, {}
+        ),
+    )
+    assert (type(refused), refused.code) == (NotFound, "project.unknown")

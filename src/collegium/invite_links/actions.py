@@ -54,8 +54,10 @@ def create(
         Invalid: as ``problems`` yields; ``open_invitation.end``.
         Forbidden: ``permission.missing``, ``role.above_ceiling``.
         Conflict: ``organisation.unavailable``, ``role.inactive``, ``open_invitation.too_many``.
-        NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
+        NotFound: ``<kind>.unknown``, ``scope.unknown``: the scope was deleted or hidden in the
+            meantime.
     """
+    scope_access = access_queries.lock_and_recheck(tx, actor, scope_access)
     scope = scope_access.scope
     for problem in problems(actor, scope.kind, role, project_role, details):
         raise problem
@@ -68,7 +70,6 @@ def create(
     if not role.is_active or (project_role is not None and not project_role.is_active):
         raise Conflict("role.inactive")
     check_open(scope)
-    access_queries.lock_scope_and_parent(tx, scope.id, scope.parent_id)
     check_invite_link_quota(invite_link_queries.open_of(tx, scope.id), settings.max_invite_links)
     uuid = uuid4().hex
     invite_link_queries.add(
