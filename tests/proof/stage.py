@@ -310,7 +310,9 @@ class Piece:
             },
             "links": {known.get(row.uuid, row.uuid): row.canceled_at is not None for row in links},
             "requests": {known.get(row.uuid, row.uuid): row.state for row in asked},
-            "mails": Counter((row.kind, addresses[row.recipient]) for row in mails),
+            "mails": Counter(
+                (row.kind, addresses.get(row.recipient, row.recipient)) for row in mails
+            ),
             "tokens": {
                 people[row.account_id]: self._seconds(row.last_used_at)
                 for row in tokens

@@ -11,13 +11,14 @@ from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.statements import Statement
-from collegium.db.tables import events, invitations
+from collegium.db.tables import events, invitations, outbox
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.invite_links import actions as invite_link_actions
 from collegium.memberships import actions as membership_actions
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.roles import queries as role_queries
+from tests.proof.invariants import broken
 from tests.races.test_waiting import Band, then
 
 if TYPE_CHECKING:
@@ -207,3 +208,38 @@ def test_who_loses_the_right_meanwhile_creates_no_invite_link(
         ),
     )
     assert (type(refused), refused.code) == (NotFound, "project.unknown")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("sent_first", [True, False])
+def test_an_invitation_whose_invitee_is_deleted_meanwhile_is_not_renewed(
+    world: World, database: Database, *, sent_first: bool, moved: bool
+) -> None:
+    olga, ada = world.person("olga"), world.person("ada")
+    lab = world.organisation(owner=olga)
+    uuid = world.invite(world.staff, ada.email, "CUSTOMER.OWNER", lab)
+    with database.write() as tx:
+        invitation_actions.cancel(tx, world.staff.actor, uuid)
+        if moved:  # the invitation is to an address that the account had once
+            changes = {"email": "ada@elsewhere.example"}
+            account_actions.update(
+                tx, world.staff.actor, world.settings, ada.uuid, changes, agrees=False
+            )
+
+    def send(tx: WriteTransaction) -> None:
+        invitation_actions.send(tx, world.staff.actor, world.settings, uuid)
+
+    def delete(tx: WriteTransaction) -> None:
+        account_actions.delete(tx, world.staff.actor, ada.uuid)
+
+    refused = then(database, send, delete) if sent_first else then(database, delete, send)
+    if sent_first:
+        assert refused is None
+    else:
+        assert isinstance(refused, Conflict)
+    row = world.invitation(uuid)
+    assert (row.state, row.email) == ("canceled", "")
+    with database.read() as read:
+        mails = read.fetch_all(Statement(select(outbox.c.kind, outbox.c.recipient)))
+    assert [mail for mail in mails if mail.recipient in {"", ada.email}] == []
+    assert broken(database) == []

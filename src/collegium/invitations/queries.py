@@ -385,6 +385,7 @@ def _update_if_unchanged(columns: tuple[str, ...]) -> Statement:
             invitations.c.id == bindparam("invitation"),
             invitations.c.state == bindparam("expected_state"),
             invitations.c.link_version == bindparam("expected_version", type_=Integer),
+            invitations.c.email == bindparam("expected_email", type_=String()),
         )
         .values({name: bindparam(name) for name in columns})
     )
@@ -588,7 +589,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool
     return row
 
 
-def to_address(tx: ReadTransaction, actor: Actor) -> list[Row]:
+def expected_email(tx: ReadTransaction, actor: Actor) -> list[Row]:
     """Return the actor's open invitations: those to the address, in groups those to the account."""
     return tx.fetch_all(_TO_ACTOR, **viewer_params(tx, actor))
 
@@ -723,7 +724,10 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
 
 
 def set_state(tx: WriteTransaction, invitation: Row, state: State, **changes: Any) -> None:
-    """Change an invitation by compare-and-set: only in the state and link version that were read.
+    """Change an invitation by compare-and-set.
+
+    It must have the state, link version and address that were read. The address changes when the
+    invited account is deleted.
 
     Raises:
         Conflict: ``invitation.wrong_state`` if another transaction has changed it first.
@@ -734,6 +738,7 @@ def set_state(tx: WriteTransaction, invitation: Row, state: State, **changes: An
         invitation=invitation.id,
         expected_state=invitation.state,
         expected_version=invitation.link_version,
+        expected_email=invitation.email,
         **values,
     )
     if not updated:

@@ -35,7 +35,6 @@ from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Row, Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, grants, invitations, join_requests, roles, scopes
-from collegium.invitations.rules import State as InvitationState
 from collegium.join_requests.rules import State
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
@@ -245,11 +244,6 @@ _STANDING = Statement(
     # Ordered by scope: all transactions lock scopes in this order, which prevents deadlocks.
     .order_by(grants.c.scope_id, grants.c.id)
 )
-_OPEN_INVITATIONS = or_(
-    invitations.c.state == InvitationState.PENDING.value,
-    invitations.c.state == InvitationState.HELD.value,
-    invitations.c.state == InvitationState.REQUESTED.value,
-)
 _PLACES = Statement(
     union(
         select(grants.c.scope_id).where(
@@ -259,17 +253,16 @@ _PLACES = Statement(
             join_requests.c.account_id == bindparam("account", type_=BigInt),
             join_requests.c.state == State.PENDING.value,
         ),
-        # Invitations to the account are cancelled when it is deleted.
+        # Invitations to the account lose their address when it is deleted. The state does not
+        # matter: one that was cancelled could be renewed at this moment.
         select(invitations.c.scope_id)
         .join(accounts, accounts.c.email_comparable == invitations.c.email_comparable)
         .where(
             accounts.c.id == bindparam("account", type_=BigInt),
             accounts.c.email_comparable != "",
-            _OPEN_INVITATIONS,
         ),
         select(invitations.c.scope_id).where(
-            invitations.c.account_id == bindparam("account", type_=BigInt),
-            _OPEN_INVITATIONS,
+            invitations.c.account_id == bindparam("account", type_=BigInt)
         ),
     ).order_by("scope_id")
 )

@@ -166,11 +166,11 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
     found = tx.fetch_all(
         _ADDRESSED, account=account.id, addresses=sorted(keys), uuids=sorted(answered)
     )
-    ended = (
-        tx.fetch_all(_CANCEL, ids=[row.id for row in found], states=list(_OPEN)) if found else []
-    )
+    ended = []
     if found:
+        # This waits for a transaction that renews one of them, which is then cancelled.
         tx.execute(_EMPTY_INVITATIONS, ids=[row.id for row in found])
+        ended = tx.fetch_all(_CANCEL, ids=[row.id for row in found], states=list(_OPEN))
     deleted = [
         row
         for row in tx.fetch_all(_DELETED, kind="invitation.deleted")
