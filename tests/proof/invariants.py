@@ -18,7 +18,7 @@ _ROWS = {
     for name in (
         *("grants", "invitations", "invite_links", "join_requests"),
         *("events", "outbox", "roles", "role_permissions", "scopes", "accounts"),
-        *("tokens", "keys", "email_changes"),
+        *("tokens", "ssh_keys", "email_changes"),
     )
 }
 _OWNER_ROLES = frozenset[str]().union(*OWNER_ROLES.values())
@@ -135,7 +135,7 @@ def _accounts(house: _House) -> Iterator[str]:
     for row in house.rows["accounts"]:
         if row.id in house.buried and (row.is_active or row.email or row.password):
             yield f"account {row.id} is gone, and can be used"
-    for name in ("tokens", "keys", "email_changes"):
+    for name in ("tokens", "ssh_keys", "email_changes"):
         for row in house.rows[name]:
             if row.account_id in house.buried:
                 yield f"{name}: one is of account {row.account_id}, which is gone"

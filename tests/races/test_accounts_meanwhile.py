@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -14,12 +15,13 @@ from sqlalchemy import bindparam, select
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.db.statements import Statement
+from collegium.db.database import Database, WriteTransaction
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import (
     accounts,
     email_changes,
-    keys,
     outbox,
+    ssh_keys,
     tokens,
 )
 from collegium.refusals import NotFound, Unauthenticated
@@ -29,24 +31,18 @@ from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.proof.invariants import broken
 from tests.races.test_waiting import then
-from tests.remote import new_key
+from tests.support.remote import new_key
+from tests.support.site import Site
+from tests.support.world import Person, World
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collegium.db.database import Database, WriteTransaction
-    from collegium.db.statements import Row
-    from tests.site import Site
-    from tests.world import Person, World
-
-    Action = Callable[[WriteTransaction, World, Person], Any]
+Action = Callable[[WriteTransaction, World, Person], Any]
 
 _ACCOUNT = Statement(select(accounts).where(accounts.c.id == bindparam("account")))
 _OF_ACCOUNT = {
     table.name: Statement(
         select(table.c.account_id).where(table.c.account_id == bindparam("account"))
     )
-    for table in (email_changes, keys, tokens)
+    for table in (email_changes, ssh_keys, tokens)
 }
 
 
@@ -93,7 +89,7 @@ def _everything(database: Database, who: Person) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("action", BY_STAFF)
-def test_a_deleted_account_stays_deleted_whatever_was_about_to_change_it(
+def test_deleted_account_stays_deleted_when_a_change_was_waiting(
     world: World, database: Database, action: str
 ) -> None:
     ada = world.person("ada")
@@ -111,7 +107,7 @@ def test_a_deleted_account_stays_deleted_whatever_was_about_to_change_it(
     assert broken(database) == []
 
 
-def test_whose_account_is_deleted_meanwhile_stores_no_key(world: World, database: Database) -> None:
+def test_account_deleted_meanwhile_stores_no_key(world: World, database: Database) -> None:
     ada = world.person("ada")
     refused = then(
         database,
@@ -119,7 +115,7 @@ def test_whose_account_is_deleted_meanwhile_stores_no_key(world: World, database
         lambda tx: ssh_key_actions.create(tx, ada.actor, parse(new_key())),
     )
     assert (type(refused), refused.code) == (Unauthenticated, "token.unknown")
-    assert _everything(database, ada)["keys"] == []
+    assert _everything(database, ada)["ssh_keys"] == []
 
 
 def test_of_two_who_confirm_the_same_address_at_once_one_gets_it(
@@ -141,7 +137,7 @@ def test_of_two_who_confirm_the_same_address_at_once_one_gets_it(
     assert emails == ["new@example.org", "bob@example.org"]
 
 
-def test_whose_account_is_deleted_while_they_sign_in_is_refused(
+def test_account_deleted_during_sign_in_is_refused(
     world: World, database: Database, site: Site
 ) -> None:
     # An earlier release hashed the password as it was typed. It is hashed anew when it is used.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -10,6 +10,7 @@ from sqlalchemy import select
 from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.db.database import Database, WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import events, invitations, outbox
 from collegium.invitations import actions as invitation_actions
@@ -20,10 +21,7 @@ from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from tests.proof.invariants import broken
 from tests.races.test_waiting import Band, then
-
-if TYPE_CHECKING:
-    from collegium.db.database import Database, WriteTransaction
-    from tests.world import Person, World
+from tests.support.world import Person, World
 
 
 class Invited:
@@ -165,10 +163,10 @@ def test_an_invitation_is_deleted_once(world: World, database: Database) -> None
     refused = then(database, delete, delete)
     assert (type(refused), refused.code) == (NotFound, "invitation.unknown")
     with database.read() as tx:
-        told = tx.fetch_all(
+        rows = tx.fetch_all(
             Statement(select(events.c.id).where(events.c.kind == "invitation.deleted"))
         )
-    assert len(told) == 1
+    assert len(rows) == 1
 
 
 def test_an_invitation_that_is_accepted_and_deleted_at_once_admits_its_invitee(

@@ -589,7 +589,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool
     return row
 
 
-def expected_email(tx: ReadTransaction, actor: Actor) -> list[Row]:
+def to_address(tx: ReadTransaction, actor: Actor) -> list[Row]:
     """Return the actor's open invitations: those to the address, in groups those to the account."""
     return tx.fetch_all(_TO_ACTOR, **viewer_params(tx, actor))
 
