@@ -83,7 +83,7 @@ LISTS = {
     "/api/user-permissions/": 3,
     "/api/user-invitations/": 5,  # what those hold who sent them, what the roles carry
     "/api/user-group-invitations/": 3,
-    "/api/user-permission-requests/": 4,  # which of their links one may list
+    "/api/user-permission-requests/": 3,
     "/api/events/": 3,
     "/api/customers/{uuid}/users/": 6,  # the organisation, one's roles there, their roles there
     "/api/customers/{uuid}/list_users/": 5,  # the organisation, what one may do there
@@ -105,7 +105,7 @@ ONES = {
     "/api/user-permissions/{uuid}/": 2,
     "/api/user-invitations/{uuid}/": 4,
     "/api/user-group-invitations/{uuid}/": 2,
-    "/api/user-permission-requests/{uuid}/": 3,  # whether one may list its link
+    "/api/user-permission-requests/{uuid}/": 2,
     "/api/user-invitations/{uuid}/details/": 3,
     "/api/keys/{uuid}/": 2,
     "/api/events/{uuid}/": 2,

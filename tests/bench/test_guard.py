@@ -38,13 +38,13 @@ BUDGETS: dict[str, tuple[int, int, int]] = {
     "one user": (3, 246, 110),
     "10 users": (4, 1880, 264),
     "100 users": (4, 17838, 1344),
-    "10 invitations": (3, 873, 245),
-    "100 invitations": (5, 8487, 1318),
+    "10 invitations": (3, 873, 206),
+    "100 invitations": (5, 8405, 1009),
     "10 requests": (3, 593, 165),
     "100 requests": (3, 5246, 435),
     "10 users, as a manager": (4, 12269, 260),
-    "10 invitations, as a manager": (3, 5684, 251),
-    "10 requests, as a manager": (4, 6208, 181),
+    "10 invitations, as a manager": (3, 5684, 212),
+    "10 requests, as a manager": (3, 5145, 169),
 }
 LISTS = {
     "users": "/api/users/",

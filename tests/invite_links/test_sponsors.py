@@ -258,3 +258,32 @@ def test_requests_tell_colleagues_of_the_organisation_no_link(scene: Scene, site
         assert listed["created_by_username"] == "ada"
         assert (link in str(listed)) is expected, who.actor.username
         assert bool(listed["invitation"]) is expected
+
+
+def test_requests_tell_colleagues_a_public_link_while_it_is_active(
+    scene: Scene, site: Site
+) -> None:
+    world = scene.world
+    public: dict[str, Any] = {"is_public": True, "auto_create_project": True}
+    link = world.open(world.staff, "PROJECT.MANAGER", scene.organisation, **public)
+    colleague, owner = world.person("colleague"), scene.people["owner"]
+    with world.database.write() as tx:
+        add_role(tx, "CUSTOM.COLLEAGUE", ScopeKind.ORGANISATION, ())
+    world.seat(colleague, "CUSTOM.COLLEAGUE", scene.organisation)
+    for name in ("ada", "bob"):
+        world.ask(world.person(name), link)
+
+    def tell_link(who: Person) -> list[bool]:
+        path = "/api/user-permission-requests/"
+        pages = [site.get(f"{path}?page_size=1&page={n}", who).json() for n in (1, 2)]
+        listed = [request for page in pages for request in page]
+        assert listed == [site.get(f"{path}{one['uuid']}/", who).json() for one in listed]
+        return [link in one["invitation"] for one in listed]
+
+    for who in (colleague, owner, world.staff):
+        assert tell_link(who) == [True, True]
+    closed = site.post(f"/api/user-group-invitations/{link}/cancel/", world.staff)
+    assert closed.status_code == 200
+    assert tell_link(colleague) == [False, False]
+    for who in (owner, world.staff):
+        assert tell_link(who) == [True, True]

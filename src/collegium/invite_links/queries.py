@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, select, true, union, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, select, true, union, update
 
 from collegium.access.queries import (
     add_to_scope,
     lock_scope_and_parent,
     scopes_with_permission,
-    viewer_params,
 )
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
@@ -67,6 +66,18 @@ def visible() -> ColumnElement[bool]:
     )
 
 
+def is_visible() -> ColumnElement[bool]:
+    """Return a column that tells whether an ordinary actor may see the link of a row.
+
+    It is true for the links that match ``visible``. ``CASE`` looks for the permissions of the actor
+    only if a link is not public.
+    """
+    return case(
+        (_public(invite_links), true()),
+        else_=invite_links.c.scope_id.in_(scopes_with_permission(*READERS)),
+    )
+
+
 listing = Listing(
     _rows.where(no_index_on_join(scopes.c.kind, invite_links.c.id) != ScopeKind.GROUP.value),
     visible=visible,
@@ -115,9 +126,6 @@ def _seen(*, public: bool) -> Statement:
     )
 
 
-_VISIBLE = Statement(
-    select(invite_links.c.uuid).where(any_of(invite_links.c.uuid, "uuids"), visible())
-)
 _SCOPE_OF = Statement(
     select(scopes.c.id, scopes.c.parent_id)
     .join(invite_links, invite_links.c.scope_id == scopes.c.id)
@@ -168,15 +176,6 @@ def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     if row is None:
         raise NotFound("open_invitation.unknown")
     return row
-
-
-def visible_of(tx: ReadTransaction, actor: Actor, uuids: Collection[str]) -> set[str]:
-    """Return the UUIDs among these whose invite links the actor may list."""
-    if actor.sees_all or not uuids:
-        return set(uuids)
-    return {
-        row.uuid for row in tx.fetch_all(_VISIBLE, uuids=list(uuids), **viewer_params(tx, actor))
-    }
 
 
 def open_of(tx: ReadTransaction, scope: int) -> int:

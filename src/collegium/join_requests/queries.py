@@ -43,6 +43,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
+from collegium.invite_links import queries as invite_link_queries
 from collegium.join_requests.rules import State
 from collegium.lists import filters as list_filters
 from collegium.lists import lookups
@@ -113,6 +114,7 @@ def _tree() -> ColumnElement[bool]:
     return no_index_on_join(scopes.c.kind, join_requests.c.id) != ScopeKind.GROUP.value
 
 
+_link_is_visible = invite_link_queries.is_visible().label("link_is_visible")
 _order = case({state.value: at for at, state in enumerate(State)}, value=join_requests.c.state)
 
 listing = Listing(
@@ -133,6 +135,7 @@ listing = Listing(
         *("notifications_enabled", "project_role_is_active", "project_uuid", "project_name"),
     ).where(_tree()),
     visible=visible,
+    restricted=(_link_is_visible,),
     tally=stored_count(join_requests),
     key=join_requests.c.id,
     # ``NOT IN`` instead of a join: with a join SQLite would read all the scopes first.
@@ -262,7 +265,7 @@ group_listing = Listing(
 @lru_cache(maxsize=4)
 def _seen(*, sees_all: bool, groups: bool) -> Statement:
     return Statement(
-        _rows.where(
+        (_rows if sees_all else _rows.add_columns(_link_is_visible)).where(
             join_requests.c.uuid == bindparam("uuid"),
             and_(~_tree(), scopes.c.removed_at.is_(None)) if groups else _tree(),
             true() if sees_all else visible(),

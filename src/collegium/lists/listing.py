@@ -104,6 +104,7 @@ class Listing:
             loaded.
         privileged: orders by fields that only actors who see all may see. For others they are
             ignored, because an order reveals a value as a filter does.
+        restricted: further columns of the rows for actors who do not see all.
     """
 
     def __init__(
@@ -122,8 +123,10 @@ class Listing:
         tally: Statement | None = None,
         wide: bool = False,
         privileged: Collection[str] = (),
+        restricted: Sequence[ColumnElement[Any]] = (),
     ) -> None:
         self._rows = rows
+        self._restricted = restricted
         self._visible = visible
         self._key = key
         self._counted = counted
@@ -185,10 +188,13 @@ class Listing:
             return _counting(rows.where(*wanted).with_only_columns(self._key), size)
         # An actor who does not see all sees few rows. The query starts from those.
         by_hand = bool(scans) and not sees_all
-        return self._page(wanted, order or (self._default,), size, first=first, by_hand=by_hand)
+        shown = self._rows if sees_all else self._rows.add_columns(*self._restricted)
+        names = order or (self._default,)
+        return self._page(shown, wanted, names, size, first=first, by_hand=by_hand)
 
     def _page(
         self,
+        shown: Select[Any],
         wanted: Sequence[ColumnElement[bool]],
         names: tuple[str, ...],
         size: int,
@@ -210,7 +216,7 @@ class Listing:
         # with an unknown limit it expects a page to be a tenth of the table.
         limit = literal_column(str(size), BigInt)
         if first:
-            return Statement(self._rows.where(*wanted).order_by(*ordered).limit(limit))
+            return Statement(shown.where(*wanted).order_by(*ordered).limit(limit))
         # Far into a list only keys are skipped, from an index if there is one. The page is joined:
         # with ``IN`` PostgreSQL would go through all rows in their order.
         page = (
@@ -222,13 +228,13 @@ class Listing:
             .subquery("page")
         )
         key = page.c[str(self._key.key)] == self._key
-        (origin,) = self._rows.get_final_froms()
+        (origin,) = shown.get_final_froms()
         # The page comes first, because PostgreSQL joins many tables in the order of the statement.
-        rows = select(*self._rows.selected_columns).select_from(
+        rows = select(*shown.selected_columns).select_from(
             _join_page_first(page, key, self._key.table, origin)
         )
-        if self._rows.whereclause is not None:
-            rows = rows.where(self._rows.whereclause)
+        if shown.whereclause is not None:
+            rows = rows.where(shown.whereclause)
         return Statement(rows.order_by(*ordered), replan=True)
 
     def _keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:

@@ -10,9 +10,7 @@ from msgspec import Struct
 from collegium.accounts.queries import full_name
 from collegium.api.request import RequestContext
 from collegium.api.waldur.schemas import KINDS, picture_url
-from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
-from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links.rules import is_active
 from collegium.join_requests.rules import State
 
@@ -134,21 +132,18 @@ def group_invitation(context: RequestContext, row: Row, now: datetime) -> GroupI
     )
 
 
-def permission_requests(
-    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
-) -> list[PermissionRequest]:
+def permission_requests(context: RequestContext, rows: Sequence[Row]) -> list[PermissionRequest]:
     """Return join requests as this API shows them.
 
     An invite link admits people. Its URL is therefore shown only to the requester and to callers
     who may list the link. Other members of the organisation see the request without it.
     """
-    uuids = {row.invite_link_uuid for row in rows if row.invite_link_uuid}
-    shown = invite_link_queries.visible_of(tx, context.actor, uuids)
+    username, sees_all = context.actor.username, context.actor.sees_all
     return [
         _permission_request(
             context,
             row,
-            shows_link=row.invite_link_uuid in shown or row.username == context.actor.username,
+            shows_link=sees_all or row.link_is_visible or row.username == username,
         )
         for row in rows
     ]

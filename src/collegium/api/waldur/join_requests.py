@@ -26,14 +26,14 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
         context,
         tx,
         join_request_queries.listing,
-        lambda rows: join_request_schemas.permission_requests(context, tx, rows),
+        lambda rows: join_request_schemas.permission_requests(context, rows),
         filters=filters.read(context, FILTERS, join_request_queries.listing.orders),
     )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = join_request_queries.get_visible(tx, context.actor, context.uuid("request"))
-    (shown,) = join_request_schemas.permission_requests(context, tx, [row])
+    (shown,) = join_request_schemas.permission_requests(context, [row])
     return Answer(200, schemas.encode(shown))
 
 
