@@ -25,7 +25,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 from wsgiref.types import WSGIApplication
 
 from granian import _granian
@@ -193,24 +193,15 @@ class _Body:
 
 
 class _Bridge:
-    """Counts the requests of this process, and drains them when the process is told to stop."""
+    """Knows the requests of this process, and drains them when the process is told to stop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._lock = threading.Lock()
-        self._active = 0
+        # Adding to a set and discarding are atomic, so they need no lock.
+        self.active: set[_Body] = set()
         self._waiting: set[Any] = set()
         self.is_stopping = False
-
-    def begin(self) -> None:
-        """Count a request that has begun."""
-        with self._lock:
-            self._active += 1
-
-    def end(self) -> None:
-        """Count a request that has ended."""
-        with self._lock:
-            self._active -= 1
 
     def wait(
         self, coroutine: Any, pending: _Pending, seconds: float | None = None
@@ -251,7 +242,7 @@ class _Bridge:
         for future in waiting:
             future.cancel()
         end = time.monotonic() + DRAIN_SECONDS
-        while self._active and time.monotonic() < end:
+        while self.active and time.monotonic() < end:
             time.sleep(0.02)
         time.sleep(FLUSH_SECONDS)
 
@@ -337,10 +328,10 @@ def worker(
 
 def _handle(application: WSGIApplication, bridge: _Bridge, watcher: Any) -> None:
     scope, protocol = watcher.scope, watcher.proto
-    bridge.begin()
+    source = _Body(bridge, protocol.receive)
+    bridge.active.add(source)
     try:
         started: list[Any] = []
-        source = _Body(bridge, protocol.receive)
         given = environment(scope, source)
         body = b"".join(
             application(
@@ -358,7 +349,7 @@ def _handle(application: WSGIApplication, bridge: _Bridge, watcher: Any) -> None
         watcher.err(error)
         return
     finally:
-        bridge.end()
+        bridge.active.discard(source)
     watcher.done()
 
 
@@ -380,13 +371,13 @@ def environment(scope: dict[str, Any], body: Any) -> dict[str, Any]:
         body: File object for ``wsgi.input``.
     """
     raw_path: bytes = scope["raw_path"]
-    path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+    spelled = raw_path.decode("latin-1")
     query: bytes | str = scope["query_string"]
     found: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": path.decode("latin-1"),
-        RAW_PATH: raw_path.decode("latin-1"),
+        "PATH_INFO": unquote(spelled, "latin-1") if "%" in spelled else spelled,
+        RAW_PATH: spelled,
         "QUERY_STRING": query if isinstance(query, str) else query.decode("latin-1"),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         "SERVER_NAME": scope["server"][0],
@@ -400,19 +391,17 @@ def environment(scope: dict[str, Any], body: Any) -> dict[str, Any]:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
-        "HTTP_HOST": "",
     }
-    seen = set()
     for name, value in scope["headers"]:
         variable = _variable(name) if len(name) <= _NAME_MAX else None
         if variable is None:
             continue
         text = value.decode("latin-1")
-        if variable in seen:
+        if variable in found:
             found[variable] += (";" if variable == "HTTP_COOKIE" else ",") + text
         else:
-            seen.add(variable)
             found[variable] = text
+    found.setdefault("HTTP_HOST", "")
     return found
 
 
