@@ -220,5 +220,5 @@ def _failed(
         answer.headers["Accept-Encoding"] = "identity"
     if status == 405:  # noqa: PLR2004 - HTTP; no path here has this method
         answer.headers["Allow"] = ", ".join(http.METHODS)
-    root = urlsplit(request.env.get(http.BASE, "")).path
+    root = request.env.get(http.ROOT, "")
     http.fill_falcon_response(response, answer, root=root, head=request.method == "HEAD")

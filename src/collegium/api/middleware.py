@@ -6,8 +6,8 @@ updates the metrics.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -17,7 +17,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from collegium import logs
-from collegium.api.request import BASE, REQUEST_ID, ROUTED, PublicUrl, text, trusted
+from collegium.api.request import BASE, REQUEST_ID, ROOT, ROUTED, PublicUrl, text, trusted
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_MAX: Final = 128 * 1024
@@ -96,7 +96,7 @@ class Middleware:
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request."""
         given = env.get("HTTP_X_REQUEST_ID", "")
-        request = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        request = given if _ID.fullmatch(given) else os.urandom(8).hex()
         env[REQUEST_ID] = request
         began = time.perf_counter()
         code = "500"
@@ -114,8 +114,9 @@ class Middleware:
         try:
             if len(env["QUERY_STRING"]) > _TARGET_MAX or len(env["PATH_INFO"]) > _TARGET_MAX:
                 return _refuse_request(answer, "414 URI Too Long", "The URL is too long.")
-            for name in env:
-                if name[:5] in _HEADERS and len(env[name]) > _HEADER_MAX:
+            for name, value in env.items():
+                # The length is compared first, because that is the fastest.
+                if type(value) is str and len(value) > _HEADER_MAX and name[:5] in _HEADERS:
                     said = f"A header is too long (maximum {_HEADER_MAX} bytes)."
                     return _refuse_request(answer, "431 Request Header Fields Too Large", said)
             base = self._site.base(env)
@@ -123,6 +124,7 @@ class Middleware:
                 said = "This service does not answer for this host name."
                 return _refuse_request(answer, "400 Bad Request", said)
             env[BASE] = base or self._site.url or "http://localhost"
+            env[ROOT] = self._site.path
             if _is_path_alias(path, env.get(RAW_PATH, "")):
                 env["PATH_INFO"] = _not_found(path)
             return self._app(env, answer)
@@ -172,6 +174,8 @@ _KEY_NAMED: Final = re.compile("invitation|links|user_email_change|password_rese
 _KEY_SEPARATOR: Final = re.compile(r"([/\\])")
 _WORD: Final = re.compile(r"[a-z_-]{0,20}", re.IGNORECASE)
 _NAME: Final = re.compile(r"[a-z_-]{0,40}", re.IGNORECASE)
+# Most paths consist of short words, and none of these is a key.
+_SHORT_WORDS: Final = re.compile(r"(?:/[a-z_-]{0,20}+)++")
 # The shortest key has 32 characters.
 _LONG: Final = re.compile(r"[a-z0-9_-]{20,}", re.IGNORECASE)
 
@@ -186,6 +190,8 @@ def without_secrets(path: str, *, is_routed: bool = True) -> str:
         is_routed: whether a route has the path. If none has, the name before a key may be
             misspelled in any way, so everything that could be a key is removed.
     """
+    if _SHORT_WORDS.fullmatch(path):
+        return path
     told = _without_keys(path) if _KEY_NAMED.search(path) else path
     if not is_routed:
         told = _LONG.sub(_unless_name, told)

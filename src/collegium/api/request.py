@@ -8,7 +8,7 @@ and back cost more than most responses (docs/decisions/0015-wsgi.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from falcon import (
 from collegium import hosts
 from collegium.access.rules import Actor
 from collegium.api.request_bodies import Bodies
+from collegium.caching import cache_short
 from collegium.db.database import (
     Database,
     ReadTransaction,
@@ -85,6 +86,9 @@ REQUEST_ID: Final = "collegium.request"
 
 BASE: Final = "collegium.base"
 """Key in the WSGI environment for the base URL of this service, as this caller reaches it."""
+
+ROOT: Final = "collegium.root"
+"""Key in the WSGI environment for the base path of this service."""
 
 ROUTED: Final = "collegium.routed"
 """Key in the WSGI environment that is set if a route has the path of the request."""
@@ -198,12 +202,9 @@ class RequestContext:
         return header(self._env, name, default)
 
     @lazy_property
-    def query(self) -> dict[str, list[str]]:
+    def query(self) -> Mapping[str, Sequence[str]]:
         """Return the query parameters, each with all its values in order of appearance."""
-        found: dict[str, list[str]] = {}
-        for name, value in parse_qsl(self.raw_query, keep_blank_values=True):
-            found.setdefault(name, []).append(value)
-        return found
+        return _parsed_query(self.raw_query)
 
     @lazy_property
     def address(self) -> str:
@@ -220,10 +221,10 @@ class RequestContext:
         """Return ``scheme://host/path`` as the caller used it."""
         return str(self._env[BASE])
 
-    @lazy_property
+    @property
     def root(self) -> str:
         """Return the base path of the service; empty, or starting with a slash."""
-        return urlsplit(self.base).path
+        return str(self._env[ROOT])
 
     @property
     def raw_query(self) -> str:
@@ -375,6 +376,14 @@ class RequestContext:
                 token_queries.touch(tx, self._stale, TOUCH_EVERY)
 
 
+@cache_short(maxsize=1024)
+def _parsed_query(query: str) -> Mapping[str, Sequence[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        found.setdefault(name, []).append(value)
+    return found
+
+
 def network_of(address: str) -> str:
     """Return the network that counts as one client: an IPv4 address or an IPv6 /64."""
     if ":" not in address:
@@ -449,6 +458,7 @@ class PublicUrl:
         self._own = hosts.host(parts.netloc)
         default = 443 if parts.scheme == "https" else 80
         self._ports = {None, (self._own.port if self._own else None) or default}
+        self._base_of = cache_short(maxsize=1024)(self._find_base)
 
     def base(self, env: Mapping[str, Any]) -> str | None:
         """Return ``scheme://host/path`` as the caller used it; None for a host that is not ours.
@@ -460,6 +470,9 @@ class PublicUrl:
         if trusted(env, self.proxies):
             scheme = header(env, "x-forwarded-proto", scheme).partition(",")[0].strip().lower()
             named = header(env, "x-forwarded-host", named).partition(",")[0].strip()
+        return self._base_of(scheme, named)
+
+    def _find_base(self, scheme: str, named: str) -> str | None:
         found = hosts.host(_utf8(named)) if named else hosts.Host("localhost")
         if found is None or scheme not in {"http", "https"}:
             return None
