@@ -55,7 +55,7 @@ class Vault:
     """All operations that use ``SECRET_KEY``."""
 
     def __init__(self, secret_key: str) -> None:
-        self._lookup = _derive(secret_key, b"token look-up")
+        self._lookup = hmac.new(_derive(secret_key, b"token look-up"), digestmod=hashlib.sha256)
         self._seal = AESGCM(_derive(secret_key, b"token seal"))
         self._sign = _derive(secret_key, b"links")
         self._links = AESSIV(_derive(secret_key, b"encrypted links", 64))
@@ -92,7 +92,9 @@ class Vault:
 
     def digest(self, token: str) -> bytes:
         """Return the 32 bytes by which a token is looked up (HMAC-SHA-256)."""
-        return hmac.digest(self._lookup, token.encode(), hashlib.sha256)
+        found = self._lookup.copy()
+        found.update(token.encode())
+        return found.digest()
 
     def encrypt(self, token: str) -> bytes:
         """Encrypt a token, bound to its digest, so that swapped rows are detected."""
