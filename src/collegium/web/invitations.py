@@ -303,7 +303,7 @@ def _shown(
         may = team.may_let_in and may_grant(
             team.actor, team.reached.permissions, carried.get(row.role_id, ())
         )
-        mail = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created_at))
+        mail = mail_state(row.mail_state, row.mailed_at, row.created_at)
         happened = delivery_status(mail, row.mail_locked_until, row.mail_error, tx.now)
         link = ""
         if may and state is State.PENDING:

@@ -279,8 +279,8 @@ def bad_orders(context: RequestContext, orders: Collection[str]) -> list[str]:
     Args:
         orders: names that the list can be sorted by.
     """
-    names = (name for name in ordering(context) if name.removeprefix("-") not in orders)
-    return [no_choice(name) for name in list(dict.fromkeys(names))[:MESSAGES_MAX]]
+    names = [name for name in ordering(context) if name.removeprefix("-") not in orders]
+    return [no_choice(name) for name in list(dict.fromkeys(names))[:MESSAGES_MAX]] if names else []
 
 
 def read(

@@ -23,7 +23,7 @@ from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.rules import State
+from collegium.invitations.rules import State, effective_state
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_INVITEE
@@ -74,7 +74,9 @@ def _shown(
 
     A pending invitation that cannot be accepted any more is shown with the reason.
     """
-    pending = [row for row in rows if schemas.visible_state(row, tx.now) is State.PENDING]
+    pending = [
+        row for row in rows if effective_state(row.state, row.expires, tx.now) is State.PENDING
+    ]
     vouched = invitation_queries.with_sponsor(tx, pending) if pending else set()
     dead = {row.id for row in pending} - vouched
     return [schemas.invitation(context, row, tx.now, is_dead=row.id in dead) for row in rows]

@@ -89,12 +89,15 @@ def ordering(context: RequestContext, listing: Listing) -> tuple[str, ...]:
     Raises:
         BadRequestError: if the order is wrong.
     """
+    names = filters_of.ordering(context)
+    if not names:
+        return ()
     wrong = filters_of.bad_orders(context, listing.orders)
     if wrong:
         raise BadRequestError(400, {"o": wrong})
     # Sorting by the same column again cannot change the order, so only its first use is kept.
     first: dict[str, str] = {}
-    for name in filters_of.ordering(context):
+    for name in names:
         first.setdefault(name.removeprefix("-"), name)
     return tuple(first.values())
 

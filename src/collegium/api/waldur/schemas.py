@@ -21,10 +21,9 @@ from collegium.invitations.rules import (
     DeliveryStatus,
     State,
     delivery_status,
-    is_mailed,
+    effective_state,
     mail_state,
 )
-from collegium.invitations.rules import effective_state as _seen
 from collegium.sign_in.tokens.rules import expiry
 
 encode = msgspec.json.Encoder().encode
@@ -595,7 +594,7 @@ def project(context: RequestContext, row: Row) -> Project:
 
 def execution(row: Row, now: datetime) -> tuple[str, str]:
     """Return the delivery status of an invitation's e-mail, and the error message or ``""``."""
-    state = mail_state(row.mail_state, mailed=is_mailed(row.mailed_at, row.created_at))
+    state = mail_state(row.mail_state, row.mailed_at, row.created_at)
     happened = delivery_status(state, row.mail_locked_until, row.mail_error, now)
     return happened, row.mail_error if happened is DeliveryStatus.ERRED else ""
 
@@ -612,7 +611,7 @@ def _common(
     happened, reason = execution(row, now)
     return (
         row.email,
-        STATES[visible_state(row, now)],
+        STATES[effective_state(row.state, row.expires, now)],
         happened,
         _DEAD if is_dead else _TURNED_AWAY if is_turned_away else reason,
         row.scope_uuid,
@@ -636,11 +635,6 @@ _DEAD: Final = (
     "Cannot be accepted, because the inviter can no longer assign this role. "
     "Somebody who can assign it can send the invitation again."
 )
-
-
-def visible_state(row: Row, now: datetime) -> State:
-    """Return the effective state of an invitation at ``now`` (UTC)."""
-    return _seen(row.state, row.expires_at, now)
 
 
 def invitation(
@@ -675,7 +669,7 @@ def invitation(
 
 
 def _is_turned_away(row: Row, now: datetime) -> bool:
-    return visible_state(row, now) in {State.PENDING, State.EXPIRED}
+    return effective_state(row.state, row.expires, now) in {State.PENDING, State.EXPIRED}
 
 
 def invitation_details(context: RequestContext, row: Row, now: datetime) -> InvitationDetails:
