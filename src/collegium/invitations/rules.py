@@ -62,13 +62,13 @@ def is_mailed(mailed_at: datetime | None, created_at: datetime) -> bool:
     return mailed_at is not None and mailed_at >= created_at
 
 
-def mail_state(mail: str | None, mailed_at: datetime | None, created: datetime) -> str | None:
+def mail_state(mail: str | None, mailed_at: datetime | None, created_at: datetime) -> str | None:
     """Return the state of an invitation's e-mail, even if its outbox row was purged.
 
     Args:
         mail: the state of the outbox row; None if there is no row.
     """
-    return "sent" if mail is None and is_mailed(mailed_at, created) else mail
+    return "sent" if mail is None and is_mailed(mailed_at, created_at) else mail
 
 
 def delivery_status(

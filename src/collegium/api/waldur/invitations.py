@@ -75,7 +75,7 @@ def _shown(
     A pending invitation that cannot be accepted any more is shown with the reason.
     """
     pending = [
-        row for row in rows if effective_state(row.state, row.expires, tx.now) is State.PENDING
+        row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
     ]
     vouched = invitation_queries.with_sponsor(tx, pending) if pending else set()
     dead = {row.id for row in pending} - vouched

@@ -611,7 +611,7 @@ def _common(
     happened, reason = execution(row, now)
     return (
         row.email,
-        STATES[effective_state(row.state, row.expires, now)],
+        STATES[effective_state(row.state, row.expires_at, now)],
         happened,
         _DEAD if is_dead else _TURNED_AWAY if is_turned_away else reason,
         row.scope_uuid,
@@ -669,7 +669,7 @@ def invitation(
 
 
 def _is_turned_away(row: Row, now: datetime) -> bool:
-    return effective_state(row.state, row.expires, now) in {State.PENDING, State.EXPIRED}
+    return effective_state(row.state, row.expires_at, now) in {State.PENDING, State.EXPIRED}
 
 
 def invitation_details(context: RequestContext, row: Row, now: datetime) -> InvitationDetails:
