@@ -261,7 +261,7 @@ class Land:
             "roles": [
                 ("content_type", "customer", all_roles[:3]),
                 ("content_type", "group", []),
-                ("description", "ORGANIZATION owner", ["CUSTOMER.OWNER"]),
+                ("description", "ORGANISATION owner", ["CUSTOMER.OWNER"]),
                 ("description", "nothing", []),
                 ("is_active", "false", ["CUSTOMER.MANAGER", "CUSTOMER.SUPPORT"]),
                 ("is_active", "1", ["CUSTOMER.OWNER", *all_roles[3:]]),
