@@ -17,7 +17,17 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from collegium import logs
-from collegium.api.request import BASE, REQUEST_ID, ROOT, ROUTED, PublicUrl, text, trusted
+from collegium.api.request import (
+    APP_CONTEXT,
+    BASE,
+    REQUEST_ID,
+    ROOT,
+    ROUTED,
+    AppContext,
+    PublicUrl,
+    text,
+    trusted,
+)
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_MAX: Final = 128 * 1024
@@ -75,6 +85,7 @@ class Middleware:
     """WSGI middleware that wraps the application.
 
     Args:
+        app_context: handed to the routes of the application.
         site: public URL, host names and trusted proxies of the service.
         note: called with the address of each proxy that is not trusted.
         is_secure: whether the public URL uses TLS.
@@ -83,12 +94,14 @@ class Middleware:
     def __init__(
         self,
         app: WSGIApplication,
+        app_context: AppContext,
         site: PublicUrl,
         note: Callable[[str], None],
         *,
         is_secure: bool = False,
     ) -> None:
         self._app = app
+        self._app_context = app_context
         self._note = note
         self._site = site
         self._guards = (*_SECURITY, _TLS) if is_secure else _SECURITY
@@ -125,6 +138,7 @@ class Middleware:
                 return _refuse_request(answer, "400 Bad Request", said)
             env[BASE] = base or self._site.url or "http://localhost"
             env[ROOT] = self._site.path
+            env[APP_CONTEXT] = self._app_context
             if _is_path_alias(path, env.get(RAW_PATH, "")):
                 env["PATH_INFO"] = _not_found(path)
             return self._app(env, answer)

@@ -21,12 +21,12 @@ from uuid import UUID
 
 import structlog
 from falcon import (
-    App,
     HTTPContentTooLarge,
     HTTPUnsupportedMediaType,
     Request,
     Response,
 )
+from falcon.routing import CompiledRouter
 
 from collegium import hosts
 from collegium.access.rules import Actor
@@ -89,6 +89,9 @@ BASE: Final = "collegium.base"
 
 ROOT: Final = "collegium.root"
 """Key in the WSGI environment for the base path of this service."""
+
+APP_CONTEXT: Final = "collegium.app_context"
+"""Key of the WSGI environment: the ``AppContext`` of the application."""
 
 ROUTED: Final = "collegium.routed"
 """Key in the WSGI environment that is set if a route has the path of the request."""
@@ -535,20 +538,19 @@ Routes = dict[str, dict[str, Endpoint]]
 """Path to method to endpoint; ``{uuid}`` stands for a path segment."""
 
 
-def serve(
-    app: App[Any, Any],
-    app_context: AppContext,
+def add_routes(
+    router: CompiledRouter,
     routes: Routes,
     perform: Callable[[RequestContext, dict[str, Endpoint]], Answer],
 ) -> None:
-    """Register the routes of one protocol with an application.
+    """Add the routes of one protocol to the router of every application.
 
     Args:
         perform: dispatches a request to the endpoints of its path, whatever its method.
     """
     for path, operations in routes.items():
         # Paths match with or without the final slash: the router gets them without it.
-        app.add_route(path.rstrip("/") or "/", _Resource(app_context, operations, perform))
+        router.add_route(path.rstrip("/") or "/", _Resource(operations, perform))
 
 
 _bodies: Final = Bodies(SENDERS, SENDERS_NETWORK)
@@ -559,18 +561,17 @@ class _Resource:
 
     def __init__(
         self,
-        app_context: AppContext,
         operations: dict[str, Endpoint],
         perform: Callable[[RequestContext, dict[str, Endpoint]], Answer],
     ) -> None:
-        self._app_context = app_context
         self._operations = operations
         self._perform = perform
 
     def on_get(self, request: Request, response: Response, **segments: str) -> None:
         request.env[ROUTED] = True
-        body = _body(request, self._app_context.settings.trusted_proxies)
-        call = RequestContext(self._app_context, request, body, segments)
+        app_context = request.env[APP_CONTEXT]
+        body = _body(request, app_context.settings.trusted_proxies)
+        call = RequestContext(app_context, request, body, segments)
         try:
             answer = self._perform(call, self._operations)
             fill_falcon_response(response, answer, root=call.root, head=request.method == "HEAD")
