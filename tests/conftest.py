@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import structlog
@@ -46,6 +46,40 @@ def pytest_configure() -> None:
     )
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
     recording.start_if_wanted()
+
+
+_FAST: Final = {
+    *("access", "accounts", "api", "events", "groups", "invitations", "invite_links"),
+    *("join_requests", "lists", "memberships", "roles", "rules", "scopes", "security"),
+    *("sign_in", "ssh_keys", "text", "web"),
+}
+"""Folders of ``--fast``."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--fast``, which ``script/test fast`` gives."""
+    parser.addoption("--fast", action="store_true", help="only rules, APIs and pages, on SQLite")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``--fast``, collect its folders alone."""
+    if not config.getoption("fast"):
+        return None
+    folder = collection_path.relative_to(Path(__file__).parent).parts
+    return bool(folder) and folder[0] not in _FAST
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--fast``, deselect what needs PostgreSQL."""
+    if not config.getoption("fast"):
+        return
+    slow = [one for one in items if "postgresql" in one.nodeid or _uses_postgresql(one)]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [one for one in items if one not in slow]
+
+
+def _uses_postgresql(item: pytest.Item) -> bool:
+    return bool({"postgresql", "new_postgresql"} & set(getattr(item, "fixturenames", ())))
 
 
 class PostgreSQL:
