@@ -1,10 +1,11 @@
-"""Inviting the address of a deactivated account makes no second account; both sides learn why."""
+"""Invitations to the address of a deactivated account: no second account, both sides learn why."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -14,55 +15,49 @@ from collegium.db.tables import accounts
 from collegium.settings import Settings
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import Worker
-from tests.invitations.test_pages import NEW
+from tests.invitations.test_pages import NEW, link, shared_link
 from tests.sign_in.test_pages import owed
 from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
 
 SPELLINGS = ("bob@bücher.example", "BOB@xn--bcher-kva.example", "Bob@BÜCHER.example")
-WHY = "Your account is deactivated"
-REASON = "their account is deactivated"
-
-
-@pytest.fixture
-def owner(world: World) -> Person:
-    return world.person("olga")
-
-
-@pytest.fixture
-def project(world: World, owner: Person) -> Place:
-    return world.project(world.organisation("Initech", owner=owner), "Atlas")
+PAGE_REASON = "Your account is deactivated"
+INVITER_REASON = "their account is deactivated"
+MAIL = "invitation_turned_away"
 
 
 @pytest.fixture
 def bob(world: World, site: Site) -> Person:
+    """Return a deactivated account."""
     person = world.person("bob", email=SPELLINGS[0])
-    switch(site, world, person, active=False)
+    set_active(site, world, person, active=False)
     return person
 
 
-def switch(site: Site, world: World, person: Person, *, active: bool) -> None:
+def set_active(site: Site, world: World, person: Person, *, active: bool) -> None:
     path = f"/api/users/{person.uuid}/"
-    answer = site.request("PATCH", path, world.staff, json={"is_active": active})
-    assert answer.status_code == 200
+    response = site.request("PATCH", path, world.staff, json={"is_active": active})
+    assert response.status_code == 200
 
 
-def here(world: World, uuid: str, purpose: str = "invitation", generation: int = 1) -> str:
-    return f"/invitation/{world.vault.sign(purpose, uuid, generation)}/"
+def register(browser: Browser, path: str) -> httpx.Response:
+    """Open a link and send the form that creates an account."""
+    browser.open(path)
+    return browser.send(path, **NEW)
 
 
-def people(world: World) -> set[str]:
+def usernames(world: World) -> set[str]:
     with world.database.read() as tx:
         return {row.username for row in tx.fetch_all(Statement(select(accounts.c.username)))}
 
 
-def told(site: Site, owner: Person, uuid: str) -> str:
+def error_message(site: Site, owner: Person, uuid: str) -> str:
     return str(site.get(f"/api/user-invitations/{uuid}/", owner).json()["error_message"])
 
 
 @pytest.mark.parametrize("email", SPELLINGS)
-def test_a_deactivated_person_who_is_invited_gets_no_second_account_and_is_told_why(
+def test_deactivated_invitee_gets_no_second_account_and_a_reason(
     browser: Browser,
     site: Site,
     world: World,
@@ -72,115 +67,106 @@ def test_a_deactivated_person_who_is_invited_gets_no_second_account_and_is_told_
     email: str,
 ) -> None:
     uuid = world.invite(owner, email, "PROJECT.ADMIN", project)
-    before = people(world)
-    page = browser.open(here(world, uuid))
+    before = usernames(world)
+    assert bob.actor.username in before
+    page = browser.open(link(world, uuid))
     assert page.status_code == 200
-    assert WHY in text(page)
+    assert PAGE_REASON in text(page)
     assert 'name="username"' not in page.text
-    # Opening it changes nothing, and tells nobody.
-    assert told(site, owner, uuid) == ""
-    answer = browser.send(here(world, uuid), **NEW)
-    assert answer.status_code == 422
-    assert WHY in text(answer)
-    assert "The inviter has been notified" in text(answer)
-    assert people(world) == before
+    # Opening the page changes nothing and notifies nobody.
+    assert error_message(site, owner, uuid) == ""
+    response = browser.send(link(world, uuid), **NEW)
+    assert response.status_code == 422
+    assert PAGE_REASON in text(response)
+    assert "The inviter has been notified" in text(response)
+    assert usernames(world) == before
     assert "collegium_session" not in browser.cookies
     assert world.invitation(uuid).state == "pending"
-    # The inviter sees why: by mail, in the list, in the API, in the history.
-    assert REASON in told(site, owner, uuid)
-    assert owed(world.database, "invitation_turned_away") == [owner.email]
-    team = Browser(site).sign_in(world, owner)
-    listed = text(team.open(f"/project/{project.uuid}/invitations/"))
-    assert "the account of the invited person is deactivated" in listed
-    assert "The invited account is deactivated" in text(
-        team.open(f"/project/{project.uuid}/history/")
-    )
-    # Once.
-    browser.send(here(world, uuid), **NEW)
-    assert owed(world.database, "invitation_turned_away") == [owner.email]
-    assert bob.actor.username in before
+    # The API, the list and the audit log show the reason to the inviter.
+    assert INVITER_REASON in error_message(site, owner, uuid)
+    inviter = Browser(site).sign_in(world, owner)
+    for page_name, part in (
+        ("invitations", "the account of the invited person is deactivated"),
+        ("history", "The invited account is deactivated"),
+    ):
+        assert part in text(inviter.open(f"/project/{project.uuid}/{page_name}/"))
+    # A second attempt sends no second e-mail.
+    browser.send(link(world, uuid), **NEW)
+    assert owed(world.database, MAIL) == [owner.email]
 
 
-def test_an_active_person_makes_an_account_or_signs_in_as_before(
+def test_only_active_invitee_can_create_an_account(
     browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
 ) -> None:
-    switch(site, world, bob, active=True)
+    set_active(site, world, bob, active=True)
     uuid = world.invite(owner, SPELLINGS[1], "PROJECT.ADMIN", project)
-    assert WHY not in text(browser.open(here(world, uuid)))
-    # The denied twin: the very same, deactivated, is turned away.
-    assert browser.send(here(world, uuid), **NEW).status_code == 303
-    other = world.invite(owner, SPELLINGS[1], "PROJECT.MEMBER", project)
-    switch(site, world, bob, active=False)
+    assert PAGE_REASON not in text(browser.open(link(world, uuid)))
+    assert browser.send(link(world, uuid), **NEW).status_code == 303
+    uuid = world.invite(owner, SPELLINGS[1], "PROJECT.MEMBER", project)
+    set_active(site, world, bob, active=False)
     second = Browser(site)
-    second.open(here(world, other))
-    assert second.send(here(world, other), **NEW | {"username": "again"}).status_code == 422
+    second.open(link(world, uuid))
+    assert second.send(link(world, uuid), **NEW | {"username": "again"}).status_code == 422
 
 
-def test_the_invitee_can_have_the_inviter_told_from_the_page(
+def test_deactivated_invitee_can_notify_the_inviter(
     browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
 ) -> None:
     uuid = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
-    browser.open(here(world, uuid))
-    said = text(browser.follow(browser.send(here(world, uuid), action="tell")))
-    assert "The inviter gets an e-mail" in said
-    assert "Notify the inviter" not in said
-    assert REASON in told(site, owner, uuid)
-    assert bob.id
+    browser.open(link(world, uuid))
+    page = text(browser.follow(browser.send(link(world, uuid), action="tell")))
+    assert "The inviter gets an e-mail" in page
+    assert "Notify the inviter" not in page
+    assert INVITER_REASON in error_message(site, owner, uuid)
 
 
-def test_the_inviter_learns_nothing_of_an_account_before_its_person_has_tried(
+def test_inviter_learns_of_deactivation_only_after_invitee_tried(
     browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
 ) -> None:
-    mine = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
-    free = world.invite(owner, "nobody@example.org", "PROJECT.ADMIN", project)
-    for uuid in (mine, free):
-        # The link that an inviter is shown proves no address, and its page says nothing of one.
-        said = text(browser.open(here(world, uuid, "invitation handed on")))
-        assert WHY not in said
-        assert "Open the link in the e-mail" in said
+    uuid = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
+    without_account = world.invite(owner, "nobody@example.org", "PROJECT.ADMIN", project)
+    for key in (uuid, without_account):
+        # The link that an inviter shares proves no address; its page does not mention an account.
+        page = text(browser.open(shared_link(world, key)))
+        assert PAGE_REASON not in page
+        assert "Open the link in the e-mail" in page
         browser.open("/sign_in/")
-        for given in ({"action": "tell"}, NEW):
-            answer = browser.send(here(world, uuid, "invitation handed on"), **given)
-            assert answer.headers["location"].startswith("/sign_in/")
-        assert told(site, owner, uuid) == ""
-        assert site.post(f"/api/user-invitations/{uuid}/check/").status_code == 200
-    assert owed(world.database, "invitation_turned_away") == []
-    # By a link of its own, only for the address of that invitation.
-    browser.open(here(world, free))
-    assert browser.send(here(world, free), **NEW).status_code == 303
-    assert bob.id
+        for form in ({"action": "tell"}, NEW):
+            response = browser.send(shared_link(world, key), **form)
+            assert response.headers["location"].startswith("/sign_in/")
+        assert error_message(site, owner, key) == ""
+        assert site.post(f"/api/user-invitations/{key}/check/").status_code == 200
+    assert owed(world.database, MAIL) == []
+    # Only the mailed link creates an account.
+    assert register(browser, link(world, without_account)).status_code == 303
 
 
-def test_an_activated_person_accepts_and_the_inviter_is_shown_no_reason_any_more(
+def test_activated_invitee_can_accept_and_reason_disappears(
     browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
 ) -> None:
     uuid = world.invite(owner, SPELLINGS[1], "PROJECT.ADMIN", project)
-    browser.open(here(world, uuid))
-    browser.send(here(world, uuid), **NEW)
-    assert REASON in told(site, owner, uuid)
-    switch(site, world, bob, active=True)
-    assert told(site, owner, uuid) == ""
-    browser.sign_in(world, bob)
-    browser.open(here(world, uuid))
-    assert browser.send(here(world, uuid)).status_code == 303
+    register(browser, link(world, uuid))
+    assert INVITER_REASON in error_message(site, owner, uuid)
+    set_active(site, world, bob, active=True)
+    assert error_message(site, owner, uuid) == ""
+    browser.sign_in(world, bob).open(link(world, uuid))
+    assert browser.send(link(world, uuid)).status_code == 303
     assert [row.username for row in world.grants_in(project)] == ["bob"]
 
 
-def test_sending_again_begins_anew(
+def test_resending_clears_the_reason_until_the_next_attempt(
     browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
 ) -> None:
     uuid = world.invite(owner, SPELLINGS[1], "PROJECT.ADMIN", project)
-    browser.open(here(world, uuid))
-    browser.send(here(world, uuid), **NEW)
+    register(browser, link(world, uuid))
     assert site.post(f"/api/user-invitations/{uuid}/send/", owner).status_code == 200
-    assert told(site, owner, uuid) == ""
-    browser.send(here(world, uuid), **NEW)
-    assert REASON in told(site, owner, uuid)
-    assert bob.id
+    assert error_message(site, owner, uuid) == ""
+    browser.send(link(world, uuid), **NEW)
+    assert INVITER_REASON in error_message(site, owner, uuid)
 
 
 @pytest.mark.parametrize("email", SPELLINGS)
-def test_no_account_is_made_with_the_mail_for_the_address_of_a_deactivated_one(
+def test_worker_creates_no_account_for_address_of_deactivated_account(
     make_settings: Callable[..., Settings],
     world: World,
     owner: Person,
@@ -190,70 +176,61 @@ def test_no_account_is_made_with_the_mail_for_the_address_of_a_deactivated_one(
     email: str,
 ) -> None:
     world.invite(owner, email, "PROJECT.ADMIN", project)
-    before = people(world)
+    before = usernames(world)
     settings = make_settings(invitation_create_missing_user="true")
     assert Worker(world.database, settings, world.vault, open_transport(f"file:{tmp_path}")).once()
-    assert people(world) == before
-    assert bob.id
+    assert usernames(world) == before
 
 
-def test_a_deleted_person_can_be_invited_like_anybody(
+def test_address_of_deleted_account_can_register_again(
     browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
 ) -> None:
-    answer = site.request("DELETE", f"/api/users/{bob.uuid}/", world.staff)
-    assert answer.status_code == 204
+    assert site.request("DELETE", f"/api/users/{bob.uuid}/", world.staff).status_code == 204
     uuid = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
-    assert WHY not in text(browser.open(here(world, uuid)))
-    assert browser.send(here(world, uuid), **NEW).status_code == 303
+    assert PAGE_REASON not in text(browser.open(link(world, uuid)))
+    assert browser.send(link(world, uuid), **NEW).status_code == 303
 
 
-def test_an_invitation_that_went_with_its_account_is_not_sent_to_nobody(
+def test_invitation_cancelled_by_account_deletion_cannot_be_resent(
     browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
 ) -> None:
-    mine = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
+    uuid = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
     other = world.invite(owner, "other@example.org", "PROJECT.ADMIN", project)
     assert site.post(f"/api/user-invitations/{other}/cancel/", owner).status_code == 200
     assert site.request("DELETE", f"/api/users/{bob.uuid}/", world.staff).status_code == 204
-    listed = f"/project/{project.uuid}/invitations/"
-    page = browser.sign_in(world, owner).open(listed)
-    assert page.text.count('value="send"') == 1  # of the other one
-    refused = site.post(f"/api/user-invitations/{mine}/send/", owner)
-    assert refused.status_code == 400
-    assert "create a new invitation" in refused.text
-    assert browser.send(f"{listed}{mine}/", action="send").status_code == 409
-    assert world.invitation(mine).state == "canceled"
-    # The denied twin: one that was called back and has its address.
+    path = f"/project/{project.uuid}/invitations/"
+    page = browser.sign_in(world, owner).open(path)
+    assert page.text.count('value="send"') == 1  # of the other invitation
+    response = site.post(f"/api/user-invitations/{uuid}/send/", owner)
+    assert response.status_code == 400
+    assert "create a new invitation" in response.text
+    assert browser.send(f"{path}{uuid}/", action="send").status_code == 409
+    assert world.invitation(uuid).state == "canceled"
+    # A cancelled invitation that still has its address can be resent.
     assert site.post(f"/api/user-invitations/{other}/send/", owner).status_code == 200
 
 
-def test_the_reason_goes_when_the_operator_activates_the_account(
+def test_activation_by_operator_clears_the_reason(
     browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
 ) -> None:
     uuid = world.invite(owner, SPELLINGS[0], "PROJECT.ADMIN", project)
-    browser.open(here(world, uuid))
-    browser.send(here(world, uuid), **NEW)
-    assert REASON in told(site, owner, uuid)
+    register(browser, link(world, uuid))
+    assert INVITER_REASON in error_message(site, owner, uuid)
+    name, email = bob.actor.username, bob.email
     account_actions.ensure_staff(
-        world.database,
-        world.settings,
-        world.vault,
-        bob.actor.username,
-        bob.email,
-        None,
-        promotes=True,
+        world.database, world.settings, world.vault, name, email, None, promotes=True
     )
-    assert told(site, owner, uuid) == ""
+    assert error_message(site, owner, uuid) == ""
 
 
-def test_the_mail_to_the_inviter_says_why(
+def test_email_to_inviter_states_the_reason(
     browser: Browser, world: World, owner: Person, project: Place, bob: Person, tmp_path: Path
 ) -> None:
     uuid = world.invite(owner, SPELLINGS[1], "PROJECT.ADMIN", project)
-    browser.open(here(world, uuid))
-    browser.send(here(world, uuid), action="tell")
+    browser.open(link(world, uuid))
+    browser.send(link(world, uuid), action="tell")
     Worker(world.database, world.settings, world.vault, open_transport(f"file:{tmp_path}")).once()
     mails = [path.read_text() for path in tmp_path.glob("*.eml")]
-    (mail,) = [one for one in mails if "X-Collegium-Mail: invitation_turned_away" in one]
+    (mail,) = [mail for mail in mails if f"X-Collegium-Mail: {MAIL}" in mail]
     assert f"To: {owner.email}" in mail
     assert "deactivated" in mail
-    assert bob.id

@@ -1,4 +1,4 @@
-"""Where the operator says so, whoever is invited and has no account gets one, by mail alone."""
+"""Accounts created for invitees who have none, if the operator enables it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.statements import Row, Statement
-from collegium.db.tables import accounts as account_rows
+from collegium.db.tables import accounts as account_table
 from collegium.db.tables import events, roles
-from collegium.db.tables import outbox as outbox_rows
+from collegium.db.tables import outbox as outbox_table
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import invited_accounts
 from collegium.outbox import queries as outbox_queries
@@ -32,9 +32,58 @@ from tests.support.site import Site
 from tests.support.world import Person, Place, World
 from tests.worker.scene import Clock, Recorder, words
 
-LATER = UndeliverableError("451 Come back later", permanent=False)
-NEVER = UndeliverableError("550 No such person", permanent=True)
+TEMPORARY = UndeliverableError("451 Come back later", permanent=False)
+PERMANENT = UndeliverableError("550 No such person", permanent=True)
 CREATED, APPROVED = "invitation_created", "invitation_approved"
+ADDRESS = "bob@example.org"
+
+
+class Invitees:
+    """Invites people to a project, runs the worker, and reads the result."""
+
+    def __init__(self, world: World, owner: Person, project: Place) -> None:
+        self.world = world
+        self.owner = owner
+        self.project = project
+        self.clock = Clock(datetime.now(UTC) + timedelta(minutes=1))
+
+    def invite(self, email: str = ADDRESS, **details: Any) -> str:
+        return self.world.invite(self.owner, email, "PROJECT.MEMBER", self.project, **details)
+
+    def deliver(
+        self, error: UndeliverableError | None = None, settings: Settings | None = None
+    ) -> list[EmailMessage]:
+        """Deliver due e-mails, or fail with an error; return those that were sent."""
+        transport = Recorder(error)
+        self.worker(transport, settings).once()
+        return transport.sent
+
+    def worker(self, transport: Recorder, settings: Settings | None = None) -> Worker:
+        world = self.world
+        settings = settings or world.settings
+        return Worker(world.database, settings, world.vault, transport, clock=self.clock)
+
+    def accounts(self, email: str = ADDRESS) -> list[Row]:
+        statement = select(account_table).where(account_table.c.email == email)
+        return self._rows(statement.order_by(account_table.c.id))
+
+    def all_accounts(self) -> list[Row]:
+        return self._rows(select(account_table))
+
+    def outbox(self) -> list[Row]:
+        return self._rows(select(outbox_table).order_by(outbox_table.c.id))
+
+    def _rows(self, statement: Any) -> list[Row]:
+        with self.world.database.read() as tx:
+            return tx.fetch_all(Statement(statement))
+
+    def cancel(self, uuid: str) -> None:
+        with self.world.database.write() as tx:
+            invitation_actions.cancel(tx, self.owner.actor, uuid)
+
+    def change_account(self, account: int, **values: Any) -> None:
+        with self.world.database.write() as tx:
+            account_queries.change(tx, account, values)
 
 
 @pytest.fixture
@@ -43,39 +92,8 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
 
 
 @pytest.fixture
-def owner(world: World) -> Person:
-    return world.person("owner")
-
-
-@pytest.fixture
-def place(world: World, owner: Person) -> Place:
-    return world.project(world.organisation(owner=owner))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(datetime.now(UTC) + timedelta(minutes=1))
-
-
-@pytest.fixture
-def invite(world: World, owner: Person, place: Place) -> Callable[..., str]:
-    def one(email: str = "bob@example.org", **details: Any) -> str:
-        return world.invite(owner, email, "PROJECT.MEMBER", place, **details)
-
-    return one
-
-
-@pytest.fixture
-def pay(world: World, clock: Clock) -> Callable[..., list[EmailMessage]]:
-    """Pay what is due, and give the mails that went out."""
-
-    def one(says_no: UndeliverableError | None = None, **others: Any) -> list[EmailMessage]:
-        out = Recorder(says_no)
-        settings = others.get("settings", world.settings)
-        Worker(world.database, settings, world.vault, out, clock=clock).once()
-        return out.sent
-
-    return one
+def invitees(world: World, owner: Person, project: Place) -> Invitees:
+    return Invitees(world, owner, project)
 
 
 def kinds(mails: list[EmailMessage]) -> list[str]:
@@ -83,174 +101,135 @@ def kinds(mails: list[EmailMessage]) -> list[str]:
 
 
 def credentials(mail: EmailMessage) -> dict[str, str]:
-    """User name and password, from both parts of a mail."""
-    text = words(mail, "plain")
-    found = re.search(r"User name: (\S+)\n\s+Password:\s+(\S+)\n", text)
-    assert found is not None
-    html = words(mail, "html")
-    assert f">{found[1]}</code>" in html
-    assert f">{found[2]}</code>" in html
-    return {"username": found[1], "password": found[2]}
+    """Return user name and password, after checking that both parts of the e-mail have them."""
+    match = re.search(r"User name: (\S+)\n\s+Password:\s+(\S+)\n", words(mail, "plain"))
+    assert match is not None
+    for value in match.groups():
+        assert f">{value}</code>" in words(mail, "html")
+    return {"username": match[1], "password": match[2]}
 
 
-def people(world: World, email: str = "bob@example.org") -> list[Row]:
-    statement = select(account_rows).where(account_rows.c.email == email)
-    with world.database.read() as tx:
-        return tx.fetch_all(Statement(statement.order_by(account_rows.c.id)))
+def sign_in(site: Site, mail: EmailMessage) -> str:
+    """Sign in with the credentials of an e-mail, and return the token."""
+    response = site.post("/api-auth/password/", json=credentials(mail))
+    assert response.status_code == 200, response.text
+    return str(response.json()["token"])
 
 
-def mail_rows(world: World) -> list[Row]:
-    with world.database.read() as tx:
-        return tx.fetch_all(Statement(select(outbox_rows).order_by(outbox_rows.c.id)))
-
-
-def change(world: World, account: int, **values: Any) -> None:
-    with world.database.write() as tx:
-        account_queries.change(tx, account, values)
-
-
-def log_in(site: Site, said: dict[str, str]) -> str:
-    answer = site.post("/api-auth/password/", json=said)
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["token"])
-
-
-def test_somebody_without_an_account_gets_one_and_accepts_with_it(
-    world: World,
-    site: Site,
-    place: Place,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
+def test_invitee_without_an_account_gets_one_and_can_accept(
+    world: World, site: Site, project: Place, invitees: Invitees
 ) -> None:
-    uuid = invite(
-        "Bob.O'Brien+x@Example.org",
-        full_name="  Robert  James O'Brien ",
-        job_title="Reader",
-        organization="Royal Society",
-        phone_number="+44 1",
-        native_name="Roibeárd",
-    )
-    (mail,) = pay()
+    email = "Bob.O'Brien+x@Example.org"
+    details = {
+        "job_title": "Reader",
+        "organization": "Royal Society",
+        "phone_number": "+44 1",
+        "native_name": "Roibeárd",
+    }
+    uuid = invitees.invite(email, full_name="  Robert  James O'Brien ", **details)
+    (mail,) = invitees.deliver()
     assert kinds([mail]) == [APPROVED]
-    assert mail["To"] == "Bob.O'Brien+x@Example.org"
-    assert mail["Subject"] == f"Owner Lee invites you to join {place.name}"
-    said = credentials(mail)
-    assert said["username"] == "bob.obrien+x"
-    (account,) = people(world, "Bob.O'Brien+x@Example.org")
+    assert mail["To"] == email
+    assert mail["Subject"] == "Olga Lee invites you to join Atlas"
+    assert credentials(mail)["username"] == "bob.obrien+x"
+    (account,) = invitees.accounts(email)
     assert (account.first_name, account.last_name) == ("Robert", "James O'Brien")
-    assert (account.job_title, account.organization) == ("Reader", "Royal Society")
-    assert (account.phone_number, account.native_name) == ("+44 1", "Roibeárd")
+    assert {name: getattr(account, name) for name in details} == details
     assert account.is_active
     assert not account.is_staff | account.is_support | account.is_identity_manager
     assert account.registration_method == "default"
     assert account.civil_number is None
-    token = log_in(site, said)
+    token = sign_in(site, mail)
     assert site.post(f"/api/user-invitations/{uuid}/accept/", token).status_code == 200
-    assert account.id in {grant.account_id for grant in world.grants_in(place)}
-    row = mail_rows(world)[0]
-    assert (row.kind, row.state, row.recipient) == (APPROVED, "sent", mail["To"])
+    assert account.id in {grant.account_id for grant in world.grants_in(project)}
+    row = invitees.outbox()[0]
+    assert (row.kind, row.state, row.recipient) == (APPROVED, "sent", email)
 
 
-def test_the_link_is_the_one_of_every_invitation(
-    world: World, invite: Callable[..., str], pay: Callable[..., list[EmailMessage]]
+def test_email_with_credentials_has_the_usual_invitation_link(
+    world: World, invitees: Invitees
 ) -> None:
-    uuid = invite()
-    (mail,) = pay()
+    uuid = invitees.invite()
+    (mail,) = invitees.deliver()
     for part in ("plain", "html"):
-        found = re.search(r"/invitation/([^/\s]+)/", words(mail, part))
-        assert found is not None
-        assert world.vault.unsign("invitation", found[1]) == [uuid, 1]
+        match = re.search(r"/invitation/([^/\s]+)/", words(mail, part))
+        assert match is not None
+        assert world.vault.unsign("invitation", match[1]) == [uuid, 1]
 
 
-def test_nobody_gets_an_account_unless_the_operator_says_so(
-    world: World,
-    invite: Callable[..., str],
-    make_settings: Callable[..., Settings],
-    pay: Callable[..., list[EmailMessage]],
+def test_no_account_is_created_without_the_setting(
+    invitees: Invitees, make_settings: Callable[..., Settings]
 ) -> None:
-    invite()
-    assert kinds(pay(settings=make_settings())) == [CREATED]
-    assert people(world) == []
+    invitees.invite()
+    assert kinds(invitees.deliver(settings=make_settings())) == [CREATED]
+    assert invitees.accounts() == []
 
 
-def test_the_history_tells_of_which_invitation_an_account_came(
-    world: World, invite: Callable[..., str], pay: Callable[..., list[EmailMessage]]
+def test_audit_log_names_the_invitation_of_a_created_account(
+    world: World, invitees: Invitees
 ) -> None:
-    uuid = invite()
-    pay()
-    (account,) = people(world)
-    told = select(events).where(events.c.kind == "account.created")
+    uuid = invitees.invite()
+    invitees.deliver()
+    (account,) = invitees.accounts()
+    created = Statement(select(events).where(events.c.kind == "account.created"))
     with world.database.read() as tx:
-        rows = [row for row in tx.fetch_all(Statement(told)) if row.account_id == account.id]
-    (row,) = rows
+        (row,) = [row for row in tx.fetch_all(created) if row.account_id == account.id]
     assert row.payload == {"username": "bob", "invitation": uuid}
     assert (row.actor_id, row.actor_name) == (None, "")
 
 
-def test_the_password_rests_nowhere(
-    world: World, invite: Callable[..., str], pay: Callable[..., list[EmailMessage]]
-) -> None:
-    invite()
+def test_initial_password_is_neither_stored_nor_logged(world: World, invitees: Invitees) -> None:
+    invitees.invite()
     with capture_logs() as logs:
-        (mail,) = pay()
-    password = credentials(mail)["password"]
-    (account,) = people(world)
+        (mail,) = invitees.deliver()
+    (account,) = invitees.accounts()
     assert account.password.startswith("$argon2id$")
     with world.database.read() as tx:
-        kept = [
-            tx.fetch_all(Statement(select(table))) for table in (account_rows, events, outbox_rows)
+        stored = [
+            tx.fetch_all(Statement(select(table)))
+            for table in (account_table, events, outbox_table)
         ]
-    assert password not in f"{kept} {logs}"
+    assert credentials(mail)["password"] not in f"{stored} {logs}"
 
 
 @pytest.mark.parametrize(
-    ("known", "invited"),
+    ("account", "details"),
     [
         pytest.param({"email": "BOB@example.org"}, {}, id="address"),
-        pytest.param({"email": "bob@example.org", "is_active": False}, {}, id="switched-off"),
-        pytest.param({"username": "bob@example.org"}, {}, id="name"),
+        pytest.param({"email": ADDRESS, "is_active": False}, {}, id="deactivated"),
+        pytest.param({"username": ADDRESS}, {}, id="name"),
         pytest.param({"civil_number": "EE1"}, {"civil_number": "EE1"}, id="civil-number"),
-        pytest.param({"email": "bob@example.org"}, {"civil_number": "EE1"}, id="another-number"),
+        pytest.param({"email": ADDRESS}, {"civil_number": "EE1"}, id="another-number"),
+        pytest.param(
+            {"username": "bob", "email": ADDRESS, "password": hash_password("chosen by staff")},
+            {},
+            id="unused",
+        ),
     ],
 )
-def test_whoever_has_an_account_keeps_it_and_is_invited_as_ever(
-    world: World,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
-    known: dict[str, Any],
-    invited: dict[str, Any],
+def test_invitee_with_an_account_gets_no_second_one(
+    world: World, invitees: Invitees, account: dict[str, Any], details: dict[str, Any]
 ) -> None:
-    values = {"username": "robert", "email": "robert@example.org", **known}
+    values = {"username": "robert", "email": "robert@example.org", **account}
     world.person(values.pop("username"), **values)
-    with world.database.read() as tx:
-        before = tx.fetch_all(Statement(select(account_rows)))
-    invite(**invited)
-    assert kinds(pay()) == [CREATED]
-    with world.database.read() as tx:
-        assert tx.fetch_all(Statement(select(account_rows))) == before
+    before = invitees.all_accounts()
+    invitees.invite(**details)
+    assert kinds(invitees.deliver()) == [CREATED]
+    assert invitees.all_accounts() == before
 
 
-def test_an_account_that_was_never_used_is_not_taken_for_one_of_ours(
-    world: World, invite: Callable[..., str], pay: Callable[..., list[EmailMessage]]
-) -> None:
-    world.person("bob", password=hash_password("chosen by staff"))
-    invite()
-    assert kinds(pay()) == [CREATED]
-
-
-def test_a_name_that_is_taken_stays_with_whom_it_belongs_to(
-    world: World, site: Site, invite: Callable[..., str], pay: Callable[..., list[EmailMessage]]
+def test_taken_user_name_gets_a_numeric_suffix(
+    world: World, site: Site, invitees: Invitees
 ) -> None:
     world.person("bob", email="another@example.org")
     world.person("bob-2", email="third@example.org")
-    invite()
-    (mail,) = pay()
-    said = credentials(mail)
-    assert said["username"] == "bob-3"
-    log_in(site, said)
+    invitees.invite()
+    (mail,) = invitees.deliver()
+    assert credentials(mail)["username"] == "bob-3"
+    sign_in(site, mail)
 
 
-def test_a_name_is_found_where_hundreds_are_taken(world: World) -> None:
+def test_free_user_name_takes_three_statements(world: World) -> None:
     names = ["bob", *(f"bob-{number}" for number in range(2, 250))]
     with world.database.write() as tx:
         for name in names:
@@ -258,280 +237,223 @@ def test_a_name_is_found_where_hundreds_are_taken(world: World) -> None:
                 tx, None, world.settings, world.vault, {"username": name, "email": "x@example.org"}
             )
         before = tx.statements
-        assert invited_accounts._free_username(tx, "bob@example.org") == "bob-250"
+        assert invited_accounts._free_username(tx, ADDRESS) == "bob-250"
         assert tx.statements - before == 3
 
 
-def test_no_account_is_made_that_could_not_accept(
-    world: World,
-    owner: Person,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
+def test_no_account_is_created_if_the_invitation_cannot_be_accepted(
+    world: World, owner: Person, invitees: Invitees
 ) -> None:
-    invite("locked@example.org", civil_number="EE1")
-    assert kinds(pay()) == [CREATED]
-    canceled = invite("canceled@example.org")
+    invitees.invite("locked@example.org", civil_number="EE1")
+    assert kinds(invitees.deliver()) == [CREATED]
+    invitees.cancel(invitees.invite("cancelled@example.org"))
+    assert invitees.deliver() == []
+    invitees.invite("unsponsored@example.org")
+    invitees.change_account(owner.id, is_active=False)
+    assert kinds(invitees.deliver()) == [CREATED]
+    invitees.change_account(owner.id, is_active=True)
+    invitees.invite("roleless@example.org")
     with world.database.write() as tx:
-        invitation_actions.cancel(tx, owner.actor, canceled)
-    assert pay() == []
-    invite("unvouched@example.org")
-    change(world, owner.id, is_active=False)
-    assert kinds(pay()) == [CREATED]
-    change(world, owner.id, is_active=True)
-    invite("roleless@example.org")
-    with world.database.write() as tx:
-        closed = update(roles).where(roles.c.name == "PROJECT.MEMBER").values(is_active=False)
-        tx.execute(Statement(closed))
-    assert kinds(pay()) == [CREATED]
-    for name in ("locked", "canceled", "unvouched", "roleless"):
-        assert people(world, f"{name}@example.org") == []
+        disabled = update(roles).where(roles.c.name == "PROJECT.MEMBER").values(is_active=False)
+        tx.execute(Statement(disabled))
+    assert kinds(invitees.deliver()) == [CREATED]
+    for name in ("locked", "cancelled", "unsponsored", "roleless"):
+        assert invitees.accounts(f"{name}@example.org") == []
 
 
-def test_a_mail_tried_again_tells_the_same_and_makes_nothing_twice(
-    world: World,
-    site: Site,
-    clock: Clock,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
+def test_retried_email_has_the_same_credentials_and_one_account(
+    site: Site, invitees: Invitees
 ) -> None:
-    invite()
-    assert pay(LATER) == []
-    (account,) = people(world)
-    (row,) = mail_rows(world)
+    invitees.invite()
+    assert invitees.deliver(TEMPORARY) == []
+    (account,) = invitees.accounts()
+    (row,) = invitees.outbox()
     assert (row.kind, row.state, row.payload["account"]) == (APPROVED, "queued", account.id)
-    clock.forward(minutes=1)
-    first = pay(LATER)
-    clock.forward(hours=1)
-    (mail,) = pay()
-    assert first == []
-    assert people(world) == [account]
+    invitees.clock.forward(minutes=1)
+    assert invitees.deliver(TEMPORARY) == []
+    invitees.clock.forward(hours=1)
+    (mail,) = invitees.deliver()
+    assert invitees.accounts() == [account]
     assert credentials(mail)["username"] == account.username
-    log_in(site, credentials(mail))
+    sign_in(site, mail)
 
 
-class _Killed(BaseException):
-    """What no worker survives."""
+class _KilledError(BaseException):
+    """Ends a worker without clean-up."""
 
 
-def test_a_worker_that_dies_after_making_the_account_leaves_the_rest_to_the_next(
-    world: World,
-    site: Site,
-    clock: Clock,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
+def test_worker_killed_after_creating_the_account_is_resumed(
+    site: Site, invitees: Invitees
 ) -> None:
-    invite()
-    seen: list[EmailMessage] = []
+    invitees.invite()
+    sent: list[EmailMessage] = []
 
-    class Deadly(Recorder):
+    class KillingTransport(Recorder):
         def send(self, message: EmailMessage) -> None:
-            seen.append(message)
-            raise _Killed
+            sent.append(message)
+            raise _KilledError
 
-    with pytest.raises(_Killed):
-        Worker(world.database, world.settings, world.vault, Deadly(), clock=clock).once()
-    assert pay() == []
-    clock.forward(seconds=LEASE_SECONDS)
-    (mail,) = pay()
-    assert credentials(mail) == credentials(seen[0])
-    assert len(people(world)) == 1
-    log_in(site, credentials(mail))
+    with pytest.raises(_KilledError):
+        invitees.worker(KillingTransport()).once()
+    assert invitees.deliver() == []
+    invitees.clock.forward(seconds=LEASE_SECONDS)
+    (mail,) = invitees.deliver()
+    assert credentials(mail) == credentials(sent[0])
+    assert len(invitees.accounts()) == 1
+    sign_in(site, mail)
 
 
-def test_a_worker_that_dies_before_the_account_is_kept_leaves_none(
-    world: World,
-    clock: Clock,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
-    monkeypatch: pytest.MonkeyPatch,
+def test_worker_killed_before_commit_leaves_no_account(
+    invitees: Invitees, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    invite()
+    invitees.invite()
 
-    def die(*_all: object) -> None:
-        raise _Killed
+    def kill(*_args: object) -> None:
+        raise _KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox_queries, "change_kind", die)
-        with pytest.raises(_Killed):
-            pay()
-    assert people(world) == []
-    clock.forward(seconds=LEASE_SECONDS)
-    assert kinds(pay()) == [APPROVED]
-    assert len(people(world)) == 1
+        patch.setattr(outbox_queries, "change_kind", kill)
+        with pytest.raises(_KilledError):
+            invitees.deliver()
+    assert invitees.accounts() == []
+    invitees.clock.forward(seconds=LEASE_SECONDS)
+    assert kinds(invitees.deliver()) == [APPROVED]
+    assert len(invitees.accounts()) == 1
 
 
-def test_a_worker_whose_lease_ran_out_makes_no_account(
-    world: World,
-    clock: Clock,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
-    monkeypatch: pytest.MonkeyPatch,
+def test_worker_with_an_expired_lease_creates_no_account(
+    invitees: Invitees, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    invite()
+    invitees.invite()
     sent: list[EmailMessage] = []
 
     def lose_the_lease(password: str) -> str:
         monkeypatch.undo()
-        clock.forward(seconds=LEASE_SECONDS)
-        sent.extend(pay())
+        invitees.clock.forward(seconds=LEASE_SECONDS)
+        sent.extend(invitees.deliver())
         return hash_password(password)
 
     monkeypatch.setattr(invited_accounts, "hash_password", lose_the_lease)
     with capture_logs() as logs:
-        assert pay() == []
+        assert invitees.deliver() == []
     assert kinds(sent) == [APPROVED]
-    (account,) = people(world)
-    (row,) = mail_rows(world)
+    (account,) = invitees.accounts()
+    (row,) = invitees.outbox()
     assert (row.state, row.payload["account"]) == ("sent", account.id)
     assert any("result arrived too late" in line["event"] for line in logs)
 
 
 @pytest.mark.parametrize("number", [2, 6])
-def test_invitations_of_one_person_at_one_moment_make_one_account(
-    world: World, clock: Clock, invite: Callable[..., str], number: int
+def test_concurrent_invitations_of_one_address_create_one_account(
+    world: World, invitees: Invitees, number: int
 ) -> None:
     world.person("bob", email="another@example.org")
-    for turn in range(number):
-        invite("Bob@example.org" if turn % 2 else "bob@example.org")
-    together = threading.Barrier(number)
-    outs = [Recorder(before=lambda: None) for _ in range(number)]
+    for index in range(number):
+        invitees.invite("Bob@example.org" if index % 2 else ADDRESS)
+    barrier = threading.Barrier(number)
+    transports = [Recorder() for _ in range(number)]
 
-    def one(out: Recorder) -> int:
-        together.wait(timeout=20)
-        return Worker(world.database, world.settings, world.vault, out, clock=clock).once()
+    def run(transport: Recorder) -> int:
+        barrier.wait(timeout=20)
+        return invitees.worker(transport).once()
 
     with ThreadPoolExecutor(number) as pool:
-        assert sum(pool.map(one, outs)) == number
-    told = Counter(kind for out in outs for kind in kinds(out.sent))
-    assert told == {APPROVED: 1, CREATED: number - 1}
-    assert len(people(world) + people(world, "Bob@example.org")) == 1
+        assert sum(pool.map(run, transports)) == number
+    sent = Counter(kind for transport in transports for kind in kinds(transport.sent))
+    assert sent == {APPROVED: 1, CREATED: number - 1}
+    assert len(invitees.accounts() + invitees.accounts("Bob@example.org")) == 1
 
 
-def test_a_second_invitation_does_not_tell_the_password_again(
-    world: World, invite: Callable[..., str], pay: Callable[..., list[EmailMessage]]
+def test_second_invitation_does_not_repeat_the_password(invitees: Invitees) -> None:
+    for kind in (APPROVED, CREATED):
+        invitees.invite()
+        assert kinds(invitees.deliver()) == [kind]
+    assert len(invitees.accounts()) == 1
+
+
+def test_resent_invitation_repeats_credentials_until_they_are_used(
+    world: World, site: Site, owner: Person, invitees: Invitees
 ) -> None:
-    invite()
-    assert kinds(pay()) == [APPROVED]
-    invite()
-    assert kinds(pay()) == [CREATED]
-    assert len(people(world)) == 1
+    uuid = invitees.invite()
+    (first,) = invitees.deliver()
 
-
-def test_an_invitation_sent_again_tells_them_again_until_they_were_used(
-    world: World,
-    site: Site,
-    owner: Person,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
-) -> None:
-    uuid = invite()
-    (first,) = pay()
-
-    def again() -> list[EmailMessage]:
+    def resend() -> list[EmailMessage]:
         with world.database.write() as tx:
             invitation_actions.send(tx, owner.actor, world.settings, uuid)
-        return pay()
+        return invitees.deliver()
 
-    (second,) = again()
+    (second,) = resend()
     assert credentials(second) == credentials(first)
-    log_in(site, credentials(second))
-    assert kinds(again()) == [CREATED]
-    assert len(people(world)) == 1
+    sign_in(site, second)
+    assert kinds(resend()) == [CREATED]
+    assert len(invitees.accounts()) == 1
 
 
-@pytest.mark.parametrize("end", ["given up", "canceled", "deleted"])
-def test_who_never_got_the_password_gets_it_with_the_next_invitation(
-    world: World,
-    site: Site,
-    owner: Person,
-    clock: Clock,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
-    end: str,
+@pytest.mark.parametrize("end", ["failed", "cancelled", "deleted"])
+def test_undelivered_credentials_are_sent_with_the_next_invitation(
+    world: World, site: Site, invitees: Invitees, end: str
 ) -> None:
-    uuid = invite()
-    pay(NEVER if end == "given up" else LATER)
-    with world.database.write() as tx:
-        if end == "canceled":
-            invitation_actions.cancel(tx, owner.actor, uuid)
-        if end == "deleted":
+    uuid = invitees.invite()
+    invitees.deliver(PERMANENT if end == "failed" else TEMPORARY)
+    if end == "cancelled":
+        invitees.cancel(uuid)
+    if end == "deleted":
+        with world.database.write() as tx:
             invitation_actions.delete(tx, world.staff.actor, uuid)
-    clock.forward(minutes=1)
-    assert pay() == []
-    invite()
-    (mail,) = pay()
-    assert len(people(world)) == 1
-    log_in(site, credentials(mail))
+    invitees.clock.forward(minutes=1)
+    assert invitees.deliver() == []
+    invitees.invite()
+    (mail,) = invitees.deliver()
+    assert len(invitees.accounts()) == 1
+    sign_in(site, mail)
 
 
-@pytest.mark.parametrize("change_to", ["password", "login", "off", "address"])
-def test_between_two_tries_the_account_may_become_somebodys_own(
-    world: World,
-    clock: Clock,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
-    change_to: str,
+@pytest.mark.parametrize("change", ["password", "sign-in", "deactivated", "address"])
+def test_retry_sends_no_credentials_after_the_account_changed(
+    invitees: Invitees, change: str
 ) -> None:
-    invite()
-    pay(LATER)
-    (account,) = people(world)
+    invitees.invite()
+    invitees.deliver(TEMPORARY)
+    (account,) = invitees.accounts()
     changes: dict[str, dict[str, Any]] = {
         "password": {"password": hash_password("another one")},
-        "login": {"last_login_at": clock.now},
-        "off": {"is_active": False},
+        "sign-in": {"last_login_at": invitees.clock.now},
+        "deactivated": {"is_active": False},
         "address": {"email": "elsewhere@example.org"},
     }
-    change(world, account.id, **changes[change_to])
-    clock.forward(minutes=1)
-    (mail,) = pay()
+    invitees.change_account(account.id, **changes[change])
+    invitees.clock.forward(minutes=1)
+    (mail,) = invitees.deliver()
     assert kinds([mail]) == [CREATED]
     assert account.username not in words(mail, "plain")
-    (row,) = mail_rows(world)
+    (row,) = invitees.outbox()
     assert (row.kind, set(row.payload) - {"reminder"}) == (CREATED, {"invitation"})
 
 
-def test_account_that_is_deleted_between_two_tries_is_mailed_no_more(
-    world: World,
-    clock: Clock,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
+def test_retry_sends_credentials_after_the_setting_was_turned_off(
+    site: Site, invitees: Invitees, make_settings: Callable[..., Settings]
 ) -> None:
-    invite()
-    pay(LATER)
-    (account,) = people(world)
-    with world.database.write() as tx:
-        account_actions.delete(tx, world.staff.actor, account.uuid)
-    clock.forward(minutes=1)
-    assert pay() == []
+    invitees.invite()
+    invitees.deliver(TEMPORARY)
+    invitees.clock.forward(minutes=1)
+    (mail,) = invitees.deliver(settings=make_settings())
+    sign_in(site, mail)
 
 
-def test_the_setting_may_be_taken_back_between_two_tries(
-    world: World,
-    site: Site,
-    clock: Clock,
-    invite: Callable[..., str],
-    make_settings: Callable[..., Settings],
-    pay: Callable[..., list[EmailMessage]],
+@pytest.mark.parametrize("end", ["cancelled", "account deleted"])
+def test_retry_sends_nothing_after_cancelling_or_account_deletion(
+    world: World, invitees: Invitees, end: str
 ) -> None:
-    invite()
-    pay(LATER)
-    clock.forward(minutes=1)
-    (mail,) = pay(settings=make_settings())
-    log_in(site, credentials(mail))
-
-
-def test_an_invitation_canceled_after_the_account_was_made_makes_the_mail_void(
-    world: World,
-    owner: Person,
-    clock: Clock,
-    invite: Callable[..., str],
-    pay: Callable[..., list[EmailMessage]],
-) -> None:
-    uuid = invite()
-    pay(LATER)
-    with world.database.write() as tx:
-        invitation_actions.cancel(tx, owner.actor, uuid)
-    clock.forward(minutes=1)
-    assert pay() == []
-    (row,) = mail_rows(world)
-    assert (row.state, row.kind) == ("obsolete", APPROVED)
+    uuid = invitees.invite()
+    invitees.deliver(TEMPORARY)
+    (account,) = invitees.accounts()
+    if end == "cancelled":
+        invitees.cancel(uuid)
+    else:
+        with world.database.write() as tx:
+            account_actions.delete(tx, world.staff.actor, account.uuid)
+    invitees.clock.forward(minutes=1)
+    assert invitees.deliver() == []
+    if end == "cancelled":
+        (row,) = invitees.outbox()
+        assert (row.state, row.kind) == ("obsolete", APPROVED)

@@ -1,6 +1,6 @@
-"""Every state and every act, over the wire: the table's move, or the refusal that is described.
+"""Every state and every action over HTTP: the transition of the table, or the documented refusal.
 
-The tables are those of ``rules``; ``tests/rules`` holds them against the specification.
+The table is in ``rules``; ``tests/rules`` compares it with the specification.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from collegium.db.statements import Row, Statement
 from collegium.db.tables import outbox, projects
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
-from collegium.invitations import rules as invitation_rules
+from collegium.invitations.rules import TRANSITIONS, Action, State
 from collegium.settings import Settings
 from collegium.worker.scheduler import Scheduler
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
 
+PATH = "/api/user-invitations/"
 TODAY = datetime.now(UTC).date()
 TOMORROW = TODAY + timedelta(days=1)
 LONG_AGO = timedelta(days=30)
@@ -36,12 +37,7 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
 
 
 @pytest.fixture
-def owner(world: World) -> Person:
-    return world.person("owner")
-
-
-@pytest.fixture
-def place(world: World, owner: Person) -> Place:
+def organisation(world: World, owner: Person) -> Place:
     return world.organisation(owner=owner)
 
 
@@ -52,70 +48,55 @@ def mails(world: World, kind: str) -> list[Row]:
 
 
 def change(world: World, table: Table, **values: Any) -> None:
-    """Change every row of a table, as time or an operator may."""
+    """Change every row of a table."""
     statement = update(table).values({name: bindparam(name) for name in values})
     with world.database.write() as tx:
         tx.execute(Statement(statement), **values)
 
 
-# Invitations.
-
-
 class Invited:
-    """An invitation in a state of its own, reached by the acts that lead there."""
+    """An invitation in a state, reached by actions."""
 
     def __init__(
-        self, world: World, site: Site, owner: Person, place: Place, state: invitation_rules.State
+        self, world: World, site: Site, owner: Person, organisation: Place, state: State
     ) -> None:
         self.world = world
         self.site = site
-        self.state = state
-        self.taker = world.person()
-        self.project = world.project(
-            place, start_date=TOMORROW if state is invitation_rules.State.HELD else None
-        )
-        asks = state in {invitation_rules.State.REQUESTED, invitation_rules.State.REJECTED}
-        expired = state is invitation_rules.State.EXPIRED
+        self.invitee = world.person()
+        starts = TOMORROW if state is State.HELD else None
+        self.project = world.project(organisation, start_date=starts)
         self.uuid = world.invite(
-            owner if asks else world.staff,
-            self.taker.email,
+            owner if state in {State.REQUESTED, State.REJECTED} else world.staff,
+            self.invitee.email,
             "PROJECT.MEMBER",
             self.project,
-            now=datetime.now(UTC) - LONG_AGO if expired else None,
+            now=datetime.now(UTC) - LONG_AGO if state is State.EXPIRED else None,
         )
-        act = {
-            invitation_rules.State.ACCEPTED: invitation_rules.Action.ACCEPT,
-            invitation_rules.State.REJECTED: invitation_rules.Action.REJECT,
-            invitation_rules.State.CANCELED: invitation_rules.Action.CANCEL,
-        }.get(state)
-        if act is not None:
-            assert self.do(act).status_code == 200
-        assert self.shown == STATES[state]
+        actions = {
+            State.ACCEPTED: Action.ACCEPT,
+            State.REJECTED: Action.REJECT,
+            State.CANCELED: Action.CANCEL,
+        }
+        if state in actions:
+            assert self.do(actions[state]).status_code == 200
+        assert self.shown_state == STATES[state]
 
     @property
     def row(self) -> Row:
         return self.world.invitation(self.uuid)
 
     @property
-    def shown(self) -> str:
-        path = f"/api/user-invitations/{self.uuid}/"
-        return str(self.site.get(path, self.world.staff).json()["state"])
+    def shown_state(self) -> str:
+        return str(self.site.get(f"{PATH}{self.uuid}/", self.world.staff).json()["state"])
 
-    def link(self, purpose: str) -> str:
-        now = int(datetime.now(UTC).timestamp())
-        staff = self.world.staff
-        return self.world.vault.sign(purpose, staff.uuid, self.uuid, self.row.link_version, now)
-
-    def do(self, act: invitation_rules.Action) -> httpx.Response:
-        path = "/api/user-invitations/"
-        match act:
-            case invitation_rules.Action.APPROVE | invitation_rules.Action.REJECT:
-                purpose = getattr(approvals, act.name)
-                return self.site.post(f"{path}{act}/", json={"token": self.link(purpose)})
-            case invitation_rules.Action.ACCEPT:
-                return self.site.post(f"{path}{self.uuid}/accept/", self.taker)
-            case _:
-                return self.site.post(f"{path}{self.uuid}/{act}/", self.world.staff)
+    def do(self, action: Action) -> httpx.Response:
+        if action in {Action.APPROVE, Action.REJECT}:
+            now = int(datetime.now(UTC).timestamp())
+            facts = (self.world.staff.uuid, self.uuid, self.row.link_version, now)
+            token = self.world.vault.sign(getattr(approvals, action.name), *facts)
+            return self.site.post(f"{PATH}{action}/", json={"token": token})
+        person = self.invitee if action is Action.ACCEPT else self.world.staff
+        return self.site.post(f"{PATH}{self.uuid}/{action}/", person)
 
     def release(self) -> bool:
         with self.world.database.write() as tx:
@@ -124,240 +105,220 @@ class Invited:
 
 @pytest.fixture
 def invited(
-    world: World, site: Site, owner: Person, place: Place
-) -> Callable[[invitation_rules.State], Invited]:
-    return lambda state: Invited(world, site, owner, place, state)
+    world: World, site: Site, owner: Person, organisation: Place
+) -> Callable[[State], Invited]:
+    return lambda state: Invited(world, site, owner, organisation, state)
 
 
-# What only another wire has: here there is no such thing, whatever the state.
-ELSEWHERE = {act for act in invitation_rules.Action if act == "decline"}
-REFUSED: dict[str, tuple[int, Any]] = {
+REFUSALS: dict[str, tuple[int, Any]] = {
     "accept": (404, {"detail": "No Invitation matches the given query."}),
     "cancel": (400, ["Only pending or planned invitations can be canceled."]),
     "send": (400, ["Only pending, expired and canceled invitations can be resent."]),
     "approve": (400, ["Invalid invitation UUID."]),
     "reject": (400, ["Invalid invitation UUID."]),
+    # This API has no such action.
     "decline": (404, {"detail": "Not found."}),
 }
 
 
-@pytest.mark.parametrize("state", invitation_rules.State)
-def test_an_invitation_moves_as_in_the_table_and_not_otherwise(
-    invited: Callable[[invitation_rules.State], Invited],
-    world: World,
-    state: invitation_rules.State,
+@pytest.mark.parametrize("state", State)
+def test_actions_follow_the_transition_table(
+    invited: Callable[[State], Invited], world: World, state: State
 ) -> None:
-    for act in invitation_rules.Action:
-        one = invited(state)
-        if act is invitation_rules.Action.RELEASE:
+    for action in Action:
+        invitation = invited(state)
+        if action is Action.RELEASE:
             change(world, projects, start_date=TODAY)
-        before = one.row
-        leads_to = None if act in ELSEWHERE else invitation_rules.TRANSITIONS.get((state, act))
-        if act is invitation_rules.Action.RELEASE:
-            assert one.release() is (leads_to is not None), act
+        before = invitation.row
+        target = None if action is Action.DECLINE else TRANSITIONS.get((state, action))
+        if action is Action.RELEASE:
+            assert invitation.release() is (target is not None), action
         else:
-            answer = one.do(act)
-            if leads_to is None:
-                assert (answer.status_code, answer.json()) == REFUSED[act], act
+            response = invitation.do(action)
+            if target is None:
+                assert (response.status_code, response.json()) == REFUSALS[action], action
             else:
-                assert answer.status_code == 200, (act, answer.text)
-        assert one.shown == STATES[leads_to or state], act
-        if leads_to is None:
-            # Nothing at all has changed.
-            assert one.row == before, act
+                assert response.status_code == 200, (action, response.text)
+        assert invitation.shown_state == STATES[target or state], action
+        if target is None:
+            assert invitation.row == before, action
             continue
-        granted = [row.username for row in one.world.grants_in(one.project)]
-        assert granted == (
-            [one.taker.actor.username] if act is invitation_rules.Action.ACCEPT else []
-        )
-        begins = (
-            leads_to is invitation_rules.State.PENDING
-            and state is not invitation_rules.State.PENDING
-        )
-        # What comes to life has all its time, and its mail goes out.
-        assert (one.row.created_at > before.created_at) is begins
-        assert one.row.expires_at - one.row.created_at == WEEK
-        told = [row.payload["invitation"] for row in mails(one.world, "invitation_created")]
-        assert told[-1:] == [one.row.id] or leads_to is not invitation_rules.State.PENDING
-        # Whoever got it before must not come in by what they got then.
-        revived = act is invitation_rules.Action.SEND and begins
-        assert one.row.link_version == before.link_version + revived
-        assert (one.row.approved_by is None) is (act is not invitation_rules.Action.APPROVE)
-        # No second time, but for a mail.
-        if act not in {invitation_rules.Action.SEND, invitation_rules.Action.RELEASE}:
-            assert one.do(act).status_code == REFUSED[act][0], act
+        members = [row.username for row in world.grants_in(invitation.project)]
+        is_accepted = action is Action.ACCEPT
+        assert members == ([invitation.invitee.actor.username] if is_accepted else [])
+        # An invitation that becomes pending has its full lifetime, and is mailed.
+        becomes_pending = target is State.PENDING and state is not State.PENDING
+        row = invitation.row
+        assert (row.created_at > before.created_at) is becomes_pending
+        assert row.expires_at - row.created_at == WEEK
+        mailed = [mail.payload["invitation"] for mail in mails(world, "invitation_created")]
+        assert mailed[-1:] == [row.id] or target is not State.PENDING
+        # Renewing makes earlier links invalid.
+        is_renewed = action is Action.SEND and becomes_pending
+        assert row.link_version == before.link_version + is_renewed
+        assert (row.approved_by is None) is (action is not Action.APPROVE)
+        if action not in {Action.SEND, Action.RELEASE}:
+            assert invitation.do(action).status_code == REFUSALS[action][0], action
 
 
-@pytest.mark.parametrize("state", invitation_rules.State)
-def test_an_invitation_is_open_to_others_in_one_state_only(
-    invited: Callable[[invitation_rules.State], Invited],
-    world: World,
-    site: Site,
-    state: invitation_rules.State,
+@pytest.mark.parametrize("state", State)
+def test_invitation_is_visible_to_others_only_while_pending(
+    invited: Callable[[State], Invited], world: World, site: Site, state: State
 ) -> None:
-    one = invited(state)
-    path = f"/api/user-invitations/{one.uuid}/"
-    answer = site.post(f"{path}check/")
-    if state is invitation_rules.State.PENDING:
-        assert (answer.status_code, answer.json()) == (200, {"email": one.taker.email})
+    invitation, stranger = invited(state), world.person()
+    path = f"{PATH}{invitation.uuid}/"
+    response = site.post(f"{path}check/")
+    if state is State.PENDING:
+        assert (response.status_code, response.json()) == (200, {"email": invitation.invitee.email})
     else:
-        assert (answer.status_code, answer.content) == (404, b"")
-    stranger = world.person()
-    open_to = 200 if state is invitation_rules.State.PENDING else 404
-    assert site.get(f"{path}details/", stranger).status_code == open_to
+        assert (response.status_code, response.content) == (404, b"")
+    status = 200 if state is State.PENDING else 404
+    assert site.get(f"{path}details/", stranger).status_code == status
     assert site.get(f"{path}details/", world.staff).json()["state"] == STATES[state]
-    # The invitee sees it in a list while it waits for them, others never.
-    listed = site.get("/api/user-invitations/", one.taker).json()
-    waits = state in {invitation_rules.State.PENDING, invitation_rules.State.HELD}
-    assert [row["uuid"] for row in listed] == ([one.uuid] if waits else [])
-    assert site.get("/api/user-invitations/", stranger).json() == []
+    # The invitee's list has it while it is pending or scheduled, the list of others never.
+    rows = site.get(PATH, invitation.invitee).json()
+    is_listed = state in {State.PENDING, State.HELD}
+    assert [row["uuid"] for row in rows] == ([invitation.uuid] if is_listed else [])
+    assert site.get(PATH, stranger).json() == []
 
 
-@pytest.mark.parametrize("state", invitation_rules.State)
-def test_staff_remove_an_invitation_in_any_state_and_nobody_else_does(
-    invited: Callable[[invitation_rules.State], Invited],
-    site: Site,
-    owner: Person,
-    state: invitation_rules.State,
+@pytest.mark.parametrize("state", State)
+def test_only_staff_can_delete_an_invitation_in_any_state(
+    invited: Callable[[State], Invited], world: World, site: Site, owner: Person, state: State
 ) -> None:
-    one = invited(state)
-    path = f"/api/user-invitations/{one.uuid}/"
+    path = f"{PATH}{invited(state).uuid}/"
     assert site.post(f"{path}delete/", owner).status_code == 403
-    answer = site.post(f"{path}delete/", one.world.staff)
-    assert answer.json() == {"detail": "Invitation has been successfully deleted."}
-    assert site.get(path, one.world.staff).status_code == 404
-    assert site.post(f"{path}delete/", one.world.staff).status_code == 404
+    response = site.post(f"{path}delete/", world.staff)
+    assert response.json() == {"detail": "Invitation has been successfully deleted."}
+    assert site.get(path, world.staff).status_code == 404
+    assert site.post(f"{path}delete/", world.staff).status_code == 404
     assert site.post(f"{path}check/").status_code == 404
 
 
-def test_who_asks_staff_gets_not_around_them(
-    world: World, site: Site, owner: Person, place: Place
+def test_approval_cannot_be_bypassed_by_schedule_or_resending(
+    world: World, site: Site, owner: Person, organisation: Place
 ) -> None:
-    """Neither by a project that has not begun, nor by calling back and sending anew."""
-    project = world.project(place, start_date=TOMORROW)
+    project = world.project(organisation, start_date=TOMORROW)
     by_staff = world.invite(world.staff, "bob@example.org", "PROJECT.MEMBER", project)
     by_owner = world.invite(owner, "eve@example.org", "PROJECT.MEMBER", project)
 
-    def state(uuid: str) -> str:
-        return str(world.invitation(uuid).state)
+    def states() -> tuple[str, str]:
+        return world.invitation(by_staff).state, world.invitation(by_owner).state
 
-    def do(uuid: str, act: str) -> int:
-        return site.post(f"/api/user-invitations/{uuid}/{act}/", owner).status_code
+    def statuses(uuid: str) -> list[int]:
+        actions = ("cancel", "send")
+        return [site.post(f"{PATH}{uuid}/{action}/", owner).status_code for action in actions]
 
-    assert (state(by_staff), state(by_owner)) == ("held", "requested")
-    # What the staff let out before, the owner cannot make their own.
-    assert (do(by_staff, "cancel"), do(by_staff, "send")) == (200, 200)
-    assert state(by_staff) == "requested"
-    assert (do(by_owner, "cancel"), do(by_owner, "send")) == (400, 400)
+    assert states() == ("held", "requested")
+    # An owner who resends an invitation of staff needs approval for it.
+    assert statuses(by_staff) == [200, 200]
+    assert states() == ("requested", "requested")
+    assert statuses(by_owner) == [400, 400]
     change(world, projects, start_date=TODAY)
     assert Scheduler(world.database, world.settings).run() == 0
-    assert (state(by_staff), state(by_owner)) == ("requested", "requested")
-    assert len(mails(world, "invitation_created")) == 0
-    # One mail for each of them.
-    assert [mail.recipient for mail in mails(world, "invitation_requested")] == [
-        world.staff.email,
-        world.staff.email,
-    ]
+    assert states() == ("requested", "requested")
+    assert mails(world, "invitation_created") == []
+    recipients = [mail.recipient for mail in mails(world, "invitation_requested")]
+    assert recipients == [world.staff.email] * 2
 
 
-def test_what_staff_have_approved_waits_for_its_project_and_stays_approved(
-    world: World, site: Site, owner: Person, place: Place, invited: Callable[..., Invited]
+def test_approved_invitation_waits_for_its_project_and_stays_approved(
+    world: World, site: Site, owner: Person, invited: Callable[..., Invited]
 ) -> None:
-    one = invited(invitation_rules.State.REQUESTED)
+    invitation = invited(State.REQUESTED)
     change(world, projects, start_date=TOMORROW)
-    assert one.do(invitation_rules.Action.APPROVE).status_code == 200
-    assert one.shown == "project"
-    path = f"/api/user-invitations/{one.uuid}/"
-    for act, state in (("cancel", "canceled"), ("send", "project")):
-        assert site.post(f"{path}{act}/", owner).status_code == 200
-        assert one.shown == state
+    assert invitation.do(Action.APPROVE).status_code == 200
+    assert invitation.shown_state == "project"
+    for action, state in (("cancel", "canceled"), ("send", "project")):
+        assert site.post(f"{PATH}{invitation.uuid}/{action}/", owner).status_code == 200
+        assert invitation.shown_state == state
     assert mails(world, "invitation_created") == []
     change(world, projects, start_date=TODAY)
     assert Scheduler(world.database, world.settings).run() == 1
-    assert one.shown == "pending"
+    assert invitation.shown_state == "pending"
     assert len(mails(world, "invitation_created")) == 1
 
 
 @pytest.mark.parametrize("token", [None, "", "   ", 7, ["x"], {"a": 1}, "x" * 2000, "a.b.c", "é"])
-def test_what_is_no_token_is_told_so(site: Site, token: Any) -> None:
-    for act in ("approve", "reject"):
-        path = f"/api/user-invitations/{act}/"
-        answer = site.post(path, json={"token": token})
-        assert answer.status_code == 400
-        no_text = not token or not isinstance(token, str)
-        said = "token is required parameter" if no_text else "Invalid signature."
-        assert answer.json() == [said]
+def test_invalid_approval_token_is_refused(site: Site, token: Any) -> None:
+    missing = ["token is required parameter"]
+    for action in ("approve", "reject"):
+        response = site.post(f"{PATH}{action}/", json={"token": token})
+        assert response.status_code == 400
+        is_text = bool(token) and isinstance(token, str)
+        assert response.json() == (["Invalid signature."] if is_text else missing)
     bodies: tuple[dict[str, Any], ...] = ({}, {"json": {}}, {"data": {}})
     for body in bodies:
-        answer = site.post("/api/user-invitations/approve/", **body)
-        assert (answer.status_code, answer.json()) == (400, ["token is required parameter"])
-    assert site.post("/api/user-invitations/reject/", json=["x"]).status_code == 400
+        response = site.post(f"{PATH}approve/", **body)
+        assert (response.status_code, response.json()) == (400, missing)
+    assert site.post(f"{PATH}reject/", json=["x"]).status_code == 400
 
 
-def test_a_token_decides_for_what_it_was_signed_and_for_who_is_staff_then(
-    world: World, site: Site, owner: Person, place: Place, invited: Callable[..., Invited]
+def test_approval_token_is_bound_to_purpose_invitation_time_and_staff(
+    world: World, site: Site, owner: Person, invited: Callable[..., Invited]
 ) -> None:
-    one = invited(invitation_rules.State.REQUESTED)
+    invitation = invited(State.REQUESTED)
+    assert invitation.row.link_version == 1
     chief = world.person("chief", is_staff=True)
     now = int(datetime.now(UTC).timestamp())
+    eight_days_ago = now - 8 * 86400
+    staff, uuid, unknown = chief.uuid, invitation.uuid, "0" * 32
+    facts = (staff, uuid, 1, now)
 
-    def decide(act: str, *facts: Any, purpose: str | None = None) -> Any:
-        token = world.vault.sign(purpose or f"invitation_{act}", *facts)
-        answer = site.post(f"/api/user-invitations/{act}/", json={"token": token})
-        assert answer.status_code == 400, answer.text
-        return answer.json()
+    def refusal(action: str, purpose: str, *signed: Any) -> Any:
+        token = world.vault.sign(purpose, *signed)
+        response = site.post(f"{PATH}{action}/", json={"token": token})
+        assert response.status_code == 400, response.text
+        return response.json()
 
-    facts = (chief.uuid, one.uuid, 1, now)
-    assert one.row.link_version == 1
-    assert decide("approve", *facts, purpose=approvals.REJECT) == ["Invalid signature."]
-    assert decide("reject", *facts, purpose=approvals.APPROVE) == ["Invalid signature."]
-    assert decide("approve", *facts, purpose="invitation") == ["Invalid signature."]
-    assert decide("approve", chief.uuid, one.uuid) == ["Invalid payload."]
-    assert decide("approve", 1, 2, 3, 4) == ["Invalid payload."]
-    assert decide("approve", "0" * 32, one.uuid, 1, now) == ["Invalid user UUID."]
-    assert decide("approve", owner.uuid, one.uuid, 1, now) == ["Invalid user UUID."]
-    assert decide("approve", chief.uuid, "0" * 32, 1, now) == ["Invalid invitation UUID."]
-    assert decide("approve", chief.uuid, one.uuid, 2, now) == ["Invalid invitation UUID."]
-    eight_days = 8 * 86400
-    assert decide("approve", chief.uuid, one.uuid, 1, now - eight_days) == ["Invalid signature."]
-    for lost in ({"is_staff": False}, {"is_staff": True, "is_active": False}):
-        path = f"/api/users/{chief.uuid}/"
-        assert site.request("PATCH", path, world.staff, json=lost).status_code == 200
-        assert decide("approve", *facts) == ["Invalid user UUID."]
-    assert one.shown == "requested"
-    assert one.do(invitation_rules.Action.APPROVE).status_code == 200
+    for action, purpose in (
+        ("approve", approvals.REJECT),
+        ("reject", approvals.APPROVE),
+        ("approve", "invitation"),
+    ):
+        assert refusal(action, purpose, *facts) == ["Invalid signature."], purpose
+    for signed, message in (
+        ((staff, uuid), "Invalid payload."),
+        ((1, 2, 3, 4), "Invalid payload."),
+        ((unknown, uuid, 1, now), "Invalid user UUID."),
+        ((owner.uuid, uuid, 1, now), "Invalid user UUID."),
+        ((staff, unknown, 1, now), "Invalid invitation UUID."),
+        ((staff, uuid, 2, now), "Invalid invitation UUID."),
+        ((staff, uuid, 1, eight_days_ago), "Invalid signature."),
+    ):
+        assert refusal("approve", approvals.APPROVE, *signed) == [message], signed
+    for values in ({"is_staff": False}, {"is_staff": True, "is_active": False}):
+        path = f"/api/users/{staff}/"
+        assert site.request("PATCH", path, world.staff, json=values).status_code == 200
+        assert refusal("approve", approvals.APPROVE, *facts) == ["Invalid user UUID."]
+    assert invitation.shown_state == "requested"
+    assert invitation.do(Action.APPROVE).status_code == 200
 
 
-def test_who_guesses_or_mails_too_much_has_to_wait(
+def test_guesses_and_emails_are_rate_limited(
     world: World,
-    place: Place,
+    organisation: Place,
     make_settings: Callable[..., Settings],
     make_site: Callable[[Settings], Site],
 ) -> None:
-    site = make_site(make_settings())
-    asker = world.person()
-    uuid = world.invite(world.staff, asker.email, "PROJECT.MEMBER", world.project(place))
-    link = world.open(
-        world.staff, "PROJECT.MEMBER", world.project(place), allow_multiple_requests=True
-    )
+    site, person = make_site(make_settings()), world.person()
+    first, second = world.project(organisation), world.project(organisation)
+    uuid = world.invite(world.staff, person.email, "PROJECT.MEMBER", first)
+    link = world.open(world.staff, "PROJECT.MEMBER", second, allow_multiple_requests=True)
 
-    def times(count: int, path: str, who: Person | None = None, **body: Any) -> list[int]:
-        return [site.post(path, who, json=body).status_code for _ in range(count)]
+    def repeat(count: int, path: str, person: Person | None = None, **body: Any) -> list[int]:
+        return [site.post(path, person, json=body).status_code for _ in range(count)]
 
-    # Guesses: ten are free, and the eleventh costs.
-    for act in ("approve", "reject"):
-        expected = [400] * 11 + [429] if act == "approve" else [429]
-        path = f"/api/user-invitations/{act}/"
-        assert times(len(expected), path, token="guess") == expected
-    path = f"/api/user-invitations/{'0' * 32}/check/"
-    assert times(12, path) == [404] * 11 + [429]
-    # Mails: to one address that somebody chose, and to everybody who may decide.
-    path = f"/api/user-invitations/{uuid}/send/"
-    assert times(7, path, world.staff) == [200] * 6 + [429]
+    # Guesses of approval tokens count together.
+    assert repeat(12, f"{PATH}approve/", token="guess") == [400] * 11 + [429]
+    assert repeat(1, f"{PATH}reject/", token="guess") == [429]
+    assert repeat(12, f"{PATH}{'0' * 32}/check/") == [404] * 11 + [429]
+    # E-mails to one address, and to those who decide on requests.
+    assert repeat(7, f"{PATH}{uuid}/send/", world.staff) == [200] * 6 + [429]
     path = f"/api/user-group-invitations/{link}/submit_request/"
-    assert times(12, path, asker) == [200] * 11 + [429]
-    answer = site.post(path, asker)
-    assert 0 < int(answer.headers["Retry-After"]) <= 30
-    assert answer.json()["detail"].startswith("Request was throttled. Expected available in ")
-    # Others are not held up by it.
-    assert times(1, path, world.person()) == [200]
+    assert repeat(12, path, person) == [200] * 11 + [429]
+    response = site.post(path, person)
+    assert 0 < int(response.headers["Retry-After"]) <= 30
+    assert response.json()["detail"].startswith("Request was throttled. Expected available in ")
+    # Other accounts are not limited.
+    assert repeat(1, path, world.person()) == [200]
