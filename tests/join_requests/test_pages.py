@@ -1,40 +1,25 @@
-"""Asking to be let in, and deciding on who asks."""
+"""Pages: ask to join, withdraw, and decide on join requests."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
-from collegium.access import queries as access_queries
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
-from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
 from tests.support.browser import Browser, text
 from tests.support.site import counted_statements
 from tests.support.world import Person, Place, World
 
-
-@pytest.fixture
-def owner(world: World) -> Person:
-    return world.person("olga")
+MEMBER = "PROJECT.MEMBER"
 
 
-@pytest.fixture
-def project(world: World, owner: Person) -> Place:
-    return world.project(world.organisation("Initech", owner=owner), "Atlas")
-
-
+# Other packages import these three.
 def opened(world: World, who: Person, place: Place, role: str, **details: Any) -> str:
-    project_role = details.pop("project_role", None)
-    with world.database.write() as tx:
-        reached = access_queries.get_visible(tx, who.actor, place.kind, place.uuid)
-        found: Any = role_queries.named(tx, role, None)
-        other: Any = project_role and role_queries.named(tx, project_role, None)
-        return invite_link_actions.create(
-            tx, who.actor, world.settings, reached, found, other, details
-        )
+    return world.open(who, role, place, **details)
 
 
 def group(world: World, lead: Person, name: str = "Night Watch") -> int:
@@ -43,211 +28,185 @@ def group(world: World, lead: Person, name: str = "Night Watch") -> int:
 
 
 def ask(world: World, who: Person, uuid: str, message: str = "") -> str:
-    with world.database.write() as tx:
-        return str(
-            join_request_actions.submit(tx, who.actor, world.settings, uuid, message).request.uuid
-        )
+    return world.ask(who, uuid, message)
 
 
-def test_somebody_asks_sees_how_it_stands_and_takes_it_back(
-    browser: Browser, world: World, owner: Person, project: Place
+def request_values(page: httpx.Response) -> list[str]:
+    """Return the values of the check boxes of requests."""
+    return [part.split('"')[0] for part in page.text.split('name="request" value="')[1:]]
+
+
+def test_requester_can_ask_see_the_state_and_withdraw(
+    browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    here = f"/open_invitation/{opened(world, owner, project, 'PROJECT.MEMBER')}/"
-    browser.sign_in(world, world.person("ada"))
-    seen = text(browser.open(here))
-    assert "project Atlas of Initech as Project member" in seen
-    assert "managers of the project and the owners of its organisation decide" in seen
-    assert owner.email not in seen
-    answer = browser.send(here, message="May I?")
-    seen = text(browser.follow(answer))
-    assert "Your request was sent" in seen
-    assert "May I?" in seen
-    assert browser.send(here, message="Please?").status_code == 422
+    path = f"/open_invitation/{world.open(owner, MEMBER, project)}/"
+    page = text(browser.sign_in(world, ada).open(path))
+    assert "project Atlas of Initech as Project member" in page
+    assert "managers of the project and the owners of its organisation decide" in page
+    assert owner.email not in page
+    page = text(browser.follow(browser.send(path, message="May I?")))
+    assert "Your request was sent" in page
+    assert "May I?" in page
+    assert browser.send(path, message="Please?").status_code == 422
     assert "pending" in text(browser.open("/account/"))
-    page = browser.open(here)
-    withdraw = page.text.split('action="')[2].split('"')[0]
+    withdraw = browser.open(path).text.split('action="')[2].split('"')[0]
     assert withdraw.startswith("/account/requests/")
-    back = browser.send(withdraw, next=here)
-    assert back.headers["location"] == here
-    assert "withdrawn" in text(browser.follow(back))
-    assert browser.send(here).status_code == 303
+    response = browser.send(withdraw, next=path)
+    assert response.headers["location"] == path
+    assert "withdrawn" in text(browser.follow(response))
+    assert browser.send(path).status_code == 303
 
 
-def test_a_link_that_lets_in_by_itself_says_so(
-    browser: Browser, world: World, owner: Person, project: Place
+def test_auto_approving_link_says_so(
+    browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    here = f"/open_invitation/{opened(world, owner, project, 'PROJECT.MEMBER', auto_approve=True)}/"
-    browser.sign_in(world, world.person("ada"))
-    assert "is approved automatically" in text(browser.open(here))
-    assert "Welcome! You are now Project member" in text(browser.follow(browser.send(here)))
+    path = f"/open_invitation/{world.open(owner, MEMBER, project, auto_approve=True)}/"
+    assert "is approved automatically" in text(browser.sign_in(world, ada).open(path))
+    assert "Welcome! You are now Project member" in text(browser.follow(browser.send(path)))
 
 
-def test_a_closed_link_lets_nobody_ask(
-    browser: Browser, world: World, owner: Person, project: Place
+def test_closed_link_cannot_be_used(
+    browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    uuid = opened(world, owner, project, "PROJECT.MEMBER")
+    uuid = world.open(owner, MEMBER, project)
     with world.database.write() as tx:
         invite_link_actions.cancel(tx, owner.actor, uuid)
-    browser.sign_in(world, world.person("ada"))
-    page = browser.open(f"/open_invitation/{uuid}/")
+    page = browser.sign_in(world, ada).open(f"/open_invitation/{uuid}/")
     assert "This invite link is no longer valid" in text(page)
     assert browser.send(f"/open_invitation/{uuid}/").status_code == 422
 
 
-def test_a_link_for_some_turns_others_away(
-    browser: Browser, world: World, owner: Person, project: Place
+def test_restricted_link_refuses_other_accounts(
+    browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    uuid = opened(world, owner, project, "PROJECT.MEMBER", email_patterns=[".*@elsewhere.org"])
-    here = f"/open_invitation/{uuid}/"
-    browser.sign_in(world, world.person("ada"))
-    browser.open(here)
-    answer = browser.send(here)
-    assert answer.status_code == 422
-    assert "of certain institutions" in text(answer)
-    browser.sign_in(world, world.person("bob", email="bob@elsewhere.org"))
-    browser.open(here)
-    assert browser.send(here).status_code == 303
+    uuid = world.open(owner, MEMBER, project, email_patterns=[".*@elsewhere.org"])
+    path = f"/open_invitation/{uuid}/"
+    browser.sign_in(world, ada).open(path)
+    response = browser.send(path)
+    assert response.status_code == 422
+    assert "of certain institutions" in text(response)
+    browser.sign_in(world, world.person("bob", email="bob@elsewhere.org")).open(path)
+    assert browser.send(path).status_code == 303
 
 
-def test_a_visitor_sees_public_links_alone_and_cannot_tell_others_from_none(
+def test_visitor_sees_public_links_only(
     browser: Browser, world: World, owner: Person, project: Place
 ) -> None:
-    hidden = opened(world, owner, project, "PROJECT.MEMBER")
+    private = world.open(owner, MEMBER, project)
     organisation = world.organisation("Public Works")
-    public = opened(
-        world,
-        world.staff,
-        organisation,
-        "PROJECT.ADMIN",
-        is_public=True,
-        auto_create_project=True,
+    public = world.open(
+        world.staff, "PROJECT.ADMIN", organisation, is_public=True, auto_create_project=True
     )
-    for uuid in (hidden, "0" * 32):
-        answer = browser.call("GET", f"/open_invitation/{uuid}/")
-        assert answer.status_code == 303
-        assert answer.headers["location"] == f"/sign_in/?next=/open_invitation/{uuid}/"
-    seen = text(browser.open(f"/open_invitation/{public}/"))
-    assert "you can ask for a project of your own" in seen
-    assert "Sign in to ask" in seen
+    # A private link and an unknown one have the same response.
+    for uuid in (private, "0" * 32):
+        response = browser.call("GET", f"/open_invitation/{uuid}/")
+        assert response.status_code == 303
+        assert response.headers["location"] == f"/sign_in/?next=/open_invitation/{uuid}/"
+    page = text(browser.open(f"/open_invitation/{public}/"))
+    assert "you can ask for a project of your own" in page
+    assert "Sign in to ask" in page
 
 
-def test_a_group_is_asked_and_its_managers_decide(
-    browser: Browser, other: Browser, world: World, owner: Person
+def test_group_managers_decide_on_requests_to_the_group(
+    browser: Browser, other: Browser, world: World, owner: Person, ada: Person
 ) -> None:
-    number = group(world, owner)
-    here = f"/group/{number}/"
-    browser.sign_in(world, world.person("ada"))
-    assert owner.email not in browser.open(here).text
-    assert "May I?" in text(browser.follow(browser.send(here, message="May I?")))
-    other.sign_in(world, owner)
-    page = other.open("/requests/")
+    path = f"/group/{group(world, owner)}/"
+    assert owner.email not in browser.sign_in(world, ada).open(path).text
+    assert "May I?" in text(browser.follow(browser.send(path, message="May I?")))
+    page = other.sign_in(world, owner).open("/requests/")
     assert "Ada Lee" in text(page)
-    box = page.text.split('name="request" value="')[1].split('"')[0]
-    assert box.startswith("group ")
-    done = other.send("/requests/", request=box, action="approve", comment="Yes.")
-    assert "Approved." in text(done)
-    assert "You have been a member of this group" in text(browser.open(here))
+    (value,) = request_values(page)
+    assert value.startswith("group ")
+    page = other.send("/requests/", request=value, action="approve", comment="Yes.")
+    assert "Approved." in text(page)
+    assert "You have been a member of this group" in text(browser.open(path))
     assert "Yes." in text(browser.open("/account/"))
-    assert browser.open("/group/999999/").status_code == 404
-    assert browser.open("/group/x/").status_code == 404
+    for unknown in ("/group/999999/", "/group/x/"):
+        assert browser.open(unknown).status_code == 404
 
 
-def _boxes(page: Any) -> list[str]:
-    return [part.split('"')[0] for part in page.text.split('name="request" value="')[1:]]
-
-
-def test_several_are_decided_at_once_and_each_is_told(
+def test_several_requests_are_decided_at_once_with_a_result_each(
     browser: Browser, world: World, owner: Person, project: Place
 ) -> None:
-    uuid = opened(world, owner, project, "PROJECT.MEMBER")
+    uuid = world.open(owner, MEMBER, project)
     people = [world.person(name) for name in ("ada", "bob", "cyd")]
     for person in people:
-        ask(world, person, uuid)
-    browser.sign_in(world, owner)
-    boxes = _boxes(browser.open("/requests/"))
-    assert len(boxes) == 3
+        world.ask(person, uuid)
+    values = request_values(browser.sign_in(world, owner).open("/requests/"))
+    assert len(values) == 3
     assert browser.send("/requests/", action="approve").status_code == 422
     with world.database.write() as tx:
-        join_request_actions.cancel(tx, people[0].actor, boxes[0].split()[1])
-    done = browser.send(
-        "/requests/", request=[*boxes, "tree " + "0" * 32, "nonsense"], action="approve"
-    )
-    seen = text(done)
-    assert seen.count("Approved.") == 2
-    refused = "This request was already decided or withdrawn"
-    assert f"Ada Lee, Project member in the project Atlas of Initech : {refused}" in seen
-    assert "2 of 4 done" in seen
+        join_request_actions.cancel(tx, people[0].actor, values[0].split()[1])
+    values += ["tree " + "0" * 32, "nonsense"]
+    page = text(browser.send("/requests/", request=values, action="approve"))
+    assert page.count("Approved.") == 2
+    refusal = "This request was already decided or withdrawn"
+    assert f"Ada Lee, Project member in the project Atlas of Initech : {refusal}" in page
+    assert "2 of 4 done" in page
     assert sorted(row.username for row in world.grants_in(project)) == ["bob", "cyd"]
     decided = text(browser.open("/requests/?show=decided"))
     assert decided.count("approved by Olga Lee") == 2
 
 
-def test_groups_and_projects_are_decided_together_with_one_comment(
-    browser: Browser, other: Browser, world: World, owner: Person, project: Place
+def test_requests_to_groups_and_projects_are_decided_together(
+    browser: Browser, other: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    ada, number = world.person("ada"), group(world, owner)
-    ask(world, ada, opened(world, owner, project, "PROJECT.MEMBER"))
+    number = group(world, owner)
+    world.ask(ada, world.open(owner, MEMBER, project))
     with world.database.write() as tx:
         group_actions.join(tx, ada.actor, number)
-    browser.sign_in(world, owner)
-    boxes = _boxes(browser.open("/requests/"))
-    assert {box.split()[0] for box in boxes} == {"tree", "group"}
-    done = text(browser.send("/requests/", request=boxes, action="approve", comment="Welcome!"))
-    assert done.count("Approved.") == 2
-    other.sign_in(world, ada)
-    assert text(other.open("/account/")).count("Welcome!") == 2
+    values = request_values(browser.sign_in(world, owner).open("/requests/"))
+    assert {value.split()[0] for value in values} == {"tree", "group"}
+    page = text(browser.send("/requests/", request=values, action="approve", comment="Welcome!"))
+    assert page.count("Approved.") == 2
+    assert text(other.sign_in(world, ada).open("/account/")).count("Welcome!") == 2
 
 
-def test_a_rejection_with_a_word_reaches_who_asked(
-    browser: Browser, world: World, owner: Person, project: Place
+def test_requester_sees_the_comment_of_a_rejection(
+    browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    ada = world.person("ada")
-    ask(world, ada, opened(world, owner, project, "PROJECT.MEMBER"))
-    browser.sign_in(world, owner)
-    (box,) = _boxes(browser.open("/requests/"))
-    browser.send("/requests/", request=box, action="reject", comment="Full <for> now")
-    browser.sign_in(world, ada)
-    page = browser.open("/account/")
+    world.ask(ada, world.open(owner, MEMBER, project))
+    (value,) = request_values(browser.sign_in(world, owner).open("/requests/"))
+    browser.send("/requests/", request=value, action="reject", comment="Full <for> now")
+    page = browser.sign_in(world, ada).open("/account/")
     assert "rejected" in text(page)
     assert "Full &lt;for&gt; now" in page.text
 
 
-def test_who_may_not_decide_sees_and_decides_nothing(
+def test_callers_without_right_neither_see_nor_decide_requests(
     browser: Browser, world: World, owner: Person, project: Place
 ) -> None:
-    asker, member = world.person("asker"), world.person("member")
-    world.seat(member, "PROJECT.MEMBER", project)
-    elsewhere = world.person("elsewhere")
-    world.organisation("Hooli", owner=elsewhere)
+    requester, member, foreign = (world.person(name) for name in ("requester", "member", "foreign"))
+    world.seat(member, MEMBER, project)
+    world.organisation("Hooli", owner=foreign)
     support = world.person("support", is_support=True)
-    uuid = ask(world, asker, opened(world, owner, project, "PROJECT.MEMBER"))
-    for person in (asker, member, elsewhere, support):
-        browser.sign_in(world, person)
-        page = browser.open("/requests/")
+    uuid = world.ask(requester, world.open(owner, MEMBER, project))
+    for person in (requester, member, foreign, support):
+        page = browser.sign_in(world, person).open("/requests/")
         assert "No pending join requests" in text(page), person.actor.username
         browser.open("/account/tokens/")
-        done = browser.send("/requests/", request=f"tree {uuid}", action="approve")
-        assert "No request was decided" in text(done), person.actor.username
-        if person in {elsewhere, member}:
-            assert "Asker" not in done.text or person is member
+        page = browser.send("/requests/", request=f"tree {uuid}", action="approve")
+        assert "No request was decided" in text(page), person.actor.username
+        if person is foreign:
+            assert "Requester" not in page.text
     assert [row.username for row in world.grants_in(project)] == ["member"]
     for person in (owner, world.staff):
-        browser.sign_in(world, person)
-        assert len(_boxes(browser.open("/requests/"))) == 1
+        page = browser.sign_in(world, person).open("/requests/")
+        assert len(request_values(page)) == 1
 
 
-def test_the_inbox_asks_as_many_questions_for_many_as_for_one(
+def test_list_of_requests_takes_a_constant_number_of_statements(
     browser: Browser, world: World, owner: Person, project: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uuid = opened(world, owner, project, "PROJECT.MEMBER")
+    uuid = world.open(owner, MEMBER, project)
     browser.sign_in(world, owner)
     counts = []
-    for many in (1, 6):
-        for _ in range(many):
-            ask(world, world.person(), uuid)
-        with counted_statements(monkeypatch) as seen:
+    for number in (1, 6):
+        for _ in range(number):
+            world.ask(world.person(), uuid)
+        with counted_statements(monkeypatch) as statements:
             browser.open("/requests/")
-        counts.append(len(seen))
+        counts.append(len(statements))
     assert counts[0] == counts[1] <= 4
-    assert len(_boxes(browser.open("/requests/?page=99"))) == 7
-    assert len(_boxes(browser.open("/requests/?page=-1"))) == 7
+    for page in (99, -1):
+        assert len(request_values(browser.open(f"/requests/?page={page}"))) == 7
