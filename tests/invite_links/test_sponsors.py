@@ -1,10 +1,11 @@
-"""Who answers for an invite link, and for whom automatic approval holds."""
+"""The sponsor of an invite link, and the accounts that auto-approval applies to."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from collegium.access.rules import Permission, ScopeKind
@@ -15,34 +16,41 @@ from tests.access.test_visibility import add_role
 from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.team import Scene
-from tests.support.world import Person, Place, World
+from tests.support.world import Person, World
 
 MEMBER = "PROJECT.MEMBER"
+SOON = datetime.now(UTC) + timedelta(days=1)
 
 
-def link_of(world: World, uuid: str) -> Row:
+def invite_link(world: World, uuid: str) -> Row:
     with world.database.read() as tx:
         return invite_link_queries.find(tx, world.staff.actor, uuid)
 
 
-def approved(site: Site, link: str, person: Person) -> bool:
-    """Ask by a link; tell whether nobody had to decide."""
-    answer = site.post(f"/api/user-group-invitations/{link}/submit_request/", person)
-    assert answer.status_code == 200, answer.text
-    return bool(answer.json()["auto_approved"])
+def update_account(world: World, person: Person, **values: Any) -> None:
+    with world.database.write() as tx:
+        account_actions.update(
+            tx, world.staff.actor, world.settings, person.uuid, values, agrees=False
+        )
 
 
-def save(browser: Browser, scene: Scene, who: Person, link: str, **given: str) -> Any:
-    here = f"{scene.paths['project']}links/{link}/"
-    browser.sign_in(scene.world, who)
-    browser.open(here)
-    return browser.send(here, action="save", **given)
+def is_approved(site: Site, link: str, person: Person) -> bool:
+    """Request a role by a link; return whether it was approved automatically."""
+    response = site.post(f"/api/user-group-invitations/{link}/submit_request/", person)
+    assert response.status_code == 200, response.text
+    return bool(response.json()["auto_approved"])
+
+
+def save(browser: Browser, scene: Scene, person: Person, link: str, **form: str) -> httpx.Response:
+    path = f"{scene.paths['project']}links/{link}/"
+    browser.sign_in(scene.world, person).open(path)
+    return browser.send(path, action="save", **form)
 
 
 NARROW = {"affiliations": "member@example.org", "email_patterns": r".*@example\.org"}
 
 
-def made_by_staff(scene: Scene, **details: Any) -> str:
+def open_by_staff(scene: Scene, **details: Any) -> str:
     narrow: dict[str, Any] = {
         "affiliations": ["member@example.org"],
         "email_patterns": [r".*@example\.org"],
@@ -51,239 +59,229 @@ def made_by_staff(scene: Scene, **details: Any) -> str:
 
 
 WIDER: dict[str, dict[str, str]] = {
-    "regular expressions are not valid": {"email_patterns": "", "affiliations": ""},
+    "no restrictions": {"email_patterns": "", "affiliations": ""},
     "another pattern": {"email_patterns": r".*@example\.org" + "\n.*"},
     "another institution": {"affiliations": "member@example.org\nmember@example.com"},
     "several requests": {"allow_multiple_requests": "yes"},
-    "automatic": {"auto_approve": "yes"},
+    "auto-approval": {"auto_approve": "yes"},
+    "later end": {"expires": (SOON + timedelta(days=2)).date().isoformat()},
 }
 
 
 @pytest.mark.parametrize("wider", WIDER)
-def test_manager_who_widened_a_link_of_staff_answers_for_it_alone(
+def test_manager_who_widens_a_link_becomes_its_sponsor(
     browser: Browser, scene: Scene, site: Site, wider: str
 ) -> None:
     world, manager = scene.world, scene.people["manager"]
-    link = made_by_staff(scene, auto_approve=wider != "automatic")
-    given = NARROW | {"auto_approve": "yes"} | WIDER[wider]
-    assert save(browser, scene, manager, link, **given).status_code == 303
-    ada, bob = world.person("ada"), world.person("bob")
-    assert approved(site, link, ada)
+    details = {"expires_at": SOON} if wider == "later end" else {}
+    link = open_by_staff(scene, auto_approve=wider != "auto-approval", **details)
+    form = NARROW | {"auto_approve": "yes"} | WIDER[wider]
+    assert save(browser, scene, manager, link, **form).status_code == 303
+    assert is_approved(site, link, world.person("ada"))
     world.unseat(manager, "PROJECT.MANAGER", scene.project)
-    assert not approved(site, link, bob)
+    assert not is_approved(site, link, world.person("bob"))
     assert {row.username for row in world.grants_in(scene.project)} == {"member", "ada"}
 
 
-def test_link_that_lasts_longer_has_whoever_said_so_as_its_sponsor(
-    browser: Browser, scene: Scene, site: Site
+@pytest.mark.parametrize(
+    ("form", "is_automatic"),
+    [
+        pytest.param(NARROW | {"custom_text": "Welcome"}, True, id="text"),
+        pytest.param({"affiliations": "member@example.org"}, True, id="one pattern less"),
+        pytest.param(NARROW, False, id="no auto-approval"),
+    ],
+)
+def test_manager_who_narrows_a_link_does_not_become_its_sponsor(
+    browser: Browser, scene: Scene, site: Site, form: dict[str, str], is_automatic: bool
 ) -> None:
     world, manager = scene.world, scene.people["manager"]
-    soon = datetime.now(UTC) + timedelta(days=1)
-    link = made_by_staff(scene, auto_approve=True, expires_at=soon)
-    longer = (soon + timedelta(days=2)).date().isoformat()
-    save(browser, scene, manager, link, auto_approve="yes", expires=longer, **NARROW)
-    world.unseat(manager, "PROJECT.MANAGER", scene.project)
-    assert not approved(site, link, world.person("ada"))
-
-
-NARROWER: dict[str, dict[str, str]] = {
-    "words": NARROW | {"custom_text": "Welcome"},
-    "one pattern less": {"affiliations": "member@example.org"},
-    "not automatic": NARROW,
-}
-
-
-@pytest.mark.parametrize("narrower", NARROWER)
-def test_manager_who_narrowed_a_link_of_staff_leaves_staff_as_its_sponsor(
-    browser: Browser, scene: Scene, site: Site, narrower: str
-) -> None:
-    world, manager = scene.world, scene.people["manager"]
-    link = made_by_staff(scene, auto_approve=True)
-    automatic = {} if narrower == "not automatic" else {"auto_approve": "yes"}
-    given = NARROWER[narrower] | automatic
-    assert save(browser, scene, manager, link, **given).status_code == 303
+    link = open_by_staff(scene, auto_approve=True)
+    form = form | ({"auto_approve": "yes"} if is_automatic else {})
+    assert save(browser, scene, manager, link, **form).status_code == 303
     world.unseat(manager, "PROJECT.MANAGER", scene.project)
     ada = world.person("ada")
-    with world.database.write() as tx:
-        own = {"affiliations": ["member@example.org"]}
-        account_actions.update(tx, world.staff.actor, world.settings, ada.uuid, own, agrees=False)
-    assert approved(site, link, ada) is bool(automatic)
+    update_account(world, ada, affiliations=["member@example.org"])
+    assert is_approved(site, link, ada) is is_automatic
 
 
-def test_staff_take_a_link_over_by_widening_it(browser: Browser, scene: Scene, site: Site) -> None:
+def test_staff_who_widen_a_link_become_its_sponsor(
+    browser: Browser, scene: Scene, site: Site
+) -> None:
     world, manager = scene.world, scene.people["manager"]
     link = world.open(manager, MEMBER, scene.project)
     save(browser, scene, world.staff, link, auto_approve="yes")
     world.unseat(manager, "PROJECT.MANAGER", scene.project)
-    assert approved(site, link, world.person("ada"))
+    assert is_approved(site, link, world.person("ada"))
 
 
-def test_link_whose_sponsor_has_gone_says_so_and_is_taken_over_by_saving_it(
+def test_saving_a_link_without_sponsor_restores_auto_approval(
     browser: Browser, scene: Scene, site: Site
 ) -> None:
     world, manager, owner = scene.world, scene.people["manager"], scene.people["owner"]
     link = world.open(manager, MEMBER, scene.project, auto_approve=True)
-    here = f"{scene.paths['project']}links/"
-    browser.sign_in(world, owner)
-    assert "Requests are approved automatically" in text(browser.open(here))
-    asks = f"/open_invitation/{link}/"
-    browser.sign_in(world, world.person("ada"))
-    assert "is approved automatically" in text(browser.open(asks))
+    for_owner, for_ada = f"{scene.paths['project']}links/", f"/open_invitation/{link}/"
+    ada = world.person("ada")
+
+    def page(person: Person, path: str) -> str:
+        return text(browser.sign_in(world, person).open(path))
+
+    assert "Requests are approved automatically" in page(owner, for_owner)
+    assert "is approved automatically" in page(ada, for_ada)
     world.unseat(manager, "PROJECT.MANAGER", scene.project)
-    assert "is approved automatically" not in text(browser.open(asks))
-    browser.sign_in(world, owner)
-    said = text(browser.open(here))
-    assert "Requests are approved automatically" not in said
-    assert "To approve requests automatically again, save the link" in said
-    assert not approved(site, link, world.person("bob"))
+    assert "is approved automatically" not in page(ada, for_ada)
+    assert "Requests are approved automatically" not in page(owner, for_owner)
+    assert "To approve requests automatically again, save the link" in page(owner, for_owner)
+    assert not is_approved(site, link, world.person("bob"))
     save(browser, scene, owner, link, auto_approve="yes")
-    assert approved(site, link, world.person("eve"))
+    assert is_approved(site, link, world.person("eve"))
 
 
-@pytest.mark.parametrize("end", ["deactivated", "no more staff"])
-def test_sponsor_who_is_staff_no_more_lets_nobody_in(scene: Scene, site: Site, end: str) -> None:
+@pytest.mark.parametrize("field", ["is_active", "is_staff"])
+def test_auto_approval_ends_when_the_sponsor_is_no_longer_staff(
+    scene: Scene, site: Site, field: str
+) -> None:
     world = scene.world
     chief = world.person("chief", is_staff=True)
     link = world.open(chief, MEMBER, scene.project, auto_approve=True)
-    assert approved(site, link, world.person("ada"))
-    change = {"is_active": False} if end == "deactivated" else {"is_staff": False}
-    with world.database.write() as tx:
-        account_actions.update(
-            tx, world.staff.actor, world.settings, chief.uuid, change, agrees=False
-        )
-    assert not approved(site, link, world.person("bob"))
+    assert is_approved(site, link, world.person("ada"))
+    update_account(world, chief, **{field: False})
+    assert not is_approved(site, link, world.person("bob"))
 
 
-def test_public_link_is_changed_by_staff_alone_and_closed_by_its_managers_too(
+def test_only_staff_can_edit_a_public_link_but_managers_can_close_it(
     browser: Browser, scene: Scene, site: Site
 ) -> None:
     world, owner = scene.world, scene.people["owner"]
-    public: dict[str, Any] = {"is_public": True, "auto_create_project": True}
-    link = world.open(world.staff, MEMBER, scene.organisation, **public)
-    other = world.open(world.staff, MEMBER, scene.organisation, **public)
+    link, other = (
+        world.open(
+            world.staff, MEMBER, scene.organisation, is_public=True, auto_create_project=True
+        )
+        for _ in range(2)
+    )
     with world.database.write() as tx:
         add_role(tx, "CUSTOM.INVITER", ScopeKind.ORGANISATION, (Permission.ORGANISATION_GRANT,))
     world.seat(owner, "CUSTOM.INVITER", scene.organisation)
-    here = f"{scene.paths['organisation']}links/"
+    path = f"{scene.paths['organisation']}links/"
     browser.sign_in(world, owner)
-    assert f'href="{here}{link}/"' not in browser.open(here).text
-    for given in ({}, {"is_public": "yes"}, {"custom_text": "Ours"}, {"auto_approve": "yes"}):
-        answer = browser.send(f"{here}{link}/", action="save", **given)
-        assert answer.status_code == 403
-        assert "only staff can edit it" in text(answer)
-        browser.open(here)
-    assert browser.call("GET", f"{here}{link}/").status_code == 403
-    assert link_of(world, link).is_public
-    assert browser.send(f"{here}{link}/", action="close").status_code == 303
-    assert link_of(world, link).canceled_at is not None
-    browser.sign_in(world, world.staff)
-    browser.open(f"{here}{other}/")
-    given = {"is_public": "yes", "custom_text": "Ours"}
-    assert browser.send(f"{here}{other}/", action="save", **given).status_code == 303
-    assert link_of(world, other).custom_text == "Ours"
+    for form in ({}, {"is_public": "yes"}, {"custom_text": "Ours"}, {"auto_approve": "yes"}):
+        assert f'href="{path}{link}/"' not in browser.open(path).text
+        response = browser.send(f"{path}{link}/", action="save", **form)
+        assert response.status_code == 403
+        assert "only staff can edit it" in text(response)
+    browser.open(path)
+    assert browser.call("GET", f"{path}{link}/").status_code == 403
+    assert invite_link(world, link).is_public
+    assert browser.send(f"{path}{link}/", action="close").status_code == 303
+    assert invite_link(world, link).canceled_at is not None
+    browser.sign_in(world, world.staff).open(f"{path}{other}/")
+    form = {"is_public": "yes", "custom_text": "Ours"}
+    assert browser.send(f"{path}{other}/", action="save", **form).status_code == 303
+    assert invite_link(world, other).custom_text == "Ours"
 
 
-# Whoever merely reads.
-
-
-def reader(world: World, scene: Scene, kind: str) -> Person:
-    if kind == "support":
-        return world.person("reader", is_support=True)
-    person = world.person("reader")
-    with world.database.write() as tx:
-        if kind == "lists":
-            add_role(tx, "CUSTOM.READER", ScopeKind.ORGANISATION, (Permission.INVITATION_LIST,))
-        else:
-            # May let people in, but not to a role above their own.
-            add_role(tx, "CUSTOM.READER", ScopeKind.ORGANISATION, (Permission.PROJECT_GRANT,))
-    world.seat(person, "CUSTOM.READER", scene.organisation)
+def add_reader(world: World, scene: Scene, kind: str) -> Person:
+    """Create an account that can read links but not give their role."""
+    person = world.person("reader", is_support=kind == "support")
+    if kind != "support":
+        permission = {
+            "lists": Permission.INVITATION_LIST,
+            "below the role": Permission.PROJECT_GRANT,
+        }[kind]
+        with world.database.write() as tx:
+            add_role(tx, "CUSTOM.READER", ScopeKind.ORGANISATION, (permission,))
+        world.seat(person, "CUSTOM.READER", scene.organisation)
     return person
 
 
-@pytest.mark.parametrize("way", ["api", "page"])
+@pytest.mark.parametrize("protocol", ["api", "page"])
 @pytest.mark.parametrize("kind", ["support", "lists", "below the role"])
-def test_whoever_merely_reads_a_link_waits_for_a_decision(
-    browser: Browser, scene: Scene, site: Site, kind: str, way: str
+def test_auto_approval_does_not_apply_to_accounts_that_can_read_the_link(
+    browser: Browser, scene: Scene, site: Site, kind: str, protocol: str
 ) -> None:
     world = scene.world
     link = world.open(scene.people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True)
-    climber, stranger = reader(world, scene, kind), world.person("stranger")
-    for who, expected in ((climber, False), (stranger, True)):
-        if way == "api":
-            assert approved(site, link, who) is expected
+    reader, stranger = add_reader(world, scene, kind), world.person("stranger")
+    for person, expected in ((reader, False), (stranger, True)):
+        if protocol == "api":
+            assert is_approved(site, link, person) is expected
         else:
-            here = f"/open_invitation/{link}/"
-            browser.sign_in(world, who)
-            assert ("is approved automatically" in text(browser.open(here))) is expected
-            said = text(browser.follow(browser.send(here)))
-            assert ("Welcome!" in said) is expected
-    managers = {row.username for row in world.grants_in(scene.project)}
-    assert "stranger" in managers
-    assert "reader" not in managers
+            path = f"/open_invitation/{link}/"
+            page = text(browser.sign_in(world, person).open(path))
+            assert ("is approved automatically" in page) is expected
+            assert ("Welcome!" in text(browser.follow(browser.send(path)))) is expected
+    members = {row.username for row in world.grants_in(scene.project)}
+    assert "stranger" in members
+    assert "reader" not in members
 
 
 @pytest.mark.parametrize("kind", ["support", "lists"])
-def test_reader_gets_no_project_of_their_own_at_once(scene: Scene, site: Site, kind: str) -> None:
+def test_reader_of_a_link_gets_no_project_without_approval(
+    scene: Scene, site: Site, kind: str
+) -> None:
     world = scene.world
     details: dict[str, Any] = {"auto_create_project": True, "auto_approve": True}
     link = world.open(world.staff, "PROJECT.MANAGER", scene.organisation, **details)
-    assert not approved(site, link, reader(world, scene, kind))
-    assert approved(site, link, world.person("stranger"))
+    assert not is_approved(site, link, add_reader(world, scene, kind))
+    assert is_approved(site, link, world.person("stranger"))
 
 
-def test_whoever_could_give_the_role_is_let_in_at_once(scene: Scene, site: Site) -> None:
-    world: World = scene.world
-    place: Place = scene.project
-    link = world.open(world.staff, "PROJECT.MANAGER", place, auto_approve=True)
-    assert approved(site, link, scene.people["owner"])
-    assert approved(site, link, world.person("boss", is_staff=True, is_support=True))
-
-
-def test_requests_tell_colleagues_of_the_organisation_no_link(scene: Scene, site: Site) -> None:
+def test_account_that_can_give_the_role_is_approved_automatically(scene: Scene, site: Site) -> None:
     world = scene.world
-    link = world.open(scene.people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True)
-    ada, colleague = world.person("ada"), world.person("colleague")
+    link = world.open(world.staff, "PROJECT.MANAGER", scene.project, auto_approve=True)
+    assert is_approved(site, link, scene.people["owner"])
+    assert is_approved(site, link, world.person("boss", is_staff=True, is_support=True))
+
+
+def add_colleague(world: World, scene: Scene) -> Person:
+    """Create a member of the organisation without permissions."""
+    person = world.person("colleague")
     with world.database.write() as tx:
         add_role(tx, "CUSTOM.COLLEAGUE", ScopeKind.ORGANISATION, ())
-    world.seat(colleague, "CUSTOM.COLLEAGUE", scene.organisation)
-    assert approved(site, link, ada)
+    world.seat(person, "CUSTOM.COLLEAGUE", scene.organisation)
+    return person
+
+
+def test_request_shows_its_link_only_to_requester_and_deciders(scene: Scene, site: Site) -> None:
+    world, people = scene.world, scene.people
+    link = world.open(people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True)
+    ada, colleague = world.person("ada"), add_colleague(world, scene)
+    assert is_approved(site, link, ada)
     world.unseat(ada, "PROJECT.MANAGER", scene.project)
-    people = scene.people
-    shown = {ada: True, people["owner"]: True, people["manager"]: True, world.staff: True}
-    shown |= {people["support"]: True, reader(world, scene, "lists"): True, colleague: False}
-    for who, expected in shown.items():
-        (listed,) = site.get("/api/user-permission-requests/", who).json()
-        one = site.get(f"/api/user-permission-requests/{listed['uuid']}/", who).json()
-        assert one == listed
-        assert listed["created_by_username"] == "ada"
-        assert (link in str(listed)) is expected, who.actor.username
-        assert bool(listed["invitation"]) is expected
+    reader = add_reader(world, scene, "lists")
+    for person, expected in (
+        *((people[name], True) for name in ("owner", "manager", "support", "staff")),
+        (ada, True),
+        (reader, True),
+        (colleague, False),
+    ):
+        path = "/api/user-permission-requests/"
+        (row,) = site.get(path, person).json()
+        assert site.get(f"{path}{row['uuid']}/", person).json() == row
+        assert row["created_by_username"] == "ada"
+        assert (link in str(row)) is expected, person.actor.username
+        assert bool(row["invitation"]) is expected
 
 
-def test_requests_tell_colleagues_a_public_link_while_it_is_active(
+def test_request_shows_a_public_link_to_colleagues_while_it_is_active(
     scene: Scene, site: Site
 ) -> None:
-    world = scene.world
+    world, path = scene.world, "/api/user-permission-requests/"
     public: dict[str, Any] = {"is_public": True, "auto_create_project": True}
     link = world.open(world.staff, "PROJECT.MANAGER", scene.organisation, **public)
-    colleague, owner = world.person("colleague"), scene.people["owner"]
-    with world.database.write() as tx:
-        add_role(tx, "CUSTOM.COLLEAGUE", ScopeKind.ORGANISATION, ())
-    world.seat(colleague, "CUSTOM.COLLEAGUE", scene.organisation)
+    colleague, managers = add_colleague(world, scene), (scene.people["owner"], world.staff)
     for name in ("ada", "bob"):
         world.ask(world.person(name), link)
 
-    def tell_link(who: Person) -> list[bool]:
-        path = "/api/user-permission-requests/"
-        pages = [site.get(f"{path}?page_size=1&page={n}", who).json() for n in (1, 2)]
-        listed = [request for page in pages for request in page]
-        assert listed == [site.get(f"{path}{one['uuid']}/", who).json() for one in listed]
-        return [link in one["invitation"] for one in listed]
+    def shows_link(person: Person) -> list[bool]:
+        pages = [site.get(f"{path}?page_size=1&page={page}", person).json() for page in (1, 2)]
+        rows = [row for page in pages for row in page]
+        assert rows == [site.get(f"{path}{row['uuid']}/", person).json() for row in rows]
+        return [link in row["invitation"] for row in rows]
 
-    for who in (colleague, owner, world.staff):
-        assert tell_link(who) == [True, True]
-    closed = site.post(f"/api/user-group-invitations/{link}/cancel/", world.staff)
-    assert closed.status_code == 200
-    assert tell_link(colleague) == [False, False]
-    for who in (owner, world.staff):
-        assert tell_link(who) == [True, True]
+    for person in (colleague, *managers):
+        assert shows_link(person) == [True, True]
+    response = site.post(f"/api/user-group-invitations/{link}/cancel/", world.staff)
+    assert response.status_code == 200
+    assert shows_link(colleague) == [False, False]
+    for person in managers:
+        assert shows_link(person) == [True, True]
