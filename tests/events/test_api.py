@@ -1,16 +1,16 @@
-"""History on this wire: who is told what of it, in which words, and how it is looked through."""
+"""The audit log in the Waldur API: who sees which event, messages, filters."""
 
 from __future__ import annotations
 
 import ast
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from sqlalchemy import insert, update
 
@@ -35,77 +35,101 @@ from tests.support.world import Person, Place, World
 
 EVENTS = "/api/events/"
 ADDRESS = "192.0.2.7"
-once = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+INVITED = "ada@example.org"
+sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 
-class House:
-    """An organisation with two projects, and everybody who could ask what happened there."""
+class Team:
+    """An organisation with two projects, accounts in and outside it, and what they see."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, site: Site) -> None:
         self.world = world
+        self.site = site
         self.staff = world.staff
         self.support = world.person("support", is_support=True)
         self.owner = world.person("owner")
         self.organisation = world.organisation("Acme", owner=self.owner)
         self.project = world.project(self.organisation, "Engine")
         self.other = world.project(self.organisation, "Brake")
-        self.manager = self._seated("manager", "PROJECT.MANAGER", self.project)
-        self.member = self._seated("member", "PROJECT.MEMBER", self.project)
-        self.sibling = self._seated("sibling", "PROJECT.MANAGER", self.other)
+        self.manager = self._member("manager", "PROJECT.MANAGER", self.project)
+        self.member = self._member("member", "PROJECT.MEMBER", self.project)
+        self.sibling = self._member("sibling", "PROJECT.MANAGER", self.other)
         self.outsider = world.person("outsider")
         self.foreigner = world.person("foreigner")
         world.project(world.organisation("Elsewhere", owner=self.foreigner), "Lamp")
 
-    def _seated(self, name: str, role: str, place: Place) -> Person:
+    def _member(self, name: str, role: str, project: Place) -> Person:
         person = self.world.person(name)
-        self.world.seat(person, role, place)
+        self.world.seat(person, role, project)
         return person
 
     def person(self, name: str) -> Person:
-        found: Person = getattr(self, name)
-        return found
+        person: Person = getattr(self, name)
+        return person
+
+    def get(self, path: str, person: Person) -> httpx.Response:
+        return self.site.get(f"{EVENTS}{path}", person)
+
+    def events(self, person: Person, query: str = "") -> list[dict[str, Any]]:
+        """Return the events that somebody sees."""
+        response = self.get(f"?page_size=300&{query}", person)
+        assert response.status_code == 200, response.text
+        rows: list[dict[str, Any]] = response.json()
+        assert response.headers["X-Result-Count"] == str(len(rows))
+        return rows
+
+    def of_type(self, person: Person, event_type: str) -> list[dict[str, Any]]:
+        return self.events(person, f"event_type={event_type}")
+
+    def event(self, person: Person, event_type: str) -> dict[str, Any]:
+        """Return the only event of a type that somebody sees."""
+        (event,) = self.of_type(person, event_type)
+        return event
+
+    def record(self, kind: str, actor: Any = None, **facts: Any) -> None:
+        with self.world.database.write() as tx:
+            event_queries.record(tx, kind, actor, **facts)
+
+    def invite(self, email: str = INVITED) -> str:
+        return self.world.invite(self.manager, email, "PROJECT.ADMIN", self.project)
+
+    def add_with(self, *permissions: Permission) -> Person:
+        """Return a new account with these permissions in the project."""
+        role = f"CUSTOM.{uuid4().hex[:6]}"
+        with self.world.database.write() as tx:
+            add_role(tx, role, ScopeKind.PROJECT, permissions)
+        person = self.world.person()
+        self.world.seat(person, role, self.project)
+        return person
+
+    def add_outsider(self, person: Person, headers: dict[str, str]) -> httpx.Response:
+        """Add the outsider to the project, over the API."""
+        body = {"user": self.outsider.uuid, "role": self.world.role("PROJECT.ADMIN").uuid}
+        path = f"{self.project.path}add_user/"
+        response = self.site.request("POST", path, person, headers, json=body)
+        assert response.status_code == 201
+        return response
 
 
 @pytest.fixture
-def house(world: World) -> House:
-    return House(world)
+def team(world: World, site: Site) -> Team:
+    return Team(world, site)
 
 
-def listed(site: Site, who: Person | str, query: str = "") -> list[dict[str, Any]]:
-    answer = site.get(f"{EVENTS}?page_size=300&{query}", who)
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()
-    assert answer.headers["X-Result-Count"] == str(len(found))
-    return found
+def types(events: Iterable[dict[str, Any]]) -> list[str]:
+    return [event["event_type"] for event in events]
 
 
-def types(found: Iterable[dict[str, Any]]) -> list[str]:
-    return [one["event_type"] for one in found]
+def strings(value: Any) -> set[str]:
+    """Return all values inside, as text."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return {text for item in value for text in strings(item)}
+    return {str(value)}
 
 
-def the(site: Site, who: Person, event_type: str, query: str = "") -> dict[str, Any]:
-    """The one event of a type that somebody sees."""
-    (found,) = listed(site, who, f"event_type={event_type}&{query}")
-    return found
-
-
-def last(site: Site, who: Person, event_type: str) -> dict[str, Any]:
-    return listed(site, who, f"event_type={event_type}")[0]
-
-
-def names(one: dict[str, Any], event_type: str, username: str) -> bool:
-    """Whether an event is of a type, and about somebody."""
-    about = one["context"].get("affected_user_username")
-    return bool(one["event_type"] == event_type and about == username)
-
-
-def record(world: World, kind: str, actor: Any = None, **facts: Any) -> None:
-    with world.database.write() as tx:
-        event_queries.record(tx, kind, actor, **facts)
-
-
-# Who is told of what: of the project, of the organisation, of another project, of its invitation.
-SEES = """
+VISIBLE = """
            member_role sibling_role organisation invitation logout
 staff      yes         yes          yes          yes        yes
 support    yes         yes          yes          yes        yes
@@ -118,387 +142,341 @@ foreigner  no          no           no           no         no
 """
 
 
-def test_every_event_is_shown_to_whom_it_belongs_and_hidden_from_the_others(
-    site: Site, house: House, world: World
-) -> None:
-    world.invite(house.manager, "ada@example.org", "PROJECT.ADMIN", house.project)
-    record(world, "logout", house.member.actor, account=house.member.id)
+def test_each_event_is_visible_only_to_those_who_may_see_it(team: Team) -> None:
+    team.invite()
+    team.record("logout", team.member.actor, account=team.member.id)
 
-    is_it: dict[str, Callable[[dict[str, Any]], bool]] = {
-        "member_role": lambda one: names(one, "role_granted", "member"),
-        "sibling_role": lambda one: names(one, "role_granted", "sibling"),
-        "organisation": lambda one: (
-            one["event_type"] == "customer_creation_succeeded"
-            and one["context"]["scope_uuid"] == house.organisation.uuid
+    def about(event_type: str, username: str) -> Callable[[dict[str, Any]], bool]:
+        return lambda event: (
+            event["event_type"] == event_type
+            and event["context"].get("affected_user_username") == username
+        )
+
+    conditions: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "member_role": about("role_granted", "member"),
+        "sibling_role": about("role_granted", "sibling"),
+        "organisation": lambda event: (
+            event["event_type"] == "customer_creation_succeeded"
+            and event["context"]["scope_uuid"] == team.organisation.uuid
         ),
-        "invitation": lambda one: one["event_type"] == "invitation_created",
-        "logout": lambda one: names(one, "auth_logged_out", "member"),
+        "invitation": lambda event: event["event_type"] == "invitation_created",
+        "logout": about("auth_logged_out", "member"),
     }
-    head, *rest = SEES.strip().splitlines()
-    everything = listed(site, house.staff)
-    for line in rest:
-        who, *expected = line.split()
-        person = house.person(who)
-        found = listed(site, person)
-        for name, word in zip(head.split(), expected, strict=True):
-            assert any(map(is_it[name], found)) is (word == "yes"), (who, name)
-            hidden = next(filter(is_it[name], everything))
-            for key in (hidden["uuid"], str(UUID(hidden["uuid"])), hidden["id"]):
-                answer = site.get(f"{EVENTS}{key}/", person)
-                assert answer.status_code == (200 if word == "yes" else 404), (who, name)
-                if word == "no":
-                    assert answer.json() == {"detail": "No Event matches the given query."}
-    assert listed(site, house.support) == everything
+    head, *lines = VISIBLE.strip().splitlines()
+    everything = team.events(team.staff)
+    for line in lines:
+        name, *cells = line.split()
+        person = team.person(name)
+        visible = team.events(person)
+        for column, cell in zip(head.split(), cells, strict=True):
+            condition, is_visible = conditions[column], cell == "yes"
+            assert any(map(condition, visible)) is is_visible, (name, column)
+            event = next(filter(condition, everything))
+            for key in (event["uuid"], str(UUID(event["uuid"])), event["id"]):
+                response = team.get(f"{key}/", person)
+                assert response.status_code == (200 if is_visible else 404), (name, column)
+                if not is_visible:
+                    assert response.json() == {"detail": "No Event matches the given query."}
+    assert team.events(team.support) == everything
 
 
-def test_nobody_is_told_anything_without_a_token(site: Site, house: House) -> None:
-    uuid = listed(site, house.staff)[0]["uuid"]
+def test_events_need_a_token(team: Team) -> None:
+    uuid = team.events(team.staff)[0]["uuid"]
     paths = ("", f"{uuid}/", "count/", "event_groups/", "scope_types/")
-    assert {site.get(f"{EVENTS}{path}").status_code for path in paths} == {401}
+    assert {team.site.get(f"{EVENTS}{path}").status_code for path in paths} == {401}
 
 
-def test_one_who_may_merely_change_a_scope_reads_its_history_but_no_addresses(
-    site: Site, house: House, world: World
-) -> None:
-    """Each right that opens the history alone, and a role that carries none."""
-    uuid = world.invite(house.owner, "ada@example.org", "PROJECT.ADMIN", house.project)
-    for right, is_open, reads in (
+def test_only_rights_on_invitations_show_invited_addresses(team: Team) -> None:
+    uuid = team.invite()
+    for permission, sees_event, sees_address in (
         (Permission.PROJECT_UPDATE, True, False),
         (Permission.PROJECT_GRANT, True, True),
         (Permission.INVITATION_LIST, True, True),
         (Permission.PROJECT_DELETE, False, False),
     ):
-        with world.database.write() as tx:
-            role = f"CUSTOM.{right.name}"
-            add_role(tx, role, ScopeKind.PROJECT, (right,))
-        person = world.person()
-        world.seat(person, role, house.project)
-        found = listed(site, person, "event_type=invitation_created")
-        assert len(found) == is_open, right
-        for one in found:
-            assert ("ada@example.org" in json.dumps(one)) is reads, right
-            assert (uuid in json.dumps(one)) is reads, right
-            assert one["context"]["scope_uuid"] == house.project.uuid
+        events = team.of_type(team.add_with(permission), "invitation_created")
+        assert len(events) == sees_event, permission
+        for event in events:
+            assert (INVITED in json.dumps(event)) is sees_address, permission
+            assert (uuid in json.dumps(event)) is sees_address, permission
+            assert event["context"]["scope_uuid"] == team.project.uuid
 
 
-def test_an_invitation_tells_its_readers_who_was_invited(
-    site: Site, house: House, world: World
-) -> None:
-    world.invite(house.manager, "ada@example.org", "PROJECT.ADMIN", house.project)
-    expected = "An invitation of ada@example.org to Engine has been made by Manager Lee."
-    for who in (house.staff, house.support, house.owner, house.manager):
-        assert the(site, who, "invitation_created")["message"] == expected
-    # Who invited and has lost the right since is not told any more whom and where.
-    world.unseat(house.manager, "PROJECT.MANAGER", house.project)
-    left = the(site, house.manager, "invitation_created")
-    assert left["message"] == "An invitation has been made by Manager Lee."
-    assert not {"ada@example.org", house.project.uuid, "Engine", "Acme"} & set(_texts(left))
+def test_invitation_event_names_the_address_only_to_its_readers(team: Team) -> None:
+    team.invite()
+    message = f"An invitation of {INVITED} to Engine has been made by Manager Lee."
+    for person in (team.staff, team.support, team.owner, team.manager):
+        assert team.event(person, "invitation_created")["message"] == message
+    # The inviter loses the right, and sees neither the address nor the scope any more.
+    team.world.unseat(team.manager, "PROJECT.MANAGER", team.project)
+    event = team.event(team.manager, "invitation_created")
+    assert event["message"] == "An invitation has been made by Manager Lee."
+    assert not {INVITED, team.project.uuid, "Engine", "Acme"} & strings(event)
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [text for one in value.values() for text in _texts(one)]
-    if isinstance(value, list):
-        return [text for one in value for text in _texts(one)]
-    return [str(value)]
-
-
-def test_a_former_member_is_told_that_it_was_but_not_where_nor_by_whom(
-    site: Site, house: House, world: World
-) -> None:
-    seat = {"user": house.member.uuid, "role": world.role("PROJECT.MEMBER").uuid}
-    assert site.post(f"{house.project.path}delete_user/", house.manager, json=seat).is_success
-    told = the(site, house.member, "role_revoked")
-    assert told["message"] == "The role PROJECT.MEMBER of user member has been taken away."
-    assert set(told["context"]) == {
+def test_former_member_sees_own_event_without_scope_and_actor(team: Team) -> None:
+    body = {"user": team.member.uuid, "role": team.world.role("PROJECT.MEMBER").uuid}
+    path = f"{team.project.path}delete_user/"
+    assert team.site.post(path, team.manager, json=body).is_success
+    event = team.event(team.member, "role_revoked")
+    assert event["message"] == "The role PROJECT.MEMBER of user member has been taken away."
+    assert set(event["context"]) == {
         "affected_user_full_name",
         "affected_user_username",
         "affected_user_uuid",
         "role_name",
         "expiration_time",
     }
-    # Nor can it be found out by asking for them.
+    # Filters do not reveal them either.
     for query in (
-        f"scope=http://x{house.project.path}",
-        f"project_uuid={house.project.uuid}",
-        f"customer_uuid={house.organisation.uuid}",
-        f"user_uuid={house.manager.uuid}",
-        f"related_user_uuid={house.manager.uuid}",
+        f"scope=http://x{team.project.path}",
+        f"project_uuid={team.project.uuid}",
+        f"customer_uuid={team.organisation.uuid}",
+        f"user_uuid={team.manager.uuid}",
+        f"related_user_uuid={team.manager.uuid}",
     ):
-        assert "role_revoked" not in types(listed(site, house.member, query)), query
-    in_full = the(site, house.owner, "role_revoked")
-    assert in_full["message"] == (
+        assert "role_revoked" not in types(team.events(team.member, query)), query
+    assert team.event(team.owner, "role_revoked")["message"] == (
         "The role PROJECT.MEMBER in Engine of user member has been taken away by Manager Lee."
     )
 
 
-def test_where_from_is_told_to_those_who_see_all_and_to_whoever_did_it(
-    site: Site, house: House, world: World
-) -> None:
-    seat = {"user": house.outsider.uuid, "role": world.role("PROJECT.ADMIN").uuid}
-    headers = {"X-Request-ID": "a-request-of-the-manager"}
-    path = f"{house.project.path}add_user/"
-    answer = site.request("POST", path, house.manager, headers, json=seat)
-    assert answer.status_code == 201
-    for name in ("staff", "support", "manager"):
-        told = last(site, house.person(name), "role_granted")["context"]
-        assert told["ip_address"] == "127.0.0.1", name
-        assert told["request_id"] == answer.headers["X-Request-ID"], name
-    for name in ("owner", "outsider"):
-        told = last(site, house.person(name), "role_granted")["context"]
-        assert told["affected_user_username"] == "outsider"
-        assert not {"ip_address", "request_id"} & set(told), name
+def test_ip_address_is_shown_only_to_staff_support_and_the_actor(team: Team) -> None:
+    response = team.add_outsider(team.manager, {"X-Request-ID": "a-request-of-the-manager"})
+    for name in ("staff", "support", "manager", "owner", "outsider"):
+        context = team.of_type(team.person(name), "role_granted")[0]["context"]
+        assert context["affected_user_username"] == "outsider"
+        if name in {"owner", "outsider"}:
+            assert not {"ip_address", "request_id"} & set(context), name
+        else:
+            assert context["ip_address"] == "127.0.0.1", name
+            assert context["request_id"] == response.headers["X-Request-ID"], name
 
 
-def test_whoever_acted_as_somebody_is_named_and_not_located(
-    site: Site, house: House, world: World
-) -> None:
-    seat = {"user": house.outsider.uuid, "role": world.role("PROJECT.ADMIN").uuid}
-    headers = {"X-Impersonated-User-Uuid": house.manager.uuid}
-    path = f"{house.project.path}add_user/"
-    assert site.request("POST", path, house.staff, headers, json=seat).status_code == 201
-    for name, is_named, is_located in (
+def test_impersonator_is_named_to_the_account_without_ip_address(team: Team) -> None:
+    team.add_outsider(team.staff, {"X-Impersonated-User-Uuid": team.manager.uuid})
+    for name, is_named, shows_ip_address in (
         ("staff", True, True),
         ("manager", True, False),
         ("owner", False, False),
     ):
-        told = last(site, house.person(name), "role_granted")["context"]
-        assert told["user_full_name"] == "Manager Lee"
-        assert ("impersonated_by_full_name" in told) is is_named, name
-        assert ("ip_address" in told) is is_located, name
+        context = team.of_type(team.person(name), "role_granted")[0]["context"]
+        assert context["user_full_name"] == "Manager Lee"
+        assert ("impersonated_by_full_name" in context) is is_named, name
+        assert ("ip_address" in context) is shows_ip_address, name
 
 
-def test_a_failed_login_is_located_for_those_who_see_all_alone(
-    site: Site, house: House, world: World
-) -> None:
-    with world.database.write() as tx:
-        row = account_queries.by_uuid(tx, house.member.uuid)
+def test_failed_login_shows_its_ip_address_to_staff_and_support_only(team: Team) -> None:
+    with team.world.database.write() as tx:
+        row = account_queries.by_uuid(tx, team.member.uuid)
         token_actions.record_failed_login(tx, row, ADDRESS)
         token_actions.record_failed_login(tx, None, ADDRESS)
-    name = "auth_login_failed_with_username"
-    stranger, own = listed(site, house.support, f"event_type={name}")
-    assert stranger["message"] == f"User unknown failed to log in from {ADDRESS}."
-    assert own["context"]["ip_address"] == ADDRESS
-    told = the(site, house.member, name)
-    assert told["message"] == "User member failed to log in."
-    assert ADDRESS not in json.dumps(told)
-    assert listed(site, house.owner, f"event_type={name}") == []
+    event_type = "auth_login_failed_with_username"
+    unknown, known = team.of_type(team.support, event_type)
+    assert unknown["message"] == f"User unknown failed to log in from {ADDRESS}."
+    assert known["context"]["ip_address"] == ADDRESS
+    event = team.event(team.member, event_type)
+    assert event["message"] == "User member failed to log in."
+    assert ADDRESS not in json.dumps(event)
+    assert team.of_type(team.owner, event_type) == []
 
 
-CHANGES = {
-    "civil_number": "38001085718",
-    "birth_date": datetime(1980, 1, 8, tzinfo=UTC).date(),
-    "job_title": "Reader",
-    "description": "watch this one",
-    "is_support": False,
-    "token_lifetime": 7200,
-}
-
-
-def test_a_change_of_an_account_tells_each_what_the_account_would(
-    site: Site, house: House, world: World
-) -> None:
+def test_account_change_shows_only_fields_that_the_reader_may_see(team: Team) -> None:
+    world, event_type = team.world, "user_update_succeeded"
     clerk = world.person("clerk", is_staff=True, agreed_at=datetime.now(UTC))
+    changes = {
+        "civil_number": "38001085718",
+        "birth_date": datetime(1980, 1, 8, tzinfo=UTC).date(),
+        "job_title": "Reader",
+        "description": "watch this one",
+        "is_support": True,
+        "token_lifetime": 7200,
+    }
     with world.database.write() as tx:
-        wanted = CHANGES | {"is_support": True}
         account_actions.update(
-            tx, clerk.actor, world.settings, house.member.uuid, wanted, agrees=False
+            tx, clerk.actor, world.settings, team.member.uuid, changes, agrees=False
         )
-    for name in ("staff", "support"):
-        told = the(site, house.person(name), "user_update_succeeded")["context"]
-        assert told["changes"]["civil_number"] == [None, "38001085718"]
-        assert told["changes"]["birth_date"] == [None, "1980-01-08"]
-        assert told["changes"]["description"] == ["", "watch this one"]
-        assert "token_lifetime" not in told["changes"]
-    # (Support may be told of nothing that it was not before; being it changes nothing here.)
+    for person in (team.staff, team.support):
+        shown = team.event(person, event_type)["context"]["changes"]
+        assert shown["civil_number"] == [None, "38001085718"]
+        assert shown["birth_date"] == [None, "1980-01-08"]
+        assert shown["description"] == ["", "watch this one"]
+        assert "token_lifetime" not in shown
     with world.database.write() as tx:
-        account_queries.change(tx, house.member.id, {"is_support": False})
+        account_queries.change(tx, team.member.id, {"is_support": False})
         account_queries.change(tx, clerk.id, {"is_staff": False})
-    told = the(site, house.member, "user_update_succeeded")
-    assert told["context"]["changes"]["civil_number"] == [None, "38001085718"]
-    assert told["context"]["changes"]["job_title"] == ["", "Reader"]
-    assert not {"description", "is_support"} & set(told["context"]["changes"])
-    assert "description" not in json.dumps(told)
-    # Who was staff is told that it was done, and nothing of what.
-    told = the(site, clerk, "user_update_succeeded")
-    assert told["message"] == "User member has been updated by Clerk Lee."
-    assert "38001085718" not in json.dumps(told)
-    assert listed(site, house.owner, "event_type=user_update_succeeded") == []
+    event = team.event(team.member, event_type)
+    shown = event["context"]["changes"]
+    assert shown["civil_number"] == [None, "38001085718"]
+    assert shown["job_title"] == ["", "Reader"]
+    assert not {"description", "is_support"} & set(shown)
+    assert "description" not in json.dumps(event)
+    # Former staff see that they changed the account, but no values.
+    event = team.event(clerk, event_type)
+    assert event["message"] == "User member has been updated by Clerk Lee."
+    assert "38001085718" not in json.dumps(event)
+    assert team.of_type(team.owner, event_type) == []
 
 
-def test_addresses_and_keys_are_told_to_their_own_person(
-    site: Site, house: House, world: World
-) -> None:
+def test_address_and_key_events_are_visible_to_their_account_only(team: Team) -> None:
+    world, member = team.world, team.member
     with world.database.write() as tx:
         email_change_actions.request_change(
-            tx,
-            house.member.actor,
-            world.settings,
-            world.vault,
-            house.member.uuid,
-            "n@example.org",
+            tx, member.actor, world.settings, world.vault, member.uuid, "n@example.org"
         )
-        ssh_key_actions.create(tx, house.member.actor, parse(new_key()), "laptop")
-    for who in (house.staff, house.support, house.member):
-        told = the(site, who, "account_address_change_asked")
-        assert told["message"] == "User member asked for another e-mail address, n@example.org."
-        told = the(site, who, "ssh_key_creation_succeeded")
-        assert told["message"] == "SSH key laptop of user member has been added by Member Lee."
-        assert told["context"]["ssh_key_fingerprint"].startswith("SHA256:")
-    for who in (house.owner, house.manager, house.outsider):
-        query = "event_type=account_address_change_asked,ssh_key_creation_succeeded"
-        assert listed(site, who, query) == []
+        ssh_key_actions.create(tx, member.actor, parse(new_key()), "laptop")
+    for person in (team.staff, team.support, member):
+        event = team.event(person, "account_address_change_asked")
+        assert event["message"] == "User member asked for another e-mail address, n@example.org."
+        event = team.event(person, "ssh_key_creation_succeeded")
+        assert event["message"] == "SSH key laptop of user member has been added by Member Lee."
+        assert event["context"]["ssh_key_fingerprint"].startswith("SHA256:")
+    for person in (team.owner, team.manager, team.outsider):
+        event_types = "account_address_change_asked,ssh_key_creation_succeeded"
+        assert team.of_type(person, event_types) == []
 
 
-def test_who_asked_to_be_let_in_is_told_to_those_who_read_requests(
-    site: Site, house: House, world: World
-) -> None:
-    facts = {
-        "role": "PROJECT.MEMBER",
-        "scope_name": "Engine",
-        "username": "outsider",
-        "request_uuid": uuid4().hex,
-    }
-    record(
-        world,
-        "request.submitted",
-        house.outsider.actor,
-        scope=house.project.id,
-        account=house.outsider.id,
-        **facts,
-    )
-    with world.database.write() as tx:
-        add_role(tx, "CUSTOM.EDITOR", ScopeKind.PROJECT, (Permission.PROJECT_UPDATE,))
-    editor = world.person("editor")
-    world.seat(editor, "CUSTOM.EDITOR", house.project)
-    for who in (house.staff, house.owner, house.manager):
-        told = the(site, who, "request_submitted")
-        assert told["message"] == (
+def test_requester_is_named_only_to_those_who_read_requests(team: Team) -> None:
+    facts = {"scope_name": "Engine", "username": "outsider", "request_uuid": uuid4().hex}
+    facts |= {"role": "PROJECT.MEMBER"}
+    who = {"scope": team.project.id, "account": team.outsider.id}
+    team.record("request.submitted", team.outsider.actor, **who, **facts)
+    for person in (team.staff, team.owner, team.manager):
+        event = team.event(person, "request_submitted")
+        assert event["message"] == (
             "The request of user outsider for the role PROJECT.MEMBER in Engine has been made"
             " by Outsider Lee."
         )
-        assert told["context"]["permission_request_uuid"] == facts["request_uuid"]
-    told = the(site, editor, "request_submitted")
-    assert told["message"] == "The request for the role PROJECT.MEMBER in Engine has been made."
-    assert not {"outsider", house.outsider.uuid, "Outsider Lee"} & set(_texts(told))
-    assert listed(site, house.member, "event_type=request_submitted") == []
-    # Whoever asked knows that they did; the place is not theirs to see.
-    told = the(site, house.outsider, "request_submitted")
-    assert told["message"] == (
+        assert event["context"]["permission_request_uuid"] == facts["request_uuid"]
+    event = team.event(team.add_with(Permission.PROJECT_UPDATE), "request_submitted")
+    assert event["message"] == "The request for the role PROJECT.MEMBER in Engine has been made."
+    assert not {"outsider", team.outsider.uuid, "Outsider Lee"} & strings(event)
+    assert team.of_type(team.member, "request_submitted") == []
+    # The requester cannot see the scope.
+    event = team.event(team.outsider, "request_submitted")
+    assert event["message"] == (
         "The request of user outsider for the role PROJECT.MEMBER has been made by Outsider Lee."
     )
-    assert not {house.project.uuid, "Engine", "Acme"} & set(_texts(told))
+    assert not {team.project.uuid, "Engine", "Acme"} & strings(event)
 
 
-def test_an_event_has_the_shape_that_clients_read(site: Site, house: House) -> None:
-    told = listed(site, house.owner, f"project_uuid={house.project.uuid}")[-1]
-    assert set(told) == {"id", "uuid", "created", "event_type", "message", "context"}
-    assert told["event_type"] == "project_creation_succeeded"
-    assert told["message"] == "Project Engine has been created by Staff Lee."
-    assert UUID(told["uuid"]).hex == told["uuid"]
-    assert datetime.fromisoformat(told["created"]).tzinfo is not None
-    assert told["created"].endswith("Z")
-    assert told["context"] == {
+def test_event_has_the_shape_that_clients_read(team: Team) -> None:
+    event = team.events(team.owner, f"project_uuid={team.project.uuid}")[-1]
+    assert set(event) == {"id", "uuid", "created", "event_type", "message", "context"}
+    assert event["event_type"] == "project_creation_succeeded"
+    assert event["message"] == "Project Engine has been created by Staff Lee."
+    assert UUID(event["uuid"]).hex == event["uuid"]
+    assert datetime.fromisoformat(event["created"]).tzinfo is not None
+    assert event["created"].endswith("Z")
+    assert event["context"] == {
         "scope_type": "project",
-        "scope_uuid": house.project.uuid,
+        "scope_uuid": team.project.uuid,
         "scope_name": "Engine",
-        "project_uuid": house.project.uuid,
+        "project_uuid": team.project.uuid,
         "project_name": "Engine",
-        "customer_uuid": house.organisation.uuid,
+        "customer_uuid": team.organisation.uuid,
         "customer_name": "Acme",
-        "user_uuid": house.staff.uuid,
+        "user_uuid": team.staff.uuid,
         "user_username": "staff",
         "user_full_name": "Staff Lee",
     }
-    asked = site.get(f"{EVENTS}{told['uuid']}/", house.owner)
-    assert asked.json() == told
-    sparse = f"{EVENTS}{told['uuid']}/?field=message&field=uuid&field=facts"
-    assert set(site.get(sparse, house.owner).json()) == {"message", "uuid"}
+    path = f"{event['uuid']}/"
+    assert team.get(path, team.owner).json() == event
+    sparse = team.get(f"{path}?field=message&field=uuid&field=facts", team.owner).json()
+    assert set(sparse) == {"message", "uuid"}
 
 
-def test_the_newest_comes_first_and_the_order_can_be_turned(site: Site, house: House) -> None:
-    newest = [one["id"] for one in listed(site, house.staff)]
+def test_newest_events_come_first_unless_ordered_otherwise(team: Team) -> None:
+    def ids(query: str = "") -> list[int]:
+        return [event["id"] for event in team.events(team.staff, query)]
+
+    newest = ids()
     assert newest == sorted(newest, reverse=True)
-    assert [one["id"] for one in listed(site, house.staff, "o=-created")] == newest
-    assert [one["id"] for one in listed(site, house.staff, "o=created")] == newest[::-1]
-    answer = site.get(f"{EVENTS}?o=message", house.staff)
-    assert answer.status_code == 400
-    assert set(answer.json()) == {"o"}
+    assert ids("o=-created") == newest
+    assert ids("o=created") == newest[::-1]
+    response = team.get("?o=message", team.staff)
+    assert response.status_code == 400
+    assert set(response.json()) == {"o"}
 
 
-def test_head_and_count_tell_the_same_number(site: Site, house: House) -> None:
-    for who in (house.staff, house.owner, house.outsider):
+def test_head_and_count_return_the_same_number(team: Team) -> None:
+    for person in (team.staff, team.owner, team.outsider):
         for query in ("", "event_type=role_granted"):
-            number = len(listed(site, who, query))
-            head = site.request("HEAD", f"{EVENTS}?{query}", who)
-            assert head.headers["X-Result-Count"] == str(number)
-            assert site.get(f"{EVENTS}count/?{query}", who).json() == {"count": number}
-            counted = site.request("HEAD", f"{EVENTS}count/?{query}", who)
-            assert counted.headers["X-Result-Count"] == str(number)
-    assert len(listed(site, house.outsider)) < len(listed(site, house.staff))
+            number = len(team.events(person, query))
+            assert team.get(f"count/?{query}", person).json() == {"count": number}
+            for path in ("", "count/"):
+                head = team.site.request("HEAD", f"{EVENTS}{path}?{query}", person)
+                assert head.headers["X-Result-Count"] == str(number)
+    assert len(team.events(team.outsider)) < len(team.events(team.staff))
 
 
-def test_a_scope_is_asked_for_by_its_address(site: Site, house: House) -> None:
-    def scopes_of(who: Person, query: str) -> set[str]:
-        return {one["context"]["scope_uuid"] for one in listed(site, who, query)}
+def test_events_can_be_filtered_by_scope(team: Team) -> None:
+    def scope_uuids(person: Person, query: str) -> set[str]:
+        return {event["context"]["scope_uuid"] for event in team.events(person, query)}
 
-    of_all = {house.organisation.uuid, house.project.uuid, house.other.uuid}
-    for who in (house.staff, house.support, house.owner):
+    organisation, project = team.organisation, team.project
+    for person in (team.staff, team.support, team.owner):
         for query in (
-            f"scope=http://any.host{house.organisation.path}",
-            f"scope={house.organisation.path}",
-            f"customer_uuid={UUID(house.organisation.uuid)}",
+            f"scope=http://any.host{organisation.path}",
+            f"scope={organisation.path}",
+            f"customer_uuid={UUID(organisation.uuid)}",
         ):
-            assert scopes_of(who, query) == of_all, query
-        for query in (
-            f"scope=http://any.host{house.project.path}",
-            f"project_uuid={house.project.uuid}",
-        ):
-            assert scopes_of(who, query) == {house.project.uuid}, query
-    # A manager sees the organisation, and of its history that of the own project.
-    query = f"scope={house.organisation.path}"
-    assert scopes_of(house.manager, query) == {house.project.uuid}
-    assert scopes_of(house.sibling, query) == {house.other.uuid}
+            expected = {organisation.uuid, project.uuid, team.other.uuid}
+            assert scope_uuids(person, query) == expected, query
+        for query in (f"scope=http://any.host{project.path}", f"project_uuid={project.uuid}"):
+            assert scope_uuids(person, query) == {project.uuid}, query
+    # Managers of a project see only its events.
+    query = f"scope={organisation.path}"
+    assert scope_uuids(team.manager, query) == {project.uuid}
+    assert scope_uuids(team.sibling, query) == {team.other.uuid}
 
 
-def test_a_scope_that_is_unknown_hidden_or_nothing_has_no_events(site: Site, house: House) -> None:
-    unknown = uuid4().hex
+def test_unknown_hidden_or_invalid_scope_has_no_events(team: Team) -> None:
+    unknown, organisation = uuid4().hex, team.organisation
     for query in (
         f"scope=http://x/api/customers/{unknown}/",
-        f"scope=http://x/api/projects/{house.organisation.uuid}/",
+        f"scope=http://x/api/projects/{organisation.uuid}/",
         f"scope=http://x/api/roles/{unknown}/",
         "scope=http://x/api/users/nobody/",
         "scope=nonsense",
         "scope=http://[",
-        f"customer_uuid={house.project.uuid}",
+        f"customer_uuid={team.project.uuid}",
         f"project_uuid={unknown}",
         f"user_uuid={unknown}",
     ):
-        assert listed(site, house.staff, query) == [], query
-    for who in (house.outsider, house.foreigner):
-        assert listed(site, who, f"scope=http://x{house.organisation.path}") == []
-    assert listed(site, house.sibling, f"scope=http://x{house.project.path}") == []
+        assert team.events(team.staff, query) == [], query
+    for person, scope in (
+        (team.outsider, organisation),
+        (team.foreigner, organisation),
+        (team.sibling, team.project),
+    ):
+        assert team.events(person, f"scope=http://x{scope.path}") == []
 
 
-def test_people_are_asked_for_as_who_did_it_or_who_it_is_about(site: Site, house: House) -> None:
-    number = len(listed(site, house.staff, f"related_user_uuid={house.member.uuid}"))
-    about = listed(site, house.staff, f"scope=http://x/api/users/{house.member.uuid}/")
-    assert len(about) == number > 0
-    assert all(one["context"]["affected_user_uuid"] == house.member.uuid for one in about)
-    assert listed(site, house.staff, f"user_uuid={house.member.uuid}") == []
-    by_staff = listed(site, house.staff, f"user_uuid={house.staff.uuid}")
-    assert {one["context"]["user_uuid"] for one in by_staff} == {house.staff.uuid}
-    # Others find of it what they see anyway.
-    seen = {one["uuid"] for one in listed(site, house.manager)}
-    found = listed(site, house.manager, f"related_user_uuid={house.member.uuid}")
-    assert types(found) == ["role_granted"]
-    assert {one["uuid"] for one in found} <= seen
+def test_events_can_be_filtered_by_actor_or_affected_account(team: Team) -> None:
+    member, staff = team.member, team.staff
+    number = len(team.events(staff, f"related_user_uuid={member.uuid}"))
+    affecting = team.events(staff, f"scope=http://x/api/users/{member.uuid}/")
+    assert len(affecting) == number > 0
+    assert {event["context"]["affected_user_uuid"] for event in affecting} == {member.uuid}
+    assert team.events(staff, f"user_uuid={member.uuid}") == []
+    by_staff = team.events(staff, f"user_uuid={staff.uuid}")
+    assert {event["context"]["user_uuid"] for event in by_staff} == {staff.uuid}
+    # A filter shows a manager nothing that is hidden from them.
+    visible = {event["uuid"] for event in team.events(team.manager)}
+    events = team.events(team.manager, f"related_user_uuid={member.uuid}")
+    assert types(events) == ["role_granted"]
+    assert {event["uuid"] for event in events} <= visible
 
 
-def test_events_are_asked_for_by_type_group_and_time(site: Site, house: House) -> None:
-    everything = listed(site, house.staff)
-    roles = [one for one in everything if one["event_type"] == "role_granted"]
-    projects = [one for one in everything if one["event_type"] == "project_creation_succeeded"]
+def test_events_can_be_filtered_by_type_group_and_time(team: Team) -> None:
+    staff, everything = team.staff, team.events(team.staff)
+    roles = [event for event in everything if event["event_type"] == "role_granted"]
+    projects = [
+        event for event in everything if event["event_type"] == "project_creation_succeeded"
+    ]
+    created = datetime.fromisoformat(roles[-1]["created"]).timestamp()
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).timestamp()
     for query, expected in (
         ("event_type=role_granted", roles),
         ("event_type=role_granted&event_type=no_such", roles),
@@ -509,37 +487,35 @@ def test_events_are_asked_for_by_type_group_and_time(site: Site, house: House) -
         ("event_type=no_such", []),
         ("feature=no_such", []),
         ("event_type=", everything),
+        (f"created_from={tomorrow}", []),
+        (f"created_to={tomorrow}", everything),
+        ("created_to=0", []),
     ):
-        assert listed(site, house.staff, query) == expected, query
-    both = listed(site, house.staff, "event_type=role_granted,project_creation_succeeded")
-    assert sorted(one["id"] for one in both) == sorted(one["id"] for one in (*roles, *projects))
-
-    at = datetime.fromisoformat(roles[-1]["created"]).timestamp()
-    assert roles[-1] in listed(site, house.staff, f"created_from={at}")
-    assert roles[-1] not in listed(site, house.staff, f"created_to={at}")
-    later = (datetime.now(UTC) + timedelta(days=1)).timestamp()
-    assert listed(site, house.staff, f"created_from={later}") == []
-    assert listed(site, house.staff, f"created_to={later}") == everything
-    assert listed(site, house.staff, "created_to=0") == []
+        assert team.events(staff, query) == expected, query
+    both = team.of_type(staff, "role_granted,project_creation_succeeded")
+    assert sorted(event["id"] for event in both) == sorted(
+        event["id"] for event in (*roles, *projects)
+    )
+    assert roles[-1] in team.events(staff, f"created_from={created}")
+    assert roles[-1] not in team.events(staff, f"created_to={created}")
 
 
-@once
-def test_what_cannot_be_read_is_refused_all_at_once(site: Site, house: House) -> None:
-    wrong = "Enter a number."
-    for text in ("x", "nan", "inf", "-inf", "1e300", "2024-01-01"):
-        answer = site.get(f"{EVENTS}?created_from={text}&user_uuid=x&message=y", house.staff)
-        assert answer.status_code == 400
-        assert answer.json() == {
-            "created_from": [wrong],
+@sqlite_only
+def test_invalid_filters_are_reported_together(team: Team) -> None:
+    for value in ("x", "nan", "inf", "-inf", "1e300", "2024-01-01"):
+        response = team.get(f"?created_from={value}&user_uuid=x&message=y", team.staff)
+        assert response.status_code == 400
+        assert response.json() == {
+            "created_from": ["Enter a number."],
             "user_uuid": ["Enter a valid UUID."],
             "message": ["Events cannot be searched by this here."],
         }
-    for path in ("x", "0", "999999999", "9" * 30, "-1", "1.5", "0" * 32):
-        assert site.get(f"{EVENTS}{path}/", house.staff).status_code == 404, path
+    for key in ("x", "0", "999999999", "9" * 30, "-1", "1.5", "0" * 32):
+        assert team.get(f"{key}/", team.staff).status_code == 404, key
 
 
-def test_the_history_of_groups_is_not_on_this_wire(site: Site, house: House, world: World) -> None:
-    before = len(listed(site, house.staff))
+def test_group_events_are_hidden_from_this_api(team: Team) -> None:
+    before = len(team.events(team.staff))
     group = {
         "uuid": uuid4().hex,
         "kind": "group",
@@ -547,73 +523,68 @@ def test_the_history_of_groups_is_not_on_this_wire(site: Site, house: House, wor
         "slug": "choir",
         "created_at": datetime.now(UTC),
     }
-    with world.database.write() as tx:
+    actor = team.member.actor
+    with team.world.database.write() as tx:
         number = tx.scalar(Statement(insert(scopes).values(group).returning(scopes.c.id)))
-        actor = house.member.actor
         event_queries.record(
             tx, "role.granted", actor, scope=number, account=actor.id, role="GROUP.LEAD"
         )
-        rows = event_queries.listing.page(tx, world.staff.actor, {}, (), 1, 0)
-    assert rows[0].scope_kind == "group"
-    assert len(listed(site, house.staff)) == before
-    assert "Choir" not in json.dumps(listed(site, house.member))
-    for who in (house.staff, house.member):
-        for key in (rows[0].uuid, rows[0].id):
-            assert site.get(f"{EVENTS}{key}/", who).status_code == 404
+        (row,) = event_queries.listing.page(tx, team.staff.actor, {}, (), 1, 0)
+    assert row.scope_kind == "group"
+    assert len(team.events(team.staff)) == before
+    assert "Choir" not in json.dumps(team.events(team.member))
+    for person in (team.staff, team.member):
+        for key in (row.uuid, row.id):
+            assert team.get(f"{key}/", person).status_code == 404
 
 
-def test_a_removed_project_keeps_its_history_for_those_above(
-    site: Site, house: House, world: World
-) -> None:
-    assert site.request("DELETE", house.project.path, house.owner).status_code == 204
-    for who in (house.staff, house.owner):
-        told = the(site, who, "project_deletion_succeeded")
-        assert told["message"] == "Project Engine has been deleted by Owner Lee."
-    assert listed(site, house.manager, "event_type=project_deletion_succeeded") == []
+def test_deleted_project_keeps_its_events_for_the_owners(team: Team) -> None:
+    assert team.site.request("DELETE", team.project.path, team.owner).status_code == 204
+    event_type = "project_deletion_succeeded"
+    for person in (team.staff, team.owner):
+        message = team.event(person, event_type)["message"]
+        assert message == "Project Engine has been deleted by Owner Lee."
+    assert team.of_type(team.manager, event_type) == []
 
 
-def test_history_outlives_a_name(site: Site, house: House, world: World) -> None:
-    with world.database.write() as tx:
-        account_queries.change(tx, house.staff.id, {"first_name": "Renamed"})
-        tx.execute(
-            Statement(update(scopes).where(scopes.c.id == house.project.id).values(name="New"))
-        )
-        account_actions.delete(tx, house.staff.actor, house.member.uuid)
-    gone = f"~deleted-{house.member.id}"
-    told = next(
-        one
-        for one in listed(site, house.owner, f"project_uuid={house.project.uuid}")
-        if one["context"].get("affected_user_username") == gone
+def test_events_keep_the_names_of_their_time(team: Team) -> None:
+    with team.world.database.write() as tx:
+        account_queries.change(tx, team.staff.id, {"first_name": "Renamed"})
+        renamed = update(scopes).where(scopes.c.id == team.project.id).values(name="New")
+        tx.execute(Statement(renamed))
+        account_actions.delete(tx, team.staff.actor, team.member.uuid)
+    username = f"~deleted-{team.member.id}"
+    (event,) = [
+        event
+        for event in team.events(team.owner, f"project_uuid={team.project.uuid}")
+        if event["context"].get("affected_user_username") == username
+    ]
+    assert event["message"] == (
+        f"User {username} has been given the role PROJECT.MEMBER in Engine by Staff Lee."
     )
-    assert told["message"] == (
-        f"User {gone} has been given the role PROJECT.MEMBER in Engine by Staff Lee."
-    )
-    deleted = the(site, house.staff, "user_deletion_succeeded")
-    assert deleted["message"] == f"User {gone} has been deleted by Staff Lee."
-    name = deleted["context"]["affected_user_full_name"]
-    assert name == f"Deleted account {house.member.id}"
+    event = team.event(team.staff, "user_deletion_succeeded")
+    assert event["message"] == f"User {username} has been deleted by Staff Lee."
+    full_name = event["context"]["affected_user_full_name"]
+    assert full_name == f"Deleted account {team.member.id}"
 
 
-def test_the_types_are_listed_by_group(site: Site, house: House) -> None:
-    answer = site.get(f"{EVENTS}event_groups/", house.outsider)
-    assert answer.json() == GROUPS
-    assert "role_granted" in answer.json()["permissions"]
-    assert "ssh_key_creation_succeeded" in answer.json()["ssh"]
-    assert answer.headers["X-Result-Count"] == str(len(GROUPS))
-    answer = site.get(f"{EVENTS}scope_types/", house.outsider)
-    assert answer.json() == ["customer", "project"]
-    assert answer.headers["X-Result-Count"] == "2"
-    seen = set(types(listed(site, house.staff)))
-    assert seen <= {name for names in GROUPS.values() for name in names}
+def test_event_types_are_listed_by_group(team: Team) -> None:
+    for path, expected in (("event_groups/", GROUPS), ("scope_types/", ["customer", "project"])):
+        response = team.get(path, team.outsider)
+        assert response.json() == expected
+        assert response.headers["X-Result-Count"] == str(len(expected))
+    assert "role_granted" in GROUPS["permissions"]
+    assert "ssh_key_creation_succeeded" in GROUPS["ssh"]
+    listed = {name for names in GROUPS.values() for name in names}
+    assert set(types(team.events(team.staff))) <= listed
 
 
-class Recorded:
-    """The kinds of event that the actions record, read off their source."""
+class RecordedKinds:
+    """The kinds of event that the actions record, read from their source."""
 
     def __init__(self) -> None:
         folder = Path(collegium.__file__).parent
         self.kinds: set[str] = set()
-        self.facts: dict[str, set[str]] = defaultdict(set)
         self.unread: list[str] = []
         self._recorders = {("event_queries", "record"): 1}
         # By the name under which other modules import it: ``scopes/actions.py`` is scope_actions.
@@ -623,7 +594,7 @@ class Recorded:
             if path.parts[-2] not in ("api", "db", "web", "worker") and path.stem != "queries"
         }
         known = 0
-        # A function that hands its parameter on as the kind is a recorder itself.
+        # A function that passes its parameter on as the kind is a recorder as well.
         while known != len(self._recorders):
             known = len(self._recorders)
             self.unread = []
@@ -633,20 +604,21 @@ class Recorded:
                         self._read(name, function)
 
     def _read(self, module: str, function: ast.FunctionDef) -> None:
-        parameters = [one.arg for one in function.args.args]
+        parameters = [argument.arg for argument in function.args.args]
         for call in ast.walk(function):
-            if not isinstance(call, ast.Call) or (at := self._place_of(module, call)) is None:
+            if not isinstance(call, ast.Call) or (index := self._index(module, call)) is None:
                 continue
-            kind = call.args[at]
+            kind = call.args[index]
             if isinstance(kind, ast.Name) and kind.id in parameters:
                 self._recorders[module, function.name] = parameters.index(kind.id)
                 continue
-            texts = list(self._texts(kind, function))
-            if not texts:
+            values = list(self._values(kind, function))
+            if not values:
                 self.unread.append(f"{module}.py:{call.lineno}: {ast.unparse(call)}")
-            self.kinds.update(texts)
+            self.kinds.update(values)
 
-    def _place_of(self, module: str, call: ast.Call) -> int | None:
+    def _index(self, module: str, call: ast.Call) -> int | None:
+        """Return which argument of a call is the kind."""
         match call.func:
             case ast.Name(id=name):
                 return self._recorders.get((module, name))
@@ -654,32 +626,32 @@ class Recorded:
                 return self._recorders.get((owner, name))
         return None
 
-    def _texts(self, kind: ast.expr, function: ast.FunctionDef) -> Iterable[str]:
+    def _values(self, kind: ast.expr, function: ast.FunctionDef) -> Iterable[str]:
         match kind:
             case ast.Constant(value=str(text)):
                 yield text
             case ast.IfExp(body=first, orelse=second):
-                yield from self._texts(first, function)
-                yield from self._texts(second, function)
+                yield from self._values(first, function)
+                yield from self._values(second, function)
             case ast.Name(id=name):
                 for line in ast.walk(function):
                     match line:
                         case ast.Assign(targets=[ast.Name(id=target)], value=value):
                             if target == name:
-                                yield from self._texts(value, function)
+                                yield from self._values(value, function)
 
 
-def test_every_kind_that_is_recorded_has_its_words() -> None:
-    recorded = Recorded()
-    assert recorded.unread == [], "say the kind of an event in plain text"
+def test_every_recorded_kind_has_a_message() -> None:
+    recorded = RecordedKinds()
+    assert recorded.unread == [], "write the kind of an event as a plain string"
     assert len(recorded.kinds) > 30
-    # This wire has no groups: what happens in them is left out of its history.
-    recorded.kinds -= {kind for kind in recorded.kinds if kind.startswith("group.")}
-    assert recorded.kinds - set(TYPES) == set(), "add them to TYPES in event_types.py"
-    assert set(TYPES) - recorded.kinds == set(), "nothing records these"
+    # This API has no groups.
+    kinds = {kind for kind in recorded.kinds if not kind.startswith("group.")}
+    assert kinds - set(TYPES) == set(), "add them to TYPES in event_types.py"
+    assert set(TYPES) - kinds == set(), "nothing records these"
 
 
-def test_no_two_kinds_have_one_name() -> None:
+def test_kinds_have_distinct_names() -> None:
     assert len(NAMES) == len(TYPES)
     assert name_of("role.granted") == "role_granted"
     assert name_of("key.created") == "ssh_key_creation_succeeded"
@@ -687,47 +659,43 @@ def test_no_two_kinds_have_one_name() -> None:
     assert name_of("something.of_tomorrow") == "something_of_tomorrow"
 
 
-def test_every_kind_is_told_even_when_all_its_facts_are_missing(
-    site: Site, house: House, world: World
-) -> None:
+def test_message_needs_no_facts(team: Team) -> None:
     for kind in (*TYPES, "something.of_tomorrow"):
-        record(world, kind)
-    found = listed(site, house.staff)[: len(TYPES) + 1]
-    assert {one["event_type"] for one in found} == {*NAMES, "something_of_tomorrow"}
-    for one in found:
-        assert one["context"] == {}
-        assert one["message"].endswith(".")
-        assert not set("[]{}") & set(one["message"]), one
-        assert one["message"][0].isupper()
+        team.record(kind)
+    events = team.events(team.staff)[: len(TYPES) + 1]
+    assert set(types(events)) == {*NAMES, "something_of_tomorrow"}
+    for event in events:
+        assert event["context"] == {}
+        assert event["message"].endswith(".")
+        assert not set("[]{}") & set(event["message"]), event
+        assert event["message"][0].isupper()
 
 
-def test_names_are_taken_literally(site: Site, house: House, world: World) -> None:
-    organisation = world.organisation("[a] {scope_name} [{x}]")
-    told = listed(site, house.staff, f"customer_uuid={organisation.uuid}")[0]
-    assert told["message"] == ("Organization [a] {scope_name} [{x}] has been created by Staff Lee.")
+def test_placeholders_in_names_are_not_replaced(team: Team) -> None:
+    organisation = team.world.organisation("[a] {scope_name} [{x}]")
+    event = team.events(team.staff, f"customer_uuid={organisation.uuid}")[0]
+    assert event["message"] == "Organization [a] {scope_name} [{x}] has been created by Staff Lee."
 
 
-def test_a_login_is_told_in_words(site: Site, house: House, world: World) -> None:
+def test_sign_in_has_a_message(team: Team) -> None:
     secret = "purple-tram-lifts-9"
-    with world.database.write() as tx:
-        account_queries.change(tx, house.member.id, {"password": hash_password(secret)})
+    with team.world.database.write() as tx:
+        account_queries.change(tx, team.member.id, {"password": hash_password(secret)})
     body = {"username": "member", "password": secret}
-    assert site.post("/api-auth/password/", json=body).status_code == 200
-    told = the(site, house.member, "auth_logged_in_with_username")
-    assert told["message"] == "User member has logged in with a password."
-    assert told["context"]["ip_address"] == "127.0.0.1"
+    assert team.site.post("/api-auth/password/", json=body).status_code == 200
+    event = team.event(team.member, "auth_logged_in_with_username")
+    assert event["message"] == "User member has logged in with a password."
+    assert event["context"]["ip_address"] == "127.0.0.1"
 
 
-def test_an_accepted_invitation_is_told_with_the_role(
-    site: Site, house: House, world: World
-) -> None:
-    uuid = world.invite(house.manager, house.outsider.email, "PROJECT.ADMIN", house.project)
-    with world.database.write() as tx:
-        invitation_actions.accept(tx, house.outsider.actor, world.settings, uuid)
-    told = the(site, house.owner, "invitation_accepted")
-    assert told["context"]["role_name"] == "PROJECT.ADMIN"
-    assert told["context"]["invitation_uuid"] == uuid
-    # A member without the right reads of it that they did it, and not the invitation's UUID.
-    told = the(site, house.outsider, "invitation_accepted")
-    assert told["message"] == "An invitation to Engine has been accepted by Outsider Lee."
-    assert uuid not in json.dumps(told)
+def test_accepted_invitation_names_the_role(team: Team) -> None:
+    uuid = team.invite(team.outsider.email)
+    with team.world.database.write() as tx:
+        invitation_actions.accept(tx, team.outsider.actor, team.world.settings, uuid)
+    context = team.event(team.owner, "invitation_accepted")["context"]
+    assert context["role_name"] == "PROJECT.ADMIN"
+    assert context["invitation_uuid"] == uuid
+    # A member without rights sees no UUID of the invitation.
+    event = team.event(team.outsider, "invitation_accepted")
+    assert event["message"] == "An invitation to Engine has been accepted by Outsider Lee."
+    assert uuid not in json.dumps(event)
