@@ -363,7 +363,7 @@ def test_an_account_has_so_many_pending_join_requests_of_every_kind(
     join = f"/api/private/users/group/{number}/join/"
     assert site.get(join, headers=bearer).status_code == 400
     with world.database.read() as tx:
-        assert join_request_queries.waiting_of(tx, ada.id) == FEW
+        assert join_request_queries.count_pending(tx, ada.id) == FEW
     assert ask(world.person("bob")).status_code == 200
     # Where nobody has to decide, nothing waits.
     free = world.open(owner, "PROJECT.MEMBER", world.project(organisation), auto_approve=True)

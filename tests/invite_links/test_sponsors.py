@@ -24,7 +24,7 @@ SOON = datetime.now(UTC) + timedelta(days=1)
 
 def invite_link(world: World, uuid: str) -> Row:
     with world.database.read() as tx:
-        return invite_link_queries.find(tx, world.staff.actor, uuid)
+        return invite_link_queries.get_by_uuid(tx, world.staff.actor, uuid)
 
 
 def update_account(world: World, person: Person, **values: Any) -> None:

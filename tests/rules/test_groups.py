@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from collegium.access.rules import SYSTEM_ROLES, Permission, ScopeKind
-from collegium.refusals import Conflict
 from collegium.scopes.groups.rules import (
     NAME_LENGTH,
-    check_pending_quota,
     flags_of,
     right_to_remove,
     role_of,
@@ -29,14 +25,6 @@ def test_two_flags_are_one_role_and_back() -> None:
 def test_plain_members_are_removed_by_managers_and_all_others_by_owners() -> None:
     assert right_to_remove(()) is Permission.GROUP_REVOKE
     assert right_to_remove({Permission.GROUP_GRANT}) is Permission.GROUP_UPDATE_ROLE
-
-
-def test_nobody_waits_at_too_many_doors() -> None:
-    check_pending_quota(99, 100)
-    with pytest.raises(Conflict) as refused:
-        check_pending_quota(100, 100)
-    assert refused.value.code == "request.too_many"
-    assert refused.value.facts == {"most": 100}
 
 
 def test_a_name_has_at_most_150_signs() -> None:

@@ -9,7 +9,8 @@ from collegium.join_requests.rules import (
     TRANSITIONS,
     Action,
     State,
-    check_may_ask,
+    check_may_request,
+    check_pending_quota,
     is_repeated,
     transition,
 )
@@ -101,10 +102,18 @@ def test_the_states_are_in_the_order_in_which_lists_sort_them() -> None:
 def test_who_may_ask_again(
     *, is_pending: bool, was_approved: bool, holds: bool, refused: str | None
 ) -> None:
-    asked = {"is_pending": is_pending, "was_approved": was_approved, "holds": holds}
+    asked = {"is_pending": is_pending, "was_approved": was_approved, "has_role": holds}
     if refused is None:
-        check_may_ask(**asked)
+        check_may_request(**asked)
     else:
         with pytest.raises(Conflict) as caught:
-            check_may_ask(**asked)
+            check_may_request(**asked)
         assert caught.value.code == refused
+
+
+def test_nobody_waits_at_too_many_doors() -> None:
+    check_pending_quota(99, 100)
+    with pytest.raises(Conflict) as refused:
+        check_pending_quota(100, 100)
+    assert refused.value.code == "request.too_many"
+    assert refused.value.facts == {"most": 100}

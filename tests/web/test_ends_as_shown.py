@@ -51,7 +51,7 @@ def grant(scene: Scene) -> Row:
 
 def link(scene: Scene, uuid: str) -> Row:
     with scene.world.database.read() as tx:
-        row = invite_link_queries.find(tx, scene.people["owner"].actor, uuid)
+        row = invite_link_queries.get_by_uuid(tx, scene.people["owner"].actor, uuid)
     assert row is not None
     return row
 

@@ -238,7 +238,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = Fals
         tx, actor, uuid
     )  # it may have been deleted while this waited
     if closes:
-        for request in join_request_queries.close_everywhere(tx, account.id, actor.id):
+        for request in join_request_queries.cancel_of_account(tx, account.id, actor.id):
             event_queries.record(
                 tx,
                 "request.canceled",
@@ -247,7 +247,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = Fals
                 account=account.id,
                 request_uuid=request.uuid,
             )
-    elif join_request_queries.waiting_of(tx, account.id):
+    elif join_request_queries.count_pending(tx, account.id):
         raise Conflict("account.has_requests")
     for grant in grants:
         if grant.valid_until is None and is_owner_role(grant.scope_kind, grant.role_name):

@@ -64,13 +64,15 @@ def create(
     invite_link_rules.check_end(
         details.get("expires_at"), tx.now, settings.group_invitation_lifetime
     )
-    makes = bool(details.get("auto_create_project"))
-    gives = [role.id] + ([project_role.id] if project_role else [])
-    check_may_give(tx, actor, scope_access, gives, makes_projects=makes)
+    creates_project = bool(details.get("auto_create_project"))
+    role_ids = [role.id] + ([project_role.id] if project_role else [])
+    check_may_grant(tx, actor, scope_access, role_ids, creates_projects=creates_project)
     if not role.is_active or (project_role is not None and not project_role.is_active):
         raise Conflict("role.inactive")
     check_open(scope)
-    check_invite_link_quota(invite_link_queries.open_of(tx, scope.id), settings.max_invite_links)
+    check_invite_link_quota(
+        invite_link_queries.count_active(tx, scope.id), settings.max_invite_links
+    )
     uuid = uuid4().hex
     invite_link_queries.add(
         tx,
@@ -108,18 +110,22 @@ def problems(
     details: Mapping[str, Any],
 ) -> Iterator[Invalid]:
     """Yield every validation error in the settings of a new invite link."""
-    makes = bool(details.get("auto_create_project"))
+    creates_project = bool(details.get("auto_create_project"))
     project_kind = project_role.kind if project_role else None
-    return _refused(
+    return _collect_errors(
         partial(
             invite_link_rules.check_public,
             is_public=bool(details.get("is_public")),
             is_staff=actor.is_staff,
-            auto_create_project=makes,
+            auto_create_project=creates_project,
             role_kind=role.kind,
         ),
         partial(
-            invite_link_rules.check_roles, kind, role.kind, project_kind, auto_create_project=makes
+            invite_link_rules.check_roles,
+            kind,
+            role.kind,
+            project_kind,
+            auto_create_project=creates_project,
         ),
         partial(invite_link_rules.check_template, details.get("template") or ""),
         partial(invite_link_rules.check_patterns, details.get("email_patterns", ())),
@@ -128,7 +134,7 @@ def problems(
 
 def problems_of_change(actor: Actor, row: Row, changes: Mapping[str, Any]) -> Iterator[Invalid]:
     """Yield every validation error in the changed settings of an invite link."""
-    return _refused(
+    return _collect_errors(
         partial(
             invite_link_rules.check_public,
             # A link that is public already stays public. Only making it public is checked.
@@ -142,7 +148,7 @@ def problems_of_change(actor: Actor, row: Row, changes: Mapping[str, Any]) -> It
     )
 
 
-def _refused(*checks: Callable[[], None]) -> Iterator[Invalid]:
+def _collect_errors(*checks: Callable[[], None]) -> Iterator[Invalid]:
     for check in checks:
         try:
             check()
@@ -169,10 +175,10 @@ def change(
         Conflict: ``open_invitation.closed``, ``organisation.unavailable``.
         Invalid: as ``create``.
     """
-    row, reached = _active(tx, actor, uuid)
+    row, access = _load_active_managed(tx, actor, uuid)
     invite_link_rules.check_may_change(is_public=row.is_public, is_staff=actor.is_staff)
-    gives = [row.role_id] + ([row.project_role_id] if row.project_role_id else [])
-    check_may_give(tx, actor, reached, gives, makes_projects=row.auto_create_project)
+    role_ids = [row.role_id] + ([row.project_role_id] if row.project_role_id else [])
+    check_may_grant(tx, actor, access, role_ids, creates_projects=row.auto_create_project)
     check_open(row)
     for problem in problems_of_change(actor, row, changes):
         raise problem
@@ -207,39 +213,39 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
         Forbidden: ``permission.missing`` without the permission to invite there.
         Conflict: ``open_invitation.closed``.
     """
-    row, _reached = _active(tx, actor, uuid)
+    row, _access = _load_active_managed(tx, actor, uuid)
     invite_link_queries.cancel(tx, row.id)
     event_queries.record(tx, "open_invitation.canceled", actor, scope=row.scope_id, invitation=uuid)
 
 
-def _active(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple[Row, ScopeAccess]:
+def _load_active_managed(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple[Row, ScopeAccess]:
     row = invite_link_queries.by_uuid_locked(tx, uuid)
-    reached = access_queries.permissions_in_scope(tx, actor, row.scope_id)
-    if reached is None:
+    access = access_queries.permissions_in_scope(tx, actor, row.scope_id)
+    if access is None:
         raise NotFound("open_invitation.unknown")
     if not has_permission(
-        actor, reached.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant
+        actor, access.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant
     ):
         raise Forbidden("permission.missing")
     invite_link_rules.check_active(
         row.canceled_at, row.expires_at, tx.now, "open_invitation.closed"
     )
-    return row, reached
+    return row, access
 
 
-def check_may_give(
+def check_may_grant(
     tx: ReadTransaction,
     actor: Actor,
     scope_access: ScopeAccess,
-    gives: Collection[int],
+    role_ids: Collection[int],
     *,
-    makes_projects: bool,
+    creates_projects: bool,
 ) -> None:
     """Require that the actor could grant what a link or join request offers.
 
     Args:
-        gives: ids of the roles.
-        makes_projects: whether a project is created for each admitted person.
+        role_ids: ids of the roles.
+        creates_projects: whether a project is created for each admitted person.
 
     Raises:
         Forbidden: ``permission.missing``, ``role.above_ceiling``.
@@ -250,12 +256,12 @@ def check_may_give(
         MEMBERSHIP_PERMISSIONS[ScopeKind(scope_access.scope.kind)].grant,
     ):
         raise Forbidden("permission.missing")
-    if makes_projects and not has_permission(
+    if creates_projects and not has_permission(
         actor, scope_access.permissions, Permission.PROJECT_CREATE
     ):
         raise Forbidden("permission.missing")
-    carried = role_queries.permissions_of(tx, gives)
+    by_role = role_queries.permissions_of(tx, role_ids)
     if not may_grant(
-        actor, scope_access.permissions, {one for many in carried.values() for one in many}
+        actor, scope_access.permissions, {name for names in by_role.values() for name in names}
     ):
         raise Forbidden("role.above_ceiling")

@@ -28,7 +28,7 @@ from collegium.scopes.queries import with_scope_and_role
 
 _now = bindparam("now", type_=UtcDateTime)
 _project_role = roles.alias("project_role")
-_one = invite_links.alias("one")
+_inner = invite_links.alias("inner_links")
 
 _rows = (
     with_scope_and_role(
@@ -47,21 +47,21 @@ _rows = (
 )
 
 
-def _active(table: Any) -> ColumnElement[bool]:
+def _is_active(table: Any) -> ColumnElement[bool]:
     """Return the condition for usable links: the twin of ``invite_links.rules.is_active``."""
     return and_(table.c.canceled_at.is_(None), table.c.expires_at > _now)
 
 
-def _public(table: Any) -> ColumnElement[bool]:
-    return and_(table.c.is_public, _active(table))
+def _is_public(table: Any) -> ColumnElement[bool]:
+    return and_(table.c.is_public, _is_active(table))
 
 
 def visible() -> ColumnElement[bool]:
     """Return the condition for links that an ordinary or anonymous actor may see."""
     return invite_links.c.id.in_(
         union(
-            select(_one.c.id).where(_one.c.scope_id.in_(scopes_with_permission(*READERS))),
-            select(_one.c.id).where(_public(_one)),
+            select(_inner.c.id).where(_inner.c.scope_id.in_(scopes_with_permission(*READERS))),
+            select(_inner.c.id).where(_is_public(_inner)),
         )
     )
 
@@ -73,7 +73,7 @@ def is_visible() -> ColumnElement[bool]:
     only if a link is not public.
     """
     return case(
-        (_public(invite_links), true()),
+        (_is_public(invite_links), true()),
         else_=invite_links.c.scope_id.in_(scopes_with_permission(*READERS)),
     )
 
@@ -96,7 +96,7 @@ listing = Listing(
         "is_active": Filter(
             lambda value: ("yes" if value else "no", {}),
             lambda form, _sees_all: (
-                _active(invite_links) if form == "yes" else ~_active(invite_links)
+                _is_active(invite_links) if form == "yes" else ~_is_active(invite_links)
             ),
         ),
         "is_public": Filter(
@@ -109,19 +109,19 @@ listing = Listing(
 )
 
 
-_OPEN_OF = Statement(
+_COUNT_ACTIVE = Statement(
     select(func.count().label("count"))
     .select_from(invite_links)
-    .where(invite_links.c.scope_id == bindparam("scope"), _active(invite_links))
+    .where(invite_links.c.scope_id == bindparam("scope"), _is_active(invite_links))
 )
 
 
 @lru_cache(maxsize=2)
-def _seen(*, public: bool) -> Statement:
+def _select_by_uuid(*, public: bool) -> Statement:
     return Statement(
         _rows.where(
             invite_links.c.uuid == bindparam("uuid"),
-            _public(invite_links) if public else true(),
+            _is_public(invite_links) if public else true(),
         )
     )
 
@@ -138,10 +138,10 @@ _ADD = add_to_scope(
 
 
 @lru_cache(maxsize=16)
-def _change(columns: tuple[str, ...]) -> Statement:
+def _update(columns: tuple[str, ...]) -> Statement:
     return Statement(
         update(invite_links)
-        .where(invite_links.c.id == bindparam("number"))
+        .where(invite_links.c.id == bindparam("invite_link"))
         .values({name: bindparam(name) for name in columns})
     )
 
@@ -154,7 +154,7 @@ _SPONSORS = Statement(
 )
 _CANCEL = Statement(
     update(invite_links)
-    .where(invite_links.c.id == bindparam("number"), invite_links.c.canceled_at.is_(None))
+    .where(invite_links.c.id == bindparam("invite_link"), invite_links.c.canceled_at.is_(None))
     .values(canceled_at=_now)
 )
 _CANCEL_ALL = Statement(
@@ -164,7 +164,7 @@ _CANCEL_ALL = Statement(
 )
 
 
-def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_by_uuid(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Return an invite link to a caller who knows its UUID.
 
     An anonymous caller gets public links only.
@@ -172,15 +172,15 @@ def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     Raises:
         NotFound: ``open_invitation.unknown``.
     """
-    row = tx.fetch_one(_seen(public=actor.id == 0), uuid=uuid, now=tx.now)
+    row = tx.fetch_one(_select_by_uuid(public=actor.id == 0), uuid=uuid, now=tx.now)
     if row is None:
         raise NotFound("open_invitation.unknown")
     return row
 
 
-def open_of(tx: ReadTransaction, scope: int) -> int:
+def count_active(tx: ReadTransaction, scope: int) -> int:
     """Return the number of usable invite links of a scope."""
-    return int(tx.scalar(_OPEN_OF, scope=scope, now=tx.now))
+    return int(tx.scalar(_COUNT_ACTIVE, scope=scope, now=tx.now))
 
 
 def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
@@ -192,7 +192,7 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
     scope = tx.fetch_one(_SCOPE_OF, uuid=uuid)
     if scope is not None:
         lock_scope_and_parent(tx, scope.id, scope.parent_id)
-    row = tx.fetch_one(_seen(public=False), uuid=uuid, now=tx.now)
+    row = tx.fetch_one(_select_by_uuid(public=False), uuid=uuid, now=tx.now)
     if row is None:
         raise NotFound("open_invitation.unknown")
     return row
@@ -200,22 +200,22 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
 
 def granted_roles(row: Row) -> list[int]:
     """Return the ids of the roles that an invite link, or a join request made with it, offers."""
-    more = row.project_role_id if row.auto_create_project else None
-    return [row.role_id] + ([more] if more else [])
+    project_role_id = row.project_role_id if row.auto_create_project else None
+    return [row.role_id] + ([project_role_id] if project_role_id else [])
 
 
-def needed(tx: ReadTransaction, row: Row) -> set[str]:
+def permissions_to_grant(tx: ReadTransaction, row: Row) -> set[str]:
     """Return the permissions that are needed to grant what a row offers, besides adding members.
 
     Args:
         row: an invite link, or a join request made with one.
     """
-    return _needed(row, role_queries.permissions_of(tx, granted_roles(row)))
+    return _permissions_to_grant(row, role_queries.permissions_of(tx, granted_roles(row)))
 
 
-def _needed(row: Row, carried: Mapping[int, Collection[str]]) -> set[str]:
-    found = {one for role in granted_roles(row) for one in carried.get(role, ())}
-    return found | {Permission.PROJECT_CREATE.value} if row.auto_create_project else found
+def _permissions_to_grant(row: Row, by_role: Mapping[int, Collection[str]]) -> set[str]:
+    names = {name for role in granted_roles(row) for name in by_role.get(role, ())}
+    return names | {Permission.PROJECT_CREATE.value} if row.auto_create_project else names
 
 
 def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
@@ -224,16 +224,16 @@ def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
     if not ids:
         return set()
     sponsors = {row.id: row for row in tx.fetch_all(_SPONSORS, sponsors=list(ids))}
-    held = permissions_of_sponsors(tx, rows, ids)
-    carried = role_queries.permissions_of(tx, {role for row in rows for role in granted_roles(row)})
+    permissions_of = permissions_of_sponsors(tx, rows, ids)
+    by_role = role_queries.permissions_of(tx, {role for row in rows for role in granted_roles(row)})
     return {
         row.id
         for row in rows
         if row.sponsor_id in sponsors
         and inviter_can_still_grant(
-            held(row.sponsor_id, row),
+            permissions_of(row.sponsor_id, row),
             MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant,
-            _needed(row, carried),
+            _permissions_to_grant(row, by_role),
             is_active=sponsors[row.sponsor_id].is_active,
             is_staff=sponsors[row.sponsor_id].is_staff,
         )
@@ -246,20 +246,20 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     Raises:
         NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
     """
-    number = tx.scalar(_ADD, **values)
-    if number is None:
+    invite_link_id = tx.scalar(_ADD, **values)
+    if invite_link_id is None:
         raise NotFound("scope.unknown")
-    return int(number)
+    return int(invite_link_id)
 
 
-def change(tx: WriteTransaction, number: int, changes: Mapping[str, Any]) -> None:
+def change(tx: WriteTransaction, invite_link_id: int, changes: Mapping[str, Any]) -> None:
     """Update the given columns."""
-    tx.execute(_change(tuple(sorted(changes))), number=number, **changes)
+    tx.execute(_update(tuple(sorted(changes))), invite_link=invite_link_id, **changes)
 
 
-def cancel(tx: WriteTransaction, number: int) -> bool:
+def cancel(tx: WriteTransaction, invite_link_id: int) -> bool:
     """Cancel an invite link; return whether this call cancelled it."""
-    return tx.execute(_CANCEL, number=number, now=tx.now) > 0
+    return tx.execute(_CANCEL, invite_link=invite_link_id, now=tx.now) > 0
 
 
 def cancel_all(tx: WriteTransaction, scope: int) -> None:

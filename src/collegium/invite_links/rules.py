@@ -28,9 +28,9 @@ PROJECT_NAME_MAX: Final = 500
 PATTERN_MAX: Final = 255
 PATTERNS_MAX: Final = 50
 
-_SWITCHES: Final = ("auto_approve", "allow_multiple_requests", "is_public")
+_FLAGS: Final = ("auto_approve", "allow_multiple_requests", "is_public")
 _RESTRICTIONS: Final = ("affiliations", "email_patterns")
-_WORDING: Final = frozenset({"custom_text", "template"})
+_TEXT_COLUMNS: Final = frozenset({"custom_text", "template"})
 """Columns that change neither who is admitted nor what is granted."""
 
 _options = re2.Options()
@@ -40,35 +40,37 @@ _options.log_errors = False
 # memory that one pattern may use, in bytes.
 _options.max_mem = 1 << 20
 
-_DOUBLED: Final = re.compile(r"\{\{|\}\}")
+_ESCAPED_BRACES: Final = re.compile(r"\{\{|\}\}")
 
 
-def is_active(canceled: datetime | None, expires: datetime, now: datetime) -> bool:
+def is_active(canceled_at: datetime | None, expires_at: datetime, now: datetime) -> bool:
     """Return whether an invite link can still be used."""
-    return canceled is None and expires > now
+    return canceled_at is None and expires_at > now
 
 
-def check_active(canceled: datetime | None, expires: datetime, now: datetime, code: str) -> None:
+def check_active(
+    canceled_at: datetime | None, expires_at: datetime, now: datetime, code: str
+) -> None:
     """Require that an invite link is active.
 
     Raises:
         Conflict: ``code``.
     """
-    if not is_active(canceled, expires, now):
+    if not is_active(canceled_at, expires_at, now):
         raise Conflict(code)
 
 
-def check_end(expires: datetime | None, now: datetime, lifetime: int) -> None:
+def check_end(expires_at: datetime | None, now: datetime, lifetime: int) -> None:
     """Require an end in the future, no later than the default lifetime of invite links allows.
 
     Args:
-        expires: None if no end was given.
+        expires_at: None if no end was given.
         lifetime: seconds.
 
     Raises:
         Invalid: ``open_invitation.end``.
     """
-    if expires is not None and not now < expires <= now + timedelta(seconds=lifetime):
+    if expires_at is not None and not now < expires_at <= now + timedelta(seconds=lifetime):
         raise Invalid("open_invitation.end", field="expires")
 
 
@@ -139,18 +141,18 @@ def is_wider(before: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         changes: columns with their new values.
     """
     changed = {name: value for name, value in changes.items() if value != before[name]}
-    if any(changed.get(name) for name in _SWITCHES):
+    if any(changed.get(name) for name in _FLAGS):
         return True
     if "expires_at" in changed and changed["expires_at"] > before["expires_at"]:
         return True
     if not changed.keys().isdisjoint(_RESTRICTIONS) and _matches_more(before, changed):
         return True
-    return not changed.keys() <= {*_SWITCHES, *_RESTRICTIONS, *_WORDING, "expires_at"}
+    return not changed.keys() <= {*_FLAGS, *_RESTRICTIONS, *_TEXT_COLUMNS, "expires_at"}
 
 
 def _matches_more(before: Mapping[str, Any], changed: Mapping[str, Any]) -> bool:
     old, new = (
-        {(name, one) for name in _RESTRICTIONS for one in get(name)}
+        {(name, value) for name in _RESTRICTIONS for value in get(name)}
         for get in (before.__getitem__, lambda name: changed.get(name, before[name]))
     )
     # No restriction admits everybody. Otherwise each additional restriction admits more people,
@@ -164,19 +166,19 @@ def check_template(template: str) -> None:
     Raises:
         Invalid: ``open_invitation.template`` with the unknown placeholders.
     """
-    wrong = []
+    invalid = []
     try:
         for _text, name, form, conversion in Formatter().parse(template):
             if name is not None and (name not in PLACEHOLDERS or form or conversion):
-                wrong.append(name + (f"!{conversion}" if conversion else "") or "{}")
+                invalid.append(name + (f"!{conversion}" if conversion else "") or "{}")
     except ValueError:
         # A brace without its counterpart.
-        wrong.append(_DOUBLED.sub("", template))
-    if wrong:
+        invalid.append(_ESCAPED_BRACES.sub("", template))
+    if invalid:
         raise Invalid(
             "open_invitation.template",
             field="template",
-            wrong=", ".join(wrong),
+            wrong=", ".join(invalid),
             allowed=", ".join(PLACEHOLDERS),
         )
 
@@ -195,9 +197,9 @@ def check_patterns(patterns: Iterable[str]) -> None:
     Raises:
         Invalid: ``open_invitation.patterns`` with the other patterns.
     """
-    wrong = [pattern for pattern in patterns if not _compiles(pattern)]
-    if wrong:
-        raise Invalid("open_invitation.patterns", field="email_patterns", wrong=wrong)
+    invalid = [pattern for pattern in patterns if not _compiles(pattern)]
+    if invalid:
+        raise Invalid("open_invitation.patterns", field="email_patterns", wrong=invalid)
 
 
 def _compiles(pattern: str) -> bool:

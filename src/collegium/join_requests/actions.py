@@ -14,7 +14,7 @@ from collegium.events import queries as event_queries
 from collegium.invitations.rules import can_read_but_not_grant
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
-from collegium.invite_links.actions import check_may_give
+from collegium.invite_links.actions import check_may_grant
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests import rules as join_request_rules
 from collegium.join_requests.rules import Action, State
@@ -30,7 +30,6 @@ from collegium.scopes.actions import (
     grant,
     notifications_enabled,
 )
-from collegium.scopes.groups.rules import check_pending_quota
 from collegium.scopes.projects import actions as project_actions
 from collegium.settings import Settings
 
@@ -65,9 +64,9 @@ def submit(
     invite_link_rules.check_active(
         link.canceled_at, link.expires_at, tx.now, "open_invitation.inactive"
     )
-    _check_open(link)
+    _check_role_available(link)
     if not link.allow_multiple_requests:
-        _check_may_ask(tx, actor, link, link.id)
+        _check_may_request(tx, actor, link, link.id)
     if settings.invitation_disable_multiple_roles and membership_queries.holds_any(tx, actor.id):
         raise Conflict("grant.elsewhere")
     affiliations = account_queries.own(tx, actor).affiliations
@@ -75,16 +74,16 @@ def submit(
         link.affiliations, link.email_patterns, of_account=affiliations, email=actor.email
     ):
         raise Conflict("open_invitation.not_for_you")
-    sole = None if link.allow_multiple_requests else link.id
-    request = _begin(tx, actor, link, link.id, sole, message)
+    exclusive_key = None if link.allow_multiple_requests else link.id
+    request = _create(tx, actor, link, link.id, exclusive_key, message)
     if is_approved_automatically(tx, actor, link):
         _add_member(tx, None, settings, request, None)
         return SubmitResult(_reload(tx, request.id), is_approved=True)
     # Counted only here, because an automatically approved request is not pending. The new request
     # is already among the counted ones, hence the ``- 1``.
     access_queries.lock_account(tx, actor.id)
-    check_pending_quota(
-        join_request_queries.waiting_of(tx, actor.id) - 1, settings.max_join_requests
+    join_request_rules.check_pending_quota(
+        join_request_queries.count_pending(tx, actor.id) - 1, settings.max_join_requests
     )
     _notify_deciders(tx, request)
     return SubmitResult(request, is_approved=False)
@@ -103,14 +102,14 @@ def request_group_membership(
     Raises:
         Conflict: ``request.exists``, ``grant.held``, ``account.inactive``.
     """
-    place: Any = _Place(scope.id, scope.kind, role.id, False, None)
-    _check_may_ask(tx, actor, place, None)
-    request = _begin(tx, actor, place, None, 0, message)
+    offer: Any = _RoleOffer(scope.id, scope.kind, role.id, False, None)
+    _check_may_request(tx, actor, offer, None)
+    request = _create(tx, actor, offer, None, 0, message)
     _notify_deciders(tx, request)
     return request
 
 
-class _Place(NamedTuple):
+class _RoleOffer(NamedTuple):
     scope_id: int
     scope_kind: str
     role_id: int
@@ -143,10 +142,10 @@ def approve(
             ``role.inactive``; ``account.inactive``; ``grant.elsewhere`` under the one-role rule;
             ``grant.held`` in a group.
     """
-    request = _decided(tx, actor, uuid, Action.APPROVE, groups=groups)
+    request = _lock_for_decision(tx, actor, uuid, Action.APPROVE, groups=groups)
     if request.state != State.PENDING:
         return request
-    _check_open(request)
+    _check_role_available(request)
     _add_member(tx, actor, settings, request, comment)
     return _reload(tx, request.id)
 
@@ -165,10 +164,10 @@ def reject(
         Forbidden: ``permission.missing``, ``role.above_ceiling``; ``request.own`` as ``approve``.
         Conflict: ``request.wrong_state`` unless it is pending.
     """
-    request = _decided(tx, actor, uuid, Action.REJECT, groups=groups)
+    request = _lock_for_decision(tx, actor, uuid, Action.REJECT, groups=groups)
     if request.state != State.PENDING:
         return request
-    join_request_queries.step(tx, request, State.REJECTED, actor.id, comment)
+    join_request_queries.set_state(tx, request, State.REJECTED, actor.id, comment)
     _record(tx, "request.rejected", actor, request)
     if notifications_enabled(request):
         outbox_queries.enqueue(tx, mails.PermissionRequestRejected(request.email, request.id))
@@ -194,91 +193,95 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str, *, groups: bool = Fals
     request = _reload(tx, request.id)
     if groups and join_request_rules.is_repeated(request.state, Action.CANCEL):
         return request
-    join_request_queries.step(
+    join_request_queries.set_state(
         tx, request, join_request_rules.transition(request.state, Action.CANCEL), actor.id
     )
     _record(tx, "request.canceled", actor, request)
     return _reload(tx, request.id)
 
 
-def check_may_decide(tx: WriteTransaction, actor: Actor, uuid: str, act: Action) -> None:
+def check_may_decide(tx: WriteTransaction, actor: Actor, uuid: str, action: Action) -> None:
     """Require that the actor may decide a request in this way now.
 
     Raises:
         NotFound, Forbidden, Conflict: as ``approve`` and ``reject`` before they check what would be
         granted.
     """
-    _decided(tx, actor, uuid, act, groups=False)
+    _lock_for_decision(tx, actor, uuid, action, groups=False)
 
 
-def _check_open(place: Row) -> None:
+def _check_role_available(row: Row) -> None:
     """Refuse a role that nobody could grant today.
 
     Raises:
         NotFound: ``request.unknown`` if the scope was deleted.
         Conflict: ``role.inactive``, ``organisation.unavailable``.
     """
-    if place.scope_removed_at is not None:
+    if row.scope_removed_at is not None:
         raise NotFound("request.unknown")
-    if not place.role_is_active or place.project_role_is_active is False:
+    if not row.role_is_active or row.project_role_is_active is False:
         raise Conflict("role.inactive")
-    check_open(place)
+    check_open(row)
 
 
-def _check_may_ask(tx: WriteTransaction, actor: Actor, place: Any, through: int | None) -> None:
-    before = join_request_queries.earlier(tx, actor.id, place.scope_id, through)
-    approved = [row for row in before if row.state == State.APPROVED]
-    if place.scope_kind == ScopeKind.GROUP and membership_queries.grant_in_scope(
-        tx, actor.id, place.scope_id
+def _check_may_request(
+    tx: WriteTransaction, actor: Actor, offer: Any, invite_link: int | None
+) -> None:
+    earlier = join_request_queries.earlier(tx, actor.id, offer.scope_id, invite_link)
+    approved = [row for row in earlier if row.state == State.APPROVED]
+    if offer.scope_kind == ScopeKind.GROUP and membership_queries.grant_in_scope(
+        tx, actor.id, offer.scope_id
     ):
         raise Conflict("grant.held")
-    if place.auto_create_project:
+    if offer.auto_create_project:
         # The role is granted in the project that was created, so that is where it may still be
         # held.
-        role = place.project_role_id or place.role_id
-        holds = any(
+        role = offer.project_role_id or offer.role_id
+        has_role = any(
             row.project_id is not None
             and membership_queries.active_grant(tx, actor.id, role, row.project_id) is not None
             for row in approved[-1:]
         )
     else:
-        held = membership_queries.active_grant(tx, actor.id, place.role_id, place.scope_id)
-        holds = held is not None and (held.valid_until is None or bool(approved))
-    join_request_rules.check_may_ask(
-        is_pending=any(row.state == State.PENDING for row in before),
+        current = membership_queries.active_grant(tx, actor.id, offer.role_id, offer.scope_id)
+        has_role = current is not None and (current.valid_until is None or bool(approved))
+    join_request_rules.check_may_request(
+        is_pending=any(row.state == State.PENDING for row in earlier),
         was_approved=bool(approved),
-        holds=holds,
+        has_role=has_role,
     )
 
 
-def _begin(
+def _create(
     tx: WriteTransaction,
     actor: Actor,
-    place: Any,
-    through: int | None,
-    sole: int | None,
+    offer: Any,
+    invite_link: int | None,
+    exclusive_key: int | None,
     message: str,
 ) -> Row:
-    number = join_request_queries.add(
+    request_id = join_request_queries.add(
         tx,
         {
             "uuid": uuid4().hex,
-            "invite_link_id": through,
-            "scope_id": place.scope_id,
-            "role_id": place.role_id,
+            "invite_link_id": invite_link,
+            "scope_id": offer.scope_id,
+            "role_id": offer.role_id,
             "account_id": actor.id,
             "state": join_request_rules.transition(State.DRAFT, Action.SUBMIT).value,
             "message": message,
             "created_at": tx.now,
-            "exclusive_key": sole,
+            "exclusive_key": exclusive_key,
         },
     )
-    request = _reload(tx, number)
+    request = _reload(tx, request_id)
     _record(tx, "request.submitted", actor, request)
     return request
 
 
-def _decided(tx: WriteTransaction, actor: Actor, uuid: str, act: Action, *, groups: bool) -> Row:
+def _lock_for_decision(
+    tx: WriteTransaction, actor: Actor, uuid: str, action: Action, *, groups: bool
+) -> Row:
     """Return a request that the actor may decide, with its scope locked.
 
     Its state allows the action.
@@ -290,19 +293,19 @@ def _decided(tx: WriteTransaction, actor: Actor, uuid: str, act: Action, *, grou
     access_queries.lock_scope_and_parent(tx, request.scope_id, _parent(request))
     request = _reload(tx, request.id)
     if not groups:
-        join_request_rules.transition(request.state, act)
-    reached = access_queries.permissions_in_scope(tx, actor, request.scope_id)
-    if reached is None:
+        join_request_rules.transition(request.state, action)
+    access = access_queries.permissions_in_scope(tx, actor, request.scope_id)
+    if access is None:
         raise NotFound("request.unknown")
-    gives = invite_link_queries.granted_roles(request)
-    check_may_give(tx, actor, reached, gives, makes_projects=bool(request.auto_create_project))
-    from_above = (
-        MEMBERSHIP_PERMISSIONS[ScopeKind(request.scope_kind)].grant in reached.parent_permissions
+    role_ids = invite_link_queries.granted_roles(request)
+    check_may_grant(tx, actor, access, role_ids, creates_projects=bool(request.auto_create_project))
+    is_inherited = (
+        MEMBERSHIP_PERMISSIONS[ScopeKind(request.scope_kind)].grant in access.parent_permissions
     )
-    if request.account_id == actor.id and not actor.is_staff and not from_above:
+    if request.account_id == actor.id and not actor.is_staff and not is_inherited:
         raise Forbidden("request.own")
-    if groups and not join_request_rules.is_repeated(request.state, act):
-        join_request_rules.transition(request.state, act)
+    if groups and not join_request_rules.is_repeated(request.state, action):
+        join_request_rules.transition(request.state, action)
     return request
 
 
@@ -319,12 +322,12 @@ def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: Row) -> b
         return False
     # ``anywhere``: an actor who may read the link needs a decision. That rule must not be avoided
     # by calling from a network outside the access subnets, where the actor may read nothing.
-    reached = access_queries.permissions_in_scope(tx, actor, link.scope_id, anywhere=True)
+    access = access_queries.permissions_in_scope(tx, actor, link.scope_id, anywhere=True)
     return not can_read_but_not_grant(
         actor,
-        reached.permissions if reached else (),
+        access.permissions if access else (),
         MEMBERSHIP_PERMISSIONS[ScopeKind(link.scope_kind)].grant,
-        invite_link_queries.needed(tx, link),
+        invite_link_queries.permissions_to_grant(tx, link),
     )
 
 
@@ -339,21 +342,21 @@ def _add_member(
     if not request.account_is_active:
         raise Conflict("account.inactive")
     if settings.invitation_disable_multiple_roles:
-        _check_no_role(tx, request)
-    given = False
+        _check_one_role(tx, request)
+    is_granted = False
     if request.scope_kind == ScopeKind.GROUP and membership_queries.grant_in_scope(
         tx, request.account_id, request.scope_id
     ):
         raise Conflict("grant.held")
     if request.role_kind == request.scope_kind:
-        place = ScopeRef(request.scope_id, request.scope_kind)
-        given = _grant(tx, actor, request, request.role_id, place)
+        scope = ScopeRef(request.scope_id, request.scope_kind)
+        is_granted = _grant(tx, actor, request, request.role_id, scope)
     project = None
     if request.auto_create_project:
         project = _create_project(tx, actor, settings, request)
         role = request.project_role_id or request.role_id
-        given = _grant(tx, actor, request, role, ScopeRef(project, ScopeKind.PROJECT))
-    join_request_queries.step(
+        is_granted = _grant(tx, actor, request, role, ScopeRef(project, ScopeKind.PROJECT))
+    join_request_queries.set_state(
         tx,
         request,
         State.APPROVED,
@@ -365,40 +368,40 @@ def _add_member(
     _record(tx, "request.approved", actor, request)
     if request.scope_kind == ScopeKind.GROUP:
         close_pending_after_join(tx, actor, request.account_id, request.scope_id)
-    if given and notifications_enabled(request):
+    if is_granted and notifications_enabled(request):
         outbox_queries.enqueue(tx, mails.StructureRoleGranted(request.email, request.id))
 
 
-def _check_no_role(tx: WriteTransaction, request: Row) -> None:
+def _check_one_role(tx: WriteTransaction, request: Row) -> None:
     """Apply the one-role rule; a grant of the requested role itself does not break it."""
     access_queries.lock_account(tx, request.account_id)
-    same = membership_queries.active_grant(
+    requested = membership_queries.active_grant(
         tx, request.account_id, request.role_id, request.scope_id
     )
-    if (same is None or request.auto_create_project) and membership_queries.holds_any(
+    if (requested is None or request.auto_create_project) and membership_queries.holds_any(
         tx, request.account_id
     ):
         raise Conflict("grant.elsewhere")
 
 
 def _grant(
-    tx: WriteTransaction, actor: Actor | None, request: Row, role: int, place: ScopeRef
+    tx: WriteTransaction, actor: Actor | None, request: Row, role: int, scope: ScopeRef
 ) -> bool:
     """Write an open-ended grant unless it exists already; return whether anything was written."""
-    account, by = request.account_id, actor.id if actor else None
-    held = membership_queries.active_grant(tx, account, role, place.id)
-    if held is not None and held.valid_until is None:
+    account, granted_by = request.account_id, actor.id if actor else None
+    current = membership_queries.active_grant(tx, account, role, scope.id)
+    if current is not None and current.valid_until is None:
         return False
-    if held is not None:
-        membership_queries.set_end(tx, held.id, None)
-        finish_join(tx, actor, account, role, place, by=by, besides=request.id)
+    if current is not None:
+        membership_queries.set_end(tx, current.id, None)
+        finish_join(tx, actor, account, role, scope, by=granted_by, besides=request.id)
     else:
-        grant(tx, actor, account, role, place, by=by, besides=request.id)
+        grant(tx, actor, account, role, scope, by=granted_by, besides=request.id)
     event_queries.record(
         tx,
-        "role.granted" if held is None else "role.updated",
+        "role.granted" if current is None else "role.updated",
         actor,
-        scope=place.id,
+        scope=scope.id,
         account=account,
         role=request.role_name,
         scope_name=request.scope_name,
@@ -418,30 +421,30 @@ def _create_project(
         email=request.email,
         full_name=account_queries.full_name(request),
     )
-    parent = request.organisation_id
-    return project_actions.add(tx, actor, parent, {"name": name}, settings=settings)[0]
+    organisation_id = request.organisation_id
+    return project_actions.add(tx, actor, organisation_id, {"name": name}, settings=settings)[0]
 
 
 def _notify_deciders(tx: WriteTransaction, request: Row) -> None:
     """Notify those who may decide, or staff if there is nobody else."""
-    needed = invite_link_queries.needed(tx, request)
+    needed = invite_link_queries.permissions_to_grant(tx, request)
     deciders = [
-        address
-        for number, address, held in join_request_queries.managers(
+        email
+        for account_id, email, permissions in join_request_queries.managers(
             tx, request.scope_id, _parent(request), request.scope_kind
         )
-        if needed <= held and number != request.account_id
+        if needed <= permissions and account_id != request.account_id
     ] or [row.email for row in join_request_queries.staff(tx)]
-    for address in deciders:
-        outbox_queries.enqueue(tx, mails.PermissionRequestSubmitted(address, request.id))
+    for email in deciders:
+        outbox_queries.enqueue(tx, mails.PermissionRequestSubmitted(email, request.id))
 
 
 def _parent(request: Row) -> int | None:
     return None if request.organisation_id == request.scope_id else request.organisation_id
 
 
-def _reload(tx: WriteTransaction, number: int) -> Row:
-    row: Row = join_request_queries.by_id(tx, number)
+def _reload(tx: WriteTransaction, request_id: int) -> Row:
+    row: Row = join_request_queries.by_id(tx, request_id)
     return row
 
 

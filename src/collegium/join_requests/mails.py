@@ -20,8 +20,8 @@ from collegium.text.plain import name_line, paragraph
 Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 
-def _found(tx: ReadTransaction, number: int, state: State) -> Row:
-    request = join_request_queries.by_id(tx, number)
+def _load_request(tx: ReadTransaction, request_id: int, state: State) -> Row:
+    request = join_request_queries.by_id(tx, request_id)
     if request is None or request.scope_removed_at is not None:
         raise ObsoleteError("The request no longer exists.")
     if request.state != state:
@@ -29,7 +29,7 @@ def _found(tx: ReadTransaction, number: int, state: State) -> Row:
     return request
 
 
-def _common(settings: Settings, request: Row) -> dict[str, Any]:
+def _common_values(settings: Settings, request: Row) -> dict[str, Any]:
     """Return the values that all of these templates use."""
     name = name_line(f"{request.first_name} {request.last_name}")
     in_organisation = request.scope_kind == "project"
@@ -46,11 +46,11 @@ def _common(settings: Settings, request: Row) -> dict[str, Any]:
     }
 
 
-def _submitted(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+def _load_submitted(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    request = _found(tx, facts["request"], State.PENDING)
-    return _common(settings, request) | {
+    request = _load_request(tx, payload["request"], State.PENDING)
+    return _common_values(settings, request) | {
         "message": paragraph(request.message),
         "requests_link": f"{settings.homeport_url.rstrip('/')}/profile/permission-requests/"
         if settings.homeport_url
@@ -58,20 +58,20 @@ def _submitted(
     }
 
 
-def _rejected(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+def _load_rejected(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    return _common(settings, _found(tx, facts["request"], State.REJECTED))
+    return _common_values(settings, _load_request(tx, payload["request"], State.REJECTED))
 
 
-def _granted(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+def _load_granted(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    return _common(settings, _found(tx, facts["request"], State.APPROVED))
+    return _common_values(settings, _load_request(tx, payload["request"], State.APPROVED))
 
 
 LOADERS: Final[dict[str, Loader]] = {
-    PermissionRequestSubmitted.kind: _submitted,
-    PermissionRequestRejected.kind: _rejected,
-    StructureRoleGranted.kind: _granted,
+    PermissionRequestSubmitted.kind: _load_submitted,
+    PermissionRequestRejected.kind: _load_rejected,
+    StructureRoleGranted.kind: _load_granted,
 }

@@ -54,8 +54,8 @@ from collegium.refusals import Conflict, NotFound
 from collegium.scopes.queries import with_scope_and_role
 
 _decider = accounts.alias("decider")
-_one = join_requests.alias("one")
-_WAITING = join_requests.c.state == State.PENDING.value
+_inner = join_requests.alias("inner_requests")
+_PENDING = join_requests.c.state == State.PENDING.value
 _project = scopes.alias("project")
 _project_role = roles.alias("project_role")
 
@@ -96,26 +96,28 @@ def visible() -> ColumnElement[bool]:
     """
     return join_requests.c.id.in_(
         union(
-            select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=BigInt)),
-            select(_one.c.id).where(
-                _one.c.scope_id.in_(
+            select(_inner.c.id).where(_inner.c.account_id == bindparam("actor", type_=BigInt)),
+            select(_inner.c.id).where(
+                _inner.c.scope_id.in_(
                     scopes_with_permission(
                         *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items())
                     )
                 )
             ),
-            select(_one.c.id).where(_one.c.scope_id.in_(in_organisations())),
+            select(_inner.c.id).where(_inner.c.scope_id.in_(in_organisations())),
         )
     )
 
 
-def _tree() -> ColumnElement[bool]:
+def _not_in_group() -> ColumnElement[bool]:
     """Return the condition for requests to organisations and projects, not groups."""
     return no_index_on_join(scopes.c.kind, join_requests.c.id) != ScopeKind.GROUP.value
 
 
 _link_is_visible = invite_link_queries.is_visible().label("link_is_visible")
-_order = case({state.value: at for at, state in enumerate(State)}, value=join_requests.c.state)
+_state_order = case(
+    {state.value: index for index, state in enumerate(State)}, value=join_requests.c.state
+)
 
 listing = Listing(
     omit_columns(
@@ -133,7 +135,7 @@ listing = Listing(
         *("blocked", "archived", "start_date", "role_uuid", "role_kind", "role_is_active"),
         *("auto_create_project", "project_role_id", "account_uuid", "account_is_active"),
         *("notifications_enabled", "project_role_is_active", "project_uuid", "project_name"),
-    ).where(_tree()),
+    ).where(_not_in_group()),
     visible=visible,
     restricted=(_link_is_visible,),
     tally=stored_count(join_requests),
@@ -146,7 +148,7 @@ listing = Listing(
     ),
     lean=True,
     default="-created",
-    orders={"created": (join_requests.c.created_at,), "state": (_order,)},
+    orders={"created": (join_requests.c.created_at,), "state": (_state_order,)},
     filters=list_filters.REQUESTS,
 )
 
@@ -174,17 +176,17 @@ deciding = Listing(
     filters={
         "waits": Filter(
             lambda value: ("yes" if value else "no", {}),
-            lambda form, _sees_all: _WAITING if form == "yes" else not_(_WAITING),
+            lambda form, _sees_all: _PENDING if form == "yes" else not_(_PENDING),
         ),
     },
 )
 
-_OWN = Statement(
+_ALL_OF_ACCOUNT = Statement(
     _rows.where(join_requests.c.account_id == bindparam("account", type_=BigInt))
     .order_by(join_requests.c.created_at.desc(), join_requests.c.id.desc())
     .limit(bindparam("limit", type_=Integer))
 )
-_OWN_ONE = Statement(
+_ONE_OF_ACCOUNT = Statement(
     _rows.where(
         join_requests.c.uuid == bindparam("uuid"),
         join_requests.c.account_id == bindparam("account", type_=BigInt),
@@ -194,7 +196,7 @@ _LATEST = Statement(
     _rows.where(
         join_requests.c.account_id == bindparam("account", type_=BigInt),
         join_requests.c.scope_id == bindparam("scope", type_=BigInt),
-        func.coalesce(join_requests.c.invite_link_id, 0) == bindparam("through", type_=BigInt),
+        func.coalesce(join_requests.c.invite_link_id, 0) == bindparam("invite_link", type_=BigInt),
     )
     .order_by(join_requests.c.created_at.desc(), join_requests.c.id.desc())
     .limit(1)
@@ -202,7 +204,7 @@ _LATEST = Statement(
 
 
 # These rows show little. With few joins PostgreSQL begins with the visible rows.
-_in_groups = (
+_group_rows = (
     select(
         *(
             join_requests.c[name]
@@ -223,9 +225,9 @@ def visible_in_groups() -> ColumnElement[bool]:
     """
     return join_requests.c.id.in_(
         union(
-            select(_one.c.id).where(_one.c.account_id == bindparam("actor", type_=BigInt)),
-            select(_one.c.id).where(
-                _one.c.scope_id.in_(
+            select(_inner.c.id).where(_inner.c.account_id == bindparam("actor", type_=BigInt)),
+            select(_inner.c.id).where(
+                _inner.c.scope_id.in_(
                     scopes_with_permission(
                         (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant)
                     )
@@ -236,7 +238,7 @@ def visible_in_groups() -> ColumnElement[bool]:
 
 
 group_listing = Listing(
-    _in_groups.where(_WAITING),
+    _group_rows.where(_PENDING),
     visible=visible_in_groups,
     key=join_requests.c.id,
     default="created",
@@ -263,11 +265,11 @@ group_listing = Listing(
 
 
 @lru_cache(maxsize=4)
-def _seen(*, sees_all: bool, groups: bool) -> Statement:
+def _select_visible(*, sees_all: bool, groups: bool) -> Statement:
     return Statement(
         (_rows if sees_all else _rows.add_columns(_link_is_visible)).where(
             join_requests.c.uuid == bindparam("uuid"),
-            and_(~_tree(), scopes.c.removed_at.is_(None)) if groups else _tree(),
+            and_(~_not_in_group(), scopes.c.removed_at.is_(None)) if groups else _not_in_group(),
             true() if sees_all else visible(),
         )
     )
@@ -279,7 +281,7 @@ _EARLIER = Statement(
     .where(
         join_requests.c.account_id == bindparam("account"),
         join_requests.c.scope_id == bindparam("scope"),
-        func.coalesce(join_requests.c.invite_link_id, 0) == bindparam("through", type_=BigInt),
+        func.coalesce(join_requests.c.invite_link_id, 0) == bindparam("invite_link", type_=BigInt),
         or_(
             join_requests.c.state == State.PENDING.value,
             join_requests.c.state == State.APPROVED.value,
@@ -287,16 +289,19 @@ _EARLIER = Statement(
     )
     .order_by(join_requests.c.id)
 )
-_ADD = add_to_account(
+_INSERT = add_to_account(
     join_requests,
     (
         *("uuid", "invite_link_id", "scope_id", "role_id", "account_id"),
         *("state", "message", "created_at", "exclusive_key"),
     ),
 )
-_STEP = Statement(
+_UPDATE_IF_UNCHANGED = Statement(
     update(join_requests)
-    .where(join_requests.c.id == bindparam("request"), join_requests.c.state == bindparam("was"))
+    .where(
+        join_requests.c.id == bindparam("request"),
+        join_requests.c.state == bindparam("expected_state"),
+    )
     .values(
         {
             name: bindparam(name)
@@ -311,14 +316,14 @@ _STEP = Statement(
         }
     )
 )
-_CLOSE_ALL = Statement(
+_CANCEL_ALL = Statement(
     update(join_requests)
     .where(
         join_requests.c.scope_id == bindparam("scope"), join_requests.c.state == State.PENDING.value
     )
     .values(state=State.CANCELED.value, decided_at=bindparam("now", type_=UtcDateTime))
 )
-_PENDING_OF = Statement(
+_PENDING_IN_SCOPE = Statement(
     select(join_requests.c.id)
     .where(
         join_requests.c.account_id == bindparam("account"),
@@ -327,7 +332,7 @@ _PENDING_OF = Statement(
     )
     .order_by(join_requests.c.id)
 )
-_close = (
+_cancel = (
     update(join_requests)
     .where(
         join_requests.c.account_id == bindparam("account"),
@@ -340,8 +345,8 @@ _close = (
     )
     .returning(join_requests.c.uuid, join_requests.c.scope_id)
 )
-_CLOSE_EVERYWHERE = Statement(_close)
-_WAITING_OF = Statement(
+_CANCEL_OF_ACCOUNT = Statement(_cancel)
+_COUNT_PENDING = Statement(
     select(func.count().label("count"))
     .select_from(join_requests)
     .where(
@@ -350,10 +355,12 @@ _WAITING_OF = Statement(
     )
 )
 
-_may_be_told = and_(accounts.c.is_active, accounts.c.notifications_enabled, accounts.c.email != "")
+_receives_mail = and_(
+    accounts.c.is_active, accounts.c.notifications_enabled, accounts.c.email != ""
+)
 # All permissions in the scope of the accounts that may grant roles there. There are few of them.
-_carried = role_permissions.alias("carried")
-_managing = (
+_role_permissions = role_permissions.alias("manager_permissions")
+_account_ids_with_grant = (
     select(grants.c.account_id)
     .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
     .where(
@@ -366,24 +373,24 @@ _managing = (
     )
 )
 _MANAGERS = Statement(
-    select(accounts.c.id, accounts.c.email, _carried.c.permission)
+    select(accounts.c.id, accounts.c.email, _role_permissions.c.permission)
     .select_from(grants)
     .join(accounts, accounts.c.id == grants.c.account_id)
-    .join(_carried, _carried.c.role_id == grants.c.role_id)
+    .join(_role_permissions, _role_permissions.c.role_id == grants.c.role_id)
     .where(
         or_(
             grants.c.scope_id == bindparam("scope", type_=BigInt),
             grants.c.scope_id == bindparam("parent", type_=BigInt),
         ),
         is_active(),
-        _may_be_told,
-        accounts.c.id.in_(_managing),
+        _receives_mail,
+        accounts.c.id.in_(_account_ids_with_grant),
     )
     .order_by(accounts.c.id)
 )
 _STAFF = Statement(
     select(accounts.c.id, accounts.c.uuid, accounts.c.email)
-    .where(accounts.c.is_staff, _may_be_told)
+    .where(accounts.c.is_staff, _receives_mail)
     .order_by(accounts.c.id)
 )
 
@@ -399,7 +406,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, groups: bool = 
         NotFound: ``request.unknown``: it does not exist or the actor may not see it.
     """
     binds = {} if actor.sees_all else viewer_params(tx, actor)
-    row = tx.fetch_one(_seen(sees_all=actor.sees_all, groups=groups), uuid=uuid, **binds)
+    row = tx.fetch_one(_select_visible(sees_all=actor.sees_all, groups=groups), uuid=uuid, **binds)
     if row is None:
         raise NotFound("request.unknown")
     return row
@@ -407,53 +414,55 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, groups: bool = 
 
 def own(tx: ReadTransaction, account: int, limit: int) -> list[Row]:
     """Return the latest requests of an account to every kind of scope, newest first."""
-    return tx.fetch_all(_OWN, account=account, limit=limit)
+    return tx.fetch_all(_ALL_OF_ACCOUNT, account=account, limit=limit)
 
 
-def own_one(tx: ReadTransaction, account: int, uuid: str) -> Row:
+def get_own(tx: ReadTransaction, account: int, uuid: str) -> Row:
     """Return a request that an account has made, to any kind of scope.
 
     Raises:
         NotFound: ``request.unknown``, also for the request of another account.
     """
-    row = tx.fetch_one(_OWN_ONE, account=account, uuid=uuid)
+    row = tx.fetch_one(_ONE_OF_ACCOUNT, account=account, uuid=uuid)
     if row is None:
         raise NotFound("request.unknown")
     return row
 
 
-def latest(tx: ReadTransaction, account: int, scope: int, through: int | None) -> Row | None:
+def latest(tx: ReadTransaction, account: int, scope: int, invite_link: int | None) -> Row | None:
     """Return the latest request of an account to a scope.
 
     Args:
-        through: id of the invite link; None for a request without one.
+        invite_link: id of the invite link; None for a request without one.
     """
-    return tx.fetch_one(_LATEST, account=account, scope=scope, through=through or 0)
+    return tx.fetch_one(_LATEST, account=account, scope=scope, invite_link=invite_link or 0)
 
 
-def by_id(tx: ReadTransaction, number: int) -> Row | None:
+def by_id(tx: ReadTransaction, request_id: int) -> Row | None:
     """Return a request by id, without a visibility check."""
-    return tx.fetch_one(_BY_ID, id=number)
+    return tx.fetch_one(_BY_ID, id=request_id)
 
 
-def earlier(tx: ReadTransaction, account: int, scope: int, through: int | None) -> list[Row]:
+def earlier(tx: ReadTransaction, account: int, scope: int, invite_link: int | None) -> list[Row]:
     """Return the pending and approved requests of an account to a scope.
 
     Args:
-        through: id of the invite link; None for requests without one.
+        invite_link: id of the invite link; None for requests without one.
     """
-    return tx.fetch_all(_EARLIER, account=account, scope=scope, through=through or 0)
+    return tx.fetch_all(_EARLIER, account=account, scope=scope, invite_link=invite_link or 0)
 
 
-def pending_of(tx: ReadTransaction, account: int, scope: int) -> list[Row]:
+def list_pending(tx: ReadTransaction, account: int, scope: int) -> list[Row]:
     """Return the pending requests of an account to a scope."""
-    rows = [by_id(tx, row.id) for row in tx.fetch_all(_PENDING_OF, account=account, scope=scope)]
+    rows = [
+        by_id(tx, row.id) for row in tx.fetch_all(_PENDING_IN_SCOPE, account=account, scope=scope)
+    ]
     return [row for row in rows if row is not None]
 
 
-def waiting_of(tx: ReadTransaction, account: int) -> int:
+def count_pending(tx: ReadTransaction, account: int) -> int:
     """Return the number of pending requests of an account."""
-    return int(tx.scalar(_WAITING_OF, account=account))
+    return int(tx.scalar(_COUNT_PENDING, account=account))
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
@@ -465,15 +474,15 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """
     try:
         with tx.savepoint():
-            number = tx.scalar(_ADD, **values)
+            request_id = tx.scalar(_INSERT, **values)
     except UniqueViolationError as error:
         raise Conflict("request.exists") from error
-    if number is None:
+    if request_id is None:
         raise Conflict("account.inactive")
-    return int(number)
+    return int(request_id)
 
 
-def step(
+def set_state(
     tx: WriteTransaction,
     request: Row,
     state: State,
@@ -488,10 +497,10 @@ def step(
     Raises:
         Conflict: ``request.wrong_state`` if another transaction has changed it first.
     """
-    moved = tx.execute(
-        _STEP,
+    updated = tx.execute(
+        _UPDATE_IF_UNCHANGED,
         request=request.id,
-        was=request.state,
+        expected_state=request.state,
         state=state.value,
         decided_at=tx.now,
         decided_by=by,
@@ -499,18 +508,18 @@ def step(
         is_automatic=is_automatic,
         project_id=project,
     )
-    if not moved:
+    if not updated:
         raise Conflict("request.wrong_state", state=request.state)
 
 
-def close_everywhere(tx: WriteTransaction, account: int, by: int | None) -> list[Row]:
+def cancel_of_account(tx: WriteTransaction, account: int, by: int | None) -> list[Row]:
     """Cancel all pending requests of an account; return ``uuid scope_id``."""
-    return tx.fetch_all(_CLOSE_EVERYWHERE, account=account, now=tx.now, by=by)
+    return tx.fetch_all(_CANCEL_OF_ACCOUNT, account=account, now=tx.now, by=by)
 
 
-def close_all(tx: WriteTransaction, scope: int) -> None:
+def cancel_all(tx: WriteTransaction, scope: int) -> None:
     """Cancel all pending requests to a scope that is being deleted."""
-    tx.execute(_CLOSE_ALL, scope=scope, now=tx.now)
+    tx.execute(_CANCEL_ALL, scope=scope, now=tx.now)
 
 
 def managers(
@@ -524,11 +533,11 @@ def managers(
     Returns:
         Tuples of account id, address and permissions.
     """
-    found: dict[int, tuple[int, str, set[str]]] = {}
+    managers_by_id: dict[int, tuple[int, str, set[str]]] = {}
     grant = MEMBERSHIP_PERMISSIONS[ScopeKind(kind)].grant.value
     for row in tx.fetch_all(_MANAGERS, scope=scope, parent=parent, grant=grant, now=tx.now):
-        found.setdefault(row.id, (row.id, row.email, set()))[2].add(row.permission)
-    return list(found.values())
+        managers_by_id.setdefault(row.id, (row.id, row.email, set()))[2].add(row.permission)
+    return list(managers_by_id.values())
 
 
 def staff(tx: ReadTransaction) -> list[Row]:

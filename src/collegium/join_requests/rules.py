@@ -43,25 +43,28 @@ TRANSITIONS: Final = {
 }
 
 
-def transition(state: str, act: Action) -> State:
+def transition(state: str, action: Action) -> State:
     """Return the state after an action.
 
     Raises:
         Conflict: ``request.wrong_state`` if the action is not allowed in this state.
     """
     try:
-        return TRANSITIONS[State(state), act]
+        return TRANSITIONS[State(state), action]
     except KeyError:
-        raise Conflict("request.wrong_state", act=act, state=state) from None
+        raise Conflict("request.wrong_state", act=action, state=state) from None
 
 
-def is_repeated(state: str, act: Action) -> bool:
+def is_repeated(state: str, action: Action) -> bool:
     """Return whether an action has already led to its state, so repeating it changes nothing."""
-    return state == TRANSITIONS[State.PENDING, act]
+    return state == TRANSITIONS[State.PENDING, action]
 
 
 def is_fulfilled(
-    asked: int, asked_permissions: Collection[str], given: int, given_permissions: Collection[str]
+    requested_role: int,
+    requested_permissions: Collection[str],
+    granted_role: int,
+    granted_permissions: Collection[str],
 ) -> bool:
     """Return whether a granted role fulfils the request for another role in the same scope.
 
@@ -69,13 +72,13 @@ def is_fulfilled(
     does not: an auditor may still want to be a member.
 
     Args:
-        asked: id of the requested role.
-        given: id of the granted role.
+        requested_role: id of the requested role.
+        granted_role: id of the granted role.
     """
-    return asked == given or set(asked_permissions) < set(given_permissions)
+    return requested_role == granted_role or set(requested_permissions) < set(granted_permissions)
 
 
-def check_may_ask(*, is_pending: bool, was_approved: bool, holds: bool) -> None:
+def check_may_request(*, is_pending: bool, was_approved: bool, has_role: bool) -> None:
     """Require that the requester has no pending request and does not have the role.
 
     A request that was rejected or withdrawn, or whose role has ended since, is no obstacle.
@@ -83,12 +86,26 @@ def check_may_ask(*, is_pending: bool, was_approved: bool, holds: bool) -> None:
     Args:
         is_pending: whether a request of this person is pending.
         was_approved: whether an earlier request of this person was approved.
-        holds: whether this person has the requested role.
+        has_role: whether this person has the requested role.
 
     Raises:
         Conflict: ``request.exists``, ``grant.held``.
     """
-    if is_pending or (was_approved and holds):
+    if is_pending or (was_approved and has_role):
         raise Conflict("request.exists")
-    if holds:
+    if has_role:
         raise Conflict("grant.held")
+
+
+def check_pending_quota(count: int, limit: int) -> None:
+    """Require that an account has fewer pending join requests than the limit.
+
+    Args:
+        count: present number.
+        limit: maximum number.
+
+    Raises:
+        Conflict: ``request.too_many``.
+    """
+    if count >= limit:
+        raise Conflict("request.too_many", most=limit)

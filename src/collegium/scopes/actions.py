@@ -101,7 +101,7 @@ def finish_join(
     """
     waiting = [
         request
-        for request in join_request_queries.pending_of(tx, account, place.id)
+        for request in join_request_queries.list_pending(tx, account, place.id)
         if request.id != besides and not request.auto_create_project
     ]
     if not waiting:
@@ -116,7 +116,7 @@ def finish_join(
             asked, carried.get(asked, ()), role, carried.get(role, ())
         ):
             continue
-        join_request_queries.step(tx, request, State.APPROVED, by, is_automatic=by is None)
+        join_request_queries.set_state(tx, request, State.APPROVED, by, is_automatic=by is None)
         event_queries.record(
             tx,
             "request.approved",
@@ -208,6 +208,6 @@ def delete_scope(tx: WriteTransaction, actor: Actor, scope: int) -> None:
     """
     invitation_queries.cancel_all(tx, scope)
     invite_link_queries.cancel_all(tx, scope)
-    join_request_queries.close_all(tx, scope)
+    join_request_queries.cancel_all(tx, scope)
     membership_queries.end_all(tx, scope, actor.id)
     scope_queries.remove(tx, scope)

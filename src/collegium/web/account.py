@@ -38,7 +38,7 @@ def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
 def _withdraw(browser: BrowserRequest) -> Answer:
     uuid = browser.uuid("request")
     with browser.write() as tx:
-        row = join_request_queries.own_one(tx, browser.actor.id, uuid)
+        row = join_request_queries.get_own(tx, browser.actor.id, uuid)
         is_group = row.scope_kind == ScopeKind.GROUP
         join_request_actions.cancel(tx, browser.actor, uuid, groups=is_group)
     return browser.redirect(

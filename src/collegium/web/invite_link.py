@@ -26,7 +26,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
 
 def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
     try:
-        link = invite_link_queries.find(tx, browser.actor, browser.uuid("open_invitation"))
+        link = invite_link_queries.get_by_uuid(tx, browser.actor, browser.uuid("open_invitation"))
     except NotFound:
         # Without an account only public links are visible. The response must not tell whether
         # another one exists.

@@ -238,7 +238,7 @@ def _chosen(
 def _one(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> tuple[ScopePage, Row]:
     uuid = hex_uuid(browser.segments["one"])
     team = ScopePage.reach(browser, tx, kind, right="grant")
-    row = invite_link_queries.find(tx, browser.actor, uuid) if uuid else None
+    row = invite_link_queries.get_by_uuid(tx, browser.actor, uuid) if uuid else None
     if row is None or row.scope_id != team.scope.id:
         raise NotFound("open_invitation.unknown")
     return team, row

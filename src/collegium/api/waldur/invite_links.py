@@ -56,7 +56,7 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 
 def _found(context: RequestContext, tx: ReadTransaction) -> Any:
-    row = invite_link_queries.find(tx, context.actor, context.uuid("open_invitation"))
+    row = invite_link_queries.get_by_uuid(tx, context.actor, context.uuid("open_invitation"))
     if row.scope_kind == ScopeKind.GROUP:
         raise NotFound("open_invitation.unknown")
     return row
@@ -78,7 +78,7 @@ def _create(context: RequestContext) -> Answer:
         uuid = invite_link_actions.create(
             tx, context.actor, context.settings, reached, role, project_role, form.values
         )
-        row = invite_link_queries.find(tx, context.actor, uuid)
+        row = invite_link_queries.get_by_uuid(tx, context.actor, uuid)
         return Answer(
             201, schemas.encode(join_request_schemas.group_invitation(context, row, tx.now))
         )

@@ -23,6 +23,7 @@ from collegium.events import queries as event_queries
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
+from collegium.join_requests import rules as join_request_rules
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.rules import ensure_owner_remains, is_owner_role
@@ -196,12 +197,12 @@ def join(
     """
     reached = _locked(tx, actor, number)
     if membership_queries.grant_in_scope(tx, actor.id, number) is None:
-        for waiting in join_request_queries.pending_of(tx, actor.id, number):
+        for waiting in join_request_queries.list_pending(tx, actor.id, number):
             return waiting, False
         # Requests to other groups count too, and their transactions hold the locks of other scopes.
         access_queries.lock_account(tx, actor.id)
-        group_rules.check_pending_quota(
-            join_request_queries.waiting_of(tx, actor.id), settings.max_join_requests
+        join_request_rules.check_pending_quota(
+            join_request_queries.count_pending(tx, actor.id), settings.max_join_requests
         )
     role: Any = role_queries.named(tx, group_rules.MEMBER, None, groups=True)
     return join_request_actions.request_group_membership(

@@ -55,17 +55,3 @@ def check_group_quota(count: int, most: int) -> None:
     """
     if count >= most:
         raise Conflict("group.too_many", most=most)
-
-
-def check_pending_quota(waiting: int, most: int) -> None:
-    """Require that an account has fewer pending join requests than the limit.
-
-    Args:
-        waiting: present number.
-        most: limit.
-
-    Raises:
-        Conflict: ``request.too_many``.
-    """
-    if waiting >= most:
-        raise Conflict("request.too_many", most=most)
