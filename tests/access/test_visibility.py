@@ -71,9 +71,9 @@ class Scope:
     def is_open(self, actor: Actor) -> bool:
         """Whether its organisation lets somebody in from there; nowhere is everywhere."""
         subnets = (self.parent or self).subnets
-        if not subnets or actor.address is None:
+        if not subnets or actor.ip_address is None:
             return True
-        return any(ip_address(actor.address) in ip_network(one) for one in subnets.split(","))
+        return any(ip_address(actor.ip_address) in ip_network(one) for one in subnets.split(","))
 
 
 @dataclass(eq=False)
@@ -421,7 +421,7 @@ def check_states(tx: ReadTransaction, actor: Actor) -> None:
 def check_grants(tx: ReadTransaction, forest: Forest, actor: Actor) -> None:
     expected = {grant.uuid for grant in forest.grants if forest.sees_grant(actor, grant)}
     asked = [grant.uuid for grant in forest.grants] + [uuid4().hex]
-    assert let_through(membership_queries.find, tx, actor, asked) == expected
+    assert let_through(membership_queries.get_visible, tx, actor, asked) == expected
     assert shown(membership_queries.listing, tx, actor) == expected
 
 
@@ -451,7 +451,7 @@ def test_gate_list_and_specification_agree(
     check_ground(forest)
     with database.read(NOW) as tx:
         for actor in viewers(forest):
-            print(actor.username, actor.address)  # noqa: T201 - the last one is the one it failed for
+            print(actor.username, actor.ip_address)  # noqa: T201 - the last one is the one it failed for
             check_scopes(tx, forest, actor, ScopeKind.ORGANISATION)
             check_scopes(tx, forest, actor, ScopeKind.PROJECT)
             check_permissions(tx, forest, actor)

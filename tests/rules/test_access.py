@@ -101,7 +101,12 @@ def test_nobody_gets_a_privilege_on_the_way(right: str) -> None:
 
 def test_an_actor_is_taken_for_nothing_that_was_not_said() -> None:
     ada = person()
-    assert (ada.civil_number, ada.address, ada.request, ada.impersonator) == (None, None, "", None)
+    assert (ada.civil_number, ada.ip_address, ada.request_id, ada.impersonator) == (
+        None,
+        None,
+        "",
+        None,
+    )
 
 
 @given(PERMISSIONS)

@@ -54,7 +54,7 @@ class ScopeAccess:
 
     Args:
         scope: the row: ``id uuid kind name slug description parent_id organisation_id
-            organisation_uuid organisation_name blocked archived starts``.
+            organisation_uuid organisation_name blocked archived start_date``.
         permissions: names of all permissions that the actor holds in the scope, inherited ones
             included.
         parent_permissions: those of them that the actor inherits from the parent organisation.
@@ -78,19 +78,19 @@ def is_active(table: Any = grants) -> ColumnElement[bool]:
     )
 
 
-_scope_row = scopes.alias("place")
+_grant_scope = scopes.alias("grant_scope")
 
 
 def _not_hidden_by_subnets() -> ColumnElement[bool]:
     """Return the condition that access subnets do not hide the grant from the actor."""
-    address = bindparam("actor_address", type_=LargeBinary)
+    ip_address = bindparam("actor_ip_address", type_=LargeBinary)
     return not_(
         exists()
         .where(
-            _scope_row.c.id == grants.c.scope_id,
-            denied_ranges.c.scope_id == func.coalesce(_scope_row.c.parent_id, _scope_row.c.id),
-            denied_ranges.c.low <= address,
-            denied_ranges.c.high >= address,
+            _grant_scope.c.id == grants.c.scope_id,
+            denied_ranges.c.scope_id == func.coalesce(_grant_scope.c.parent_id, _grant_scope.c.id),
+            denied_ranges.c.low <= ip_address,
+            denied_ranges.c.high >= ip_address,
         )
         .correlate(grants)
     )
@@ -106,7 +106,7 @@ def actor_grants() -> ColumnElement[bool]:
 
 
 _child = scopes.alias("child")
-_parent_grants = scopes.alias("above")
+_parent = scopes.alias("parent")
 
 
 def viewer_params(tx: ReadTransaction, actor: Actor) -> dict[str, Any]:
@@ -114,9 +114,9 @@ def viewer_params(tx: ReadTransaction, actor: Actor) -> dict[str, Any]:
     return {
         "actor": actor.id,
         "actor_email": comparable_address(actor.email),
-        # Internal checks have no client address. NULL lies in no closed range, so access subnets do
-        # not restrict them.
-        "actor_address": None if actor.address is None else position(actor.address),
+        # Internal checks have no IP address. NULL lies in no closed range, so access subnets do not
+        # restrict them.
+        "actor_ip_address": None if actor.ip_address is None else position(actor.ip_address),
         "now": tx.now,
     }
 
@@ -134,43 +134,45 @@ def visible_scopes() -> CompoundSelect[Any]:
     )
 
 
-def scopes_with_permission(*needs: tuple[ScopeKind | None, Permission]) -> CompoundSelect[Any]:
+def scopes_with_permission(*needed: tuple[ScopeKind | None, Permission]) -> CompoundSelect[Any]:
     """Select the ids of the scopes in which the actor holds one of the permissions.
 
     Args:
-        needs: pairs of a kind of scope (None: any kind) and a permission that counts there.
+        needed: pairs of a kind of scope (None: any kind) and a permission that counts there.
     """
-    wanted = or_(
+    has_needed = or_(
         *(
             and_(
                 role_permissions.c.permission == permission.value,
                 *([] if kind is None else [scopes.c.kind == kind.value]),
             )
-            for kind, permission in needs
+            for kind, permission in needed
         )
     )
-    carried = (
+    by_role = (
         select(scopes.c.id)
         .select_from(grants)
         .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
     )
     return union_all(
-        carried.join(scopes, scopes.c.id == grants.c.scope_id).where(actor_grants(), wanted),
-        carried.join(scopes, scopes.c.parent_id == grants.c.scope_id).where(actor_grants(), wanted),
+        by_role.join(scopes, scopes.c.id == grants.c.scope_id).where(actor_grants(), has_needed),
+        by_role.join(scopes, scopes.c.parent_id == grants.c.scope_id).where(
+            actor_grants(), has_needed
+        ),
     )
 
 
 def in_organisations() -> CompoundSelect[Any]:
     """Select the ids of the organisations in which the actor has a role, and of their projects."""
-    above = (
+    grant_rows = (
         select(scopes.c.id)
         .select_from(grants)
-        .join(_parent_grants, _parent_grants.c.id == grants.c.scope_id)
-        .where(actor_grants(), _parent_grants.c.kind == ScopeKind.ORGANISATION.value)
+        .join(_parent, _parent.c.id == grants.c.scope_id)
+        .where(actor_grants(), _parent.c.kind == ScopeKind.ORGANISATION.value)
     )
     return union_all(
-        above.join(scopes, scopes.c.id == _parent_grants.c.id),
-        above.join(scopes, scopes.c.parent_id == _parent_grants.c.id),
+        grant_rows.join(scopes, scopes.c.id == _parent.c.id),
+        grant_rows.join(scopes, scopes.c.parent_id == _parent.c.id),
     )
 
 
@@ -192,7 +194,7 @@ SCOPE_COLUMNS = (
     projects.c.start_date,
 )
 
-_scope = (
+_scope_rows = (
     select(*SCOPE_COLUMNS)
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
     .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
@@ -201,13 +203,13 @@ _scope = (
 )
 
 _BY_UUID = Statement(
-    _scope.where(scopes.c.uuid == bindparam("uuid"), scopes.c.kind == bindparam("kind"))
+    _scope_rows.where(scopes.c.uuid == bindparam("uuid"), scopes.c.kind == bindparam("kind"))
 )
-_BY_ID = Statement(_scope.where(scopes.c.id == bindparam("id")))
+_BY_ID = Statement(_scope_rows.where(scopes.c.id == bindparam("id")))
 
 # One row for each permission that the actor holds in the scope, directly or inherited. A row
 # without a permission shows that there is a grant, which makes the scope visible.
-_RIGHTS = Statement(
+_PERMISSIONS = Statement(
     union_all(
         select(role_permissions.c.permission, grants.c.scope_id)
         .select_from(grants)
@@ -229,7 +231,7 @@ _RIGHTS = Statement(
 # FOR NO KEY UPDATE: inserting a row that references the scope takes a weak lock on the scope for
 # the foreign key. With a stronger lock here, such an insert would wait for the action that holds
 # the lock, or deadlock with it.
-_LOCK = Statement(
+_LOCK_SCOPE = Statement(
     select(literal(1).label("locked"))
     .select_from(scopes)
     .where(scopes.c.id == bindparam("id"))
@@ -247,12 +249,14 @@ _LOCK_ACCOUNT = Statement(
 
 # FOR SHARE waits for a transaction that deletes the scope or deactivates the account, and prevents
 # both until this transaction ends. Several transactions can hold this lock at the same time.
-def _insert_if(holder: Any, key: str, holds: Any, table: Any, names: Collection[str]) -> Statement:
+def _insert_while(
+    parent: Any, key: str, condition: Any, table: Any, names: Collection[str]
+) -> Statement:
     values = [bindparam(name, type_=table.c[name].type) for name in names]
-    row = select(*values).select_from(holder).where(holder.c.id == bindparam(key), holds)
+    row = select(*values).select_from(parent).where(parent.c.id == bindparam(key), condition)
     return Statement(
         insert(table)
-        .from_select(list(names), row.with_for_update(of=holder, read=True), include_defaults=False)
+        .from_select(list(names), row.with_for_update(of=parent, read=True), include_defaults=False)
         .returning(table.c.id)
     )
 
@@ -262,7 +266,7 @@ def add_to_scope(table: Any, names: Collection[str]) -> Statement:
 
     It returns the new ``id``. It inserts nothing and returns no row if the scope has been deleted.
     """
-    return _insert_if(scopes, "scope_id", scopes.c.removed_at.is_(None), table, names)
+    return _insert_while(scopes, "scope_id", scopes.c.removed_at.is_(None), table, names)
 
 
 def add_to_account(table: Any, names: Collection[str]) -> Statement:
@@ -270,17 +274,19 @@ def add_to_account(table: Any, names: Collection[str]) -> Statement:
 
     It returns the new ``id``. It inserts nothing and returns no row if the account is inactive.
     """
-    return _insert_if(accounts, "account_id", accounts.c.is_active, table, names)
+    return _insert_while(accounts, "account_id", accounts.c.is_active, table, names)
 
 
-def _rights(tx: ReadTransaction, actor: Actor, scope: Row) -> tuple[bool, ScopeAccess]:
+def _load_access(tx: ReadTransaction, actor: Actor, scope: Row) -> tuple[bool, ScopeAccess]:
     """Return whether the actor may see the scope, and the actor's permissions there."""
-    rows = tx.fetch_all(_RIGHTS, **viewer_params(tx, actor), scope=scope.id, parent=scope.parent_id)
-    held = [row for row in rows if row.permission is not None]
+    rows = tx.fetch_all(
+        _PERMISSIONS, **viewer_params(tx, actor), scope=scope.id, parent=scope.parent_id
+    )
+    with_permission = [row for row in rows if row.permission is not None]
     return actor.sees_all or bool(rows), ScopeAccess(
         scope,
-        frozenset(row.permission for row in held),
-        frozenset(row.permission for row in held if row.scope_id != scope.id),
+        frozenset(row.permission for row in with_permission),
+        frozenset(row.permission for row in with_permission if row.scope_id != scope.id),
     )
 
 
@@ -339,30 +345,30 @@ def get_visible_by_id(
 
 
 def permissions_in_scope(
-    tx: ReadTransaction, actor: Actor, scope_id: int, *, anywhere: bool = False
+    tx: ReadTransaction, actor: Actor, scope_id: int, *, ignore_subnets: bool = False
 ) -> ScopeAccess | None:
     """Return a scope and the permissions of an actor in it, without a visibility check.
 
     Return None if the scope is deleted.
 
     Args:
-        anywhere: ignore access subnets, so that permissions count from every address.
+        ignore_subnets: ignore access subnets, so that permissions count from every address.
     """
     scope = tx.fetch_one(_BY_ID, id=scope_id)
-    if anywhere:
-        actor = replace(actor, address=None)
-    return None if scope is None else _rights(tx, actor, scope)[1]
+    if ignore_subnets:
+        actor = replace(actor, ip_address=None)
+    return None if scope is None else _load_access(tx, actor, scope)[1]
 
 
 def _check_visibility(
     tx: ReadTransaction, actor: Actor, scope: Row, needed: tuple[Permission, ...]
 ) -> ScopeAccess:
-    seen, reached = _rights(tx, actor, scope)
-    if not seen:
+    is_visible, access = _load_access(tx, actor, scope)
+    if not is_visible:
         raise NotFound(f"{scope.kind}.unknown")
-    if needed and not has_permission(actor, reached.permissions, *needed):
+    if needed and not has_permission(actor, access.permissions, *needed):
         raise Forbidden("permission.missing")
-    return reached
+    return access
 
 
 def lock_account(tx: WriteTransaction, account: int) -> None:
@@ -386,4 +392,4 @@ def lock_scope(tx: WriteTransaction, scope_id: int) -> None:
     Needed wherever a rule concerns the scope as a whole. On SQLite the write transaction itself
     already excludes all others.
     """
-    tx.scalar(_LOCK, id=scope_id)
+    tx.scalar(_LOCK_SCOPE, id=scope_id)

@@ -86,7 +86,7 @@ class SystemRole(NamedTuple):
     permissions: tuple[Permission, ...]
 
 
-_RULE_GROUPS: Final = frozenset(
+_GROUP_MANAGEMENT: Final = frozenset(
     {*MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP], Permission.GROUP_UPDATE, Permission.GROUP_DELETE}
 )
 
@@ -196,9 +196,9 @@ class Actor:
     Args:
         is_staff: may do everything.
         is_support: may read everything and changes nothing.
-        address: IP address of the client; "" if it is unknown. None if there is no request and the
+        ip_address: of the client; "" if it is unknown. None if there is no request and the
             server itself checks what the account may do; access subnets then do not apply.
-        request: id of the request, for the audit log.
+        request_id: for the audit log.
         impersonator: the member of staff who acts as this account. The audit log names both.
         token: id of the token that authenticated the request, 0 for none.
         credentials: version of the account's credentials at which a password was verified; None if
@@ -217,8 +217,8 @@ class Actor:
     is_support: bool
     is_identity_manager: bool = False
     civil_number: str | None = None
-    address: str | None = None
-    request: str = ""
+    ip_address: str | None = None
+    request_id: str = ""
     impersonator: Actor | None = None
     token: int = 0
     credentials: int | None = None
@@ -248,26 +248,30 @@ def require_staff_or_support(actor: Actor) -> None:
         raise NotFound("oversight.unknown")
 
 
-def has_permission(actor: Actor, held: Collection[str], *needed: Permission) -> bool:
+def has_permission(actor: Actor, permissions: Collection[str], *needed: Permission) -> bool:
     """Return whether the actor is staff or holds one of the needed permissions in the scope."""
-    return actor.is_staff or any(permission in held for permission in needed)
+    return actor.is_staff or any(name in permissions for name in needed)
 
 
-def may_grant(actor: Actor, held: Collection[str], role_permissions: Collection[str]) -> bool:
+def may_grant(
+    actor: Actor, permissions: Collection[str], role_permissions: Collection[str]
+) -> bool:
     """Return whether the actor may grant a role with these permissions in the scope.
 
     Staff may grant every role. Everybody else is limited by ``within_ceiling``.
     """
-    return actor.is_staff or within_ceiling(held, role_permissions)
+    return actor.is_staff or within_ceiling(permissions, role_permissions)
 
 
-def within_ceiling(held: Collection[str], role_permissions: Collection[str]) -> bool:
+def within_ceiling(permissions: Collection[str], role_permissions: Collection[str]) -> bool:
     """Return whether the holder of some permissions may grant a role with other permissions.
 
     A role may contain only permissions that the granting person holds. Groups have one more rule:
     only owners and leads, who hold ``GROUP_UPDATE_ROLE``, may grant a role that manages the group.
     Managers therefore add plain members, but no further managers.
     """
-    carried = set(role_permissions)
-    raises = not carried.isdisjoint(_RULE_GROUPS)
-    return carried <= set(held) and (not raises or Permission.GROUP_UPDATE_ROLE in held)
+    needed = set(role_permissions)
+    manages_group = not needed.isdisjoint(_GROUP_MANAGEMENT)
+    return needed <= set(permissions) and (
+        not manages_group or Permission.GROUP_UPDATE_ROLE in permissions
+    )

@@ -28,7 +28,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.memberships.rules import is_owner_role
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
-from collegium.scopes.actions import change_account, end_invitations
+from collegium.scopes.actions import cancel_account_invitations, change_account
 from collegium.security.crypto import Vault, check_password, hash_password
 from collegium.security.passwords import password_errors
 from collegium.settings import Settings
@@ -184,7 +184,7 @@ def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_ac
     if is_active:
         invitation_queries.clear_turned_away(tx, account)
     else:
-        end_invitations(tx, actor, account)
+        cancel_account_invitations(tx, actor, account)
 
 
 def _store_picture(tx: WriteTransaction, picture: tuple[str, bytes] | None) -> str | None:
@@ -251,11 +251,11 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = Fals
         raise Conflict("account.has_requests")
     for grant in grants:
         if grant.valid_until is None and is_owner_role(grant.scope_kind, grant.role_name):
-            others = membership_queries.other_owners(tx, grant.scope_id, grant.id)
+            others = membership_queries.count_other_owners(tx, grant.scope_id, grant.id)
             if others == 0:
                 raise Conflict("account.last_owner", scope=grant.scope_name)
         membership_queries.end(tx, grant.id, actor.id)
-    end_invitations(tx, actor, account.id)
+    cancel_account_invitations(tx, actor, account.id)
     if account.picture is not None:
         picture_queries.drop(tx, account.picture)
     # Recorded before the personal data is removed. If people delete their own account, that removes

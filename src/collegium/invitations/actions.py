@@ -152,7 +152,7 @@ def accept_with_account(
     _check_address(actor, settings, invitation)
     if settings.invitation_disable_multiple_roles:
         access_queries.lock_account(tx, actor.id)
-        if membership_queries.holds_any(tx, actor.id):
+        if membership_queries.has_any_grant(tx, actor.id):
             raise Conflict("grant.elsewhere")
     if current is not None:
         # A grant with an end becomes open-ended, because the invitation offers a role without an
@@ -544,10 +544,12 @@ def _require_open_to(
         )
     ):
         raise NotFound("invitation.unknown")
-    # ``anywhere``: an actor who may read invitations must have the invited address. That rule must
-    # not be avoided by calling from a network outside the access subnets, where the actor may read
-    # nothing.
-    access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id, anywhere=True)
+    # ``ignore_subnets``: an actor who may read invitations must have the invited address. That rule
+    # must not be avoided by calling from a network outside the access subnets, where the actor may
+    # read nothing.
+    access = access_queries.permissions_in_scope(
+        tx, actor, invitation.scope_id, ignore_subnets=True
+    )
     permissions = role_queries.permissions_of(tx, [invitation.role_id]).get(invitation.role_id, [])
     by_address = settings.validate_invitation_email or invitation_rules.can_read_but_not_grant(
         actor,

@@ -67,7 +67,9 @@ def submit(
     _check_role_available(link)
     if not link.allow_multiple_requests:
         _check_may_request(tx, actor, link, link.id)
-    if settings.invitation_disable_multiple_roles and membership_queries.holds_any(tx, actor.id):
+    if settings.invitation_disable_multiple_roles and membership_queries.has_any_grant(
+        tx, actor.id
+    ):
         raise Conflict("grant.elsewhere")
     affiliations = account_queries.own(tx, actor).affiliations
     if not invite_link_rules.matches_restrictions(
@@ -320,9 +322,9 @@ def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: Row) -> b
     """
     if not link.auto_approve or not invite_link_queries.with_sponsor(tx, [link]):
         return False
-    # ``anywhere``: an actor who may read the link needs a decision. That rule must not be avoided
-    # by calling from a network outside the access subnets, where the actor may read nothing.
-    access = access_queries.permissions_in_scope(tx, actor, link.scope_id, anywhere=True)
+    # ``ignore_subnets``: an actor who may read the link needs a decision. Calling from a network
+    # outside the access subnets, where the actor may read nothing, must not avoid that rule.
+    access = access_queries.permissions_in_scope(tx, actor, link.scope_id, ignore_subnets=True)
     return not can_read_but_not_grant(
         actor,
         access.permissions if access else (),
@@ -378,7 +380,7 @@ def _check_one_role(tx: WriteTransaction, request: Row) -> None:
     requested = membership_queries.active_grant(
         tx, request.account_id, request.role_id, request.scope_id
     )
-    if (requested is None or request.auto_create_project) and membership_queries.holds_any(
+    if (requested is None or request.auto_create_project) and membership_queries.has_any_grant(
         tx, request.account_id
     ):
         raise Conflict("grant.elsewhere")
@@ -394,9 +396,9 @@ def _grant(
         return False
     if current is not None:
         membership_queries.set_end(tx, current.id, None)
-        finish_join(tx, actor, account, role, scope, by=granted_by, besides=request.id)
+        finish_join(tx, actor, account, role, scope, by=granted_by, excluded_request=request.id)
     else:
-        grant(tx, actor, account, role, scope, by=granted_by, besides=request.id)
+        grant(tx, actor, account, role, scope, by=granted_by, excluded_request=request.id)
     event_queries.record(
         tx,
         "role.granted" if current is None else "role.updated",

@@ -39,11 +39,11 @@ class RoleAssignment(NamedTuple):
     account: Row
 
 
-def add(tx: WriteTransaction, actor: Actor, seat: RoleAssignment, until: datetime | None) -> None:
+def add(tx: WriteTransaction, actor: Actor, target: RoleAssignment, until: datetime | None) -> None:
     """Grant a role to an account in a scope.
 
     Args:
-        seat: the scope, as loaded through ``get_visible``, with the role and the account.
+        target: the scope, as loaded through ``get_visible``, with the role and the account.
         until: end of the grant, UTC; None for no end.
 
     Raises:
@@ -54,25 +54,27 @@ def add(tx: WriteTransaction, actor: Actor, seat: RoleAssignment, until: datetim
             ``membership.own_role``, ``grant.exists``, ``account.inactive``.
         Invalid: ``grant.ends_in_the_past``.
     """
-    right = MEMBERSHIP_PERMISSIONS[ScopeKind(seat.access.scope.kind)].grant
-    seat = _check_grantable(tx, actor, seat, right)
-    if seat.role.kind != seat.access.scope.kind:
+    permission = MEMBERSHIP_PERMISSIONS[ScopeKind(target.access.scope.kind)].grant
+    target = _lock_and_authorise(tx, actor, target, permission)
+    if target.role.kind != target.access.scope.kind:
         raise Conflict("role.other_kind")
-    if not seat.role.is_active:
+    if not target.role.is_active:
         raise Conflict("role.inactive")
     membership_rules.check_end(until, tx.now)
-    scope = seat.access.scope
+    scope = target.access.scope
     in_group = scope.kind == ScopeKind.GROUP
-    if in_group and membership_queries.grant_in_scope(tx, seat.account.id, scope.id):
+    if in_group and membership_queries.grant_in_scope(tx, target.account.id, scope.id):
         raise Conflict("grant.exists")
-    grant(tx, actor, seat.account.id, seat.role.id, _place(seat), by=actor.id, until=until)
-    _record(tx, "role.granted", actor, seat, until)
+    grant(
+        tx, actor, target.account.id, target.role.id, _scope_ref(target), by=actor.id, until=until
+    )
+    _record(tx, "role.granted", actor, target, until)
     if in_group:
-        close_pending_after_join(tx, actor, seat.account.id, scope.id)
+        close_pending_after_join(tx, actor, target.account.id, scope.id)
 
 
 def update(
-    tx: WriteTransaction, actor: Actor, seat: RoleAssignment, until: datetime | None
+    tx: WriteTransaction, actor: Actor, target: RoleAssignment, until: datetime | None
 ) -> bool:
     """Set the end of a grant; return whether it has changed.
 
@@ -86,30 +88,32 @@ def update(
             last owner would get an end.
         Invalid: ``grant.ends_in_the_past``.
     """
-    seat = _check_grantable(
-        tx, actor, seat, MEMBERSHIP_PERMISSIONS[ScopeKind(seat.access.scope.kind)].update_role
+    target = _lock_and_authorise(
+        tx, actor, target, MEMBERSHIP_PERMISSIONS[ScopeKind(target.access.scope.kind)].update_role
     )
     membership_rules.check_end(until, tx.now)
-    held = membership_queries.active_grant(tx, seat.account.id, seat.role.id, seat.access.scope.id)
-    if held is None:
+    current = membership_queries.active_grant(
+        tx, target.account.id, target.role.id, target.access.scope.id
+    )
+    if current is None:
         raise NotFound("grant.unknown")
-    if until == held.valid_until:
+    if until == current.valid_until:
         return False
     if until is not None:
-        _ensure_owner_remains(tx, seat, held)
-    membership_queries.set_end(tx, held.id, until)
-    _record(tx, "role.updated", actor, seat, until)
+        _ensure_owner_remains(tx, target, current)
+    membership_queries.set_end(tx, current.id, until)
+    _record(tx, "role.updated", actor, target, until)
     if until is None:
         # A join request asks for a role without an end, so only such a grant fulfils it.
-        finish_join(tx, actor, seat.account.id, seat.role.id, _place(seat), by=actor.id)
+        finish_join(tx, actor, target.account.id, target.role.id, _scope_ref(target), by=actor.id)
     return True
 
 
-def change_role(tx: WriteTransaction, actor: Actor, seat: RoleAssignment, role: Row) -> None:
+def change_role(tx: WriteTransaction, actor: Actor, target: RoleAssignment, role: Row) -> None:
     """Replace a role of an account by another one, with the same end.
 
     Args:
-        seat: the present role.
+        target: the present role.
         role: the new role.
 
     Raises:
@@ -120,30 +124,30 @@ def change_role(tx: WriteTransaction, actor: Actor, seat: RoleAssignment, role: 
             ``role.inactive``, ``grant.exists``, ``account.inactive``; ``scope.last_owner`` if the
             last owner would get a role that is not an owner's.
     """
-    kind = ScopeKind(seat.access.scope.kind)
-    seat = _check_grantable(tx, actor, seat, MEMBERSHIP_PERMISSIONS[kind].revoke)
-    given = _check_grantable(
-        tx, actor, seat._replace(role=role), MEMBERSHIP_PERMISSIONS[kind].grant
+    kind = ScopeKind(target.access.scope.kind)
+    target = _lock_and_authorise(tx, actor, target, MEMBERSHIP_PERMISSIONS[kind].revoke)
+    new_target = _lock_and_authorise(
+        tx, actor, target._replace(role=role), MEMBERSHIP_PERMISSIONS[kind].grant
     )
     if role.kind != kind:
         raise Conflict("role.other_kind")
     if not role.is_active:
         raise Conflict("role.inactive")
-    scope, account = seat.access.scope.id, seat.account.id
-    held = membership_queries.active_grant(tx, account, seat.role.id, scope)
-    if held is None:
+    scope, account = target.access.scope.id, target.account.id
+    current = membership_queries.active_grant(tx, account, target.role.id, scope)
+    if current is None:
         raise NotFound("grant.unknown")
-    if role.id == seat.role.id:
+    if role.id == target.role.id:
         raise Conflict("grant.exists")
     if not membership_rules.is_owner_role(kind, role.name):
-        _ensure_owner_remains(tx, seat, held)
-    membership_queries.end(tx, held.id, actor.id)
-    grant(tx, actor, account, role.id, _place(seat), by=actor.id, until=held.valid_until)
-    _record(tx, "role.revoked", actor, seat, tx.now)
-    _record(tx, "role.granted", actor, given, held.valid_until)
+        _ensure_owner_remains(tx, target, current)
+    membership_queries.end(tx, current.id, actor.id)
+    grant(tx, actor, account, role.id, _scope_ref(target), by=actor.id, until=current.valid_until)
+    _record(tx, "role.revoked", actor, target, tx.now)
+    _record(tx, "role.granted", actor, new_target, current.valid_until)
 
 
-def remove(tx: WriteTransaction, actor: Actor, seat: RoleAssignment) -> None:
+def remove(tx: WriteTransaction, actor: Actor, target: RoleAssignment) -> None:
     """Remove a role from an account; do nothing if it is not held.
 
     Raises:
@@ -151,67 +155,69 @@ def remove(tx: WriteTransaction, actor: Actor, seat: RoleAssignment) -> None:
         Forbidden: ``permission.missing``, ``role.above_ceiling``.
         Conflict: ``membership.own_role``, ``scope.last_owner``.
     """
-    seat = _check_grantable(
-        tx, actor, seat, MEMBERSHIP_PERMISSIONS[ScopeKind(seat.access.scope.kind)].revoke
+    target = _lock_and_authorise(
+        tx, actor, target, MEMBERSHIP_PERMISSIONS[ScopeKind(target.access.scope.kind)].revoke
     )
-    held = membership_queries.active_grant(tx, seat.account.id, seat.role.id, seat.access.scope.id)
-    if held is None:
+    current = membership_queries.active_grant(
+        tx, target.account.id, target.role.id, target.access.scope.id
+    )
+    if current is None:
         return
-    _ensure_owner_remains(tx, seat, held)
-    membership_queries.end(tx, held.id, actor.id)
-    _record(tx, "role.revoked", actor, seat, tx.now)
+    _ensure_owner_remains(tx, target, current)
+    membership_queries.end(tx, current.id, actor.id)
+    _record(tx, "role.revoked", actor, target, tx.now)
 
 
-def record_expiry(tx: WriteTransaction, grant: int) -> bool:
+def record_expiry(tx: WriteTransaction, grant_id: int) -> bool:
     """End a grant that has expired, and record it; return False if there was nothing to do.
 
     Args:
-        grant: id of the grant.
+        grant_id: id of the grant.
     """
-    ended = membership_queries.close_expired(tx, grant)
-    if ended is None:
+    expired = membership_queries.close_expired(tx, grant_id)
+    if expired is None:
         return False
     event_queries.record(
         tx,
         "role.expired",
         None,
-        scope=ended.scope_id,
-        account=ended.account_id,
-        role=ended.role_name,
-        scope_name=ended.scope_name,
-        username=ended.username,
-        until=ended.valid_until.isoformat(),
+        scope=expired.scope_id,
+        account=expired.account_id,
+        role=expired.role_name,
+        scope_name=expired.scope_name,
+        username=expired.username,
+        until=expired.valid_until.isoformat(),
     )
     return True
 
 
-def _place(seat: RoleAssignment) -> ScopeRef:
-    return ScopeRef(seat.access.scope.id, seat.access.scope.kind)
+def _scope_ref(target: RoleAssignment) -> ScopeRef:
+    return ScopeRef(target.access.scope.id, target.access.scope.kind)
 
 
-def _check_grantable(
-    tx: WriteTransaction, actor: Actor, seat: RoleAssignment, right: Permission
+def _lock_and_authorise(
+    tx: WriteTransaction, actor: Actor, target: RoleAssignment, permission: Permission
 ) -> RoleAssignment:
     # The rules below concern all members of the scope, so concurrent changes run one after another.
-    seat = seat._replace(access=lock_and_recheck(tx, actor, seat.access, right))
-    carried = role_queries.permissions_of(tx, [seat.role.id]).get(seat.role.id, [])
-    require_permission(actor, seat.access, right, seat.account.id, carried)
-    return seat
+    target = target._replace(access=lock_and_recheck(tx, actor, target.access, permission))
+    role_permissions = role_queries.permissions_of(tx, [target.role.id]).get(target.role.id, [])
+    require_permission(actor, target.access, permission, target.account.id, role_permissions)
+    return target
 
 
 def require_permission(
     actor: Actor,
     scope_access: ScopeAccess,
-    right: Permission,
+    permission: Permission,
     account: int,
-    carried: Collection[str],
+    role_permissions: Collection[str],
 ) -> None:
     """Require that the actor may use a permission on a role of an account.
 
     Args:
-        right: the permission to grant, change or revoke roles.
+        permission: the permission to grant, change or revoke roles.
         account: id of the account whose role it is.
-        carried: permissions of the role.
+        role_permissions: permissions of the role.
 
     Raises:
         Forbidden: ``permission.missing``, ``role.above_ceiling``.
@@ -220,35 +226,35 @@ def require_permission(
             role is revoked.
     """
     scope = scope_access.scope
-    if not has_permission(actor, scope_access.permissions, right):
+    if not has_permission(actor, scope_access.permissions, permission):
         raise Forbidden("permission.missing")
-    if right is not MEMBERSHIP_PERMISSIONS[ScopeKind(scope.kind)].revoke:
+    if permission is not MEMBERSHIP_PERMISSIONS[ScopeKind(scope.kind)].revoke:
         check_open(scope)
-    from_below = not actor.is_staff and right not in scope_access.parent_permissions
-    if from_below and account == actor.id and scope.kind != ScopeKind.ORGANISATION:
+    is_direct = not actor.is_staff and permission not in scope_access.parent_permissions
+    if is_direct and account == actor.id and scope.kind != ScopeKind.ORGANISATION:
         raise Conflict("membership.own_role")
-    if not may_grant(actor, scope_access.permissions, carried):
+    if not may_grant(actor, scope_access.permissions, role_permissions):
         raise Forbidden("role.above_ceiling")
 
 
-def _ensure_owner_remains(tx: WriteTransaction, seat: RoleAssignment, held: Row) -> None:
-    scope = seat.access.scope
-    if held.valid_until is None and membership_rules.is_owner_role(scope.kind, seat.role.name):
-        others = membership_queries.other_owners(tx, scope.id, held.id)
-        membership_rules.ensure_owner_remains(scope.kind, seat.role.name, others)
+def _ensure_owner_remains(tx: WriteTransaction, target: RoleAssignment, current: Row) -> None:
+    scope = target.access.scope
+    if current.valid_until is None and membership_rules.is_owner_role(scope.kind, target.role.name):
+        others = membership_queries.count_other_owners(tx, scope.id, current.id)
+        membership_rules.ensure_owner_remains(scope.kind, target.role.name, others)
 
 
 def _record(
-    tx: WriteTransaction, kind: str, actor: Actor, seat: RoleAssignment, until: datetime | None
+    tx: WriteTransaction, kind: str, actor: Actor, target: RoleAssignment, until: datetime | None
 ) -> None:
     event_queries.record(
         tx,
         kind,
         actor,
-        scope=seat.access.scope.id,
-        account=seat.account.id,
-        role=seat.role.name,
-        scope_name=seat.access.scope.name,
-        username=seat.account.username,
+        scope=target.access.scope.id,
+        account=target.account.id,
+        role=target.role.name,
+        scope_name=target.access.scope.name,
+        username=target.account.username,
         until=until.isoformat() if until else None,
     )

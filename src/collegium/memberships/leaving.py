@@ -21,7 +21,7 @@ def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[Row, bool]:
     Raises:
         NotFound: ``grant.unknown``.
     """
-    grant = membership_queries.own_one(tx, actor.id, uuid)
+    grant = membership_queries.get_own(tx, actor.id, uuid)
     try:
         _ensure_owner_remains(tx, grant)
     except Conflict:
@@ -39,11 +39,11 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
         NotFound: ``grant.unknown``.
         Conflict: ``scope.last_owner``.
     """
-    grant = membership_queries.own_one(tx, actor.id, uuid)
+    grant = membership_queries.get_own(tx, actor.id, uuid)
     access_queries.lock_scope(tx, grant.scope_id)
     # Loaded again under the lock: in the meantime the grant may have lost its end, and so have
     # become the last owner's grant without one.
-    grant = membership_queries.own_one(tx, actor.id, uuid)
+    grant = membership_queries.get_own(tx, actor.id, uuid)
     _ensure_owner_remains(tx, grant)
     if not membership_queries.end(tx, grant.id, actor.id):
         raise NotFound("grant.unknown")
@@ -62,5 +62,5 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
 
 def _ensure_owner_remains(tx: ReadTransaction, grant: Row) -> None:
     if grant.valid_until is None and is_owner_role(grant.scope_kind, grant.role_name):
-        others = membership_queries.other_owners(tx, grant.scope_id, grant.id)
+        others = membership_queries.count_other_owners(tx, grant.scope_id, grant.id)
         ensure_owner_remains(grant.scope_kind, grant.role_name, others)

@@ -40,9 +40,9 @@ from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, NotFound
 
-_giver = accounts.alias("giver")
+_granter = accounts.alias("granter")
 
-_shown = (
+_all_rows = (
     select(
         *(c for c in grants.c if c.name not in {"granted_by", "ended_by"}),
         accounts.c.uuid.label("account_uuid"),
@@ -60,18 +60,18 @@ _shown = (
         scopes.c.name.label("scope_name"),
         organisation.c.uuid.label("organisation_uuid"),
         organisation.c.name.label("organisation_name"),
-        _giver.c.uuid.label("giver_uuid"),
-        _giver.c.username.label("giver_username"),
-        _giver.c.first_name.label("giver_first_name"),
-        _giver.c.last_name.label("giver_last_name"),
+        _granter.c.uuid.label("giver_uuid"),
+        _granter.c.username.label("giver_username"),
+        _granter.c.first_name.label("giver_first_name"),
+        _granter.c.last_name.label("giver_last_name"),
     )
     .join(accounts, accounts.c.id == grants.c.account_id)
     .join(roles, roles.c.id == grants.c.role_id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-    .outerjoin(_giver, _giver.c.id == grants.c.granted_by)
+    .outerjoin(_granter, _granter.c.id == grants.c.granted_by)
 )
-_rows = _shown.where(is_active(), scopes.c.removed_at.is_(None))
+_rows = _all_rows.where(is_active(), scopes.c.removed_at.is_(None))
 
 _viewer = accounts.alias("viewer")
 
@@ -136,7 +136,7 @@ team = Listing(
 
 
 @lru_cache(maxsize=2)
-def _one(*, sees_all: bool) -> Statement:
+def _by_uuid(*, sees_all: bool) -> Statement:
     return Statement(
         _rows.where(
             grants.c.uuid == bindparam("uuid"),
@@ -147,7 +147,7 @@ def _one(*, sees_all: bool) -> Statement:
 
 
 @lru_cache(maxsize=4)
-def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
+def _select_by_accounts(*, sees_all: bool, is_single: bool) -> Statement:
     # The caller has the accounts already, so these few columns suffice.
     return Statement(
         select(
@@ -162,22 +162,22 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
             scopes.c.name.label("scope_name"),
             organisation.c.uuid.label("organisation_uuid"),
             organisation.c.name.label("organisation_name"),
-            _giver.c.username.label("giver_username"),
-            _giver.c.first_name.label("giver_first_name"),
-            _giver.c.last_name.label("giver_last_name"),
+            _granter.c.username.label("giver_username"),
+            _granter.c.first_name.label("giver_first_name"),
+            _granter.c.last_name.label("giver_last_name"),
         )
         .select_from(grants)
         .join(roles, roles.c.id == grants.c.role_id)
         .join(scopes, scopes.c.id == grants.c.scope_id)
         .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-        .outerjoin(_giver, _giver.c.id == grants.c.granted_by)
+        .outerjoin(_granter, _granter.c.id == grants.c.granted_by)
         .where(
             is_active(),
             scopes.c.removed_at.is_(None),
             # With a single account an equality keeps its plan. PostgreSQL would plan an array
             # comparison anew each time, which takes longer than the query.
             grants.c.account_id == bindparam("ids", type_=BigInt)
-            if one
+            if is_single
             else any_of(grants.c.account_id, "ids"),
             scopes.c.kind != ScopeKind.GROUP.value,
             true()
@@ -192,13 +192,15 @@ def _of_accounts(*, sees_all: bool, one: bool) -> Statement:
 
 
 # Grants in groups are included: accounts see their own grants in every kind of scope.
-_OWN = _rows.where(grants.c.account_id == bindparam("account", type_=BigInt))
-_OWN_ALL = Statement(_OWN.order_by(scopes.c.name_sort, grants.c.valid_from, grants.c.id))
-_OWN_ONE = Statement(_OWN.where(grants.c.uuid == bindparam("uuid")))
+_of_account = _rows.where(grants.c.account_id == bindparam("account", type_=BigInt))
+_ALL_OF_ACCOUNT = Statement(
+    _of_account.order_by(scopes.c.name_sort, grants.c.valid_from, grants.c.id)
+)
+_ONE_OF_ACCOUNT = Statement(_of_account.where(grants.c.uuid == bindparam("uuid")))
 
 # Past states: the row of a grant alone says whether it counted at a time, whatever happened later.
-_HELD_AT = Statement(
-    _shown.where(
+_ACTIVE_AT = Statement(
+    _all_rows.where(
         grants.c.scope_id == bindparam("scope", type_=BigInt),
         grants.c.valid_from <= bindparam("moment", type_=UtcDateTime),
         or_(
@@ -211,13 +213,13 @@ _HELD_AT = Statement(
     ).order_by(grants.c.valid_from, grants.c.id)
 )
 
-_same = and_(
+_same_grant = and_(
     grants.c.account_id == bindparam("account", type_=BigInt),
     grants.c.role_id == bindparam("role", type_=BigInt),
     grants.c.scope_id == bindparam("scope", type_=BigInt),
     grants.c.ended_at.is_(None),
 )
-_HELD = Statement(select(grants).where(_same, is_active()))
+_ACTIVE = Statement(select(grants).where(_same_grant, is_active()))
 _ANY_OF_ACCOUNT = Statement(
     select(grants.c.id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
@@ -228,7 +230,7 @@ _ANY_OF_ACCOUNT = Statement(
     )
     .limit(1)
 )
-_STANDING = Statement(
+_NOT_ENDED = Statement(
     select(
         grants.c.id,
         grants.c.scope_id,
@@ -244,7 +246,7 @@ _STANDING = Statement(
     # Ordered by scope: all transactions lock scopes in this order, which prevents deadlocks.
     .order_by(grants.c.scope_id, grants.c.id)
 )
-_PLACES = Statement(
+_SCOPES_TO_LOCK = Statement(
     union(
         select(grants.c.scope_id).where(
             grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended_at.is_(None)
@@ -266,12 +268,12 @@ _PLACES = Statement(
         ),
     ).order_by("scope_id")
 )
-_IN_SCOPE = Statement(
+_IS_MEMBER = Statement(
     select(grants.c.id)
     .where(actor_grants(), grants.c.scope_id == bindparam("scope", type_=BigInt))
     .limit(1)
 )
-_OF_ACCOUNT_IN_SCOPE = Statement(
+_ACTIVE_IN_SCOPE = Statement(
     select(grants, roles.c.name.label("role_name"))
     .join(roles, roles.c.id == grants.c.role_id)
     .where(
@@ -283,14 +285,14 @@ _OF_ACCOUNT_IN_SCOPE = Statement(
 )
 # The unique index still counts an expired grant as active. Therefore it is ended, as of its expiry,
 # before its successor is inserted.
-_RETIRE = Statement(
+_END_EXPIRED = Statement(
     update(grants)
-    .where(_same, grants.c.valid_until <= bindparam("moment"))
+    .where(_same_grant, grants.c.valid_until <= bindparam("moment"))
     .values(ended_at=grants.c.valid_until)
 )
 _COLUMNS = ("uuid", "account_id", "role_id", "scope_id", "valid_from", "valid_until", "granted_by")
-_GRANT = add_to_account(grants, _COLUMNS)
-_GRANT_AGAIN = Statement(
+_INSERT = add_to_account(grants, _COLUMNS)
+_INSERT_REPLACEMENT = Statement(
     insert(grants).values({name: bindparam(name) for name in _COLUMNS}).returning(grants.c.id)
 )
 _SET_END = Statement(
@@ -301,11 +303,11 @@ _SET_END = Statement(
 # A transaction that waited for the lock may have read the clock before a concurrent transaction
 # wrote the grant. Then the grant must not end before it begins.
 _moment = bindparam("moment", type_=UtcDateTime)
-_not_before = case((grants.c.valid_from > _moment, grants.c.valid_from), else_=_moment)
+_end_time = case((grants.c.valid_from > _moment, grants.c.valid_from), else_=_moment)
 _END = Statement(
     update(grants)
     .where(grants.c.id == bindparam("grant"), grants.c.ended_at.is_(None))
-    .values(ended_at=_not_before, ended_by=bindparam("by"))
+    .values(ended_at=_end_time, ended_by=bindparam("by"))
 )
 _END_ALL = Statement(
     update(grants)
@@ -314,20 +316,20 @@ _END_ALL = Statement(
         # An expired grant keeps its expiry as its end.
         ended_at=case(
             (grants.c.valid_until <= _moment, grants.c.valid_until),
-            else_=_not_before,
+            else_=_end_time,
         ),
         ended_by=bindparam("by"),
     )
     .returning(grants.c.account_id)
 )
-_RUN_OUT = Statement(
+_EXPIRED = Statement(
     select(grants.c.id)
     .where(grants.c.ended_at.is_(None), grants.c.valid_until <= bindparam("now", type_=UtcDateTime))
     # All workers update the rows in the same order, which prevents deadlocks.
     .order_by(grants.c.valid_until, grants.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
-_OVER = Statement(
+_CLOSE_EXPIRED = Statement(
     update(grants)
     .where(
         grants.c.id == bindparam("grant"),
@@ -337,8 +339,8 @@ _OVER = Statement(
     .values(ended_at=grants.c.valid_until)
     .returning(grants.c.account_id, grants.c.scope_id, grants.c.role_id)
 )
-_BY_ID = Statement(_shown.where(grants.c.id == bindparam("grant")))
-_LASTING_OWNERS = Statement(
+_BY_ID = Statement(_all_rows.where(grants.c.id == bindparam("grant")))
+_COUNT_OTHER_OWNERS = Statement(
     select(func.count().label("count"))
     .select_from(grants)
     .join(accounts, accounts.c.id == grants.c.account_id)
@@ -346,14 +348,14 @@ _LASTING_OWNERS = Statement(
     .where(
         grants.c.scope_id == bindparam("scope"),
         or_(*(roles.c.name == name for names in OWNER_ROLES.values() for name in sorted(names))),
-        grants.c.id != bindparam("besides"),
+        grants.c.id != bindparam("excluded_grant"),
         grants.c.ended_at.is_(None),
         grants.c.valid_until.is_(None),
         accounts.c.is_active,
     )
 )
 
-_IN_TEAM = Statement(
+_BY_UUID_IN_SCOPE = Statement(
     _rows.where(
         grants.c.uuid == bindparam("uuid"),
         grants.c.scope_id == bindparam("scope", type_=BigInt),
@@ -363,7 +365,7 @@ _IN_TEAM = Statement(
 
 
 @lru_cache(maxsize=2)
-def _at_addresses(*, in_role: bool) -> Statement:
+def _select_member_emails(*, in_role: bool) -> Statement:
     return Statement(
         select(accounts.c.email_comparable.label("email"))
         .select_from(grants)
@@ -378,7 +380,7 @@ def _at_addresses(*, in_role: bool) -> Statement:
     )
 
 
-def in_team(tx: ReadTransaction, scope: int, uuid: str) -> Row:
+def get_in_scope(tx: ReadTransaction, scope: int, uuid: str) -> Row:
     """Return a grant in a scope; the caller has checked access to the scope.
 
     Args:
@@ -388,13 +390,13 @@ def in_team(tx: ReadTransaction, scope: int, uuid: str) -> Row:
     Raises:
         NotFound: ``grant.unknown``, also for a grant in another scope.
     """
-    row = tx.fetch_one(_IN_TEAM, uuid=uuid, scope=scope, now=tx.now)
+    row = tx.fetch_one(_BY_UUID_IN_SCOPE, uuid=uuid, scope=scope, now=tx.now)
     if row is None:
         raise NotFound("grant.unknown")
     return row
 
 
-def at_addresses(
+def member_emails(
     tx: ReadTransaction, scope: int, role: int | None, emails: Collection[str]
 ) -> set[str]:
     """Return the addresses among these whose accounts have a role in a scope.
@@ -406,16 +408,18 @@ def at_addresses(
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}
     if role is not None:
         binds["role"] = role
-    return {row.email for row in tx.fetch_all(_at_addresses(in_role=role is not None), **binds)}
+    return {
+        row.email for row in tx.fetch_all(_select_member_emails(in_role=role is not None), **binds)
+    }
 
 
-def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Return a grant that the actor may see.
 
     Raises:
         NotFound: ``grant.unknown``: it does not exist or the actor may not see it.
     """
-    row = tx.fetch_one(_one(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
+    row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("grant.unknown")
     return row
@@ -429,26 +433,28 @@ def by_account(tx: ReadTransaction, actor: Actor, ids: Sequence[int]) -> dict[in
     Args:
         ids: ids of the accounts.
     """
-    found: dict[int, list[Row]] = {}
-    one = len(ids) == 1
-    statement = _of_accounts(sees_all=actor.sees_all, one=one)
-    for row in tx.fetch_all(statement, ids=ids[0] if one else ids, **viewer_params(tx, actor)):
-        found.setdefault(row.account_id, []).append(row)
-    return found
+    grants_by_account: dict[int, list[Row]] = {}
+    is_single = len(ids) == 1
+    statement = _select_by_accounts(sees_all=actor.sees_all, is_single=is_single)
+    for row in tx.fetch_all(
+        statement, ids=ids[0] if is_single else ids, **viewer_params(tx, actor)
+    ):
+        grants_by_account.setdefault(row.account_id, []).append(row)
+    return grants_by_account
 
 
 def own(tx: ReadTransaction, account: int) -> list[Row]:
     """Return the active grants of an account in every kind of scope."""
-    return tx.fetch_all(_OWN_ALL, account=account, now=tx.now)
+    return tx.fetch_all(_ALL_OF_ACCOUNT, account=account, now=tx.now)
 
 
-def own_one(tx: ReadTransaction, account: int, uuid: str) -> Row:
+def get_own(tx: ReadTransaction, account: int, uuid: str) -> Row:
     """Return an active grant of an account.
 
     Raises:
         NotFound: ``grant.unknown``, also for a grant of another account.
     """
-    row = tx.fetch_one(_OWN_ONE, account=account, uuid=uuid, now=tx.now)
+    row = tx.fetch_one(_ONE_OF_ACCOUNT, account=account, uuid=uuid, now=tx.now)
     if row is None:
         raise NotFound("grant.unknown")
     return row
@@ -460,22 +466,22 @@ def grants_at(tx: ReadTransaction, scope: int, moment: datetime) -> list[Row]:
     Args:
         moment: UTC.
     """
-    return tx.fetch_all(_HELD_AT, scope=scope, moment=moment)
+    return tx.fetch_all(_ACTIVE_AT, scope=scope, moment=moment)
 
 
 def active_grant(tx: ReadTransaction, account: int, role: int, scope: int) -> Row | None:
     """Return the active grant of a role to an account in a scope."""
-    return tx.fetch_one(_HELD, account=account, role=role, scope=scope, now=tx.now)
+    return tx.fetch_one(_ACTIVE, account=account, role=role, scope=scope, now=tx.now)
 
 
-def holds_any(tx: ReadTransaction, account: int) -> bool:
+def has_any_grant(tx: ReadTransaction, account: int) -> bool:
     """Return whether an account has an active grant in any scope."""
     return tx.fetch_one(_ANY_OF_ACCOUNT, account=account, now=tx.now) is not None
 
 
 def open_grants(tx: ReadTransaction, account: int) -> list[Row]:
     """Return all grants of an account that have not been ended, also in deleted scopes."""
-    return tx.fetch_all(_STANDING, account=account)
+    return tx.fetch_all(_NOT_ENDED, account=account)
 
 
 def scope_ids_to_lock(tx: ReadTransaction, account: int) -> list[int]:
@@ -484,17 +490,17 @@ def scope_ids_to_lock(tx: ReadTransaction, account: int) -> list[int]:
     The account has a grant, a pending join request or an open invitation there. The ids are in the
     order in which all transactions lock scopes.
     """
-    return [row.scope_id for row in tx.fetch_all(_PLACES, account=account)]
+    return [row.scope_id for row in tx.fetch_all(_SCOPES_TO_LOCK, account=account)]
 
 
 def grant_in_scope(tx: ReadTransaction, account: int, scope: int) -> Row | None:
     """Return the active grant of an account in the scope itself, in any role."""
-    return tx.fetch_one(_OF_ACCOUNT_IN_SCOPE, account=account, scope=scope, now=tx.now)
+    return tx.fetch_one(_ACTIVE_IN_SCOPE, account=account, scope=scope, now=tx.now)
 
 
 def is_member(tx: ReadTransaction, actor: Actor, scope: int) -> bool:
     """Return whether the actor has a role in the scope itself, usable from their network."""
-    return tx.fetch_one(_IN_SCOPE, scope=scope, **viewer_params(tx, actor)) is not None
+    return tx.fetch_one(_IS_MEMBER, scope=scope, **viewer_params(tx, actor)) is not None
 
 
 def grant(
@@ -504,39 +510,39 @@ def grant(
     role: int,
     scope: int,
     until: datetime | None,
-    given_by: int | None,
+    granted_by: int | None,
     *,
-    again: bool = False,
+    replaces: bool = False,
 ) -> int:
     """Insert a grant and return its id.
 
     Args:
         until: end, UTC; None for no end.
-        again: the grant replaces another one that the same transaction has ended. It is then also
+        replaces: the grant replaces another one that this transaction has ended. It is then also
             allowed for a deactivated account.
 
     Raises:
         Conflict: ``grant.exists``, decided by the unique index, also for concurrent transactions;
             ``account.inactive`` if the account was deactivated, even in the meantime.
     """
-    tx.execute(_RETIRE, account=account, role=role, scope=scope, moment=tx.now)
+    tx.execute(_END_EXPIRED, account=account, role=role, scope=scope, moment=tx.now)
     try:
         with tx.savepoint():
-            number = tx.scalar(
-                _GRANT_AGAIN if again else _GRANT,
+            grant_id = tx.scalar(
+                _INSERT_REPLACEMENT if replaces else _INSERT,
                 uuid=uuid,
                 account_id=account,
                 role_id=role,
                 scope_id=scope,
                 valid_from=tx.now,
                 valid_until=until,
-                granted_by=given_by,
+                granted_by=granted_by,
             )
     except UniqueViolationError as error:
         raise Conflict("grant.exists") from error
-    if number is None:
+    if grant_id is None:
         raise Conflict("account.inactive")
-    return int(number)
+    return int(grant_id)
 
 
 def set_end(tx: WriteTransaction, grant_id: int, until: datetime | None) -> bool:
@@ -561,20 +567,20 @@ def end_all(tx: WriteTransaction, scope: int, by: int | None) -> list[int]:
 
 def expired(tx: ReadTransaction, limit: int) -> list[int]:
     """Return the ids of grants that have expired and are not marked as ended."""
-    return [row.id for row in tx.fetch_all(_RUN_OUT, now=tx.now, limit=limit)]
+    return [row.id for row in tx.fetch_all(_EXPIRED, now=tx.now, limit=limit)]
 
 
 def close_expired(tx: WriteTransaction, grant_id: int) -> Row | None:
     """End an expired grant as of its expiry; return None if another transaction ended it first."""
-    if tx.fetch_one(_OVER, grant=grant_id, now=tx.now) is None:
+    if tx.fetch_one(_CLOSE_EXPIRED, grant=grant_id, now=tx.now) is None:
         return None
     return tx.fetch_one(_BY_ID, grant=grant_id)
 
 
-def other_owners(tx: ReadTransaction, scope: int, besides: int) -> int:
+def count_other_owners(tx: ReadTransaction, scope: int, excluded_grant: int) -> int:
     """Return the number of other open-ended grants of an owner role to active accounts in a scope.
 
     Args:
-        besides: id of the grant that does not count.
+        excluded_grant: id of the grant that does not count.
     """
-    return int(tx.scalar(_LASTING_OWNERS, scope=scope, besides=besides))
+    return int(tx.scalar(_COUNT_OTHER_OWNERS, scope=scope, excluded_grant=excluded_grant))

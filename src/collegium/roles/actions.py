@@ -32,9 +32,9 @@ def create(
     require_staff(actor)
     role_rules.check_permissions(ScopeKind(values["kind"]), permissions)
     uuid = uuid4().hex
-    descriptions = _changed_descriptions(values.get("descriptions", {}))
-    number = role_queries.add(tx, {**values, "descriptions": descriptions, "uuid": uuid})
-    role_queries.set_permissions(tx, number, permissions)
+    descriptions = _without_empty(values.get("descriptions", {}))
+    role_id = role_queries.add(tx, {**values, "descriptions": descriptions, "uuid": uuid})
+    role_queries.set_permissions(tx, role_id, permissions)
     _record(tx, "role.created", actor, values["name"], uuid, permissions=sorted(permissions))
     return uuid
 
@@ -60,17 +60,17 @@ def update(
         Conflict: ``role.system_name``.
     """
     require_staff(actor)
-    role = role_queries.find_locked(tx, uuid)
+    role = role_queries.get_by_uuid_locked(tx, uuid)
     role_rules.check_kind(role.kind, changes.get("kind", role.kind))
     if permissions is not None:
         role_rules.check_permissions(ScopeKind(role.kind), permissions)
     role_rules.check_name(role.name, changes.get("name", role.name), is_system=role.is_system)
-    wanted = dict(changes)
-    if "descriptions" in wanted:
-        wanted["descriptions"] = _changed_descriptions(
-            {**role.descriptions, **wanted["descriptions"]}
+    new_values = dict(changes)
+    if "descriptions" in new_values:
+        new_values["descriptions"] = _without_empty(
+            {**role.descriptions, **new_values["descriptions"]}
         )
-    changed = {name: value for name, value in wanted.items() if getattr(role, name) != value}
+    changed = {name: value for name, value in new_values.items() if getattr(role, name) != value}
     if changed:
         role_queries.change(tx, role.id, changed)
     before = set(role_queries.permissions_of(tx, [role.id]).get(role.id, ()))
@@ -103,7 +103,7 @@ def set_active(tx: WriteTransaction, actor: Actor, uuid: str, *, active: bool) -
         Forbidden: ``permission.missing``.
     """
     require_staff(actor)
-    role = role_queries.find_locked(tx, uuid)
+    role = role_queries.get_by_uuid_locked(tx, uuid)
     if role.is_active != active:
         role_queries.change(tx, role.id, {"is_active": active})
         _record_set_active(tx, actor, role, active=active)
@@ -119,13 +119,13 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
         Conflict: ``role.is_system``, ``role.used``.
     """
     require_staff(actor)
-    role = role_queries.find_locked(tx, uuid)
+    role = role_queries.get_by_uuid_locked(tx, uuid)
     role_rules.check_removable(is_system=role.is_system)
     role_queries.remove(tx, role.id)
     _record(tx, "role.deleted", actor, role.name, uuid)
 
 
-def _changed_descriptions(descriptions: Mapping[str, str | None]) -> dict[str, str]:
+def _without_empty(descriptions: Mapping[str, str | None]) -> dict[str, str]:
     return {language: text for language, text in descriptions.items() if text is not None}
 
 
@@ -135,7 +135,7 @@ def _record_set_active(tx: WriteTransaction, actor: Actor, role: Row, *, active:
 
 
 def _record(
-    tx: WriteTransaction, kind: str, actor: Actor, name: str, uuid: str, **facts: Any
+    tx: WriteTransaction, kind: str, actor: Actor, name: str, uuid: str, **data: Any
 ) -> None:
     # Grants record ``role.granted`` and ``role.updated``. These events concern the role itself.
-    event_queries.record(tx, kind, actor, role=name, role_uuid=uuid, **facts)
+    event_queries.record(tx, kind, actor, role=name, role_uuid=uuid, **data)

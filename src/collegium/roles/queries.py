@@ -62,13 +62,13 @@ listing = Listing(
 )
 
 # The BrainSTEM API addresses group roles in another way, so a UUID only finds the other roles.
-_of_the_tree = select(roles).where(
+_not_of_groups = select(roles).where(
     roles.c.uuid == bindparam("uuid"), roles.c.kind != ScopeKind.GROUP.value
 )
-_BY_UUID = Statement(_of_the_tree)
+_BY_UUID = Statement(_not_of_groups)
 # FOR UPDATE, not the weaker FOR NO KEY UPDATE: a transaction that inserts a reference to the role
 # waits until the role is changed or deleted.
-_BY_UUID_LOCKED = Statement(_of_the_tree.with_for_update(of=roles))
+_BY_UUID_LOCKED = Statement(_not_of_groups.with_for_update(of=roles))
 _BY_NAME_OR_UUID = {
     groups: Statement(
         select(roles).where(
@@ -83,7 +83,7 @@ _BY_NAME_OR_UUID = {
     )
     for groups in (False, True)
 }
-_EVERY = Statement(select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
+_ALL = Statement(select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
 _PERMISSIONS = Statement(
     select(role_permissions)
     .where(any_of(role_permissions.c.role_id, "ids"))
@@ -95,7 +95,7 @@ _OF_KIND = Statement(
     .order_by(roles.c.name_sort, roles.c.id)
 )
 _NAMES = Statement(select(roles.c.name, roles.c.description))
-_PEOPLE = Statement(
+_COUNT_PEOPLE = Statement(
     select(grants.c.role_id, func.count(grants.c.account_id.distinct()).label("people"))
     .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
     .where(any_of(grants.c.role_id, "ids"), is_active())
@@ -120,29 +120,29 @@ def _update(columns: tuple[str, ...]) -> Statement:
 
 
 @lru_cache(maxsize=32)
-def _set_permissions(count: int) -> Statement:
+def _insert_permissions(count: int) -> Statement:
     return Statement(
         insert(role_permissions).values(
             [
-                {"role_id": bindparam("role"), "permission": bindparam(f"permission{at}")}
-                for at in range(count)
+                {"role_id": bindparam("role"), "permission": bindparam(f"permission{index}")}
+                for index in range(count)
             ]
         )
     )
 
 
-_DROP = Statement(
+_DELETE_PERMISSIONS = Statement(
     delete(role_permissions).where(role_permissions.c.role_id == bindparam("role", type_=BigInt))
 )
 _DELETE = Statement(delete(roles).where(roles.c.id == bindparam("role")))
-_TAKEN = Statement(
+_NAME_TAKEN = Statement(
     select(roles.c.id).where(
-        roles.c.name == bindparam("name"), roles.c.id != bindparam("besides", type_=BigInt)
+        roles.c.name == bindparam("name"), roles.c.id != bindparam("excluded_role", type_=BigInt)
     )
 )
 
 
-def find(tx: ReadTransaction, uuid: str) -> Row:
+def get_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
     """Return a role without a visibility check.
 
     Args:
@@ -163,14 +163,14 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     Raises:
         NotFound: ``role.unknown``.
     """
-    row = find(tx, uuid)
+    row = get_by_uuid(tx, uuid)
     if actor.id == ANONYMOUS.id and not row.is_system:
         raise NotFound("role.unknown")
     return row
 
 
-def find_locked(tx: WriteTransaction, uuid: str) -> Row:
-    """Return a role as ``find``, with its row locked.
+def get_by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
+    """Return a role as ``get_by_uuid``, with its row locked.
 
     Raises:
         NotFound: ``role.unknown``.
@@ -192,7 +192,7 @@ def named(tx: ReadTransaction, name: str, uuid: str | None, *, groups: bool = Fa
 
 def all_roles(tx: ReadTransaction) -> list[Row]:
     """Return all roles, group roles included; built-in roles first."""
-    return tx.fetch_all(_EVERY)
+    return tx.fetch_all(_ALL)
 
 
 def of_kind(tx: ReadTransaction, kind: str) -> list[Row]:
@@ -207,27 +207,29 @@ def display_names(tx: ReadTransaction) -> dict[str, str]:
 
 def permissions_of(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, list[str]]:
     """Return the permissions of roles by role id, in alphabetical order."""
-    found: dict[int, list[str]] = {}
+    permissions_by_role: dict[int, list[str]] = {}
     for row in tx.fetch_all(_PERMISSIONS, ids=list(ids)):
-        found.setdefault(row.role_id, []).append(row.permission)
-    return found
+        permissions_by_role.setdefault(row.role_id, []).append(row.permission)
+    return permissions_by_role
 
 
-def people_in(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
+def count_people(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
     """Return the number of active accounts that have each role in some scope."""
-    return {row.role_id: row.people for row in tx.fetch_all(_PEOPLE, ids=list(ids), now=tx.now)}
+    return {
+        row.role_id: row.people for row in tx.fetch_all(_COUNT_PEOPLE, ids=list(ids), now=tx.now)
+    }
 
 
-def is_taken(tx: ReadTransaction, name: str, besides: int = 0) -> bool:
+def is_name_taken(tx: ReadTransaction, name: str, excluded_role: int = 0) -> bool:
     """Return whether another role has this name.
 
     Args:
-        besides: id of the role that does not count.
+        excluded_role: id of the role that does not count.
     """
-    return tx.fetch_one(_TAKEN, name=name, besides=besides) is not None
+    return tx.fetch_one(_NAME_TAKEN, name=name, excluded_role=excluded_role) is not None
 
 
-def _sorted(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_sort_key(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**values, "name_sort": sort_key(values["name"])} if "name" in values else values
 
 
@@ -239,7 +241,7 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """
     try:
         with tx.savepoint():
-            values = _sorted(values)
+            values = _with_sort_key(values)
             return int(tx.scalar(_insert(tuple(sorted(values))), **values))
     except UniqueViolationError as error:
         raise Invalid("role.name_taken", field="name") from error
@@ -253,7 +255,7 @@ def change(tx: WriteTransaction, role: int, values: Mapping[str, Any]) -> None:
     """
     try:
         with tx.savepoint():
-            values = _sorted(values)
+            values = _with_sort_key(values)
             tx.execute(_update(tuple(sorted(values))), role=role, **values)
     except UniqueViolationError as error:
         raise Invalid("role.name_taken", field="name") from error
@@ -261,10 +263,10 @@ def change(tx: WriteTransaction, role: int, values: Mapping[str, Any]) -> None:
 
 def set_permissions(tx: WriteTransaction, role: int, permissions: Collection[str]) -> None:
     """Replace the permissions of a role; each may occur only once."""
-    tx.execute(_DROP, role=role)
+    tx.execute(_DELETE_PERMISSIONS, role=role)
     if permissions:
-        names = {f"permission{at}": name for at, name in enumerate(permissions)}
-        tx.execute(_set_permissions(len(permissions)), role=role, **names)
+        names = {f"permission{index}": name for index, name in enumerate(permissions)}
+        tx.execute(_insert_permissions(len(permissions)), role=role, **names)
 
 
 def remove(tx: WriteTransaction, role: int) -> None:

@@ -10,8 +10,8 @@ from collegium.refusals import Conflict, Invalid
 
 NAME_MAX: Final = 150
 
-_OF_GROUPS: Final = frozenset(p.value for p in Permission if p.name.startswith("GROUP_"))
-_OF_THE_TREE: Final = frozenset(p.value for p in Permission) - _OF_GROUPS
+_GROUP_PERMISSIONS: Final = frozenset(p.value for p in Permission if p.name.startswith("GROUP_"))
+_TREE_PERMISSIONS: Final = frozenset(p.value for p in Permission) - _GROUP_PERMISSIONS
 
 
 def check_permissions(kind: ScopeKind, names: Collection[str]) -> None:
@@ -23,10 +23,10 @@ def check_permissions(kind: ScopeKind, names: Collection[str]) -> None:
     Raises:
         Invalid: ``role.permissions`` with the other ``names``.
     """
-    known = _OF_GROUPS if kind is ScopeKind.GROUP else _OF_THE_TREE
-    wrong = [name for name in names if name not in known]
-    if wrong:
-        raise Invalid("role.permissions", field="permissions", names=wrong)
+    allowed = _GROUP_PERMISSIONS if kind is ScopeKind.GROUP else _TREE_PERMISSIONS
+    invalid = [name for name in names if name not in allowed]
+    if invalid:
+        raise Invalid("role.permissions", field="permissions", names=invalid)
 
 
 def check_name(before: str, after: str, *, is_system: bool) -> None:

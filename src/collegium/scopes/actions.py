@@ -55,12 +55,12 @@ def grant(
     actor: Actor | None,
     account: int,
     role: int,
-    place: ScopeRef,
+    scope: ScopeRef,
     *,
     by: int | None,
     until: datetime | None = None,
-    again: bool = False,
-    besides: int = 0,
+    replaces: bool = False,
+    excluded_request: int = 0,
 ) -> None:
     """Write a grant, and approve the join requests that it fulfils.
 
@@ -70,14 +70,14 @@ def grant(
         actor: the account that acts; None for auto-approval.
         by: id of the account that grants the role; None for auto-approval.
         until: end of the grant, UTC; None for no end.
-        again: as ``memberships.queries.grant``.
-        besides: id of a join request that the caller decides itself.
+        replaces: as ``memberships.queries.grant``.
+        excluded_request: id of a join request that the caller decides itself.
 
     Raises:
         Conflict: as ``memberships.queries.grant``.
     """
-    membership_queries.grant(tx, uuid4().hex, account, role, place.id, until, by, again=again)
-    finish_join(tx, actor, account, role, place, by=by, besides=besides)
+    membership_queries.grant(tx, uuid4().hex, account, role, scope.id, until, by, replaces=replaces)
+    finish_join(tx, actor, account, role, scope, by=by, excluded_request=excluded_request)
 
 
 def finish_join(
@@ -85,10 +85,10 @@ def finish_join(
     actor: Actor | None,
     account: int,
     role: int,
-    place: ScopeRef,
+    scope: ScopeRef,
     *,
     by: int | None,
-    besides: int = 0,
+    excluded_request: int = 0,
 ) -> None:
     """Approve the pending requests of an account that its new role fulfils.
 
@@ -97,43 +97,43 @@ def finish_join(
 
     Args:
         by: id of the account that granted the role; None for auto-approval.
-        besides: id of a join request that the caller decides itself.
+        excluded_request: id of a join request that the caller decides itself.
     """
-    waiting = [
+    pending = [
         request
-        for request in join_request_queries.list_pending(tx, account, place.id)
-        if request.id != besides and not request.auto_create_project
+        for request in join_request_queries.list_pending(tx, account, scope.id)
+        if request.id != excluded_request and not request.auto_create_project
     ]
-    if not waiting:
+    if not pending:
         return
-    carried = role_queries.permissions_of(tx, {role, *(request.role_id for request in waiting)})
-    giver = _granted_by(tx, actor, by)
+    by_role = role_queries.permissions_of(tx, {role, *(request.role_id for request in pending)})
+    granter = _load_granter(tx, actor, by)
     # No e-mail about the recipient's own action, and only one e-mail for several requests.
-    is_told = bool(besides) or (actor is not None and actor.id == account)
-    for request in waiting:
-        asked = request.role_id
-        if place.kind != ScopeKind.GROUP and not join_request_rules.is_fulfilled(
-            asked, carried.get(asked, ()), role, carried.get(role, ())
+    is_notified = bool(excluded_request) or (actor is not None and actor.id == account)
+    for request in pending:
+        requested_role = request.role_id
+        if scope.kind != ScopeKind.GROUP and not join_request_rules.is_fulfilled(
+            requested_role, by_role.get(requested_role, ()), role, by_role.get(role, ())
         ):
             continue
         join_request_queries.set_state(tx, request, State.APPROVED, by, is_automatic=by is None)
         event_queries.record(
             tx,
             "request.approved",
-            giver,
-            scope=place.id,
+            granter,
+            scope=scope.id,
             account=account,
             role=request.role_name,
             scope_name=request.scope_name,
             username=request.username,
             request_uuid=request.uuid,
         )
-        if not is_told and notifications_enabled(request):
+        if not is_notified and notifications_enabled(request):
             outbox_queries.enqueue(tx, mails.StructureRoleGranted(request.email, request.id))
-            is_told = True
+            is_notified = True
 
 
-def _granted_by(tx: WriteTransaction, actor: Actor | None, by: int | None) -> Actor | None:
+def _load_granter(tx: WriteTransaction, actor: Actor | None, by: int | None) -> Actor | None:
     """Return who granted a role, for the audit log: the invitee accepts, but the inviter grants."""
     if by is None or (actor is not None and actor.id == by):
         return actor if by is not None else None
@@ -161,7 +161,7 @@ def close_pending_after_join(
         event_queries.record(tx, "invitation.canceled", actor, scope=scope, invitation=uuid)
 
 
-def end_invitations(tx: WriteTransaction, actor: Actor | None, account: int) -> None:
+def cancel_account_invitations(tx: WriteTransaction, actor: Actor | None, account: int) -> None:
     """Cancel the open invitations to groups of an account that can no longer be used.
 
     They invite this account, so no other account could accept them.
@@ -175,16 +175,16 @@ def end_invitations(tx: WriteTransaction, actor: Actor | None, account: int) -> 
         )
 
 
-def notify_staff(tx: WriteTransaction, invitation: int) -> None:
+def notify_staff(tx: WriteTransaction, invitation_id: int) -> None:
     """Queue an e-mail to every member of staff that asks to approve or reject an invitation.
 
     Args:
-        invitation: id of the invitation.
+        invitation_id: id of the invitation.
     """
-    row: Any = invitation_queries.by_id(tx, invitation)
-    for one in join_request_queries.staff(tx):
+    row: Any = invitation_queries.by_id(tx, invitation_id)
+    for staff in join_request_queries.staff(tx):
         outbox_queries.enqueue(
-            tx, mails.InvitationRequested(one.email, row.id, one.id, row.link_version)
+            tx, mails.InvitationRequested(staff.email, row.id, staff.id, row.link_version)
         )
 
 

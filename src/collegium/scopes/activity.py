@@ -41,8 +41,8 @@ class _Seconds(FunctionElement[float]):
 
 
 @compiles(_Seconds)
-def _seconds(element: _Seconds, compiler: SQLCompiler, **kw: Any) -> str:
-    first, last = (compiler.process(one, **kw) for one in element.clauses)
+def _compile_seconds(element: _Seconds, compiler: SQLCompiler, **kw: Any) -> str:
+    first, last = (compiler.process(clause, **kw) for clause in element.clauses)
     if compiler.dialect.name == "postgresql":
         return f"EXTRACT(EPOCH FROM {last} - {first})"
     return f"(julianday({last}) - julianday({first})) * 86400.0"
@@ -50,28 +50,28 @@ def _seconds(element: _Seconds, compiler: SQLCompiler, **kw: Any) -> str:
 
 def _per_day(moment: ColumnElement[Any]) -> Statement:
     # One index range per day: nothing is grouped, so nothing is sorted.
-    numbers = [
+    counts = [
         select(func.count())
         .select_from(moment.table)
         .where(
-            moment >= bindparam(f"day{at}", type_=UtcDateTime),
-            moment < bindparam(f"day{at + 1}", type_=UtcDateTime),
+            moment >= bindparam(f"day{day}", type_=UtcDateTime),
+            moment < bindparam(f"day{day + 1}", type_=UtcDateTime),
         )
         .scalar_subquery()
-        .label(f"number{at}")
-        for at in range(DAYS)
+        .label(f"number{day}")
+        for day in range(DAYS)
     ]
-    return Statement(select(*numbers))
+    return Statement(select(*counts))
 
 
 _JOINED = _per_day(accounts.c.joined_at)
 _ACCEPTED = _per_day(invitations.c.accepted_at)
-_ASKED = _per_day(join_requests.c.created_at)
+_REQUESTED = _per_day(join_requests.c.created_at)
 _DECIDED = _per_day(join_requests.c.decided_at)
 
 # Half a second of tolerance: SQLite calculates with days in floating point.
 _duration = _Seconds(invitations.c.created_at, invitations.c.accepted_at) - literal_column("0.5")
-_WAITS = Statement(
+_ACCEPTANCES_BY_WAIT = Statement(
     select(
         *(
             func.count()
@@ -83,7 +83,7 @@ _WAITS = Statement(
     ).where(invitations.c.accepted_at >= bindparam("since", type_=UtcDateTime))
 )
 
-_WAITING = Statement(
+_COUNT_PENDING = Statement(
     select(func.count().label("number"))
     .select_from(join_requests)
     .where(join_requests.c.state == "pending")
@@ -109,8 +109,8 @@ class Activity:
     waiting: list[int]
 
 
-def _numbers(tx: ReadTransaction, counted: Statement, **moments: datetime) -> list[int]:
-    (row,) = tx.fetch_all(counted, **moments)
+def _fetch_counts(tx: ReadTransaction, statement: Statement, **parameters: datetime) -> list[int]:
+    (row,) = tx.fetch_all(statement, **parameters)
     return list(row)
 
 
@@ -124,16 +124,17 @@ def of_days(tx: ReadTransaction, actor: Actor) -> Activity:
     today = tx.now.astimezone(UTC).date()
     days = [today - timedelta(days=ago) for ago in reversed(range(DAYS))]
     since = datetime.combine(days[0], time(), UTC)
-    bounds = {f"day{at}": since + timedelta(days=at) for at in range(DAYS + 1)}
-    joined, accepted, asked, decided = (
-        _numbers(tx, one, **bounds) for one in (_JOINED, _ACCEPTED, _ASKED, _DECIDED)
+    bounds = {f"day{day}": since + timedelta(days=day) for day in range(DAYS + 1)}
+    joined, accepted, requested, decided = (
+        _fetch_counts(tx, statement, **bounds)
+        for statement in (_JOINED, _ACCEPTED, _REQUESTED, _DECIDED)
     )
-    up_to = [0, *_numbers(tx, _WAITS, since=since)]
+    cumulative = [0, *_fetch_counts(tx, _ACCEPTANCES_BY_WAIT, since=since)]
     # Calculated backwards from the requests that are pending now: without those that were made on
     # the following day, and with those that were decided on it.
-    waiting = [int(tx.scalar(_WAITING))]
-    for at in reversed(range(1, DAYS)):
-        waiting.append(waiting[-1] - asked[at] + decided[at])
+    waiting = [int(tx.scalar(_COUNT_PENDING))]
+    for day in reversed(range(1, DAYS)):
+        waiting.append(waiting[-1] - requested[day] + decided[day])
     waiting.reverse()
-    waits = [more - less for less, more in pairwise(up_to)]
+    waits = [upper - lower for lower, upper in pairwise(cumulative)]
     return Activity(days, joined, accepted, waits, waiting)

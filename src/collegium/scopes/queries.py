@@ -29,7 +29,7 @@ from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid
 from collegium.text.names import sort_key
 
-_NEW = Statement(
+_INSERT_SCOPE = Statement(
     insert(scopes)
     .values(
         {
@@ -48,10 +48,10 @@ _NEW = Statement(
     )
     .returning(scopes.c.id)
 )
-_REMOVE = Statement(
+_MARK_REMOVED = Statement(
     update(scopes).where(scopes.c.id == bindparam("scope")).values(removed_at=bindparam("moment"))
 )
-_CHILDREN = Statement(
+_COUNT_CHILDREN = Statement(
     select(func.count().label("count"))
     .select_from(scopes)
     .where(scopes.c.parent_id == bindparam("parent"), scopes.c.removed_at.is_(None))
@@ -163,16 +163,16 @@ def add(
     """
     try:
         with tx.savepoint():
-            told = {**common, "kind": kind.value, "parent_id": parent, "created_at": tx.now}
-            scope = int(tx.scalar(_NEW, name_sort=sort_key(common["name"]), **told))
+            columns = {**common, "kind": kind.value, "parent_id": parent, "created_at": tx.now}
+            scope = int(tx.scalar(_INSERT_SCOPE, name_sort=sort_key(common["name"]), **columns))
     except UniqueViolationError as error:
         raise Invalid("scope.slug_taken", field="slug") from error
-    values = {"scope_id": scope, **_sorted(table, own)}
+    values = {"scope_id": scope, **_with_sort_keys(table, own)}
     tx.execute(_insert(table, tuple(sorted(values))), **values)
     return scope
 
 
-def _sorted(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+def _with_sort_keys(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
     keys = {
         f"{name}_sort": sort_key(value)
         for name, value in values.items()
@@ -188,7 +188,7 @@ def change(tx: WriteTransaction, scope: int, table: Table, changes: Mapping[str,
         Invalid: ``scope.slug_taken``.
     """
     for target in (scopes, table):
-        changes = _sorted(target, changes)
+        changes = _with_sort_keys(target, changes)
         values = {
             name: value
             for name, value in changes.items()
@@ -206,12 +206,12 @@ def change(tx: WriteTransaction, scope: int, table: Table, changes: Mapping[str,
 
 def remove(tx: WriteTransaction, scope: int) -> None:
     """Mark a scope as deleted; its events remain."""
-    tx.execute(_REMOVE, scope=scope, moment=tx.now)
+    tx.execute(_MARK_REMOVED, scope=scope, moment=tx.now)
 
 
-def children(tx: ReadTransaction, scope: int) -> int:
+def count_children(tx: ReadTransaction, scope: int) -> int:
     """Return the number of projects of an organisation."""
-    return int(tx.scalar(_CHILDREN, parent=scope))
+    return int(tx.scalar(_COUNT_CHILDREN, parent=scope))
 
 
 def check_childless(tx: ReadTransaction, scope: int) -> None:
@@ -220,5 +220,5 @@ def check_childless(tx: ReadTransaction, scope: int) -> None:
     Raises:
         Conflict: ``organisation.has_projects``.
     """
-    if children(tx, scope):
+    if count_children(tx, scope):
         raise Conflict("organisation.has_projects")

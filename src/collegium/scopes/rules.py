@@ -5,29 +5,29 @@ from __future__ import annotations
 from collegium.refusals import Conflict
 
 
-def check_project_quota(count: int, most: int) -> None:
+def check_project_quota(count: int, limit: int) -> None:
     """Require that an organisation has fewer projects than the limit.
 
     Args:
         count: present number.
-        most: limit.
+        limit: maximum number.
 
     Raises:
         Conflict: ``organisation.too_many_projects``.
     """
-    if count >= most:
-        raise Conflict("organisation.too_many_projects", most=most)
+    if count >= limit:
+        raise Conflict("organisation.too_many_projects", most=limit)
 
 
-def check_invite_link_quota(count: int, most: int) -> None:
+def check_invite_link_quota(count: int, limit: int) -> None:
     """Require that a scope has fewer usable invite links than the limit.
 
     Args:
         count: present number.
-        most: limit.
+        limit: maximum number.
 
     Raises:
         Conflict: ``open_invitation.too_many``.
     """
-    if count >= most:
-        raise Conflict("open_invitation.too_many", most=most)
+    if count >= limit:
+        raise Conflict("open_invitation.too_many", most=limit)

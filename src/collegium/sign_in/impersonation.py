@@ -37,5 +37,5 @@ def record(tx: WriteTransaction, person: Actor, staff: Actor) -> None:
         lock_account(tx, account)
     by: Row = account_queries.by_id(tx, staff.id)
     whom: Row = account_queries.by_id(tx, person.id)
-    actor = actor_of(by, "" if by.deleted_at else staff.address, staff.request)
+    actor = actor_of(by, "" if by.deleted_at else staff.ip_address, staff.request_id)
     event_queries.record(tx, "account.impersonated", actor, account=whom.id, username=whom.username)

@@ -43,7 +43,7 @@ def send_notice(
         return
     if actor is not None:
         is_own = actor.id == account.id and actor.impersonator is None
-        by, address = (PERSON, actor.address or "") if is_own else (STAFF, "")
+        by, address = (PERSON, actor.ip_address or "") if is_own else (STAFF, "")
     outbox_queries.enqueue(
         tx, notice(account.email, account.id, tx.now.isoformat(), by, address, **facts)
     )

@@ -53,7 +53,7 @@ def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
 
 def _leave(browser: BrowserRequest) -> Answer:
     with browser.write() as tx:
-        grant = membership_queries.own_one(tx, browser.actor.id, browser.uuid("grant"))
+        grant = membership_queries.get_own(tx, browser.actor.id, browser.uuid("grant"))
         leaving.leave(tx, browser.actor, grant.uuid)
     return browser.redirect("/account/", f"You are no longer {role(grant)} in the {place(grant)}.")
 

@@ -277,7 +277,7 @@ def _decline(browser: BrowserRequest) -> Answer:
         if not _is_proof(browser, row):
             return browser.to_sign_in(_here(browser))
         actor = replace(
-            ANONYMOUS, email=row.email, address=browser.address, request=browser.request_id
+            ANONYMOUS, email=row.email, ip_address=browser.address, request_id=browser.request_id
         )
     try:
         with browser.write() as tx:

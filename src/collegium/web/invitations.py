@@ -96,7 +96,7 @@ def check_lines(
     keys = {comparable_address(line.email) for line in lines if not line.fault}
     # An account has one role in a group, so any role there prevents an invitation.
     one = None if team.is_group else role.id
-    inside = membership_queries.at_addresses(tx, team.scope.id, one, keys) if keys else set()
+    inside = membership_queries.member_emails(tx, team.scope.id, one, keys) if keys else set()
     known = account_queries.with_addresses(tx, keys) if team.is_group else {}
     invited = _invited(tx, team, one, keys, known)
     before: set[str] = set()

@@ -232,7 +232,7 @@ def _chosen(
     tx: ReadTransaction, form: Form, name: str, options: list[tuple[str, str]]
 ) -> Row | None:
     uuid = form.choice(name, "", *(uuid for uuid, _ in options))
-    return role_queries.find(tx, uuid) if uuid else None
+    return role_queries.get_by_uuid(tx, uuid) if uuid else None
 
 
 def _one(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> tuple[ScopePage, Row]:

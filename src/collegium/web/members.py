@@ -105,7 +105,7 @@ def _seat_shown(
     status: int = 200,
 ) -> Answer:
     team = ScopePage.reach(browser, tx, kind)
-    row = membership_queries.in_team(tx, team.scope.id, _one(browser, "grant.unknown"))
+    row = membership_queries.get_in_scope(tx, team.scope.id, _one(browser, "grant.unknown"))
     carried = role_queries.permissions_of(tx, [row.role_id])
     may_end = _refused(team, team.rights.update_role, row, carried)
     may_remove = _refused(team, team.rights.revoke, row, carried)
@@ -114,7 +114,7 @@ def _seat_shown(
     is_last = (
         is_owner_role(team.scope.kind, row.role_name)
         and row.valid_until is None
-        and membership_queries.other_owners(tx, team.scope.id, row.id) == 0
+        and membership_queries.count_other_owners(tx, team.scope.id, row.id) == 0
     )
     form = form or Form()
     form.show_end("until", row.valid_until)
@@ -150,7 +150,9 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
         try:
             with browser.write() as tx:
                 team = ScopePage.reach(browser, tx, kind)
-                row = membership_queries.in_team(tx, team.scope.id, _one(browser, "grant.unknown"))
+                row = membership_queries.get_in_scope(
+                    tx, team.scope.id, _one(browser, "grant.unknown")
+                )
                 seat = membership_actions.RoleAssignment(
                     team.reached,
                     named(tx, team, row.role_uuid),

@@ -65,7 +65,7 @@ def _one(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
 
 
 def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
-    row = organisation_queries.find(tx, browser.actor, browser.uuid("organisation"))
+    row = organisation_queries.get_visible(tx, browser.actor, browser.uuid("organisation"))
     projects = organisation_queries.projects_of(tx, browser.actor, [row.id])
     return page(
         browser,

@@ -153,7 +153,7 @@ def _shown(
     Args:
         from_database: Whether to show the stored role instead of the posted form.
     """
-    row = role_queries.find(tx, browser.uuid("role"))
+    row = role_queries.get_by_uuid(tx, browser.uuid("role"))
     form = form or Form()
     if from_database:
         form.values = {

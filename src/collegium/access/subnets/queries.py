@@ -11,7 +11,7 @@ from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import denied_ranges
 
-_CLEAR = Statement(delete(denied_ranges).where(denied_ranges.c.scope_id == bindparam("scope")))
+_DELETE = Statement(delete(denied_ranges).where(denied_ranges.c.scope_id == bindparam("scope")))
 
 
 @lru_cache(maxsize=64)
@@ -21,10 +21,10 @@ def _insert(count: int) -> Statement:
             [
                 {
                     "scope_id": bindparam("scope"),
-                    "low": bindparam(f"low{at}"),
-                    "high": bindparam(f"high{at}"),
+                    "low": bindparam(f"low{index}"),
+                    "high": bindparam(f"high{index}"),
                 }
-                for at in range(count)
+                for index in range(count)
             ]
         )
     )
@@ -37,11 +37,11 @@ def replace(tx: WriteTransaction, scope: int, ranges: Sequence[tuple[bytes, byte
         scope: id of the organisation.
         ranges: first and last address of each range, both included, as from ``subnets.rules``.
     """
-    tx.execute(_CLEAR, scope=scope)
+    tx.execute(_DELETE, scope=scope)
     if ranges:
         bounds = {
-            f"{name}{at}": end
-            for at, pair in enumerate(ranges)
-            for name, end in zip(("low", "high"), pair, strict=True)
+            f"{name}{index}": bound
+            for index, pair in enumerate(ranges)
+            for name, bound in zip(("low", "high"), pair, strict=True)
         }
         tx.execute(_insert(len(ranges)), scope=scope, **bounds)

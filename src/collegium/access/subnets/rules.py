@@ -11,8 +11,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-_LAST: Final = 2**128 - 1
-_MAPPED: Final = 0xFFFF << 32  # offset of the IPv4-mapped addresses in IPv6
+_LAST_ADDRESS: Final = 2**128 - 1
+_IPV4_MAPPED: Final = 0xFFFF << 32  # offset of the IPv4-mapped addresses in IPv6
 
 NO_ADDRESS: Final = -1
 """The position of a request without a known address: before all addresses, in no subnet."""
@@ -29,13 +29,13 @@ def denied_ranges(subnets: str) -> list[tuple[bytes, bytes]]:
     if not parts:
         return []
     ranges = []
-    at = NO_ADDRESS
+    next_address = NO_ADDRESS
     for low, high in sorted(filter(None, map(_bounds, parts))):
-        if low > at:
-            ranges.append((_packed(at), _packed(low - 1)))
-        at = max(at, high + 1)
-    if at <= _LAST:
-        ranges.append((_packed(at), _packed(_LAST)))
+        if low > next_address:
+            ranges.append((_to_bytes(next_address), _to_bytes(low - 1)))
+        next_address = max(next_address, high + 1)
+    if next_address <= _LAST_ADDRESS:
+        ranges.append((_to_bytes(next_address), _to_bytes(_LAST_ADDRESS)))
     return ranges
 
 
@@ -46,9 +46,9 @@ def position(address: str) -> bytes:
     An invalid address has the position of ``NO_ADDRESS``, which is empty.
     """
     try:
-        return _packed(_number(ip_address(address.strip())))
+        return _to_bytes(_to_integer(ip_address(address.strip())))
     except ValueError:
-        return _packed(NO_ADDRESS)
+        return _to_bytes(NO_ADDRESS)
 
 
 def _bounds(text: str) -> tuple[int, int] | None:
@@ -56,12 +56,12 @@ def _bounds(text: str) -> tuple[int, int] | None:
         network = ip_network(text, strict=False)
     except ValueError:
         return None
-    return _number(network.network_address), _number(network.broadcast_address)
+    return _to_integer(network.network_address), _to_integer(network.broadcast_address)
 
 
-def _number(address: IPv4Address | IPv6Address) -> int:
-    return int(address) + (_MAPPED if address.version == 4 else 0)  # noqa: PLR2004 - IPv4
+def _to_integer(address: IPv4Address | IPv6Address) -> int:
+    return int(address) + (_IPV4_MAPPED if address.version == 4 else 0)  # noqa: PLR2004 - IPv4
 
 
-def _packed(number: int) -> bytes:
+def _to_bytes(number: int) -> bytes:
     return b"" if number == NO_ADDRESS else number.to_bytes(16, "big")

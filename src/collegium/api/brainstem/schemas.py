@@ -221,7 +221,9 @@ def groups(
     """
     ids = [row.id for row in rows]
     shows_all = shows_all or actor.sees_all
-    people = group_queries.members(tx, ids if shows_all else group_queries.shared(tx, actor, ids))
+    people = group_queries.members(
+        tx, ids if shows_all else group_queries.joined_by_actor(tx, actor, ids)
+    )
     shown = []
     for row in rows:
         users: dict[str, Flags] = {}

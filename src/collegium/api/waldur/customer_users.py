@@ -100,7 +100,7 @@ def _shown(context: RequestContext, row: Row, held: Sequence[Row]) -> CustomerUs
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    scope = organisation_queries.find(tx, context.actor, context.uuid("organisation")).id
+    scope = organisation_queries.get_visible(tx, context.actor, context.uuid("organisation")).id
     if not context.actor.sees_all and not may_list_people(
         organisation_users.role_names(tx, context.actor, scope)
     ):

@@ -61,7 +61,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
-    row = membership_queries.find(tx, context.actor, context.uuid("grant"))
+    row = membership_queries.get_visible(tx, context.actor, context.uuid("grant"))
     return Answer(200, schemas.encode(_shown(row)))
 
 

@@ -109,12 +109,12 @@ def _shown(
     below: dict[int, list[Row]] = {}
     for project in organisation_queries.projects_of(tx, context.actor, ids):
         below.setdefault(project.parent_id, []).append(project)
-    people = organisation_queries.people_in(tx, ids)
+    people = organisation_queries.count_people(tx, ids)
     return [schemas.customer(context, row, below.get(row.id, ()), people) for row in rows]
 
 
 def _one(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Customer:
-    return _shown(context, tx, [organisation_queries.find(tx, context.actor, uuid)])[0]
+    return _shown(context, tx, [organisation_queries.get_visible(tx, context.actor, uuid)])[0]
 
 
 FILTERS: Final = {

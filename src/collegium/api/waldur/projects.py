@@ -113,7 +113,7 @@ def _parent(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeA
 
 
 def _one(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Project:
-    return schemas.project(context, project_queries.find(tx, context.actor, uuid))
+    return schemas.project(context, project_queries.get_visible(tx, context.actor, uuid))
 
 
 FILTERS: Final = {

@@ -92,7 +92,7 @@ _FIELDS: Final[dict[str, Field]] = {
 def _shown(context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]) -> list[schemas.Role]:
     ids = [row.id for row in rows]
     carried = role_queries.permissions_of(tx, ids)
-    people = role_queries.people_in(tx, ids) if context.actor.sees_all else None
+    people = role_queries.count_people(tx, ids) if context.actor.sees_all else None
     return [
         schemas.role(
             row,
@@ -162,13 +162,13 @@ def _check_unique(tx: WriteTransaction, form: Form, role: Row | None) -> None:
             check_permissions(ScopeKind(kind), values.get("permissions", ()))
     except Invalid as refusal:
         form.refuse(refusal)
-    if "name" in values and role_queries.is_taken(tx, values["name"], role.id if role else 0):
+    if "name" in values and role_queries.is_name_taken(tx, values["name"], role.id if role else 0):
         form.refuse(Invalid("role.name_taken", field="name"))
     form.check()
 
 
 def _one(context: RequestContext, tx: ReadTransaction, uuid: str) -> Answer:
-    return Answer(200, schemas.encode(_shown(context, tx, [role_queries.find(tx, uuid)])[0]))
+    return Answer(200, schemas.encode(_shown(context, tx, [role_queries.get_by_uuid(tx, uuid)])[0]))
 
 
 def _create(context: RequestContext) -> Answer:
@@ -187,7 +187,7 @@ def _update(context: RequestContext) -> Answer:
     require_staff(context.actor)
     uuid = context.uuid("role")
     with context.write() as tx:
-        role = role_queries.find_locked(tx, uuid)
+        role = role_queries.get_by_uuid_locked(tx, uuid)
         form = _form(context, _FIELDS, some=context.method == "PATCH")
         _check_unique(tx, form, role)
         permissions = form.values.pop("permissions", None)
@@ -199,11 +199,13 @@ def _describe(context: RequestContext) -> Answer:
     require_staff(context.actor)
     uuid = context.uuid("role")
     with context.write() as tx:
-        role_queries.find_locked(tx, uuid)
+        role_queries.get_by_uuid_locked(tx, uuid)
         form = _form(context, _DESCRIPTIONS)
         form.check()
         role_actions.update(tx, context.actor, uuid, form.values)
-        return Answer(200, schemas.encode(schemas.role_description(role_queries.find(tx, uuid))))
+        return Answer(
+            200, schemas.encode(schemas.role_description(role_queries.get_by_uuid(tx, uuid)))
+        )
 
 
 def _set_active(context: RequestContext, *, active: bool) -> Answer:

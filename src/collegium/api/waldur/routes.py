@@ -223,4 +223,6 @@ def _impersonate(context: RequestContext, tx: ReadTransaction) -> None:
     if not account.is_active and token_queries.of_account(tx, account.id) is None:
         raise Forbidden("impersonation.no_session")
     context.impersonator, context.account = context.actor, None
-    context.actor = actor_of(account, context.address, context.request_id, behind=context.actor)
+    context.actor = actor_of(
+        account, context.address, context.request_id, impersonator=context.actor
+    )

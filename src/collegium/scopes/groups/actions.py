@@ -64,31 +64,31 @@ def create(tx: WriteTransaction, actor: Actor, name: str, *, settings: Settings 
     access_queries.lock_account(tx, actor.id)
     group_rules.check_group_quota(group_queries.count_created(tx, actor.id), settings.max_groups)
     slug = slugs.new(tx, "group", name)
-    number = group_queries.add(tx, uuid4().hex, name, slug, comparable_name(name), actor.id)
-    event_queries.record(tx, "group.created", actor, scope=number, name=name)
-    _assign(tx, actor, number, name, actor.id, actor.username, group_rules.LEAD)
-    return number
+    group_id = group_queries.add(tx, uuid4().hex, name, slug, comparable_name(name), actor.id)
+    event_queries.record(tx, "group.created", actor, scope=group_id, name=name)
+    _assign(tx, actor, group_id, name, actor.id, actor.username, group_rules.LEAD)
+    return group_id
 
 
-def lock_and_recheck(tx: WriteTransaction, actor: Actor, number: int) -> ScopeAccess:
+def lock_and_recheck(tx: WriteTransaction, actor: Actor, group_id: int) -> ScopeAccess:
     """Lock a group for an actor who may change it.
 
     Args:
-        number: id of the group.
+        group_id: id of the group.
 
     Raises:
         NotFound: ``group.unknown``.
         Forbidden: ``permission.missing`` unless the actor is a manager or owner.
     """
-    reached = _locked(tx, actor, number)
+    access = _lock_group(tx, actor, group_id)
     if not has_permission(
         actor,
-        reached.permissions,
+        access.permissions,
         MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant,
         Permission.GROUP_UPDATE,
     ):
         raise Forbidden("permission.missing")
-    return reached
+    return access
 
 
 def change(
@@ -97,7 +97,7 @@ def change(
     settings: Settings,
     scope_access: ScopeAccess,
     name: str | None,
-    wishes: Sequence[MemberChange],
+    changes: Sequence[MemberChange],
 ) -> int:
     """Rename a group and change its members, all of it or nothing.
 
@@ -107,7 +107,7 @@ def change(
     Args:
         scope_access: the result of ``lock_and_recheck``.
         name: the new name; None to keep it.
-        wishes: the changes of members.
+        changes: the changes of members.
 
     Returns:
         The number of invitations that are mailed.
@@ -119,18 +119,18 @@ def change(
             ``is_name_taken``; ``group.last_owner``.
         Conflict, Limited: as ``invitations.group_actions.invite``.
     """
-    people = _People(tx, scope_access.scope.id, wishes)
+    people = _People(tx, scope_access.scope.id, changes)
     if name is not None and not has_permission(
         actor, scope_access.permissions, Permission.GROUP_UPDATE
     ):
         raise Forbidden("permission.missing")
-    for wish in wishes:
-        _check_may(tx, actor, scope_access, wish, people)
-    problems = people.problems(wishes)
+    for change in changes:
+        _check_may_change(tx, actor, scope_access, change, people)
+    problems = people.problems(changes)
     if problems:
         # The response reports errors of both fields together. Therefore the name is looked up
         # although nothing will change.
-        is_taken = name is not None and group_queries.is_taken(
+        is_taken = name is not None and group_queries.is_name_taken(
             tx, comparable_name(name), scope_access.scope.id
         )
         raise Invalid("group.people", field="users", problems=problems, is_name_taken=is_taken)
@@ -140,19 +140,19 @@ def change(
     mailed = 0
     loses_owner = False
     # In a fixed order, which prevents deadlocks of two transactions that invite the same people.
-    for wish in sorted(wishes, key=lambda wish: comparable_address(wish.email)):
-        member = people.members.get(comparable_address(wish.email))
+    for change in sorted(changes, key=lambda change: comparable_address(change.email)):
+        member = people.members.get(comparable_address(change.email))
         if member is None:
-            role: Any = role_queries.named(tx, _role(wish), None, groups=True)
-            account = people.others[comparable_address(wish.email)]
+            role: Any = role_queries.named(tx, _requested_role(change), None, groups=True)
+            account = people.others[comparable_address(change.email)]
             mailed += group_invitation_actions.invite(
                 tx, actor, settings, scope_access, role, account
             )
             continue
-        if wish.removes:
+        if change.removes:
             membership_queries.end(tx, member.grant_id, actor.id)
             _record_role(tx, "role.revoked", actor, scope_access, member, member.role_name)
-        elif _role(wish) != member.role_name:
+        elif _requested_role(change) != member.role_name:
             membership_queries.end(tx, member.grant_id, actor.id)
             _record_role(tx, "role.revoked", actor, scope_access, member, member.role_name)
             _assign(
@@ -162,8 +162,8 @@ def change(
                 scope_access.scope.name,
                 member.account_id,
                 member.username,
-                _role(wish),
-                again=True,
+                _requested_role(change),
+                replaces=True,
             )
         else:
             continue
@@ -178,7 +178,7 @@ def change(
 def join(
     tx: WriteTransaction,
     actor: Actor,
-    number: int,
+    group_id: int,
     message: str = "",
     *,
     settings: Settings = DEFAULTS,
@@ -188,17 +188,17 @@ def join(
     If a request of the actor is pending already, that one is returned.
 
     Args:
-        number: id of the group.
+        group_id: id of the group.
         message: from the requester to those who decide.
 
     Raises:
         NotFound: ``group.unknown``.
         Conflict: ``grant.held`` for members; ``request.too_many``; ``account.inactive``.
     """
-    reached = _locked(tx, actor, number)
-    if membership_queries.grant_in_scope(tx, actor.id, number) is None:
-        for waiting in join_request_queries.list_pending(tx, actor.id, number):
-            return waiting, False
+    access = _lock_group(tx, actor, group_id)
+    if membership_queries.grant_in_scope(tx, actor.id, group_id) is None:
+        for pending in join_request_queries.list_pending(tx, actor.id, group_id):
+            return pending, False
         # Requests to other groups count too, and their transactions hold the locks of other scopes.
         access_queries.lock_account(tx, actor.id)
         join_request_rules.check_pending_quota(
@@ -206,117 +206,119 @@ def join(
         )
     role: Any = role_queries.named(tx, group_rules.MEMBER, None, groups=True)
     return join_request_actions.request_group_membership(
-        tx, actor, reached.scope, role, message
+        tx, actor, access.scope, role, message
     ), True
 
 
-def leave(tx: WriteTransaction, actor: Actor, number: int) -> None:
+def leave(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
     """Leave a group.
 
     Args:
-        number: id of the group.
+        group_id: id of the group.
 
     Raises:
         NotFound: ``group.unknown``.
         Conflict: ``group.not_member``, ``scope.last_owner``.
     """
-    reached = _locked(tx, actor, number)
-    grant = membership_queries.grant_in_scope(tx, actor.id, number)
+    access = _lock_group(tx, actor, group_id)
+    grant = membership_queries.grant_in_scope(tx, actor.id, group_id)
     if grant is None:
         raise Conflict("group.not_member")
     if grant.valid_until is None and is_owner_role(ScopeKind.GROUP, grant.role_name):
-        others = membership_queries.other_owners(tx, number, grant.id)
+        others = membership_queries.count_other_owners(tx, group_id, grant.id)
         ensure_owner_remains(ScopeKind.GROUP, grant.role_name, others)
     membership_queries.end(tx, grant.id, actor.id)
     _record(
         tx,
         "role.revoked",
         actor,
-        reached,
+        access,
         account=actor.id,
         role=grant.role_name,
-        scope_name=reached.scope.name,
+        scope_name=access.scope.name,
         username=actor.username,
     )
 
 
-def delete(tx: WriteTransaction, actor: Actor, number: int) -> None:
+def delete(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
     """Delete a group: end its memberships and cancel its requests and invitations.
 
     Args:
-        number: id of the group.
+        group_id: id of the group.
 
     Raises:
         NotFound: ``group.unknown``.
         Forbidden: ``permission.missing``.
     """
-    reached = _locked(tx, actor, number)
-    if not has_permission(actor, reached.permissions, Permission.GROUP_DELETE):
+    access = _lock_group(tx, actor, group_id)
+    if not has_permission(actor, access.permissions, Permission.GROUP_DELETE):
         raise Forbidden("permission.missing")
-    group_queries.release_name(tx, number)
-    delete_scope(tx, actor, number)
-    _record(tx, "group.deleted", actor, reached)
+    group_queries.release_name(tx, group_id)
+    delete_scope(tx, actor, group_id)
+    _record(tx, "group.deleted", actor, access)
 
 
 class _People:
     """The people that the changes name: members of the group, and other accounts."""
 
-    def __init__(self, tx: WriteTransaction, scope: int, wishes: Sequence[MemberChange]) -> None:
+    def __init__(self, tx: WriteTransaction, scope: int, changes: Sequence[MemberChange]) -> None:
         self.members: dict[str, Row] = {}
-        for row in group_queries.members(tx, [scope])[scope] if wishes else ():
+        for row in group_queries.members(tx, [scope])[scope] if changes else ():
             self.members.setdefault(comparable_address(row.email), row)
-        strangers = [
-            wish.email for wish in wishes if comparable_address(wish.email) not in self.members
+        other_emails = [
+            change.email
+            for change in changes
+            if comparable_address(change.email) not in self.members
         ]
-        self.others: Mapping[str, Row] = account_queries.with_addresses(tx, strangers)
+        self.others: Mapping[str, Row] = account_queries.with_addresses(tx, other_emails)
 
-    def problems(self, wishes: Sequence[MemberChange]) -> dict[str, str]:
+    def problems(self, changes: Sequence[MemberChange]) -> dict[str, str]:
         """Return, by address, the reasons why changes are impossible."""
-        found: dict[str, str] = {}
-        seen: set[str] = set()
-        for wish in wishes:
-            key = comparable_address(wish.email)
-            if key in seen:
-                found[wish.email] = "twice"
-            elif key not in self.members and wish.removes:
-                found[wish.email] = "not_member"
+        reasons: dict[str, str] = {}
+        checked: set[str] = set()
+        for change in changes:
+            key = comparable_address(change.email)
+            if key in checked:
+                reasons[change.email] = "twice"
+            elif key not in self.members and change.removes:
+                reasons[change.email] = "not_member"
             elif key not in self.members and key not in self.others:
-                found[wish.email] = "unknown"
-            seen.add(key)
-        return found
+                reasons[change.email] = "unknown"
+            checked.add(key)
+        return reasons
 
 
-def _role(wish: MemberChange) -> str:
-    return group_rules.role_of(is_manager=wish.is_manager, is_owner=wish.is_owner)
+def _requested_role(change: MemberChange) -> str:
+    return group_rules.role_of(is_manager=change.is_manager, is_owner=change.is_owner)
 
 
-def _check_may(
+def _check_may_change(
     tx: WriteTransaction,
     actor: Actor,
     scope_access: ScopeAccess,
-    wish: MemberChange,
+    change: MemberChange,
     people: _People,
 ) -> None:
-    member = people.members.get(comparable_address(wish.email))
+    member = people.members.get(comparable_address(change.email))
     if member is None:
-        plain = wish.removes or _role(wish) == group_rules.MEMBER
-        needed = Permission.GROUP_GRANT if plain else Permission.GROUP_UPDATE_ROLE
-    elif wish.removes:
-        carried = role_queries.permissions_of(tx, [member.role_id]).get(member.role_id, [])
-        needed = group_rules.right_to_remove(carried)
+        is_plain = change.removes or _requested_role(change) == group_rules.MEMBER
+        needed = Permission.GROUP_GRANT if is_plain else Permission.GROUP_UPDATE_ROLE
+    elif change.removes:
+        role_permissions = role_queries.permissions_of(tx, [member.role_id]).get(member.role_id, [])
+        needed = group_rules.right_to_remove(role_permissions)
     else:
         needed = Permission.GROUP_UPDATE_ROLE
     if not has_permission(actor, scope_access.permissions, needed):
         raise Forbidden("permission.missing")
 
 
-def _locked(tx: WriteTransaction, actor: Actor, number: int) -> ScopeAccess:
-    group_queries.by_id(tx, number)
-    access_queries.lock_scope(tx, number)
-    reached = access_queries.permissions_in_scope(tx, actor, number)
-    if reached is None:
+def _lock_group(tx: WriteTransaction, actor: Actor, group_id: int) -> ScopeAccess:
+    group_queries.by_id(tx, group_id)
+    access_queries.lock_scope(tx, group_id)
+    access = access_queries.permissions_in_scope(tx, actor, group_id)
+    if access is None:
         raise NotFound("group.unknown")
-    return reached
+    return access
 
 
 def _ensure_owner_remains(tx: WriteTransaction, scope: int) -> None:
@@ -337,10 +339,12 @@ def _assign(
     username: str,
     role: str,
     *,
-    again: bool = False,
+    replaces: bool = False,
 ) -> None:
     row: Any = role_queries.named(tx, role, None, groups=True)
-    grant(tx, actor, account, row.id, ScopeRef(scope, ScopeKind.GROUP), by=actor.id, again=again)
+    grant(
+        tx, actor, account, row.id, ScopeRef(scope, ScopeKind.GROUP), by=actor.id, replaces=replaces
+    )
     event_queries.record(
         tx,
         "role.granted",
@@ -369,7 +373,7 @@ def _record_role(
 
 
 def _record(
-    tx: WriteTransaction, kind: str, actor: Actor, scope_access: ScopeAccess, **facts: Any
+    tx: WriteTransaction, kind: str, actor: Actor, scope_access: ScopeAccess, **data: Any
 ) -> None:
-    named = {} if "scope_name" in facts else {"name": scope_access.scope.name}
-    event_queries.record(tx, kind, actor, scope=scope_access.scope.id, **named, **facts)
+    extra = {} if "scope_name" in data else {"name": scope_access.scope.name}
+    event_queries.record(tx, kind, actor, scope=scope_access.scope.id, **extra, **data)

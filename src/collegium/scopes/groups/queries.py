@@ -42,8 +42,8 @@ listing = Listing(
     },
 )
 
-_BY_NUMBER = Statement(_rows.where(scope_rows.c.id == bindparam("id")))
-_SOME = Statement(_rows.where(any_of(scope_rows.c.id, "ids")))
+_BY_ID = Statement(_rows.where(scope_rows.c.id == bindparam("id")))
+_BY_IDS = Statement(_rows.where(any_of(scope_rows.c.id, "ids")))
 _MEMBERS = Statement(
     select(
         grants.c.id.label("grant_id"),
@@ -74,90 +74,95 @@ _OWNED = Statement(
     )
     .order_by(scope_rows.c.id)
 )
-_FOUNDED = Statement(
+_COUNT_CREATED = Statement(
     select(func.count().label("count"))
     .select_from(groups)
     .join(scope_rows, scope_rows.c.id == groups.c.scope_id)
     .where(groups.c.founder_id == bindparam("account"), scope_rows.c.removed_at.is_(None))
 )
-_FREE = Statement(
+_RELEASE_NAME = Statement(
     update(groups).where(groups.c.scope_id == bindparam("scope")).values(name_casefolded=None)
 )
 
-_SHARED = Statement(
+_JOINED_BY_ACTOR = Statement(
     select(grants.c.scope_id).where(actor_grants(), any_of(grants.c.scope_id, "ids"))
 )
-_TAKEN = Statement(
+_NAME_TAKEN = Statement(
     select(groups.c.scope_id).where(
-        groups.c.name_casefolded == bindparam("folded"),
-        groups.c.scope_id != bindparam("besides", type_=BigInt),
+        groups.c.name_casefolded == bindparam("name_casefolded"),
+        groups.c.scope_id != bindparam("excluded_group", type_=BigInt),
     )
 )
 
 
-def by_id(tx: ReadTransaction, number: int) -> Row:
+def by_id(tx: ReadTransaction, group_id: int) -> Row:
     """Return a group.
 
     Args:
-        number: id of the group.
+        group_id: id of the group.
 
     Raises:
         NotFound: ``group.unknown``.
     """
-    row = tx.fetch_one(_BY_NUMBER, id=number)
+    row = tx.fetch_one(_BY_ID, id=group_id)
     if row is None:
         raise NotFound("group.unknown")
     return row
 
 
-def is_taken(tx: ReadTransaction, folded: str, besides: int) -> bool:
+def is_name_taken(tx: ReadTransaction, name_casefolded: str, excluded_group: int) -> bool:
     """Return whether a group other than the one with that id has this name.
 
     Args:
-        folded: the comparable form of the name.
-        besides: id of the group that does not count.
+        name_casefolded: the comparable form of the name.
+        excluded_group: id of the group that does not count.
     """
-    return tx.fetch_one(_TAKEN, folded=folded, besides=besides) is not None
+    return (
+        tx.fetch_one(_NAME_TAKEN, name_casefolded=name_casefolded, excluded_group=excluded_group)
+        is not None
+    )
 
 
-def by_ids(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, Row]:
+def by_ids(tx: ReadTransaction, ids: Collection[int]) -> dict[int, Row]:
     """Return the groups with these ids by id, with one query."""
-    return {row.id: row for row in tx.fetch_all(_SOME, ids=list(numbers))} if numbers else {}
+    return {row.id: row for row in tx.fetch_all(_BY_IDS, ids=list(ids))} if ids else {}
 
 
-def shared(tx: ReadTransaction, actor: Actor, numbers: Collection[int]) -> list[int]:
+def joined_by_actor(tx: ReadTransaction, actor: Actor, ids: Collection[int]) -> list[int]:
     """Return the ids among these of groups that the actor is a member of, with one query."""
-    rows = tx.fetch_all(_SHARED, ids=list(numbers), **viewer_params(tx, actor)) if numbers else []
+    rows = tx.fetch_all(_JOINED_BY_ACTOR, ids=list(ids), **viewer_params(tx, actor)) if ids else []
     return [row.scope_id for row in rows]
 
 
-def members(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, list[Row]]:
+def members(tx: ReadTransaction, ids: Collection[int]) -> dict[int, list[Row]]:
     """Return the members of groups by group id with their roles, longest first, with one query."""
-    found: dict[int, list[Row]] = {number: [] for number in numbers}
-    for row in tx.fetch_all(_MEMBERS, ids=list(numbers), now=tx.now) if numbers else ():
-        found[row.scope_id].append(row)
-    return found
+    members_by_group: dict[int, list[Row]] = {group_id: [] for group_id in ids}
+    for row in tx.fetch_all(_MEMBERS, ids=list(ids), now=tx.now) if ids else ():
+        members_by_group[row.scope_id].append(row)
+    return members_by_group
 
 
-def owned(tx: ReadTransaction, people: Collection[int]) -> dict[int, list[Row]]:
+def owned(tx: ReadTransaction, ids: Collection[int]) -> dict[int, list[Row]]:
     """Return the groups, ``id name``, that accounts own, by account id, with one query."""
-    found: dict[int, list[Row]] = {number: [] for number in people}
-    for row in tx.fetch_all(_OWNED, ids=list(people), now=tx.now) if people else ():
-        found[row.account_id].append(row)
-    return found
+    groups_by_account: dict[int, list[Row]] = {account_id: [] for account_id in ids}
+    for row in tx.fetch_all(_OWNED, ids=list(ids), now=tx.now) if ids else ():
+        groups_by_account[row.account_id].append(row)
+    return groups_by_account
 
 
 def count_created(tx: ReadTransaction, account: int) -> int:
     """Return the number of groups that an account has created and that still exist."""
-    return int(tx.scalar(_FOUNDED, account=account))
+    return int(tx.scalar(_COUNT_CREATED, account=account))
 
 
-def add(tx: WriteTransaction, uuid: str, name: str, slug: str, folded: str, founder: int) -> int:
+def add(
+    tx: WriteTransaction, uuid: str, name: str, slug: str, name_casefolded: str, creator: int
+) -> int:
     """Insert a group and return its id.
 
     Args:
-        folded: the comparable form of the name.
-        founder: id of the account that creates it.
+        name_casefolded: the comparable form of the name.
+        creator: id of the account that creates it.
 
     Raises:
         Invalid: ``group.name_taken``, decided by the unique constraint, also for concurrent
@@ -171,22 +176,22 @@ def add(tx: WriteTransaction, uuid: str, name: str, slug: str, folded: str, foun
                 ScopeKind.GROUP,
                 groups,
                 common,
-                {"name_casefolded": folded, "founder_id": founder},
+                {"name_casefolded": name_casefolded, "founder_id": creator},
             )
     except UniqueViolationError as error:
         raise Invalid("group.name_taken", field="name") from error
 
 
-def rename(tx: WriteTransaction, scope: int, name: str, folded: str) -> None:
+def rename(tx: WriteTransaction, scope: int, name: str, name_casefolded: str) -> None:
     """Rename a group.
 
     Args:
-        folded: the comparable form of the name.
+        name_casefolded: the comparable form of the name.
 
     Raises:
         Invalid: ``group.name_taken``.
     """
-    changes: Mapping[str, Any] = {"name": name, "name_casefolded": folded}
+    changes: Mapping[str, Any] = {"name": name, "name_casefolded": name_casefolded}
     try:
         scope_queries.change(tx, scope, groups, changes)
     except Invalid as error:
@@ -196,4 +201,4 @@ def rename(tx: WriteTransaction, scope: int, name: str, folded: str) -> None:
 
 def release_name(tx: WriteTransaction, scope: int) -> None:
     """Release the name of a group that is being deleted, so that another group can use it."""
-    tx.execute(_FREE, scope=scope)
+    tx.execute(_RELEASE_NAME, scope=scope)

@@ -43,15 +43,15 @@ def right_to_remove(role_permissions: Collection[str]) -> Permission:
     return Permission.GROUP_UPDATE_ROLE if role_permissions else Permission.GROUP_REVOKE
 
 
-def check_group_quota(count: int, most: int) -> None:
+def check_group_quota(count: int, limit: int) -> None:
     """Require that an account has created fewer existing groups than the limit.
 
     Args:
         count: present number.
-        most: limit.
+        limit: maximum number.
 
     Raises:
         Conflict: ``group.too_many``.
     """
-    if count >= most:
-        raise Conflict("group.too_many", most=most)
+    if count >= limit:
+        raise Conflict("group.too_many", most=limit)

@@ -85,8 +85,8 @@ def create(
     """
     require_staff(actor)
     uuid = uuid4().hex
-    own = {name: value for name, value in values.items() if name in organisations.c}
-    number = scope_queries.add(
+    columns = {name: value for name, value in values.items() if name in organisations.c}
+    organisation_id = scope_queries.add(
         tx,
         ScopeKind.ORGANISATION,
         organisations,
@@ -96,12 +96,14 @@ def create(
             "slug": values.get("slug") or slugs.new(tx, "organisation", values["name"]),
             "description": values.get("description", ""),
         },
-        own,
+        columns,
     )
-    subnet_queries.replace(tx, number, denied_ranges(own.get("access_subnets", "")))
-    event_queries.record(tx, "organisation.created", actor, scope=number, name=values["name"])
+    subnet_queries.replace(tx, organisation_id, denied_ranges(columns.get("access_subnets", "")))
+    event_queries.record(
+        tx, "organisation.created", actor, scope=organisation_id, name=values["name"]
+    )
     if settings.create_default_project_on_organization_creation:
-        project_actions.add(tx, actor, number, {"name": "First project"})
+        project_actions.add(tx, actor, organisation_id, {"name": "First project"})
     return uuid
 
 

@@ -46,7 +46,7 @@ listing = Listing(
 
 
 @lru_cache(maxsize=2)
-def _seen(*, sees_all: bool) -> Statement:
+def _by_uuid(*, sees_all: bool) -> Statement:
     return Statement(
         _rows.where(
             scopes.c.uuid == bindparam("uuid"),
@@ -58,7 +58,7 @@ def _seen(*, sees_all: bool) -> Statement:
 _child = scopes.alias("child")
 _team_scope = scopes.alias("team_scope")
 
-_PEOPLE = Statement(
+_COUNT_PEOPLE = Statement(
     select(
         func.coalesce(_team_scope.c.parent_id, _team_scope.c.id).label("organisation_id"),
         func.count(grants.c.account_id.distinct()).label("people"),
@@ -75,7 +75,7 @@ _PEOPLE = Statement(
 
 
 @lru_cache(maxsize=2)
-def _projects(*, sees_all: bool) -> Statement:
+def _select_projects(*, sees_all: bool) -> Statement:
     return Statement(
         select(_child.c.parent_id, _child.c.uuid, _child.c.name, projects.c.end_date)
         .join(projects, projects.c.scope_id == _child.c.id)
@@ -88,7 +88,7 @@ def _projects(*, sees_all: bool) -> Statement:
     )
 
 
-def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Return an organisation that the actor may see.
 
     Args:
@@ -97,7 +97,7 @@ def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     Raises:
         NotFound: ``organisation.unknown``: it does not exist or the actor may not see it.
     """
-    row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
+    row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("organisation.unknown")
     return row
@@ -106,11 +106,11 @@ def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
 def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[Row]:
     """Return the visible projects of organisations: ``parent_id uuid name end_date``."""
     return tx.fetch_all(
-        _projects(sees_all=actor.sees_all), ids=list(ids), **viewer_params(tx, actor)
+        _select_projects(sees_all=actor.sees_all), ids=list(ids), **viewer_params(tx, actor)
     )
 
 
-def people_in(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
+def count_people(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
     """Return, by id, the number of people with a grant in an organisation or in its projects."""
-    rows = tx.fetch_all(_PEOPLE, ids=list(ids), now=tx.now)
+    rows = tx.fetch_all(_COUNT_PEOPLE, ids=list(ids), now=tx.now)
     return {row.organisation_id: row.people for row in rows}

@@ -74,9 +74,9 @@ def add(
         Invalid: ``scope.slug_taken``.
     """
     if actor is None or not actor.is_staff:
-        check_project_quota(scope_queries.children(tx, parent), settings.max_projects)
+        check_project_quota(scope_queries.count_children(tx, parent), settings.max_projects)
     uuid = uuid4().hex
-    number = scope_queries.add(
+    project_id = scope_queries.add(
         tx,
         ScopeKind.PROJECT,
         projects,
@@ -89,8 +89,8 @@ def add(
         {name: value for name, value in values.items() if name in projects.c},
         parent,
     )
-    event_queries.record(tx, "project.created", actor, scope=number, name=values["name"])
-    return number, uuid
+    event_queries.record(tx, "project.created", actor, scope=project_id, name=values["name"])
+    return project_id, uuid
 
 
 def _writable(actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:

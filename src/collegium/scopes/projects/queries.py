@@ -16,7 +16,7 @@ from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 from collegium.scopes.queries import visible
 
-_all = (
+_all_rows = (
     select(
         *(c for c in scopes.c if c.name not in {"kind", "parent_id", "name_sort"}),
         *(c for c in projects.c if c.name not in {"scope_id", "end_date_requested_by"}),
@@ -36,8 +36,8 @@ _all = (
     # the kind.
     .where(scopes.c.kind == ScopeKind.PROJECT.value)
 )
-_here = scopes.c.removed_at.is_(None)
-_rows = _all.where(_here)
+_not_removed = scopes.c.removed_at.is_(None)
+_rows = _all_rows.where(_not_removed)
 _ORDERS = {
     "name": (scopes.c.name_sort,),
     "created": (scopes.c.created_at,),
@@ -54,18 +54,18 @@ listing = Listing(
     _rows,
     visible=lambda: visible(ScopeKind.PROJECT),
     key=scopes.c.id,
-    counted=select(scopes.c.id).where(scopes.c.kind == ScopeKind.PROJECT.value, _here),
+    counted=select(scopes.c.id).where(scopes.c.kind == ScopeKind.PROJECT.value, _not_removed),
     default="name",
     orders=_ORDERS,
     filters=list_filters.PROJECTS,
 )
 
 history = Listing(
-    _all,
+    _all_rows,
     # Deletion ends all memberships. Therefore a deleted project is visible to those who could
     # delete it.
     visible=lambda: or_(
-        and_(_here, visible(ScopeKind.PROJECT)),
+        and_(_not_removed, visible(ScopeKind.PROJECT)),
         and_(
             scopes.c.removed_at.is_not(None),
             scopes.c.id.in_(scopes_with_permission((ScopeKind.PROJECT, Permission.PROJECT_DELETE))),
@@ -83,7 +83,7 @@ history = Listing(
 
 
 @lru_cache(maxsize=2)
-def _seen(*, sees_all: bool) -> Statement:
+def _by_uuid(*, sees_all: bool) -> Statement:
     return Statement(
         _rows.where(
             scopes.c.uuid == bindparam("uuid"), true() if sees_all else visible(ScopeKind.PROJECT)
@@ -91,7 +91,7 @@ def _seen(*, sees_all: bool) -> Statement:
     )
 
 
-def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     """Return a project that the actor may see.
 
     Args:
@@ -100,7 +100,7 @@ def find(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     Raises:
         NotFound: ``project.unknown``: it does not exist or the actor may not see it.
     """
-    row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
+    row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("project.unknown")
     return row

@@ -37,9 +37,9 @@ from collegium.sign_in.tokens.rules import (
 
 def actor_of(
     account: Row,
-    address: str | None = None,
-    request: str = "",
-    behind: Actor | None = None,
+    ip_address: str | None = None,
+    request_id: str = "",
+    impersonator: Actor | None = None,
     *,
     token: int = 0,
     credentials: int | None = None,
@@ -48,9 +48,9 @@ def actor_of(
     """Return the actor for an account.
 
     Args:
-        address: network address of the client; "" if unknown, None without a request.
-        request: id of the request.
-        behind: the member of staff who impersonates the account.
+        ip_address: of the client; "" if unknown, None without a request.
+        request_id: id of the request.
+        impersonator: the member of staff who impersonates the account.
         token: id of the token that authenticated the request.
         credentials: ``credentials_version`` of the account when the password was verified.
         token_kind: kind of that token.
@@ -65,9 +65,9 @@ def actor_of(
         is_support=account.is_support,
         is_identity_manager=account.is_identity_manager,
         civil_number=account.civil_number,
-        address=address,
-        request=request,
-        impersonator=behind,
+        ip_address=ip_address,
+        request_id=request_id,
+        impersonator=impersonator,
         token=token,
         credentials=credentials,
         token_kind=token_kind,

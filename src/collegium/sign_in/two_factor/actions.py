@@ -153,7 +153,7 @@ def _count_wrong(tx: WriteTransaction, actor: Actor, account: Row) -> None:
         None,
         account=actor.id,
         username=account.username,
-        address=actor.address or "",
+        address=actor.ip_address or "",
         codes=wrong,
     )
     notices.send_notice(
