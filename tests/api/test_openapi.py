@@ -1,6 +1,4 @@
-"""The published description: well formed, complete, and true of the routes."""
-
-from __future__ import annotations
+"""The published OpenAPI document: valid, complete, and true of the routes."""
 
 import json
 import re
@@ -24,63 +22,68 @@ OPERATIONS = [
     for path, table in ROUTES.items()
     for method, operation in table.items()
 ]
-# What a schema object may hold here, of the vocabulary of JSON Schema 2020-12.
-SCHEMA_WORDS = (
-    "$ref type title description properties required items anyOf enum const default format "
-    "pattern minLength maxLength maxItems minimum maximum additionalProperties contentEncoding"
-)
+# Keywords of JSON Schema 2020-12 that the document uses.
+SCHEMA_KEYWORDS = {
+    *("$ref", "type", "title", "description", "properties", "required", "items", "anyOf", "enum"),
+    *("const", "default", "format", "pattern", "minLength", "maxLength", "maxItems", "minimum"),
+    *("maximum", "additionalProperties", "contentEncoding"),
+}
 TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(describe(ROUTES)))
-    return found
+    described: dict[str, Any] = json.loads(json.dumps(describe(ROUTES)))
+    return described
 
 
-def everything(value: Any) -> Iterator[dict[str, Any]]:
+def references(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        yield value
-        for inner in value.values():
-            yield from everything(inner)
-    elif isinstance(value, list):
+        if "$ref" in value:
+            yield value["$ref"]
+        value = list(value.values())
+    if isinstance(value, list):
         for inner in value:
-            yield from everything(inner)
+            yield from references(inner)
 
 
-def follow(document: dict[str, Any], reference: str) -> dict[str, Any]:
+def resolve(document: dict[str, Any], reference: str) -> dict[str, Any]:
     assert reference.startswith("#/")
-    found: Any = document
+    schema: Any = document
     for step in reference.removeprefix("#/").split("/"):
-        found = found[step]
-    assert isinstance(found, dict)
-    return found
+        schema = schema[step]
+    assert isinstance(schema, dict)
+    return schema
+
+
+def query_parameters(document: dict[str, Any], path: str, method: str) -> dict[str, Any]:
+    """Return the schemas of the parameters of the query by name."""
+    parameters = document["paths"][path][method.lower()]["parameters"]
+    return {one["name"]: one["schema"] for one in parameters if one["in"] == "query"}
 
 
 def check_schema(document: dict[str, Any], schema: dict[str, Any]) -> None:
-    assert set(schema) <= set(SCHEMA_WORDS.split()), schema
+    assert set(schema) <= SCHEMA_KEYWORDS, schema
     if "$ref" in schema:
-        follow(document, schema["$ref"])
-    if "type" in schema:
-        kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        assert set(kinds) <= TYPES
-    if "pattern" in schema:
-        re.compile(schema["pattern"])
-    assert set(schema.get("required", [])) <= set(schema.get("properties", {}))
-    for one in (*schema.get("properties", {}).values(), *schema.get("anyOf", [])):
-        check_schema(document, one)
-    if "items" in schema:
-        check_schema(document, schema["items"])
+        resolve(document, schema["$ref"])
+    types = schema.get("type", [])
+    assert set(types if isinstance(types, list) else [types]) <= TYPES
+    re.compile(schema.get("pattern", ""))
+    properties = schema.get("properties", {})
+    assert set(schema.get("required", [])) <= set(properties)
+    items = [schema["items"]] if "items" in schema else []
+    for part in (*properties.values(), *schema.get("anyOf", []), *items):
+        check_schema(document, part)
 
 
-def test_the_document_is_what_is_published(site: Site, document: dict[str, Any]) -> None:
-    answer = site.get("/schema/openapi.json")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == document
+def test_document_is_published(site: Site, document: dict[str, Any]) -> None:
+    response = site.get("/schema/openapi.json")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == document
 
 
-def test_the_document_has_the_form_of_openapi_3_1(document: dict[str, Any]) -> None:
+def test_document_has_the_structure_of_openapi_3_1(document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
     assert document["info"]["title"] == "Collegium"
     assert document["info"]["version"] == __version__
@@ -91,145 +94,129 @@ def test_the_document_has_the_form_of_openapi_3_1(document: dict[str, Any]) -> N
         assert path.startswith("/")
         assert path.endswith("/")
         assert set(table) <= {method.lower() for method in METHODS}
-        for said in table.values():
-            names.append(said["operationId"])
-            assert set(said) <= {
-                "summary",
-                "operationId",
-                "tags",
-                "parameters",
-                "requestBody",
-                "responses",
-                "security",
-            }
-            assert said["summary"].endswith(".")
-            parameters = [(one["in"], one["name"]) for one in said["parameters"]]
+        for described in table.values():
+            names.append(described["operationId"])
+            required = {"summary", "operationId", "tags", "parameters", "responses", "security"}
+            assert required <= set(described) <= required | {"requestBody"}
+            assert described["summary"].endswith(".")
+            parameters = [(one["in"], one["name"]) for one in described["parameters"]]
             assert len(parameters) == len(set(parameters))
             in_path = {name for where, name in parameters if where == "path"}
             assert in_path == set(re.findall(r"{(\w+)}", path))
-            for one in said["parameters"]:
+            for one in described["parameters"]:
                 assert set(one) <= {"name", "in", "required", "description", "schema"}
                 assert one["in"] in {"path", "query"}
                 assert one["in"] != "path" or one["required"] is True
                 check_schema(document, one["schema"])
-            for code, response in said["responses"].items():
+            for code, response in described["responses"].items():
                 assert re.fullmatch(r"[2-5]\d\d", code)
                 assert response["description"]
-                for media in response.get("content", {}).values():
+            for part in (*described["responses"].values(), described.get("requestBody", {})):
+                for media in part.get("content", {}).values():
                     check_schema(document, media["schema"])
-            for media in said.get("requestBody", {}).get("content", {}).values():
-                check_schema(document, media["schema"])
-            for needed in said["security"]:
-                assert set(needed) <= set(document["components"]["securitySchemes"])
+            for scheme in described["security"]:
+                assert set(scheme) <= set(document["components"]["securitySchemes"])
     assert len(names) == len(set(names))
     for schema in document["components"]["schemas"].values():
         check_schema(document, schema)
 
 
-def test_every_reference_leads_somewhere_and_everything_is_referred_to(
-    document: dict[str, Any],
-) -> None:
-    referred = {one["$ref"] for one in everything(document) if "$ref" in one}
-    for reference in referred:
-        follow(document, reference)
-    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
-    assert referred == known
+def test_every_reference_resolves_and_every_schema_is_used(document: dict[str, Any]) -> None:
+    used = set(references(document))
+    for reference in used:
+        resolve(document, reference)
+    assert used == {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
 
 
-def test_every_route_is_described_with_what_it_answers(document: dict[str, Any]) -> None:
-    described = {
+def test_every_route_is_described_with_its_response(document: dict[str, Any]) -> None:
+    routes = {
         (path, method.upper()) for path, table in document["paths"].items() for method in table
     }
-    assert described == {(path, method) for path, method, _operation in OPERATIONS}
+    assert routes == {(path, method) for path, method, _operation in OPERATIONS}
     for path, method, operation in OPERATIONS:
-        said = document["paths"][path][method.lower()]
-        assert said["summary"] == operation.summary
-        assert said["security"] == ([{}] if operation.public else [{"token": []}])
-        good = said["responses"][str(operation.status)]
-        assert [code for code in said["responses"] if code < "300"] == [str(operation.status)]
+        described = document["paths"][path][method.lower()]
+        assert described["summary"] == operation.summary
+        assert described["security"] == ([{}] if operation.public else [{"token": []}])
+        success = described["responses"][str(operation.status)]
+        assert [code for code in described["responses"] if code < "300"] == [str(operation.status)]
         if operation.response_type is None:
-            assert "content" not in good
+            assert "content" not in success
             continue
-        schema = good["content"]["application/json"]["schema"]
+        schema = success["content"]["application/json"]["schema"]
         if operation.is_list:
             assert schema["type"] == "array"
             schema = schema["items"]
-        shown = follow(document, schema["$ref"])
-        assert set(shown["properties"]) == set(operation.response_type.__struct_fields__)
+        properties = resolve(document, schema["$ref"])["properties"]
+        assert set(properties) == set(operation.response_type.__struct_fields__)
 
 
 def test_every_field_of_every_body_is_described(document: dict[str, Any]) -> None:
     tried = 0
     for path, method, operation in OPERATIONS:
-        said = document["paths"][path][method.lower()]
+        described = document["paths"][path][method.lower()]
         if operation.body is None:
-            assert "requestBody" not in said
+            assert "requestBody" not in described
             continue
         tried += 1
-        needed = any(kind.required for kind in operation.body.values())
-        assert said["requestBody"]["required"] is (needed and not operation.partial)
-        for media in said["requestBody"]["content"].values():
+        names = {name for name, field in operation.body.items() if field.required}
+        required = set() if operation.partial else names
+        assert described["requestBody"]["required"] is bool(required)
+        for media in described["requestBody"]["content"].values():
             schema = media["schema"]
             assert set(schema["properties"]) == set(operation.body)
-            required = {name for name, kind in operation.body.items() if kind.required}
-            assert set(schema.get("required", [])) == (set() if operation.partial else required)
-            for name, kind in operation.body.items():
+            assert set(schema.get("required", [])) == required
+            for name, field in operation.body.items():
                 nullable = {"type": "null"} in schema["properties"][name].get("anyOf", [])
-                assert nullable is kind.null
+                assert nullable is field.null
     assert tried > 10
 
 
-def test_a_text_that_may_be_empty_is_described_as_one(document: dict[str, Any]) -> None:
+def test_patterns_allow_empty_text_where_the_field_does(document: dict[str, Any]) -> None:
     for _path, _method, operation in OPERATIONS:
         for field in (operation.body or {}).values():
-            schema = field.schema()
-            if "pattern" not in schema:
-                continue
-            fits = re.search(schema["pattern"], "") is not None
-            assert fits is field.blank
+            pattern = field.schema().get("pattern")
+            assert pattern is None or bool(re.search(pattern, "")) is field.blank
 
 
-def test_lists_describe_how_they_are_asked(document: dict[str, Any]) -> None:
+def test_lists_describe_their_parameters(document: dict[str, Any]) -> None:
     for path, method, operation in OPERATIONS:
-        said = document["paths"][path][method.lower()]
-        asked = {one["name"] for one in said["parameters"] if one["in"] == "query"}
+        responses = document["paths"][path][method.lower()]["responses"]
+        names = set(query_parameters(document, path, method))
         if operation.is_list:
             paged = {"page", "page_size", "o"}
-            assert not paged & asked if operation.unpaginated else paged <= asked
-            assert "404" in said["responses"]
-            assert asked - paged - {"field"} == set(operation.filters or {})
-        assert ("field" in asked) is operation.sparse_fields
-        assert {"400", "401", "403", "406"} <= set(said["responses"])
+            assert not paged & names if operation.unpaginated else paged <= names
+            assert "404" in responses
+            assert names - paged - {"field"} == set(operation.filters or {})
+        assert ("field" in names) is operation.sparse_fields
+        assert {"400", "401", "403", "406"} <= set(responses)
 
 
-def test_the_parameters_of_lists_are_described_as_they_are_judged(
+def test_parameters_of_lists_are_checked_as_described(
     site: Site, world: World, document: dict[str, Any]
 ) -> None:
-    place = world.organisation(owner=world.person("ada"))
+    organisation = world.organisation(owner=world.person("ada"))
     tried = 0
     for path, method, operation in OPERATIONS:
         if not (operation.is_list and operation.filters):
             continue
-        base = path.format(uuid=place.uuid).replace("/api/projects/", "/api/customers/", 1)
-        if "{uuid}" not in path:
-            base = path
-        for one in document["paths"][path][method.lower()]["parameters"]:
-            if one["in"] != "query":
-                continue
+        base = path
+        if "{uuid}" in path:
+            base = path.format(uuid=organisation.uuid).replace("/projects/", "/customers/", 1)
+        for name, described in query_parameters(document, path, method).items():
             tried += 1
-            schema = one["schema"].get("items", one["schema"])
-            refused = site.get(f"{base}?{one['name']}=nonsense", world.staff).status_code
-            if schema.get("format") in {"uuid", "date-time"} or one["name"] in {"o", "state"}:
-                assert refused == 400, (path, one["name"])
-            elif one["name"] == "page":
-                assert refused == 404
+            schema = described.get("items", described)
+            status = site.get(f"{base}?{name}=nonsense", world.staff).status_code
+            if schema.get("format") in {"uuid", "date-time"} or name in {"o", "state"}:
+                assert status == 400, (path, name)
+            elif name == "page":
+                assert status == 404
             elif schema["type"] == "boolean":
-                assert refused == 200, (path, one["name"])
+                assert status == 200, (path, name)
             else:
-                assert refused in {200, 400}, (path, one["name"])
-            for word in schema.get("enum", ()):
-                answer = site.get(f"{base}?{one['name']}={word}", world.staff)
-                assert answer.status_code == 200, (path, one["name"], word)
+                assert status in {200, 400}, (path, name)
+            for value in schema.get("enum", ()):
+                response = site.get(f"{base}?{name}={value}", world.staff)
+                assert response.status_code == 200, (path, name, value)
     assert tried > 100
 
 
@@ -246,15 +233,15 @@ def test_the_parameters_of_lists_are_described_as_they_are_judged(
         ("/api/projects/{uuid}/list_users/", {"search_string", "role", "field"}),
     ],
 )
-def test_every_list_of_the_tree_tells_its_filters(
+def test_list_describes_its_filters_and_orders(
     document: dict[str, Any], path: str, some: set[str]
 ) -> None:
-    asked = {one["name"]: one["schema"] for one in document["paths"][path]["get"]["parameters"]}
-    assert some <= set(asked)
-    assert "enum" in asked["o"]["items"]
+    parameters = query_parameters(document, path, "get")
+    assert some <= set(parameters)
+    assert "enum" in parameters["o"]["items"]
 
 
-def test_what_is_answered_fits_its_description(
+def test_responses_match_their_description(
     make_site: Callable[[Settings], Site],
     make_settings: Callable[..., Settings],
     world: World,
@@ -268,12 +255,9 @@ def test_what_is_answered_fits_its_description(
     for path, method, operation in OPERATIONS:
         if method != "GET" or operation.response_type is None or "{" in path:
             continue
-        schema = follow(
-            document,
-            f"#/components/schemas/{operation.response_type.__name__}",
-        )
-        answer = site.get(path, world.staff).json()
-        for one in answer if operation.is_list else [answer]:
+        schema = document["components"]["schemas"][operation.response_type.__name__]
+        body = site.get(path, world.staff).json()
+        for row in body if operation.is_list else [body]:
             tried += 1
-            assert set(schema.get("required", [])) <= set(one) <= set(schema["properties"])
+            assert set(schema.get("required", [])) <= set(row) <= set(schema["properties"])
     assert tried > 8

@@ -1,6 +1,4 @@
-"""A request runs a fixed number of SQL statements, however long the page is."""
-
-from __future__ import annotations
+"""A request runs a fixed number of SQL statements for any number of rows."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,11 +8,12 @@ import pytest
 from sqlalchemy import insert
 
 from collegium.access import queries as access_queries
+from collegium.access.queries import ScopeAccess
 from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.api.waldur.routes import ROUTES
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import ssh_keys
 from collegium.invitations import actions as invitation_actions
 from collegium.invite_links import actions as invite_link_actions
@@ -30,11 +29,11 @@ FEW, MANY = 10, 100
 MOST = 6
 
 
-class Crowd:
-    """Two organisations that differ in their size only, each with its own owner.
+class TwoSizes:
+    """Two organisations that differ in size, each with its own owner.
 
-    What an owner lists is theirs alone, so a page of the small one holds ``FEW`` rows and a
-    page of the large one ``MANY``. Staff see all; for them the page size makes the difference.
+    An owner sees only the own organisation: a page has ``FEW`` rows or ``MANY``. Staff see both;
+    for them the page size makes the difference.
     """
 
     def __init__(self, world: World) -> None:
@@ -44,59 +43,58 @@ class Crowd:
 
     def _organisation(self, size: int) -> tuple[Person, Place, Place]:
         world, staff = self.world, self.world.staff.actor
-        owner, asker = world.person(f"owner{size}"), world.person(f"asker{size}")
+        owner, requester = world.person(f"owner{size}"), world.person(f"asker{size}")
         organisation = world.organisation(f"With {size}", owner=owner)
         project = world.project(organisation, "First")
         role, owner_role = world.role("PROJECT.MEMBER"), world.role("CUSTOMER.OWNER")
         with world.database.write() as tx:
-            above = access_queries.get_visible(tx, staff, ScopeKind.ORGANISATION, organisation.uuid)
-            below = access_queries.get_visible(tx, staff, ScopeKind.PROJECT, project.uuid)
-            myself = account_queries.by_uuid(tx, owner.uuid)
+
+            def visible(kind: ScopeKind, uuid: str) -> ScopeAccess:
+                return access_queries.get_visible(tx, staff, kind, uuid)
+
+            def add(scope: ScopeAccess, role: Row, account: Row) -> None:
+                assignment = membership_actions.RoleAssignment(scope, role, account)
+                membership_actions.add(tx, staff, assignment, None)
+
+            parent = visible(ScopeKind.ORGANISATION, organisation.uuid)
+            child = visible(ScopeKind.PROJECT, project.uuid)
+            owner_account = account_queries.by_uuid(tx, owner.uuid)
             for at in range(size):
                 name = f"m{size}-{at}"
                 values = {"username": name, "email": f"{name}@example.org"}
                 number = account_actions.create(tx, None, world.settings, world.vault, values)
                 account: Any = account_queries.by_id(tx, number)
-                for reached, given in ((above, owner_role), (below, role)):
-                    seat = membership_actions.RoleAssignment(reached, given, account)
-                    membership_actions.add(tx, staff, seat, None)
-                project_actions.create(tx, staff, above, {"name": f"Project {size}-{at}"})
+                add(parent, owner_role, account)
+                add(child, role, account)
+                project_actions.create(tx, staff, parent, {"name": f"Project {size}-{at}"})
                 uuid = organisation_actions.create(tx, staff, world.settings, {"name": name})
-                reached = access_queries.get_visible(tx, staff, ScopeKind.ORGANISATION, uuid)
-                seat = membership_actions.RoleAssignment(reached, owner_role, myself)
-                membership_actions.add(tx, staff, seat, None)
+                add(visible(ScopeKind.ORGANISATION, uuid), owner_role, owner_account)
                 details = {"email": values["email"]}
-                invitation_actions.create(tx, staff, world.settings, below, role, details)
-                link = invite_link_actions.create(tx, staff, world.settings, below, role, None, {})
-                join_request_actions.submit(tx, asker.actor, world.settings, link)
+                invitation_actions.create(tx, staff, world.settings, child, role, details)
+                link = invite_link_actions.create(tx, staff, world.settings, child, role, None, {})
+                join_request_actions.submit(tx, requester.actor, world.settings, link)
                 add_role(tx, f"CUSTOM.{name}", ScopeKind.PROJECT, ())
         return owner, organisation, project
 
 
-# Each with the most statements that it may run: whose token it is, how many rows there are, the
-# rows; and what belongs to the rows, for all of them at once.
+# The maximum of statements: the token, the count, the rows, and what the comment names.
 LISTS = {
-    "/api/users/": 4,  # their grants
-    "/api/customers/": 5,  # their projects, their people
+    "/api/users/": 4,  # grants
+    "/api/customers/": 5,  # projects, members
     "/api/projects/": 3,
-    "/api/roles/": 5,  # their permissions; for staff, their people
+    "/api/roles/": 5,  # permissions; for staff, their holders
     "/api/user-permissions/": 3,
-    "/api/user-invitations/": 5,  # what those hold who sent them, what the roles carry
+    "/api/user-invitations/": 5,  # grants of the inviters, permissions of the roles
     "/api/user-group-invitations/": 3,
     "/api/user-permission-requests/": 3,
     "/api/events/": 3,
-    "/api/customers/{uuid}/users/": 6,  # the organisation, one's roles there, their roles there
-    "/api/customers/{uuid}/list_users/": 5,  # the organisation, what one may do there
+    "/api/customers/{uuid}/users/": 6,  # the organisation, roles of caller and members
+    "/api/customers/{uuid}/list_users/": 5,  # the organisation, rights of the caller
     "/api/projects/{uuid}/list_users/": 5,
 }
-# Lists of another kind of owner, and their numbers; each is filled by its own test below.
-OTHERS = {
-    "/api/keys/": 3,
-    "/api/auth-tokens/": 3,
-}
-# Asks the database for nothing but whose token it is.
-CONSTANT = {"/api/customers/countries/"}
-ONES = {
+OTHER_LISTS = {"/api/keys/": 3, "/api/auth-tokens/": 3}  # filled by a test of their own
+TOKEN_ONLY = {"/api/customers/countries/"}  # the one statement reads the token
+OBJECTS = {
     "/api/users/me/": 2,
     "/api/users/{uuid}/": 3,
     "/api/customers/{uuid}/": 4,
@@ -116,51 +114,46 @@ ONES = {
 
 
 def statements(
-    site: Site, monkeypatch: pytest.MonkeyPatch, path: str, who: Person
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str, caller: Person
 ) -> tuple[int, Any]:
-    """How many statements a request runs once everything is warm, and what it answers."""
-    site.get(path, who)
-    with counted_statements(monkeypatch) as seen:
-        answer = site.get(path, who)
-    assert answer.status_code == 200, answer.text
-    return len(seen), answer.json()
+    """Return the number of statements of a request, once caches are filled, and its body."""
+    site.get(path, caller)
+    with counted_statements(monkeypatch) as executed:
+        response = site.get(path, caller)
+    assert response.status_code == 200, response.text
+    return len(executed), response.json()
 
 
-def test_every_list_has_its_number() -> None:
-    lists = {path for path, known in ROUTES.items() if "GET" in known and known["GET"].is_list}
-    lists -= {"/api/user-group-invitations/{uuid}/projects/"}  # as an organisation shows them
-    assert lists == set(LISTS) | set(OTHERS) | CONSTANT
-    ones = {path for path, known in ROUTES.items() if "GET" in known} - lists - {"/api/"}
-    ones -= {"/api/user-group-invitations/{uuid}/projects/"}
-    ones -= {"/api/users/{uuid}/token/"}  # staff's alone, and it leaves a trace
-    ones -= {"/api/auth-tokens/{user_id}/", "/api/version/", "/api/configuration/"}
-    assert ones == set(ONES)
+def test_every_route_has_a_maximum() -> None:
+    reads = {path: table["GET"] for path, table in ROUTES.items() if "GET" in table}
+    not_counted = {"/api/user-group-invitations/{uuid}/projects/", "/api/users/{uuid}/token/"}
+    not_counted |= {"/api/", "/api/auth-tokens/{user_id}/", "/api/version/", "/api/configuration/"}
+    lists = {path for path, operation in reads.items() if operation.is_list} - not_counted
+    assert lists == {*LISTS, *OTHER_LISTS, *TOKEN_ONLY}
+    assert reads.keys() - lists - not_counted == OBJECTS.keys()
     assert max(LISTS.values()) <= MOST
-    assert max(ONES.values()) <= MOST
+    assert max(OBJECTS.values()) <= MOST
 
 
-def test_a_list_runs_as_many_statements_for_a_hundred_rows_as_for_ten(
+def test_lists_run_as_many_statements_for_many_rows_as_for_few(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crowd = Crowd(world)
-    for path, most in LISTS.items():
-        numbers = set()
-        for owner, organisation, project in (crowd.small, crowd.large):
+    sizes = TwoSizes(world)
+    for path, maximum in LISTS.items():
+        by_owner: set[int] = set()
+        by_staff: set[int] = set()
+        for size, (owner, organisation, project) in ((FEW, sizes.small), (MANY, sizes.large)):
             place = organisation if "customers" in path else project
-            asked = path.replace("{uuid}", place.uuid)
-            size = MANY if owner is crowd.large[0] else FEW
-            for who in (owner, world.staff):
-                number, rows = statements(site, monkeypatch, f"{asked}?page_size={size}", who)
-                # Of what an owner sees there is at least that much, and so there is for staff.
-                assert len(rows) == size, (path, who.actor.username)
-                numbers.add((who is world.staff, number))
-        by_staff = {number for staff, number in numbers if staff}
-        by_owner = {number for staff, number in numbers if not staff}
-        assert len(by_staff) == len(by_owner) == 1, (path, numbers)
-        assert max(by_staff | by_owner) == most, (path, numbers)
+            url = f"{path.replace('{uuid}', place.uuid)}?page_size={size}"
+            for caller, numbers in ((owner, by_owner), (world.staff, by_staff)):
+                number, rows = statements(site, monkeypatch, url, caller)
+                assert len(rows) == size, (path, caller.actor.username)
+                numbers.add(number)
+        assert len(by_staff) == len(by_owner) == 1, (path, by_staff, by_owner)
+        assert max(by_staff | by_owner) == maximum, (path, by_staff, by_owner)
 
 
-def test_one_object_has_its_number(
+def test_one_object_runs_its_number_of_statements(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, member = world.person("owner"), world.person("member")
@@ -183,41 +176,39 @@ def test_one_object_has_its_number(
         "user-permission-requests": world.ask(world.person(), link),
         "events": site.get("/api/events/", owner).json()[0]["uuid"],
     }
-    for path, most in ONES.items():
-        asked = path.replace("{uuid}", uuids[path.split("/")[2]])
-        numbers = {statements(site, monkeypatch, asked, who)[0] for who in (owner, world.staff)}
-        assert max(numbers) == most, (path, numbers)
+    for path, maximum in OBJECTS.items():
+        url = path.replace("{uuid}", uuids[path.split("/")[2]])
+        numbers = {statements(site, monkeypatch, url, caller)[0] for caller in (owner, world.staff)}
+        assert max(numbers) == maximum, (path, numbers)
 
 
-def test_keys_and_tokens_run_as_many_statements_for_thirty_rows_as_for_three(
+def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = world.person("owner")
     for _ in range(30):
         add_key(world, owner)
         world.person()
-    for path, most in OTHERS.items():
-        for who in (world.staff,) if "tokens" in path else (owner, world.staff):
+    for path, maximum in OTHER_LISTS.items():
+        for caller in (world.staff,) if "tokens" in path else (owner, world.staff):
             numbers = set()
             for size in (3, 30):
-                number, rows = statements(site, monkeypatch, f"{path}?page_size={size}", who)
+                number, rows = statements(site, monkeypatch, f"{path}?page_size={size}", caller)
                 assert len(rows) == size, path
                 numbers.add(number)
-            assert numbers == {most}, (path, numbers)
+            assert numbers == {maximum}, (path, numbers)
 
 
 def add_key(world: World, person: Person) -> str:
-    """Insert a key as its action would; which key it is does not matter here."""
     uuid = uuid4().hex
+    fingerprints = ("fingerprint_md5", "fingerprint_sha256", "fingerprint_sha512")
     values = {
         "uuid": uuid,
         "account_id": person.id,
         "name": uuid,
         "public_key": f"ssh-ed25519 {uuid}",
         "kind": "ssh-ed25519",
-        "fingerprint_md5": uuid,
-        "fingerprint_sha256": uuid,
-        "fingerprint_sha512": uuid,
+        **dict.fromkeys(fingerprints, uuid),
     }
     with world.database.write() as tx:
         row = insert(ssh_keys).values(**values, created_at=tx.now, modified_at=tx.now)

@@ -1,13 +1,11 @@
-"""Bytes to a socket, and whatever comes back: what no client library would send."""
-
-from __future__ import annotations
+"""Send bytes to a socket and read the response: requests that no client library sends."""
 
 import socket
 from typing import NamedTuple
 
 
-class Said(NamedTuple):
-    """What a server has said: status 0, when it said nothing and closed."""
+class RawResponse(NamedTuple):
+    """A response; status 0 if the server closed the connection without one."""
 
     status: int
     headers: dict[str, str]
@@ -15,41 +13,42 @@ class Said(NamedTuple):
 
 
 def connect(port: int, seconds: float = 10) -> socket.socket:
-    """Open a connection."""
     return socket.create_connection(("127.0.0.1", port), timeout=seconds)
 
 
-def listen(line: socket.socket) -> Said:
-    """Read one answer; of one that is cut short, what there was of it."""
-    seen = b""
+def listen(connection: socket.socket) -> RawResponse:
+    """Read one response, or the part of it that arrives."""
+    data = b""
     try:
-        while b"\r\n\r\n" not in seen and (more := line.recv(65_536)):
-            seen += more
-        head, _, body = seen.partition(b"\r\n\r\n")
+        while b"\r\n\r\n" not in data and (more := connection.recv(65_536)):
+            data += more
+        head, _, body = data.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
-        headers = dict(each.lower().split(": ", 1) for each in lines if ": " in each)
-        while len(body) < int(headers.get("content-length", "0")) and (more := line.recv(65_536)):
+        headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
+        while len(body) < int(headers.get("content-length", "0")) and (
+            more := connection.recv(65_536)
+        ):
             body += more
     except (ConnectionError, TimeoutError):
-        return Said(0, {}, seen)
-    return Said(int(first.split(" ")[1]) if " " in first else 0, headers, body)
+        return RawResponse(0, {}, data)
+    return RawResponse(int(first.split(" ")[1]) if " " in first else 0, headers, body)
 
 
-def say(port: int, *parts: bytes, seconds: float = 10) -> Said:
-    """Send bytes, as far as they are taken, and give the first answer."""
-    with connect(port, seconds) as line:
+def say(port: int, *parts: bytes, seconds: float = 10) -> RawResponse:
+    """Send bytes until the server closes, and return the first response."""
+    with connect(port, seconds) as connection:
         try:
             for part in parts:
-                line.sendall(part)
+                connection.sendall(part)
         except (ConnectionError, TimeoutError):
-            pass  # it has answered before all was said
-        return listen(line)
+            pass  # it has responded already
+        return listen(connection)
 
 
 def request(
     method: str, path: str, *headers: str, body: bytes = b"", token: str = "", sized: bool = True
 ) -> bytes:
-    """Put a request together; nothing in it is checked."""
+    """Build a request without checking it."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
     if token:
         lines.append(f"Authorization: Token {token}")

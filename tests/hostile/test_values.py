@@ -1,9 +1,7 @@
-"""Wrong values in every field, parameter and segment of every route, in all three dialects.
+"""Invalid values in every field, parameter and path segment of the APIs and pages.
 
-The cases are made from the tables of routes, so a new field is tried the day it is born.
+The cases come from the tables of routes, so a new field is tested at once.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -24,7 +22,7 @@ from collegium.text.names import clean_name
 from collegium.web.forms import Form
 from collegium.web.page import Page
 from collegium.web.routes import ROUTES as WEB
-from tests.api.test_outsiders import Scene, body_for
+from tests.api.scene import Scene, body_for
 from tests.groups.scene import Groups
 from tests.hostile.values import INJECTIONS, SEGMENTS, STRANGE, TEXTS, VALUES, some
 from tests.support.browser import Browser
@@ -32,65 +30,65 @@ from tests.support.site import Site
 from tests.support.world import World
 
 JSON = {"Content-Type": "application/json"}
-CALCULATED = "454706269079"
-"""What some of the injections come to, where they are run."""
+ROUTES = {"waldur": WALDUR, "brainstem": DESCRIBED, "web": WEB}
+EXECUTED = "454706269079"
+"""The result of some of the injections, where they are executed."""
 
 
 @pytest.fixture
 def open_site(
-    make_site: Callable[[Settings], Site],
-    make_settings: Callable[..., Settings],
-    quick_hashes: None,
+    make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings]
 ) -> Site:
-    """A site that lets one try without end, and hashes quickly."""
+    """A site without rate limits."""
     return make_site(make_settings(rate_limits="false"))
 
 
-def check(answer: httpx.Response, *about: object) -> None:
-    """Hold an answer against what may never be: a fault of ours, or what was sent run as code."""
+def check(response: httpx.Response, *case: object) -> None:
+    """Check that a response is no server error and does not execute what was sent."""
 
-    def why() -> str:
-        # Only where it is wanted: to write megabytes as Python would takes longer than an answer.
-        return f"{about!r:.600}: {answer.status_code} {answer.text[:300]}"
+    def message() -> str:
+        # Called on failure only: the repr of megabytes is slow.
+        return f"{case!r:.600}: {response.status_code} {response.text[:300]}"
 
-    assert answer.status_code < 500, why()
-    assert CALCULATED not in answer.text, why()
-    if answer.headers.get("content-type", "").startswith("application/json") and answer.content:
-        json.loads(answer.content)
-    if "text/html" in answer.headers.get("content-type", ""):
-        assert "<script" not in answer.text, why()
-        assert "onerror='alert" not in answer.text, why()
-    assert "a" not in answer.cookies, why()
+    media_type = response.headers.get("content-type", "")
+    assert response.status_code < 500, message()
+    assert EXECUTED not in response.text, message()
+    if media_type.startswith("application/json") and response.content:
+        json.loads(response.content)
+    if "text/html" in media_type:
+        assert "<script" not in response.text, message()
+        assert "onerror='alert" not in response.text, message()
+    assert "a" not in response.cookies, message()
 
 
-def with_forms(routes: Routes) -> Iterator[tuple[str, str, Endpoint]]:
+def with_bodies(routes: Routes) -> Iterator[tuple[str, str, Endpoint]]:
     for path, table in routes.items():
         for method, operation in table.items():
             if operation.body is not None:
                 yield path, method, operation
 
 
-def waldur_path(scene: Scene, path: str) -> str:
+def waldur_url(scene: Scene, path: str) -> str:
     if "{uuid}" in path:
-        return path.replace("{uuid}", scene.named(path.split("/")[2]))
+        return path.replace("{uuid}", scene.object_of(path))
     return path.replace("{user_id}", "1")
 
 
-def test_every_field_of_the_waldur_wire(open_site: Site, scene: Scene, world: World) -> None:
+def test_every_field_of_the_waldur_api(open_site: Site, scene: Scene, world: World) -> None:
     tried = 0
-    for path, method, operation in with_forms(WALDUR):
-        sent = body_for(path, operation, scene, scene.stranger)
+    for path, method, operation in with_bodies(WALDUR):
+        valid = body_for(path, operation, scene)
         for name in operation.body or ():
             for value in some(VALUES, 3, path, method, name):
-                body = json.dumps({**sent, name: value}).encode()
-                answer = open_site.request(
-                    method, waldur_path(scene, path), world.staff, headers=JSON, content=body
+                content, url = json.dumps({**valid, name: value}), waldur_url(scene, path)
+                response = open_site.request(
+                    method, url, world.staff, headers=JSON, content=content.encode()
                 )
-                check(answer, method, path, name, value)
+                check(response, method, path, name, value)
                 tried += 1
     assert tried > 800
-    check(open_site.get("/api/users/?page_size=300", world.staff), "after")
-    check(open_site.get("/api/events/?page_size=300", world.staff), "after")
+    for path in ("/api/users/", "/api/events/"):
+        check(open_site.get(f"{path}?page_size=300", world.staff), path)
 
 
 BRAINSTEM: dict[type[bodies.Field], Any] = {
@@ -105,87 +103,92 @@ BRAINSTEM: dict[type[bodies.Field], Any] = {
 }
 
 
-def test_every_field_of_the_brainstem_wire(open_site: Site, world: World) -> None:
-    groups = Groups(world, open_site)
+def brainstem_bodies(
+    world: World, site: Site
+) -> Iterator[tuple[str, str, str, dict[str, bodies.Field], dict[str, Any]]]:
+    """Yield method, path, URL, form and valid body of each operation."""
     owner, other = world.person("owner"), world.person("other")
-    group = groups.found(owner)
+    group = Groups(world, site).found(owner)
+    for path, method, operation in with_bodies(DESCRIBED):
+        form: Any = operation.body or {}
+        url = path.replace("{id}", str(group if "/group/" in path else other.id))
+        yield method, path, url, form, {name: BRAINSTEM[type(form[name])] for name in form}
+
+
+def test_every_field_of_the_brainstem_api(open_site: Site, world: World) -> None:
+    headers = {**JSON, "Authorization": f"Bearer {world.staff.token}"}
     tried = 0
-    for path, method, operation in with_forms(DESCRIBED):
-        form = operation.body or {}
-        sent = {name: BRAINSTEM[type(kind)] for name, kind in form.items()}
-        at = path.replace("{id}", str(group if "/group/" in path else other.id))
-        for name in form:
-            for value in some(VALUES, 12, path, method, name):
-                body = json.dumps({**sent, name: value}).encode()
-                headers = {**JSON, "Authorization": f"Bearer {world.staff.token}"}
-                check(
-                    open_site.request(method, at, headers=headers, content=body),
-                    method,
-                    path,
-                    name,
-                    value,
-                )
-                tried += 1
+    for method, path, url, form, valid in brainstem_bodies(world, open_site):
+        cases = [
+            (name, {**valid, name: value})
+            for name in form
+            for value in some(VALUES, 12, path, method, name)
+        ]
+        tried += len(cases)
         for value in some(TEXTS, 12, path, method):
-            people = {str(value): {"is_owner": value}, "a@example.org": value}
-            body = json.dumps({"users": people}).encode()
-            check(open_site.request(method, at, headers=headers, content=body), method, path, value)
+            users = {str(value): {"is_owner": value}, "a@example.org": value}
+            cases.append(("users", {"users": users}))
+        for name, body in cases:
+            content = json.dumps(body).encode()
+            response = open_site.request(method, url, headers=headers, content=content)
+            check(response, method, path, name, body)
     assert tried > 150
 
 
-@pytest.mark.parametrize("dialect", ["waldur", "brainstem"])
+@pytest.mark.parametrize("api", ["waldur", "brainstem"])
 def test_every_parameter_of_every_list(
-    open_site: Site, scene: Scene, world: World, dialect: str
+    open_site: Site, scene: Scene, world: World, api: str
 ) -> None:
+    headers = {"Authorization": f"Token {world.staff.token}"}
+    common = ["page", "page_size", "o", "field", "limit", "offset", "sort[]", "include[]"]
     tried = 0
-    for path, table in (WALDUR if dialect == "waldur" else DESCRIBED).items():
+    for path, table in ROUTES[api].items():
         operation = table.get("GET")
         if operation is None or not (operation.is_list or operation.filters):
             continue
-        at = waldur_path(scene, path).replace("{id}", "1")
-        names = [*(operation.filters or ()), "page", "page_size", "o", "field"]
-        names += ["limit", "offset", "sort[]", "include[]", "filter{id.in}", "filter{x.y}"]
-        for name in names:
+        url = waldur_url(scene, path).replace("{id}", "1")
+        for name in (*(operation.filters or ()), *common, "filter{id.in}", "filter{x.y}"):
             for value in some(TEXTS, 2, path, name):
                 text = quote(str(value)[:3000], errors="surrogatepass")
-                url = f"{at}?{quote(name)}={text}"
-                who = {"Authorization": f"Token {world.staff.token}"}
-                check(open_site.get(url, headers=who), path, name, value)
+                response = open_site.get(f"{url}?{quote(name)}={text}", headers=headers)
+                check(response, path, name, value)
                 tried += 1
     assert tried > 60
 
 
 class Spy:
-    """Notes which fields a page asks a form for."""
+    """Records which fields a page reads from its form, and the choices of each."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: set[str] = set()
-        self.words: dict[str, set[str]] = {}
+        self.choices: dict[str, set[str]] = {}
         raw, many, choice = Form.raw, Form.many, Form.choice
 
-        def noted_raw(form: Form, name: str) -> str:
+        def spy_raw(form: Form, name: str) -> str:
             self.names.add(name)
             return raw(form, name)
 
-        def noted_many(form: Form, name: str) -> list[str]:
+        def spy_many(form: Form, name: str) -> list[str]:
             self.names.add(name)
             return many(form, name)
 
-        def noted_choice(form: Form, name: str, *known: str) -> str:
-            self.words.setdefault(name, set()).update(known)
+        def spy_choice(form: Form, name: str, *known: str) -> str:
+            self.choices.setdefault(name, set()).update(known)
             return choice(form, name, *known)
 
-        monkeypatch.setattr(Form, "raw", noted_raw)
-        monkeypatch.setattr(Form, "many", noted_many)
-        monkeypatch.setattr(Form, "choice", noted_choice)
+        monkeypatch.setattr(Form, "raw", spy_raw)
+        monkeypatch.setattr(Form, "many", spy_many)
+        monkeypatch.setattr(Form, "choice", spy_choice)
+
+    @property
+    def actions(self) -> list[str]:
+        return sorted(self.choices.get("action", ())) or ["send"]
 
 
-PLAIN = {
+VALID = {
     "username": "someone",
     "email": "someone@example.org",
-    "password": "purple-tram-lifts-9",
-    "again": "purple-tram-lifts-9",
-    "current": "purple-tram-lifts-9",
+    **dict.fromkeys(("password", "again", "current"), "purple-tram-lifts-9"),
     "agrees": "yes",
     "addresses": "a@example.org",
     "kind": "one",
@@ -195,52 +198,68 @@ PLAIN = {
 
 @lru_cache(maxsize=32)
 def _quoted(text: str) -> str:
-    """Encode a text for a form; the long ones are sent to field after field."""
+    """Encode a text for a form; long texts are sent for many fields."""
     return quote_plus(text, "/:@,.[]{}", errors="surrogatepass")
 
 
 class Poster:
-    """Somebody's browser, that posts to one page whatever it is told."""
+    """A browser that sends forms to one page."""
 
-    def __init__(self, browser: Browser, at: str, csrf: str) -> None:
+    def __init__(self, browser: Browser, url: str, csrf: str) -> None:
         self.browser = browser
-        self.at = at
+        self.url = url
         self.csrf = csrf
 
-    def post(self, **fields: str) -> None:
+    def post(self, **fields: str) -> httpx.Response:
         content = "&".join(
             f"{quote_plus(name)}={_quoted(text)}"
             for name, text in {"csrf": self.csrf, **fields}.items()
         )
-        kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = self.browser.call("POST", self.at, content=content.encode(), headers=kind)
-        check(answer, self.at, fields)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        response = self.browser.call("POST", self.url, content=content.encode(), headers=headers)
+        check(response, self.url, fields)
+        return response
 
-    def fields(self, spy: Spy) -> set[str]:
-        """Find out which fields the page reads, by giving it what it asked for before."""
+    def fields(self, spy: Spy) -> list[str]:
+        """Return the fields that the page reads; send those known so far until none is new."""
         known: set[str] = set()
-        spy.words.clear()
+        spy.choices.clear()
         while True:
             spy.names.clear()
-            self.post(**{name: PLAIN.get(name, "x") for name in known})
-            for action in sorted(spy.words.get("action", ())):
+            self.post(**{name: VALID.get(name, "x") for name in known})
+            for action in sorted(spy.choices.get("action", ())):
                 self.post(action=action)
             if spy.names - {"csrf"} <= known:
-                return known
+                return sorted(known)
             known |= spy.names - {"csrf"}
 
 
-def segments(scene: Scene, world: World, path: str) -> dict[str, str]:
-    """What stands for the places of a page's path."""
-    places = {"/organisation/": scene.organisation.uuid, "/project/": scene.project.uuid}
-    base = "/".join(path.split("/")[:2]) + "/"
-    return {
-        "token": world.vault.sign("invitation", scene.invitation, 1),
-        "code": "0" * 32,
-        "uuid": places.get(base, scene.link),
-        "number": "1",
-        "one": scene.invitation,
-    }
+def page_url(scene: Scene, world: World, path: str) -> str:
+    """Return the path of a page with its segments filled in."""
+    uuids = {"organisation": scene.organisation.uuid, "project": scene.project.uuid}
+    return path.format(
+        token=world.vault.sign("invitation", scene.invitation, 1),
+        code="0" * 32,
+        uuid=uuids.get(path.split("/")[1], scene.link),
+        number="1",
+        one=scene.invitation,
+    )
+
+
+def posters(site: Site, scene: Scene, world: World) -> Iterator[tuple[str, Poster]]:
+    """Yield each page that has a form, and its sender."""
+    for path, table in WEB.items():
+        operation = table.get("POST")
+        if not isinstance(operation, Page):
+            continue
+        browser = Browser(site)
+        if operation.public:
+            browser.open("/sign_in/")
+        else:
+            browser.sign_in(world, scene.owner)
+        (secret,) = browser.cookies.values()
+        csrf = world.vault.derive_code("form", secret)
+        yield path, Poster(browser, page_url(scene, world, path), csrf)
 
 
 def test_every_field_of_every_page(
@@ -248,69 +267,53 @@ def test_every_field_of_every_page(
 ) -> None:
     spy = Spy(monkeypatch)
     tried = 0
-    for path, table in WEB.items():
-        operation = table.get("POST")
-        if not isinstance(operation, Page):
-            continue
-        browser = Browser(open_site)
-        if operation.public:
-            browser.open("/sign_in/")
-            secret = browser.cookies["collegium_visit"]
-        else:
-            browser.sign_in(world, scene.owner)
-            secret = browser.cookies["collegium_session"]
-        at = path.format_map(segments(scene, world, path))
-        poster = Poster(browser, at, world.vault.derive_code("form", secret))
-        known = sorted(poster.fields(spy))
-        actions = sorted(spy.words.get("action", ())) or ["send"]
-        for name in known:
+    for path, poster in posters(open_site, scene, world):
+        fields = poster.fields(spy)
+        valid = {name: VALID.get(name, "x") for name in fields}
+        actions = spy.actions
+        for name in fields:
             for number, text in enumerate(some(TEXTS, 4, path, name)):
-                plain = {each: PLAIN.get(each, "x") for each in known}
-                poster.post(**{**plain, "action": actions[number % len(actions)], name: text})
+                poster.post(**{**valid, "action": actions[number % len(actions)], name: text})
                 tried += 1
     assert tried > 100
 
 
-@pytest.mark.parametrize("dialect", ["waldur", "brainstem", "web"])
+@pytest.mark.parametrize("protocol", ["waldur", "brainstem", "web"])
 def test_every_segment_of_every_path(
-    open_site: Site, scene: Scene, world: World, dialect: str
+    open_site: Site, scene: Scene, world: World, protocol: str
 ) -> None:
-    routes = {"waldur": WALDUR, "brainstem": DESCRIBED, "web": WEB}[dialect]
     browser = Browser(open_site).sign_in(world, scene.owner)
     csrf = world.vault.derive_code("form", browser.cookies["collegium_session"])
     tried = 0
-    for path, table in routes.items():
-        if "{" not in path:
-            continue
-        for method in table:
+    for path, table in ROUTES[protocol].items():
+        for method in table if "{" in path else ():
             for segment in some(SEGMENTS, 4, path, method):
-                at = re.sub(r"{\w+}", lambda _: segment, path)  # noqa: B023 - used at once
-                if dialect == "web":
-                    answer = browser.call(method, at, data={"csrf": csrf})
+                url = re.sub(r"{\w+}", lambda _: segment, path)  # noqa: B023 - used at once
+                if protocol == "web":
+                    response = browser.call(method, url, data={"csrf": csrf})
                 else:
-                    answer = open_site.request(method, at, world.staff)
-                check(answer, method, at)
-                assert answer.status_code >= 300 or method == "GET", (method, at)
+                    response = open_site.request(method, url, world.staff)
+                check(response, method, url)
+                assert response.status_code >= 300 or method == "GET", (method, url)
                 tried += 1
     assert tried > 40
 
 
-def test_names_that_are_code_are_texts(open_site: Site, world: World) -> None:
-    """What is taken is given back as it was, by the API, on pages, and in what lists find."""
+def test_code_in_names_stays_text(open_site: Site, world: World) -> None:
+    """An accepted name is returned unchanged by the API, on pages, and by filters."""
+    browser = Browser(open_site).sign_in(world, world.staff)
     for number, text in enumerate([*INJECTIONS, *STRANGE]):
         person = {"first_name": text, "username": f"p{number}", "email": f"p{number}@example.org"}
         content = json.dumps(person).encode()
-        answer = open_site.post("/api/users/", world.staff, headers=JSON, content=content)
-        check(answer, text)
-        if answer.status_code == 400:
-            assert set(answer.json()) == {"first_name"}, text
+        response = open_site.post("/api/users/", world.staff, headers=JSON, content=content)
+        check(response, text)
+        if response.status_code == 400:
+            assert set(response.json()) == {"first_name"}, text
             continue
-        # But for what nobody sees: line ends are spaces, and what turns the direction is gone.
-        kept = clean_name(text)
-        assert answer.json()["first_name"] == kept
-        place = world.organisation(kept[:100] or "x", owner=None)
-        person_page = Browser(open_site).sign_in(world, world.staff)
-        page = person_page.open(f"/organisation/{place.uuid}/")
-        check(page, text)
-        found = open_site.get("/api/customers/", world.staff, params={"name_exact": place.name})
-        check(found, text)
+        # Line ends become spaces, and bidirectional controls are removed.
+        clean = clean_name(text)
+        assert response.json()["first_name"] == clean
+        organisation = world.organisation(clean[:100] or "x", owner=None)
+        check(browser.open(f"/organisation/{organisation.uuid}/"), text)
+        query = {"name_exact": organisation.name}
+        check(open_site.get("/api/customers/", world.staff, params=query), text)

@@ -247,7 +247,7 @@ def label(row: Row, variant: str) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_in_a_blocked_organisation_only_taking_away_is_possible(blocked: Stage) -> None:
+def test_blocked_organisation_allows_only_removing(blocked: Stage) -> None:
     tenant = blocked.tenants[0]
     before = belonging(blocked, tenant)
     changed: dict[str, set[str]] = {}
@@ -276,7 +276,7 @@ def test_in_a_blocked_organisation_only_taking_away_is_possible(blocked: Stage) 
     assert tried > 500
 
 
-def test_what_the_sweep_sends_would_be_done_if_the_organisation_were_open(
+def test_same_requests_succeed_in_an_open_organisation(
     blocked: Stage,
 ) -> None:
     """The twin: with the same people and bodies, the same routes change the organisation."""

@@ -74,7 +74,7 @@ NUMBER: Final = re.compile(
 WALKERS: Final = ("staff", "owner", "manager", "stranger", "sibling", "invitee", "nobody")
 
 
-def test_every_page_that_posts_creates_once_or_creates_nothing() -> None:
+def test_every_form_creates_once_or_is_listed() -> None:
     posting = {path for path, table in ROUTES["web"].items() if "POST" in table}
     creating = {row.path for row in CREATING}
     assert posting - creating - OTHERS.keys() == set(), "say which it is"
@@ -142,7 +142,7 @@ def plain(answer: httpx.Response) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("stage", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("path", [row.path for row in CREATING])
-def test_second_press_changes_nothing_and_is_answered_as_the_first(stage: Stage, path: str) -> None:
+def test_repeated_form_changes_nothing_and_gets_the_same_response(stage: Stage, path: str) -> None:
     row = next(row for row in CREATING if row.path == path)
     tried = 0
     for visitor in visitors(stage, row):
@@ -172,7 +172,7 @@ def test_second_press_changes_nothing_and_is_answered_as_the_first(stage: Stage,
 
 @pytest.mark.parametrize("stage", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("path", [row.path for row in CREATING])
-def test_every_form_that_creates_carries_a_number_that_is_new_each_time(
+def test_every_creating_form_has_a_new_number_each_time(
     stage: Stage, path: str
 ) -> None:
     row = next(row for row in CREATING if row.path == path)
@@ -189,7 +189,7 @@ def test_every_form_that_creates_carries_a_number_that_is_new_each_time(
 
 
 @pytest.mark.parametrize("stage", ["sqlite"], indirect=True)
-def test_forms_that_create_nothing_carry_no_number(stage: Stage) -> None:
+def test_other_forms_have_no_number(stage: Stage) -> None:
     row = next(row for row in ROWS if row.path == "/account/profile/")
     page = Visitor(stage, row, "owner").call("GET", "/account/profile/")
     assert "submission" not in page.text

@@ -41,7 +41,7 @@ def test_every_route_has_a_row_and_every_row_a_route() -> None:
     assert {row.path for row in ROWS} >= asks.OBJECTS.keys() & asks.TELLING.keys()
 
 
-def test_the_other_spelling_of_a_route_is_the_same_route() -> None:
+def test_both_paths_of_a_route_have_the_same_handler() -> None:
     for path, operations in brainstem.ROUTES.items():
         other = brainstem.ROUTES[spelling("brainstem", path)]
         for method, one in operations.items():
@@ -54,7 +54,7 @@ def test_the_other_spelling_of_a_route_is_the_same_route() -> None:
 
 
 @pytest.mark.parametrize("chapter", sorted({row.chapter for row in ROWS}))
-def test_everybody_may_what_the_matrix_says_and_no_more(stage: Stage, chapter: str) -> None:
+def test_rights_are_as_in_the_matrix(stage: Stage, chapter: str) -> None:
     faults = [
         fault for row in ROWS if row.chapter == chapter for fault in Walk(stage, row).faults()
     ]
@@ -63,7 +63,7 @@ def test_everybody_may_what_the_matrix_says_and_no_more(stage: Stage, chapter: s
 
 @pytest.mark.parametrize("stage", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("dialect", ROUTES)
-def test_a_method_that_a_path_does_not_have_does_nothing_for_anybody(
+def test_absent_methods_are_refused(
     stage: Stage, dialect: str
 ) -> None:
     tried = 0

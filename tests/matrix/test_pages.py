@@ -143,7 +143,7 @@ def look(
 @pytest.mark.parametrize("stage", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("in_group", [False, True], ids=["tree", "group"])
 @pytest.mark.parametrize("name", [one for names in WALKERS.values() for one in names])
-def test_no_page_says_more_than_the_api_and_no_link_leads_to_a_closed_door(
+def test_pages_reveal_no_more_than_the_api_and_links_are_allowed(
     stage: Stage, name: str, *, in_group: bool
 ) -> None:
     who = stage.walker(name, in_group=in_group)

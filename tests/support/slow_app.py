@@ -13,8 +13,8 @@ from collegium import server
 
 SECONDS = 2.0
 PAUSE_SECONDS = 3
-"""How long the next part of a body may take here; ``tests/hostile/test_wire.py`` waits for the true
-time."""
+"""Seconds that the next part of a body may take here; ``tests/hostile/test_raw_http.py`` has the
+true time."""
 
 
 def build() -> WSGIApplication:

@@ -1,10 +1,8 @@
-"""Schemathesis over the published description: generated calls, and stories made of them.
+"""Schemathesis calls the operations of the OpenAPI document, alone and in sequences.
 
-In CI a bounded part under a fixed seed; ``HOSTILE=long`` tries everything it knows,
-``HOSTILE_SEED`` and ``HOSTILE_EXAMPLES`` say under which seed and how many for each operation.
+CI runs a part with a fixed seed. ``HOSTILE=long`` runs everything; ``HOSTILE_SEED`` and
+``HOSTILE_EXAMPLES`` set the seed and the number of examples for each operation.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -27,40 +25,40 @@ QUICK = {
     "ordinary": ("--phases", "stateful", "--max-examples", "10", "--no-shrink"),
 }
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "60"))
-# Paths that name whoever calls are left out, which of some operations leaves little.
+# Paths that name the caller are filtered, which leaves few cases for some operations.
 _ON = ("--continue-on-failure", "--suppress-health-check", "filter_too_much")
 LONG = (
     ("--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), *_ON),
-    # Of calls that are wrong nothing follows that could be told on.
+    # Invalid calls create nothing that a later call could use.
     ("--phases", "stateful", "--mode", "positive", "--max-examples", str(20 * EXAMPLES), *_ON),
 )
 UUID = "/{uuid}/"
 
 
 def with_links(document: dict[str, Any]) -> dict[str, Any]:
-    """Say where the names in paths come from: whatever was made or listed one step above."""
+    """Link the UUIDs in paths to the operation that creates or lists the object."""
     paths = document["paths"]
     for path, table in paths.items():
-        for method, found in (("post", "$response.body#/uuid"), ("get", "$response.body#/0/uuid")):
+        for method, source in (("post", "$response.body#/uuid"), ("get", "$response.body#/0/uuid")):
             if method not in table or f"{path}{UUID[1:]}" not in paths:
                 continue
             links = {
-                said["operationId"]: {
-                    "operationId": said["operationId"],
-                    "parameters": {"uuid": found},
+                operation["operationId"]: {
+                    "operationId": operation["operationId"],
+                    "parameters": {"uuid": source},
                 }
                 for below, operations in paths.items()
                 if below.startswith(f"{path}{UUID[1:]}")
-                for said in operations.values()
+                for operation in operations.values()
             }
-            for code, answer in table[method]["responses"].items():
+            for code, response in table[method]["responses"].items():
                 if code.startswith("2"):
-                    answer["links"] = links
+                    response["links"] = links
     return document
 
 
 @pytest.mark.timeout(7200 if IS_LONG else 300)
-def test_the_description_holds_for_every_call_and_story(running: Running, tmp_path: Path) -> None:
+def test_generated_calls_match_the_openapi_document(running: Running, tmp_path: Path) -> None:
     world = running.world
     person = world.person()
     project = world.project(world.organisation(owner=person))
@@ -69,16 +67,15 @@ def test_the_description_holds_for_every_call_and_story(running: Running, tmp_pa
     document = running.service.call("GET", "/schema/openapi.json").json()
     described = tmp_path / "openapi.json"
     described.write_text(json.dumps(with_links(document)))
-    # In this order: staff change everything, the roles of others among it.
-    for name, who in (("ordinary", person), ("staff", world.staff)):
-        for words in LONG if IS_LONG else (QUICK[name],):
-            run(running, described, who, words)
+    # Staff come last: they change the roles of others.
+    for name, account in (("ordinary", person), ("staff", world.staff)):
+        for options in LONG if IS_LONG else (QUICK[name],):
+            run(running, described, account, options)
 
 
-def run(running: Running, described: Path, person: Person, words: tuple[str, ...]) -> None:
-    """Have a person's calls made, and judged."""
+def run(running: Running, described: Path, person: Person, options: tuple[str, ...]) -> None:
     token = running.token_of(person)
-    done = subprocess.run(
+    process = subprocess.run(
         [
             sys.executable,
             *("-m", "schemathesis.cli"),
@@ -87,7 +84,7 @@ def run(running: Running, described: Path, person: Person, words: tuple[str, ...
             *("-H", f"Authorization: Token {token}", "--seed", SEED),
             *("--exclude-path", "/api-auth/logout/", "--generation-database", "none"),
             *("--no-color", "--warnings", "off"),
-            *words,
+            *options,
         ],
         cwd=described.parent,
         env={
@@ -100,8 +97,8 @@ def run(running: Running, described: Path, person: Person, words: tuple[str, ...
         text=True,
         check=False,
     )
-    print(done.stdout[-1000:])  # noqa: T201 - how many cases there were
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+    print(process.stdout[-1000:])  # noqa: T201 - the number of cases
+    assert process.returncode == 0, process.stdout[-20_000:] + process.stderr[-2_000:]
     with running.world.database.read() as tx:
         owner = token_queries.owner(tx, running.world.vault.digest(token))
-    assert owner is not None, "the calls have ended their own token, and tried little"
+    assert owner is not None, "the calls ended their own token"

@@ -1,0 +1,139 @@
+"""Two organisations with an object of every kind, and valid bodies for every route.
+
+A route on a resource that is not known here fails until its object is added.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from collegium.access.rules import ScopeKind
+from collegium.api.request import Endpoint
+from collegium.api.waldur import fields, roles
+from collegium.events import queries as event_queries
+from collegium.ssh_keys import actions as ssh_key_actions
+from collegium.ssh_keys.rules import parse
+from tests.access.test_visibility import add_role
+from tests.support.remote import new_key
+from tests.support.world import Person, Place, World
+
+CIVIL_NUMBER = "38001085718"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Objects of one organisation, and an account outside of it."""
+
+    organisation: Place
+    project: Place
+    member: Person
+    owner: Person
+    stranger: Person
+    invitation: str
+    link: str
+    role: str
+    owner_role: str
+    uuids: dict[str, str]
+
+    def object_of(self, path: str) -> str:
+        """Return the UUID of the object for the resource of a path."""
+        resource = path.split("/")[2]
+        assert resource in self.uuids, f"/api/{resource}/ is new: add an object to the scene"
+        return self.uuids[resource]
+
+
+@pytest.fixture
+def scene(world: World) -> Scene:
+    owner, member = world.person("secretowner"), world.person("secretmember")
+    organisation = world.organisation("Secret Society", owner=owner)
+    project = world.project(organisation, "Secret Engine")
+    world.seat(member, "PROJECT.MEMBER", project)
+    with world.database.write() as tx:
+        key = ssh_key_actions.create(tx, owner.actor, parse(new_key()), "of the owner")
+        add_role(tx, "CUSTOM.UNUSED", ScopeKind.PROJECT, ())
+        filters = {"related": member.uuid, "project": project.uuid}
+        (event,) = event_queries.listing.page(tx, world.staff.actor, filters, (), 2, 0)
+    link = world.open(world.staff, "CUSTOMER.OWNER", organisation)
+    return Scene(
+        organisation=organisation,
+        project=project,
+        member=member,
+        owner=owner,
+        stranger=world.person("stranger"),
+        invitation=world.invite(owner, "invited@example.org", "PROJECT.ADMIN", project),
+        link=link,
+        role=world.role("PROJECT.MEMBER").uuid,
+        owner_role=world.role("CUSTOMER.OWNER").uuid,
+        uuids={
+            "users": member.uuid,
+            "customers": organisation.uuid,
+            "projects": project.uuid,
+            "user-invitations": world.invite(
+                owner, "locked@example.org", "PROJECT.ADMIN", project, civil_number=CIVIL_NUMBER
+            ),
+            "user-group-invitations": link,
+            "user-permission-requests": world.ask(
+                world.person("asker"), world.open(owner, "PROJECT.ADMIN", project)
+            ),
+            "user-permissions": world.grants_in(project)[0].uuid,
+            "roles": world.role("CUSTOM.UNUSED").uuid,
+            "keys": key,
+            "events": event.uuid,
+        },
+    )
+
+
+SAMPLES: dict[type[fields.Field], Any] = {
+    fields.Boolean: False,
+    fields.Integer: 60,
+    fields.Decimal: 1.5,
+    fields.Date: (datetime.now(UTC) + timedelta(days=30)).date().isoformat(),
+    fields.DateTime: (datetime.now(UTC) + timedelta(days=30)).isoformat(),
+    fields.Uuid: uuid4().hex,
+    fields.File: None,
+    fields.StringList: ["x"],
+    roles.ContentType: "project",
+    roles.Permissions: ["PROJECT.UPDATE"],
+}
+TEXTS = ("EE", "somebody@example.org", "+372 5555", "1.00", "10.0.0.0/8", "https://example.org/")
+
+
+def sample(name: str, kind: fields.Field) -> Any:
+    """Return a value that a field accepts."""
+    if isinstance(kind, fields.Text):
+        return next(text for text in TEXTS if is_accepted(kind, text))
+    if isinstance(kind, fields.Choice):
+        return next(iter(kind.of))
+    assert type(kind) in SAMPLES, f"add a sample of {type(kind).__name__}, for {name}"
+    return SAMPLES[type(kind)]
+
+
+def is_accepted(kind: fields.Field, text: str) -> bool:
+    try:
+        kind.read(text, form=False)
+    except fields.ValidationError:
+        return False
+    return True
+
+
+def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
+    """Return a valid body for an operation."""
+    body = {name: sample(name, kind) for name, kind in (operation.body or {}).items()}
+    resource = path.split("/")[2]
+    objects = {
+        "customer": scene.organisation.path,
+        "scope": scene.project.path,
+        "role": scene.owner_role if resource == "customers" else scene.role,
+        "project_role": scene.role,
+        "user": scene.stranger.uuid,
+        "slug": f"s-{uuid4().hex}",
+        "code": uuid4().hex,
+        "password": "not-the-right-one-41",
+        "new_password": "purple-tram-lifts-9",
+    }
+    if resource == "roles":
+        objects["name"] = f"CUSTOM.{uuid4().hex}"
+    return body | {name: value for name, value in objects.items() if name in body}

@@ -1,0 +1,315 @@
+"""Very long values in every field, parameter, segment and header are refused quickly.
+
+The tests measure the processor time of the thread that answers, which does not depend on the load.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import httpx
+import pytest
+
+from collegium.api.request import BODY_MAX
+from collegium.web.browser_request import BrowserRequest
+from tests.api.scene import Scene, body_for
+from tests.hostile.test_values import (
+    JSON,
+    ROUTES,
+    VALID,
+    Spy,
+    brainstem_bodies,
+    check,
+    open_site,
+    page_url,
+    posters,
+    waldur_url,
+    with_bodies,
+)
+from tests.hostile.values import IS_LONG, some
+from tests.support.browser import Browser
+from tests.support.site import Site
+from tests.support.world import World
+
+__all__ = ["open_site"]
+
+pytestmark = [pytest.mark.parametrize("url", ["sqlite"], indirect=True), pytest.mark.timeout(600)]
+
+SECONDS: Final = 0.2
+CHARACTERS: Final = ["a", ":", "@", ".", " ", "7", ","]
+PIECES: Final = [
+    *(":1 ", "a@", "@a.", "a.", ", ", "[", "{", "%", "%41", "\\", '"', "\u0301\u0316", "1-")
+]
+"""Text that could slow down a pattern or a parser when it is repeated."""
+
+REPEATED: Final = [*CHARACTERS, *PIECES] if IS_LONG else CHARACTERS
+# Bytes of the longest target and header that the server accepts, and of the longest it reads.
+URL_MAX: Final = 65_000
+URL_READ: Final = 32_500
+HEADER_MAX: Final = 400_000
+HEADER_READ: Final = 8_000
+
+
+class SlowRequest(NamedTuple):
+    milliseconds: int
+    case: tuple[Any, ...]
+
+
+class Stopwatch:
+    """Times requests and reports all slow ones together."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.slow: list[SlowRequest] = []
+        self.tried = 0
+
+    def time(self, send: Callable[[], httpx.Response], *case: Any) -> httpx.Response:
+        """Send a request. Repeat a slow one: the first may have filled caches."""
+        response = send()
+        self.tried += 1
+        seconds = self.site.took
+        if seconds > SECONDS:
+            send()
+            seconds = min(seconds, self.site.took)
+        if seconds > SECONDS:
+            self.slow.append(SlowRequest(round(seconds * 1000), case))
+        return response
+
+    def finish(self, minimum: int) -> None:
+        assert not self.slow, f"{len(self.slow)} slow: {sorted(self.slow, reverse=True)[:40]}"
+        assert self.tried >= minimum
+
+
+def filled(begin: bytes, piece: bytes, end: bytes, size: int) -> bytes:
+    """Repeat a piece between begin and end up to a size in bytes."""
+    return begin + piece * ((size - len(begin) - len(end)) // len(piece)) + end
+
+
+def texts(size: int) -> Iterator[tuple[str, str]]:
+    """Yield each piece, and its repetition up to a size in bytes."""
+    for piece in REPEATED:
+        yield piece, piece * (size // len(piece.encode()))
+
+
+def test_no_field_of_the_waldur_api_takes_long(open_site: Site, scene: Scene, world: World) -> None:
+    stopwatch = Stopwatch(open_site)
+    for path, method, operation in with_bodies(ROUTES["waldur"]):
+        valid, url = body_for(path, operation, scene), waldur_url(scene, path)
+        for name in operation.body or ():
+            begin, _, end = json.dumps({**valid, name: "\0"}).encode().partition(b"\\u0000")
+            for piece in REPEATED:
+                # Encoding the whole body as JSON would take longer than the response.
+                encoded = json.dumps(piece, ensure_ascii=False).encode()[1:-1]
+                content = filled(begin, encoded, end, BODY_MAX)
+                send = partial(
+                    open_site.request, method, url, world.staff, headers=JSON, content=content
+                )
+                check(stopwatch.time(send, method, path, name, piece), method, path, name, piece)
+    stopwatch.finish(1000)
+
+
+def test_no_field_of_the_brainstem_api_takes_long(open_site: Site, world: World) -> None:
+    stopwatch = Stopwatch(open_site)
+    headers = {**JSON, "Authorization": f"Bearer {world.staff.token}"}
+    for method, path, url, form, valid in brainstem_bodies(world, open_site):
+        for name in form:
+            for piece, text in texts(BODY_MAX - 2000):
+                values = [text, {text: {"is_manager": True}}]
+                for value in values if name == "users" else values[:1]:
+                    content = json.dumps({**valid, name: value}, ensure_ascii=False).encode()
+                    send = partial(open_site.request, method, url, headers=headers, content=content)
+                    response = stopwatch.time(send, method, path, name, piece)
+                    check(response, method, path, name, piece)
+    stopwatch.finish(100)
+
+
+def test_no_field_of_a_page_takes_long(
+    open_site: Site, scene: Scene, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = Spy(monkeypatch)
+    stopwatch = Stopwatch(open_site)
+    for path, poster in posters(open_site, scene, world):
+        fields = poster.fields(spy)
+        valid = {name: VALID.get(name, "x") for name in fields}
+        actions = spy.actions
+        for name in sorted({*fields, "csrf"}):
+            cases = list(texts(BODY_MAX - 3000))
+            # Many valid addresses.
+            cases += [("a@b.co, ", "a@b.co, " * number) for number in (60_000, 12_000)]
+            cases += [("a@b.co", f"{'a' * 480}@b.co\r\n" * 200)] if name == "addresses" else []
+            for number, (piece, text) in enumerate(cases):
+                form = {**valid, "action": actions[number % len(actions)], name: text}
+                stopwatch.time(partial(poster.post, **form), path, name, piece)
+    stopwatch.finish(500)
+
+
+def credentials(world: World, browser: Browser, protocol: str) -> dict[str, str]:
+    """Return the header that identifies the caller."""
+    if protocol == "web":
+        return {"cookie": "; ".join(f"{name}={text}" for name, text in browser.cookies.items())}
+    scheme = "Token" if protocol == "waldur" else "Bearer"
+    return {"authorization": f"{scheme} {world.staff.token}"}
+
+
+@pytest.mark.parametrize("protocol", ["waldur", "brainstem", "web"])
+def test_no_parameter_takes_long(
+    open_site: Site, scene: Scene, world: World, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: set[str] = set()
+    query_value = BrowserRequest.query_value
+
+    def spy(browser_request: BrowserRequest, name: str) -> str:
+        read.add(name)
+        return query_value(browser_request, name)
+
+    monkeypatch.setattr(BrowserRequest, "query_value", spy)
+    stopwatch = Stopwatch(open_site)
+    browser = Browser(open_site).sign_in(world, scene.owner)
+    common = ["page", "page_size", "o", "field", "limit", "offset", "sort[]", "include[]"]
+    common += ["filter{id.in}", "filter{x.y}"]
+    for path, table in ROUTES[protocol].items():
+        operation = table.get("GET")
+        if operation is None:
+            continue
+        if protocol == "web":
+            base = page_url(scene, world, path)
+            read.clear()
+            browser.open(base)
+            names = [*sorted(read), "x"]
+        else:
+            base = waldur_url(scene, path) if protocol == "waldur" else path.replace("{id}", "1")
+            names = [*(operation.filters or ()), *some(common, 3, path)]
+            if not (operation.is_list or operation.filters):
+                names = ["field"]
+        for name in names:
+            character = some(CHARACTERS, 1, path, name)[0]
+            cases = [(piece, text, URL_READ) for piece, text in texts(URL_READ)]
+            cases.append((f"&{name}=", f"7&{name}=" * URL_READ, URL_READ))
+            cases.append(("longest", character * URL_MAX, URL_MAX))
+            for piece, text, length in cases:
+                url = f"{base}?{name}={text}"[:length].replace(" ", "+").replace('"', "%22")
+                headers = credentials(world, browser, protocol)
+                send = partial(open_site.send, "GET", url.encode(), **headers)
+                check(stopwatch.time(send, path, name, piece), path, name, piece)
+    stopwatch.finish(50)
+
+
+@pytest.mark.parametrize("protocol", ["waldur", "brainstem", "web"])
+def test_no_segment_takes_long(open_site: Site, scene: Scene, world: World, protocol: str) -> None:
+    stopwatch = Stopwatch(open_site)
+    browser = Browser(open_site).sign_in(world, scene.owner)
+    for path, table in ROUTES[protocol].items():
+        for method in table if "{" in path else ():
+            for piece, text in texts(URL_READ):
+                segment = text.replace(" ", "%20").replace("%", "%25").replace('"', "%22")
+                url = re.sub(r"{\w+}", lambda _: segment, path, count=1)  # noqa: B023 - used at once
+                url = re.sub(r"{\w+}", "1", url)[:URL_READ]
+                headers = credentials(world, browser, protocol)
+                send = partial(open_site.send, method, url.encode(), **headers)
+                check(stopwatch.time(send, method, path, piece), method, path, piece)
+    stopwatch.finish(20)
+
+
+HEADERS: Final = (
+    *("Accept", "Accept-Language", "Authorization", "Content-Type", "Cookie", "Forwarded", "Host"),
+    *("If-None-Match", "Origin", "Range", "Referer", "Sec-Fetch-Site", "User-Agent"),
+    *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
+    *("X-Impersonated-User-Uuid", "X-Request-Id"),
+)
+HEADER_STARTS: Final = {
+    "Authorization": "Token ",
+    "Content-Type": 'multipart/form-data; boundary="',
+    "X-Forwarded-For": "127.0.0.1, ",
+}
+
+
+def test_no_header_takes_long(open_site: Site, scene: Scene, world: World) -> None:
+    stopwatch = Stopwatch(open_site)
+    browser = Browser(open_site).sign_in(world, scene.owner)
+    requests = (
+        *(("GET", "/api/users/"), ("POST", "/api/keys/"), ("POST", "/sign_in/")),
+        *(("GET", "/api/private/users/group/"), ("GET", "/account/")),
+    )
+    pieces = sorted({*CHARACTERS, *PIECES, ";", "a=", ";a=", ", ", "127.0.0.1,", "/"})
+    cases = [
+        (name, piece, start)
+        for name in HEADERS
+        for piece in pieces
+        for start in {"", HEADER_STARTS.get(name, "")}
+    ]
+    for name, piece, start in cases:
+        length = HEADER_MAX if piece == "a" else HEADER_READ
+        headers: Any = {name: (start + piece * length).encode()[:length]}
+        account = None if name in {"Authorization", "Cookie"} else world.staff
+        for method, path in some(requests, 2, name, piece):
+            if path == "/account/" and name != "Cookie":
+                send = partial(browser.call, method, path, headers=headers)
+            else:
+                content = b"x=1" if method == "POST" else None
+                send = partial(
+                    open_site.request, method, path, account, headers=headers, content=content
+                )
+            response = stopwatch.time(send, name, start, piece, method, path)
+            assert response.status_code < 500, (name, piece, path)
+    stopwatch.finish(200)
+
+
+JSON_STRUCTURES: Final[dict[str, tuple[bytes, bytes, bytes]]] = {
+    "lists": (b'{"x":', b"[" * 400_000, b""),
+    "objects": (b"", b'{"x":', b""),
+    "empty lists": (b'{"x":[', b"[],", b"[]]}"),
+    "empty objects": (b'{"x":[', b"{},", b"{}]}"),
+    "numbers": (b'{"x":[', b"1,", b"1]}"),
+    "names": (b"{", b'"x":1,', b'"x":1}'),
+    "fraction": (b'{"x":0.', b"1", b"}"),
+    "digits": (b'{"x":', b"1", b"}"),
+    "exponent": (b'{"x":1e', b"1", b"}"),
+    "escapes": (b'{"x":"', b"\\u0041", b'"}'),
+    "surrogates": (b'{"x":"', b"\\ud800", b'"}'),
+    "white space": (b"", b" ", b"{}"),
+    "null characters": (b"", b"\0", b""),
+}
+
+
+def test_no_json_structure_takes_long(open_site: Site, world: World) -> None:
+    stopwatch = Stopwatch(open_site)
+    schemes = {"/api/keys/": "Token", "/api/roles/": "Token"}
+    schemes |= {"/api/private/users/group/": "Bearer", "/api/token/": "Bearer"}
+    for structure, (begin, piece, end) in JSON_STRUCTURES.items():
+        for size in (BODY_MAX // 4, BODY_MAX):
+            content = filled(begin, piece, end, size)
+            for path, scheme in schemes.items():
+                headers = {**JSON, "Authorization": f"{scheme} {world.staff.token}"}
+                send = partial(open_site.post, path, headers=headers, content=content)
+                response = stopwatch.time(send, structure, size, path)
+                assert 400 <= response.status_code < 500, (structure, path)
+    stopwatch.finish(50)
+
+
+def test_no_form_structure_takes_long(open_site: Site, scene: Scene, world: World) -> None:
+    stopwatch = Stopwatch(open_site)
+    browser = Browser(open_site).sign_in(world, scene.owner)
+    part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+    pieces = [b"%", b"%4", b"%41", b"%ff", b"&", b"&a=", b"=", b"+", b";", b"a"]
+    forms = [("application/x-www-form-urlencoded", piece, b"a=", b"") for piece in pieces]
+    pieces = [b"-", b"\r\n", b"\r\n-", b"\r\n--", b"--x\r\n", b"a", b"a:b\r\n", part + b"\r\n"]
+    forms += [
+        ("multipart/form-data; boundary=x", piece, begin, b"\r\n--x--")
+        for piece in pieces
+        for begin in (b"", b"--x\r\n", part)
+    ]
+    for media_type, piece, begin, end in forms:
+        for size in (BODY_MAX // 4, BODY_MAX):
+            content, headers = filled(begin, piece, end, size), {"Content-Type": media_type}
+            for path in ("/account/profile/", "/account/picture/", "/api/keys/", "/api/users/"):
+                if path.startswith("/api"):
+                    post = partial(open_site.post, path, world.staff)
+                else:
+                    post = partial(browser.call, "POST", path)
+                send = partial(post, headers=headers, content=content)
+                case = (media_type, begin[:5], piece[:20], size, path)
+                response = stopwatch.time(send, *case)
+                assert 400 <= response.status_code < 500, (case, response.status_code)
+    stopwatch.finish(200)
