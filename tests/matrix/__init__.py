@@ -1,1 +1,1 @@
-"""Every route, everybody, in their own tenant and in another one."""
+"""Rights of every caller on every route, in the own tenant and in another one."""

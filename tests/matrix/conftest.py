@@ -1,6 +1,4 @@
-"""The stage of the matrix, once a database; whoever changes something puts it back."""
-
-from __future__ import annotations
+"""The scene of the matrix, one per database; a test that changes it restores it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,23 +6,23 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PostgreSQL
-from tests.matrix.stage import Stage
+from tests.matrix.scene import Scene
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def stage(
+def scene(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
-) -> Iterator[Stage]:
+) -> Iterator[Scene]:
     if request.param == "sqlite":
         path = tmp_path_factory.mktemp("matrix") / "collegium.db"
         path.write_bytes(sqlite_template.read_bytes())
-        found = Stage(f"sqlite:///{path}")
-        yield found
-        found.close()
+        scene = Scene(f"sqlite:///{path}")
+        yield scene
+        scene.close()
         return
     server: PostgreSQL = request.getfixturevalue("postgresql")
     url = server.new()
-    found = Stage(url)
-    yield found
-    found.close()
+    scene = Scene(url)
+    yield scene
+    scene.close()
     server.drop(url)

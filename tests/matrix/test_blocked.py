@@ -1,10 +1,8 @@
-"""In a blocked organisation nothing is made, given, changed or deleted; taking away stays possible.
+"""In a blocked organisation nothing can be created or changed; removing stays possible.
 
-Every writing route of every dialect is tried by everybody who could use it otherwise, with every
-button of the pages. What changes rows of the organisation is listed here, with what it changes.
+Every writing route of every protocol is tried by several callers, with every button of the pages.
+The changes that stay possible are listed here with their columns.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,31 +14,23 @@ from sqlalchemy import update
 
 from collegium.db.statements import Statement
 from collegium.db.tables import organisations
-from tests.matrix import asks
-from tests.matrix.stage import Stage, Tenant
-from tests.matrix.walk import ROWS, Row, Walk
+from tests.matrix import requests
+from tests.matrix.rows import ROWS, Row, RowCheck
+from tests.matrix.scene import Scene, Tenant
 from tests.support.world import Person
 
-WALKERS: Final = ("staff", "owner", "manager", "member", "invitee", "stranger", "nobody")
+CALLERS: Final = ("staff", "owner", "manager", "member", "invitee", "stranger", "nobody")
 TABLES: Final = {
     "scopes": ("id", "parent_id"),
+    "denied_ranges": ("scope_id",),
     **dict.fromkeys(
-        (
-            "organisations",
-            "projects",
-            "grants",
-            "invitations",
-            "invite_links",
-            "join_requests",
-            "denied_ranges",
-        ),
+        ("organisations", "projects", "grants", "invitations", "invite_links", "join_requests"),
         ("scope_id",),
     ),
 }
-"""The tables that belong to an organisation, and the columns that say so."""
+"""The tables of an organisation, and the columns that refer to it."""
 
-# The buttons of pages that have several, and bodies that mean something else; beside the one of
-# ``asks.py``, which is "".
+# Further buttons of pages, and further bodies, besides those of ``requests.py``.
 _PEOPLE: Final[dict[str, dict[str, Any]]] = {
     "end": {"action": "end", "until": "2099-12-31"},
     "no end": {"action": "end", "until": ""},
@@ -60,11 +50,7 @@ BUTTONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     **{
         f"/{kind}/{{uuid}}/{page}/{{one}}/": buttons
         for kind in ("organisation", "project")
-        for page, buttons in (
-            ("people", _PEOPLE),
-            ("links", _LINKS),
-            ("invitations", _INVITATIONS),
-        )
+        for page, buttons in (("people", _PEOPLE), ("links", _LINKS), ("invitations", _INVITATIONS))
     },
     "/staff/organisations/{uuid}/": {
         action: {"action": action} for action in ("block", "unblock", "archive", "unarchive")
@@ -82,50 +68,47 @@ BUTTONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     },
 }
 PARTIAL: Final = {"/api/customers/{uuid}/"}
-"""Whose variants are the whole body of a PATCH."""
+"""Their variants are the full body of a PATCH."""
 
-REMOVED: Final = "grants: ended_at ended_by"
-CANCELLED: Final = "invitations: state"
-DECLINED: Final = "invitations: state"
+GRANT_ENDED: Final = "grants: ended_at ended_by"
+INVITATION_ENDED: Final = "invitations: state"
+LINK_CLOSED: Final = "invite_links: canceled_at"
+REQUEST_DECIDED: Final = "join_requests: state decided_at decided_by"
 ALLOWED: Final[dict[str, set[str]]] = {
-    # Staff open it, or close it otherwise.
+    # Staff unblock or archive it.
     "PATCH /api/customers/{uuid}/ unblock": {"organisations: blocked"},
     "PATCH /api/customers/{uuid}/ archive": {"organisations: archived"},
     "POST /staff/organisations/{uuid}/ unblock": {"organisations: blocked"},
     "POST /staff/organisations/{uuid}/ archive": {"organisations: archived"},
-    # Members are removed, leave, or are deleted with their account.
-    "POST /api/customers/{uuid}/delete_user/": {REMOVED},
-    "POST /api/projects/{uuid}/delete_user/": {REMOVED},
-    "POST /organisation/{uuid}/people/{one}/ remove": {REMOVED},
-    "POST /project/{uuid}/people/{one}/ remove": {REMOVED},
-    "POST /account/leave/{uuid}/ (self)": {REMOVED},
-    "DELETE /api/users/{uuid}/": {REMOVED},
-    # Invitations are cancelled, declined, and rejected by staff.
-    "POST /api/user-invitations/{uuid}/cancel/": {CANCELLED},
-    "POST /organisation/{uuid}/invitations/{one}/ cancel": {CANCELLED},
-    "POST /project/{uuid}/invitations/{one}/ cancel": {CANCELLED},
-    "POST /organisation/{uuid}/invitations/{one}/": {CANCELLED},
-    "POST /project/{uuid}/invitations/{one}/": {CANCELLED},
-    "POST /invitation/{token}/decline/": {DECLINED},
-    "POST /api/user-invitations/reject/": {"invitations: state"},
-    "POST /invitation_reject/{token}/": {"invitations: state"},
-    # Links are closed.
-    "POST /api/user-group-invitations/{uuid}/cancel/": {"invite_links: canceled_at"},
-    "POST /organisation/{uuid}/links/{one}/": {"invite_links: canceled_at"},
-    "POST /project/{uuid}/links/{one}/": {"invite_links: canceled_at"},
-    "POST /organisation/{uuid}/links/{one}/ close": {"invite_links: canceled_at"},
-    "POST /project/{uuid}/links/{one}/ close": {"invite_links: canceled_at"},
-    # Requests are rejected and withdrawn.
-    "POST /api/user-permission-requests/{uuid}/reject/": {
-        "join_requests: state decided_at decided_by comment"
-    },
-    "POST /requests/ reject": {"join_requests: state decided_at decided_by"},
-    "POST /api/user-permission-requests/{uuid}/cancel_request/": {
-        "join_requests: state decided_at decided_by"
-    },
-    "POST /account/requests/{uuid}/withdraw/": {"join_requests: state decided_at decided_by"},
+    # Members are removed, leave, or delete their account.
+    "POST /api/customers/{uuid}/delete_user/": {GRANT_ENDED},
+    "POST /api/projects/{uuid}/delete_user/": {GRANT_ENDED},
+    "POST /organisation/{uuid}/people/{one}/ remove": {GRANT_ENDED},
+    "POST /project/{uuid}/people/{one}/ remove": {GRANT_ENDED},
+    "POST /account/leave/{uuid}/ (self)": {GRANT_ENDED},
+    "DELETE /api/users/{uuid}/": {GRANT_ENDED},
+    # Invitations are cancelled, declined or rejected.
+    "POST /api/user-invitations/{uuid}/cancel/": {INVITATION_ENDED},
+    "POST /organisation/{uuid}/invitations/{one}/ cancel": {INVITATION_ENDED},
+    "POST /project/{uuid}/invitations/{one}/ cancel": {INVITATION_ENDED},
+    "POST /organisation/{uuid}/invitations/{one}/": {INVITATION_ENDED},
+    "POST /project/{uuid}/invitations/{one}/": {INVITATION_ENDED},
+    "POST /invitation/{token}/decline/": {INVITATION_ENDED},
+    "POST /api/user-invitations/reject/": {INVITATION_ENDED},
+    "POST /invitation_reject/{token}/": {INVITATION_ENDED},
+    # Invite links are closed.
+    "POST /api/user-group-invitations/{uuid}/cancel/": {LINK_CLOSED},
+    "POST /organisation/{uuid}/links/{one}/": {LINK_CLOSED},
+    "POST /project/{uuid}/links/{one}/": {LINK_CLOSED},
+    "POST /organisation/{uuid}/links/{one}/ close": {LINK_CLOSED},
+    "POST /project/{uuid}/links/{one}/ close": {LINK_CLOSED},
+    # Join requests are rejected or withdrawn.
+    "POST /api/user-permission-requests/{uuid}/reject/": {f"{REQUEST_DECIDED} comment"},
+    "POST /requests/ reject": {REQUEST_DECIDED},
+    "POST /api/user-permission-requests/{uuid}/cancel_request/": {REQUEST_DECIDED},
+    "POST /account/requests/{uuid}/withdraw/": {REQUEST_DECIDED},
 }
-"""What may change, route by route."""
+"""The columns that may change, by route."""
 
 REFUSED: Final = {
     *(f"{method} /api/customers/{{uuid}}/" for method in ("PUT", "PATCH")),
@@ -160,24 +143,24 @@ REFUSED: Final = {
     ),
     "POST /project/{uuid}/people/{one}/ role",
 }
-"""What an open organisation lets somebody do, and a blocked one does not."""
+"""Requests that succeed in an open organisation only."""
 
 
 @pytest.fixture
-def blocked(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Stage]:
+def blocked(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Scene]:
     path = tmp_path_factory.mktemp("blocked") / "collegium.db"
     path.write_bytes(sqlite_template.read_bytes())
-    stage = Stage(f"sqlite:///{path}")
-    with stage.database.write() as tx:
+    scene = Scene(f"sqlite:///{path}")
+    with scene.database.write() as tx:
         tx.execute(Statement(update(organisations).values(blocked=True)))
-    stage.keep()
-    yield stage
-    stage.close()
+    scene.keep()
+    yield scene
+    scene.close()
 
 
-def writing() -> Iterator[tuple[Row, str, dict[str, Any]]]:
+def writes() -> Iterator[tuple[Row, str, dict[str, Any]]]:
     for row in ROWS:
-        if row.acts:
+        if row.writes:
             yield row, "", {}
             if row.method in {"POST", "PATCH"}:
                 for name, form in BUTTONS.get(row.path, {}).items():
@@ -185,39 +168,39 @@ def writing() -> Iterator[tuple[Row, str, dict[str, Any]]]:
 
 
 def send(
-    stage: Stage, row: Row, form: dict[str, Any], who: Person | None, tenant: Tenant
+    scene: Scene, row: Row, form: dict[str, Any], caller: Person | None, tenant: Tenant
 ) -> httpx.Response:
-    mine = asks.own(stage, row.path, who) if row.own else None
-    path = asks.fill(stage, row.path, tenant, mine)
-    walk = Walk(stage, row)
-    whole = row.path in PARTIAL and not form
-    if whole and row.method in {"PUT", "PATCH"}:
-        # All fields of it, and that it stays as it is.
+    mine = requests.own(scene, row.path, caller) if row.own else None
+    path = requests.fill(scene, row.path, tenant, mine)
+    check = RowCheck(scene, row)
+    is_full = row.path in PARTIAL and not form
+    if is_full and row.method in {"PUT", "PATCH"}:
+        # All fields, and the organisation stays blocked.
         form = {"blocked": True}
     if not form:
-        return walk.ask(row.method, path, who, tenant)
-    if row.dialect != "web":
-        headers = {"Authorization": f"Token {who.token}"} if who else {}
-        partial = row.path in PARTIAL and not whole
-        body = {} if partial else asks.body(stage, row.path, row.operation, tenant, who)
-        return stage.site.request(row.method, path, headers=headers, json=body | form)
-    cookies, csrf = stage.cookies(who)
-    usual = asks.FORMS.get(row.path)
-    data = (usual(stage, tenant, who) if usual else {}) | form | {"csrf": csrf}
+        return check.request(row.method, path, caller, tenant)
+    if row.protocol != "web":
+        headers = {"Authorization": f"Token {caller.token}"} if caller else {}
+        partial = row.path in PARTIAL and not is_full
+        body = {} if partial else requests.body(scene, row.path, row.operation, tenant)
+        return scene.site.request(row.method, path, headers=headers, json=body | form)
+    cookies, csrf = scene.cookies(caller)
+    default = requests.FORMS.get(row.path)
+    data = (default(scene, tenant) if default else {}) | form | {"csrf": csrf}
     if form.get("action") == "role":
         name = "CUSTOMER.MANAGER" if row.path.startswith("/organisation") else "PROJECT.ADMIN"
-        data["role"] = stage.world.role(name).uuid
+        data["role"] = scene.world.role(name).uuid
     headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items())}
-    answer = stage.site.request(row.method, path, headers=headers, data=data)
-    stage.site._client.cookies.clear()
-    return answer
+    response = scene.site.request(row.method, path, headers=headers, data=data)
+    scene.site._client.cookies.clear()
+    return response
 
 
-def belonging(stage: Stage, tenant: Tenant) -> dict[str, dict[Any, Any]]:
-    """The rows of an organisation, by table and key."""
+def rows_of(scene: Scene, tenant: Tenant) -> dict[str, dict[Any, Any]]:
+    """Return the rows of an organisation by table and key."""
     inside = {tenant.organisation.id, tenant.project.id, tenant.sibling_project.id}
     found: dict[str, dict[Any, Any]] = {}
-    contents = stage.contents()
+    contents = scene.contents()
     for table, columns in TABLES.items():
         found[table] = {
             next(iter(row)): row._asdict()
@@ -233,12 +216,12 @@ def differences(before: dict[str, dict[Any, Any]], after: dict[str, dict[Any, An
         for key, row in rows.items():
             now = after[table].get(key)
             if now is None:
-                found.add(f"{table}: gone")
+                found.add(f"{table}: deleted")
             elif now != row:
                 columns = [name for name in row if now[name] != row[name]]
                 found.add(f"{table}: {' '.join(columns)}")
         if after[table].keys() - rows.keys():
-            found.add(f"{table}: made")
+            found.add(f"{table}: created")
     return found
 
 
@@ -247,51 +230,51 @@ def label(row: Row, variant: str) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_blocked_organisation_allows_only_removing(blocked: Stage) -> None:
+def test_blocked_organisation_allows_only_removing(blocked: Scene) -> None:
     tenant = blocked.tenants[0]
-    before = belonging(blocked, tenant)
+    before = rows_of(blocked, tenant)
     changed: dict[str, set[str]] = {}
-    faults = []
+    errors = []
     tried = 0
-    for row, variant, form in writing():
-        in_group = asks.is_of_group(row.path)
-        for name in WALKERS:
-            who = blocked.walker(name, in_group=in_group)
-            answer = send(blocked, row, form, who, tenant)
+    for row, variant, form in writes():
+        in_group = requests.is_of_group(row.path)
+        for name in CALLERS:
+            caller = blocked.caller(name, in_group=in_group)
+            response = send(blocked, row, form, caller, tenant)
             tried += 1
-            if answer.status_code >= 500:
-                faults.append(f"{label(row, variant)} as {name}: {answer.status_code}")
+            if response.status_code >= 500:
+                errors.append(f"{label(row, variant)} as {name}: {response.status_code}")
             if blocked.has_changed():
-                found = differences(before, belonging(blocked, tenant))
+                columns = differences(before, rows_of(blocked, tenant))
                 blocked.restore()
                 allowed = ALLOWED.get(label(row, variant), set())
-                faults += [
-                    f"{label(row, variant)} as {name}: {one}" for one in sorted(found - allowed)
+                errors += [
+                    f"{label(row, variant)} as {name}: {column}"
+                    for column in sorted(columns - allowed)
                 ]
-                changed.setdefault(label(row, variant), set()).update(found & allowed)
-    assert not faults, "\n".join([f"{len(faults)} faults", *faults])
-    # What is to stay possible is.
-    missing = {what: one for what, one in ALLOWED.items() if changed.get(what) != one}
+                changed.setdefault(label(row, variant), set()).update(columns & allowed)
+    assert not errors, "\n".join([f"{len(errors)} errors", *errors])
+    missing = {
+        route: columns for route, columns in ALLOWED.items() if changed.get(route) != columns
+    }
     assert not missing, missing
     assert tried > 500
 
 
-def test_same_requests_succeed_in_an_open_organisation(
-    blocked: Stage,
-) -> None:
-    """The twin: with the same people and bodies, the same routes change the organisation."""
+def test_same_requests_succeed_in_an_open_organisation(blocked: Scene) -> None:
+    """The same callers and bodies change an organisation that is not blocked."""
     tenant = blocked.tenants[0]
     with blocked.database.write() as tx:
         tx.execute(Statement(update(organisations).values(blocked=False)))
     blocked.keep()
-    before = belonging(blocked, tenant)
-    done = set()
-    for row, variant, form in writing():
-        for name in WALKERS:
-            who = blocked.walker(name, in_group=asks.is_of_group(row.path))
-            send(blocked, row, form, who, tenant)
+    before = rows_of(blocked, tenant)
+    changed = set()
+    for row, variant, form in writes():
+        for name in CALLERS:
+            caller = blocked.caller(name, in_group=requests.is_of_group(row.path))
+            send(blocked, row, form, caller, tenant)
             if blocked.has_changed():
-                if differences(before, belonging(blocked, tenant)):
-                    done.add(label(row, variant))
+                if differences(before, rows_of(blocked, tenant)):
+                    changed.add(label(row, variant))
                 blocked.restore()
-    assert done >= REFUSED, REFUSED - done
+    assert changed >= REFUSED, REFUSED - changed

@@ -1,11 +1,8 @@
-"""No page says more than the API would to the same person, and none leads where it turns away.
+"""No page reveals more to a caller than the API, and no link leads to a refused page.
 
-Everything by which somebody or something of the world can be told is looked for in every page
-that a person can open, and must be in something that the API answers to that person; or to whoever
-has the same link, where the page is that of a link.
+Every name, address and identifier on a page must be in a response of the API to the same caller,
+or to a caller with the same link.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterator
@@ -13,12 +10,12 @@ from html import unescape
 
 import pytest
 
-from tests.matrix import asks
-from tests.matrix.stage import WALKERS, Stage, Tenant
-from tests.matrix.walk import ROWS, Row, Walk
+from tests.matrix import requests
+from tests.matrix.rows import ROWS, Row, RowCheck
+from tests.matrix.scene import CALLERS, Scene, Tenant
 from tests.support.world import Person
 
-# What the API says to whoever has a link, for the pages that such links lead to.
+# The routes of the API that show the same to callers with the link of a page.
 SAME_LINK = {
     "/invitation/{token}/": (
         "/api/user-invitations/{uuid}/check/",
@@ -26,25 +23,25 @@ SAME_LINK = {
     ),
     "/open_invitation/{uuid}/": ("/api/user-group-invitations/{uuid}/",),
 }
-# These are for whoever has read the mail, and the API has no route that shows the same.
+# The links of these pages come by e-mail; the API has no route that shows the same.
 MAILED = {
-    "/invitation_approve/{token}/": "shows staff what is to be decided",
-    "/invitation_reject/{token}/": "shows staff what is to be decided",
-    "/password_reset/{token}/": "names the account whose password is set",
+    "/invitation_approve/{token}/": "shows staff the invitation to decide",
+    "/invitation_reject/{token}/": "shows staff the invitation to decide",
+    "/password_reset/{token}/": "names the account",
 }
-# Who is behind a number is told on the wire of groups to whoever asks for it.
+# The BrainSTEM API embeds accounts on request.
 EMBEDDED = (
     "/api/private/users/groupmembershiprequest/?include[]=user_account_request.*&limit=100",
     "/api/private/users/groupmembershipinvitation/?include[]=user_account_invitation.*&limit=100",
 )
-LED_BY_LINK = tuple(path.partition("{")[0] for path in (*SAME_LINK, *MAILED))
+CAPABILITY_PAGES = tuple(path.partition("{")[0] for path in (*SAME_LINK, *MAILED))
 LINK = re.compile(r'href="(/[^"#]*)"')
 
 
-def marks(stage: Stage) -> set[str]:
-    """Everything by which people, places and what is between them can be told."""
+def marks(scene: Scene) -> set[str]:
+    """Return every name, address and identifier of the scene."""
     found = set()
-    for tenant in stage.tenants:
+    for tenant in scene.tenants:
         for person in (*tenant.tree.values(), *tenant.group.values()):
             name = person.actor.username
             found |= {person.uuid, person.email, name, name.title()}
@@ -53,7 +50,7 @@ def marks(stage: Stage) -> set[str]:
         found |= {
             value
             for what, value in tenant.objects.items()
-            # The wire of groups has no grants; on a page one leads to somebody's seat.
+            # The BrainSTEM API has no grants; a page links them.
             if len(value) > 20 and what != "group's grant"
         }
         found |= {
@@ -62,103 +59,103 @@ def marks(stage: Stage) -> set[str]:
             f"{tenant.name}.waiting@example.org",
             f"{tenant.name}.new@example.org",
         }
-    for person in filter(None, stage.outside.values()):
+    for person in filter(None, scene.outside.values()):
         found |= {person.uuid, person.email, person.actor.name}
     return found
 
 
-def reading(dialect: str) -> Iterator[Row]:
+def reads(protocol: str) -> Iterator[Row]:
     for row in ROWS:
         if (
             row.method == "GET"
             and not row.operation.mutates
-            and (row.dialect == "web") == (dialect == "web")
+            and (row.protocol == "web") == (protocol == "web")
         ):
             yield row
 
 
-def told(stage: Stage, who: Person | None) -> str:
-    """All that the API answers to somebody who asks for everything, capabilities aside."""
-    texts = [who.uuid, who.email, who.actor.username, who.actor.name] if who else []
-    for row in reading("api"):
-        if row.path in asks.TELLING | asks.WRITTEN_DOWN.keys():
+def api_texts(scene: Scene, caller: Person | None) -> str:
+    """Return all responses of the API to a caller, without capabilities."""
+    texts = [caller.uuid, caller.email, caller.actor.username, caller.actor.name] if caller else []
+    for row in reads("api"):
+        if row.path in requests.REVEALING | requests.RECORDED.keys():
             continue
-        for tenant in stage.tenants:
-            mine = asks.own(stage, row.path, who) if row.own else None
-            path = asks.fill(stage, row.path, tenant, mine)
-            texts.append(Walk(stage, row).ask("GET", path, who, tenant).text)
-    token = {"Authorization": f"Bearer {who.token}"} if who else {}
-    asked = (stage.site.request("GET", path, headers=token) for path in EMBEDDED)
-    return " ".join([*texts, *(answer.text for answer in asked)])
+        for tenant in scene.tenants:
+            mine = requests.own(scene, row.path, caller) if row.own else None
+            path = requests.fill(scene, row.path, tenant, mine)
+            texts.append(RowCheck(scene, row).request("GET", path, caller, tenant).text)
+    token = {"Authorization": f"Bearer {caller.token}"} if caller else {}
+    embedded = (scene.site.request("GET", path, headers=token) for path in EMBEDDED)
+    return " ".join([*texts, *(response.text for response in embedded)])
 
 
-def also(stage: Stage, who: Person | None, known: str) -> str:
-    """What somebody is told besides, for want of a word on the wires."""
-    told_of = [
-        # What somebody says with a request is for themselves and for those who may know of it.
+def texts_of_pages_only(scene: Scene, caller: Person | None, known: str) -> str:
+    """Return texts that a caller may see on pages, and that the API does not have."""
+    messages = [
+        # The message of a join request, for callers who see the request.
         f"{tenant.name} message"
-        for tenant in stage.tenants
+        for tenant in scene.tenants
         if tenant.objects["request"] in known
     ]
-    # The page leads whoever has the invited address where the mail leads.
-    mine = [tenant for tenant in stage.tenants if who is tenant.tree["invitee"]]
-    return " ".join([*told_of, *(tenant.objects["mailed link"] for tenant in mine)])
+    # A page links the invitation to the account with the invited address.
+    mine = [tenant for tenant in scene.tenants if caller is tenant.tree["invitee"]]
+    return " ".join([*messages, *(tenant.objects["mailed link"] for tenant in mine)])
 
 
-def by_link(stage: Stage, row: Row, who: Person | None, tenant: Tenant) -> str:
-    """What the API answers to whoever has the link of a page."""
-    known = [one for one in ROWS if one.path in SAME_LINK.get(row.path, ()) and not one.own]
+def by_link(scene: Scene, row: Row, caller: Person | None, tenant: Tenant) -> str:
+    """Return the responses of the API to a caller with the link of a page."""
     texts = []
-    for one in known:
-        path = asks.fill(stage, one.path, tenant, None)
-        # Whoever has a link and no account yet would have one before asking for more.
-        asker = who or stage.outside["stranger"]
-        texts.append(Walk(stage, one).ask(one.method, path, asker, tenant).text)
+    for same in ROWS:
+        if same.path in SAME_LINK.get(row.path, ()) and not same.own:
+            path = requests.fill(scene, same.path, tenant, None)
+            # The API needs an account.
+            account = caller or scene.outside["stranger"]
+            texts.append(RowCheck(scene, same).request(same.method, path, account, tenant).text)
     return " ".join(texts)
 
 
-def look(
-    stage: Stage, who: Person | None, known: str, links: set[str]
+def check_pages(
+    scene: Scene, caller: Person | None, known: str, links: set[str]
 ) -> Iterator[tuple[Row, set[str]]]:
-    """Open every page as somebody; give what each says that the API does not.
+    """Open every page; yield the texts of each that are not in the API.
 
     Args:
-        known: what the API says.
-        links: takes the links that stand on the pages.
+        known: the texts of the API.
+        links: receives the links of the pages.
     """
-    for row in reading("web"):
-        for tenant in stage.tenants if row.path not in MAILED else ():
-            mine = asks.own(stage, row.path, who) if row.own else None
-            path = asks.fill(stage, row.path, tenant, mine)
-            page = Walk(stage, row).ask("GET", path, who, tenant)
+    for row in reads("web"):
+        for tenant in scene.tenants if row.path not in MAILED else ():
+            mine = requests.own(scene, row.path, caller) if row.own else None
+            path = requests.fill(scene, row.path, tenant, mine)
+            page = RowCheck(scene, row).request("GET", path, caller, tenant)
             if page.status_code != 200:
                 continue
             text = unescape(page.text).replace(path, "")
             links |= set(LINK.findall(text))
-            more = {mark for mark in marks(stage) if mark in text and mark not in known}
-            linked = by_link(stage, row, who, tenant) if more else ""
+            more = {mark for mark in marks(scene) if mark in text and mark not in known}
+            linked = by_link(scene, row, caller, tenant) if more else ""
             yield row, {mark for mark in more if mark not in linked}
 
 
-@pytest.mark.parametrize("stage", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("scene", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("in_group", [False, True], ids=["tree", "group"])
-@pytest.mark.parametrize("name", [one for names in WALKERS.values() for one in names])
+@pytest.mark.parametrize("name", [name for names in CALLERS.values() for name in names])
 def test_pages_reveal_no_more_than_the_api_and_links_are_allowed(
-    stage: Stage, name: str, *, in_group: bool
+    scene: Scene, name: str, *, in_group: bool
 ) -> None:
-    who = stage.walker(name, in_group=in_group)
+    caller = scene.caller(name, in_group=in_group)
     links: set[str] = set()
-    known = told(stage, who)
-    known += also(stage, who, known)
-    opened = list(look(stage, who, known, links))
-    more = "\n".join(f"{row} says {sorted(said)}" for row, said in opened if said)
+    known = api_texts(scene, caller)
+    known += texts_of_pages_only(scene, caller, known)
+    opened = list(check_pages(scene, caller, known, links))
+    more = "\n".join(f"{row} reveals {sorted(texts)}" for row, texts in opened if texts)
     assert not more, more
-    assert len(opened) >= (10 if who is None else 25)
-    walk = Walk(stage, next(reading("web")))
+    assert len(opened) >= (10 if caller is None else 25)
+    check = RowCheck(scene, next(reads("web")))
     for link in sorted(links):
-        page = walk.ask("GET", link, who, stage.tenants[0])
+        page = check.request("GET", link, caller, scene.tenants[0])
         assert page.status_code in {200, 303}, link
-        if not link.startswith(LED_BY_LINK):
+        if not link.startswith(CAPABILITY_PAGES):
             text = unescape(page.text).replace(link, "")
-            assert {mark for mark in marks(stage) if mark in text and mark not in known} == set()
-    assert not stage.has_changed()
+            assert {mark for mark in marks(scene) if mark in text and mark not in known} == set()
+    assert not scene.has_changed()

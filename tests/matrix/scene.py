@@ -1,6 +1,4 @@
-"""Two tenants of the same shape on one database, which is put back after each action."""
-
-from __future__ import annotations
+"""Two tenants of the same shape in one database, which is restored after each action."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -28,7 +26,7 @@ from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups.actions import MemberChange
 from collegium.security.crypto import Vault
-from collegium.settings import Settings, load
+from collegium.settings import load
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import actions as token_actions
@@ -43,28 +41,20 @@ from tests.support.world import Person, Place, World
 
 PASSWORD: Final = "purple tram lifts nine"
 COLUMNS: Final = (
-    "nobody",
-    "stranger",
-    "sibling",
-    "invitee",
-    "member",
-    "manager",
-    "owner",
-    "support",
-    "staff",
+    *("nobody", "stranger", "sibling", "invitee", "member", "manager", "owner", "support", "staff"),
 )
-WALKERS: Final = {name: (name,) for name in COLUMNS} | {
+CALLERS: Final = {name: (name,) for name in COLUMNS} | {
     "stranger": ("stranger", "former", "lapsed")
 }
-"""Who walks a column: whose roles are over is a stranger."""
+"""The callers of each column. An account whose grants have ended is a stranger."""
 
 OUTSIDE: Final = frozenset({"nobody", "stranger", "former", "lapsed", "support", "staff"})
-"""Who belongs to no tenant."""
+"""Callers without a tenant."""
 
 
 @dataclass
 class Tenant:
-    """An organisation with its people, a group with others, and what waits between them."""
+    """An organisation with its members, a group with others, and their objects by name."""
 
     name: str
     organisation: Place
@@ -78,8 +68,8 @@ class Tenant:
         return (self.group if in_group else self.tree)[name]
 
 
-class Stage:
-    """Everything that the matrix asks for."""
+class Scene:
+    """The tenants, their sessions, and the other callers."""
 
     def __init__(self, url: str) -> None:
         self.settings = load(
@@ -92,7 +82,7 @@ class Stage:
         self.database, self.vault = Database(url), Vault(KEY)
         self.site = Site(self.settings, self.database, self.vault)
         self.world = World(self.database, self.settings, self.vault)
-        # Hundreds of cells sign in; a cheap hash is compared as any other is.
+        # Hundreds of cells sign in.
         self._hashed = PasswordHasher(1, 8, 1).hash(PASSWORD)
         self.outside: dict[str, Person | None] = {
             "nobody": None,
@@ -109,7 +99,7 @@ class Stage:
         self.sessions = {
             person.uuid: self._session(person) for person in self.everybody() if person is not None
         }
-        # Nobody's token is to move on by itself while the matrix is walked.
+        # The last use of a token must not change during the tests.
         self._update(tokens, last_used_at=datetime.now(UTC) + timedelta(hours=1))
         self._update(account_table, modified_at=datetime.now(UTC))
         self._url = url
@@ -117,53 +107,44 @@ class Stage:
 
     def close(self) -> None:
         self.site.close()
-        self.kept.close()
+        self.backup.close()
         self.database.close()
-
-    # Who is asked as whom.
 
     def everybody(self) -> Iterable[Person | None]:
         yield from self.outside.values()
         for tenant in self.tenants:
             yield from (*tenant.tree.values(), *tenant.group.values())
 
-    def walker(self, name: str, *, in_group: bool) -> Person | None:
-        """Somebody who walks; who belongs to a tenant belongs to the first."""
+    def caller(self, name: str, *, in_group: bool) -> Person | None:
+        """Return a caller; those with a tenant belong to the first."""
         if name in OUTSIDE:
             return self.outside[name]
         return self.tenants[0].person(name, in_group=in_group)
 
-    def cookies(self, who: Person | None) -> tuple[dict[str, str], str]:
-        """The cookies of somebody's browser, and what each form of theirs sends along."""
-        if who is not None:
-            secret = self.sessions[who.uuid]
+    def cookies(self, caller: Person | None) -> tuple[dict[str, str], str]:
+        """Return the cookies of a browser, and the token of its forms."""
+        if caller is not None:
+            secret = self.sessions[caller.uuid]
             return {"collegium_session": secret}, self.vault.derive_code("form", secret)
         secret = self.vault.sign("visit", uuid4().hex, int(datetime.now(UTC).timestamp()))
         return {"collegium_visit": secret}, self.vault.derive_code("form", secret)
 
-    # What an action has changed, and putting it back.
-
     def contents(self) -> dict[str, list[Any]]:
-        """Every row there is."""
-        found = {}
+        """Return every row by table."""
         with self.database.read() as tx:
-            for name, prepared in _EVERYTHING.items():
-                found[name] = tx.fetch_all(prepared)
-        return found
+            return {name: tx.fetch_all(statement) for name, statement in _ALL_ROWS.items()}
 
     def has_changed(self) -> bool:
-        return self.kept.touched() and self.contents() != self._before
+        return self.backup.touched() and self.contents() != self._before
 
     def restore(self) -> None:
-        self.kept.restore()
+        self.backup.restore()
 
     def keep(self) -> None:
-        """Take things as they are now for what is put back."""
+        """Save the current rows for `restore`."""
         is_sqlite = self.database.is_sqlite
-        self.kept = _KeptSQLite(self._url) if is_sqlite else _KeptPostgreSQL(self.database)
+        self.backup = _SQLiteBackup(self._url) if is_sqlite else _PostgreSQLBackup(self.database)
         self._before = self.contents()
-
-    # How it is built.
 
     def _person(self, name: str, **values: Any) -> Person:
         return self.world.person(name, password=self._hashed, **values)
@@ -184,20 +165,20 @@ class Stage:
         organisation = world.organisation(f"{name.title()} Society", owner=tree["owner"])
         project = world.project(organisation, f"{name.title()} Engine")
         sibling = world.project(organisation, f"{name.title()} Garden")
-        for who, role, place in (
+        for caller, role, place in (
             ("coowner", "CUSTOMER.OWNER", organisation),
             ("manager", "PROJECT.MANAGER", project),
             ("member", "PROJECT.MEMBER", project),
             ("colleague", "PROJECT.MEMBER", project),
             ("sibling", "PROJECT.MEMBER", sibling),
         ):
-            world.seat(tree[who], role, place)
-        for who in ("former", "lapsed"):
-            person = self.outside[who]
+            world.seat(tree[caller], role, place)
+        for caller in ("former", "lapsed"):
+            person = self.outside[caller]
             assert person is not None
             for role, place in (("CUSTOMER.OWNER", organisation), ("PROJECT.MANAGER", project)):
                 world.seat(person, role, place)
-                if who == "former":
+                if caller == "former":
                     world.unseat(person, role, place)
                 else:
                     self._lapse(person)
@@ -207,10 +188,10 @@ class Stage:
         return tenant
 
     def _lapse(self, person: Person) -> None:
-        """Let somebody's roles have run out, before anybody has written that down."""
+        """End the grants of an account by their date, before a worker records it."""
         ended = datetime.now(UTC) - timedelta(microseconds=1)
         with self.database.write() as tx:
-            tx.execute(_LAPSE, who=person.id, at=ended)
+            tx.execute(_LAPSE, account=person.id, at=ended)
 
     def _fill(self, tenant: Tenant) -> None:
         world, tree, objects = self.world, tenant.tree, tenant.objects
@@ -236,8 +217,8 @@ class Stage:
                 objects[f"key of {person.uuid}"] = own
         objects["key"] = objects[f"key of {colleague.uuid}"]
         with self.database.write() as tx:
-            wanted = {"related": colleague.uuid, "project": project.uuid}
-            (event,) = event_queries.listing.page(tx, world.staff.actor, wanted, (), 2, 0)
+            filters = {"related": colleague.uuid, "project": project.uuid}
+            (event,) = event_queries.listing.page(tx, world.staff.actor, filters, (), 2, 0)
             objects["event"] = event.uuid
             _, number = token_actions.issue_personal(tx, self.vault, colleague.actor, tenant.name)
             objects["token"] = str(number)
@@ -275,12 +256,12 @@ class Stage:
             )
 
     def _waiting(self, tenant: Tenant) -> str:
-        """An invitation that waits for staff."""
-        world, kept = self.world, self.world.settings
-        world.settings = _only_staff_invite(kept)
+        """Create an invitation that needs approval."""
+        world, settings = self.world, self.world.settings
+        world.settings = replace(settings, only_staff_can_invite_users=True)
         address = f"{tenant.name}.waiting@example.org"
         uuid = world.invite(tenant.tree["owner"], address, "PROJECT.MEMBER", tenant.project)
-        world.settings = kept
+        world.settings = settings
         return uuid
 
     def _fill_group(self, tenant: Tenant) -> None:
@@ -331,19 +312,19 @@ class Stage:
 
     @cached_property
     def grants(self) -> dict[str, str]:
-        """The first grant of everybody who has one."""
-        found = {}
+        """The first grant of each account."""
+        uuids = {}
         with self.database.read() as tx:
             for person in filter(None, self.everybody()):
                 rows = membership_queries.own(tx, person.id)
                 if rows:
-                    found[person.uuid] = str(rows[0].uuid)
-        return found
+                    uuids[person.uuid] = str(rows[0].uuid)
+        return uuids
 
 
 _LAPSE = Statement(
     update(grants)
-    .where(grants.c.account_id == bindparam("who"), grants.c.ended_at.is_(None))
+    .where(grants.c.account_id == bindparam("account"), grants.c.ended_at.is_(None))
     .values(valid_until=bindparam("at"))
 )
 _INVITED = Statement(
@@ -351,7 +332,7 @@ _INVITED = Statement(
     .join(group_table, group_table.c.scope_id == invitations.c.scope_id)
     .where(invitations.c.email == bindparam("email"))
 )
-_EVERYTHING = {
+_ALL_ROWS = {
     table.name: Statement(
         select(
             *(c for c in table.c if (table.name, c.name) != ("tokens", "last_used_at"))
@@ -362,12 +343,8 @@ _EVERYTHING = {
 }
 
 
-def _only_staff_invite(settings: Settings) -> Settings:
-    return replace(settings, only_staff_can_invite_users=True)
-
-
-class _KeptSQLite:
-    """What the database was at first, page by page."""
+class _SQLiteBackup:
+    """A copy of the database in memory."""
 
     def __init__(self, url: str) -> None:
         self._live = sqlite3.connect(url.removeprefix("sqlite:///"), check_same_thread=False)
@@ -384,7 +361,7 @@ class _KeptSQLite:
         return int(self._live.execute("PRAGMA data_version").fetchone()[0])
 
     def touched(self) -> bool:
-        """Tell whether anybody has written since this was asked last."""
+        """Return whether a transaction has written since the last call."""
         before, self._seen = self._seen, self._version()
         return before != self._seen
 
@@ -393,8 +370,8 @@ class _KeptSQLite:
         self._seen = self._version()
 
 
-class _KeptPostgreSQL:
-    """What the tables held at first, in tables beside them."""
+class _PostgreSQLBackup:
+    """Copies of the tables in another schema."""
 
     def __init__(self, database: Database) -> None:
         self._connection = database.engine.raw_connection()
@@ -403,7 +380,7 @@ class _KeptPostgreSQL:
         self._run("CREATE SCHEMA stage")
         for name in names:
             self._run(f"CREATE TABLE stage.{name} AS TABLE public.{name}")
-        # Without triggers, foreign keys among them, the order of tables is of no matter.
+        # Without foreign keys the order of tables does not matter.
         self._restore = "; ".join(
             (
                 "BEGIN",
@@ -422,7 +399,7 @@ class _KeptPostgreSQL:
         self._cursor.execute(text)
 
     def _version(self) -> str:
-        # A transaction that writes takes a number, and one that reads takes none.
+        # Only a transaction that writes takes a number.
         self._run("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
         return str(self._cursor.fetchone())
 
