@@ -19,7 +19,7 @@ from collegium.scopes.groups import actions as group_actions
 from collegium.security.crypto import Vault, hash_password
 from collegium.settings import load
 from collegium.sign_in.devices import actions as device_actions
-from tests.groups.many import ask_many
+from tests.groups.scene import ask_many
 from tests.support.serving import Service
 from tests.support.world import Person, World
 

@@ -1,4 +1,4 @@
-"""What every test of this wire may ask for."""
+"""Fixtures of the tests of groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.world import World
 
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings]) -> Settings:
-    """The settings of an installation that shows its groups to everybody."""
+    """Return settings with the public portal on."""
     return make_settings(brainstem_public_portal="true")
 
 

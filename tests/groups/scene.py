@@ -1,20 +1,26 @@
-"""A group and the people of the transcripts, and how the two clients spell what they ask."""
+"""Create groups, and send requests as the two client versions do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import httpx
+from sqlalchemy import bindparam, insert
 
-from collegium.db.statements import Row
+from collegium.accounts import actions as account_actions
+from collegium.db.statements import Row, Statement
+from collegium.db.tables import join_requests, outbox
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import queries as membership_queries
+from collegium.outbox.outcomes import ObsoleteError
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups import rules as group_rules
 from collegium.scopes.groups.actions import MemberChange
+from collegium.worker import mails
 from tests.support.site import Site
 from tests.support.world import Person, World
 
@@ -24,7 +30,7 @@ PUBLIC = "/api/public/users"
 
 @dataclass(frozen=True)
 class Spelling:
-    """How one generation of clients writes an address."""
+    """How one client version writes a path."""
 
     name: str
     request: str
@@ -48,20 +54,23 @@ SPELLINGS = [
 
 
 class Groups:
-    """Builds groups, and asks the wire."""
+    """Creates groups, and sends requests."""
 
     def __init__(self, world: World, site: Site, spelling: Spelling = SPELLINGS[0]) -> None:
         self.world = world
         self.site = site
         self.spelling = spelling
 
+    def people(self, *names: str) -> list[Person]:
+        return [self.world.person(name) for name in names]
+
     def found(self, owner: Person, name: str = "Lab") -> int:
-        """Found a group; give its number."""
+        """Create a group; return its id."""
         with self.world.database.write() as tx:
             return group_actions.create(tx, owner.actor, name)
 
     def seat(self, group: int, person: Person, role: str = group_rules.MEMBER) -> None:
-        """Give a person a role, without asking any rule."""
+        """Assign a role without any check."""
         with self.world.database.write() as tx:
             row: Any = role_queries.named(tx, role, None, groups=True)
             uuid = f"{group:016x}{person.id:016x}"
@@ -76,21 +85,20 @@ class Groups:
         is_manager: bool = False,
         is_owner: bool = False,
     ) -> str:
-        """Invite a person; give the UUID."""
-        wish = MemberChange(person.email, is_manager=is_manager, is_owner=is_owner)
+        """Invite a person; return the UUID."""
+        change = MemberChange(person.email, is_manager=is_manager, is_owner=is_owner)
         with self.world.database.write() as tx:
             reached = group_actions.lock_and_recheck(tx, inviter.actor, group)
-            group_actions.change(tx, inviter.actor, self.world.settings, reached, None, [wish])
-        listed = self.get(person, "invitation").json()["group_membership_invitations"]
-        return next(str(one["id"]) for one in listed if one["authgroup"] == group)
+            group_actions.change(tx, inviter.actor, self.world.settings, reached, None, [change])
+        rows = self.get(person, "invitation").json()["group_membership_invitations"]
+        return next(str(row["id"]) for row in rows if row["authgroup"] == group)
 
     def ask(self, group: int, person: Person) -> str:
-        """Ask to be let in; give the UUID of the request, 32 digits."""
+        """Ask to join; return the UUID of the request, 32 digits."""
         with self.world.database.write() as tx:
             return str(group_actions.join(tx, person.actor, group)[0].uuid)
 
     def role_of(self, group: int, person: Person) -> str | None:
-        """The role of a person in a group now."""
         with self.world.database.read() as tx:
             row = membership_queries.grant_in_scope(tx, person.id, group)
         return row.role_name if row else None
@@ -103,6 +111,20 @@ class Groups:
         with self.world.database.read() as tx:
             rows = group_queries.members(tx, [group])[group]
         return {row.email: row.role_name for row in rows}
+
+    def mails(self) -> list[tuple[str, str, str]]:
+        """Return kind, recipient and text of each e-mail that is not obsolete."""
+        world, rendered = self.world, []
+        with world.database.read() as tx:
+            for row in tx.fetch_all(Statement(outbox.select().order_by(outbox.c.id))):
+                try:
+                    message = mails.render(tx, world.settings, world.vault, row)
+                except ObsoleteError:
+                    continue
+                body = message.get_body(("plain",))
+                assert body is not None
+                rendered.append((row.kind, row.recipient, " ".join(body.get_content().split())))
+        return rendered
 
     def call(
         self, method: str, who: Person | None, model: str, *parts: object, **options: Any
@@ -118,3 +140,29 @@ class Groups:
 
     def get(self, who: Person | None, model: str, *parts: object, **options: Any) -> httpx.Response:
         return self.call("GET", who, model, *parts, **options)
+
+
+_INSERT = Statement(
+    insert(join_requests).values(
+        uuid=bindparam("uuid"),
+        scope_id=bindparam("scope"),
+        role_id=bindparam("role"),
+        account_id=bindparam("account"),
+        state="pending",
+        message="",
+        created_at=bindparam("now"),
+        exclusive_key=0,
+    )
+)
+
+
+def ask_many(world: World, group: int, number: int) -> None:
+    """Create accounts, each with a pending join request."""
+    with world.database.write() as tx:
+        role: Any = role_queries.named(tx, group_rules.MEMBER, None, groups=True)
+        for index in range(number):
+            username = f"asker{index}"
+            values = {"username": username, "email": f"{username}@example.org"}
+            account = account_actions.create(tx, None, world.settings, world.vault, values)
+            parameters = {"scope": group, "role": role.id, "account": account, "now": tx.now}
+            tx.execute(_INSERT, uuid=uuid4().hex, **parameters)

@@ -1,8 +1,7 @@
-"""Role by action by state, complete: what everybody may do to every request and invitation."""
+"""Actions on join requests, invitations and groups, for every role and state."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -23,238 +22,179 @@ from collegium.roles import queries as role_queries
 from tests.groups.scene import Groups
 from tests.support.world import Person
 
-ROLES = {
-    "member": "GROUP.MEMBER",
-    "manager": "GROUP.MANAGER",
-    "owner": "GROUP.OWNER",
-    "lead": "GROUP.LEAD",
-}
-EVERYBODY = ("nobody", "stranger", "former", "self", *ROLES, "staff", "support")
-"""``self`` is who asked, or who was invited; ``former`` was a manager until yesterday."""
+ROLES = ("member", "manager", "owner", "lead")
+ACTORS = ("nobody", "stranger", "former", "self", *ROLES, "staff", "support")
+"""``self`` asked, or was invited; ``former`` was a manager."""
 
 MANAGERS = {"manager", "owner", "lead", "staff"}
 OWNERS = {"owner", "lead", "staff"}
-SEEN_BY = {"self", "support", *MANAGERS}
+VISIBLE_TO = {"self", "support", *MANAGERS}
 ACTIONS = ("accept", "reject", "cancel")
-_PUT = {
+_SET_STATE = {
     table.name: Statement(
-        update(table).where(table.c.uuid == bindparam("key")).values(state=bindparam("becomes"))
+        update(table).where(table.c.uuid == bindparam("key")).values(state=bindparam("new_state"))
     )
     for table in (tables.join_requests, tables.invitations)
 }
 
 
-@dataclass(frozen=True)
-class Cast:
-    """A group with somebody of every kind."""
+class Team:
+    """A group with an account of every kind."""
 
-    group: int
-    people: dict[str, Person | None]
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+        self.people = {name: groups.world.person(name) for name in ACTORS[1:-2]}
+        self.people["staff"] = groups.world.staff
+        self.people["support"] = groups.world.person("support", is_support=True)
+        self.subject = self.people["self"]
+        self.group = self.create_group()
+        groups.seat(self.group, self.people["former"], "GROUP.MANAGER")
+        self.end_grant(self.people["former"])
 
-    @property
-    def one(self) -> Person:
-        found = self.people["self"]
-        assert found is not None
-        return found
+    def create_group(self, name: str = "Lab") -> int:
+        group = self.groups.found(self.people["lead"], name)
+        for role in ("member", "manager", "owner"):
+            self.groups.seat(group, self.people[role], f"GROUP.{role.upper()}")
+        return group
 
+    def end_grant(self, person: Person) -> None:
+        with self.groups.world.database.write() as tx:
+            grant = membership_queries.grant_in_scope(tx, person.id, self.group)
+            if grant is not None:
+                membership_queries.end(tx, grant.id, None)
 
-@pytest.fixture
-def cast(groups: Groups) -> Cast:
-    world = groups.world
-    people: dict[str, Person | None] = {
-        name: world.person(name) for name in EVERYBODY if name not in {"nobody", "staff", "support"}
-    }
-    people |= {
-        "nobody": None,
-        "staff": world.staff,
-        "support": world.person("support", is_support=True),
-    }
-    lead = people["lead"]
-    former = people["former"]
-    assert lead is not None
-    assert former is not None
-    group = groups.found(lead)
-    for name, role in ROLES.items():
-        person = people[name]
-        assert person is not None
-        if name != "lead":
-            groups.seat(group, person, role)
-    groups.seat(group, former, "GROUP.MANAGER")
-    unseat(groups, group, former)
-    return Cast(group, people)
+    def set_state(self, table: str, uuid: str, state: str) -> None:
+        with self.groups.world.database.write() as tx:
+            tx.execute(_SET_STATE[table], key=uuid, new_state=state)
 
+    def add_request(self, state: str) -> str:
+        with self.groups.world.database.write() as tx:
+            role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
+            access: Any = access_queries.permissions_in_scope(tx, self.subject.actor, self.group)
+            row = request_group_membership(tx, self.subject.actor, access.scope, role)
+        self.set_state("join_requests", row.uuid, state)
+        return str(row.uuid)
 
-def unseat(groups: Groups, group: int, person: Person) -> None:
-    with groups.world.database.write() as tx:
-        held = membership_queries.grant_in_scope(tx, person.id, group)
-        if held is not None:
-            membership_queries.end(tx, held.id, None)
-
-
-def answered(groups: Groups, who: Person | None, model: str, uuid: str, action: str) -> int:
-    """What somebody is answered; the refusals must have done nothing."""
-    return groups.get(who, model, uuid, action).status_code
-
-
-def expected(*, who: str, entitled: set[str], state: str, target: str, opens: bool) -> int:
-    if who == "nobody":
-        return 401
-    if who not in SEEN_BY:
-        return 404
-    if who not in entitled:
-        return 403
-    return 200 if opens or state == target else 400
-
-
-PENDING = join_request_rules.State.PENDING
-REQUEST_TARGETS = {"accept": "approved", "reject": "rejected", "cancel": "canceled"}
-REQUEST_ENTITLED = {"accept": MANAGERS, "reject": MANAGERS, "cancel": {"self"}}
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_requests(groups: Groups, cast: Cast, action: str) -> None:
-    target = REQUEST_TARGETS[action]
-    tried = 0
-    for state, who in product(join_request_rules.STORED, EVERYBODY):
-        uuid = request_in(groups, cast, state.value)
-        wanted = expected(
-            who=who,
-            entitled=REQUEST_ENTITLED[action],
-            state=state.value,
-            target=target,
-            opens=state is PENDING,
-        )
-        got = answered(groups, cast.people[who], "request", uuid, action)
-        assert got == wanted, (who, action, state)
-        became = groups.request(uuid).state
-        assert became == (target if wanted == 200 else state.value), (who, action, state)
-        joined = state is PENDING and wanted == 200 and action == "accept"
-        assert (groups.role_of(cast.group, cast.one) == "GROUP.MEMBER") is joined
-        unseat(groups, cast.group, cast.one)
-        put(groups, "join_requests", uuid, "canceled")
-        tried += 1
-    assert tried == 4 * 10
-
-
-def request_in(groups: Groups, cast: Cast, state: str) -> str:
-    with groups.world.database.write() as tx:
-        role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
-        reached: Any = access_queries.permissions_in_scope(tx, cast.one.actor, cast.group)
-        uuid = str(request_group_membership(tx, cast.one.actor, reached.scope, role).uuid)
-    put(groups, "join_requests", uuid, state)
-    return uuid
-
-
-def put(groups: Groups, table: str, uuid: str, state: str) -> None:
-    with groups.world.database.write() as tx:
-        tx.execute(_PUT[table], key=uuid, becomes=state)
-
-
-INVITATION_TARGETS = {"accept": "accepted", "reject": "rejected", "cancel": "canceled"}
-
-
-OFFERED = ("GROUP.MEMBER", "GROUP.MANAGER", "GROUP.OWNER")
-INVITATION_STATES = ("pending", "expired", "accepted", "rejected", "canceled")
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_invitations(groups: Groups, cast: Cast, action: str) -> None:
-    target = INVITATION_TARGETS[action]
-    tried = 0
-    for offered, state, who in product(OFFERED, INVITATION_STATES, EVERYBODY):
-        callers = MANAGERS if offered == "GROUP.MEMBER" else OWNERS
-        entitled = callers if action == "cancel" else {"self"}
-        uuid = invitation_in(groups, cast, state, offered)
-        wanted = expected(
-            who=who, entitled=entitled, state=state, target=target, opens=state == "pending"
-        )
-        got = answered(groups, cast.people[who], "invitation", uuid, action)
-        assert got == wanted, (who, action, state)
-        stored = "pending" if state == "expired" else state
-        became = groups.world.invitation(uuid).state
-        assert became == (target if wanted == 200 else stored), (who, action, state)
-        joined = state == "pending" and wanted == 200 and action == "accept"
-        assert groups.role_of(cast.group, cast.one) == (offered if joined else None)
-        unseat(groups, cast.group, cast.one)
-        put(groups, "invitations", uuid, "canceled")
-        tried += 1
-    assert tried == 3 * 5 * 10
-
-
-def invitation_in(groups: Groups, cast: Cast, state: str, offered: str) -> str:
-    lead = cast.people["lead"]
-    assert lead is not None
-    uuid = uuid4().hex
-    with groups.world.database.write() as tx:
-        role: Any = role_queries.named(tx, offered, None, groups=True)
-        days = -1 if state == "expired" else 7
-        invitation_queries.add(
-            tx,
-            {
+    def add_invitation(self, state: str, role_name: str) -> str:
+        lead, uuid = self.people["lead"], uuid4().hex
+        with self.groups.world.database.write() as tx:
+            role: Any = role_queries.named(tx, role_name, None, groups=True)
+            days = -1 if state == "expired" else 7
+            values = {
                 "uuid": uuid,
-                "scope_id": cast.group,
+                "scope_id": self.group,
                 "role_id": role.id,
-                "email": cast.one.email,
-                "account_id": cast.one.id,
+                "email": self.subject.email,
+                "account_id": self.subject.id,
                 "state": "pending" if state == "expired" else state,
                 "created_at": tx.now - timedelta(days=8),
                 "expires_at": tx.now + timedelta(days=days),
                 "created_by": lead.id,
                 "sponsor_id": lead.id,
-            },
-        )
-    return uuid
+            }
+            invitation_queries.add(tx, values)
+        return uuid
 
 
-def test_the_matrix_knows_every_act_and_every_state() -> None:
-    assert {state.value for state in join_request_rules.STORED} == {
-        "pending",
-        *REQUEST_TARGETS.values(),
-    }
-    decided = {act for state, act in invitation_rules.TRANSITIONS if state == "pending"}
-    assert decided == {"accept", "decline", "cancel", "send"}
+@pytest.fixture
+def team(groups: Groups) -> Team:
+    return Team(groups)
 
 
-GROUP_DEEDS: dict[str, tuple[str, Any, set[str]]] = {
+def expected_status(actor: str, entitled: set[str], state: str, target: str) -> int:
+    if actor == "nobody":
+        return 401
+    if actor not in VISIBLE_TO:
+        return 404
+    if actor not in entitled:
+        return 403
+    return 200 if state in {"pending", target} else 400
+
+
+REQUEST_TARGETS = {"accept": "approved", "reject": "rejected", "cancel": "canceled"}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_actions_on_requests_by_role_and_state(groups: Groups, team: Team, action: str) -> None:
+    target = REQUEST_TARGETS[action]
+    entitled = {"self"} if action == "cancel" else MANAGERS
+    tried = 0
+    for state, actor in product([s.value for s in join_request_rules.STORED], ACTORS):
+        uuid = team.add_request(state)
+        status = expected_status(actor, entitled, state, target)
+        response = groups.get(team.people.get(actor), "request", uuid, action)
+        assert response.status_code == status, (actor, action, state)
+        new_state = groups.request(uuid).state
+        assert new_state == (target if status == 200 else state), (actor, action, state)
+        joined = state == "pending" and status == 200 and action == "accept"
+        assert (groups.role_of(team.group, team.subject) == "GROUP.MEMBER") is joined
+        team.end_grant(team.subject)
+        team.set_state("join_requests", uuid, "canceled")
+        tried += 1
+    assert tried == 4 * 10
+
+
+INVITATION_TARGETS = {"accept": "accepted", "reject": "rejected", "cancel": "canceled"}
+INVITED_ROLES = ("GROUP.MEMBER", "GROUP.MANAGER", "GROUP.OWNER")
+INVITATION_STATES = ("pending", "expired", "accepted", "rejected", "canceled")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_actions_on_invitations_by_role_and_state(groups: Groups, team: Team, action: str) -> None:
+    target = INVITATION_TARGETS[action]
+    tried = 0
+    for role, state, actor in product(INVITED_ROLES, INVITATION_STATES, ACTORS):
+        entitled = {"self"}
+        if action == "cancel":
+            entitled = MANAGERS if role == "GROUP.MEMBER" else OWNERS
+        uuid = team.add_invitation(state, role)
+        status = expected_status(actor, entitled, state, target)
+        response = groups.get(team.people.get(actor), "invitation", uuid, action)
+        assert response.status_code == status, (actor, action, state)
+        stored = "pending" if state == "expired" else state
+        new_state = groups.world.invitation(uuid).state
+        assert new_state == (target if status == 200 else stored), (actor, action, state)
+        joined = state == "pending" and status == 200 and action == "accept"
+        assert groups.role_of(team.group, team.subject) == (role if joined else None)
+        team.end_grant(team.subject)
+        team.set_state("invitations", uuid, "canceled")
+        tried += 1
+    assert tried == 3 * 5 * 10
+
+
+def test_tables_cover_every_action_and_state() -> None:
+    assert {*join_request_rules.STORED} == {"pending", *REQUEST_TARGETS.values()}
+    actions = {action for state, action in invitation_rules.TRANSITIONS if state == "pending"}
+    assert actions == {"accept", "decline", "cancel", "send"}
+
+
+CHANGES: dict[str, tuple[str, Any, set[str]]] = {
     "rename": ("PATCH", {"name": "Other"}, OWNERS),
     "invite": ("PATCH", {"users": {"self@example.org": {}}}, MANAGERS),
     "invite a manager": ("PATCH", {"users": {"self@example.org": {"is_manager": True}}}, OWNERS),
     "invite an owner": ("PATCH", {"users": {"self@example.org": {"is_owner": True}}}, OWNERS),
     "promote": ("PATCH", {"users": {"member@example.org": {"is_manager": True}}}, OWNERS),
-    "leave as it is": ("PATCH", {"users": {"member@example.org": {}}}, OWNERS),
+    "keep": ("PATCH", {"users": {"member@example.org": {}}}, OWNERS),
     "demote": ("PATCH", {"users": {"manager@example.org": {}}}, OWNERS),
     "remove a member": ("PATCH", {"users": {"member@example.org": {"remove": True}}}, MANAGERS),
     "remove a manager": ("PATCH", {"users": {"manager@example.org": {"remove": True}}}, OWNERS),
     "remove an owner": ("PATCH", {"users": {"owner@example.org": {"remove": True}}}, OWNERS),
-    "give up": ("DELETE", None, OWNERS),
+    "delete": ("DELETE", None, OWNERS),
 }
 
 
-def test_groups(groups: Groups, cast: Cast) -> None:
-    lead = cast.people["lead"]
-    assert lead is not None
+def test_changes_of_a_group_by_role(groups: Groups, team: Team) -> None:
     tried = 0
-    for right, (method, body, allowed) in GROUP_DEEDS.items():
-        for who in EVERYBODY:
-            if who in right.split():
-                continue  # nobody is asked about themselves here
-            group = another(groups, cast, lead, f"{right} {who}")
-            before = groups.members(group)
-            sent = {"name": f"Renamed {group}"} if right == "rename" else body
-            answer = groups.call(method, cast.people[who], "group", group, json=sent)
-            done = 204 if method == "DELETE" else 200
-            wanted = done if who in allowed else 401 if who == "nobody" else 403
-            assert answer.status_code == wanted, (right, who, answer.text)
-            assert who in allowed or groups.members(group) == before
-            tried += 1
+    for (change, (method, body, allowed)), actor in product(CHANGES.items(), ACTORS):
+        if actor in change.split():
+            continue  # not their own role
+        group = team.create_group(f"{change} {actor}")
+        before = groups.members(group)
+        json = {"name": f"Renamed {group}"} if change == "rename" else body
+        response = groups.call(method, team.people.get(actor), "group", group, json=json)
+        done = 204 if method == "DELETE" else 200
+        status = done if actor in allowed else 401 if actor == "nobody" else 403
+        assert response.status_code == status, (change, actor, response.text)
+        assert actor in allowed or groups.members(group) == before
+        tried += 1
     assert tried > 100
-
-
-def another(groups: Groups, cast: Cast, lead: Person, name: str) -> int:
-    group = groups.found(lead, name)
-    for one, role in ROLES.items():
-        person = cast.people[one]
-        assert person is not None
-        if one != "lead":
-            groups.seat(group, person, role)
-    return group

@@ -1,4 +1,4 @@
-"""A GET that changes something is sent by a program that means it, or by nobody."""
+"""GET routes that change something require a bearer token and no prefetch."""
 
 from __future__ import annotations
 
@@ -15,105 +15,95 @@ from tests.groups.scene import Groups
 from tests.support.site import Site
 from tests.support.world import Person
 
-Deed = tuple["Person", str, tuple[object, ...]]
+Action = tuple[Person, str, tuple[object, ...]]
 
 
 @pytest.fixture
-def actions(groups: Groups) -> list[Deed]:
-    """Every action that can be done by GET, by somebody who may do it now."""
-    world = groups.world
-    olga, alice, bob, cleo = (world.person(name) for name in ("olga", "alice", "bob", "cleo"))
+def actions(groups: Groups) -> list[Action]:
+    """Return every action by GET, with an account that may execute it."""
+    olga, alice, bob, cleo = groups.people("olga", "alice", "bob", "cleo")
+    member, stranger = groups.people("member", "stranger")
     group = groups.found(olga)
     request, other = groups.ask(group, alice), groups.ask(group, bob)
-    taken = groups.invite(group, olga, cleo)
-    member, stranger = world.person("member"), world.person("stranger")
+    invitation = groups.invite(group, olga, cleo)
     groups.seat(group, member)
     return [
         (olga, "request", (request, "accept")),
         (olga, "request", (other, "reject")),
         (bob, "request", (other, "cancel")),
-        (cleo, "invitation", (taken, "accept")),
-        (cleo, "invitation", (taken, "reject")),
-        (olga, "invitation", (taken, "cancel")),
+        (cleo, "invitation", (invitation, "accept")),
+        (cleo, "invitation", (invitation, "reject")),
+        (olga, "invitation", (invitation, "cancel")),
         (stranger, "group", (group, "join")),
         (member, "group", (group, "leave")),
     ]
 
 
-WRONG: dict[str, tuple[str, Callable[[Person], dict[str, Any]], int]] = {
-    "cookie": ("GET", lambda who: {"headers": {"Cookie": f"session={who.token}"}}, 401),
-    "cookie of the pages": (
-        "GET",
-        lambda who: {"headers": {"Cookie": f"collegium_session={who.token}"}},
-        401,
-    ),
-    "query": ("GET", lambda who: {"query": f"?token={who.token}&access_token={who.token}"}, 401),
-    "HEAD": ("HEAD", lambda who: {"headers": {"Authorization": f"Bearer {who.token}"}}, 405),
-    "prefetch": (
-        "GET",
-        lambda who: {
-            "headers": {"Authorization": f"Bearer {who.token}", "Sec-Purpose": "prefetch;prerender"}
-        },
-        403,
-    ),
-    "old prefetch": (
-        "GET",
-        lambda who: {"headers": {"Authorization": f"Bearer {who.token}", "Purpose": "prefetch"}},
-        403,
-    ),
+BEARER = {"Authorization": "Bearer {token}"}
+REFUSED: dict[str, tuple[str, dict[str, str], str, int]] = {
+    "cookie": ("GET", {"Cookie": "session={token}"}, "", 401),
+    "cookie of the pages": ("GET", {"Cookie": "collegium_session={token}"}, "", 401),
+    "query": ("GET", {}, "?token={token}&access_token={token}", 401),
+    "HEAD": ("HEAD", BEARER, "", 405),
+    "prefetch": ("GET", BEARER | {"Sec-Purpose": "prefetch;prerender"}, "", 403),
+    "old prefetch": ("GET", BEARER | {"Purpose": "prefetch"}, "", 403),
 }
 
 
-def test_what_nobody_has_meant_does_nothing(groups: Groups, actions: list[Deed]) -> None:
-    before = everything(groups)
-    for name, (method, options, status) in WRONG.items():
-        for who, model, parts in actions:
-            answer = groups.call(method, None, model, *parts, **options(who))
-            assert answer.status_code == status, (name, model, parts, answer.text)
-    assert everything(groups) == before
+def test_get_action_without_bearer_token_or_by_prefetch_is_refused(
+    groups: Groups, actions: list[Action]
+) -> None:
+    before = all_events(groups)
+    for name, (method, templates, query_template, status) in REFUSED.items():
+        for person, model, parts in actions:
+            headers = {key: text.format(token=person.token) for key, text in templates.items()}
+            query = query_template.format(token=person.token)
+            response = groups.call(method, None, model, *parts, headers=headers, query=query)
+            assert response.status_code == status, (name, model, parts, response.text)
+    assert all_events(groups) == before
 
 
-def test_the_same_does_something_where_it_is_meant(groups: Groups, actions: list[Deed]) -> None:
-    done = 0
-    before = everything(groups)
-    for who, model, parts in actions:
-        answer = groups.get(who, model, *parts)
-        assert answer.headers["cache-control"] == "no-store"
-        done += answer.status_code == 200
-        assert answer.status_code == 400 or everything(groups) != before
-        before = everything(groups)
-    # One of two decisions on the same thing comes too late.
-    assert done == len(actions) - 3
+def test_get_action_with_bearer_token_is_executed(groups: Groups, actions: list[Action]) -> None:
+    executed = 0
+    before = all_events(groups)
+    for person, model, parts in actions:
+        response = groups.get(person, model, *parts)
+        assert response.headers["cache-control"] == "no-store"
+        executed += response.status_code == 200
+        assert response.status_code == 400 or all_events(groups) != before
+        before = all_events(groups)
+    # Only the first decision on a request or invitation succeeds.
+    assert executed == len(actions) - 3
 
 
-def test_an_operator_can_switch_them_off(
+def test_get_actions_can_be_disabled(
     groups: Groups,
-    actions: list[Deed],
+    actions: list[Action],
     make_site: Callable[[Settings], Site],
     make_settings: Callable[..., Settings],
 ) -> None:
     strict = Groups(groups.world, make_site(make_settings(brainstem_get_actions="false")))
-    before = everything(groups)
-    for who, model, parts in actions:
-        answer = strict.get(who, model, *parts)
-        assert answer.status_code == 405
-        assert answer.headers["allow"] == "PATCH, POST, OPTIONS"
-    assert everything(groups) == before
-    who, model, parts = actions[0]
-    assert strict.call("PATCH", who, model, *parts, json={}).status_code == 200
+    before = all_events(groups)
+    for person, model, parts in actions:
+        response = strict.get(person, model, *parts)
+        assert response.status_code == 405
+        assert response.headers["allow"] == "PATCH, POST, OPTIONS"
+    assert all_events(groups) == before
+    person, model, parts = actions[0]
+    assert strict.call("PATCH", person, model, *parts, json={}).status_code == 200
 
 
-def everything(groups: Groups) -> list[Any]:
-    """What the actions would change: history tells all of it."""
+def all_events(groups: Groups) -> list[Any]:
+    """Return the audit log: every action is in it."""
     with groups.world.database.read() as tx:
         return tx.fetch_all(Statement(events.select().order_by(events.c.id)))
 
 
-def test_whoever_changes_something_keeps_nobody_from_asking(
-    groups: Groups, actions: list[Deed], monkeypatch: pytest.MonkeyPatch
+def test_get_actions_hold_no_read_slot(
+    groups: Groups, actions: list[Action], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with places_at_writing(groups.world.database, monkeypatch) as held:
-        for who, model, parts in actions:
-            groups.get(who, model, *parts)
-    assert len(held) >= len(actions)
-    assert not any(held)
+    with places_at_writing(groups.world.database, monkeypatch) as slots_held:
+        for person, model, parts in actions:
+            groups.get(person, model, *parts)
+    assert len(slots_held) >= len(actions)
+    assert not any(slots_held)

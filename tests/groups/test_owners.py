@@ -1,4 +1,4 @@
-"""What holds of a group whose owners are switched off."""
+"""A group whose owners are deactivated."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from tests.support.world import Person
 
 @pytest.fixture
 def orphaned(groups: Groups) -> tuple[int, Person]:
-    """A group with a manager and a plain member, and an owner who is switched off."""
+    """Create a group whose owner is deactivated; return it and its manager."""
     world = groups.world
-    olga, mia, bob = (world.person(name) for name in ("olga", "mia", "bob"))
+    olga, mia, bob = groups.people("olga", "mia", "bob")
     group = groups.found(olga)
     groups.seat(group, mia, "GROUP.MANAGER")
     groups.seat(group, bob)
     with world.database.write() as tx:
-        off = {"is_active": False}
-        account_actions.update(tx, world.staff.actor, world.settings, olga.uuid, off, agrees=False)
+        values = {"is_active": False}
+        account_actions.update(
+            tx, world.staff.actor, world.settings, olga.uuid, values, agrees=False
+        )
     return group, mia
 
 
@@ -28,23 +30,25 @@ def change(groups: Groups, who: Person, group: int, email: str, **flags: bool) -
     return groups.call("PATCH", who, "group", group, json=body).status_code
 
 
-def test_its_manager_goes_on_inviting_and_removing(
+def test_manager_of_a_group_without_active_owners_invites_and_removes(
     groups: Groups, orphaned: tuple[int, Person]
 ) -> None:
     group, mia = orphaned
-    ada = groups.world.person("ada")
+    (ada,) = groups.people("ada")
     assert change(groups, mia, group, ada.email) == 200
     assert change(groups, mia, group, "bob@example.org", remove=True) == 200
     assert "bob@example.org" not in groups.members(group)
 
 
-def test_staff_can_invite_somebody_to_own_it(groups: Groups, orphaned: tuple[int, Person]) -> None:
+def test_staff_invite_an_owner_to_a_group_without_active_owners(
+    groups: Groups, orphaned: tuple[int, Person]
+) -> None:
     group, _ = orphaned
     ada = groups.world.person("ada")
     assert change(groups, groups.world.staff, group, ada.email, is_owner=True) == 200
 
 
-def test_its_last_owner_is_not_removed_all_the_same(
+def test_last_owner_is_not_removed_even_if_deactivated(
     groups: Groups, orphaned: tuple[int, Person]
 ) -> None:
     group, _ = orphaned

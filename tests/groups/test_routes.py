@@ -1,4 +1,4 @@
-"""Every route: who is asked for a token, what is refused in which shape, what is described."""
+"""All routes of the BrainSTEM API: required tokens, validation of profiles, descriptions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import events
 from tests.groups.scene import Groups
 
-ODD: tuple[tuple[str, Any, int], ...] = (
+PROFILE_VALUES: tuple[tuple[str, Any, int], ...] = (
     ("website", "www.example.org/a?b=c", 200),
     ("website", "https://example.org:8443/", 200),
     ("website", "localhost:8000", 200),
@@ -39,39 +39,39 @@ ODD: tuple[tuple[str, Any, int], ...] = (
 )
 
 
-def test_whatever_is_private_asks_for_a_token_first(groups: Groups) -> None:
-    before = history(groups)
+def test_private_routes_require_a_token(groups: Groups) -> None:
+    before = count_events(groups)
     tried = 0
     for path in ROUTES:
         if not path.startswith("/api/private/"):
             continue
         for method in METHODS:
-            for one in ("1", str(uuid4()), "x"):
-                at = path.replace("{id}", one).replace("{uuid}", one)
-                answer = groups.site.request(method, at, json={})
-                assert answer.status_code == (204 if method == "OPTIONS" else 401), (method, at)
+            for key in ("1", str(uuid4()), "x"):
+                url = path.replace("{id}", key).replace("{uuid}", key)
+                response = groups.site.request(method, url, json={})
+                assert response.status_code == (204 if method == "OPTIONS" else 401), (method, url)
                 tried += 1
     assert tried > 300
-    assert history(groups) == before
+    assert count_events(groups) == before
 
 
-def test_whatever_is_public_only_reads(groups: Groups) -> None:
-    before = history(groups)
+def test_public_routes_are_read_only(groups: Groups) -> None:
+    before = count_events(groups)
     for path in ROUTES:
         if path.startswith("/api/public/"):
             for method in ("POST", "PUT", "PATCH", "DELETE"):
-                answer = groups.site.request(method, path.replace("{id}", "1"), json={})
-                assert answer.status_code in {404, 405}
-                assert list(answer.json()) == ["detail"]
-    assert history(groups) == before
+                response = groups.site.request(method, path.replace("{id}", "1"), json={})
+                assert response.status_code in {404, 405}
+                assert list(response.json()) == ["detail"]
+    assert count_events(groups) == before
 
 
-def history(groups: Groups) -> int:
+def count_events(groups: Groups) -> int:
     with groups.world.database.read() as tx:
         return len(tx.fetch_all(Statement(events.select())))
 
 
-def test_every_noun_is_described_once() -> None:
+def test_every_route_is_described_once() -> None:
     assert set(DESCRIBED) <= set(ROUTES)
     assert not [path for path in DESCRIBED if "_membership_" in path or "laboratory" in path]
     for path in ROUTES:
@@ -79,42 +79,40 @@ def test_every_noun_is_described_once() -> None:
         assert plain in DESCRIBED or "laboratory" in path, path
 
 
-def test_profiles_take_what_fits(groups: Groups) -> None:
+def test_profile_fields_are_validated(groups: Groups) -> None:
     ada = groups.world.person("ada")
     kept: dict[str, Any] = {}
-    for field, value, status in ODD:
-        answer = groups.call("PATCH", ada, "user", ada.id, json={field: value})
-        assert answer.status_code == status, (field, value, answer.text)
+    for field, value, status in PROFILE_VALUES:
+        response = groups.call("PATCH", ada, "user", ada.id, json={field: value})
+        assert response.status_code == status, (field, value, response.text)
         if status == 200:
-            kept[field] = answer.json()["user"][field]
+            kept[field] = response.json()["user"][field]
         else:
-            assert list(answer.json()) == [field]
+            assert list(response.json()) == [field]
     shown = groups.get(ada, "user", ada.id).json()["user"]
     assert {name: shown[name] for name in kept} == kept
     assert kept["website"] == ""
     wrong = {"website": 5, "atlas_preference": "12345678"}
-    both = groups.call("PATCH", ada, "user", ada.id, json=wrong)
-    assert list(both.json()) == list(wrong)
+    response = groups.call("PATCH", ada, "user", ada.id, json=wrong)
+    assert list(response.json()) == list(wrong)
 
 
 def test_staff_change_and_delete_accounts_but_not_a_sole_owner(groups: Groups) -> None:
-    world = groups.world
-    ada, olga = world.person("ada"), world.person("olga")
-    group = groups.found(olga)
-    groups.ask(group, ada)
+    staff = groups.world.staff
+    ada, olga = groups.people("ada", "olga")
+    groups.ask(groups.found(olga), ada)
     body = {"orcid_id": "1"}
-    assert groups.call("PATCH", world.staff, "user", ada.id, json=body).status_code == 200
-    refused = groups.call("DELETE", world.staff, "user", olga.id)
+    assert groups.call("PATCH", staff, "user", ada.id, json=body).status_code == 200
+    refused = groups.call("DELETE", staff, "user", olga.id)
     assert refused.status_code == 400, refused.text
     assert "Lab" in refused.json()["detail"]
-    gone = groups.call("DELETE", world.staff, "user", ada.id)
-    assert (gone.status_code, gone.content) == (204, b""), gone.text
-    assert groups.get(world.staff, "user", ada.id).status_code == 404
-    # Nothing of theirs waits for anybody any more.
+    deleted = groups.call("DELETE", staff, "user", ada.id)
+    assert (deleted.status_code, deleted.content) == (204, b""), deleted.text
+    assert groups.get(staff, "user", ada.id).status_code == 404
     assert groups.get(olga, "request").json()["count"] == 0
 
 
-def test_a_name_is_free_again_once_its_group_is_gone_and_numbers_are_not(groups: Groups) -> None:
+def test_name_of_a_deleted_group_is_reusable_but_its_id_is_not(groups: Groups) -> None:
     olga = groups.world.person("olga")
     first = groups.found(olga, "Lab")
     assert groups.call("POST", olga, "group", json={"name": "LAB"}).status_code == 400
@@ -124,7 +122,7 @@ def test_a_name_is_free_again_once_its_group_is_gone_and_numbers_are_not(groups:
     assert second > first
 
 
-def test_numbers_that_are_none_name_nothing(groups: Groups) -> None:
+def test_invalid_id_is_unknown(groups: Groups) -> None:
     olga = groups.world.person("olga")
     for text in ("0", "-1", "1.0", "x", "٣", "9" * 40, "%00"):
         for model in ("group", "user"):

@@ -1,10 +1,11 @@
-"""Who is shown whom: people of a group to each other, who asks to those who decide, to no other."""
+"""Visible people: members of a group, requesters and invitees, and the public portal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -21,30 +22,24 @@ from tests.support.world import Person, World
 
 
 class Club:
-    """Two groups, and somebody of every kind to look at their people."""
+    """Two groups and accounts with every relation to them."""
 
     def __init__(self, groups: Groups) -> None:
         self.groups, world = groups, groups.world
         names = "owner manager member asker invitee stranger elsewhere keeper support former"
         self.people: dict[str, Person] = {
-            name: world.person(
-                name,
-                is_support=name == "support",
-                first_name=f"First {name}",
-                last_name=f"Last {name}",
-            )
+            name: world.person(name, first_name=f"First {name}", last_name=f"Last {name}")
             for name in names.split()
         }
         self.people["staff"] = world.staff
         self.id = groups.found(self["owner"], "Club")
         self.other = groups.found(self["elsewhere"], "Other")
         groups.seat(self.id, self["manager"], "GROUP.MANAGER")
-        groups.seat(self.id, self["member"])
-        groups.seat(self.id, self["keeper"])
+        for name in ("member", "keeper", "former"):
+            groups.seat(self.id, self[name])
         with world.database.write() as tx:
+            account_queries.change(tx, self["support"].id, {"is_support": True})
             account_queries.change(tx, self["keeper"].id, {"is_staff": True})
-        groups.seat(self.id, self["former"])
-        with world.database.write() as tx:
             group_actions.leave(tx, self["former"].actor, self.id)
         self.request = groups.ask(self.id, self["asker"])
         self.invitation = groups.invite(self.id, self["owner"], self["invitee"])
@@ -52,11 +47,10 @@ class Club:
     def __getitem__(self, name: str) -> Person:
         return self.people[name]
 
-    def seen_by(self, name: str) -> set[str]:
-        """The names of those whose page somebody is shown."""
+    def visible_to(self, name: str) -> set[str]:
         return {
-            one
-            for one, person in self.people.items()
+            other
+            for other, person in self.people.items()
             if self.groups.get(self[name], "user", person.id).status_code == 200
         }
 
@@ -66,48 +60,49 @@ def club(groups: Groups) -> Club:
     return Club(groups)
 
 
-TEAM = {"owner", "manager", "member", "keeper"}
-SEEN: dict[str, set[str]] = {
-    "owner": {*TEAM, "asker", "invitee"},
-    "manager": {*TEAM, "asker", "invitee"},
-    "member": TEAM,
+MEMBERS = {"owner", "manager", "member", "keeper"}
+VISIBLE: dict[str, set[str]] = {
+    "owner": {*MEMBERS, "asker", "invitee"},
+    "manager": {*MEMBERS, "asker", "invitee"},
+    "member": MEMBERS,
     "asker": {"asker"},
-    "invitee": {"invitee", "owner"},  # who invites them
+    "invitee": {"invitee", "owner"},  # the inviter
     "stranger": {"stranger"},
     "elsewhere": {"elsewhere"},
     "former": {"former"},
 }
-EVERYBODY = {"support", "staff", "keeper"}
+SEES_ALL = {"support", "staff", "keeper"}
 
 
-def test_people_are_shown_to_those_who_share_a_group_or_decide_and_to_no_others(club: Club) -> None:
-    for name, seen in SEEN.items():
-        assert club.seen_by(name) == seen, name
-    for name in EVERYBODY:
-        assert club.seen_by(name) == set(club.people), name
+def test_people_are_visible_to_members_and_deciders_of_their_groups(club: Club) -> None:
+    for name, visible in VISIBLE.items():
+        assert club.visible_to(name) == visible, name
+    for name in SEES_ALL:
+        assert club.visible_to(name) == set(club.people), name
 
 
-def test_the_list_of_people_is_what_can_be_opened_one_by_one(club: Club, world: World) -> None:
-    numbers = {person.id: name for name, person in club.people.items()}
-    for name in (*SEEN, *EVERYBODY):
-        listed = club.groups.get(club[name], "user", query="?limit=100").json()
-        found = {numbers[one["id"]] for one in listed["users"]}
-        assert found == club.seen_by(name), name
-        assert listed["count"] == len(listed["users"])
-        # The loader and the list are one rule.
-        actor = replace(club[name].actor, is_staff=name in {"staff", "keeper"})
+def test_list_of_people_contains_exactly_the_visible_ones(club: Club, world: World) -> None:
+    names = {person.id: name for name, person in club.people.items()}
+    for name in (*VISIBLE, *SEES_ALL):
+        body = club.groups.get(club[name], "user", query="?limit=100").json()
+        listed = {names[row["id"]] for row in body["users"]}
+        assert listed == club.visible_to(name), name
+        assert body["count"] == len(body["users"])
+        # `get_visible` and the list have the same rule.
+        staff, support = name in {"staff", "keeper"}, name == "support"
+        actor = replace(club[name].actor, is_staff=staff, is_support=support)
         with world.database.read() as tx:
-            for number, one in numbers.items():
+            for account_id, other in names.items():
                 try:
-                    profile_queries.get_visible(tx, actor, number)
-                    is_seen = True
+                    profile_queries.get_visible(tx, actor, account_id)
+                    is_visible = True
                 except NotFound:
-                    is_seen = False
-                assert is_seen == (one in found), (name, one)
+                    is_visible = False
+                assert is_visible == (other in listed), (name, other)
 
 
-def test_who_is_hidden_is_unknown_and_nobody_is_found_by_an_address(club: Club) -> None:
-    stranger, get = club["stranger"], club.groups.get
+def test_hidden_people_are_unknown_and_not_found_by_any_filter(club: Club) -> None:
+    stranger, get, call = club["stranger"], club.groups.get, club.groups.call
     unknown = get(stranger, "user", 999_999)
     for name, person in club.people.items():
         if name == "stranger":
@@ -124,44 +119,46 @@ def test_who_is_hidden_is_unknown_and_nobody_is_found_by_an_address(club: Club) 
             assert get(stranger, "user", query=f"?{query}").json()["count"] == 0, query
             assert get(club["staff"], "user", query=f"?{query}").json()["count"] == 1, query
         body = {"first_name": "x"}
-        assert club.groups.call("PATCH", stranger, "user", person.id, json=body).status_code == 404
-        assert club.groups.call("DELETE", stranger, "user", person.id).status_code == 404
-    member = club["member"]
-    assert club.groups.call("PATCH", member, "user", club["owner"].id, json={}).status_code == 403
+        assert call("PATCH", stranger, "user", person.id, json=body).status_code == 404
+        assert call("DELETE", stranger, "user", person.id).status_code == 404
+    assert call("PATCH", club["member"], "user", club["owner"].id, json={}).status_code == 403
+    # The public portal shows no account without a group, and has no filter by address.
+    assert get(None, "user", stranger.id, portal="public").status_code == 404
+    query = f"?filter{{email}}={club['owner'].email}"
+    assert get(None, "user", query=query, portal="public").status_code == 400
 
 
-def test_addresses_of_a_group_are_shown_to_its_people_and_staff_alone(club: Club) -> None:
-    emails = {club[name].email for name in TEAM}
+def test_addresses_of_a_group_are_visible_to_its_members_and_staff(club: Club) -> None:
+    emails = {club[name].email for name in MEMBERS}
     for name, person in club.people.items():
-        is_in = name in TEAM or name in EVERYBODY
-        shown = club.groups.get(person, "group", club.id).json()["group"]
-        assert shown["name"] == "Club"
-        assert set(shown["users"]) == (emails if is_in else set()), name
-        listed = club.groups.get(person, "group").json()["groups"]
-        (one,) = [one for one in listed if one["id"] == club.id]
-        assert one == shown
-        if not is_in:
+        may_see = name in MEMBERS or name in SEES_ALL
+        group = club.groups.get(person, "group", club.id).json()["group"]
+        assert group["name"] == "Club"
+        assert set(group["users"]) == (emails if may_see else set()), name
+        rows = club.groups.get(person, "group").json()["groups"]
+        assert [row for row in rows if row["id"] == club.id] == [group]
+        if not may_see:
             assert "owner@example.org" not in club.groups.get(person, "group").text
 
 
-def test_who_leaves_is_no_longer_shown_the_people(club: Club) -> None:
+def test_members_are_hidden_from_an_account_that_has_left(club: Club) -> None:
     member = club["member"]
     assert club["owner"].email in club.groups.get(member, "group", club.id).text
     left = club.groups.get(member, "group", club.id, "leave")
     assert (left.status_code, left.json()["group"]["users"]) == (200, {})
-    assert club.seen_by("member") == {"member"}
+    assert club.visible_to("member") == {"member"}
 
 
-def test_whoever_decides_a_request_sees_who_asks_as_long_as_it_waits(club: Club) -> None:
+def test_deciders_see_the_requester_while_the_request_is_pending(club: Club) -> None:
     get = club.groups.get
     for name in ("owner", "manager", "staff"):
-        (waiting,) = get(club[name], "request").json()["group_membership_requests"]
-        asker = get(club[name], "user", waiting["user_account_request"])
+        (row,) = get(club[name], "request").json()["group_membership_requests"]
+        asker = get(club[name], "user", row["user_account_request"])
         assert asker.status_code == 200
         assert asker.json()["user"]["email"] == club["asker"].email
         embedded = get(club[name], "request", query="?include[]=user_account_request.*").json()
-        (one,) = embedded["group_membership_requests"]
-        assert one["user_account_request"] == asker.json()["user"]
+        (row,) = embedded["group_membership_requests"]
+        assert row["user_account_request"] == asker.json()["user"]
     for name in ("member", "stranger", "elsewhere", "former", "invitee"):
         assert get(club[name], "request").json()["count"] == 0
         assert get(club[name], "user", club["asker"].id).status_code == 404, name
@@ -169,13 +166,11 @@ def test_whoever_decides_a_request_sees_who_asks_as_long_as_it_waits(club: Club)
     assert get(club["owner"], "user", club["asker"].id).status_code == 404
 
 
-def test_whoever_decides_an_invitation_sees_who_is_invited_as_long_as_it_is_open(
-    club: Club, world: World
-) -> None:
+def test_deciders_see_the_invitee_while_the_invitation_is_open(club: Club, world: World) -> None:
     get = club.groups.get
     for name in ("owner", "manager", "staff"):
-        (open_one,) = get(club[name], "invitation").json()["group_membership_invitations"]
-        invitee = get(club[name], "user", open_one["user_account_invitation"])
+        (row,) = get(club[name], "invitation").json()["group_membership_invitations"]
+        invitee = get(club[name], "user", row["user_account_invitation"])
         assert invitee.json()["user"]["email"] == club["invitee"].email, name
     assert get(club["member"], "user", club["invitee"].id).status_code == 404
     assert get(club["invitee"], "user", club["owner"].id).status_code == 200
@@ -187,51 +182,35 @@ def test_whoever_decides_an_invitation_sees_who_is_invited_as_long_as_it_is_open
     assert get(club["invitee"], "user", club["owner"].id).status_code == 404
 
 
-def test_a_group_that_is_embedded_shows_no_more_than_by_itself(club: Club) -> None:
+def test_embedded_group_shows_the_same_as_the_group_itself(club: Club) -> None:
     for name, model in (("asker", "request"), ("invitee", "invitation"), ("owner", "request")):
-        answer = club.groups.get(club[name], model, query="?include[]=authgroup.*").json()
-        (one,) = next(value for value in answer.values() if isinstance(value, list))
-        by_itself = club.groups.get(club[name], "group", club.id).json()["group"]
-        assert one["authgroup"] == by_itself
-        assert bool(by_itself["users"]) == (name == "owner")
+        body = club.groups.get(club[name], model, query="?include[]=authgroup.*").json()
+        (row,) = next(value for value in body.values() if isinstance(value, list))
+        group = club.groups.get(club[name], "group", club.id).json()["group"]
+        assert row["authgroup"] == group
+        assert bool(group["users"]) == (name == "owner")
 
 
-@pytest.fixture
-def closed(world: World, make_site: Callable[[Settings], Site], make_settings: Any) -> Groups:
-    """The same service with the settings that it has by itself."""
-    return Groups(world, make_site(make_settings()))
-
-
-def test_the_public_portal_is_off_unless_the_operator_turns_it_on(
-    club: Club, closed: Groups
+def test_public_portal_is_off_by_default(
+    club: Club, world: World, make_site: Callable[[Settings], Site], make_settings: Any
 ) -> None:
+    closed = Groups(world, make_site(make_settings()))
     paths = [path for path in ROUTES if path.startswith("/api/public/")]
     assert paths
-    unknown = closed.site.get("/api/public/users/nothing/")
     token = {"Authorization": f"Bearer {club['owner'].token}"}
-    for path in paths:
-        for number in (club.id, club["owner"].id, 999_999):
-            at = path.replace("{id}", str(number)).replace("{uuid}", "0" * 32)
-            for headers in ({}, token):
-                for method in ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"):
-                    answer = closed.site.request(method, at, headers=headers)
-                    assert answer.status_code == 404, (method, at)
-                    assert "allow" not in answer.headers
-                    if method != "HEAD":
-                        assert answer.json() == {"detail": "Not found."}
-    assert unknown.status_code == 404
-    # The twin: the same paths where it is on.
-    for model, number in (("group", club.id), ("user", club["owner"].id)):
+    methods = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
+    assert closed.site.get("/api/public/users/nothing/").status_code == 404
+    for path, key in product(paths, (club.id, club["owner"].id, 999_999)):
+        url = path.replace("{id}", str(key)).replace("{uuid}", "0" * 32)
+        for headers, method in product(({}, token), methods):
+            response = closed.site.request(method, url, headers=headers)
+            assert response.status_code == 404, (method, url)
+            assert "allow" not in response.headers
+            if method != "HEAD":
+                assert response.json() == {"detail": "Not found."}
+    for model, key in (("group", club.id), ("user", club["owner"].id)):
         assert club.groups.get(None, model, portal="public").status_code == 200
-        assert club.groups.get(None, model, number, portal="public").status_code == 200
-        # The private portal goes on in both.
+        assert club.groups.get(None, model, key, portal="public").status_code == 200
         for groups in (closed, club.groups):
-            assert groups.get(club["owner"], model, number).status_code == 200
-            assert groups.get(None, model, number).status_code == 401
-
-
-def test_addresses_stay_hidden_in_a_portal_that_is_on(club: Club) -> None:
-    for model in ("group", "user"):
-        text = club.groups.get(None, model, portal="public").text
-        assert "@example.org" not in text
-        assert "First owner" in text or model == "group"
+            assert groups.get(club["owner"], model, key).status_code == 200
+            assert groups.get(None, model, key).status_code == 401
