@@ -1,4 +1,4 @@
-"""An organisation with access subnets is there for whoever asks from inside them."""
+"""Access subnets: an organisation is visible only from inside them."""
 
 from __future__ import annotations
 
@@ -24,30 +24,32 @@ SUBNETS = "10.0.0.0/8,2001:db8::/32"
 
 @pytest.fixture
 def site(make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings]) -> Site:
-    """A site behind a proxy that says where callers come from."""
+    """Return a site behind a proxy that sends the address of the client."""
     return make_site(make_settings(trusted_proxies="127.0.0.1"))
 
 
-class Scene:
-    """An organisation that is open inside alone, and one that is open to all."""
+class Team:
+    """An organisation with access subnets, and one without."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.owner, self.manager, self.member = map(world.person, ("owner", "manager", "member"))
-        self.organisation = world.organisation("Walled", owner=self.owner, access_subnets=SUBNETS)
-        self.project = world.project(self.organisation, "Within")
+        self.organisation = world.organisation(
+            "Restricted", owner=self.owner, access_subnets=SUBNETS
+        )
+        self.project = world.project(self.organisation, "Inner")
         self.elsewhere = world.organisation("Open", owner=self.owner)
         world.seat(self.manager, "PROJECT.MANAGER", self.project)
         world.seat(self.member, "PROJECT.MEMBER", self.project)
         self.invitation = world.invite(self.owner, "new@example.org", "PROJECT.ADMIN", self.project)
 
-    def everything(self) -> dict[str, str]:
-        """Path to what it must not show outside, for whoever holds a role within."""
+    def pages(self) -> dict[str, str]:
+        """Return the paths that need an address inside, each with a text of its response."""
         return {
-            self.organisation.path: "Walled",
+            self.organisation.path: "Restricted",
             f"{self.organisation.path}list_users/": "owner",
             f"{self.organisation.path}users/": "manager",
-            self.project.path: "Within",
+            self.project.path: "Inner",
             f"{self.project.path}list_users/": "manager",
             f"/api/user-invitations/{self.invitation}/": "new@example.org",
             f"/api/users/{self.member.uuid}/": "member",
@@ -55,122 +57,112 @@ class Scene:
 
 
 @pytest.fixture
-def scene(world: World) -> Scene:
-    return Scene(world)
+def team(world: World) -> Team:
+    return Team(world)
 
 
-def ask(
-    site: Site, path: str, who: Person | None, at: str, method: str = "GET", **options: Any
+def send(
+    site: Site, path: str, actor: Person | None, address: str, method: str = "GET", **options: Any
 ) -> httpx.Response:
-    return site.request(method, path, who, {"X-Forwarded-For": at}, **options)
+    return site.request(method, path, actor, {"X-Forwarded-For": address}, **options)
 
 
-def listed(site: Site, path: str, who: Person, at: str) -> list[Any]:
-    """A list, which must count what it shows."""
-    answer = ask(site, f"{path}?page_size=300", who, at)
-    assert answer.status_code == 200, answer.text
-    head = ask(site, path, who, at, "HEAD")
-    found: list[Any] = answer.json()
-    assert int(answer.headers["X-Result-Count"]) == len(found)
-    assert int(head.headers["X-Result-Count"]) == len(found)
-    return found
+def listed(site: Site, path: str, actor: Person, address: str) -> list[Any]:
+    """Return the rows of a list; its counts are right."""
+    response = send(site, f"{path}?page_size=300", actor, address)
+    assert response.status_code == 200, response.text
+    rows: list[Any] = response.json()
+    for counted in (response, send(site, path, actor, address, "HEAD")):
+        assert int(counted.headers["X-Result-Count"]) == len(rows)
+    return rows
 
 
-@pytest.mark.parametrize("at", [INSIDE, INSIDE_6, f"::ffff:{INSIDE}"])
-def test_inside_everything_is_there(site: Site, scene: Scene, at: str) -> None:
-    for path, said in scene.everything().items():
-        answer = ask(site, path, scene.owner, at)
-        assert answer.status_code == 200, (path, answer.text)
-        assert said in answer.text, path
+@pytest.mark.parametrize("address", [INSIDE, INSIDE_6, f"::ffff:{INSIDE}"])
+def test_organisation_is_visible_inside_its_subnets(site: Site, team: Team, address: str) -> None:
+    for path, text in team.pages().items():
+        response = send(site, path, team.owner, address)
+        assert response.status_code == 200, (path, response.text)
+        assert text in response.text, path
 
 
-@pytest.mark.parametrize("at", [OUTSIDE, OUTSIDE_6, f"::ffff:{OUTSIDE}", "11.0.0.0"])
-def test_outside_nothing_is_there(site: Site, scene: Scene, at: str) -> None:
-    for path in scene.everything():
-        assert ask(site, path, scene.owner, at).status_code == 404, path
-    # What is open stays open, and one is oneself everywhere.
-    assert ask(site, scene.elsewhere.path, scene.owner, at).status_code == 200
-    assert ask(site, "/api/users/me/", scene.owner, at).status_code == 200
+@pytest.mark.parametrize("address", [OUTSIDE, OUTSIDE_6, f"::ffff:{OUTSIDE}", "11.0.0.0"])
+def test_organisation_is_hidden_outside_its_subnets(site: Site, team: Team, address: str) -> None:
+    for path in team.pages():
+        assert send(site, path, team.owner, address).status_code == 404, path
+    assert send(site, team.elsewhere.path, team.owner, address).status_code == 200
+    assert send(site, "/api/users/me/", team.owner, address).status_code == 200
 
 
-def test_lists_and_counts_and_details_agree(site: Site, scene: Scene) -> None:
-    inside = {"Walled": {"Within"}, "Open": set()}
-    for at, expected in ((INSIDE, inside), (OUTSIDE, {"Open": set()})):
-        shown = listed(site, "/api/customers/", scene.owner, at)
-        found = {one["name"]: {p["name"] for p in one["projects"]} for one in shown}
-        assert found == expected
-        projects = listed(site, "/api/projects/", scene.owner, at)
-        assert {one["name"] for one in projects} == expected.get("Walled", set())
-        invitations = listed(site, "/api/user-invitations/", scene.owner, at)
-        assert bool(invitations) is (at == INSIDE)
-        people = {one["username"] for one in listed(site, "/api/users/", scene.owner, at)}
-        assert people == ({"owner", "manager", "member"} if at == INSIDE else {"owner"})
-        name = "Within" if at == INSIDE else "Nothing"
-        for filters in (f"project_uuid={scene.project.uuid}", "project_roles=PROJECT.MEMBER"):
-            found_by = ask(site, f"/api/users/?{filters}", scene.owner, at).json()
-            assert bool(found_by) is (name == "Within"), filters
+def test_lists_and_counts_depend_on_the_address(site: Site, team: Team) -> None:
+    for address in (INSIDE, OUTSIDE):
+        is_inside = address == INSIDE
+        rows = listed(site, "/api/customers/", team.owner, address)
+        projects = {row["name"]: [project["name"] for project in row["projects"]] for row in rows}
+        assert projects == ({"Restricted": ["Inner"]} if is_inside else {}) | {"Open": []}
+        rows = listed(site, "/api/projects/", team.owner, address)
+        assert [row["name"] for row in rows] == (["Inner"] if is_inside else [])
+        assert bool(listed(site, "/api/user-invitations/", team.owner, address)) is is_inside
+        accounts = {row["username"] for row in listed(site, "/api/users/", team.owner, address)}
+        assert accounts == ({"owner", "manager", "member"} if is_inside else {"owner"})
+        for filters in (f"project_uuid={team.project.uuid}", "project_roles=PROJECT.MEMBER"):
+            rows = send(site, f"/api/users/?{filters}", team.owner, address).json()
+            assert bool(rows) is is_inside, filters
 
 
-@pytest.mark.parametrize("who", ["owner", "manager", "member"])
-def test_the_wall_stands_for_every_role(site: Site, scene: Scene, who: str) -> None:
-    person: Person = getattr(scene, who)
-    for place in (scene.organisation, scene.project):
-        assert ask(site, place.path, person, INSIDE).status_code == 200
-        assert ask(site, place.path, person, OUTSIDE).status_code == 404
+@pytest.mark.parametrize("role", ["owner", "manager", "member"])
+def test_subnets_apply_to_every_role(site: Site, team: Team, role: str) -> None:
+    person: Person = getattr(team, role)
+    for scope in (team.organisation, team.project):
+        assert send(site, scope.path, person, INSIDE).status_code == 200
+        assert send(site, scope.path, person, OUTSIDE).status_code == 404
 
 
-def test_outside_nothing_can_be_done(site: Site, scene: Scene, world: World) -> None:
-    seat = {"user": world.person("new").uuid, "role": "PROJECT.MEMBER"}
-    invited = {"scope": scene.project.path, "email": "two@example.org"}
-    invited["role"] = world.role("PROJECT.MEMBER").uuid
+def test_every_action_is_refused_outside_the_subnets(site: Site, team: Team, world: World) -> None:
+    role = world.role("PROJECT.MEMBER").uuid
+    grant = {"user": world.person("new").uuid, "role": "PROJECT.MEMBER"}
+    invitation = {"scope": team.project.path, "email": "two@example.org", "role": role}
     actions: tuple[tuple[str, str, dict[str, Any], int], ...] = (
-        ("PATCH", scene.organisation.path, {"abbreviation": "W"}, 404),
-        ("PATCH", scene.project.path, {"description": "W"}, 404),
-        ("POST", f"{scene.project.path}add_user/", seat, 404),
-        ("POST", f"/api/user-invitations/{scene.invitation}/send/", {}, 404),
-        ("POST", f"/api/user-invitations/{scene.invitation}/cancel/", {}, 404),
-        ("POST", "/api/user-invitations/", invited, 400),
-        ("POST", "/api/projects/", {"name": "P", "customer": scene.organisation.path}, 400),
+        ("PATCH", team.organisation.path, {"abbreviation": "W"}, 404),
+        ("PATCH", team.project.path, {"description": "W"}, 404),
+        ("POST", f"{team.project.path}add_user/", grant, 404),
+        ("POST", f"/api/user-invitations/{team.invitation}/send/", {}, 404),
+        ("POST", f"/api/user-invitations/{team.invitation}/cancel/", {}, 404),
+        ("POST", "/api/user-invitations/", invitation, 400),
+        ("POST", "/api/projects/", {"name": "P", "customer": team.organisation.path}, 400),
     )
-    for method, path, sent, status in actions:
-        answer = ask(site, path, scene.owner, OUTSIDE, method, json=sent)
-        assert answer.status_code == status, (method, path, answer.text)
-    for method, path, sent, _ in actions:
-        answer = ask(site, path, scene.owner, INSIDE, method, json=sent)
-        assert answer.is_success, (method, path, answer.text)
+    for method, path, body, status in actions:
+        response = send(site, path, team.owner, OUTSIDE, method, json=body)
+        assert response.status_code == status, (method, path, response.text)
+    for method, path, body, _ in actions:
+        response = send(site, path, team.owner, INSIDE, method, json=body)
+        assert response.is_success, (method, path, response.text)
 
 
-def test_staff_and_support_stand_above_the_wall(site: Site, scene: Scene, world: World) -> None:
+def test_subnets_do_not_apply_to_staff_and_support(site: Site, team: Team, world: World) -> None:
     support = world.person("support", is_support=True)
-    for who in (world.staff, support):
-        for path, said in scene.everything().items():
-            answer = ask(site, path, who, OUTSIDE)
-            assert answer.status_code == 200, path
-            assert said in answer.text
-    # Staff take the wall away again, from wherever they are.
-    opened = {"access_subnets": ""}
-    assert (
-        ask(site, scene.organisation.path, support, OUTSIDE, "PATCH", json=opened).status_code
-        == 403
-    )
-    assert ask(site, scene.organisation.path, scene.owner, OUTSIDE).status_code == 404
-    done = ask(site, scene.organisation.path, world.staff, OUTSIDE, "PATCH", json=opened)
-    assert done.status_code == 200
-    assert ask(site, scene.organisation.path, scene.owner, OUTSIDE).status_code == 200
+    for person in (world.staff, support):
+        for path, text in team.pages().items():
+            response = send(site, path, person, OUTSIDE)
+            assert response.status_code == 200, path
+            assert text in response.text
+    # Staff, but not support, can remove the subnets from any address.
+    path = team.organisation.path
+    for person, status, status_of_owner in ((support, 403, 404), (world.staff, 200, 200)):
+        response = send(site, path, person, OUTSIDE, "PATCH", json={"access_subnets": ""})
+        assert response.status_code == status
+        assert send(site, path, team.owner, OUTSIDE).status_code == status_of_owner
 
 
-def test_what_support_holds_counts_inside_alone(site: Site, scene: Scene, world: World) -> None:
-    support = world.person("support", is_support=True)
-    world.seat(support, "CUSTOMER.OWNER", scene.organisation)
-    for at, status in ((INSIDE, 200), (OUTSIDE, 403)):
-        answer = ask(
-            site, scene.organisation.path, support, at, "PATCH", json={"abbreviation": "W"}
-        )
-        assert answer.status_code == status
+def test_subnets_apply_to_roles_of_support(site: Site, team: Team, world: World) -> None:
+    support, path = world.person("support", is_support=True), team.organisation.path
+    world.seat(support, "CUSTOMER.OWNER", team.organisation)
+    for address, status in ((INSIDE, 200), (OUTSIDE, 403)):
+        response = send(site, path, support, address, "PATCH", json={"abbreviation": "W"})
+        assert response.status_code == status
 
 
-def test_another_text_counts_at_once(site: Site, scene: Scene, world: World) -> None:
-    path = scene.organisation.path
+def test_change_of_the_subnets_applies_at_once(site: Site, team: Team, world: World) -> None:
+    path = team.organisation.path
     for subnets, inside, outside in (
         ("192.0.2.0/24", 404, 200),
         ("0.0.0.0/0", 200, 200),
@@ -178,100 +170,80 @@ def test_another_text_counts_at_once(site: Site, scene: Scene, world: World) -> 
         ("10.1.2.3", 200, 404),
         ("", 200, 200),
     ):
-        sent = {"access_subnets": subnets}
-        answer = ask(site, path, world.staff, OUTSIDE, "PATCH", json=sent)
-        assert answer.status_code == 200, answer.text
-        assert ask(site, path, scene.owner, INSIDE).status_code == inside, subnets
-        assert ask(site, path, scene.owner, OUTSIDE).status_code == outside, subnets
+        body = {"access_subnets": subnets}
+        response = send(site, path, world.staff, OUTSIDE, "PATCH", json=body)
+        assert response.status_code == 200, response.text
+        assert send(site, path, team.owner, INSIDE).status_code == inside, subnets
+        assert send(site, path, team.owner, OUTSIDE).status_code == outside, subnets
     with world.database.read() as tx:
         assert tx.fetch_all(Statement(select(denied_ranges))) == []
 
 
-def test_an_owner_cannot_move_the_wall(site: Site, scene: Scene) -> None:
-    sent = {"access_subnets": "0.0.0.0/0", "abbreviation": "W"}
-    answer = ask(site, scene.organisation.path, scene.owner, INSIDE, "PATCH", json=sent)
-    assert (answer.status_code, answer.json()["access_subnets"]) == (200, SUBNETS)
-    assert ask(site, scene.organisation.path, scene.owner, OUTSIDE).status_code == 404
+def test_owner_cannot_change_the_subnets(site: Site, team: Team) -> None:
+    body = {"access_subnets": "0.0.0.0/0", "abbreviation": "W"}
+    response = send(site, team.organisation.path, team.owner, INSIDE, "PATCH", json=body)
+    assert (response.status_code, response.json()["access_subnets"]) == (200, SUBNETS)
+    assert send(site, team.organisation.path, team.owner, OUTSIDE).status_code == 404
 
 
-def test_a_new_organisation_is_walled_from_the_start(
-    site: Site, scene: Scene, world: World
-) -> None:
-    made = ask(
-        site,
-        "/api/customers/",
-        world.staff,
-        OUTSIDE,
-        "POST",
-        json={"name": "New", "access_subnets": " 10.1.2.3/8 , 2001:db8::1/32 "},
-    ).json()
-    assert made["access_subnets"] == SUBNETS
-    seat = {"user": scene.owner.uuid, "role": "CUSTOMER.OWNER"}
-    path = f"/api/customers/{made['uuid']}/"
-    assert ask(site, f"{path}add_user/", world.staff, OUTSIDE, "POST", json=seat).is_success
-    assert ask(site, path, scene.owner, INSIDE).status_code == 200
-    assert ask(site, path, scene.owner, OUTSIDE).status_code == 404
+def test_new_organisation_has_its_subnets_at_once(site: Site, team: Team, world: World) -> None:
+    body = {"name": "New", "access_subnets": " 10.1.2.3/8 , 2001:db8::1/32 "}
+    created = send(site, "/api/customers/", world.staff, OUTSIDE, "POST", json=body).json()
+    assert created["access_subnets"] == SUBNETS
+    grant = {"user": team.owner.uuid, "role": "CUSTOMER.OWNER"}
+    path = f"/api/customers/{created['uuid']}/"
+    assert send(site, f"{path}add_user/", world.staff, OUTSIDE, "POST", json=grant).is_success
+    assert send(site, path, team.owner, INSIDE).status_code == 200
+    assert send(site, path, team.owner, OUTSIDE).status_code == 404
 
 
-def test_networks_that_do_not_fit_when_written_out_are_an_error(site: Site, world: World) -> None:
+def test_normalised_subnets_have_a_maximum_length(site: Site, world: World) -> None:
     subnets = ",".join(f"{number}.1.1.1" for number in range(1, 16))
     assert len(subnets) <= 140
-    answer = ask(
-        site,
-        "/api/customers/",
-        world.staff,
-        OUTSIDE,
-        "POST",
-        json={"name": "New", "access_subnets": subnets},
-    )
-    said = {"access_subnets": ["Ensure this field has no more than 140 characters."]}
-    assert (answer.status_code, answer.json()) == (400, said)
+    body = {"name": "New", "access_subnets": subnets}
+    response = send(site, "/api/customers/", world.staff, OUTSIDE, "POST", json=body)
+    expected = {"access_subnets": ["Ensure this field has no more than 140 characters."]}
+    assert (response.status_code, response.json()) == (400, expected)
 
 
-def test_whoever_is_invited_comes_in_from_wherever_they_are(
-    site: Site, scene: Scene, world: World
-) -> None:
+def test_invitation_can_be_accepted_from_any_address(site: Site, team: Team, world: World) -> None:
     new = world.person("new")
-    path = f"/api/user-invitations/{scene.invitation}/"
-    assert ask(site, f"{path}check/", None, OUTSIDE, "POST").status_code == 200
-    assert ask(site, f"{path}details/", new, OUTSIDE).status_code == 200
-    assert ask(site, path, new, OUTSIDE).status_code == 200
-    # The owner, who vouches for it, asks nothing now: where they may be does not matter.
-    assert ask(site, f"{path}accept/", new, OUTSIDE, "POST").status_code == 200
-    # Now they are in, and the wall stands before them as before everybody.
-    assert ask(site, scene.project.path, new, OUTSIDE).status_code == 404
-    assert ask(site, scene.project.path, new, INSIDE).status_code == 200
-    assert ask(site, f"{path}details/", new, OUTSIDE).status_code == 404
+    path = f"/api/user-invitations/{team.invitation}/"
+    assert send(site, f"{path}check/", None, OUTSIDE, "POST").status_code == 200
+    assert send(site, f"{path}details/", new, OUTSIDE).status_code == 200
+    assert send(site, path, new, OUTSIDE).status_code == 200
+    assert send(site, f"{path}accept/", new, OUTSIDE, "POST").status_code == 200
+    # The subnets apply to the new member.
+    assert send(site, team.project.path, new, OUTSIDE).status_code == 404
+    assert send(site, team.project.path, new, INSIDE).status_code == 200
+    assert send(site, f"{path}details/", new, OUTSIDE).status_code == 404
 
 
-def test_who_merely_lists_invitations_takes_none_from_outside_either(
-    site: Site, scene: Scene, world: World
+def test_account_that_only_lists_invitations_cannot_accept_from_outside(
+    site: Site, team: Team, world: World
 ) -> None:
     reader = world.person("reader")
     with world.database.write() as tx:
         add_role(tx, "PROJECT.READER", ScopeKind.PROJECT, [Permission.INVITATION_LIST])
-    world.seat(reader, "PROJECT.READER", scene.project)
-    path = f"/api/user-invitations/{scene.invitation}/"
-    assert ask(site, path, reader, INSIDE).status_code == 200
-    for at in (INSIDE, OUTSIDE):
-        assert ask(site, f"{path}accept/", reader, at, "POST").status_code == 404
+    world.seat(reader, "PROJECT.READER", team.project)
+    path = f"/api/user-invitations/{team.invitation}/"
+    assert send(site, path, reader, INSIDE).status_code == 200
+    for address in (INSIDE, OUTSIDE):
+        assert send(site, f"{path}accept/", reader, address, "POST").status_code == 404
 
 
-def test_a_header_of_a_stranger_is_not_believed(
-    make_site: Callable[[Settings], Site], settings: Settings, scene: Scene, world: World
+def test_address_header_is_ignored_without_a_trusted_proxy(
+    make_site: Callable[[Settings], Site], settings: Settings, team: Team, world: World
 ) -> None:
-    """Without a trusted proxy the address is the socket's: here 127.0.0.1."""
-    direct = make_site(settings)
-    assert ask(direct, scene.organisation.path, scene.owner, INSIDE).status_code == 404
-    sent = {"access_subnets": "127.0.0.1"}
-    direct.request("PATCH", scene.organisation.path, world.staff, json=sent)
-    assert ask(direct, scene.organisation.path, scene.owner, OUTSIDE).status_code == 200
+    direct, path = make_site(settings), team.organisation.path
+    assert send(direct, path, team.owner, INSIDE).status_code == 404
+    # The address of the socket.
+    direct.request("PATCH", path, world.staff, json={"access_subnets": "127.0.0.1"})
+    assert send(direct, path, team.owner, OUTSIDE).status_code == 200
 
 
-def test_who_acts_as_another_stands_where_they_stand(
-    site: Site, scene: Scene, world: World
-) -> None:
-    for at, status in ((INSIDE, 200), (OUTSIDE, 404)):
-        headers = {"X-Forwarded-For": at, "X-Impersonated-User-Uuid": scene.owner.uuid}
-        answer = site.request("GET", scene.organisation.path, world.staff, headers)
-        assert answer.status_code == status
+def test_subnets_apply_to_an_impersonated_account(site: Site, team: Team, world: World) -> None:
+    for address, status in ((INSIDE, 200), (OUTSIDE, 404)):
+        headers = {"X-Forwarded-For": address, "X-Impersonated-User-Uuid": team.owner.uuid}
+        response = site.request("GET", team.organisation.path, world.staff, headers)
+        assert response.status_code == status

@@ -131,9 +131,16 @@ class World:
         row: Row = role_queries.named(tx, role, None)
         return int(row.id)
 
-    def seat(self, person: Person, role: str, place: Place, until: datetime | None = None) -> None:
+    def seat(
+        self,
+        person: Person,
+        role: str,
+        place: Place,
+        until: datetime | None = None,
+        now: datetime | None = None,
+    ) -> None:
         """Give a person a role."""
-        with self.database.write() as tx:
+        with self.database.write(now) as tx:
             reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
             seat = membership_actions.RoleAssignment(
                 reached,
