@@ -1,4 +1,4 @@
-"""A grant ends no earlier than it began, whatever the clocks of two actions say."""
+"""The end of a grant is not before its start, even if the clock of an action is behind."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collegium.memberships import queries as membership_queries
 from tests.support.world import World
 
 
-def test_a_deed_that_waited_ends_a_grant_that_was_written_meanwhile(world: World) -> None:
-    ada, place = world.person("ada"), world.organisation()
-    world.seat(ada, "CUSTOMER.OWNER", place)
-    (row,) = world.grants_in(place)
+def test_grant_can_be_ended_before_its_start(world: World) -> None:
+    ada, scope = world.person("ada"), world.organisation()
+    world.seat(ada, "CUSTOMER.OWNER", scope)
+    (row,) = world.grants_in(scope)
     with world.database.write(row.valid_from - timedelta(seconds=1)) as tx:
         assert membership_queries.end(tx, row.id, None)
-    world.seat(ada, "CUSTOMER.OWNER", place)
-    (row,) = world.grants_in(place)
+    world.seat(ada, "CUSTOMER.OWNER", scope)
+    (row,) = world.grants_in(scope)
     with world.database.write(row.valid_from - timedelta(seconds=1)) as tx:
-        assert membership_queries.end_all(tx, place.id, None) == [ada.id]
-    assert world.grants_in(place) == []
+        assert membership_queries.end_all(tx, scope.id, None) == [ada.id]
+    assert world.grants_in(scope) == []

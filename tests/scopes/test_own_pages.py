@@ -1,4 +1,4 @@
-"""The list of all teams that somebody has a hand in, and founding a group."""
+"""The page of the own organisations, projects and groups, and the creation of a group."""
 
 from __future__ import annotations
 
@@ -9,66 +9,61 @@ from tests.support.browser import Browser, text
 from tests.support.site import Site, counted_statements
 from tests.support.team import Scene, everybody
 
-HERE = "/teams/"
+PATH = "/teams/"
 
 
-def test_everybody_is_shown_the_teams_that_the_api_shows(
+def test_scopes_page_shows_the_scopes_of_the_api(
     browser: Browser, site: Site, scene: Scene
 ) -> None:
     world = scene.world
-    number = group(world, scene.people["member"], "Night Watch")
+    group_path = f"/group/{group(world, scene.people['member'], 'Night Watch')}/team/"
     for name, person in everybody(browser, scene):
-        page = browser.open(HERE)
+        page = browser.open(PATH)
         assert page.status_code == 200
-        for plural, place, path in (
-            ("customers", scene.organisation, scene.paths["organisation"]),
-            ("projects", scene.project, scene.paths["project"]),
-        ):
-            listed = {one["uuid"] for one in site.get(f"/api/{plural}/", person).json()}
-            assert (f'href="{path}"' in page.text) == (place.uuid in listed), (name, plural)
-        path = f"/group/{number}/team/"
-        # That there is a group is no secret; its team is not for everybody.
-        assert (path in page.text) == (browser.open(path).status_code == 200), name
-        assert (path in page.text) == (name in {"member", "support", "staff"}), name
+        for plural, (scope, path) in zip(("customers", "projects"), scene.places, strict=True):
+            listed = {row["uuid"] for row in site.get(f"/api/{plural}/", person).json()}
+            assert (f'href="{path}"' in page.text) == (scope.uuid in listed), (name, plural)
+        is_shown = group_path in page.text
+        assert is_shown == (browser.open(group_path).status_code == 200), name
+        assert is_shown == (name in {"member", "support", "staff"}), name
     browser.sign_in(world, scene.people["member"])
-    said = text(browser.open(HERE))
-    assert "Group lead" in said
-    assert "Project of Initech Project member" in said
+    page_text = text(browser.open(PATH))
+    assert "Group lead" in page_text
+    assert "Project of Initech Project member" in page_text
     assert browser.cookies
     browser.cookies.clear()
-    assert browser.open(HERE).headers["location"].startswith("/sign_in/")
+    assert browser.open(PATH).headers["location"].startswith("/sign_in/")
 
 
-def test_teams_are_found_and_paged_at_one_price(
+def test_scopes_are_searched_and_paged_in_a_constant_number_of_statements(
     browser: Browser, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, owner = scene.world, scene.people["owner"]
     browser.sign_in(world, owner)
     with counted_statements(monkeypatch) as few:
-        browser.open(HERE)
-    for at in range(26):
-        world.seat(owner, "PROJECT.MEMBER", world.project(scene.organisation, f"Brook {at}"))
+        browser.open(PATH)
+    for number in range(26):
+        world.seat(owner, "PROJECT.MEMBER", world.project(scene.organisation, f"Brook {number}"))
     with counted_statements(monkeypatch) as many:
-        assert "Page 1 of 2" in text(browser.open(HERE))
+        assert "Page 1 of 2" in text(browser.open(PATH))
     assert len(few) == len(many) <= 5
-    said = text(browser.open(f"{HERE}?q=ook+2&kind=project"))
-    assert "Brook 2" in said
-    assert "Atlas" not in said
-    assert "Atlas" not in text(browser.open(f"{HERE}?kind=organisation"))
-    assert "Nothing matches your search" in text(browser.open(f"{HERE}?q=100%25"))
-    assert browser.open(f"{HERE}?kind=nonsense&page=9&q=%00").status_code == 200
+    page_text = text(browser.open(f"{PATH}?q=ook+2&kind=project"))
+    assert "Brook 2" in page_text
+    assert "Atlas" not in page_text
+    assert "Atlas" not in text(browser.open(f"{PATH}?kind=organisation"))
+    assert "Nothing matches your search" in text(browser.open(f"{PATH}?q=100%25"))
+    assert browser.open(f"{PATH}?kind=nonsense&page=9&q=%00").status_code == 200
 
 
-def test_whoever_founds_a_group_leads_it(browser: Browser, scene: Scene) -> None:
+def test_creator_of_a_group_becomes_its_lead(browser: Browser, scene: Scene) -> None:
     browser.sign_in(scene.world, scene.people["former"])
-    assert "You are not a member of an organisation, project or group yet" in text(
-        browser.open(HERE)
-    )
-    said = text(browser.follow(browser.send(HERE, name="  Night Watch ")))
-    assert "The group Night Watch is created" in said
-    assert "Group lead" in said
-    browser.open(HERE)
+    empty = "You are not a member of an organisation, project or group yet"
+    assert empty in text(browser.open(PATH))
+    page_text = text(browser.follow(browser.send(PATH, name="  Night Watch ")))
+    assert "The group Night Watch is created" in page_text
+    assert "Group lead" in page_text
+    browser.open(PATH)
     for name in ("", "night  watch", "x" * 151, "a\x00b"):
-        answer = browser.send(HERE, name=name)
-        assert answer.status_code == 422, name
-        assert "There is a problem" in text(answer)
+        response = browser.send(PATH, name=name)
+        assert response.status_code == 422, name
+        assert "There is a problem" in text(response)
