@@ -1,4 +1,4 @@
-"""Who may do what, and who may give what away, without a database."""
+"""Permissions, the role ceiling and the built-in roles."""
 
 from __future__ import annotations
 
@@ -20,108 +20,94 @@ from collegium.access.rules import (
     require_staff_or_support,
 )
 from collegium.refusals import NotFound
+from tests.rules.refusing import refused
 
 PERMISSIONS = st.frozensets(st.sampled_from(Permission))
 
 
 def person(*, staff: bool = False, support: bool = False) -> Actor:
-    return Actor(
-        id=1,
-        uuid="1" * 32,
-        username="ada",
-        name="",
-        email="ada@example.org",
-        is_staff=staff,
-        is_support=support,
-    )
+    return Actor(1, "1" * 32, "ada", "", "ada@example.org", is_staff=staff, is_support=support)
 
 
-IN_GROUPS = frozenset(one for one in Permission if one.startswith("GROUP."))
+IN_GROUPS = frozenset(name for name in Permission if name.startswith("GROUP."))
 
 
-def under(held: frozenset[Permission], role: frozenset[Permission]) -> bool:
-    """What is held may be given; in a group by those only who may change roles there."""
+def is_within_ceiling(held: frozenset[Permission], role: frozenset[Permission]) -> bool:
+    """Return whether all permissions are held; in a group also the right to change roles."""
     return role <= held and (not role & IN_GROUPS or Permission.GROUP_UPDATE_ROLE in held)
 
 
 @given(PERMISSIONS)
-def test_everybody_may_give_what_they_hold(held: frozenset[Permission]) -> None:
+def test_account_may_grant_its_own_permissions(held: frozenset[Permission]) -> None:
     assert may_grant(person(), held, held - IN_GROUPS)
     assert may_grant(person(), held | {Permission.GROUP_UPDATE_ROLE}, held)
 
 
 @given(PERMISSIONS, PERMISSIONS, PERMISSIONS)
-def test_who_holds_more_may_give_no_less(
+def test_more_permissions_never_reduce_what_may_be_granted(
     held: frozenset[Permission], more: frozenset[Permission], role: frozenset[Permission]
 ) -> None:
     assert may_grant(person(), held | more, role) or not may_grant(person(), held, role)
 
 
 @given(PERMISSIONS, PERMISSIONS, PERMISSIONS)
-def test_who_may_give_a_role_may_give_a_lesser_one(
-    held: frozenset[Permission], role: frozenset[Permission], less: frozenset[Permission]
+def test_role_with_fewer_permissions_may_be_granted_too(
+    held: frozenset[Permission], role: frozenset[Permission], subset: frozenset[Permission]
 ) -> None:
-    assert may_grant(person(), held, role & less) or not may_grant(person(), held, role)
+    assert may_grant(person(), held, role & subset) or not may_grant(person(), held, role)
 
 
 @given(PERMISSIONS, PERMISSIONS)
-def test_nobody_but_staff_gives_more_than_they_hold(
+def test_only_staff_grant_more_than_their_own_permissions(
     held: frozenset[Permission], role: frozenset[Permission]
 ) -> None:
-    assert may_grant(person(), held, role) is under(held, role)
-    assert may_grant(person(support=True), held, role) is under(held, role)
+    assert may_grant(person(), held, role) is is_within_ceiling(held, role)
+    assert may_grant(person(support=True), held, role) is is_within_ceiling(held, role)
     assert may_grant(person(staff=True), held, role)
 
 
 @given(PERMISSIONS, PERMISSIONS)
-def test_one_of_the_needed_permissions_is_enough(
-    held: frozenset[Permission], needed: frozenset[Permission]
+def test_one_of_the_required_permissions_is_enough(
+    held: frozenset[Permission], required: frozenset[Permission]
 ) -> None:
-    assert has_permission(person(), held, *needed) is bool(held & needed)
-    assert has_permission(person(support=True), held, *needed) is bool(held & needed)
-    assert has_permission(person(staff=True), held, *needed)
+    assert has_permission(person(), held, *required) is bool(held & required)
+    assert has_permission(person(support=True), held, *required) is bool(held & required)
+    assert has_permission(person(staff=True), held, *required)
 
 
 @pytest.mark.parametrize(
     ("staff", "support", "sees_all"),
     [(False, False, False), (True, False, True), (False, True, True), (True, True, True)],
-    ids=["neither", "staff", "support", "both"],
 )
-def test_staff_and_support_see_all(*, staff: bool, support: bool, sees_all: bool) -> None:
+def test_staff_and_support_see_everything(*, staff: bool, support: bool, sees_all: bool) -> None:
     assert person(staff=staff, support=support).sees_all is sees_all
 
 
 @pytest.mark.parametrize("right", ["is_staff", "is_support", "is_identity_manager"])
-def test_nobody_gets_a_privilege_on_the_way(right: str) -> None:
+def test_privileges_of_an_actor_cannot_be_changed(right: str) -> None:
     ada = person()
     assert getattr(ada, right) is False
     with pytest.raises(FrozenInstanceError):
         setattr(ada, right, True)
 
 
-def test_an_actor_is_taken_for_nothing_that_was_not_said() -> None:
+def test_optional_attributes_of_an_actor_are_empty_by_default() -> None:
     ada = person()
-    assert (ada.civil_number, ada.ip_address, ada.request_id, ada.impersonator) == (
-        None,
-        None,
-        "",
-        None,
-    )
+    values = (ada.civil_number, ada.ip_address, ada.request_id, ada.impersonator)
+    assert values == (None, None, "", None)
 
 
 @given(PERMISSIONS)
-def test_whoever_asks_without_credentials_is_nobody_and_may_nothing(
-    needed: frozenset[Permission],
+def test_anonymous_actor_has_no_permissions(
+    required: frozenset[Permission],
 ) -> None:
-    assert (ANONYMOUS.id, ANONYMOUS.uuid, ANONYMOUS.username, ANONYMOUS.name, ANONYMOUS.email) == (
-        0,
-        *[""] * 4,
-    )
+    values = (ANONYMOUS.id, ANONYMOUS.uuid, ANONYMOUS.username, ANONYMOUS.name, ANONYMOUS.email)
+    assert values == (0, "", "", "", "")
     assert not ANONYMOUS.sees_all
-    assert not has_permission(ANONYMOUS, (), *needed)
+    assert not has_permission(ANONYMOUS, (), *required)
 
 
-# From the specification. Operators keep these names in roles of their own.
+# From the specification. Custom roles store these names.
 PERMISSION_NAMES = """
 CUSTOMER.CREATE CUSTOMER.UPDATE CUSTOMER.DELETE
 CUSTOMER.CREATE_PERMISSION CUSTOMER.UPDATE_PERMISSION CUSTOMER.DELETE_PERMISSION
@@ -135,21 +121,21 @@ ACCESS_SUBNET.CREATE ACCESS_SUBNET.UPDATE ACCESS_SUBNET.DELETE
 """
 
 
-def test_permissions_go_by_the_names_of_the_specification() -> None:
+def test_permissions_have_the_names_of_the_specification() -> None:
     assert [*Permission] == PERMISSION_NAMES.split()
 
 
 @pytest.mark.parametrize(
     ("kind", "noun"), [("organisation", "CUSTOMER"), ("project", "PROJECT"), ("group", "GROUP")]
 )
-def test_the_team_of_a_scope_is_ruled_by_the_permissions_of_its_kind(kind: str, noun: str) -> None:
-    rights = MEMBERSHIP_PERMISSIONS[ScopeKind(kind)]
-    assert rights.grant == f"{noun}.CREATE_PERMISSION"
-    assert rights.update_role == f"{noun}.UPDATE_PERMISSION"
-    assert rights.revoke == f"{noun}.DELETE_PERMISSION"
+def test_membership_permissions_match_the_kind_of_scope(kind: str, noun: str) -> None:
+    permissions = MEMBERSHIP_PERMISSIONS[ScopeKind(kind)]
+    assert permissions.grant == f"{noun}.CREATE_PERMISSION"
+    assert permissions.update_role == f"{noun}.UPDATE_PERMISSION"
+    assert permissions.revoke == f"{noun}.DELETE_PERMISSION"
 
 
-# From the specification: name, kind, whether it is in use, what people read, what it carries.
+# From the specification: name, kind, state, description, permissions.
 ROLES = """
 CUSTOMER.OWNER   | organisation | active   | Organisation owner    | \
     PROJECT.CREATE PROJECT.UPDATE PROJECT.DELETE PROJECT.LIST \
@@ -174,8 +160,12 @@ GROUP.MEMBER     | group        | active   | Group member          |
 """
 
 
-def test_system_roles_are_those_of_the_specification() -> None:
-    found = {
+def test_built_in_roles_are_those_of_the_specification() -> None:
+    expected = {}
+    for line in ROLES.strip().splitlines():
+        name, kind, state, description, permissions = (part.strip() for part in line.split("|"))
+        expected[name] = (kind, state, description, set(permissions.split()))
+    assert expected == {
         role.name: (
             role.kind.value,
             "active" if role.is_active else "inactive",
@@ -184,30 +174,27 @@ def test_system_roles_are_those_of_the_specification() -> None:
         )
         for role in SYSTEM_ROLES
     }
-    expected = {}
-    for line in ROLES.strip().splitlines():
-        name, kind, state, description, carries = (part.strip() for part in line.split("|"))
-        expected[name] = (kind, state, description, set(carries.split()))
-    assert found == expected
 
 
-@pytest.mark.parametrize("right", sorted(IN_GROUPS))
-def test_whoever_may_not_change_roles_gives_no_right_over_a_group(right: Permission) -> None:
+@pytest.mark.parametrize("permission", sorted(IN_GROUPS))
+def test_granting_permissions_over_groups_requires_the_right_to_change_roles(
+    permission: Permission,
+) -> None:
     held = set(Permission) - {Permission.GROUP_UPDATE_ROLE}
-    assert not may_grant(person(), held, {right})
-    assert may_grant(person(), {*held, Permission.GROUP_UPDATE_ROLE}, {right})
+    assert not may_grant(person(), held, {permission})
+    assert may_grant(person(), {*held, Permission.GROUP_UPDATE_ROLE}, {permission})
 
 
-def test_system_roles_are_named_once_and_carry_each_permission_once() -> None:
+def test_names_and_permissions_of_built_in_roles_are_unique() -> None:
     names = [role.name for role in SYSTEM_ROLES]
     assert len(names) == len(set(names))
     for role in SYSTEM_ROLES:
         assert len(role.permissions) == len(set(role.permissions)), role.name
 
 
-# From the specification: who, with a role of the first column in the right place, can hand out
-# the roles of the other columns there. For projects an owner's rights come from above.
-GIVES = {
+# From the specification: the roles that each role can grant. Owners of an organisation grant in
+# its projects.
+GRANTABLE = {
     "CUSTOMER.OWNER": {"PROJECT.MANAGER", "PROJECT.ADMIN", "PROJECT.MEMBER"},
     "CUSTOMER.MANAGER": set(),
     "CUSTOMER.SUPPORT": set(),
@@ -216,32 +203,29 @@ GIVES = {
     "PROJECT.MEMBER": set(),
     "GROUP.LEAD": {"GROUP.LEAD", "GROUP.OWNER", "GROUP.MANAGER", "GROUP.MEMBER"},
     "GROUP.OWNER": {"GROUP.LEAD", "GROUP.OWNER", "GROUP.MANAGER", "GROUP.MEMBER"},
-    # A manager can never raise anybody, not even to where they are themselves.
+    # A manager cannot grant the role of a manager.
     "GROUP.MANAGER": {"GROUP.MEMBER"},
     "GROUP.MEMBER": set(),
 }
 
 
-def test_the_system_roles_hand_out_what_the_specification_says() -> None:
-    found = {
-        giver.name: {
-            given.name
-            for given in SYSTEM_ROLES
-            if (giver.kind is given.kind or giver.kind is ScopeKind.ORGANISATION)
-            and has_permission(
-                person(), giver.permissions, MEMBERSHIP_PERMISSIONS[given.kind].grant
-            )
-            and may_grant(person(), giver.permissions, given.permissions)
+def test_built_in_roles_grant_the_roles_of_the_specification() -> None:
+    for granter in SYSTEM_ROLES:
+        held = granter.permissions
+        grantable = {
+            role.name
+            for role in SYSTEM_ROLES
+            if (granter.kind is role.kind or granter.kind is ScopeKind.ORGANISATION)
+            and has_permission(person(), held, MEMBERSHIP_PERMISSIONS[role.kind].grant)
+            and may_grant(person(), held, role.permissions)
         }
-        for giver in SYSTEM_ROLES
-    }
-    assert found == GIVES
+        assert grantable == GRANTABLE[granter.name]
+    assert len(GRANTABLE) == len(SYSTEM_ROLES)
 
 
-def test_only_staff_and_support_oversee() -> None:
+def test_oversight_requires_staff_or_support() -> None:
     require_staff_or_support(person(staff=True))
     require_staff_or_support(person(support=True))
-    for one in (person(), ANONYMOUS):
-        with pytest.raises(NotFound) as refused:
-            require_staff_or_support(one)
-        assert refused.value.code == "oversight.unknown"
+    for actor in (person(), ANONYMOUS):
+        with refused(NotFound, "oversight.unknown"):
+            require_staff_or_support(actor)

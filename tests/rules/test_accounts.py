@@ -1,8 +1,9 @@
-"""What a person may be called, from nothing but an address; and who changes what of an account."""
+"""User names from addresses, writable fields, policy and token lifetime of accounts."""
 
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,7 @@ from collegium.accounts.rules import (
     writable,
 )
 from collegium.refusals import Conflict, Invalid
+from tests.rules.refusing import refused
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ from collegium.refusals import Conflict, Invalid
         ("admins@example.org", ["admins", "admins-2", "admins-3"]),
     ],
 )
-def test_names_are_made_of_what_stands_before_the_sign(address: str, names: list[str]) -> None:
+def test_user_names_are_made_of_the_local_part(address: str, names: list[str]) -> None:
     assert list(islice(usernames_for(address), 3)) == names
 
 
@@ -43,22 +45,22 @@ def test_names_are_made_of_what_stands_before_the_sign(address: str, names: list
     "name",
     ["admin", "administrator", "collegium", "operator", "root", "staff", "support", "system"],
 )
-def test_nobody_is_given_a_name_that_sounds_like_authority(name: str) -> None:
+def test_reserved_user_names_are_not_assigned(name: str) -> None:
     assert next(usernames_for(f"{name}@example.org")) == f"{name}-2"
 
 
-def test_a_long_name_keeps_its_number() -> None:
+def test_long_user_name_keeps_its_number() -> None:
     first, second = islice(usernames_for("x" * 300 + "@example.org"), 2)
     assert first == "x" * 128
     assert second == "x" * 126 + "-2"
 
 
-def test_what_cannot_be_a_name_is_none() -> None:
+def test_invalid_user_name_is_empty() -> None:
     assert [username_from(text) for text in ("", "..", "愛@愛", "+@-")] == [""] * 4
 
 
 @given(st.text(max_size=200))
-def test_whatever_the_address_every_name_can_be_one_and_they_differ(address: str) -> None:
+def test_user_names_of_any_address_are_valid_and_unique(address: str) -> None:
     names = list(islice(usernames_for(address), 20))
     assert len(set(names)) == 20
     for name in names:
@@ -66,72 +68,55 @@ def test_whatever_the_address_every_name_can_be_one_and_they_differ(address: str
         assert re.search(r"[0-9a-z]", name)
 
 
-# Who changes what.
-
-STAFFS = {"is_active", "is_staff", "is_support", "description", "slug", "notifications_enabled"}
+STAFF_FIELDS = {
+    "is_active",
+    "is_staff",
+    "is_support",
+    "description",
+    "slug",
+    "notifications_enabled",
+}
 DETAILS = {
     *("first_name", "last_name", "native_name", "job_title", "email", "phone_number"),
     "organization",
 }
-SAID = {"email", "first_name", "last_name"}
+DIRECTORY_FIELDS = {"email", "first_name", "last_name"}
 LIFETIME = {"token_lifetime"}
-EVERYTHING = dict.fromkeys([*STAFFS, *DETAILS, *LIFETIME, "full_name"], "new")
+CHANGES = dict.fromkeys([*STAFF_FIELDS, *DETAILS, *LIFETIME, "full_name"], "new")
 
 
 @pytest.mark.parametrize(
-    ("how", "closed"),
+    ("options", "protected"),
     [
-        ({}, STAFFS),
-        ({"own": False}, STAFFS | LIFETIME),
+        ({}, STAFF_FIELDS),
+        ({"own": False}, STAFF_FIELDS | LIFETIME),
         ({"by_staff": True}, set[str]()),
         ({"by_staff": True, "own": False}, set[str]()),
-        # What a directory says of people is nobody's to change, not even staff's.
-        ({"method": "eduteams"}, STAFFS | SAID),
-        ({"method": "eduteams", "by_staff": True}, SAID),
-        ({"method": "saml2"}, STAFFS),
-        # The operator's list is of accounts of our own, and binds staff too.
-        ({"local": ["email"]}, STAFFS | {"email"}),
+        # Not even staff change fields of a directory.
+        ({"method": "eduteams"}, STAFF_FIELDS | DIRECTORY_FIELDS),
+        ({"method": "eduteams", "by_staff": True}, DIRECTORY_FIELDS),
+        ({"method": "saml2"}, STAFF_FIELDS),
+        # The configured fields are those of local accounts, also for staff.
+        ({"local": ["email"]}, STAFF_FIELDS | {"email"}),
         ({"local": ["email"], "by_staff": True}, {"email"}),
-        ({"local": ["job_title"], "method": "eduteams"}, STAFFS | SAID),
-        ({"local": ["full_name"]}, STAFFS | {"full_name", "first_name", "last_name"}),
-        # Methods that the operator trusts with every detail.
-        ({"frozen_methods": ["saml2"], "method": "saml2"}, STAFFS | DETAILS),
+        ({"local": ["job_title"], "method": "eduteams"}, STAFF_FIELDS | DIRECTORY_FIELDS),
+        ({"local": ["full_name"]}, STAFF_FIELDS | {"full_name", "first_name", "last_name"}),
+        # Registration methods that provide every detail.
+        ({"frozen_methods": ["saml2"], "method": "saml2"}, STAFF_FIELDS | DETAILS),
         ({"frozen_methods": ["saml2"], "method": "saml2", "by_staff": True}, set[str]()),
-        ({"frozen_methods": ["saml2"]}, STAFFS),
-    ],
-    ids=[
-        "oneself",
-        "somebody_else",
-        "staff",
-        "staff_on_others",
-        "of_a_directory",
-        "staff_on_one_of_a_directory",
-        "of_another_method",
-        "protected",
-        "protected_from_staff",
-        "protected_here_but_not_there",
-        "a_name_is_both_its_parts",
-        "frozen",
-        "frozen_but_to_staff",
-        "frozen_elsewhere",
+        ({"frozen_methods": ["saml2"]}, STAFF_FIELDS),
     ],
 )
-def test_of_a_change_only_what_is_open_to_the_writer_is_left(
-    how: dict[str, Any], closed: set[str]
+def test_only_writable_fields_of_a_change_remain(
+    options: dict[str, Any], protected: set[str]
 ) -> None:
-    who: dict[str, Any] = {
-        "by_staff": False,
-        "own": True,
-        "method": "default",
-        "local": (),
-        "frozen_methods": (),
-    }
-    left = writable(EVERYTHING, **who | how)
-    assert EVERYTHING.keys() - left.keys() == closed
-    assert set(left.values()) == {"new"}
+    defaults: dict[str, Any] = {"by_staff": False, "own": True, "method": "default", "local": ()}
+    remaining = writable(CHANGES, **{"frozen_methods": (), **defaults, **options})
+    assert CHANGES.keys() - remaining.keys() == protected
+    assert set(remaining.values()) == {"new"}
 
 
-def test_a_provider_decides_on_its_own_fields_alone() -> None:
+def test_protected_fields_depend_on_the_registration_method() -> None:
     assert protected_fields("default", ["email", "slug"]) == ("email", "slug")
     assert protected_fields("eduteams", ["slug"]) == ("email", "first_name", "last_name")
     assert protected_fields("saml2", ["slug"]) == ()
@@ -140,38 +125,27 @@ def test_a_provider_decides_on_its_own_fields_alone() -> None:
 @pytest.mark.parametrize("exempt", [False, True])
 @pytest.mark.parametrize("agrees", [False, True])
 @pytest.mark.parametrize("has_agreed", [False, True])
-def test_nobody_goes_on_without_agreeing_once(
+def test_account_must_agree_with_the_policy_once(
     *, has_agreed: bool, agrees: bool, exempt: bool
 ) -> None:
-    said = {"has_agreed": has_agreed, "agrees": agrees, "exempt": exempt}
-    if any(said.values()):
-        check_policy(**said)
-    else:
-        with pytest.raises(Invalid) as refused:
-            check_policy(**said)
-        assert refused.value.code == "account.policy"
-        assert refused.value.facts == {"field": "agree_with_policy"}
+    expected = refused(Invalid, "account.policy", {"field": "agree_with_policy"})
+    with nullcontext() if has_agreed or agrees or exempt else expected:
+        check_policy(has_agreed=has_agreed, agrees=agrees, exempt=exempt)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "longest", "fits"),
+    ("seconds", "longest", "valid"),
     [(None, None, True), (10**9, None, True), (60, 60, True), (61, 60, False), (None, 60, False)],
-    ids=["for_ever", "long", "just_so", "too_long", "for_ever_under_a_limit"],
 )
-def test_a_token_lives_no_longer_than_the_operator_lets_it(
-    seconds: int | None, longest: int | None, *, fits: bool
+def test_token_lifetime_has_a_maximum(
+    seconds: int | None, longest: int | None, *, valid: bool
 ) -> None:
-    if fits:
+    facts = {"field": "token_lifetime", "longest": longest}
+    with nullcontext() if valid else refused(Invalid, "account.lifetime", facts):
         check_lifetime(seconds, longest)
-    else:
-        with pytest.raises(Invalid) as refused:
-            check_lifetime(seconds, longest)
-        assert refused.value.code == "account.lifetime"
-        assert refused.value.facts == {"field": "token_lifetime", "longest": longest}
 
 
-def test_an_address_that_a_provider_decides_is_not_changed_here() -> None:
+def test_protected_address_cannot_be_changed() -> None:
     check_address_free(email_is_protected=False)
-    with pytest.raises(Conflict) as refused:
+    with refused(Conflict, "account.address_protected"):
         check_address_free(email_is_protected=True)
-    assert refused.value.code == "account.address_protected"

@@ -1,4 +1,4 @@
-"""What a text looks like, without a database."""
+"""Confusable characters: reserved user names and mixed scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RESERVED = ("admin", "administrator", "collegium", "operator", "root", "staff", 
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_the_names_of_those_in_charge_are_kept_for_them(name: str) -> None:
+def test_reserved_user_names_are_recognised(name: str) -> None:
     assert is_reserved_username(name)
     assert is_reserved_username(f"_{name}-")
     assert not is_reserved_username(f"x{name}")
@@ -25,18 +25,18 @@ def test_the_names_of_those_in_charge_are_kept_for_them(name: str) -> None:
         *("systern", "co11egium", "c0llegiurn", "a_d.m@i+n-", "0perator", "adrnlni5trat0r"),
     ],
 )
-def test_nor_is_what_reads_like_them(name: str) -> None:
+def test_user_names_that_look_reserved_are_recognised(name: str) -> None:
     assert is_reserved_username(name)
 
 
-def test_two_letters_that_read_like_one_are_taken_for_it() -> None:
+def test_letter_pairs_that_look_like_one_letter_are_equal() -> None:
     assert confusables._skeleton("vvide") == confusables._skeleton("wide")
     assert confusables._skeleton("barn") == confusables._skeleton("bam")
     assert confusables._skeleton("wide") != confusables._skeleton("vide")
 
 
 @pytest.mark.parametrize("name", ["", "ada", "minad", "admiral", "stafford", "rooter", "admin-2"])
-def test_a_name_that_only_holds_letters_of_theirs_is_free(name: str) -> None:
+def test_user_names_that_contain_reserved_letters_are_free(name: str) -> None:
     assert not is_reserved_username(name)
 
 
@@ -45,20 +45,20 @@ def test_a_name_that_only_holds_letters_of_theirs_is_free(name: str) -> None:
     [
         "ada@example.org",
         "zo\u00eb@example.org",
-        # Each word in one alphabet, whatever the others are in.
+        # One script per word.
         "\u0438\u0432\u0430\u043d@\u043f\u0440\u0438\u043c\u0435\u0440.\u0440\u0444",
         "\u0438\u0432\u0430\u043d.petrov@example.org",
         "\u0438\u0432\u0430\u043d_petrov@example.org",
         "petrov-\u0438\u0432\u0430\u043d@example.org",
-        # Alphabets that share no shapes may stand in one word; figures belong to none.
+        # Scripts without similar letters may share a word; digits have no script.
         "\u7528\u6237ada@\u4f8b\u5b50.\u4e2d\u56fd",
         "\u0438\u0432\u0430\u043d7@example.org",
         "\u00e9\u00e8@example.org",
-        # Letters that no name is known of, as those of Tangut.
+        # Letters without a known name, such as Tangut.
         "\U00017000ada@example.org",
     ],
 )
-def test_an_honest_address_is_plain(address: str) -> None:
+def test_address_with_one_script_per_word_is_accepted(address: str) -> None:
     assert is_single_script(address)
 
 
@@ -71,23 +71,23 @@ def test_an_honest_address_is_plain(address: str) -> None:
         "\u0585da@example.org",  # Armenian o
         "\u13aada@example.org",  # Cherokee go
         "\u03b1\u0430@example.org",  # neither is Latin
-        "\uff41da@example.org",  # a wide letter
+        "\uff41da@example.org",  # full-width letter
         "ada@\uff45xample.org",
-        "zoe\u0301@example.org",  # a loose accent
-        "\ufb01ona@example.org",  # one sign for two letters
+        "zoe\u0301@example.org",  # combining accent
+        "\ufb01ona@example.org",  # ligature
     ],
 )
-def test_an_address_that_looks_like_another_is_not(address: str) -> None:
+def test_address_with_mixed_scripts_is_recognised(address: str) -> None:
     assert not is_single_script(address)
 
 
-def test_a_sign_without_a_name_is_of_no_alphabet() -> None:
+def test_unassigned_character_has_no_script() -> None:
     assert is_single_script("\u00e9\ue000@example.org")
     assert confusables._scripts("a\u0430\u7528\ue0001") == {"LATIN", "CYRILLIC"}
 
 
-def test_all_signs_that_turn_the_reading_direction_are_known() -> None:
-    assert {f"{ord(sign):x}" for sign in BIDI_CONTROLS} == {
+def test_bidi_controls_are_complete() -> None:
+    assert {f"{ord(character):x}" for character in BIDI_CONTROLS} == {
         *("202a", "202b", "202c", "202d", "202e"),
         *("2066", "2067", "2068", "2069"),
     }

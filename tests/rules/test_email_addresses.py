@@ -1,4 +1,4 @@
-"""When two addresses are one mailbox, and what an address looks like."""
+"""Comparable and valid e-mail addresses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _tricky = st.text(
         (f"\u00e4{CAPITAL_SHARP_S}@example.org", "\u00c4\u00df@example.org"),
     ],
 )
-def test_two_spellings_of_a_mailbox_are_one(one: str, other: str) -> None:
+def test_two_spellings_of_a_mailbox_are_the_same(one: str, other: str) -> None:
     assert same_mailbox(one, other)
     assert same_mailbox(other, one)
 
@@ -65,19 +65,19 @@ def test_two_spellings_of_a_mailbox_are_one(one: str, other: str) -> None:
         ("", ""),
     ],
 )
-def test_addresses_that_only_resemble_each_other_are_different_people(one: str, other: str) -> None:
+def test_similar_addresses_are_different_mailboxes(one: str, other: str) -> None:
     assert not same_mailbox(one, other)
     assert not same_mailbox(other, one)
 
 
 @given(st.one_of(_texts, _tricky))
 @example("\u1e9e@\u0130")
-def test_the_comparable_form_of_a_comparable_form_is_itself(text: str) -> None:
+def test_comparable_address_is_idempotent(text: str) -> None:
     assert comparable_address(comparable_address(text)) == comparable_address(text)
 
 
 @given(st.one_of(_texts, _tricky))
-def test_what_is_not_ascii_never_becomes_ascii_before_the_sign(local: str) -> None:
+def test_local_part_never_becomes_ascii(local: str) -> None:
     local = local.replace("@", "")
     form, _, domain = comparable_address(f"{local}@example.org").rpartition("@")
     assert domain == "example.org"
@@ -85,14 +85,14 @@ def test_what_is_not_ascii_never_becomes_ascii_before_the_sign(local: str) -> No
 
 
 @given(st.one_of(_texts, _tricky))
-def test_nothing_becomes_more_letters_than_it_is_made_of(text: str) -> None:
+def test_comparable_local_part_is_not_longer(text: str) -> None:
     local = text.replace("@", "")
     form = comparable_address(f"{local}@x").rpartition("@")[0]
     assert len(form) <= len(unicodedata.normalize("NFD", local))
 
 
 @given(st.one_of(_texts, _tricky))
-def test_a_domain_that_is_not_ascii_equals_no_other_ascii_text_than_its_a_label(text: str) -> None:
+def test_domain_becomes_ascii_only_as_an_a_label(text: str) -> None:
     domain = text.replace("@", "")
     form = comparable_address(f"a@{domain}")
     if form.isascii() and not domain.isascii():
@@ -100,26 +100,21 @@ def test_a_domain_that_is_not_ascii_equals_no_other_ascii_text_than_its_a_label(
 
 
 @given(
-    st.text(
-        st.sampled_from("abcxyz019\u00e4\u00f6\u00fc\u00df\u00e9\u0142\u0434\u0436"),
-        min_size=1,
-        max_size=12,
-    )
+    st.text("abcxyz019\u00e4\u00f6\u00fc\u00df\u00e9\u0142\u0434\u0436", min_size=1, max_size=12)
 )
-def test_a_domain_and_its_a_label_are_one(label: str) -> None:
+def test_domain_and_its_a_label_are_the_same(label: str) -> None:
     domain = f"{label}.example"
     assert same_mailbox(f"ada@{domain}", f"ADA@{ascii_domain(domain).upper()}")
 
 
-@pytest.mark.parametrize("sign", "a:@. 0,\u00fc\u0130\u0660\u05d0")
-def test_long_texts_are_compared_in_no_time(sign: str) -> None:
-    text = sign * 200_000
-    began = time.process_time()
-    comparable_address(text)
-    comparable_address(f"a@{text}")
-    address_error(text)
-    address_error(f"a@{text}")
-    assert time.process_time() - began < 0.2
+@pytest.mark.parametrize("character", "a:@. 0,\u00fc\u0130\u0660\u05d0")
+def test_long_addresses_are_processed_quickly(character: str) -> None:
+    text = character * 200_000
+    start = time.process_time()
+    for function in (comparable_address, address_error):
+        function(text)
+        function(f"a@{text}")
+    assert time.process_time() - start < 0.2
 
 
 @pytest.mark.parametrize(
@@ -133,7 +128,7 @@ def test_long_texts_are_compared_in_no_time(sign: str) -> None:
         f"{'a' * 64}@example.org",
     ],
 )
-def test_syntax_is_judged_and_not_reachability(address: str) -> None:
+def test_valid_syntax_is_accepted_even_if_unreachable(address: str) -> None:
     assert not address_error(address)
 
 
@@ -154,23 +149,20 @@ def test_syntax_is_judged_and_not_reachability(address: str) -> None:
         "ada@\u05d0.1.example",
     ],
 )  # fmt: skip
-def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None:
-    fault = address_error(address)
-    assert fault.endswith(".")
-    assert fault[0].isupper()
+def test_invalid_address_is_refused_with_a_sentence(address: str) -> None:
+    error = address_error(address)
+    assert error.endswith(".")
+    assert error[0].isupper()
 
 
 @pytest.mark.parametrize(
-    "sign",
-    [
-        *("\u034f", "\u17b4", "\u180b", "\ufe0f", "\U000e0101", "\u115f", "\u1160", "\u2800"),
-        "\U0001d159",
-    ],
+    "character",
+    ["͏", "឴", "᠋", "️", "󠄁", "ᅟ", "ᅠ", "⠀", "𝅙"],
 )
-def test_two_mailboxes_cannot_look_like_one(sign: str) -> None:
-    for local in (f"ada{sign}lee", f"{sign}ada", f"ada{sign}"):
-        assert address_error(f"{local}@example.org") not in {"", MIXED}, ascii(sign)
+def test_invisible_characters_in_an_address_are_refused(character: str) -> None:
+    for local in (f"ada{character}lee", f"{character}ada", f"ada{character}"):
+        assert address_error(f"{local}@example.org") not in {"", MIXED}
 
 
-def test_a_letter_that_stands_for_another_is_told_apart_from_syntax() -> None:
+def test_mixed_scripts_have_their_own_error() -> None:
     assert address_error("p\u0430ypal@example.org") == MIXED

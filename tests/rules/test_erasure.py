@@ -41,6 +41,6 @@ def test_username_becomes_neutral_and_appears_only_where_there_was_one() -> None
 
 
 def test_changed_fields_keep_their_names_and_lose_their_values() -> None:
-    told = {"changes": {"email": ["a@example.org", "b@example.org"], "first_name": ["", "Ada"]}}
-    assert erased(told, 7) == {"changes": {"email": [None, None], "first_name": [None, None]}}
+    payload = {"changes": {"email": ["a@example.org", "b@example.org"], "first_name": ["", "Ada"]}}
+    assert erased(payload, 7) == {"changes": {"email": [None, None], "first_name": [None, None]}}
     assert erased({"changes": "email"}, 7) == {}

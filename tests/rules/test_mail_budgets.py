@@ -1,4 +1,4 @@
-"""No window of a day holds more mails to an address than the limit."""
+"""The number of e-mails to an address in one day is limited."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @given(st.lists(st.integers(0, 200_000), max_size=60), st.integers(1, 7))
-def test_no_day_holds_more_than_the_limit_and_no_mail_waits_without_need(
+def test_mail_budget_limits_each_window_without_needless_delay(
     steps: list[int], limit: int
 ) -> None:
     now = START
@@ -23,8 +23,8 @@ def test_no_day_holds_more_than_the_limit_and_no_mail_waits_without_need(
         slot = next_slot(sent, now, limit)
         assert slot >= now
         if slot > now:
-            # It waits exactly until the window has moved on.
+            # The earliest time at which the window has room.
             assert sorted(sent)[-limit] == slot - WINDOW
         sent.append(slot)
     for end in sent:
-        assert sum(end - WINDOW < one <= end for one in sent) <= limit
+        assert sum(end - WINDOW < time <= end for time in sent) <= limit

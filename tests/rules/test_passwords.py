@@ -1,4 +1,4 @@
-"""Which passwords are refused, and with which words."""
+"""Password errors."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ SIMILAR = "This password is too similar to what is known of you."
         "\N{SNOWMAN}" + "tundra-41-okapi",
     ],
 )
-def test_good_ones_pass(password: str) -> None:
+def test_strong_password_is_accepted(password: str) -> None:
     assert password_errors(password, ADA) == []
 
 
 @pytest.mark.parametrize("password", ["", "x7!kQ92"], ids=["empty", "seven"])
-def test_too_short(password: str) -> None:
+def test_short_password_is_refused(password: str) -> None:
     assert password_errors(password, ADA) == [SHORT]
 
 
 @pytest.mark.parametrize("password", ["8391750264", "\N{ARABIC-INDIC DIGIT FIVE}7193046280"])
-def test_numeric(password: str) -> None:
+def test_numeric_password_is_refused(password: str) -> None:
     assert NUMERIC in password_errors(password, ADA)
 
 
@@ -45,68 +45,58 @@ def test_numeric(password: str) -> None:
     "password",
     ["password", "PASSWORD", "p@ssw0rd", "drowssap", "iloveyou1", "aaaaaaaa", "abcdefgh"],
 )
-def test_common(password: str) -> None:
+def test_common_password_is_refused(password: str) -> None:
     assert password_errors(password, ADA) == [COMMON]
 
 
 @pytest.mark.parametrize(
     "password",
     [
-        "ada.lovelace",
-        "ADA.LOVELACE",
-        "Ada Lovelace",
-        "adalovelace",
-        "lovelace1",
-        "10v3l4c3",
-        "ecalevol",
-        "countess@analytical.example",
-        "countess",
-        "analytical",
+        *("ada.lovelace", "ADA.LOVELACE", "Ada Lovelace", "adalovelace", "lovelace1", "10v3l4c3"),
+        *("ecalevol", "countess@analytical.example", "countess", "analytical"),
     ],
 )
-def test_similar_to_the_person(password: str) -> None:
+def test_password_similar_to_personal_data_is_refused(password: str) -> None:
     assert SIMILAR in password_errors(password, ADA)
 
 
-def test_what_is_known_of_one_person_says_nothing_of_another() -> None:
+def test_personal_data_of_others_do_not_matter() -> None:
     assert password_errors("lovelace1", ADA) == [SIMILAR]
     assert password_errors("lovelace1", ("bob", "bob@example.org")) == []
 
 
-def test_a_short_name_does_not_forbid_its_letters() -> None:
+def test_short_names_do_not_forbid_their_letters() -> None:
     assert password_errors("zq-al-vx-al", ("al", "al@e.io", "Al", "")) == []
     assert password_errors("lee#lee!lee", ("Lee",)) == [SIMILAR]
 
 
 @pytest.mark.parametrize(
-    ("password", "about", "too_much"),
+    ("password", "about", "is_similar"),
     [
         ("Qgilbert#7", "gilbert", True),
         ("Qgilbert#7w", "gilbert", False),
         ("zq!-lovelace", "lovelace", False),
         ("lovelace-!qz", "lovelace", False),
-        # A name with digits in it is found as it is written, and backwards.
         ("#x0r4t7k9", "x0r4t7k9", True),
         ("#9k7t4r0x", "x0r4t7k9", True),
     ],
-    ids=["seven_of_ten", "seven_of_eleven", "at_the_end", "at_the_start", "digits", "backwards"],
 )
-def test_seven_tenths_of_a_password_may_not_be_known_of_the_person(
-    password: str, about: str, *, too_much: bool
+def test_password_may_be_similar_up_to_seven_tenths(
+    password: str, about: str, *, is_similar: bool
 ) -> None:
-    assert password_errors(password, (about,)) == ([SIMILAR] if too_much else [])
+    assert password_errors(password, (about,)) == ([SIMILAR] if is_similar else [])
 
 
-def test_everything_wrong_is_said_at_once() -> None:
+def test_all_password_errors_are_returned_at_once() -> None:
     assert password_errors("123456", ()) == [SHORT, NUMERIC, COMMON]
 
 
 @pytest.mark.parametrize(
     "unit", ["a", "ab1!", "password", "\N{SNOWMAN}", "9"], ids=["a", "mix", "word", "snow", "digit"]
 )
-def test_ten_thousand_characters_are_judged_at_once(unit: str) -> None:
+def test_long_password_is_checked_quickly(unit: str) -> None:
     password_errors("warm the dictionaries up", ())
     long = (unit * 10_000)[:10_000]
-    begun = time.thread_time()
+    start = time.thread_time()
     password_errors(long, ADA)
-    assert time.thread_time() - begun < 1
+    assert time.thread_time() - start < 1

@@ -1,4 +1,4 @@
-"""Lists of people as they come from other programs: understood, or given back with the reason."""
+"""Pasted lists of people: addresses and names are read, errors are reported."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from collegium.text.email_addresses import address_error
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "people.txt"
 ADA = "ada@example.org"
 
-UNDERSTOOD = [
-    # Invisible signs, from spreadsheets and web pages.
+VALID = [
+    # Invisible characters, from spreadsheets and web pages.
     (f"\ufeff{ADA}", ""),
     (f"\u200b{ADA}\u200b", ""),
     (f"\u202a{ADA}\u202c", ""),
@@ -26,7 +26,7 @@ UNDERSTOOD = [
     (f"\u00a0{ADA}\u3000", ""),
     (f"\x7f{ADA}\x01", ""),
     (f"Ada Lee\x1f{ADA}", "Ada Lee"),
-    # Quotation marks of many countries.
+    # Quotation marks.
     (f"'{ADA}'", ""),
     (f'"{ADA}"', ""),
     (f"`{ADA}`", ""),
@@ -80,7 +80,7 @@ UNDERSTOOD = [
     (f"12) {ADA}", ""),
     (f"{ADA} \u2013 Ada Lee", "Ada Lee"),
     (f"Ada \u738b <{ADA}>", "Ada \u738b"),
-    # Pictures, bullets (those of Word are of its own) and brackets of other keyboards.
+    # Emoji, bullets and full-width brackets.
     (f"\U0001f4e7{ADA}", ""),
     (f"\u2709\ufe0f {ADA}", ""),
     (f"\u25aa{ADA}", ""),
@@ -90,7 +90,7 @@ UNDERSTOOD = [
     (f"Ada Lee\uff1c{ADA}\uff1e", "Ada Lee"),
     (f"\u3010{ADA}\u3011", ""),
     (f"{ADA}\u060c Ada", "Ada"),
-    # What chats and directories put before an address.
+    # Prefixes of chats and directories.
     (f"[12:03, 28/11/2026] Ada Lee: {ADA}", "Ada Lee"),
     (f"\u200e[28.11.26, 12:03:04] Ada Lee: {ADA}", "Ada Lee"),
     (f"28/11/2026, 12:03 - Ada Lee: {ADA}", "Ada Lee"),
@@ -102,7 +102,7 @@ UNDERSTOOD = [
     (f"mailto://{ADA}", ""),
 ]
 
-DOUBTED = [
+MALFORMED = [
     *("jane@example,org", "jane@mail,example.org", "jane@example;org", "jane@example .org"),
     *("jane@example org", "jane@mail.example,org", "jane@example.co,uk", "jane@@example.org"),
     *("jane@ example.org", "jane @example.org", "jane@", "@example.org", "@jane", "a@b@c.org"),
@@ -115,128 +115,127 @@ DOUBTED = [
 ]
 
 
-@pytest.mark.parametrize(("line", "name"), UNDERSTOOD)
-def test_a_line_from_another_program_is_understood(line: str, name: str | None) -> None:
-    (one,) = read_people(line, 200)
-    expected = ADA if name is not None else "ada+lab@example.org"
-    assert one == PastedPerson(line.strip(), expected, name or "")
+@pytest.mark.parametrize(("line", "name"), VALID)
+def test_lines_of_other_programs_are_read(line: str, name: str | None) -> None:
+    email = ADA if name is not None else "ada+lab@example.org"
+    assert read_people(line, 200) == [PastedPerson(line.strip(), email, name or "")]
 
 
-@pytest.mark.parametrize("line", DOUBTED)
-def test_what_holds_an_at_sign_and_is_no_address_is_doubted_and_never_cut(line: str) -> None:
+@pytest.mark.parametrize("line", MALFORMED)
+def test_malformed_address_is_reported_and_never_cut(line: str) -> None:
     people = read_people(line, 200)
     assert people
-    assert not any(one.email for one in people)
-    assert all(one.fault.endswith(".") and one.fault != NONE for one in people)
+    assert not any(person.email for person in people)
+    assert all(person.fault.endswith(".") and person.fault != NONE for person in people)
 
 
 @pytest.mark.parametrize("line", ["nobody", "Name;E-mail", "ada(at)example.org", "-"])
-def test_a_line_without_an_address_says_so(line: str) -> None:
+def test_line_without_an_address_is_reported(line: str) -> None:
     assert read_people(line, 200) == [PastedPerson(line, "", "", NONE)]
 
 
 @pytest.mark.parametrize("text", ["", " \n\t\n", "\ufeff\n\u200b", "\u3000"])
-def test_lines_of_which_nothing_can_be_seen_are_nothing(text: str) -> None:
+def test_invisible_lines_are_ignored(text: str) -> None:
     assert read_people(text, 200) == []
+
+
+def names_of(text: str) -> list[tuple[str, str]]:
+    return [(person.email, person.name) for person in read_people(text, 200)]
+
+
+def emails_of(text: str) -> list[str]:
+    return [person.email for person in read_people(text, 200)]
 
 
 def test_several_people_in_a_line_keep_their_names() -> None:
     line = 'Ada Lee <ada@example.org>, "Hopper, Grace" <grace@example.org>; joan@example.org'
-    found = [(one.email, one.name) for one in read_people(line, 200)]
-    assert found == [
-        ("ada@example.org", "Ada Lee"),
-        ("grace@example.org", "Hopper, Grace"),
-        ("joan@example.org", ""),
-    ]
+    expected = {"ada@example.org": "Ada Lee", "grace@example.org": "Hopper, Grace"}
+    assert names_of(line) == [*expected.items(), ("joan@example.org", "")]
 
 
-def test_what_is_given_back_of_a_line_is_read_again_as_the_same() -> None:
+def test_returned_texts_give_the_same_result_again() -> None:
     line = "Ada Lee <ada@example.org>, jane@example,org, Grace <grace@example.org>"
     people = read_people(line, 200)
-    again = read_people("\n".join(one.text for one in people), 200)
-    assert [one[1:] for one in again] == [one[1:] for one in people]
-    assert [one.email for one in people] == ["ada@example.org", "", "grace@example.org"]
+    again = read_people("\n".join(person.text for person in people), 200)
+    assert [person[1:] for person in again] == [person[1:] for person in people]
+    assert emails_of(line) == ["ada@example.org", "", "grace@example.org"]
 
 
-def test_one_mailbox_in_two_spellings_is_one_person_of_a_line() -> None:
-    (one,) = read_people("[Ada](mailto:ADA@xn--mnchen-3ya.example) ada@m\u00fcnchen.example", 200)
-    assert one.name == "Ada"
+def test_two_spellings_of_a_mailbox_in_a_line_are_one_person() -> None:
+    line = "[Ada](mailto:ADA@xn--mnchen-3ya.example) ada@m\u00fcnchen.example"
+    ((_, name),) = names_of(line)
+    assert name == "Ada"
 
 
-def test_nobody_is_lost_whose_address_has_a_space() -> None:
-    people = read_people("Ada <ada@example.org>, Jane <jane doe@example.org>", 200)
-    assert [(one.email, one.name) for one in people] == [("ada@example.org", "Ada"), ("", "Jane")]
+def test_address_with_a_space_is_reported() -> None:
+    line = "Ada <ada@example.org>, Jane <jane doe@example.org>"
+    assert names_of(line) == [("ada@example.org", "Ada"), ("", "Jane")]
 
 
-def test_a_number_before_an_at_sign_is_no_time_of_a_chat() -> None:
-    (one,) = read_people("12.34@example.org", 200)
-    assert one.email == "12.34@example.org"
+def test_numeric_local_part_is_not_taken_for_a_time() -> None:
+    assert emails_of("12.34@example.org") == ["12.34@example.org"]
 
 
-def test_a_domain_keeps_the_joiners_that_it_is_written_with() -> None:
+def test_domain_keeps_its_joiners() -> None:
     domain = "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example"
-    (one,) = read_people(f"\u200ba\u200bda@{domain}\u200e", 200)
-    assert one.email == f"ada@{domain}"
-    (one,) = read_people("ada@exam\u200cple.org", 200)
-    assert one.email == "ada@example.org"
+    assert emails_of(f"\u200ba\u200bda@{domain}\u200e") == [f"ada@{domain}"]
+    assert emails_of("ada@exam\u200cple.org") == ["ada@example.org"]
 
 
-@pytest.mark.parametrize("mark", ["; ", ", ", ";"])
-def test_all_recipients_of_a_mail_are_read_from_one_line(mark: str) -> None:
-    line = mark.join(f"Lee, Ada <ada{number}@example.org>" for number in range(40))
-    found = [(one.email, one.name, one.fault) for one in read_people(line, 200)]
-    assert found == [(f"ada{number}@example.org", "Lee, Ada", "") for number in range(40)]
-    line = mark.join(f"ada{number}@example.org" for number in range(40))
-    assert [one.email for one in read_people(line, 200)] == line.split(mark)
+@pytest.mark.parametrize("separator", ["; ", ", ", ";"])
+def test_all_recipients_in_one_line_are_read(separator: str) -> None:
+    emails = [f"ada{number}@example.org" for number in range(40)]
+    people = read_people(separator.join(f"Lee, Ada <{email}>" for email in emails), 200)
+    assert [person[1:] for person in people] == [(email, "Lee, Ada", "") for email in emails]
+    assert emails_of(separator.join(emails)) == emails
 
 
-def test_a_long_line_gives_nobody_the_name_of_another() -> None:
+def test_long_line_assigns_no_wrong_names() -> None:
     line = ", ".join(f"ada{number}@example.org, Ada {number}" for number in range(40))
     people = read_people(line, 200)
-    assert len(people) == len({one.email for one in people}) == 40
-    again = read_people("\n".join(one.text for one in people), 200)
-    assert {one.name for one in people + again} == {""}
+    assert len(people) == len({person.email for person in people}) == 40
+    again = read_people("\n".join(person.text for person in people), 200)
+    assert {person.name for person in people + again} == {""}
 
 
-def test_a_long_line_cuts_no_address() -> None:
-    line = ", ".join(f"jane{number}@example,org" for number in range(40))
-    assert {one.email for one in read_people(line, 200)} == {""}
-    line = "; ".join(f"Jane <jane{number}@example;org>" for number in range(40))
-    assert {one.email for one in read_people(line, 200)} == {""}
+def test_long_line_cuts_no_address() -> None:
+    for separator, template in ((", ", "jane{}@example,org"), ("; ", "Jane <jane{}@example;org>")):
+        line = separator.join(template.format(number) for number in range(40))
+        assert set(emails_of(line)) == {""}
 
 
-def test_a_line_that_is_too_long_is_not_read() -> None:
-    (one,) = read_people("x" * LINE_MAX + " ada@example.org", 200)
-    assert (one.email, one.fault, len(one.text)) == ("", TOO_LONG, LINE_MAX)
+def test_too_long_line_is_reported() -> None:
+    (person,) = read_people("x" * LINE_MAX + " ada@example.org", 200)
+    assert (person.email, person.fault, len(person.text)) == ("", TOO_LONG, LINE_MAX)
 
 
-def test_a_name_that_is_too_long_is_said_to_be() -> None:
-    (one,) = read_people("ada@example.org " + "x" * 101, 200)
-    assert one.fault == "The name is too long."
+def test_too_long_name_is_reported() -> None:
+    (person,) = read_people("ada@example.org " + "x" * 101, 200)
+    assert person.fault == "The name is too long."
 
 
 @given(st.text(st.sampled_from("a@.,;<>()[]\"' \n|:*_\u200b\u201c-/?&="), max_size=120))
-def test_whatever_is_pasted_only_addresses_come_out(text: str) -> None:
-    for one in read_people(text, 200):
-        assert bool(one.email) != (one.fault not in {"", "The name is too long."})
-        assert not one.email or not address_error(one.email)
+def test_any_text_gives_only_valid_addresses(text: str) -> None:
+    for person in read_people(text, 200):
+        assert bool(person.email) != (person.fault not in {"", "The name is too long."})
+        assert not person.email or not address_error(person.email)
 
 
 @pytest.mark.parametrize(
-    "sign", ["a", "@", ".", ",", " ", "0", "<", "a@b.c,", "&lt;", "a@b\n", "<a@b>"]
+    "unit", ["a", "@", ".", ",", " ", "0", "<", "a@b.c,", "&lt;", "a@b\n", "<a@b>"]
 )
-def test_a_long_list_takes_no_time(sign: str) -> None:
-    text = (sign * 100_000)[:100_000]
-    began = time.process_time()
+def test_long_list_is_read_quickly(unit: str) -> None:
+    text = (unit * 100_000)[:100_000]
+    start = time.process_time()
     read_people(text, 200)
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - start < 0.2
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="the cases of others are not at hand")
-def test_the_cases_of_others_are_understood() -> None:
+@pytest.mark.skipif(not CASES.exists(), reason="the collected cases are missing")
+def test_collected_cases_are_read() -> None:
     lines = CASES.read_text(encoding="utf-8").splitlines()
-    read = [read_people(line, 200) for line in lines]
-    good = [[one.email for one in people if not one.fault] for people in read]
-    assert [len(emails) for emails in good[:18]] == [1] * 18
-    assert good[18:] == [[], [], []]
-    assert all(people[0].fault for people in read[18:])
+    results = [read_people(line, 200) for line in lines]
+    valid = [[person.email for person in people if not person.fault] for people in results]
+    assert [len(emails) for emails in valid[:18]] == [1] * 18
+    assert valid[18:] == [[], [], []]
+    assert all(people[0].fault for people in results[18:])

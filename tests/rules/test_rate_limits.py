@@ -1,4 +1,4 @@
-"""How long somebody waits who has failed too often, without a database."""
+"""Delays after too many failures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ LIMITS = {
     for name, limit in sorted(vars(rate_limit_rules).items())
     if isinstance(limit, RateLimit)
 }
-# How many failures are free, what the next one costs, what none exceeds, after how long one is
-# forgotten; the last three in seconds.
+# Allowed failures, initial delay, maximum delay and window; the last three in seconds.
 EXPECTED = {
     "ASK_ADDRESS": (100, 30, 3600, 3600),
     "CODE_ADDRESS": (10, 5, 600, 600),
@@ -40,32 +39,29 @@ EXPECTED = {
 COUNTS = st.integers(0, 10_000)
 
 
-def test_the_limits_are_those_that_are_said() -> None:
-    found = {
-        name: (limit.allowed, *(int(some.total_seconds()) for some in limit[1:]))
+def test_rate_limits_have_the_documented_values() -> None:
+    assert {
+        name: (limit.allowed, *(int(duration.total_seconds()) for duration in limit[1:]))
         for name, limit in LIMITS.items()
-    }
-    assert found == EXPECTED
+    } == EXPECTED
 
 
 @pytest.mark.parametrize(
     ("count", "seconds"),
     [(0, 0), (2, 0), (3, 0), (4, 5), (5, 10), (6, 20), (7, 40), (8, 60), (9, 60), (10**9, 60)],
 )
-def test_each_failure_beyond_the_free_ones_doubles_the_delay(count: int, seconds: int) -> None:
+def test_each_failure_beyond_the_limit_doubles_the_delay(count: int, seconds: int) -> None:
     limit = RateLimit(3, timedelta(seconds=5), timedelta(seconds=60), timedelta(hours=1))
     assert backoff(limit, count) == timedelta(seconds=seconds)
 
 
 @given(st.sampled_from([*LIMITS.values()]), COUNTS)
-def test_who_fails_more_often_waits_no_less_and_nobody_for_good(
-    limit: RateLimit, count: int
-) -> None:
+def test_delay_grows_up_to_its_maximum(limit: RateLimit, count: int) -> None:
     assert backoff(limit, count) <= backoff(limit, count + 1) <= limit.max_delay
     assert bool(backoff(limit, count)) is (count > limit.allowed)
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_every_delay_reaches_its_longest(name: str) -> None:
+def test_every_delay_reaches_its_maximum(name: str) -> None:
     limit = LIMITS[name]
     assert backoff(limit, limit.allowed + 21) == limit.max_delay

@@ -1,4 +1,4 @@
-"""How long a token counts, without a database."""
+"""Kinds and lifetimes of tokens."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from collegium.refusals import Forbidden
 from collegium.sign_in.tokens import rules as token_rules
 from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
+from tests.rules.refusing import refused
 
 ISSUED = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 USED = ISSUED + timedelta(minutes=30)
-SET = ISSUED + timedelta(minutes=45)
+FIXED_END = ISSUED + timedelta(minutes=45)
 HOUR = 3600
 SECONDS = st.none() | st.integers(0, 10**7)
 MOMENTS = st.integers(-(10**8), 10**8).map(lambda seconds: ISSUED + timedelta(seconds=seconds))
@@ -26,38 +27,37 @@ MOMENTS = st.integers(-(10**8), 10**8).map(lambda seconds: ISSUED + timedelta(se
         (None, None, None, None),
         (HOUR, None, None, USED + timedelta(hours=1)),
         (None, HOUR, None, ISSUED + timedelta(hours=1)),
-        (None, None, SET, SET),
+        (None, None, FIXED_END, FIXED_END),
         (HOUR, HOUR, None, ISSUED + timedelta(hours=1)),
         (60, HOUR, None, USED + timedelta(minutes=1)),
-        (HOUR, HOUR, SET, SET),
-        (0, HOUR, SET, USED),
+        (HOUR, HOUR, FIXED_END, FIXED_END),
+        (0, HOUR, FIXED_END, USED),
     ],
-    ids=["for_ever", "unused", "old", "set", "old_first", "unused_first", "set_first", "at_once"],
 )
-def test_a_token_ends_when_the_first_of_its_bounds_is_reached(
+def test_token_expires_at_the_first_of_its_limits(
     lifetime: int | None, max_age: int | None, ends: datetime | None, until: datetime | None
 ) -> None:
     assert expiry(ISSUED, USED, lifetime, max_age, ends) == until
 
 
 @given(MOMENTS, MOMENTS, SECONDS, SECONDS, st.none() | MOMENTS)
-def test_one_bound_more_never_makes_a_token_live_longer(
+def test_another_limit_never_extends_a_token(
     issued: datetime,
     used: datetime,
     lifetime: int | None,
     max_age: int | None,
     ends: datetime | None,
 ) -> None:
-    found = expiry(issued, used, lifetime, max_age, ends)
+    expires_at = expiry(issued, used, lifetime, max_age, ends)
     for fewer in (
         expiry(issued, used, None, max_age, ends),
         expiry(issued, used, lifetime, None, ends),
         expiry(issued, used, lifetime, max_age),
     ):
-        assert fewer is None or (found is not None and found <= fewer)
+        assert fewer is None or (expires_at is not None and expires_at <= fewer)
 
 
-def test_a_program_is_let_in_by_these_tokens_and_no_others() -> None:
+def test_kinds_of_bearer_tokens() -> None:
     assert {kind.value for kind in BEARERS} == {"api", "personal", "device", "access"}
     assert {kind.value for kind in set(TokenKind) - BEARERS} == {"session", "refresh", "spent"}
 
@@ -73,13 +73,12 @@ def test_a_program_is_let_in_by_these_tokens_and_no_others() -> None:
     ],
     ids=["personal", "access", "refresh", "session", "session_in_all"],
 )
-def test_tokens_last_as_long_as_is_said(seconds: int, lasts: timedelta) -> None:
+def test_lifetimes_of_tokens(seconds: int, lasts: timedelta) -> None:
     assert timedelta(seconds=seconds) == lasts
 
 
-def test_the_api_token_alone_may_ask_for_another_address() -> None:
+def test_only_the_api_token_may_change_the_address() -> None:
     token_rules.check_is_own(TokenKind.API.value)
     for kind in {*map(str, TokenKind)} - {TokenKind.API.value}:
-        with pytest.raises(Forbidden) as refused:
+        with refused(Forbidden, "token.delegated"):
             token_rules.check_is_own(kind)
-        assert refused.value.code == "token.delegated"

@@ -1,4 +1,4 @@
-"""Which codes of an authenticator count, and how recovery codes are told from them."""
+"""Validity of authenticator codes and recovery codes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,25 @@ import pytest
 from collegium.refusals import Conflict, Invalid
 from collegium.security.rate_limits.rules import backoff
 from collegium.sign_in.two_factor import rules as two_factor_rules
+from tests.rules.refusing import refused
 
 
-def test_the_step_before_and_after_are_taken_and_no_other() -> None:
+def test_code_is_valid_one_step_before_and_after() -> None:
     assert list(two_factor_rules.steps(299)) == [8, 9, 10]
     assert list(two_factor_rules.steps(300)) == [9, 10, 11]
 
 
-@pytest.mark.parametrize(("found", "last"), [(None, 0), (5, 5), (4, 5)])
-def test_a_wrong_code_a_used_one_and_an_earlier_one_are_refused_alike(
-    found: int | None, last: int
-) -> None:
-    with pytest.raises(Invalid) as refused:
-        two_factor_rules.check_step(found, last)
-    assert refused.value.code == "second_factor.wrong"
-    assert refused.value.facts == {"field": "code"}
+@pytest.mark.parametrize(("step", "last"), [(None, 0), (5, 5), (4, 5)])
+def test_wrong_used_and_earlier_codes_are_refused_alike(step: int | None, last: int) -> None:
+    with refused(Invalid, "second_factor.wrong", {"field": "code"}):
+        two_factor_rules.check_step(step, last)
 
 
-def test_a_later_step_is_taken() -> None:
+def test_later_step_is_accepted() -> None:
     assert two_factor_rules.check_step(6, 5) == 6
 
 
-def test_a_code_is_read_as_people_type_it() -> None:
+def test_typed_code_is_normalised() -> None:
     assert two_factor_rules.plain(" 123 456 ") == "123456"
     (shown,) = two_factor_rules.shown(["0110915539081f71"])
     assert shown == "0110-9155-3908-1f71"
@@ -40,49 +37,39 @@ def test_a_code_is_read_as_people_type_it() -> None:
 @pytest.mark.parametrize(
     ("code", "is_recovery"),
     [
-        ("123456", False),
-        ("12345678", False),
-        ("123456789", True),
-        ("0110915539081f71", True),
-        ("1234567890123456", True),
-        ("", True),
+        *(("123456", False), ("12345678", False), ("123456789", True), ("", True)),
+        *(("0110915539081f71", True), ("1234567890123456", True)),
     ],
 )
-def test_a_recovery_code_is_told_from_an_authenticators(code: str, *, is_recovery: bool) -> None:
+def test_recovery_code_is_recognised(code: str, *, is_recovery: bool) -> None:
     assert two_factor_rules.is_recovery(code) is is_recovery
 
 
-def test_there_is_one_second_factor_an_account() -> None:
+def test_account_has_one_authenticator() -> None:
     two_factor_rules.check_off(is_on=False)
-    with pytest.raises(Conflict) as refused:
+    with refused(Conflict, "second_factor.exists"):
         two_factor_rules.check_off(is_on=True)
-    assert refused.value.code == "second_factor.exists"
 
 
-def test_ten_recovery_codes_are_given_out() -> None:
+def test_number_of_recovery_codes() -> None:
     assert two_factor_rules.RECOVERY_CODES == 10
 
 
-def test_guessing_six_digits_costs_half_a_minute_and_soon_ten_each() -> None:
-    waits = [backoff(two_factor_rules.TRIES, count) for count in range(1, 11)]
-    assert waits[:5] == [timedelta()] * 5
-    assert waits[5:] == [timedelta(seconds=30 * 2**n) for n in range(4)] + [timedelta(minutes=8)]
+def test_wrong_codes_are_rate_limited() -> None:
+    delays = [backoff(two_factor_rules.TRIES, count) for count in range(1, 11)]
+    assert delays[:5] == [timedelta()] * 5
+    assert delays[5:] == [timedelta(seconds=30 * 2**n) for n in range(4)] + [timedelta(minutes=8)]
     assert backoff(two_factor_rules.TRIES, 11) == timedelta(minutes=10)
     assert two_factor_rules.TRIES.window == timedelta(minutes=10)
 
 
-@pytest.mark.parametrize("wrong", [0, 3, 19])
-def test_codes_count_while_fewer_than_twenty_were_wrong(wrong: int) -> None:
-    two_factor_rules.check_unlocked(wrong)
-
-
-@pytest.mark.parametrize("wrong", [20, 21, 1000])
-def test_no_code_counts_after_twenty_wrong_ones(wrong: int) -> None:
-    with pytest.raises(Invalid) as refused:
+def test_codes_are_locked_after_twenty_wrong_ones() -> None:
+    for wrong in (0, 3, 19):
         two_factor_rules.check_unlocked(wrong)
-    assert refused.value.code == "second_factor.locked"
-    assert refused.value.facts == {"field": "code"}
+    for wrong in (20, 21, 1000):
+        with refused(Invalid, "second_factor.locked", {"field": "code"}):
+            two_factor_rules.check_unlocked(wrong)
 
 
-def test_the_owner_is_told_of_the_third() -> None:
+def test_owner_is_notified_of_the_third_wrong_code() -> None:
     assert two_factor_rules.TOLD_AT == 3
