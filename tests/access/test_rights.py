@@ -262,7 +262,9 @@ ACTIONS: dict[str, Callable[[Team], tuple[str, str, dict[str, Any] | None]]] = {
 CHANGES_TEAM = {"delete_empty_organisation", "renew_invitation", "approve_decided_request"}
 
 
-@pytest.mark.parametrize(("action", "expected"), [(row[0], row[1:]) for row in ROWS])
+@pytest.mark.parametrize(
+    ("action", "expected"), [(row[0], row[1:]) for row in ROWS], ids=[row[0] for row in ROWS]
+)
 def test_rights_by_role_and_state(
     world: World, site: Site, action: str, expected: list[str]
 ) -> None:
