@@ -1,4 +1,4 @@
-"""What the tests of mails begin with: an invitation, a clock, mail servers of every temper."""
+"""Shared by the tests of the worker: queued invitations, a clock, mail servers."""
 
 import asyncio
 import ssl
@@ -35,7 +35,7 @@ USER, PASSWORD = "post", "p@ss/word"
 
 @dataclass
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that tests move."""
 
     now: datetime = START
 
@@ -48,19 +48,19 @@ class Clock:
 
 @dataclass
 class Recorder:
-    """A way out that keeps what it is given, or says no to everything."""
+    """A transport that keeps all messages, or refuses them."""
 
-    says_no: UndeliverableError | None = None
+    error: UndeliverableError | None = None
     before: Callable[[], None] = lambda: None
     sent: list[EmailMessage] = field(default_factory=list)
-    tries: int = 0
+    attempts: int = 0
     closed: int = 0
 
     def send(self, message: EmailMessage) -> None:
-        self.tries += 1
+        self.attempts += 1
         self.before()
-        if self.says_no is not None:
-            raise self.says_no
+        if self.error is not None:
+            raise self.error
         self.sent.append(message)
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ def _insert(tx: WriteTransaction, table: Table, **values: Any) -> int:
 
 
 def add_account(tx: WriteTransaction, **changes: Any) -> int:
-    """Insert an account; Ada Lovelace, if nothing else is said."""
+    """Insert an account, by default Ada Lovelace."""
     name = f"ada-{uuid4().hex[:8]}"
     values = {
         "uuid": uuid4().hex,
@@ -90,7 +90,7 @@ def add_account(tx: WriteTransaction, **changes: Any) -> int:
 
 
 def add_scope(tx: WriteTransaction, kind: str, name: str, parent: int | None = None) -> int:
-    """Insert the row that every scope has."""
+    """Insert the row of a scope."""
     uuid = uuid4().hex
     return _insert(
         tx,
@@ -113,7 +113,7 @@ def add_invitation(
     role_description: str = "Reviewer of papers",
     **changes: Any,
 ) -> int:
-    """Insert a pending invitation, from Ada to Bob, with everything that it names."""
+    """Insert a pending invitation from Ada to Bob, with its scopes, role and inviter."""
     scope, kind = add_scope(tx, "organisation", organisation), "organisation"
     if project is not None:
         scope, kind = add_scope(tx, "project", project, scope), "project"
@@ -139,8 +139,8 @@ def add_invitation(
     return _insert(tx, invitations, **values | changes)
 
 
-def owe(database: Database, now: datetime = START, **changes: Any) -> int:
-    """Commit an invitation with its mail, as the action does; give the number of the mail."""
+def enqueue(database: Database, now: datetime = START, **changes: Any) -> int:
+    """Commit an invitation with its mail; return the id of the mail."""
     with database.write(now) as tx:
         recipient = changes.get("email", "bob@example.org")
         return outbox_queries.enqueue(
@@ -148,46 +148,43 @@ def owe(database: Database, now: datetime = START, **changes: Any) -> int:
         )
 
 
-def owed(database: Database, mail: int) -> Row:
-    """The row of a mail as it stands."""
+def outbox_row(database: Database, mail: int) -> Row:
     return rows(database)[mail]
 
 
 def rows(database: Database) -> dict[int, Row]:
-    """Every row of the outbox."""
+    """Return every row of the outbox by its id."""
     with database.read() as tx:
         return {row.id: row for row in tx.fetch_all(Statement(select(outbox_rows)))}
 
 
 def claim(database: Database, clock: Clock, limit: int = 1) -> list[Row]:
-    """Take mails as a worker does that then falls silent."""
+    """Claim mails as a worker does, without sending them."""
     with database.write(clock.now) as tx:
         return outbox_queries.claim(tx, limit, LEASE_SECONDS)
 
 
 @dataclass(frozen=True)
-class Unknown(Mail):
-    """A mail that only another version knows."""
+class UnknownMail(Mail):
+    """A mail that only another version authenticate."""
 
     kind: ClassVar[str] = "of_another_version"
 
 
 def worker(database: Database, clock: Clock, transport: Any, **settings: Any) -> Worker:
-    """A worker of the tests' own clock."""
+    """Return a worker with the clock of the test."""
     return Worker(database, Settings(**settings), VAULT, transport, clock=clock)
 
 
-def written(database: Database, mail: int, now: datetime = START, **settings: Any) -> EmailMessage:
-    """A mail as a client reads it after its journey."""
+def rendered(database: Database, mail: int, now: datetime = START, **settings: Any) -> EmailMessage:
+    """Render a mail of the outbox and parse it as a client does."""
     with database.read(now) as tx:
-        message = mails.render(tx, Settings(**settings), VAULT, owed(database, mail))
-    read = message_from_bytes(message.as_bytes(), policy=default)
-    assert isinstance(read, EmailMessage)
-    return read
+        message = mails.render(tx, Settings(**settings), VAULT, outbox_row(database, mail))
+    return message_from_bytes(message.as_bytes(), policy=default)
 
 
 def words(message: EmailMessage, subtype: str) -> str:
-    """The text of one of its two parts."""
+    """Return the text of one of the two parts."""
     body = message.get_body((subtype,))
     assert isinstance(body, EmailMessage)
     text = body.get_content()
@@ -196,7 +193,7 @@ def words(message: EmailMessage, subtype: str) -> str:
 
 
 class Mailbox:
-    """A mail server that keeps what it gets; each answer can be replaced."""
+    """A mail server that keeps all envelopes; each response can be replaced."""
 
     def __init__(self, *, rcpt: str = "", data: str = "", drops: bool = False) -> None:
         self.rcpt = rcpt
@@ -204,15 +201,15 @@ class Mailbox:
         self.drops = drops
         self.envelopes: list[Envelope] = []
         self.connections: set[Any] = set()
-        self.enough = 0  # how many more times MAIL is answered by 421
-        self.pause = 0.0  # seconds before MAIL is answered
+        self.busy_responses = 0  # how many more times the response to MAIL is 421
+        self.pause = 0.0  # seconds before the response to MAIL
 
-    async def handle_MAIL(  # noqa: N802 - aiosmtpd calls it so
+    async def handle_MAIL(  # noqa: N802 - called by aiosmtpd
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         await asyncio.sleep(self.pause)
-        if self.enough:
-            self.enough -= 1
+        if self.busy_responses:
+            self.busy_responses -= 1
             return "421 4.7.0 Enough"
         envelope.mail_from = address
         envelope.mail_options.extend(options)
@@ -240,7 +237,7 @@ class Mailbox:
 
 
 class _Controller(Controller):
-    """Takes whatever port is free."""
+    """Listens on a free port."""
 
     def _trigger_server(self) -> None:
         assert isinstance(self.server, asyncio.Server)
@@ -248,23 +245,23 @@ class _Controller(Controller):
         super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
-def knows(
+def authenticate(
     _server: SMTP, _session: Session, _envelope: Envelope, _how: str, data: Any
 ) -> AuthResult:
-    right = data == LoginPassword(USER.encode(), PASSWORD.encode())
-    # What a server says to a wrong password may quote it.
-    answer = None if right else f"535 5.7.8 no such login: {PASSWORD}"
-    return AuthResult(success=right, handled=False, message=answer)
+    correct = data == LoginPassword(USER.encode(), PASSWORD.encode())
+    # A server may quote the wrong password.
+    message = None if correct else f"535 5.7.8 no such login: {PASSWORD}"
+    return AuthResult(success=correct, handled=False, message=message)
 
 
 @contextmanager
 def mail_server(
     handler: Mailbox, *, tls: ssl.SSLContext | None = None, **more: Any
 ) -> Iterator[int]:
-    """Run a server on loopback and give its port."""
+    """Run a server on loopback; yield its port."""
     if tls is not None:
         more |= {"tls_context": tls, "require_starttls": True}
-        more |= {"authenticator": knows, "auth_required": True}
+        more |= {"authenticator": authenticate, "auth_required": True}
     controller = _Controller(handler, hostname="127.0.0.1", port=0, **more)
     controller.start()
     try:

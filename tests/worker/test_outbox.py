@@ -1,4 +1,4 @@
-"""Claims, leases and what is said of them: one worker at a time has a mail."""
+"""The outbox: claims, leases and counts."""
 
 import contextlib
 import threading
@@ -14,33 +14,38 @@ from collegium.db.database import Database
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import UndeliverableError
 from collegium.worker.worker import LEASE_SECONDS
-from tests.worker.scene import START, Clock, Recorder, Unknown, claim, owe, owed, worker
+from tests.worker.scene import (
+    START,
+    Clock,
+    Recorder,
+    UnknownMail,
+    claim,
+    enqueue,
+    outbox_row,
+    rows,
+    worker,
+)
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def test_concurrent_claims_do_not_overlap(database: Database, clock: Clock) -> None:
+    mails = {enqueue(database) for _ in range(60)}
+    barrier = threading.Barrier(6)
 
-
-def test_claims_of_many_mails_do_not_overlap(database: Database, clock: Clock) -> None:
-    mails = {owe(database) for _ in range(60)}
-    together = threading.Barrier(6)
-
-    def take(_: int) -> list[int]:
-        together.wait()
-        taken: list[int] = []
+    def claim_all(_: int) -> list[int]:
+        barrier.wait()
+        claimed: list[int] = []
         while batch := claim(database, clock, 7):
             assert len(batch) <= 7
-            taken += [row.id for row in batch]
-        return taken
+            claimed += [row.id for row in batch]
+        return claimed
 
     with ThreadPoolExecutor(6) as pool:
-        claimed = Counter(mail for batch in pool.map(take, range(6)) for mail in batch)
-    assert claimed == Counter(mails)
+        counts = Counter(mail for batch in pool.map(claim_all, range(6)) for mail in batch)
+    assert counts == Counter(mails)
 
 
 @pytest.mark.parametrize(
-    "settle",
+    "finish",
     [
         lambda tx, row: outbox_queries.mark_sent(tx, row.id, row.attempts),
         lambda tx, row: outbox_queries.mark_obsolete(tx, row.id, row.attempts, "late"),
@@ -49,30 +54,30 @@ def test_claims_of_many_mails_do_not_overlap(database: Database, clock: Clock) -
     ],
     ids=["sent", "obsolete", "retried", "failed"],
 )
-def test_whoever_lost_the_lease_cannot_settle(
-    database: Database, clock: Clock, settle: Callable[[Any, Any], bool]
+def test_worker_that_lost_its_lease_cannot_finish_the_mail(
+    database: Database, clock: Clock, finish: Callable[[Any, Any], bool]
 ) -> None:
-    mail = owe(database)
+    mail = enqueue(database)
     (slow,) = claim(database, clock)
     clock.forward(seconds=LEASE_SECONDS)
     (quick,) = claim(database, clock)
-    before = owed(database, mail)
+    before = outbox_row(database, mail)
     with database.write(clock.now) as tx:
-        assert not settle(tx, slow)
-    assert owed(database, mail) == before
+        assert not finish(tx, slow)
+    assert outbox_row(database, mail) == before
     with database.write(clock.now) as tx:
-        assert settle(tx, quick)
+        assert finish(tx, quick)
 
 
-def test_counts_what_is_owed_overdue_and_abandoned(database: Database, clock: Clock) -> None:
+def test_counts_queued_overdue_and_failed_mails(database: Database, clock: Clock) -> None:
     with database.read(START) as tx:
         assert tuple(outbox_queries.counts(tx)) == (0, 0, 0)
         assert outbox_queries.next_due(tx) is None
     for _ in range(3):
-        owe(database)
+        enqueue(database)
     worker(database, clock, Recorder(UndeliverableError("no", permanent=True))).once()
-    owe(database)
-    owe(database, START + timedelta(minutes=2))
+    enqueue(database)
+    enqueue(database, START + timedelta(minutes=2))
     with database.read(START + timedelta(seconds=59)) as tx:
         assert outbox_queries.counts(tx)._asdict() == {"queued": 2, "overdue": 0, "failed": 3}
     with database.read(START + timedelta(seconds=60)) as tx:
@@ -84,9 +89,9 @@ def test_counts_what_is_owed_overdue_and_abandoned(database: Database, clock: Cl
         assert outbox_queries.next_due(tx) == START + timedelta(minutes=2)
 
 
-def test_a_mail_is_owed_by_the_commit_and_not_before(database: Database, clock: Clock) -> None:
-    out = Recorder()
+def test_mail_of_a_rolled_back_transaction_is_not_sent(database: Database, clock: Clock) -> None:
     with contextlib.suppress(RuntimeError), database.write(START) as tx:
-        outbox_queries.enqueue(tx, Unknown("bob@example.org"))
+        outbox_queries.enqueue(tx, UnknownMail("bob@example.org"))
         raise RuntimeError
-    assert worker(database, clock, out).once() == 0
+    assert not rows(database)
+    assert worker(database, clock, Recorder()).once() == 0

@@ -1,11 +1,10 @@
-"""A process that delivers is killed in the middle of a mail: who goes on, and when."""
-
-from __future__ import annotations
+"""A process is killed while it sends a mail; another process sends it."""
 
 import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -15,101 +14,87 @@ from tests.support.mailbox import Mailbox
 from tests.support.serving import Service, free_port
 
 
-class Hanging:
-    """A mail server that takes connections and says nothing."""
+class HangingServer:
+    """A mail server that accepts connections and never responds."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self._server = socket.create_server(("127.0.0.1", port))
-        self.lines: list[socket.socket] = []
+        self.connections: list[socket.socket] = []
         Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        try:
+        with suppress(OSError):
             while True:
-                self.lines.append(self._server.accept()[0])
-        except OSError:
-            pass
+                self.connections.append(self._server.accept()[0])
 
     def wait(self) -> None:
         end = time.monotonic() + 20
-        while not self.lines:
+        while not self.connections:
             assert time.monotonic() < end
             time.sleep(0.02)
 
     def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # already closed
+            self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        for line in self.lines:
-            line.close()
+        for connection in self.connections:
+            connection.close()
 
 
 @pytest.fixture
-def service(tmp_path: Path, sqlite_template: Path) -> Iterator[tuple[Service, int]]:
-    """A service on SQLite, and the port where it looks for its mail server."""
+def sending(tmp_path: Path, sqlite_template: Path) -> Iterator[tuple[Service, HangingServer]]:
+    """Start a program on SQLite that is sending a mail to a hanging server at the port."""
     port = free_port()
-    given = {
+    settings = {
         "database_url": f"sqlite:///{tmp_path / 'collegium.db'}",
         "mail_url": f"smtp://127.0.0.1:{port}",
         "secret_key": "a key for tests, long enough to pass for one",
     }
     shutil.copy(sqlite_template, tmp_path / "collegium.db")
-    service = Service(tmp_path, given)
-    yield service, port
-    service.stop()
+    service = Service(tmp_path, settings)
+    hanging = HangingServer(port)
+    try:
+        service.start()
+        invite(service, service.staff())
+        hanging.wait()
+        yield service, hanging
+    finally:
+        hanging.close()
+        service.stop()
 
 
 def invite(service: Service, token: str) -> None:
-    """Have the service owe a mail to new@example.org."""
-    place = service.call("POST", "/api/customers/", token, json={"name": "Acme"}).json()
+    organisation = service.call("POST", "/api/customers/", token, json={"name": "Acme"}).json()
     roles = service.call("GET", "/api/roles/?name=CUSTOMER.OWNER", token).json()
-    (role,) = [one["uuid"] for one in roles if one["name"] == "CUSTOMER.OWNER"]
-    body = {"scope": place["url"], "role": role, "email": "new@example.org"}
-    answer = service.call("POST", "/api/user-invitations/", token, json=body)
-    assert answer.status_code == 201, answer.text
+    (role,) = [role["uuid"] for role in roles if role["name"] == "CUSTOMER.OWNER"]
+    body = {"scope": organisation["url"], "role": role, "email": "new@example.org"}
+    response = service.call("POST", "/api/user-invitations/", token, json=body)
+    assert response.status_code == 201, response.text
 
 
-def test_a_mail_that_was_being_sent_at_a_crash_goes_out_at_the_next_start(
-    service: tuple[Service, int],
+@pytest.mark.parametrize("by", ["start", "worker --once"])
+def test_mail_that_was_being_sent_at_a_crash_is_sent_at_the_next_start(
+    sending: tuple[Service, HangingServer], by: str
 ) -> None:
-    running, port = service
-    hanging = Hanging(port)
-    running.start()
-    token = running.staff()
-    invite(running, token)
-    hanging.wait()
-    running.kill()
+    service, hanging = sending
+    service.kill()
     hanging.close()
-    box = Mailbox(port)
+    box = Mailbox(hanging.port)
     with box.listening():
-        running.start()
-        box.wait(lambda _: bool(box.to("new@example.org")), seconds=15)
+        if by == "start":
+            service.start()
+            box.wait(lambda _: bool(box.to("new@example.org")), seconds=15)
+        else:
+            assert service.run("worker", "--once").returncode == 0
         assert len(box.to("new@example.org")) == 1
 
 
-def test_a_single_run_sends_what_a_killed_process_was_sending(service: tuple[Service, int]) -> None:
-    running, port = service
-    hanging = Hanging(port)
-    running.start()
-    invite(running, running.staff())
-    hanging.wait()
-    running.kill()
-    hanging.close()
-    box = Mailbox(port)
-    with box.listening():
-        assert running.run("worker", "--once").returncode == 0
-    assert len(box.to("new@example.org")) == 1
-
-
-def test_what_a_living_process_is_sending_no_other_process_sends(
-    service: tuple[Service, int],
+def test_mail_that_a_running_process_is_sending_is_not_sent_twice(
+    sending: tuple[Service, HangingServer],
 ) -> None:
-    running, port = service
-    hanging = Hanging(port)
-    running.start()
-    invite(running, running.staff())
-    hanging.wait()
-    said = len(hanging.lines)
-    # It would be told at once that somebody is there, and keeps waiting for the server.
-    assert running.run("worker", "--once").returncode == 0
-    assert len(hanging.lines) == said
-    hanging.close()
+    service, hanging = sending
+    connections = len(hanging.connections)
+    # A second sender would connect at once.
+    assert service.run("worker", "--once").returncode == 0
+    assert len(hanging.connections) == connections

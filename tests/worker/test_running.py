@@ -1,4 +1,4 @@
-"""The worker at work: with mail servers, and in its loop."""
+"""The worker with mail servers, and its loop."""
 
 import threading
 import time
@@ -13,34 +13,39 @@ from collegium.outbox import queries as outbox_queries
 from collegium.settings import Settings
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import Worker
-from tests.worker.scene import VAULT, Clock, Mailbox, Recorder, mail_server, owe, owed, worker
+from tests.worker.scene import (
+    VAULT,
+    Clock,
+    Mailbox,
+    Recorder,
+    enqueue,
+    mail_server,
+    outbox_row,
+    worker,
+)
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-def test_what_a_server_refuses_is_told_to_people(database: Database, clock: Clock) -> None:
-    mail = owe(database)
+def test_refusal_of_the_mail_server_is_stored_in_plain_text(
+    database: Database, clock: Clock
+) -> None:
+    mail = enqueue(database)
     with mail_server(Mailbox(rcpt="550 5.1.1 No\x07 such person")) as port:
         worker(database, clock, open_transport(f"smtp://127.0.0.1:{port}")).once()
-    row = owed(database, mail)
+    row = outbox_row(database, mail)
     assert (row.state, row.error) == (
         "failed",
         "The mail server refused the e-mail: 550 5.1.1 No such person",
     )
 
 
-@pytest.mark.parametrize("temper", [{"rcpt": "451 4.3.0 Later"}, {"drops": True}])
-def test_mails_survive_a_server_that_fails(
-    database: Database, clock: Clock, temper: dict[str, Any]
+@pytest.mark.parametrize("failure", [{"rcpt": "451 4.3.0 Later"}, {"drops": True}])
+def test_mails_are_retried_after_a_failure_of_the_mail_server(
+    database: Database, clock: Clock, failure: dict[str, Any]
 ) -> None:
-    mails = [owe(database) for _ in range(2)]
-    with mail_server(Mailbox(**temper)) as port:
-        paying = worker(database, clock, open_transport(f"smtp://127.0.0.1:{port}"))
-        assert paying.once() == 0
-    assert [owed(database, mail).attempts for mail in mails] == [1, 1]
+    mails = [enqueue(database) for _ in range(2)]
+    with mail_server(Mailbox(**failure)) as port:
+        assert worker(database, clock, open_transport(f"smtp://127.0.0.1:{port}")).once() == 0
+    assert [outbox_row(database, mail).attempts for mail in mails] == [1, 1]
     box = Mailbox()
     clock.forward(minutes=1)
     with mail_server(box) as port:
@@ -48,20 +53,17 @@ def test_mails_survive_a_server_that_fails(
     assert len(box.envelopes) == 2
 
 
-def test_all_that_is_due_goes_over_one_connection(database: Database, clock: Clock) -> None:
+def test_due_mails_share_one_connection(database: Database, clock: Clock) -> None:
     for _ in range(10):
-        owe(database)
+        enqueue(database)
     box = Mailbox()
     with mail_server(box) as port:
         assert worker(database, clock, open_transport(f"smtp://127.0.0.1:{port}")).once() == 10
     assert len(box.connections) == 1
 
 
-# The loop.
-
-
-class _Running:
-    """A worker in a thread, on the true clock."""
+class _WorkerThread:
+    """A worker in a thread, with the real clock."""
 
     def __init__(self, database: Database, out: Recorder) -> None:
         self.worker = Worker(database, Settings(), VAULT, out)
@@ -79,82 +81,82 @@ class _Running:
         assert not self._thread.is_alive()
 
 
-def _soon(said: Callable[[], object], seconds: float = 10) -> None:
+def _wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
     end = time.monotonic() + seconds
-    while not said():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def _owe_now(database: Database) -> None:
+def _enqueue_now(database: Database) -> None:
     with database.read() as tx:
         now = tx.now
-    owe(database, now)
+    enqueue(database, now)
 
 
-def test_run_sends_at_once_when_it_is_woken(database: Database) -> None:
+def test_woken_worker_sends_at_once(database: Database) -> None:
     out = Recorder()
-    with _Running(database, out) as running:
+    with _WorkerThread(database, out) as running:
         time.sleep(0.1)
-        _owe_now(database)
+        _enqueue_now(database)
         running.wake()
-        _soon(lambda: out.sent, seconds=3)
+        _wait_until(lambda: out.sent, seconds=3)
 
 
-def test_what_ends_by_itself_does_not_wait_for_all_the_mails(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_schedule_runs_between_mails(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collegium.worker.worker._AT_ONCE", 0.2)
     monkeypatch.setattr("collegium.worker.worker._LOOK_EVERY", 0.1)
     for _ in range(40):
-        _owe_now(database)
+        _enqueue_now(database)
     out = Recorder(before=lambda: time.sleep(0.1))
-    running = _Running(database, out)
-    looked: list[int] = []
-    monkeypatch.setattr(running.worker._time, "run", lambda _seconds: looked.append(len(out.sent)))
+    running = _WorkerThread(database, out)
+    sent_before: list[int] = []
+    monkeypatch.setattr(
+        running.worker._time, "run", lambda _seconds: sent_before.append(len(out.sent))
+    )
     with running:
-        _soon(lambda: len(looked) >= 4)
-        assert looked[0] == 0
-        assert 0 < looked[1] < looked[3] < 40
+        _wait_until(lambda: len(sent_before) >= 4)
+        assert sent_before[0] == 0
+        assert 0 < sent_before[1] < sent_before[3] < 40
 
 
-def test_run_finds_what_nobody_woke_it_for(database: Database) -> None:
+def test_worker_finds_mails_without_being_woken(database: Database) -> None:
     out = Recorder()
-    with _Running(database, out):
+    with _WorkerThread(database, out):
         time.sleep(0.1)
-        _owe_now(database)
-        _soon(lambda: out.sent, seconds=8)
+        _enqueue_now(database)
+        _wait_until(lambda: out.sent, seconds=8)
 
 
-def test_run_outlives_an_outage_of_the_database(
+def test_worker_survives_database_errors(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, failures = Recorder(), iter([UnavailableError("gone"), RuntimeError("odd")])
     claim_mails = outbox_queries.claim
 
-    def fail_twice(*given: Any) -> Any:
+    def fail_twice(*arguments: Any) -> Any:
         for failure in failures:
             raise failure
-        return claim_mails(*given)
+        return claim_mails(*arguments)
 
     monkeypatch.setattr(outbox_queries, "claim", fail_twice)
-    _owe_now(database)
-    with capture_logs() as logs, _Running(database, out) as running:
+    _enqueue_now(database)
+    with capture_logs() as logs, _WorkerThread(database, out) as running:
 
         def woken() -> bool:
             running.wake()
             return bool(out.sent)
 
-        _soon(woken)
+        _wait_until(woken)
     assert [entry["event"] for entry in logs][:2] == [
         "outbox is waiting for the database",
         "outbox failed",
     ]
 
 
-def test_run_stops_between_two_mails(database: Database) -> None:
+def test_worker_stops_between_two_mails(database: Database) -> None:
     for _ in range(5):
-        _owe_now(database)
+        _enqueue_now(database)
     stop = threading.Event()
     out = Recorder(before=stop.set)
     Worker(database, Settings(), VAULT, out).run(stop)

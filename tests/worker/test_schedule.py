@@ -1,6 +1,4 @@
-"""What time alone brings about: told once, by however many workers, and watched from outside."""
-
-from __future__ import annotations
+"""The schedule: expiry, reminders, scheduled invitations, ended roles; each notified once."""
 
 import re
 import threading
@@ -25,11 +23,11 @@ from collegium.db.statements import Row, Statement
 from collegium.db.tables import events, invitations, organisations, outbox, projects, roles
 from collegium.invitations import actions as invitation_actions
 from collegium.settings import Settings
-from collegium.worker.scheduler import Scheduler as Time
+from collegium.worker.scheduler import Scheduler
 from collegium.worker.worker import Worker
 from tests.conftest import KEY
 from tests.support.serving import Service
-from tests.support.world import Person, Place, World
+from tests.support.world import Place, World
 from tests.worker.scene import Clock, Recorder, words
 
 TICK = timedelta(microseconds=1)
@@ -43,389 +41,290 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
     return make_settings(rate_limits="false")
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(datetime.now(UTC))
+class Timeline:
+    """An organisation with an owner and a project, and a clock for the worker."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.clock = Clock(datetime.now(UTC))
+        self.owner = world.person("owner")
+        self.organisation = world.organisation(owner=self.owner)
+        self.project = world.project(self.organisation)
+
+    def invite(self, email: str = "bob@example.org", project: Place | None = None) -> str:
+        """Invite as the owner; return the UUID."""
+        return self.world.invite(self.owner, email, ROLE, project or self.project, self.clock.now)
+
+    def starting_project(self, after: timedelta) -> Place:
+        return self.world.project(self.organisation, start_date=(self.clock.now + after).date())
+
+    def worker(self, out: Recorder) -> Worker:
+        world = self.world
+        return Worker(world.database, world.settings, world.vault, out, clock=self.clock)
+
+    def deliver(self) -> list[tuple[str, str]]:
+        """Run a worker once; return kind and recipient of each mail sent."""
+        self.worker(out := Recorder()).once()
+        return kinds(out.sent)
+
+    def run_schedule(self) -> int:
+        return Scheduler(self.world.database, self.world.settings, self.clock).run()
+
+    def events(self, kind: str) -> list[Row]:
+        statement = select(events).where(events.c.kind == kind).order_by(events.c.id)
+        with self.world.database.read() as tx:
+            return tx.fetch_all(Statement(statement))
+
+    def update_all(self, table: Table, **values: Any) -> None:
+        statement = update(table).values({name: bindparam(name) for name in values})
+        with self.world.database.write() as tx:
+            tx.execute(Statement(statement), **values)
+
+    def act(self, action: Callable[..., Any], *arguments: Any) -> None:
+        with self.world.database.write(self.clock.now) as tx:
+            action(tx, *arguments)
 
 
 @pytest.fixture
-def owner(world: World) -> Person:
-    return world.person("owner")
+def timeline(world: World) -> Timeline:
+    return Timeline(world)
 
 
-@pytest.fixture
-def place(world: World, owner: Person) -> Place:
-    return world.organisation(owner=owner)
+def kinds(mails: list[EmailMessage]) -> list[tuple[str, str]]:
+    return [(mail["X-Collegium-Mail"], mail["To"]) for mail in mails]
 
 
-@pytest.fixture
-def project(world: World, place: Place) -> Place:
-    return world.project(place)
-
-
-@pytest.fixture
-def pay(world: World, clock: Clock) -> Callable[[], list[tuple[str, str]]]:
-    """Let a worker do what is due; give the kinds of the mails that went out, and to whom."""
-
-    def one() -> list[tuple[str, str]]:
-        out = Recorder()
-        Worker(world.database, world.settings, world.vault, out, clock=clock).once()
-        return [(mail["X-Collegium-Mail"], mail["To"]) for mail in out.sent]
-
-    return one
-
-
-def told(world: World, kind: str) -> list[Row]:
-    """The entries of history of one kind."""
-    statement = select(events).where(events.c.kind == kind).order_by(events.c.id)
-    with world.database.read() as tx:
-        return tx.fetch_all(Statement(statement))
-
-
-def change(world: World, table: Table, **values: Any) -> None:
-    statement = update(table).values({name: bindparam(name) for name in values})
-    with world.database.write() as tx:
-        tx.execute(Statement(statement), **values)
-
-
-def do(
-    world: World, action: Callable[..., Any], *details: Any, now: datetime | None = None
-) -> None:
-    with world.database.write(now) as tx:
-        action(tx, *details)
-
-
-# Ended.
-
-
-def test_an_expired_invitation_is_told_to_its_maker_once(
-    world: World,
-    owner: Person,
-    project: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-) -> None:
-    uuid = world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    assert pay() == [("invitation_created", "bob@example.org")]
-    change(world, invitations, reminded_at=clock.now)
-    clock.now += WEEK - TICK
-    assert pay() == []
-    assert told(world, "invitation.expired") == []
-    clock.now += TICK
-    assert pay() == [("invitation_expired", owner.email)]
-    (event,) = told(world, "invitation.expired")
-    assert (event.actor_id, event.scope_id) == (None, project.id)
-    # The state is read off the clock, and nothing else is needed to send it anew.
-    assert world.invitation(uuid).state == "pending"
+def test_inviter_is_notified_once_of_an_expired_invitation(timeline: Timeline) -> None:
+    uuid = timeline.invite()
+    assert timeline.deliver() == [("invitation_created", "bob@example.org")]
+    timeline.update_all(invitations, reminded_at=timeline.clock.now)
+    timeline.clock.now += WEEK - TICK
+    assert timeline.deliver() == []
+    assert timeline.events("invitation.expired") == []
+    timeline.clock.now += TICK
+    assert timeline.deliver() == [("invitation_expired", timeline.owner.email)]
+    (event,) = timeline.events("invitation.expired")
+    assert (event.actor_id, event.scope_id) == (None, timeline.project.id)
+    # The stored state does not change: it can be sent again.
+    assert timeline.world.invitation(uuid).state == "pending"
     for _ in range(2):
-        clock.forward(days=30)
-        assert pay() == []
-    assert len(told(world, "invitation.expired")) == 1
-    # Sent again it has all its time again, and its end is news again.
-    do(world, invitation_actions.send, owner.actor, world.settings, uuid, now=clock.now)
-    assert pay() == [("invitation_created", "bob@example.org")]
-    assert world.invitation(uuid).expires_at == clock.now + WEEK
-    clock.forward(days=6, minutes=1)
-    assert pay() == [("invitation_created", "bob@example.org")]
-    clock.forward(days=1)
-    assert pay() == [("invitation_expired", owner.email)]
+        timeline.clock.forward(days=30)
+        assert timeline.deliver() == []
+    assert len(timeline.events("invitation.expired")) == 1
+    # Sent again it has its full lifetime, and its end is notified again.
+    timeline.act(invitation_actions.send, timeline.owner.actor, timeline.world.settings, uuid)
+    assert timeline.deliver() == [("invitation_created", "bob@example.org")]
+    assert timeline.world.invitation(uuid).expires_at == timeline.clock.now + WEEK
+    timeline.clock.forward(days=6, minutes=1)
+    assert timeline.deliver() == [("invitation_created", "bob@example.org")]
+    timeline.clock.forward(days=1)
+    assert timeline.deliver() == [("invitation_expired", timeline.owner.email)]
 
 
-def test_what_was_taken_or_called_back_ends_without_a_word(
-    world: World,
-    owner: Person,
-    project: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-) -> None:
-    bob = world.person("bob")
-    taken = world.invite(owner, bob.email, ROLE, project, clock.now)
-    back = world.invite(owner, "eve@example.org", ROLE, project, clock.now)
-    pay()
-    do(world, invitation_actions.accept, bob.actor, world.settings, taken, now=clock.now)
-    do(world, invitation_actions.cancel, owner.actor, back, now=clock.now)
-    assert pay() == [("invitation_accepted", owner.email)]
-    clock.forward(days=400)
-    assert pay() == []
+def test_accepted_or_cancelled_invitation_sends_no_expiry_notice(timeline: Timeline) -> None:
+    bob = timeline.world.person("bob")
+    accepted = timeline.invite(bob.email)
+    cancelled = timeline.invite("eve@example.org")
+    timeline.deliver()
+    timeline.act(invitation_actions.accept, bob.actor, timeline.world.settings, accepted)
+    timeline.act(invitation_actions.cancel, timeline.owner.actor, cancelled)
+    assert timeline.deliver() == [("invitation_accepted", timeline.owner.email)]
+    timeline.clock.forward(days=400)
+    assert timeline.deliver() == []
 
 
-def test_a_worker_that_was_away_for_long_says_only_what_is_still_so(
-    world: World,
-    owner: Person,
-    project: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-) -> None:
-    """Neither an invitation that has ended, nor a reminder of it."""
-    world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    clock.forward(days=90)
-    assert pay() == [("invitation_expired", owner.email)]
+def test_late_worker_sends_neither_expired_invitation_nor_reminder(timeline: Timeline) -> None:
+    timeline.invite()
+    timeline.clock.forward(days=90)
+    assert timeline.deliver() == [("invitation_expired", timeline.owner.email)]
 
 
-def test_the_end_of_an_invitation_that_nobody_made_stops_nothing(
-    world: World, owner: Person, place: Place, project: Place, clock: Clock, pay: Callable[[], Any]
-) -> None:
-    world.seat(world.person(), "CUSTOMER.OWNER", place)
-    world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    other = world.invite(world.staff, "eve@example.org", ROLE, project, clock.now)
-    change(world, invitations, created_by=None, reminded_at=clock.now)
-    pay()
-    do(world, account_actions.delete, world.staff.actor, owner.uuid)
-    clock.forward(days=8)
-    assert pay() == []
-    assert len(told(world, "invitation.expired")) == 2
-    assert world.invitation(other).expiry_notified_at is not None
+def test_expiry_without_inviter_is_recorded_without_a_mail(timeline: Timeline) -> None:
+    timeline.world.seat(timeline.world.person(), "CUSTOMER.OWNER", timeline.organisation)
+    timeline.invite()
+    staff, now = timeline.world.staff, timeline.clock.now
+    other = timeline.world.invite(staff, "eve@example.org", ROLE, timeline.project, now)
+    timeline.update_all(invitations, created_by=None, reminded_at=timeline.clock.now)
+    timeline.deliver()
+    timeline.act(account_actions.delete, timeline.world.staff.actor, timeline.owner.uuid)
+    timeline.clock.forward(days=8)
+    assert timeline.deliver() == []
+    assert len(timeline.events("invitation.expired")) == 2
+    assert timeline.world.invitation(other).expiry_notified_at is not None
 
 
-def test_more_than_one_helping_is_done_at_once(
-    world: World, owner: Person, project: Place, clock: Clock
-) -> None:
-    uuids = [
-        world.invite(owner, f"p{at}@example.org", ROLE, project, clock.now) for at in range(120)
-    ]
-    clock.forward(days=8)
-    assert Time(world.database, world.settings, clock).run() == 120
-    assert all(world.invitation(uuid).expiry_notified_at is not None for uuid in uuids)
-    assert Time(world.database, world.settings, clock).run() == 0
+def test_one_run_handles_more_than_one_batch(timeline: Timeline) -> None:
+    uuids = [timeline.invite(f"p{at}@example.org") for at in range(120)]
+    timeline.clock.forward(days=8)
+    assert timeline.run_schedule() == 120
+    assert all(timeline.world.invitation(uuid).expiry_notified_at is not None for uuid in uuids)
+    assert timeline.run_schedule() == 0
 
 
-# About to end.
-
-
-def test_one_reminder_one_day_before_the_end(
-    world: World,
-    owner: Person,
-    project: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-) -> None:
-    uuid = world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    pay()
-    clock.now += WEEK - DAY - TICK
-    assert pay() == []
-    clock.now += TICK
-    assert pay() == [("invitation_created", "bob@example.org")]
-    assert pay() == []
-    # Mailed again by hand, and not once more by the clock.
-    do(world, invitation_actions.send, owner.actor, world.settings, uuid, now=clock.now)
-    assert len(pay()) == 1
-    clock.forward(hours=23)
-    assert pay() == []
-
-
-@pytest.mark.parametrize("lifetime", ["25h", "30h", "47h"])
-def test_invitation_of_a_day_and_a_half_is_reminded_of_when_a_day_is_left(
-    world: World,
-    owner: Person,
-    project: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-    make_settings: Callable[..., Settings],
-    lifetime: str,
-) -> None:
-    world.settings = make_settings(invitation_lifetime=lifetime)
-    world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    assert len(pay()) == 1
-    clock.now += timedelta(seconds=world.settings.invitation_lifetime) - DAY - TICK
-    assert pay() == []
-    clock.now += TICK
-    assert pay() == [("invitation_created", "bob@example.org")]
-    clock.forward(hours=23)
-    assert pay() == []
+def test_reminder_is_sent_once_one_day_before_the_end(timeline: Timeline) -> None:
+    uuid = timeline.invite()
+    timeline.deliver()
+    timeline.clock.now += WEEK - DAY - TICK
+    assert timeline.deliver() == []
+    timeline.clock.now += TICK
+    assert timeline.deliver() == [("invitation_created", "bob@example.org")]
+    assert timeline.deliver() == []
+    # Sent again by hand, it needs no second reminder.
+    timeline.act(invitation_actions.send, timeline.owner.actor, timeline.world.settings, uuid)
+    assert len(timeline.deliver()) == 1
+    timeline.clock.forward(hours=23)
+    assert timeline.deliver() == []
 
 
 @pytest.mark.parametrize("closed", ["blocked", "archived"])
-def test_reminder_waits_for_a_closed_organisation_to_open_in_time(
-    world: World,
-    owner: Person,
-    project: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-    closed: str,
+def test_reminder_waits_while_the_organisation_is_closed(timeline: Timeline, closed: str) -> None:
+    timeline.invite()
+    timeline.deliver()
+    timeline.update_all(organisations, **{closed: True})
+    timeline.clock.forward(days=6, hours=1)
+    assert timeline.deliver() == []
+    assert timeline.run_schedule() == 0
+    timeline.update_all(organisations, **{closed: False})
+    assert timeline.deliver() == [("invitation_created", "bob@example.org")]
+
+
+@pytest.mark.parametrize("lifetime", ["2s", "23h", "1d", "25h", "30h", "47h"])
+def test_only_an_invitation_of_more_than_a_day_is_reminded(
+    timeline: Timeline, make_settings: Callable[..., Settings], lifetime: str
 ) -> None:
-    world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    pay()
-    change(world, organisations, **{closed: True})
-    clock.forward(days=6, hours=1)
-    assert pay() == []
-    change(world, organisations, **{closed: False})
-    assert pay() == [("invitation_created", "bob@example.org")]
+    settings = timeline.world.settings = make_settings(invitation_lifetime=lifetime)
+    timeline.invite()
+    assert len(timeline.deliver()) == 1
+    end = timeline.clock.now + timedelta(seconds=settings.invitation_lifetime)
+    if lifetime in {"25h", "30h", "47h"}:
+        timeline.clock.now = end - DAY - TICK
+        assert timeline.deliver() == []
+        timeline.clock.now += TICK
+        assert timeline.deliver() == [("invitation_created", "bob@example.org")]
+    timeline.clock.now = end - TICK
+    assert timeline.deliver() == []
+    timeline.clock.now = end
+    assert timeline.deliver() == [("invitation_expired", timeline.owner.email)]
 
 
-@pytest.mark.parametrize("lifetime", ["2s", "23h", "1d"])
-def test_what_lives_no_longer_than_a_day_needs_no_reminder(
-    world: World,
-    owner: Person,
-    project: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-    make_settings: Callable[..., Settings],
-    lifetime: str,
-) -> None:
-    world.settings = make_settings(invitation_lifetime=lifetime)
-    world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    assert len(pay()) == 1
-    clock.now += timedelta(seconds=world.settings.invitation_lifetime) - TICK
-    assert pay() == []
-    clock.now += TICK
-    assert pay() == [("invitation_expired", owner.email)]
+@pytest.mark.parametrize("lost", ["role", "inviter"])
+def test_invitation_that_cannot_be_accepted_has_no_reminder(timeline: Timeline, lost: str) -> None:
+    timeline.invite()
+    timeline.deliver()
+    timeline.clock.forward(days=6, hours=1)
+    if lost == "role":
+        timeline.update_all(roles, is_active=False)
+    else:
+        timeline.world.unseat(timeline.owner, "CUSTOMER.OWNER", timeline.organisation)
+    assert timeline.deliver() == []
+    assert timeline.run_schedule() == 0
 
 
-@pytest.mark.parametrize("dead", ["blocked", "archived", "role", "inviter"])
-def test_nobody_is_reminded_of_what_cannot_be_accepted(
-    world: World,
-    owner: Person,
-    place: Place,
-    project: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-    dead: str,
-) -> None:
-    world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    pay()
-    clock.forward(days=6, hours=1)
-    match dead:
-        case "role":
-            change(world, roles, is_active=False)
-        case "inviter":
-            world.unseat(owner, "CUSTOMER.OWNER", place)
-        case _:
-            change(world, organisations, **{dead: True})
-    assert pay() == []
-    assert Time(world.database, world.settings, clock).run() == 0
-
-
-# Held.
-
-
-def test_an_invitation_that_was_held_begins_with_its_project_and_all_its_time(
-    world: World,
-    owner: Person,
-    place: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-) -> None:
-    starts = (clock.now + 30 * DAY).date()
-    project = world.project(place, start_date=starts)
-    uuid = world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    assert world.invitation(uuid).state == "held"
-    # It would have expired three times over: time does not count while it is held.
+def test_scheduled_invitation_gets_its_full_lifetime_at_project_start(timeline: Timeline) -> None:
+    starts = (timeline.clock.now + 30 * DAY).date()
+    project = timeline.starting_project(30 * DAY)
+    uuid = timeline.invite(project=project)
+    assert timeline.world.invitation(uuid).state == "held"
+    # Its lifetime begins when the project starts.
     begins = datetime(starts.year, starts.month, starts.day, tzinfo=UTC)
-    clock.now = begins - TICK
-    assert pay() == []
-    assert world.invitation(uuid).state == "held"
-    clock.now = begins
-    assert pay() == [("invitation_created", "bob@example.org")]
-    row = world.invitation(uuid)
+    timeline.clock.now = begins - TICK
+    assert timeline.deliver() == []
+    assert timeline.world.invitation(uuid).state == "held"
+    timeline.clock.now = begins
+    assert timeline.deliver() == [("invitation_created", "bob@example.org")]
+    row = timeline.world.invitation(uuid)
     assert (row.state, row.created_at, row.expires_at) == ("pending", begins, begins + WEEK)
-    assert len(told(world, "invitation.released")) == 1
-    assert pay() == []
-    clock.now = begins + WEEK - TICK
-    assert pay() == [("invitation_created", "bob@example.org")]
-    bob = world.person("bob")
-    do(world, invitation_actions.accept, bob.actor, world.settings, uuid, now=clock.now)
-    assert [grant.username for grant in world.grants_in(project)] == ["bob"]
+    assert len(timeline.events("invitation.released")) == 1
+    assert timeline.deliver() == []
+    timeline.clock.now = begins + WEEK - TICK
+    assert timeline.deliver() == [("invitation_created", "bob@example.org")]
+    bob = timeline.world.person("bob")
+    timeline.act(invitation_actions.accept, bob.actor, timeline.world.settings, uuid)
+    assert [grant.username for grant in timeline.world.grants_in(project)] == ["bob"]
 
 
 @pytest.mark.parametrize("closed", ["blocked", "archived"])
-def test_a_closed_organisation_lets_nothing_begin_until_it_opens(
-    world: World,
-    owner: Person,
-    place: Place,
-    clock: Clock,
-    pay: Callable[[], list[tuple[str, str]]],
-    closed: str,
+def test_scheduled_invitation_waits_while_the_organisation_is_closed(
+    timeline: Timeline, closed: str
 ) -> None:
-    project = world.project(place, start_date=(clock.now + DAY).date())
-    uuid = world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    change(world, organisations, **{closed: True})
-    clock.forward(days=3)
-    assert pay() == []
-    assert world.invitation(uuid).state == "held"
-    change(world, organisations, **{closed: False})
-    assert pay() == [("invitation_created", "bob@example.org")]
+    uuid = timeline.invite(project=timeline.starting_project(DAY))
+    timeline.update_all(organisations, **{closed: True})
+    timeline.clock.forward(days=3)
+    assert timeline.deliver() == []
+    assert timeline.world.invitation(uuid).state == "held"
+    timeline.update_all(organisations, **{closed: False})
+    assert timeline.deliver() == [("invitation_created", "bob@example.org")]
 
 
-def test_a_start_that_was_put_off_is_waited_for(
-    world: World, owner: Person, place: Place, clock: Clock, pay: Callable[[], list[Any]]
-) -> None:
-    project = world.project(place, start_date=(clock.now + DAY).date())
-    world.invite(owner, "bob@example.org", ROLE, project, clock.now)
-    change(world, projects, start_date=(clock.now + 9 * DAY).date())
-    clock.forward(days=8)
-    assert pay() == []
-    clock.forward(days=1)
-    assert len(pay()) == 1
+def test_scheduled_invitation_waits_for_a_postponed_start(timeline: Timeline) -> None:
+    timeline.invite(project=timeline.starting_project(DAY))
+    timeline.update_all(projects, start_date=(timeline.clock.now + 9 * DAY).date())
+    timeline.clock.forward(days=8)
+    assert timeline.deliver() == []
+    timeline.clock.forward(days=1)
+    assert len(timeline.deliver()) == 1
 
 
-# Grants.
-
-
-def test_a_grant_that_has_ended_is_written_down_once(
-    world: World, project: Place, clock: Clock, pay: Callable[[], list[Any]]
-) -> None:
-    ada, bob = world.person("ada"), world.person("bob")
-    until = clock.now + DAY
-    world.seat(ada, ROLE, project, until)
-    world.seat(bob, ROLE, project)
-    clock.now = until - TICK
-    assert pay() == []
-    assert told(world, "role.expired") == []
-    clock.now = until
+def test_ended_grant_is_recorded_once(timeline: Timeline) -> None:
+    ada, bob = timeline.world.person("ada"), timeline.world.person("bob")
+    until = timeline.clock.now + DAY
+    timeline.world.seat(ada, ROLE, timeline.project, until)
+    timeline.world.seat(bob, ROLE, timeline.project)
+    timeline.clock.now = until - TICK
+    assert timeline.deliver() == []
+    assert timeline.events("role.expired") == []
+    timeline.clock.now = until
     for _ in range(3):
-        assert pay() == []
-        (event,) = told(world, "role.expired")
-    assert (event.account_id, event.scope_id, event.actor_id) == (ada.id, project.id, None)
+        assert timeline.deliver() == []
+        (event,) = timeline.events("role.expired")
+    assert (event.account_id, event.scope_id, event.actor_id) == (ada.id, timeline.project.id, None)
     assert event.payload["role"] == ROLE
     assert event.payload["until"] == until.isoformat()
-    with world.database.read(clock.now) as tx:
-        seen = access_queries.permissions_in_scope(tx, ada.actor, project.id)
-        assert seen is not None
-        assert not seen.permissions
+    with timeline.world.database.read(timeline.clock.now) as tx:
+        access = access_queries.permissions_in_scope(tx, ada.actor, timeline.project.id)
+        assert access is not None
+        assert not access.permissions
 
 
-# Several workers.
-
-
-def test_two_workers_at_once_tell_each_news_once(
-    world: World, owner: Person, place: Place, project: Place, clock: Clock
-) -> None:
+def test_two_workers_notify_each_change_once(timeline: Timeline) -> None:
     each = 6
-    later = world.project(place, start_date=(clock.now + DAY).date())
+    world, project = timeline.world, timeline.starting_project(DAY)
     for at in range(each):
-        ended = clock.now - WEEK
-        world.invite(owner, f"old{at}@example.org", ROLE, project, ended)
-        world.invite(owner, f"late{at}@example.org", ROLE, project, ended + 2 * DAY)
-        world.invite(owner, f"held{at}@example.org", ROLE, later, clock.now)
-        world.seat(world.person(f"guest{at}"), ROLE, project, clock.now + timedelta(hours=1))
-    change(world, outbox, state="sent")
-    clock.forward(days=1, hours=1)
+        timeline.invite(f"held{at}@example.org", project)
+        end = timeline.clock.now + timedelta(hours=1)
+        world.seat(world.person(f"guest{at}"), ROLE, timeline.project, end)
+    timeline.clock.now -= WEEK
+    for at in range(each):
+        timeline.invite(f"old{at}@example.org")
+    timeline.clock.forward(days=2)
+    for at in range(each):
+        timeline.invite(f"late{at}@example.org")
+    timeline.clock.forward(days=5)
+    timeline.update_all(outbox, state="sent")
+    timeline.clock.forward(days=1, hours=1)
     out = [Recorder() for _ in range(2)]
-    gate = threading.Barrier(2)
+    barrier = threading.Barrier(2)
 
     def work(recorder: Recorder) -> None:
-        worker = Worker(world.database, world.settings, world.vault, recorder, clock=clock)
-        gate.wait(timeout=20)
+        worker = timeline.worker(recorder)
+        barrier.wait(timeout=20)
         worker.once()
 
     with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(work, recorder) for recorder in out]:
-            done.result(timeout=60)
+        for future in [pool.submit(work, recorder) for recorder in out]:
+            future.result(timeout=60)
     sent = [mail for recorder in out for mail in recorder.sent]
-    assert Counter((mail["X-Collegium-Mail"], mail["To"]) for mail in sent) == Counter(
-        [("invitation_expired", owner.email)] * each
+    assert Counter(kinds(sent)) == Counter(
+        [("invitation_expired", timeline.owner.email)] * each
         + [("invitation_created", f"late{at}@example.org") for at in range(each)]
         + [("invitation_created", f"held{at}@example.org") for at in range(each)]
     )
     for kind in ("invitation.expired", "invitation.released", "role.expired"):
-        assert len(told(world, kind)) == each, kind
+        assert len(timeline.events(kind)) == each, kind
 
 
-# From outside, with the program itself.
-
-
-class Watched:
-    """A service whose clock is hurried by settings, and what it mails."""
+class Program:
+    """The real program with short lifetimes, and the mails that it sends."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.service = Service(
@@ -442,18 +341,14 @@ class Watched:
         self.boss = self.service.staff()
         self.chief = self.service.staff("chief")
         self.service.start("--no-worker")
-        self.role = next(
-            role["uuid"] for role in self.get("/api/roles/?page_size=50") if role["name"] == ROLE
-        )
-        self.customer = self.made("/api/customers/", name="Royal Society")
-        self.project = self.made("/api/projects/", name="Engines", customer=self.customer["url"])
+        roles = {role["name"]: role["uuid"] for role in self.get("/api/roles/?page_size=50")}
+        self.role = roles[ROLE]
+        self.customer = self.create("/api/customers/", name="Royal Society")
+        self.project = self.create("/api/projects/", name="Engines", customer=self.customer["url"])
         self.owner = self.person("owner")
-        self.manager = next(
-            role["uuid"] for role in self.get("/api/roles/") if role["name"] == "CUSTOMER.OWNER"
-        )
         path = f"/api/customers/{self.customer['uuid']}/add_user/"
-        me = self.get("/api/users/me/", self.owner)["uuid"]
-        self.made(path, role=self.manager, user=me)
+        user = self.get("/api/users/me/", self.owner)["uuid"]
+        self.create(path, role=roles["CUSTOMER.OWNER"], user=user)
 
     def get(self, path: str, token: str = "") -> Any:
         return self.service.call("GET", path, token or self.boss).json()
@@ -461,39 +356,37 @@ class Watched:
     def post(self, path: str, token: str = "", **body: Any) -> httpx.Response:
         return self.service.call("POST", path, token, json=body)
 
-    def made(self, path: str, token: str = "", **body: Any) -> Any:
-        answer = self.post(path, token or self.boss, **body)
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+    def create(self, path: str, token: str = "", **body: Any) -> Any:
+        response = self.post(path, token or self.boss, **body)
+        assert response.status_code == 201, response.text
+        return response.json()
 
     def person(self, name: str) -> str:
-        """Make an account and log in."""
-        made = self.made("/api/users/", username=name, email=f"{name}@example.org")
+        """Create an account and sign in; return the token."""
+        user = self.create("/api/users/", username=name, email=f"{name}@example.org")
         password = "a quiet harbour 41"
-        path = f"/api/users/{made['uuid']}/change_password/"
+        path = f"/api/users/{user['uuid']}/change_password/"
         assert self.post(path, self.boss, new_password=password).status_code == 200
-        answer = self.post("/api-auth/password/", username=name, password=password)
-        return str(answer.json()["token"])
+        response = self.post("/api-auth/password/", username=name, password=password)
+        return str(response.json()["token"])
 
     def invite(self, token: str, email: str) -> dict[str, Any]:
-        scope = self.project["url"]
-        made: dict[str, Any] = self.made(
-            "/api/user-invitations/", token, scope=scope, role=self.role, email=email
-        )
-        return made
+        body = {"scope": self.project["url"], "role": self.role, "email": email}
+        invitation: dict[str, Any] = self.create("/api/user-invitations/", token, **body)
+        return invitation
 
     def state(self, invited: dict[str, Any]) -> str:
         return str(self.get(f"/api/user-invitations/{invited['uuid']}/")["state"])
 
-    def mailed(self) -> list[EmailMessage]:
-        """Let ``collegium worker --once`` run, and give what it has sent."""
+    def deliver(self) -> list[EmailMessage]:
+        """Run ``collegium worker --once``; return the mails that it sent."""
         folder = self.service.folder / "var" / "mail"
         before = set(folder.glob("*.eml"))
-        done = self.service.run("worker", "--once")
-        assert done.returncode == 0, done.stderr
+        run = self.service.run("worker", "--once")
+        assert run.returncode == 0, run.stderr
         new = sorted(set(folder.glob("*.eml")) - before, key=lambda file: file.stat().st_mtime_ns)
         mails = [message_from_bytes(file.read_bytes(), policy=default) for file in new]
-        # The accounts here have a password set by staff, which their owners hear of.
+        # Staff set the passwords here, which is notified too.
         return [mail for mail in mails if mail["X-Collegium-Mail"] != "password_changed"]
 
     def links(self, mail: EmailMessage, kind: str) -> str:
@@ -502,122 +395,117 @@ class Watched:
 
     def decide(self, act: str, token: str) -> tuple[int, Any]:
         path = f"/api/user-invitations/{act}/"
-        answer = self.service.call("POST", path, json={"token": token})
-        return answer.status_code, answer.json()
+        response = self.service.call("POST", path, json={"token": token})
+        return response.status_code, response.json()
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Callable[[str], Watched]]:
-    """Start a service on a database, and end it."""
-    watched: list[Watched] = []
+def start_program(tmp_path: Path) -> Iterator[Callable[[str], Program]]:
+    """Start the program with a database; stop it after the test."""
+    started: list[Program] = []
 
-    def one(url: str) -> Watched:
-        watched.append(Watched(tmp_path, url))
-        return watched[-1]
+    def start(url: str) -> Program:
+        started.append(Program(tmp_path, url))
+        return started[-1]
 
-    yield one
-    for one_of_them in watched:
-        one_of_them.service.stop()
-
-
-def kinds(mails: list[EmailMessage]) -> list[tuple[str, str]]:
-    return [(mail["X-Collegium-Mail"], mail["To"]) for mail in mails]
+    yield start
+    for program in started:
+        program.service.stop()
 
 
-def test_the_whole_life_of_an_invitation_within_seconds(
-    watch: Callable[[str], Watched], url: str
+def test_invitation_expires_and_is_sent_again_in_the_real_program(
+    start_program: Callable[[str], Program], url: str
 ) -> None:
-    """Made, mailed, ended, told, sent again: with nothing but settings and the program itself."""
-    watched = watch(url)
-    bob = watched.person("bob")
-    invited = watched.invite(watched.boss, "bob@example.org")
+    program = start_program(url)
+    bob = program.person("bob")
+    invited = program.invite(program.boss, "bob@example.org")
     path = f"/api/user-invitations/{invited['uuid']}/"
     assert invited["state"] == "pending"
     began = datetime.fromisoformat(invited["created"])
     assert datetime.fromisoformat(invited["expires"]) - began == timedelta(seconds=2)
     left = (datetime.fromisoformat(invited["expires"]) - datetime.now(UTC)).total_seconds()
     time.sleep(max(left, 0) + 0.01)
-    # It is over at once, whether or not a worker has looked.
-    assert watched.state(invited) == "expired"
-    answer = watched.post(f"{path}check/")
-    assert (answer.status_code, answer.content) == (404, b"")
-    assert watched.post(f"{path}accept/", bob).status_code == 404
-    assert watched.get("/api/user-invitations/?state=expired")[0]["uuid"] == invited["uuid"]
-    # The mail that had not left has lost its point; the news goes out once.
-    assert kinds(watched.mailed()) == [("invitation_expired", "boss@example.org")]
-    assert watched.mailed() == []
+    # It has expired without a run of the worker.
+    assert program.state(invited) == "expired"
+    response = program.post(f"{path}check/")
+    assert (response.status_code, response.content) == (404, b"")
+    assert program.post(f"{path}accept/", bob).status_code == 404
+    assert program.get("/api/user-invitations/?state=expired")[0]["uuid"] == invited["uuid"]
+    # The unsent invitation is obsolete; the expiry is notified once.
+    assert kinds(program.deliver()) == [("invitation_expired", "boss@example.org")]
+    assert program.deliver() == []
 
-    watched.service.environment["COLLEGIUM_INVITATION_LIFETIME"] = "7d"
-    watched.service.stop()
-    watched.service.start("--no-worker")
-    assert watched.post(f"{path}send/", watched.boss).status_code == 200
-    (mail,) = watched.mailed()
-    first = watched.links(mail, "invitation")
-    assert watched.service.call("GET", f"/invitation/{first}/").status_code == 200
-    assert watched.post(f"{path}cancel/", watched.boss).status_code == 200
-    assert watched.post(f"{path}send/", watched.boss).status_code == 200
-    (mail,) = watched.mailed()
-    second = watched.links(mail, "invitation")
-    pages = [watched.service.call("GET", f"/invitation/{link}/") for link in (first, second)]
+    program.service.environment["COLLEGIUM_INVITATION_LIFETIME"] = "7d"
+    program.service.stop()
+    program.service.start("--no-worker")
+    assert program.post(f"{path}send/", program.boss).status_code == 200
+    (mail,) = program.deliver()
+    first = program.links(mail, "invitation")
+    assert program.service.call("GET", f"/invitation/{first}/").status_code == 200
+    assert program.post(f"{path}cancel/", program.boss).status_code == 200
+    assert program.post(f"{path}send/", program.boss).status_code == 200
+    (mail,) = program.deliver()
+    second = program.links(mail, "invitation")
+    pages = [program.service.call("GET", f"/invitation/{link}/") for link in (first, second)]
     assert [page.status_code for page in pages] == [404, 200]
-    assert watched.post(f"{path}accept/", bob).status_code == 200
-    assert kinds(watched.mailed()) == [("invitation_accepted", "boss@example.org")]
+    assert program.post(f"{path}accept/", bob).status_code == 200
+    assert kinds(program.deliver()) == [("invitation_accepted", "boss@example.org")]
 
 
 def test_staff_decide_by_the_links_in_their_mails(
-    watch: Callable[[str], Watched], new_sqlite: str
+    start_program: Callable[[str], Program], new_sqlite: str
 ) -> None:
-    watched = watch(new_sqlite)
-    one, two, three = (
-        watched.invite(watched.owner, f"{name}@example.org") for name in ("one", "two", "three")
+    program = start_program(new_sqlite)
+    first, second, third = (
+        program.invite(program.owner, f"{name}@example.org") for name in ("one", "two", "three")
     )
-    assert {row["state"] for row in (one, two, three)} == {"requested"}
-    assert watched.post(f"/api/user-invitations/{one['uuid']}/check/").status_code == 404
-    mails = watched.mailed()
+    assert {row["state"] for row in (first, second, third)} == {"requested"}
+    assert program.post(f"/api/user-invitations/{first['uuid']}/check/").status_code == 404
+    mails = program.deliver()
     staff = ["boss@example.org", "chief@example.org"]
     assert kinds(mails) == [("invitation_requested", to) for to in staff * 3]
-    # While nobody has decided it does not end.
+    # It does not expire before the decision.
     time.sleep(2.1)
-    assert watched.state(one) == "requested"
+    assert program.state(first) == "requested"
     links = [
-        {act: watched.links(mail, f"invitation_{act}") for act in ("approve", "reject")}
+        {act: program.links(mail, f"invitation_{act}") for act in ("approve", "reject")}
         for mail in mails
     ]
     invalid = (400, ["Invalid signature."])
-    assert watched.decide("approve", links[0]["reject"]) == invalid
-    assert watched.decide("reject", links[0]["approve"]) == invalid
-    # The page that a scanner opens changes nothing.
+    assert program.decide("approve", links[0]["reject"]) == invalid
+    assert program.decide("reject", links[0]["approve"]) == invalid
+    # GET changes nothing.
     for act in ("approve", "reject"):
-        watched.service.call("GET", f"/invitation_{act}/{links[0][act]}/")
-    assert watched.state(one) == "requested"
+        program.service.call("GET", f"/invitation_{act}/{links[0][act]}/")
+    assert program.state(first) == "requested"
 
-    approved = watched.decide("approve", links[0]["approve"])
+    approved = program.decide("approve", links[0]["approve"])
     assert approved == (200, {"detail": "Invitation has been approved."})
-    shown = watched.get(f"/api/user-invitations/{one['uuid']}/")
-    # Its time begins when it may go out.
-    assert shown["state"] == "pending"
-    assert shown["created"] > one["expires"]
+    invitation = program.get(f"/api/user-invitations/{first['uuid']}/")
+    # Its lifetime begins with the approval.
+    assert invitation["state"] == "pending"
+    assert invitation["created"] > first["expires"]
     used = (400, ["Invalid invitation UUID."])
-    # Neither this link nor any other decides again.
-    assert watched.decide("approve", links[0]["approve"]) == used
-    assert watched.decide("approve", links[1]["approve"]) == used
-    assert watched.decide("reject", links[1]["reject"]) == used
+    # No link decides again.
+    assert program.decide("approve", links[0]["approve"]) == used
+    assert program.decide("approve", links[1]["approve"]) == used
+    assert program.decide("reject", links[1]["reject"]) == used
 
-    rejected = watched.decide("reject", links[3]["reject"])
+    rejected = program.decide("reject", links[3]["reject"])
     assert rejected == (200, {"detail": "Invitation has been rejected."})
-    assert watched.state(two) == "rejected"
-    assert watched.decide("reject", links[3]["reject"]) == used
-    told = kinds(watched.mailed())
-    assert told.count(("invitation_rejected", "owner@example.org")) == 1
-    assert not [to for kind, to in told if kind == "invitation_created" and to != "one@example.org"]
+    assert program.state(second) == "rejected"
+    assert program.decide("reject", links[3]["reject"]) == used
+    sent = kinds(program.deliver())
+    assert sent.count(("invitation_rejected", "owner@example.org")) == 1
+    assert not [to for kind, to in sent if kind == "invitation_created" and to != "one@example.org"]
 
-    # Who is not staff any more does not decide; nor does anybody by an old link.
-    chief = next(row for row in watched.get("/api/users/") if row["username"] == "chief")
-    lost = {"is_staff": False}
-    watched.service.call("PATCH", f"/api/users/{chief['uuid']}/", watched.boss, json=lost)
-    assert watched.decide("approve", links[5]["approve"]) == (400, ["Invalid user UUID."])
-    watched.service.environment["COLLEGIUM_INVITATION_MAX_AGE"] = "1s"
-    watched.service.stop()
-    watched.service.start("--no-worker")
-    assert watched.decide("approve", links[4]["approve"]) == invalid
-    assert watched.state(three) == "requested"
+    # Former staff cannot decide, and an old link decides nothing.
+    chief = next(row for row in program.get("/api/users/") if row["username"] == "chief")
+    path = f"/api/users/{chief['uuid']}/"
+    program.service.call("PATCH", path, program.boss, json={"is_staff": False})
+    assert program.decide("approve", links[5]["approve"]) == (400, ["Invalid user UUID."])
+    program.service.environment["COLLEGIUM_INVITATION_MAX_AGE"] = "1s"
+    program.service.stop()
+    program.service.start("--no-worker")
+    assert program.decide("approve", links[4]["approve"]) == invalid
+    assert program.state(third) == "requested"

@@ -1,9 +1,4 @@
-"""Where the operator says so, an invitation is handed to a service of theirs, and to nobody else.
-
-It has the life of a mail: it goes out once if all goes well, or is given up with a reason.
-"""
-
-from __future__ import annotations
+"""The invitation webhook: what it is sent, its token, and retries."""
 
 import json
 import re
@@ -29,7 +24,7 @@ from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 from collegium.settings import Settings
 from collegium.worker.webhook import TIMEOUTS, Notice, Webhook
 from collegium.worker.worker import LEASE_SECONDS, OUTAGE_DELAYS, RETRY_DELAYS, Worker
-from tests.support import remote as tempers
+from tests.support import remote
 from tests.support.remote import HASTE, SECRET, Answering, Asked, Temper, says
 from tests.support.serving import free_port
 from tests.support.site import Site
@@ -39,77 +34,61 @@ from tests.worker.scene import (
     Clock,
     Recorder,
     add_account,
-    owe,
-    owed,
+    enqueue,
+    outbox_row,
+    rendered,
     rows,
     words,
     worker,
-    written,
 )
 
 FRONT = "https://members.example.org"
-CLIENT = f"collegium:client {SECRET}"
 NOTICE = Notice("outbox.7@example.org", "invitation_created", b"{}")
-KEYS = {
-    "email",
-    "role_name",
-    "role_description",
-    "scope_type",
-    "scope_name",
-    "scope_uuid",
-    "scope_slug",
-    "extra_invitation_text",
-    "created_by_full_name",
-    "created_by_username",
-    "expires",
-    "redirect_scope_url",
-    "redirect_url",
-    "invitation_uuid",
-}
 
 
 class Receiver(Answering):
-    """The operator's service: ``hook`` and ``token`` are tempers, ``taken`` the good tokens."""
+    """The operator's service: ``hook`` and ``token`` respond, ``valid_tokens`` are accepted."""
 
     def __init__(self) -> None:
         super().__init__()
         self.hook: Temper = says({"status": "queued"}, 202)
         self.token: Temper = says({"access_token": "good-token", "expires_in": 3600})
-        self.taken = {"good-token"}
-        self.told: list[dict[str, Any]] = []
+        self.valid_tokens = {"good-token"}
+        self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.forms: list[dict[str, list[str]]] = []
 
     def settings(self, *, token: bool = True, **others: Any) -> dict[str, Any]:
-        """The settings that lead here."""
-        named = {"url": f"{self.base}/hook/?a=1"} | (
-            {
-                "token_url": f"{self.base}/token",
-                "token_client_id": "collegium",
-                "token_secret": f"client {SECRET}",
+        """Return the settings that name this service."""
+        settings = {
+            "invitation_use_webhooks": True,
+            "invitation_webhook_url": f"{self.base}/hook/?a=1",
+        }
+        if token:
+            settings |= {
+                "invitation_webhook_token_url": f"{self.base}/token",
+                "invitation_webhook_token_client_id": "collegium",
+                "invitation_webhook_token_secret": f"client {SECRET}",
             }
-            if token
-            else {}
-        )
-        leading = {f"invitation_webhook_{name}": value for name, value in named.items()}
-        return {"invitation_use_webhooks": True, **leading, **others}
+        return settings | others
 
-    def answer(self, asked: Asked) -> None:
-        assert asked.command == "POST"
-        path = asked.path.removeprefix(f"/{SECRET}")
-        scheme, _, credentials = asked.headers.get("Authorization", "").partition(" ")
+    def answer(self, request: Asked) -> None:
+        assert request.command == "POST"
+        path = request.path.removeprefix(f"/{SECRET}")
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
         if path == "/token":
-            self.forms.append(asked.form)
-            right = (scheme, credentials) == ("Basic", b64encode(CLIENT.encode()).decode())
-            self.token(asked) if right else asked.send(401, SECRET.encode())
+            self.forms.append(request.form)
+            expected = b64encode(f"collegium:client {SECRET}".encode()).decode()
+            valid = (scheme, credentials) == ("Basic", expected)
+            self.token(request) if valid else request.send(401, SECRET.encode())
             return
         assert path == "/hook/?a=1"
-        self.headers.append(dict(asked.headers.items()))
-        if scheme and (scheme != "Bearer" or credentials not in self.taken):
-            asked.send(401, SECRET.encode())
+        self.headers.append(dict(request.headers.items()))
+        if scheme and (scheme != "Bearer" or credentials not in self.valid_tokens):
+            request.send(401, SECRET.encode())
             return
-        self.told.append(json.loads(asked.body))
-        self.hook(asked)
+        self.bodies.append(json.loads(request.body))
+        self.hook(request)
 
 
 @pytest.fixture(autouse=True)
@@ -122,26 +101,24 @@ def receiver() -> Iterator[Receiver]:
     yield from Receiver().running()
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def _invitation(database: Database, mail: int) -> Row:
     with database.read(START) as tx:
-        return invitation_queries.by_id(tx, owed(database, mail).payload["invitation"])
+        return invitation_queries.by_id(tx, outbox_row(database, mail).payload["invitation"])
 
 
-def _owe_another_mail(database: Database, now: datetime = START) -> int:
+def _enqueue_email_changed(database: Database, now: datetime = START) -> int:
     with database.write(now) as tx:
-        account = add_account(tx)
-        return outbox_queries.enqueue(
-            tx, EmailChanged("old@example.org", account, "new@example.org")
-        )
+        mail = EmailChanged("old@example.org", add_account(tx), "new@example.org")
+        return outbox_queries.enqueue(tx, mail)
+
+
+def _cancel_invitations(database: Database, now: datetime = START) -> None:
+    with database.write(now) as tx:
+        tx.execute(Statement(update(invitation_rows).values(state="canceled")))
 
 
 def _refusal(settings: dict[str, Any]) -> UndeliverableError:
-    """Be refused in time and in discretion."""
+    """Return the refusal; it comes in time and tells no secret."""
     began = time.monotonic()
     with pytest.raises(UndeliverableError) as caught:
         Webhook(Settings(**settings), HASTE).send(NOTICE)
@@ -152,20 +129,17 @@ def _refusal(settings: dict[str, Any]) -> UndeliverableError:
     return caught.value
 
 
-def test_the_service_is_told_what_a_mail_would_say_and_no_mail_goes_out(
+def test_webhook_gets_the_values_of_the_mail_and_no_mail_is_sent(
     database: Database, clock: Clock, receiver: Receiver
 ) -> None:
-    mail = owe(database, extra_text="Welcome!\nAda", email="Bob@example.org")
+    mail = enqueue(database, extra_text="Welcome!\nAda", email="Bob@example.org")
     out = Recorder()
     assert worker(database, clock, out, base_url=FRONT, **receiver.settings()).once() == 1
-    (told,) = receiver.told
+    (body,) = receiver.bodies
     invitation = _invitation(database, mail)
-    (link,) = re.findall(
-        rf"^{FRONT}/invitation/\S+/$",
-        words(written(database, mail, base_url=FRONT), "plain"),
-        re.MULTILINE,
-    )
-    assert told == {
+    text = words(rendered(database, mail, base_url=FRONT), "plain")
+    (link,) = re.findall(rf"^{FRONT}/invitation/\S+/$", text, re.MULTILINE)
+    assert body == {
         "email": "Bob@example.org",
         "role_name": invitation.role_name,
         "role_description": "Reviewer of papers",
@@ -181,39 +155,34 @@ def test_the_service_is_told_what_a_mail_would_say_and_no_mail_goes_out(
         "redirect_url": link,
         "invitation_uuid": invitation.uuid,
     }
-    assert told.keys() == KEYS
-    assert out.tries == 0
-    assert owed(database, mail).state == "sent"
+    assert out.attempts == 0
+    assert outbox_row(database, mail).state == "sent"
 
-
-def test_an_organisation_is_a_customer_and_a_front_end_of_its_own_gets_its_own_links(
-    database: Database, clock: Clock, receiver: Receiver
-) -> None:
-    mail = owe(database, project=None, created_by=None, role_description="")
+    mail = enqueue(database, project=None, created_by=None, role_description="")
     settings = receiver.settings(homeport_url=f"{FRONT}/app")
-    assert worker(database, clock, Recorder(), **settings).once() == 1
-    (told,) = receiver.told
+    assert worker(database, clock, out, **settings).once() == 1
+    other = receiver.bodies[-1]
     invitation = _invitation(database, mail)
-    assert told.keys() == KEYS
-    assert (told["scope_type"], told["scope_name"]) == ("customer", "Royal Society")
-    assert told["redirect_scope_url"] == f"{FRONT}/app/organizations/{invitation.scope_uuid}/"
-    assert told["redirect_url"] == f"{FRONT}/app/invitation/{invitation.uuid}/"
-    assert (told["created_by_full_name"], told["created_by_username"]) == ("", "")
-    assert (told["role_description"], told["role_name"]) == ("", invitation.role_name)
+    assert other.keys() == body.keys()
+    assert (other["scope_type"], other["scope_name"]) == ("customer", "Royal Society")
+    assert other["redirect_scope_url"] == f"{FRONT}/app/organizations/{invitation.scope_uuid}/"
+    assert other["redirect_url"] == f"{FRONT}/app/invitation/{invitation.uuid}/"
+    assert (other["created_by_full_name"], other["created_by_username"]) == ("", "")
+    assert (other["role_description"], other["role_name"]) == ("", invitation.role_name)
 
 
-def test_a_repeat_can_be_told_from_another_invitation(
+def test_repeated_webhook_call_has_the_same_idempotency_key(
     database: Database, clock: Clock, receiver: Receiver
 ) -> None:
-    mail, other = owe(database), owe(database, START + timedelta(hours=1))
+    mail, other = enqueue(database), enqueue(database, START + timedelta(hours=1))
     receiver.hook = says({}, 503)
-    paying = worker(database, clock, Recorder(), base_url=FRONT, **receiver.settings())
-    paying.once()
+    sending = worker(database, clock, Recorder(), base_url=FRONT, **receiver.settings())
+    sending.once()
     receiver.hook = says({})
-    clock.now = owed(database, mail).next_attempt_at
-    assert paying.once() == 1
+    clock.now = outbox_row(database, mail).next_attempt_at
+    assert sending.once() == 1
     clock.forward(hours=1)
-    assert paying.once() == 1
+    assert sending.once() == 1
     keys = [headers["Idempotency-Key"] for headers in receiver.headers]
     first, second = (f"outbox.{number}@members.example.org" for number in (mail, other))
     assert keys == [first, first, second]
@@ -223,87 +192,89 @@ def test_a_repeat_can_be_told_from_another_invitation(
 
 
 @pytest.mark.parametrize("used", [True, False])
-def test_only_invitations_go_there_and_only_where_it_is_said(
+def test_webhook_gets_only_invitations_and_only_if_switched_on(
     database: Database, clock: Clock, receiver: Receiver, *, used: bool
 ) -> None:
-    owe(database)
-    other = _owe_another_mail(database)
+    enqueue(database)
+    other = _enqueue_email_changed(database)
     settings = receiver.settings(invitation_use_webhooks=used)
     out = Recorder()
     assert worker(database, clock, out, **settings).once() == 2
     kinds = {message["X-Collegium-Mail"] for message in out.sent}
-    assert kinds == {"email_changed"} | (set() if used else {"invitation_created"})
-    assert len(receiver.told) == int(used)
-    assert owed(database, other).state == "sent"
+    assert kinds == ({"email_changed"} if used else {"email_changed", "invitation_created"})
+    assert len(receiver.bodies) == int(used)
+    assert outbox_row(database, other).state == "sent"
 
 
-def test_a_token_is_got_by_our_credentials_and_used_again(
+def test_token_is_fetched_with_client_credentials_and_reused(
     database: Database, clock: Clock, receiver: Receiver
 ) -> None:
     for _ in range(3):
-        owe(database)
-    paying = worker(database, clock, Recorder(), **receiver.settings())
-    assert paying.once() == 3
-    owe(database)
-    assert paying.once() == 1
+        enqueue(database)
+    sending = worker(database, clock, Recorder(), **receiver.settings())
+    assert sending.once() == 3
+    enqueue(database)
+    assert sending.once() == 1
     assert receiver.forms == [{"grant_type": ["client_credentials"]}]
     assert {headers["Authorization"] for headers in receiver.headers} == {"Bearer good-token"}
 
 
 @pytest.mark.parametrize(
-    ("lasts", "held"),
+    ("expires_in", "seconds"),
     [(3600, 3570), ("3600", 3570), (100, 90), (1e300, 86370), (None, 270), (0, 0), (-5, 0)],
     ids=repr,
 )
-def test_a_token_is_held_until_shortly_before_it_runs_out(
-    receiver: Receiver, lasts: Any, held: int
+def test_token_is_kept_until_shortly_before_it_expires(
+    receiver: Receiver, expires_in: Any, seconds: int
 ) -> None:
-    receiver.token = says({"access_token": "good-token", "expires_in": lasts, "scope": "x"})
+    receiver.token = says({"access_token": "good-token", "expires_in": expires_in, "scope": "x"})
     hook = Webhook(Settings(**receiver.settings()))
     began = time.monotonic()
     hook.send(NOTICE)
     left = hook._until - began
-    assert held <= left <= held + time.monotonic() - began if held else left <= 0.1
+    assert seconds <= left <= seconds + time.monotonic() - began if seconds else left <= 0.1
     hook.send(NOTICE)
-    assert len(receiver.forms) == (1 if held else 2)
+    assert len(receiver.forms) == (1 if seconds else 2)
     hook._until = time.monotonic()
     hook.send(NOTICE)
-    assert len(receiver.forms) == (2 if held else 3)
+    assert len(receiver.forms) == (2 if seconds else 3)
 
 
-def test_a_token_that_is_no_longer_taken_is_replaced_once(receiver: Receiver) -> None:
+def test_rejected_token_is_replaced_once(receiver: Receiver) -> None:
     hook = Webhook(Settings(**receiver.settings()))
     hook.send(NOTICE)
-    receiver.taken, receiver.token = {"better-token"}, says({"access_token": "better-token"})
+    receiver.valid_tokens = {"better-token"}
+    receiver.token = says({"access_token": "better-token"})
     hook.send(NOTICE)
     assert len(receiver.forms) == 2
-    receiver.taken = set()
+    receiver.valid_tokens = set()
     with pytest.raises(UnreachableError, match=r"rejected our token \(401\)"):
         hook.send(NOTICE)
-    assert len(receiver.forms) == 3  # a new one, and no more
+    assert len(receiver.forms) == 3  # one new token and no more
     assert len(receiver.headers) == 5
-    assert len(receiver.told) == 2
+    assert len(receiver.bodies) == 2
 
 
-def test_where_no_tokens_are_given_none_is_shown(
+def test_webhook_without_token_url_is_called_without_token(
     database: Database, clock: Clock, receiver: Receiver
 ) -> None:
-    owe(database)
+    enqueue(database)
     assert worker(database, clock, Recorder(), **receiver.settings(token=False)).once() == 1
     assert "Authorization" not in receiver.headers[0]
     assert receiver.forms == []
     receiver.hook = says(SECRET.encode(), 401)
     assert isinstance(_refusal(receiver.settings(token=False)), UnreachableError)
-    assert len(receiver.told) == 2
+    assert len(receiver.bodies) == 2
 
 
-BAD_TOKENS: dict[str, Temper] = {
-    "hangs": tempers.hangs,
-    "drips": tempers.drips,
-    "drips-headers": tempers.drips_headers,
-    "floods": tempers.floods,
-    "breaks-off": tempers.breaks_off,
-    "talks-nonsense": tempers.talks_nonsense,
+BAD_TOKEN_RESPONSES: dict[str, Temper] = {
+    "hangs": remote.hangs,
+    "drips": remote.drips,
+    "drips-headers": remote.drips_headers,
+    "floods": remote.floods,
+    "breaks-off": remote.breaks_off,
+    "talks-nonsense": remote.talks_nonsense,
+    "wrong-credentials": says(SECRET.encode(), 401),
     "fails": says(SECRET.encode(), 500),
     "forbids": says({"error": "invalid_client", "error_description": SECRET}, 400),
     "redirects": says(b"", 302, Location="/token"),
@@ -323,33 +294,26 @@ BAD_TOKENS: dict[str, Temper] = {
 }
 
 
-@pytest.mark.parametrize("temper", BAD_TOKENS)
-def test_without_a_token_nothing_is_told_and_nothing_given_up(
-    receiver: Receiver, temper: str
+@pytest.mark.parametrize("response", BAD_TOKEN_RESPONSES)
+def test_invitation_is_retried_if_no_token_can_be_obtained(
+    receiver: Receiver, response: str
 ) -> None:
-    receiver.token = BAD_TOKENS[temper]
+    receiver.token = BAD_TOKEN_RESPONSES[response]
     refusal = _refusal(receiver.settings())
     assert isinstance(refusal, UnreachableError)
     assert refusal.reason == "The token for the webhook could not be obtained."
     assert receiver.headers == []
 
 
-def test_wrong_credentials_are_nothing_that_an_invitation_is_given_up_for(
-    receiver: Receiver,
-) -> None:
-    refusal = _refusal(receiver.settings(invitation_webhook_token_secret="wrong"))
-    assert isinstance(refusal, UnreachableError)
-
-
-@pytest.mark.parametrize("temper", ["hangs", "drips_headers", "talks_nonsense"])
-def test_a_service_that_does_not_answer_is_left_in_time(receiver: Receiver, temper: str) -> None:
-    receiver.hook = getattr(tempers, temper)
+@pytest.mark.parametrize("response", ["hangs", "drips_headers", "talks_nonsense"])
+def test_webhook_call_without_a_response_ends_in_time(receiver: Receiver, response: str) -> None:
+    receiver.hook = getattr(remote, response)
     refusal = _refusal(receiver.settings())
     assert isinstance(refusal, UnreachableError)
     assert refusal.reason == "The webhook did not answer."
 
 
-def test_a_closed_port_and_no_address_at_all_are_no_answer(receiver: Receiver) -> None:
+def test_closed_port_or_missing_url_is_unreachable(receiver: Receiver) -> None:
     for url in (f"http://127.0.0.1:{free_port()}/{SECRET}", "", f"http://[{SECRET}"):
         for name in ("invitation_webhook_url", "invitation_webhook_token_url"):
             settings = receiver.settings(token=False)
@@ -358,151 +322,142 @@ def test_a_closed_port_and_no_address_at_all_are_no_answer(receiver: Receiver) -
 
 
 @pytest.mark.parametrize(
-    "temper",
-    ["drips", "drips_chunks", "floods", "floods_without_end", "breaks_off"],
+    "response", ["drips", "drips_chunks", "floods", "floods_without_end", "breaks_off"]
 )
-def test_once_the_service_has_said_yes_nobody_listens_any_longer(
-    receiver: Receiver, temper: str
+def test_body_of_a_successful_webhook_response_is_not_read(
+    receiver: Receiver, response: str
 ) -> None:
-    receiver.hook = getattr(tempers, temper)
+    receiver.hook = getattr(remote, response)
     began = time.monotonic()
     Webhook(Settings(**receiver.settings())).send(NOTICE)
     assert time.monotonic() - began < TIMEOUTS.read / 2
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 206])
-def test_every_status_that_says_yes_is_one(
+@pytest.mark.parametrize(
+    "status", [200, 201, 202, 204, 206, 400, 402, 403, 404, 405, 409, 410, 413, 422, 451]
+)
+def test_webhook_status_decides_between_sent_and_failed(
     database: Database, clock: Clock, receiver: Receiver, status: int
 ) -> None:
-    mail = owe(database)
-    receiver.hook = says(b"", status)
-    assert worker(database, clock, Recorder(), **receiver.settings()).once() == 1
-    assert owed(database, mail).state == "sent"
-
-
-@pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 409, 410, 413, 422, 451])
-def test_what_is_refused_for_good_is_given_up_at_once(
-    database: Database, clock: Clock, receiver: Receiver, status: int
-) -> None:
-    mail = owe(database)
-    receiver.hook = says(SECRET.encode(), status)
-    assert worker(database, clock, Recorder(), **receiver.settings()).once() == 0
-    row = owed(database, mail)
-    assert (row.state, row.attempts) == ("failed", 1)
-    assert row.error == f"The webhook refused the invitation ({status})."
+    mail = enqueue(database)
+    is_success = status < 300
+    receiver.hook = says(b"" if is_success else SECRET.encode(), status)
+    assert worker(database, clock, Recorder(), **receiver.settings()).once() == int(is_success)
+    row = outbox_row(database, mail)
+    assert (row.state, row.attempts) == ("sent" if is_success else "failed", 1)
+    error = f"The webhook refused the invitation ({status})."
+    assert row.error == ("" if is_success else error)
 
 
 @pytest.mark.parametrize("status", [301, 302, 304, 307, 308, 408, 429, 500, 501, 502, 503, 504])
-def test_what_is_refused_for_now_is_tried_again_later(
+def test_temporary_refusal_of_the_webhook_is_retried(
     database: Database, clock: Clock, receiver: Receiver, status: int
 ) -> None:
-    mail, other = owe(database), owe(database)
+    mail, other = enqueue(database), enqueue(database)
     receiver.hook = says(SECRET.encode(), status, Location="/elsewhere", Retry_After="1")
-    paying = worker(database, clock, Recorder(), **receiver.settings())
-    assert paying.once() == 0
-    for row in (owed(database, mail), owed(database, other)):
+    sending = worker(database, clock, Recorder(), **receiver.settings())
+    assert sending.once() == 0
+    for row in (outbox_row(database, mail), outbox_row(database, other)):
         assert (row.state, row.attempts) == ("queued", 1)
         assert row.error == f"The webhook refused the invitation ({status})."
         assert row.next_attempt_at > clock.now + RETRY_DELAYS[0] / 2
     receiver.hook = says(b"", 204)
     clock.forward(minutes=1)
-    assert paying.once() == 2
+    assert sending.once() == 2
 
 
-def test_an_invitation_that_is_void_is_not_told(
+def test_webhook_gets_no_cancelled_invitation(
     database: Database, clock: Clock, receiver: Receiver
 ) -> None:
-    mail = owe(database)
-    with database.write(START) as tx:
-        tx.execute(Statement(update(invitation_rows).values(state="canceled")))
+    mail = enqueue(database)
+    _cancel_invitations(database)
     assert worker(database, clock, Recorder(), **receiver.settings()).once() == 0
-    assert owed(database, mail).state == "obsolete"
+    assert outbox_row(database, mail).state == "obsolete"
     assert receiver.headers == []
 
 
-def test_a_service_that_is_down_holds_back_invitations_and_no_mail(
+def test_webhook_outage_delays_only_invitations(
     database: Database, clock: Clock, receiver: Receiver
 ) -> None:
-    first, *others = [owe(database) for _ in range(3)]
-    mail = _owe_another_mail(database)
+    first, *others = [enqueue(database) for _ in range(3)]
+    mail = _enqueue_email_changed(database)
     settings = receiver.settings(
         token=False, invitation_webhook_url=f"http://127.0.0.1:{free_port()}/"
     )
     out = Recorder()
     assert worker(database, clock, out, **settings).once() == 1
-    assert owed(database, mail).state == "sent"
-    assert owed(database, first).attempts == 1
+    assert outbox_row(database, mail).state == "sent"
+    assert outbox_row(database, first).attempts == 1
     for other in others:
-        row = owed(database, other)
+        row = outbox_row(database, other)
         assert (row.attempts, row.next_attempt_at) == (0, clock.now + OUTAGE_DELAYS[0])
         assert row.error == "The webhook did not answer."
     clock.forward(hours=1)
     assert worker(database, clock, out, **receiver.settings()).once() == 3
 
 
-def test_a_mail_server_that_is_down_holds_back_mails_and_no_invitation(
+def test_mail_server_outage_delays_only_mails(
     database: Database, clock: Clock, receiver: Receiver
 ) -> None:
-    first, second = (_owe_another_mail(database) for _ in range(2))
+    first, second = (_enqueue_email_changed(database) for _ in range(2))
     with database.write(START) as tx:
-        # One that went the other way before the setting was changed; its loader is not reached.
+        # Queued before the setting was changed; its loader is not called.
         third = outbox_queries.enqueue(tx, InvitationApproved("bob@example.org", 0, 0))
-    invitation = owe(database)
+    invitation = enqueue(database)
     out = Recorder(UnreachableError("Connection refused."))
-    paying = worker(database, clock, out, **receiver.settings())
-    assert paying.once() == 1
-    assert owed(database, invitation).state == "sent"
-    assert out.tries == 1
-    assert owed(database, first).attempts == 1
+    sending = worker(database, clock, out, **receiver.settings())
+    assert sending.once() == 1
+    assert outbox_row(database, invitation).state == "sent"
+    assert out.attempts == 1
+    assert outbox_row(database, first).attempts == 1
     for waiting in (second, third):
-        row = owed(database, waiting)
+        row = outbox_row(database, waiting)
         assert (row.attempts, row.next_attempt_at) == (0, clock.now + OUTAGE_DELAYS[0])
 
 
-def test_each_way_counts_its_own_outages(
+def test_mail_server_and_webhook_count_outages_separately(
     database: Database, clock: Clock, receiver: Receiver
 ) -> None:
     out = Recorder(UnreachableError("Connection refused."))
-    receiver.taken = set()
-    paying = worker(database, clock, out, **receiver.settings())
+    receiver.valid_tokens = set()
+    sending = worker(database, clock, out, **receiver.settings())
     for delay in OUTAGE_DELAYS:
-        owe(database, clock.now)
-        waiting = owe(database, clock.now)
-        paying.once()
-        assert owed(database, waiting).next_attempt_at == clock.now + delay
+        enqueue(database, clock.now)
+        waiting = enqueue(database, clock.now)
+        sending.once()
+        assert outbox_row(database, waiting).next_attempt_at == clock.now + delay
         clock.forward(hours=1)
-        with database.write(clock.now) as tx:
-            tx.execute(Statement(update(invitation_rows).values(state="canceled")))
-        paying.once()
+        _cancel_invitations(database, clock.now)
+        sending.once()
         assert {row.state for row in rows(database).values()} == {"obsolete"}
-    _owe_another_mail(database, clock.now)
-    waiting = _owe_another_mail(database, clock.now)
-    paying.once()
-    assert owed(database, waiting).next_attempt_at == clock.now + OUTAGE_DELAYS[0]
+    _enqueue_email_changed(database, clock.now)
+    waiting = _enqueue_email_changed(database, clock.now)
+    sending.once()
+    assert outbox_row(database, waiting).next_attempt_at == clock.now + OUTAGE_DELAYS[0]
 
 
-@pytest.mark.parametrize("temper", ["says-yes", "says-no", "no-token"])
-def test_neither_link_nor_address_nor_secret_gets_into_the_log(
-    database: Database, clock: Clock, receiver: Receiver, temper: str
+@pytest.mark.parametrize("response", ["accepts", "refuses", "no-token"])
+def test_log_of_webhook_calls_has_no_link_address_or_secret(
+    database: Database, clock: Clock, receiver: Receiver, response: str
 ) -> None:
-    mail = owe(database)
-    if temper == "says-no":
+    mail = enqueue(database)
+    if response == "refuses":
         receiver.hook = says(SECRET.encode(), 400)
-    if temper == "no-token":
+    if response == "no-token":
         receiver.token = says({"error": SECRET})
     with capture_logs() as logs:
         worker(database, clock, Recorder(), **receiver.settings()).once()
     assert len(logs) == 1
-    told = f"{logs} {owed(database, mail).error}"
+    text = f"{logs} {outbox_row(database, mail).error}"
     for secret in (SECRET, "good-token", "127.0.0.1", "/invitation/", "bob@example.org"):
-        assert secret not in told
+        assert secret not in text
 
 
-def test_a_delivery_ends_long_before_its_lease() -> None:
+def test_webhook_call_ends_long_before_the_lease() -> None:
     assert TIMEOUTS.total < LEASE_SECONDS / 2
 
 
-def test_the_fate_of_an_invitation_is_told_to_who_sent_it(
+def test_inviter_sees_the_delivery_status_of_the_webhook(
     world: World, make_site: Callable[[Settings], Site], receiver: Receiver
 ) -> None:
     settings = replace(world.settings, **receiver.settings())
@@ -512,37 +467,35 @@ def test_the_fate_of_an_invitation_is_told_to_who_sent_it(
     uuid = world.invite(owner, "bob@example.org", "PROJECT.MEMBER", project)
     path = f"/api/user-invitations/{uuid}/"
 
-    def fate() -> tuple[str, str]:
-        said = site.get(path, owner).json()
-        return said["execution_state"], said["error_message"]
+    def delivery_status() -> tuple[str, str]:
+        body = site.get(path, owner).json()
+        return body["execution_state"], body["error_message"]
 
     seen: list[tuple[str, str]] = []
 
-    def look(asked: Asked) -> None:
-        seen.append(fate())
-        asked.send(422, SECRET.encode())
+    def refuse(request: Asked) -> None:
+        seen.append(delivery_status())
+        request.send(422, SECRET.encode())
 
-    receiver.hook = look
-    assert fate() == ("Scheduled", "")
+    receiver.hook = refuse
+    assert delivery_status() == ("Scheduled", "")
     Worker(world.database, settings, world.vault, out := Recorder()).once()
     assert seen == [("Processing", "")]
-    assert fate() == ("Erred", "The webhook refused the invitation (422).")
+    assert delivery_status() == ("Erred", "The webhook refused the invitation (422).")
     receiver.hook = says({})
     assert site.post(f"{path}send/", owner).status_code == 200
     Worker(world.database, settings, world.vault, out).once()
-    assert fate() == ("OK", "")
+    assert delivery_status() == ("OK", "")
     assert len({headers["Idempotency-Key"] for headers in receiver.headers}) == 2
-    assert out.tries == 0
+    assert out.attempts == 0
 
 
-def test_no_account_is_made_for_an_invitation_that_the_service_tells(
-    world: World, receiver: Receiver
-) -> None:
+def test_invitation_sent_by_webhook_creates_no_account(world: World, receiver: Receiver) -> None:
     owner = world.person("owner")
     project = world.project(world.organisation(owner=owner))
     world.invite(owner, "bob@example.org", "PROJECT.MEMBER", project)
     settings = replace(world.settings, invitation_create_missing_user=True, **receiver.settings())
     assert Worker(world.database, settings, world.vault, Recorder()).once() == 1
-    assert [told["email"] for told in receiver.told] == ["bob@example.org"]
+    assert [body["email"] for body in receiver.bodies] == ["bob@example.org"]
     with world.database.read() as tx:
         assert account_queries.known(tx, email="bob@example.org") is None
