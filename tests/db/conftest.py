@@ -1,6 +1,4 @@
-"""The big database, filled once a run for all who judge plans on it."""
-
-from __future__ import annotations
+"""Large databases, filled once per run."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,7 +22,7 @@ def big_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _copied(big_sqlite: Path, name: str) -> Path:
+def _copy(big_sqlite: Path, name: str) -> Path:
     path = big_sqlite.with_name(name)
     with closing(Database(f"sqlite:///{big_sqlite}", size=1)) as database:
         with database.engine.connect() as connection:
@@ -40,8 +38,8 @@ def big_sqlite_url(big_sqlite: Path) -> str:
 
 @pytest.fixture(scope="session")
 def big_unanalysed_url(big_sqlite: Path) -> str:
-    """The URL of a database as it is where nobody ever told SQLite to count."""
-    path = _copied(big_sqlite, "unanalysed.db")
+    """Return the URL of a database that was never analysed."""
+    path = _copy(big_sqlite, "unanalysed.db")
     with closing(Database(f"sqlite:///{path}", size=1)) as database, database.write() as tx:
         tx._cursor.execute("DELETE FROM sqlite_stat1")
     return f"sqlite:///{path}"
@@ -58,7 +56,7 @@ def big_postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def busy_sqlite_url(big_sqlite: Path) -> str:
-    path = _copied(big_sqlite, "busy.db")
+    path = _copy(big_sqlite, "busy.db")
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
         busy.fill(database)
     return f"sqlite:///{path}"

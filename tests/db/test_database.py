@@ -1,6 +1,4 @@
-"""Statements as the databases get them, and what one reading sees."""
-
-from __future__ import annotations
+"""Statements, read transactions and the connection pool."""
 
 import threading
 import time
@@ -22,7 +20,7 @@ _ADD = Statement(
 )
 
 
-def test_what_is_the_same_each_time_stands_in_the_text(database: Database) -> None:
+def test_constants_are_inlined_into_the_statement(database: Database) -> None:
     statement = Statement(
         select(join_requests.c.id).where(
             join_requests.c.state == "pending", join_requests.c.uuid == bindparam("uuid")
@@ -34,24 +32,24 @@ def test_what_is_the_same_each_time_stands_in_the_text(database: Database) -> No
 
 
 @pytest.mark.parametrize("text", ["it's", "100%", "it's 100 %s", ":name", "\\", '"', "é"])
-def test_no_sign_in_it_is_taken_for_something_else(database: Database, text: str) -> None:
+def test_inlined_text_is_escaped(database: Database, text: str) -> None:
     with database.read() as tx:
         assert tx.scalar(Statement(select(literal(text, Text).label("text")))) == text
 
 
-def test_on_sqlite_one_reading_is_one_moment(database: Database) -> None:
+def test_read_transaction_is_a_snapshot_on_sqlite(database: Database) -> None:
     with database.read() as before:
         first = before.scalar(_COUNT)
         with database.write() as tx:
             tx.execute(_ADD, prefix="new", last_number=1)
-        again = before.scalar(_COUNT)
+        second = before.scalar(_COUNT)
     with database.read() as after:
         assert after.scalar(_COUNT) == first + 1
-    assert again == (first if database.is_sqlite else first + 1)
+    assert second == (first if database.is_sqlite else first + 1)
 
 
-def test_a_reading_that_fails_leaves_its_connection_in_order(database: Database) -> None:
-    for _ in range(50):  # more than there may be
+def test_failed_read_leaves_the_connection_usable(database: Database) -> None:
+    for _ in range(50):  # more than the maximum of connections
         with pytest.raises(ZeroDivisionError), database.read() as tx:
             _ = 1 / tx.scalar(_COUNT)
     with database.read() as tx:
@@ -60,65 +58,62 @@ def test_a_reading_that_fails_leaves_its_connection_in_order(database: Database)
 
 @pytest.fixture
 def pool(url: str) -> Iterator[Connections]:
-    with closing(Connections(url, 2)) as made:
-        yield made
+    with closing(Connections(url, 2)) as pool:
+        yield pool
 
 
-def test_whoever_finds_all_connections_in_use_gets_the_next_that_is_given_back(
-    pool: Connections,
-) -> None:
+def drop_all(pool: Connections) -> None:
+    """Take and drop as many connections as the pool may open."""
+    for connection in [pool.take() for _ in range(connections._MOST)]:
+        pool.drop(connection)
+
+
+def test_take_waits_for_the_next_returned_connection(pool: Connections) -> None:
     taken = [pool.take() for _ in range(connections._MOST)]
     timer = threading.Timer(0.1, pool.give, [taken.pop()])
     timer.start()
     taken.append(pool.take())
     timer.join()
-    for one in taken:
-        pool.give(one)
-    # What was closed has made room: as many can be had once more.
-    again = [pool.take() for _ in range(connections._MOST)]
-    for one in again:
-        pool.drop(one)
+    for connection in taken:
+        pool.give(connection)
+    drop_all(pool)
 
 
-def test_what_a_rush_has_opened_is_kept_while_it_lasts_and_closed_afterwards(
+def test_extra_connections_are_reused_and_closed_when_idle(
     pool: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rush = [pool.take() for _ in range(6)]
-    for one in rush:
-        pool.give(one)
-    again = [pool.take() for _ in range(6)]
-    assert {id(one) for one in again} == {id(one) for one in rush}
-    for one in again:
-        pool.give(one)
+    first = [pool.take() for _ in range(6)]
+    for connection in first:
+        pool.give(connection)
+    second = [pool.take() for _ in range(6)]
+    assert set(map(id, second)) == set(map(id, first))
+    for connection in second:
+        pool.give(connection)
     monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.0)
     for _ in range(6):
         pool.give(pool.take())
-    # As many as are kept for good.
     assert len(pool._idle) == 2
-    # And those that were closed have made room.
-    taken = [pool.take() for _ in range(connections._MOST)]
-    for one in taken:
-        pool.drop(one)
+    drop_all(pool)
 
 
-def test_whoever_waits_too_long_for_a_connection_is_told(
+def test_take_raises_after_waiting_too_long(
     pool: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "BUSY_SECONDS", 0.1)
     taken = [pool.take() for _ in range(connections._MOST)]
-    began = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(UnavailableError):
         pool.take()
-    assert time.monotonic() - began >= 0.1
-    for one in taken:
-        pool.drop(one)
+    assert time.monotonic() - started >= 0.1
+    for connection in taken:
+        pool.drop(connection)
 
 
-def test_a_database_that_cannot_be_opened_takes_no_room(
+def test_failed_connection_attempts_do_not_count(
     pool: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr(pool.engine, "raw_connection", lambda: 1 / 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(pool.engine, "raw_connection", lambda: 1 / 0)
         for _ in range(connections._MOST + 1):
             with pytest.raises(ZeroDivisionError):
                 pool.take()

@@ -1,6 +1,4 @@
-"""A young SQLite database: its statistics follow it as it grows, and everybody knows them."""
-
-from __future__ import annotations
+"""Statistics of SQLite are updated while the database grows."""
 
 import threading
 import time
@@ -15,7 +13,7 @@ from collegium.worker.worker import Worker
 from tests.support.world import World
 
 PLAN = "EXPLAIN QUERY PLAN SELECT id FROM probe WHERE a = 1 AND b = 1"
-ANOTHER = f"{PLAN} -- nothing that is prepared already is asked again"
+NEW_PLAN = f"{PLAN} -- not prepared before"
 PROBE = (
     "CREATE TABLE probe (id INTEGER PRIMARY KEY, a, b)",
     "CREATE INDEX probe_a ON probe (a)",
@@ -24,29 +22,29 @@ PROBE = (
 )
 
 
-def ask(connection: Any, text: str) -> list[Any]:
+def fetch(connection: Any, text: str) -> list[Any]:
     return list(connection.exec_driver_sql(text).all())
 
 
-def test_connections_that_are_open_read_new_statistics(new_sqlite: str) -> None:
+def test_open_connections_read_new_statistics(new_sqlite: str) -> None:
     database, other = Database(new_sqlite), Database(new_sqlite)
     with other.engine.connect() as connection:
         for line in PROBE:
             connection.exec_driver_sql(line)
         database.optimize()
-        assert "probe_b" in str(ask(connection, PLAN))
+        assert "probe_b" in str(fetch(connection, PLAN))
         many = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 2000) "
         connection.exec_driver_sql("DELETE FROM probe")
         connection.exec_driver_sql(f"INSERT INTO probe (a, b) {many} SELECT x, 1 FROM n")
         database.optimize()
-        ask(connection, "SELECT count(*) FROM probe")
-        assert "probe_a" in str(ask(connection, ANOTHER))
+        fetch(connection, "SELECT count(*) FROM probe")
+        assert "probe_a" in str(fetch(connection, NEW_PLAN))
     other.close()
     database.close()
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_statistics_follow_soon_when_a_database_grows(
+def test_worker_updates_statistics_when_the_database_grows(
     new_sqlite: str, settings: Settings, vault: Vault
 ) -> None:
     database = Database(new_sqlite)
@@ -55,20 +53,20 @@ def test_statistics_follow_soon_when_a_database_grows(
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
 
-    def known() -> str:
+    def known_rows() -> int:
         with database.engine.connect() as connection:
-            there = ask(connection, "SELECT name FROM sqlite_master WHERE name = 'sqlite_stat1'")
-            told = "SELECT stat FROM sqlite_stat1 WHERE tbl = 'accounts'"
-            rows = ask(connection, told) if there else []
-            return str(rows[0][0]).split(" ")[0] if rows else ""
+            tables = fetch(connection, "SELECT name FROM sqlite_master WHERE name = 'sqlite_stat1'")
+            query = "SELECT stat FROM sqlite_stat1 WHERE tbl = 'accounts'"
+            rows = fetch(connection, query) if tables else []
+            return int(str(rows[0][0]).split(" ")[0]) if rows else 0
 
     try:
         world = World(database, settings, vault)
         for _ in range(150):
             world.person()
         end = time.monotonic() + 30
-        while not known() or int(known()) < 100:
-            assert time.monotonic() < end, known()
+        while known_rows() < 100:
+            assert time.monotonic() < end, known_rows()
             time.sleep(0.2)
     finally:
         stop.set()

@@ -1,6 +1,4 @@
-"""At a hundred thousand accounts no page reads a whole table; test_pages_speed.py has the clock."""
-
-from __future__ import annotations
+"""No page reads a fully_read table at 100,000 accounts. test_pages_speed.py measures the time."""
 
 import re
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from collegium.settings import load
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.actions import actor_of
 from tests.conftest import KEY
+from tests.db.plans import plan_of
 from tests.support.browser import Browser
 from tests.support.site import Site
 
@@ -26,17 +25,13 @@ pytestmark = pytest.mark.timeout(300)
 
 STAFF: Final = 95_000
 BIG: Final = ("accounts", "account_texts", "grants", "invitations")
-"""The tables that were written in bulk."""
+"""The large tables."""
 
 
-_SWITCH = Statement(
-    update(accounts).where(accounts.c.id == STAFF).values(is_active=bindparam("is_active"))
-)
-
-
-def switch(database: Database, *, is_active: bool) -> None:
+def set_staff_active(database: Database, *, is_active: bool) -> None:
+    change = update(accounts).where(accounts.c.id == STAFF).values(is_active=bindparam("active"))
     with database.write() as tx:
-        tx.execute(_SWITCH, is_active=is_active)
+        tx.execute(Statement(change), active=is_active)
 
 
 @pytest.fixture(params=["sqlite", "unanalysed", "postgresql"])
@@ -46,16 +41,16 @@ def big_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def big(big_url: str) -> Iterator[Database]:
-    # All the staff that were written in bulk are switched off.
+    # The staff accounts of the large database are deactivated.
     with closing(Database(big_url, size=2)) as database:
-        switch(database, is_active=True)
+        set_staff_active(database, is_active=True)
         yield database
-        switch(database, is_active=False)
+        set_staff_active(database, is_active=False)
 
 
 def viewers(tx: ReadTransaction) -> dict[str, tuple[Actor, Row]]:
-    """Somebody of each kind, and the place whose team they look at."""
-    held = (
+    """Return one account of each kind, and the scope whose pages it opens."""
+    active_grants = (
         select(grants.c.account_id, scopes.c.id, scopes.c.uuid, scopes.c.kind)
         .join(roles, roles.c.id == grants.c.role_id)
         .join(scopes, scopes.c.id == grants.c.scope_id)
@@ -69,18 +64,20 @@ def viewers(tx: ReadTransaction) -> dict[str, tuple[Actor, Row]]:
         .order_by(grants.c.id)
         .limit(1)
     )
-    found = {}
+    accounts_by_role = {}
     for role in ("CUSTOMER.OWNER", "PROJECT.MANAGER", "PROJECT.MEMBER"):
-        row: Any = tx.fetch_one(Statement(held.where(roles.c.name == role, ~accounts.c.is_staff)))
-        who = tx.fetch_one(Statement(select(accounts).where(accounts.c.id == row.account_id)))
-        found[role] = (actor_of(who), row)
+        row: Any = tx.fetch_one(
+            Statement(active_grants.where(roles.c.name == role, ~accounts.c.is_staff))
+        )
+        account = tx.fetch_one(Statement(select(accounts).where(accounts.c.id == row.account_id)))
+        accounts_by_role[role] = (actor_of(account), row)
     staff = tx.fetch_one(Statement(select(accounts).where(accounts.c.id == STAFF)))
-    found["staff"] = (actor_of(staff), found["PROJECT.MANAGER"][1])
-    return found
+    accounts_by_role["staff"] = (actor_of(staff), accounts_by_role["PROJECT.MANAGER"][1])
+    return accounts_by_role
 
 
-def pages(place: Row) -> list[str]:
-    here = f"/{place.kind}/{place.uuid}/"
+def pages(scope: Row) -> list[str]:
+    here = f"/{scope.kind}/{scope.uuid}/"
     return [
         "/account/",
         "/teams/",
@@ -99,35 +96,30 @@ def pages(place: Row) -> list[str]:
     ]
 
 
-def whole(plan: str, *, is_sqlite: bool) -> list[str]:
-    """The big tables that a plan reads from end to end."""
+def fully_read(plan: str, *, is_sqlite: bool) -> list[str]:
+    """Return the large tables that a plan reads completely."""
     scan = r"SCAN (\w+)(?! USING)" if is_sqlite else r"Seq Scan on (\w+)"
     return [table for table in re.findall(scan, plan) if table in BIG]
 
 
-class Watch:
-    """Every statement that is run, told as the database would run it."""
+class PlanRecorder:
+    """Records every statement that is run, with its plan."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.plans: list[tuple[str, str]] = []
         self.known: dict[str, str] = {}
         execute = ReadTransaction._execute
 
-        def noted(tx: ReadTransaction, prepared: Statement, given: dict[str, Any]) -> Any:
+        def record(tx: ReadTransaction, prepared: Statement, values: dict[str, Any]) -> Any:
             compiled = prepared.compiled(tx._dialect)
-            if compiled.text.lstrip().upper().startswith(("SELECT", "WITH")):
-                self.plans.append((compiled.text, self.plan(tx, compiled, given)))
-            return execute(tx, prepared, given)
+            text = compiled.text
+            if text.lstrip().upper().startswith(("SELECT", "WITH")):
+                if text not in self.known:
+                    self.known[text] = plan_of(tx, compiled, values)
+                self.plans.append((text, self.known[text]))
+            return execute(tx, prepared, values)
 
-        monkeypatch.setattr(ReadTransaction, "_execute", noted)
-
-    def plan(self, tx: ReadTransaction, compiled: Any, given: dict[str, Any]) -> str:
-        if compiled.text not in self.known:
-            how = "EXPLAIN QUERY PLAN" if tx.backend == "sqlite" else "EXPLAIN"
-            tx._cursor.execute(f"{how} {compiled.text}", compiled.parameters(given))
-            lines = tx._cursor.fetchall()
-            self.known[compiled.text] = "\n".join(str(line[-1]) for line in lines)
-        return self.known[compiled.text]
+        monkeypatch.setattr(ReadTransaction, "_execute", record)
 
 
 def test_no_page_reads_a_whole_table(
@@ -135,22 +127,22 @@ def test_no_page_reads_a_whole_table(
 ) -> None:
     settings = load({"COLLEGIUM_DATABASE_URL": big_url, "COLLEGIUM_SECRET_KEY": KEY})
     with big.write() as tx:
-        looking = {
-            name: (session_actions.begin(tx, vault, who, "password", "a test"), place)
-            for name, (who, place) in viewers(tx).items()
+        sessions = {
+            name: (session_actions.begin(tx, vault, actor, "password", "a test"), scope)
+            for name, (actor, scope) in viewers(tx).items()
         }
-    reading = {}
+    slow = {}
     with closing(Site(settings, big, vault)) as site:
-        for name, (token, place) in looking.items():
+        for name, (token, scope) in sessions.items():
             browser = Browser(site)
             browser.cookies["collegium_session"] = token
-            for path in pages(place):
-                opened = browser.open(path)
-                assert opened.status_code in {200, 403}, (name, path, opened.status_code)
+            for path in pages(scope):
+                response = browser.open(path)
+                assert response.status_code in {200, 403}, (name, path, response.status_code)
                 with monkeypatch.context() as patch:
-                    watch = Watch(patch)
+                    recorder = PlanRecorder(patch)
                     browser.open(path)
-                for text, plan in watch.plans:
-                    if whole(plan, is_sqlite=big.is_sqlite):
-                        reading[name, path] = (text, plan)
-    assert not reading, reading
+                for text, plan in recorder.plans:
+                    if fully_read(plan, is_sqlite=big.is_sqlite):
+                        slow[name, path] = (text, plan)
+    assert not slow, slow

@@ -1,6 +1,4 @@
-"""Those that only ask wait for each other, and for nobody else; nobody else waits for them."""
-
-from __future__ import annotations
+"""Read slots: how many requests read at once, and who waits."""
 
 import threading
 import time
@@ -8,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import bindparam, update
@@ -26,162 +25,157 @@ _ME = "/api/users/me/"
 _LONG_AGO = Statement(update(tokens).values(last_used_at=bindparam("used")))
 
 
-def _most(database: Database) -> int:
-    """So many may ask at once."""
+def _slots(database: Database) -> int:
     return 1 if database.is_sqlite else 8
 
 
 @pytest.fixture
-def full(database: Database) -> Iterator[None]:
-    """All who may ask at once do so, until the test is over."""
-    taken, over = threading.Barrier(_most(database) + 1), threading.Event()
+def all_slots_taken(database: Database) -> Iterator[None]:
+    """Occupy every read slot until the end of the test."""
+    acquired, end = threading.Barrier(_slots(database) + 1), threading.Event()
 
-    def ask() -> None:
-        turn = database.read_slot()
-        turn.acquire()
-        taken.wait(10)
-        over.wait(30)
-        turn.release()
+    def occupy() -> None:
+        slot = database.read_slot()
+        slot.acquire()
+        acquired.wait(10)
+        end.wait(30)
+        slot.release()
 
-    threads = [threading.Thread(target=ask) for _ in range(_most(database))]
+    threads = [threading.Thread(target=occupy) for _ in range(_slots(database))]
     for thread in threads:
         thread.start()
-    taken.wait(10)
+    acquired.wait(10)
     yield
-    over.set()
+    end.set()
     for thread in threads:
         thread.join()
 
 
-def test_only_so_many_ask_at_once(
+def test_number_of_concurrent_reads_is_limited(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = world.person("ada")
-    inside, most, count = 0, 0, threading.Lock()
+    active, maximum, lock = 0, 0, threading.Lock()
     fill = request.fill_falcon_response
 
     def slow(*args: Any, **named: Any) -> None:
-        nonlocal inside, most
-        with count:
-            inside += 1
-            most = max(most, inside)
+        nonlocal active, maximum
+        with lock:
+            active += 1
+            maximum = max(maximum, active)
         time.sleep(0.02)
         fill(*args, **named)
-        with count:
-            inside -= 1
+        with lock:
+            active -= 1
 
     monkeypatch.setattr(request, "fill_falcon_response", slow)
     with ThreadPoolExecutor(_CALLERS) as pool:
-        answers = list(pool.map(lambda _: site.get(_ME, ada).status_code, range(_CALLERS)))
-    assert answers == [200] * _CALLERS
-    # Up to the last byte of the answer, not only while they ask.
-    assert most == _most(world.database)
+        statuses = list(pool.map(lambda _: site.get(_ME, ada).status_code, range(_CALLERS)))
+    assert statuses == [200] * _CALLERS
+    # The slot is taken until the response is written.
+    assert maximum == _slots(world.database)
 
 
-@pytest.mark.usefixtures("full")
-def test_nobody_waits_for_ever_for_those_that_take_long(site: Site, world: World) -> None:
+@pytest.mark.usefixtures("all_slots_taken")
+def test_request_waits_once_and_not_for_ever_for_a_read_slot(site: Site, world: World) -> None:
     ada = world.person("ada")
-    began = time.monotonic()
+    started = time.monotonic()
     assert site.get(_ME, ada).status_code == 200
-    # Once, however often it asks.
-    assert (
-        0.9 * connections._TURN_SECONDS < time.monotonic() - began < 2 * connections._TURN_SECONDS
-    )
+    # It waits once, although it reads several times.
+    duration = time.monotonic() - started
+    assert 0.9 * connections._TURN_SECONDS < duration < 2 * connections._TURN_SECONDS
 
 
-@pytest.mark.usefixtures("full")
-def test_one_waits_once_however_often_one_asks(
+@pytest.mark.usefixtures("all_slots_taken")
+def test_slot_waits_once_for_several_acquires(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_TURN_SECONDS", 0.3)
-    turn = database.read_slot()
-    began = time.monotonic()
+    slot = database.read_slot()
+    started = time.monotonic()
     for _ in range(3):
-        turn.acquire()
-    turn.release()
-    assert 0.25 < time.monotonic() - began < 0.55
+        slot.acquire()
+    slot.release()
+    assert 0.25 < time.monotonic() - started < 0.55
 
 
-def test_a_place_is_taken_once_and_left_once(database: Database) -> None:
+def test_slot_is_acquired_and_released_once(database: Database) -> None:
     for _ in range(2):
-        turns = [database.read_slot() for _ in range(_most(database))]
-        for turn in turns:
-            turn.acquire()
-            turn.acquire()
+        slots = [database.read_slot() for _ in range(_slots(database))]
+        for slot in slots:
+            slot.acquire()
+            slot.acquire()
         with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
             patch.setattr(connections, "_TURN_SECONDS", 0.01)
-            one = database.read_slot()
-            pool.submit(one.acquire).result()
-            assert not one._is_taken
-        for turn in turns:
-            turn.release()
-            turn.release()
+            extra = database.read_slot()
+            pool.submit(extra.acquire).result()
+            assert not extra._is_taken
+        for slot in slots:
+            slot.release()
+            slot.release()
 
 
-@pytest.mark.usefixtures("full")
-def test_what_changes_something_and_what_asks_no_database_wait_for_nobody(
+@pytest.mark.usefixtures("all_slots_taken")
+def test_writes_and_health_checks_need_no_read_slot(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_TURN_SECONDS", 30.0)
     ada = world.person("ada")
-    began = time.monotonic()
-    assert site.request(
-        "PATCH", f"/api/users/{ada.uuid}/", ada, json={"agree_with_policy": True}
-    ).is_success
+    started = time.monotonic()
+    change = {"agree_with_policy": True}
+    assert site.request("PATCH", f"/api/users/{ada.uuid}/", ada, json=change).is_success
     assert site.get("/healthz").is_success
     assert site.get("/readyz").is_success
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - started < 5
 
 
-def test_who_fails_leaves_their_place(
+def test_failed_request_releases_its_read_slot(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = world.person("ada")
     monkeypatch.setattr(connections, "_TURN_SECONDS", 30.0)
-    for fault in (UnavailableError("gone"), RuntimeError("a fault")):
-        with monkeypatch.context() as broken:
-            broken.setattr(world.database, "read", lambda fault=fault: _raise(fault))
-            for _ in range(_most(world.database) + 1):
+    for error in (UnavailableError("gone"), RuntimeError("a fault")):
+        with monkeypatch.context() as patch:
+            patch.setattr(world.database, "read", Mock(side_effect=error))
+            for _ in range(_slots(world.database) + 1):
                 assert site.get(_ME, ada).status_code >= 500
     assert site.get("/api/users/me/", "no token").status_code == 401
     assert site.get("/api/nothing/", ada).status_code == 404
-    began = time.monotonic()
-    for _ in range(_most(world.database) + 1):
+    started = time.monotonic()
+    for _ in range(_slots(world.database) + 1):
         assert site.get(_ME, ada).is_success
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - started < 5
 
 
-def test_whose_token_is_moved_on_has_left_their_place(
+def test_read_slot_is_released_before_the_token_is_updated(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = world.person("ada")
     with world.database.write() as tx:
         tx.execute(_LONG_AGO, used=tx.now - 2 * request.TOUCH_EVERY)
-    with places_at_writing(world.database, monkeypatch) as held:
+    with slots_taken_at_writes(world.database, monkeypatch) as taken:
         assert site.get(_ME, ada).is_success
-    assert held == [False]
+    assert taken == [False]
 
 
 @contextmanager
-def places_at_writing(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
-    """Collect, for each transaction that writes, whether somebody had a place as it began."""
-    turns: list[ReadSlot] = []
-    held: list[bool] = []
-    turn, write = database.read_slot, database.write
+def slots_taken_at_writes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[bool]]:
+    """Collect for each write transaction whether a read slot was taken when it started."""
+    slots: list[ReadSlot] = []
+    taken: list[bool] = []
+    read_slot, write = database.read_slot, database.write
 
-    def noted() -> ReadSlot:
-        turns.append(turn())
-        return turns[-1]
+    def record_slot() -> ReadSlot:
+        slots.append(read_slot())
+        return slots[-1]
 
-    def watched() -> Any:
-        held.append(any(one._is_taken for one in turns))
+    def record_write() -> Any:
+        taken.append(any(slot._is_taken for slot in slots))
         return write()
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "read_slot", noted)
-        patch.setattr(database, "write", watched)
-        yield held
-
-
-def _raise(fault: Exception) -> None:
-    raise fault
+        patch.setattr(database, "read_slot", record_slot)
+        patch.setattr(database, "write", record_write)
+        yield taken

@@ -1,6 +1,4 @@
-"""The schema as migrations leave it, and the promises that the database itself keeps."""
-
-from __future__ import annotations
+"""The migrated schema, and what the database itself refuses."""
 
 import re
 import warnings
@@ -10,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Table, delete, insert, select, text, update
+from sqlalchemy import Column, Table, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from collegium.access.rules import SYSTEM_ROLES
@@ -31,15 +29,15 @@ from collegium.memberships import queries as membership_queries
 from tests.support.world import World
 
 
-def test_migrations_lead_to_the_tables_that_the_code_speaks_of(database: Database) -> None:
+def test_migrations_create_the_tables_of_the_code(database: Database) -> None:
     with database.engine.connect() as connection, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SQLite's indexes on expressions cannot be read back
+        warnings.simplefilter("ignore")  # SQLite cannot reflect indexes on expressions
         context = MigrationContext.configure(
             connection,
             opts={
                 "compare_type": False,
                 "target_metadata": metadata,
-                # The index of the search is beyond what tables can say, on both.
+                # Tables cannot describe the search index.
                 "include_name": lambda name, _kind, _parents: (
                     not re.match("(ix_)?(account|invitation)s?_search", str(name))
                 ),
@@ -48,13 +46,13 @@ def test_migrations_lead_to_the_tables_that_the_code_speaks_of(database: Databas
         assert compare_metadata(context, metadata) == []
 
 
-def test_migrations_are_one_chain_and_their_files_are_named_by_revision() -> None:
-    """Where a schema stands is told by the names of the files, without Alembic."""
+def test_migrations_are_one_chain_named_by_revision() -> None:
+    """The status of a schema is read from the file names, without Alembic."""
     known = ScriptDirectory.from_config(schema._config()).walk_revisions()
     assert schema.revisions() == tuple(script.revision for script in known)
 
 
-def test_names_of_times_end_in_at_unless_they_bound_a_period() -> None:
+def test_names_of_time_columns_end_in_at_unless_they_bound_a_period() -> None:
     times = {
         column.name
         for table in metadata.tables.values()
@@ -65,7 +63,7 @@ def test_names_of_times_end_in_at_unless_they_bound_a_period() -> None:
     assert {name for name in times if not name.endswith("_at")} == bounds
 
 
-def test_nobody_has_an_account_from_the_start(database: Database) -> None:
+def test_new_database_has_no_account(database: Database) -> None:
     with database.read() as tx:
         assert tx.fetch_all(Statement(select(accounts.c.id))) == []
 
@@ -78,141 +76,123 @@ def test_every_named_index_exists(database: Database) -> None:
         else "SELECT indexname FROM pg_indexes"
     )
     with database.engine.connect() as connection:
-        found = {row[0] for row in connection.execute(text(source))}
-    assert named <= found
+        actual = {row[0] for row in connection.execute(text(source))}
+    assert named <= actual
 
 
-def test_the_schema_is_current_after_the_migration_and_migrating_again_is_harmless(
-    database: Database,
-) -> None:
+def test_migrate_is_idempotent(database: Database) -> None:
     assert schema.status(database) is schema.SchemaStatus.CURRENT
     schema.migrate(database)
     assert schema.status(database) is schema.SchemaStatus.CURRENT
 
 
-def test_the_system_roles_come_with_the_first_migration(database: Database) -> None:
+def test_new_database_has_the_built_in_roles(database: Database) -> None:
     with database.read() as tx:
-        found = {row.id: row for row in tx.fetch_all(Statement(select(roles)))}
-        carried: dict[str, set[str]] = {row.name: set() for row in found.values()}
+        rows = {row.id: row for row in tx.fetch_all(Statement(select(roles)))}
+        permissions: dict[str, set[str]] = {row.name: set() for row in rows.values()}
         for row in tx.fetch_all(Statement(select(role_permissions))):
-            carried[found[row.role_id].name].add(row.permission)
+            permissions[rows[row.role_id].name].add(row.permission)
     assert {
-        row.name: (row.kind, row.description, row.is_active, row.is_system)
-        for row in found.values()
+        row.name: (row.kind, row.description, row.is_active, row.is_system) for row in rows.values()
     } == {role.name: (role.kind, role.description, role.is_active, True) for role in SYSTEM_ROLES}
-    assert carried == {role.name: set(role.permissions) for role in SYSTEM_ROLES}
+    assert permissions == {role.name: set(role.permissions) for role in SYSTEM_ROLES}
 
 
-def test_the_database_refuses_a_second_active_grant(database: Database, world: World) -> None:
-    ada, place = world.person("ada"), world.organisation()
-    world.seat(ada, "CUSTOMER.OWNER", place)
+def test_database_refuses_a_second_active_grant(database: Database, world: World) -> None:
+    ada, scope = world.person("ada"), world.organisation()
+    world.seat(ada, "CUSTOMER.OWNER", scope)
     with database.engine.connect() as connection:
         row = connection.execute(select(grants)).mappings().one()
-        again = {**row, "id": None, "uuid": "0" * 32}
-        del again["id"]
+        second = {name: row[name] for name in row if name != "id"} | {"uuid": "0" * 32}
         with pytest.raises(IntegrityError):
-            connection.execute(insert(grants).values(again))
+            connection.execute(insert(grants).values(second))
         connection.rollback()
-        # An ended one may stand beside it, any number of times.
-        ended = again | {"ended_at": row["valid_from"]}
+        # Any number of ended grants is allowed.
+        ended = second | {"ended_at": row["valid_from"]}
         connection.execute(insert(grants).values(ended))
         connection.execute(insert(grants).values(ended | {"uuid": "1" * 32}))
 
 
 @pytest.mark.parametrize(
-    ("table", "column"),
-    [(invitations, "state"), (scopes, "kind"), (roles, "kind")],
-    ids=["invitations.state", "scopes.kind", "roles.kind"],
+    ("column", "value"),
+    [
+        (invitations.c.state, "nonsense"),
+        (invitations.c.state, "expired"),
+        (scopes.c.kind, "nonsense"),
+        (roles.c.kind, "nonsense"),
+    ],
+    ids=str,
 )
-def test_the_database_refuses_a_word_that_is_none_of_ours(
-    database: Database, world: World, table: Table, column: str
+def test_database_refuses_unknown_states_and_kinds(
+    database: Database, world: World, column: Column[str], value: str
 ) -> None:
     owner = world.person("owner")
-    place = world.project(world.organisation(owner=owner))
-    world.invite(owner, "somebody@example.org", "PROJECT.MEMBER", place)
+    scope = world.project(world.organisation(owner=owner))
+    world.invite(owner, "somebody@example.org", "PROJECT.MEMBER", scope)
     with database.engine.connect() as connection, pytest.raises(IntegrityError):
-        connection.execute(update(table).values({column: "nonsense"}))
-
-
-def test_a_stored_invitation_is_never_expired(database: Database, world: World) -> None:
-    owner = world.person("owner")
-    place = world.project(world.organisation(owner=owner))
-    world.invite(owner, "somebody@example.org", "PROJECT.MEMBER", place)
-    with database.engine.connect() as connection, pytest.raises(IntegrityError):
-        connection.execute(update(invitations).values(state="expired"))
+        connection.execute(update(column.table).values({column: value}))
 
 
 @pytest.mark.parametrize("table", [accounts, scopes], ids=["accounts", "scopes"])
-def test_a_number_is_never_given_twice(database: Database, world: World, table: Table) -> None:
+def test_ids_are_never_reused(database: Database, world: World, table: Table) -> None:
     def newest() -> int:
         with database.read() as tx:
             return int(max(row.id for row in tx.fetch_all(Statement(select(table.c.id)))))
 
-    def make() -> None:
-        if table is accounts:
-            world.person()
-        else:
-            world.organisation()
-
-    make()
-    gone = newest()
+    create = world.person if table is accounts else world.organisation
+    create()
+    deleted = newest()
     with database.engine.connect() as connection:
         for child in [*reversed(metadata.sorted_tables)]:
             if child not in {accounts, scopes, roles, role_permissions}:
                 connection.execute(delete(child))
-        connection.execute(delete(table).where(table.c.id == gone))
+        connection.execute(delete(table).where(table.c.id == deleted))
         connection.commit()
-    make()
-    assert newest() > gone
+    create()
+    assert newest() > deleted
 
 
-def test_who_had_access_on_a_past_day_can_be_told(database: Database, world: World) -> None:
-    ada, place = world.person("ada"), world.project(world.organisation())
-    seat, other = "PROJECT.MEMBER", "PROJECT.ADMIN"
+def test_grants_at_returns_the_grants_of_a_past_day(database: Database, world: World) -> None:
+    ada, scope = world.person("ada"), world.project(world.organisation())
     day = datetime(2026, 3, 1, tzinfo=UTC)
-    with database.write(day) as tx:
-        number = world.number_of(tx, seat)
-        first = membership_queries.grant(
-            tx, "a" * 32, ada.id, number, place.id, None, world.staff.id
-        )
+
+    def grant(uuid: str, after: int, role: str, until: datetime | None = None) -> int:
+        with database.write(day + timedelta(days=after)) as tx:
+            number, staff = world.number_of(tx, role), world.staff.id
+            return membership_queries.grant(tx, uuid, ada.id, number, scope.id, until, staff)
+
+    first = grant("a" * 32, 0, "PROJECT.MEMBER")
     with database.write(day + timedelta(days=10)) as tx:
         membership_queries.end(tx, first, world.staff.id)
-    with database.write(day + timedelta(days=20)) as tx:
-        until = day + timedelta(days=25)
-        membership_queries.grant(tx, "b" * 32, ada.id, number, place.id, until, world.staff.id)
-    with database.write(day + timedelta(days=30)) as tx:
-        membership_queries.grant(tx, "c" * 32, ada.id, number, place.id, None, world.staff.id)
-        membership_queries.grant(
-            tx, "d" * 32, ada.id, world.number_of(tx, other), place.id, None, world.staff.id
-        )
+    grant("b" * 32, 20, "PROJECT.MEMBER", day + timedelta(days=25))
+    grant("c" * 32, 30, "PROJECT.MEMBER")
+    grant("d" * 32, 30, "PROJECT.ADMIN")
 
-    def held(after: int) -> list[str]:
+    def grants_on(after: int) -> list[str]:
+        time = day + timedelta(days=after)
         with database.read() as tx:
-            rows: list[Row] = membership_queries.grants_at(
-                tx, place.id, day + timedelta(days=after)
-            )
+            rows: list[Row] = membership_queries.grants_at(tx, scope.id, time)
         return sorted(f"{row.username} {row.role_name} by {row.giver_username}" for row in rows)
 
-    member, admin = f"ada {seat} by staff", f"ada {other} by staff"
-    assert held(-1) == []
-    assert held(5) == [member]
-    assert held(15) == []
-    assert held(22) == [member]
-    assert held(27) == []
-    assert held(40) == [admin, member]
+    member, admin = "ada PROJECT.MEMBER by staff", "ada PROJECT.ADMIN by staff"
+    assert grants_on(-1) == []
+    assert grants_on(5) == [member]
+    assert grants_on(15) == []
+    assert grants_on(22) == [member]
+    assert grants_on(27) == []
+    assert grants_on(40) == [admin, member]
 
 
-def test_every_deed_of_the_main_job_leaves_an_event(database: Database, world: World) -> None:
+def test_main_actions_record_events(database: Database, world: World) -> None:
     owner, ada = world.person("owner"), world.person("ada")
-    place = world.project(world.organisation(owner=owner))
-    world.invite(owner, ada.email, "PROJECT.MEMBER", place)
+    scope = world.project(world.organisation(owner=owner))
+    world.invite(owner, ada.email, "PROJECT.MEMBER", scope)
     with database.read() as tx:
         rows = tx.fetch_all(Statement(select(events).order_by(events.c.id)))
-    told = [(row.kind, row.actor_name) for row in rows]
-    assert told.count(("account.created", "")) == 3
-    assert ("organisation.created", "Staff Lee") in told
-    assert ("project.created", "Staff Lee") in told
-    assert ("role.granted", "Staff Lee") in told
-    assert told[-1] == ("invitation.created", "Owner Lee")
-    assert rows[-1].scope_id == place.id
+    kinds = [(row.kind, row.actor_name) for row in rows]
+    assert kinds.count(("account.created", "")) == 3
+    for kind in ("organisation.created", "project.created", "role.granted"):
+        assert (kind, "Staff Lee") in kinds
+    assert kinds[-1] == ("invitation.created", "Owner Lee")
+    assert rows[-1].scope_id == scope.id
     assert rows[-1].payload["email"] == ada.email

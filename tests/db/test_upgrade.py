@@ -1,8 +1,7 @@
 """A database of the first release, with rows in every table, is upgraded to this release."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,24 +35,18 @@ def uuid(number: int) -> str:
 
 
 def account(number: int, name: str) -> dict[str, Any]:
-    values = {
-        "id": number,
-        "uuid": uuid(number),
-        "username": name,
-        "slug": name,
-        "email": f"{name}@example.org",
-        "first_name": name.title(),
-        "affiliations": "[]",
-        "joined_at": AT,
-        "modified_at": AT,
-    }
-    return values | {
-        "email_comparable": values["email"],
-        "search": account_search.text_of(values),
-    }
+    email = f"{name}@example.org"
+    values = {"id": number, "uuid": uuid(number), "username": name, "slug": name, "email": email}
+    values |= {"first_name": name.title(), "affiliations": "[]", "joined_at": AT, "modified_at": AT}
+    return values | {"email_comparable": email, "search": account_search.text_of(values)}
 
 
-# In the order in which foreign keys allow it, with the columns of the first release.
+def scope(number: int, uuid_number: int, kind: str, name: str) -> dict[str, Any]:
+    row = {"id": number, "uuid": uuid(uuid_number), "kind": kind, "name": name}
+    return row | {"slug": name.lower(), "created_at": AT}
+
+
+# In the order of foreign keys, with the columns of the first release.
 ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("accounts", account(1, "ada")),
     ("accounts", account(2, "bob")),
@@ -72,34 +65,10 @@ ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
             "next_attempt_at": AT,
         },
     ),
-    (
-        "roles",
-        {"id": 99, "uuid": uuid(3), "name": "OLD", "kind": "project", "descriptions": "{}"},
-    ),
+    ("roles", {"id": 99, "uuid": uuid(3), "name": "OLD", "kind": "project", "descriptions": "{}"}),
     ("role_permissions", {"role_id": 99, "permission": "PROJECT.UPDATE"}),
-    (
-        "scopes",
-        {
-            "id": 1,
-            "uuid": uuid(4),
-            "kind": "organisation",
-            "name": "Acme",
-            "slug": "acme",
-            "created_at": AT,
-        },
-    ),
-    (
-        "scopes",
-        {
-            "id": 2,
-            "uuid": uuid(5),
-            "kind": "project",
-            "parent_id": 1,
-            "name": "Engine",
-            "slug": "engine",
-            "created_at": AT,
-        },
-    ),
+    ("scopes", scope(1, 4, "organisation", "Acme")),
+    ("scopes", scope(2, 5, "project", "Engine") | {"parent_id": 1}),
     ("organisations", {"scope_id": 1, "access_subnets": ""}),
     ("projects", {"scope_id": 2, "staff_notes": "old notes"}),
     ("slugs", {"prefix": "user ada", "last_number": 7}),
@@ -200,10 +169,7 @@ ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
         },
     ),
     ("denied_ranges", {"scope_id": 1, "low": b"\x20" * 16, "high": b"\x20" * 16}),
-    (
-        "scopes",
-        {"id": 3, "uuid": uuid(12), "kind": "group", "name": "Lab", "slug": "l", "created_at": AT},
-    ),
+    ("scopes", scope(3, 12, "group", "Lab")),
     ("groups", {"scope_id": 3, "name_casefolded": "lab"}),
     (
         "devices",
@@ -231,7 +197,7 @@ BY_TRIGGERS: Final = {"row_counts"}
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database without a schema."""
+    """Return a database without a schema."""
     if request.param == "sqlite":
         database = Database(f"sqlite:///{tmp_path / 'old.db'}")
         yield database
@@ -247,14 +213,14 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
 
 def dump(database: Database) -> dict[str, list[dict[str, Any]]]:
     """Return all rows of all tables, as the driver returns them."""
-    found = {}
+    tables = {}
     with database.engine.connect() as connection:
         for name in set(inspect(connection).get_table_names()) & set(metadata.tables):
             columns = metadata.tables[name].primary_key or metadata.tables[name].c
             order = ", ".join(column.name for column in columns)
             rows = connection.exec_driver_sql(f"SELECT * FROM {name} ORDER BY {order}")
-            found[name] = [dict(row) for row in rows.mappings()]
-    return found
+            tables[name] = [dict(row) for row in rows.mappings()]
+    return tables
 
 
 def upgrade(database: Database, revision: str) -> None:
@@ -276,9 +242,7 @@ def fill(database: Database) -> None:
             connection.commit()
 
 
-def test_a_database_of_the_first_release_keeps_its_rows_and_works_after_the_upgrade(
-    empty: Database,
-) -> None:
+def test_upgrade_from_the_first_release_keeps_all_rows(empty: Database) -> None:
     first, *later = reversed(schema.revisions())
     upgrade(empty, first)
     fill(empty)
@@ -291,23 +255,27 @@ def test_a_database_of_the_first_release_keeps_its_rows_and_works_after_the_upgr
     after = dump(empty)
     for name in before.keys() - BY_TRIGGERS:
         rows = before[name]
-        # Releases add rows and columns. They remove none.
+        # Releases add rows and columns, and remove none.
         kept = [new for new in after[name] for old in rows if all(new[c] == old[c] for c in old)]
         assert len(kept) == len(rows), name
-    if not empty.is_sqlite:
-        _advance_sequences(empty)
+    if not empty.is_sqlite:  # the sequences continue after the inserted ids
+        with empty.engine.connect() as connection:
+            for table in metadata.sorted_tables:
+                if "id" in table.c:
+                    sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
+                    connection.exec_driver_sql(f"SELECT setval({sequence}, 1000)")
     _use(empty)
 
 
-def test_a_migration_that_fails_leaves_the_database_unchanged(
+def test_failed_migration_leaves_the_database_unchanged(
     empty: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_cursor: object) -> None:
+    def fail(_cursor: object) -> None:
         raise RuntimeError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("collegium.db.statistics.gather", broken)
-        patch.setattr("collegium.db.statistics.expect", broken)
+        patch.setattr("collegium.db.statistics.gather", fail)
+        patch.setattr("collegium.db.statistics.expect", fail)
         with pytest.raises(RuntimeError):
             schema.migrate(empty)
     assert schema.status(empty) is schema.SchemaStatus.EMPTY
@@ -316,40 +284,27 @@ def test_a_migration_that_fails_leaves_the_database_unchanged(
     assert schema.status(empty) is schema.SchemaStatus.CURRENT
 
 
-def _advance_sequences(database: Database) -> None:
-    """Continue the sequences after the ids that were inserted."""
-    with database.engine.connect() as connection:
-        for table in metadata.sorted_tables:
-            if "id" in table.c:
-                connection.exec_driver_sql(
-                    f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), 1000)"
-                )
-
-
 def _use(database: Database) -> None:
     """Read and change the data through the API and an action."""
     settings = load({"COLLEGIUM_SECRET_KEY": KEY})
     with database.read() as tx:
         row: Any = account_queries.by_id(tx, 1)
         assert token_queries.of_account(tx, 1) is not None
-    site = Site(settings, database, VAULT)
-    try:
+    with closing(Site(settings, database, VAULT)) as site:
         ada = Person(actor_of(row), TOKEN)
         assert site.get("/api/users/me/", ada).json()["token"] == TOKEN
-        (shown,) = site.get("/api/customers/", ada).json()
-        assert shown["name"] == "Acme"
-        (waiting,) = site.get("/api/user-invitations/", ada).json()
-        assert (waiting["uuid"], waiting["state"]) == (uuid(7), "pending")
+        (organisation,) = site.get("/api/customers/", ada).json()
+        assert organisation["name"] == "Acme"
+        (invitation,) = site.get("/api/user-invitations/", ada).json()
+        assert (invitation["uuid"], invitation["state"]) == (uuid(7), "pending")
         with database.write() as tx:
             bob: Any = account_queries.by_id(tx, 2)
             accept(tx, actor_of(bob), settings, uuid(7))
         team = site.get(f"/api/projects/{uuid(5)}/list_users/", ada).json()
-        assert [one["user_username"] for one in team] == ["bob"]
-        found = site.get("/api/users/?query=bob", ada).json()
-        assert [one["username"] for one in found] == ["bob"]
+        assert [member["user_username"] for member in team] == ["bob"]
+        users = site.get("/api/users/?query=bob", ada).json()
+        assert [user["username"] for user in users] == ["bob"]
         with database.read() as tx:
             assert event_queries.latest(tx) is not None
-        told = site.get("/api/events/?page_size=50", ada).json()
-        assert {one["event_type"] for one in told} >= {"role_granted"}
-    finally:
-        site.close()
+        events = site.get("/api/events/?page_size=50", ada).json()
+        assert {event["event_type"] for event in events} >= {"role_granted"}

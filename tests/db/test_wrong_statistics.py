@@ -1,9 +1,4 @@
-"""A page begins with its own rows, in their order, whatever SQLite believes of their number.
-
-It believes what samples have told it, and those can be far from true.
-"""
-
-from __future__ import annotations
+"""With wrong statistics of SQLite, a page still reads its own table first, in order."""
 
 from contextlib import closing
 from importlib import import_module
@@ -17,11 +12,11 @@ from collegium.db.tables import metadata
 from collegium.lists.listing import Listing, SearchPlan
 
 LISTINGS = {
-    f"{module.name}.{name}": known
+    f"{module.name}.{name}": listing
     for module in walk_packages(collegium.__path__, "collegium.")
     if module.name.endswith(("queries", "organisation_users"))
-    for name, known in vars(import_module(module.name)).items()
-    if isinstance(known, Listing)
+    for name, listing in vars(import_module(module.name)).items()
+    if isinstance(listing, Listing)
 }
 MANY, FEW = 1_000_000, 1_000
 
@@ -31,24 +26,26 @@ def database(new_sqlite: str) -> Database:
     return Database(new_sqlite)
 
 
-def plan(listing: Listing, database: Database, beliefs: dict[str | None, str], first: bool) -> str:
-    """How SQLite would give a page to whoever sees all.
+def plan(
+    listing: Listing, database: Database, statistics: dict[str | None, str], first: bool
+) -> str:
+    """Return the plan of a page for staff.
 
     Args:
-        beliefs: of the listing's own table, by index; as ``sqlite_stat1`` says it.
+        statistics: the statistics of the listing's own table, by index, as in ``sqlite_stat1``.
     """
     own = listing._key.table
     with database.write() as tx:
         tx._cursor.execute("ANALYZE")
         for table in metadata.tables.values():
-            for index in (None, *(one.name for one in table.indexes)):
-                known = f"{FEW} 10 1 1 1" if index else str(FEW)
+            for name in (None, *(index.name for index in table.indexes)):
+                stat = f"{FEW} 10 1 1 1" if name else str(FEW)
                 if table is own:
-                    known = beliefs.get(index, f"{MANY} 10 1 1 1" if index else str(MANY))
+                    stat = statistics.get(name, f"{MANY} 10 1 1 1" if name else str(MANY))
                 tx._cursor.execute(
-                    "INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", (table.name, index, known)
+                    "INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", (table.name, name, stat)
                 )
-    database.close()  # what SQLite believes is read when a connection is opened
+    database.close()  # statistics are read when a connection is opened
     with database.read() as tx:
         page = listing._statement(
             sees_all=True, filters=(), order=(), way=SearchPlan.INDEX, size=100, first=first
@@ -61,7 +58,7 @@ def plan(listing: Listing, database: Database, beliefs: dict[str | None, str], f
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("name", LISTINGS)
-def test_a_page_makes_no_bloom_filter_of_a_joined_table(
+def test_page_builds_no_bloom_filter_for_a_joined_table(
     name: str, first: bool, database: Database
 ) -> None:
     with closing(database):
@@ -77,20 +74,20 @@ def test_a_page_makes_no_bloom_filter_of_a_joined_table(
         "collegium.join_requests.queries.deciding",
     ],
 )
-def test_a_page_is_not_gathered_from_the_roles_and_sorted(name: str, database: Database) -> None:
+def test_page_is_not_collected_by_role_and_sorted(name: str, database: Database) -> None:
     listing = LISTINGS[name]
     own = listing._key.table.name
-    of_a_sample: dict[str | None, str] = {
+    statistics: dict[str | None, str] = {
         f"ix_{own}_{column}": f"{MANY} 1001 1 1" for column in ("role_id", "scope_id")
     }
     with closing(database):
-        found = plan(listing, database, of_a_sample, first=True)
-    assert found.startswith(f"SCAN {own} USING INDEX"), found
-    assert "USE TEMP B-TREE" not in found, found
+        page = plan(listing, database, statistics, first=True)
+    assert page.startswith(f"SCAN {own} USING INDEX"), page
+    assert "USE TEMP B-TREE" not in page, page
 
 
 class Anything(dict[str, None]):
-    """Has a value for whatever a statement asks for."""
+    """Has a value for every parameter."""
 
     def __missing__(self, _name: str) -> None:
         return None

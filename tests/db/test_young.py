@@ -1,10 +1,7 @@
-"""A young database: nobody has gathered yet how its rows are spread, or did so while it was small.
+"""Lists are not slow in a young database, whose statistics are missing or out of date.
 
-No list may be slow for that. Steps of SQLite's machine are counted, and pages that PostgreSQL
-reads, which are the same everywhere.
+Instead of time, the tests count steps of SQLite's virtual machine and pages read by PostgreSQL.
 """
-
-from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
@@ -25,13 +22,13 @@ from tests.support.site import Site
 
 SIZES = (300, 10_000)
 AT_LEAST = 0.9
-"""The share of the speed with statistics that every list has without them."""
+"""Minimum speed without statistics, as a share of the speed with them."""
 
 SLACK = 1000
-"""Steps that do not count: they take 20 µs, and no request takes less than a millisecond."""
+"""Steps that are ignored: they take 20 µs, a request takes a millisecond or more."""
 
 MORE_PAGES = 2
-"""So many times the pages may be read; they are in memory, and cost less than what is done."""
+"""Maximum ratio of pages read; they are in memory and cheap."""
 
 WAYS = ("never gathered", "gathered while empty", "gathered while small")
 
@@ -39,24 +36,24 @@ WAYS = ("never gathered", "gathered while empty", "gathered while small")
 def steps(url: str, size: int) -> dict[str, int]:
     """Count the steps of each request of the benchmark."""
     settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
-    counted = {}
+    counts = {}
     with closing(Database(url)) as database:
-        wanted = reading.cases(database, size)
-        data.refresh(database, {case.who for case in wanted})
+        cases = reading.cases(database, size)
+        data.refresh(database, {case.who for case in cases})
         connection = database._connections.take()
-        database._connections.give(connection)  # used last, taken first
+        database._connections.give(connection)  # the next request gets it
         with closing(Site(settings, database, Vault(data.SECRET_KEY))) as site:
-            for case in wanted:
+            for case in cases:
                 assert site.get(case.path, case.token).status_code == 200
-                seen: list[None] = []
-                connection.set_progress_handler(lambda seen=seen: seen.append(None), 1)
+                calls: list[None] = []
+                connection.set_progress_handler(lambda calls=calls: calls.append(None), 1)
                 assert site.get(case.path, case.token).status_code == 200
                 connection.set_progress_handler(None, 1)
-                counted[case.name] = len(seen)
-    return counted
+                counts[case.name] = len(calls)
+    return counts
 
 
-def beliefs(path: Path) -> list[Any]:
+def read_statistics(path: Path) -> list[Any]:
     with closing(Database(f"sqlite:///{path}", size=1)) as database, database.read() as tx:
         tx._cursor.execute("SELECT tbl, idx, stat FROM sqlite_stat1")
         return list(tx._cursor.fetchall())
@@ -69,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(folder: Path, sqlite_template: Path) -> Path:
-    """One in which the worker has looked at a hundred accounts."""
+    """Return a database that was optimised with a hundred accounts."""
     path = folder / "small.db"
     shutil.copy(sqlite_template, path)
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
@@ -85,7 +82,7 @@ def size(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="module")
 def young(folder: Path, sqlite_template: Path, size: int) -> Path:
-    """Filled, and nobody looked."""
+    """Return a filled database that was never analysed."""
     path = folder / f"young-{size}.db"
     shutil.copy(sqlite_template, path)
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
@@ -95,9 +92,9 @@ def young(folder: Path, sqlite_template: Path, size: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def known(young: Path, size: int) -> dict[str, int]:
-    """The steps where all is known."""
-    path = data.copy(young, f"known-{size}")
+def known_steps(young: Path, size: int) -> dict[str, int]:
+    """Count the steps with complete statistics."""
+    path = data.copy(young, f"known_steps-{size}")
     with closing(Database(f"sqlite:///{path}", size=1)) as database, database.write() as tx:
         tx._cursor.execute("ANALYZE")
     return steps(f"sqlite:///{path}", size)
@@ -118,35 +115,39 @@ def url(
         with closing(Database(f"sqlite:///{path}", size=1)) as database, database.write() as tx:
             tx._cursor.execute("ANALYZE sqlite_master")
             tx._cursor.execute("DELETE FROM sqlite_stat1")
-            tx._cursor.executemany("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", beliefs(before))
+            tx._cursor.executemany(
+                "INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", read_statistics(before)
+            )
     return f"sqlite:///{path}"
 
 
 @pytest.mark.parametrize("url", WAYS, indirect=True)
-def test_every_list_of_a_young_database_is_as_fast_as_with_statistics(
-    url: str, size: int, known: dict[str, int]
+def test_lists_are_as_fast_without_statistics(
+    url: str, size: int, known_steps: dict[str, int]
 ) -> None:
-    asked = steps(url, size)
+    actual = steps(url, size)
     slow = {
-        name: (asked[name], wanted)
-        for name, wanted in known.items()
-        if asked[name] * AT_LEAST > wanted + SLACK
+        name: (actual[name], expected)
+        for name, expected in known_steps.items()
+        if actual[name] * AT_LEAST > expected + SLACK
     }
     assert not slow
 
 
-def test_something_is_expected_of_every_table_and_index(new_sqlite: str) -> None:
+def test_every_index_has_expected_statistics(new_sqlite: str) -> None:
     with closing(Database(new_sqlite, size=1)) as database, database.read() as tx:
         tx._cursor.execute(
             "SELECT tbl_name, name FROM sqlite_master WHERE type = 'index'"
             " AND tbl_name NOT LIKE '%_search_%' AND tbl_name != 'alembic_version'"
         )
-        there = {(table, index) for table, index in tx._cursor.fetchall()}
-    expected = {(t, i) for t, known in expected_statistics.SQLITE.items() for i in known if i}
-    assert expected == there
+        actual = {(table, index) for table, index in tx._cursor.fetchall()}
+    expected = {
+        (t, i) for t, known_steps in expected_statistics.SQLITE.items() for i in known_steps if i
+    }
+    assert expected == actual
 
 
-def test_what_is_larger_than_expected_speaks_for_itself(new_sqlite: str) -> None:
+def test_real_statistics_replace_exceeded_expectations(new_sqlite: str) -> None:
     with closing(Database(new_sqlite, size=1)) as database:
         with database.write() as tx:
             tx._cursor.execute(
@@ -157,45 +158,46 @@ def test_what_is_larger_than_expected_speaks_for_itself(new_sqlite: str) -> None
         database.optimize()
         with database.read() as tx:
             tx._cursor.execute("SELECT idx, stat FROM sqlite_stat1 WHERE tbl = 'mail_budgets'")
-            found = dict(tx._cursor.fetchall())
+            statistics = dict(tx._cursor.fetchall())
             tx._cursor.execute("SELECT stat FROM sqlite_stat1 WHERE tbl = 'organisations'")
             assert tx._cursor.fetchall() == [("100",)]
-    assert found["ix_mail_budgets_last_at"].split(" ")[1] not in {"1", "2"}
+    assert statistics["ix_mail_budgets_last_at"].split(" ")[1] not in {"1", "2"}
 
 
 def pages(url: str, size: int) -> dict[str, int]:
     """Count the pages that PostgreSQL reads for each request of the benchmark."""
     settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
-    counted = {}
+    counts = {}
     with closing(Database(url)) as database:
-        wanted = reading.cases(database, size)
-        data.refresh(database, {case.who for case in wanted})
+        cases = reading.cases(database, size)
+        data.refresh(database, {case.who for case in cases})
         with closing(Site(settings, database, Vault(data.SECRET_KEY))) as site:
-            for case in wanted:
+            for case in cases:
+                statements: list[tuple[Statement, dict[str, Any]]] = []
                 with pytest.MonkeyPatch.context() as patch:
-                    seen = noted(patch)
+                    record_statements(patch, statements)
                     assert site.get(case.path, case.token).status_code == 200
                 with database.read() as tx:
-                    counted[case.name] = sum(pages_of(tx, *one) for one in seen)
-    return counted
+                    counts[case.name] = sum(pages_of(tx, *each) for each in statements)
+    return counts
 
 
-def noted(patch: pytest.MonkeyPatch) -> list[tuple[Statement, dict[str, Any]]]:
-    seen: list[tuple[Statement, dict[str, Any]]] = []
+def record_statements(
+    patch: pytest.MonkeyPatch, statements: list[tuple[Statement, dict[str, Any]]]
+) -> None:
     execute = ReadTransaction._execute
 
-    def noting(self: ReadTransaction, prepared: Statement, given: dict[str, Any]) -> Any:
-        seen.append((prepared, given))
-        return execute(self, prepared, given)
+    def record(tx: ReadTransaction, statement: Statement, values: dict[str, Any]) -> Any:
+        statements.append((statement, values))
+        return execute(tx, statement, values)
 
-    patch.setattr(ReadTransaction, "_execute", noting)
-    return seen
+    patch.setattr(ReadTransaction, "_execute", record)
 
 
-def pages_of(tx: ReadTransaction, prepared: Statement, given: dict[str, Any]) -> int:
-    compiled = prepared.compiled(tx._dialect)
-    how = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled.text}"
-    tx._cursor.execute(how, compiled.parameters(given), prepare=False)
+def pages_of(tx: ReadTransaction, statement: Statement, values: dict[str, Any]) -> int:
+    compiled = statement.compiled(tx._dialect)
+    query = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled.text}"
+    tx._cursor.execute(query, compiled.parameters(values), prepare=False)
     (plan,) = tx._cursor.fetchone()[0]
     return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
@@ -216,19 +218,17 @@ def never_analysed(postgresql: PostgreSQL, size: int) -> Iterator[str]:
     postgresql.drop(url)
 
 
-def test_every_list_of_a_postgresql_that_was_never_analysed_reads_few_pages(
+def test_lists_of_a_never_analysed_postgresql_read_few_pages(
     never_analysed: str, size: int
 ) -> None:
-    asked = pages(never_analysed, size)
-    with (
-        closing(Database(never_analysed, size=1)) as database,
-        database.engine.connect() as connection,
-    ):
+    before = pages(never_analysed, size)
+    database = Database(never_analysed, size=1)
+    with closing(database), database.engine.connect() as connection:
         connection.exec_driver_sql("ANALYZE")
-    known = pages(never_analysed, size)
+    after = pages(never_analysed, size)
     slow = {
-        name: (asked[name], wanted)
-        for name, wanted in known.items()
-        if asked[name] > MORE_PAGES * wanted + SLACK
+        name: (before[name], expected)
+        for name, expected in after.items()
+        if before[name] > MORE_PAGES * expected + SLACK
     }
     assert not slow

@@ -10,7 +10,7 @@ import pytest
 from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.settings import Settings
-from tests.db.test_read_slots import places_at_writing
+from tests.db.test_read_slots import slots_taken_at_writes
 from tests.groups.scene import Groups
 from tests.support.site import Site
 from tests.support.world import Person
@@ -102,7 +102,7 @@ def all_events(groups: Groups) -> list[Any]:
 def test_get_actions_hold_no_read_slot(
     groups: Groups, actions: list[Action], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with places_at_writing(groups.world.database, monkeypatch) as slots_held:
+    with slots_taken_at_writes(groups.world.database, monkeypatch) as slots_held:
         for person, model, parts in actions:
             groups.get(person, model, *parts)
     assert len(slots_held) >= len(actions)
