@@ -1,13 +1,14 @@
-"""The operator's contract: the commands, their answers, their exit codes, on real databases."""
-
-from __future__ import annotations
+"""The commands of the program: output and exit codes, on real databases."""
 
 import json
 import re
 import socket
 import stat
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import httpx
 import pytest
@@ -18,158 +19,128 @@ from tests.conftest import KEY, PostgreSQL
 from tests.operations.test_settings import field_names
 from tests.support.serving import Service, free_port
 
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Service:
-    """A service on SQLite as it is out of the box, with nothing there yet."""
-    return Service(tmp_path, {})
+STAFF = ("staff", "boss", "--email", "boss@example.org")
 
 
-def on(url: str, folder: Path, **settings: str) -> Service:
-    return Service(folder, {"database_url": url, "secret_key": KEY, **settings})
+def demo_password(output: str) -> str:
+    match = re.search(r"sign in with the password (\S+):", output)
+    assert match, output
+    return match[1]
 
 
-def demo_password(said: str) -> str:
-    found = re.search(r"sign in with the password (\S+):", said)
-    assert found, said
-    return found[1]
+def log_in(service: Service, username: str, password: str) -> httpx.Response:
+    body = {"username": username, "password": password}
+    return service.call("POST", "/api-auth/password/", json=body)
 
 
-def one_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.startswith("collegium: ")]
-    assert len(lines) == 1, text
-    return lines[0]
+def check_error(done: CompletedProcess[str], status: int, text: str) -> None:
+    """Expect this exit status, and one line with this text on standard error."""
+    assert done.returncode == status, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("collegium: ")]
+    assert len(lines) == 1, done.stderr
+    assert text in lines[0]
 
 
-def test_a_fresh_service_answers_within_two_seconds_and_is_ready(fresh: Service) -> None:
-    # The machine may be busy with other tests; what it can do is what it did once.
-    assert any(_start_and_stop(fresh) < 2.0 for _ in range(6))
+def test_new_service_is_ready_within_two_seconds(service: Service) -> None:
+    def start_and_stop() -> float:
+        duration = service.start()
+        assert service.call("GET", "/readyz").status_code == 200
+        service.stop()
+        return duration
+
+    # One of six starts is enough, because the machine may be busy.
+    assert any(start_and_stop() < 2.0 for _ in range(6))
 
 
-def _start_and_stop(service: Service) -> float:
-    took = service.start()
-    assert service.call("GET", "/readyz").status_code == 200
-    service.stop()
-    return took
-
-
-def test_the_database_and_its_key_are_readable_to_the_operator_alone(fresh: Service) -> None:
-    fresh.staff_by_command()
+def test_database_and_key_file_are_private(service: Service) -> None:
+    service.staff_by_command()
     for name in ("collegium.db", "collegium.db.key"):
-        mode = stat.S_IMODE((fresh.folder / "var" / name).stat().st_mode)
+        mode = stat.S_IMODE((service.folder / "var" / name).stat().st_mode)
         assert mode == 0o600, name
 
 
-def test_staff_prints_a_token_that_works_and_asking_again_ends_no_session(
-    url: str, tmp_path: Path
-) -> None:
-    service = on(url, tmp_path)
-    words = ("staff", "boss", "--email", "boss@example.org", "--password", "quiet-harbour-9")
-    first, second = (json.loads(service.run(*words, "--json").stdout) for _ in range(2))
+def test_staff_prints_the_same_working_token_each_time(service_on_url: Service) -> None:
+    service = service_on_url
+    arguments = (*STAFF, "--password", "quiet-harbour-9")
+    first, second = (json.loads(service.run(*arguments, "--json").stdout) for _ in range(2))
     assert first == second
     assert set(first) == {"username", "uuid", "token"}
-    assert service.run(*words).stdout.strip() == first["token"]
+    assert service.run(*arguments).stdout.strip() == first["token"]
     service.start("--no-worker")
-    try:
-        me = service.call("GET", "/api/users/me/", first["token"]).json()
-        assert (me["username"], me["is_staff"]) == ("boss", True)
-        body = {"username": "boss", "password": "quiet-harbour-9"}
-        login = service.call("POST", "/api-auth/password/", json=body)
-        assert login.json() == {"token": first["token"]}
-    finally:
-        service.stop()
+    me = service.call("GET", "/api/users/me/", first["token"]).json()
+    assert (me["username"], me["is_staff"]) == ("boss", True)
+    assert log_in(service, "boss", "quiet-harbour-9").json() == {"token": first["token"]}
 
 
-def test_the_command_line_gives_a_token_any_lifetime_or_none(fresh: Service) -> None:
-    words = ("staff", "boss", "--email", "boss@example.org")
-    token = fresh.run(*words, "--token-lifetime", "none").stdout.strip()
-    # Asked again without it, the lifetime stays.
-    assert fresh.run(*words).stdout.strip() == token
-    fresh.start("--no-worker")
-    try:
-        me = fresh.call("GET", "/api/users/me/", token).json()
-        assert (me["token_lifetime"], me["token_expires_at"]) == (None, None)
-        for wrong in ("59", "soon"):
-            done = fresh.run(*words, "--token-lifetime", wrong)
-            assert done.returncode == 2, wrong
-            assert "--token-lifetime" in one_line(done.stderr)
-        assert fresh.run(*words, "--token-lifetime", "2h").stdout.strip() == token
-        assert fresh.call("GET", "/api/users/me/", token).json()["token_lifetime"] == 7200
-    finally:
-        fresh.stop()
+def test_staff_sets_the_token_lifetime(service: Service) -> None:
+    token = service.run(*STAFF, "--token-lifetime", "none").stdout.strip()
+    # A second run without the option keeps the lifetime.
+    assert service.run(*STAFF).stdout.strip() == token
+    service.start("--no-worker")
+    me = service.call("GET", "/api/users/me/", token).json()
+    assert (me["token_lifetime"], me["token_expires_at"]) == (None, None)
+    for wrong in ("59", "soon"):
+        check_error(service.run(*STAFF, "--token-lifetime", wrong), 2, "--token-lifetime")
+    assert service.run(*STAFF, "--token-lifetime", "2h").stdout.strip() == token
+    assert service.call("GET", "/api/users/me/", token).json()["token_lifetime"] == 7200
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "error"),
     [
-        (("staff", "Not Lower", "--email", "a@example.org"), "a user name has"),
-        (("staff", "boss", "--email", "nobody"), "--email"),
-        (("staff", "boss", "--email", "boss@mail.invalid"), "--email"),
-        (("staff", "boss", "--email", "boss@@example.org"), "only one @"),
-        (("staff", "boss", "--email", "a@example.org", "--password", "short"), "too short"),
-        (("staff", "boss", "--email", "a@example.org", "--password", "password1"), "too common"),
+        (("Not Lower", "--email", "a@example.org"), "a user name has"),
+        (("boss", "--email", "nobody"), "--email"),
+        (("boss", "--email", "boss@mail.invalid"), "--email"),
+        (("boss", "--email", "boss@@example.org"), "only one @"),
+        (("boss", "--email", "a@example.org", "--password", "short"), "too short"),
+        (("boss", "--email", "a@example.org", "--password", "password1"), "too common"),
     ],
 )
-def test_staff_says_what_is_unfit(fresh: Service, words: tuple[str, ...], said: str) -> None:
-    done = fresh.run(*words)
-    assert done.returncode == 2
-    assert said in one_line(done.stderr)
+def test_staff_refuses_invalid_arguments(
+    service: Service, arguments: tuple[str, ...], error: str
+) -> None:
+    check_error(service.run("staff", *arguments), 2, error)
 
 
 @pytest.mark.parametrize("domain", ["localhost", "printer.local", "mail.test", "box.home.arpa"])
-def test_staff_may_have_an_address_in_a_domain_of_the_house(fresh: Service, domain: str) -> None:
-    done = fresh.run("staff", "boss", "--email", f"boss@{domain}", "--json")
+def test_staff_accepts_an_address_in_an_internal_domain(service: Service, domain: str) -> None:
+    done = service.run("staff", "boss", "--email", f"boss@{domain}", "--json")
     assert done.returncode == 0, done.stderr
 
 
-def test_demo_fills_an_empty_database_the_same_way_and_refuses_another(fresh: Service) -> None:
-    filled = fresh.run("demo")
+def test_demo_fills_an_empty_database_only(service: Service) -> None:
+    filled = service.run("demo")
     assert filled.returncode == 0
     password = demo_password(filled.stdout)
-    again = fresh.run("demo")
-    assert again.returncode == 3
-    assert "empty" in one_line(again.stderr)
-    token = fresh.staff_by_command()
-    fresh.start()
-    try:
-        people = fresh.call("GET", "/api/users/?page_size=100", token).json()
-        assert {"ines", "tomasz", "aiko", "samuel", "lena"} <= {one["username"] for one in people}
-        body = {"username": "ines", "password": password}
-        ines = fresh.call("POST", "/api-auth/password/", json=body).json()["token"]
-        invited = fresh.call("GET", "/api/user-invitations/", ines).json()
-        assert len(invited) == 2
-        # Demo invitations are real ones: somebody can take them.
-        accept = f"/api/user-invitations/{invited[0]['uuid']}/accept/"
-        body = {"username": "samuel", "password": password}
-        samuel = fresh.call("POST", "/api-auth/password/", json=body).json()["token"]
-        assert fresh.call("POST", accept, samuel).status_code == 200
-    finally:
-        fresh.stop()
+    check_error(service.run("demo"), 3, "empty")
+    token = service.staff_by_command()
+    service.start()
+    users = service.call("GET", "/api/users/?page_size=100", token).json()
+    assert {"ines", "tomasz", "aiko", "samuel", "lena"} <= {user["username"] for user in users}
+    ines, samuel = (log_in(service, name, password).json()["token"] for name in ("ines", "samuel"))
+    invitations = service.call("GET", "/api/user-invitations/", ines).json()
+    assert len(invitations) == 2
+    accept = f"/api/user-invitations/{invitations[0]['uuid']}/accept/"
+    assert service.call("POST", accept, samuel).status_code == 200
 
 
-def test_an_unknown_setting_names_the_nearest_known_one(tmp_path: Path) -> None:
-    done = Service(tmp_path, {"databse_url": "sqlite:///x.db"}).run("serve")
-    assert done.returncode == 2
-    assert "COLLEGIUM_DATABASE_URL" in one_line(done.stderr)
+def test_unknown_setting_is_an_error_of_the_command(tmp_path: Path) -> None:
+    service = Service(tmp_path, {"databse_url": "sqlite:///x.db"})
+    check_error(service.run("serve"), 2, "COLLEGIUM_DATABASE_URL")
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "worker", "demo"])
-def test_an_unreachable_database_is_said_in_one_line(tmp_path: Path, command: str) -> None:
-    service = on(f"postgresql://u:hidden-pw@127.0.0.1:{free_port()}/x", tmp_path)
-    done = service.run(command)
-    assert done.returncode == 1
-    assert "cannot be reached" in one_line(done.stderr)
+def test_unreachable_database_is_a_one_line_error(tmp_path: Path, command: str) -> None:
+    url = f"postgresql://u:hidden-pw@127.0.0.1:{free_port()}/x"
+    done = Service(tmp_path, {"database_url": url, "secret_key": KEY}).run(command)
+    check_error(done, 1, "cannot be reached")
     assert "hidden-pw" not in done.stderr + done.stdout
 
 
-def test_a_schema_that_is_not_there_is_made_on_sqlite_and_asked_for_on_postgresql(
-    postgresql: PostgreSQL, tmp_path: Path
-) -> None:
+def test_serve_requires_migrate_on_postgresql(postgresql: PostgreSQL, tmp_path: Path) -> None:
     url = postgresql.new(migrated=False)
-    service = on(url, tmp_path)
-    refused = service.run("serve")
-    assert refused.returncode == 1
-    assert "collegium migrate" in one_line(refused.stderr)
+    service = Service(tmp_path, {"database_url": url, "secret_key": KEY})
+    check_error(service.run("serve"), 1, "collegium migrate")
     assert service.run("migrate").stdout.strip() == "The schema is up to date now."
     assert service.run("migrate").stdout.strip() == "The schema was up to date."
     service.start("--no-worker")
@@ -177,133 +148,106 @@ def test_a_schema_that_is_not_there_is_made_on_sqlite_and_asked_for_on_postgresq
     postgresql.drop(url)
 
 
-def test_a_schema_from_the_future_is_left_alone(url: str, tmp_path: Path) -> None:
-    database = Database(url, size=1)
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    assert status(database) is SchemaStatus.AHEAD
-    database.close()
-    service = on(url, tmp_path)
-    for command in ("serve", "migrate", "worker", "demo"):
-        done = service.run(command)
-        assert done.returncode == 1
-        assert "newer release of Collegium" in one_line(done.stderr)
-    assert service.run("doctor").returncode == 1
-
-
-def test_a_database_of_a_development_version_is_refused(url: str, tmp_path: Path) -> None:
-    database = Database(url, size=1)
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0022'")
-    assert status(database) is SchemaStatus.UNRELEASED
-    database.close()
-    service = on(url, tmp_path)
-    for command in ("serve", "migrate", "worker", "demo"):
-        done = service.run(command)
-        assert done.returncode == 1
-        assert "development version" in one_line(done.stderr)
-    assert service.run("doctor").returncode == 1
-
-
-def test_a_port_in_use_is_said_in_one_line(fresh: Service) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", fresh.port))
-        taken.listen()
-        done = fresh.run("serve", "--port", str(fresh.port))
-    assert done.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{fresh.port}" in one_line(done.stderr)
-
-
-def test_it_serves_while_the_mail_server_is_down_and_says_so(fresh: Service) -> None:
-    fresh.environment["COLLEGIUM_MAIL_URL"] = f"smtp://127.0.0.1:{free_port()}"
-    fresh.run("demo")
-    token = fresh.staff_by_command()
-    fresh.start()
-    try:
-        end = time.monotonic() + 20
-        while True:
-            invited = fresh.call("GET", "/api/user-invitations/", token).json()
-            if {one["execution_state"] for one in invited} == {"Erred"}:
-                break
-            assert time.monotonic() < end, invited
-            time.sleep(0.05)
-        assert all(one["error_message"] for one in invited)
-        assert {one["state"] for one in invited} == {"pending"}
-    finally:
-        fresh.stop()
-
-
-def test_killed_with_its_workers_it_can_be_started_again_on_its_port(fresh: Service) -> None:
-    for _ in range(3):
-        fresh.start("--workers", "2")
-        fresh.kill()
-    fresh.start()
-    fresh.stop()
-
-
-def test_doctor_tells_one_line_each_and_fails_when_something_is_wrong(
-    url: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("version", "expected", "error"),
+    [
+        ("9999", SchemaStatus.AHEAD, "newer release of Collegium"),
+        ("0022", SchemaStatus.UNRELEASED, "development version"),
+    ],
+)
+def test_schema_of_another_release_is_refused(
+    service_on_url: Service, url: str, version: str, expected: SchemaStatus, error: str
 ) -> None:
-    service = on(url, tmp_path)
-    well = service.run("doctor")
-    assert well.returncode == 0
-    lines = well.stdout.splitlines()
+    with closing(Database(url, size=1)) as database:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{version}'")
+        assert status(database) is expected
+    for command in ("serve", "migrate", "worker", "demo"):
+        check_error(service_on_url.run(command), 1, error)
+    assert service_on_url.run("doctor").returncode == 1
+
+
+def test_port_in_use_is_a_one_line_error(service: Service) -> None:
+    with socket.create_server(("127.0.0.1", service.port)):
+        done = service.run("serve", "--port", str(service.port))
+    check_error(done, 1, f"cannot listen on 127.0.0.1:{service.port}")
+
+
+def test_service_runs_and_reports_errors_without_a_mail_server(service: Service) -> None:
+    service.environment["COLLEGIUM_MAIL_URL"] = f"smtp://127.0.0.1:{free_port()}"
+    service.run("demo")
+    token = service.staff_by_command()
+    service.start()
+    end = time.monotonic() + 20
+    while True:
+        invitations = service.call("GET", "/api/user-invitations/", token).json()
+        if {invitation["execution_state"] for invitation in invitations} == {"Erred"}:
+            break
+        assert time.monotonic() < end, invitations
+        time.sleep(0.05)
+    assert all(invitation["error_message"] for invitation in invitations)
+    assert {invitation["state"] for invitation in invitations} == {"pending"}
+
+
+def test_killed_service_with_workers_can_restart_on_its_port(service: Service) -> None:
+    for _ in range(3):
+        service.start("--workers", "2")
+        service.kill()
+    service.start()
+    service.stop()
+
+
+def test_doctor_prints_a_line_per_check_and_fails_on_an_error(service_on_url: Service) -> None:
+    done = service_on_url.run("doctor")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
     assert len(lines) == 10
     assert all(line.startswith("ok   ") for line in lines)
-    service.environment["COLLEGIUM_SECRET_KEY"] = "short"
-    assert service.run("doctor").returncode == 1
+    service_on_url.environment["COLLEGIUM_SECRET_KEY"] = "short"
+    assert service_on_url.run("doctor").returncode == 1
 
 
-def test_post_once_does_all_that_is_due_and_ends(url: str, tmp_path: Path) -> None:
-    service = on(url, tmp_path)
-    service.run("demo")
-    assert service.run("worker", "--once").returncode == 0
-    assert len(list((tmp_path / "var" / "mail").glob("*.eml"))) == 2
-    assert service.run("worker", "--once").returncode == 0
-    assert len(list((tmp_path / "var" / "mail").glob("*.eml"))) == 2
+def test_worker_once_sends_all_due_mails_and_ends(service_on_url: Service, tmp_path: Path) -> None:
+    service_on_url.run("demo")
+    for _ in range(2):
+        assert service_on_url.run("worker", "--once").returncode == 0
+        assert len(list((tmp_path / "var" / "mail").glob("*.eml"))) == 2
 
 
-def test_the_fixed_points_answer(fresh: Service) -> None:
-    fresh.start()
-    try:
-        for path, kind in {
-            "/healthz": "text/plain",
-            "/readyz": "text/plain",
-            "/metrics": "text/plain",
-            "/schema/openapi.json": "application/json",
-            "/schema/": "text/html",
-            "/": "text/html",
-        }.items():
-            answer = fresh.call("GET", path)
-            assert answer.status_code == 200, path
-            assert answer.headers["content-type"].startswith(kind)
-        given = httpx.get(f"{fresh.base}/healthz", headers={"X-Request-ID": "seen-before.1"})
-        assert given.headers["x-request-id"] == "seen-before.1"
-        forged = httpx.get(f"{fresh.base}/healthz", headers={"X-Request-ID": "two words"})
-        assert forged.headers["x-request-id"] != "two words"
-    finally:
-        fresh.stop()
+def test_service_answers_at_its_fixed_paths(service: Service) -> None:
+    service.start()
+    for path, kind in {
+        "/healthz": "text/plain",
+        "/readyz": "text/plain",
+        "/metrics": "text/plain",
+        "/schema/openapi.json": "application/json",
+        "/schema/": "text/html",
+        "/": "text/html",
+    }.items():
+        response = service.call("GET", path)
+        assert response.status_code == 200, path
+        assert response.headers["content-type"].startswith(kind)
+    for request_id, is_kept in (("seen-before.1", True), ("two words", False)):
+        response = httpx.get(f"{service.base}/healthz", headers={"X-Request-ID": request_id})
+        assert (response.headers["x-request-id"] == request_id) is is_kept
 
 
-def test_no_secret_is_in_the_log(fresh: Service) -> None:
-    password = demo_password(fresh.run("demo").stdout)
-    token = fresh.staff_by_command()
-    fresh.start()
-    try:
-        body = {"username": "ines", "password": password}
-        ines = fresh.call("POST", "/api-auth/password/", json=body).json()["token"]
-        fresh.call("POST", "/api-auth/password/", json=body | {"password": "a wrong password"})
-        fresh.call("GET", "/api/users/me/?secret=in-the-query", token)
-        end = time.monotonic() + 20
-        while len(mails := list((fresh.folder / "var" / "mail").glob("*.eml"))) < 2:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        words = mails[0].read_text().split()
-        link = next(word for word in words if word.startswith(f"{fresh.base}/invitation/"))
-        assert fresh.call("GET", link.removeprefix(fresh.base)).status_code == 200
-    finally:
-        fresh.stop()
-    log = fresh.log.read_text()
+def test_log_contains_no_secret(service: Service) -> None:
+    password = demo_password(service.run("demo").stdout)
+    token = service.staff_by_command()
+    service.start()
+    ines = log_in(service, "ines", password).json()["token"]
+    log_in(service, "ines", "a wrong password")
+    service.call("GET", "/api/users/me/?secret=in-the-query", token)
+    end = time.monotonic() + 20
+    while len(mails := list((service.folder / "var" / "mail").glob("*.eml"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    words = mails[0].read_text().split()
+    link = next(word for word in words if word.startswith(f"{service.base}/invitation/"))
+    assert service.call("GET", link.removeprefix(service.base)).status_code == 200
+    service.stop()
+    log = service.log.read_text()
     assert "/api-auth/password/" in log
     for secret in (token, ines, password, "a wrong password", "in-the-query"):
         assert secret not in log
@@ -311,67 +255,59 @@ def test_no_secret_is_in_the_log(fresh: Service) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "::1", "[::1]"])
-def test_it_listens_where_a_name_or_an_ipv6_address_says(fresh: Service, host: str) -> None:
+def test_service_listens_on_a_host_name_or_ipv6_address(service: Service, host: str) -> None:
     if host != "localhost" and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
-    fresh.base = f"http://{'localhost' if host == 'localhost' else '[::1]'}:{fresh.port}"
-    del fresh.environment["COLLEGIUM_BASE_URL"]
-    fresh.start("--host", host)
-    try:
-        assert fresh.call("GET", "/sign_in/").status_code == 200
-    finally:
-        fresh.stop()
+    service.base = f"http://{'localhost' if host == 'localhost' else '[::1]'}:{service.port}"
+    del service.environment["COLLEGIUM_BASE_URL"]
+    service.start("--host", host)
+    assert service.call("GET", "/sign_in/").status_code == 200
 
 
-def test_address_that_nobody_has_is_said_in_one_line(fresh: Service) -> None:
-    done = fresh.run("serve", "--host", "no-such-host.invalid", "--port", str(fresh.port))
-    assert done.returncode == 1
-    assert "this host name has no address" in one_line(done.stderr)
+def test_unknown_host_is_a_one_line_error(service: Service) -> None:
+    done = service.run("serve", "--host", "no-such-host.invalid", "--port", str(service.port))
+    check_error(done, 1, "this host name has no address")
 
 
-def test_escape_in_the_name_of_a_database_is_one_file_for_us_alone(tmp_path: Path) -> None:
-    service = Service(tmp_path, {"database_url": f"sqlite:///{tmp_path}/a%20b/my%20roll.db"})
+def test_escape_in_the_database_url_names_one_private_file(
+    make_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    service = make_service(database_url=f"sqlite:///{tmp_path}/a%20b/my%20roll.db")
     token = service.staff_by_command()
     folder = tmp_path / "a b"
-    assert {one.name for one in folder.iterdir()} <= {
-        f"my roll.db{end}" for end in ("", ".key", "-wal", "-shm")
-    }
+    names = {f"my roll.db{end}" for end in ("", ".key", "-wal", "-shm")}
+    assert {file.name for file in folder.iterdir()} <= names
     assert not (tmp_path / "a%20b").exists()
-    for one in folder.iterdir():
-        assert stat.S_IMODE(one.stat().st_mode) == 0o600, one.name
-    # What an earlier release left: the key beside the name as it was written.
+    for file in folder.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+    # An earlier release wrote the key beside the name with the escape.
     (tmp_path / "a%20b").mkdir()
     (folder / "my roll.db.key").rename(tmp_path / "a%20b" / "my%20roll.db.key")
     service.start()
-    try:
-        assert service.call("GET", "/api/users/me/", token).status_code == 200
-    finally:
-        service.stop()
+    assert service.call("GET", "/api/users/me/", token).status_code == 200
 
 
-def test_path_that_the_service_uses_itself_is_refused_at_the_start(fresh: Service) -> None:
-    fresh.environment["COLLEGIUM_BASE_URL"] = "https://example.org/api"
-    done = fresh.run("serve", "--port", str(fresh.port))
-    assert done.returncode == 2
-    assert "choose another, such as /members" in one_line(done.stderr)
+def test_base_url_with_a_reserved_path_is_refused(service: Service) -> None:
+    service.environment["COLLEGIUM_BASE_URL"] = "https://example.org/api"
+    done = service.run("serve", "--port", str(service.port))
+    check_error(done, 2, "choose another, such as /members")
 
 
-def test_empty_variables_mean_the_defaults(fresh: Service) -> None:
+def test_service_starts_with_empty_variables(service: Service) -> None:
     for name in field_names():
-        fresh.environment.setdefault(f"COLLEGIUM_{name.upper()}", "")
-    fresh.start()
-    fresh.stop()
+        service.environment.setdefault(f"COLLEGIUM_{name.upper()}", "")
+    service.start()
 
 
-def test_old_words_of_the_command_line_work_and_name_the_new_ones(fresh: Service) -> None:
-    done = fresh.run("post", "--once")
+def test_old_commands_and_options_work_with_a_warning(service: Service) -> None:
+    done = service.run("post", "--once")
     assert (done.returncode, "is now collegium worker." in done.stderr) == (0, True), done.stderr
-    assert "is now" not in fresh.run("worker", "--once").stderr
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = fresh.run("serve", "--no-post", "--port", str(taken.getsockname()[1]))
+    assert "is now" not in service.run("worker", "--once").stderr
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = service.run("serve", "--no-post", "--port", str(listener.getsockname()[1]))
     assert done.returncode == 1
     assert "--no-post is now --no-worker." in done.stderr
-    assert "cannot listen" in done.stderr, "it was taken for what it was"
-    shown = fresh.run("serve", "--help").stdout + fresh.run("--help").stdout
-    assert "--no-worker" in shown
-    assert "post" not in shown
+    assert "cannot listen" in done.stderr
+    output = service.run("serve", "--help").stdout + service.run("--help").stdout
+    assert "--no-worker" in output
+    assert "post" not in output

@@ -1,6 +1,4 @@
-"""Passwords on the command line: given where no other user of the machine can read them."""
-
-from __future__ import annotations
+"""Passwords on the command line, where no other user of the machine can read them."""
 
 import json
 import os
@@ -16,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import KEY
+from tests.operations.test_cli import demo_password
 from tests.support.serving import PROGRAM, Service, bare_environment
 
 PASSWORD = "quiet-harbour-9"
@@ -24,13 +24,10 @@ ROOT = Path(__file__).parents[2]
 STAFF = ("staff", "boss", "--email", "boss@example.org")
 
 
-@pytest.fixture
-def fresh(tmp_path: Path) -> Service:
-    return Service(tmp_path, {})
-
-
-def give(service: Service, text: str | bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a command with something on its standard input."""
+def run_with_input(
+    service: Service, text: str | bytes, *words: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with this standard input."""
     return subprocess.run(
         [PROGRAM, *words],
         cwd=service.folder,
@@ -42,51 +39,52 @@ def give(service: Service, text: str | bytes, *words: str) -> subprocess.Complet
     )
 
 
-def at_a_terminal(service: Service, words: Sequence[str], typed: Sequence[str]) -> tuple[int, str]:
-    """Run a command at a terminal, type a line at each question; give status and what is seen."""
+def run_at_terminal(
+    service: Service, words: Sequence[str], typed: Sequence[str]
+) -> tuple[int, str]:
+    """Run a command at a terminal and type a line at each prompt; return status and output."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(service.folder)
         os.execve(PROGRAM, [str(PROGRAM), *words], service.environment)  # noqa: S606 - our own
-    seen, lines, end = b"", list(typed), time.monotonic() + 60
-    asked = 0
+    output, lines, end = b"", list(typed), time.monotonic() + 60
+    prompts = 0
     while time.monotonic() < end:
         if not select.select([terminal], [], [], 0.1)[0]:
             continue
         try:
-            seen += os.read(terminal, 4096)
+            output += os.read(terminal, 4096)
         except OSError:  # the other end is closed
             break
-        if len(re.findall(rb":\s", seen.split(b"collegium:")[0])) > asked and lines:
-            asked += 1
+        if len(re.findall(rb":\s", output.split(b"collegium:")[0])) > prompts and lines:
+            prompts += 1
             time.sleep(0.2)  # until echo is off
             os.write(terminal, lines.pop(0).encode() + b"\n")
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output.decode()
 
 
-def logs_in(service: Service, username: str, password: str) -> bool:
+def can_log_in(service: Service, username: str, password: str) -> bool:
     service.start()
-    try:
-        body = {"username": username, "password": password}
-        return service.call("POST", "/api-auth/password/", json=body).status_code == 200
-    finally:
-        service.stop()
+    body = {"username": username, "password": password}
+    response = service.call("POST", "/api-auth/password/", json=body)
+    service.stop()
+    return response.status_code == 200
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
-def test_password_from_standard_input_logs_in(fresh: Service, ending: str) -> None:
-    done = give(fresh, PASSWORD + ending, *STAFF, "--password-stdin", "--json")
+def test_password_from_standard_input_works(service: Service, ending: str) -> None:
+    done = run_with_input(service, PASSWORD + ending, *STAFF, "--password-stdin", "--json")
     assert (done.returncode, done.stderr) == (0, b"")
     assert set(json.loads(done.stdout)) == {"username", "uuid", "token"}
-    # The same once more changes nothing, and ends no session.
-    again = give(fresh, PASSWORD, *STAFF, "--password-stdin", "--json")
+    # A second run changes nothing and ends no session.
+    again = run_with_input(service, PASSWORD, *STAFF, "--password-stdin", "--json")
     assert json.loads(again.stdout) == json.loads(done.stdout)
-    assert logs_in(fresh, "boss", PASSWORD)
+    assert can_log_in(service, "boss", PASSWORD)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "error"),
     [
         ("", "no password"),
         ("\n", "no password"),
@@ -98,75 +96,74 @@ def test_password_from_standard_input_logs_in(fresh: Service, ending: str) -> No
         ("x" * 100_000, "128"),
     ],
 )
-def test_standard_input_that_holds_no_password_is_refused(
-    fresh: Service, text: str | bytes, said: str
+def test_invalid_password_on_standard_input_is_refused(
+    service: Service, text: str | bytes, error: str
 ) -> None:
-    done = give(fresh, text, *STAFF, "--password-stdin")
+    done = run_with_input(service, text, *STAFF, "--password-stdin")
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.decode().splitlines() if line.startswith("collegium: ")]
     assert len(lines) == 1, done.stderr
-    assert said in lines[0]
+    assert error in lines[0]
     assert b"Traceback" not in done.stderr
 
 
-def test_two_ways_to_give_a_password_are_refused(fresh: Service) -> None:
-    done = give(fresh, PASSWORD, *STAFF, "--password", PASSWORD, "--password-stdin")
+def test_two_password_options_are_refused(service: Service) -> None:
+    done = run_with_input(service, PASSWORD, *STAFF, "--password", PASSWORD, "--password-stdin")
     assert done.returncode == 2
     assert b"--password-stdin" in done.stderr
 
 
-def test_password_as_an_argument_works_and_is_warned_of(fresh: Service) -> None:
-    done = give(fresh, "", *STAFF, "--password", PASSWORD, "--json")
+def test_password_as_an_argument_works_with_a_warning(service: Service) -> None:
+    done = run_with_input(service, "", *STAFF, "--password", PASSWORD, "--json")
     assert done.returncode == 0
     assert "token" in json.loads(done.stdout)
     warning = done.stderr.decode()
     assert "--password-stdin" in warning
     assert "every user of this machine" in warning
     assert PASSWORD not in warning
-    quiet = give(fresh, "", *STAFF, "--json")
+    quiet = run_with_input(service, "", *STAFF, "--json")
     assert (quiet.returncode, quiet.stderr) == (0, b"")
-    assert logs_in(fresh, "boss", PASSWORD)
+    assert can_log_in(service, "boss", PASSWORD)
 
 
-def test_password_is_asked_for_twice_and_hidden_at_a_terminal(fresh: Service) -> None:
-    status, seen = at_a_terminal(fresh, STAFF, [PASSWORD, PASSWORD])
-    assert status == 0, seen
-    assert PASSWORD not in seen
-    assert seen.lower().count("password") >= 2
-    assert logs_in(fresh, "boss", PASSWORD)
+def test_terminal_asks_twice_for_a_hidden_password(service: Service) -> None:
+    status, output = run_at_terminal(service, STAFF, [PASSWORD, PASSWORD])
+    assert status == 0, output
+    assert PASSWORD not in output
+    assert output.lower().count("password") >= 2
+    assert can_log_in(service, "boss", PASSWORD)
 
 
-def test_no_password_is_set_when_none_is_typed_at_a_terminal(fresh: Service) -> None:
-    status, seen = at_a_terminal(fresh, STAFF, [""])
-    assert status == 0, seen
-    assert not logs_in(fresh, "boss", "")
+def test_empty_password_at_the_terminal_sets_none(service: Service) -> None:
+    status, output = run_at_terminal(service, STAFF, [""])
+    assert status == 0, output
+    assert not can_log_in(service, "boss", "")
 
 
-def test_two_different_passwords_at_a_terminal_are_asked_for_again(fresh: Service) -> None:
+def test_terminal_asks_again_if_the_passwords_differ(service: Service) -> None:
     typed = [PASSWORD, "another-harbour-8", PASSWORD, PASSWORD]
-    status, seen = at_a_terminal(fresh, (*STAFF, "--password-stdin"), typed)
-    assert status == 0, seen
-    assert PASSWORD not in seen
-    assert logs_in(fresh, "boss", PASSWORD)
+    status, output = run_at_terminal(service, (*STAFF, "--password-stdin"), typed)
+    assert status == 0, output
+    assert PASSWORD not in output
+    assert can_log_in(service, "boss", PASSWORD)
 
 
-def test_demo_people_have_no_published_password_outside_a_checkout(fresh: Service) -> None:
-    done = fresh.run("demo")
+def test_demo_password_is_random_outside_a_checkout(service: Service) -> None:
+    done = service.run("demo")
     assert done.returncode == 0, done.stderr
     assert PUBLISHED not in done.stdout
-    printed = re.search(r"sign in with the password (\S+):", done.stdout)
-    assert printed, done.stdout
-    assert len(printed[1]) >= 16
-    other = Service(fresh.folder / "other", {})
+    password = demo_password(done.stdout)
+    assert len(password) >= 16
+    other = Service(service.folder / "other", {})
     other.folder.mkdir()
-    assert printed[1] not in other.run("demo").stdout
-    assert not logs_in(fresh, "ines", PUBLISHED)
-    assert logs_in(fresh, "ines", printed[1])
+    assert password not in other.run("demo").stdout
+    assert not can_log_in(service, "ines", PUBLISHED)
+    assert can_log_in(service, "ines", password)
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of this checkout, without what it keeps."""
+    """Copy the source of this checkout."""
     copy = tmp_path / "checkout"
     shutil.copytree(ROOT / "src", copy / "src")
     shutil.copytree(ROOT / "script", copy / "script")
@@ -175,7 +172,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def demo(checkout: Path, folder: Path, **settings: str) -> str:
-    """What ``collegium demo`` of that checkout says in a folder."""
+    """Return the output of ``collegium demo`` of the checkout, run in a folder."""
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", "from collegium.cli import main; main()", "demo"],
@@ -190,22 +187,18 @@ def demo(checkout: Path, folder: Path, **settings: str) -> str:
     return done.stdout
 
 
-def test_published_password_is_for_the_own_file_of_a_checkout_alone(
+def test_published_password_is_used_only_for_the_file_of_a_checkout(
     checkout: Path, new_postgresql: str
 ) -> None:
     assert PUBLISHED in demo(checkout, checkout)
-    elsewhere = checkout.parent / "elsewhere"
-    assert PUBLISHED not in demo(checkout, elsewhere)
-    named = f"sqlite:///{checkout.parent / 'named.db'}"
-    assert PUBLISHED not in demo(checkout, checkout, database_url=named)
-    inside = f"sqlite:///{checkout / 'var' / 'second.db'}"
-    assert PUBLISHED not in demo(checkout, checkout, database_url=inside)
-    key = "a key for tests, long enough to pass for one"
-    given = demo(checkout, checkout, database_url=new_postgresql, secret_key=key)
-    assert PUBLISHED not in given
+    assert PUBLISHED not in demo(checkout, checkout.parent / "elsewhere")
+    for path in (checkout.parent / "named.db", checkout / "var" / "second.db"):
+        assert PUBLISHED not in demo(checkout, checkout, database_url=f"sqlite:///{path}")
+    output = demo(checkout, checkout, database_url=new_postgresql, secret_key=KEY)
+    assert PUBLISHED not in output
 
 
-def test_no_script_gives_a_password_as_an_argument() -> None:
+def test_scripts_give_passwords_on_standard_input() -> None:
     for script in (ROOT / "script").iterdir():
         text = script.read_text("utf-8")
         assert not re.search(r"--password(?!-stdin)", text), script

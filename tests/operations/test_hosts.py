@@ -1,6 +1,4 @@
-"""Two spellings of one host are one host, two of one address one address, and nothing else is."""
-
-from __future__ import annotations
+"""Comparable forms of host names, origins, addresses and networks."""
 
 from ipaddress import ip_network
 
@@ -25,7 +23,7 @@ from collegium import hosts
         ("[2001:DB8::1]", "[2001:db8::1]", None),
     ],
 )
-def test_host_has_one_spelling(text: str, name: str, port: int | None) -> None:
+def test_host_is_normalised(text: str, name: str, port: int | None) -> None:
     assert hosts.host(text) == (name, port)
 
 
@@ -55,11 +53,11 @@ def test_host_has_one_spelling(text: str, name: str, port: int | None) -> None:
         "<script>",
     ],
 )
-def test_what_is_no_host_is_none(text: str) -> None:
+def test_invalid_host_is_none(text: str) -> None:
     assert hosts.host(text) is None
 
 
-def test_origin_has_one_spelling() -> None:
+def test_origin_is_normalised() -> None:
     for text, origin in (
         ("https://Members.Example.org:443", "https://members.example.org"),
         ("HTTPS://members.example.org/a/b", "https://members.example.org"),
@@ -99,11 +97,11 @@ def test_origin_has_one_spelling() -> None:
         ("1" * 5000, None),
     ],
 )
-def test_address_has_one_spelling(text: str, address: str | None) -> None:
+def test_address_is_normalised(text: str, address: str | None) -> None:
     assert hosts.address(text) == address
 
 
-def test_networks_hold_what_is_mapped_into_them() -> None:
+def test_networks_contain_mapped_ipv4_addresses() -> None:
     networks = (hosts.network("10.0.0.0/8"), hosts.network("::ffff:192.0.2.1"), ip_network("::1"))
     for text, is_within in (
         ("::ffff:10.1.2.3", True),
