@@ -1,6 +1,4 @@
-"""An account that changes while an action waits for it: deleted, deactivated, moved elsewhere."""
-
-from __future__ import annotations
+"""An account is deleted or changed while an action waits for it."""
 
 import time
 import unicodedata
@@ -17,20 +15,14 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.db.database import Database, WriteTransaction
 from collegium.db.statements import Row, Statement
-from collegium.db.tables import (
-    accounts,
-    email_changes,
-    outbox,
-    ssh_keys,
-    tokens,
-)
+from collegium.db.tables import accounts, email_changes, outbox, ssh_keys, tokens
 from collegium.refusals import NotFound, Unauthenticated
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.proof.invariants import broken
-from tests.races.test_waiting import then
+from tests.races.test_waiting import refusal
 from tests.support.remote import new_key
 from tests.support.site import Site
 from tests.support.world import Person, World
@@ -54,7 +46,7 @@ def _delete(tx: WriteTransaction, world: World, who: Person) -> None:
     account_actions.delete(tx, world.staff.actor, who.uuid)
 
 
-def _ask_for_address(tx: WriteTransaction, world: World, who: Person) -> None:
+def _request_address(tx: WriteTransaction, world: World, who: Person) -> None:
     email_change_actions.request_change(
         tx, world.staff.actor, world.settings, world.vault, who.uuid, "new@example.org"
     )
@@ -68,7 +60,7 @@ BY_STAFF: dict[str, Action] = {
     "new token": lambda tx, world, who: account_actions.refresh_token(
         tx, world.staff.actor, world.vault, who.uuid
     ),
-    "new address": _ask_for_address,
+    "new address": _request_address,
     "reset link": lambda tx, world, who: password_actions.send(tx, world.staff.actor, who.uuid),
     "no address": lambda tx, world, who: email_change_actions.cancel(
         tx, world.staff.actor, who.uuid
@@ -79,17 +71,17 @@ BY_STAFF: dict[str, Action] = {
 }
 
 
-def _everything(database: Database, who: Person) -> dict[str, Any]:
-    """All rows of an account, and the mails to it."""
+def _rows_of(database: Database, who: Person) -> dict[str, Any]:
+    """Return all rows of an account, and the mails to it."""
     with database.read() as tx:
         row: Row = tx.fetch_one(_ACCOUNT, account=who.id)
-        own = {name: tx.fetch_all(one, account=who.id) for name, one in _OF_ACCOUNT.items()}
+        own = {name: tx.fetch_all(query, account=who.id) for name, query in _OF_ACCOUNT.items()}
         mails = tx.fetch_all(Statement(select(outbox.c.recipient)))
     return {"row": row, **own, "mails": mails}
 
 
 @pytest.mark.parametrize("action", BY_STAFF)
-def test_deleted_account_stays_deleted_when_a_change_was_waiting(
+def test_deleted_account_is_not_changed_by_a_waiting_action(
     world: World, database: Database, action: str
 ) -> None:
     ada = world.person("ada")
@@ -99,39 +91,36 @@ def test_deleted_account_stays_deleted_when_a_change_was_waiting(
         _delete(tx, world, ada)
         after["row"] = tx.fetch_one(_ACCOUNT, account=ada.id)
 
-    refused = then(database, delete, lambda tx: BY_STAFF[action](tx, world, ada))
-    assert (type(refused), getattr(refused, "code", "")) == (NotFound, "account.unknown")
-    found = _everything(database, ada)
-    assert found["row"] == after["row"]
-    assert not any(found[name] for name in (*_OF_ACCOUNT, "mails"))
+    refused = refusal(database, delete, lambda tx: BY_STAFF[action](tx, world, ada))
+    assert refused == (NotFound, "account.unknown")
+    rows = _rows_of(database, ada)
+    assert rows["row"] == after["row"]
+    assert not any(rows[name] for name in (*_OF_ACCOUNT, "mails"))
     assert broken(database) == []
 
 
-def test_account_deleted_meanwhile_stores_no_key(world: World, database: Database) -> None:
+def test_deleted_account_stores_no_key(world: World, database: Database) -> None:
     ada = world.person("ada")
-    refused = then(
+    refused = refusal(
         database,
         lambda tx: _delete(tx, world, ada),
         lambda tx: ssh_key_actions.create(tx, ada.actor, parse(new_key())),
     )
-    assert (type(refused), refused.code) == (Unauthenticated, "token.unknown")
-    assert _everything(database, ada)["ssh_keys"] == []
+    assert refused == (Unauthenticated, "token.unknown")
+    assert _rows_of(database, ada)["ssh_keys"] == []
 
 
-def test_of_two_who_confirm_the_same_address_at_once_one_gets_it(
-    world: World, database: Database
-) -> None:
+def test_only_one_of_two_accounts_confirms_an_address(world: World, database: Database) -> None:
     people, codes = (world.person("ada"), world.person("bob")), []
     for who in people:
         with database.write() as tx:
-            _ask_for_address(tx, world, who)
+            _request_address(tx, world, who)
             codes.append(world.vault.derive_code(who.id, "new@example.org", tx.now.isoformat()))
     first, second = (
         partial(email_change_actions.confirm, settings=world.settings, vault=world.vault, code=code)
         for code in codes
     )
-    refused = then(database, first, second)
-    assert (type(refused), refused.code) == (NotFound, "address.unknown_code")
+    assert refusal(database, first, second) == (NotFound, "address.unknown_code")
     with database.read() as tx:
         emails = [row.email for who in people for row in tx.fetch_all(_ACCOUNT, account=who.id)]
     assert emails == ["new@example.org", "bob@example.org"]
@@ -140,13 +129,13 @@ def test_of_two_who_confirm_the_same_address_at_once_one_gets_it(
 def test_account_deleted_during_sign_in_is_refused(
     world: World, database: Database, site: Site
 ) -> None:
-    # An earlier release hashed the password as it was typed. It is hashed anew when it is used.
+    # An earlier release hashed the password as typed. Its next use hashes it again.
     typed = unicodedata.normalize("NFD", "Schöne Grüße vom Müller")
     ada = world.person("ada", password=PasswordHasher(1, 8, 1).hash(typed))
     body = {"username": "ada", "password": typed}
     with ThreadPoolExecutor(1) as pool:
         with database.write() as tx:
             _delete(tx, world, ada)
-            answer = pool.submit(site.request, "POST", "/api-auth/password/", None, json=body)
+            response = pool.submit(site.request, "POST", "/api-auth/password/", None, json=body)
             time.sleep(1.5)
-        assert answer.result(timeout=20).status_code == 401
+        assert response.result(timeout=20).status_code == 401

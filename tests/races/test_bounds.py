@@ -1,9 +1,9 @@
-"""Bounds and tokens when two come at the same moment; on PostgreSQL, where writers do not queue."""
-
-from __future__ import annotations
+"""Limits and tokens under concurrent requests, on PostgreSQL, where writers do not queue."""
 
 import re
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,165 +14,144 @@ from collegium.settings import Settings
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.ssh_keys import queries as ssh_key_queries
-from tests.races.test_races import together
+from tests.races.conftest import Together, on_postgresql, statuses
 from tests.sign_in.test_pages import HASHED, PASSWORD
 from tests.support.browser import Browser
 from tests.support.remote import new_key
 from tests.support.site import Site
-from tests.support.world import World
+from tests.support.world import Person, World
 
 ROUNDS = 10
-MOST = 2
-__all__ = ["together"]
-
-
-@pytest.fixture
-def url(new_postgresql: str) -> str:
-    return new_postgresql
+LIMIT = 2
+Send = Callable[[], Any]
+pytestmark = on_postgresql
 
 
 @pytest.fixture
 def site(make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings]) -> Site:
     few = ("max_personal_tokens", "max_keys", "max_groups", "max_sessions", "max_logins")
     more = ("max_join_requests", "max_invite_links")
-    return make_site(make_settings(**dict.fromkeys((*few, *more), str(MOST))))
+    return make_site(make_settings(**dict.fromkeys((*few, *more), str(LIMIT))))
 
 
-def test_of_two_groups_founded_at_once_at_the_bound_one_is_refused(
-    site: Site, world: World, together: Callable[..., list[Any]]
-) -> None:
-    for turn in range(ROUNDS):
-        ada = world.person()
-        bearer = {"Authorization": f"Bearer {ada.token}"}
-
-        def found(name: str, headers: dict[str, str] = bearer) -> int:
-            body = {"name": name}
-            return site.post("/api/private/users/group/", headers=headers, json=body).status_code
-
-        assert found(f"First {turn}") == 201
-        answers = together(lambda t=turn: found(f"a {t}"), lambda t=turn: found(f"b {t}"))
-        assert sorted(answers) == [201, 400]
-        with world.database.read() as tx:
-            assert group_queries.count_created(tx, ada.id) == MOST
+def create_group(site: Site, _world: World, person: Person) -> Send:
+    headers, numbers = {"Authorization": f"Bearer {person.token}"}, count(1)
+    path = "/api/private/users/group/"
+    return lambda: site.post(
+        path, headers=headers, json={"name": f"Group {person.id} {next(numbers)}"}
+    )
 
 
-def test_of_two_groups_asked_at_once_at_the_bound_one_refuses(
-    site: Site, world: World, together: Callable[..., list[Any]]
-) -> None:
+def ask_to_join(site: Site, world: World, person: Person) -> Send:
+    headers = {"Authorization": f"Bearer {person.token}"}
     with world.database.write() as tx:
-        clubs = [group_actions.create(tx, world.person().actor, f"Club {at}") for at in range(3)]
-    for _ in range(ROUNDS):
-        ada = world.person()
-        bearer = {"Authorization": f"Bearer {ada.token}"}
-
-        def join(club: int, headers: dict[str, str] = bearer) -> int:
-            path = f"/api/private/users/group/{club}/join/"
-            return site.get(path, headers=headers).status_code
-
-        assert join(clubs[0]) == 200
-        assert sorted(together(lambda: join(clubs[1]), lambda: join(clubs[2]))) == [200, 400]
+        groups = iter(
+            [group_actions.create(tx, world.person().actor, f"{person.id} {n}") for n in range(3)]
+        )
+    return lambda: site.get(f"/api/private/users/group/{next(groups)}/join/", headers=headers)
 
 
-def test_of_two_links_opened_at_once_at_the_bound_one_is_refused(
-    site: Site, world: World, together: Callable[..., list[Any]]
-) -> None:
-    owner = world.person("owner")
-    organisation = world.organisation(owner=owner)
+def open_link(site: Site, world: World, person: Person) -> Send:
+    project = world.project(world.organisation(owner=person))
     role = world.role("PROJECT.MEMBER").uuid
-    for _ in range(ROUNDS):
-        project = world.project(organisation)
-        body = {"scope": f"http://collegium.test{project.path}", "role": role}
-
-        def make(given: dict[str, str] = body) -> int:
-            return site.post("/api/user-group-invitations/", owner, json=given).status_code
-
-        assert make() == 201
-        assert sorted(together(make, make)) == [201, 400]
+    body = {"scope": f"http://collegium.test{project.path}", "role": role}
+    return partial(site.post, "/api/user-group-invitations/", person, json=body)
 
 
-def test_of_two_keys_added_at_once_at_the_bound_one_is_refused(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def add_key(site: Site, _world: World, person: Person) -> Send:
+    numbers = count(1)
+    return lambda: site.post(
+        "/api/keys/", person, json={"public_key": new_key(), "name": f"key {next(numbers)}"}
+    )
+
+
+def log_in(site: Site, _world: World, person: Person) -> Send:
+    body = {"username": person.actor.username, "password": PASSWORD}
+    return partial(site.post, "/api-auth/password/", json=body)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "accepted", "refused"),
+    [
+        (create_group, 201, 400),
+        (ask_to_join, 200, 400),
+        (open_link, 201, 400),
+        (add_key, 201, 400),
+        (log_in, 200, 429),
+    ],
+)
+def test_only_one_of_two_concurrent_requests_reaches_the_limit(
+    site: Site,
+    world: World,
+    together: Together,
+    prepare: Callable[[Site, World, Person], Send],
+    accepted: int,
+    refused: int,
 ) -> None:
-    for _ in range(ROUNDS):
-        ada = world.person()
+    stored: dict[Any, Any] = {
+        create_group: group_queries.count_created,
+        add_key: ssh_key_queries.count,
+    }
+    for number in range(ROUNDS):
+        ada = world.person(f"ada{number}", password=HASHED)
+        send = prepare(site, world, ada)
+        assert send().status_code == accepted
+        assert statuses(together(send, send)) == [accepted, refused]
+        if prepare in stored:
+            with world.database.read() as tx:
+                assert stored[prepare](tx, ada.id) == LIMIT
 
-        def add(name: str, who: Any = ada) -> int:
-            body = {"public_key": new_key(), "name": name}
-            return site.post("/api/keys/", who, json=body).status_code
 
-        assert add("first") == 201
-        assert sorted(together(lambda: add("a"), lambda: add("b"))) == [201, 400]
-        with world.database.read() as tx:
-            assert ssh_key_queries.count(tx, ada.id) == MOST
-
-
-def test_of_a_token_made_and_a_device_let_in_at_once_at_the_bound_one_is_refused(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_only_one_of_a_new_token_and_an_approved_device_reaches_the_limit(
+    site: Site, world: World, together: Together
 ) -> None:
     for _ in range(ROUNDS):
         ada = world.person()
         with world.database.write() as tx:
             token_actions.issue_personal(tx, world.vault, ada.actor, "first")
-        begun = site.post("/api/auth/device/", json={}).json()
-        one, two = (Browser(site).sign_in(world, ada) for _ in range(2))
-        one.open("/account/tokens/")
-        page = two.open(f"/account/authorize/?session={begun['session_id']}")
+        session = site.post("/api/auth/device/", json={}).json()["session_id"]
+        first, second = (Browser(site).sign_in(world, ada) for _ in range(2))
+        first.open("/account/tokens/")
+        page = second.open(f"/account/authorize/?session={session}")
         uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
-        answers = together(
-            lambda b=one: b.send("/account/tokens/", name="second").status_code,
-            lambda b=two, u=uuid: (
-                b.send("/account/authorize/", action="approve", device=u).status_code
-            ),
+        responses = together(
+            partial(first.send, "/account/tokens/", name="second"),
+            partial(second.send, "/account/authorize/", action="approve", device=uuid),
         )
-        assert sorted(answers) == [200, 422]
+        assert statuses(responses) == [200, 422]
         with world.database.write() as tx:
             assert len(token_queries.personal(tx, ada.id)) in {1, 2}
 
 
-def test_of_two_logins_at_once_at_the_bound_one_waits(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_refresh_token_used_twice_at_once_ends_the_pair(
+    site: Site, world: World, together: Together
 ) -> None:
-    for turn in range(ROUNDS):
-        world.person(f"ada{turn}", password=HASHED)
-        body = {"username": f"ada{turn}", "password": PASSWORD}
-
-        def log_in(given: dict[str, str] = body) -> int:
-            return site.post("/api-auth/password/", json=given).status_code
-
-        assert log_in() == 200
-        assert sorted(together(log_in, log_in)) == [200, 429]
-
-
-def test_a_refresh_token_shown_twice_at_once_leaves_nobody_with_a_pair(
-    site: Site, world: World, together: Callable[..., list[Any]]
-) -> None:
-    for _ in range(ROUNDS // 3):  # each counts as two guesses
+    for _ in range(ROUNDS // 3):  # each round counts as two failures
         ada = world.person()
         with world.database.write() as tx:
             pair = token_actions.log_in_with_refresh(tx, world.vault, ada.actor, "password")
-        body = {"refresh": pair.refresh}
 
-        def refresh(given: dict[str, str] = body) -> Any:
-            return site.post("/api/auth/token/refresh/", json=given)
+        def refresh(token: str = pair.refresh) -> Any:
+            return site.post("/api/auth/token/refresh/", json={"refresh": token})
 
-        answers = together(refresh, refresh)
-        assert sorted(answer.status_code for answer in answers) == [200, 401]
-        (given,) = [answer.json() for answer in answers if answer.status_code == 200]
-        assert site.get("/api/users/me/", given["access"]).status_code == 401
-        assert refresh({"refresh": given["refresh"]}).status_code == 401
+        responses = together(refresh, refresh)
+        assert statuses(responses) == [200, 401]
+        (body,) = [response.json() for response in responses if response.status_code == 200]
+        assert site.get("/api/users/me/", body["access"]).status_code == 401
+        assert refresh(body["refresh"]).status_code == 401
 
 
-def test_a_token_made_while_everything_is_ended_does_not_survive(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_token_created_while_all_tokens_are_revoked_does_not_survive(
+    site: Site, world: World, together: Together
 ) -> None:
     for _ in range(ROUNDS):
         ada = world.person()
-        browser, thief = (Browser(site).sign_in(world, ada) for _ in range(2))
+        browser, attacker = (Browser(site).sign_in(world, ada) for _ in range(2))
         browser.open("/account/tokens/")
-        thief.open("/account/tokens/")
+        attacker.open("/account/tokens/")
         together(
-            lambda b=browser: b.send("/account/tokens/end/", kind="everything"),
-            lambda b=thief: b.send("/account/tokens/", name="mine for a year"),
+            partial(browser.send, "/account/tokens/end/", kind="everything"),
+            partial(attacker.send, "/account/tokens/", name="mine for a year"),
         )
         with world.database.read() as tx:
             assert token_queries.personal(tx, ada.id) == []

@@ -1,10 +1,8 @@
-"""A new password, and what begins or goes on at that very moment: nothing of it is left after."""
+"""A new password ends whatever is created at the same moment, on PostgreSQL."""
 
-from __future__ import annotations
-
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -18,10 +16,12 @@ from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
+from tests.races.conftest import Together, on_postgresql
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import Person, World
 
+pytestmark = on_postgresql
 ROUNDS = 25
 PASSWORD = "four winds over quiet water"
 HASHED = hash_password(PASSWORD)
@@ -29,36 +29,18 @@ OTHER = hash_password("a quiet harbour at night")
 
 
 @pytest.fixture
-def url(new_postgresql: str) -> str:
-    return new_postgresql
+def people(world: World) -> Iterator[Person]:
+    return (world.person(f"ada{number}", password=HASHED) for number in range(ROUNDS))
 
 
-@pytest.fixture
-def together() -> Iterator[Callable[..., list[Any]]]:
-    """Run functions at the same moment; give what each returned."""
-    pool = ThreadPoolExecutor(8)
-
-    def run(*functions: Callable[[], Any]) -> list[Any]:
-        gate = threading.Barrier(len(functions))
-
-        def one(function: Callable[[], Any]) -> Any:
-            gate.wait(timeout=20)
-            return function()
-
-        return [done.result(timeout=60) for done in [pool.submit(one, f) for f in functions]]
-
-    yield run
-    pool.shutdown()
-
-
-def left(world: World, person: Person) -> list[str]:
-    """What still lets somebody into an account, or will."""
+def remaining_access(world: World, person: Person) -> list[str]:
+    """Return the kinds of tokens and requests that still give access to an account."""
     with world.database.read() as tx:
-        found = [kind.value for kind in token_queries.count_by_kind(tx, person.id)]
-        found += ["api"] if token_queries.of_account(tx, person.id) else []
-        found += ["address"] if email_change_queries.of_account(tx, person.id) else []
+        kinds = [kind.value for kind in token_queries.count_by_kind(tx, person.id)]
+        kinds += ["api"] if token_queries.of_account(tx, person.id) else []
+        kinds += ["address"] if email_change_queries.of_account(tx, person.id) else []
         rows = tx.fetch_all(Statement(device_rows.select()))
-    return found + [row.state for row in rows if row.account_id == person.id]
+    return kinds + [row.state for row in rows if row.account_id == person.id]
 
 
 def change(world: World, person: Person) -> Callable[[], None]:
@@ -69,89 +51,78 @@ def change(world: World, person: Person) -> Callable[[], None]:
     return run
 
 
-def test_a_login_and_a_new_password_at_one_moment_leave_no_token(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_login_during_a_password_change_leaves_no_token(
+    site: Site, world: World, people: Iterator[Person], together: Together
 ) -> None:
-    for turn in range(ROUNDS):
-        ada = world.person(f"ada{turn}", password=HASHED)
-        given = {"username": f"ada{turn}", "password": PASSWORD}
-        answers = together(
-            lambda g=given: site.post("/api-auth/password/", json=g),
-            lambda g=given: site.post("/api/auth/token/", json=g),
+    for ada in people:
+        body = {"username": ada.actor.username, "password": PASSWORD}
+        responses = together(
+            partial(site.post, "/api-auth/password/", json=body),
+            partial(site.post, "/api/auth/token/", json=body),
             change(world, ada),
         )
-        assert {answer.status_code for answer in answers[:2]} <= {200, 401}
-        assert left(world, ada) == []
+        assert {response.status_code for response in responses[:2]} <= {200, 401}
+        assert remaining_access(world, ada) == []
 
 
-def test_a_refresh_and_a_new_password_at_one_moment_leave_no_token(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_refresh_during_a_password_change_leaves_no_token(
+    site: Site, world: World, people: Iterator[Person], together: Together
 ) -> None:
-    for turn in range(ROUNDS):
-        ada = world.person(f"ada{turn}", password=HASHED)
+    for ada in people:
         with world.database.write() as tx:
             pair = token_actions.log_in_with_refresh(tx, world.vault, ada.actor, "password")
             tx.execute(Statement(rate_limits.delete()))
-        given = {"refresh": pair.refresh}
-        answer, _ = together(
-            lambda g=given: site.post("/api/auth/token/refresh/", json=g), change(world, ada)
-        )
-        assert answer.status_code in {200, 401}
-        assert left(world, ada) == []
+        refresh = partial(site.post, "/api/auth/token/refresh/", json={"refresh": pair.refresh})
+        response, _ = together(refresh, change(world, ada))
+        assert response.status_code in {200, 401}
+        assert remaining_access(world, ada) == []
 
 
-def test_a_program_that_fetches_while_the_password_is_changed_has_nothing_left(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_device_token_fetched_during_a_password_change_is_revoked(
+    site: Site, world: World, people: Iterator[Person], together: Together
 ) -> None:
-    for turn in range(ROUNDS):
-        ada = world.person(f"ada{turn}", password=HASHED)
+    for ada in people:
         with world.database.write() as tx:
-            waiting = device_actions.begin(tx, world.vault, "a program")
-            device_actions.approve(tx, ada.actor, waiting.uuid)
-        given = {"device_code": waiting.device_code}
-        answer, _ = together(
-            lambda g=given: site.post("/api/auth/device/token/", json=g), change(world, ada)
-        )
-        assert answer.status_code == 200
-        assert set(left(world, ada)) <= {"denied", "used"}
+            device = device_actions.begin(tx, world.vault, "a program")
+            device_actions.approve(tx, ada.actor, device.uuid)
+        body = {"device_code": device.device_code}
+        fetch = partial(site.post, "/api/auth/device/token/", json=body)
+        response, _ = together(fetch, change(world, ada))
+        assert response.status_code == 200
+        assert set(remaining_access(world, ada)) <= {"denied", "used"}
 
 
-def test_a_session_makes_nothing_that_outlives_a_new_password(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_session_during_a_password_change_creates_no_lasting_token(
+    site: Site, world: World, people: Iterator[Person], together: Together
 ) -> None:
-    for turn in range(ROUNDS):
-        ada = world.person(f"ada{turn}", password=HASHED)
+    for ada in people:
         with world.database.write() as tx:
-            waiting = device_actions.begin(tx, world.vault, "a program")
-        browsers = [Browser(site).sign_in(world, ada) for _ in range(2)]
-        browsers[0].open("/account/tokens/")
-        browsers[1].open(f"/account/authorize/?session={waiting.uuid}")
-        decided = {"action": "approve", "device": waiting.uuid, "same": "yes"}
+            device = device_actions.begin(tx, world.vault, "a program")
+        first, second = (Browser(site).sign_in(world, ada) for _ in range(2))
+        first.open("/account/tokens/")
+        second.open(f"/account/authorize/?session={device.uuid}")
+        form = {"action": "approve", "device": device.uuid, "same": "yes"}
         together(
-            lambda b=browsers[0]: b.send("/account/tokens/", name="for later"),
-            lambda b=browsers[1], d=decided: b.send("/account/authorize/", **d),
+            partial(first.send, "/account/tokens/", name="for later"),
+            partial(second.send, "/account/authorize/", **form),
             change(world, ada),
         )
-        assert set(left(world, ada)) <= {"denied"}
+        assert set(remaining_access(world, ada)) <= {"denied"}
 
 
-def test_of_two_who_change_a_password_with_the_old_one_one_does(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_only_one_of_two_password_changes_succeeds(
+    site: Site, world: World, people: Iterator[Person], together: Together
 ) -> None:
-    for turn in range(10):
-        ada = world.person(f"ada{turn}", password=HASHED)
+    def send(browser: Browser, new: str) -> Any:
+        form = {"current": PASSWORD, "password": new, "again": new}
+        return browser.send("/account/password/", **form)
+
+    for ada in islice(people, 10):
         browsers = [Browser(site).sign_in(world, ada) for _ in range(2)]
         for browser in browsers:
             browser.open("/account/password/")
-        given = {"current": PASSWORD}
-
-        def send(browser: Browser, new: str, given: dict[str, str] = given) -> Any:
-            return browser.send("/account/password/", **given, password=new, again=new)
-
-        answers = together(
-            lambda b=browsers[0]: send(b, "the words of the owner"),
-            lambda b=browsers[1]: send(b, "the words of the thief"),
-        )
-        led = [answer.headers.get("location") for answer in answers]
-        assert led.count("/account/password/") == 1, led
-        assert left(world, ada) == ["session"], "the one that won is signed in, and nobody else"
+        passwords = ("the words of the owner", "the words of the thief")
+        responses = together(*map(partial, [send] * 2, browsers, passwords))
+        locations = [response.headers.get("location") for response in responses]
+        assert locations.count("/account/password/") == 1, locations
+        assert remaining_access(world, ada) == ["session"], "only the successful one is signed in"

@@ -1,24 +1,19 @@
-"""Promises about groups that only a race can break; on PostgreSQL."""
+"""Concurrent actions on groups, on PostgreSQL."""
 
-from __future__ import annotations
+from functools import partial
 
-from collections.abc import Callable
-from typing import Any
-
-import httpx
 import pytest
 from sqlalchemy import select
 
 from collegium.db.statements import Statement
 from collegium.db.tables import grants, join_requests
 from tests.groups.scene import Groups
-from tests.races.test_races import ROUNDS, together, url
+from tests.races.conftest import Together, on_postgresql, statuses
 from tests.support.site import Site
 from tests.support.world import World
 
-__all__ = ["together", "url"]
-
-Together = Callable[..., "list[httpx.Response]"]
+ROUNDS = 50
+pytestmark = on_postgresql
 
 
 @pytest.fixture
@@ -26,12 +21,8 @@ def groups(world: World, site: Site) -> Groups:
     return Groups(world, site)
 
 
-def statuses(answers: list[httpx.Response]) -> list[int]:
-    return sorted(answer.status_code for answer in answers)
-
-
-def places(groups: Groups, group: int, account: int) -> int:
-    """How often somebody has a place in a group."""
+def count_grants(groups: Groups, group: int, account: int) -> int:
+    """Count the active grants of an account in a group."""
     statement = select(grants.c.id).where(
         grants.c.scope_id == group, grants.c.account_id == account, grants.c.ended_at.is_(None)
     )
@@ -39,79 +30,79 @@ def places(groups: Groups, group: int, account: int) -> int:
         return len(tx.fetch_all(Statement(statement)))
 
 
-def test_of_a_decision_and_its_taking_back_exactly_one_counts(
+def test_group_request_accepted_and_withdrawn_has_one_outcome(
     groups: Groups, together: Together
 ) -> None:
     olga, alice = groups.world.person("olga"), groups.world.person("alice")
-    for turn in range(ROUNDS):
-        group = groups.found(olga, f"Round {turn}")
+    for number in range(ROUNDS):
+        group = groups.found(olga, f"Round {number}")
         uuid = groups.ask(group, alice)
-        answers = together(
-            lambda u=uuid: groups.get(olga, "request", u, "accept"),
-            lambda u=uuid: groups.get(alice, "request", u, "cancel"),
+        responses = together(
+            partial(groups.get, olga, "request", uuid, "accept"),
+            partial(groups.get, alice, "request", uuid, "cancel"),
         )
-        assert statuses(answers) == [200, 400]
-        accepted = answers[0].status_code == 200
-        assert places(groups, group, alice.id) == accepted
+        assert statuses(responses) == [200, 400]
+        accepted = responses[0].status_code == 200
+        assert count_grants(groups, group, alice.id) == accepted
         assert groups.request(uuid).state == ("approved" if accepted else "canceled")
 
 
-def test_two_managers_who_let_somebody_in_at_once_both_did(
+def test_two_managers_who_accept_a_group_request_both_succeed(
     groups: Groups, together: Together
 ) -> None:
     olga, mia, alice = (groups.world.person(name) for name in ("olga", "mia", "alice"))
-    for turn in range(ROUNDS):
-        group = groups.found(olga, f"Round {turn}")
+    for number in range(ROUNDS):
+        group = groups.found(olga, f"Round {number}")
         groups.seat(group, mia, "GROUP.MANAGER")
         uuid = groups.ask(group, alice)
-        answers = together(
-            *(lambda w=who, u=uuid: groups.get(w, "request", u, "accept") for who in (olga, mia))
+        responses = together(
+            *(partial(groups.get, who, "request", uuid, "accept") for who in (olga, mia))
         )
-        assert statuses(answers) == [200, 200]
-        assert places(groups, group, alice.id) == 1
+        assert statuses(responses) == [200, 200]
+        assert count_grants(groups, group, alice.id) == 1
 
 
-def test_whoever_asks_twice_at_once_has_asked_once(groups: Groups, together: Together) -> None:
+def test_asking_twice_at_once_to_join_a_group_makes_one_request(
+    groups: Groups, together: Together
+) -> None:
     olga = groups.world.person("olga")
-    askers = [groups.world.person(f"asker{number}") for number in range(5)]
-    for turn in range(ROUNDS):
-        group, alice = groups.found(olga, f"Round {turn}"), askers[turn % 5]
-        answers = together(
-            *(lambda g=group, a=alice: groups.get(a, "group", g, "join") for _ in range(2))
-        )
-        assert statuses(answers) == [200, 200]
-        assert answers[0].json() == answers[1].json()
+    requesters = [groups.world.person(f"requester{number}") for number in range(5)]
+    for number in range(ROUNDS):
+        group, alice = groups.found(olga, f"Round {number}"), requesters[number % 5]
+        responses = together(*(partial(groups.get, alice, "group", group, "join"),) * 2)
+        assert statuses(responses) == [200, 200]
+        assert responses[0].json() == responses[1].json()
         statement = select(join_requests.c.id).where(join_requests.c.scope_id == group)
         with groups.world.database.read() as tx:
             assert len(tx.fetch_all(Statement(statement))) == 1
 
 
-def test_whoever_is_let_in_and_takes_an_invitation_at_once_has_one_place(
+def test_request_and_invitation_accepted_at_once_give_one_grant(
     groups: Groups, together: Together
 ) -> None:
     olga, alice = groups.world.person("olga"), groups.world.person("alice")
-    for turn in range(ROUNDS):
-        group = groups.found(olga, f"Round {turn}")
-        invited = groups.invite(group, olga, alice, is_manager=True)
-        asked = groups.ask(group, alice)
-        answers = together(
-            lambda u=asked: groups.get(olga, "request", u, "accept"),
-            lambda u=invited: groups.get(alice, "invitation", u, "accept"),
+    for number in range(ROUNDS):
+        group = groups.found(olga, f"Round {number}")
+        invitation = groups.invite(group, olga, alice, is_manager=True)
+        request = groups.ask(group, alice)
+        responses = together(
+            partial(groups.get, olga, "request", request, "accept"),
+            partial(groups.get, alice, "invitation", invitation, "accept"),
         )
-        # Who decides after the invitation was accepted finds the request approved by it.
-        assert answers[0].status_code == 200
-        assert places(groups, group, alice.id) == 1
-        role = "GROUP.MANAGER" if answers[1].status_code == 200 else "GROUP.MEMBER"
+        # An accepted invitation approves the request, so approving it again succeeds.
+        assert responses[0].status_code == 200
+        assert count_grants(groups, group, alice.id) == 1
+        role = "GROUP.MANAGER" if responses[1].status_code == 200 else "GROUP.MEMBER"
         assert groups.role_of(group, alice) == role
 
 
-def test_two_owners_who_leave_at_once_leave_one_behind(groups: Groups, together: Together) -> None:
+def test_of_two_owners_who_leave_at_once_one_remains(groups: Groups, together: Together) -> None:
     olga, otto = groups.world.person("olga"), groups.world.person("otto")
-    for turn in range(ROUNDS):
-        group = groups.found(olga, f"Round {turn}")
+    for number in range(ROUNDS):
+        group = groups.found(olga, f"Round {number}")
         groups.seat(group, otto, "GROUP.OWNER")
-        answers: list[Any] = together(
-            *(lambda w=who, g=group: groups.get(w, "group", g, "leave") for who in (olga, otto))
+        responses = together(
+            *(partial(groups.get, who, "group", group, "leave") for who in (olga, otto))
         )
-        assert statuses(answers) == [200, 400]
+        assert statuses(responses) == [200, 400]
         assert len(groups.members(group)) == 1

@@ -1,6 +1,4 @@
-"""An invitation that is changed, or whose account is, while an action waits for it."""
-
-from __future__ import annotations
+"""An invitation or its account changes while an action waits for it."""
 
 from typing import Any
 
@@ -20,53 +18,46 @@ from collegium.memberships import actions as membership_actions
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from tests.proof.invariants import broken
-from tests.races.test_waiting import Band, then
+from tests.races.test_waiting import GroupScene, overlap, refusal
 from tests.support.world import Person, World
 
 
 class Invited:
-    """A group of two owners, and Ann, who is invited to it."""
+    """A group with two owners, and Ann, who is invited to it."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.band = Band(world)
+        self.group = GroupScene(world)
         self.ann = world.person("ann")
         self.uuid = ""
 
     def update(self, tx: WriteTransaction, **changes: Any) -> None:
         """Change Ann's account, as staff."""
         account_actions.update(
-            tx,
-            self.world.staff.actor,
-            self.world.settings,
-            self.ann.uuid,
-            changes,
-            agrees=False,
+            tx, self.world.staff.actor, self.world.settings, self.ann.uuid, changes, agrees=False
         )
 
-    def wish(self, tx: WriteTransaction, **flags: bool) -> None:
-        self.band.wish(tx, self.band.olga, self.ann, **flags)
+    def change_member(self, tx: WriteTransaction, **flags: bool) -> None:
+        self.group.change_member(tx, self.group.olga, self.ann, **flags)
 
     def invite(self) -> None:
         with self.world.database.write() as tx:
-            self.wish(tx)
+            self.change_member(tx)
         self.uuid = self.row().uuid
 
     def create(self, tx: WriteTransaction) -> None:
-        """Invite Ann as the page of the group does, which has looked her up before."""
-        reached: Any = access_queries.permissions_in_scope(
-            tx, self.band.olga.actor, self.band.number
-        )
+        """Invite Ann as the page does, which has loaded her account before."""
+        reached: Any = access_queries.permissions_in_scope(tx, self.group.olga.actor, self.group.id)
         role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
         account = account_queries.by_uuid(tx, self.ann.uuid)
         group_invitation_actions.create(
-            tx, self.band.olga.actor, self.world.settings, reached, role, {}, account
+            tx, self.group.olga.actor, self.world.settings, reached, role, {}, account
         )
 
     def act(self, action: str, who: Person) -> Any:
-        door: Any = getattr(group_invitation_actions, action)
+        function: Any = getattr(group_invitation_actions, action)
         settings = () if action in {"cancel", "decline"} else (self.world.settings,)
-        return lambda tx: door(tx, who.actor, *settings, self.uuid)
+        return lambda tx: function(tx, who.actor, *settings, self.uuid)
 
     def row(self) -> Any:
         statement = select(invitations).where(invitations.c.account_id == self.ann.id)
@@ -79,29 +70,27 @@ def invited(world: World) -> Invited:
     return Invited(world)
 
 
-def test_an_invitation_that_ends_with_its_account_can_be_cancelled_meanwhile(
+def test_invitation_of_a_deactivated_account_can_be_cancelled(
     invited: Invited, database: Database
 ) -> None:
     invited.invite()
-    canceled = then(
+    (canceled,) = overlap(
         database,
         lambda tx: invited.update(tx, is_active=False),
-        invited.act("cancel", invited.band.olga),
+        invited.act("cancel", invited.group.olga),
     )
-    # To cancel twice is no fault in a group.
+    # In a group, cancelling twice is allowed.
     assert canceled.state == "canceled", canceled
     assert invited.row().state == "canceled"
 
 
 @pytest.mark.parametrize("action", ["accept", "decline"])
-def test_an_invitation_that_ends_with_its_account_is_not_answered_meanwhile(
+def test_invitation_of_a_deactivated_account_cannot_be_answered(
     invited: Invited, database: Database, action: str
 ) -> None:
     invited.invite()
-    refused = then(
-        database,
-        lambda tx: invited.update(tx, is_active=False),
-        invited.act(action, invited.ann),
+    (refused,) = overlap(
+        database, lambda tx: invited.update(tx, is_active=False), invited.act(action, invited.ann)
     )
     assert (type(refused), refused.code) == (Conflict, "invitation.wrong_state")
     assert refused.facts["state"] == "canceled"
@@ -109,38 +98,38 @@ def test_an_invitation_that_ends_with_its_account_is_not_answered_meanwhile(
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_who_is_deactivated_meanwhile_is_not_invited_to_a_group(
+def test_deactivated_account_is_not_invited_to_a_group(
     invited: Invited, database: Database, before: bool
 ) -> None:
     if before:
         invited.invite()
-    refused = then(
+    (refused,) = overlap(
         database,
         lambda tx: invited.update(tx, is_active=False),
-        lambda tx: invited.wish(tx, is_manager=True),
+        lambda tx: invited.change_member(tx, is_manager=True),
     )
     assert isinstance(refused, (Conflict, Invalid)), refused
     assert refused.code == ("group.people" if database.is_sqlite else "group.no_account")
     assert (invited.row() and invited.row().state) == ("canceled" if before else None)
 
 
-@pytest.mark.parametrize("how", ["wish", "create"])
-def test_an_invitation_goes_to_the_address_that_its_account_has_then(
+@pytest.mark.parametrize("how", ["change_member", "create"])
+def test_invitation_goes_to_the_current_address_of_its_account(
     invited: Invited, database: Database, how: str
 ) -> None:
     def move(tx: WriteTransaction) -> None:
         invited.update(tx, email="ann@elsewhere.example")
 
-    refused = then(database, move, getattr(invited, how))
-    if database.is_sqlite and how == "wish":
-        # It begins when the address is nobody's any more.
+    (refused,) = overlap(database, move, getattr(invited, how))
+    if database.is_sqlite and how == "change_member":
+        # It begins when no account has the address any more.
         assert refused.facts["problems"] == {invited.ann.email: "unknown"}
         return
     assert refused is None
     assert invited.row().email == "ann@elsewhere.example"
 
 
-def test_an_invitation_whose_account_moves_meanwhile_is_changed(
+def test_invitation_gets_the_new_address_of_its_account(
     invited: Invited, database: Database
 ) -> None:
     invited.invite()
@@ -148,11 +137,11 @@ def test_an_invitation_whose_account_moves_meanwhile_is_changed(
     def move(tx: WriteTransaction) -> None:
         invited.update(tx, email="ann@elsewhere.example")
 
-    canceled = then(database, move, invited.act("cancel", invited.band.olga))
+    (canceled,) = overlap(database, move, invited.act("cancel", invited.group.olga))
     assert (canceled.state, canceled.email) == ("canceled", "ann@elsewhere.example")
 
 
-def test_an_invitation_is_deleted_once(world: World, database: Database) -> None:
+def test_invitation_is_deleted_once(world: World, database: Database) -> None:
     olga, ada = world.person("olga"), world.person("ada")
     lab = world.organisation(owner=olga)
     uuid = world.invite(world.staff, ada.email, "CUSTOMER.OWNER", lab)
@@ -160,32 +149,29 @@ def test_an_invitation_is_deleted_once(world: World, database: Database) -> None
     def delete(tx: WriteTransaction) -> None:
         invitation_actions.delete(tx, world.staff.actor, uuid)
 
-    refused = then(database, delete, delete)
-    assert (type(refused), refused.code) == (NotFound, "invitation.unknown")
+    assert refusal(database, delete, delete) == (NotFound, "invitation.unknown")
+    deletions = select(events.c.id).where(events.c.kind == "invitation.deleted")
     with database.read() as tx:
-        rows = tx.fetch_all(
-            Statement(select(events.c.id).where(events.c.kind == "invitation.deleted"))
-        )
-    assert len(rows) == 1
+        assert len(tx.fetch_all(Statement(deletions))) == 1
 
 
-def test_an_invitation_that_is_accepted_and_deleted_at_once_admits_its_invitee(
+def test_invitation_accepted_and_deleted_at_once_gives_the_role(
     world: World, database: Database
 ) -> None:
     olga, ada = world.person("olga"), world.person("ada")
     lab = world.organisation(owner=olga)
     uuid = world.invite(world.staff, ada.email, "CUSTOMER.OWNER", lab)
-    deleted = then(
+    results = overlap(
         database,
         lambda tx: invitation_actions.accept(tx, ada.actor, world.settings, uuid),
         lambda tx: invitation_actions.delete(tx, world.staff.actor, uuid),
     )
-    assert deleted is None
+    assert results == [None]
     assert [row.username for row in world.grants_in(lab)] == ["olga", "ada"]
     assert world.invitation(uuid) is None
 
 
-def test_who_loses_the_right_meanwhile_creates_no_invite_link(
+def test_account_that_lost_the_right_creates_no_invite_link(
     world: World, database: Database
 ) -> None:
     olga, mia = world.person("olga"), world.person("mia")
@@ -198,19 +184,19 @@ def test_who_loses_the_right_meanwhile_creates_no_invite_link(
         account: Any = account_queries.by_uuid(tx, mia.uuid)
         by_olga = access_queries.get_visible(tx, olga.actor, project.kind, project.uuid)
     seat = membership_actions.RoleAssignment(by_olga, manager, account)
-    refused = then(
+    refused = refusal(
         database,
         lambda tx: membership_actions.remove(tx, olga.actor, seat),
         lambda tx: invite_link_actions.create(
             tx, mia.actor, world.settings, reached, member, None, {}
         ),
     )
-    assert (type(refused), refused.code) == (NotFound, "project.unknown")
+    assert refused == (NotFound, "project.unknown")
 
 
 @pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("sent_first", [True, False])
-def test_an_invitation_whose_invitee_is_deleted_meanwhile_is_not_renewed(
+def test_invitation_of_a_deleted_account_is_not_renewed(
     world: World, database: Database, *, sent_first: bool, moved: bool
 ) -> None:
     olga, ada = world.person("olga"), world.person("ada")
@@ -218,7 +204,7 @@ def test_an_invitation_whose_invitee_is_deleted_meanwhile_is_not_renewed(
     uuid = world.invite(world.staff, ada.email, "CUSTOMER.OWNER", lab)
     with database.write() as tx:
         invitation_actions.cancel(tx, world.staff.actor, uuid)
-        if moved:  # the invitation is to an address that the account had once
+        if moved:  # the invitation names an earlier address of the account
             changes = {"email": "ada@elsewhere.example"}
             account_actions.update(
                 tx, world.staff.actor, world.settings, ada.uuid, changes, agrees=False
@@ -230,7 +216,8 @@ def test_an_invitation_whose_invitee_is_deleted_meanwhile_is_not_renewed(
     def delete(tx: WriteTransaction) -> None:
         account_actions.delete(tx, world.staff.actor, ada.uuid)
 
-    refused = then(database, send, delete) if sent_first else then(database, delete, send)
+    actions = (send, delete) if sent_first else (delete, send)
+    (refused,) = overlap(database, *actions)
     if sent_first:
         assert refused is None
     else:

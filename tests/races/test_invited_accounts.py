@@ -1,6 +1,4 @@
-"""Nobody is invited to a group whose account is deactivated at that moment, on PostgreSQL."""
-
-from __future__ import annotations
+"""An account is deactivated while it is invited to a group, on PostgreSQL."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,13 +11,12 @@ from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.settings import Settings
 from tests.groups.scene import Groups
-from tests.races.test_races import together, url
+from tests.races.conftest import Together, on_postgresql
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import World
 
-__all__ = ["together", "url"]
-
+pytestmark = on_postgresql
 ROUNDS = 12
 
 
@@ -29,13 +26,13 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
 
 
 @pytest.mark.parametrize("way", ["invite", "send", "accept"])
-def test_no_open_invitation_is_of_an_account_that_is_deactivated_meanwhile(
-    way: str, site: Site, world: World, together: Callable[..., list[Any]]
+def test_account_deactivated_during_an_invitation_has_none_pending(
+    way: str, site: Site, world: World, together: Together
 ) -> None:
     groups, olga = Groups(world, site), world.person("olga")
     browser = Browser(site).sign_in(world, olga)
-    for turn in range(ROUNDS):
-        ada, group = world.person(f"ada{turn}"), groups.found(olga, f"Round {turn}")
+    for number in range(ROUNDS):
+        ada, group = world.person(f"ada{number}"), groups.found(olga, f"Round {number}")
         headers = {"Authorization": f"Bearer {olga.token}"}
         path = f"/api/private/users/group/{group}/"
         body: dict[str, Any] = {"users": {ada.email: {}}}
@@ -49,12 +46,11 @@ def test_no_open_invitation_is_of_an_account_that_is_deactivated_meanwhile(
             else:
                 assert browser.send(f"{here}{uuid}/", action="cancel").status_code == 303
                 action = partial(browser.send, f"{here}{uuid}/", action="send")
-        switch = partial(
-            site.request, "PATCH", f"/api/users/{ada.uuid}/", world.staff, json={"is_active": False}
-        )
-        off, did = together(switch, action)
-        assert off.status_code == 200, off.text
-        assert did.status_code < 500, did.text
+        user, change = f"/api/users/{ada.uuid}/", {"is_active": False}
+        deactivate = partial(site.request, "PATCH", user, world.staff, json=change)
+        deactivated, response = together(deactivate, action)
+        assert deactivated.status_code == 200, deactivated.text
+        assert response.status_code < 500, response.text
         with world.database.read() as tx:
             rows = tx.fetch_all(Statement(select(invitations.c.state, invitations.c.account_id)))
         assert {row.state for row in rows if row.account_id == ada.id} <= {"canceled", "accepted"}

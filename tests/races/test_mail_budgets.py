@@ -1,6 +1,4 @@
-"""The budget of an address holds for senders at one moment, on PostgreSQL."""
-
-from __future__ import annotations
+"""The mail budget of an address limits concurrent senders, on PostgreSQL."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,12 +8,11 @@ import pytest
 
 from collegium.settings import Settings
 from tests.groups.scene import Groups
-from tests.races.test_races import together, url
+from tests.races.conftest import Together, on_postgresql, statuses
 from tests.support.site import Site
 from tests.support.world import World
 
-__all__ = ["together", "url"]
-
+pytestmark = on_postgresql
 ROUNDS = 10
 
 
@@ -24,8 +21,8 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
     return make_settings(recipient_mail_limit="3")
 
 
-def test_of_many_senders_at_one_moment_no_more_than_the_budget_mail_an_address(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_concurrent_senders_do_not_exceed_the_mail_budget(
+    site: Site, world: World, together: Together
 ) -> None:
     organisation = world.organisation()
     role = world.role("PROJECT.MEMBER").uuid
@@ -34,37 +31,29 @@ def test_of_many_senders_at_one_moment_no_more_than_the_budget_mail_an_address(
         person, project = world.person(), world.project(organisation)
         world.seat(person, "PROJECT.MANAGER", project)
         senders.append((person, project))
-    for turn in range(ROUNDS):
+    for number in range(ROUNDS):
         bodies = [
-            {"email": f"v{turn}@example.org", "scope": f"http://x{place.path}", "role": role}
-            for _, place in senders
+            {"email": f"v{number}@example.org", "scope": f"http://x{project.path}", "role": role}
+            for _, project in senders
         ]
-        answers = together(
+        responses = together(
             *(
                 partial(site.post, "/api/user-invitations/", who, json=body)
                 for (who, _), body in zip(senders, bodies, strict=True)
             )
         )
-        assert sorted(answer.status_code for answer in answers) == [201] * 3 + [429] * 3
+        assert statuses(responses) == [201] * 3 + [429] * 3
 
 
-def test_two_who_invite_the_same_people_in_another_order_do_not_wait_for_each_other(
-    site: Site, world: World, together: Callable[..., list[Any]]
+def test_inviting_the_same_people_in_another_order_does_not_deadlock(
+    site: Site, world: World, together: Together
 ) -> None:
     groups, olga, otto = Groups(world, site), world.person("olga"), world.person("otto")
-    for turn in range(ROUNDS):
-        people = [world.person(f"p{turn}x{one}").email for one in range(4)]
-        answers = together(
-            *(
-                partial(
-                    groups.call,
-                    "PATCH",
-                    who,
-                    "group",
-                    groups.found(who, f"{who.actor.username} {turn}"),
-                    json={"users": {email: {} for email in order}},
-                )
-                for who, order in ((olga, people), (otto, people[::-1]))
-            )
-        )
-        assert [answer.status_code for answer in answers] == [200, 200]
+    for number in range(ROUNDS):
+        emails = [world.person(f"p{number}x{index}").email for index in range(4)]
+        invitations = []
+        for who, order in ((olga, emails), (otto, emails[::-1])):
+            group = groups.found(who, f"{who.actor.username} {number}")
+            body: dict[str, Any] = {"users": {email: {} for email in order}}
+            invitations.append(partial(groups.call, "PATCH", who, "group", group, json=body))
+        assert statuses(together(*invitations)) == [200, 200]
