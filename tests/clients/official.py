@@ -1,6 +1,4 @@
-"""The official client of a version: tells stories, under an interpreter of its own."""
-
-from __future__ import annotations
+"""An official Waldur client, under its own interpreter."""
 
 import json
 import subprocess
@@ -10,34 +8,34 @@ from typing import Any
 from tests.support.serving import Service
 
 ROOT = Path(__file__).parents[2]
-STORIES = Path(__file__).parent / "stories"
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 class Official:
-    """An interpreter that has read the client once, for all stories; see ``teller.py``."""
+    """An interpreter that has imported the client and runs scripts; see ``runner.py``."""
 
     def __init__(self, version: str) -> None:
         self.version = version
         interpreter = ROOT / f".venv-waldur-{version}" / "bin" / "python"
         assert interpreter.exists(), f"{interpreter} is missing; script/test makes it"
-        self._teller = subprocess.Popen(
-            [interpreter, STORIES / "teller.py"],
+        self._runner = subprocess.Popen(
+            [interpreter, SCRIPTS / "runner.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def tell(self, story: str, service: Service, *words: object) -> Any:
-        """Tell a story of a service; give what it ends with."""
-        said, complaints = service.folder / "said", service.folder / "complaints"
-        argv = [STORIES / story, service.base, *words]
-        asked = [100, str(said), str(complaints), [str(word) for word in argv]]
-        assert self._teller.stdin is not None
-        assert self._teller.stdout is not None
-        print(json.dumps(asked), file=self._teller.stdin, flush=True)
-        code = self._teller.stdout.readline().strip()
-        assert code == "0", complaints.read_text()[-3000:] + service.log.read_text()[-3000:]
-        return json.loads(said.read_text().splitlines()[-1])
+    def run(self, script: str, service: Service, *arguments: object) -> Any:
+        """Run a script against a service; return the JSON that it prints last."""
+        output, errors = service.folder / "output", service.folder / "errors"
+        argv = [str(word) for word in (SCRIPTS / script, service.base, *arguments)]
+        assert self._runner.stdin is not None
+        assert self._runner.stdout is not None
+        job = json.dumps([100, str(output), str(errors), argv])
+        print(job, file=self._runner.stdin, flush=True)
+        code = self._runner.stdout.readline().strip()
+        assert code == "0", errors.read_text()[-3000:] + service.log.read_text()[-3000:]
+        return json.loads(output.read_text().splitlines()[-1])
 
     def close(self) -> None:
-        self._teller.communicate(timeout=10)
+        self._runner.communicate(timeout=10)

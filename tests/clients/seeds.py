@@ -1,6 +1,4 @@
-"""The examples and field tables of the documents that describe the system we were asked for."""
-
-from __future__ import annotations
+"""The examples and field tables of the documents that describe the required API."""
 
 import json
 import re
@@ -27,9 +25,9 @@ class Example:
     """One described operation.
 
     Args:
-        httpie: the words of the command line, as printed.
+        httpie: the command line, as printed.
         python: the program, as printed.
-        fields: the top-level fields that the answer's table names.
+        fields: the top-level fields of the response.
     """
 
     title: str
@@ -39,17 +37,17 @@ class Example:
 
     @property
     def call(self) -> tuple[str, str]:
-        """Method and path with ``{uuid}`` for the object."""
+        """Return method and path, with ``{uuid}`` for the object."""
         method, url = self.httpie.split()[1:3]
         return method, url.removeprefix(HOST).replace(UUID, "{uuid}")
 
 
 def examples(name: str) -> list[Example]:
-    """Give the operations of one document, or none where the documents are not at hand."""
-    found = sorted(SEEDS.glob(name))
-    if not found:
+    """Return the operations of a document, or none if the documents are missing."""
+    files = sorted(SEEDS.glob(name))
+    if not files:
         return []
-    parts = re.split(r"^### ", found[0].read_text(), flags=re.MULTILINE)[1:]
+    parts = re.split(r"^### ", files[0].read_text(), flags=re.MULTILINE)[1:]
     return [_example(part) for part in parts]
 
 
@@ -58,31 +56,30 @@ def _example(text: str) -> Example:
     python = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert httpie
     assert python
-    answers = text.partition('=== "Responses"')[2]
-    named = re.findall(r"^\s*\| `([a-z_]+)` \|", answers, re.MULTILINE)
+    responses = text.partition('=== "Responses"')[2]
     return Example(
         title=text.splitlines()[0].strip(),
         httpie=httpie[1].replace("\\\n", " "),
         python=re.sub(r"^    ", "", python[1], flags=re.MULTILINE),
-        fields=frozenset(named),
+        fields=frozenset(re.findall(r"^\s*\| `([a-z_]+)` \|", responses, re.MULTILINE)),
     )
 
 
-class Stage(Protocol):
-    """A running service on which examples can be tried."""
+class ExampleService(Protocol):
+    """A running service for examples."""
 
     @property
     def service(self) -> Service: ...
 
-    def put_in(self, text: str, example: Example) -> str:
-        """Put host, token and ids into an example."""
+    def fill_in(self, text: str, example: Example) -> str:
+        """Insert host, token and ids into an example."""
 
 
-def httpie(stage: Stage, example: Example) -> Any:
-    """Run the command line as printed; give the body of the answer."""
-    words = shlex.split(stage.put_in(example.httpie, example))[1:]
+def httpie(server: ExampleService, example: Example) -> Any:
+    """Run the command line as printed; return the body of the response."""
+    arguments = shlex.split(server.fill_in(example.httpie, example))[1:]
     done = subprocess.run(
-        [HTTPIE, "--check-status", "--ignore-stdin", "--body", *words],
+        [HTTPIE, "--check-status", "--ignore-stdin", "--body", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -92,18 +89,20 @@ def httpie(stage: Stage, example: Example) -> Any:
     return json.loads(done.stdout) if done.stdout.strip() else None
 
 
-def programs(client: Official, stage: Stage, examples: Sequence[Example]) -> dict[str, str]:
-    """Run the programs as printed; give what each of them ended with, by its title."""
-    # Where an operation has no body in its answer, this client has only the detailed call.
+def programs(
+    client: Official, server: ExampleService, examples: Sequence[Example]
+) -> dict[str, str]:
+    """Run the programs as printed; return the error of each, or an empty text, by its title."""
+    # For an operation without a response body this client has only the detailed call.
     texts = {
         example.title: re.sub(
             r"(\w+)\.sync\(",
             r'getattr(\1, "sync", \1.sync_detailed)(',
-            stage.put_in(example.python, example),
+            server.fill_in(example.python, example),
         )
         for example in examples
     }
-    file = stage.service.folder / "programs.json"
+    file = server.service.folder / "programs.json"
     file.write_text(json.dumps(texts))
-    told: dict[str, str] = client.tell("printed.py", stage.service, file)
-    return told
+    results: dict[str, str] = client.run("examples.py", server.service, file)
+    return results

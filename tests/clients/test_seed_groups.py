@@ -1,6 +1,4 @@
-"""Every printed example of the membership requests API runs as printed, with client 0.2.0."""
-
-from __future__ import annotations
+"""The printed examples of the membership requests API, with client 0.2.0."""
 
 import ast
 import json
@@ -26,14 +24,14 @@ from tests.support.world import Person, World
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / ".venv-brainstem-0.2.0" / "bin" / "python"
-FOUND = sorted(SEEDS.glob("002_*.txt"))
-BLOCKS = re.findall(r"```\n(.*?)```", FOUND[0].read_text(), re.DOTALL) if FOUND else []
+FILES = sorted(SEEDS.glob("002_*.txt"))
+BLOCKS = re.findall(r"```\n(.*?)```", FILES[0].read_text(), re.DOTALL) if FILES else []
 CALLS = [block.strip() for block in BLOCKS if "client." in block]
-SHOWN = [ast.literal_eval(block.strip()) for block in BLOCKS if "client." not in block]
-_NAME = Statement(
+BODIES = [ast.literal_eval(block.strip()) for block in BLOCKS if "client." not in block]
+_RENAME = Statement(
     update(join_requests)
-    .where(join_requests.c.uuid == bindparam("was"))
-    .values(uuid=bindparam("becomes"))
+    .where(join_requests.c.uuid == bindparam("old"))
+    .values(uuid=bindparam("new"))
 )
 PRELUDE = """
 import json, sys
@@ -42,7 +40,7 @@ client = BrainstemClient(token=sys.argv[1])
 client._address = sys.argv[2]
 """
 
-pytestmark = pytest.mark.skipif(not FOUND, reason="the document is not at hand")
+pytestmark = pytest.mark.skipif(not FILES, reason="the document is not at hand")
 
 
 @pytest.fixture
@@ -54,13 +52,13 @@ def world(url: str) -> Iterator[World]:
 
 
 def run(service: Service, who: Person, calls: list[str]) -> list[dict[str, Any]]:
-    """Run examples in one program; give what each was answered."""
-    told = [PRELUDE]
+    """Run examples in one program; return the body of each response."""
+    lines = [PRELUDE]
     for call in calls:
-        told += [call, "assert resp.status_code == 200, resp.text", "print(resp.text)"]
+        lines += [call, "assert resp.status_code == 200, resp.text", "print(resp.text)"]
     done = subprocess.run(
         [CLIENT, "-", who.token, f"{service.base}/api/"],
-        input="\n".join(told),
+        input="\n".join(lines),
         capture_output=True,
         text=True,
         timeout=60,
@@ -71,18 +69,18 @@ def run(service: Service, who: Person, calls: list[str]) -> list[dict[str, Any]]
 
 
 def ask(world: World, group: int, person: Person, uuid: str) -> None:
-    """Ask to be let in; the request is called what the document calls it."""
+    """Ask to join a group; the request gets the UUID of the document."""
     with world.database.write() as tx:
         row, _ = group_actions.join(tx, person.actor, group)
-        tx.execute(_NAME, was=row.uuid, becomes=uuid.replace("-", ""))
+        tx.execute(_RENAME, old=row.uuid, new=uuid.replace("-", ""))
 
 
-def test_the_examples_run_as_printed(world: World, url: str, tmp_path: Path) -> None:
+def test_request_examples_run_as_printed(world: World, url: str, tmp_path: Path) -> None:
     mia, alice = world.person("mia"), world.person("alice")
     with world.database.write() as tx:
         numbers = [group_actions.create(tx, mia.actor, f"Group {at}") for at in range(1, 10)]
-    listed, one = SHOWN
-    # The document's own numbers: somebody asks at the ninth group, and at the first.
+    listed, single = BODIES
+    # The document uses the ids of the ninth and the first group.
     for row in listed["group_membership_requests"]:
         assert (row["user_account_request"], row["authgroup"] in numbers) == (alice.id, True)
         ask(world, row["authgroup"], alice, row["id"])
@@ -90,10 +88,10 @@ def test_the_examples_run_as_printed(world: World, url: str, tmp_path: Path) -> 
     service = Service(tmp_path, {"database_url": url, "secret_key": KEY})
     service.start("--no-worker")
     try:
-        told = run(service, mia, CALLS[:4])
-        assert told[0]["group_membership_requests"] == listed["group_membership_requests"]
-        assert told[0]["meta"]["total_results"] == 2
-        assert told[1] == told[2] == one
+        bodies = run(service, mia, CALLS[:4])
+        assert bodies[0]["group_membership_requests"] == listed["group_membership_requests"]
+        assert bodies[0]["meta"]["total_results"] == 2
+        assert bodies[1] == bodies[2] == single
         (last,) = re.findall(r'id="([0-9a-f-]{36})"', CALLS[4])
         ask(world, numbers[1], alice, last)
         (canceled,) = run(service, alice, CALLS[4:])

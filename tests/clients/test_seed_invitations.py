@@ -1,56 +1,52 @@
-"""Every printed example of invitations and of requests: with HTTPie, and with client 7.9.0."""
-
-from __future__ import annotations
+"""The operations examples of invitations and requests, with HTTPie and client 7.9.0."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.clients.example_service import InvitationExamples
 from tests.clients.official import Official
 from tests.clients.seeds import Example, examples, httpie, programs
-from tests.clients.stage import Stage
 
 INVITATIONS = examples("001_*.txt")
 REQUESTS = examples("000_*.txt")
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    stage = Stage(tmp_path_factory.mktemp("stage"))
-    yield stage
-    stage.service.stop()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InvitationExamples]:
+    server = InvitationExamples(tmp_path_factory.mktemp("server"))
+    yield server
+    server.service.stop()
 
 
-def test_the_examples_are_those_of_the_described_operations() -> None:
+def test_every_described_operation_has_an_example() -> None:
     assert len({example.call for example in INVITATIONS}) in {0, 11}
     assert len({example.call for example in REQUESTS}) in {0, 5}
 
 
-@pytest.mark.parametrize("printed", [INVITATIONS, REQUESTS], ids=["invitations", "requests"])
-def test_httpie_runs_as_printed_and_every_named_field_is_answered(
-    stage: Stage, subtests: pytest.Subtests, printed: list[Example]
+both = pytest.mark.parametrize(
+    "operations", [INVITATIONS, REQUESTS], ids=["invitations", "requests"]
+)
+
+
+@both
+def test_httpie_example_runs_as_printed_and_returns_every_field(
+    server: InvitationExamples, subtests: pytest.Subtests, operations: list[Example]
 ) -> None:
-    for example in printed:
+    for example in operations:
         with subtests.test(example.title):
-            check(stage, example)
+            body = httpie(server, example)
+            if not example.fields:
+                assert body is None or set(body) == {"detail"}
+                continue
+            rows = body if isinstance(body, list) else [body]
+            assert rows
+            assert all(set(row) == example.fields for row in rows)
 
 
-def check(stage: Stage, example: Example) -> None:
-    answer = httpie(stage, example)
-    if not example.fields:
-        # A sentence, or nothing: clients read neither.
-        assert answer is None or set(answer) == {"detail"}
-        return
-    rows = answer if isinstance(answer, list) else [answer]
-    assert rows
-    for row in rows:
-        # Every described field, and nothing that is not described.
-        assert set(row) == example.fields
-
-
-@pytest.mark.parametrize("printed", [INVITATIONS, REQUESTS], ids=["invitations", "requests"])
-def test_the_python_examples_run_as_printed(
-    stage: Stage, official: Callable[[str], Official], printed: list[Example]
+@both
+def test_python_examples_run_as_printed(
+    server: InvitationExamples, official: Callable[[str], Official], operations: list[Example]
 ) -> None:
-    told = programs(official("7.9.0"), stage, printed)
-    assert told == {example.title: "" for example in printed}
+    errors = programs(official("7.9.0"), server, operations)
+    assert errors == {example.title: "" for example in operations}

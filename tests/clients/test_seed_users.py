@@ -1,6 +1,4 @@
-"""Every printed example of the users API runs as printed: with HTTPie, and with client 7.9.0."""
-
-from __future__ import annotations
+"""The printed examples of the users API, with HTTPie and client 7.9.0."""
 
 import re
 import time
@@ -17,13 +15,13 @@ from tests.support.remote import Remote, claims
 from tests.support.serving import Service
 
 EXAMPLES = examples("004_*.txt")
-# What only oneself is shown, and never in a list or of somebody else.
+# Fields that accounts see only of themselves, and not in lists.
 OWN = {"token", "token_lifetime"}
 _number = count(1)
 
 
-class Stage:
-    """A running service with staff, and a person to try each example on."""
+class UserExamples:
+    """A running service with staff, and a new account for each example."""
 
     def __init__(self, service: Service, remote: Remote) -> None:
         self.service = service
@@ -37,20 +35,20 @@ class Stage:
     def person(self) -> dict[str, Any]:
         name = f"person{next(_number)}"
         body = {"username": name, "email": f"{name}@example.org"}
-        made: dict[str, Any] = self.call("POST", "/api/users/", json=body).json()
-        return made
+        user: dict[str, Any] = self.call("POST", "/api/users/", json=body).json()
+        return user
 
     def remote_person(self) -> dict[str, Any]:
-        """Bring somebody in from the directory."""
+        """Create an account from the directory."""
         name = f"remote{next(_number)}@directory"
         self.remote.people[name] = claims(name)
-        answer = self.call("POST", "/api/remote-eduteams/", json={"cuid": name})
-        assert answer.status_code == 200, answer.text
-        made: dict[str, Any] = answer.json()
-        return made
+        response = self.call("POST", "/api/remote-eduteams/", json={"cuid": name})
+        assert response.status_code == 200, response.text
+        user: dict[str, Any] = response.json()
+        return user
 
     def code(self) -> str:
-        """Ask for another address, and take the code out of the mail."""
+        """Request another address; return the code of the mail."""
         address = f"new{next(_number)}@example.org"
         path = f"/api/users/{self.person()['uuid']}/change_email/"
         assert self.call("POST", path, json={"email": address}).status_code == 200
@@ -60,19 +58,22 @@ class Stage:
             for mail in (self.service.folder / "var" / "mail").glob("*change_email*.eml"):
                 text = mail.read_text()
                 if f"To: {address}" in text:
-                    found = re.search(r"/user_email_change/([0-9a-f]{32})/", text)
-                    assert found
-                    return found[1]
-        raise AssertionError("the mail did not come")
+                    match = re.search(r"/user_email_change/([0-9a-f]{32})/", text)
+                    assert match
+                    return match[1]
+        raise AssertionError("no mail")
 
-    def put_in(self, text: str, example: Example) -> str:
-        """Put host, token and ids into an example."""
-        oneself = example.call == ("GET", "/api/users/{uuid}/")
+    def fill_in(self, text: str, example: Example) -> str:
+        """Insert host, token and ids into an example."""
         text = text.replace(HOST, self.service.base).replace(TOKEN, self.token)
         if UUID in text:
-            remote = example.call[1].endswith("/pull_remote_user/")
-            one = self.me if oneself else self.remote_person() if remote else self.person()
-            text = text.replace(UUID, one["uuid"])
+            if example.call == ("GET", "/api/users/{uuid}/"):
+                user = self.me
+            elif example.call[1].endswith("/pull_remote_user/"):
+                user = self.remote_person()
+            else:
+                user = self.person()
+            text = text.replace(UUID, user["uuid"])
         text = text.replace("********", "a quiet harbour 41")
         text = text.replace("alice", f"alice{next(_number)}")
         if "string-value" in text and example.call[1].endswith("/confirm_email/"):
@@ -81,7 +82,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UserExamples]:
     remote = Remote()
     running = remote.running()
     next(running)
@@ -90,39 +91,36 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     try:
         service.staff()
         service.start()
-        yield Stage(service, remote)
+        yield UserExamples(service, remote)
     finally:
         service.stop()
         next(running, None)
 
 
 @pytest.fixture(scope="module")
-def told(stage: Stage, official: Callable[[str], Official]) -> dict[str, str]:
-    """What each Python example ended with; all in one process, for its start is the slow part."""
-    return programs(official("7.9.0"), stage, EXAMPLES)
+def errors(server: UserExamples, official: Callable[[str], Official]) -> dict[str, str]:
+    """Run all Python examples in one process, because its start is slow; return their errors."""
+    return programs(official("7.9.0"), server, EXAMPLES)
 
 
-def test_the_examples_are_those_of_the_described_operations() -> None:
+def test_every_described_operation_has_an_example() -> None:
     assert len({example.call for example in EXAMPLES}) in {0, 14}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)
-def test_httpie_runs_as_printed_and_every_named_field_is_answered(
-    stage: Stage, example: Example
+def test_httpie_example_runs_as_printed_and_returns_every_field(
+    server: UserExamples, example: Example
 ) -> None:
-    answer = httpie(stage, example)
+    body = httpie(server, example)
     if example.fields:
-        rows = answer if isinstance(answer, list) else [answer]
-        whole = example.call[1].endswith(("token/", "/me/")) or example.call == (
-            "GET",
-            "/api/users/{uuid}/",
-        )
+        rows = body if isinstance(body, list) else [body]
+        is_own = example.call == ("GET", "/api/users/{uuid}/")
+        is_own = is_own or example.call[1].endswith(("token/", "/me/"))
+        fields = example.fields if is_own else example.fields - OWN
         assert rows
-        for row in rows:
-            # Every described field, and nothing that is not described.
-            assert (example.fields if whole else example.fields - OWN) == set(row)
+        assert all(set(row) == fields for row in rows)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)
-def test_the_python_example_runs_as_printed(told: dict[str, str], example: Example) -> None:
-    assert told[example.title] == ""
+def test_python_example_runs_as_printed(errors: dict[str, str], example: Example) -> None:
+    assert errors[example.title] == ""

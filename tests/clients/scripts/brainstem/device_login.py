@@ -1,6 +1,6 @@
-"""Client 2.0.0 asks to be let in, as on a machine without a browser. Run by its own interpreter.
+"""Client 2.0.0 signs in from a machine without a browser.
 
-Usage: letting_in.py BASE_URL; says where to let it in, and at the end which account it has.
+Usage: device_login.py BASE_URL; prints where to approve it, and at the end its account.
 """
 
 import sys

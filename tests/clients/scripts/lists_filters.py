@@ -1,7 +1,7 @@
-"""Looking through the other lists, told by an official client. Run by its own interpreter.
+"""Every filter of the other lists, with an official client.
 
-Usage: lists_filters.py BASE_URL STAFF_TOKEN; prints one JSON object at the end: list by list what
-was asked, and what this client can ask.
+Usage: lists_filters.py BASE_URL STAFF_TOKEN; prints one JSON object at the end: for each list the
+filters that were used, and the parameters of the client.
 """
 
 import datetime as dt
@@ -10,6 +10,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+from helpers import refused
 from waldur_api_client import AuthenticatedClient
 from waldur_api_client.api.customers import (
     customers_add_user,
@@ -36,7 +37,6 @@ from waldur_api_client.api.user_invitations import (
 )
 from waldur_api_client.api.user_permissions import user_permissions_count, user_permissions_list
 from waldur_api_client.api.users import users_create
-from waldur_api_client.errors import UnexpectedStatus
 from waldur_api_client.models import (
     CustomerRequest,
     InvitationRequest,
@@ -48,82 +48,66 @@ from waldur_api_client.models import (
 
 base, token = sys.argv[1:3]
 staff = AuthenticatedClient(base_url=base, token=token)
-asked = {}
-can = {}
+used = {}
+parameters = {}
 
 
 class List:
-    """A list of the client with its count, where it has one."""
+    """A list of the client, with its count if it has one."""
 
     def __init__(self, name, listed, counted, key, **always):
         self.name, self.listed, self.counted, self.key = name, listed, counted, key
         self.always = always
         known = set(inspect.signature(listed.sync).parameters)
-        can[name] = sorted(known - {"client", "field", "o", "page", "page_size", *always})
-        asked[name] = set()
+        parameters[name] = sorted(known - {"client", "field", "o", "page", "page_size", *always})
+        used[name] = set()
 
     def ask(self, expected, **filters):
-        """Ask for a list and a count, and expect these rows."""
-        # Some parameters only the newer client knows.
+        """Expect these rows in the list, and their number as the count."""
+        # The older client lacks some parameters.
         if not set(filters) <= set(inspect.signature(self.listed.sync).parameters):
             return
-        found = self.listed.sync(client=staff, page_size=100, **self.always, **filters)
-        assert sorted(self.key(one) for one in found) == expected, (self.name, filters, found)
+        rows = self.listed.sync(client=staff, page_size=100, **self.always, **filters)
+        assert sorted(map(self.key, rows)) == expected, (self.name, filters, rows)
         if self.counted is not None:
             count = self.counted.sync(client=staff, **self.always, **filters)
             assert count == len(expected), (self.name, filters, count)
-        asked[self.name].update(filters)
+        used[self.name].update(filters)
 
     def refused(self, **filters):
-        try:
-            self.listed.sync(client=staff, **self.always, **filters)
-        except UnexpectedStatus as error:
-            assert error.status_code == 400, error
-        else:
-            raise AssertionError(f"{filters} was not refused")
+        refused(400, self.listed.sync, client=staff, **self.always, **filters)
 
     def order(self, expected, *names):
-        """Expect the rows in the order of these names, as they come."""
-        names = [SimpleNamespace(value=name) for name in names]
-        found = self.listed.sync(client=staff, page_size=100, o=names, **self.always)
-        assert [self.key(one) for one in found] == expected, (self.name, names, found)
+        """Expect the rows in this order, sorted by these names."""
+        names = [word(name) for name in names]
+        rows = self.listed.sync(client=staff, page_size=100, o=names, **self.always)
+        assert [self.key(row) for row in rows] == expected, (self.name, names, rows)
 
 
 def word(text):
-    """A word of an enumeration, whatever the client calls that."""
+    """Return a text for a parameter for which the client wants its own enum."""
     return SimpleNamespace(value=text)
 
 
-people = {
-    name: users_create.sync(
-        client=staff,
-        body=UserRequest(
-            username=name,
-            email=f"{name}@example.org",
-            first_name=name.title(),
-            last_name="Lee",
-            native_name=f"{name} native",
-        ),
-    )
-    for name in ("ada", "bob")
-}
-role = {one.name: one for one in roles_list.sync(client=staff)}
-sea = customers_create.sync(
-    client=staff,
-    body=CustomerRequest(
-        name="Sea",
-        native_name="Meri",
-        abbreviation="SE",
-        contact_details="Room 7",
-        registration_code="RC-1",
-        agreement_number="AG-1",
-        backend_id="b-sea",
-    ),
+people = {}
+for name in ("ada", "bob"):
+    names = {"username": name, "first_name": name.title(), "native_name": f"{name} native"}
+    body = UserRequest(email=f"{name}@example.org", last_name="Lee", **names)
+    people[name] = users_create.sync(client=staff, body=body)
+role = {row.name: row for row in roles_list.sync(client=staff)}
+body = CustomerRequest(
+    name="Sea",
+    native_name="Meri",
+    abbreviation="SE",
+    contact_details="Room 7",
+    registration_code="RC-1",
+    agreement_number="AG-1",
+    backend_id="b-sea",
 )
+sea = customers_create.sync(client=staff, body=body)
 air = customers_create.sync(client=staff, body=CustomerRequest(name="Air"))
-customers_partial_update.sync(
-    uuid=air.uuid, client=staff, body=PatchedCustomerRequest(archived=True)
-)
+body = PatchedCustomerRequest(archived=True)
+customers_partial_update.sync(uuid=air.uuid, client=staff, body=body)
 project = {
     name: projects_create.sync(
         client=staff, body=ProjectRequest(name=name, customer=sea.url, **more)
@@ -150,17 +134,12 @@ for address, name, url, number in (
     ("two", "PROJECT.MEMBER", survey.url, ""),
     ("three", "PROJECT.ADMIN", project["Later"].url, ""),
 ):
-    made = user_invitations_create.sync(
-        client=staff,
-        body=InvitationRequest(
-            email=f"{address}@example.org",
-            role=role[name].uuid,
-            scope=url,
-            civil_number=number,
-        ),
+    body = InvitationRequest(
+        email=f"{address}@example.org", role=role[name].uuid, scope=url, civil_number=number
     )
+    invitation = user_invitations_create.sync(client=staff, body=body)
     if address == "two":
-        user_invitations_cancel.sync_detailed(uuid=made.uuid, client=staff)
+        user_invitations_cancel.sync_detailed(uuid=invitation.uuid, client=staff)
 
 past = dt.datetime(2001, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 future = dt.datetime(2999, 1, 1, tzinfo=dt.UTC)
@@ -170,7 +149,7 @@ lists = List(
     "user-invitations",
     user_invitations_list,
     user_invitations_count,
-    lambda one: one.email.split("@")[0],
+    lambda row: row.email.split("@")[0],
 )
 lists.ask(["one", "three", "two"])
 lists.ask(["one"], civil_number="EE1")
@@ -202,7 +181,7 @@ lists.order(["two", "three", "one"], "-email")
 lists.order(["three", "two", "one"], "created_by", "-created")
 
 lists = List(
-    "user-permissions", user_permissions_list, user_permissions_count, lambda one: one.role_name
+    "user-permissions", user_permissions_list, user_permissions_count, lambda row: row.role_name
 )
 lists.ask(["CUSTOMER.OWNER", "PROJECT.MEMBER"])
 for name, value, miss in (
@@ -244,7 +223,7 @@ for listed, scope, who, other in (
     (projects_list_users_list, survey, "bob", "ada"),
     (customers_list_users_list, sea, "ada", "bob"),
 ):
-    lists = List("team", listed, None, lambda one: one.user_username, uuid=scope.uuid)
+    lists = List("team", listed, None, lambda row: row.user_username, uuid=scope.uuid)
     held = "PROJECT.MEMBER" if who == "bob" else "CUSTOMER.OWNER"
     lists.ask([who])
     for name, value, miss in (
@@ -263,7 +242,7 @@ for listed, scope, who, other in (
     for order in ("created", "email", "expiration_time", "full_name", "native_name", "role"):
         lists.order([who], order, "username")
 
-lists = List("roles", roles_list, roles_count, lambda one: one.name)
+lists = List("roles", roles_list, roles_count, lambda row: row.name)
 lists.ask(["PROJECT.ADMIN"], description="ADMINistrator")
 lists.ask([], description="group")
 lists.ask(["CUSTOMER.MANAGER", "CUSTOMER.SUPPORT"], is_active=False)
@@ -273,7 +252,7 @@ lists.ask(["CUSTOMER.MANAGER", "CUSTOMER.OWNER", "CUSTOMER.SUPPORT"], content_ty
 lists.ask([], is_system_role=False)
 lists.ask(["CUSTOMER.OWNER"], query="sation own")
 
-lists = List("customers", customers_list, customers_count, lambda one: one.name)
+lists = List("customers", customers_list, customers_count, lambda row: row.name)
 lists.ask(["Air", "Sea"])
 for name, value, miss in (
     ("abbreviation", "e", "x"),
@@ -297,11 +276,11 @@ lists.ask([], owned_by_current_user=True)
 lists.ask(["Air", "Sea"], owned_by_current_user=False)
 lists.ask(["Air", "Sea"], current_user_has_project_create_permission=True)
 for name in ("name", "abbreviation", "native_name", "contact_details", "registration_code"):
-    for sign in ("", "-"):
-        found = customers_list.sync(client=staff, o=sign + name)
-        assert [one.name for one in found] == (["Sea", "Air"] if sign else ["Air", "Sea"]), name
+    for sign, expected in (("", ["Air", "Sea"]), ("-", ["Sea", "Air"])):
+        rows = customers_list.sync(client=staff, o=sign + name)
+        assert [row.name for row in rows] == expected, name
 
-lists = List("projects", projects_list, projects_count, lambda one: one.name)
+lists = List("projects", projects_list, projects_count, lambda row: row.name)
 lists.ask(["Later", "Survey"])
 for name, value, miss in (
     ("backend_id", "b-survey", "B-survey"),
@@ -336,4 +315,5 @@ for name in ("created", "customer_abbreviation", "customer_name", "customer_nati
 lists.order(["Later", "Survey"], "name")
 lists.order(["Survey", "Later"], "estimated_cost")
 lists.listed.sync(client=staff, o=[word("start_date"), word("-end_date")])
-print(json.dumps({"asked": {name: sorted(one) for name, one in asked.items()}, "can": can}))
+result = {name: sorted(filters) for name, filters in used.items()}
+print(json.dumps({"used": result, "parameters": parameters}))

@@ -1,19 +1,18 @@
-"""Looking for people, told by an official client. Run by that client's own interpreter.
+"""Every filter of the users list with a match and without one, with an official client.
 
-Usage: users_filters.py BASE_URL STAFF_TOKEN; prints one JSON object at the end.
-Every filter of the users list is asked for a match and for a miss, as a list and as a count.
+Usage: users_filters.py BASE_URL STAFF_TOKEN; prints the filters at the end.
 """
 
 import datetime as dt
 import json
 import sys
 
+from helpers import refused
 from waldur_api_client import AuthenticatedClient
 from waldur_api_client.api.customers import customers_add_user, customers_create
 from waldur_api_client.api.projects import projects_add_user, projects_create
 from waldur_api_client.api.roles import roles_list
 from waldur_api_client.api.users import users_count, users_create, users_list
-from waldur_api_client.errors import UnexpectedStatus
 from waldur_api_client.models import (
     CustomerRequest,
     ProjectRequest,
@@ -23,54 +22,33 @@ from waldur_api_client.models import (
 
 base, token = sys.argv[1:3]
 staff = AuthenticatedClient(base_url=base, token=token)
-asked = set()
+used = set()
 
 
 def ask(expected, **filters):
-    """Ask for a list and a count, and expect these user names."""
-    found = users_list.sync(client=staff, page_size=100, **filters)
-    assert [one.username for one in found] == expected, (filters, found)
+    """Expect these user names in the list, and their number as the count."""
+    rows = users_list.sync(client=staff, page_size=100, **filters)
+    assert [row.username for row in rows] == expected, (filters, rows)
     assert users_count.sync(client=staff, **filters) == len(expected), filters
-    asked.update(filters)
-
-
-def refused(**filters):
-    for call in (users_list.sync, users_count.sync):
-        try:
-            call(client=staff, **filters)
-        except UnexpectedStatus as error:
-            assert error.status_code == 400, error
-        else:
-            raise AssertionError(f"{filters} was not refused")
+    used.update(filters)
 
 
 people = {}
+mari = {
+    "phone_number": "+372 555",
+    "description": "Knows everything",
+    "native_name": "Мари",
+    "organization": "Tartu Ülikool",
+    "job_title": "Õppejõud",
+}
 for username, first, last, more in (
-    (
-        "mari",
-        "Mari-Liis",
-        "Jürimäe",
-        {
-            "phone_number": "+372 555",
-            "description": "Knows everything",
-            "native_name": "Мари",
-            "organization": "Tartu Ülikool",
-            "job_title": "Õppejõud",
-        },
-    ),
+    ("mari", "Mari-Liis", "Jürimäe", mari),
     ("bob", "Bob", "Mari", {"is_support": True}),
     ("old", "Old", "Hand", {"is_active": False}),
 ):
-    people[username] = users_create.sync(
-        client=staff,
-        body=UserRequest(
-            username=username,
-            email=f"{username}@example.org",
-            first_name=first,
-            last_name=last,
-            **more,
-        ),
-    )
+    names = {"username": username, "first_name": first, "last_name": last}
+    body = UserRequest(email=f"{username}@example.org", **names, **more)
+    people[username] = users_create.sync(client=staff, body=body)
 roles = {role.name: role for role in roles_list.sync(client=staff)}
 customer = customers_create.sync(client=staff, body=CustomerRequest(name="Institute"))
 project = projects_create.sync(
@@ -84,7 +62,7 @@ for add, uuid, role, who in (
     add.sync_detailed(uuid=uuid, client=staff, body=body)
 
 everybody = ["bob", "boss", "mari", "old"]
-# The client writes an offset, which arrives with its plus sign encoded.
+# With an offset, whose plus sign the client encodes.
 past = dt.datetime(2001, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 future = dt.datetime(2999, 1, 1, tzinfo=dt.UTC)
 nowhere = "0" * 32
@@ -136,9 +114,10 @@ ask([], organization_roles="PROJECT.MEMBER")
 ask(["bob"], project_roles="PROJECT.MEMBER,PROJECT.ADMIN")
 ask([], project_roles="CUSTOMER.OWNER")
 ask(["bob"], customer_uuid=customer.uuid, query="mari", is_support=True)
-refused(customer_uuid="not-a-uuid")
-refused(project_uuid="not-a-uuid")
+for call in (users_list.sync, users_count.sync):
+    refused(400, call, client=staff, customer_uuid="not-a-uuid")
+    refused(400, call, client=staff, project_uuid="not-a-uuid")
 
 pages = [users_list.sync(client=staff, page=page, page_size=3) for page in (1, 2)]
-assert [[one.username for one in page] for page in pages] == [["bob", "boss", "mari"], ["old"]]
-print(json.dumps(sorted(asked)))
+assert [[row.username for row in page] for page in pages] == [["bob", "boss", "mari"], ["old"]]
+print(json.dumps(sorted(used)))

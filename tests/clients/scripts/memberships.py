@@ -1,7 +1,7 @@
-"""Everything about getting in, told by an official client. Run by that client's own interpreter.
+"""Teams, invitations, invite links and join requests, with an official client.
 
-Usage: requests.py BASE_URL STAFF_TOKEN MAIL_FOLDER; prints one JSON object at the end.
-The service mails to the folder, and only staff invite there without being asked.
+Usage: memberships.py BASE_URL STAFF_TOKEN MAIL_FOLDER; prints row JSON object at the end.
+The service mails to the folder, and invitations by others than staff need approval.
 """
 
 import datetime as dt
@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from uuid import UUID
 
+from helpers import value
 from waldur_api_client import AuthenticatedClient, Client, models
 from waldur_api_client.errors import UnexpectedStatus
 from waldur_api_client.models import (
@@ -38,11 +39,11 @@ nobody = Client(base_url=base)
 staff = AuthenticatedClient(base_url=base, token=token)
 newer = hasattr(models, "SubmitRequestRequest")
 nowhere = UUID(int=0)
-called, asked = set(), set()
+called, used = set(), set()
 
 
 class Word(str):
-    """A word for a parameter that the client wants as an enum of its own."""
+    """A text for a parameter for which the client wants its own enum."""
 
     __slots__ = ()
     value = property(str)
@@ -58,53 +59,40 @@ def operation(group, name):
 
 
 def call(group, name, /, client=staff, **options):
-    """Call an operation; what answers without a body has only the detailed call."""
+    """Call an operation; row without a response body has only the detailed call."""
     module = operation(group, name)
-    do = getattr(module, "sync", None)
-    if do is not None:
-        return do(client=client, **options)
-    answer = module.sync_detailed(client=client, **options)
-    assert answer.status_code == 200, answer
+    sync = getattr(module, "sync", None)
+    if sync is not None:
+        return sync(client=client, **options)
+    response = module.sync_detailed(client=client, **options)
+    assert response.status_code == 200, response
     return None
 
 
 def refused(status, group, name, /, client=staff, **options):
-    """Expect a status; 8.1.3 names some of them, and then gives the answer instead of raising."""
+    """Expect a status; for documented ones 8.1.3 returns the response instead of raising."""
     try:
-        answer = operation(group, name).sync_detailed(client=client, **options)
+        response = operation(group, name).sync_detailed(client=client, **options)
     except UnexpectedStatus as error:
         assert error.status_code == status, error
     else:
-        assert answer.status_code == status, answer
-
-
-def value(thing):
-    return getattr(thing, "value", thing)
+        assert response.status_code == status, response
 
 
 def person(name, **more):
-    made = call(
-        "users",
-        "create",
-        body=UserRequest(
-            username=name,
-            email=f"{name}@example.org",
-            first_name=name.title(),
-            last_name="Lee",
-            **more,
-        ),
-    )
+    names = {"username": name, "first_name": name.title(), "last_name": "Lee"}
+    body = UserRequest(email=f"{name}@example.org", **names, **more)
+    user = call("users", "create", body=body)
     password = f"quiet-harbour-{name}"
-    call("users", "change_password", uuid=made.uuid, body=PasswordChangeRequest(password))
+    call("users", "change_password", uuid=user.uuid, body=PasswordChangeRequest(password))
     body = ObtainAuthTokenRequest(username=name, password=password)
-    key = import_module("waldur_api_client.api.api_auth.api_auth_password").sync(
-        client=nobody, body=body
-    )
-    return made, AuthenticatedClient(base_url=base, token=key.token)
+    log_in = import_module("waldur_api_client.api.api_auth.api_auth_password").sync
+    token = log_in(client=nobody, body=body).token
+    return user, AuthenticatedClient(base_url=base, token=token)
 
 
 def mailed(kind, address, holding=""):
-    """Wait for a mail; give its text."""
+    """Wait for a mail; return its text."""
     for _ in range(400):
         for file in sorted(Path(folder).glob("*.eml")):
             mail = message_from_bytes(file.read_bytes(), policy=default)
@@ -135,14 +123,13 @@ for group, scope, role, who in (
     ("projects", survey, admin, bob_user),
 ):
     body = UserRoleCreateRequest(role=str(role.uuid), user=who.uuid, expiration_time=soon)
-    answer = call(group, "add_user", uuid=scope.uuid, body=body)
-    assert answer.expiration_time == soon, answer
+    response = call(group, "add_user", uuid=scope.uuid, body=body)
+    assert response.expiration_time == soon, response
     refused(400, group, "add_user", uuid=scope.uuid, body=body)
     refused(404, group, "add_user", client=ada, uuid=scope.uuid, body=body)
     team = call(group, "list_users_list", uuid=scope.uuid, client=owner)
-    assert [(one.user_uuid, one.role_uuid, one.expiration_time) for one in team] == [
-        (who.uuid, role.uuid, soon)
-    ], team
+    (row,) = team
+    assert (row.user_uuid, row.role_uuid, row.expiration_time) == (who.uuid, role.uuid, soon), row
     if newer:
         assert call(group, "list_users_count", uuid=scope.uuid) == 1
     body = UserRoleUpdateRequest(role=role.name, user=who.uuid, expiration_time=None)
@@ -155,13 +142,13 @@ for group, scope, role, who in (
     for _ in range(2):
         call(group, "delete_user", uuid=scope.uuid, body=body)
     team = call(group, "list_users_list", uuid=scope.uuid, client=owner)
-    assert [one.user_username for one in team] == [who.username], team
-found = call("projects", "list_users_list", uuid=survey.uuid, search_string="BOB")
-assert [one.user_username for one in found] == ["bob"], found
+    assert [row.user_username for row in team] == [who.username], team
+rows = call("projects", "list_users_list", uuid=survey.uuid, search_string="BOB")
+assert [row.user_username for row in rows] == ["bob"], rows
 assert call("projects", "list_users_list", uuid=survey.uuid, search_string="nobody") == []
-assert [one.role_name for one in call("user_permissions", "list", client=bob)] == ["PROJECT.ADMIN"]
+assert [row.role_name for row in call("user_permissions", "list", client=bob)] == ["PROJECT.ADMIN"]
 assert call("user_permissions", "count", client=bob) == 1
-# The last owner stays.
+# The last owner cannot be removed.
 body = UserRoleDeleteRequest(role="CUSTOMER.OWNER", user=owner_user.uuid)
 refused(400, "customers", "delete_user", uuid=customer.uuid, body=body)
 
@@ -175,7 +162,7 @@ def invite(client, email, role=member):
 
 
 def decision(act, invitation):
-    """Give the token that the mail to staff carries."""
+    """Return the token of the approval mail."""
     text = mailed("invitation_requested", "boss@example.org", f"Dear {invitation.email}")
     return TokenRequest(re.search(rf"/invitation_{act}/([^/\s]+)/", text)[1])
 
@@ -193,18 +180,18 @@ call("user_invitations", "reject", client=nobody, body=decision("reject", no))
 refused(400, "user_invitations", "reject", client=nobody, body=decision("reject", no))
 mailed("invitation_created", "ada@example.org")
 assert "no@example.org" in mailed("invitation_rejected", "owner@example.org")
-states = {one.uuid: value(one.state) for one in call("user_invitations", "list", client=owner)}
+states = {row.uuid: value(row.state) for row in call("user_invitations", "list", client=owner)}
 assert states == {yes.uuid: "pending", no.uuid: "rejected"}, states
 assert call("user_invitations", "count", client=owner) == 2
-assert [one.uuid for one in call("user_invitations", "list", client=ada)] == [yes.uuid]
+assert [row.uuid for row in call("user_invitations", "list", client=ada)] == [yes.uuid]
 assert call("user_invitations", "check", client=nobody, uuid=yes.uuid).email == "ada@example.org"
-shown = call("user_invitations", "details_retrieve", client=ada, uuid=yes.uuid)
-assert (shown.scope_name, shown.role_name) == ("Survey", "PROJECT.MEMBER"), shown
+current = call("user_invitations", "details_retrieve", client=ada, uuid=yes.uuid)
+assert (current.scope_name, current.role_name) == ("Survey", "PROJECT.MEMBER"), current
 refused(404, "user_invitations", "details_retrieve", client=ada, uuid=no.uuid)
 call("user_invitations", "cancel", client=owner, uuid=yes.uuid)
 refused(404, "user_invitations", "accept", client=ada, uuid=yes.uuid)
 call("user_invitations", "send", client=owner, uuid=yes.uuid)
-# It has a new link now: the UUID alone opens it to the invited address only.
+# It has a new link: without it only the invited address may accept.
 refused(404, "user_invitations", "accept", client=bob, uuid=yes.uuid)
 call("user_invitations", "accept", client=ada, uuid=yes.uuid)
 refused(404, "user_invitations", "accept", client=ada, uuid=yes.uuid)
@@ -216,7 +203,7 @@ call("user_invitations", "delete", uuid=no.uuid)
 refused(404, "user_invitations", "retrieve", uuid=no.uuid)
 
 
-# 4. Links that many may follow.
+# 4. Invite links.
 def open_scope(client, scope, role, **more):
     body = GroupInvitationRequest(scope=scope.url, role=role.uuid, **more)
     return call("user_group_invitations", "create", client=client, body=body)
@@ -236,35 +223,31 @@ public = open_scope(
     user_affiliations=["staff@uni"],
     user_email_patterns=[r".*@EXAMPLE\.org"],
 )
-refused(
-    403,
-    "user_group_invitations",
-    "create",
-    client=bob,
-    body=GroupInvitationRequest(scope=survey.url, role=member.uuid),
-)
-assert [one.uuid for one in call("user_group_invitations", "list", client=nobody)] == [public.uuid]
+body = GroupInvitationRequest(scope=survey.url, role=member.uuid)
+refused(403, "user_group_invitations", "create", client=bob, body=body)
+assert [row.uuid for row in call("user_group_invitations", "list", client=nobody)] == [public.uuid]
 assert call("user_group_invitations", "count", client=nobody) == 1
 assert call("user_group_invitations", "retrieve", client=nobody, uuid=public.uuid) == public
 refused(404, "user_group_invitations", "retrieve", client=nobody, uuid=link.uuid)
 assert call("user_group_invitations", "retrieve", client=ada, uuid=link.uuid) == link
 seen = call("user_group_invitations", "projects_list", uuid=public.uuid)
-assert [one.uuid for one in seen] == [other.uuid], seen
+assert [row.uuid for row in seen] == [other.uuid], seen
 assert call("user_group_invitations", "projects_list", client=ada, uuid=public.uuid) == []
 refused(404, "user_group_invitations", "projects_list", uuid=link.uuid)
 
 
+more = {"body": models.SubmitRequestRequest()} if newer else {}
+
+
 def submit(client, to):
-    more = {"body": models.SubmitRequestRequest()} if newer else {}
     return call("user_group_invitations", "submit_request", client=client, uuid=to.uuid, **more)
 
 
 def not_submitted(client, to):
-    more = {"body": models.SubmitRequestRequest()} if newer else {}
     refused(400, "user_group_invitations", "submit_request", client=client, uuid=to.uuid, **more)
 
 
-# 5. Requests.
+# 5. Join requests.
 first = submit(ada, link)
 assert (first.scope_name, UUID(first.scope_uuid)) == ("Survey", survey.uuid), first
 not_submitted(ada, link)
@@ -292,7 +275,7 @@ refused(409, "user_permission_requests", "reject", client=owner, uuid=third.uuid
 after = call("user_permission_requests", "retrieve", client=ada, uuid=third.uuid)
 assert (value(after.state), after.reviewed_by_full_name) == ("approved", "Owner Lee"), after
 team = call("projects", "list_users_list", uuid=survey.uuid)
-assert sorted((one.user_username, one.role_name) for one in team) == [
+assert sorted((row.user_username, row.role_name) for row in team) == [
     ("ada", "PROJECT.ADMIN"),
     ("ada", "PROJECT.MEMBER"),
     ("bob", "PROJECT.ADMIN"),
@@ -300,48 +283,43 @@ assert sorted((one.user_username, one.role_name) for one in team) == [
 own = submit(bob, public)
 call("user_permission_requests", "approve", uuid=own.uuid, body=comment)
 mailed("structure_role_granted", "bob@example.org", "Lab of Bob Lee")
-made = call("projects", "list", client=bob, name="Lab of Bob Lee")
-assert [one.customer_uuid for one in made] == [elsewhere.uuid], made
+projects = call("projects", "list", client=bob, name="Lab of Bob Lee")
+assert [row.customer_uuid for row in projects] == [elsewhere.uuid], projects
 if newer:
     quick = open_scope(owner, survey, member, auto_approve=True, custom_text="Welcome.")
-    shown = call("user_group_invitations", "retrieve", client=bob, uuid=quick.uuid)
-    assert shown.custom_text == "Welcome." and shown.auto_approve, shown
+    current = call("user_group_invitations", "retrieve", client=bob, uuid=quick.uuid)
+    assert current.custom_text == "Welcome." and current.auto_approve, current
     assert submit(bob, quick).auto_approved
     assert submit(owner, open_scope(owner, survey, member)).auto_approved is False
     call("user_group_invitations", "cancel", client=owner, uuid=quick.uuid)
-    # Out of the way of what is counted below.
-    for one in call("user_permission_requests", "list", client=owner):
-        if value(one.state) == "pending":
-            call("user_permission_requests", "cancel_request", uuid=one.uuid)
+    # Withdraw them, so that the lists below do not contain them.
+    for request in call("user_permission_requests", "list", client=owner):
+        if value(request.state) == "pending":
+            call("user_permission_requests", "cancel_request", uuid=request.uuid)
 
 
-# 6. Every filter: a match, a miss, a bad value.
-def looking(group, **known):
-    """Give what asks the list and the count of a group for some of the known objects."""
-    names = {one: name for name, one in known.items()}
+# 6. Every filter with a match, without row, and with an invalid value.
+def checks(group, **known):
+    """Return functions that check filters of a list, and the parameters of its operation."""
+    names = {UUID(str(each.uuid)): name for name, each in known.items()}
 
     def ask(expected, client=staff, **filters):
-        found = call(group, "list", client=client, page_size=100, **filters)
-        # What came besides is not asked about.
-        mine = [names[UUID(str(one.uuid))] for one in found if UUID(str(one.uuid)) in names]
-        assert mine == expected, (filters, mine)
-        assert call(group, "count", client=client, **filters) == len(found), filters
-        asked.update(f"{group} {name}" for name in filters)
+        rows = call(group, "list", client=client, page_size=100, **filters)
+        uuids = [UUID(str(row.uuid)) for row in rows]
+        actual = [names[uuid] for uuid in uuids if uuid in names]
+        assert actual == expected, (filters, actual)
+        assert call(group, "count", client=client, **filters) == len(rows), filters
+        used.update(f"{group} {name}" for name in filters)
 
     def bad(status, **filters):
         for name in ("list", "count"):
             refused(status, group, name, **filters)
 
-    takes = inspect.signature(operation(group, "list").sync).parameters
-    return ask, bad, takes
+    return ask, bad, inspect.signature(operation(group, "list").sync).parameters
 
 
-def ids(**things):
-    return {name: UUID(str(one.uuid)) for name, one in things.items()}
-
-
-ask, bad, takes = looking(
-    "user_permission_requests", **ids(first=first, second=second, third=third, own=own)
+ask, bad, parameters = checks(
+    "user_permission_requests", first=first, second=second, third=third, own=own
 )
 ask(["own", "third", "second", "first"])
 ask(["third", "second", "first"], created_by=ada_user.uuid)
@@ -361,7 +339,7 @@ ask(["second", "first", "own", "third"], o=words("-state", "-created"))
 ask(["third"], created_by=ada_user.uuid, invitation=link.uuid, state=words("approved"))
 ask(["third", "second", "first"], client=ada)
 ask(["third", "second", "first"], client=owner)
-if "scope" in takes:
+if "scope" in parameters:
     ask(["own"], scope=elsewhere.url)
     ask(["third", "second", "first"], scope=survey.url)
     ask([], scope=other.url)
@@ -370,7 +348,7 @@ for name in ("created_by", "customer_uuid", "invitation"):
 bad(400, state=words("pending", "nonsense"))
 bad(400, o=words("name"))
 
-ask, bad, takes = looking("user_group_invitations", **ids(link=link, public=public))
+ask, bad, parameters = checks("user_group_invitations", link=link, public=public)
 ask(["public", "link"])
 ask(["link"], customer_uuid=customer.uuid)
 ask([], customer_uuid=nowhere)
@@ -388,7 +366,7 @@ ask([], is_active=False)
 ask(["link", "public"], o=words("created"))
 ask(["public", "link"], o=words("-created"))
 ask(["public", "link"], is_public="maybe", is_active="maybe")
-if "scope" in takes:
+if "scope" in parameters:
     ask(["link"], scope=survey.url)
     ask([], scope=other.url)
 for name in ("customer_uuid", "role_uuid"):
@@ -396,17 +374,17 @@ for name in ("customer_uuid", "role_uuid"):
 bad(400, o=words("state"))
 for group in ("user_permission_requests", "user_group_invitations"):
     pages = [call(group, "list", page=page, page_size=1) for page in (1, 2)]
-    assert len({one.uuid for page in pages for one in page}) == 2, pages
-    asked.update({f"{group} page", f"{group} page_size"})
+    assert len({row.uuid for page in pages for row in page}) == 2, pages
+    used.update({f"{group} page", f"{group} page_size"})
     refused(404, group, "list", page=99)
     refused(404, group, "list", page="x")
     assert len(call(group, "list", page_size="x")) >= 2
 
-# 7. Closed.
+# 7. Closed links.
 call("user_group_invitations", "cancel", client=owner, uuid=link.uuid)
 refused(400, "user_group_invitations", "cancel", client=owner, uuid=link.uuid)
 refused(403, "user_group_invitations", "cancel", client=ada, uuid=public.uuid)
 not_submitted(owner, link)
 ask(["link"], is_active=False)
 ask(["public"], is_active=True)
-print(json.dumps({"called": sorted(called), "asked": sorted(asked)}))
+print(json.dumps({"called": sorted(called), "used": sorted(used)}))

@@ -1,7 +1,6 @@
-"""The main job, told by an official client. Run by that client's own interpreter.
+"""Invite a person into a project, with an official client.
 
 Usage: main_job.py BASE_URL STAFF_TOKEN NAME [--wait-for-mail]; prints one JSON object at the end.
-Every step asserts what it sees, so that a failure says which promise is broken.
 """
 
 import datetime as dt
@@ -9,6 +8,7 @@ import json
 import sys
 import time
 
+from helpers import refused, value
 from waldur_api_client import AuthenticatedClient, Client
 from waldur_api_client.api.api_auth import api_auth_password
 from waldur_api_client.api.customers import customers_add_user, customers_create
@@ -31,10 +31,7 @@ from waldur_api_client.api.users import (
     users_create,
     users_me_count,
 )
-from waldur_api_client.api.users import (
-    users_me_retrieve as users_me,
-)
-from waldur_api_client.errors import UnexpectedStatus
+from waldur_api_client.api.users import users_me_retrieve as users_me
 from waldur_api_client.models import (
     CustomerRequest,
     InvitationRequest,
@@ -45,63 +42,48 @@ from waldur_api_client.models import (
     UserRoleCreateRequest,
 )
 
-base, staff_token, stamp = sys.argv[1:4]
+base, staff_token, suffix = sys.argv[1:4]
 waits = sys.argv[4:] == ["--wait-for-mail"]
 nobody = Client(base_url=base)
 staff = AuthenticatedClient(base_url=base, token=staff_token)
 
 
-def value(thing):
-    """Enums are real ones in one version and plain words in the other."""
-    return getattr(thing, "value", thing)
-
-
-def refused(status, call, *args, **kwargs):
-    try:
-        call(*args, **kwargs)
-    except UnexpectedStatus as error:
-        assert error.status_code == status, error
-    else:
-        raise AssertionError(f"{call.__module__} was not refused")
-
-
 def mailed(invitation, client):
-    """Wait until the service says that the invitation's mail is out."""
+    """Wait until the service has sent the invitation's mail."""
     for _ in range(400 if waits else 0):
-        shown = user_invitations_retrieve.sync(uuid=invitation.uuid, client=client)
-        if value(shown.execution_state) == "OK":
+        current = user_invitations_retrieve.sync(uuid=invitation.uuid, client=client)
+        if value(current.execution_state) == "OK":
             return
         time.sleep(0.05)
-    assert not waits, shown
+    assert not waits, current
 
 
 def log_in(username, password):
-    answer = api_auth_password.sync(
-        client=nobody, body=ObtainAuthTokenRequest(username=username, password=password)
-    )
-    assert len(answer.token) == 40, answer
-    return AuthenticatedClient(base_url=base, token=answer.token)
+    body = ObtainAuthTokenRequest(username=username, password=password)
+    response = api_auth_password.sync(client=nobody, body=body)
+    assert len(response.token) == 40, response
+    return AuthenticatedClient(base_url=base, token=response.token)
 
 
 # 1. Staff prepares.
 people = {}
 for name in ("ada", "bob"):
-    username, address = f"{name}-{stamp}", f"{name}-{stamp}@example.org"
+    username, address = f"{name}-{suffix}", f"{name}-{suffix}@example.org"
     person = users_create.sync(
         client=staff,
         body=UserRequest(
             username=username, email=address, first_name=name.title(), last_name="Lee"
         ),
     )
-    password = f"quiet-harbour-{name}-{stamp}"
+    password = f"quiet-harbour-{name}-{suffix}"
     users_change_password.sync_detailed(
         uuid=person.uuid, client=staff, body=PasswordChangeRequest(new_password=password)
     )
     people[name] = (person, username, address, password)
 roles = {role.name: role for role in roles_list.sync(client=staff)}
-customer = customers_create.sync(client=staff, body=CustomerRequest(name=f"Institute {stamp}"))
+customer = customers_create.sync(client=staff, body=CustomerRequest(name=f"Institute {suffix}"))
 project = projects_create.sync(
-    client=staff, body=ProjectRequest(name=f"Survey {stamp}", customer=customer.url)
+    client=staff, body=ProjectRequest(name=f"Survey {suffix}", customer=customer.url)
 )
 ada, bob = people["ada"], people["bob"]
 customers_add_user.sync_detailed(
@@ -134,7 +116,7 @@ invitation = user_invitations_create.sync(
 assert value(invitation.state) == "pending", invitation
 assert invitation.scope_uuid == project.uuid and invitation.customer_uuid == customer.uuid
 assert invitation.expires - invitation.created == dt.timedelta(days=7)
-assert invitation.uuid in [one.uuid for one in user_invitations_list.sync(client=owner)]
+assert invitation.uuid in [row.uuid for row in user_invitations_list.sync(client=owner)]
 mailed(invitation, owner)
 
 # 3. The invitee takes it.
@@ -146,17 +128,16 @@ assert details.scope_name == project.name and details.role_name == "PROJECT.MEMB
 assert details.created_by_full_name == "Ada Lee"
 user_invitations_accept.sync_detailed(uuid=invitation.uuid, client=invitee)
 
-# 4. The grant shows, and the invitation is spent.
+# 4. The grant is visible, and the invitation cannot be accepted again.
 team = projects_list_users_list.sync(uuid=project.uuid, client=owner)
-assert [(one.user_uuid, one.role_name) for one in team] == [(bob[0].uuid, "PROJECT.MEMBER")], team
+assert [(row.user_uuid, row.role_name) for row in team] == [(bob[0].uuid, "PROJECT.MEMBER")], team
 assert team[0].created_by_full_name == "Ada Lee", team
 me = users_me.sync(client=invitee)
-assert [(one.scope_uuid, one.role_name) for one in me.permissions] == [
-    (project.uuid, "PROJECT.MEMBER")
-], me.permissions
+(grant,) = me.permissions
+assert (grant.scope_uuid, grant.role_name) == (project.uuid, "PROJECT.MEMBER"), grant
 assert me.permissions[0].customer_uuid == customer.uuid
 mine = user_permissions_list.sync(client=invitee)
-assert [one.scope_uuid for one in mine] == [project.uuid], mine
+assert [grant.scope_uuid for grant in mine] == [project.uuid], mine
 after = user_invitations_retrieve.sync(uuid=invitation.uuid, client=owner)
 assert value(after.state) == "accepted", after
 refused(404, user_invitations_accept.sync_detailed, uuid=invitation.uuid, client=invitee)
@@ -174,22 +155,13 @@ user_invitations_send.sync_detailed(uuid=second.uuid, client=owner)
 mailed(second, owner)
 user_invitations_accept.sync_detailed(uuid=second.uuid, client=invitee)
 team = projects_list_users_list.sync(uuid=project.uuid, client=owner)
-assert sorted(one.role_name for one in team) == ["PROJECT.ADMIN", "PROJECT.MEMBER"], team
+assert sorted(row.role_name for row in team) == ["PROJECT.ADMIN", "PROJECT.MEMBER"], team
 
 third = user_invitations_create.sync(
     client=owner,
     body=InvitationRequest(email=bob[2], scope=project.url, role=roles["PROJECT.MANAGER"].uuid),
 )
 mailed(third, owner)
-print(
-    json.dumps(
-        {
-            "owner": owner.token,
-            "invitee": invitee.token,
-            "project": project.uuid.hex,
-            "first": invitation.uuid.hex,
-            "open": third.uuid.hex,
-            "address": bob[2],
-        }
-    )
-)
+result = {"owner": owner.token, "invitee": invitee.token, "project": project.uuid.hex}
+result |= {"first": invitation.uuid.hex, "open": third.uuid.hex, "address": bob[2]}
+print(json.dumps(result))

@@ -1,13 +1,13 @@
-"""What a person owns and what staff oversee, told by an official client.
+"""Keys, tokens, configuration and version, with an official client.
 
-Usage: owned.py BASE_URL STAFF_TOKEN; prints one JSON object at the end.
-Every step asserts what it sees, so that a failure says which promise is broken.
+Usage: keys_and_tokens.py BASE_URL STAFF_TOKEN; prints one JSON object at the end.
 """
 
 import datetime as dt
 import json
 import sys
 
+from helpers import refused
 from waldur_api_client import AuthenticatedClient, Client
 from waldur_api_client.api.auth_tokens import (
     auth_tokens_count,
@@ -26,7 +26,6 @@ from waldur_api_client.api.keys import (
 from waldur_api_client.api.users import users_create
 from waldur_api_client.api.users import users_me_retrieve as users_me
 from waldur_api_client.api.version import version_retrieve
-from waldur_api_client.errors import UnexpectedStatus
 from waldur_api_client.models import SshKeyRequest, UserRequest
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP6pFoQ8hMkO0ZVwOcVYvNMwZ6SjvE0uVZxXfnJf0Kc8 ada@laptop"
@@ -36,16 +35,7 @@ nobody = Client(base_url=base)
 staff = AuthenticatedClient(base_url=base, token=staff_token)
 
 
-def refused(status, call, *args, **kwargs):
-    try:
-        call(*args, **kwargs)
-    except UnexpectedStatus as error:
-        assert error.status_code == status, error
-    else:
-        raise AssertionError(f"{call.__module__} was not refused")
-
-
-# 1. A front end asks what it has come to, before anybody is logged in.
+# 1. The configuration is public.
 published = configuration_retrieve.sync(client=nobody).to_dict()
 assert published["WALDUR_CORE"]["INVITATIONS_ENABLED"] is True, published
 assert published["WALDUR_CORE"]["AUTHENTICATION_METHODS"] == ["LOCAL_SIGNIN"], published
@@ -53,7 +43,7 @@ refused(401, version_retrieve.sync, client=nobody)
 version = version_retrieve.sync(client=staff).version
 assert version
 
-# 2. Keys: added, found, seen by support of the house and by nobody else, deleted.
+# 2. Keys.
 mine = keys_create.sync(client=staff, body=SshKeyRequest(public_key=KEY, name="laptop"))
 assert mine.type_ == "ssh-ed25519" and mine.public_key == KEY and mine.is_shared is False, mine
 assert mine.fingerprint_sha256.startswith("SHA256:"), mine
@@ -80,14 +70,14 @@ person = users_create.sync(
     client=staff, body=UserRequest(username="ada-owned", email="ada-owned@example.org")
 )
 
-# 3. Whose sessions there are; ended by number.
-tokens = {one.user_username: one for one in auth_tokens_list.sync(client=staff)}
+# 3. Tokens.
+tokens = {row.user_username: row for row in auth_tokens_list.sync(client=staff)}
 assert auth_tokens_count.sync(client=staff) == len(tokens) == 2, tokens
 theirs = tokens["ada-owned"]
 assert theirs.user == person.url and theirs.user_token_lifetime == 3600, theirs
 number = int(theirs.url.rstrip("/").rsplit("/", 1)[1])
 assert auth_tokens_retrieve.sync(number, client=staff) == theirs
-assert staff_token not in json.dumps([one.to_dict() for one in tokens.values()])
+assert staff_token not in json.dumps([row.to_dict() for row in tokens.values()])
 refused(401, auth_tokens_list.sync, client=nobody)
 auth_tokens_destroy.sync_detailed(number, client=staff)
 refused(404, auth_tokens_retrieve.sync, number, client=staff)

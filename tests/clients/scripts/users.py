@@ -1,4 +1,4 @@
-"""All operations of the users API, told by an official client. Run by its own interpreter.
+"""All operations of the users API, with an official client.
 
 Usage: users.py BASE_URL STAFF_TOKEN MAIL_FOLDER; prints {} at the end.
 """
@@ -9,6 +9,7 @@ import re
 import sys
 import time
 
+from helpers import refused
 from waldur_api_client import AuthenticatedClient
 from waldur_api_client.api.users import (
     users_cancel_change_email,
@@ -27,7 +28,6 @@ from waldur_api_client.api.users import (
     users_token_retrieve,
     users_update,
 )
-from waldur_api_client.errors import UnexpectedStatus
 from waldur_api_client.models import (
     ConfirmEmailRequestRequest,
     PasswordChangeRequest,
@@ -40,19 +40,10 @@ base, token, folder = sys.argv[1:4]
 staff = AuthenticatedClient(base_url=base, token=token)
 
 
-def refused(status, call, *args, **kwargs):
-    try:
-        call(*args, **kwargs)
-    except UnexpectedStatus as error:
-        assert error.status_code == status, error
-    else:
-        raise AssertionError(f"{call.__module__} was not refused")
-
-
 def read_token(uuid):
-    """The newer client's model has no token; what came over the wire does."""
-    answer = users_token_retrieve.sync_detailed(uuid=uuid, client=staff)
-    return json.loads(answer.content)["token"]
+    """Return the token of an account; the newer client's model has none."""
+    response = users_token_retrieve.sync_detailed(uuid=uuid, client=staff)
+    return json.loads(response.content)["token"]
 
 
 ada = users_create.sync(client=staff, body=UserRequest(username="ada", email="ada@example.org"))
@@ -60,39 +51,23 @@ key = read_token(ada.uuid)
 own = AuthenticatedClient(base_url=base, token=key)
 assert users_me_retrieve.sync(client=own).username == "ada"
 assert users_retrieve.sync(uuid=ada.uuid, client=staff).email == "ada@example.org"
-assert [one.username for one in users_list.sync(client=own)] == ["ada"]
+assert [user.username for user in users_list.sync(client=own)] == ["ada"]
 assert users_count.sync(client=own) == 1
 
-refused(
-    400,
-    users_partial_update.sync,
-    uuid=ada.uuid,
-    client=own,
-    body=PatchedUserRequest(job_title="Countess"),
-)
-changed = users_partial_update.sync(
-    uuid=ada.uuid,
-    client=own,
-    body=PatchedUserRequest(job_title="Countess", agree_with_policy=True),
-)
+body = PatchedUserRequest(job_title="Countess")
+refused(400, users_partial_update.sync, uuid=ada.uuid, client=own, body=body)
+body = PatchedUserRequest(job_title="Countess", agree_with_policy=True)
+changed = users_partial_update.sync(uuid=ada.uuid, client=own, body=body)
 assert changed.job_title == "Countess", changed
 assert changed.agreement_date is not None
-changed = users_update.sync(
-    uuid=ada.uuid,
-    client=own,
-    body=UserRequest(username="ignored", email="ignored@example.org", first_name="Ada"),
-)
+body = UserRequest(username="ignored", email="ignored@example.org", first_name="Ada")
+changed = users_update.sync(uuid=ada.uuid, client=own, body=body)
 assert (changed.username, changed.email, changed.first_name) == ("ada", "ada@example.org", "Ada")
 assert changed.job_title == "Countess"
 refused(403, users_destroy.sync_detailed, uuid=ada.uuid, client=own)
 refused(403, users_token_retrieve.sync, uuid=ada.uuid, client=own)
-refused(
-    403,
-    users_change_password.sync_detailed,
-    uuid=ada.uuid,
-    client=own,
-    body=PasswordChangeRequest(new_password="a quiet harbour 41"),
-)
+new_password = PasswordChangeRequest(new_password="a quiet harbour 41")
+refused(403, users_change_password.sync_detailed, uuid=ada.uuid, client=own, body=new_password)
 
 fresh = users_refresh_token.sync_detailed(uuid=ada.uuid, client=own)
 assert fresh.status_code == 200, fresh
@@ -117,16 +92,11 @@ for _ in range(400):
     if code:
         break
     time.sleep(0.05)
-users_confirm_email.sync_detailed(
-    client=own,
-    body=ConfirmEmailRequestRequest(code=code),
-)
+users_confirm_email.sync_detailed(client=own, body=ConfirmEmailRequestRequest(code=code))
 assert users_me_retrieve.sync(client=own).email == "newer@example.org"
 
 refused(400, users_pull_remote_user.sync_detailed, uuid=ada.uuid, client=own)
-users_change_password.sync_detailed(
-    uuid=ada.uuid, client=staff, body=PasswordChangeRequest(new_password="a quiet harbour 41")
-)
+users_change_password.sync_detailed(uuid=ada.uuid, client=staff, body=new_password)
 refused(401, users_me_retrieve.sync, client=own)
 users_destroy.sync_detailed(uuid=ada.uuid, client=staff)
 refused(404, users_retrieve.sync, uuid=ada.uuid, client=staff)

@@ -1,0 +1,131 @@
+"""All operations and filters of the Waldur API, called by the official clients over a socket."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collegium import __version__
+from collegium.api.waldur import (
+    accounts,
+    invitations,
+    invite_links,
+    join_requests,
+    memberships,
+    organisations,
+    projects,
+    roles,
+)
+from tests.clients.official import Official
+from tests.support.serving import Service
+
+OPERATIONS = {
+    "user_invitations": "accept approve cancel check count create delete details_retrieve list "
+    "reject retrieve send",
+    "user_group_invitations": "cancel count create list projects_list retrieve submit_request",
+    "user_permission_requests": "approve cancel_request count list reject retrieve",
+    "customers": "add_user create delete_user list_users_list update_user",
+    "projects": "add_user create delete_user list list_users_list update_user",
+    "roles": "count list",
+    "user_permissions": "count list",
+    "users": "change_password create",
+}
+EVERY_LIST = {"o", "page", "page_size"}
+NEWER = {"scope"}
+"""Parameters that only the newer client has."""
+
+LISTS = {
+    "user-invitations": invitations.FILTERS,
+    "user-permissions": memberships.FILTERS,
+    "team": memberships.TEAM_FILTERS,
+    "roles": roles.FILTERS,
+    "customers": organisations.FILTERS,
+    "projects": projects.FILTERS,
+}
+GROUPS = ["organization_group_name", "organization_group_uuid"]
+# Parameters of the clients that the service ignores.
+IGNORED: dict[str, dict[str, list[str]]] = {
+    "7.9.0": {"customers": GROUPS},
+    "8.1.3": {
+        "customers": [
+            "accounting_is_running",
+            "current_user_has_role",
+            "has_resources",
+            "is_call_managing_organization",
+            "is_service_provider",
+            *GROUPS,
+            "service_provider_uuid",
+        ],
+        "projects": [
+            "accounting_is_running",
+            "affiliation_name",
+            "affiliation_uuid",
+            "created_before",
+            "current_user_has_role",
+            "has_affiliation",
+            "modified_before",
+            "science_domain_uuid",
+            "science_sub_domain_uuid",
+            "user_uuid",
+            "user_uuid_with_active_role",
+        ],
+        "roles": ["available_for_customer", "include_concealed"],
+        "user-permissions": ["created_before", "is_active", "modified_before", "show_inactive"],
+    },
+}
+Serve = Callable[..., tuple[Service, str]]
+
+
+@pytest.fixture
+def run(client: Official, serve: Serve, tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that runs a script of the client against a new service."""
+
+    def run(script: str, *options: str, mails: bool = False, **settings: str) -> Any:
+        service, token = serve(*options, **settings)
+        arguments = [tmp_path / "var" / "mail"] if mails else []
+        return client.run(script, service, token, *arguments)
+
+    return run
+
+
+def test_client_uses_every_operation_of_the_users_api(run: Callable[..., Any]) -> None:
+    run("users.py", mails=True)
+
+
+def test_client_uses_keys_tokens_and_version(run: Callable[..., Any]) -> None:
+    assert run("keys_and_tokens.py", "--no-worker") == {"version": __version__}
+
+
+def test_client_uses_every_filter_of_the_users_list(run: Callable[..., Any]) -> None:
+    assert set(run("users_filters.py", "--no-worker")) == set(accounts.FILTERS)
+
+
+def test_client_uses_every_filter_of_the_other_lists(
+    client: Official, run: Callable[..., Any]
+) -> None:
+    result = run("lists_filters.py", "--no-worker")
+    for name, filters in LISTS.items():
+        parameters = set(result["parameters"][name])
+        assert set(result["used"][name]) == parameters & set(filters), name
+        assert parameters - set(filters) == set(IGNORED[client.version].get(name, [])), name
+
+
+def test_client_uses_every_operation_and_filter_of_invitations_and_requests(
+    client: Official, run: Callable[..., Any]
+) -> None:
+    settings = {"rate_limits": "false", "only_staff_can_invite_users": "true"}
+    result = run("memberships.py", mails=True, **settings)
+    newer = {f"{group} list_users_count" for group in ("customers", "projects")}
+    assert set(result["called"]) - newer == {
+        f"{group} {name}" for group, names in OPERATIONS.items() for name in names.split()
+    }
+    unknown = set() if client.version == "8.1.3" else NEWER
+    assert set(result["used"]) == {
+        f"{group} {name}"
+        for group, filters in (
+            ("user_permission_requests", join_requests.FILTERS),
+            ("user_group_invitations", invite_links.FILTERS),
+        )
+        for name in (set(filters) | EVERY_LIST) - unknown
+    }
