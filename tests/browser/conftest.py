@@ -1,7 +1,5 @@
 """A real browser on the real program: the system's Chromium, driven by Playwright."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,8 +23,8 @@ PASSWORD = "four winds over quiet water"
 SCREENS = Path(__file__).parents[2] / "var" / "screens"
 
 
-class House:
-    """The running service, with a world in its database and its mails in a folder."""
+class LiveService:
+    """The running service, its database, and the folder of its e-mails."""
 
     def __init__(self, service: Service, world: World) -> None:
         self.service = service
@@ -35,42 +33,41 @@ class House:
         self._password = hash_password(PASSWORD)
 
     def person(self, name: str, first: str, last: str, **values: object) -> Person:
-        """Somebody who can sign in with the password of everybody here."""
-        return self.world.person(
-            name, first_name=first, last_name=last, password=self._password, **values
-        )
+        """Create an account with the common password."""
+        names = {"first_name": first, "last_name": last, "password": self._password}
+        return self.world.person(name, **names, **values)
 
     def group(self, lead: Person, name: str) -> int:
         with self.world.database.write() as tx:
             return group_actions.create(tx, lead.actor, name)
 
     def device(self, name: str) -> device_actions.PendingLogin:
-        """A program that waits to be let in."""
+        """Start the sign-in of a program."""
         with self.world.database.write() as tx:
             return device_actions.begin(tx, self.world.vault, name)
 
-    def fetch(self, waiting: device_actions.PendingLogin) -> str | None:
-        """The token of a program that was let in."""
+    def fetch(self, login: device_actions.PendingLogin) -> str | None:
+        """Return the token of an approved program."""
         with self.world.database.write() as tx:
-            return device_actions.fetch(tx, self.world.vault, waiting.device_code)
+            return device_actions.fetch(tx, self.world.vault, login.device_code)
 
     def mails(self, address: str) -> list[str]:
-        """The mails to an address, as text, oldest first."""
+        """Return the e-mails to an address as text, oldest first."""
         folder = self.service.folder / "mail"
-        found = sorted(folder.glob("*.eml"), key=lambda path: path.stat().st_mtime)
-        return [text for text in map(_read, found) if f"To: {address}" in text]
+        files = sorted(folder.glob("*.eml"), key=lambda path: path.stat().st_mtime)
+        return [text for text in map(_read, files) if f"To: {address}" in text]
 
-    def pay(self) -> None:
-        """Send what is owed now."""
+    def send_mails(self) -> None:
+        """Send all queued e-mails."""
         done = self.service.run("worker", "--once")
         assert done.returncode == 0, done.stderr
 
     def link(self, address: str, path: str) -> str:
-        """The address of a page in the latest mail to somebody."""
-        self.pay()
-        found = re.findall(rf"{re.escape(self.base)}/{path}/[^\s\"<>]+/", self.mails(address)[-1])
-        assert found, f"no link to {path}"
-        return str(found[0])
+        """Return the link to a page in the latest e-mail to an address."""
+        self.send_mails()
+        links = re.findall(rf"{re.escape(self.base)}/{path}/[^\s\"<>]+/", self.mails(address)[-1])
+        assert links, f"no link to {path}"
+        return str(links[0])
 
 
 def _read(path: Path) -> str:
@@ -96,31 +93,31 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def house(
+def live(
     chromium: Browser, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
+) -> Iterator[LiveService]:
+    folder = tmp_path_factory.mktemp("live")
     shutil.copy(sqlite_template, folder / "collegium.db")
-    given = {
+    values = {
         "database_url": f"sqlite:///{folder / 'collegium.db'}",
         "secret_key": KEY,
         "mail_url": f"file:{folder / 'mail'}",
         "site_name": "Lighthouse",
         "rate_limits": "false",
     }
-    service = Service(folder, given)
-    database = Database(given["database_url"])
-    settings = load({f"COLLEGIUM_{name.upper()}": value for name, value in given.items()})
-    # Nobody pays the outbox in the background: a test says when, and then reads the mail.
+    service = Service(folder, values)
+    database = Database(values["database_url"])
+    settings = load({f"COLLEGIUM_{name.upper()}": value for name, value in values.items()})
+    # Without a worker: the tests send the mails.
     service.start("--no-worker")
-    yield House(service, World(database, settings, Vault(KEY)))
+    yield LiveService(service, World(database, settings, Vault(KEY)))
     service.stop()
     database.close()
 
 
 @pytest.fixture
-def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Open a window of its own for somebody; without JavaScript, unless it is asked for."""
+def open_window(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """Return a function that opens a new window, without JavaScript by default."""
     contexts = []
 
     def make(base: str, *, scripts: bool = False) -> Page:

@@ -1,14 +1,12 @@
-"""A small world in which every page has something to show."""
+"""Data for which every page has content."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
+from playwright.sync_api import Page
 from pyotp.totp import TOTP
 
-from collegium.access import queries as access_queries
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
@@ -20,140 +18,98 @@ from collegium.join_requests import actions as join_request_actions
 from collegium.memberships import queries as membership_queries
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import EmailChanged
-from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
-from collegium.settings import load
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
-from tests.browser.conftest import PASSWORD
+from tests.browser.conftest import PASSWORD, LiveService
 from tests.support.remote import new_key
+from tests.support.world import Person, Place
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import Page
-
-    from tests.browser.conftest import House
-    from tests.support.world import Person, Place
-
-    Stop = tuple[str, Callable[[Page], object]]
-
+Step = tuple[str, Callable[[Page], object]]
 DECLINE = "Decline the invitation to Tide Table"
 LONG = "The Royal Commission for the Charting of Tides, Currents and Everything that Floats"
 
 
 class Scene:
-    """People, places, and what waits between them."""
+    """Accounts, scopes, invitations, links and requests."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        world = self.world = house.world
-        self.owner = house.person("olga", "Olga", "Owner")
-        self.ada = house.person("ada", "Ada", "Adams", organization="Tidal Institute")
-        self.safe = house.person("sara", "Sara", "Safe")
-        self.half = house.person("hugo", "Hugo", "Half")
-        self.empty = house.person("emil", "Emil", "Empty")
+    def __init__(self, live: LiveService) -> None:
+        self.live = live
+        world = self.world = live.world
+        self.owner = live.person("olga", "Olga", "Owner")
+        self.ada = live.person("ada", "Ada", "Adams", organization="Tidal Institute")
+        self.sara = live.person("sara", "Sara", "Safe")
+        self.hugo = live.person("hugo", "Hugo", "Half")
+        self.emil = live.person("emil", "Emil", "Empty")
         self.organisation = world.organisation("Institute of Tides", owner=self.owner)
         self.project = world.project(self.organisation, "Tide Table")
-        self.commission = world.organisation(LONG, owner=self.ada)
+        self.second_organisation = world.organisation(LONG, owner=self.ada)
         world.seat(self.ada, "PROJECT.MEMBER", self.project, datetime.now(UTC) + timedelta(days=40))
-        self.group = house.group(self.owner, "Night Watch")
-        self.invited = world.invite(
-            self.owner,
-            "ines@example.org",
-            "PROJECT.ADMIN",
-            self.project,
-            full_name="Ines Invited",
-            extra_text="Dear Ines,\nwe would like to have you with us.",
-        )
-        self.for_ada = world.invite(self.owner, self.ada.email, "PROJECT.ADMIN", self.project)
+        self.group = live.group(self.owner, "Night Watch")
+        text = "Dear Ines,\nwe would like to have you with us."
+        self.invited = self._invite("ines@example.org", full_name="Ines Invited", extra_text=text)
+        self.for_ada = self._invite(self.ada.email)
         long_ago = datetime.now(UTC) - timedelta(days=30)
-        self.expired = world.invite(
-            self.owner, "late@example.org", "PROJECT.ADMIN", self.project, now=long_ago
-        )
-        self.wished = world.invite(
-            self.owner, "wish@example.org", "PROJECT.ADMIN", self.project, now=long_ago
-        )
-        self.declined = world.invite(self.owner, "nay@example.org", "PROJECT.ADMIN", self.project)
+        self.expired = self._invite("late@example.org", now=long_ago)
+        self.renewal_requested = self._invite("wish@example.org", now=long_ago)
+        self.declined = self._invite("nay@example.org")
         with world.database.write() as tx:
-            request_renewal(tx, self.wished, 1)
+            request_renewal(tx, self.renewal_requested, 1)
             nay = replace(ANONYMOUS, email="nay@example.org")
             invitation_actions.decline(tx, nay, world.settings, self.declined, 1)
         self.link = self._open()
         self.closed = self._open(is_closed=True)
-        self.askers = [
-            house.person(f"asker{at}", first, "Asker")
+        self.requesters = [
+            live.person(f"requester{at}", first, "Asker")
             for at, first in enumerate(("Aron", "Berta", "Carl"))
         ]
-        for asker in self.askers:
-            self._ask(asker, f"I am {asker.actor.name}, and good with numbers.")
-        self._ask(self.ada, "May I?")
-        self._watch()
-        self._own_things()
+        for requester in self.requesters:
+            world.ask(requester, self.link, f"I am {requester.actor.name}, and good with numbers.")
+        world.ask(self.ada, self.link, "May I?")
+        self._add_to_group()
+        self._add_credentials()
         self.requested = self._requested()
-        self._history()
+        self._add_history()
+
+    def _invite(self, email: str, now: datetime | None = None, **details: str) -> str:
+        return self.world.invite(
+            self.owner, email, "PROJECT.ADMIN", self.project, now=now, **details
+        )
 
     def _open(self, *, is_closed: bool = False) -> str:
-        world = self.world
-        with world.database.write() as tx:
-            place = self.project
-            reached = access_queries.get_visible(tx, self.owner.actor, place.kind, place.uuid)
-            role = role_queries.named(tx, "PROJECT.MEMBER", None)
-            uuid = invite_link_actions.create(
-                tx,
-                self.owner.actor,
-                world.settings,
-                reached,
-                role,
-                None,
-                {"custom_text": "For everybody who counts waves."},
-            )
-            if is_closed:
+        text = "For everybody who counts waves."
+        uuid = self.world.open(self.owner, "PROJECT.MEMBER", self.project, custom_text=text)
+        if is_closed:
+            with self.world.database.write() as tx:
                 invite_link_actions.cancel(tx, self.owner.actor, uuid)
         return uuid
 
-    def _ask(self, asker: Person, message: str) -> None:
-        with self.world.database.write() as tx:
-            join_request_actions.submit(tx, asker.actor, self.world.settings, self.link, message)
-
-    def _watch(self) -> None:
-        """One is in the group, another one waits to be."""
+    def _add_to_group(self) -> None:
+        """Add one account to the group; another one asks to join."""
         lead, settings = self.owner.actor, self.world.settings
         with self.world.database.write() as tx:
-            one, _ = group_actions.join(tx, self.askers[1].actor, self.group)
-            join_request_actions.approve(tx, lead, settings, one.uuid, None, groups=True)
-            group_actions.join(tx, self.askers[2].actor, self.group, "I do not sleep much.")
+            request, _ = group_actions.join(tx, self.requesters[1].actor, self.group)
+            join_request_actions.approve(tx, lead, settings, request.uuid, None, groups=True)
+            group_actions.join(tx, self.requesters[2].actor, self.group, "I do not sleep much.")
 
-    def _own_things(self) -> None:
+    def _add_credentials(self) -> None:
         world = self.world
         with world.database.write() as tx:
             ssh_key_actions.create(tx, self.ada.actor, parse(new_key("ada@lighthouse")))
             token_actions.issue_personal(tx, world.vault, self.ada.actor, "backup script")
+            ada, new = self.ada, "ada.adams@example.org"
             email_change_actions.request_change(
-                tx,
-                self.ada.actor,
-                world.settings,
-                world.vault,
-                self.ada.uuid,
-                "ada.adams@example.org",
+                tx, ada.actor, world.settings, world.vault, ada.uuid, new
             )
 
     def _requested(self) -> str:
-        world = self.world
-        world.settings, kept = (
-            load(
-                {
-                    "COLLEGIUM_ONLY_STAFF_CAN_INVITE_USERS": "true",
-                    "COLLEGIUM_DATABASE_URL": world.settings.database_url,
-                }
-            ),
-            world.settings,
-        )
+        world, settings = self.world, self.world.settings
+        world.settings = replace(settings, only_staff_can_invite_users=True)
         uuid = world.invite(self.owner, "new@example.org", "PROJECT.MEMBER", self.project)
-        world.settings = kept
+        world.settings = settings
         return uuid
 
     def session(self, person: Person) -> str:
@@ -171,21 +127,18 @@ class Scene:
 
     def _reset(self) -> str:
         with self.world.database.read() as tx:
-            account = account_queries.known(tx, id=self.empty.id)
+            account = account_queries.known(tx, id=self.emil.id)
         link = password_actions.link(self.world.vault, account, datetime.now(UTC))
         return f"/password_reset/{link}/"
 
     def _leave(self, person: Person, place: Place) -> str:
         with self.world.database.read() as tx:
-            (uuid,) = (
-                row.uuid
-                for row in membership_queries.own(tx, person.id)
-                if row.scope_id == place.id
-            )
+            grants = membership_queries.own(tx, person.id)
+        (uuid,) = (row.uuid for row in grants if row.scope_id == place.id)
         return f"/account/leave/{uuid}/"
 
-    def tour(self) -> Iterator[tuple[Person | None, list[Stop]]]:
-        """Who sees what: the name of each picture, and how to get there."""
+    def viewers(self) -> Iterator[tuple[Person | None, list[Step]]]:
+        """Yield viewers with their pages: the name of each, and how to open it."""
         yield (
             None,
             [
@@ -193,7 +146,7 @@ class Scene:
                 ("schema", to("/schema/")),
                 ("sign-in", to("/sign_in/")),
                 ("sign-in-wrong", signing_in("nobody", "wrong")),
-                ("sign-in-empty", press("Sign in")),
+                ("sign-in-emil", press("Sign in")),
                 ("forgotten", to("/forgotten_password/")),
                 ("forgotten-sent", fill_and_press("E-mail", "who@example.org", "Send link")),
                 ("reset", to(self._reset())),
@@ -202,13 +155,13 @@ class Scene:
                 ("invitation", to(self._invitation(self.invited))),
                 ("invitation-wrong", press("Create account and accept")),
                 ("invitation-expired", to(self._invitation(self.expired))),
-                ("invitation-wished", to(self._invitation(self.wished))),
+                ("invitation-renewal_requested", to(self._invitation(self.renewal_requested))),
                 ("invitation-declined", to(self._invitation(self.declined))),
                 ("invitation-copied", to(self._invitation(self.invited, links.SHARED_BY_INVITER))),
                 ("invitation-gone", to("/invitation/abc/")),
                 ("approve", to(self._decision(approvals.APPROVE))),
                 ("reject", to(self._decision(approvals.REJECT))),
-                ("approved", both(to(self._decision(approvals.APPROVE)), press("Approve"))),
+                ("approved", in_order(to(self._decision(approvals.APPROVE)), press("Approve"))),
                 ("decided-gone", to(self._decision(approvals.REJECT))),
                 ("address", to(f"/user_email_change/{'0' * 32}/")),
                 ("address-gone", press("Confirm address")),
@@ -222,7 +175,7 @@ class Scene:
             [
                 ("account", to("/account/")),
                 ("leave", to(self._leave(self.ada, self.project))),
-                ("leave-last-owner", to(self._leave(self.ada, self.commission))),
+                ("leave-last-owner", to(self._leave(self.ada, self.second_organisation))),
                 ("profile", to("/account/profile/")),
                 ("profile-picture-wrong", press("Save picture")),
                 ("new-address", to("/account/address/")),
@@ -244,14 +197,14 @@ class Scene:
                 ("open-invitation-closed", to(f"/open_invitation/{self.closed}/")),
                 ("group", to(f"/group/{self.group}/")),
                 ("requests-none", to("/requests/")),
-                ("account-declined", both(to("/account/"), press(DECLINE))),
+                ("account-declined", in_order(to("/account/"), press(DECLINE))),
                 ("trouble", to("/account/leave/1/")),
             ],
         )
         yield (
-            self.empty,
+            self.emil,
             [
-                ("account-empty", to("/account/")),
+                ("account-emil", to("/account/")),
                 ("teams-none", to("/teams/")),
                 ("open-invitation", to(f"/open_invitation/{self.link}/")),
                 ("open-invitation-asked", press("Ask to join")),
@@ -263,18 +216,18 @@ class Scene:
             [
                 ("requests", to("/requests/")),
                 ("requests-wrong", press("Approve")),
-                ("requests-decided", both(tick("Select Aron Asker"), press("Approve"))),
+                ("requests-decided", in_order(check("Select Aron Asker"), press("Approve"))),
                 ("requests-past", to("/requests/?show=decided")),
                 ("group-member", to(f"/group/{self.group}/")),
                 *self._team(),
             ],
         )
         yield (
-            self.half,
+            self.hugo,
             [
                 (
                     "second-factor-setup",
-                    both(
+                    in_order(
                         to("/account/second_factor/"),
                         fill_and_press("Your password", PASSWORD, "Set up"),
                     ),
@@ -284,23 +237,21 @@ class Scene:
                 ("second-factor-on", to("/account/second_factor/")),
                 (
                     "sign-in-code",
-                    both(press("Sign out"), to("/sign_in/"), signing_in("hugo", PASSWORD)),
+                    in_order(press("Sign out"), to("/sign_in/"), signing_in("hugo", PASSWORD)),
                 ),
                 ("sign-in-code-wrong", fill_and_press("Code", "000000", "Sign in")),
             ],
         )
 
-        yield self.world.staff, list(self._desk())
+        yield self.world.staff, list(self._staff_pages())
 
-    def _desk(self) -> Iterator[Stop]:
-        """The pages of staff."""
+    def _staff_pages(self) -> Iterator[Step]:
         accounts, mails = "/staff/accounts/", "/staff/mails/"
-        with self.world.database.read() as tx:
-            roles_now = {row.name: row.uuid for row in role_queries.all_roles(tx)}
+        role = self.world.role("PROJECT.MANAGER").uuid
         yield "authorize-staff", to(self._device())
         yield "authorize-staff-wrong", press("Approve")
         yield "staff-health", to("/staff/")
-        yield "staff-health-numbers", both(to("/staff/"), unfold())
+        yield "staff-health-numbers", in_order(to("/staff/"), unfold())
         yield "staff-accounts", to(accounts)
         yield "staff-accounts-none", to(f"{accounts}?q=nobody")
         yield "staff-account", to(f"{accounts}{self.ada.uuid}/")
@@ -312,25 +263,24 @@ class Scene:
         yield "staff-organisation-blocked", press("Block")
         yield "staff-organisation-new", to("/staff/organisations/new/")
         yield "staff-roles", to("/staff/roles/")
-        yield "staff-role", to(f"/staff/roles/{roles_now['PROJECT.MANAGER']}/")
+        yield "staff-role", to(f"/staff/roles/{role}/")
         yield "staff-role-new", to("/staff/roles/new/")
         yield "staff-role-new-wrong", press("Create role")
         yield "staff-mails", to(mails)
         yield "staff-mails-failed", to(f"{mails}?show=failed")
         yield "staff-mails-none", press("Send all again")
 
-    def _history(self) -> None:
-        """Days with something in them, for the charts; and mails that were given up."""
+    def _add_history(self) -> None:
+        """Add data for the charts of a month, and failed e-mails."""
         world, now = self.world, datetime.now(UTC)
         for at in range(24):
             ago = timedelta(days=(at * at * 7) % 29, hours=at)
             world.person(joined_at=now - ago, first_name="Nora", last_name=f"Number {at}")
         for at, hours in enumerate((0.5, 0.2, 5, 20, 20, 50, 100, 160)):
-            taker = world.person()
-            then = now - timedelta(days=at * 3) - timedelta(hours=hours)
-            uuid = world.invite(self.owner, taker.email, "PROJECT.ADMIN", self.project, now=then)
+            invitee = world.person()
+            uuid = self._invite(invitee.email, now - timedelta(days=at * 3, hours=hours))
             with world.database.write(now - timedelta(days=at * 3)) as tx:
-                invitation_actions.accept(tx, taker.actor, world.settings, uuid)
+                invitation_actions.accept(tx, invitee.actor, world.settings, uuid)
         with world.database.write() as tx:
             mail = EmailChanged("ada@old.example.org", self.ada.id, self.ada.email)
             numbers = [outbox_queries.enqueue(tx, mail) for _ in range(2)]
@@ -340,14 +290,14 @@ class Scene:
                     reason = "550 5.1.1 <ada@old.example.org>: Recipient address rejected."
                     outbox_queries.mark_failed(tx, row.id, row.attempts, reason, None)
 
-    def _team(self) -> Iterator[Stop]:
-        """The pages of a team, to somebody in charge of it."""
+    def _team(self) -> Iterator[Step]:
+        """Yield the pages of a team for its owner."""
         here = f"/project/{self.project.uuid}/"
         pasted = "Nora New <nora@example.org>\nno address\nines@example.org\nolaf@example.org"
         yield "team", to(here)
         yield "team-none", to(f"{here}?q=nobody")
         yield "team-organisation", to(f"/organisation/{self.organisation.uuid}/")
-        yield "team-seat", both(to(here), follow("Edit the role of Ada Adams"))
+        yield "team-seat", in_order(to(here), follow("Edit the role of Ada Adams"))
         yield "team-seat-wrong", fill_and_press("Last day", "2001-01-01", "Save end date")
         yield "team-add", to(f"{here}add/?q=a")
         yield "team-add-wrong", fill_and_press("Last day", "2001-01-01", "Add member")
@@ -356,9 +306,9 @@ class Scene:
         yield "team-invite-check", fill_and_press("E-mail addresses", pasted, "Check list")
         yield "team-invite-sent", press("Invite 3 people")
         yield "team-invitations", to(f"{here}invitations/")
-        yield "team-invitations-link", both(to(f"{here}invitations/"), unfold())
+        yield "team-invitations-link", in_order(to(f"{here}invitations/"), unfold())
         yield "team-links", to(f"{here}links/")
-        yield "team-links-picture", both(to(f"{here}links/"), unfold())
+        yield "team-links-picture", in_order(to(f"{here}links/"), unfold())
         yield "team-link", to(f"{here}link/")
         yield "team-link-wrong", fill_and_press("Last day", "2001-01-01", "Create link")
         yield "team-link-change", to(f"{here}links/{self.link}/")
@@ -369,7 +319,7 @@ class Scene:
         yield "teams", to("/teams/")
         yield "teams-wrong", press("Create group")
         yield "group-team", to(there)
-        yield "group-seat", both(to(there), follow("Edit the role of Berta Asker"))
+        yield "group-seat", in_order(to(there), follow("Edit the role of Berta Asker"))
         yield "group-add", to(f"{there}add/?q=a")
         yield "group-invite", to(f"{there}invite/")
         yield "group-invite-check", fill_and_press("E-mail addresses", pasted, "Check list")
@@ -378,7 +328,7 @@ class Scene:
         yield "group-history", to(f"{there}history/")
 
     def _device(self) -> str:
-        return f"/account/authorize/?session={self.house.device('a lamp script').uuid}"
+        return f"/account/authorize/?session={self.live.device('a lamp script').uuid}"
 
     def _turn_on(self, page: Page) -> None:
         code = TOTP(page.inner_text(".secret")).now()
@@ -401,12 +351,8 @@ def unfold() -> Callable[[Page], object]:
     return lambda page: page.locator("summary").first.click()
 
 
-def tick(name: str) -> Callable[[Page], object]:
-    def go(page: Page) -> None:
-        page.goto("/requests/")
-        page.get_by_label(name).check()
-
-    return go
+def check(name: str) -> Callable[[Page], object]:
+    return in_order(to("/requests/"), lambda page: page.get_by_label(name).check())
 
 
 def fill_and_press(label: str, text: str, button: str) -> Callable[[Page], object]:
@@ -426,7 +372,7 @@ def signing_in(name: str, password: str) -> Callable[[Page], object]:
     return go
 
 
-def both(*steps: Callable[[Page], object]) -> Callable[[Page], object]:
+def in_order(*steps: Callable[[Page], object]) -> Callable[[Page], object]:
     def go(page: Page) -> None:
         for step in steps:
             step(page)

@@ -1,0 +1,132 @@
+"""Every page in every state: axe finds no error, and a keyboard is enough.
+
+``PICTURES=1`` in the environment writes pictures to ``var/screens/``, which takes 40 % of the time.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import SCREENS, LiveService
+from tests.browser.scene import Scene
+
+WIDTHS = (1280, 360)
+PICTURES = os.environ.get("PICTURES") == "1"
+NARROWEST = 320
+PARTS = ("table", "rowgroup", "row", "columnheader", "cell")
+THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    base = pytest.importorskip("axe_playwright_python")
+    return (Path(base.__file__).parent / "axe.min.js").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def scene(live: LiveService) -> Scene:
+    if PICTURES:
+        shutil.rmtree(SCREENS, ignore_errors=True)
+        SCREENS.mkdir(parents=True)
+    return Scene(live)
+
+
+def violations(page: Page, axe: str, rules: list[str] | None = None) -> list[tuple[str, list[str]]]:
+    """Return the violations that axe finds."""
+    if not page.evaluate("Boolean(window.axe)"):
+        page.evaluate(axe)
+    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    result: Any = page.evaluate("options => axe.run(options)", options)
+    return [
+        (violation["id"], [node["html"][:200] for node in violation["nodes"]])
+        for violation in result["violations"]
+    ]
+
+
+def sign_in_as(page: Page, token: str, url: str) -> None:
+    page.context.add_cookies([{"name": "collegium_session", "value": token, "url": url}])
+
+
+def check_page(page: Page, axe: str, name: str) -> None:
+    """Check a page in both themes, and write its pictures if requested."""
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        for width in WIDTHS if PICTURES else WIDTHS[-1:]:
+            page.set_viewport_size({"width": width, "height": 800})
+            if PICTURES:
+                page.screenshot(path=SCREENS / f"{name}-{width}-{theme}.png", full_page=True)
+        # The themes differ only in colours.
+        wrong = violations(page, axe, ["color-contrast"] if theme == THEMES[1] else None)
+        assert not wrong, f"{name}, {theme}: {wrong}"
+    page.set_viewport_size({"width": NARROWEST, "height": 800})
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0, f"{name}: {wide} pixels too wide at {NARROWEST}"
+    _reach_with_tab(page, name)
+
+
+def _reach_with_tab(page: Page, name: str) -> None:
+    expected = page.evaluate(
+        """() => {
+            document.activeElement.blur();
+            window.getSelection().removeAllRanges();
+            const all = [...document.querySelectorAll("a[href], button, input, select, textarea")];
+            const open = all.filter(element => element.type !== "hidden");
+            const seen = window.seen = new Map();
+            document.addEventListener("focusin", ({target}) => {
+                seen.set(target.outerHTML, getComputedStyle(target).outlineStyle);
+            });
+            return open.map(element => element.outerHTML);
+        }"""
+    )
+    # A summary is one more stop, a date has three.
+    more = page.locator("summary").count() + 3 * page.locator("input[type=date]").count()
+    for _ in range(len(expected) + more + 1):
+        page.keyboard.press("Tab")
+    reached = dict(page.evaluate("[...window.seen]"))
+    assert set(expected) <= set(reached), f"{name}: {set(expected) - set(reached)} are not reached"
+    assert "none" not in reached.values(), f"{name}: the focus is not visible"
+
+
+@pytest.mark.timeout(300)
+def test_every_page_is_accessible(
+    live: LiveService, scene: Scene, axe: str, open_window: Callable[..., Page], subtests: Any
+) -> None:
+    for who, steps in scene.viewers():
+        page = open_window(live.base, scripts=True)
+        if who:
+            sign_in_as(page, scene.session(who), live.base)
+        for name, go in steps:
+            with subtests.test(name):
+                go(page)
+                check_page(page, axe, name)
+
+
+def test_axe_finds_known_errors(axe: str, open_window: Callable[..., Page]) -> None:
+    page = open_window("http://127.0.0.1", scripts=True)
+    page.set_content("<img src='x'><p style='color: #999; background: #aaa'>Hidden</p>")
+    rules = {rule for rule, _ in violations(page, axe)}
+    assert {"image-alt", "color-contrast", "html-has-lang"} <= rules
+
+
+def test_table_stays_a_table_on_a_narrow_screen(
+    live: LiveService, scene: Scene, open_window: Callable[..., Page]
+) -> None:
+    """The style sheet shows rows as cards; screen readers still get a table."""
+    page = open_window(live.base)
+    sign_in_as(page, scene.session(scene.owner), live.base)
+    counts = {}
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto(f"/project/{scene.project.uuid}/")
+        tree: Any = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")
+        roles = [node["role"]["value"] for node in tree["nodes"] if not node["ignored"]]
+        counts[width] = {role: roles.count(role) for role in PARTS}
+    first, *others = counts.values()
+    assert all(first.values()), counts
+    assert first["rowgroup"] == 2, counts
+    assert all(other == first for other in others), counts
