@@ -1,10 +1,8 @@
-"""What a request costs, counted and not timed: a change that makes it dearer is seen here.
+"""Budgets for the cost of a request, counted instead of timed.
 
-Three counts that are the same on every machine: statements; steps of SQLite's machine, which is
-what its plans read; calls of Python functions. Raise a budget only with a reason in the commit.
+Three counts are the same on every machine: statements, steps of SQLite's virtual machine, and calls
+of Python functions. Raise a budget only with a reason in the commit.
 """
-
-from __future__ import annotations
 
 import shutil
 import sys
@@ -28,7 +26,7 @@ from tests.support.site import Site, counted_statements
 SIZE = 2400
 CAST = data.Cast(SIZE)
 SLACK = 1.1
-OURS = str(Path(collegium.__file__).parent)
+PACKAGE = str(Path(collegium.__file__).parent)
 UUID = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
 FEW = Statement(select(accounts.c.uuid).limit(bindparam("limit")))
 
@@ -60,25 +58,25 @@ def site(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with closing(Database(url)) as database:
         data.fill(database, SIZE)
         settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
-        with closing(Site(settings, database, Vault(data.SECRET_KEY))) as made:
-            yield made
+        with closing(Site(settings, database, Vault(data.SECRET_KEY))) as site:
+            yield site
 
 
-def asked(name: str, database: Database) -> tuple[str, str]:
-    """Give the path and the token of a request by its name."""
-    what, _, who = name.partition(", as a ")
-    if what == "me":
+def request_of(name: str, database: Database) -> tuple[str, str]:
+    """Return path and token of a request."""
+    label, _, who = name.partition(", as a ")
+    if label == "me":
         return "/api/users/me/", data.token_of(CAST.person)
     token = data.token_of(CAST.manager if who else CAST.staff)
-    if what == "one user":
+    if label == "one user":
         with database.read() as tx:
             return f"/api/users/{tx.scalar(UUID, id=CAST.person)}/", token
-    size, noun = what.split()
+    size, noun = label.split()
     return f"{LISTS[noun]}?page_size={size}", token
 
 
 class Meter:
-    """Counts what happens while it is open."""
+    """Counts statements, steps and calls."""
 
     def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps = self.calls = 0
@@ -89,7 +87,7 @@ class Meter:
     @contextmanager
     def counting(self) -> Iterator[None]:
         connection = self._database._connections.take()
-        self._database._connections.give(connection)  # used last, taken first
+        self._database._connections.give(connection)  # the next request gets it
         connection.set_progress_handler(self._step, 1)
         with counted_statements(self._patch) as self.statements:
             sys.setprofile(self._call)
@@ -103,34 +101,32 @@ class Meter:
         self.steps += 1
 
     def _call(self, frame: FrameType, event: str, _what: object) -> None:
-        # Neither the test's client nor what the meter itself calls.
-        if event == "call" and OURS in frame.f_code.co_filename:
+        # Without the client of the test and the meter itself.
+        if event == "call" and PACKAGE in frame.f_code.co_filename:
             self.calls += 1
 
 
 @pytest.mark.parametrize("name", BUDGETS)
-def test_a_request_costs_no_more_than_it_did(
+def test_request_stays_within_its_budget(
     name: str, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = site.database
-    path, token = asked(name, database)
-    for _ in range(3):  # what is made once is not counted
+    path, token = request_of(name, database)
+    for _ in range(3):  # without what is cached
         assert site.get(path, token).status_code == 200
     meter = Meter(database, monkeypatch)
     with meter.counting():
-        answer = site.get(path, token)
-    assert answer.status_code == 200
-    spent = (len(meter.statements), meter.steps, meter.calls)
-    allowed = BUDGETS[name]
-    assert all(spent), spent
-    over = [one > budget * SLACK for one, budget in zip(spent, allowed, strict=True)]
-    assert spent[0] <= allowed[0], (spent, allowed)
-    assert not any(over), (spent, allowed)
+        response = site.get(path, token)
+    assert response.status_code == 200
+    costs = (len(meter.statements), meter.steps, meter.calls)
+    budgets = BUDGETS[name]
+    assert all(costs), costs
+    assert costs[0] <= budgets[0], (costs, budgets)
+    exceeded = [cost > budget * SLACK for cost, budget in zip(costs, budgets, strict=True)]
+    assert not any(exceeded), (costs, budgets)
 
 
-def test_the_meter_sees_a_statement_more_and_a_row_more(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_meter_counts_additional_rows(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     database = site.database
     meters = []
     for rows in (5, 50):

@@ -1,10 +1,9 @@
-"""What the floor of the bench writes is what the service writes."""
-
-from __future__ import annotations
+"""The baseline program of the benchmark writes the same rows as the service."""
 
 import json
 from collections.abc import Callable
 from contextlib import closing
+from itertools import islice
 
 from bench import data, writing
 from bench.floor import Floor, PostgreSQL, SQLite
@@ -26,13 +25,12 @@ def _counts(database: Database) -> dict[str, int]:
         }
 
 
-def _held(site: Site, who: int) -> set[str]:
-    """Where somebody has a role."""
-    answer = site.get("/api/users/me/", data.token_of(who))
-    return {one["scope_uuid"] for one in answer.json()["permissions"]}
+def _scopes_of(site: Site, who: int) -> set[str]:
+    response = site.get("/api/users/me/", data.token_of(who))
+    return {grant["scope_uuid"] for grant in response.json()["permissions"]}
 
 
-def test_the_floor_leaves_the_rows_that_the_service_leaves(
+def test_baseline_writes_the_same_rows_as_the_service(
     database: Database, url: str, make_settings: Callable[..., Settings]
 ) -> None:
     data.fill(database, SIZE)
@@ -41,26 +39,23 @@ def test_the_floor_leaves_the_rows_that_the_service_leaves(
     vault = Vault(data.SECRET_KEY)
     sqlite = url.startswith("sqlite")
     with (
-        closing(SQLite(url) if sqlite else PostgreSQL(url)) as asked,
+        closing(SQLite(url) if sqlite else PostgreSQL(url)) as own_database,
         closing(Site(make_settings(secret_key=data.SECRET_KEY), database, vault)) as site,
     ):
-        floor = Floor(asked, vault, recipes)
+        floor = Floor(own_database, vault, recipes)
         for action in ("create", "accept", "approve"):
-            _, _, _, ours, theirs = (
-                one for one, _ in zip(actions.all(action), range(5), strict=False)
-            )
+            for_service, for_floor = islice(actions.all(action), 3, 5)
             before = _counts(database)
-            path, who, body = ours
-            headers = {"Host": HOST}
-            answer = site.post(path, data.token_of(who), json=body, headers=headers)
+            path, who, body = for_service
+            response = site.post(path, data.token_of(who), json=body, headers={"Host": HOST})
+            between = _counts(database)
+            added = {name: between[name] - before[name] for name in between}
+            path, who, body = for_floor
+            scopes = _scopes_of(site, who)
+            content = b"" if body is None else json.dumps(body).encode()
+            status, text = floor.write(path, content, data.token_of(who))
+            assert (status, len(text)) == (response.status_code, len(response.content)), action
             after = _counts(database)
-            added = {name: after[name] - before[name] for name in after}
-            path, who, body = theirs
-            held = _held(site, who)
-            sent = b"" if body is None else json.dumps(body).encode()
-            status, text = floor.write(path, sent, data.token_of(who))
-            assert (status, len(text)) == (answer.status_code, len(answer.content)), action
-            again = _counts(database)
-            assert {name: again[name] - after[name] for name in again} == added, action
+            assert {name: after[name] - between[name] for name in after} == added, action
             assert sum(added.values()) >= 3, action
-            assert len(_held(site, who) - held) == (action == "accept"), action
+            assert len(_scopes_of(site, who) - scopes) == (action == "accept"), action
