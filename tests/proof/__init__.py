@@ -1,1 +1,1 @@
-"""The promises of the engine, shown by a model, by races and by crashes."""
+"""The service compared with a model, in race runs and in crash runs."""

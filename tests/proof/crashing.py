@@ -1,6 +1,4 @@
-"""A service that is killed again and again, and a mail server that counts what it gets."""
-
-from __future__ import annotations
+"""A service that is killed again and again, and checks of its rows and e-mails."""
 
 import os
 import re
@@ -35,12 +33,12 @@ _DELETED = Statement(
     .where(tables.accounts.c.deleted_at.is_not(None))
 )
 _OUTBOX = Statement(select(tables.outbox).order_by(tables.outbox.c.id))
-_OWED = Statement(
+_QUEUED = Statement(
     select(func.count().label("queued"))
     .select_from(tables.outbox)
     .where(tables.outbox.c.state == "queued")
 )
-_TOLD = {
+_EVENT_KINDS = {
     "invite": "invitation.created",
     "accept": "invitation.accepted",
     "cancel": "invitation.canceled",
@@ -54,11 +52,11 @@ _TOLD = {
 
 
 class Victim:
-    """The service and its worker, each a process that can be killed.
+    """The service and its worker as processes that can be killed.
 
     Args:
-        clock: how late it is for both.
-        apart: the worker is a process of its own, as on PostgreSQL.
+        clock: the clock of both.
+        apart: whether the worker is a separate process, as on PostgreSQL.
     """
 
     def __init__(
@@ -79,16 +77,16 @@ class Victim:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, for those that are started from now on."""
+        """Move the clock of the processes that are started from now on."""
         self.clock.later += seconds
 
     def _environment(self, proof: Mapping[str, str]) -> dict[str, str]:
-        given = {f"PROOF_{name.upper()}": value for name, value in proof.items()}
-        given["PROOF_LATER"] = str(self.clock.later)
+        variables = {f"PROOF_{name.upper()}": value for name, value in proof.items()}
+        variables["PROOF_LATER"] = str(self.clock.later)
         path = os.pathsep.join([str(ROOT), *sys.path])
-        return bare_environment(self.settings) | given | {"PYTHONPATH": path}
+        return bare_environment(self.settings) | variables | {"PYTHONPATH": path}
 
-    def _begin(self, *words: str, **proof: str) -> None:
+    def _start_process(self, *words: str, **proof: str) -> None:
         with self.log.open("ab") as log:
             self._running[words[0]] = subprocess.Popen(
                 [sys.executable, "-m", "tests.proof.program", *words],
@@ -102,16 +100,16 @@ class Victim:
         """Start both.
 
         Args:
-            server: where it is to be killed, ``point:n``.
-            worker: where the worker is to be killed.
-            post: whether the mails are paid at all.
-            proof: what else the program is told, by the names that it knows.
+            server: where the service is killed, ``point:n``.
+            worker: where the worker is killed.
+            post: whether to start a worker.
+            proof: further variables of ``program.py``.
         """
         options = ["--no-worker"] if self.apart else []
         kill = server or ("" if self.apart else worker)
-        self._begin("serve", "--port", str(self.port), *options, kill=kill, **proof)
+        self._start_process("serve", "--port", str(self.port), *options, kill=kill, **proof)
         if self.apart and post:
-            self._begin("worker", kill=worker)
+            self._start_process("worker", kill=worker)
         end = time.monotonic() + 6 * PATIENCE
         while time.monotonic() < end:
             try:
@@ -119,22 +117,22 @@ class Victim:
                     return
             except httpx.TransportError:
                 if self._running["serve"].poll() is not None:
-                    return  # it was killed before it could answer
+                    return  # killed before the first response
             time.sleep(0.05)
         raise AssertionError(self.log.read_text()[-2000:])
 
     def kill(self, *which: str) -> None:
-        """Kill what still runs; the children of the service follow."""
+        """Kill the running processes; the children of the service follow."""
         for name in which or tuple(self._running):
             process = self._running.pop(name, None)
             if process is not None:
                 process.kill()
                 process.wait(timeout=10)
-        # The workers of the service die with it, but not in the same moment.
+        # The children end a moment later.
         time.sleep(0.1)
 
     def is_dead(self, which: str, seconds: float) -> bool:
-        """Wait for a process to die by itself; tell whether it did."""
+        """Wait for a process to end by itself; return whether it did."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self._running[which].poll() is not None:
@@ -143,8 +141,8 @@ class Victim:
         return False
 
 
-class Ordeal:
-    """Many lives of one service on one database."""
+class CrashRun:
+    """Many runs of one service on one database, each killed."""
 
     def __init__(self, stage: Stage, victim: Victim, box: Mailbox, seed: int) -> None:
         self.stage = stage
@@ -155,52 +153,52 @@ class Ordeal:
         self.kills: Counter[str] = Counter()
         self._storms: list[Storm] = []
 
-    def live(
+    def run_calls(
         self, seconds: float, actions: int = 40, meanwhile: Callable[[], None] = lambda: None
     ) -> Storm:
-        """Let callers loose on it, in a new piece, until it dies or the time is up.
+        """Run callers on new objects until the service ends or the time is over.
 
         Args:
-            meanwhile: what is begun as they are.
+            meanwhile: called when the callers start.
         """
         self.seed += 1
         storm = Storm(self.stage.begin(), [self.victim.base], self.seed)
         self._storms.append(storm)
-        # What the preparation was to make may be missing, if it died before.
+        # Objects are missing if the service ended during the preparation.
         with suppress(LookupError):
             storm.prepare()
             meanwhile()
-            self._rage(storm, seconds, actions)
+            self._run_storm(storm, seconds, actions)
         return storm
 
-    def live_on(self, seconds: float, actions: int = 40) -> Storm:
-        """Go on with the latest piece."""
+    def continue_calls(self, seconds: float, actions: int = 40) -> Storm:
+        """Run callers on the latest objects."""
         storm = self._storms[-1]
-        self._rage(storm, seconds, actions)
+        self._run_storm(storm, seconds, actions)
         return storm
 
-    def _rage(self, storm: Storm, seconds: float, actions: int) -> None:
+    def _run_storm(self, storm: Storm, seconds: float, actions: int) -> None:
         before = len(storm.calls) + storm.lost
         storm.rage(actions, time.monotonic() + seconds)
         self.calls += len(storm.calls) + storm.lost - before
 
-    def pay_all(self) -> None:
-        """Have everything sent that is owed, as time passes and leases run out."""
+    def send_all_mails(self) -> None:
+        """Send all queued e-mails while time passes and leases expire."""
         stage, victim = self.stage, self.victim
         settings = replace(stage.settings, mail_url=victim.settings["mail_url"])
         for _ in range(12):
             victim.wait(1_000)
             Worker(stage.database, settings, stage.vault, clock=victim.clock).once()
             with stage.database.read() as tx:
-                if not tx.scalar(_OWED):
+                if not tx.scalar(_QUEUED):
                     return
 
     def check(self) -> None:
-        """See that no action is there by halves, and that none is lost that was answered."""
+        """Check that no action is half done and no confirmed action is lost."""
         assert broken(self.stage.database) == []
         with self.stage.database.read() as tx:
             rows = tx.fetch_all(_EVENTS)
-        told = {
+        events = {
             (row.kind, row.payload[key])
             for row in rows
             for key in ("invitation", "request_uuid")
@@ -213,47 +211,42 @@ class Ordeal:
                 assert not call.answer.startswith("5") or call.answer == "503", call
                 name = call.given[1] if len(call.given) > 1 else None
                 if call.answer == "200" and name in uuids:
-                    kind = _TOLD.get(call.action)
+                    kind = _EVENT_KINDS.get(call.action)
                     if call.action == "decide":
                         kind = "request.approved" if call.more["good"] else "request.rejected"
-                    assert kind is None or (kind, uuids[name]) in told, call
+                    assert kind is None or (kind, uuids[name]) in events, call
         self._storms.clear()
 
     def check_mails(self, extra: int) -> dict[str, int]:
-        """See that every mail went out, and none more often than it may.
+        """Check that every e-mail was sent, and return the counts.
 
         Args:
-            extra: how many may have come twice: so often somebody was killed, or a line cut,
-                after a mail was sent and before that was noted.
+            extra: maximum number of duplicates: how often a process or connection ended between
+                sending an e-mail and recording it.
         """
         with self.stage.database.read() as tx:
             rows = {row.id: row for row in tx.fetch_all(_OUTBOX)}
             is_erased = bool(tx.scalar(_DELETED))
-        came = Counter(numbers(self.box.envelopes))
+        received = Counter(numbers(self.box.envelopes))
         # Deleting an account deletes its mails, also those that were sent.
-        assert is_erased or came.keys() <= rows.keys(), "a mail that nobody queued"
+        assert is_erased or received.keys() <= rows.keys(), "a mail that nobody queued"
         for number, row in rows.items():
             assert row.state in {"sent", "obsolete"}, (number, row.kind, row.state, row.error)
             if row.state == "sent":
-                assert came[number] >= 1, (number, row.kind)
-            assert came[number] <= row.attempts, (number, row.kind)
-        twice = sum(many - 1 for many in came.values())
-        assert twice <= extra, came
-        states = Counter(row.state for row in rows.values())
-        return {
-            "queued": len(rows),
-            "received": sum(came.values()),
-            "duplicates": twice,
-            **states,
-        }
+                assert received[number] >= 1, (number, row.kind)
+            assert received[number] <= row.attempts, (number, row.kind)
+        duplicates = sum(times - 1 for times in received.values())
+        assert duplicates <= extra, received
+        counts = {"queued": len(rows), "received": sum(received.values()), "duplicates": duplicates}
+        return counts | Counter(row.state for row in rows.values())
 
 
 def numbers(envelopes: Iterable[Any]) -> list[int]:
-    """Give the rows of the outbox that these mails are."""
-    found = []
+    """Return the ids of the outbox entries of these e-mails."""
+    ids = []
     for envelope in envelopes:
         name = str(message_from_bytes(envelope.content)["Message-ID"])
         match = re.search(r"outbox\.(\d+)@", name)
         assert match is not None, name
-        found.append(int(match[1]))
-    return found
+        ids.append(int(match[1]))
+    return ids

@@ -1,12 +1,10 @@
-"""Judges what many callers were told at once: whether there is an order in which it makes sense.
+"""Find an order of concurrent calls that explains their responses (linearizability).
 
-That is one in which every call comes after those that were over before it began, the model
-gives each the answer that it got, and the rows at the end are what the model ends with. From that
-follows whatever is promised of a race: one winner for each decision, no grant twice, no update
-lost, no scope without an owner, no token that works after its end was told.
+In such an order every call comes after those that ended before it started, the model gives the
+responses that the callers got, and the rows at the end are those of the model. This implies one
+winner per decision, no grant twice, no lost update, no scope without an owner, and no token that
+works after its end was confirmed.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,12 +14,12 @@ from tests.proof.model import Roll
 
 
 class Call(NamedTuple):
-    """One call, as its caller has seen it.
+    """One call as its caller saw it.
 
     Args:
-        shown: the token that was shown; None for logging in.
-        answer: the status, every good one as 200.
-        group: whether it went over the wire of the groups.
+        shown: the token of the call; None for signing in.
+        answer: the status; every success is 200.
+        group: whether it used the API of groups.
     """
 
     start: float
@@ -35,12 +33,12 @@ class Call(NamedTuple):
 
 
 _ENDS = {"log_out", "end_token", "bury", "switch"}
-"""Deeds after which the token of whom they name last is not to work."""
+"""Actions that end the token of the account that they name last."""
 _REFUSALS = {"400", "403", "404", "409"}
 
 
-class Undecided(Exception):  # noqa: N818 - says what is the case
-    """The search was given up; nothing is known."""
+class UndecidedError(Exception):
+    """The search took too long."""
 
 
 def makes_sense(
@@ -49,23 +47,23 @@ def makes_sense(
     is_end: Callable[[Roll], bool] = lambda _: True,
     *,
     strict: bool = True,
-    patience: int = 100_000,
+    max_steps: int = 100_000,
 ) -> bool:
-    """Tell whether there is such an order.
+    """Return whether there is such an order.
 
     Args:
-        model: as it was before the first call.
-        is_end: whether a model is what the rows say in the end.
-        strict: a refusal must be the one that the model gives. Without a lock, the statements of
-            an action may see different moments: somebody who could see a thing when it was looked
-            up, and lost the right before it was judged, is told 403 and not 404.
-        patience: steps after which the search is given up.
+        model: the model before the first call.
+        is_end: whether a model equals the rows at the end.
+        strict: whether a refusal must be the one of the model. Without a lock, the statements of an
+            action may see different states: 403 instead of 404, if the right was lost in between.
+        max_steps: maximum number of steps.
 
-    Raises Undecided when it was.
+    Raises:
+        UndecidedError: after the maximum number of steps.
     """
     calls = sorted(calls, key=lambda call: call.start)
     stack: list[tuple[frozenset[int], Roll]] = [(frozenset(range(len(calls))), model)]
-    met: set[tuple[frozenset[int], int]] = set()
+    visited: set[tuple[frozenset[int], int]] = set()
     while stack:
         left, before = stack.pop()
         left = _without_idle(left, before, calls, strict=strict)
@@ -73,16 +71,16 @@ def makes_sense(
             if is_end(before):
                 return True
             continue
-        print_ = hash(fingerprint(before))
-        if (left, print_) in met:
+        state = hash(fingerprint(before))
+        if (left, state) in visited:
             continue
-        met.add((left, print_))
-        patience -= 1
-        if patience < 0:
-            raise Undecided
+        visited.add((left, state))
+        max_steps -= 1
+        if max_steps < 0:
+            raise UndecidedError
         for at in _next(left, calls):
             after = before.copy()
-            if _possible(after, calls[at], strict=strict):
+            if _is_possible(after, calls[at], strict=strict):
                 stack.append((left - {at}, after))
     return False
 
@@ -90,15 +88,15 @@ def makes_sense(
 def _without_idle(
     left: frozenset[int], model: Roll, calls: Sequence[Call], *, strict: bool
 ) -> frozenset[int]:
-    """Take away the refusals that could come next: they change nothing wherever they stand.
+    """Remove the refusals that could come next.
 
-    No order is lost by taking them first. With what succeeded it would be: taking a role away that
-    is not held changes nothing now, and does when it comes later.
+    They change nothing, so taking them first loses no order. This is not true of a success:
+    revoking a role that is not held changes nothing now, but may later.
     """
     while True:
         for at in _next(left, calls):
             refused = calls[at].answer != "200" or calls[at].action == "look"
-            if refused and _possible(model.copy(), calls[at], strict=strict):
+            if refused and _is_possible(model.copy(), calls[at], strict=strict):
                 left -= {at}
                 break
         else:
@@ -110,25 +108,25 @@ def _next(left: frozenset[int], calls: Sequence[Call]) -> list[int]:
     return [at for at in sorted(left) if calls[at].start <= first_end]
 
 
-def _possible(model: Roll, context: Call, *, strict: bool) -> bool:
+def _is_possible(model: Roll, context: Call, *, strict: bool) -> bool:
     try:
-        return _replayed(model, context, strict=strict)
+        return _replay(model, context, strict=strict)
     except KeyError:
-        return False  # in this order it speaks of what is not made yet
+        return False  # in this order it names an object that does not exist yet
 
 
-def _replayed(model: Roll, context: Call, *, strict: bool) -> bool:
-    """Do a call in the model; tell whether it answers what was answered."""
+def _replay(model: Roll, context: Call, *, strict: bool) -> bool:
+    """Run a call in the model; return whether the response is the same."""
     if context.answer == "503":
-        return True  # it was told to come back, and nothing was done
+        return True  # nothing was done
     ends = context.given[-1] if context.action in _ENDS and not context.more.get("active") else None
     ended = model.latest.get(ends) if ends else None
     if context.shown is None:
         code = model.answer(context.action, *context.given, **context.more)
     else:
         code = model.by_token(context.action, *context.given, shown=context.shown, **context.more)
-        # Who asks is found out before the action's transaction: what began before the end of its
-        # token was told may be finished after it, and nothing else may.
+        # The token is checked before the transaction of the action. A call that started before the
+        # end of its token was confirmed may finish after it, and no other call may.
         if code in {"token.unknown", "token.inactive"} and context.start < model.ended.get(
             context.shown, context.start
         ):
@@ -142,10 +140,10 @@ def _replayed(model: Roll, context: Call, *, strict: bool) -> bool:
 
 
 def fingerprint(model: Roll) -> tuple[Any, ...]:
-    """Give what tells two models apart, times aside."""
+    """Return the state of a model as a comparable value, without times."""
     tables = (model.invitations, model.links, model.requests, model.people, model.scopes)
     return (
-        *(tuple((key, tuple(row.items())) for key, row in sorted(one.items())) for one in tables),
+        *(tuple((key, tuple(row.items())) for key, row in sorted(rows.items())) for rows in tables),
         tuple(sorted(model.grants.items())),
         tuple(sorted(model.mails.items())),
         tuple(sorted(model.latest.items(), key=str)),

@@ -1,6 +1,4 @@
-"""The model and the service side by side, step by step, with time that we make."""
-
-from __future__ import annotations
+"""State machines that run each action in the model and in the service."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -8,24 +6,24 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from collegium.worker.scheduler import Scheduler as Teller
+from collegium.worker.scheduler import Scheduler
 from tests.proof.doors import Actions, Wires
 from tests.proof.model import DAY
 from tests.proof.stage import PEOPLE, ROLES, SCOPES, Piece, Stage
 
 EVERYBODY = (*PEOPLE, "staff")
-# Whoever may do something comes up as often as whoever may not.
-DOERS = st.sampled_from(("olga", "olga", "mia", "mia", "staff", "otto", "ada", "bob", "sue"))
+# Accounts with rights are as frequent as those without.
+ACTORS = st.sampled_from(("olga", "olga", "mia", "mia", "staff", "otto", "ada", "bob", "sue"))
 PERSONS = st.sampled_from(("ada", "bob", "ada", "bob", "mia", "otto", "olga"))
 PLACES = st.sampled_from(("pro", "pro", "later", "lab"))
 SPANS = st.sampled_from((30, 90, 3_601, DAY // 2, DAY, 2 * DAY, 6 * DAY, 7 * DAY))
 DAYS = st.sampled_from((None, None, 1, 8))
 LATE = 20
-"""Steps before the first scope or account may be deleted."""
+"""Number of steps before the first deletion of a scope or account."""
 
 
-class Both(RuleBasedStateMachine):
-    """Every action is done twice, in the model and in the service; both must say the same."""
+class ModelMachine(RuleBasedStateMachine):
+    """Runs every action in the model and in the service; the results must be equal."""
 
     stage: ClassVar[Stage]
     steps: ClassVar[int] = 0
@@ -41,7 +39,7 @@ class Both(RuleBasedStateMachine):
         return Actions(self.piece)
 
     def _do(self, action: str, *given: Any, **more: Any) -> None:
-        """Do an action in both, by somebody who has an account to do it with."""
+        """Run an action in both, if the account is active."""
         if self.model.people[given[0]]["active"]:
             wanted = self.model.answer(action, *given, **more)
             assert self.door.answer(action, *given, **more) == wanted, (action, given, more)
@@ -50,18 +48,18 @@ class Both(RuleBasedStateMachine):
         self._turn += 1
         return f"{self._turn:03}"
 
-    def _one(self, data: st.DataObject, where: dict[str, Any]) -> str:
-        # What waits most often: what was decided long ago has little left to say.
+    def _choose_name(self, data: st.DataObject, where: dict[str, Any]) -> str:
+        # Mostly pending ones, because decided ones allow few actions.
         names = sorted(where, reverse=True)
         waiting = [name for name in names if where[name].get("state", "pending") == "pending"]
         return data.draw(st.sampled_from(waiting[:3] * 3 + names))
 
-    @rule(by=DOERS, email=PERSONS, place=PLACES, data=st.data())
+    @rule(by=ACTORS, email=PERSONS, place=PLACES, data=st.data())
     def invite(self, by: str, email: str, place: str, data: st.DataObject) -> None:
         role = data.draw(st.sampled_from(ROLES[place]))
         self._do("invite", by, self._new(), email, role, place)
 
-    @rule(by=DOERS, email=PERSONS, role=st.sampled_from(ROLES["band"]))
+    @rule(by=ACTORS, email=PERSONS, role=st.sampled_from(ROLES["band"]))
     def offer(self, by: str, email: str, role: str) -> None:
         if self.model.people[email]["active"]:
             self._do("offer", by, self._new(), email, role, "band")
@@ -69,27 +67,29 @@ class Both(RuleBasedStateMachine):
     @precondition(lambda self: self.model.invitations)
     @rule(action=st.sampled_from(("accept", "accept", "accept", "cancel", "send")), data=st.data())
     def move_invitation(self, action: str, data: st.DataObject) -> None:
-        name = self._one(data, self.model.invitations)
+        name = self._choose_name(data, self.model.invitations)
         row = self.model.invitations[name]
         if action == "send" and row["scope"] == "band":
             action = "decline"
         mine = st.just(row["email"]) if action in {"accept", "decline"} else st.just(row["by"])
-        self._do(action, data.draw(mine | DOERS), name)
+        self._do(action, data.draw(mine | ACTORS), name)
 
     @precondition(lambda self: "requested" in self._states("invitations"))
     @rule(good=st.booleans(), data=st.data())
-    def let_out(self, good: bool, data: st.DataObject) -> None:
-        self._do("let_out", "staff", self._one(data, self.model.invitations), good=good)
+    def decide_invitation(self, good: bool, data: st.DataObject) -> None:
+        self._do(
+            "decide_invitation", "staff", self._choose_name(data, self.model.invitations), good=good
+        )
 
-    @rule(by=DOERS, place=PLACES, auto=st.booleans(), many=st.booleans(), data=st.data())
+    @rule(by=ACTORS, place=PLACES, auto=st.booleans(), many=st.booleans(), data=st.data())
     def open(self, by: str, place: str, auto: bool, many: bool, data: st.DataObject) -> None:
         role = data.draw(st.sampled_from(ROLES[place]))
         self._do("open", by, self._new(), role, place, auto=auto, many=many)
 
     @precondition(lambda self: self.model.links)
-    @rule(by=DOERS, data=st.data())
+    @rule(by=ACTORS, data=st.data())
     def close(self, by: str, data: st.DataObject) -> None:
-        self._do("close", by, self._one(data, self.model.links))
+        self._do("close", by, self._choose_name(data, self.model.links))
 
     @rule(by=PERSONS, data=st.data())
     def ask(self, by: str, data: st.DataObject) -> None:
@@ -99,29 +99,29 @@ class Both(RuleBasedStateMachine):
     @precondition(lambda self: self.model.requests)
     @rule(good=st.booleans(), data=st.data())
     def decide(self, good: bool, data: st.DataObject) -> None:
-        name = self._one(data, self.model.requests)
-        by = data.draw(st.just(self.model.requests[name]["who"]) | DOERS | DOERS)
+        name = self._choose_name(data, self.model.requests)
+        by = data.draw(st.just(self.model.requests[name]["who"]) | ACTORS | ACTORS)
         self._do("decide", by, name, good=good)
 
     @precondition(lambda self: self.model.requests)
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
-        name = self._one(data, self.model.requests)
-        by = data.draw(st.just(self.model.requests[name]["who"]) | DOERS)
+        name = self._choose_name(data, self.model.requests)
+        by = data.draw(st.just(self.model.requests[name]["who"]) | ACTORS)
         self._do("withdraw", by, name)
 
-    @rule(by=DOERS, who=PERSONS, place=PLACES, days=DAYS, data=st.data())
+    @rule(by=ACTORS, who=PERSONS, place=PLACES, days=DAYS, data=st.data())
     def seat(self, by: str, who: str, place: str, days: int | None, data: st.DataObject) -> None:
         role = data.draw(st.sampled_from(ROLES[place]))
         if self.model.people[who]["active"]:
             self._do("seat", by, who, role, place, days)
 
-    @rule(by=DOERS, days=DAYS, data=st.data())
+    @rule(by=ACTORS, days=DAYS, data=st.data())
     def change_seat(self, by: str, days: int | None, data: st.DataObject) -> None:
-        taken = [key for key in sorted(self.model.grants) if key[2] != "band"]
-        if not taken:
+        grants = [key for key in sorted(self.model.grants) if key[2] != "band"]
+        if not grants:
             return
-        who, role, place = data.draw(st.sampled_from(taken))
+        who, role, place = data.draw(st.sampled_from(grants))
         if not self.model.people[who]["active"]:
             return
         if data.draw(st.booleans()):
@@ -131,8 +131,8 @@ class Both(RuleBasedStateMachine):
 
     @precondition(lambda self: "pending" in self._states("invitations") or self.model.links)
     @rule(data=st.data())
-    def take_the_giver_away(self, data: st.DataObject) -> None:
-        """What somebody has offered is left behind by them."""
+    def revoke_roles_of_an_inviter(self, data: st.DataObject) -> None:
+        """Revoke the roles of an inviter."""
         offers = [*self.model.invitations.values(), *self.model.links.values()]
         givers = sorted({row.get("voucher", row["by"]) for row in offers} - {"staff"})
         who = data.draw(st.sampled_from([*givers, "mia"]))
@@ -140,24 +140,24 @@ class Both(RuleBasedStateMachine):
             if key[0] == who and key[2] != "band" and self.model.people[who]["active"]:
                 self._do("unseat", "staff", *key)
 
-    @rule(by=DOERS, data=st.data())
+    @rule(by=ACTORS, data=st.data())
     def change_role(self, by: str, data: st.DataObject) -> None:
-        taken = [key for key in sorted(self.model.grants) if key[2] == "pro"]
-        if not taken:
+        grants = [key for key in sorted(self.model.grants) if key[2] == "pro"]
+        if not grants:
             return
-        who, role, place = data.draw(st.sampled_from(taken))
+        who, role, place = data.draw(st.sampled_from(grants))
         if self.model.people[who]["active"]:
             new = data.draw(st.sampled_from(ROLES[place]))
             self._do("exchange", by, who, role, new, place)
 
-    # What is gone leaves little to be done, so it goes late.
+    # Deletions come late, because they leave few possible actions.
 
     @precondition(lambda self: self._seen > LATE)
-    @rule(by=st.just("olga") | DOERS, data=st.data())
+    @rule(by=st.just("olga") | ACTORS, data=st.data())
     def remove(self, by: str, data: st.DataObject) -> None:
         left = [name for name, row in self.model.scopes.items() if not row.get("gone")]
         place = data.draw(st.sampled_from([*left, *left, *SCOPES]))
-        if by != "staff":  # their token is not in the model
+        if by != "staff":  # the token of staff is not in the model
             self._do("log_in", by)
         self._do("remove", by, place)
 
@@ -187,20 +187,20 @@ class Both(RuleBasedStateMachine):
         self.piece.forward(seconds)
 
     @rule()
-    def tell(self) -> None:
+    def run_schedule(self) -> None:
         self.model.tick()
         stage = self.stage
-        Teller(stage.database, stage.settings, stage.clock).run()
+        Scheduler(stage.database, stage.settings, stage.clock).run()
 
     def _states(self, table: str) -> set[str]:
         return {row["state"] for row in getattr(self.model, table).values()}
 
     @invariant()
-    def the_rows_say_what_the_model_says(self) -> None:
+    def rows_equal_the_model(self) -> None:
         type(self).steps += 1
-        told, found = self.piece.told(), self.piece.found()
-        for what, wanted in told.items():
-            assert found[what] == wanted, (what, found[what], wanted)
+        actual = self.piece.found()
+        for name, expected in self.piece.told().items():
+            assert actual[name] == expected, (name, actual[name], expected)
         self._seen += 1
         who = EVERYBODY[self._seen % len(EVERYBODY)]
         if self.model.people[who].get("gone"):
@@ -208,8 +208,8 @@ class Both(RuleBasedStateMachine):
         assert self.piece.shown_to(who) == self.piece.to_be_shown_to(who), who
 
 
-class BothWired(Both):
-    """The same, through requests that show a token; the model judges the token as well."""
+class ApiModelMachine(ModelMachine):
+    """The same through API requests with tokens; the model checks the tokens too."""
 
     send: ClassVar[Callable[..., Any]]
 
@@ -217,7 +217,7 @@ class BothWired(Both):
         return Wires(self.piece, type(self).send)
 
     def _do(self, action: str, *given: Any, **more: Any) -> None:
-        if action in {"let_out", "block", "switch", "exchange", "bury"}:
+        if action in {"decide_invitation", "block", "switch", "exchange", "bury"}:
             Actions(self.piece).answer(action, *given, **more)
             self.model.answer(action, *given, **more)
             return

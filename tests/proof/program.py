@@ -1,15 +1,12 @@
-"""``collegium``, with points at which it can be killed and a clock that can be set forward.
+"""``collegium`` with points where it kills itself, and with another clock. Only tests start it.
 
-The program is the one that people run; only tests begin it like this. The environment says what
-is to happen:
+Environment:
 
-* ``PROOF_KILL=point:n``: the process kills itself where it comes to the point for the n-th time;
-* ``PROOF_LATER=seconds``: so much later it is, as the database's clock has it;
-* ``PROOF_CLOCK=file``: it is the moment that stands in the file, ISO 8601, and nothing else;
-* ``PROOF_FILE_SIZE=bytes``: no file can become larger, as on a disk that is full.
+* ``PROOF_KILL=point:n``: the process kills itself when it reaches the point for the n-th time;
+* ``PROOF_LATER=seconds``: the clock is ahead by this time;
+* ``PROOF_CLOCK=file``: the time is read from the file, in ISO 8601;
+* ``PROOF_FILE_SIZE=bytes``: maximum size of files, as on a full disk.
 """
-
-from __future__ import annotations
 
 import os
 import resource
@@ -41,8 +38,8 @@ _lock = threading.Lock()
 
 
 def _is_here(point: str) -> bool:
-    """Tell whether it is here that the process ends."""
-    global _left  # noqa: PLW0603 - one process, one death
+    """Return whether the process ends at this point."""
+    global _left  # noqa: PLW0603 - a counter of the process
     if point != _point:
         return False
     with _lock:
@@ -50,13 +47,18 @@ def _is_here(point: str) -> bool:
         return _left == 0
 
 
-def _pass(point: str) -> None:
+def _kill_at(point: str) -> None:
     if _is_here(point):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 _read, _write, _execute = Database.read, Database.write, ReadTransaction._execute
-_claim, _pay, _send, _data = Worker._claim, Worker._deliver, SmtpTransport.send, smtplib.SMTP.data
+_claim, _deliver, _send, _data = (
+    Worker._claim,
+    Worker._deliver,
+    SmtpTransport.send,
+    smtplib.SMTP.data,
+)
 
 
 def moment() -> datetime:
@@ -72,36 +74,36 @@ def read(self: Database, now: datetime | None = None) -> Any:
 @contextmanager
 def write(self: Database, now: datetime | None = None) -> Iterator[WriteTransaction]:
     with _write(self, now or moment()) as tx:
-        _pass("begun")
+        _kill_at("begun")
         yield tx
-        _pass("commit")
-    _pass("committed")
+        _kill_at("commit")
+    _kill_at("committed")
 
 
 def execute(self: ReadTransaction, *given: Any) -> Any:
-    done = _execute(self, *given)
+    result = _execute(self, *given)
     if isinstance(self, WriteTransaction):
-        _pass("statement")
-    return done
+        _kill_at("statement")
+    return result
 
 
 def claim(self: Worker) -> Any:
     row = _claim(self)
     if row is not None:
-        _pass("claimed")
+        _kill_at("claimed")
     return row
 
 
-def pay(self: Worker, row: Any) -> bool:
-    paid = _pay(self, row)
-    _pass("recorded")
-    return paid
+def deliver(self: Worker, row: Any) -> bool:
+    is_sent = _deliver(self, row)
+    _kill_at("recorded")
+    return is_sent
 
 
 def send(self: SmtpTransport, message: Any) -> None:
-    _pass("written")
+    _kill_at("written")
     _send(self, message)
-    _pass("accepted")
+    _kill_at("accepted")
 
 
 def data(self: smtplib.SMTP, msg: Any) -> Any:
@@ -115,7 +117,7 @@ def data(self: smtplib.SMTP, msg: Any) -> Any:
 
 Database.read, Database.write = read, write  # type: ignore[method-assign]
 ReadTransaction._execute = execute  # type: ignore[method-assign, assignment]
-Worker._claim, Worker._deliver = claim, pay  # type: ignore[method-assign]
+Worker._claim, Worker._deliver = claim, deliver  # type: ignore[method-assign]
 SmtpTransport.send, smtplib.SMTP.data = send, data  # type: ignore[method-assign]
 
 if size := os.environ.get("PROOF_FILE_SIZE"):

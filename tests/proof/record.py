@@ -1,6 +1,4 @@
-"""What a run of the proof leaves behind: one line of JSON for each thing that was run."""
-
-from __future__ import annotations
+"""The record of a run: one line of JSON per part."""
 
 import json
 import os
@@ -8,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 LONG = "PROOF_RECORD" in os.environ
-"""Whether this is the long run, which ``script/prove`` begins."""
+"""Whether this is the long run of ``script/prove``."""
 
 
 def record(what: str, **figures: Any) -> None:
-    """Keep some figures of a run for the report."""
+    """Add figures to the report of a long run."""
     if LONG:
         with Path(os.environ["PROOF_RECORD"]).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"what": what, **figures}) + "\n")

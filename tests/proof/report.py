@@ -1,6 +1,4 @@
-"""Write the figures of a long run into ``docs/verification.md``; the text around them stays."""
-
-from __future__ import annotations
+"""Write the figures of a long run into ``docs/verification.md``; keep the other text."""
 
 import json
 import platform
@@ -42,8 +40,8 @@ def render_page(page: str, lines: list[str], seed: str, status: str, day: str) -
 
 
 def _kills(runs: list[dict[str, object]]) -> int:
-    found = (run.get("kills") for run in runs)
-    return sum(sum(one.values()) for one in found if isinstance(one, dict))
+    kills = (run.get("kills") for run in runs)
+    return sum(sum(counts.values()) for counts in kills if isinstance(counts, dict))
 
 
 def _row(run: dict[str, object]) -> str:

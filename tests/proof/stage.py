@@ -1,4 +1,4 @@
-"""Where the model and the service play the same piece: people, scopes, and what the rows say."""
+"""The same accounts and scopes in the model and in the database, and their comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from collegium.join_requests import queries as join_request_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.security.crypto import Vault, hash_password
 from collegium.settings import Settings
-from collegium.worker.scheduler import Scheduler as Teller
+from collegium.worker.scheduler import Scheduler
 from tests.proof.model import DAY, Roll
 from tests.support.world import Person, World
 
@@ -39,7 +39,7 @@ STARTS = 12
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = START
@@ -49,7 +49,7 @@ class Clock:
 
 
 class KeptClock(Clock):
-    """A clock that stands in a file, for a program to read."""
+    """A clock that is written to a file, for a program to read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -58,14 +58,14 @@ class KeptClock(Clock):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name == "now":
-            # Renamed, so that nobody reads half a moment.
+            # Renamed, because a reader must not see a part of it.
             new = self._path.with_suffix(".new")
             new.write_text(value.isoformat(), "ascii")
             new.replace(self._path)
 
 
 class TrueClock:
-    """The clock on the wall."""
+    """The real clock."""
 
     @property
     def now(self) -> datetime:
@@ -76,7 +76,7 @@ class TrueClock:
 
 
 class LateClock(TrueClock):
-    """The clock on the wall, set forward."""
+    """The real clock, set forward."""
 
     later = 0.0
     """Seconds."""
@@ -87,16 +87,15 @@ class LateClock(TrueClock):
 
 
 class Timed(Database):
-    """A database that lives by a clock of ours."""
+    """A database with the clock of the test."""
 
     def __init__(self, url: str, clock: Clock | TrueClock) -> None:
         super().__init__(url, size=4)
         self._clock = clock
         if self.is_sqlite:
-            # No crash is part of the piece; waiting for the disk would only cost time.
-            event.listen(
-                self.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF")
-            )
+            # Durability is not tested here and costs time.
+            pragma = "PRAGMA synchronous=OFF"
+            event.listen(self.engine, "connect", lambda raw, _: raw.execute(pragma))
 
     def read(self, now: datetime | None = None) -> Any:
         return super().read(now or self._clock())
@@ -141,7 +140,7 @@ _TOKENS = Statement(
 
 @dataclass
 class Names:
-    """What the model calls what."""
+    """The objects by their names in the model."""
 
     people: dict[str, Person] = field(default_factory=dict)
     scopes: dict[str, Any] = field(default_factory=dict)
@@ -150,11 +149,11 @@ class Names:
     links: dict[str, str] = field(default_factory=dict)
     requests: dict[str, str] = field(default_factory=dict)
     in_groups: set[str] = field(default_factory=set)
-    """Those of the invitations and requests that are about a group."""
+    """The invitations and requests of a group."""
 
 
 class Stage:
-    """One database on which piece after piece is played, each with people of its own."""
+    """One database for many runs, each with its own accounts."""
 
     def __init__(
         self,
@@ -174,19 +173,19 @@ class Stage:
         self._pieces = count(1)
 
     def begin(self) -> Piece:
-        """Begin anew, when the clock has nothing left to tell of all that was."""
+        """Start a new run, after the schedule has finished all earlier ones."""
         clock = self.clock
         if isinstance(clock, Clock):
             for _ in range(2):
                 clock.now += timedelta(days=30)
-                Teller(self.database, self.settings, clock).run()
+                Scheduler(self.database, self.settings, clock).run()
             midnight = clock.now.replace(hour=0, minute=0, second=0, microsecond=0)
             clock.now = midnight + timedelta(days=1)
         return Piece(self, next(self._pieces))
 
 
 class Piece:
-    """The people and scopes of one run, in the model and in the rows."""
+    """The accounts and scopes of one run, in the model and in the database."""
 
     def __init__(self, stage: Stage, number: int) -> None:
         self.stage = stage
@@ -194,7 +193,7 @@ class Piece:
         self.model = Roll(staff_decide=stage.settings.only_staff_can_invite_users)
         self.names = Names()
         with stage.database.read() as tx:
-            self._marks = {name: tx.scalar(one) for name, one in _newest.items()}
+            self._marks = {name: tx.scalar(statement) for name, statement in _newest.items()}
         self._cast(number)
 
     def _cast(self, number: int) -> None:
@@ -205,19 +204,13 @@ class Piece:
                 f"{name}{number}", is_support=name == "sue", password=self.stage.password
             )
         for name in names.people:
-            model.people[name] = {
-                "staff": name == "staff",
-                "support": name == "sue",
-                "active": True,
-            }
+            is_staff, is_support = name == "staff", name == "sue"
+            model.people[name] = {"staff": is_staff, "support": is_support, "active": True}
         olga, otto, mia = (names.people[name] for name in ("olga", "otto", "mia"))
         lab = world.organisation(f"Lab {number}", owner=olga)
         starts = (self.began + timedelta(days=STARTS)).date()
-        names.scopes = {
-            "lab": lab,
-            "pro": world.project(lab),
-            "later": world.project(lab, start_date=starts),
-        }
+        later = world.project(lab, start_date=starts)
+        names.scopes = {"lab": lab, "pro": world.project(lab), "later": later}
         world.seat(otto, "CUSTOMER.OWNER", lab)
         world.seat(mia, "PROJECT.MANAGER", names.scopes["pro"])
         with self.stage.database.write() as tx:
@@ -228,12 +221,8 @@ class Piece:
             ("later", "project", "lab"),
             ("band", "group", None),
         ):
-            model.scopes[name] = {
-                "kind": kind,
-                "parent": parent,
-                "starts": STARTS if name == "later" else None,
-                "blocked": False,
-            }
+            start = STARTS if name == "later" else None
+            model.scopes[name] = {"kind": kind, "parent": parent, "starts": start, "blocked": False}
         model.grants = {
             ("olga", "CUSTOMER.OWNER", "lab"): None,
             ("otto", "CUSTOMER.OWNER", "lab"): None,
@@ -243,7 +232,7 @@ class Piece:
         model.tokens = dict.fromkeys(PEOPLE, 0)
 
     def forward(self, seconds: int) -> None:
-        """Let time pass for both."""
+        """Move the clocks of both."""
         self.model.now += seconds
         assert isinstance(self.stage.clock, Clock)
         self.stage.clock.now = self.began + timedelta(seconds=self.model.now)
@@ -252,7 +241,7 @@ class Piece:
         return None if moment is None else round((moment - self.began).total_seconds())
 
     def told(self, model: Roll | None = None) -> dict[str, Any]:
-        """What the model says of everything."""
+        """Return the state of the model."""
         model = model or self.model
         return {
             "grants": dict(model.grants),
@@ -270,23 +259,23 @@ class Piece:
         }
 
     def found(self) -> dict[str, Any]:
-        """What the rows say of everything."""
+        """Return the state of the database, in the form of ``told``."""
         names = self.names
-        people = {one.id: name for name, one in names.people.items()}
-        addresses = {one.email: name for name, one in names.people.items()}
+        people = {person.id: name for name, person in names.people.items()}
+        addresses = {person.email: name for name, person in names.people.items()}
         scopes = {place.id: name for name, place in names.scopes.items()}
         scopes |= {number: name for name, number in names.groups.items()}
         known = {
             uuid: name
-            for one in (names.invitations, names.links, names.requests)
-            for name, uuid in one.items()
+            for uuids in (names.invitations, names.links, names.requests)
+            for name, uuid in uuids.items()
         }
         with self.stage.database.read() as tx:
             mark = self._marks["scopes"]
             grants = tx.fetch_all(_GRANTS, scope=mark)
             rows = tx.fetch_all(_INVITATIONS, scope=mark)
             links = tx.fetch_all(_LINKS, scope=mark)
-            asked = tx.fetch_all(_REQUESTS, scope=mark)
+            requests = tx.fetch_all(_REQUESTS, scope=mark)
             mails = tx.fetch_all(_MAILS, mail=self._marks["outbox"])
             tokens = tx.fetch_all(_TOKENS)
         return {
@@ -309,7 +298,7 @@ class Piece:
                 for row in rows
             },
             "links": {known.get(row.uuid, row.uuid): row.canceled_at is not None for row in links},
-            "requests": {known.get(row.uuid, row.uuid): row.state for row in asked},
+            "requests": {known.get(row.uuid, row.uuid): row.state for row in requests},
             "mails": Counter(
                 (row.kind, addresses.get(row.recipient, row.recipient)) for row in mails
             ),
@@ -321,7 +310,7 @@ class Piece:
         }
 
     def shown_to(self, who: str) -> set[str]:
-        """The invitations and requests that the service lists for somebody."""
+        """Return the invitations and requests that the service lists for an account."""
         actor = self.names.people[who].actor
         known = {uuid: name for name, uuid in self.names.invitations.items()}
         known |= {uuid: name for name, uuid in self.names.requests.items()}
@@ -339,20 +328,20 @@ class Piece:
         return {known[row.uuid] for row in rows if row.uuid in known}
 
     def to_be_shown_to(self, who: str) -> set[str]:
-        """What the model would list for them; of groups, what is open."""
+        """Return what the model lists for an account; of groups, only what is pending."""
         model = self.model
-        found = set()
+        names = set()
         for name, row in model.invitations.items():
             listed = model.scopes[row["scope"]]["kind"] != "group" or model.state(name) == "pending"
             if listed and model.sees_invitation(who, name):
-                found.add(name)
+                names.add(name)
         for name, row in model.requests.items():
             listed = model.scopes[row["scope"]]["kind"] != "group" or row["state"] == "pending"
             if listed and model.sees_request(who, name):
-                found.add(name)
-        return found
+                names.add(name)
+        return names
 
 
 def check_end(days: int | None, clock: Clock | TrueClock) -> datetime | None:
-    """Give the end of a grant that is to last so long."""
+    """Return the end of a grant of some days, or None."""
     return None if days is None else clock() + timedelta(seconds=days * DAY)

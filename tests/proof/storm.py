@@ -1,6 +1,4 @@
-"""Eight callers over two servers, each doing actions of the model on the same few things."""
-
-from __future__ import annotations
+"""Eight concurrent callers of two servers, with actions on the same few objects."""
 
 import random
 import threading
@@ -17,25 +15,25 @@ from tests.proof.stage import ROLES, Piece
 
 CALLERS = 8
 ENDS = 3
-"""So many scopes and accounts are deleted in one room: somebody must be left to quarrel."""
+"""Maximum number of deleted scopes and accounts in a run, so that some remain."""
 _PERSONS = ("ada", "bob", "mia", "otto")
 _GIVERS = ("olga", "olga", "otto", "mia", "staff")
 
 
 class Storm:
-    """One room: a piece, and what happens in it.
+    """One run of concurrent calls on the objects of a piece.
 
     Args:
-        bases: addresses of the servers.
-        seed: of everything that is drawn.
+        bases: URLs of the servers.
+        seed: seed of the random choices.
     """
 
     def __init__(self, piece: Piece, bases: Sequence[str], seed: int) -> None:
         self.piece = piece
         self.calls: list[Call] = []
         self.lost = 0
-        """Calls that were cut off: whether they were done, their callers do not know."""
-        self._random = random.Random(seed)  # noqa: S311 - draws actions, guards nothing
+        """Calls whose connection broke, so their outcome is unknown."""
+        self._random = random.Random(seed)  # noqa: S311 - chooses actions
         self._bases = bases
         self._turns = 0
         self._ends = ENDS
@@ -46,7 +44,7 @@ class Storm:
         self._tokens = {name: person.token for name, person in piece.names.people.items()}
 
     def door(self, client: httpx.Client) -> Wires:
-        """Give a caller's own way in."""
+        """Return the adapter of one caller."""
 
         def send(method: str, path: str, **options: Any) -> httpx.Response:
             return client.request(method, path, **options)
@@ -56,7 +54,7 @@ class Storm:
         return door
 
     def prepare(self) -> None:
-        """Have something there to quarrel about."""
+        """Create invitations, links and requests."""
         with httpx.Client(base_url=self._bases[0], timeout=30) as client:
             door = self.door(client)
             for action, given, more in (
@@ -73,33 +71,33 @@ class Storm:
                 self.call(door, action, given, more)
 
     def rage(self, actions: int, until: float = float("inf")) -> None:
-        """Let all callers loose, for so many actions each."""
+        """Run all callers at once, with this number of actions each."""
         self._turns += 1
-        gate = threading.Barrier(CALLERS)
+        barrier = threading.Barrier(CALLERS)
         seeds = [self._random.random() for _ in range(CALLERS)]
         with ThreadPoolExecutor(CALLERS) as pool:
             jobs = [
-                pool.submit(self._caller, number, seed, actions, gate, until)
+                pool.submit(self._caller, number, seed, actions, barrier, until)
                 for number, seed in enumerate(seeds)
             ]
         for job in jobs:
             job.result()
 
     def _caller(
-        self, number: int, seed: float, actions: int, gate: threading.Barrier, until: float
+        self, number: int, seed: float, actions: int, barrier: threading.Barrier, until: float
     ) -> None:
-        draw = random.Random(seed)  # noqa: S311 - as above
+        rng = random.Random(seed)  # noqa: S311 - as above
         base = self._bases[number % len(self._bases)]
         with httpx.Client(base_url=base, timeout=60) as client:
             door = self.door(client)
-            gate.wait(timeout=30)
+            barrier.wait(timeout=30)
             for turn in range(actions):
                 if time.monotonic() > until or self.lost > 2 * CALLERS:
                     return
-                self.call(door, *self._drawn(draw, f"{self._turns}-{number}-{turn}"))
+                self.call(door, *self._choose(rng, f"{self._turns}-{number}-{turn}"))
 
     def call(self, door: Wires, action: str, given: tuple[Any, ...], more: dict[str, Any]) -> None:
-        """Do an action, and write down when it began, when it was over, and what was said."""
+        """Run an action; record its start, end and response."""
         shown = None if action == "log_in" else self._tokens[given[0]]
         door.shown = shown
         group = door.is_of_group(action, *given)
@@ -117,28 +115,27 @@ class Storm:
         with self._lock:
             self.calls.append(Call(start, end, action, given, more, shown, answer, group))
 
-    def _drawn(self, draw: random.Random, name: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    def _choose(self, rng: random.Random, name: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         names = self.piece.names
-        action = draw.choice(_DEEDS)
+        action = rng.choice(_ACTIONS)
         if action in {"remove", "bury"}:
             self._ends -= 1
             action = action if self._ends >= 0 else "invite"
-        giver, person = draw.choice(_GIVERS), draw.choice(_PERSONS)
-        anybody = draw.choice((giver, person))
-        invitation = draw.choice(sorted(names.invitations)[-4:] or [""])
-        request = draw.choice(sorted(names.requests)[-3:] or [""])
-        place = draw.choice(("pro", "pro", "lab"))
-        role = draw.choice(ROLES[place])
-        good = {"good": draw.random() < 0.6}
-        if (action in {"decline", "send"}) and (action == "send") == (
-            invitation in names.in_groups
-        ):
+        giver, person = rng.choice(_GIVERS), rng.choice(_PERSONS)
+        anybody = rng.choice((giver, person))
+        invitation = rng.choice(sorted(names.invitations)[-4:] or [""])
+        request = rng.choice(sorted(names.requests)[-3:] or [""])
+        place = rng.choice(("pro", "pro", "lab"))
+        role = rng.choice(ROLES[place])
+        good = {"good": rng.random() < 0.6}
+        in_group = invitation in names.in_groups
+        if action in {"decline", "send"} and (action == "send") == in_group:
             action = "accept"
         if not invitation and action in {"accept", "cancel", "send", "decline"}:
             action = "invite"
         if not request and action in {"decide", "withdraw"}:
             action = "ask"
-        link = draw.choice(["band", *sorted(names.links)])
+        link = rng.choice(["band", *sorted(names.links)])
         given: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
             "invite": ((giver, name, person, role, place), {}),
             "accept": ((person, invitation), {}),
@@ -151,21 +148,21 @@ class Storm:
             "decide": ((giver, request), good),
             "withdraw": ((person, request), {}),
             "seat": ((giver, person, role, place, None), {}),
-            "update_role": ((giver, person, role, place, draw.choice((None, 8))), {}),
-            "unseat": ((giver, draw.choice((person, "olga")), role, place), {}),
+            "update_role": ((giver, person, role, place, rng.choice((None, 8))), {}),
+            "unseat": ((giver, rng.choice((person, "olga")), role, place), {}),
             "leave": ((anybody if anybody != "staff" else "olga", "band"), {}),
             "look": ((person,), {}),
             "log_in": ((person,), {}),
             "log_out": ((person,), {}),
             "end_token": (("staff", person), {}),
-            "switch": (("staff", person), {"active": draw.random() < 0.5}),
-            "bury": (("staff", draw.choice((person, "olga"))), {}),
-            "remove": ((giver, draw.choice(("pro", "band", "later", "lab"))), {}),
+            "switch": (("staff", person), {"active": rng.random() < 0.5}),
+            "bury": (("staff", rng.choice((person, "olga"))), {}),
+            "remove": ((giver, rng.choice(("pro", "band", "later", "lab"))), {}),
         }
         return (action, *given[action])
 
 
-_DEEDS = (
+_ACTIONS = (
     *("accept",) * 6,
     *("decide",) * 4,
     *("cancel", "send", "withdraw", "ask", "seat", "unseat", "leave", "look", "log_in") * 2,

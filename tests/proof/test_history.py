@@ -1,25 +1,23 @@
-"""The judge of races lets nothing pass that must not be: histories that were made up."""
-
-from __future__ import annotations
+"""The search accepts possible histories and finds violations in invented ones."""
 
 from typing import Any
 
 import pytest
 
-from tests.proof.history import Call, Undecided, makes_sense
+from tests.proof.history import Call, UndecidedError, makes_sense
 from tests.proof.model import Roll
 
 
 @pytest.fixture
 def model() -> Roll:
-    """Olga owns a laboratory with one project; Ada is invited to it, and asks to be let in."""
+    """Return a model: Olga and Otto own a lab with a project, Ada is invited, Bob asks to join."""
     model = Roll()
     for name in ("olga", "otto", "ada", "bob", "staff"):
         model.people[name] = {"staff": name == "staff", "support": False, "active": True}
         model.tokens[name], model.latest[name] = 0, f"{name} 1"
     model.scopes["lab"] = {"kind": "organisation", "parent": None, "starts": None, "blocked": False}
     model.scopes["pro"] = {"kind": "project", "parent": "lab", "starts": None, "blocked": False}
-    model.grants = {(one, "CUSTOMER.OWNER", "lab"): None for one in ("olga", "otto")}
+    model.grants = {(name, "CUSTOMER.OWNER", "lab"): None for name in ("olga", "otto")}
     model.invite("olga", "i", "ada", "PROJECT.MEMBER", "pro")
     model.open("olga", "o", "PROJECT.MEMBER", "pro", auto=False, many=False)
     model.ask("bob", "r", "o")
@@ -47,7 +45,7 @@ UNSEAT = ("CUSTOMER.OWNER", "lab")
         ),
         pytest.param(
             [call(BOTH, 404, "accept", "ada", "i"), call(BOTH, 200, "cancel", "olga", "i")],
-            id="called-back-in-time",
+            id="cancelled-in-time",
         ),
         pytest.param(
             [
@@ -55,7 +53,7 @@ UNSEAT = ("CUSTOMER.OWNER", "lab")
                 call(BOTH, 200, "accept", "ada", "i"),
                 call(THEN, 200, "send", "olga", "i"),
             ],
-            id="accepted-after-it-was-revived",
+            id="accepted-after-renewal",
         ),
         pytest.param(
             [
@@ -63,7 +61,7 @@ UNSEAT = ("CUSTOMER.OWNER", "lab")
                 call((0.5, 4.0), 200, "look", "ada"),
                 call(LAST, 401, "look", "ada"),
             ],
-            id="looked-before-the-end",
+            id="read-before-sign-out",
         ),
         pytest.param(
             [
@@ -72,18 +70,15 @@ UNSEAT = ("CUSTOMER.OWNER", "lab")
                 call((0.5, 4.0), 400, "accept", "ada", "i"),
                 call(LAST, 401, "look", "ada"),
             ],
-            id="looked-before-the-account-was-off",
+            id="read-before-deactivation",
         ),
         pytest.param(
-            [
-                call(BOTH, 200, "bury", "staff", "olga"),
-                call(BOTH, 409, "bury", "staff", "otto"),
-            ],
-            id="one-owner-stays",
+            [call(BOTH, 200, "bury", "staff", "olga"), call(BOTH, 409, "bury", "staff", "otto")],
+            id="one-owner-remains",
         ),
     ],
 )
-def test_what_can_have_happened_makes_sense(model: Roll, calls: list[Call]) -> None:
+def test_possible_history_is_accepted(model: Roll, calls: list[Call]) -> None:
     assert makes_sense(model, calls)
 
 
@@ -103,7 +98,7 @@ def test_what_can_have_happened_makes_sense(model: Roll, calls: list[Call]) -> N
         ),
         pytest.param(
             [call(BOTH, 200, "accept", "ada", "i"), call(BOTH, 200, "cancel", "olga", "i")],
-            id="taken-and-called-back",
+            id="accepted-and-cancelled",
         ),
         pytest.param(
             [
@@ -113,80 +108,73 @@ def test_what_can_have_happened_makes_sense(model: Roll, calls: list[Call]) -> N
             id="granted-twice",
         ),
         pytest.param(
-            [call(BOTH, 200, "unseat", "staff", one, *UNSEAT) for one in ("olga", "otto")],
-            id="nobody-owns-it",
+            [call(BOTH, 200, "unseat", "staff", name, *UNSEAT) for name in ("olga", "otto")],
+            id="no-owner",
         ),
         pytest.param(
             [call(FIRST, 200, "log_out", "ada"), call(THEN, 200, "look", "ada")],
-            id="token-after-its-end",
+            id="read-with-an-ended-token",
         ),
         pytest.param(
-            [
-                call(FIRST, 200, "end_token", "staff", "ada"),
-                call(THEN, 200, "accept", "ada", "i"),
-            ],
+            [call(FIRST, 200, "end_token", "staff", "ada"), call(THEN, 200, "accept", "ada", "i")],
             id="action-with-an-ended-token",
         ),
         pytest.param(
             [call(FIRST, 200, "cancel", "olga", "i"), call(THEN, 200, "accept", "ada", "i")],
-            id="accepted-too-late",
+            id="accepted-after-cancellation",
         ),
         pytest.param(
             [call(FIRST, 200, "remove", "olga", "pro"), call(THEN, 200, "accept", "ada", "i")],
-            id="accepted-where-nothing-is",
+            id="accepted-after-deletion",
         ),
         pytest.param(
             [
                 call(FIRST, 200, "switch", "staff", "ada", active=False),
                 call(THEN, 200, "seat", "olga", "ada", "PROJECT.MEMBER", "pro", None),
             ],
-            id="given-a-role-while-switched-off",
+            id="role-for-a-deactivated-account",
         ),
         pytest.param(
-            [call(BOTH, 200, "bury", "staff", one) for one in ("olga", "otto")],
-            id="nobody-is-left-to-own-it",
+            [call(BOTH, 200, "bury", "staff", name) for name in ("olga", "otto")],
+            id="both-owners-deleted",
         ),
         pytest.param(
-            [call(BOTH, 200, "bury", "staff", "ada") for _ in range(2)],
-            id="deleted-twice",
+            [call(BOTH, 200, "bury", "staff", "ada") for _ in range(2)], id="deleted-twice"
         ),
-        pytest.param([call(BOTH, 500, "look", "ada")], id="fault-of-the-service"),
+        pytest.param([call(BOTH, 500, "look", "ada")], id="internal-error"),
     ],
 )
-def test_what_cannot_have_happened_is_told(model: Roll, calls: list[Call]) -> None:
+def test_impossible_history_is_rejected(model: Roll, calls: list[Call]) -> None:
     assert not makes_sense(model, calls)
 
 
-def test_an_update_that_is_lost_from_the_rows_is_told(model: Roll) -> None:
+def test_lost_update_is_found(model: Roll) -> None:
     calls = [call(BOTH, 200, "accept", "ada", "i")]
     held = ("ada", "PROJECT.MEMBER", "pro")
     assert makes_sense(model, calls, lambda end: held in end.grants)
     assert not makes_sense(model, calls, lambda end: held not in end.grants)
 
 
-def test_what_changes_nothing_now_may_have_come_later(model: Roll) -> None:
+def test_call_without_effect_may_have_come_later(model: Roll) -> None:
     role = ("ada", "PROJECT.MEMBER", "pro")
-    calls = [
-        call(BOTH, 200, "unseat", "otto", *role),
-        call(BOTH, 200, "seat", "olga", *role, None),
-    ]
+    calls = [call(BOTH, 200, "unseat", "otto", *role), call(BOTH, 200, "seat", "olga", *role, None)]
     assert makes_sense(model, calls, lambda end: role in end.grants)
     assert makes_sense(model, calls, lambda end: role not in end.grants)
 
 
-def test_a_place_that_outlives_its_scope_is_told(model: Roll) -> None:
+def test_grant_in_a_deleted_scope_is_found(model: Roll) -> None:
     calls = [call(BOTH, 200, "accept", "ada", "i"), call(BOTH, 200, "remove", "olga", "pro")]
     held = ("ada", "PROJECT.MEMBER", "pro")
     assert makes_sense(model, calls, lambda end: held not in end.grants)
     assert not makes_sense(model, calls, lambda end: held in end.grants)
 
 
-def test_a_mail_that_is_owed_to_nobody_is_told(model: Roll) -> None:
+def test_mail_without_a_reason_is_found(model: Roll) -> None:
     calls = [call(BOTH, 200, "accept", "ada", "i")]
     assert not makes_sense(model, calls, lambda end: end.mails["invitation_accepted", "olga"] == 2)
 
 
-def test_a_search_without_end_is_given_up(model: Roll) -> None:
+def test_search_ends_after_the_maximum_of_steps(model: Roll) -> None:
     calls = [call(BOTH, 200, "send", "olga", "i") for _ in range(12)]
-    with pytest.raises(Undecided):
-        makes_sense(model, calls, lambda _: False, patience=5)
+    with pytest.raises(UndecidedError):
+        makes_sense(model, calls, lambda _: False, max_steps=5)

@@ -1,6 +1,4 @@
-"""What is looked for after every run is found: rows as no action leaves them behind."""
-
-from __future__ import annotations
+"""The checks of the invariants find rows that no action leaves."""
 
 import pytest
 
@@ -12,25 +10,25 @@ from tests.proof.invariants import broken
 from tests.support.world import World
 
 
-@pytest.mark.parametrize("gone", ["scope", "account"])
-def test_what_is_left_of_something_that_is_gone_is_told(
-    world: World, database: Database, gone: str
+@pytest.mark.parametrize("deleted", ["scope", "account"])
+def test_objects_of_a_deleted_scope_or_account_are_found(
+    world: World, database: Database, deleted: str
 ) -> None:
     olga, ada, bob = world.person("olga"), world.person("ada"), world.person("bob")
-    place = world.organisation(owner=olga)
-    project = world.project(place)
+    project = world.project(world.organisation(owner=olga))
     world.seat(ada, "PROJECT.MEMBER", project)
     world.invite(olga, "cleo@example.org", "PROJECT.MEMBER", project)
     world.ask(bob, world.open(olga, "PROJECT.MEMBER", project))
     assert broken(database) == []
     with database.write() as tx:
-        if gone == "scope":
+        if deleted == "scope":
             scope_queries.remove(tx, project.id)
         else:
             account_queries.anonymise(tx, ada.id)
             account_queries.anonymise(tx, bob.id)
             account_queries.change(tx, ada.id, {"is_active": True})
             token_queries.add(tx, bob.id, b"digest", b"sealed")
-    found = sorted(line.split(" ", maxsplit=1)[0] for line in broken(database))
-    scope = ["grant", "invitation", "open", "request"]
-    assert found == (scope if gone == "scope" else ["account", "grant", "request", "tokens:"])
+    kinds = sorted(line.split(" ", maxsplit=1)[0] for line in broken(database))
+    of_scope = ["grant", "invitation", "open", "request"]
+    of_account = ["account", "grant", "request", "tokens:"]
+    assert kinds == (of_scope if deleted == "scope" else of_account)
