@@ -146,7 +146,7 @@ class Scene:
                 ("schema", to("/schema/")),
                 ("sign-in", to("/sign_in/")),
                 ("sign-in-wrong", signing_in("nobody", "wrong")),
-                ("sign-in-emil", press("Sign in")),
+                ("sign-in-empty", press("Sign in")),
                 ("forgotten", to("/forgotten_password/")),
                 ("forgotten-sent", fill_and_press("E-mail", "who@example.org", "Send link")),
                 ("reset", to(self._reset())),
@@ -155,7 +155,7 @@ class Scene:
                 ("invitation", to(self._invitation(self.invited))),
                 ("invitation-wrong", press("Create account and accept")),
                 ("invitation-expired", to(self._invitation(self.expired))),
-                ("invitation-renewal_requested", to(self._invitation(self.renewal_requested))),
+                ("invitation-renewal-requested", to(self._invitation(self.renewal_requested))),
                 ("invitation-declined", to(self._invitation(self.declined))),
                 ("invitation-copied", to(self._invitation(self.invited, links.SHARED_BY_INVITER))),
                 ("invitation-gone", to("/invitation/abc/")),
@@ -204,7 +204,7 @@ class Scene:
         yield (
             self.emil,
             [
-                ("account-emil", to("/account/")),
+                ("account-empty", to("/account/")),
                 ("teams-none", to("/teams/")),
                 ("open-invitation", to(f"/open_invitation/{self.link}/")),
                 ("open-invitation-asked", press("Ask to join")),
@@ -315,7 +315,7 @@ class Scene:
         yield "team-history", to(f"{here}history/")
         yield "team-history-none", to(f"{here}history/?about=links&since=2099-01-01")
         there = f"/group/{self.group}/team/"
-        pasted = "asker0@example.org\nolga@example.org\nnora@example.org"
+        pasted = "requester0@example.org\nolga@example.org\nnora@example.org"
         yield "teams", to("/teams/")
         yield "teams-wrong", press("Create group")
         yield "group-team", to(there)

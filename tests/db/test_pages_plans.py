@@ -1,4 +1,4 @@
-"""No page reads a fully_read table at 100,000 accounts. test_pages_speed.py measures the time."""
+"""No page reads a whole table at 100,000 accounts. test_pages_speed.py measures the time."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The service proxied nginx, Apache and Caddy, with the snippets of ``docs/operating.md``.
+"""The service behind nginx, Apache and Caddy, with the snippets of ``docs/operating.md``.
 
 Tests of a proxy that is not installed are skipped, and ``script/test`` says so.
 """
@@ -50,8 +50,8 @@ def installed(kind: str) -> str | None:
 
 
 def snippet(kind: str, number: int) -> str:
-    """Return a block of the page: 0 for a whole site, 1 for a service below_path a path."""
-    section = PAGE.read_text().split("\n## Proxied a proxy\n")[1].split("\n## ")[0]
+    """Return a block of the page: 0 for a whole site, 1 for a service below a path."""
+    section = PAGE.read_text().split("\n## Behind a proxy\n")[1].split("\n## ")[0]
     return str(re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)[number])
 
 
@@ -59,7 +59,7 @@ def site(kind: str, *, below_path: bool, keeps_path: bool) -> str:
     """Return the configuration that an operator writes by the page.
 
     Args:
-        below_path: whether the service lives below_path a path.
+        below_path: whether the service is served below a path.
         keeps_path: whether the proxy passes that path on.
     """
     text = snippet(kind, 0)
@@ -150,7 +150,7 @@ def command(kind: str, program: str, text: str, folder: Path, port: int) -> list
 
 
 class Proxied:
-    """A service proxied a proxy, and a client with cookies."""
+    """A service behind a proxy, and a client with cookies."""
 
     def __init__(self, service: Service, port: int, root: str) -> None:
         self.service = service
@@ -194,13 +194,13 @@ class Proxied:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Proxied]]:
-    """Start a service proxied a proxy, or skip the test if the proxy is not installed."""
+    """Start a service behind a proxy, or skip the test if the proxy is not installed."""
     ends: list[Callable[[], object]] = []
 
     def start(kind: str, *, below_path: bool = False, keeps_path: bool = True) -> Proxied:
         program = installed(kind)
         if program is None:
-            pytest.skip(f"NOT TESTED proxied {kind}: install it (Debian: {PROGRAMS[kind]})")
+            pytest.skip(f"NOT TESTED behind {kind}: install it (Debian: {PROGRAMS[kind]})")
         folder = tmp_path / "proxy"
         folder.mkdir()
         tmp_path.chmod(0o755)
@@ -213,7 +213,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Proxied]]:
         arguments = command(kind, program, text, folder, port)
         log = (folder / "log").open("wb")
         ends.append(log.close)
-        # Caddy writes files below_path its home.
+        # Caddy writes files below its home.
         home = os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder)}
         process = subprocess.Popen(arguments, stdout=log, stderr=log, env=home)
         ends.append(lambda: process.wait(timeout=10))
@@ -303,7 +303,7 @@ def _sign_in(proxied: Proxied) -> None:
 
 
 def _walk(proxied: Proxied) -> None:
-    """Follow links; expect that each_proxy page exists and is below_path the path."""
+    """Follow links; expect that every page exists and is below the path."""
     todo = [f"{proxied.root}/account/", f"{proxied.root}/schema/"]
     seen: set[str] = set()
     while todo and len(seen) < 40:

@@ -30,7 +30,7 @@ def service(make_service: Callable[..., Service]) -> Service:
 
 @contextmanager
 def slow_server() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Start a server whose ``/slow_server`` takes two seconds; yield its port and process."""
+    """Start a server whose ``/slow`` takes two seconds; yield its port and process."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.slow_app"],
@@ -92,7 +92,7 @@ def test_header_with_an_underscore_is_not_one_with_a_hyphen() -> None:
 def test_stop_finishes_running_requests_only() -> None:
     """SIGTERM with half a head, half a body and an idle connection open."""
     with slow_server() as (port, process):
-        busy = _send(port, request("GET", "/slow_server"))
+        busy = _send(port, request("GET", "/slow"))
         half_a_body = _send(port, request("POST", "/", "Content-Length: 9", sized=False) + b"abc")
         half_a_head = _send(port, b"GET / HTTP/1.1\r\nHo")
         idle = _send(port, request("GET", "/"))
@@ -113,7 +113,7 @@ def test_stop_finishes_running_requests_only() -> None:
 def test_repeated_stop_signal_loses_no_response(number: signal.Signals) -> None:
     """Ctrl-C reaches every process of the group, and people press it again."""
     with slow_server() as (port, process):
-        busy = _send(port, request("GET", "/slow_server"))
+        busy = _send(port, request("GET", "/slow"))
         time.sleep(0.3)
         for _ in range(4):
             os.killpg(process.pid, number)

@@ -77,9 +77,7 @@ class ModelMachine(RuleBasedStateMachine):
     @precondition(lambda self: "requested" in self._states("invitations"))
     @rule(good=st.booleans(), data=st.data())
     def decide_invitation(self, good: bool, data: st.DataObject) -> None:
-        self._do(
-            "decide_invitation", "staff", self._choose_name(data, self.model.invitations), good=good
-        )
+        self._do("let_out", "staff", self._choose_name(data, self.model.invitations), good=good)
 
     @rule(by=ACTORS, place=PLACES, auto=st.booleans(), many=st.booleans(), data=st.data())
     def open(self, by: str, place: str, auto: bool, many: bool, data: st.DataObject) -> None:
@@ -217,7 +215,7 @@ class ApiModelMachine(ModelMachine):
         return Wires(self.piece, type(self).send)
 
     def _do(self, action: str, *given: Any, **more: Any) -> None:
-        if action in {"decide_invitation", "block", "switch", "exchange", "bury"}:
+        if action in {"let_out", "block", "switch", "exchange", "bury"}:
             Actions(self.piece).answer(action, *given, **more)
             self.model.answer(action, *given, **more)
             return
