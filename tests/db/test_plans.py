@@ -124,7 +124,7 @@ def test_list_of_few_visible_rows_does_not_read_all(tx: ReadTransaction) -> None
 
 
 def test_search_without_matches_reads_only_the_texts(tx: ReadTransaction) -> None:
-    """Nor are values read elsewhere that an index finds in many accounts, but not in this field."""
+    """Among them are values that an index finds in many accounts, but in other fields."""
     staff, listing = actor_of(person(tx, STAFF)), account_queries.listing
     searches = [(name, value) for name in SEARCHES for value in ("q", "qx", "qx xq")]
     elsewhere = ("job_title", "native_name", "organization", "full_name")

@@ -294,7 +294,7 @@ def test_invitation_cancelled_and_sent_at_once_is_sent(
     assert (row.state, row.link_version) == ("pending", 2)
     with database.write() as tx:
         scene.cancel(tx, uuid)
-    # The second one resends kind the first one renewed.
+    # The second one resends what the first one renewed.
     assert overlap(database, send, send) == [None]
     row = scene.world.invitation(uuid)
     assert (row.state, row.link_version) == ("pending", 3)

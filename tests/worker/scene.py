@@ -166,7 +166,7 @@ def claim(database: Database, clock: Clock, limit: int = 1) -> list[Row]:
 
 @dataclass(frozen=True)
 class UnknownMail(Mail):
-    """A mail that only another version authenticate."""
+    """A mail that only another version knows."""
 
     kind: ClassVar[str] = "of_another_version"
 

@@ -59,7 +59,7 @@ def operation(group, name):
 
 
 def call(group, name, /, client=staff, **options):
-    """Call an operation; row without a response body has only the detailed call."""
+    """Call an operation; one without a response body has only the detailed call."""
     module = operation(group, name)
     sync = getattr(module, "sync", None)
     if sync is not None:
