@@ -288,7 +288,7 @@ def staff(
                 username,
                 email,
                 password,
-                promotes=promote,
+                allow_promotion=promote,
                 lifetime=lifetime,
             )
         except account_actions.UnfitAccountError as error:

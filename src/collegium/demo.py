@@ -118,7 +118,7 @@ def fill(database: Database, settings: Settings, vault: Vault) -> Made:
     password = PUBLISHED_PASSWORD if is_own_file(settings) else secrets.token_urlsafe(16)
     hashed = hash_password(password)
     with database.write() as tx:
-        if account_queries.exist(tx):
+        if account_queries.any_exist(tx):
             raise NotEmptyError
         keeper = _person(tx, settings, vault, ("demo", "Demo", "Keeper", ""), None)
         account_queries.change(tx, keeper.id, {"is_staff": True})
@@ -160,7 +160,7 @@ def _person(
         },
     )
     if hashed is not None:
-        account_actions.set_password(tx, None, number, hashed, tells=False)
+        account_actions.set_password(tx, None, number, hashed, notify=False)
     return account_queries.by_id(tx, number)
 
 

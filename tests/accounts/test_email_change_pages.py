@@ -304,7 +304,7 @@ def _change(world: World, ada: Person) -> None:
 
 def _reset(world: World, ada: Person) -> None:
     with world.database.write() as tx:
-        row = account_queries.known(tx, id=ada.id)
+        row = account_queries.with_password(tx, id=ada.id)
         assert row is not None
         link = password_actions.link(world.vault, row, tx.now)
         password_actions.reset(tx, world.vault, link, OTHER, "192.0.2.1")
@@ -324,7 +324,7 @@ def _deactivate(world: World, ada: Person) -> None:
                 world.settings,
                 ada.uuid,
                 {"is_active": is_active},
-                agrees=False,
+                agrees_to_policy=False,
             )
 
 
@@ -346,7 +346,7 @@ def _operator(world: World, ada: Person) -> None:
         "ada",
         ada.email,
         "a quiet harbour at night",
-        promotes=True,
+        allow_promotion=True,
     )
 
 

@@ -44,7 +44,7 @@ def told(make_settings: Callable[..., Settings]) -> Callable[..., Settings]:
 
 def change(world: World, settings: Settings, who: Person, **values: Any) -> None:
     with world.database.write() as tx:
-        account_actions.update(tx, who.actor, settings, who.uuid, values, agrees=True)
+        account_actions.update(tx, who.actor, settings, who.uuid, values, agrees_to_policy=True)
 
 
 def owed(world: World) -> list[Any]:
@@ -161,7 +161,9 @@ def test_staff_who_change_it_are_named(
 ) -> None:
     with world.database.write() as tx:
         values = {"job_title": "Baker"}
-        account_actions.update(tx, world.staff.actor, told(), owner.uuid, values, agrees=True)
+        account_actions.update(
+            tx, world.staff.actor, told(), owner.uuid, values, agrees_to_policy=True
+        )
     assert [row.actor_name for row in history(world)] == ["Staff Lee"]
 
 

@@ -127,7 +127,7 @@ class Scene:
 
     def _reset(self) -> str:
         with self.world.database.read() as tx:
-            account = account_queries.known(tx, id=self.emil.id)
+            account = account_queries.with_password(tx, id=self.emil.id)
         link = password_actions.link(self.world.vault, account, datetime.now(UTC))
         return f"/password_reset/{link}/"
 

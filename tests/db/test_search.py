@@ -295,7 +295,7 @@ def test_deleted_account_is_not_found(world: World, deleted: Any) -> None:
             assert listing.page(tx, staff, filters, (), 300, 0) == []
         assert account_queries.by_username(tx, "bob") is None
         assert account_queries.by_uuid(tx, deleted.uuid) is None
-        assert not account_queries.is_taken(tx, "bob")
+        assert not account_queries.is_username_taken(tx, "bob")
         for actor in (staff, deleted.actor):
             with pytest.raises(Exception, match=r"account\.unknown"):
                 account_queries.get_visible(tx, actor, deleted.uuid)

@@ -294,7 +294,7 @@ def test_account_change_shows_only_fields_that_the_reader_may_see(team: Team) ->
     }
     with world.database.write() as tx:
         account_actions.update(
-            tx, clerk.actor, world.settings, team.member.uuid, changes, agrees=False
+            tx, clerk.actor, world.settings, team.member.uuid, changes, agrees_to_policy=False
         )
     for person in (team.staff, team.support):
         shown = team.event(person, event_type)["context"]["changes"]

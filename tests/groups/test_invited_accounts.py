@@ -159,7 +159,7 @@ def test_worker_creates_no_account_for_a_former_address(
     change_address(world, ada, OTHER)
     send_mails(world, tmp_path, make_settings(invitation_create_missing_user="true"))
     with world.database.read() as tx:
-        assert not account_queries.with_addresses(tx, [OLD])
+        assert not account_queries.active_by_email(tx, [OLD])
 
 
 @pytest.mark.parametrize("end", ["deactivated", "deleted"])

@@ -20,7 +20,7 @@ def orphaned(groups: Groups) -> tuple[int, Person]:
     with world.database.write() as tx:
         values = {"is_active": False}
         account_actions.update(
-            tx, world.staff.actor, world.settings, olga.uuid, values, agrees=False
+            tx, world.staff.actor, world.settings, olga.uuid, values, agrees_to_policy=False
         )
     return group, mia
 

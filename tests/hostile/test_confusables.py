@@ -136,6 +136,6 @@ def test_invited_person_does_not_become_staff_by_the_user_name(
     world.person("grace")
     ensure_staff("grace")
     ensure_staff("grace")
-    ensure_staff("operator7", promotes=True)
+    ensure_staff("operator7", allow_promotion=True)
     assert shown("grace")["is_staff"] is True
     assert shown("operator7")["is_staff"] is True

@@ -137,7 +137,12 @@ def test_what_staff_switched_off_stays_off(world: World, database: Database) -> 
     def switch(is_active: bool) -> None:
         with database.write() as tx:
             account_actions.update(
-                tx, world.staff.actor, world.settings, uuid, {"is_active": is_active}, agrees=False
+                tx,
+                world.staff.actor,
+                world.settings,
+                uuid,
+                {"is_active": is_active},
+                agrees_to_policy=False,
             )
 
     switch(False)

@@ -218,7 +218,7 @@ def test_activation_by_operator_clears_the_reason(
     assert INVITER_REASON in error_message(site, owner, uuid)
     name, email = bob.actor.username, bob.email
     account_actions.ensure_staff(
-        world.database, world.settings, world.vault, name, email, None, promotes=True
+        world.database, world.settings, world.vault, name, email, None, allow_promotion=True
     )
     assert error_message(site, owner, uuid) == ""
 

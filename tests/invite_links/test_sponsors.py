@@ -30,7 +30,7 @@ def invite_link(world: World, uuid: str) -> Row:
 def update_account(world: World, person: Person, **values: Any) -> None:
     with world.database.write() as tx:
         account_actions.update(
-            tx, world.staff.actor, world.settings, person.uuid, values, agrees=False
+            tx, world.staff.actor, world.settings, person.uuid, values, agrees_to_policy=False
         )
 
 

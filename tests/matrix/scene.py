@@ -245,7 +245,7 @@ class Scene:
             )
             account_queries.change(tx, colleague.id, {"picture": picture})
             objects["picture"] = picture
-            account = account_queries.known(tx, id=colleague.id)
+            account = account_queries.with_password(tx, id=colleague.id)
             objects["password link"] = password_actions.link(self.vault, account, tx.now)
         objects["mailed link"] = self.vault.sign(links.MAILED, objects["invitation"], 1)
         objects["waiting"] = self._waiting(tenant)

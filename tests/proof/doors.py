@@ -232,7 +232,7 @@ class Actions:
             self.settings,
             self.names.people[who].uuid,
             {"is_active": active},
-            agrees=False,
+            agrees_to_policy=False,
         )
 
     def _log_in(self, tx: WriteTransaction, who: str) -> None:

@@ -39,7 +39,9 @@ _OF_ACCOUNT = {
 
 
 def _update(tx: WriteTransaction, world: World, who: Person, **changes: Any) -> None:
-    account_actions.update(tx, world.staff.actor, world.settings, who.uuid, changes, agrees=False)
+    account_actions.update(
+        tx, world.staff.actor, world.settings, who.uuid, changes, agrees_to_policy=False
+    )
 
 
 def _delete(tx: WriteTransaction, world: World, who: Person) -> None:

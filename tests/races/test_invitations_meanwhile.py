@@ -34,7 +34,12 @@ class Invited:
     def update(self, tx: WriteTransaction, **changes: Any) -> None:
         """Change Ann's account, as staff."""
         account_actions.update(
-            tx, self.world.staff.actor, self.world.settings, self.ann.uuid, changes, agrees=False
+            tx,
+            self.world.staff.actor,
+            self.world.settings,
+            self.ann.uuid,
+            changes,
+            agrees_to_policy=False,
         )
 
     def change_member(self, tx: WriteTransaction, **flags: bool) -> None:
@@ -207,7 +212,7 @@ def test_invitation_of_a_deleted_account_is_not_renewed(
         if moved:  # the invitation names an earlier address of the account
             changes = {"email": "ada@elsewhere.example"}
             account_actions.update(
-                tx, world.staff.actor, world.settings, ada.uuid, changes, agrees=False
+                tx, world.staff.actor, world.settings, ada.uuid, changes, agrees_to_policy=False
             )
 
     def send(tx: WriteTransaction) -> None:

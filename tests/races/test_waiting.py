@@ -106,7 +106,9 @@ class OrganisationScene:
 
     def deactivate(self, tx: WriteTransaction, who: Person) -> None:
         settings, change = self.world.settings, {"is_active": False}
-        account_actions.update(tx, self.staff.actor, settings, who.uuid, change, agrees=False)
+        account_actions.update(
+            tx, self.staff.actor, settings, who.uuid, change, agrees_to_policy=False
+        )
 
     def accept(self, tx: WriteTransaction, who: Person, uuid: str) -> None:
         invitation_actions.accept(tx, who.actor, self.world.settings, uuid)
@@ -395,7 +397,7 @@ def test_deactivated_owner_does_not_count(group: GroupScene, database: Database)
     def deactivate(tx: WriteTransaction) -> None:
         world, change = group.world, {"is_active": False}
         account_actions.update(
-            tx, world.staff.actor, world.settings, group.otto.uuid, change, agrees=False
+            tx, world.staff.actor, world.settings, group.otto.uuid, change, agrees_to_policy=False
         )
         access_queries.lock_scope(tx, group.id)
 

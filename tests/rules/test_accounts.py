@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium.accounts.rules import (
-    check_address_free,
+    check_email_not_protected,
     check_lifetime,
     check_policy,
     protected_fields,
@@ -89,18 +89,18 @@ CHANGES = dict.fromkeys([*STAFF_FIELDS, *DETAILS, *LIFETIME, "full_name"], "new"
     ("options", "protected"),
     [
         ({}, STAFF_FIELDS),
-        ({"own": False}, STAFF_FIELDS | LIFETIME),
+        ({"is_own": False}, STAFF_FIELDS | LIFETIME),
         ({"by_staff": True}, set[str]()),
-        ({"by_staff": True, "own": False}, set[str]()),
+        ({"by_staff": True, "is_own": False}, set[str]()),
         # Not even staff change fields of a directory.
         ({"method": "eduteams"}, STAFF_FIELDS | DIRECTORY_FIELDS),
         ({"method": "eduteams", "by_staff": True}, DIRECTORY_FIELDS),
         ({"method": "saml2"}, STAFF_FIELDS),
         # The configured fields are those of local accounts, also for staff.
-        ({"local": ["email"]}, STAFF_FIELDS | {"email"}),
-        ({"local": ["email"], "by_staff": True}, {"email"}),
-        ({"local": ["job_title"], "method": "eduteams"}, STAFF_FIELDS | DIRECTORY_FIELDS),
-        ({"local": ["full_name"]}, STAFF_FIELDS | {"full_name", "first_name", "last_name"}),
+        ({"local_fields": ["email"]}, STAFF_FIELDS | {"email"}),
+        ({"local_fields": ["email"], "by_staff": True}, {"email"}),
+        ({"local_fields": ["job_title"], "method": "eduteams"}, STAFF_FIELDS | DIRECTORY_FIELDS),
+        ({"local_fields": ["full_name"]}, STAFF_FIELDS | {"full_name", "first_name", "last_name"}),
         # Registration methods that provide every detail.
         ({"frozen_methods": ["saml2"], "method": "saml2"}, STAFF_FIELDS | DETAILS),
         ({"frozen_methods": ["saml2"], "method": "saml2", "by_staff": True}, set[str]()),
@@ -110,7 +110,12 @@ CHANGES = dict.fromkeys([*STAFF_FIELDS, *DETAILS, *LIFETIME, "full_name"], "new"
 def test_only_writable_fields_of_a_change_remain(
     options: dict[str, Any], protected: set[str]
 ) -> None:
-    defaults: dict[str, Any] = {"by_staff": False, "own": True, "method": "default", "local": ()}
+    defaults: dict[str, Any] = {
+        "by_staff": False,
+        "is_own": True,
+        "method": "default",
+        "local_fields": (),
+    }
     remaining = writable(CHANGES, **{"frozen_methods": (), **defaults, **options})
     assert CHANGES.keys() - remaining.keys() == protected
     assert set(remaining.values()) == {"new"}
@@ -146,6 +151,6 @@ def test_token_lifetime_has_a_maximum(
 
 
 def test_protected_address_cannot_be_changed() -> None:
-    check_address_free(email_is_protected=False)
+    check_email_not_protected(email_is_protected=False)
     with refused(Conflict, "account.address_protected"):
-        check_address_free(email_is_protected=True)
+        check_email_not_protected(email_is_protected=True)

@@ -198,7 +198,7 @@ def test_another_password_ends_what_was_verified_before_it(scene: Scene, way: st
         assert ssh_key_queries.of_account(tx, scene.ada.id) == []
         assert device_queries.approved(tx, scene.ada.id) == 0
         factor = two_factor_queries.of_account(tx, scene.ada.id)
-        account = account_queries.known(tx, id=scene.ada.id)
+        account = account_queries.with_password(tx, id=scene.ada.id)
     assert (factor is not None) is (way == "second factor")
     assert account is not None
     assert check_password(account.password, NEW), "the new password is not the account's"
@@ -257,7 +257,9 @@ def test_deactivation_ends_what_is_under_way(scene: Scene) -> None:
     for is_active in (False, True):
         with scene.world.database.write() as tx:
             changes = {"is_active": is_active}
-            account_actions.update(tx, staff, settings, scene.ada.uuid, changes, agrees=False)
+            account_actions.update(
+                tx, staff, settings, scene.ada.uuid, changes, agrees_to_policy=False
+            )
     assert poll().json() == {"error": "access_denied"}
     assert code().headers["location"] == "/sign_in/"
     assert "collegium_session" not in scene.thief.cookies

@@ -93,7 +93,7 @@ def test_a_changed_password_is_told(scene: Scene) -> None:
 
 def test_a_password_that_was_set_by_a_link_is_told(scene: Scene) -> None:
     with scene.world.database.write() as tx:
-        row = account_queries.known(tx, id=scene.ada.id)
+        row = account_queries.with_password(tx, id=scene.ada.id)
         assert row is not None
         link = f"/{password_actions.RESET}/{password_actions.link(scene.world.vault, row, tx.now)}/"
     browser = Browser(scene.site)
@@ -118,7 +118,13 @@ def test_a_password_that_staff_set_is_told_without_where_staff_are(scene: Scene)
 def test_a_password_that_the_operator_set_is_told(scene: Scene) -> None:
     world = scene.world
     account_actions.ensure_staff(
-        world.database, world.settings, world.vault, "ada", scene.ada.email, NEW, promotes=True
+        world.database,
+        world.settings,
+        world.vault,
+        "ada",
+        scene.ada.email,
+        NEW,
+        allow_promotion=True,
     )
     for said in scene.notice("password_changed"):
         assert "By: the operator of this service" in said

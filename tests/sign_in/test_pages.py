@@ -341,7 +341,7 @@ def test_a_forgotten_password_tells_nobody_who_has_an_account(
 
 def _link(world: World, person: Person, ago: timedelta = timedelta()) -> str:
     with world.database.read() as tx:
-        account = account_queries.known(tx, id=person.id)
+        account = account_queries.with_password(tx, id=person.id)
     made = password_actions.link(world.vault, account, datetime.now(UTC) - ago)
     return f"/{password_actions.RESET}/{made}/"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
-from collegium.accounts.queries import derived
+from collegium.accounts.queries import with_derived_columns
 from collegium.db.statements import Statement
 from collegium.db.tables import (
     account_texts,
@@ -85,7 +85,7 @@ def account_row(number: int, chance: random.Random) -> dict[str, Any]:
         "agreed_at": joined if number % 3 else None,
         "deleted_at": joined if number % 997 == 0 else None,
     }
-    return {**derived(values), "search": account_search.text_of(values)}
+    return {**with_derived_columns(values), "search": account_search.text_of(values)}
 
 
 @cache

@@ -171,7 +171,7 @@ def test_two_accounts_with_one_mailbox_both_work(site: Site, world: World) -> No
     for person in (first, second):
         assert site.get("/api/users/me/", person).status_code == 200
     with world.database.read() as tx:
-        assert account_queries.with_addresses(tx, [UELLE_DECOMPOSED])[UELLE_SMALL].id == first.id
+        assert account_queries.active_by_email(tx, [UELLE_DECOMPOSED])[UELLE_SMALL].id == first.id
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_password_with_accents_matches_in_any_normal_form(
     ada = world.person("ada", password=old)
     assert try_in(browser, "ada", entered).status_code == 303
     with world.database.read() as tx:
-        row: Any = account_queries.known(tx, id=ada.id)
+        row: Any = account_queries.with_password(tx, id=ada.id)
     # A hash of another normal form is replaced.
     assert (row.password == old) == (stored == ACCENTED)
     assert PasswordHasher().verify(row.password, ACCENTED)

@@ -498,4 +498,4 @@ def test_invitation_sent_by_webhook_creates_no_account(world: World, receiver: R
     assert Worker(world.database, settings, world.vault, Recorder()).once() == 1
     assert [body["email"] for body in receiver.bodies] == ["bob@example.org"]
     with world.database.read() as tx:
-        assert account_queries.known(tx, email="bob@example.org") is None
+        assert account_queries.with_password(tx, email="bob@example.org") is None

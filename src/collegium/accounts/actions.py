@@ -60,14 +60,14 @@ def create(
     settings: Settings,
     vault: Vault,
     values: Mapping[str, Any],
-    **facts: Any,
+    **data: Any,
 ) -> int:
     """Create an account. Return its id.
 
     Args:
         actor: staff; None for the operator at the command line.
         values: columns of the account, at least ``username`` and ``email``.
-        facts: further data for the event.
+        data: further data for the event.
 
     Raises:
         Forbidden: ``permission.missing``: the actor is not staff.
@@ -78,7 +78,7 @@ def create(
     """
     if actor is not None:
         require_staff(actor)
-    if "invitation" in facts and account_queries.is_deactivated_at(tx, values["email"]):
+    if "invitation" in data and account_queries.is_email_deactivated(tx, values["email"]):
         # An invitation must not be a way around the deactivation of an account.
         raise Conflict("account.deactivated")
     row = {
@@ -91,12 +91,12 @@ def create(
     }
     row["picture"] = _store_picture(tx, row.get("picture"))
     row["slug"] = values.get("slug") or slugs.new(tx, "user", values["username"])
-    number = account_queries.add(tx, row)
+    account_id = account_queries.add(tx, row)
     event_queries.record(
-        tx, "account.created", actor, account=number, username=row["username"], **facts
+        tx, "account.created", actor, account=account_id, username=row["username"], **data
     )
-    token_actions.issue(tx, vault, actor, number)
-    return number
+    token_actions.issue(tx, vault, actor, account_id)
+    return account_id
 
 
 def require_self_or_staff(actor: Actor, account: Row) -> None:
@@ -116,13 +116,13 @@ def update(
     uuid: str,
     changes: Mapping[str, Any],
     *,
-    agrees: bool,
+    agrees_to_policy: bool,
 ) -> None:
     """Update an account. Changes that the actor may not make are ignored.
 
     Args:
         changes: columns of the account.
-        agrees: whether the person agrees to the policy with this request.
+        agrees_to_policy: whether the person agrees to the policy with this request.
 
     Raises:
         NotFound: ``account.unknown``: the account is hidden from the actor.
@@ -138,29 +138,29 @@ def update(
     allowed = account_rules.writable(
         changes,
         by_staff=actor.is_staff,
-        own=actor.id == account.id,
+        is_own=actor.id == account.id,
         method=before.registration_method,
-        local=settings.local_idp_protected_fields,
+        local_fields=settings.local_idp_protected_fields,
         frozen_methods=settings.protect_user_details_for_registration_methods,
     )
     if not allowed.get("slug"):
         allowed.pop("slug", None)
     if allowed.get("token_lifetime", before.token_lifetime) != before.token_lifetime:
-        own = actor.id == account.id
-        if own and not may_hold_api_token((actor.impersonator or actor).token_kind):
+        is_own = actor.id == account.id
+        if is_own and not may_hold_api_token((actor.impersonator or actor).token_kind):
             raise Invalid("account.lifetime_elsewhere", field="token_lifetime")
-        longest = account_rules.longest_lifetime(
-            own=own, bound=settings.token_lifetime_max, max_age=settings.token_max_age
+        limit = account_rules.longest_lifetime(
+            is_own=is_own, own_limit=settings.token_lifetime_max, max_age=settings.token_max_age
         )
-        account_rules.check_lifetime(allowed["token_lifetime"], longest)
+        account_rules.check_lifetime(allowed["token_lifetime"], limit)
     changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}
-    switched_off = before.is_active and changed == {"is_active": False}
+    is_deactivation = before.is_active and changed == {"is_active": False}
     account_rules.check_policy(
         has_agreed=before.agreed_at is not None,
-        agrees=agrees,
-        exempt=switched_off or before.is_staff or (actor.is_staff and actor.id != account.id),
+        agrees=agrees_to_policy,
+        exempt=is_deactivation or before.is_staff or (actor.is_staff and actor.id != account.id),
     )
-    if agrees and before.agreed_at is None:
+    if agrees_to_policy and before.agreed_at is None:
         changed["agreed_at"] = tx.now
     if "is_active" in changed:
         # A remote directory must not activate an account that staff deactivated.
@@ -169,7 +169,7 @@ def update(
         return
     if "picture" in changed:
         if before.picture is not None:
-            picture_queries.drop(tx, before.picture)
+            picture_queries.delete_picture(tx, before.picture)
         changed["picture"] = _store_picture(tx, changed["picture"])
     change_account(tx, account.id, changed | {"modified_at": tx.now})
     if "is_active" in changed:
@@ -195,7 +195,7 @@ def _store_picture(tx: WriteTransaction, picture: tuple[str, bytes] | None) -> s
 def _record_update(
     tx: WriteTransaction, actor: Actor, before: Row, changed: Mapping[str, Any]
 ) -> None:
-    told = {
+    changes = {
         name: [_event_data(getattr(before, name)), _event_data(value)]
         for name, value in changed.items()
         if name != "disabled_by_staff"
@@ -206,7 +206,7 @@ def _record_update(
         actor,
         account=before.id,
         username=before.username,
-        changes=told,
+        changes=changes,
     )
     if "is_active" in changed:
         kind = "account.activated" if changed["is_active"] else "account.deactivated"
@@ -217,13 +217,13 @@ def _event_data(value: Any) -> Any:
     return value.isoformat() if isinstance(value, (date, datetime)) else value
 
 
-def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = False) -> None:
+def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, cancel_requests: bool = False) -> None:
     """Delete an account: end its grants and remove personal data.
 
     The row keeps its id, to which events refer, and a neutral name for the audit log.
 
     Args:
-        closes: close pending join requests of the account. Otherwise they prevent the deletion.
+        cancel_requests: cancel pending join requests, which otherwise prevent the deletion.
 
     Raises:
         NotFound: ``account.unknown``: the account is hidden from the actor.
@@ -237,7 +237,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = Fals
     account = account_queries.get_visible(
         tx, actor, uuid
     )  # it may have been deleted while this waited
-    if closes:
+    if cancel_requests:
         for request in join_request_queries.cancel_of_account(tx, account.id, actor.id):
             event_queries.record(
                 tx,
@@ -257,7 +257,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = Fals
         membership_queries.end(tx, grant.id, actor.id)
     cancel_account_invitations(tx, actor, account.id)
     if account.picture is not None:
-        picture_queries.drop(tx, account.picture)
+        picture_queries.delete_picture(tx, account.picture)
     # Recorded before the personal data is removed. If people delete their own account, that removes
     # their name from this event too.
     event_queries.record(
@@ -265,9 +265,9 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, closes: bool = Fals
     )
     account_queries.anonymise(tx, account.id)
     slugs.forget(tx, "user", account.username, account.id)
-    for ended in erasure_queries.erase(tx, account, actor):
+    for invitation in erasure_queries.erase(tx, account, actor):
         event_queries.record(
-            tx, "invitation.canceled", None, scope=ended.scope_id, invitation=ended.uuid
+            tx, "invitation.canceled", None, scope=invitation.scope_id, invitation=invitation.uuid
         )
 
 
@@ -285,11 +285,11 @@ def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[Row]:
         # Scopes that were added while this waited need a lock too, before that of the account. So
         # all locks are released and taken again; otherwise two actions could deadlock.
         with suppress(_LockSetChangedError), tx.savepoint():
-            places = membership_queries.scope_ids_to_lock(tx, account)
-            for scope in places:
-                lock_scope(tx, scope)
+            scope_ids = membership_queries.scope_ids_to_lock(tx, account)
+            for scope_id in scope_ids:
+                lock_scope(tx, scope_id)
             lock_account(tx, account)
-            if not set(membership_queries.scope_ids_to_lock(tx, account)).issubset(places):
+            if not set(membership_queries.scope_ids_to_lock(tx, account)).issubset(scope_ids):
                 raise _LockSetChangedError
             return membership_queries.open_grants(tx, account)
 
@@ -327,9 +327,9 @@ def refresh_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -
     account_queries.lock_and_recheck(tx, actor, account)
     credentials.check(tx, actor)
     token = token_actions.issue(tx, vault, actor, account.id)
-    held: Row = account_queries.by_id(tx, account.id)
-    notices.send_notice(tx, mails.TokenCreated, held, actor)
-    return held, token
+    account_row: Row = account_queries.by_id(tx, account.id)
+    notices.send_notice(tx, mails.TokenCreated, account_row, actor)
+    return account_row, token
 
 
 def _check_owns_token(actor: Actor, account: Row) -> None:
@@ -338,8 +338,8 @@ def _check_owns_token(actor: Actor, account: Row) -> None:
     Raises:
         Forbidden: ``permission.missing``.
     """
-    shown = actor.impersonator or actor
-    if shown.id == account.id and not may_hold_api_token(shown.token_kind):
+    person = actor.impersonator or actor
+    if person.id == account.id and not may_hold_api_token(person.token_kind):
         raise Forbidden("permission.missing")
 
 
@@ -355,7 +355,7 @@ def ensure_staff(  # the command ``collegium staff``
     email: str,
     password: str | None,
     *,
-    promotes: bool = False,
+    allow_promotion: bool = False,
     lifetime: int | EllipsisType | None = ...,
 ) -> tuple[str, str]:
     """Create a staff account, or make an existing account staff. Return its UUID and API token.
@@ -363,7 +363,7 @@ def ensure_staff(  # the command ``collegium staff``
     The password is changed only if it differs, so that repeating the command ends no session.
 
     Args:
-        promotes: also accept an account that a person created, with a user name of their choice.
+        allow_promotion: also accept an account that a person created and named.
         lifetime: seconds that the token lives after its last use; None for ever; ``...`` to keep
             the present lifetime, or the default for a new account.
 
@@ -374,40 +374,42 @@ def ensure_staff(  # the command ``collegium staff``
     email = canonical_address(trim(email))
     _check_staff_values(username, email, password)
     with database.read() as tx:
-        verified = account_queries.by_username(tx, username)
-    hashed = None
-    if password is not None and not (verified and check_password(verified.password, password)):
-        hashed = hash_password(password)
+        previous = account_queries.by_username(tx, username)
+    password_hash = None
+    if password is not None and not (previous and check_password(previous.password, password)):
+        password_hash = hash_password(password)
     with database.write() as tx:
-        known = account_queries.by_username(tx, username)
-        if known is not None:
-            lock_account(tx, known.id)
-            known = account_queries.by_username(tx, username)
-        if (known and known.password) != (verified and verified.password):
+        existing = account_queries.by_username(tx, username)
+        if existing is not None:
+            lock_account(tx, existing.id)
+            existing = account_queries.by_username(tx, username)
+        if (existing and existing.password) != (previous and previous.password):
             message = f"the account {username} was changed at the same time. Try again"
             raise UnfitAccountError(message)
-        wanted: dict[str, Any] = {"is_staff": True, "is_active": True, "email": email}
+        columns: dict[str, Any] = {"is_staff": True, "is_active": True, "email": email}
         if lifetime is not ...:
-            wanted["token_lifetime"] = lifetime
-        if known is None:
-            number = create(tx, None, settings, vault, {"username": username, **wanted})
+            columns["token_lifetime"] = lifetime
+        if existing is None:
+            account_id = create(tx, None, settings, vault, {"username": username, **columns})
         else:
-            number = known.id
-            if not (promotes or known.is_staff or _was_created_by_staff(tx, known)):
+            account_id = existing.id
+            if not (allow_promotion or existing.is_staff or _was_created_by_staff(tx, existing)):
                 message = (
                     f"the account {username} was not created by staff. Use --promote to make it "
                     "staff"
                 )
                 raise UnfitAccountError(message)
-            if known.email != email:
-                email_change_queries.cancel(tx, number)
-            if not known.is_active:
-                set_active(tx, None, number, is_active=True)
-            change_account(tx, number, {**wanted, "modified_at": tx.now})
-            event_queries.record(tx, "account.made_staff", None, account=number, username=username)
-        if hashed is not None:
-            set_password(tx, None, number, hashed, tells=known is not None)
-        account: Row = account_queries.by_id(tx, number)
+            if existing.email != email:
+                email_change_queries.cancel(tx, account_id)
+            if not existing.is_active:
+                set_active(tx, None, account_id, is_active=True)
+            change_account(tx, account_id, {**columns, "modified_at": tx.now})
+            event_queries.record(
+                tx, "account.made_staff", None, account=account_id, username=username
+            )
+        if password_hash is not None:
+            set_password(tx, None, account_id, password_hash, notify=existing is not None)
+        account: Row = account_queries.by_id(tx, account_id)
         return str(account.uuid), token_actions.renew(tx, vault, settings, None, account)
 
 
@@ -417,17 +419,17 @@ def _was_created_by_staff(tx: ReadTransaction, account: Row) -> bool:
     Invited people choose their own user name, so the name alone does not show who the account
     belongs to.
     """
-    made_for = event_queries.data_of(tx, "account.created", account.id).get("invitation")
-    return made_for is None and account.registration_method == "default"
+    invitation = event_queries.data_of(tx, "account.created", account.id).get("invitation")
+    return invitation is None and account.registration_method == "default"
 
 
 def _check_staff_values(username: str, email: str, password: str | None) -> None:
     if not USERNAME.fullmatch(username):
         message = "a user name has 1 to 128 of these characters: a-z 0-9 _ . @ + -"
         raise UnfitAccountError(message)
-    fault = address_error(email)
-    if fault:
-        message = f"--email: {fault}"
+    error = address_error(email)
+    if error:
+        message = f"--email: {error}"
         raise UnfitAccountError(message)
     if password is not None:
         if len(password) > PASSWORD_MAX:
@@ -436,19 +438,24 @@ def _check_staff_values(username: str, email: str, password: str | None) -> None
         if any(character < " " or "\ud800" <= character <= "\udfff" for character in password):
             message = "the password contains control characters or is not UTF-8"
             raise UnfitAccountError(message)
-        found = password_errors(password, (username, email))
-        if found:
-            raise UnfitAccountError("the password cannot be used: " + " ".join(found))
+        errors = password_errors(password, (username, email))
+        if errors:
+            raise UnfitAccountError("the password cannot be used: " + " ".join(errors))
 
 
 def set_password(
-    tx: WriteTransaction, actor: Actor | None, account: int, hashed: str, *, tells: bool = True
+    tx: WriteTransaction,
+    actor: Actor | None,
+    account: int,
+    password_hash: str,
+    *,
+    notify: bool = True,
 ) -> None:
     """Set the password of an account and sign it out everywhere.
 
     Args:
-        hashed: the result of ``hash_password``, computed before the transaction.
-        tells: notify the owner by e-mail; not needed for a new account.
+        password_hash: the result of ``hash_password``, computed before the transaction.
+        notify: notify the owner by e-mail; not needed for a new account.
 
     Raises:
         Forbidden: ``permission.missing``: the actor is not staff, or it is their own account and
@@ -457,15 +464,15 @@ def set_password(
         Unauthenticated: ``token.unknown``: the token of the request was revoked meanwhile.
     """
     lock_account(tx, account)
-    owner = account_queries.known(tx, id=account)
+    owner = account_queries.with_password(tx, id=account)
     if owner is None:
         raise NotFound("account.unknown")
     if actor is not None:
         require_staff(actor)
         _check_owns_token(actor, owner)
         credentials.check(tx, actor)
-    account_queries.change(tx, account, {"password": hashed, "modified_at": tx.now})
+    account_queries.change(tx, account, {"password": password_hash, "modified_at": tx.now})
     credentials.revoke_everything(tx, account)
     event_queries.record(tx, "account.password_changed", actor, account=account)
-    if tells:
+    if notify:
         notices.send_notice(tx, mails.PasswordChanged, owner, actor)

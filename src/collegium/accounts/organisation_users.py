@@ -16,36 +16,36 @@ from collegium.lists import account_search
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import key_of
 
-_held = grants.alias("held")
+_grant = grants.alias("member_grant")
 _scope = bindparam("scope", type_=BigInt)
-_in_organisation = _held.c.scope_id.in_(
+_in_organisation = _grant.c.scope_id.in_(
     union_all(
         select(scopes.c.id).where(scopes.c.id == _scope),
         select(scopes.c.id).where(scopes.c.parent_id == _scope, scopes.c.removed_at.is_(None)),
     )
 )
-_holders = select(_held.c.account_id).where(is_active(_held), _in_organisation)
+_member_ids = select(_grant.c.account_id).where(is_active(_grant), _in_organisation)
 
 
 def _in_role(name: str, kind: ScopeKind) -> Filter:
     """Return a filter for holders of one of several roles there, given by names or UUIDs."""
     uuids = f"{name}_uuids"
-    holders = _holders.join(roles, roles.c.id == _held.c.role_id).where(
+    account_ids = _member_ids.join(roles, roles.c.id == _grant.c.role_id).where(
         roles.c.kind == kind.value, or_(any_of(roles.c.name, name), any_of(roles.c.uuid, uuids))
     )
 
     def read(value: Collection[str]) -> tuple[str, dict[str, Any]]:
-        return "", {name: value, uuids: [key for one in value if (key := key_of(one))]}
+        return "", {name: value, uuids: [key for role in value if (key := key_of(role))]}
 
-    return Filter(read, lambda _form, _sees_all: accounts.c.id.in_(holders))
+    return Filter(read, lambda _form, _sees_all: accounts.c.id.in_(account_ids))
 
 
-def _belong() -> ColumnElement[bool]:
-    return accounts.c.id.in_(_holders)
+def _is_member() -> ColumnElement[bool]:
+    return accounts.c.id.in_(_member_ids)
 
 
 # Filters on fields that the list itself shows.
-_SHOWN: Final = frozenset(
+_SHOWN_FIELDS: Final = frozenset(
     {"email", "full_name", "query", "user_keyword", "username", "username_list"}
 )
 
@@ -66,10 +66,12 @@ listing = Listing(
     orders={"concatenated_name": (accounts.c.first_name_sort, accounts.c.last_name_sort)},
     filters={
         **{
-            name: known if name in _SHOWN else account_search.without_private_fields(name, known)
+            name: known
+            if name in _SHOWN_FIELDS
+            else account_search.without_private_fields(name, known)
             for name, known in account_search.FILTERS.items()
         },
-        "scope": _belong(),
+        "scope": _is_member(),
         "organization_role": _in_role("organization_role", ScopeKind.ORGANISATION),
         "project_role": _in_role("project_role", ScopeKind.PROJECT),
     },
@@ -77,37 +79,37 @@ listing = Listing(
 
 _ROLES = Statement(
     select(
-        _held.c.account_id,
-        _held.c.valid_until,
+        _grant.c.account_id,
+        _grant.c.valid_until,
         roles.c.name.label("role_name"),
         scopes.c.kind,
         scopes.c.uuid,
         scopes.c.name,
     )
-    .join(roles, roles.c.id == _held.c.role_id)
-    .join(scopes, scopes.c.id == _held.c.scope_id)
+    .join(roles, roles.c.id == _grant.c.role_id)
+    .join(scopes, scopes.c.id == _grant.c.scope_id)
     .where(
-        any_of(_held.c.account_id, "ids"),
-        is_active(_held),
+        any_of(_grant.c.account_id, "ids"),
+        is_active(_grant),
         or_(
             scopes.c.id == _scope,
             and_(scopes.c.parent_id == _scope, scopes.c.removed_at.is_(None)),
         ),
     )
-    .order_by(_held.c.valid_from, _held.c.id)
+    .order_by(_grant.c.valid_from, _grant.c.id)
 )
 _ROLE_NAMES = Statement(
     select(roles.c.name)
     .join(grants, grants.c.role_id == roles.c.id)
     .where(actor_grants(), grants.c.scope_id == _scope)
 )
-_OWNED = Statement(
+_OWNED_NAMES = Statement(
     select(scopes.c.name)
-    .join(_held, _held.c.scope_id == scopes.c.id)
-    .join(roles, roles.c.id == _held.c.role_id)
+    .join(_grant, _grant.c.scope_id == scopes.c.id)
+    .join(roles, roles.c.id == _grant.c.role_id)
     .where(
-        _held.c.account_id == bindparam("account", type_=BigInt),
-        is_active(_held),
+        _grant.c.account_id == bindparam("account", type_=BigInt),
+        is_active(_grant),
         or_(*(roles.c.name == name for name in OWNER_ROLES[ScopeKind.ORGANISATION])),
         scopes.c.removed_at.is_(None),
     )
@@ -121,10 +123,10 @@ def roles_of(tx: ReadTransaction, scope: int, ids: Iterable[int]) -> dict[int, l
 
     Each row has ``account_id valid_until role_name``, and ``kind uuid name`` of the scope.
     """
-    found: dict[int, list[Row]] = {}
+    roles_by_account: dict[int, list[Row]] = {}
     for row in tx.fetch_all(_ROLES, scope=scope, ids=list(ids), now=tx.now):
-        found.setdefault(row.account_id, []).append(row)
-    return found
+        roles_by_account.setdefault(row.account_id, []).append(row)
+    return roles_by_account
 
 
 def role_names(tx: ReadTransaction, actor: Actor, scope: int) -> set[str]:
@@ -137,5 +139,5 @@ def role_names(tx: ReadTransaction, actor: Actor, scope: int) -> set[str]:
 
 def owned_by(tx: ReadTransaction, account: int) -> list[str]:
     """Return the names of the organisations that an account owns, fifty at most."""
-    rows: list[Row] = tx.fetch_all(_OWNED, account=account, now=tx.now)
+    rows: list[Row] = tx.fetch_all(_OWNED_NAMES, account=account, now=tx.now)
     return [row.name for row in rows]

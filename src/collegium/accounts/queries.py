@@ -59,11 +59,11 @@ _NOT_SHOWN: Final = {"password", "search", "details", "profile", "email_comparab
 _COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.endswith("_sort")]
 
 
-def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
+def select_with_token(source: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
     """Select accounts with the columns that lists and pages show.
 
     Args:
-        found: the accounts, or a join that contains them.
+        source: the accounts, or a join that contains them.
         columns: further columns.
     """
     return (
@@ -76,13 +76,13 @@ def shown(found: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
             email_changes.c.email.label("requested_email"),
             *columns,
         )
-        .select_from(found)
+        .select_from(source)
         .outerjoin(tokens, and_(tokens.c.account_id == accounts.c.id, no_index(API_TOKEN)))
         .outerjoin(email_changes, email_changes.c.account_id == accounts.c.id)
     )
 
 
-_rows = shown(accounts)
+_rows = select_with_token(accounts)
 
 
 def visible() -> ColumnElement[bool]:
@@ -91,7 +91,7 @@ def visible() -> ColumnElement[bool]:
     True for the actor, and for active accounts, staff excluded, with a grant in a scope that the
     actor sees.
     """
-    oneself = accounts.c.id == bindparam("actor", type_=BigInt)
+    is_actor = accounts.c.id == bindparam("actor", type_=BigInt)
     # One set of ids, so that the planner starts from it. An OR over the table would read all
     # accounts.
     return and_(
@@ -105,12 +105,12 @@ def visible() -> ColumnElement[bool]:
         ),
         # Means active and not staff. In this form SQLite does not use an index on either column,
         # which would fetch all such accounts.
-        or_(oneself, accounts.c.is_active > accounts.c.is_staff),
+        or_(is_actor, accounts.c.is_active > accounts.c.is_staff),
     )
 
 
 # A deleted account is hidden from everybody. Only the audit log still refers to its id.
-_here = accounts.c.deleted_at.is_(None)
+_not_deleted = accounts.c.deleted_at.is_(None)
 
 listing = Listing(
     omit_columns(
@@ -120,11 +120,11 @@ listing = Listing(
         "disabled_by_staff",
         "deleted_at",
         "credentials_version",
-    ).where(_here),
+    ).where(_not_deleted),
     visible=visible,
     tally=stored_count(accounts),
     key=accounts.c.id,
-    counted=select(accounts.c.id).where(_here),
+    counted=select(accounts.c.id).where(_not_deleted),
     lean=True,
     filters=account_search.FILTERS,
     texts=account_search.TEXTS,
@@ -149,9 +149,11 @@ listing = Listing(
 
 
 @lru_cache(maxsize=2)
-def _seen(*, sees_all: bool) -> Statement:
+def _by_uuid(*, sees_all: bool) -> Statement:
     return Statement(
-        _rows.where(accounts.c.uuid == bindparam("uuid"), _here, true() if sees_all else visible())
+        _rows.where(
+            accounts.c.uuid == bindparam("uuid"), _not_deleted, true() if sees_all else visible()
+        )
     )
 
 
@@ -163,46 +165,50 @@ _SHARED = Statement(
 )
 _BY_USERNAME = Statement(
     select(*_COLUMNS, accounts.c.password).where(
-        accounts.c.username == bindparam("username"), _here
+        accounts.c.username == bindparam("username"), _not_deleted
     )
 )
-_BY_UUID = Statement(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _here))
+_BY_UUID = Statement(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _not_deleted))
 _BY_SLUG = Statement(select(accounts.c.id).where(accounts.c.slug == bindparam("slug")))
 _ANY = Statement(select(exists(select(accounts.c.id)).label("any")))
-_at_address = accounts.c.email_comparable == bindparam("email_comparable")
-_known = select(*_COLUMNS, accounts.c.password).where(_here)
-_KNOWN = {
-    "civil_number": Statement(_known.where(accounts.c.civil_number == bindparam("civil_number"))),
+_has_email = accounts.c.email_comparable == bindparam("email_comparable")
+_rows_with_password = select(*_COLUMNS, accounts.c.password).where(_not_deleted)
+_WITH_PASSWORD = {
+    "civil_number": Statement(
+        _rows_with_password.where(accounts.c.civil_number == bindparam("civil_number"))
+    ),
     "email": Statement(
-        _known.where(_at_address).order_by(accounts.c.is_active.desc(), accounts.c.id).limit(1)
+        _rows_with_password.where(_has_email)
+        .order_by(accounts.c.is_active.desc(), accounts.c.id)
+        .limit(1)
     ),
     "username": _BY_USERNAME,
-    "id": Statement(_known.where(accounts.c.id == bindparam("id"))),
+    "id": Statement(_rows_with_password.where(accounts.c.id == bindparam("id"))),
 }
-_KNOWN_BY_UUID = Statement(_known.where(accounts.c.uuid == bindparam("uuid")))
+_WITH_PASSWORD_BY_UUID = Statement(_rows_with_password.where(accounts.c.uuid == bindparam("uuid")))
 # Local accounts that can sign in with a password. A few may share an address; more are ignored.
-_WITH_ADDRESS = Statement(
+_LOCAL_BY_EMAIL = Statement(
     select(accounts.c.id, accounts.c.email, accounts.c.username)
     .where(
-        _at_address,
+        _has_email,
         accounts.c.is_active,
         accounts.c.registration_method == "default",
-        _here,
+        _not_deleted,
     )
     .order_by(accounts.c.id)
     .limit(5)
 )
-_AT_ADDRESSES = Statement(
+_ACTIVE_BY_EMAIL = Statement(
     select(*_COLUMNS, accounts.c.email_comparable)
-    .where(any_of(accounts.c.email_comparable, "emails"), accounts.c.is_active, _here)
+    .where(any_of(accounts.c.email_comparable, "emails"), accounts.c.is_active, _not_deleted)
     .order_by(accounts.c.id)
 )
-_moved = invitations.c.email_comparable != bindparam("email_comparable", type_=String())
-_of_account = invitations.c.account_id == bindparam("account", type_=BigInt)
-_FOLLOW = Statement(
+_email_differs = invitations.c.email_comparable != bindparam("email_comparable", type_=String())
+_invites_account = invitations.c.account_id == bindparam("account", type_=BigInt)
+_UPDATE_INVITATION_EMAILS = Statement(
     update(invitations)
     .where(
-        _of_account,
+        _invites_account,
         or_(
             invitations.c.state == State.PENDING.value,
             invitations.c.state == State.HELD.value,
@@ -212,14 +218,14 @@ _FOLLOW = Statement(
     .values(
         {name: bindparam(name) for name in ("email", "email_comparable", "email_search")}
         # The approval by staff was for the earlier address.
-        | {"approved_by": case((_moved, null()), else_=invitations.c.approved_by)}
+        | {"approved_by": case((_email_differs, null()), else_=invitations.c.approved_by)}
     )
 )
 _RESET_APPROVALS = Statement(
     update(invitations)
     .where(
-        _of_account,
-        _moved,
+        _invites_account,
+        _email_differs,
         or_(
             invitations.c.state == State.REQUESTED.value,
             and_(
@@ -241,14 +247,16 @@ _RESET_APPROVALS = Statement(
     )
     .returning(invitations.c.id)
 )
-_DEACTIVATED_AT = Statement(
+_HAS_DEACTIVATED = Statement(
     select(
         exists(
-            select(accounts.c.id).where(_at_address, accounts.c.is_active.is_(False), _here)
+            select(accounts.c.id).where(_has_email, accounts.c.is_active.is_(False), _not_deleted)
         ).label("deactivated")
     )
 )
-_TAKEN = Statement(select(accounts.c.username).where(any_of(accounts.c.username, "usernames")))
+_TAKEN_USERNAMES = Statement(
+    select(accounts.c.username).where(any_of(accounts.c.username, "usernames"))
+)
 
 
 # No user name can start with this character, so the name cannot be taken.
@@ -310,19 +318,19 @@ _ANONYMISE = (
     _ANONYMOUS_VALUES,
 )
 _TEXTS = [column for column in account_texts.c if column is not account_search.TEXTS.key]
-_ADD_TEXTS = Statement(
+_INSERT_TEXTS = Statement(
     insert(account_texts).values(
         account_id=bindparam("account"), **{c.name: bindparam(c.name) for c in _TEXTS}
     )
 )
-_CHANGE_TEXTS = Statement(
+_UPDATE_TEXTS = Statement(
     update(account_texts)
     .where(account_texts.c.account_id == bindparam("account"))
     .values({c: bindparam(c.name) for c in _TEXTS})
 )
 
 
-_END_CREDENTIALS = Statement(
+_INVALIDATE_CREDENTIALS = Statement(
     update(accounts)
     .where(accounts.c.id == bindparam("account"))
     .values(credentials_version=accounts.c.credentials_version + 1)
@@ -356,7 +364,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     Raises:
         NotFound: ``account.unknown``: there is no such account, or it is hidden from the actor.
     """
-    row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
+    row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("account.unknown")
     return row
@@ -389,9 +397,9 @@ def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
     return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
-def by_id(tx: ReadTransaction, number: int) -> Row | None:
+def by_id(tx: ReadTransaction, account_id: int) -> Row | None:
     """Return an account by its id, without a visibility check."""
-    return tx.fetch_one(_BY_ID, id=number)
+    return tx.fetch_one(_BY_ID, id=account_id)
 
 
 def by_id_shared(tx: WriteTransaction, number: int) -> Row | None:
@@ -402,12 +410,12 @@ def by_id_shared(tx: WriteTransaction, number: int) -> Row | None:
     return tx.fetch_one(_SHARED, id=number)
 
 
-def exist(tx: ReadTransaction) -> bool:
+def any_exist(tx: ReadTransaction) -> bool:
     """Return whether the database has any account."""
     return bool(tx.scalar(_ANY))
 
 
-def is_taken(tx: ReadTransaction, username: str | None) -> bool:
+def is_username_taken(tx: ReadTransaction, username: str | None) -> bool:
     """Return whether a user name is taken, by an active or inactive account."""
     return username is not None and tx.fetch_one(_BY_USERNAME, username=username) is not None
 
@@ -417,55 +425,57 @@ def is_slug_taken(tx: ReadTransaction, slug: str) -> bool:
     return tx.fetch_one(_BY_SLUG, slug=slug) is not None
 
 
-def known(tx: ReadTransaction, **facts: Any) -> Row | None:
+def with_password(tx: ReadTransaction, **criteria: Any) -> Row | None:
     """Return an account, including the password hash, by the first of several facts that matches.
 
     Args:
-        facts: any of ``civil_number email username id``. Empty values match nobody.
+        criteria: any of ``civil_number email username id``. Empty values match nobody.
     """
-    for name, value in facts.items():
+    for name, value in criteria.items():
         if not value:
             continue
-        bound = {name: value}
+        parameters = {name: value}
         if name == "email":
-            bound = {"email_comparable": comparable_address(value)}
-        if (row := tx.fetch_one(_KNOWN[name], **bound)) is not None:
+            parameters = {"email_comparable": comparable_address(value)}
+        if (row := tx.fetch_one(_WITH_PASSWORD[name], **parameters)) is not None:
             return row
     return None
 
 
-def known_by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
+def with_password_by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
     """Return an account, including the password hash, without a visibility check."""
-    return tx.fetch_one(_KNOWN_BY_UUID, uuid=uuid)
+    return tx.fetch_one(_WITH_PASSWORD_BY_UUID, uuid=uuid)
 
 
-def with_address(tx: ReadTransaction, email: str) -> list[Row]:
+def local_by_email(tx: ReadTransaction, email: str) -> list[Row]:
     """Return ``id email username`` of the accounts at an address that may have a local password."""
-    return tx.fetch_all(_WITH_ADDRESS, email_comparable=comparable_address(email)) if email else []
+    return (
+        tx.fetch_all(_LOCAL_BY_EMAIL, email_comparable=comparable_address(email)) if email else []
+    )
 
 
-def with_addresses(tx: ReadTransaction, emails: Collection[str]) -> dict[str, Row]:
+def active_by_email(tx: ReadTransaction, emails: Collection[str]) -> dict[str, Row]:
     """Return the active account at each address, by comparable address.
 
     If several share an address, the oldest is returned.
     """
-    found: dict[str, Row] = {}
-    wanted = sorted({comparable_address(email) for email in emails if email})
-    for row in tx.fetch_all(_AT_ADDRESSES, emails=wanted) if wanted else ():
-        found.setdefault(row.email_comparable, row)
-    return found
+    by_email: dict[str, Row] = {}
+    keys = sorted({comparable_address(email) for email in emails if email})
+    for row in tx.fetch_all(_ACTIVE_BY_EMAIL, emails=keys) if keys else ():
+        by_email.setdefault(row.email_comparable, row)
+    return by_email
 
 
-def is_deactivated_at(tx: ReadTransaction, email: str) -> bool:
+def is_email_deactivated(tx: ReadTransaction, email: str) -> bool:
     """Return whether a deactivated account has this address."""
     return bool(email) and bool(
-        tx.scalar(_DEACTIVATED_AT, email_comparable=comparable_address(email))
+        tx.scalar(_HAS_DEACTIVATED, email_comparable=comparable_address(email))
     )
 
 
-def taken(tx: ReadTransaction, usernames: Collection[str]) -> set[str]:
+def taken_usernames(tx: ReadTransaction, usernames: Collection[str]) -> set[str]:
     """Return those of the user names that are taken."""
-    return {row.username for row in tx.fetch_all(_TAKEN, usernames=list(usernames))}
+    return {row.username for row in tx.fetch_all(_TAKEN_USERNAMES, usernames=list(usernames))}
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
@@ -476,13 +486,13 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
             of two concurrent inserts only one succeeds.
         Conflict: ``account.duplicate``: another unique value is taken.
     """
-    values = {**derived(values), "search": account_search.text_of(values)}
+    values = {**with_derived_columns(values), "search": account_search.text_of(values)}
     try:
         with tx.savepoint():
             account = int(tx.scalar(_insert(tuple(sorted(values))), **values))
     except UniqueViolationError as error:
-        raise _taken(error) from error
-    tx.execute(_ADD_TEXTS, account=account, **account_search.texts_of(values))
+        raise _conflict_of(error) from error
+    tx.execute(_INSERT_TEXTS, account=account, **account_search.texts_of(values))
     return account
 
 
@@ -497,46 +507,52 @@ def change(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> lis
         Invalid: ``account.username_taken`` or ``account.slug_taken``.
         Conflict: ``account.duplicate``: another unique value is taken.
     """
-    values = derived(values)
+    values = with_derived_columns(values)
     if not account_search.COLUMNS.isdisjoint(values):
         # Concurrent updates of different columns must not put each other's old values into the
         # search text.
         lock_account(tx, account)
         row: Row = tx.fetch_one(_BY_ID, id=account)
-        told = {**row._asdict(), **values}
-        values = {**values, "search": account_search.text_of(told)}
-        tx.execute(_CHANGE_TEXTS, account=account, **account_search.texts_of(told))
+        new_row = {**row._asdict(), **values}
+        values = {**values, "search": account_search.text_of(new_row)}
+        tx.execute(_UPDATE_TEXTS, account=account, **account_search.texts_of(new_row))
     try:
         with tx.savepoint():
             tx.execute(_update(tuple(sorted(values))), account=account, **values)
     except UniqueViolationError as error:
-        raise _taken(error) from error
+        raise _conflict_of(error) from error
     if "email" not in values:
         return []
-    key = values["email_comparable"]
-    reset = tx.fetch_all(_RESET_APPROVALS, account=account, email_comparable=key, now=tx.now)
+    comparable = values["email_comparable"]
+    to_approve = tx.fetch_all(
+        _RESET_APPROVALS, account=account, email_comparable=comparable, now=tx.now
+    )
     tx.execute(
-        _FOLLOW,
+        _UPDATE_INVITATION_EMAILS,
         account=account,
         email=values["email"],
-        email_comparable=key,
+        email_comparable=comparable,
         email_search=account_search.addresses_of(values["email"]),
     )
-    return [row.id for row in reset]
+    return [row.id for row in to_approve]
 
 
-_SORTED: Final = ("first_name", "last_name", "native_name", "organization")
+_COLUMNS_WITH_SORT_KEY: Final = ("first_name", "last_name", "native_name", "organization")
 
 
-def derived(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_derived_columns(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Add the columns that are derived from given columns, for comparing and sorting."""
-    found = {f"{name}_sort": sort_key(values[name] or "") for name in _SORTED if name in values}
+    derived = {
+        f"{name}_sort": sort_key(values[name] or "")
+        for name in _COLUMNS_WITH_SORT_KEY
+        if name in values
+    }
     if "email" in values:
-        found["email_comparable"] = comparable_address(values["email"])
-    return {**values, **found}
+        derived["email_comparable"] = comparable_address(values["email"])
+    return {**values, **derived}
 
 
-def _taken(error: UniqueViolationError) -> Invalid | Conflict:
+def _conflict_of(error: UniqueViolationError) -> Invalid | Conflict:
     # SQLite names the column in its message; PostgreSQL names the constraint, which contains the
     # column.
     text = str(error)
@@ -550,13 +566,15 @@ def anonymise(tx: WriteTransaction, account: int) -> None:
     """Remove all personal data from an account, and set a neutral name."""
     name = neutral_name(account)
     for statement in _ANONYMISE:
-        told = {"moment": tx.now, "name": name, "sort": sort_key(name)}
-        tx.execute(statement, account=account, **(told if statement is _ANONYMOUS_VALUES else {}))
+        parameters = {"moment": tx.now, "name": name, "sort": sort_key(name)}
+        tx.execute(
+            statement, account=account, **(parameters if statement is _ANONYMOUS_VALUES else {})
+        )
 
 
-def end_credentials(tx: WriteTransaction, account: int) -> None:
+def invalidate_credentials(tx: WriteTransaction, account: int) -> None:
     """Invalidate sign-ins that were verified before this transaction but are not yet written."""
-    tx.execute(_END_CREDENTIALS, account=account)
+    tx.execute(_INVALIDATE_CREDENTIALS, account=account)
 
 
 def full_name(row: Row) -> str:

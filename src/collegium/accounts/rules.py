@@ -42,57 +42,57 @@ _NOT_IN_USERNAMES: Final = re.compile(r"[^0-9a-z_.@+-]+")
 
 def username_from(text: str) -> str:
     """Return the part of a text that may be a user name; "" if there is none."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    left = _NOT_IN_USERNAMES.sub("", plain)[:_USERNAME_MAX]
-    return left if any(sign.isalnum() for sign in left) else ""
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    username = _NOT_IN_USERNAMES.sub("", ascii_text)[:_USERNAME_MAX]
+    return username if any(character.isalnum() for character in username) else ""
 
 
-def usernames_for(address: str) -> Iterator[str]:
+def usernames_for(email: str) -> Iterator[str]:
     """Yield user names for an address, the best first. The same address gives the same names."""
-    name = username_from(address.rpartition("@")[0]) or "user"
+    name = username_from(email.rpartition("@")[0]) or "user"
     if not is_reserved_username(name):
         yield name
-    for number in count(2):
-        tail = f"-{number}"
+    for suffix in count(2):
+        tail = f"-{suffix}"
         yield name[: _USERNAME_MAX - len(tail)] + tail
 
 
-def protected_fields(method: str, local: Collection[str]) -> tuple[str, ...]:
+def protected_fields(method: str, local_fields: Collection[str]) -> tuple[str, ...]:
     """Return the fields that only the identity provider of an account decides.
 
     Args:
         method: the registration method.
-        local: the fields that the operator protects on local accounts.
+        local_fields: the fields that the operator protects on local accounts.
     """
-    return tuple(local) if method == "default" else SYNCHRONISED.get(method, ())
+    return tuple(local_fields) if method == "default" else SYNCHRONISED.get(method, ())
 
 
 def writable(
     changes: Mapping[str, Any],
     *,
     by_staff: bool,
-    own: bool,
+    is_own: bool,
     method: str,
-    local: Collection[str],
+    local_fields: Collection[str],
     frozen_methods: Collection[str],
 ) -> dict[str, Any]:
     """Return the changes that are allowed. The others are ignored without an error.
 
     Args:
-        own: whether people change their own account.
-        local: the fields that the operator protects on local accounts.
+        is_own: whether people change their own account.
+        local_fields: the fields that the operator protects on local accounts.
         frozen_methods: registration methods whose details only staff may change.
     """
-    closed = set(protected_fields(method, local))
-    if "full_name" in closed:
-        closed |= {"first_name", "last_name"}
+    read_only = set(protected_fields(method, local_fields))
+    if "full_name" in read_only:
+        read_only |= {"first_name", "last_name"}
     if not by_staff:
-        closed |= STAFF_ONLY
+        read_only |= STAFF_ONLY
         if method in frozen_methods:
-            closed |= DETAILS
-    if not (own or by_staff):
-        closed |= OWN_ONLY
-    return {name: value for name, value in changes.items() if name not in closed}
+            read_only |= DETAILS
+    if not (is_own or by_staff):
+        read_only |= OWN_ONLY
+    return {name: value for name, value in changes.items() if name not in read_only}
 
 
 def check_policy(*, has_agreed: bool, agrees: bool, exempt: bool) -> None:
@@ -109,35 +109,35 @@ def check_policy(*, has_agreed: bool, agrees: bool, exempt: bool) -> None:
         raise Invalid("account.policy", field="agree_with_policy")
 
 
-def longest_lifetime(*, own: bool, bound: int, max_age: int | None) -> int | None:
+def longest_lifetime(*, is_own: bool, own_limit: int, max_age: int | None) -> int | None:
     """Return the maximum lifetime of a token in seconds; None if there is no limit.
 
     Args:
-        own: whether people set it on their own account. Staff choose freely for others.
-        bound: maximum that people may set, in seconds.
+        is_own: whether people set it on their own account. Staff choose freely for others.
+        own_limit: maximum that people may set, in seconds.
         max_age: maximum for every token in seconds, whether people or staff set it; None for no
             limit.
     """
-    if not own:
+    if not is_own:
         return max_age
-    return bound if max_age is None else min(bound, max_age)
+    return own_limit if max_age is None else min(own_limit, max_age)
 
 
-def check_lifetime(seconds: int | None, longest: int | None) -> None:
+def check_lifetime(seconds: int | None, limit: int | None) -> None:
     """Check the chosen lifetime of a token against the limit.
 
     Args:
         seconds: the chosen lifetime; None for ever.
-        longest: the maximum in seconds; None for no limit.
+        limit: the maximum in seconds; None for no limit.
 
     Raises:
         Invalid: ``account.lifetime``.
     """
-    if longest is not None and (seconds is None or seconds > longest):
-        raise Invalid("account.lifetime", field="token_lifetime", longest=longest)
+    if limit is not None and (seconds is None or seconds > limit):
+        raise Invalid("account.lifetime", field="token_lifetime", longest=limit)
 
 
-def check_address_free(*, email_is_protected: bool) -> None:
+def check_email_not_protected(*, email_is_protected: bool) -> None:
     """Check that no identity provider decides the address.
 
     Raises:

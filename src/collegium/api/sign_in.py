@@ -77,7 +77,7 @@ def _rehash(context: RequestContext, account: Row, password: str) -> Row:
     hashed = crypto.hash_password(password)
     with context.write() as tx:
         lock_account(tx, account.id)
-        now = account_queries.known_by_uuid(tx, account.uuid)
+        now = account_queries.with_password_by_uuid(tx, account.uuid)
         if now is None or now.password != account.password:
             raise Unauthenticated("login.failed")
         account_queries.change(tx, account.id, {"password": hashed})

@@ -57,7 +57,7 @@ def create(
     )
     if account is None:
         email = details["email"]
-        account = account_queries.with_addresses(tx, [email]).get(comparable_address(email))
+        account = account_queries.active_by_email(tx, [email]).get(comparable_address(email))
     if account is None:
         raise Conflict("group.no_account")
     account = _lock_invitee(tx, account.id)

@@ -70,7 +70,7 @@ def ensure_invited_account(
         if invitation.account_id is not None:
             return mail
         account = (
-            account_queries.known(tx, id=mail.payload["account"])
+            account_queries.with_password(tx, id=mail.payload["account"])
             if mentions_account
             else _find_account(tx, invitation)
         )
@@ -88,7 +88,7 @@ def ensure_invited_account(
 
 def _find_account(tx: ReadTransaction, invitation: Row) -> Row | None:
     """Return the account of the invited person, whether it was used or not."""
-    return account_queries.known(
+    return account_queries.with_password(
         tx,
         civil_number=invitation.civil_number,
         email=invitation.email,
@@ -150,7 +150,7 @@ def _free_username(tx: ReadTransaction, email: str) -> str:
     usernames = usernames_for(email)
     while True:
         batch = list(islice(usernames, _BATCH_SIZE))
-        taken = account_queries.taken(tx, batch)
+        taken = account_queries.taken_usernames(tx, batch)
         for username in batch:
             if username not in taken:
                 return username

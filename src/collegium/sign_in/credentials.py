@@ -39,7 +39,7 @@ def confirm(tx: WriteTransaction, actor: Actor, refusal: str = "token.unknown") 
             changed after a password was verified, or the token was revoked.
     """
     access_queries.lock_account(tx, actor.id)
-    account = account_queries.known(tx, id=actor.id)
+    account = account_queries.with_password(tx, id=actor.id)
     token = (actor.impersonator or actor).token
     if (
         account is None
@@ -56,7 +56,7 @@ def drop_pending(tx: WriteTransaction, account: int) -> None:
 
     The account must be locked.
     """
-    account_queries.end_credentials(tx, account)
+    account_queries.invalidate_credentials(tx, account)
     device_queries.revoke(tx, account)
     email_change_queries.cancel(tx, account)
 

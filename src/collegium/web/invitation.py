@@ -59,7 +59,7 @@ def _is_turned_away(browser: BrowserRequest, tx: ReadTransaction, row: Row) -> b
         not browser.is_signed_in
         and _is_mailed(browser)
         and row.account_id is None
-        and account_queries.is_deactivated_at(tx, row.email)
+        and account_queries.is_email_deactivated(tx, row.email)
     )
 
 
@@ -228,7 +228,7 @@ def _join(browser: BrowserRequest, row: Row) -> Answer:
             number = account_actions.create(
                 tx, None, browser.settings, browser.app.vault, values, invitation=row.uuid
             )
-            account: Row = account_queries.known(tx, id=number)
+            account: Row = account_queries.with_password(tx, id=number)
             actor = actor_of(account, browser.address, browser.request_id)
             invitation_actions.accept(
                 tx, actor, browser.settings, row.uuid, link_version=row.link_version
@@ -255,7 +255,7 @@ def _welcomed_again(
     """
     if number:
         with browser.write() as tx:
-            account: Row = account_queries.known(tx, id=number)
+            account: Row = account_queries.with_password(tx, id=number)
             is_as_made = account.is_active and account.credentials_version == version
             if not is_as_made or browser.now.timestamp() > made + _AGAIN_SECONDS:
                 return browser.to_sign_in("/account/")

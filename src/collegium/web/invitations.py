@@ -97,7 +97,7 @@ def check_lines(
     # An account has one role in a group, so any role there prevents an invitation.
     one = None if team.is_group else role.id
     inside = membership_queries.member_emails(tx, team.scope.id, one, keys) if keys else set()
-    known = account_queries.with_addresses(tx, keys) if team.is_group else {}
+    known = account_queries.active_by_email(tx, keys) if team.is_group else {}
     invited = _invited(tx, team, one, keys, known)
     before: set[str] = set()
     judged = []

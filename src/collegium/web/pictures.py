@@ -10,7 +10,7 @@ from collegium.db.database import ReadTransaction
 def show(context: RequestContext, tx: ReadTransaction) -> Answer:
     """Return a picture. Its URL never serves another one, so browsers may cache it for ever."""
     uuid = hex_uuid(context.segments["uuid"])
-    row = None if uuid is None else picture_queries.find(tx, uuid)
+    row = None if uuid is None else picture_queries.by_uuid(tx, uuid)
     if row is None:
         return Answer(404, b'{"detail":"Not found."}')
     return Answer(

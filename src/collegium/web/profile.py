@@ -42,9 +42,9 @@ def _editable(browser: BrowserRequest, account: Row) -> dict[str, Any]:
     found = writable(
         asked,
         by_staff=browser.actor.is_staff,
-        own=True,
+        is_own=True,
         method=account.registration_method,
-        local=browser.settings.local_idp_protected_fields,
+        local_fields=browser.settings.local_idp_protected_fields,
         frozen_methods=browser.settings.protect_user_details_for_registration_methods,
     )
     if not browser.settings.native_name_enabled:
@@ -99,7 +99,12 @@ def _update(browser: BrowserRequest, changes: dict[str, Any], said: str) -> Answ
     try:
         with browser.write() as tx:
             account_actions.update(
-                tx, browser.actor, browser.settings, browser.actor.uuid, changes, agrees=agrees
+                tx,
+                browser.actor,
+                browser.settings,
+                browser.actor.uuid,
+                changes,
+                agrees_to_policy=agrees,
             )
     except Invalid as refusal:
         browser.form.add_refusal(refusal)

@@ -69,7 +69,7 @@ def _check_code(browser: BrowserRequest) -> Answer:
     match browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS):
         case [str(uuid), int(version)]:
             with browser.read() as tx:
-                account = account_queries.known_by_uuid(tx, uuid)
+                account = account_queries.with_password_by_uuid(tx, uuid)
         case _:
             account = None
     if account is None or not account.is_active or account.credentials_version != version:

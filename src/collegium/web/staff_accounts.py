@@ -122,7 +122,7 @@ def _do(browser: BrowserRequest, action: str) -> str:
                 row = password_actions.send(tx, actor, uuid)
                 return f"A link to set a password is being sent to {row.email}."
         changes = {"is_active": action == "activate"}
-        account_actions.update(tx, actor, browser.settings, uuid, changes, agrees=False)
+        account_actions.update(tx, actor, browser.settings, uuid, changes, agrees_to_policy=False)
     if action == "activate":
         return f"The account of {who} is active. They can sign in again."
     return f"The account of {who} is deactivated and signed out everywhere."

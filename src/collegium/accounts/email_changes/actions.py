@@ -11,7 +11,7 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_self_or_staff
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.profiles import actions as profile_actions
-from collegium.accounts.rules import check_address_free, protected_fields
+from collegium.accounts.rules import check_email_not_protected, protected_fields
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
@@ -49,18 +49,18 @@ def request_change(
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
-    closed = protected_fields(account.registration_method, settings.local_idp_protected_fields)
-    check_address_free(email_is_protected="email" in closed)
+    protected = protected_fields(account.registration_method, settings.local_idp_protected_fields)
+    check_email_not_protected(email_is_protected="email" in protected)
     if actor.id == account.id:
         credentials.confirm(tx, actor)
-    held = account_queries.lock_and_recheck(tx, actor, account)
-    version = held.credentials_version
+    locked = account_queries.lock_and_recheck(tx, actor, account)
+    version = locked.credentials_version
     code = vault.derive_code(account.id, email, tx.now.isoformat())
-    cancels = cancel_code(vault, held.id, held.email, version)
-    email_change_queries.replace(tx, account.id, email, vault.digest(code), vault.digest(cancels))
+    to_cancel = cancel_code(vault, locked.id, locked.email, version)
+    email_change_queries.replace(tx, account.id, email, vault.digest(code), vault.digest(to_cancel))
     mail_budget_actions.spend(tx, settings, email, actor)
     outbox_queries.enqueue(tx, mails.ChangeEmailRequest(email, account.id, tx.now.isoformat()))
-    notices.send_notice(tx, mails.ChangeEmailNotice, held, actor, email=email, version=version)
+    notices.send_notice(tx, mails.ChangeEmailNotice, locked, actor, email=email, version=version)
     event_queries.record(tx, "account.address_change_asked", actor, account=account.id, email=email)
 
 
@@ -74,41 +74,41 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> bool:
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
     account_queries.lock_and_recheck(tx, actor, account)
-    found = email_change_queries.cancel(tx, account.id)
-    if found:
+    is_canceled = email_change_queries.cancel(tx, account.id)
+    if is_canceled:
         event_queries.record(tx, "account.address_change_canceled", actor, account=account.id)
-    return found
+    return is_canceled
 
 
-def cancel_code(vault: Vault, account: int, address: str, version: int) -> str:
+def cancel_code(vault: Vault, account: int, email: str, version: int) -> str:
     """Derive the code that cancels a change of an account's address.
 
     The code stays the same for all requested changes until one is cancelled with it. So a second
     request does not invalidate the link in an earlier e-mail.
 
     Args:
-        address: the present address of the account.
+        email: the present address of the account.
         version: the version of the account's credentials.
     """
-    return vault.derive_code(CANCEL, account, address, version)
+    return vault.derive_code(CANCEL, account, email, version)
 
 
-def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, whence: str) -> None:
+def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, ip_address: str) -> None:
     """Cancel a change with the code from the old mailbox, and sign the account out everywhere.
 
     Args:
         code: 32 hex digits, from the e-mail.
-        whence: network address of the request, for the audit log.
+        ip_address: network address of the request, for the audit log.
 
     Raises:
         NotFound: ``address.unknown_code``.
     """
-    change = email_change_queries.by_cancel_digest(tx, vault.digest(code))
+    change = email_change_queries.by_cancel_code_hash(tx, vault.digest(code))
     if change is not None:
         lock_account(tx, change.account_id)
         # Checked again under the lock, because the change may just have been confirmed or
         # cancelled.
-        change = email_change_queries.by_cancel_digest(tx, vault.digest(code))
+        change = email_change_queries.by_cancel_code_hash(tx, vault.digest(code))
     if change is None:
         raise NotFound("address.unknown_code")
     credentials.revoke_everything(tx, change.account_id)
@@ -117,7 +117,7 @@ def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, whence: str) -
         "account.address_change_canceled",
         None,
         account=change.account_id,
-        address=whence,
+        address=ip_address,
         because="link",
     )
 
@@ -132,32 +132,32 @@ def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -
         NotFound: ``address.unknown_code``.
         Conflict: ``address.code_expired``.
     """
-    change = email_change_queries.by_digest(tx, vault.digest(code))
+    change = email_change_queries.by_code_hash(tx, vault.digest(code))
     if change is None:
         raise NotFound("address.unknown_code")
     lock_account(tx, change.account_id)
     # Checked again under the lock, because a concurrent confirmation may have used the code.
-    again: Row | None = email_change_queries.by_digest(tx, vault.digest(code))
-    if again is None:
+    locked: Row | None = email_change_queries.by_code_hash(tx, vault.digest(code))
+    if locked is None:
         raise NotFound("address.unknown_code")
-    if again.created_at + timedelta(seconds=settings.email_change_max_age) < tx.now:
+    if locked.created_at + timedelta(seconds=settings.email_change_max_age) < tx.now:
         raise Conflict("address.code_expired")
     # Another account may just have confirmed the same address, which ends this change.
-    if again.account_id not in email_change_queries.drop_address(tx, again.email):
+    if locked.account_id not in email_change_queries.delete_by_email(tx, locked.email):
         raise NotFound("address.unknown_code")
-    before: Row = account_queries.by_id(tx, again.account_id)
-    change_account(tx, again.account_id, {"email": again.email, "modified_at": tx.now})
-    mail_budget_actions.restore(tx, again.email)
+    before: Row = account_queries.by_id(tx, locked.account_id)
+    change_account(tx, locked.account_id, {"email": locked.email, "modified_at": tx.now})
+    mail_budget_actions.restore(tx, locked.email)
     event_queries.record(
         tx,
         "account.address_changed",
         None,
-        account=again.account_id,
-        old=again.old_email,
-        new=again.email,
+        account=locked.account_id,
+        old=locked.old_email,
+        new=locked.email,
     )
-    profile_actions.notify_operator(tx, None, settings, before, {"email": again.email})
-    if again.old_email:
+    profile_actions.notify_operator(tx, None, settings, before, {"email": locked.email})
+    if locked.old_email:
         outbox_queries.enqueue(
-            tx, mails.EmailChanged(again.old_email, again.account_id, again.email)
+            tx, mails.EmailChanged(locked.old_email, locked.account_id, locked.email)
         )

@@ -18,10 +18,10 @@ _rows = select(
     accounts.c.email.label("old_email"),
 ).join(accounts, accounts.c.id == email_changes.c.account_id)
 
-_OF = Statement(_rows.where(email_changes.c.account_id == bindparam("account")))
-_BY_CANCEL_DIGEST = Statement(_rows.where(email_changes.c.cancel_code_hash == bindparam("digest")))
-_BY_DIGEST = Statement(_rows.where(email_changes.c.code_hash == bindparam("digest")))
-_ADD = Statement(
+_BY_ACCOUNT = Statement(_rows.where(email_changes.c.account_id == bindparam("account")))
+_BY_CANCEL_CODE = Statement(_rows.where(email_changes.c.cancel_code_hash == bindparam("code_hash")))
+_BY_CODE = Statement(_rows.where(email_changes.c.code_hash == bindparam("code_hash")))
+_INSERT = Statement(
     insert(email_changes).values(
         {
             name: bindparam(name)
@@ -32,8 +32,8 @@ _ADD = Statement(
         }
     )
 )
-_CANCEL = Statement(delete(email_changes).where(email_changes.c.account_id == bindparam("account")))
-_DROP_ADDRESS = Statement(
+_DELETE = Statement(delete(email_changes).where(email_changes.c.account_id == bindparam("account")))
+_DELETE_BY_EMAIL = Statement(
     delete(email_changes)
     .where(email_changes.c.email_comparable == bindparam("email_comparable"))
     .returning(email_changes.c.account_id)
@@ -42,41 +42,41 @@ _DROP_ADDRESS = Statement(
 
 def of_account(tx: ReadTransaction, account: int) -> Row | None:
     """Return the pending change of an account, with ``username``, names and ``old_email``."""
-    return tx.fetch_one(_OF, account=account)
+    return tx.fetch_one(_BY_ACCOUNT, account=account)
 
 
-def by_digest(tx: ReadTransaction, digest: bytes) -> Row | None:
+def by_code_hash(tx: ReadTransaction, code_hash: bytes) -> Row | None:
     """Return the change that a code confirms."""
-    return tx.fetch_one(_BY_DIGEST, digest=digest)
+    return tx.fetch_one(_BY_CODE, code_hash=code_hash)
 
 
-def by_cancel_digest(tx: ReadTransaction, digest: bytes) -> Row | None:
+def by_cancel_code_hash(tx: ReadTransaction, code_hash: bytes) -> Row | None:
     """Return the change that a code cancels."""
-    return tx.fetch_one(_BY_CANCEL_DIGEST, digest=digest)
+    return tx.fetch_one(_BY_CANCEL_CODE, code_hash=code_hash)
 
 
 def replace(
-    tx: WriteTransaction, account: int, email: str, digest: bytes, cancel_digest: bytes
+    tx: WriteTransaction, account: int, email: str, code_hash: bytes, cancel_code_hash: bytes
 ) -> None:
     """Insert a change and delete an earlier one. The account must be locked."""
-    tx.execute(_CANCEL, account=account)
+    tx.execute(_DELETE, account=account)
     tx.execute(
-        _ADD,
+        _INSERT,
         account_id=account,
         email=email,
         email_comparable=comparable_address(email),
-        code_hash=digest,
-        cancel_code_hash=cancel_digest,
+        code_hash=code_hash,
+        cancel_code_hash=cancel_code_hash,
         created_at=tx.now,
     )
 
 
 def cancel(tx: WriteTransaction, account: int) -> bool:
     """Delete the pending change of an account. Return whether there was one."""
-    return tx.execute(_CANCEL, account=account) > 0
+    return tx.execute(_DELETE, account=account) > 0
 
 
-def drop_address(tx: WriteTransaction, address: str) -> set[int]:
+def delete_by_email(tx: WriteTransaction, email: str) -> set[int]:
     """Delete all changes to an address. Return the ids of the accounts that had one."""
-    rows = tx.fetch_all(_DROP_ADDRESS, email_comparable=comparable_address(address))
+    rows = tx.fetch_all(_DELETE_BY_EMAIL, email_comparable=comparable_address(email))
     return {row.account_id for row in rows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-KEPT: Final = frozenset(
+KEPT_FIELDS: Final = frozenset(
     {
         *("because", "codes", "fields", "invitation", "key", "mail", "mails", "method"),
         *("permissions", "permissions_added", "permissions_removed", "request_uuid"),
@@ -25,14 +25,14 @@ def neutral_username(account: int) -> str:
     return f"~deleted-{account}"
 
 
-def erased(facts: Mapping[str, Any], account: int) -> dict[str, Any]:
+def without_personal_data(payload: Mapping[str, Any], account: int) -> dict[str, Any]:
     """Return the facts of an event about a deleted account without personal data.
 
     The names of changed fields stay, so that the audit log still shows what was changed.
     """
-    kept = {name: value for name, value in facts.items() if name in KEPT}
-    if "username" in facts:
-        kept["username"] = neutral_username(account)
-    if isinstance(facts.get("changes"), dict):
-        kept["changes"] = {name: [None, None] for name in facts["changes"]}
-    return kept
+    result = {name: value for name, value in payload.items() if name in KEPT_FIELDS}
+    if "username" in payload:
+        result["username"] = neutral_username(account)
+    if isinstance(payload.get("changes"), dict):
+        result["changes"] = {name: [None, None] for name in payload["changes"]}
+    return result

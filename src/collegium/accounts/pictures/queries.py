@@ -10,27 +10,27 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row, Statement
 from collegium.db.tables import pictures
 
-_ADD = Statement(
+_INSERT = Statement(
     insert(pictures).values(
         {name: bindparam(name) for name in ("uuid", "media_type", "data", "created_at")}
     )
 )
-_FIND = Statement(select(pictures).where(pictures.c.uuid == bindparam("uuid")))
-_DROP = Statement(delete(pictures).where(pictures.c.uuid == bindparam("uuid")))
+_BY_UUID = Statement(select(pictures).where(pictures.c.uuid == bindparam("uuid")))
+_DELETE = Statement(delete(pictures).where(pictures.c.uuid == bindparam("uuid")))
 
 
-def add(tx: WriteTransaction, media: str, data: bytes) -> str:
+def add(tx: WriteTransaction, media_type: str, data: bytes) -> str:
     """Store a picture under a new UUID, so that a URL never shows another picture later."""
     uuid = uuid4().hex
-    tx.execute(_ADD, uuid=uuid, media_type=media, data=data, created_at=tx.now)
+    tx.execute(_INSERT, uuid=uuid, media_type=media_type, data=data, created_at=tx.now)
     return uuid
 
 
-def find(tx: ReadTransaction, uuid: str) -> Row | None:
+def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
     """Return the ``media`` and ``data`` of a picture; None if there is none."""
-    return tx.fetch_one(_FIND, uuid=uuid)
+    return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
-def drop(tx: WriteTransaction, uuid: str) -> None:
+def delete_picture(tx: WriteTransaction, uuid: str) -> None:
     """Delete a picture."""
-    tx.execute(_DROP, uuid=uuid)
+    tx.execute(_DELETE, uuid=uuid)

@@ -20,13 +20,13 @@ SCANS: Final = 64
 SIDE: Final = 1024
 """Maximum number of pixels of the longer side of a stored picture."""
 
-_WORK: Final = 16 * PIXELS
+_JPEG_PIXELS: Final = 16 * PIXELS
 """Maximum number of pixels in all scans of a JPEG together; decoding them takes a second."""
 
-_STRIP: Final = 1_000_000
+_STRIP_PIXELS: Final = 1_000_000
 """Number of pixels that are scaled down at once."""
 
-_SCAN: Final = b"\xff\xda"
+_SCAN_MARKER: Final = b"\xff\xda"
 """Marker at the start of a JPEG scan. It cannot occur inside a scan."""
 
 # Pillow also decompresses text chunks of a PNG, although they are discarded here.
@@ -60,7 +60,7 @@ def sanitise_image(data: bytes) -> tuple[str, bytes]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(data), formats=FORMATS) as image:
                 _check_cost(image, data)
-                return _encoded(image)
+                return _encode(image)
     except (
         UnidentifiedImageError,
         Image.DecompressionBombError,
@@ -79,42 +79,42 @@ def _check_cost(image: Image.Image, data: bytes) -> None:
     if pixels > (PIXELS_WEBP if image.format == "WEBP" else PIXELS):
         raise InvalidImageError
     if image.format == "JPEG":
-        scans = data.count(_SCAN)
-        if scans > SCANS or scans * pixels > _WORK:
+        scans = data.count(_SCAN_MARKER)
+        if scans > SCANS or scans * pixels > _JPEG_PIXELS:
             raise InvalidImageError
 
 
-def _downscaled(image: Image.Image, times: int) -> Image.Image:
+def _downscale(image: Image.Image, factor: int) -> Image.Image:
     """Scale a picture with transparency down by an integer factor, in strips.
 
     Scaling makes a copy in which transparent pixels count less. In strips, that copy is small.
     """
-    if image.mode not in {"RGBA", "LA"} or times <= 1:
+    if image.mode not in {"RGBA", "LA"} or factor <= 1:
         return image
     image.load()
-    small = Image.new(image.mode, (-(-image.width // times), -(-image.height // times)))
+    small = Image.new(image.mode, (-(-image.width // factor), -(-image.height // factor)))
     small.info = image.info
-    rows = times * (_STRIP // image.width // times + 1)
+    rows = factor * (_STRIP_PIXELS // image.width // factor + 1)
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(image.height, top + rows)))
-        small.paste(strip.reduce(times), (0, top // times))
+        small.paste(strip.reduce(factor), (0, top // factor))
     return small
 
 
-def _encoded(image: Image.Image) -> tuple[str, bytes]:
+def _encode(image: Image.Image) -> tuple[str, bytes]:
     largest = max(image.size)
     if largest > SIDE:
         # Let the JPEG decoder scale down while decoding, to no more than a good result needs.
-        wanted = (2 * SIDE * image.width // largest or 1, 2 * SIDE * image.height // largest or 1)
-        image.draft(None, wanted)
-        image = _downscaled(image, largest // (2 * SIDE))
+        size = (2 * SIDE * image.width // largest or 1, 2 * SIDE * image.height // largest or 1)
+        image.draft(None, size)
+        image = _downscale(image, largest // (2 * SIDE))
         # Scale down in place before rotating, because each step copies the picture.
         image.thumbnail((SIDE, SIDE), reducing_gap=None if largest < 4 * SIDE else 3.0)
-    shown = ImageOps.exif_transpose(image)
-    clear = shown.mode in {"RGBA", "LA"} or "transparency" in shown.info
-    made = BytesIO()
-    if clear:
-        shown.convert("RGBA").save(made, "PNG", optimize=True)
-        return "image/png", made.getvalue()
-    shown.convert("RGB").save(made, "JPEG", quality=88)
-    return "image/jpeg", made.getvalue()
+    upright = ImageOps.exif_transpose(image)
+    has_transparency = upright.mode in {"RGBA", "LA"} or "transparency" in upright.info
+    output = BytesIO()
+    if has_transparency:
+        upright.convert("RGBA").save(output, "PNG", optimize=True)
+        return "image/png", output.getvalue()
+    upright.convert("RGB").save(output, "JPEG", quality=88)
+    return "image/jpeg", output.getvalue()

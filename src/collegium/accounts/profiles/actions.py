@@ -34,17 +34,17 @@ def notify_operator(
         before: the account before the change.
         changed: the changed columns with their new values.
     """
-    wish = settings.notifications_profile_changes
-    watched = [name for name in wish.fields if name in DETAILS and name in changed]
+    options = settings.notifications_profile_changes
+    fields = [name for name in options.fields if name in DETAILS and name in changed]
     changes = {
         name: [getattr(before, name), changed[name]]
-        for name in watched
+        for name in fields
         if getattr(before, name) != changed[name]
     }
-    if not (wish.enable_operator_owner_notifications and changes):
+    if not (options.enable_operator_owner_notifications and changes):
         return
-    owned = organisation_users.owned_by(tx, before.id)
-    if not owned:
+    organisations = organisation_users.owned_by(tx, before.id)
+    if not organisations:
         return
     event_queries.record(
         tx,
@@ -53,75 +53,77 @@ def notify_operator(
         account=before.id,
         username=before.username,
         changes=changes,
-        organizations=owned,
+        organizations=organisations,
     )
-    for recipient in wish.operator_notification_emails:
+    for recipient in options.operator_notification_emails:
         outbox_queries.enqueue(
-            tx, mails.ProfileChangesOperator(recipient, before.id, changes, owned)
+            tx, mails.ProfileChangesOperator(recipient, before.id, changes, organisations)
         )
 
 
-def lock_and_recheck(tx: WriteTransaction, actor: Actor, number: int) -> Row:
+def lock_and_recheck(tx: WriteTransaction, actor: Actor, account_id: int) -> Row:
     """Lock an account whose profile the actor may change. Return the profile.
 
     Args:
-        number: id of the account.
+        account_id: id of the account.
 
     Raises:
         NotFound: ``account.unknown``: the profile is hidden from the actor.
         Forbidden: ``permission.missing``: the actor is neither staff nor the owner.
     """
-    profile_queries.get_visible(tx, actor, number)
-    if actor.id != number and not actor.is_staff:
+    profile_queries.get_visible(tx, actor, account_id)
+    if actor.id != account_id and not actor.is_staff:
         raise Forbidden("permission.missing")
-    lock_account(tx, number)
-    return profile_queries.get_visible(tx, actor, number)
+    lock_account(tx, account_id)
+    return profile_queries.get_visible(tx, actor, account_id)
 
 
 def change(
     tx: WriteTransaction,
     actor: Actor,
     settings: Settings,
-    number: int,
+    account_id: int,
     names: Mapping[str, str],
-    shown: Mapping[str, Any],
+    fields: Mapping[str, Any],
 ) -> None:
     """Update a profile that was locked by ``lock_and_recheck``.
 
     Names that a remote directory decides are ignored.
 
     Args:
-        number: id of the account.
+        account_id: id of the account.
         names: new values of ``first_name last_name``.
-        shown: new values of other fields; the others stay unchanged.
+        fields: new values of other fields; the others stay unchanged.
     """
-    before: Row = account_queries.by_id(tx, number)
+    before: Row = account_queries.by_id(tx, account_id)
     allowed = writable(
         names,
         by_staff=actor.is_staff,
-        own=actor.id == number,
+        is_own=actor.id == account_id,
         method=before.registration_method,
-        local=settings.local_idp_protected_fields,
+        local_fields=settings.local_idp_protected_fields,
         frozen_methods=settings.protect_user_details_for_registration_methods,
     )
     changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}
-    kept = profile_queries.get_visible(tx, actor, number).profile
-    wanted = {**kept, **shown}
+    profile = profile_queries.get_visible(tx, actor, account_id).profile
+    new_profile = {**profile, **fields}
     if changed:
-        account_queries.change(tx, number, changed | {"modified_at": tx.now})
+        account_queries.change(tx, account_id, changed | {"modified_at": tx.now})
         notify_operator(tx, actor, settings, before, changed)
-    if wanted != kept:
-        profile_queries.change(tx, number, wanted)
-    told = {name: [getattr(before, name), value] for name, value in changed.items()}
-    told |= {
-        name: [kept.get(name), value] for name, value in shown.items() if kept.get(name) != value
+    if new_profile != profile:
+        profile_queries.change(tx, account_id, new_profile)
+    changes = {name: [getattr(before, name), value] for name, value in changed.items()}
+    changes |= {
+        name: [profile.get(name), value]
+        for name, value in fields.items()
+        if profile.get(name) != value
     }
-    if told:
+    if changes:
         event_queries.record(
             tx,
             "account.updated",
             actor,
-            account=number,
+            account=account_id,
             username=before.username,
-            changes=told,
+            changes=changes,
         )

@@ -56,7 +56,7 @@ def in_groups() -> ColumnElement[bool]:
     )
 
 
-_shares_group = accounts.alias("mate")
+_member = accounts.alias("member")
 
 
 def visible() -> ColumnElement[bool]:
@@ -72,10 +72,8 @@ def visible() -> ColumnElement[bool]:
         union(
             select(bindparam("actor", type_=BigInt)),
             select(grants.c.account_id)
-            .join(_shares_group, _shares_group.c.id == grants.c.account_id)
-            .where(
-                is_active(), grants.c.scope_id.in_(visible_scopes()), not_(_shares_group.c.is_staff)
-            ),
+            .join(_member, _member.c.id == grants.c.account_id)
+            .where(is_active(), grants.c.scope_id.in_(visible_scopes()), not_(_member.c.is_staff)),
             select(grants.c.account_id).where(is_active(), grants.c.scope_id.in_(_own_groups())),
             select(join_requests.c.account_id).where(
                 join_requests.c.state == RequestState.PENDING.value,
@@ -151,7 +149,7 @@ public = Listing(
 )
 
 _by_account_id = accounts.c.id == bindparam("id", type_=BigInt)
-_SEEN = {
+_VISIBLE = {
     (sees_all, is_public): Statement(
         _rows.where(_by_account_id, in_groups() if is_public else true() if sees_all else visible())
     )
@@ -159,34 +157,38 @@ _SEEN = {
     for is_public in (False, True)
 }
 _BY_IDS = Statement(_rows.where(any_of(accounts.c.id, "ids")))
-_CHANGE = Statement(
+_UPDATE = Statement(
     update(accounts)
     .where(_by_account_id)
     .values(profile=bindparam("profile", type_=accounts.c.profile.type))
 )
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, number: int, *, is_public: bool = False) -> Row:
+def get_visible(
+    tx: ReadTransaction, actor: Actor, account_id: int, *, is_public: bool = False
+) -> Row:
     """Load a profile that the actor may see.
 
     Args:
-        number: id of the account.
+        account_id: id of the account.
         is_public: load it for the public portal, regardless of the actor.
 
     Raises:
         NotFound: ``account.unknown``: there is no such profile, or it is hidden.
     """
-    row = tx.fetch_one(_SEEN[actor.sees_all, is_public], id=number, **viewer_params(tx, actor))
+    row = tx.fetch_one(
+        _VISIBLE[actor.sees_all, is_public], id=account_id, **viewer_params(tx, actor)
+    )
     if row is None:
         raise NotFound("account.unknown")
     return row
 
 
-def by_ids(tx: ReadTransaction, numbers: Collection[int]) -> dict[int, Row]:
+def by_ids(tx: ReadTransaction, ids: Collection[int]) -> dict[int, Row]:
     """Return profiles by account id, without a visibility check."""
-    return {row.id: row for row in tx.fetch_all(_BY_IDS, ids=list(numbers))} if numbers else {}
+    return {row.id: row for row in tx.fetch_all(_BY_IDS, ids=list(ids))} if ids else {}
 
 
-def change(tx: WriteTransaction, number: int, profile: Mapping[str, Any]) -> None:
+def change(tx: WriteTransaction, account_id: int, profile: Mapping[str, Any]) -> None:
     """Replace the profile of an account."""
-    tx.execute(_CHANGE, id=number, profile=dict(profile))
+    tx.execute(_UPDATE, id=account_id, profile=dict(profile))

@@ -80,7 +80,7 @@ def _delete(context: RequestContext) -> Answer:
     with context.write() as tx:
         row = profile_queries.get_visible(tx, context.actor, parse_id(context, "account"))
         require_staff(context.actor)
-        account_actions.delete(tx, context.actor, row.uuid, closes=True)
+        account_actions.delete(tx, context.actor, row.uuid, cancel_requests=True)
     return Answer(204)
 
 

@@ -112,7 +112,7 @@ def _username(context: RequestContext, name: str) -> str:
     with context.read() as tx:
         if "@" not in name or account_queries.by_username(tx, typed_username(name)) is not None:
             return name
-        rows = account_queries.with_address(tx, trim(name))
+        rows = account_queries.local_by_email(tx, trim(name))
     return str(rows[0].username) if len(rows) == 1 else name
 
 

@@ -165,7 +165,7 @@ def _create(context: RequestContext) -> Answer:
     for ignored in ("agree_with_policy", "token_lifetime"):
         values.pop(ignored, None)
     with context.write() as tx:
-        if account_queries.is_taken(tx, username=values.get("username")):
+        if account_queries.is_username_taken(tx, username=values.get("username")):
             form.reject("username", "user with this username already exists.")
         if form.values.get("slug") and account_queries.is_slug_taken(tx, form.values["slug"]):
             form.refuse(Invalid("account.slug_taken", field="slug"))
@@ -190,7 +190,7 @@ def _update(context: RequestContext) -> Answer:
     agrees = bool(form.values.pop("agree_with_policy", False))
     with context.write() as tx:
         account_actions.update(
-            tx, context.actor, context.settings, uuid, form.values, agrees=agrees
+            tx, context.actor, context.settings, uuid, form.values, agrees_to_policy=agrees
         )
         row = account_queries.get_visible(tx, context.actor, uuid)
         return Answer(200, schemas.encode(_shown(context, tx, row)))

@@ -270,7 +270,7 @@ class _People:
             for change in changes
             if comparable_address(change.email) not in self.members
         ]
-        self.others: Mapping[str, Row] = account_queries.with_addresses(tx, other_emails)
+        self.others: Mapping[str, Row] = account_queries.active_by_email(tx, other_emails)
 
     def problems(self, changes: Sequence[MemberChange]) -> dict[str, str]:
         """Return, by address, the reasons why changes are impossible."""

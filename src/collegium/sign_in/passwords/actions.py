@@ -53,7 +53,7 @@ def request_reset(tx: WriteTransaction, address: str, whence: str) -> None:
     Args:
         whence: network address of the request, for the audit log.
     """
-    found = account_queries.with_address(tx, address)
+    found = account_queries.local_by_email(tx, address)
     for account in found:
         outbox_queries.enqueue(
             tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat())
@@ -103,7 +103,7 @@ def read_link(tx: ReadTransaction, vault: Vault, text: str) -> Row:
     match vault.unsign(RESET, text):
         case [str(uuid), str(moment), str(mark)]:
             asked = datetime.fromisoformat(moment)
-            account = account_queries.known_by_uuid(tx, uuid)
+            account = account_queries.with_password_by_uuid(tx, uuid)
             if (
                 account is not None
                 and is_open(account)

@@ -19,7 +19,7 @@ Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, 
 def _reset(
     tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    account = account_queries.known(tx, id=facts["account"])
+    account = account_queries.with_password(tx, id=facts["account"])
     if account is None or not password_actions.is_open(account):
         raise ObsoleteError("The account no longer signs in with a password.")
     asked = datetime.fromisoformat(facts["asked"])

@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.accounts.queries import shown as shown_accounts
+from collegium.accounts.queries import select_with_token as shown_accounts
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row, Statement, UtcDateTime, UuidHex, any_of
 from collegium.db.tables import API_TOKEN, accounts, tokens
